@@ -1,0 +1,33 @@
+"""Checkpoints of a cohort: written whole or not at all, and read without running code."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` (tensors, numbers, strings, lists, dicts) so that a crash leaves either the old file or the new one.
+
+    Raises OSError when the disk is full; the file that was there is then untouched.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a state that `save` wrote. Raises an error of torch or of the zip format if the file is damaged."""
+    return torch.load(path, map_location="cpu", weights_only=True)

@@ -1,0 +1,94 @@
+"""The stacked state: every tensor has one row per lane. Fill a row, fork it (copy), free it; the used rows stay together.
+
+K = rows there are, N = rows in use, P = parameters of one lane. Rows 0 ... N - 1 are in use, so a step works on slices and
+never on a free row.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+Row = dict[str, Tensor]
+"""One lane's state by name: "theta" (P,), "slot.<name>" (P,), "buffer.<name>" (its own shape)."""
+
+
+class Layout:
+    """Where each parameter of a model lies in a lane's flat row."""
+
+    def __init__(self, model: nn.Module):
+        self.shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
+        self.sizes = [math.prod(shape) for shape in self.shapes.values()]
+        self.parameters = sum(self.sizes)
+
+    def pack(self, model: nn.Module) -> Tensor:
+        """Return the model's parameters as one row (P,)."""
+        named = dict(model.named_parameters())
+        return torch.cat([named[name].detach().reshape(-1) for name in self.shapes])
+
+    def unpack(self, theta_P: Tensor) -> dict[str, Tensor]:
+        """Return views of a row by parameter name. The gradient of a split is one concatenation."""
+        parts = theta_P.split(self.sizes)
+        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+
+    def matrices(self) -> dict[str, tuple[int, int]]:
+        """Return the place [first, last) of each parameter of two or more axes and two or more numbers."""
+        places, start = {}, 0
+        for (name, shape), size in zip(self.shapes.items(), self.sizes, strict=True):
+            if len(shape) >= 2 and size >= 2:
+                places[name] = (start, start + size)
+            start += size
+        return places
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Run under the global generators of torch (the CPU's, and a GPU's if named) at `seed`, then put them back."""
+    device = torch.device(device)
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index or 0])
+    # torch.manual_seed would do, at 240 us a call: it formats a traceback for CUDA's sake
+    states = [generator.get_state() for generator in generators]
+    try:
+        for generator in generators:
+            generator.manual_seed(seed)
+        yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+
+
+class Lanes:
+    """K rows of state, of which the first N are in use."""
+
+    def __init__(self, row: Mapping[str, Tensor], width: int):
+        """Make room for `width` lanes shaped like `row`."""
+        self.rows = {name: tensor.unsqueeze(0).repeat(width, *[1] * tensor.dim()) for name, tensor in row.items()}
+        self.width, self.used = width, 0
+
+    def fill(self, row: Mapping[str, Tensor]) -> int:
+        """Put a state into a free lane and return its number."""
+        lane = self.used
+        self.used += 1
+        for name, tensor in row.items():
+            self.rows[name][lane].copy_(tensor)
+        return lane
+
+    def row(self, lane: int) -> Row:
+        """Return a copy of a lane's state."""
+        return {name: rows[lane].clone() for name, rows in self.rows.items()}
+
+    def free(self, lane: int) -> int:
+        """Give a lane back. The last lane moves into its place; return the number that lane had."""
+        self.used -= 1
+        if lane != self.used:
+            for rows in self.rows.values():
+                rows[lane].copy_(rows[self.used])
+        return self.used
+
+    def part(self, prefix: str, width: int) -> dict[str, Tensor]:
+        """Return views of the first `width` rows of all state under a prefix, by the rest of its name."""
+        return {name[len(prefix) :]: rows[:width] for name, rows in self.rows.items() if name.startswith(prefix)}

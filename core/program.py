@@ -1,0 +1,139 @@
+"""One step's losses and gradients for all lanes, by one of two programs: plain (one lane) or vmap (many).
+
+N = lanes, P = parameters of a lane, B = examples in a batch. A batched product gives a lane the same bits at every N >= 2
+but may take another kernel at N = 1, so the vmap program is never narrower than two.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from core.lanes import Layout, Row, seeded
+from core.optim import SGD, Optimizer
+from core.order import mix
+from core.task import Batch, Task
+
+Buffers = dict[str, Tensor]
+
+
+class _Bound(nn.Module):
+    """A task's functions over its model, so that functional_call can swap the parameters."""
+
+    def __init__(self, task: Task, model: nn.Module):
+        super().__init__()
+        self.task, self.model = task, model
+
+    def forward(self, what: str, batch: Batch) -> Any:
+        return getattr(self.task, what)(self.model, batch)
+
+
+class Program:
+    """The functions of one task: a fresh lane's state, a step's gradients, a validation."""
+
+    narrowest = 1
+
+    def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
+        self.task, self.optimizer, self.dtype = task, optimizer, dtype
+        self.model = self._new_model(0)
+        self.layout = Layout(self.model)
+        self.bound = _Bound(task, self.model)
+
+    def _new_model(self, seed: int) -> nn.Module:
+        with seeded(seed):
+            return self.task.model().to(self.dtype)
+
+    def _constants(self, model: nn.Module) -> Buffers:
+        frozen = {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
+        return dict(model.named_buffers()) | frozen
+
+    def fresh_row(self, seed: int) -> Row:
+        """Return the state of a trial before its first step: weights drawn under `seed`, optimizer state zero."""
+        model = self._new_model(seed)
+        theta_P = self.layout.pack(model)
+        slots = {f"slot.{name}": torch.zeros_like(theta_P) for name in self.optimizer.slots}
+        return {"theta": theta_P} | slots | {f"buffer.{name}": b for name, b in self._constants(model).items()}
+
+    def _call(self, what: str, theta_P: Tensor, buffers: Mapping[str, Tensor], batch: Batch) -> Any:
+        state = self.layout.unpack(theta_P) | dict(buffers)
+        return functional_call(self.bound, {f"model.{name}": tensor for name, tensor in state.items()}, (what, batch))
+
+    def _loss(self, theta_P: Tensor, buffers: Buffers, batch: Batch) -> tuple[Tensor, Buffers]:
+        after = {name: tensor.clone() for name, tensor in buffers.items()}
+        return self._call("loss", theta_P, after, batch), after
+
+    def gradients(
+        self, theta_NP: Tensor, buffers: Buffers, batch: Batch, streams: list[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor, Buffers]:
+        """Return losses (N,), gradients (N, P) and the buffers after the forward pass.
+
+        Each lane's gradient is that of its own mean loss. `streams` names the (seed, step) of each lane, from which
+        anything random in the model is drawn.
+        """
+        self.model.train()
+        theta_P = theta_NP[0].detach().requires_grad_()
+        row = {name: tensor[0] for name, tensor in buffers.items()}
+        with seeded(mix(*streams[0]), theta_NP.device):
+            loss, after = self._loss(theta_P, row, tuple(tensor[0] for tensor in batch))
+        (grad_P,) = torch.autograd.grad(loss, theta_P)
+        return loss.detach()[None], grad_P[None], {name: tensor[None] for name, tensor in after.items()}
+
+    def evaluate(self, row: Mapping[str, Tensor], split: Batch) -> dict[str, float]:
+        """Return the metrics of one lane's state over a split: means weighted by batch size, as `<name>`."""
+        self.model.eval()
+        buffers = {name[len("buffer.") :]: tensor for name, tensor in row.items() if name.startswith("buffer.")}
+        examples = len(split[0])
+        size = self.task.evaluation_batch_size or examples
+        totals: dict[str, float] = {}
+        with torch.no_grad():
+            for start in range(0, examples, size):
+                batch = tuple(tensor[start : start + size] for tensor in split)
+                for name, value in self._call("metrics", row["theta"], buffers, batch).items():
+                    totals[name] = totals.get(name, 0.0) + float(value) * len(batch[0])
+        return {name: total / examples for name, total in totals.items()}
+
+
+class VmapProgram(Program):
+    """All lanes in one batched call."""
+
+    narrowest = 2
+
+    def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
+        super().__init__(task, optimizer, dtype)
+        self._batched = vmap(grad_and_value(self._loss, has_aux=True))
+
+    def gradients(
+        self, theta_NP: Tensor, buffers: Buffers, batch: Batch, streams: list[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor, Buffers]:
+        self.model.train()
+        grad_NP, (loss_N, after) = self._batched(theta_NP, buffers, batch)
+        return loss_N, grad_NP, after
+
+
+PROGRAMS: dict[str, type[Program]] = {"plain": Program, "vmap": VmapProgram}
+
+
+def why_not_vmap(task: Task, batch: Batch) -> str | None:
+    """Return why a task's loss cannot run for many lanes at once, or None if it can. Trains nothing."""
+    program = VmapProgram(task, SGD())
+    row = program.fresh_row(0)
+    buffers = {name[len("buffer.") :]: t.expand(2, *t.shape) for name, t in row.items() if name.startswith("buffer.")}
+    try:
+        program.gradients(row["theta"].expand(2, -1), buffers, tuple(t.expand(2, *t.shape) for t in batch), [])
+    except Exception as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return f"{type(error).__name__}: {lines[0] if lines else error}"[:200]
+    return None
+
+
+def choose(task: Task, batch: Batch, lanes: int, wanted: str = "auto") -> tuple[str, str]:
+    """Choose the program of a cohort and say why: `wanted` if it is named, else vmap where more than one lane can use it."""
+    if wanted != "auto":
+        return wanted, "as the spec says"
+    if lanes == 1:
+        return "plain", "one lane"
+    reason = why_not_vmap(task, batch)
+    return ("plain", f"one lane at a time, since the model cannot run under vmap ({reason})") if reason else ("vmap", "many lanes")
+

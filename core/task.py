@@ -1,0 +1,165 @@
+"""Task: what a user brings - a model, a loss, data - and how it is found by name.
+
+B = examples in a batch. A batch is a tuple of tensors with B first.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core import order as orders
+from core.errors import BadInput, nearest
+
+Batch = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Examples to train on and to validate with: tuples of tensors whose first axis is the example."""
+
+    train: Batch
+    valid: Batch
+
+    def checked(self) -> "Data":
+        """Return the data. Raises BadInput if a split is empty, its tensors disagree, or there is one class alone."""
+        for name, split in (("training", self.train), ("validation", self.valid)):
+            lengths = {len(tensor) for tensor in split}
+            if len(lengths) != 1:
+                raise BadInput(f"task data: the tensors of the {name} split have {sorted(lengths)} examples; all must agree")
+            if lengths == {0}:
+                raise BadInput(f"task data: the {name} split is empty; at least one example is needed")
+        target = self.train[-1]
+        if not target.is_floating_point() and target.unique().numel() < 2:
+            raise BadInput(f"task data: all {len(target)} training targets are of one class ({target.flatten()[0].item()}); "
+                           "at least two are needed")
+        return self
+
+    def fingerprint(self) -> str:
+        """Return a hash of every number, type and shape in both splits."""
+        digest = hashlib.sha256()
+        for tensor in (*self.train, *self.valid):
+            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().view(-1).cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def to(self, device: str, dtype: torch.dtype) -> "Data":
+        """Return the data on a device, floating-point tensors in `dtype`."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+
+        return Data(tuple(map(move, self.train)), tuple(map(move, self.valid)))
+
+
+class Task:
+    """A model, its loss and its data. Subclass it and write `model`, `loss` and `data`.
+
+    The keyword arguments of `__init__` are the task's own hyperparameters: a spec may fix them under `task_options` or
+    search them in its space.
+    """
+
+    evaluation_batch_size: int | None = 4096
+    """Examples evaluated at once; None: a whole split. The same for every trial, so that means add up alike."""
+
+    def model(self) -> nn.Module:
+        """Return a new model. Called under a seed: draw initial weights from torch's global generator."""
+        raise BadInput(f"task: {type(self).__name__} has no model(); it must return a torch.nn.Module")
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch, a tensor without axes."""
+        raise BadInput(f"task: {type(self).__name__} has no loss(); it must return the mean loss of (model, batch)")
+
+    def data(self) -> Data:
+        """Return the examples. Called once in each process."""
+        raise BadInput(f"task: {type(self).__name__} has no data(); it must return core.task.Data(train, valid)")
+
+    def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the metrics of a validation batch, each a mean over its examples; recorded as `valid_<name>`."""
+        return {"loss": self.loss(model, batch)}
+
+    def order(self, seed: int, examples: int, batch_size: int) -> orders.Order:
+        """Return which examples each step sees. A task may replace it; it must stay a function of (seed, step)."""
+        return orders.shuffled(seed, examples, batch_size)
+
+
+def _module(source: str) -> Any:
+    if not source.endswith(".py"):
+        return importlib.import_module(source)
+    path = Path(source).expanduser().resolve()
+    if not path.is_file():
+        raise BadInput(f"task: no file {source}")
+    name = f"espalier_task_{path.stem}_{orders.mix(*str(path).encode()):x}"
+    if name not in sys.modules:
+        found = importlib.util.spec_from_file_location(name, path)
+        assert found and found.loader
+        module = importlib.util.module_from_spec(found)
+        sys.modules[name] = module
+        try:
+            found.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def task_class(reference: str) -> type[Task]:
+    """Find the class that `pkg.mod:Name` or `path/file.py:Name` names.
+
+    Raises BadInput if it cannot be imported, is no class, or lacks model(), loss() or data().
+    """
+    source, _, name = reference.partition(":")
+    if not (source and name):
+        raise BadInput(f"task: '{reference}' has no class; write 'package.module:Class' or 'path/file.py:Class'")
+    try:
+        module = _module(source)
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(f"task: cannot import '{source}': {type(error).__name__}: {error}") from error
+    found = getattr(module, name, None)
+    classes = [key for key, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module.__name__]
+    if not inspect.isclass(found):
+        raise BadInput(f"task: '{source}' has no class '{name}'; {nearest(name, classes) if classes else 'it has none'}")
+    for method in ("model", "loss", "data"):
+        if getattr(found, method, None) in (None, getattr(Task, method)):
+            raise BadInput(f"task: {reference} has no {method}(); a task is a class with model(), loss() and data()")
+    return found if issubclass(found, Task) else type(found.__name__, (found, Task), {"__module__": found.__module__})
+
+
+def options_of(task: type[Task]) -> dict[str, Any]:
+    """Return the names of a task's own hyperparameters with their defaults (inspect.Parameter.empty where there is none)."""
+    parameters = list(inspect.signature(task).parameters.values())
+    return {p.name: p.default for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+
+
+def load_task(reference: str, options: Mapping[str, Any]) -> Task:
+    """Make the task that a spec names. Raises BadInput for a bad reference, an unknown or a bad option."""
+    found = task_class(reference)
+    known = options_of(found)
+    for key in options:
+        if key not in known:
+            raise BadInput(f"task_options.{key}: unknown option of {reference}; {nearest(key, known) if known else 'it takes none'}")
+    try:
+        return found(**options)
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(f"task: {reference} cannot be made with {dict(options)}: {type(error).__name__}: {error}") from error
+
+
+def code_fingerprint(task: Task) -> str:
+    """Return a hash of the source file that defines the task."""
+    try:
+        source = Path(inspect.getfile(type(task).__mro__[0 if type(task).__module__ in sys.modules else 1]))
+        return hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    except (OSError, TypeError):
+        return "unknown"

@@ -1,0 +1,173 @@
+"""Names, character by character: the multilayer perceptron of makemore (Bengio et al. 2003; Karpathy's lectures).
+
+B = examples, L = letters of context, E = embedding, H = hidden units, V = vocabulary ('.' and the letters of the data).
+"""
+
+import random
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.errors import BadInput
+from core.lanes import seeded
+from core.order import Order
+from core.task import Batch, Data, Task
+
+TANH_GAIN = 5 / 3  # keeps the spread of a tanh layer's input (He et al. 2015; torch.nn.init.calculate_gain("tanh"))
+
+
+class LectureNorm(nn.Module):
+    """Batch normalisation as the lecture writes it: std with Bessel's correction, no epsilon, a running std."""
+
+    def __init__(self, hidden: int, momentum: float = 0.001):
+        super().__init__()
+        self.momentum = momentum
+        self.gain = nn.Parameter(torch.ones(1, hidden))
+        self.bias = nn.Parameter(torch.zeros(1, hidden))
+        self.register_buffer("mean", torch.zeros(1, hidden))
+        self.register_buffer("std", torch.ones(1, hidden))
+
+    def forward(self, x_BH: Tensor) -> Tensor:
+        if not self.training:
+            return self.gain * (x_BH - self.mean) / self.std + self.bias
+        mean, std = x_BH.mean(0, keepdim=True), x_BH.std(0, keepdim=True)
+        with torch.no_grad():
+            self.mean.copy_((1 - self.momentum) * self.mean + self.momentum * mean)
+            self.std.copy_((1 - self.momentum) * self.std + self.momentum * std)
+        return self.gain * (x_BH - mean) / std + self.bias
+
+
+class NamesMLP(nn.Module):
+    """Embedding, a tanh hidden layer, an output layer that starts near zero so that the first loss is near ln V."""
+
+    def __init__(self, vocabulary: int, context: int, embedding: int, hidden: int, batchnorm: bool):
+        super().__init__()
+        fan_in = context * embedding
+        self.C = nn.Parameter(torch.randn(vocabulary, embedding))
+        self.W1 = nn.Parameter(torch.randn(fan_in, hidden) * TANH_GAIN / fan_in**0.5)
+        self.W2 = nn.Parameter(torch.randn(hidden, vocabulary) * 0.01)
+        self.b2 = nn.Parameter(torch.randn(vocabulary) * 0)  # zeros; the draw keeps the lecture's stream of numbers
+        self.norm = LectureNorm(hidden) if batchnorm else None
+        self.b1 = None if batchnorm else nn.Parameter(torch.zeros(hidden))
+
+    def forward(self, x_BL: Tensor) -> Tensor:
+        hidden_BH = self.C[x_BL].flatten(1) @ self.W1
+        hidden_BH = self.norm(hidden_BH) if self.norm is not None else hidden_BH + self.b1
+        return torch.tanh(hidden_BH) @ self.W2 + self.b2
+
+
+def read_words(path: str | None) -> list[str]:
+    """Read one word a line, lower case, in the file's order; the US census surnames of the package `names` for None.
+
+    Raises BadInput if the file is missing, is not text, or holds fewer than ten words or a single letter.
+    """
+    if path is None:
+        text = resources.files("names").joinpath("dist.all.last").read_text()
+        return [line.split()[0].lower() for line in text.splitlines() if line.strip()]
+    try:
+        words = Path(path).expanduser().read_text(encoding="utf-8").lower().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"task_options.path: cannot read {path}: {error}; a text file of one word a line works") from error
+    if len(words) < 10:
+        raise BadInput(f"task_options.path: {path} holds {len(words)} words; at least ten are needed, one a line")
+    if len(set("".join(words))) < 2:
+        raise BadInput(f"task_options.path: {path} holds the single letter '{words[0][0]}', one class; two are needed")
+    return words
+
+
+def windows(words: list[str], letters: dict[str, int], context: int) -> tuple[Tensor, Tensor]:
+    """Return every (context, next letter) of the words: indexes (n, L) and (n,), '.' = 0 before and after a word."""
+    codes = np.array([letters[letter] for word in words for letter in word + "."], dtype=np.int64)
+    ends = np.flatnonzero(codes == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
+    place = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)
+    columns = [np.where(place >= back, np.roll(codes, back), 0) for back in range(context, 0, -1)]
+    return torch.from_numpy(np.stack(columns, 1)), torch.from_numpy(codes)
+
+
+class Names(Task):
+    """Predict the next letter of a name.
+
+    path: a file of one word a line (default: the surnames of the US census, 88,799 of them).
+    context, embedding, hidden: letters seen, numbers per letter, hidden units.
+    batchnorm: normalise the hidden layer over the batch.
+    validation: how many validation examples are used, the first of the held-out tenth; null for all.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        context: int = 3,
+        embedding: int = 10,
+        hidden: int = 200,
+        batchnorm: bool = False,
+        validation: int | None = 20_000,
+    ):
+        for name, value in (("context", context), ("embedding", embedding), ("hidden", hidden), ("validation", validation)):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise BadInput(f"task_options.{name}: {value!r} is no whole number above 0")
+        self.context, self.embedding, self.hidden, self.batchnorm = context, embedding, hidden, batchnorm
+        self.validation = validation
+        self.words = read_words(path)
+        self.letters = {letter: i for i, letter in enumerate([".", *sorted(set("".join(self.words)) - {"."})])}
+
+    def model(self) -> nn.Module:
+        return NamesMLP(len(self.letters), self.context, self.embedding, self.hidden, self.batchnorm)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        context_BL, next_B = batch
+        return F.cross_entropy(model(context_BL), next_B)
+
+    def data(self) -> Data:
+        """80 % of the words train, the next 10 % validate (shuffled under seed 42, as in the lecture)."""
+        words = list(self.words)
+        random.Random(42).shuffle(words)
+        first, second = int(0.8 * len(words)), int(0.9 * len(words))
+        valid = windows(words[first:second], self.letters, self.context)
+        kept = (valid[0][: self.validation], valid[1][: self.validation])
+        return Data(windows(words[:first], self.letters, self.context), kept)
+
+
+class Lecture(Names):
+    """Makemore part 3, "net A", to the digit: BatchNorm, and minibatches from one sequential generator.
+
+    The generator continues after the draws of the initial weights, so the order is that of the lecture's own run.
+    """
+
+    evaluation_batch_size = None
+
+    def __init__(self, path: str | None = None, validation: int | None = None):
+        super().__init__(path, batchnorm=True, validation=validation)
+
+    def order(self, seed: int, examples: int, batch_size: int) -> Order:
+        with seeded(seed):
+            self.model()
+            return _Sequential(torch.get_rng_state(), examples, batch_size).batches
+
+
+class _Sequential:
+    """Minibatches drawn one after the other; an earlier step is reached by drawing again from the start."""
+
+    def __init__(self, start: Tensor, examples: int, batch_size: int):
+        self.start, self.examples, self.batch_size = start, examples, batch_size
+        self.generator = torch.Generator()
+        self._rewind()
+
+    def batches(self, first: int, last: int) -> Tensor:
+        if first < self.step:
+            self._rewind()
+        while self.step < first:
+            self._next()
+        return torch.stack([self._next() for _ in range(first, last)])
+
+    def _rewind(self) -> None:
+        self.generator.set_state(self.start)
+        self.step = 0
+
+    def _next(self) -> Tensor:
+        self.step += 1
+        return torch.randint(0, self.examples, (self.batch_size,), generator=self.generator)

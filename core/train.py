@@ -1,0 +1,364 @@
+"""The training function: trials in, events out. One loop for one trial, a sweep, a rerun and a test.
+
+N = lanes in use, S = steps of a stretch, B = examples in a batch, T = parameter tensors of two or more axes.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core import trial as trials_
+from core.lanes import Lanes, Row
+from core.order import Order
+from core.program import PROGRAMS
+from core.ratios import constant_guess_loss, log_ratios, median, verdict
+from core.task import Data, Task
+from core.trial import Structure, Trial
+
+STRETCH = 64  # steps between looks at the losses: short enough to drop a diverged lane soon, long enough to be cheap
+BLOCKS_PER_REPORT = 10  # points of the training curve between two reports
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to a trial after `step` of its steps.
+
+    start; fork (`trunk`: the trial it parts from); report (`values`, the `curve` since the last report as (step, mean
+    training loss), `ratios` as (step, update ratio of each tensor ..., gradient ratio of each tensor ...)); finish or
+    stop (`status`, `verdict`, `evidence`, the last finite `values`).
+    """
+
+    kind: Literal["start", "fork", "report", "finish", "stop"]
+    trial: str
+    step: int
+    values: Mapping[str, float] = field(default_factory=dict)
+    curve: Sequence[tuple[int, float]] = ()
+    ratios: Sequence[Sequence[float]] = ()
+    trunk: str = ""
+    status: Literal["", "complete", "diverged", "stopped"] = ""
+    verdict: str = ""
+    evidence: str = ""
+
+
+@dataclass
+class Lane:
+    """Who rides in a lane and how far it is. Its numbers are the row of the same index."""
+
+    riders: list[Trial]
+    step: int = 0
+    parting: int | None = None
+    losses: list[float] = field(default_factory=list)  # since the last report
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    samples: list[list[float]] = field(default_factory=list)  # ratios since the last report
+    medians: list[float] = field(default_factory=list)  # the update ratio's median over tensors, of every sample
+    values: dict[str, float] = field(default_factory=dict)  # of the last report
+
+    def next_stop(self) -> int:
+        """Return the step at which something happens to this lane."""
+        marks = [step for trial in self.riders for step in trial.report_steps() if step > self.step]
+        return min([*marks, *([self.parting] if self.parting is not None else [])])
+
+    def branch(self, riders: list[Trial]) -> "Lane":
+        """Return a lane with the same past and other riders."""
+        copies: dict[str, Any] = {key: list(getattr(self, key)) for key in ("losses", "curve", "samples", "medians")}
+        return Lane(riders, self.step, values=dict(self.values), **copies)
+
+
+class Cohort:
+    """Trials that share one program and train together, as a stream of events.
+
+    >>> from core.tasks.thermometer import Thermometer
+    >>> from core.trial import Hyperparameters
+    >>> task = Thermometer()
+    >>> trials = [Trial(str(k), 0, 100, Hyperparameters(lr=10.0**-k)) for k in (2, 3)]
+    >>> cohort = Cohort(task, task.data(), Structure(batch_size=11), trials)
+    >>> [(event.trial, round(event.values["valid_loss"], 2)) for event in cohort.train() if event.kind == "finish"]
+    [('0', 22.15), ('1', 28.96)]
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        data: Data,
+        structure: Structure,
+        trials: Sequence[Trial],
+        lanes: int = 64,
+        program: str = "vmap",
+        device: str = "cpu",
+        ratio_samples: int = 50,
+    ):
+        """Make a cohort that has not begun.
+
+        lanes: how many may train at once; the plain program takes one.
+        ratio_samples: how often the ratios of a trial are taken, 0 for never.
+        """
+        dtype = getattr(torch, structure.dtype)
+        self.task, self.structure, self.device, self.ratio_samples = task, structure, device, ratio_samples
+        self.program = PROGRAMS[program](task, structure.optimizer, dtype)
+        self.data = data.to(device, dtype)
+        self.guess = constant_guess_loss(data.train[-1])
+        self.matrices = self.program.layout.matrices()
+        self.room = 1 if self.program.narrowest == 1 else max(1, lanes)
+        row = {name: tensor.to(device) for name, tensor in self.program.fresh_row(0).items()}
+        self.lanes = Lanes(row, max(self.room, self.program.narrowest))
+        self.riding: list[Lane] = []
+        self.parked: list[tuple[Lane, Row]] = []
+        self.queue = list(trials)
+        self.known = {trial.id: trial for trial in trials}
+        self.lane_steps = self.trial_steps = 0
+        self._stops: dict[str, str] = {}
+        self._orders: dict[int, Order] = {}
+
+    def train(self) -> Iterator[Event]:
+        """Train until every trial has ended. Between two events the cohort may be saved, and trials stopped."""
+        while True:
+            yield from self._stop()
+            yield from self._part()
+            yield from self._fill()
+            if not self.riding:
+                return
+            steps = min([STRETCH, *(lane.next_stop() - lane.step for lane in self.riding)])
+            losses_NS = self._advance(steps)
+            yield from self._drop_diverged(losses_NS)
+            yield from self._report()
+
+    def stop(self, trial: str, reason: str) -> None:
+        """Ask that a trial end as stopped, with `reason` as evidence, before its next step."""
+        self._stops[trial] = reason
+
+    @property
+    def steps_shared(self) -> int:
+        """Steps that trials did not have to train because another trial of the same history did."""
+        return self.trial_steps - self.lane_steps
+
+    # --- the turns of the loop -------------------------------------------------------------------------------------
+
+    def _stop(self) -> Iterator[Event]:
+        for lane in [*self.riding, *(lane for lane, _ in self.parked)]:
+            for trial in [t for t in lane.riders if t.id in self._stops]:
+                lane.riders.remove(trial)
+                yield self._end(lane, trial, "stop", "stopped", self._stops.pop(trial.id))
+        for trial in [t for t in self.queue if t.id in self._stops]:
+            self.queue.remove(trial)
+            yield self._end(Lane([trial]), trial, "stop", "stopped", self._stops.pop(trial.id))
+        self._free_empty()
+
+    def _part(self) -> Iterator[Event]:
+        """Where riders' histories part, copy the row: the first group keeps the lane, the others wait for one."""
+        for k, lane in enumerate(list(self.riding)):
+            if lane.parting != lane.step:
+                continue
+            first, *others = trials_.parted(self.structure, lane.riders, lane.step)
+            for riders in others:
+                branch = lane.branch(riders)
+                branch.parting = self._parting(branch)
+                self.parked.append((branch, self.lanes.row(k)))
+                for trial in riders:
+                    yield Event("fork", trial.id, lane.step, trunk=first[0].id)
+            lane.riders = first
+            lane.parting = self._parting(lane)
+
+    def _fill(self) -> Iterator[Event]:
+        """Give free lanes to branches that wait, then to the queue; trials of one beginning get on together."""
+        while self.lanes.used < self.room and (self.parked or self.queue):
+            if self.parked:
+                lane, row = self.parked.pop(0)
+            else:
+                riders = self._next_riders()
+                lane, row = Lane(riders), self.program.fresh_row(riders[0].seed)
+                lane.parting = self._parting(lane)
+                for trial in riders:
+                    yield Event("start", trial.id, 0)
+            self.lanes.fill(row)
+            self.riding.append(lane)
+
+    def _next_riders(self) -> list[Trial]:
+        seed = self.queue[0].seed
+        same_seed = [trial for trial in self.queue if trial.seed == seed]
+        riders = trials_.parted(self.structure, same_seed, 0)[0]
+        taken = {trial.id for trial in riders}
+        self.queue = [trial for trial in self.queue if trial.id not in taken]
+        return riders
+
+    def _advance(self, steps: int) -> np.ndarray:
+        """Train every lane by `steps` steps and return the losses (N, S), float64."""
+        used = self.lanes.used
+        width = max(used, self.program.narrowest)
+        lanes = [*self.riding, *[self.riding[0]] * (width - used)]  # a spare row does the first lane's work
+        ages = [lane.step for lane in lanes]
+        leaders = [lane.riders[0] for lane in lanes]
+        table_SCN = trials_.history(self.structure, leaders, ages, steps)
+        table_SCN1 = table_SCN.to(self.device, self.program.dtype)[..., None]
+        index_SNB = self._indexes(lanes, steps)
+        sampled = self._samples_due(steps)
+        theta_NP = self.lanes.rows["theta"][:width]
+        slots, buffers = self.lanes.part("slot.", width), self.lanes.part("buffer.", width)
+        losses: list[Tensor] = []
+        ratios: list[tuple[int, list[int], Tensor]] = []
+        for s in range(steps):
+            batch = tuple(tensor[index_SNB[s]] for tensor in self.data.train)
+            streams = [(leader.seed, age + s) for leader, age in zip(leaders, ages, strict=True)]
+            loss_N, grad_NP, after = self.program.gradients(theta_NP, buffers, batch, streams)
+            for name, tensor in after.items():
+                buffers[name].copy_(tensor)
+            due = sampled.get(s)
+            before = (theta_NP[due].clone(), grad_NP[due].clone()) if due else None
+            self.structure.optimizer.update(theta_NP, grad_NP, slots, table_SCN1[s])
+            if due and before:
+                ratios.append((s, due, self._ratios(theta_NP[due], *before)))
+            losses.append(loss_N)
+        losses_NS = torch.stack(losses, 1)[:used].double().cpu().numpy()
+        self._account(losses_NS, ratios, steps)
+        return losses_NS
+
+    def _drop_diverged(self, losses_NS: np.ndarray) -> Iterator[Event]:
+        finite_NS = np.isfinite(losses_NS)
+        for k, lane in enumerate(self.riding):
+            if not finite_NS[k].all():
+                bad = int(np.argmin(finite_NS[k]))
+                begin = lane.step - losses_NS.shape[1]
+                lane.losses = lane.losses[: len(lane.losses) - losses_NS.shape[1] + bad]
+                yield from self._diverge(lane, begin + bad)
+        self._free_empty()
+
+    def _diverge(self, lane: Lane, step: int) -> Iterator[Event]:
+        lane.step = step
+        if lane.losses:
+            lane.values["train_loss"] = lane.losses[-1]
+        riders, lane.riders = lane.riders, []
+        for trial in riders:
+            yield self._end(lane, trial, "finish", "diverged", "")
+
+    def _report(self) -> Iterator[Event]:
+        """Validate the lanes in which a report is due; every rider's report carries the same numbers."""
+        for k, lane in enumerate(self.riding):
+            due = [trial for trial in lane.riders if lane.step in trial.report_steps()]
+            if not due:
+                continue
+            row = {name: rows[k] for name, rows in self.lanes.rows.items()}
+            valid = self.program.evaluate(row, self.data.valid)
+            if not all(math.isfinite(value) for value in valid.values()):
+                yield from self._diverge(lane, lane.step)
+                continue
+            curve = _blocks(lane.losses, lane.step)
+            lane.values = {f"valid_{name}": value for name, value in valid.items()}
+            lane.values |= {"train_loss": float(np.mean(lane.losses)), "lr": self._rate(due[0], lane.step - 1)}
+            ratio = median(lane.medians[-max(1, len(lane.samples)) :])
+            if math.isfinite(ratio):
+                lane.values["update_ratio"] = ratio
+            samples, lane.losses, lane.samples = lane.samples, [], []
+            lane.curve += curve
+            for trial in due:
+                yield Event("report", trial.id, lane.step, dict(lane.values), curve, samples)
+                if trial.steps == lane.step:
+                    lane.riders.remove(trial)
+                    yield self._end(lane, trial, "finish", "complete", "")
+        self._free_empty()
+
+    # --- what the turns are made of --------------------------------------------------------------------------------
+
+    def _parting(self, lane: Lane) -> int | None:
+        return trials_.parting_step(self.structure, lane.riders, lane.step) if len(lane.riders) > 1 else None
+
+    def _rate(self, trial: Trial, step: int) -> float:
+        schedule, _ = trials_.rates(self.structure.schedule, [trial])
+        return float(schedule(step / trial.steps)[0])
+
+    def _indexes(self, lanes: Sequence[Lane], steps: int) -> Tensor:
+        examples = len(self.data.train[0])
+        found: dict[tuple[int, int], Tensor] = {}
+        for lane in lanes:
+            seed, first = lane.riders[0].seed, lane.step
+            if seed not in self._orders:
+                self._orders[seed] = self.task.order(seed, examples, self.structure.batch_size)
+            if (seed, first) not in found:
+                found[seed, first] = self._orders[seed](first, first + steps)
+        return torch.stack([found[lane.riders[0].seed, lane.step] for lane in lanes], 1).to(self.device)
+
+    def _samples_due(self, steps: int) -> dict[int, list[int]]:
+        """Return, for each step of a stretch, the lanes whose ratios are taken: every so many steps of their own."""
+        due: dict[int, list[int]] = {}
+        if self.ratio_samples and self.matrices:
+            for k, lane in enumerate(self.riding):
+                every = max(1, lane.riders[0].steps // self.ratio_samples)
+                for s in range(-lane.step % every, steps, every):
+                    due.setdefault(s, []).append(k)
+        return due
+
+    def _ratios(self, after_NP: Tensor, before_NP: Tensor, grad_NP: Tensor) -> Tensor:
+        places = list(self.matrices.values())
+        update = log_ratios(after_NP - before_NP, after_NP, places)
+        return torch.cat([update, log_ratios(grad_NP, after_NP, places)], 1)
+
+    def _account(self, losses_NS: np.ndarray, ratios: list[tuple[int, list[int], Tensor]], steps: int) -> None:
+        begins = [lane.step for lane in self.riding]
+        for s, due, ratios_NT in ratios:
+            for k, row in zip(due, ratios_NT.tolist(), strict=True):
+                lane = self.riding[k]
+                if np.isfinite(losses_NS[k, : s + 1]).all():
+                    lane.samples.append([begins[k] + s, *row])
+                    lane.medians.append(median(row[: len(self.matrices)]))
+        for k, lane in enumerate(self.riding):
+            lane.step += steps
+            lane.losses.extend(losses_NS[k].tolist())
+            self.lane_steps += steps
+            self.trial_steps += steps * len(lane.riders)
+
+    def _end(self, lane: Lane, trial: Trial, kind: Literal["finish", "stop"], status: Any, reason: str) -> Event:
+        losses = [loss for _, loss in lane.curve + _blocks(lane.losses, lane.step)]
+        judged = verdict(losses, lane.medians, lane.step if status == "diverged" else None, self.guess)
+        values = {name: value for name, value in lane.values.items() if math.isfinite(value)}
+        evidence = reason or judged.evidence
+        return Event(kind, trial.id, lane.step, values, status=status, verdict=judged.name, evidence=evidence)
+
+    def _free_empty(self) -> None:
+        for k in reversed([k for k, lane in enumerate(self.riding) if not lane.riders]):
+            last = self.lanes.free(k)
+            self.riding[k] = self.riding[last]
+            self.riding.pop()
+        self.parked = [(lane, row) for lane, row in self.parked if lane.riders]
+
+    # --- checkpoints -----------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a resumed cohort needs beside its task, data and trials."""
+
+        def plain(lane: Lane) -> dict[str, Any]:
+            return asdict(lane) | {"riders": [trial.id for trial in lane.riders]}
+
+        return {
+            "riding": [(plain(lane), self.lanes.row(k)) for k, lane in enumerate(self.riding)],
+            "parked": [(plain(lane), row) for lane, row in self.parked],
+            "queue": [trial.id for trial in self.queue],
+            "lane_steps": self.lane_steps,
+            "trial_steps": self.trial_steps,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken. Trials that had ended by then do not appear again."""
+
+        def lane(saved: Mapping[str, Any]) -> Lane:
+            curve = [(step, loss) for step, loss in saved["curve"]]
+            return Lane(**(dict(saved) | {"curve": curve, "riders": [self.known[key] for key in saved["riders"]]}))
+
+        self.lanes.used = 0
+        self.riding = [lane(saved) for saved, _ in state["riding"]]
+        for _, row in state["riding"]:
+            self.lanes.fill(row)
+        self.parked = [(lane(saved), row) for saved, row in state["parked"]]
+        self.queue = [self.known[key] for key in state["queue"]]
+        self.lane_steps, self.trial_steps = state["lane_steps"], state["trial_steps"]
+
+
+def _blocks(losses: Sequence[float], last: int) -> list[tuple[int, float]]:
+    """Return the means of up to BLOCKS_PER_REPORT equal blocks, each with the number of the step it ends after."""
+    if not losses:
+        return []
+    parts = np.array_split(np.asarray(losses), min(BLOCKS_PER_REPORT, len(losses)))
+    ends = last - len(losses) + np.cumsum([len(part) for part in parts])
+    return [(int(end), float(part.mean())) for end, part in zip(ends, parts, strict=True)]

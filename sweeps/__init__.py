@@ -1,0 +1,1 @@
+"""The search: one file for each outside system."""
