@@ -3,6 +3,7 @@
 N = lanes in use, S = steps of a stretch, B = examples in a batch, T = parameter tensors of two or more axes.
 """
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -30,7 +31,7 @@ class Event:
 
     start; fork (`trunk`: the trial it parts from); report (`values`, the `curve` since the last report as (step, mean
     training loss), `ratios` as (step, update ratio of each tensor ..., gradient ratio of each tensor ...)); finish or
-    stop (`status`, `verdict`, `evidence`, the last finite `values`).
+    stop (`status`, `verdict`, `evidence`, the last finite `values`, and all `reports`, `curve` and `ratios` from the start).
     """
 
     kind: Literal["start", "fork", "report", "finish", "stop"]
@@ -39,6 +40,7 @@ class Event:
     values: Mapping[str, float] = field(default_factory=dict)
     curve: Sequence[tuple[int, float]] = ()
     ratios: Sequence[Sequence[float]] = ()
+    reports: Sequence[tuple[int, Mapping[str, float]]] = ()
     trunk: str = ""
     status: Literal["", "complete", "diverged", "stopped"] = ""
     verdict: str = ""
@@ -54,9 +56,11 @@ class Lane:
     parting: int | None = None
     losses: list[float] = field(default_factory=list)  # since the last report
     curve: list[tuple[int, float]] = field(default_factory=list)
-    samples: list[list[float]] = field(default_factory=list)  # ratios since the last report
-    medians: list[float] = field(default_factory=list)  # the update ratio's median over tensors, of every sample
-    values: dict[str, float] = field(default_factory=dict)  # of the last report
+    samples: list[list[float]] = field(default_factory=list)  # ratios, as in Event
+    medians: list[float] = field(default_factory=list)  # of every sample, the median of the update ratios
+    reported: int = 0  # how many samples the reports have carried
+    reports: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    values: dict[str, float] = field(default_factory=dict)  # the last finite ones
 
     def next_stop(self) -> int:
         """Return the step at which something happens to this lane."""
@@ -65,8 +69,9 @@ class Lane:
 
     def branch(self, riders: list[Trial]) -> "Lane":
         """Return a lane with the same past and other riders."""
-        copies: dict[str, Any] = {key: list(getattr(self, key)) for key in ("losses", "curve", "samples", "medians")}
-        return Lane(riders, self.step, values=dict(self.values), **copies)
+        lists = ("losses", "curve", "samples", "medians", "reports")
+        copies: dict[str, Any] = {name: list(getattr(self, name)) for name in lists}
+        return Lane(riders, self.step, reported=self.reported, values=dict(self.values), **copies)
 
 
 class Cohort:
@@ -111,21 +116,28 @@ class Cohort:
         self.queue = list(trials)
         self.known = {trial.id: trial for trial in trials}
         self.lane_steps = self.trial_steps = 0
+        self.ended: list[Event] = []
         self._stops: dict[str, str] = {}
         self._orders: dict[int, Order] = {}
 
     def train(self) -> Iterator[Event]:
-        """Train until every trial has ended. Between two events the cohort may be saved, and trials stopped."""
-        while True:
-            yield from self._stop()
-            yield from self._part()
-            yield from self._fill()
-            if not self.riding:
-                return
+        """Train until every trial has ended."""
+        while not self.done:
+            yield from self.turn()
+
+    def turn(self) -> list[Event]:
+        """Train until something happens, or for a stretch. Between two turns the cohort may be saved, and trials stopped."""
+        events = [*self._stop(), *self._part(), *self._fill()]
+        if self.riding:
             steps = min([STRETCH, *(lane.next_stop() - lane.step for lane in self.riding)])
             losses_NS = self._advance(steps)
-            yield from self._drop_diverged(losses_NS)
-            yield from self._report()
+            events += [*self._drop_diverged(losses_NS), *self._report()]
+        return events
+
+    @property
+    def done(self) -> bool:
+        """Whether every trial has ended."""
+        return not (self.riding or self.parked or self.queue)
 
     def stop(self, trial: str, reason: str) -> None:
         """Ask that a trial end as stopped, with `reason` as evidence, before its next step."""
@@ -248,11 +260,12 @@ class Cohort:
             curve = _blocks(lane.losses, lane.step)
             lane.values = {f"valid_{name}": value for name, value in valid.items()}
             lane.values |= {"train_loss": float(np.mean(lane.losses)), "lr": self._rate(due[0], lane.step - 1)}
-            ratio = median(lane.medians[-max(1, len(lane.samples)) :])
+            ratio = median(lane.medians[lane.reported :])
             if math.isfinite(ratio):
                 lane.values["update_ratio"] = ratio
-            samples, lane.losses, lane.samples = lane.samples, [], []
+            samples, lane.reported, lane.losses = lane.samples[lane.reported :], len(lane.samples), []
             lane.curve += curve
+            lane.reports.append((lane.step, dict(lane.values)))
             for trial in due:
                 yield Event("report", trial.id, lane.step, dict(lane.values), curve, samples)
                 if trial.steps == lane.step:
@@ -310,11 +323,13 @@ class Cohort:
             self.trial_steps += steps * len(lane.riders)
 
     def _end(self, lane: Lane, trial: Trial, kind: Literal["finish", "stop"], status: Any, reason: str) -> Event:
-        losses = [loss for _, loss in lane.curve + _blocks(lane.losses, lane.step)]
-        judged = verdict(losses, lane.medians, lane.step if status == "diverged" else None, self.guess)
-        values = {name: value for name, value in lane.values.items() if math.isfinite(value)}
-        evidence = reason or judged.evidence
-        return Event(kind, trial.id, lane.step, values, status=status, verdict=judged.name, evidence=evidence)
+        curve = lane.curve + _blocks(lane.losses, lane.step)
+        bad = lane.step if status == "diverged" else None
+        judged = verdict([loss for _, loss in curve], lane.medians, bad, self.guess)
+        whole: dict[str, Any] = {"curve": curve, "ratios": lane.samples, "reports": lane.reports}
+        said = {"status": status, "verdict": judged.name, "evidence": reason or judged.evidence}
+        self.ended.append(Event(kind, trial.id, lane.step, dict(lane.values), **copy.deepcopy(whole), **said))
+        return self.ended[-1]
 
     def _free_empty(self) -> None:
         for k in reversed([k for k, lane in enumerate(self.riding) if not lane.riders]):
@@ -335,16 +350,18 @@ class Cohort:
             "riding": [(plain(lane), self.lanes.row(k)) for k, lane in enumerate(self.riding)],
             "parked": [(plain(lane), row) for lane, row in self.parked],
             "queue": [trial.id for trial in self.queue],
+            "ended": [asdict(event) for event in self.ended],
             "lane_steps": self.lane_steps,
             "trial_steps": self.trial_steps,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken. Trials that had ended by then do not appear again."""
+        """Go on where `state` was taken. Trials that had ended by then do not train again: their events are in `ended`."""
 
         def lane(saved: Mapping[str, Any]) -> Lane:
-            curve = [(step, loss) for step, loss in saved["curve"]]
-            return Lane(**(dict(saved) | {"curve": curve, "riders": [self.known[key] for key in saved["riders"]]}))
+            riders = [self.known[key] for key in saved["riders"]]
+            pairs = {name: [tuple(pair) for pair in saved[name]] for name in ("curve", "reports")}
+            return Lane(**(copy.deepcopy(dict(saved)) | pairs | {"riders": riders}))
 
         self.lanes.used = 0
         self.riding = [lane(saved) for saved, _ in state["riding"]]
@@ -352,6 +369,7 @@ class Cohort:
             self.lanes.fill(row)
         self.parked = [(lane(saved), row) for saved, row in state["parked"]]
         self.queue = [self.known[key] for key in state["queue"]]
+        self.ended = [Event(**event) for event in state["ended"]]
         self.lane_steps, self.trial_steps = state["lane_steps"], state["trial_steps"]
 
 

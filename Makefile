@@ -1,0 +1,46 @@
+# `make` is the whole ritual: install, lint, types, layers, tests.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := test
+.PHONY: install lint types layers test test-all sweep bench clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "espalier needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+lint: install
+	$(BIN)/ruff check
+
+types: install
+	$(BIN)/pyright
+
+layers: install
+	$(BIN)/lint-imports
+
+test: lint types layers
+	$(BIN)/pytest -q -m 'not slow'
+
+# Also what is long, kills processes or starts several Ray nodes.
+test-all: lint types layers
+	$(BIN)/pytest -q
+
+sweep: install
+	$(BIN)/sweep run sweeps/library/names.yaml
+
+# make bench ARGS='...'
+bench: install
+	$(BIN)/python -m tests.bench $(ARGS)
+
+# What the ritual leaves behind; .venv and the results in sweep-data stay.
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find core sweeps services tests -name __pycache__ -type d -prune -exec rm -rf {} +

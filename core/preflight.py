@@ -1,0 +1,97 @@
+"""What is checked of a task before anything is trained: that it has a model, a loss that can fall, data, and metrics."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import BadInput, nearest
+from core.lanes import seeded
+from core.optim import OPTIMIZERS
+from core.program import Program
+from core.task import Batch, Data, Task
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What the checks found."""
+
+    data: Data
+    first_loss: float
+    metrics: Sequence[str]
+    parameters: int
+
+
+def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: int = 0) -> Preflight:
+    """Load a task's data, take one gradient and one validation, and train nothing.
+
+    Raises BadInput saying what is wrong with the task and what would work.
+    """
+    dtype = getattr(torch, precision)
+    data = _data(task).to("cpu", dtype)
+    _model(task, seed)
+    program = Program(task, OPTIMIZERS["sgd"](), dtype)
+    if not program.layout.parameters:
+        raise BadInput("task: the model has no parameter that requires a gradient; nothing would be trained")
+    examples = len(data.train[0])
+    batch = tuple(tensor[task.order(seed, examples, batch_size)(0, 1)[0]] for tensor in data.train)
+    loss = _first_loss(program, batch, seed)
+    metrics = _metrics(program, data, seed)
+    return Preflight(data, loss, metrics, program.layout.parameters)
+
+
+def check_metric(wanted: str, metrics: Sequence[str]) -> None:
+    """Raise BadInput if the objective is no metric of the task."""
+    known = [f"valid_{name}" for name in metrics] + ["train_loss"]
+    if wanted not in known:
+        raise BadInput(f"objective.metric: the task reports no '{wanted}'; {nearest(wanted, known)}")
+
+
+def _data(task: Task) -> Data:
+    data = task.data()
+    if not isinstance(data, Data) or not all(isinstance(t, Tensor) for t in (*data.train, *data.valid)):
+        raise BadInput("task: data() must return core.task.Data(train=(tensors ...), valid=(tensors ...))")
+    return data.checked()
+
+
+def _model(task: Task, seed: int) -> None:
+    with seeded(seed):
+        model = task.model()
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"task: model() returned {type(model).__name__}; it must return a torch.nn.Module")
+
+
+def _first_loss(program: Program, batch: Batch, seed: int) -> float:
+    row = program.fresh_row(seed)
+    buffers = {name[len("buffer.") :]: tensor[None] for name, tensor in row.items() if name.startswith("buffer.")}
+    try:
+        losses, grads, _ = program.gradients(row["theta"][None], buffers, tuple(t[None] for t in batch), [(seed, 0)])
+    except BadInput:
+        raise
+    except Exception as error:
+        if "does not require grad" in str(error) or "not have been used in the graph" in str(error):
+            raise BadInput(_NOTHING_MOVES) from error
+        raise BadInput(f"task: the loss of the first batch cannot be computed: {type(error).__name__}: {error}") from error
+    if losses[0].dim():
+        raise BadInput(f"task: loss() returned a tensor of shape {tuple(losses[0].shape)}; it must be one number, the mean")
+    if not grads.any() and math.isfinite(losses[0].item()):
+        raise BadInput(_NOTHING_MOVES)
+    return losses[0].item()
+
+
+_NOTHING_MOVES = (
+    "task: no parameter would ever change: the gradient of the loss is zero for all of them; "
+    "loss() must depend on the model's output (no .detach(), no torch.no_grad())"
+)
+
+
+def _metrics(program: Program, data: Data, seed: int) -> list[str]:
+    few = tuple(tensor[:64] for tensor in data.valid)
+    try:
+        return list(program.evaluate(program.fresh_row(seed), few))
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(f"task: metrics() of a validation batch cannot be computed: {type(error).__name__}: {error}") from error

@@ -1,0 +1,264 @@
+"""The command `sweep`: a thin skin over functions. Heavy imports wait until a command needs them."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from core.errors import BadInput
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+home_option = click.option("--home", metavar="DIR", help="Where state lies (default: $SWEEP_HOME, else ./sweep-data).")
+
+
+def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Print bad input as one line and exit with code 2."""
+
+    @wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except BadInput as error:
+            click.echo(f"sweep: {error}", err=True)
+            sys.stderr.flush()
+            sys.stdout.flush()
+            sys.exit(2)
+
+    return guarded
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="espalier", prog_name="sweep")
+def main() -> None:
+    """Find the learning rate of a PyTorch model: many trials side by side, recorded in MLflow.
+
+    \b
+    sweep run sweeps/library/names.yaml      search
+    sweep ui                                 browse the result
+    sweep best names > best.yaml             pull the best configuration
+    sweep rerun best.yaml                    train it again, to the same number
+    """
+
+
+@main.command()
+@click.argument("spec")
+@click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout at the end.")
+@click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster, e.g. auto or 127.0.0.1:6379.")
+@home_option
+@spoken
+def run(spec: str, assignments: tuple[str, ...], as_json: bool, address: str | None, home: str | None) -> None:
+    """Run the sweep that the file SPEC describes.
+
+    \b
+    Example:
+      sweep run sweeps/library/names.yaml --set trials=16 --set budget.steps=500
+    """
+    from sweeps.home import Home
+    from sweeps.spec import load_spec
+
+    loaded = load_spec(spec, assignments)
+    place = Home.at(home)
+    click.echo(f"sweep {loaded.name}: {loaded.trials} trials of {loaded.budget.steps:,} steps", err=True)
+    from sweeps import driver
+    from sweeps.display import shown
+
+    _tell(driver.start(loaded, place, shown, address), place, as_json, home)
+
+
+@main.command()
+@click.argument("sweep")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout at the end.")
+@click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster.")
+@home_option
+@spoken
+def resume(sweep: str, as_json: bool, address: str | None, home: str | None) -> None:
+    """Continue SWEEP (an id, or a name: its latest sweep) after an interrupt or a crash.
+
+    \b
+    Example:
+      sweep resume names
+    """
+    from sweeps import driver
+    from sweeps.display import shown
+    from sweeps.home import Home
+
+    place = Home.at(home)
+    _tell(driver.resume(sweep, place, shown, address), place, as_json, home)
+
+
+@main.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@home_option
+@spoken
+def list_(as_json: bool, home: str | None) -> None:
+    """List the sweeps of this home, the oldest first.
+
+    \b
+    Example:
+      sweep list
+    """
+    from sweeps.overview import overview
+    from sweeps.home import Home
+
+    rows = overview(Home.at(home))
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif not rows:
+        click.echo("no sweep here yet; start one: sweep run sweeps/library/names.yaml")
+    for row in rows if not as_json else []:
+        best = "-" if row["best"] is None else f"{row['metric']} {row['best']:.5f} (trial {row['best_trial']})"
+        click.echo(f"{row['sweep']:<32} {row['state']:<12} {row['ended']:>4} of {row['wanted']:<5} best {best}")
+
+
+@main.command()
+@click.argument("sweep")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--top", default=10, show_default=True, help="How many trials to list.")
+@home_option
+@spoken
+def show(sweep: str, as_json: bool, top: int, home: str | None) -> None:
+    """Show SWEEP: its state, its best trials, where its data lie.
+
+    \b
+    Example:
+      sweep show names
+    """
+    from sweeps.overview import details
+    from sweeps.home import Home
+
+    found = details(Home.at(home), sweep)
+    if as_json:
+        click.echo(json.dumps(found.document(), indent=2))
+        return
+    for line in found.lines():
+        click.echo(line)
+    _table(found.trials, found.spec, top, err=False)
+
+
+@main.command()
+@click.argument("sweep")
+@click.option("--trial", type=int, help="Another trial than the best.")
+@home_option
+@spoken
+def best(sweep: str, trial: int | None, home: str | None) -> None:
+    """Print the best configuration of SWEEP as a file that `sweep rerun` takes.
+
+    \b
+    Example:
+      sweep best names > best.yaml
+    """
+    from sweeps.overview import best_of
+    from sweeps.home import Home
+
+    click.echo(best_of(Home.at(home), sweep, trial), nl=False)
+
+
+@main.command()
+@click.argument("file")
+@spoken
+def rerun(file: str) -> None:
+    """Train the trial of the best file FILE again and compare every number. Exit code 0: the same to the last bit.
+
+    \b
+    Example:
+      sweep rerun best.yaml
+    """
+    from sweeps.rerun import read_best
+    from sweeps.rerun import rerun as train_again
+
+    loaded, spec = read_best(file)
+    click.echo(f"training trial {loaded.trial} of {loaded.sweep} again: {spec.budget.steps:,} steps", err=True)
+    outcome = train_again(loaded, spec)
+    if outcome.reproduced:
+        click.echo(f"reproduced: {outcome.metric} {outcome.value:.5f}, bit for bit")
+        return
+    click.echo(f"not reproduced: {outcome.difference}")
+    for line in outcome.surroundings or ["versions, device, data and code are the same"]:
+        click.echo(f"  {line}")
+    sys.exit(1)
+
+
+@main.command()
+@click.option("--port", default=5000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@home_option
+@spoken
+def ui(port: int, host: str, home: str | None) -> None:
+    """Open MLflow's page on the data of this home.
+
+    \b
+    Example:
+      sweep ui --port 5000
+    """
+    from sweeps.record import default_uri
+    from sweeps.home import Home
+
+    place = Home.at(home)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", default_uri(place.path), "--workers", "1",
+               "--default-artifact-root", (place.path / "mlartifacts").as_uri(), "--host", host, "--port", str(port)]
+    click.echo(f"MLflow on http://{host}:{port} (Ctrl-C ends it)", err=True)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    sys.stderr.flush()
+    os.execv(sys.executable, command)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of the spec, for editors.
+
+    \b
+    Example:
+      sweep schema > spec.schema.json
+    """
+    from sweeps.spec import SweepSpec
+
+    click.echo(json.dumps(SweepSpec.model_json_schema(), indent=2))
+
+
+def _table(trials: Any, spec: Any, top: int, err: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from sweeps.report import point_text
+    from sweeps.results import ranked
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("trial", spec.objective.metric, "state", "configuration", "verdict"):
+        table.add_column(name, justify="right" if name in ("trial", spec.objective.metric) else "left", overflow="fold")
+    for t in ranked(trials, spec.objective.mode)[:top]:
+        spread = f" ± {t.spread:.5f}" if t.spread is not None else ""
+        value = "-" if t.value is None else f"{t.value:.5f}{spread}"
+        table.add_row(str(t.number), value, t.state, point_text(t.params, spec), t.verdict)
+    Console(stderr=err, width=None if sys.stdout.isatty() else 110).print(table)
+
+
+def _tell(summary: Any, place: Any, as_json: bool, home: str | None) -> None:
+    """Say how a sweep ended and which commands come next."""
+
+    def say(text: str) -> None:
+        click.echo(text, err=as_json)
+
+    at = f" --home {home}" if home else ""
+    if as_json:
+        click.echo(json.dumps(summary.document()))
+    else:
+        _table(summary.trials, summary.spec, 8, err=False)
+    for line in summary.closing_lines(at):
+        say(line)
+    if not summary.recorded:
+        say(f"MLflow did not take everything; the rest waits in {place.sweep(summary.sweep)}: sweep resume {summary.sweep}{at}")
+    if summary.interrupted:
+        sys.exit(130)
+    if summary.best is None:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(prog_name="sweep" if Path(sys.argv[0]).name == "cli.py" else None)

@@ -1,0 +1,145 @@
+"""The live display of a running sweep, on stderr: a panel on a terminal, a line now and then elsewhere."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+LINE_EVERY_S = 5.0
+PANEL_EVERY_S = 0.5
+
+
+@dataclass
+class Progress:
+    """What a person wants to know while a sweep runs. Changed by the driver, read by the display."""
+
+    sweep: str
+    wanted: int
+    steps: int
+    mode: str
+    metric: str
+    begin: float = field(default_factory=time.monotonic)
+    states: dict[int, str] = field(default_factory=dict)
+    best: tuple[int, float, Mapping[str, Any]] | None = None
+    latest: tuple[int, int, float] | None = None
+    lane_steps: dict[str, int] = field(default_factory=dict)
+    steps_shared: dict[str, int] = field(default_factory=dict)
+    training_begin: float | None = None
+    share_before: float = 0.0
+    program: str = ""
+    nodes: set[str] = field(default_factory=set)
+    first_result_s: float | None = None
+    steps_done: dict[int, int] = field(default_factory=dict)
+    phase: str = "starting"
+
+    def count(self, *states: str) -> int:
+        """Return how many trials are in any of these states."""
+        return sum(state in states for state in self.states.values())
+
+    def left(self) -> int:
+        """Return how many trials have not ended."""
+        return self.wanted - len(self.states) + self.count("running")
+
+
+def lane_steps_a_second(progress: Progress) -> float:
+    """Return how fast lanes have trained since the first of them began."""
+    if progress.training_begin is None:
+        return 0.0
+    return sum(progress.lane_steps.values()) / max(1e-3, time.monotonic() - progress.training_begin)
+
+
+def seconds_left(progress: Progress) -> float | None:
+    """Return a forecast from the share of all steps that trials have made, None before there is one."""
+    ended = progress.wanted - progress.left()
+    done = ended + sum(step / progress.steps for t, step in progress.steps_done.items() if progress.states.get(t) == "running")
+    share = done / progress.wanted - progress.share_before
+    if share <= 0 or progress.training_begin is None:
+        return None
+    return (time.monotonic() - progress.training_begin) * (1 - share - progress.share_before) / share
+
+
+def _clock(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+def facts(progress: Progress) -> list[tuple[str, str]]:
+    """Return what the display says, as (label, text)."""
+    done, running = progress.count("complete"), progress.count("running")
+    ended_early = progress.count("stopped", "diverged", "failed")
+    best = "-"
+    if progress.best:
+        number, value, params = progress.best
+        points = " ".join(f"{p:.3f}" for p in params.get("decay_points", []))
+        best = f"{progress.metric} {value:.5f}  trial {number}, exponent {params['lr_exponent']:.3f}"
+        best += f", decay {points}" if points else ""
+    elif progress.latest:
+        number, step, value = progress.latest
+        best = f"{progress.metric} {value:.5f} so far (trial {number} after step {step:,})"
+    rate = lane_steps_a_second(progress)
+    passed = time.monotonic() - progress.begin
+    return [
+        ("trials", f"{done} done, {running} running, {ended_early} stopped, of {progress.wanted}"),
+        ("best", best),
+        ("speed", f"{rate:,.0f} lane-steps/s, {sum(progress.steps_shared.values()):,} steps shared" if rate else progress.phase),
+        ("time", f"{_clock(passed)} passed, {_clock(seconds_left(progress))} left"),
+    ]
+
+
+@contextmanager
+def shown(progress: Progress) -> Iterator[None]:
+    """Show the progress while the block runs."""
+    over = threading.Event()
+    show = _panel if sys.stderr.isatty() else _lines
+    thread = threading.Thread(target=show, args=(progress, over), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(5)
+
+
+@contextmanager
+def hidden(progress: Progress) -> Iterator[None]:
+    """Show nothing."""
+    yield
+
+
+def _lines(progress: Progress, over: threading.Event) -> None:
+    last, first = "", True
+    due = 0.0
+    while not over.wait(0.2):
+        news = progress.first_result_s is not None and first
+        if news or time.monotonic() >= due:
+            first = first and not news
+            due = time.monotonic() + LINE_EVERY_S
+            text = "; ".join(f"{label}: {said}" for label, said in facts(progress) if said != "-")
+            if text != last:
+                print(f"[{progress.sweep}] {text}", file=sys.stderr, flush=True)
+                last = text
+
+
+def _panel(progress: Progress, over: threading.Event) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), refresh_per_second=4, get_renderable=_rendered(progress)):
+        over.wait()
+
+
+def _rendered(progress: Progress) -> Callable[[], Any]:
+    from rich.panel import Panel
+    from rich.table import Table
+
+    def render() -> Any:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim")
+        grid.add_column()
+        for label, text in facts(progress):
+            grid.add_row(label, text)
+        return Panel(grid, title=progress.sweep, title_align="left", border_style="green")
+
+    return render

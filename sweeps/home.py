@@ -1,0 +1,96 @@
+"""The folder in which a sweep's state lies, who drives it, and its checkpoints."""
+
+import fcntl
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from core import checkpoint
+from core.errors import BadInput
+
+JOURNAL = "optuna.journal"
+COHORT_FILE = "cohort.pt"
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder in which everything that a sweep leaves behind lies."""
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: str | None) -> "Home":
+        """Open a home (default: $SWEEP_HOME or ./sweep-data). Raises BadInput if it cannot be written."""
+        home = Path(path or os.environ.get("SWEEP_HOME") or "sweep-data").expanduser().absolute()
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            probe = home / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise BadInput(f"--home {home}: cannot be written ({error.strerror}); name another folder") from error
+        return cls(home)
+
+    @property
+    def storage(self) -> str:
+        """Optuna's storage."""
+        return str(self.path / JOURNAL)
+
+    def sweep(self, sweep: str) -> Path:
+        """The folder of one sweep: its spool and Tune's experiment."""
+        return self.path / "sweeps" / sweep
+
+    def next_tune(self, sweep: str) -> Path:
+        """A new experiment folder of Tune, for one start of the driver; it will hold cohorts' checkpoints."""
+        return self.sweep(sweep) / f"tune-{len(list(self.sweep(sweep).glob('tune-*'))) + 1:03}"
+
+
+def new_id(name: str) -> str:
+    """Return a sweep id: the spec's name, the day, four random characters."""
+    return f"{name}-{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def only_driver(folder: Path, sweep: str) -> Iterator[None]:
+    """Hold the sweep for this process. Raises BadInput if another one drives it; a killed driver's hold is gone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "driver.lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise BadInput(f"sweep {sweep} is being driven by process {lock.read().strip()}; stop that one first") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def is_driven(folder: Path) -> bool:
+    """Whether some process drives the sweep of this folder now."""
+    try:
+        with open(folder / "driver.lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def last_checkpoint(sweep_folder: Path, cohort: str) -> str | None:
+    """Return the newest checkpoint of a cohort that can be read, over all starts of the driver, or None."""
+    for place in sorted(sweep_folder.glob(f"tune-*/{cohort}/checkpoint_*"), reverse=True):
+        try:
+            checkpoint.load(place / COHORT_FILE)
+            return str(place)
+        except Exception as error:  # torn by the crash: the one before it is whole
+            logging.getLogger(__name__).warning("skipping %s: %s", place, error)
+    return None
+
+

@@ -1,0 +1,79 @@
+"""What became of a trial: the events of its replicates made into one story.
+
+Values are means over the replicates (each also with its spread, `<name>_std`, where there is more than one).
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Report:
+    """Values of a trial after a step, with the pieces of its training curve since the last report."""
+
+    trial: int
+    step: int
+    values: Mapping[str, float]
+    curve: Sequence[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended. `members` are its replicates' finish events, in order."""
+
+    trial: int
+    status: str  # complete, diverged, stopped
+    step: int
+    values: Mapping[str, float]
+    verdict: str
+    evidence: str
+    members: Sequence[Mapping[str, Any]]
+
+
+def averaged(many: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each value that all have, with its spread (standard deviation) where there are several.
+
+    >>> averaged([{"a": 1.0}, {"a": 3.0}])
+    {'a': 2.0, 'a_std': 1.4142135623730951}
+    """
+    names = [name for name in many[0] if all(name in values for values in many)] if many else []
+    means = {name: statistics.fmean(values[name] for values in many) for name in names}
+    if len(many) > 1:
+        means |= {f"{name}_std": statistics.stdev(values[name] for values in many) for name in names}
+    return means
+
+
+@dataclass
+class Story:
+    """Follows one trial through the events of its replicates."""
+
+    trial: int
+    replicates: int
+    reports: dict[int, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
+    ends: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def hear(self, event: Mapping[str, Any]) -> Report | Outcome | None:
+        """Take one event; return the trial's report or end when its last replicate has delivered."""
+        if event["kind"] == "report":
+            heard = self.reports.setdefault(event["step"], {})
+            heard[event["trial"]] = event
+            return self._report(event["step"]) if len(heard) == self.replicates else None
+        if event["kind"] in ("finish", "stop"):
+            self.ends[event["trial"]] = event
+            return self._outcome() if len(self.ends) == self.replicates else None
+        return None
+
+    def _report(self, step: int) -> Report:
+        heard = list(self.reports.pop(step).values())
+        curves = [event["curve"] for event in heard]
+        curve = [(points[0][0], statistics.fmean(loss for _, loss in points)) for points in zip(*curves, strict=True)]
+        return Report(self.trial, step, averaged([event["values"] for event in heard]), curve)
+
+    def _outcome(self) -> Outcome:
+        ends = [self.ends[key] for key in sorted(self.ends, key=lambda key: int(key.split("/")[1]))]
+        worst = next((e for status in ("diverged", "stopped") for e in ends if e["status"] == status), ends[0])
+        values = averaged([{k: v for k, v in e["values"].items() if math.isfinite(v)} for e in ends])
+        return Outcome(self.trial, worst["status"], worst["step"], values, worst["verdict"], worst["evidence"], ends)

@@ -1,0 +1,103 @@
+"""What is known of the sweeps of a home: for `sweep list`, `show` and `best`."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core.errors import BadInput
+from sweeps import record, results
+from sweeps.rerun import best_file
+from sweeps.results import TrialResult
+from sweeps.home import Home, is_driven
+from sweeps.search import find_sweep, open_storage, spec_of, sweep_ids, trial_results, trials_wanted
+from sweeps.spec import SweepSpec
+
+
+@dataclass(frozen=True)
+class Details:
+    """One sweep: what was asked, how far it is, where its data lie."""
+
+    sweep: str
+    spec: SweepSpec
+    state: str  # running, interrupted, finished
+    wanted: int
+    trials: list[TrialResult]
+    tracking_uri: str
+    storage: str
+
+    @property
+    def best(self) -> TrialResult | None:
+        """The best complete trial."""
+        return results.best_trial(self.trials, self.spec.objective.mode)
+
+    def document(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        best = self.best
+        return {
+            "sweep": self.sweep,
+            "state": self.state,
+            "wanted": self.wanted,
+            "states": results.counts(self.trials),
+            "best": best and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
+            "tracking_uri": self.tracking_uri,
+            "storage": self.storage,
+            "trials": [asdict(t) for t in self.trials],
+            "spec": self.spec.model_dump(mode="json"),
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield the head of `sweep show`."""
+        counted = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items()) or "none yet"
+        yield f"{self.sweep}: {self.state}; trials: {counted}, of {self.wanted}"
+        yield f"  MLflow   {self.tracking_uri}, experiment {self.spec.name}"
+        yield f"  Optuna   {self.storage}, study {self.sweep}"
+        if self.state == "interrupted":
+            yield f"  continue: sweep resume {self.sweep}"
+
+
+def _details(home: Home, study: Any) -> Details:
+    spec, trials = spec_of(study), trial_results(study)
+    wanted, ended = trials_wanted(spec), sum(t.state != "running" for t in trials)
+    driven = is_driven(home.sweep(study.study_name))
+    state = "running" if driven else "finished" if ended >= wanted else "interrupted"
+    uri = spec.tracking_uri or record.default_uri(home.path)
+    return Details(study.study_name, spec, state, wanted, trials, uri, home.storage)
+
+
+def details(home: Home, wanted: str) -> Details:
+    """Return one sweep by id or name. Raises BadInput for an unknown one."""
+    return _details(home, find_sweep(open_storage(home.storage), wanted))
+
+
+def overview(home: Home) -> list[dict[str, Any]]:
+    """Return one row for each sweep, the oldest first."""
+    storage = open_storage(home.storage)
+    rows = []
+    for sweep in sweep_ids(storage):
+        found = _details(home, find_sweep(storage, sweep))
+        best = found.best
+        rows.append({
+            "sweep": sweep,
+            "state": found.state,
+            "ended": sum(t.state != "running" for t in found.trials),
+            "wanted": found.wanted,
+            "metric": found.spec.objective.metric,
+            "best": best and best.value,
+            "best_trial": best and best.number,
+        })
+    return rows
+
+
+def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
+    """Return the best trial of a sweep (or another complete one) as the text of a best file."""
+    study = find_sweep(open_storage(home.storage), wanted)
+    found = _details(home, study)
+    chosen = found.best
+    if trial is not None:
+        complete = {t.number: t for t in found.trials if t.state == "complete"}
+        if trial not in complete:
+            raise BadInput(f"--trial {trial}: {study.study_name} has no complete trial of that number")
+        chosen = complete[trial]
+    if chosen is None:
+        raise BadInput(f"{study.study_name} has no complete trial yet ({results.counts(found.trials) or 'none began'})")
+    return best_file(study, chosen, record.read_trial(found.tracking_uri, study.study_name, chosen.number))

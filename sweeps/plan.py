@@ -1,0 +1,81 @@
+"""From a point of the space to what the engine trains: a structure, and one engine trial for each replicate."""
+
+import json
+from typing import Any
+
+from core.errors import BadInput
+from core.optim import SGD, Adam, Optimizer
+from core.task import options_of, task_class
+from core.trial import Hyperparameters, Structure, Trial
+from sweeps.space import Point, Space
+from sweeps.spec import SweepSpec
+
+ENGINE = ("lr_exponent", "decay_points", "decay_factor", "momentum", "weight_decay", "warmup", "seed", "batch_size")
+
+
+def check_names(spec: SweepSpec) -> None:
+    """Raise BadInput if the space names a hyperparameter that neither the engine nor the task has."""
+    own = list(options_of(task_class(spec.task)))
+    for name in spec.space.own():
+        if name not in own:
+            raise BadInput(
+                f"unknown hyperparameter '{name}' in space; this sweep takes: {', '.join(ENGINE)}, "
+                f"and the task's own: {', '.join(own) or 'none'}"
+            )
+        if name in spec.task_options:
+            raise BadInput(f"space.{name}: it stands under task_options too; keep one of them")
+
+
+def task_options(spec: SweepSpec, point: Point) -> dict[str, Any]:
+    """Return the arguments of the task at a point."""
+    return dict(spec.task_options) | {name: point[name] for name in spec.space.own()}
+
+
+def structural_key(spec: SweepSpec, point: Point) -> str:
+    """Return what parts trials into cohorts: two trials share a program if and only if their keys are equal."""
+    return json.dumps([task_options(spec, point), _batch_size(spec, point)], sort_keys=True)
+
+
+def _batch_size(spec: SweepSpec, point: Point) -> int:
+    return int(point.get("batch_size", spec.budget.batch_size))
+
+
+def _optimizer(spec: SweepSpec) -> Optimizer:
+    if spec.optimizer.kind == "sgd":
+        return SGD(spec.optimizer.nesterov, momentum=bool(spec.optimizer.momentum) or spec.space.momentum is not None)
+    return Adam(decoupled=spec.optimizer.kind == "adamw")
+
+
+def structure(spec: SweepSpec, point: Point) -> Structure:
+    """Return what the program of a point is built from."""
+    return Structure(_optimizer(spec), spec.schedule.kind, _batch_size(spec, point), spec.resources.precision)
+
+
+def hyperparameters(spec: SweepSpec, point: Point) -> Hyperparameters:
+    """Return the numbers of a point's lane. The rate is 10 ** lr_exponent."""
+    chosen = spec.optimizer
+    default_decay = 0.01 if chosen.kind == "adamw" else 0.0  # torch.optim's own defaults
+    return Hyperparameters(
+        lr=10.0 ** float(point["lr_exponent"]),
+        decay_points=tuple(point.get("decay_points", ())),
+        decay_factor=float(point["decay_factor"]),
+        warmup=float(point["warmup"]),
+        floor=spec.schedule.floor,
+        momentum=float(point.get("momentum", chosen.momentum or 0.0)),
+        weight_decay=float(point.get("weight_decay", default_decay if chosen.weight_decay is None else chosen.weight_decay)),
+        beta1=0.9 if chosen.beta1 is None else chosen.beta1,
+        beta2=0.999 if chosen.beta2 is None else chosen.beta2,
+        eps=chosen.eps or 1e-8,
+    )
+
+
+def members(spec: SweepSpec, number: int, point: Point) -> list[Trial]:
+    """Return a trial's replicates, under the seeds seed, seed + 1, ..., each an engine trial called `number/replicate`."""
+    hyper = hyperparameters(spec, point)
+    budget = spec.budget
+    return [
+        Trial(f"{number}/{r}", int(point["seed"]) + r, budget.steps, hyper, budget.reports) for r in range(spec.replicates)
+    ]
+
+
+__all__ = ["ENGINE", "Space", "check_names", "hyperparameters", "members", "structural_key", "structure", "task_options"]

@@ -1,0 +1,352 @@
+"""The MLflow sink: batched, spooled to disk, idempotent, and off the training path. The only file that imports mlflow.
+
+A sweep is a parent run, a trial a child run, each found by its identity tags before it is made. Whatever is to be recorded
+is a line of JSON, written to the spool first and sent by one thread; a line that is sent twice changes nothing. While the
+server is away lines wait in the spool, and training goes on.
+"""
+
+import json
+import logging
+import math
+import os
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadInput
+
+SWEEP_TAG, TRIAL_TAG, STEP_TAG = "espalier.sweep", "espalier.trial", "espalier.step"
+STORY = "trial.json"  # a child run's artifact: every report, the curve and the ratios of each replicate
+SEND_EVERY_S = 2.0
+RETRY_MOST_S = 30.0
+SPOOL_MOST_BYTES = 256 * 2**20  # beyond this, points of curves are dropped and counted; starts and ends never
+METRICS_A_BATCH, PARAMS_A_BATCH = 1000, 100  # MLflow's limits for one log_batch
+Line = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+def _quiet_mlflow() -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    import mlflow.tracking
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    return mlflow
+
+
+def default_uri(home: Path) -> str:
+    """Return the store inside a home."""
+    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
+
+
+def check_reachable(uri: str) -> None:
+    """Raise BadInput if a tracking server does not answer, or a store's folder cannot be written."""
+    if uri.startswith(("http://", "https://")):
+        try:
+            urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5).close()
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise BadInput(f"tracking_uri: {uri} does not answer ({reason}); start it, or leave tracking_uri out "
+                           "to record in the home") from error
+    elif uri.startswith("sqlite:///"):
+        folder = Path(uri.removeprefix("sqlite:///")).parent
+        if not os.access(folder, os.W_OK):
+            raise BadInput(f"tracking_uri: the folder {folder} of {uri} cannot be written")
+    elif "://" not in uri:
+        raise BadInput(f"tracking_uri: '{uri}' is no address; write http://HOST:PORT or sqlite:///PATH")
+
+
+class Spool:
+    """Lines on disk in the order they were said, and how many of them have been sent."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path, self.mark = folder / "spool.jsonl", folder / "spool.sent"
+        self.sent = int(self.mark.read_text() or 0) if self.mark.exists() else 0
+        self._mend()
+        self._file = open(self.path, "ab")
+        self.dropped = 0
+
+    def _mend(self) -> None:
+        """Cut off a last line that a crash left unfinished."""
+        if self.path.exists():
+            content = self.path.read_bytes()
+            if not content.endswith(b"\n"):
+                self.path.write_bytes(content[: content.rfind(b"\n") + 1])
+
+    def append(self, line: Line) -> None:
+        """Write one line so that it outlives this process."""
+        if self._file.tell() - self.sent > SPOOL_MOST_BYTES and line["op"] == "report":
+            self.dropped += 1
+            return
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+
+    def pending(self, most: int = 5000) -> tuple[list[Line], int]:
+        """Return lines that wait, and the place in the file after them."""
+        lines, place = [], self.sent
+        with open(self.path, "rb") as file:
+            file.seek(place)
+            while len(lines) < most and (text := file.readline()).endswith(b"\n"):
+                lines.append(json.loads(text))
+                place += len(text)
+        return lines, place
+
+    def done(self, place: int) -> None:
+        """Remember that everything before a place has been sent."""
+        self.sent = place
+        temporary = self.mark.with_suffix(".part")
+        temporary.write_text(str(place))
+        os.replace(temporary, self.mark)
+
+
+    def said(self, op: str) -> Iterator[Line]:
+        """Yield all lines of one kind, sent or not."""
+        with open(self.path, "rb") as file:
+            for text in file:
+                if text.endswith(b"\n") and (line := json.loads(text))["op"] == op:
+                    yield line
+
+
+class Recorder:
+    """Records one sweep. Every method but `close` returns at once."""
+
+    def __init__(self, uri: str, sweep: str, experiment: str, folder: Path, on_run: Callable[[int, str], None] | None = None):
+        """folder: where the spool lies, and the artifacts' staging. on_run: told of each child run (trial, run id)."""
+        self.uri, self.sweep, self.experiment, self.folder = uri, sweep, experiment, folder
+        self.spool = Spool(folder)
+        self.on_run = on_run or (lambda trial, run: None)
+        self.trouble: str | None = None
+        self.seconds_sending = 0.0
+        self._closing, self._wake = threading.Event(), threading.Event()
+        self._sender: _Sender | None = None
+        self._thread = threading.Thread(target=self._run, name="mlflow-sink", daemon=True)
+        self._thread.start()
+
+    def say(self, op: str, **fields: Any) -> None:
+        """Record something: see the `_do_...` methods of _Sender for what there is."""
+        self.spool.append({"op": op, "time": int(time.time() * 1000), **fields})
+
+    def stories(self, trials: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Return the story of each trial that has ended: from the spool, or from MLflow if another machine recorded it."""
+        found = {line["trial"]: json.loads(line["texts"][STORY]) for line in self.spool.said("end") if line["trial"] in trials}
+        return found | {t: read_trial(self.uri, self.sweep, t) for t in trials if t not in found}
+
+    def close(self, patience_s: float = 60.0) -> bool:
+        """Send what waits and stop. Return whether everything has arrived; what has not stays in the spool."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(patience_s)
+        lines, _ = self.spool.pending(1)
+        return not lines
+
+    def _run(self) -> None:
+        wait = SEND_EVERY_S
+        while True:
+            self._wake.wait(wait)
+            closing = self._closing.is_set()
+            try:
+                begin = time.monotonic()
+                self._send()
+                self.seconds_sending += time.monotonic() - begin
+                self.trouble, wait = None, SEND_EVERY_S
+            except Exception as error:  # whatever a server or a network can do: say it, wait, try again
+                self._sender = None  # a new one looks up which runs exist: an answer that was lost may have made one
+                self.trouble = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                logger.warning("recording waits: %s", self.trouble)
+                wait = min(RETRY_MOST_S, wait * 2)
+                if closing:
+                    return
+            else:
+                if closing:
+                    return
+
+    def _send(self) -> None:
+        lines, place = self.spool.pending()
+        while lines:
+            if self._sender is None:
+                self._sender = _Sender(self.uri, self.sweep, self.experiment, self.folder, self.on_run)
+            self._sender.send(lines)
+            self.spool.done(place)
+            lines, place = self.spool.pending()
+
+
+class _Sender:
+    """Turns lines into MLflow calls: few, wide, and safe to repeat."""
+
+    def __init__(self, uri: str, sweep: str, experiment: str, folder: Path, on_run: Callable[[int, str], None]):
+        self.mlflow = _quiet_mlflow()
+        self.client = self.mlflow.tracking.MlflowClient(tracking_uri=uri)
+        self.sweep, self.folder, self.on_run = sweep, folder, on_run
+        self.experiment_id = self._experiment(experiment, uri)
+        self.runs: dict[str, str] = {}
+        self.steps: dict[str, int] = {}
+        self._find_runs()
+
+    def _experiment(self, name: str, uri: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            return found.experiment_id
+        local = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / name if uri.startswith("sqlite:///") else None
+        try:
+            return self.client.create_experiment(name, artifact_location=local.as_uri() if local else None)
+        except self.mlflow.exceptions.MlflowException:  # somebody else was faster
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return found.experiment_id
+
+    def _find_runs(self) -> None:
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id], f"tags.`{SWEEP_TAG}` = '{self.sweep}'", max_results=1000, page_token=token
+            )
+            for run in page:
+                key = run.data.tags.get(TRIAL_TAG, "parent")
+                self.runs[key] = run.info.run_id
+                self.steps[key] = int(run.data.tags.get(STEP_TAG, -1))
+            token = page.token
+            if not token:
+                return
+
+    def send(self, lines: Sequence[Line]) -> None:
+        """Carry out lines in order, a trial's reports that stand together in one batch."""
+        gathered: dict[str, list[Line]] = {}
+        for line in lines:
+            if line["op"] == "report":
+                gathered.setdefault(str(line["trial"]), []).append(line)
+                continue
+            self._reports(gathered, only=str(line["trial"]) if "trial" in line else None)
+            self._carry_out(line)
+        self._reports(gathered)
+
+    def _carry_out(self, line: Line) -> None:
+        try:
+            getattr(self, f"_do_{line['op']}")(line)
+        except self.mlflow.exceptions.MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            logger.warning("MLflow refused a record of trial %s: %s", line.get("trial", "-"), error)  # again would not help
+
+    # --- what can be recorded ----------------------------------------------------------------------------------------
+
+    def _do_open(self, line: Line) -> None:
+        """The sweep begins, or goes on: tags, params and text artifacts of the parent run."""
+        run = self._run_of("parent", line["name"], line["tags"], line["time"])
+        self.client.update_run(run, status="RUNNING")
+        self._params(run, line["params"])
+        for name, text in line["texts"].items():
+            self.client.log_text(run, text, name)
+
+    def _do_start(self, line: Line) -> None:
+        """A trial begins, or goes on: its child run with its params."""
+        key = str(line["trial"])
+        tags = {TRIAL_TAG: key, "mlflow.parentRunId": self._run_of("parent", self.sweep, {}, line["time"])} | line["tags"]
+        run = self._run_of(key, line["name"], tags, line["time"])
+        self.on_run(line["trial"], run)
+        if line.get("again"):
+            self.client.update_run(run, status="RUNNING")
+        self._params(run, line["params"])
+
+    def _do_tag(self, line: Line) -> None:
+        if run := self.runs.get(str(line["trial"])):
+            for name, value in line["tags"].items():
+                self.client.set_tag(run, name, value)
+
+    def _do_end(self, line: Line) -> None:
+        """A trial ends: last values, tags, artifacts as text, status."""
+        key = str(line["trial"])
+        if key not in self.runs:
+            self._do_start(line | {"params": line.get("params", {})})
+        run = self.runs[key]
+        entities = self.mlflow.entities
+        metrics = [entities.Metric(k, v, line["time"], line["step"]) for k, v in line["values"].items() if math.isfinite(v)]
+        self.client.log_batch(run, metrics, tags=[entities.RunTag(k, str(v)) for k, v in line["tags"].items()])
+        for name, text in line["texts"].items():
+            self.client.log_text(run, text, name)
+        self.client.set_terminated(run, line["status"], line["time"])
+
+    def _do_pause(self, line: Line) -> None:
+        """The sweep is interrupted: none of its runs stays RUNNING."""
+        for key, run in self.runs.items():
+            if self.client.get_run(run).info.status == "RUNNING":
+                self.client.set_terminated(run, "KILLED", line["time"])
+                logger.debug("run of trial %s marked as killed", key)
+
+    def _do_close(self, line: Line) -> None:
+        """The sweep ends: the parent's last values, artifacts (texts, and files by path) and status."""
+        run = self._run_of("parent", self.sweep, {}, line["time"])
+        entities = self.mlflow.entities
+        metrics = [entities.Metric(k, v, line["time"], 0) for k, v in line["values"].items() if math.isfinite(v)]
+        self.client.log_batch(run, metrics, tags=[entities.RunTag(k, str(v)) for k, v in line["tags"].items()])
+        for name, text in line["texts"].items():
+            self.client.log_text(run, text, name)
+        for path in line["files"]:
+            if Path(path).exists():
+                self.client.log_artifact(run, path, "figures")
+        self.client.set_terminated(run, line["status"], line["time"])
+
+    # --- how ---------------------------------------------------------------------------------------------------------
+
+    def _run_of(self, key: str, name: str, tags: Mapping[str, str], time_ms: int) -> str:
+        if key not in self.runs:
+            made = self.client.create_run(
+                self.experiment_id, time_ms, {SWEEP_TAG: self.sweep, **{k: str(v) for k, v in tags.items()}}, name
+            )
+            self.runs[key] = made.info.run_id
+        return self.runs[key]
+
+    def _params(self, run: str, params: Mapping[str, Any]) -> None:
+        items = [self.mlflow.entities.Param(k, json.dumps(v) if not isinstance(v, str) else v) for k, v in params.items()]
+        for start in range(0, len(items), PARAMS_A_BATCH):
+            self.client.log_batch(run, params=items[start : start + PARAMS_A_BATCH])
+
+    def _reports(self, gathered: dict[str, list[Line]], only: str | None = None) -> None:
+        for key in [k for k in gathered if only in (None, k)]:
+            self._report(key, gathered.pop(key))
+
+    def _report(self, key: str, lines: Sequence[Line]) -> None:
+        """Log the points of a trial that are newer than its last recorded step."""
+        fresh = [line for line in lines if line["step"] > self.steps.get(key, -1)]
+        metric = self.mlflow.entities.Metric
+        metrics = [
+            metric(name, value, line["time"], step)
+            for line in fresh
+            for name, step, value in line["points"]
+            if math.isfinite(value)
+        ]
+        if not fresh or key not in self.runs:
+            return
+        last = max(line["step"] for line in fresh)
+        tag = [self.mlflow.entities.RunTag(STEP_TAG, str(last))]
+        for start in range(0, max(1, len(metrics)), METRICS_A_BATCH):
+            self.client.log_batch(self.runs[key], metrics[start : start + METRICS_A_BATCH])
+        self.client.log_batch(self.runs[key], tags=tag)
+        self.steps[key] = last
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_trial(uri: str, sweep: str, trial: int) -> dict[str, Any]:
+    """Return the story of a trial from its run. Raises BadInput if MLflow does not have it."""
+    mlflow = _quiet_mlflow()
+    client = mlflow.tracking.MlflowClient(tracking_uri=uri)
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    runs = client.search_runs(experiments, f"tags.`{SWEEP_TAG}` = '{sweep}' and tags.`{TRIAL_TAG}` = '{trial}'", max_results=1)
+    if not runs:
+        raise BadInput(f"trial {trial} of {sweep} has no run in {uri}")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return json.loads(Path(client.download_artifacts(runs[0].info.run_id, STORY, folder)).read_text())
+        except Exception as error:
+            raise BadInput(f"trial {trial} of {sweep} has no artifact {STORY} in {uri}: {error}") from error

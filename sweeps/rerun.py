@@ -1,0 +1,181 @@
+"""Pull a configuration, train it again, and compare to the last bit.
+
+A best file carries one trial: its part of the spec, its point, what it reported, and what it was made with.
+"""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.errors import BadInput
+from sweeps.results import TrialResult
+from sweeps.spec import SweepSpec, make_spec, parse_yaml
+
+
+def versions() -> dict[str, str]:
+    """Return what can change a number: this program, Python, torch and the machine."""
+    import numpy
+    import torch
+
+    try:
+        own = metadata.version("espalier")
+    except metadata.PackageNotFoundError:
+        own = "unknown"
+    return {
+        "espalier": own,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "machine": platform.machine(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+class BestFile(BaseModel):
+    """One trial as a file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sweep: str
+    trial: int
+    params: dict[str, Any]
+    result: dict[str, float]
+    spec: dict[str, Any]
+    program: str
+    device: str
+    made_with: dict[str, Any]
+    reports: list[list[tuple[int, dict[str, float]]]]
+
+
+def best_file(study: Any, best: TrialResult, story: Mapping[str, Any]) -> str:
+    """Return a trial as the text of a best file. Numbers are written so that they read back to the same bits."""
+    facts = study.user_attrs
+    made_with = dict(facts.get("versions", {})) | {key: facts[key] for key in ("data", "code", "git_commit") if key in facts}
+    spec = SweepSpec.model_validate(facts["spec"])
+    content = {
+        "sweep": study.study_name,
+        "trial": best.number,
+        "params": dict(best.params),
+        "result": {spec.objective.metric: best.value},
+        "spec": facts["spec"],
+        "program": story["program"],
+        "device": story["device"],
+        "made_with": made_with,
+        "reports": [[[step, values] for step, values in member["reports"]] for member in story["members"]],
+    }
+    head = f"# Trial {best.number} of {study.study_name}. Train it again: sweep rerun FILE\n"
+    return head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+
+
+def read_best(path: str) -> tuple[BestFile, SweepSpec]:
+    """Read a best file. Raises BadInput naming what is wrong with it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}; `sweep best ID > best.yaml` writes one") from error
+    fields = parse_yaml(text, path)
+    if not isinstance(fields, Mapping):
+        raise BadInput(f"{path}: not a best file; `sweep best ID > best.yaml` writes one")
+    try:
+        best = BestFile.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadInput(f"{path}: {where}: {first['msg'].lower()}; `sweep best ID > best.yaml` writes a whole one") from error
+    spec = make_spec(best.spec, f"{path}: spec")
+    _check_params(best, spec, path)
+    return best, spec
+
+
+def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
+    from sweeps import plan
+
+    plan.check_names(spec)
+    needed = {"lr_exponent", "decay_factor", "warmup", "seed", *spec.space.own()}
+    missing = sorted(needed - set(best.params))
+    unknown = sorted(set(best.params) - needed - set(plan.ENGINE))
+    if missing or unknown:
+        raise BadInput(f"{path}: params: {'missing ' + ', '.join(missing) if missing else 'unknown ' + ', '.join(unknown)}")
+    for name, value in best.params.items():
+        numbers = value if name == "decay_points" and isinstance(value, list) else [value]
+        if name in plan.ENGINE and not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
+            raise BadInput(f"{path}: params.{name}: {value!r} is no number")
+    if abs(best.params["lr_exponent"]) > 40:
+        raise BadInput(f"{path}: params.lr_exponent: {best.params['lr_exponent']!r} lies outside [-40, 40]")
+    if best.program not in ("plain", "vmap"):
+        raise BadInput(f"{path}: program: {best.program!r} is unknown; known here: plain, vmap")
+    if len(best.reports) != spec.replicates or not all(best.reports):
+        raise BadInput(f"{path}: reports: {len(best.reports)} of {spec.replicates} replicates have reports")
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What came out of training a best file again."""
+
+    metric: str
+    expected: float
+    value: float | None
+    difference: str | None
+    surroundings: Sequence[str]
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether every reported number was the same to the last bit."""
+        return self.difference is None
+
+
+def rerun(best: BestFile, spec: SweepSpec) -> Rerun:
+    """Train the trial again by the same program and compare every report. Raises BadInput if its task is gone or changed shape."""
+    import torch
+
+    from core import preflight
+    from core.task import code_fingerprint, load_task
+    from sweeps import plan
+    from sweeps.outcome import Outcome, Story
+    from sweeps.trainable import make_cohort
+
+    torch.set_num_threads(1)
+    task = load_task(spec.task, plan.task_options(spec, best.params))
+    found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
+    now = versions() | {"data": found.data.fingerprint(), "code": code_fingerprint(task)}
+    device = "cuda" if best.device == "cuda" and torch.cuda.is_available() else "cpu"
+    cohort = make_cohort(spec, [{"number": best.trial, "point": best.params}], spec.replicates, best.program, device)
+    story, ends, outcome = Story(best.trial, spec.replicates), {}, None
+    for event in cohort.train():
+        told = story.hear(asdict(event))
+        ends |= {event.trial: event} if event.kind == "finish" else {}
+        outcome = told if isinstance(told, Outcome) else outcome
+    difference = None
+    for r, expected in enumerate(best.reports):
+        difference = difference or _first_difference(expected, ends[f"{best.trial}/{r}"].reports, r, spec.replicates)
+    metric = spec.objective.metric
+    expected_value = best.result.get(metric, float("nan"))
+    value = outcome.values.get(metric) if outcome else None
+    if difference is None and value != expected_value:
+        difference = f"{metric} is {value!r}, the file says {expected_value!r}"
+    around = [f"{key}: {best.made_with[key]} then, {now[key]} now" for key in now
+              if key in best.made_with and str(best.made_with[key]) != str(now[key])]
+    if device != best.device:
+        around.append(f"device: {best.device} then, {device} now")
+    return Rerun(metric, expected_value, value, difference, around)
+
+
+def _first_difference(
+    expected: Sequence[tuple[int, Mapping[str, float]]], found: Sequence[tuple[int, Mapping[str, float]]], replicate: int, of: int
+) -> str | None:
+    which = f" of replicate {replicate}" if of > 1 else ""
+    for (step, then), (at, now) in zip(expected, found, strict=False):
+        if step != at:
+            return f"a report{which} after step {at}, where the file has one after step {step}"
+        for name in then:
+            if name not in now or then[name] != now[name]:
+                return f"step {step}{which}: {name} is {now.get(name)!r}, the file says {then[name]!r}"
+    if len(expected) != len(found):
+        return f"{len(found)} reports{which}, where the file has {len(expected)}"
+    return None

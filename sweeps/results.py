@@ -1,0 +1,44 @@
+"""Results as plain values: the table of trials, the best one, curves. Pure; reads what search.py and record.py return."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One row of a sweep's table."""
+
+    number: int
+    state: str  # running, complete, diverged, stopped, failed
+    value: float | None
+    params: Mapping[str, Any]
+    spread: float | None = None
+    verdict: str = ""
+    evidence: str = ""
+    duration_s: float | None = None
+    reports: Mapping[int, float] = field(default_factory=dict)
+
+
+def best_trial(trials: Sequence[TrialResult], mode: str) -> TrialResult | None:
+    """Return the complete trial with the best value, the earlier of two equals; None if there is none."""
+    complete = [t for t in trials if t.state == "complete" and t.value is not None]
+    return min(complete, key=lambda t: ((t.value or 0.0) * (1 if mode == "min" else -1), t.number)) if complete else None
+
+
+def ranked(trials: Sequence[TrialResult], mode: str) -> list[TrialResult]:
+    """Return complete trials, the best first, then the others by number."""
+    sign = 1 if mode == "min" else -1
+    return sorted(trials, key=lambda t: (t.state != "complete", sign * (t.value or 0.0) if t.state == "complete" else 0, t.number))
+
+
+def counts(trials: Sequence[TrialResult]) -> dict[str, int]:
+    """Return how many trials are in each state.
+
+    >>> counts([TrialResult(0, "complete", 1.0, {}), TrialResult(1, "running", None, {})])
+    {'complete': 1, 'running': 1}
+    """
+    found: dict[str, int] = {}
+    for trial in trials:
+        found[trial.state] = found.get(trial.state, 0) + 1
+    return dict(sorted(found.items()))

@@ -1,0 +1,329 @@
+"""Optuna by ask and tell: ask for trials, group them into cohorts, tell how they ended.
+
+Optuna's storage is the one home of which trials exist and how they ended. A resumed sweep is rebuilt from it: what is
+RUNNING there belongs to a cohort that has to go on, what is missing is still to be asked for.
+The only file that imports optuna.
+"""
+
+import json
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, GPSampler, GridSampler, PartialFixedSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from core.errors import BadInput, nearest
+from sweeps.outcome import Outcome, Report, Story
+from sweeps.plan import structural_key
+from sweeps.results import TrialResult
+from sweeps.space import Choice, Range
+from sweeps.spec import SweepSpec
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+Suggestion = dict[str, Any]
+
+
+# --- storage ---------------------------------------------------------------------------------------------------------
+
+
+def open_storage(place: str) -> optuna.storages.BaseStorage:
+    """Open Optuna's storage: a database URL, or the path of an append-only journal (fifteen times faster than sqlite)."""
+    if "://" in place:
+        return optuna.storages.RDBStorage(place)
+    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(place))
+
+
+def create_study(storage: optuna.storages.BaseStorage, sweep: str, spec: SweepSpec, facts: Mapping[str, Any]) -> optuna.Study:
+    """Write a new sweep into the storage: a study of its name that carries its spec."""
+    direction = "minimize" if spec.objective.mode == "min" else "maximize"
+    study = optuna.create_study(storage=storage, study_name=sweep, direction=direction)
+    study.set_user_attr("spec", spec.model_dump(mode="json"))
+    for name, value in facts.items():
+        study.set_user_attr(name, value)
+    return study
+
+
+def sweep_ids(storage: optuna.storages.BaseStorage) -> list[str]:
+    """Return the ids of all sweeps, the oldest first."""
+    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    return [s.study_name for s in sorted(summaries, key=lambda s: s.user_attrs.get("created", "")) if "spec" in s.user_attrs]
+
+
+def find_sweep(storage: optuna.storages.BaseStorage, wanted: str) -> optuna.Study:
+    """Load a sweep by its id, or the latest one whose spec has that name. Raises BadInput for an unknown one."""
+    ids = sweep_ids(storage)
+    matching = [sweep for sweep in ids if sweep == wanted] or [s for s in ids if s.rsplit("-", 2)[0] == wanted]
+    if not matching:
+        known = {*ids, *(sweep.rsplit("-", 2)[0] for sweep in ids)}
+        raise BadInput(f"unknown sweep '{wanted}'; {nearest(wanted, known) if known else 'there is none here yet'}")
+    return optuna.load_study(study_name=matching[-1], storage=storage)
+
+
+def spec_of(study: optuna.Study) -> SweepSpec:
+    """Return the spec that a study carries."""
+    return SweepSpec.model_validate(study.user_attrs["spec"])
+
+
+# --- sampling --------------------------------------------------------------------------------------------------------
+
+
+def distribution(domain: Range | Choice) -> BaseDistribution:
+    """Return Optuna's form of a domain. Choices that are lists travel as JSON."""
+    if isinstance(domain, Choice):
+        return CategoricalDistribution([json.dumps(c) if isinstance(c, list) else c for c in domain.choices])
+    if domain.integer:
+        return IntDistribution(int(domain.low), int(domain.high), domain.log, int(domain.step or 1))
+    return FloatDistribution(domain.low, domain.high, domain.log, domain.step)
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+
+
+def _grid(distributions: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
+    points: dict[str, list[Any]] = {}
+    for name, domain in distributions.items():
+        if isinstance(domain, CategoricalDistribution):
+            points[name] = list(domain.choices)
+        elif isinstance(domain, IntDistribution | FloatDistribution):
+            step = domain.step or 1
+            points[name] = [domain.low + i * step for i in range(int((domain.high - domain.low) / step + 1e-9) + 1)]
+    return points
+
+
+def sampler(spec: SweepSpec, asked: int = 0) -> BaseSampler:
+    """Return the sampler of a spec. `asked` trials exist already: a resumed search must not repeat its first draws."""
+    seed = spec.search.seed + asked
+    distributions = {name: distribution(domain) for name, domain in spec.space.domains()}
+    kinds: dict[str, Callable[[], BaseSampler]] = {
+        "tpe": lambda: TPESampler(seed=seed),
+        "random": lambda: RandomSampler(seed=seed),
+        "qmc": lambda: QMCSampler(seed=spec.search.seed, scramble=True, warn_independent_sampling=False),
+        "gp": lambda: GPSampler(seed=seed, deterministic_objective=False),
+        "grid": lambda: GridSampler(_grid(distributions), seed=spec.search.seed),
+    }
+    return kinds[spec.search.sampler]()
+
+
+def trials_wanted(spec: SweepSpec) -> int:
+    """Return how many trials a spec asks for; a grid has no more than its points."""
+    if spec.search.sampler != "grid":
+        return spec.trials
+    grid = _grid({name: distribution(domain) for name, domain in spec.space.domains()})
+    return min(spec.trials, math.prod(len(points) for points in grid.values()))
+
+
+_STATES = {TrialState.RUNNING: "running", TrialState.COMPLETE: "complete", TrialState.PRUNED: "stopped"}
+
+
+def trial_results(study: optuna.Study) -> list[TrialResult]:
+    """Return every trial of a study as a row of its table."""
+    space = spec_of(study).space
+    names = [name for name, _ in space.domains()]
+    rows = []
+    for t in study.get_trials(deepcopy=False):
+        sampled = {name: _plain(value) for name, value in t.params.items()}
+        rows.append(
+            TrialResult(
+                number=t.number,
+                state=_STATES.get(t.state) or t.user_attrs.get("status", "failed"),
+                value=t.value if t.state == TrialState.COMPLETE else None,
+                params=space.resolve(sampled) if all(name in sampled for name in names) else sampled,
+                spread=t.user_attrs.get("spread"),
+                verdict=t.user_attrs.get("verdict", ""),
+                evidence=t.user_attrs.get("evidence", ""),
+                duration_s=t.duration.total_seconds() if t.duration else None,
+                reports=dict(t.intermediate_values),
+            )
+        )
+    return rows
+
+
+class Search:
+    """Cohorts to train, out of Optuna's trials, and what became of them.
+
+    A suggestion is one cohort: {"id", "trials": [{"number", "point"}], "resume_from"}.
+    """
+
+    def __init__(
+        self,
+        storage: optuna.storages.BaseStorage,
+        study: optuna.Study,
+        spec: SweepSpec,
+        cohorts: int,
+        cohort_trials: int,
+        listen: Callable[[Report | Outcome | Mapping[str, Any]], None],
+        checkpoint_of: Callable[[str], str | None] = lambda cohort: None,
+    ):
+        """Take up a study, new or interrupted.
+
+        cohorts: how many train at once. cohort_trials: how many trials one gets.
+        listen: hears what happens to trials: reports, outcomes, and starts and forks as dictionaries.
+        checkpoint_of: the folder of a cohort's last checkpoint, if it has one.
+        """
+        self.storage, self.study, self.spec = storage, study, spec
+        self.cohorts, self.cohort_trials = cohorts, cohort_trials
+        self.listen = listen
+        self.wanted = trials_wanted(spec)
+        self.distributions = {name: distribution(domain) for name, domain in spec.space.domains()}
+        self.live: dict[str, Suggestion] = {}
+        self.handles: dict[int, optuna.trial.Trial] = {}
+        self.stories: dict[int, Story] = {}
+        self.trunk: dict[str, Any] = {}
+        trials = study.get_trials(deepcopy=False)
+        self.asked = len(trials)
+        self.base = sampler(spec, self.asked)
+        self.waiting = self._unfinished([t for t in trials if t.state == TrialState.RUNNING], checkpoint_of)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every trial has been given out."""
+        return not self.waiting and self.asked >= self.wanted
+
+    def next_cohort(self) -> Suggestion | None:
+        """Return a cohort to train, or None while enough of them train or when all are given out."""
+        if len(self.live) >= self.cohorts:
+            return None
+        if not self.waiting and self.asked < self.wanted:
+            self.waiting = self._grouped(self._ask(min(self.cohort_trials, self.wanted - self.asked)))
+        if not self.waiting:
+            return None
+        suggestion = self.waiting.pop(0)
+        self.live[suggestion["id"]] = suggestion
+        return suggestion
+
+    def hear(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Take the events of a cohort's trials, in order. Events that were heard before change nothing."""
+        for event in events:
+            self._hear(event)
+
+    def cohort_over(self, cohort: str, failed: bool) -> None:
+        """A cohort has left: finished, interrupted, or failed for good, which fails the trials it had not finished."""
+        suggestion = self.live.pop(cohort, None)
+        for trial in suggestion["trials"] if suggestion and failed else []:
+            if trial["number"] in self.stories:
+                why = "its cohort's worker failed too often"
+                self._end(Outcome(trial["number"], "failed", 0, {}, "", why, []))
+
+    def point_of(self, number: int) -> dict[str, Any]:
+        """Return the whole configuration of a trial."""
+        return self._point(self.handles[number].params)
+
+    def link(self, number: int, run: str) -> None:
+        """Note which MLflow run is the trial's."""
+        if number in self.handles:
+            self.handles[number].set_user_attr("mlflow_run", run)
+
+    # --- asking and telling -----------------------------------------------------------------------------------------
+
+    def _ask(self, count: int) -> list[dict[str, Any]]:
+        """Ask for trials; the branches of a trunk share all that is sampled but the decay points."""
+        trials = []
+        branches = 1 if self.spec.search.sampler == "grid" else self.spec.space.branches
+        for _ in range(count):
+            fixed = {} if self.asked % branches == 0 else self.trunk
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.study.sampler = PartialFixedSampler(fixed, self.base) if fixed else self.base
+                trial = self.study.ask(self.distributions)
+            if self.asked % branches == 0:
+                self.trunk = {k: v for k, v in trial.params.items() if not k.startswith("decay_point")}
+            self.asked += 1
+            self.handles[trial.number] = trial
+            trials.append({"number": trial.number, "point": self._point(trial.params)})
+        return trials
+
+    def _point(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return self.spec.space.resolve({name: _plain(value) for name, value in params.items()})
+
+    def _grouped(self, trials: Sequence[dict[str, Any]]) -> list[Suggestion]:
+        """Part trials into cohorts by their structure, and note in each trial which cohort it is in."""
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for trial in trials:
+            groups.setdefault(structural_key(self.spec, trial["point"]), []).append(trial)
+        suggestions = [{"id": f"cohort-{group[0]['number']}", "trials": group, "resume_from": None} for group in groups.values()]
+        for suggestion in suggestions:
+            for trial in suggestion["trials"]:
+                self.handles[trial["number"]].set_user_attr("cohort", suggestion["id"])
+                self.stories[trial["number"]] = Story(trial["number"], self.spec.replicates)
+        return suggestions
+
+    def _unfinished(self, running: Sequence[FrozenTrial], checkpoint_of: Callable[[str], str | None]) -> list[Suggestion]:
+        """Rebuild the cohorts of an interrupted sweep. A cohort's own finished trials come along: its checkpoint has them."""
+        everything = {t.number: t for t in self.study.get_trials(deepcopy=False)}
+        cohorts, loose = [], []
+        for trial in running:
+            params = self._adopt(trial)
+            if "cohort" not in trial.user_attrs:
+                loose.append({"number": trial.number, "point": self._point(params)})
+            elif trial.user_attrs["cohort"] not in cohorts:
+                cohorts.append(trial.user_attrs["cohort"])
+        suggestions = []
+        for cohort in cohorts:
+            of_cohort = [t for t in everything.values() if t.user_attrs.get("cohort") == cohort]
+            place = checkpoint_of(cohort)
+            kept = of_cohort if place else [t for t in of_cohort if t.state == TrialState.RUNNING]
+            members = [{"number": t.number, "point": self._point(t.params)} for t in kept]
+            for trial in (t for t in of_cohort if t.state == TrialState.RUNNING):
+                self.stories[trial.number] = Story(trial.number, self.spec.replicates)
+            suggestions.append({"id": cohort, "trials": members, "resume_from": place})
+        return suggestions + self._grouped(loose)
+
+    def _adopt(self, frozen: FrozenTrial) -> dict[str, Any]:
+        """Take over a trial of an earlier process; what it died before sampling is sampled now."""
+        storage = self.storage
+        study_id = storage.get_study_id_from_name(self.study.study_name)
+        trial = optuna.trial.Trial(self.study, storage.get_trial_id_from_study_id_trial_number(study_id, frozen.number))
+        self.handles[frozen.number] = trial
+        self.study.sampler = self.base
+        for name, domain in self.distributions.items():
+            if isinstance(domain, CategoricalDistribution):
+                trial.suggest_categorical(name, domain.choices)
+            elif isinstance(domain, IntDistribution):
+                trial.suggest_int(name, domain.low, domain.high, step=domain.step, log=domain.log)
+            elif isinstance(domain, FloatDistribution):
+                trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+        return trial.params
+
+    def _hear(self, event: Mapping[str, Any]) -> None:
+        number = int(event["trial"].split("/")[0])
+        story = self.stories.get(number)
+        if story is None:
+            return  # ended before a crash, and replayed from the checkpoint
+        if event["kind"] in ("start", "fork"):
+            self.listen({"kind": event["kind"], "number": number, "params": self._point(self.handles[number].params),
+                         "trunk": event["trunk"].split("/")[0], "step": event["step"]})
+        told = story.hear(event)
+        if isinstance(told, Report):
+            value = told.values.get(self.spec.objective.metric)
+            if value is not None:
+                self.handles[number].report(value, told.step)
+            self.listen(told)
+        elif isinstance(told, Outcome):
+            self._end(told)
+
+    def _end(self, outcome: Outcome) -> None:
+        trial = self.handles[outcome.trial]
+        for name in ("status", "verdict", "evidence"):
+            trial.set_user_attr(name, getattr(outcome, name))
+        value = outcome.values.get(self.spec.objective.metric)
+        spread = outcome.values.get(f"{self.spec.objective.metric}_std")
+        if spread is not None:
+            trial.set_user_attr("spread", spread)
+        self.listen(outcome)
+        if outcome.status == "complete" and value is not None:
+            self.study.tell(trial, value)
+        elif outcome.status == "stopped":
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self.study.tell(trial, state=TrialState.FAIL)
+        del self.stories[outcome.trial]

@@ -1,0 +1,165 @@
+"""The search space: what may stand in it, which parts are structural, and how a point of it becomes a trial.
+
+A domain is a constant, a range or a choice. A point is a dictionary from hyperparameter names to values.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+Scalar = bool | int | float | str | None
+Point = dict[str, Any]
+
+
+class Range(BaseModel):
+    """Numbers from low to high: on a linear or logarithmic scale, stepped, or whole."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = Field(default=None, gt=0)
+    integer: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}; low must not exceed high")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low {self.low:g} with log; a logarithmic range must lie above 0")
+        if self.log and self.step is not None:
+            raise ValueError("log and step exclude each other; leave one out")
+        if self.integer and (self.low != int(self.low) or self.high != int(self.high)):
+            raise ValueError(f"{self.low:g} ... {self.high:g} with integer; both ends must be whole numbers")
+        return self
+
+
+class Choice(BaseModel):
+    """One of the values listed. A plain list means the same."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    choices: list[Scalar | list[float]] = Field(min_length=1)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Range | Choice):
+        return "range" if isinstance(value, Range) else "choice"
+    if isinstance(value, Mapping):
+        return "choice" if "choices" in value else "range"
+    return "list" if isinstance(value, list) else "constant"
+
+
+Domain = Annotated[
+    Annotated[Range, Tag("range")]
+    | Annotated[Choice, Tag("choice")]
+    | Annotated[list[Scalar], Field(min_length=1), Tag("list")]
+    | Annotated[Scalar, Tag("constant")],
+    Discriminator(_kind),
+]
+"""A constant (0.1), a range ({low: -3, high: 0}) or a choice ([a, b] or {choices: [a, b]})."""
+
+
+class DecayPoints(BaseModel):
+    """Where the rate decays, as shares of the budget: `count` points in [low, high], `branches` samples of them a trunk."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int = Field(default=1, ge=1, le=16)
+    low: float = Field(default=0.3, ge=0, le=1)
+    high: float = Field(default=0.9, ge=0, le=1)
+    step: float | None = Field(default=None, gt=0, le=1)
+    branches: int = Field(default=1, ge=1, le=1024)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "DecayPoints":
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}; low must not exceed high")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """The names under which the search samples the points."""
+        return ["decay_point"] if self.count == 1 else [f"decay_point_{i}" for i in range(1, self.count + 1)]
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _points_kind(value: Any) -> str:
+    if isinstance(value, Choice) or (isinstance(value, Mapping) and "choices" in value):
+        return "choice"
+    return "points" if isinstance(value, list) else "sampled"
+
+
+class Space(BaseModel):
+    """Hyperparameters by name. Names not listed here are the task's own, and structural."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Domain]
+
+    lr_exponent: Domain = Field(default=Range(low=-3.0, high=0.0), description="The peak rate is 10 ** lr_exponent.")
+    decay_points: (
+        Annotated[
+            Annotated[DecayPoints, Tag("sampled")]
+            | Annotated[list[Share], Tag("points")]
+            | Annotated[Choice, Tag("choice")],
+            Discriminator(_points_kind),
+        ]
+        | None
+    ) = Field(default=None, description="Shares of the budget at which the rate is multiplied by decay_factor.")
+    decay_factor: Domain = 0.1
+    momentum: Domain | None = None
+    weight_decay: Domain | None = None
+    warmup: Domain = Field(default=0.0, description="Share of the budget over which the rate rises from 0.")
+    seed: Domain = 0
+    batch_size: Domain | None = Field(default=None, description="Overrides budget.batch_size; structural.")
+
+    @field_validator("decay_points")
+    @classmethod
+    def _choices_are_shares(cls, value: Any) -> Any:
+        for points in value.choices if isinstance(value, Choice) else []:
+            for point in points if isinstance(points, list) else [points]:
+                if not isinstance(point, int | float) or isinstance(point, bool) or not 0 <= point <= 1:
+                    raise ValueError(f"a decay point of {point!r}; decay points are shares of the budget in [0, 1]")
+        return value
+
+    def own(self) -> dict[str, Any]:
+        """Return the domains of the task's own hyperparameters."""
+        return dict(self.__pydantic_extra__ or {})
+
+    def domains(self) -> Iterator[tuple[str, Range | Choice]]:
+        """Yield what is to be sampled, by name: constants are not."""
+        points = self.decay_points
+        if isinstance(points, DecayPoints):
+            for name in points.names:
+                yield name, Range(low=points.low, high=points.high, step=points.step)
+        elif isinstance(points, Choice):
+            yield "decay_points", points
+        named = {name: getattr(self, name) for name in type(self).model_fields if name != "decay_points"}
+        for name, domain in (named | self.own()).items():
+            if isinstance(domain, list):
+                yield name, Choice(choices=list(domain))
+            elif isinstance(domain, Range | Choice):
+                yield name, domain
+
+    def resolve(self, sampled: Mapping[str, Any]) -> Point:
+        """Return the whole point: sampled values with the constants beside them, decay points as one sorted list."""
+        named = {name: getattr(self, name) for name in type(self).model_fields if name != "decay_points"} | self.own()
+        point = {name: sampled.get(name, domain) for name, domain in named.items() if domain is not None}
+        points = self.decay_points
+        if isinstance(points, DecayPoints):
+            point["decay_points"] = sorted(float(sampled[name]) for name in points.names)
+        elif isinstance(points, Choice):
+            value = sampled["decay_points"]
+            point["decay_points"] = sorted(map(float, value if isinstance(value, list) else [value]))
+        elif points is not None:
+            point["decay_points"] = sorted(points)
+        return point
+
+    @property
+    def branches(self) -> int:
+        """How many trials are proposed for one trunk."""
+        return self.decay_points.branches if isinstance(self.decay_points, DecayPoints) else 1

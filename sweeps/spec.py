@@ -1,0 +1,280 @@
+"""SweepSpec: the only schema. YAML, the command line, HTTP and Ray all carry it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from core.errors import BadInput, nearest
+from sweeps.space import Choice, Domain, Range, Space
+
+Auto = Literal["auto"]
+
+
+class Part(BaseModel):
+    """A part of a spec: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OptimizerSpec(Part):
+    """Which optimizer, and the numbers that its kind takes."""
+
+    kind: Literal["sgd", "adam", "adamw"] = "sgd"
+    momentum: float | None = Field(default=None, ge=0, lt=1, description="sgd only; may stand in the space instead")
+    nesterov: bool = False
+    weight_decay: float | None = Field(default=None, ge=0, description="may stand in the space instead")
+    beta1: float | None = Field(default=None, ge=0, lt=1, description="adam and adamw, default 0.9")
+    beta2: float | None = Field(default=None, ge=0, lt=1, description="adam and adamw, default 0.999")
+    eps: float | None = Field(default=None, gt=0, description="adam and adamw, default 1e-8")
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "OptimizerSpec":
+        foreign = ("beta1", "beta2", "eps") if self.kind == "sgd" else ("momentum", "nesterov")
+        for name in foreign:
+            if getattr(self, name):
+                raise ValueError(f"{self.kind} has no {name}; it takes {_takes(self.kind)}")
+        return self
+
+
+def _takes(kind: str) -> str:
+    return "momentum, nesterov, weight_decay" if kind == "sgd" else "beta1, beta2, eps, weight_decay"
+
+
+class ScheduleSpec(Part):
+    """The shape of the rate over the budget; a linear warm-up (space.warmup) may precede each."""
+
+    kind: Literal["constant", "step", "cosine"] = "step"
+    floor: float = Field(default=0.0, ge=0, le=1, description="where a cosine ends, as a share of the peak")
+
+
+class Budget(Part):
+    """How long each trial trains."""
+
+    steps: int = Field(default=10_000, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    reports: int = Field(default=10, ge=1, description="validations of a trial, evenly spaced, the last at its end")
+
+
+class Search(Part):
+    """Who proposes the trials."""
+
+    sampler: Literal["tpe", "random", "qmc", "grid", "gp"] = "tpe"
+    seed: int = 0
+
+
+class Objective(Part):
+    """What is sought: a metric of the task's validation."""
+
+    metric: str = "valid_loss"
+    mode: Literal["min", "max"] = "min"
+
+
+class Resources(Part):
+    """What a cohort gets, how many train at once, and how wide they are. `auto` looks at the machine."""
+
+    cpus: Annotated[float, Field(gt=0)] | Auto = "auto"
+    gpus: Annotated[float, Field(ge=0)] | Auto = "auto"
+    cohorts: Annotated[int, Field(ge=1)] | Auto = "auto"
+    lanes: Annotated[int, Field(ge=1)] | Auto = "auto"
+    program: Literal["auto", "plain", "vmap"] = "auto"
+    precision: Literal["float32", "float64"] = "float32"
+
+
+def _named(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+class SweepSpec(Part):
+    """One search, as a person describes it."""
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$", description="letters, digits, - and _; at most 40")
+    task: str = Field(description="package.module:Class or path/file.py:Class")
+    task_options: dict[str, Any] = {}
+    optimizer: Annotated[OptimizerSpec, BeforeValidator(_named)] = OptimizerSpec()
+    schedule: Annotated[ScheduleSpec, BeforeValidator(_named)] = ScheduleSpec()
+    budget: Budget = Budget()
+    space: Space = Space()
+    trials: int = Field(default=32, ge=1)
+    replicates: int = Field(default=1, ge=1, description="seeds per configuration; the objective is their mean")
+    search: Search = Search()
+    objective: Objective = Objective()
+    resources: Resources = Resources()
+    tracking_uri: str | None = Field(default=None, description="an MLflow server or store; default: in the home")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SweepSpec":
+        space, kind = self.space, self.optimizer.kind
+        if self.schedule.kind != "step" and space.decay_points is not None:
+            raise ValueError(f"space.decay_points: schedule '{self.schedule.kind}' has no decay points; schedule 'step' has")
+        for name in ("momentum", "weight_decay"):
+            if getattr(space, name) is not None and getattr(self.optimizer, name) is not None:
+                raise ValueError(f"space.{name}: it stands under optimizer too; keep one of them")
+        if kind != "sgd" and space.momentum is not None:
+            raise ValueError(f"space.momentum: {kind} has no momentum; it takes {_takes(kind)}")
+        for name, low, high in _BOUNDS:
+            _check_numbers(name, getattr(space, name), low, high)
+        for name in ("seed", "batch_size"):
+            _check_whole(name, getattr(space, name), 1 if name == "batch_size" else 0)
+        if self.search.sampler == "grid":
+            for name, domain in space.domains():
+                if isinstance(domain, Range) and not (domain.integer or domain.step):
+                    raise ValueError(f"space.{name}: a grid needs its points; give 'step', or a list")
+        return self
+
+
+_BOUNDS = (
+    ("lr_exponent", -40.0, 40.0),
+    ("decay_factor", 0.0, 1.0),
+    ("momentum", 0.0, 1.0),
+    ("weight_decay", 0.0, 1e9),
+    ("warmup", 0.0, 1.0),
+)
+
+
+def _values(domain: Any) -> list[Any]:
+    if isinstance(domain, Range):
+        return [domain.low, domain.high]
+    return list(domain.choices) if isinstance(domain, Choice) else domain if isinstance(domain, list) else [domain]
+
+
+def _check_numbers(name: str, domain: Any, low: float, high: float) -> None:
+    for value in _values(domain) if domain is not None else []:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise ValueError(f"space.{name}: {value!r} is no number in [{low:g}, {high:g}]")
+
+
+def _check_whole(name: str, domain: Any, least: int) -> None:
+    for value in _values(domain) if domain is not None else []:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < least:
+            raise ValueError(f"space.{name}: {value!r} is no whole number from {least} on")
+    if isinstance(domain, Range) and not domain.integer:
+        raise ValueError(f"space.{name}: a range of whole numbers needs 'integer: true'")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with 1e-3 read as a number (YAML 1.1 reads a string) and a repeated key refused."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"), list("-+.0123456789")
+)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Read YAML. Raises BadInput with the line and column of a mistake."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise BadInput(f"{source}{where}: not valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"{source}: not valid YAML: {error}") from error
+
+
+def _known_keys(path: Sequence[Any]) -> list[str]:
+    model: Any = SweepSpec
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(part)
+        annotation = getattr(field, "annotation", None)
+        if not hasattr(annotation, "model_fields"):
+            return {"decay_points": ["count", "low", "high", "step", "branches"]}.get(str(path[-1]), list(Range.model_fields))
+        model = annotation
+    return list(model.model_fields)
+
+
+_TAGS = {"range", "choice", "list", "constant", "sampled", "points", "auto"}
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    path = [part for part in error["loc"] if part not in _TAGS and not str(part).startswith(("function-", "literal["))]
+    field = ".".join(str(part) for part in path)
+    if error["type"] == "extra_forbidden":
+        return f"{field}: unknown field; {nearest(str(path[-1]), _known_keys(path[:-1]))}"
+    if error["type"] == "missing":
+        return f"{field}: missing; it is required"
+    said = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{field}: {said}" if field else said
+    arrived = error.get("input")
+    return f"{field or 'spec'}: {said[0].lower()}{said[1:]}; {arrived!r} arrived"
+
+
+def make_spec(fields: Any, source: str = "spec") -> SweepSpec:
+    """Check a spec given as a dictionary. Raises BadInput naming each wrong field, what arrived and what would work."""
+    if not isinstance(fields, Mapping):
+        raise BadInput(f"{source}: a spec is a mapping with name, task, space ...; {type(fields).__name__} arrived")
+    try:
+        return SweepSpec.model_validate(dict(fields))
+    except ValidationError as error:
+        # a wrong union member reports once for each alternative: the first says it
+        seen: dict[str, str] = {}
+        for item in error.errors(include_url=False):
+            said = _message(item)
+            seen.setdefault(said.split(":")[0], said)
+        raise BadInput(f"{source}: {'; '.join(seen.values())}") from error
+
+
+def override(fields: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Apply `a.b=value` assignments (values are YAML) to a spec's fields.
+
+    >>> override({"budget": {"steps": 10}}, ["budget.steps=500", "trials=8"])
+    {'budget': {'steps': 500}, 'trials': 8}
+    """
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path.strip():
+            raise BadInput(f"--set {assignment}: write FIELD=VALUE, for example --set budget.steps=500")
+        *parents, last = path.strip().split(".")
+        here = fields
+        for parent in parents:
+            below = here.get(parent)
+            if isinstance(below, str) and parent in ("optimizer", "schedule"):
+                below = {"kind": below}
+            here[parent] = dict(below) if isinstance(below, Mapping) else {}
+            here = here[parent]
+        here[last] = parse_yaml(text, f"--set {path}")
+    return fields
+
+
+def load_spec(path: str, assignments: Sequence[str] = ()) -> SweepSpec:
+    """Read a spec file and apply overrides. Raises BadInput for a missing file, invalid YAML or a wrong field.
+
+    A task file and data path named relative to the current folder are made absolute, so that workers find them.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}; give a sweep's YAML file") from error
+    fields = parse_yaml(text, path)
+    if fields is None:
+        raise BadInput(f"{path}: the file is empty; a spec needs name and task at least")
+    if isinstance(fields, dict):
+        fields = override(fields, assignments)
+        fields = _absolute_task(fields, file)
+    return make_spec(fields, path)
+
+
+def _absolute_task(fields: dict[str, Any], spec_file: Path) -> dict[str, Any]:
+    """A task file is looked for from the current folder, then beside the spec."""
+    task = fields.get("task")
+    if isinstance(task, str) and (source := task.partition(":")[0]).endswith(".py"):
+        places = [Path(source).expanduser(), spec_file.parent / source]
+        found = next((place for place in places if place.is_file()), places[0])
+        fields["task"] = f"{found.resolve()}:{task.partition(':')[2]}"
+    return fields
+
+
+__all__ = ["Domain", "SweepSpec", "load_spec", "make_spec", "override", "parse_yaml"]

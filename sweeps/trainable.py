@@ -1,0 +1,91 @@
+"""A cohort as a Ray Tune trial: it trains for about a second, reports what happened, and can be saved and restored."""
+
+import json
+import os
+import time
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from core import checkpoint
+from core.program import choose
+from core.task import Data, Task, load_task
+from core.train import Cohort
+from sweeps import plan
+from sweeps.home import COHORT_FILE
+from sweeps.spec import SweepSpec
+
+TURN_S = 1.0  # a report to the driver costs it a few ms, so a turn is long beside that and short for a person
+CHECKPOINT_S = 10.0  # the most work that a crash can lose
+
+
+@lru_cache(maxsize=4)
+def _task_and_data(reference: str, options: str) -> tuple[Task, Data]:
+    task = load_task(reference, json.loads(options))
+    return task, task.data()
+
+
+def make_cohort(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, program: str, device: str) -> Cohort:
+    """Build the cohort of trials `{"number": n, "point": {...}}`, which share one structure."""
+    point = trials[0]["point"]
+    task, data = _task_and_data(spec.task, json.dumps(plan.task_options(spec, point), sort_keys=True))
+    engine_trials = [member for t in trials for member in plan.members(spec, t["number"], t["point"])]
+    return Cohort(task, data, plan.structure(spec, point), engine_trials, lanes, program, device)
+
+
+def program_for(spec: SweepSpec, point: dict[str, Any], lanes: int) -> tuple[str, str]:
+    """Choose the program of a structure, and say why."""
+    task, data = _task_and_data(spec.task, json.dumps(plan.task_options(spec, point), sort_keys=True))
+    batch = tuple(tensor[: spec.budget.batch_size] for tensor in data.train)
+    return choose(task, batch, lanes, spec.resources.program)
+
+
+class CohortTrainable(tune.Trainable):
+    """Its config is {"cohort": JSON of {id, spec, trials, lanes, threads, device, resume_from}}."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        wanted = json.loads(config["cohort"])
+        torch.set_num_threads(wanted["threads"])
+        spec = SweepSpec.model_validate(wanted["spec"])
+        self.program, self.why = program_for(spec, wanted["trials"][0]["point"], wanted["lanes"])
+        self.device = "cuda" if wanted["device"] == "cuda" and torch.cuda.is_available() else "cpu"
+        self.cohort = make_cohort(spec, wanted["trials"], wanted["lanes"], self.program, self.device)
+        self.saved = time.monotonic()
+        self.again: list[dict[str, Any]] = []
+        if wanted.get("resume_from"):
+            self.load_checkpoint(wanted["resume_from"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train until a turn is over or all trials have ended."""
+        begin, happened, self.again = time.monotonic(), self.again, []
+        while not self.cohort.done and time.monotonic() - begin < TURN_S:
+            happened += [asdict(event) for event in self.cohort.turn()]
+        due = time.monotonic() - self.saved > CHECKPOINT_S
+        if due:
+            self.saved = time.monotonic()
+        return {
+            "events": json.dumps(happened),
+            "lane_steps": self.cohort.lane_steps,
+            "steps_shared": self.cohort.steps_shared,
+            "program": self.program,
+            "why": self.why,
+            "device": self.device,
+            "node": os.uname().nodename,
+            "done": self.cohort.done,
+            "should_checkpoint": due,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        checkpoint.save(Path(checkpoint_dir) / COHORT_FILE, self.cohort.state())
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        self.cohort.load_state(checkpoint.load(Path(checkpoint_dir) / COHORT_FILE))
+        self.again = [asdict(event) for event in self.cohort.ended]  # a new driver may not have heard them

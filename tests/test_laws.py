@@ -1,0 +1,644 @@
+"""The eight laws of the engine, over every optimizer, schedule and task.
+
+"The same" means the same bits: events are compared by the hexadecimal form of every number in them.
+"""
+
+import dataclasses
+import itertools
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.optim import lr_scheduler
+
+from core import checkpoint
+from core.lanes import seeded
+from core.optim import SGD, Adam, Optimizer
+from core.order import Order, shuffled
+from core.program import PROGRAMS
+from core.task import Batch, Data, Task
+from core.tasks.names import Lecture, Names
+from core.train import Cohort, Event
+from core.trial import Hyperparameters, Structure, Trial, history
+
+STEPS, REPORTS, BATCH = 17, 3, 7
+DIVERGENT = 1e38  # a rate at which every task's loss is NaN or infinite within two steps
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "SGD": SGD(momentum=False),
+    "momentum": SGD(),
+    "Nesterov": SGD(nesterov=True),
+    "Adam": Adam(),
+    "AdamW": Adam(decoupled=True),
+}
+SCHEDULES = ("constant", "step", "cosine")
+TASKS = ("names", "names with BatchNorm", "thermometer")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One task under one optimizer and one schedule, with or without warm-up."""
+
+    task: str
+    optimizer: str
+    schedule: str
+    warmup: float
+
+    def __str__(self) -> str:
+        return f"{self.task}, {self.optimizer}, {self.schedule}{' after warm-up' if self.warmup else ''}"
+
+    @property
+    def structure(self) -> Structure:
+        return Structure(OPTIMIZERS[self.optimizer], self.schedule, BATCH)
+
+    @property
+    def hyper(self) -> Hyperparameters:
+        """Numbers under which the case trains without diverging."""
+        lr = 0.02 if self.optimizer.startswith("Adam") else 0.05 if self.task == "thermometer" else 0.1
+        return Hyperparameters(
+            lr=lr / 5 if self.task == "thermometer" else lr,
+            decay_points=(5 / STEPS, 11 / STEPS),
+            warmup=self.warmup,
+            floor=0.1,
+            momentum=0.0 if self.optimizer == "SGD" else 0.7,
+            weight_decay=0.01,
+        )
+
+    def trials(self) -> list[Trial]:
+        """Return five trials: two that share a trunk where the schedule lets them, one that diverges, two others."""
+        hyper = self.hyper
+        numbers = {
+            "trunk": (3, hyper),
+            "branch": (3, replace(hyper, decay_points=(5 / STEPS,), floor=0.2)),
+            "diverging": (3, replace(hyper, lr=DIVERGENT)),
+            "other": (4, replace(hyper, lr=hyper.lr / 3, momentum=0.3, weight_decay=0.0)),
+            "slow": (3, replace(hyper, lr=hyper.lr / 50, decay_factor=0.5)),
+        }
+        return [Trial(key, seed, STEPS, numbers_, REPORTS) for key, (seed, numbers_) in numbers.items()]
+
+
+CASES = [Case(*each) for each in itertools.product(TASKS, OPTIMIZERS, SCHEDULES, (0.0, 4.5 / STEPS))]
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_task = pytest.mark.parametrize("task_name", TASKS)
+
+
+def exact(value: Any) -> Any:
+    """Return a form in which `==` means the same bits, NaN included."""
+    if isinstance(value, float):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return {key: exact(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [exact(item) for item in value]
+    return value
+
+
+def stream(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Return every event whole, in order."""
+    return [exact({f.name: getattr(event, f.name) for f in dataclasses.fields(event)}) for event in events]
+
+
+def results(events: Iterable[Event]) -> dict[str, list[dict[str, Any]]]:
+    """Return what each trial measured: its reports and its end, without who rode with whom."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for event in stream(events):
+        if event["kind"] in ("report", "finish", "stop"):
+            found.setdefault(event.pop("trial"), []).append(event)
+    return found
+
+
+class Engine:
+    """Cohorts of some tasks, and each trial's results when it trains alone, computed once."""
+
+    def __init__(self, tasks: Mapping[str, Task]):
+        self.tasks = tasks
+        self.data = {name: task.data() for name, task in tasks.items()}
+        self._alone: dict[Any, list[dict[str, Any]]] = {}
+
+    def cohort(self, task: str, structure: Structure, trials: Sequence[Trial], lanes: int, program: str = "vmap") -> Cohort:
+        return Cohort(self.tasks[task], self.data[task], structure, trials, lanes, program)
+
+    def alone(self, task: str, structure: Structure, trial: Trial, program: str = "vmap") -> list[dict[str, Any]]:
+        """Return the results of a trial that trains alone."""
+        key = (task, structure, replace(trial, id=""), program)
+        if key not in self._alone:
+            self._alone[key] = results(self.cohort(task, structure, [trial], 1, program).train())[trial.id]
+        return self._alone[key]
+
+    def all_alone(
+        self, task: str, structure: Structure, trials: Iterable[Trial], program: str = "vmap"
+    ) -> dict[str, list[dict[str, Any]]]:
+        return {trial.id: self.alone(task, structure, trial, program) for trial in trials}
+
+
+class Noisy(Task):
+    """A regression whose model draws a new dropout mask at each step, so that it cannot run under vmap."""
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 9), nn.Tanh(), nn.Dropout(0.4), nn.Linear(9, 1))
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        x_BF, y_B1 = batch
+        return ((model(x_BF) - y_B1) ** 2).mean()
+
+    def data(self) -> Data:
+        x_NF = torch.randn(61, 3, generator=torch.Generator().manual_seed(0))
+        y_N1 = torch.sin(x_NF.sum(1, keepdim=True))
+        return Data((x_NF[:50], y_N1[:50]), (x_NF[50:], y_N1[50:]))
+
+
+@pytest.fixture(scope="session")
+def engine(small_tasks: Mapping[str, Task]) -> Engine:
+    return Engine({**small_tasks, "dropout": Noisy()})
+
+
+@st.composite
+def crowds(draw: st.DrawFn, tasks: Sequence[str] = TASKS, most: int = 7) -> tuple[str, Structure, list[Trial]]:
+    """Draw a task, a structure and trials that may share a beginning, repeat each other, decay anywhere, or diverge."""
+    case = draw(st.sampled_from([case for case in CASES if case.warmup == 0]))
+    hypers = st.builds(
+        Hyperparameters,
+        lr=st.sampled_from((case.hyper.lr, case.hyper.lr / 10, DIVERGENT)),
+        decay_points=st.lists(st.integers(0, STEPS - 1), max_size=3, unique=True).map(
+            lambda steps: tuple(step / STEPS for step in sorted(steps))
+        ),
+        decay_factor=st.sampled_from((0.1, 0.5)),
+        warmup=st.sampled_from((0.0, 0.2, 0.55)),
+        floor=st.sampled_from((0.0, 0.3)),
+        momentum=st.sampled_from((0.0, 0.9)),
+        weight_decay=st.sampled_from((0.0, 0.02)),
+    )
+    each = st.tuples(st.sampled_from((0, 1)), hypers)
+    drawn = draw(st.lists(each, min_size=1, max_size=most))
+    trials = [Trial(f"t{i}", seed, STEPS, hyper, REPORTS) for i, (seed, hyper) in enumerate(drawn)]
+    return draw(st.sampled_from(tasks)), case.structure, trials
+
+
+# --- law 1: a lane equals a solo run ---------------------------------------------------------------------------------
+
+
+@every_case
+def test_a_lane_equals_a_solo_run(engine: Engine, case: Case) -> None:
+    """Two lanes, an odd number of lanes with refills, and a lane for everyone: always the numbers of the solo run."""
+    alone = engine.all_alone(case.task, case.structure, case.trials())
+    for lanes in (2, 3, 5):
+        assert results(engine.cohort(case.task, case.structure, case.trials(), lanes).train()) == alone, f"{lanes} lanes"
+
+
+@settings(max_examples=40)
+@given(crowd=crowds(), lanes=st.integers(1, 6))
+def test_any_crowd_in_any_number_of_lanes_equals_its_solo_runs(
+    engine: Engine, crowd: tuple[str, Structure, list[Trial]], lanes: int
+) -> None:
+    task, structure, trials = crowd
+    together = results(engine.cohort(task, structure, trials, lanes).train())
+    assert together == engine.all_alone(task, structure, trials)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_lane_equals_a_solo_run_at_the_sizes_of_the_lecture(
+    optimizer: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Products of other sizes take other kernels: 27 symbols, 200 hidden units, batches of 32, and up to 64 lanes."""
+    letters, draw = "abcdefghijklmnopqrstuvwxyz", random.Random(1)
+    path = tmp_path_factory.mktemp("words") / "words.txt"
+    path.write_text("\n".join("".join(draw.choices(letters, k=6)) for _ in range(300)))
+    engine = Engine({"names": Names(str(path), batchnorm=optimizer != "SGD", validation=100)})
+    structure = Structure(OPTIMIZERS[optimizer], "step", 32)
+    trials = [Trial(f"t{k}", k % 5, 6, Hyperparameters(lr=0.001 * (k + 1), momentum=0.9), reports=2) for k in range(64)]
+    for lanes in (2, 3, 13, 64):
+        together = results(engine.cohort("names", structure, trials[:lanes], lanes).train())
+        chosen = trials[:lanes:7] + [trials[lanes - 1]]
+        assert {t.id: together[t.id] for t in chosen} == engine.all_alone("names", structure, chosen), f"{lanes} lanes"
+
+
+@pytest.mark.parametrize("lanes", (1, 2, 4))
+def test_trials_of_different_lengths_give_the_numbers_of_their_solo_runs(engine: Engine, lanes: int) -> None:
+    """At a constant rate they share a lane until the shorter ends; neither may see the other's reports."""
+    case = Case("names", "momentum", "constant", 0.0)
+    trials = [Trial(f"{steps}", 0, steps, case.hyper, REPORTS) for steps in (29, 11, 17, 40)]
+    together = results(engine.cohort(case.task, case.structure, trials, lanes).train())
+    assert together == engine.all_alone(case.task, case.structure, trials)
+
+
+@pytest.mark.parametrize("lanes", (1, 2, 4))
+def test_trials_that_report_at_different_steps_give_the_numbers_of_their_solo_runs(engine: Engine, lanes: int) -> None:
+    case = Case("names", "Adam", "step", 0.0)
+    trials = [Trial(f"{reports}", 0, STEPS, case.hyper, reports) for reports in (2, 3, 7, STEPS)]
+    together = results(engine.cohort(case.task, case.structure, trials, lanes).train())
+    assert together == engine.all_alone(case.task, case.structure, trials)
+
+
+# --- law 2: a branch equals the run that was never forked ------------------------------------------------------------
+
+
+@settings(max_examples=40)
+@given(
+    case=st.sampled_from([case for case in CASES if case.schedule == "step" and not case.warmup]),
+    decays=st.lists(st.sets(st.integers(0, STEPS - 1), max_size=3), min_size=2, max_size=6),
+    lanes=st.integers(1, 5),
+)
+def test_a_branch_equals_the_run_that_was_never_forked(
+    engine: Engine, case: Case, decays: list[set[int]], lanes: int
+) -> None:
+    """Forks at arbitrary steps, parked where there are more branches than lanes; no step is trained twice."""
+    points = [tuple(step / STEPS for step in sorted(steps)) for steps in decays]
+    trials = [Trial(f"t{i}", 0, STEPS, replace(case.hyper, decay_points=p), REPORTS) for i, p in enumerate(points)]
+    cohort = engine.cohort(case.task, case.structure, trials, lanes)
+    assert results(cohort.train()) == engine.all_alone(case.task, case.structure, trials)
+    table_SCR = history(case.structure, trials, [0] * len(trials), STEPS)
+    prefixes = {exact(table_SCR[: s + 1, :, r].flatten().tolist()).__str__() for s in range(STEPS) for r in range(len(trials))}
+    assert cohort.lane_steps == len(prefixes)
+    assert cohort.steps_shared == STEPS * len(trials) - len(prefixes)
+
+
+def test_a_fork_names_its_step_and_its_trunk(engine: Engine) -> None:
+    case = Case("names", "momentum", "step", 0.0)
+    hypers = {"never": (), "early": (4 / STEPS,), "late": (12 / STEPS,)}
+    trials = [Trial(key, 0, STEPS, replace(case.hyper, decay_points=p), REPORTS) for key, p in hypers.items()]
+    events = list(engine.cohort(case.task, case.structure, trials, 3).train())
+    assert [(e.trial, e.step) for e in events if e.kind == "start"] == [("never", 0), ("early", 0), ("late", 0)]
+    assert [(e.trial, e.step, e.trunk) for e in events if e.kind == "fork"] == [("early", 4, "never"), ("late", 12, "never")]
+
+
+def test_trials_that_warm_up_share_the_step_at_rate_zero(engine: Engine) -> None:
+    """The first step of every warm-up has rate 0, whatever the peak: it is trained once, and the rates then part."""
+    case = Case("names", "SGD", "cosine", 4.5 / STEPS)
+    trials = [Trial(f"{lr}", 0, STEPS, replace(case.hyper, lr=lr), REPORTS) for lr in (0.01, 0.1, DIVERGENT)]
+    cohort = engine.cohort(case.task, case.structure, trials, 2)
+    events = list(cohort.train())
+    assert [(e.trial, e.step) for e in events if e.kind == "fork"] == [("0.1", 1), (f"{DIVERGENT}", 1)]
+    assert results(events) == engine.all_alone(case.task, case.structure, trials)
+
+
+# --- law 3: a resumed run equals the uninterrupted run ---------------------------------------------------------------
+
+
+def turns(cohort: Cohort) -> Iterator[list[Event]]:
+    while not cohort.done:
+        yield cohort.turn()
+
+
+def resumed(make: Callable[[], Cohort], kills: Sequence[int], path: Path) -> list[dict[str, Any]]:
+    """Train, save and throw the cohort away after so many turns, go on in a new one, and so on; return all events."""
+    seen: list[Event] = []
+    cohort = make()
+    for kill in kills:
+        seen += itertools.chain.from_iterable(itertools.islice(turns(cohort), kill))
+        checkpoint.save(path, cohort.state())
+        cohort = make()
+        cohort.load_state(checkpoint.load(path))
+    seen += cohort.train()
+    assert stream(cohort.ended) == stream(event for event in seen if event.kind in ("finish", "stop"))
+    return stream(seen)
+
+
+@every_case
+def test_a_resumed_run_equals_the_uninterrupted_run(engine: Engine, case: Case, tmp_path: Path) -> None:
+    def make() -> Cohort:
+        return engine.cohort(case.task, case.structure, case.trials(), lanes=3)
+
+    whole, kills = stream(make().train()), random.Random(str(case)).sample(range(1, 7), 2)
+    for kill in kills:
+        assert resumed(make, [kill], tmp_path / "cohort.pt") == whole, f"killed after {kill} turns"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_run_may_be_killed_after_any_turn(engine: Engine, optimizer: str, program: str, tmp_path: Path) -> None:
+    """Before the first turn too, and after the last; with branches parked, a queue waiting and a lane that diverged."""
+    case = Case("names with BatchNorm", optimizer, "step", 1 / STEPS)
+
+    def make() -> Cohort:
+        return engine.cohort(case.task, case.structure, case.trials(), lanes=2, program=program)
+
+    by_turn = list(turns(make()))
+    whole = stream(itertools.chain.from_iterable(by_turn))
+    wrong = [kill for kill in range(len(by_turn) + 1) if resumed(make, [kill], tmp_path / "cohort.pt") != whole]
+    assert not wrong, f"other events after a kill after these turns of {len(by_turn)}"
+
+
+def test_a_run_may_be_killed_between_two_reports(engine: Engine, tmp_path: Path) -> None:
+    """Losses and ratios that no report has carried yet survive; a turn without any event is a kill point too."""
+    case = Case("names", "Adam", "cosine", 0.1)
+    trials = [Trial(f"t{seed}", seed, 300, case.hyper, reports=1) for seed in (0, 1, 2)]
+
+    def make() -> Cohort:
+        return engine.cohort(case.task, case.structure, trials, lanes=2)
+
+    by_turn = list(turns(make()))
+    assert [] in by_turn
+    whole = stream(itertools.chain.from_iterable(by_turn))
+    for kill in range(len(by_turn)):
+        assert resumed(make, [kill], tmp_path / "cohort.pt") == whole
+
+
+@settings(max_examples=30)
+@given(crowd=crowds(most=5), lanes=st.integers(1, 4), kills=st.lists(st.integers(0, 6), min_size=1, max_size=4))
+def test_a_run_may_be_killed_again_and_again(
+    engine: Engine,
+    crowd: tuple[str, Structure, list[Trial]],
+    lanes: int,
+    kills: list[int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    def make() -> Cohort:
+        return engine.cohort(*crowd, lanes)
+
+    assert resumed(make, kills, tmp_path_factory.getbasetemp() / "again.pt") == stream(make().train())
+
+
+def test_a_stop_that_was_asked_for_before_a_kill_is_not_forgotten(engine: Engine, tmp_path: Path) -> None:
+    case = Case("names", "SGD", "constant", 0.0)
+
+    def asked() -> tuple[Cohort, list[Event]]:
+        cohort = engine.cohort(case.task, case.structure, case.trials(), lanes=5)
+        seen = cohort.turn()
+        cohort.stop("slow", "enough")
+        return cohort, seen
+
+    cohort, seen = asked()
+    whole = [*seen, *cohort.train()]
+    assert [event.evidence for event in whole if event.kind == "stop"] == ["enough"]
+    cohort, seen = asked()
+    checkpoint.save(tmp_path / "cohort.pt", cohort.state())
+    again = engine.cohort(case.task, case.structure, case.trials(), lanes=5)
+    again.load_state(checkpoint.load(tmp_path / "cohort.pt"))
+    assert stream([*seen, *again.train()]) == stream(whole)
+
+
+def test_a_saved_state_does_not_change_while_its_cohort_goes_on(engine: Engine) -> None:
+    case = Case("names with BatchNorm", "Adam", "step", 0.0)
+    cohort = engine.cohort(case.task, case.structure, case.trials(), lanes=3)
+    seen = [*cohort.turn(), *cohort.turn()]
+    state = cohort.state()
+    whole = [*seen, *cohort.train()]
+    for _ in range(2):
+        again = engine.cohort(case.task, case.structure, case.trials(), lanes=3)
+        again.load_state(state)
+        assert stream([*seen, *again.train()]) == stream(whole)
+
+
+# --- law 4: a NaN lane stays alone -----------------------------------------------------------------------------------
+
+
+@every_case
+def test_a_lane_that_diverges_does_not_change_its_neighbours(engine: Engine, case: Case) -> None:
+    calm = [trial for trial in case.trials() if trial.id != "diverging"]
+    wild = [Trial(f"wild {seed}", seed, STEPS, replace(case.hyper, lr=DIVERGENT), REPORTS) for seed in (3, 8)]
+    beside = results(engine.cohort(case.task, case.structure, [wild[0], *calm, wild[1]], lanes=6).train())
+    assert {trial.id: beside[trial.id] for trial in calm} == results(
+        engine.cohort(case.task, case.structure, calm, lanes=4).train()
+    )
+    assert all(beside[trial.id][-1]["status"] == "diverged" for trial in wild)
+
+
+@every_task
+@pytest.mark.parametrize("lanes", (2, 3, 5))
+def test_gradients_beside_rows_of_nan_have_the_same_bits(engine: Engine, task_name: str, lanes: int) -> None:
+    program = PROGRAMS["vmap"](engine.tasks[task_name], SGD())
+    theta_NP, buffers, batch = stacked(program, engine.data[task_name], range(lanes))
+    losses, gradients, after = program.gradients(theta_NP, buffers, batch, [(0, 0)] * lanes)
+    for lane in range(lanes):
+        broken_NP = torch.full_like(theta_NP, math.nan)
+        broken_NP[lane] = theta_NP[lane]
+        broken = {name: torch.full_like(tensor, math.inf) for name, tensor in buffers.items()}
+        for name, tensor in buffers.items():
+            broken[name][lane] = tensor[lane]
+        again = program.gradients(broken_NP, broken, batch, [(0, 0)] * lanes)
+        assert torch.equal(again[0][lane], losses[lane])
+        assert torch.equal(again[1][lane], gradients[lane])
+        assert all(torch.equal(again[2][name][lane], after[name][lane]) for name in after)
+        assert not again[0].isfinite()[[k for k in range(lanes) if k != lane]].any()
+
+
+def stacked(program: Any, data: Data, seeds: Iterable[int]) -> tuple[Tensor, dict[str, Tensor], Batch]:
+    """Return the rows of fresh lanes, their buffers, and a batch of other examples for each."""
+    rows = [program.fresh_row(seed) for seed in seeds]
+    buffers = {name[7:]: torch.stack([row[name] for row in rows]) for name in rows[0] if name.startswith("buffer.")}
+    index_NB = torch.stack([shuffled(k, len(data.train[0]), BATCH)(0, 1)[0] for k in range(len(rows))])
+    return torch.stack([row["theta"] for row in rows]), buffers, tuple(tensor[index_NB] for tensor in data.train)
+
+
+# --- law 5: permuting the trials permutes the results ----------------------------------------------------------------
+
+
+@every_case
+def test_permuting_the_trials_permutes_the_results(engine: Engine, case: Case) -> None:
+    trials = case.trials()
+    shuffled_trials = random.Random(str(case)).sample(trials, len(trials))
+    for lanes in (2, 5):
+        in_order, permuted = (
+            results(engine.cohort(case.task, case.structure, order, lanes).train()) for order in (trials, shuffled_trials)
+        )
+        assert permuted == in_order
+
+
+@settings(max_examples=20)
+@given(crowd=crowds(), lanes=st.integers(1, 4), seed=st.randoms(use_true_random=False))
+def test_any_permutation_of_any_crowd_permutes_the_results(
+    engine: Engine, crowd: tuple[str, Structure, list[Trial]], lanes: int, seed: random.Random
+) -> None:
+    task, structure, trials = crowd
+    permuted = seed.sample(trials, len(trials))
+    together, again = (results(engine.cohort(task, structure, order, lanes).train()) for order in (trials, permuted))
+    assert together == again
+
+
+# --- law 6: K = 1 is PyTorch -----------------------------------------------------------------------------------------
+
+
+def torch_optimizer(name: str, hyper: Hyperparameters, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    if name in ("Adam", "AdamW"):
+        kind = torch.optim.Adam if name == "Adam" else torch.optim.AdamW
+        betas = (hyper.beta1, hyper.beta2)
+        return kind(parameters, lr=hyper.lr, betas=betas, eps=hyper.eps, weight_decay=hyper.weight_decay)
+    nesterov = name == "Nesterov"
+    momentum = 0.0 if name == "SGD" else hyper.momentum
+    return torch.optim.SGD(parameters, hyper.lr, momentum, weight_decay=hyper.weight_decay, nesterov=nesterov)
+
+
+def torch_scheduler(name: str, trial: Trial, optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
+    """PyTorch's own schedule where it has one; with warm-up, LambdaLR of the formula written out."""
+    hyper, steps = trial.hyper, trial.steps
+    if not hyper.warmup and name == "step":
+        milestones = [math.ceil(point * steps - 1e-9) for point in hyper.decay_points]
+        return lr_scheduler.MultiStepLR(optimizer, milestones, hyper.decay_factor)
+    if not hyper.warmup and name == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=hyper.floor * hyper.lr)
+
+    def factor(step: int) -> float:
+        u = step / steps
+        ramp = min(1.0, u / hyper.warmup) if hyper.warmup else 1.0
+        if name == "step":
+            return ramp * hyper.decay_factor ** sum(u >= point for point in hyper.decay_points)
+        if name == "cosine":
+            share = max(0.0, (u - hyper.warmup) / (1 - hyper.warmup))
+            return ramp * (hyper.floor + (1 - hyper.floor) * (1 + math.cos(math.pi * share)) / 2)
+        return ramp
+
+    return lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def trained_by_pytorch(task: Task, data: Data, case: Case, trial: Trial) -> tuple[list[float], float]:
+    """Return the losses of an ordinary training loop in float64, and the validation loss at its end."""
+    data = data.to("cpu", torch.float64)
+    with seeded(trial.seed):
+        model = task.model().to(torch.float64)
+    optimizer = torch_optimizer(case.optimizer, trial.hyper, model.parameters())
+    scheduler = torch_scheduler(case.schedule, trial, optimizer)
+    losses = []
+    for indexes in task.order(trial.seed, len(data.train[0]), BATCH)(0, trial.steps):
+        loss = task.loss(model, tuple(tensor[indexes] for tensor in data.train))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        losses.append(loss.item())
+    model.eval()
+    with torch.no_grad():
+        return losses, task.loss(model, data.valid).item()
+
+
+@every_case
+def test_one_lane_is_pytorch(engine: Engine, case: Case) -> None:
+    """The same losses at every step and the same validation, by either program, to 1e-6 relative in float64."""
+    trial = Trial("t", 5, 40, replace(case.hyper, decay_points=(0.3, 0.7)), reports=4)
+    task, data = engine.tasks[case.task], engine.data[case.task]
+    losses, validation = trained_by_pytorch(task, data, case, trial)
+    for program in PROGRAMS:
+        events = list(Cohort(task, data, replace(case.structure, dtype="float64"), [trial], 1, program).train())
+        curve = [point for event in events for point in event.curve]
+        assert [step for step, _ in curve] == list(range(1, 41))
+        assert [loss for _, loss in curve] == pytest.approx(losses, rel=1e-6)
+        assert events[-1].values["valid_loss"] == pytest.approx(validation, rel=1e-6)
+
+
+# --- law 7: the gradient of a lane is the gradient of its own mean loss ----------------------------------------------
+
+
+@every_task
+@pytest.mark.parametrize("lanes", (1, 2, 3, 7))
+def test_the_gradient_of_a_lane_is_the_gradient_of_its_own_mean_loss(engine: Engine, task_name: str, lanes: int) -> None:
+    task, data = engine.tasks[task_name], engine.data[task_name].to("cpu", torch.float64)
+    for name in ("vmap",) if lanes > 1 else PROGRAMS:
+        program = PROGRAMS[name](task, SGD(), torch.float64)
+        theta_NP, buffers, batch = stacked(program, data, range(lanes))
+        losses_N, gradients_NP, _ = program.gradients(theta_NP, buffers, batch, [(0, 0)] * lanes)
+        for lane in range(lanes):
+            with seeded(lane):
+                model = task.model().to(torch.float64)
+            loss = task.loss(model, tuple(tensor[lane] for tensor in batch))
+            gradient_P = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+            assert losses_N[lane].item() == pytest.approx(loss.item(), rel=1e-12)
+            torch.testing.assert_close(gradients_NP[lane], gradient_P, rtol=1e-9, atol=1e-12 * float(gradient_P.abs().max()))
+
+
+@every_task
+def test_a_step_of_a_lane_does_not_shrink_when_lanes_are_added(engine: Engine, task_name: str) -> None:
+    """No 1/K anywhere, no joint clipping: the lane beside 8 others moves exactly as the lane beside none."""
+    program = PROGRAMS["vmap"](engine.tasks[task_name], SGD())
+    theta_NP, buffers, batch = stacked(program, engine.data[task_name], range(9))
+    _, many_NP, _ = program.gradients(theta_NP * 100, buffers, batch, [])
+    for lane in range(9):
+        pair = torch.tensor([lane, lane])
+        two = tuple(tensor[pair] for tensor in batch)
+        _, alone_NP, _ = program.gradients(theta_NP[pair] * 100, {n: t[pair] for n, t in buffers.items()}, two, [])
+        assert torch.equal(alone_NP[0], many_NP[lane])
+
+
+# --- law 8: the order of data is a pure function of (seed, step) -----------------------------------------------------
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    examples=st.integers(1, 60),
+    batch_size=st.integers(1, 70),
+    cuts=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 10)), min_size=1, max_size=6),
+)
+def test_the_order_of_data_depends_on_seed_and_step_alone(
+    seed: int, examples: int, batch_size: int, cuts: list[tuple[int, int]]
+) -> None:
+    """Asked in any pieces, in any order, with other seeds asked in between: the same examples."""
+    whole = shuffled(seed, examples, batch_size)(0, 50)
+    order = shuffled(seed, examples, batch_size)
+    for first, length in cuts:
+        shuffled(seed + 1, examples, batch_size)(first, first + 1)
+        assert torch.equal(order(first, first + length), whole[first : first + length])
+
+
+@given(seed=st.integers(0, 2**32), batches=st.integers(1, 9), batch_size=st.integers(1, 9), epoch=st.integers(0, 5))
+def test_an_epoch_covers_each_example_once(seed: int, batches: int, batch_size: int, epoch: int) -> None:
+    examples = batches * batch_size
+    seen = shuffled(seed, examples, batch_size)(epoch * batches, (epoch + 1) * batches)
+    assert sorted(seen.flatten().tolist()) == list(range(examples))
+
+
+@pytest.mark.parametrize("kind", (Names, Lecture))
+def test_every_task_draws_its_order_from_seed_and_step_alone(kind: type[Names], words_file: Path) -> None:
+    order: Order = kind(str(words_file)).order(11, 436, BATCH)
+    whole = kind(str(words_file)).order(11, 436, BATCH)(0, 90)
+    for first, last in [(0, 64), (64, 90), (3, 7), (70, 71), (0, 1), (1, 90)]:
+        torch.manual_seed(first)
+        assert torch.equal(order(first, last), whole[first:last])
+    assert not torch.equal(kind(str(words_file)).order(12, 436, BATCH)(0, 90), whole)
+
+
+def test_a_lane_sees_the_examples_of_its_seed_and_step(engine: Engine) -> None:
+    """With a rate of 0 nothing moves, so every loss says which examples it was taken on."""
+    case = Case("names", "SGD", "constant", 0.0)
+    trials = [Trial(f"t{seed}", seed, STEPS, replace(case.hyper, lr=0.0), reports=2) for seed in (0, 1, 2)]
+    events = list(engine.cohort(case.task, case.structure, trials, 2).train())
+    task, data = engine.tasks[case.task], engine.data[case.task]
+    for trial in trials:
+        with seeded(trial.seed):
+            model = task.model()
+        indexes = task.order(trial.seed, len(data.train[0]), BATCH)(0, STEPS)
+        losses = [task.loss(model, tuple(tensor[i] for tensor in data.train)).item() for i in indexes]
+        curve = [loss for event in events if event.trial == trial.id for _, loss in event.curve]
+        assert curve == pytest.approx(losses, rel=1e-6)
+
+
+# --- the plain program: one lane at a time, any model ----------------------------------------------------------------
+
+
+@settings(max_examples=20)
+@given(crowd=crowds(tasks=[*TASKS, "dropout"]))
+def test_by_the_plain_program_any_crowd_equals_its_solo_runs(
+    engine: Engine, crowd: tuple[str, Structure, list[Trial]]
+) -> None:
+    """Refills, forks and parked branches in one lane; dropout masks come from (seed, step), not from what ran before."""
+    task, structure, trials = crowd
+    together = results(engine.cohort(task, structure, trials, 1, "plain").train())
+    assert together == engine.all_alone(task, structure, trials, "plain")
+
+
+@settings(max_examples=20)
+@given(crowd=crowds(tasks=[*TASKS, "dropout"], most=4), kills=st.lists(st.integers(0, 6), min_size=1, max_size=3))
+def test_by_the_plain_program_a_resumed_run_equals_the_uninterrupted_run(
+    engine: Engine,
+    crowd: tuple[str, Structure, list[Trial]],
+    kills: list[int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    def make() -> Cohort:
+        return engine.cohort(*crowd, 1, "plain")
+
+    assert resumed(make, kills, tmp_path_factory.getbasetemp() / "plain.pt") == stream(make().train())
+
+
+def test_dropout_draws_another_mask_at_each_step_and_for_each_seed(engine: Engine) -> None:
+    task, data = engine.tasks["dropout"], engine.data["dropout"]
+    program = PROGRAMS["plain"](task, SGD())
+    theta_NP, buffers, batch = stacked(program, data, [0])
+    losses = {stream_: program.gradients(theta_NP, buffers, batch, [stream_])[0].item() for stream_ in [(0, 0), (0, 1), (1, 0)]}
+    assert len(set(losses.values())) == 3
+    assert program.gradients(theta_NP, buffers, batch, [(0, 1)])[0].item() == losses[0, 1]
