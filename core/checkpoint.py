@@ -8,7 +8,7 @@ import torch
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors, numbers, strings, lists, dicts) so that a crash leaves either the old file or the new one.
+    """Write `state` (tensors, numbers, strings, lists, dicts) so that a crash leaves the old file or the new one.
 
     Raises OSError when the disk is full; the file that was there is then untouched.
     """

@@ -17,5 +17,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     'known here: budget, space'
     """
     names = sorted(known)
+    if not names:
+        return "there is none here"
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(names)}"

@@ -1,7 +1,7 @@
-"""The stacked state: every tensor has one row per lane. Fill a row, fork it (copy), free it; the used rows stay together.
+"""The stacked state: every tensor has one row per lane. Fill a row, copy it, free it; the used rows stay together.
 
-K = rows there are, N = rows in use, P = parameters of one lane. Rows 0 ... N - 1 are in use, so a step works on slices and
-never on a free row.
+K = rows there are, N = rows in use, P = parameters of one lane. Rows 0 ... N - 1 are in use, so a step works on
+slices and never on a free row.
 """
 
 import math

@@ -1,8 +1,9 @@
 """SGD, Adam and AdamW as pure updates of stacked rows, with one coefficient per lane.
 
-K = lanes, P = parameters of one lane, S = steps. torch.optim takes one rate for a whole tensor; here each row has its own.
-An optimizer has three parts: its `slots` (rows of state beside the parameters), `columns` (the numbers that a step needs,
-computed in float64 beforehand) and `update` (in place, on the rows). Formulas and defaults are those of torch.optim.
+K = lanes, P = parameters of one lane, S = steps. torch.optim takes one rate for a whole tensor; here each row has
+its own. An optimizer has three parts: its `slots` (rows of state beside the parameters), `columns` (the numbers that a
+step needs, computed in float64 beforehand) and `update` (in place, on the rows). Formulas and defaults are those of
+torch.optim.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What is checked of a task before anything is trained: that it has a model, a loss that can fall, data, and metrics."""
+"""What is checked of a task before anything is trained: a model, a loss that can fall, data, metrics."""
 
 import math
 from collections.abc import Sequence
@@ -73,9 +73,13 @@ def _first_loss(program: Program, batch: Batch, seed: int) -> float:
     except Exception as error:
         if "does not require grad" in str(error) or "not have been used in the graph" in str(error):
             raise BadInput(_NOTHING_MOVES) from error
-        raise BadInput(f"task: the loss of the first batch cannot be computed: {type(error).__name__}: {error}") from error
+        raise BadInput(
+            f"task: the loss of the first batch cannot be computed: {type(error).__name__}: {error}"
+        ) from error
     if losses[0].dim():
-        raise BadInput(f"task: loss() returned a tensor of shape {tuple(losses[0].shape)}; it must be one number, the mean")
+        raise BadInput(
+            f"task: loss() returned a tensor of shape {tuple(losses[0].shape)}; it must be one number, the mean"
+        )
     if not grads.any() and math.isfinite(losses[0].item()):
         raise BadInput(_NOTHING_MOVES)
     return losses[0].item()
@@ -94,4 +98,6 @@ def _metrics(program: Program, data: Data, seed: int) -> list[str]:
     except BadInput:
         raise
     except Exception as error:
-        raise BadInput(f"task: metrics() of a validation batch cannot be computed: {type(error).__name__}: {error}") from error
+        raise BadInput(
+            f"task: metrics() of a validation batch cannot be computed: {type(error).__name__}: {error}"
+        ) from error

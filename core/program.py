@@ -1,7 +1,7 @@
 """One step's losses and gradients for all lanes, by one of two programs: plain (one lane) or vmap (many).
 
-N = lanes, P = parameters of a lane, B = examples in a batch. A batched product gives a lane the same bits at every N >= 2
-but may take another kernel at N = 1, so the vmap program is never narrower than two.
+N = lanes, P = parameters of a lane, B = examples in a batch. A batched product gives a lane the same bits at every
+N >= 2 but may take another kernel at N = 1, so the vmap program is never narrower than two.
 """
 
 from collections.abc import Mapping
@@ -129,11 +129,14 @@ def why_not_vmap(task: Task, batch: Batch) -> str | None:
 
 
 def choose(task: Task, batch: Batch, lanes: int, wanted: str = "auto") -> tuple[str, str]:
-    """Choose the program of a cohort and say why: `wanted` if it is named, else vmap where more than one lane can use it."""
+    """Choose the program of a cohort and say why: `wanted` if it is named, else vmap where many lanes can use it."""
     if wanted != "auto":
         return wanted, "as the spec says"
     if lanes == 1:
         return "plain", "one lane"
     reason = why_not_vmap(task, batch)
-    return ("plain", f"one lane at a time, since the model cannot run under vmap ({reason})") if reason else ("vmap", "many lanes")
-
+    return (
+        ("plain", f"one lane at a time, since the model cannot run under vmap ({reason})")
+        if reason
+        else ("vmap", "many lanes")
+    )

@@ -1,8 +1,8 @@
 """Learning-rate schedules: pure functions of the share of the budget, one column per lane.
 
 K = lanes, P = decay points. A schedule is built from (K,) float64 tensors and called with u = step / budget: a number
-for all lanes, or a tensor (..., K). It returns the learning rates (..., K). Only operations whose result does not depend
-on an element's place in its tensor are used (`pow` is not one of them), so that a lane's rates do not depend on K.
+for all lanes, or a tensor (..., K). It returns the learning rates (..., K). Only operations whose result does not
+depend on an element's place in its tensor are used (`pow` is not one of them), so a lane's rates do not depend on K.
 """
 
 import math

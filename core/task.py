@@ -34,13 +34,17 @@ class Data:
         for name, split in (("training", self.train), ("validation", self.valid)):
             lengths = {len(tensor) for tensor in split}
             if len(lengths) != 1:
-                raise BadInput(f"task data: the tensors of the {name} split have {sorted(lengths)} examples; all must agree")
+                raise BadInput(
+                    f"task data: the tensors of the {name} split have {sorted(lengths)} examples; all must agree"
+                )
             if lengths == {0}:
                 raise BadInput(f"task data: the {name} split is empty; at least one example is needed")
         target = self.train[-1]
         if not target.is_floating_point() and target.unique().numel() < 2:
-            raise BadInput(f"task data: all {len(target)} training targets are of one class ({target.flatten()[0].item()}); "
-                           "at least two are needed")
+            raise BadInput(
+                f"task data: all {len(target)} training targets are of one class ({target.flatten()[0].item()}); "
+                "at least two are needed"
+            )
         return self
 
     def fingerprint(self) -> str:
@@ -126,17 +130,24 @@ def task_class(reference: str) -> type[Task]:
     except Exception as error:
         raise BadInput(f"task: cannot import '{source}': {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
-    classes = [key for key, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module.__name__]
+    classes = [
+        key for key, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module.__name__
+    ]
     if not inspect.isclass(found):
-        raise BadInput(f"task: '{source}' has no class '{name}'; {nearest(name, classes) if classes else 'it has none'}")
+        raise BadInput(f"task: '{source}' has no class '{name}'; {nearest(name, classes)}")
     for method in ("model", "loss", "data"):
         if getattr(found, method, None) in (None, getattr(Task, method)):
             raise BadInput(f"task: {reference} has no {method}(); a task is a class with model(), loss() and data()")
-    return found if issubclass(found, Task) else type(found.__name__, (found, Task), {"__module__": found.__module__})
+    return found if issubclass(found, Task) else _completed(found)
+
+
+def _completed(found: type) -> type[Task]:
+    """Return a class that has what Task has beside the three methods."""
+    return type(found.__name__, (found, Task), {"__module__": found.__module__})
 
 
 def options_of(task: type[Task]) -> dict[str, Any]:
-    """Return the names of a task's own hyperparameters with their defaults (inspect.Parameter.empty where there is none)."""
+    """Return the names of a task's own hyperparameters with their defaults (Parameter.empty: none)."""
     parameters = list(inspect.signature(task).parameters.values())
     return {p.name: p.default for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
@@ -147,13 +158,15 @@ def load_task(reference: str, options: Mapping[str, Any]) -> Task:
     known = options_of(found)
     for key in options:
         if key not in known:
-            raise BadInput(f"task_options.{key}: unknown option of {reference}; {nearest(key, known) if known else 'it takes none'}")
+            raise BadInput(f"task_options.{key}: unknown option of {reference}; {nearest(key, known)}")
     try:
         return found(**options)
     except BadInput:
         raise
     except Exception as error:
-        raise BadInput(f"task: {reference} cannot be made with {dict(options)}: {type(error).__name__}: {error}") from error
+        raise BadInput(
+            f"task: {reference} cannot be made with {dict(options)}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def code_fingerprint(task: Task) -> str:

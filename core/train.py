@@ -31,7 +31,7 @@ class Event:
 
     start; fork (`trunk`: the trial it parts from); report (`values`, the `curve` since the last report as (step, mean
     training loss), `ratios` as (step, update ratio of each tensor ..., gradient ratio of each tensor ...)); finish or
-    stop (`status`, `verdict`, `evidence`, the last finite `values`, and all `reports`, `curve` and `ratios` from the start).
+    stop (`status`, `verdict`, `evidence`, the last finite `values`, and all `reports`, `curve` and `ratios`).
     """
 
     kind: Literal["start", "fork", "report", "finish", "stop"]
@@ -126,7 +126,7 @@ class Cohort:
             yield from self.turn()
 
     def turn(self) -> list[Event]:
-        """Train until something happens, or for a stretch. Between two turns the cohort may be saved, and trials stopped."""
+        """Train until something happens, or a stretch. Between turns the cohort may be saved, and trials stopped."""
         events = [*self._stop(), *self._part(), *self._fill()]
         if self.riding:
             steps = min([STRETCH, *(lane.next_stop() - lane.step for lane in self.riding)])
@@ -356,12 +356,13 @@ class Cohort:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken. Trials that had ended by then do not train again: their events are in `ended`."""
+        """Go on where `state` was taken. Trials that had ended by then do not train again; see `ended`."""
 
         def lane(saved: Mapping[str, Any]) -> Lane:
             riders = [self.known[key] for key in saved["riders"]]
-            pairs = {name: [tuple(pair) for pair in saved[name]] for name in ("curve", "reports")}
-            return Lane(**(copy.deepcopy(dict(saved)) | pairs | {"riders": riders}))
+            pairs: dict[str, Any] = {name: [tuple(pair) for pair in saved[name]] for name in ("curve", "reports")}
+            fields: dict[str, Any] = copy.deepcopy(dict(saved)) | pairs | {"riders": riders}
+            return Lane(**fields)
 
         self.lanes.used = 0
         self.riding = [lane(saved) for saved, _ in state["riding"]]

@@ -6,7 +6,7 @@ what is a number in a row is in Hyperparameters.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from core.schedule import Schedule
 class Structure:
     """What a program is built from; trials of one structure can share one."""
 
-    optimizer: Optimizer = SGD()
+    optimizer: Optimizer = field(default_factory=SGD)
     schedule: str = "step"
     batch_size: int = 32
     dtype: str = "float32"
@@ -56,7 +56,7 @@ class Trial:
     reports: int = 10
 
     def report_steps(self) -> list[int]:
-        """Return the numbers of steps after which the trial reports: equal shares of its budget, the last at its end."""
+        """Return after how many steps the trial reports: at equal shares of its budget, the last at its end."""
         return sorted({max(1, round(self.steps * i / self.reports)) for i in range(1, self.reports + 1)})
 
 

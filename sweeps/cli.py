@@ -47,7 +47,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("spec")
-@click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec; repeatable.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec; repeatable."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout at the end.")
 @click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster, e.g. auto or 127.0.0.1:6379.")
 @home_option
@@ -103,8 +105,8 @@ def list_(as_json: bool, home: str | None) -> None:
     Example:
       sweep list
     """
-    from sweeps.overview import overview
     from sweeps.home import Home
+    from sweeps.overview import overview
 
     rows = overview(Home.at(home))
     if as_json:
@@ -129,8 +131,8 @@ def show(sweep: str, as_json: bool, top: int, home: str | None) -> None:
     Example:
       sweep show names
     """
-    from sweeps.overview import details
     from sweeps.home import Home
+    from sweeps.overview import details
 
     found = details(Home.at(home), sweep)
     if as_json:
@@ -153,8 +155,8 @@ def best(sweep: str, trial: int | None, home: str | None) -> None:
     Example:
       sweep best names > best.yaml
     """
-    from sweeps.overview import best_of
     from sweeps.home import Home
+    from sweeps.overview import best_of
 
     click.echo(best_of(Home.at(home), sweep, trial), nl=False)
 
@@ -196,12 +198,26 @@ def ui(port: int, host: str, home: str | None) -> None:
     Example:
       sweep ui --port 5000
     """
-    from sweeps.record import default_uri
     from sweeps.home import Home
+    from sweeps.record import default_uri
 
     place = Home.at(home)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", default_uri(place.path), "--workers", "1",
-               "--default-artifact-root", (place.path / "mlartifacts").as_uri(), "--host", host, "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        default_uri(place.path),
+        "--workers",
+        "1",
+        "--default-artifact-root",
+        (place.path / "mlartifacts").as_uri(),
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
     click.echo(f"MLflow on http://{host}:{port} (Ctrl-C ends it)", err=True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
@@ -253,7 +269,10 @@ def _tell(summary: Any, place: Any, as_json: bool, home: str | None) -> None:
     for line in summary.closing_lines(at):
         say(line)
     if not summary.recorded:
-        say(f"MLflow did not take everything; the rest waits in {place.sweep(summary.sweep)}: sweep resume {summary.sweep}{at}")
+        say(
+            f"MLflow did not take everything; the rest waits in {place.sweep(summary.sweep)}. "
+            f"Send it: sweep resume {summary.sweep}{at}"
+        )
     if summary.interrupted:
         sys.exit(130)
     if summary.best is None:

@@ -54,7 +54,9 @@ def lane_steps_a_second(progress: Progress) -> float:
 def seconds_left(progress: Progress) -> float | None:
     """Return a forecast from the share of all steps that trials have made, None before there is one."""
     ended = progress.wanted - progress.left()
-    done = ended + sum(step / progress.steps for t, step in progress.steps_done.items() if progress.states.get(t) == "running")
+    done = ended + sum(
+        step / progress.steps for t, step in progress.steps_done.items() if progress.states.get(t) == "running"
+    )
     share = done / progress.wanted - progress.share_before
     if share <= 0 or progress.training_begin is None:
         return None
@@ -83,7 +85,12 @@ def facts(progress: Progress) -> list[tuple[str, str]]:
     return [
         ("trials", f"{done} done, {running} running, {ended_early} stopped, of {progress.wanted}"),
         ("best", best),
-        ("speed", f"{rate:,.0f} lane-steps/s, {sum(progress.steps_shared.values()):,} steps shared" if rate else progress.phase),
+        (
+            "speed",
+            f"{rate:,.0f} lane-steps/s, {sum(progress.steps_shared.values()):,} steps shared"
+            if rate
+            else progress.phase,
+        ),
         ("time", f"{_clock(passed)} passed, {_clock(seconds_left(progress))} left"),
     ]
 

@@ -24,6 +24,7 @@ from sweeps.outcome import Outcome, Report
 from sweeps.record import Recorder
 from sweeps.rerun import best_file, versions
 from sweeps.search import Search, create_study, find_sweep, open_storage, spec_of, trial_results, trials_wanted
+from sweeps.space import extremes
 from sweeps.spec import SweepSpec
 
 MLFLOW_STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
@@ -50,7 +51,8 @@ class Summary:
         return {
             "sweep": self.sweep,
             "trials": len(self.trials),
-            "best": best and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
+            "best": best
+            and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
             "seconds": round(self.seconds, 3),
             "lane_steps": self.lane_steps,
             "steps_shared": self.steps_shared,
@@ -60,21 +62,24 @@ class Summary:
             "first_result_s": self.first_result_s,
         }
 
-
     def closing_lines(self, at: str) -> Iterator[str]:
         """Yield the sentences that end a sweep, and the commands that come next; `at` is what names the home."""
         counted = results.counts(self.trials)
         if self.interrupted:
-            yield f"interrupted with {sum(n for s, n in counted.items() if s != 'running')} trials ended; continue: sweep resume {self.sweep}{at}"
+            ended = len(self.trials) - counted.get("running", 0)
+            yield f"interrupted with {ended} trials ended; continue: sweep resume {self.sweep}{at}"
             return
         yield f"{', '.join(f'{n} {state}' for state, n in counted.items())} in {self.seconds:.0f} s; " + self._work()
         if self.best is None:
             low = min((t.params.get("lr_exponent", 0.0) for t in self.trials), default=0.0)
             if counted.get("diverged"):
-                yield f"every trial diverged: search lower exponents, for example --set space.lr_exponent='{{low: {low - 3:g}, high: {low:g}}}'"
+                lower = f"--set space.lr_exponent='{{low: {low - 3:.3g}, high: {low:.3g}}}'"
+                yield f"every trial diverged: search lower exponents, for example {lower}"
             return
-        yield f"best: {report.point_text(self.best.params, self.spec)} (trial {self.best.number}, " \
-              f"{self.spec.objective.metric} {self.best.value:.5f})"
+        yield (
+            f"best: {report.point_text(self.best.params, self.spec)} (trial {self.best.number}, "
+            f"{self.spec.objective.metric} {self.best.value:.5f})"
+        )
         yield f"browse  sweep ui{at}"
         yield f"pull    sweep best {self.sweep}{at} > best.yaml"
         yield "rerun   sweep rerun best.yaml"
@@ -87,7 +92,9 @@ def git_state(folder: Path) -> dict[str, str]:
     """Return the commit of the checkout that `folder` is in, and whether it has changes; empty outside one."""
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10)
-        status = subprocess.run(["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, timeout=10)
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return {}
     if commit.returncode:
@@ -115,15 +122,9 @@ def checked(spec: SweepSpec, home: Home) -> dict[str, Any]:
 
 def _first_options(spec: SweepSpec) -> list[dict[str, Any]]:
     """The first, and the last, value of each of the task's own domains, to see that both ends can be built."""
-    first: dict[str, Any] = {}
-    last: dict[str, Any] = {}
-    for name, domain in spec.space.own().items():
-        values = getattr(domain, "choices", None) or (domain if isinstance(domain, list) else None)
-        if values is None and hasattr(domain, "low"):
-            values = [int(domain.low), int(domain.high)] if domain.integer else [domain.low, domain.high]
-        first[name], last[name] = (values[0], values[-1]) if values else (domain, domain)
-    ends = [first] if first == last else [first, last]
-    return [dict(spec.task_options) | end for end in ends]
+    own = {name: extremes(domain) for name, domain in spec.space.own().items()}
+    first, last = ({name: values[end] for name, values in own.items()} for end in (0, -1))
+    return [dict(spec.task_options) | end for end in ([first] if first == last else [first, last])]
 
 
 def start(spec: SweepSpec, home: Home, watch: Callable[[Progress], Any], address: str | None = None) -> Summary:
@@ -212,7 +213,12 @@ class Driver:
         layout = runs.shape(self.spec, *runs.ray_resources(address))
         self.progress.phase = "starting workers"
         self.search = Search(
-            self.storage, self.study, self.spec, layout.cohorts, layout.cohort_trials, self._listen,
+            self.storage,
+            self.study,
+            self.spec,
+            layout.cohorts,
+            layout.cohort_trials,
+            self._listen,
             lambda cohort: homes.last_checkpoint(self.folder, cohort),
         )
         told = {
@@ -222,7 +228,9 @@ class Driver:
             "device": "cuda" if layout.gpus else "cpu",
         }
         place = self.home.next_tune(self.sweep)
-        runs.run_tune(self.search, lambda suggestion: told | suggestion, layout, place, interrupt.asked, self._on_result)
+        runs.run_tune(
+            self.search, lambda suggestion: told | suggestion, layout, place, interrupt.asked, self._on_result
+        )
 
     # --- what the cohorts say ----------------------------------------------------------------------------------------
 
@@ -247,9 +255,20 @@ class Driver:
         elif said["kind"] == "start":
             self.progress.states[said["number"]] = "running"
             tags = {"espalier.status": "running"}
-            self._say("start", trial=said["number"], name=f"trial {said['number']}", params=said["params"], tags=tags, again=True)
+            self._say(
+                "start",
+                trial=said["number"],
+                name=f"trial {said['number']}",
+                params=said["params"],
+                tags=tags,
+                again=True,
+            )
         elif said["kind"] == "fork":
-            self._say("tag", trial=said["number"], tags={"espalier.trunk": said["trunk"], "espalier.fork_step": str(said["step"])})
+            self._say(
+                "tag",
+                trial=said["number"],
+                tags={"espalier.trunk": said["trunk"], "espalier.fork_step": str(said["step"])},
+            )
 
     def _on_report(self, report: Report) -> None:
         progress = self.progress
@@ -269,11 +288,20 @@ class Driver:
         if outcome.status == "complete" and value is not None:
             assert self.search
             self._offer(outcome.trial, value, self.search.point_of(outcome.trial))
-        tags = {"espalier.status": outcome.status, "espalier.verdict": outcome.verdict, "espalier.evidence": outcome.evidence}
+        tags = {
+            "espalier.status": outcome.status,
+            "espalier.verdict": outcome.verdict,
+            "espalier.evidence": outcome.evidence,
+        }
         story = {"trial": outcome.trial, **self.made_by, "members": outcome.members}
         values = {f"final_{name}": v for name, v in outcome.values.items()}
         self._say(
-            "end", trial=outcome.trial, name=f"trial {outcome.trial}", step=outcome.step, values=values, tags=tags,
+            "end",
+            trial=outcome.trial,
+            name=f"trial {outcome.trial}",
+            step=outcome.step,
+            values=values,
+            tags=tags,
             texts={record.STORY: json.dumps(_finite(story))},
             status=MLFLOW_STATUS[outcome.status],
         )
@@ -306,9 +334,16 @@ class Driver:
         tags = {f"espalier.{k}": v for k, v in facts.items() if isinstance(v, str | int | float)}
         tags |= {f"espalier.version.{k}": v for k, v in facts.get("versions", {}).items()}
         spec = self.spec
-        params = {"task": spec.task, "optimizer": spec.optimizer.kind, "schedule": spec.schedule.kind,
-                  "steps": spec.budget.steps, "batch_size": spec.budget.batch_size, "trials": spec.trials,
-                  "sampler": spec.search.sampler, "objective": f"{spec.objective.mode} {spec.objective.metric}"}
+        params = {
+            "task": spec.task,
+            "optimizer": spec.optimizer.kind,
+            "schedule": spec.schedule.kind,
+            "steps": spec.budget.steps,
+            "batch_size": spec.budget.batch_size,
+            "trials": spec.trials,
+            "sampler": spec.search.sampler,
+            "objective": f"{spec.objective.mode} {spec.objective.metric}",
+        }
         self._say("open", name=self.sweep, tags=tags, params=params, texts={"spec.yaml": spec_text})
 
     def _finish(self, interrupted: bool) -> Summary:
@@ -323,8 +358,15 @@ class Driver:
         self.progress.phase = "done"
         progress = self.progress
         return Summary(
-            self.sweep, self.spec, trials, results.best_trial(trials, progress.mode), interrupted, recorded,
-            time.monotonic() - self.begin, sum(progress.lane_steps.values()), sum(progress.steps_shared.values()),
+            self.sweep,
+            self.spec,
+            trials,
+            results.best_trial(trials, progress.mode),
+            interrupted,
+            recorded,
+            time.monotonic() - self.begin,
+            sum(progress.lane_steps.values()),
+            sum(progress.steps_shared.values()),
             progress.first_result_s,
         )
 
@@ -339,11 +381,17 @@ class Driver:
             texts["best.yaml"] = best_file(self.study, best, stories[best.number])
             told = [(t, stories[t.number]) for t in top]
             figures.append(report.curves_figure(told, self.spec, self.folder / "curves.png"))
-        values = {"trials": float(len(trials)), "lane_steps": float(sum(self.progress.lane_steps.values())),
-                  "steps_shared": float(sum(self.progress.steps_shared.values()))}
+        values = {
+            "trials": float(len(trials)),
+            "lane_steps": float(sum(self.progress.lane_steps.values())),
+            "steps_shared": float(sum(self.progress.steps_shared.values())),
+        }
         if best is not None and best.value is not None:
             values[f"best_{self.spec.objective.metric}"] = best.value
-        tags = {"espalier.best_trial": "none" if best is None else best.number, "espalier.program": self.progress.program}
+        tags = {
+            "espalier.best_trial": "none" if best is None else best.number,
+            "espalier.program": self.progress.program,
+        }
         self._say("close", values=values, tags=tags, texts=texts, files=[str(f) for f in figures], status="FINISHED")
 
 
@@ -356,4 +404,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
     return value
-

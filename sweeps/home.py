@@ -64,7 +64,9 @@ def only_driver(folder: Path, sweep: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            raise BadInput(f"sweep {sweep} is being driven by process {lock.read().strip()}; stop that one first") from None
+            raise BadInput(
+                f"sweep {sweep} is being driven by process {lock.read().strip()}; stop that one first"
+            ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -92,5 +94,3 @@ def last_checkpoint(sweep_folder: Path, cohort: str) -> str | None:
         except Exception as error:  # torn by the crash: the one before it is whole
             logging.getLogger(__name__).warning("skipping %s: %s", place, error)
     return None
-
-

@@ -6,9 +6,9 @@ from typing import Any
 
 from core.errors import BadInput
 from sweeps import record, results
+from sweeps.home import Home, is_driven
 from sweeps.rerun import best_file
 from sweeps.results import TrialResult
-from sweeps.home import Home, is_driven
 from sweeps.search import find_sweep, open_storage, spec_of, sweep_ids, trial_results, trials_wanted
 from sweeps.spec import SweepSpec
 
@@ -38,7 +38,8 @@ class Details:
             "state": self.state,
             "wanted": self.wanted,
             "states": results.counts(self.trials),
-            "best": best and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
+            "best": best
+            and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
             "tracking_uri": self.tracking_uri,
             "storage": self.storage,
             "trials": [asdict(t) for t in self.trials],
@@ -76,15 +77,17 @@ def overview(home: Home) -> list[dict[str, Any]]:
     for sweep in sweep_ids(storage):
         found = _details(home, find_sweep(storage, sweep))
         best = found.best
-        rows.append({
-            "sweep": sweep,
-            "state": found.state,
-            "ended": sum(t.state != "running" for t in found.trials),
-            "wanted": found.wanted,
-            "metric": found.spec.objective.metric,
-            "best": best and best.value,
-            "best_trial": best and best.number,
-        })
+        rows.append(
+            {
+                "sweep": sweep,
+                "state": found.state,
+                "ended": sum(t.state != "running" for t in found.trials),
+                "wanted": found.wanted,
+                "metric": found.spec.objective.metric,
+                "best": best and best.value,
+                "best_trial": best and best.number,
+            }
+        )
     return rows
 
 

@@ -62,7 +62,9 @@ def hyperparameters(spec: SweepSpec, point: Point) -> Hyperparameters:
         warmup=float(point["warmup"]),
         floor=spec.schedule.floor,
         momentum=float(point.get("momentum", chosen.momentum or 0.0)),
-        weight_decay=float(point.get("weight_decay", default_decay if chosen.weight_decay is None else chosen.weight_decay)),
+        weight_decay=float(
+            point.get("weight_decay", default_decay if chosen.weight_decay is None else chosen.weight_decay)
+        ),
         beta1=0.9 if chosen.beta1 is None else chosen.beta1,
         beta2=0.999 if chosen.beta2 is None else chosen.beta2,
         eps=chosen.eps or 1e-8,
@@ -70,12 +72,22 @@ def hyperparameters(spec: SweepSpec, point: Point) -> Hyperparameters:
 
 
 def members(spec: SweepSpec, number: int, point: Point) -> list[Trial]:
-    """Return a trial's replicates, under the seeds seed, seed + 1, ..., each an engine trial called `number/replicate`."""
+    """Return a trial's replicates, under seed, seed + 1, ...; each is an engine trial `number/replicate`."""
     hyper = hyperparameters(spec, point)
     budget = spec.budget
     return [
-        Trial(f"{number}/{r}", int(point["seed"]) + r, budget.steps, hyper, budget.reports) for r in range(spec.replicates)
+        Trial(f"{number}/{r}", int(point["seed"]) + r, budget.steps, hyper, budget.reports)
+        for r in range(spec.replicates)
     ]
 
 
-__all__ = ["ENGINE", "Space", "check_names", "hyperparameters", "members", "structural_key", "structure", "task_options"]
+__all__ = [
+    "ENGINE",
+    "Space",
+    "check_names",
+    "hyperparameters",
+    "members",
+    "structural_key",
+    "structure",
+    "task_options",
+]

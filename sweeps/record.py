@@ -1,8 +1,8 @@
 """The MLflow sink: batched, spooled to disk, idempotent, and off the training path. The only file that imports mlflow.
 
-A sweep is a parent run, a trial a child run, each found by its identity tags before it is made. Whatever is to be recorded
-is a line of JSON, written to the spool first and sent by one thread; a line that is sent twice changes nothing. While the
-server is away lines wait in the spool, and training goes on.
+A sweep is a parent run, a trial a child run, each found by its identity tags before it is made. Whatever is to be
+recorded is a line of JSON, written to the spool first and sent by one thread; a line sent twice changes nothing.
+While the server is away lines wait in the spool, and training goes on.
 """
 
 import json
@@ -33,7 +33,9 @@ logger = logging.getLogger(__name__)
 
 def _quiet_mlflow() -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     import mlflow.tracking
@@ -54,8 +56,10 @@ def check_reachable(uri: str) -> None:
             urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5).close()
         except (urllib.error.URLError, OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
-            raise BadInput(f"tracking_uri: {uri} does not answer ({reason}); start it, or leave tracking_uri out "
-                           "to record in the home") from error
+            raise BadInput(
+                f"tracking_uri: {uri} does not answer ({reason}); start it, or leave tracking_uri out "
+                "to record in the home"
+            ) from error
     elif uri.startswith("sqlite:///"):
         folder = Path(uri.removeprefix("sqlite:///")).parent
         if not os.access(folder, os.W_OK):
@@ -72,7 +76,7 @@ class Spool:
         self.path, self.mark = folder / "spool.jsonl", folder / "spool.sent"
         self.sent = int(self.mark.read_text() or 0) if self.mark.exists() else 0
         self._mend()
-        self._file = open(self.path, "ab")
+        self._file = open(self.path, "ab")  # noqa: SIM115 - open as long as the spool is
         self.dropped = 0
 
     def _mend(self) -> None:
@@ -107,7 +111,6 @@ class Spool:
         temporary.write_text(str(place))
         os.replace(temporary, self.mark)
 
-
     def said(self, op: str) -> Iterator[Line]:
         """Yield all lines of one kind, sent or not."""
         with open(self.path, "rb") as file:
@@ -119,7 +122,9 @@ class Spool:
 class Recorder:
     """Records one sweep. Every method but `close` returns at once."""
 
-    def __init__(self, uri: str, sweep: str, experiment: str, folder: Path, on_run: Callable[[int, str], None] | None = None):
+    def __init__(
+        self, uri: str, sweep: str, experiment: str, folder: Path, on_run: Callable[[int, str], None] | None = None
+    ):
         """folder: where the spool lies, and the artifacts' staging. on_run: told of each child run (trial, run id)."""
         self.uri, self.sweep, self.experiment, self.folder = uri, sweep, experiment, folder
         self.spool = Spool(folder)
@@ -136,8 +141,12 @@ class Recorder:
         self.spool.append({"op": op, "time": int(time.time() * 1000), **fields})
 
     def stories(self, trials: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """Return the story of each trial that has ended: from the spool, or from MLflow if another machine recorded it."""
-        found = {line["trial"]: json.loads(line["texts"][STORY]) for line in self.spool.said("end") if line["trial"] in trials}
+        """Return the stories of trials that have ended: from the spool, else (another machine's) from MLflow."""
+        found = {
+            line["trial"]: json.loads(line["texts"][STORY])
+            for line in self.spool.said("end")
+            if line["trial"] in trials
+        }
         return found | {t: read_trial(self.uri, self.sweep, t) for t in trials if t not in found}
 
     def close(self, patience_s: float = 60.0) -> bool:
@@ -195,7 +204,9 @@ class _Sender:
         found = self.client.get_experiment_by_name(name)
         if found is not None:
             return found.experiment_id
-        local = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / name if uri.startswith("sqlite:///") else None
+        local = (
+            Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / name if uri.startswith("sqlite:///") else None
+        )
         try:
             return self.client.create_experiment(name, artifact_location=local.as_uri() if local else None)
         except self.mlflow.exceptions.MlflowException:  # somebody else was faster
@@ -235,7 +246,9 @@ class _Sender:
         except self.mlflow.exceptions.MlflowException as error:
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
-            logger.warning("MLflow refused a record of trial %s: %s", line.get("trial", "-"), error)  # again would not help
+            logger.warning(
+                "MLflow refused a record of trial %s: %s", line.get("trial", "-"), error
+            )  # again would not help
 
     # --- what can be recorded ----------------------------------------------------------------------------------------
 
@@ -250,7 +263,9 @@ class _Sender:
     def _do_start(self, line: Line) -> None:
         """A trial begins, or goes on: its child run with its params."""
         key = str(line["trial"])
-        tags = {TRIAL_TAG: key, "mlflow.parentRunId": self._run_of("parent", self.sweep, {}, line["time"])} | line["tags"]
+        tags = {TRIAL_TAG: key, "mlflow.parentRunId": self._run_of("parent", self.sweep, {}, line["time"])} | line[
+            "tags"
+        ]
         run = self._run_of(key, line["name"], tags, line["time"])
         self.on_run(line["trial"], run)
         if line.get("again"):
@@ -269,7 +284,9 @@ class _Sender:
             self._do_start(line | {"params": line.get("params", {})})
         run = self.runs[key]
         entities = self.mlflow.entities
-        metrics = [entities.Metric(k, v, line["time"], line["step"]) for k, v in line["values"].items() if math.isfinite(v)]
+        metrics = [
+            entities.Metric(k, v, line["time"], line["step"]) for k, v in line["values"].items() if math.isfinite(v)
+        ]
         self.client.log_batch(run, metrics, tags=[entities.RunTag(k, str(v)) for k, v in line["tags"].items()])
         for name, text in line["texts"].items():
             self.client.log_text(run, text, name)
@@ -306,7 +323,9 @@ class _Sender:
         return self.runs[key]
 
     def _params(self, run: str, params: Mapping[str, Any]) -> None:
-        items = [self.mlflow.entities.Param(k, json.dumps(v) if not isinstance(v, str) else v) for k, v in params.items()]
+        items = [
+            self.mlflow.entities.Param(k, json.dumps(v) if not isinstance(v, str) else v) for k, v in params.items()
+        ]
         for start in range(0, len(items), PARAMS_A_BATCH):
             self.client.log_batch(run, params=items[start : start + PARAMS_A_BATCH])
 
@@ -342,7 +361,9 @@ def read_trial(uri: str, sweep: str, trial: int) -> dict[str, Any]:
     mlflow = _quiet_mlflow()
     client = mlflow.tracking.MlflowClient(tracking_uri=uri)
     experiments = [e.experiment_id for e in client.search_experiments()]
-    runs = client.search_runs(experiments, f"tags.`{SWEEP_TAG}` = '{sweep}' and tags.`{TRIAL_TAG}` = '{trial}'", max_results=1)
+    runs = client.search_runs(
+        experiments, f"tags.`{SWEEP_TAG}` = '{sweep}' and tags.`{TRIAL_TAG}` = '{trial}'", max_results=1
+    )
     if not runs:
         raise BadInput(f"trial {trial} of {sweep} has no run in {uri}")
     with tempfile.TemporaryDirectory() as folder:

@@ -22,7 +22,9 @@ def table_csv(trials: Sequence[TrialResult]) -> str:
     writer.writerow(["trial", "state", "value", "spread", "verdict", "evidence", *names])
     for t in sorted(trials, key=lambda t: t.number):
         cells = [json.dumps(v) if isinstance(v, list) else v for v in (t.params.get(name, "") for name in names)]
-        writer.writerow([t.number, t.state, "" if t.value is None else repr(t.value), t.spread or "", t.verdict, t.evidence, *cells])
+        writer.writerow(
+            [t.number, t.state, "" if t.value is None else repr(t.value), t.spread or "", t.verdict, t.evidence, *cells]
+        )
     return text.getvalue()
 
 
@@ -61,21 +63,38 @@ def exponent_figure(trials: Sequence[TrialResult], spec: SweepSpec, path: Path) 
         points = [(t.params.get("decay_points") or [math.nan])[0] for t in done]
         exponents, values = [t.params["lr_exponent"] for t in done], [t.value or 0.0 for t in done]
         coloured = any(math.isfinite(p) for p in points)
-        dots = axes.scatter(exponents, values, c=points if coloured else ACCENT, cmap="viridis", s=34, edgecolors="white",
-                            linewidths=0.6, zorder=3)
+        dots = axes.scatter(
+            exponents,
+            values,
+            c=points if coloured else ACCENT,
+            cmap="viridis",
+            s=34,
+            edgecolors="white",
+            linewidths=0.6,
+            zorder=3,
+        )
         if coloured:
             figure.colorbar(dots, ax=axes, label="first decay point (share of the budget)")
         best = ranked(done, spec.objective.mode)[0]
         place = (best.params["lr_exponent"], best.value or 0.0)
         axes.scatter(*place, s=150, facecolors="none", edgecolors=ACCENT, linewidths=1.8, zorder=4)
-        axes.annotate(f"trial {best.number}: {best.value:.5f}", place, xytext=(0, -20), textcoords="offset points",
-                      ha="center", color=ACCENT, fontsize=9)
+        axes.annotate(
+            f"trial {best.number}: {best.value:.5f}",
+            place,
+            xytext=(0, -20),
+            textcoords="offset points",
+            ha="center",
+            color=ACCENT,
+            fontsize=9,
+        )
         axes.set_ylim(*_frame(values))
     for t in (t for t in trials if t.state == "diverged" and "lr_exponent" in t.params):
         axes.axvline(t.params["lr_exponent"], ymax=0.03, color=ACCENT, linewidth=1.2)
     diverged = sum(t.state == "diverged" for t in trials)
     note = f"; {diverged} diverged (ticks at the bottom)" if diverged else ""
-    axes.set_title(f"{spec.name}: {len(done)} trials of {spec.budget.steps:,} steps{note}", loc="left", color=INK, fontsize=11)
+    axes.set_title(
+        f"{spec.name}: {len(done)} trials of {spec.budget.steps:,} steps{note}", loc="left", color=INK, fontsize=11
+    )
     axes.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
     axes.set_ylabel(metric)
     figure.savefig(path)
@@ -97,8 +116,15 @@ def curves_figure(told: Sequence[tuple[TrialResult, Mapping[str, Any]]], spec: S
         curve = [(step, loss) for step, loss in story["members"][0]["curve"] if loss and loss > 0]
         steps, losses = [step for step, _ in curve], [math.log10(loss) for _, loss in curve]
         label = f"trial {trial.number}: {point_text(trial.params, spec)} -> {trial.value:.5f}"
-        axes.plot(steps, losses, label=label, linewidth=2 if rank == 0 else 1.2, color=ACCENT if rank == 0 else None,
-                  alpha=1 if rank == 0 else 0.75, zorder=10 - rank)
+        axes.plot(
+            steps,
+            losses,
+            label=label,
+            linewidth=2 if rank == 0 else 1.2,
+            color=ACCENT if rank == 0 else None,
+            alpha=1 if rank == 0 else 0.75,
+            zorder=10 - rank,
+        )
     axes.set_title(f"{spec.name}: the best trials", loc="left", color=INK, fontsize=11)
     axes.set_xlabel("step")
     axes.set_ylabel("log10 of the training loss, averaged over blocks")

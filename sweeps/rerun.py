@@ -56,7 +56,9 @@ class BestFile(BaseModel):
 def best_file(study: Any, best: TrialResult, story: Mapping[str, Any]) -> str:
     """Return a trial as the text of a best file. Numbers are written so that they read back to the same bits."""
     facts = study.user_attrs
-    made_with = dict(facts.get("versions", {})) | {key: facts[key] for key in ("data", "code", "git_commit") if key in facts}
+    made_with = dict(facts.get("versions", {})) | {
+        key: facts[key] for key in ("data", "code", "git_commit") if key in facts
+    }
     spec = SweepSpec.model_validate(facts["spec"])
     content = {
         "sweep": study.study_name,
@@ -87,7 +89,9 @@ def read_best(path: str) -> tuple[BestFile, SweepSpec]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise BadInput(f"{path}: {where}: {first['msg'].lower()}; `sweep best ID > best.yaml` writes a whole one") from error
+        raise BadInput(
+            f"{path}: {where}: {first['msg'].lower()}; `sweep best ID > best.yaml` writes a whole one"
+        ) from error
     spec = make_spec(best.spec, f"{path}: spec")
     _check_params(best, spec, path)
     return best, spec
@@ -101,7 +105,9 @@ def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
     missing = sorted(needed - set(best.params))
     unknown = sorted(set(best.params) - needed - set(plan.ENGINE))
     if missing or unknown:
-        raise BadInput(f"{path}: params: {'missing ' + ', '.join(missing) if missing else 'unknown ' + ', '.join(unknown)}")
+        raise BadInput(
+            f"{path}: params: {'missing ' + ', '.join(missing) if missing else 'unknown ' + ', '.join(unknown)}"
+        )
     for name, value in best.params.items():
         numbers = value if name == "decay_points" and isinstance(value, list) else [value]
         if name in plan.ENGINE and not all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers):
@@ -131,7 +137,7 @@ class Rerun:
 
 
 def rerun(best: BestFile, spec: SweepSpec) -> Rerun:
-    """Train the trial again by the same program and compare every report. Raises BadInput if its task is gone or changed shape."""
+    """Train the trial again by the same program and compare every report. Raises BadInput if its task is gone."""
     import torch
 
     from core import preflight
@@ -159,15 +165,21 @@ def rerun(best: BestFile, spec: SweepSpec) -> Rerun:
     value = outcome.values.get(metric) if outcome else None
     if difference is None and value != expected_value:
         difference = f"{metric} is {value!r}, the file says {expected_value!r}"
-    around = [f"{key}: {best.made_with[key]} then, {now[key]} now" for key in now
-              if key in best.made_with and str(best.made_with[key]) != str(now[key])]
+    around = [
+        f"{key}: {best.made_with[key]} then, {now[key]} now"
+        for key in now
+        if key in best.made_with and str(best.made_with[key]) != str(now[key])
+    ]
     if device != best.device:
         around.append(f"device: {best.device} then, {device} now")
     return Rerun(metric, expected_value, value, difference, around)
 
 
 def _first_difference(
-    expected: Sequence[tuple[int, Mapping[str, float]]], found: Sequence[tuple[int, Mapping[str, float]]], replicate: int, of: int
+    expected: Sequence[tuple[int, Mapping[str, float]]],
+    found: Sequence[tuple[int, Mapping[str, float]]],
+    replicate: int,
+    of: int,
 ) -> str | None:
     which = f" of replicate {replicate}" if of > 1 else ""
     for (step, then), (at, now) in zip(expected, found, strict=False):

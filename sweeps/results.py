@@ -1,4 +1,4 @@
-"""Results as plain values: the table of trials, the best one, curves. Pure; reads what search.py and record.py return."""
+"""Results as plain values: the table of trials, the best one, how many ended how. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,13 +23,17 @@ class TrialResult:
 def best_trial(trials: Sequence[TrialResult], mode: str) -> TrialResult | None:
     """Return the complete trial with the best value, the earlier of two equals; None if there is none."""
     complete = [t for t in trials if t.state == "complete" and t.value is not None]
-    return min(complete, key=lambda t: ((t.value or 0.0) * (1 if mode == "min" else -1), t.number)) if complete else None
+    return (
+        min(complete, key=lambda t: ((t.value or 0.0) * (1 if mode == "min" else -1), t.number)) if complete else None
+    )
 
 
 def ranked(trials: Sequence[TrialResult], mode: str) -> list[TrialResult]:
     """Return complete trials, the best first, then the others by number."""
     sign = 1 if mode == "min" else -1
-    return sorted(trials, key=lambda t: (t.state != "complete", sign * (t.value or 0.0) if t.state == "complete" else 0, t.number))
+    return sorted(
+        trials, key=lambda t: (t.state != "complete", sign * (t.value or 0.0) if t.state == "complete" else 0, t.number)
+    )
 
 
 def counts(trials: Sequence[TrialResult]) -> dict[str, int]:

@@ -1,7 +1,7 @@
-"""Cohorts on Ray Tune: how they are laid out on a machine, and a run of them. With trainable.py the only file that imports ray.tune.
+"""Cohorts on Ray Tune: how they are laid out on a machine, and a run of them.
 
-Nothing of Tune's own state is needed to resume: a resumed sweep is a new Tune run over the cohorts that were not finished,
-so nothing pickled is ever read.
+With trainable.py the only file that imports ray.tune. Nothing of Tune's own state is needed to resume: a resumed sweep
+is a new Tune run over the cohorts that were not finished, so nothing pickled is ever read.
 """
 
 import json
@@ -20,7 +20,7 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "10")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
-import ray  # noqa: E402
+import ray
 from ray import tune
 from ray.tune.search import Searcher
 
@@ -59,8 +59,10 @@ def shape(spec: SweepSpec, cpus: float, gpus: float) -> Shape:
     per_cpus = 1.0 if wanted.cpus == "auto" else wanted.cpus
     room = int(gpus / per_gpus) if per_gpus else int(cpus / per_cpus)
     if room < 1:
-        raise BadInput(f"resources: a cohort of {per_cpus:g} cpus and {per_gpus:g} gpus does not fit; "
-                       f"there are {cpus:g} cpus and {gpus:g} gpus")
+        raise BadInput(
+            f"resources: a cohort of {per_cpus:g} cpus and {per_gpus:g} gpus does not fit; "
+            f"there are {cpus:g} cpus and {gpus:g} gpus"
+        )
     cohorts = min(room, spec.trials) if wanted.cohorts == "auto" else wanted.cohorts
     adaptive = spec.search.sampler in ("tpe", "gp")
     rounds = 2 if adaptive else 1  # a search that learns needs results before its last proposals
@@ -74,9 +76,16 @@ def shape(spec: SweepSpec, cpus: float, gpus: float) -> Shape:
 
 def ray_resources(address: str | None) -> tuple[float, float]:
     """Start Ray inside this process, or join the cluster at `address`; return its cores and GPUs."""
-    packages = os.pathsep.join([str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    packages = os.pathsep.join(
+        [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     # one thread a process: spinning threads on busy cores cost more than they give
-    worker_env = {"OMP_NUM_THREADS": "1", "MKL_CBWR": "AUTO,STRICT", "PYTHONPATH": packages, "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+    worker_env = {
+        "OMP_NUM_THREADS": "1",
+        "MKL_CBWR": "AUTO,STRICT",
+        "PYTHONPATH": packages,
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    }
     common = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": {"env_vars": worker_env}}
     try:
         if address:
@@ -84,7 +93,9 @@ def ray_resources(address: str | None) -> tuple[float, float]:
         else:
             ray.init(address="local", include_dashboard=False, **common)
     except Exception as error:
-        raise BadInput(f"--address {address}: no Ray cluster can be joined there ({str(error).splitlines()[0]})") from error
+        raise BadInput(
+            f"--address {address}: no Ray cluster can be joined there ({str(error).splitlines()[0]})"
+        ) from error
     total = ray.cluster_resources()
     return total.get("CPU", 0.0), total.get("GPU", 0.0)
 

@@ -6,7 +6,6 @@ The only file that imports optuna.
 """
 
 import json
-import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,16 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, GPSampler, GridSampler, PartialFixedSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    GPSampler,
+    GridSampler,
+    PartialFixedSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import BadInput, nearest
@@ -35,14 +43,16 @@ Suggestion = dict[str, Any]
 
 
 def open_storage(place: str) -> optuna.storages.BaseStorage:
-    """Open Optuna's storage: a database URL, or the path of an append-only journal (fifteen times faster than sqlite)."""
+    """Open Optuna's storage: a database URL, or the path of a journal (15 times faster than sqlite)."""
     if "://" in place:
         return optuna.storages.RDBStorage(place)
     Path(place).parent.mkdir(parents=True, exist_ok=True)
-    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(place))
+    return optuna.storages.JournalStorage(JournalFileBackend(place))
 
 
-def create_study(storage: optuna.storages.BaseStorage, sweep: str, spec: SweepSpec, facts: Mapping[str, Any]) -> optuna.Study:
+def create_study(
+    storage: optuna.storages.BaseStorage, sweep: str, spec: SweepSpec, facts: Mapping[str, Any]
+) -> optuna.Study:
     """Write a new sweep into the storage: a study of its name that carries its spec."""
     direction = "minimize" if spec.objective.mode == "min" else "maximize"
     study = optuna.create_study(storage=storage, study_name=sweep, direction=direction)
@@ -55,7 +65,9 @@ def create_study(storage: optuna.storages.BaseStorage, sweep: str, spec: SweepSp
 def sweep_ids(storage: optuna.storages.BaseStorage) -> list[str]:
     """Return the ids of all sweeps, the oldest first."""
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
-    return [s.study_name for s in sorted(summaries, key=lambda s: s.user_attrs.get("created", "")) if "spec" in s.user_attrs]
+    return [
+        s.study_name for s in sorted(summaries, key=lambda s: s.user_attrs.get("created", "")) if "spec" in s.user_attrs
+    ]
 
 
 def find_sweep(storage: optuna.storages.BaseStorage, wanted: str) -> optuna.Study:
@@ -64,7 +76,7 @@ def find_sweep(storage: optuna.storages.BaseStorage, wanted: str) -> optuna.Stud
     matching = [sweep for sweep in ids if sweep == wanted] or [s for s in ids if s.rsplit("-", 2)[0] == wanted]
     if not matching:
         known = {*ids, *(sweep.rsplit("-", 2)[0] for sweep in ids)}
-        raise BadInput(f"unknown sweep '{wanted}'; {nearest(wanted, known) if known else 'there is none here yet'}")
+        raise BadInput(f"unknown sweep '{wanted}'; {nearest(wanted, known)}")
     return optuna.load_study(study_name=matching[-1], storage=storage)
 
 
@@ -250,15 +262,19 @@ class Search:
         groups: dict[str, list[dict[str, Any]]] = {}
         for trial in trials:
             groups.setdefault(structural_key(self.spec, trial["point"]), []).append(trial)
-        suggestions = [{"id": f"cohort-{group[0]['number']}", "trials": group, "resume_from": None} for group in groups.values()]
+        suggestions = [
+            {"id": f"cohort-{group[0]['number']}", "trials": group, "resume_from": None} for group in groups.values()
+        ]
         for suggestion in suggestions:
             for trial in suggestion["trials"]:
                 self.handles[trial["number"]].set_user_attr("cohort", suggestion["id"])
                 self.stories[trial["number"]] = Story(trial["number"], self.spec.replicates)
         return suggestions
 
-    def _unfinished(self, running: Sequence[FrozenTrial], checkpoint_of: Callable[[str], str | None]) -> list[Suggestion]:
-        """Rebuild the cohorts of an interrupted sweep. A cohort's own finished trials come along: its checkpoint has them."""
+    def _unfinished(
+        self, running: Sequence[FrozenTrial], checkpoint_of: Callable[[str], str | None]
+    ) -> list[Suggestion]:
+        """Rebuild the cohorts of an interrupted sweep; their finished trials come along, being in the checkpoint."""
         everything = {t.number: t for t in self.study.get_trials(deepcopy=False)}
         cohorts, loose = [], []
         for trial in running:
@@ -300,8 +316,15 @@ class Search:
         if story is None:
             return  # ended before a crash, and replayed from the checkpoint
         if event["kind"] in ("start", "fork"):
-            self.listen({"kind": event["kind"], "number": number, "params": self._point(self.handles[number].params),
-                         "trunk": event["trunk"].split("/")[0], "step": event["step"]})
+            self.listen(
+                {
+                    "kind": event["kind"],
+                    "number": number,
+                    "params": self._point(self.handles[number].params),
+                    "trunk": event["trunk"].split("/")[0],
+                    "step": event["step"],
+                }
+            )
         told = story.hear(event)
         if isinstance(told, Report):
             value = told.values.get(self.spec.objective.metric)

@@ -62,8 +62,19 @@ Domain = Annotated[
 """A constant (0.1), a range ({low: -3, high: 0}) or a choice ([a, b] or {choices: [a, b]})."""
 
 
+def extremes(domain: Any) -> list[Any]:
+    """Return the values a domain lists, both ends of a range, or the one value of a constant.
+
+    >>> extremes(Range(low=1, high=4, integer=True)), extremes([5, 7]), extremes(0.1)
+    ([1, 4], [5, 7], [0.1])
+    """
+    if isinstance(domain, Range):
+        return [int(end) if domain.integer else end for end in (domain.low, domain.high)]
+    return list(domain.choices) if isinstance(domain, Choice) else domain if isinstance(domain, list) else [domain]
+
+
 class DecayPoints(BaseModel):
-    """Where the rate decays, as shares of the budget: `count` points in [low, high], `branches` samples of them a trunk."""
+    """Where the rate decays, as shares of the budget: `count` points in [low, high], `branches` samples a trunk."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import BadInput, nearest
-from sweeps.space import Choice, Domain, Range, Space
+from sweeps.space import Domain, Range, Space, extremes
 
 Auto = Literal["auto"]
 
@@ -97,7 +97,7 @@ class SweepSpec(Part):
     optimizer: Annotated[OptimizerSpec, BeforeValidator(_named)] = OptimizerSpec()
     schedule: Annotated[ScheduleSpec, BeforeValidator(_named)] = ScheduleSpec()
     budget: Budget = Budget()
-    space: Space = Space()
+    space: Space = Field(default_factory=lambda: Space.model_validate({}))
     trials: int = Field(default=32, ge=1)
     replicates: int = Field(default=1, ge=1, description="seeds per configuration; the objective is their mean")
     search: Search = Search()
@@ -109,7 +109,9 @@ class SweepSpec(Part):
     def _consistent(self) -> "SweepSpec":
         space, kind = self.space, self.optimizer.kind
         if self.schedule.kind != "step" and space.decay_points is not None:
-            raise ValueError(f"space.decay_points: schedule '{self.schedule.kind}' has no decay points; schedule 'step' has")
+            raise ValueError(
+                f"space.decay_points: schedule '{self.schedule.kind}' has no decay points; schedule 'step' has"
+            )
         for name in ("momentum", "weight_decay"):
             if getattr(space, name) is not None and getattr(self.optimizer, name) is not None:
                 raise ValueError(f"space.{name}: it stands under optimizer too; keep one of them")
@@ -135,20 +137,14 @@ _BOUNDS = (
 )
 
 
-def _values(domain: Any) -> list[Any]:
-    if isinstance(domain, Range):
-        return [domain.low, domain.high]
-    return list(domain.choices) if isinstance(domain, Choice) else domain if isinstance(domain, list) else [domain]
-
-
 def _check_numbers(name: str, domain: Any, low: float, high: float) -> None:
-    for value in _values(domain) if domain is not None else []:
+    for value in extremes(domain) if domain is not None else []:
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise ValueError(f"space.{name}: {value!r} is no number in [{low:g}, {high:g}]")
 
 
 def _check_whole(name: str, domain: Any, least: int) -> None:
-    for value in _values(domain) if domain is not None else []:
+    for value in extremes(domain) if domain is not None else []:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < least:
             raise ValueError(f"space.{name}: {value!r} is no whole number from {least} on")
     if isinstance(domain, Range) and not domain.integer:
@@ -189,7 +185,9 @@ def _known_keys(path: Sequence[Any]) -> list[str]:
         field = getattr(model, "model_fields", {}).get(part)
         annotation = getattr(field, "annotation", None)
         if not hasattr(annotation, "model_fields"):
-            return {"decay_points": ["count", "low", "high", "step", "branches"]}.get(str(path[-1]), list(Range.model_fields))
+            return {"decay_points": ["count", "low", "high", "step", "branches"]}.get(
+                str(path[-1]), list(Range.model_fields)
+            )
         model = annotation
     return list(model.model_fields)
 
@@ -257,7 +255,9 @@ def load_spec(path: str, assignments: Sequence[str] = ()) -> SweepSpec:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}; give a sweep's YAML file") from error
+        raise BadInput(
+            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}; give a sweep's YAML file"
+        ) from error
     fields = parse_yaml(text, path)
     if fields is None:
         raise BadInput(f"{path}: the file is empty; a spec needs name and task at least")

@@ -1,13 +1,13 @@
 """A cohort as a Ray Tune trial: it trains for about a second, reports what happened, and can be saved and restored."""
 
 import json
-import os
 import time
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
@@ -78,7 +78,7 @@ class CohortTrainable(tune.Trainable):
             "program": self.program,
             "why": self.why,
             "device": self.device,
-            "node": os.uname().nodename,
+            "node": ray.get_runtime_context().get_node_id(),
             "done": self.cohort.done,
             "should_checkpoint": due,
         }

@@ -23,6 +23,9 @@ TANH_GAIN = 5 / 3  # keeps the spread of a tanh layer's input (He et al. 2015; t
 class LectureNorm(nn.Module):
     """Batch normalisation as the lecture writes it: std with Bessel's correction, no epsilon, a running std."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, hidden: int, momentum: float = 0.001):
         super().__init__()
         self.momentum = momentum
@@ -41,6 +44,17 @@ class LectureNorm(nn.Module):
         return self.gain * (x_BH - mean) / std + self.bias
 
 
+class Bias(nn.Module):
+    """x + b1, from zero."""
+
+    def __init__(self, hidden: int):
+        super().__init__()
+        self.b1 = nn.Parameter(torch.zeros(hidden))
+
+    def forward(self, x_BH: Tensor) -> Tensor:
+        return x_BH + self.b1
+
+
 class NamesMLP(nn.Module):
     """Embedding, a tanh hidden layer, an output layer that starts near zero so that the first loss is near ln V."""
 
@@ -51,12 +65,10 @@ class NamesMLP(nn.Module):
         self.W1 = nn.Parameter(torch.randn(fan_in, hidden) * TANH_GAIN / fan_in**0.5)
         self.W2 = nn.Parameter(torch.randn(hidden, vocabulary) * 0.01)
         self.b2 = nn.Parameter(torch.randn(vocabulary) * 0)  # zeros; the draw keeps the lecture's stream of numbers
-        self.norm = LectureNorm(hidden) if batchnorm else None
-        self.b1 = None if batchnorm else nn.Parameter(torch.zeros(hidden))
+        self.shift = LectureNorm(hidden) if batchnorm else Bias(hidden)
 
     def forward(self, x_BL: Tensor) -> Tensor:
-        hidden_BH = self.C[x_BL].flatten(1) @ self.W1
-        hidden_BH = self.norm(hidden_BH) if self.norm is not None else hidden_BH + self.b1
+        hidden_BH = self.shift(self.C[x_BL].flatten(1) @ self.W1)
         return torch.tanh(hidden_BH) @ self.W2 + self.b2
 
 
@@ -71,7 +83,9 @@ def read_words(path: str | None) -> list[str]:
     try:
         words = Path(path).expanduser().read_text(encoding="utf-8").lower().split()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"task_options.path: cannot read {path}: {error}; a text file of one word a line works") from error
+        raise BadInput(
+            f"task_options.path: cannot read {path}: {error}; a text file of one word a line works"
+        ) from error
     if len(words) < 10:
         raise BadInput(f"task_options.path: {path} holds {len(words)} words; at least ten are needed, one a line")
     if len(set("".join(words))) < 2:
@@ -107,7 +121,12 @@ class Names(Task):
         batchnorm: bool = False,
         validation: int | None = 20_000,
     ):
-        for name, value in (("context", context), ("embedding", embedding), ("hidden", hidden), ("validation", validation)):
+        for name, value in (
+            ("context", context),
+            ("embedding", embedding),
+            ("hidden", hidden),
+            ("validation", validation),
+        ):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise BadInput(f"task_options.{name}: {value!r} is no whole number above 0")
         self.context, self.embedding, self.hidden, self.batchnorm = context, embedding, hidden, batchnorm

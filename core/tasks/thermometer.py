@@ -1,4 +1,4 @@
-"""The thermometer: a line from unknown units to Celsius (Stevens, Antiga and Viehmann, Deep Learning with PyTorch, ch. 5).
+"""The thermometer: a line from unknown units to Celsius (Stevens and others, Deep Learning with PyTorch, ch. 5).
 
 Eleven readings, the model w * t + b from w = 1, b = 0, mean squared error, the whole data each step. The loss is a
 quadratic, so the exact stability limit 2 / lambda_max of gradient descent is known.
