@@ -43,6 +43,8 @@ class SGD:
     nesterov: bool = False
     momentum: bool = True
     """False where no trial of the sweep has momentum: one row of state less."""
+    decay: bool = True
+    """False where no trial of the sweep has weight decay: one pass over the parameters less."""
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -53,7 +55,7 @@ class SGD:
 
     def update(self, theta_KP: Tensor, grad_KP: Tensor, slots: Mapping[str, Tensor], c_CK1: Tensor) -> None:
         lr_K1, momentum_K1, weight_decay_K1 = c_CK1
-        step_KP = grad_KP.add_(theta_KP * weight_decay_K1)
+        step_KP = grad_KP.add_(theta_KP * weight_decay_K1) if self.decay else grad_KP
         if self.momentum:
             v_KP = slots["momentum"]
             v_KP.mul_(momentum_K1).add_(step_KP)

@@ -16,7 +16,7 @@ from torch import Tensor
 from core import trial as trials_
 from core.lanes import Lanes, Row
 from core.order import Order
-from core.program import PROGRAMS
+from core.program import PROGRAMS, Program
 from core.ratios import constant_guess_loss, log_ratios, median, verdict
 from core.task import Data, Task
 from core.trial import Structure, Trial
@@ -93,24 +93,25 @@ class Cohort:
         structure: Structure,
         trials: Sequence[Trial],
         lanes: int = 64,
-        program: str = "vmap",
+        program: str | Program = "vmap",
         device: str = "cpu",
         ratio_samples: int = 50,
     ):
         """Make a cohort that has not begun.
 
         lanes: how many may train at once; the plain program takes one.
+        program: the name of one, or one that was used before for the same task, optimizer and type.
         ratio_samples: how often the ratios of a trial are taken, 0 for never.
         """
         dtype = getattr(torch, structure.dtype)
         self.task, self.structure, self.device, self.ratio_samples = task, structure, device, ratio_samples
-        self.program = PROGRAMS[program](task, structure.optimizer, dtype)
+        self.program = PROGRAMS[program](task, structure.optimizer, dtype) if isinstance(program, str) else program
         self.data = data.to(device, dtype)
         self.guess = constant_guess_loss(data.train[-1])
         self.matrices = self.program.layout.matrices()
         self.room = 1 if self.program.narrowest == 1 else max(1, lanes)
         row = {name: tensor.to(device) for name, tensor in self.program.fresh_row(0).items()}
-        self.lanes = Lanes(row, max(self.room, self.program.narrowest))
+        self.lanes = Lanes(row, self.program.width(self.room))
         self.riding: list[Lane] = []
         self.parked: list[tuple[Lane, Row]] = []
         self.queue = list(trials)
@@ -200,8 +201,8 @@ class Cohort:
     def _advance(self, steps: int) -> np.ndarray:
         """Train every lane by `steps` steps and return the losses (N, S), float64."""
         used = self.lanes.used
-        width = max(used, self.program.narrowest)
-        lanes = [*self.riding, *[self.riding[0]] * (width - used)]  # a spare row does the first lane's work
+        width = self.program.width(used)
+        lanes = [*self.riding, *[self.riding[0]] * (width - used)]  # spare rows take the first lane's batches
         ages = [lane.step for lane in lanes]
         leaders = [lane.riders[0] for lane in lanes]
         table_SCN = trials_.history(self.structure, leaders, ages, steps)
@@ -214,7 +215,7 @@ class Cohort:
         ratios: list[tuple[int, list[int], Tensor]] = []
         for s in range(steps):
             batch = tuple(tensor[index_SNB[s]] for tensor in self.data.train)
-            streams = [(leader.seed, age + s) for leader, age in zip(leaders, ages, strict=True)]
+            streams = [(leaders[0].seed, ages[0] + s)]  # a program of many lanes draws nothing at random
             loss_N, grad_NP, after = self.program.gradients(theta_NP, buffers, batch, streams)
             for name, tensor in after.items():
                 buffers[name].copy_(tensor)

@@ -9,15 +9,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from core import preflight
 from core.task import code_fingerprint, load_task
 from sweeps import home as homes
-from sweeps import plan, record, report, results
+from sweeps import machine, plan, record, report, results
 from sweeps.display import Progress
 from sweeps.home import Home
 from sweeps.outcome import Outcome, Report
@@ -27,6 +29,9 @@ from sweeps.search import Search, create_study, find_sweep, open_storage, spec_o
 from sweeps.space import extremes
 from sweeps.spec import SweepSpec
 
+FIRST_SEND_S = (
+    30.0  # importing MLflow takes seconds of a core that the workers' start needs; the first result ends the wait
+)
 MLFLOW_STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
 
 
@@ -200,7 +205,7 @@ class Driver:
         self.progress.states = {t.number: t.state for t in trial_results(self.study)}
         self.progress.share_before = 1 - self.progress.left() / self.progress.wanted
         self._note_best()
-        self.recorder = Recorder(self.uri, self.sweep, self.spec.name, self.folder, self._on_run)
+        self.recorder = Recorder(self.uri, self.sweep, self.spec.name, self.folder, self._on_run, FIRST_SEND_S)
         self._open_records()
         if len(self.progress.states) < self.progress.wanted or self.progress.count("running"):
             self._train(interrupt, address)
@@ -208,9 +213,11 @@ class Driver:
 
     def _train(self, interrupt: Interrupt, address: str | None) -> None:
         self.progress.phase = "starting Ray"
-        from sweeps import run as runs  # two seconds of imports, which a spec that is refused need not wait for
-
-        layout = runs.shape(self.spec, *runs.ray_resources(address))
+        os.environ.update(machine.QUIET)
+        with ThreadPoolExecutor(1) as pool:  # Tune is imported while Ray's processes start; they die with the thread
+            importing = pool.submit(import_module, "sweeps.run")  # that starts them, so that is this one
+            layout = machine.shape(self.spec, *machine.ray_resources(address))
+            runs = importing.result()
         self.progress.phase = "starting workers"
         self.search = Search(
             self.storage,
@@ -273,6 +280,8 @@ class Driver:
     def _on_report(self, report: Report) -> None:
         progress = self.progress
         if progress.first_result_s is None:
+            assert self.recorder
+            self.recorder.wake()
             progress.first_result_s = round(time.monotonic() - self.begin, 3)
         value = report.values.get(progress.metric)
         progress.steps_done[report.trial] = report.step

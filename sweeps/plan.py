@@ -10,6 +10,7 @@ from core.trial import Hyperparameters, Structure, Trial
 from sweeps.space import Point, Space
 from sweeps.spec import SweepSpec
 
+_OPTIONAL = ("momentum", "weight_decay")  # of sgd: what no trial has costs nothing
 ENGINE = ("lr_exponent", "decay_points", "decay_factor", "momentum", "weight_decay", "warmup", "seed", "batch_size")
 
 
@@ -42,7 +43,10 @@ def _batch_size(spec: SweepSpec, point: Point) -> int:
 
 def _optimizer(spec: SweepSpec) -> Optimizer:
     if spec.optimizer.kind == "sgd":
-        return SGD(spec.optimizer.nesterov, momentum=bool(spec.optimizer.momentum) or spec.space.momentum is not None)
+        used = {
+            name: bool(getattr(spec.optimizer, name)) or getattr(spec.space, name) is not None for name in _OPTIONAL
+        }
+        return SGD(spec.optimizer.nesterov, momentum=used["momentum"], decay=used["weight_decay"])
     return Adam(decoupled=spec.optimizer.kind == "adamw")
 
 

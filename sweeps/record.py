@@ -123,15 +123,26 @@ class Recorder:
     """Records one sweep. Every method but `close` returns at once."""
 
     def __init__(
-        self, uri: str, sweep: str, experiment: str, folder: Path, on_run: Callable[[int, str], None] | None = None
+        self,
+        uri: str,
+        sweep: str,
+        experiment: str,
+        folder: Path,
+        on_run: Callable[[int, str], None] | None = None,
+        first_wait_s: float = SEND_EVERY_S,
     ):
-        """folder: where the spool lies, and the artifacts' staging. on_run: told of each child run (trial, run id)."""
+        """Begin to record.
+
+        folder: where the spool lies. on_run: told of each child run (trial, run id).
+        first_wait_s: how long to gather before the first send, if nobody wakes the recorder before.
+        """
         self.uri, self.sweep, self.experiment, self.folder = uri, sweep, experiment, folder
         self.spool = Spool(folder)
         self.on_run = on_run or (lambda trial, run: None)
         self.trouble: str | None = None
         self.seconds_sending = 0.0
         self._closing, self._wake = threading.Event(), threading.Event()
+        self._first_wait = first_wait_s
         self._sender: _Sender | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow-sink", daemon=True)
         self._thread.start()
@@ -149,6 +160,10 @@ class Recorder:
         }
         return found | {t: read_trial(self.uri, self.sweep, t) for t in trials if t not in found}
 
+    def wake(self) -> None:
+        """Send what waits now."""
+        self._wake.set()
+
     def close(self, patience_s: float = 60.0) -> bool:
         """Send what waits and stop. Return whether everything has arrived; what has not stays in the spool."""
         self._closing.set()
@@ -158,9 +173,10 @@ class Recorder:
         return not lines
 
     def _run(self) -> None:
-        wait = SEND_EVERY_S
+        wait = self._first_wait
         while True:
             self._wake.wait(wait)
+            self._wake.clear()
             closing = self._closing.is_set()
             try:
                 begin = time.monotonic()

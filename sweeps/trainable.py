@@ -12,9 +12,10 @@ import torch
 from ray import tune
 
 from core import checkpoint
-from core.program import choose
+from core.program import PROGRAMS, Program, choose
 from core.task import Data, Task, load_task
 from core.train import Cohort
+from core.trial import Structure
 from sweeps import plan
 from sweeps.home import COHORT_FILE
 from sweeps.spec import SweepSpec
@@ -29,12 +30,21 @@ def _task_and_data(reference: str, options: str) -> tuple[Task, Data]:
     return task, task.data()
 
 
+@lru_cache(maxsize=8)
+def _program(reference: str, options: str, structure: Structure, kind: str) -> Program:
+    """A program keeps what it has recorded of each width: a worker's next cohort of that structure takes it over."""
+    task, _ = _task_and_data(reference, options)
+    return PROGRAMS[kind](task, structure.optimizer, getattr(torch, structure.dtype))
+
+
 def make_cohort(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, program: str, device: str) -> Cohort:
     """Build the cohort of trials `{"number": n, "point": {...}}`, which share one structure."""
     point = trials[0]["point"]
-    task, data = _task_and_data(spec.task, json.dumps(plan.task_options(spec, point), sort_keys=True))
+    options, structure = json.dumps(plan.task_options(spec, point), sort_keys=True), plan.structure(spec, point)
+    task, data = _task_and_data(spec.task, options)
     engine_trials = [member for t in trials for member in plan.members(spec, t["number"], t["point"])]
-    return Cohort(task, data, plan.structure(spec, point), engine_trials, lanes, program, device)
+    made = _program(spec.task, options, structure, program)
+    return Cohort(task, data, structure, engine_trials, lanes, made, device)
 
 
 def program_for(spec: SweepSpec, point: dict[str, Any], lanes: int) -> tuple[str, str]:

@@ -1,0 +1,84 @@
+"""The machine a sweep runs on: Ray started or joined, and how a sweep is laid out on it."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadInput
+from sweeps.spec import SweepSpec
+
+LANES_CPU, LANES_GPU = 64, 512
+COHORT_LEAST = 8  # trials: narrower programs spend their time on overhead
+QUIET = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's own wish for what it does by default in future
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder writes what they would
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver has one that writes checkpoints
+    "TUNE_WARN_THRESHOLD_S": "10",
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a sweep is laid out on the machine: cohorts at once, trials and lanes of each, and what each gets."""
+
+    cohorts: int
+    cohort_trials: int
+    lanes: int
+    cpus: float
+    gpus: float
+
+
+def shape(spec: SweepSpec, cpus: float, gpus: float) -> Shape:
+    """Lay a sweep out on so many cores and GPUs. One cohort a GPU, or one a core, with one thread each."""
+    wanted = spec.resources
+    per_gpus = (1.0 if gpus >= 1 else 0.0) if wanted.gpus == "auto" else wanted.gpus
+    per_cpus = 1.0 if wanted.cpus == "auto" else wanted.cpus
+    room = int(gpus / per_gpus) if per_gpus else int(cpus / per_cpus)
+    if room < 1:
+        raise BadInput(
+            f"resources: a cohort of {per_cpus:g} cpus and {per_gpus:g} gpus does not fit; "
+            f"there are {cpus:g} cpus and {gpus:g} gpus"
+        )
+    cohorts = min(room, spec.trials) if wanted.cohorts == "auto" else wanted.cohorts
+    adaptive = spec.search.sampler in ("tpe", "gp")
+    rounds = 2 if adaptive else 1  # a search that learns needs results before its last proposals
+    widest = LANES_GPU if per_gpus else LANES_CPU
+    trials = -(-spec.trials // (cohorts * rounds))
+    trials = max(min(trials, max(1, widest // spec.replicates)), min(COHORT_LEAST, -(-spec.trials // cohorts)))
+    trials = -(-trials // spec.space.branches) * spec.space.branches
+    lanes = min(widest, trials * spec.replicates) if wanted.lanes == "auto" else wanted.lanes
+    return Shape(cohorts, trials, lanes, per_cpus, per_gpus)
+
+
+def ray_resources(address: str | None) -> tuple[float, float]:
+    """Start Ray inside this process, or join the cluster at `address`; return its cores and GPUs."""
+    os.environ.update(QUIET)
+    import ray
+
+    own = str(Path(__file__).resolve().parents[1])
+    worker_env = {
+        "OMP_NUM_THREADS": "1",  # spinning threads on busy cores cost more than they give
+        "MKL_CBWR": os.environ["MKL_CBWR"],
+        "PYTHONPATH": os.pathsep.join([own, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    }
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address:
+            ray.init(address=address, runtime_env={"env_vars": worker_env}, **quiet)
+        else:
+            os.environ.update(worker_env)  # workers inherit it: a runtime environment would cost them a second start
+            ray.init(address="local", include_dashboard=False, **quiet)
+    except Exception as error:
+        said = str(error).splitlines()[0]
+        raise BadInput(
+            f"--address {address}: no Ray cluster can be joined there ({said})"
+            if address
+            else f"Ray cannot start: {said}"
+        ) from error
+    total = ray.cluster_resources()
+    return total.get("CPU", 0.0), total.get("GPU", 0.0)
