@@ -50,15 +50,30 @@ def check_metric(wanted: str, metrics: Sequence[str]) -> None:
 
 
 def _data(task: Task) -> Data:
-    data = task.data()
+    try:
+        data = task.data()
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(f"task: data() of {_named(task)} failed: {type(error).__name__}: {error}") from error
     if not isinstance(data, Data) or not all(isinstance(t, Tensor) for t in (*data.train, *data.valid)):
         raise BadInput("task: data() must return core.task.Data(train=(tensors ...), valid=(tensors ...))")
     return data.checked()
 
 
+def _named(task: Task) -> str:
+    plain = {name: value for name, value in vars(task).items() if isinstance(value, bool | int | float | str)}
+    return f"{type(task).__name__}({', '.join(f'{name}={value!r}' for name, value in plain.items())})"
+
+
 def _model(task: Task, seed: int) -> None:
-    with seeded(seed):
-        model = task.model()
+    try:
+        with seeded(seed):
+            model = task.model()
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(f"task: model() of {_named(task)} failed: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise BadInput(f"task: model() returned {type(model).__name__}; it must return a torch.nn.Module")
 

@@ -135,6 +135,7 @@ def _first_options(spec: SweepSpec) -> list[dict[str, Any]]:
 def start(spec: SweepSpec, home: Home, watch: Callable[[Progress], Any], address: str | None = None) -> Summary:
     """Run a new sweep. Raises BadInput before anything is trained if it cannot run."""
     begin = time.monotonic()
+    machine.check_address(address)
     facts = checked(spec, home)
     sweep = homes.new_id(spec.name)
     storage = open_storage(home.storage)
@@ -146,6 +147,7 @@ def start(spec: SweepSpec, home: Home, watch: Callable[[Progress], Any], address
 def resume(wanted: str, home: Home, watch: Callable[[Progress], Any], address: str | None = None) -> Summary:
     """Continue an interrupted sweep, or send what an ended one could not record."""
     begin = time.monotonic()
+    machine.check_address(address)
     storage = open_storage(home.storage)
     study = find_sweep(storage, wanted)
     record.check_reachable(spec_of(study).tracking_uri or record.default_uri(home.path))
@@ -357,12 +359,15 @@ class Driver:
 
     def _finish(self, interrupted: bool) -> Summary:
         self.progress.phase = "recording"
+        assert self.recorder
+        self.recorder.flush()
+        if self.search:
+            self.search.settle(everything=True)
         trials = trial_results(self.study)
         if interrupted or any(t.state == "running" for t in trials):
             self._say("pause")
         else:
             self._close_records(trials)
-        assert self.recorder
         recorded = self.recorder.close()
         self.progress.phase = "done"
         progress = self.progress

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,21 @@ def shape(spec: SweepSpec, cpus: float, gpus: float) -> Shape:
     trials = -(-trials // spec.space.branches) * spec.space.branches
     lanes = min(widest, trials * spec.replicates) if wanted.lanes == "auto" else wanted.lanes
     return Shape(cohorts, trials, lanes, per_cpus, per_gpus)
+
+
+def check_address(address: str | None) -> None:
+    """Raise BadInput if nothing listens where a cluster is said to be; Ray itself would wait for minutes."""
+    if address is None or address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise BadInput(f"--address {address}: no address; write HOST:PORT of a Ray head, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise BadInput(
+            f"--address {address}: no Ray head answers there ({error}); `ray start --head` starts one"
+        ) from error
 
 
 def ray_resources(address: str | None) -> tuple[float, float]:

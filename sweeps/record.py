@@ -164,6 +164,13 @@ class Recorder:
         """Send what waits now."""
         self._wake.set()
 
+    def flush(self, patience_s: float = 30.0) -> None:
+        """Wait until what was said so far has been sent, or the server is in trouble, or patience ends."""
+        end, deadline = self.spool.path.stat().st_size, time.monotonic() + patience_s
+        while self.spool.sent < end and not self.trouble and time.monotonic() < deadline:
+            self._wake.set()
+            time.sleep(0.05)
+
     def close(self, patience_s: float = 60.0) -> bool:
         """Send what waits and stop. Return whether everything has arrived; what has not stays in the spool."""
         self._closing.set()

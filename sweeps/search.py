@@ -190,6 +190,8 @@ class Search:
         self.live: dict[str, Suggestion] = {}
         self.handles: dict[int, optuna.trial.Trial] = {}
         self.stories: dict[int, Story] = {}
+        self.links: dict[int, str] = {}  # trial -> MLflow run, as the recorder makes them known
+        self.ended: dict[int, Outcome] = {}  # not told yet
         self.trunk: dict[str, Any] = {}
         trials = study.get_trials(deepcopy=False)
         self.asked = len(trials)
@@ -206,6 +208,7 @@ class Search:
         if len(self.live) >= self.cohorts:
             return None
         if not self.waiting and self.asked < self.wanted:
+            self.settle(everything=True)
             self.waiting = self._grouped(self._ask(min(self.cohort_trials, self.wanted - self.asked)))
         if not self.waiting:
             return None
@@ -217,6 +220,7 @@ class Search:
         """Take the events of a cohort's trials, in order. Events that were heard before change nothing."""
         for event in events:
             self._hear(event)
+        self.settle()
 
     def cohort_over(self, cohort: str, failed: bool) -> None:
         """A cohort has left: finished, interrupted, or failed for good, which fails the trials it had not finished."""
@@ -231,9 +235,17 @@ class Search:
         return self._point(self.handles[number].params)
 
     def link(self, number: int, run: str) -> None:
-        """Note which MLflow run is the trial's."""
-        if number in self.handles:
-            self.handles[number].set_user_attr("mlflow_run", run)
+        """Note which MLflow run is the trial's. May be called from another thread."""
+        self.links[number] = run
+
+    def settle(self, everything: bool = False) -> None:
+        """Tell Optuna of trials that have ended, once their runs are known, since it takes no attribute afterwards.
+
+        everything: also of those whose run MLflow has not made yet. A trial that a crash leaves untold is heard of
+        again from its cohort's checkpoint.
+        """
+        for number in [n for n in self.ended if everything or n in self.links]:
+            self._tell(self.ended.pop(number))
 
     # --- asking and telling -----------------------------------------------------------------------------------------
 
@@ -335,18 +347,20 @@ class Search:
             self._end(told)
 
     def _end(self, outcome: Outcome) -> None:
-        trial = self.handles[outcome.trial]
-        for name in ("status", "verdict", "evidence"):
-            trial.set_user_attr(name, getattr(outcome, name))
-        value = outcome.values.get(self.spec.objective.metric)
-        spread = outcome.values.get(f"{self.spec.objective.metric}_std")
-        if spread is not None:
-            trial.set_user_attr("spread", spread)
+        self.ended[outcome.trial] = outcome
+        del self.stories[outcome.trial]
         self.listen(outcome)
+
+    def _tell(self, outcome: Outcome) -> None:
+        trial = self.handles[outcome.trial]
+        attributes = {name: getattr(outcome, name) for name in ("status", "verdict", "evidence")}
+        attributes["mlflow_run"] = self.links.get(outcome.trial)
+        attributes["spread"] = outcome.values.get(f"{self.spec.objective.metric}_std")
+        for name, attribute in attributes.items():
+            if attribute is not None:
+                trial.set_user_attr(name, attribute)
+        value = outcome.values.get(self.spec.objective.metric)
         if outcome.status == "complete" and value is not None:
             self.study.tell(trial, value)
-        elif outcome.status == "stopped":
-            self.study.tell(trial, state=TrialState.PRUNED)
         else:
-            self.study.tell(trial, state=TrialState.FAIL)
-        del self.stories[outcome.trial]
+            self.study.tell(trial, state=TrialState.PRUNED if outcome.status == "stopped" else TrialState.FAIL)

@@ -1,0 +1,1 @@
+"""Benchmarks: both sides in one run, medians and ratios, dated reports. `make bench`."""

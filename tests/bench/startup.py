@@ -1,0 +1,51 @@
+"""What a person waits for: `sweep --help`, and the first result on screen."""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def help_seconds(runs: int = 7) -> list[float]:
+    """Return the wall time of `sweep --help`, each run a process."""
+    times = []
+    for _ in range(runs):
+        begin = time.monotonic()
+        subprocess.run([sys.executable, "-m", "sweeps.cli", "--help"], cwd=ROOT, capture_output=True, check=True)
+        times.append(time.monotonic() - begin)
+    return times
+
+
+def first_result_seconds(runs: int = 3) -> list[float]:
+    """Return the time from the command to the first validation on screen, each in a fresh home."""
+    times = []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory() as home:
+            command = [sys.executable, "-m", "sweeps.cli", "run", "sweeps/library/names.yaml", "--json", "--home", home]
+            begin = time.monotonic()
+            with subprocess.Popen([*command, "--set", "trials=16"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as run:
+                assert run.stderr
+                for line in run.stderr:
+                    if "best: valid_loss" in line:
+                        times.append(time.monotonic() - begin)
+                        break
+                run.terminate()
+                run.communicate()
+    return times
+
+
+def measure() -> dict[str, Any]:
+    """Return both, as medians with their range."""
+    helps, firsts = help_seconds(), first_result_seconds()
+    spread = {"help_s": helps, "first_result_s": firsts}
+    return {name: {"median": statistics.median(v), "least": min(v), "most": max(v)} for name, v in spread.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(), indent=2))

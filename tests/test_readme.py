@@ -1,0 +1,83 @@
+"""The README's commands run, in order, as a new user would type them; its links lead somewhere."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / name for name in ("README.md", "UNDER_THE_HOOD.md", "DECISIONS.md", "CHANGELOG.md")]
+SMALL = "--set trials=4 --set budget.steps=60 --set task_options.validation=500"
+
+
+def commands(page: Path) -> list[str]:
+    """Return the lines that begin with a prompt in the page's console blocks."""
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text(), re.S)
+    return [line[2:].split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run one command line in a shell that finds `sweep` beside this Python."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "SWEEP_HOME": str(folder / "sweep-data")}
+    return subprocess.run(command, shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+
+
+def served(command: str, folder: Path) -> bool:
+    """Start a command that serves a page, and say whether the page came."""
+    port = 5997
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "SWEEP_HOME": str(folder / "sweep-data")}
+    server = subprocess.Popen(
+        f"exec {command} --port {port}",
+        shell=True,
+        cwd=folder,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(120):
+            time.sleep(0.5)
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2) as page:
+                    return b"MLflow" in page.read()
+            except OSError:
+                continue
+        return False
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(30)
+
+
+def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
+    """In a folder with the sweeps of the checkout; `sweep run` on a small budget."""
+    (tmp_path / "sweeps").symlink_to(ROOT / "sweeps")
+    seen = commands(ROOT / "README.md")
+    assert any(command.startswith("sweep run") for command in seen)
+    for command in seen:
+        if command.startswith("make"):
+            target = command.split()[1]
+            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), command
+            continue
+        if not command.startswith("sweep"):
+            continue
+        if command.startswith("sweep ui"):
+            assert served(command, tmp_path), command
+            continue
+        done = run(f"{command} {SMALL}" if command.startswith("sweep run") else command, tmp_path)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    """Relative links and pictures name files that exist."""
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
