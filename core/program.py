@@ -1,7 +1,7 @@
 """One step's losses and gradients for all lanes, by one of two programs: plain (one lane) or vmap (many).
 
 N = lanes, P = parameters of a lane, B = examples in a batch. A batched product gives a lane the same bits at every
-N >= 2 but may take another kernel at N = 1, so the vmap program is never narrower than two.
+N >= 2 but may take another kernel at N = 1, so the vmap program is never narrower than two rows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -117,7 +117,12 @@ class VmapProgram(Program):
         self._recorded: dict[tuple[int, ...], Callable[..., tuple[Tensor, ...]] | None] = {}
 
     def width(self, lanes: int) -> int:
-        return max(2, lanes) if lanes <= 6 else _round_up(lanes)
+        """One row more than there are lanes, rounded up.
+
+        The last elements of a tensor, fewer than fill a vector register, go through scalar code that gives other bits
+        for some functions (sigmoid, softplus). They lie in the spare row, which nobody reads.
+        """
+        return lanes + 1 if lanes < 6 else _round_up(lanes + 1)
 
     def gradients(
         self, theta_NP: Tensor, buffers: Buffers, batch: Batch, streams: Sequence[tuple[int, int]]

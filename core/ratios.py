@@ -24,9 +24,11 @@ def log_ratios(change_NP: Tensor, theta_NP: Tensor, segments: Sequence[tuple[int
     Standard deviations have Bessel's correction; the parameter is read after the update (makemore, part 3). A segment
     [first, last) is one parameter tensor. No change at all gives -inf, a constant parameter +inf or NaN.
     """
-    stds = [(change_NP[:, a:b].std(1), theta_NP[:, a:b].std(1)) for a, b in segments]
-    if not stds:
+    if not segments:
         return theta_NP.new_zeros(len(theta_NP), 0, dtype=torch.float64)
+    if len(theta_NP) == 1:  # a single row is summed in another order than one of several
+        return log_ratios(change_NP.repeat(2, 1), theta_NP.repeat(2, 1), segments)[:1]
+    stds = [(change_NP[:, a:b].std(1), theta_NP[:, a:b].std(1)) for a, b in segments]
     return torch.stack([torch.log10(change.double() / data.double()) for change, data in stds], 1)
 
 

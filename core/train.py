@@ -48,30 +48,53 @@ class Event:
 
 
 @dataclass
-class Lane:
-    """Who rides in a lane and how far it is. Its numbers are the row of the same index."""
+class Rider:
+    """A trial in a lane, and what it has said so far."""
 
-    riders: list[Trial]
-    step: int = 0
-    parting: int | None = None
-    losses: list[float] = field(default_factory=list)  # since the last report
+    trial: Trial
+    reported: int = 0  # the step of its last report
     curve: list[tuple[int, float]] = field(default_factory=list)
-    samples: list[list[float]] = field(default_factory=list)  # ratios, as in Event
-    medians: list[float] = field(default_factory=list)  # of every sample, the median of the update ratios
-    reported: int = 0  # how many samples the reports have carried
     reports: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     values: dict[str, float] = field(default_factory=dict)  # the last finite ones
 
+    def next_report(self) -> int:
+        """Return the step after which the trial reports next."""
+        return next(step for step in self.trial.report_steps() if step > self.reported)
+
+
+@dataclass
+class Lane:
+    """Who rides in a lane and how far it is. Its numbers are the row of the same index."""
+
+    riders: list[Rider]
+    step: int = 0
+    parting: int | None = None
+    losses: list[float] = field(default_factory=list)  # of the last steps, back to the oldest report of a rider
+    samples: list[list[float]] = field(default_factory=list)  # ratios, as in Event
+    medians: list[float] = field(default_factory=list)  # of every sample, the median of the update ratios
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The trials of the riders."""
+        return [rider.trial for rider in self.riders]
+
+    @property
+    def seed(self) -> int:
+        """The seed that all riders have."""
+        return self.riders[0].trial.seed
+
     def next_stop(self) -> int:
         """Return the step at which something happens to this lane."""
-        marks = [step for trial in self.riders for step in trial.report_steps() if step > self.step]
+        marks = [rider.next_report() for rider in self.riders]
         return min([*marks, *([self.parting] if self.parting is not None else [])])
 
-    def branch(self, riders: list[Trial]) -> "Lane":
+    def losses_since(self, step: int) -> list[float]:
+        """Return the losses of the steps from `step` on."""
+        return self.losses[len(self.losses) - (self.step - step) :] if step < self.step else []
+
+    def branch(self, riders: list[Rider]) -> "Lane":
         """Return a lane with the same past and other riders."""
-        lists = ("losses", "curve", "samples", "medians", "reports")
-        copies: dict[str, Any] = {name: list(getattr(self, name)) for name in lists}
-        return Lane(riders, self.step, reported=self.reported, values=dict(self.values), **copies)
+        return Lane(riders, self.step, None, list(self.losses), list(self.samples), list(self.medians))
 
 
 class Cohort:
@@ -83,7 +106,7 @@ class Cohort:
     >>> trials = [Trial(str(k), 0, 100, Hyperparameters(lr=10.0**-k)) for k in (2, 3)]
     >>> cohort = Cohort(task, task.data(), Structure(batch_size=11), trials)
     >>> [(event.trial, round(event.values["valid_loss"], 2)) for event in cohort.train() if event.kind == "finish"]
-    [('0', 22.15), ('1', 28.96)]
+    [('2', 22.08), ('3', 28.94)]
     """
 
     def __init__(
@@ -118,7 +141,7 @@ class Cohort:
         self.known = {trial.id: trial for trial in trials}
         self.lane_steps = self.trial_steps = 0
         self.ended: list[Event] = []
-        self._stops: dict[str, str] = {}
+        self.stops: dict[str, str] = {}
         self._orders: dict[int, Order] = {}
 
     def train(self) -> Iterator[Event]:
@@ -142,7 +165,7 @@ class Cohort:
 
     def stop(self, trial: str, reason: str) -> None:
         """Ask that a trial end as stopped, with `reason` as evidence, before its next step."""
-        self._stops[trial] = reason
+        self.stops[trial] = reason
 
     @property
     def steps_shared(self) -> int:
@@ -152,13 +175,12 @@ class Cohort:
     # --- the turns of the loop -------------------------------------------------------------------------------------
 
     def _stop(self) -> Iterator[Event]:
-        for lane in [*self.riding, *(lane for lane, _ in self.parked)]:
-            for trial in [t for t in lane.riders if t.id in self._stops]:
-                lane.riders.remove(trial)
-                yield self._end(lane, trial, "stop", "stopped", self._stops.pop(trial.id))
-        for trial in [t for t in self.queue if t.id in self._stops]:
-            self.queue.remove(trial)
-            yield self._end(Lane([trial]), trial, "stop", "stopped", self._stops.pop(trial.id))
+        waiting = [Lane([Rider(trial)]) for trial in self.queue]
+        for lane in [*self.riding, *(lane for lane, _ in self.parked), *waiting]:
+            for rider in [r for r in lane.riders if r.trial.id in self.stops]:
+                lane.riders.remove(rider)
+                yield self._end(lane, rider, "stop", "stopped", self.stops.pop(rider.trial.id))
+        self.queue = [lane.riders[0].trial for lane in waiting if lane.riders]
         self._free_empty()
 
     def _part(self) -> Iterator[Event]:
@@ -166,15 +188,16 @@ class Cohort:
         for k, lane in enumerate(list(self.riding)):
             if lane.parting != lane.step:
                 continue
-            first, *others = trials_.parted(self.structure, lane.riders, lane.step)
-            for riders in others:
-                branch = lane.branch(riders)
+            riders = {rider.trial.id: rider for rider in lane.riders}
+            groups = trials_.parted(self.structure, lane.trials, lane.step)
+            lane.riders, *others = [[riders[trial.id] for trial in group] for group in groups]
+            lane.parting = self._parting(lane)
+            for other in others:
+                branch = lane.branch(other)
                 branch.parting = self._parting(branch)
                 self.parked.append((branch, self.lanes.row(k)))
-                for trial in riders:
-                    yield Event("fork", trial.id, lane.step, trunk=first[0].id)
-            lane.riders = first
-            lane.parting = self._parting(lane)
+                for trial in branch.trials:
+                    yield Event("fork", trial.id, lane.step, trunk=lane.trials[0].id)
 
     def _fill(self) -> Iterator[Event]:
         """Give free lanes to branches that wait, then to the queue; trials of one beginning get on together."""
@@ -182,21 +205,21 @@ class Cohort:
             if self.parked:
                 lane, row = self.parked.pop(0)
             else:
-                riders = self._next_riders()
-                lane, row = Lane(riders), self.program.fresh_row(riders[0].seed)
+                lane = Lane([Rider(trial) for trial in self._next_trials()])
+                row = self.program.fresh_row(lane.seed)
                 lane.parting = self._parting(lane)
-                for trial in riders:
+                for trial in lane.trials:
                     yield Event("start", trial.id, 0)
             self.lanes.fill(row)
             self.riding.append(lane)
 
-    def _next_riders(self) -> list[Trial]:
+    def _next_trials(self) -> list[Trial]:
         seed = self.queue[0].seed
         same_seed = [trial for trial in self.queue if trial.seed == seed]
-        riders = trials_.parted(self.structure, same_seed, 0)[0]
-        taken = {trial.id for trial in riders}
+        trials = trials_.parted(self.structure, same_seed, 0)[0]
+        taken = {trial.id for trial in trials}
         self.queue = [trial for trial in self.queue if trial.id not in taken]
-        return riders
+        return trials
 
     def _advance(self, steps: int) -> np.ndarray:
         """Train every lane by `steps` steps and return the losses (N, S), float64."""
@@ -204,7 +227,7 @@ class Cohort:
         width = self.program.width(used)
         lanes = [*self.riding, *[self.riding[0]] * (width - used)]  # spare rows take the first lane's batches
         ages = [lane.step for lane in lanes]
-        leaders = [lane.riders[0] for lane in lanes]
+        leaders = [lane.trials[0] for lane in lanes]
         table_SCN = trials_.history(self.structure, leaders, ages, steps)
         table_SCN1 = table_SCN.to(self.device, self.program.dtype)[..., None]
         index_SNB = self._indexes(lanes, steps)
@@ -231,53 +254,70 @@ class Cohort:
 
     def _drop_diverged(self, losses_NS: np.ndarray) -> Iterator[Event]:
         finite_NS = np.isfinite(losses_NS)
+        steps = losses_NS.shape[1]
         for k, lane in enumerate(self.riding):
             if not finite_NS[k].all():
                 bad = int(np.argmin(finite_NS[k]))
-                begin = lane.step - losses_NS.shape[1]
-                lane.losses = lane.losses[: len(lane.losses) - losses_NS.shape[1] + bad]
-                yield from self._diverge(lane, begin + bad)
+                lane.losses = lane.losses[: len(lane.losses) - steps + bad]
+                lane.step += bad - steps
+                yield from self._diverge(lane)
         self._free_empty()
 
-    def _diverge(self, lane: Lane, step: int) -> Iterator[Event]:
-        lane.step = step
-        if lane.losses:
-            lane.values["train_loss"] = lane.losses[-1]
+    def _diverge(self, lane: Lane) -> Iterator[Event]:
         riders, lane.riders = lane.riders, []
-        for trial in riders:
-            yield self._end(lane, trial, "finish", "diverged", "")
+        for rider in riders:
+            if losses := lane.losses_since(rider.reported):
+                rider.values["train_loss"] = losses[-1]
+            yield self._end(lane, rider, "finish", "diverged", "")
 
     def _report(self) -> Iterator[Event]:
-        """Validate the lanes in which a report is due; every rider's report carries the same numbers."""
+        """Validate the lanes in which a report is due; riders who report together report the same numbers."""
         for k, lane in enumerate(self.riding):
-            due = [trial for trial in lane.riders if lane.step in trial.report_steps()]
+            due = [rider for rider in lane.riders if rider.next_report() == lane.step]
             if not due:
                 continue
             row = {name: rows[k] for name, rows in self.lanes.rows.items()}
             valid = self.program.evaluate(row, self.data.valid)
             if not all(math.isfinite(value) for value in valid.values()):
-                yield from self._diverge(lane, lane.step)
+                yield from self._diverge(lane)
                 continue
-            curve = _blocks(lane.losses, lane.step)
-            lane.values = {f"valid_{name}": value for name, value in valid.items()}
-            lane.values |= {"train_loss": float(np.mean(lane.losses)), "lr": self._rate(due[0], lane.step - 1)}
-            ratio = median(lane.medians[lane.reported :])
-            if math.isfinite(ratio):
-                lane.values["update_ratio"] = ratio
-            samples, lane.reported, lane.losses = lane.samples[lane.reported :], len(lane.samples), []
-            lane.curve += curve
-            lane.reports.append((lane.step, dict(lane.values)))
-            for trial in due:
-                yield Event("report", trial.id, lane.step, dict(lane.values), curve, samples)
-                if trial.steps == lane.step:
-                    lane.riders.remove(trial)
-                    yield self._end(lane, trial, "finish", "complete", "")
+            for rider in due:
+                yield self._said(lane, rider, valid)
+                if rider.trial.steps == lane.step:
+                    lane.riders.remove(rider)
+                    yield self._end(lane, rider, "finish", "complete", "")
+            kept = max((lane.step - rider.reported for rider in lane.riders), default=0)
+            lane.losses = lane.losses[len(lane.losses) - kept :]
         self._free_empty()
 
     # --- what the turns are made of --------------------------------------------------------------------------------
 
     def _parting(self, lane: Lane) -> int | None:
-        return trials_.parting_step(self.structure, lane.riders, lane.step) if len(lane.riders) > 1 else None
+        return trials_.parting_step(self.structure, lane.trials, lane.step) if len(lane.riders) > 1 else None
+
+    def _said(self, lane: Lane, rider: Rider, valid: Mapping[str, float]) -> Event:
+        """Make a rider's report of a validation and of what it trained since its last report."""
+        losses = lane.losses_since(rider.reported)
+        rows, medians = self._samples_of(lane, rider.trial, rider.reported)
+        rider.values = {f"valid_{name}": value for name, value in valid.items()}
+        rider.values |= {"train_loss": float(np.mean(losses)), "lr": self._rate(rider.trial, lane.step - 1)}
+        ratio = median(medians)
+        if math.isfinite(ratio):
+            rider.values["update_ratio"] = ratio
+        curve = _blocks(losses, lane.step)
+        rider.curve += curve
+        rider.reported = lane.step
+        rider.reports.append((lane.step, dict(rider.values)))
+        return Event("report", rider.trial.id, lane.step, dict(rider.values), curve, rows)
+
+    def _samples_of(self, lane: Lane, trial: Trial, since: int = 0) -> tuple[list[list[float]], list[float]]:
+        """Return the ratios of a trial's own sampling steps, and their medians; a lane may have taken more."""
+        every = self._every(trial)
+        kept = [i for i, row in enumerate(lane.samples) if row[0] >= since and row[0] % every == 0]
+        return [list(lane.samples[i]) for i in kept], [lane.medians[i] for i in kept]
+
+    def _every(self, trial: Trial) -> int:
+        return max(1, trial.steps // self.ratio_samples)
 
     def _rate(self, trial: Trial, step: int) -> float:
         schedule, _ = trials_.rates(self.structure.schedule, [trial])
@@ -287,20 +327,20 @@ class Cohort:
         examples = len(self.data.train[0])
         found: dict[tuple[int, int], Tensor] = {}
         for lane in lanes:
-            seed, first = lane.riders[0].seed, lane.step
+            seed, first = lane.seed, lane.step
             if seed not in self._orders:
                 self._orders[seed] = self.task.order(seed, examples, self.structure.batch_size)
             if (seed, first) not in found:
                 found[seed, first] = self._orders[seed](first, first + steps)
-        return torch.stack([found[lane.riders[0].seed, lane.step] for lane in lanes], 1).to(self.device)
+        return torch.stack([found[lane.seed, lane.step] for lane in lanes], 1).to(self.device)
 
     def _samples_due(self, steps: int) -> dict[int, list[int]]:
         """Return, for each step of a stretch, the lanes whose ratios are taken: every so many steps of their own."""
         due: dict[int, list[int]] = {}
         if self.ratio_samples and self.matrices:
             for k, lane in enumerate(self.riding):
-                every = max(1, lane.riders[0].steps // self.ratio_samples)
-                for s in range(-lane.step % every, steps, every):
+                periods = {self._every(trial) for trial in lane.trials}
+                for s in sorted({s for every in periods for s in range(-lane.step % every, steps, every)}):
                     due.setdefault(s, []).append(k)
         return due
 
@@ -323,13 +363,13 @@ class Cohort:
             self.lane_steps += steps
             self.trial_steps += steps * len(lane.riders)
 
-    def _end(self, lane: Lane, trial: Trial, kind: Literal["finish", "stop"], status: Any, reason: str) -> Event:
-        curve = lane.curve + _blocks(lane.losses, lane.step)
-        bad = lane.step if status == "diverged" else None
-        judged = verdict([loss for _, loss in curve], lane.medians, bad, self.guess)
-        whole: dict[str, Any] = {"curve": curve, "ratios": lane.samples, "reports": lane.reports}
+    def _end(self, lane: Lane, rider: Rider, kind: Literal["finish", "stop"], status: Any, reason: str) -> Event:
+        curve = rider.curve + _blocks(lane.losses_since(rider.reported), lane.step)
+        rows, medians = self._samples_of(lane, rider.trial) if self.ratio_samples else ([], [])
+        judged = verdict([loss for _, loss in curve], medians, lane.step if status == "diverged" else None, self.guess)
+        whole: dict[str, Any] = {"curve": curve, "ratios": rows, "reports": copy.deepcopy(rider.reports)}
         said = {"status": status, "verdict": judged.name, "evidence": reason or judged.evidence}
-        self.ended.append(Event(kind, trial.id, lane.step, dict(lane.values), **copy.deepcopy(whole), **said))
+        self.ended.append(Event(kind, rider.trial.id, lane.step, dict(rider.values), **whole, **said))
         return self.ended[-1]
 
     def _free_empty(self) -> None:
@@ -345,12 +385,14 @@ class Cohort:
         """Return everything that a resumed cohort needs beside its task, data and trials."""
 
         def plain(lane: Lane) -> dict[str, Any]:
-            return asdict(lane) | {"riders": [trial.id for trial in lane.riders]}
+            riders = [asdict(rider) | {"trial": rider.trial.id} for rider in lane.riders]
+            return {"lane": asdict(lane) | {"riders": riders}}
 
         return {
-            "riding": [(plain(lane), self.lanes.row(k)) for k, lane in enumerate(self.riding)],
-            "parked": [(plain(lane), row) for lane, row in self.parked],
+            "riding": [plain(lane) | {"row": self.lanes.row(k)} for k, lane in enumerate(self.riding)],
+            "parked": [plain(lane) | {"row": row} for lane, row in self.parked],
             "queue": [trial.id for trial in self.queue],
+            "stops": dict(self.stops),
             "ended": [asdict(event) for event in self.ended],
             "lane_steps": self.lane_steps,
             "trial_steps": self.trial_steps,
@@ -359,18 +401,23 @@ class Cohort:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken. Trials that had ended by then do not train again; see `ended`."""
 
+        def rider(saved: Mapping[str, Any]) -> Rider:
+            pairs = {name: [tuple(pair) for pair in saved[name]] for name in ("curve", "reports")}
+            fields: dict[str, Any] = dict(saved) | pairs | {"trial": self.known[saved["trial"]]}
+            return Rider(**fields)
+
         def lane(saved: Mapping[str, Any]) -> Lane:
-            riders = [self.known[key] for key in saved["riders"]]
-            pairs: dict[str, Any] = {name: [tuple(pair) for pair in saved[name]] for name in ("curve", "reports")}
-            fields: dict[str, Any] = copy.deepcopy(dict(saved)) | pairs | {"riders": riders}
+            fields: dict[str, Any] = dict(saved) | {"riders": [rider(r) for r in saved["riders"]]}
             return Lane(**fields)
 
+        state = copy.deepcopy(dict(state))
         self.lanes.used = 0
-        self.riding = [lane(saved) for saved, _ in state["riding"]]
-        for _, row in state["riding"]:
-            self.lanes.fill(row)
-        self.parked = [(lane(saved), row) for saved, row in state["parked"]]
+        self.riding = [lane(saved["lane"]) for saved in state["riding"]]
+        for saved in state["riding"]:
+            self.lanes.fill(saved["row"])
+        self.parked = [(lane(saved["lane"]), saved["row"]) for saved in state["parked"]]
         self.queue = [self.known[key] for key in state["queue"]]
+        self.stops = dict(state["stops"])
         self.ended = [Event(**event) for event in state["ended"]]
         self.lane_steps, self.trial_steps = state["lane_steps"], state["trial_steps"]
 

@@ -80,9 +80,8 @@ def read_best(path: str) -> tuple[BestFile, SweepSpec]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}; `sweep best ID > best.yaml` writes one"
-        ) from error
+        said = getattr(error, "strerror", None) or error
+        raise BadInput(f"{path}: cannot be read: {said}; `sweep best ID > best.yaml` writes one") from error
     fields = parse_yaml(text, path)
     if not isinstance(fields, Mapping):
         raise BadInput(f"{path}: not a best file; `sweep best ID > best.yaml` writes one")

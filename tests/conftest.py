@@ -7,7 +7,6 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import core  # isort: skip  # noqa: F401  (sets MKL's reproducible mode before its first product)
 import pytest
 import torch
 from hypothesis import settings
@@ -19,10 +18,6 @@ from core.tasks.thermometer import Thermometer
 torch.set_num_threads(1)
 settings.register_profile("espalier", deadline=None, print_blob=True, max_examples=25)
 settings.load_profile("espalier")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes minutes; leave out with -m 'not slow'")
 
 
 def generated_words(number: int, letters: str, seed: int) -> list[str]:

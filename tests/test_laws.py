@@ -23,13 +23,13 @@ from core import checkpoint
 from core.lanes import seeded
 from core.optim import SGD, Adam, Optimizer
 from core.order import Order, shuffled
-from core.program import PROGRAMS
+from core.program import PROGRAMS, Program
 from core.task import Batch, Data, Task
 from core.tasks.names import Lecture, Names
 from core.train import Cohort, Event
 from core.trial import Hyperparameters, Structure, Trial, history
 
-STEPS, REPORTS, BATCH = 17, 3, 7
+STEPS, REPORTS, BATCH = 13, 3, 7
 DIVERGENT = 1e38  # a rate at which every task's loss is NaN or infinite within two steps
 
 OPTIMIZERS: dict[str, Optimizer] = {
@@ -65,7 +65,7 @@ class Case:
         lr = 0.02 if self.optimizer.startswith("Adam") else 0.05 if self.task == "thermometer" else 0.1
         return Hyperparameters(
             lr=lr / 5 if self.task == "thermometer" else lr,
-            decay_points=(5 / STEPS, 11 / STEPS),
+            decay_points=(4 / STEPS, 9 / STEPS),
             warmup=self.warmup,
             floor=0.1,
             momentum=0.0 if self.optimizer == "SGD" else 0.7,
@@ -77,7 +77,7 @@ class Case:
         hyper = self.hyper
         numbers = {
             "trunk": (3, hyper),
-            "branch": (3, replace(hyper, decay_points=(5 / STEPS,), floor=0.2)),
+            "branch": (3, replace(hyper, decay_points=(4 / STEPS,), floor=0.2)),
             "diverging": (3, replace(hyper, lr=DIVERGENT)),
             "other": (4, replace(hyper, lr=hyper.lr / 3, momentum=0.3, weight_decay=0.0)),
             "slow": (3, replace(hyper, lr=hyper.lr / 50, decay_factor=0.5)),
@@ -85,7 +85,7 @@ class Case:
         return [Trial(key, seed, STEPS, numbers_, REPORTS) for key, (seed, numbers_) in numbers.items()]
 
 
-CASES = [Case(*each) for each in itertools.product(TASKS, OPTIMIZERS, SCHEDULES, (0.0, 4.5 / STEPS))]
+CASES = [Case(*each) for each in itertools.product(TASKS, OPTIMIZERS, SCHEDULES, (0.0, 3.5 / STEPS))]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_task = pytest.mark.parametrize("task_name", TASKS)
 
@@ -122,9 +122,23 @@ class Engine:
         self.tasks = tasks
         self.data = {name: task.data() for name, task in tasks.items()}
         self._alone: dict[Any, list[dict[str, Any]]] = {}
+        self._programs: dict[Any, Program] = {}
 
-    def cohort(self, task: str, structure: Structure, trials: Sequence[Trial], lanes: int, program: str = "vmap") -> Cohort:
-        return Cohort(self.tasks[task], self.data[task], structure, trials, lanes, program)
+    def cohort(
+        self,
+        task: str,
+        structure: Structure,
+        trials: Sequence[Trial],
+        lanes: int,
+        program: str = "vmap",
+        new: bool = False,
+    ) -> Cohort:
+        """Return a cohort whose program others have used before it, unless it must be `new`."""
+        key = (task, structure.optimizer, program)
+        if key not in self._programs:
+            self._programs[key] = PROGRAMS[program](self.tasks[task], structure.optimizer)
+        used = PROGRAMS[program](self.tasks[task], structure.optimizer) if new else self._programs[key]
+        return Cohort(self.tasks[task], self.data[task], structure, trials, lanes, used)
 
     def alone(self, task: str, structure: Structure, trial: Trial, program: str = "vmap") -> list[dict[str, Any]]:
         """Return the results of a trial that trains alone."""
@@ -139,11 +153,14 @@ class Engine:
         return {trial.id: self.alone(task, structure, trial, program) for trial in trials}
 
 
-class Noisy(Task):
-    """A regression whose model draws a new dropout mask at each step, so that it cannot run under vmap."""
+class Layered(Task):
+    """A regression through one layer of a given kind, of odd sizes."""
+
+    def __init__(self, layer: Callable[[], nn.Module]):
+        self.layer = layer
 
     def model(self) -> nn.Module:
-        return nn.Sequential(nn.Linear(3, 9), nn.Tanh(), nn.Dropout(0.4), nn.Linear(9, 1))
+        return nn.Sequential(nn.Linear(3, 9), self.layer(), nn.Linear(9, 1))
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         x_BF, y_B1 = batch
@@ -157,7 +174,7 @@ class Noisy(Task):
 
 @pytest.fixture(scope="session")
 def engine(small_tasks: Mapping[str, Task]) -> Engine:
-    return Engine({**small_tasks, "dropout": Noisy()})
+    return Engine({**small_tasks, "dropout": Layered(lambda: nn.Dropout(0.4))})
 
 
 @st.composite
@@ -187,14 +204,16 @@ def crowds(draw: st.DrawFn, tasks: Sequence[str] = TASKS, most: int = 7) -> tupl
 
 @every_case
 def test_a_lane_equals_a_solo_run(engine: Engine, case: Case) -> None:
-    """Two lanes, an odd number of lanes with refills, and a lane for everyone: always the numbers of the solo run."""
+    """An odd number of lanes with refills and parked branches, and a lane for everyone: the numbers of the solo run."""
     alone = engine.all_alone(case.task, case.structure, case.trials())
-    for lanes in (2, 3, 5):
-        assert results(engine.cohort(case.task, case.structure, case.trials(), lanes).train()) == alone, f"{lanes} lanes"
+    for lanes in (3, 5):
+        assert results(engine.cohort(case.task, case.structure, case.trials(), lanes).train()) == alone, (
+            f"{lanes} lanes"
+        )
 
 
 @settings(max_examples=40)
-@given(crowd=crowds(), lanes=st.integers(1, 6))
+@given(crowd=crowds(most=9), lanes=st.integers(1, 9))
 def test_any_crowd_in_any_number_of_lanes_equals_its_solo_runs(
     engine: Engine, crowd: tuple[str, Structure, list[Trial]], lanes: int
 ) -> None:
@@ -216,15 +235,40 @@ def test_a_lane_equals_a_solo_run_at_the_sizes_of_the_lecture(
     trials = [Trial(f"t{k}", k % 5, 6, Hyperparameters(lr=0.001 * (k + 1), momentum=0.9), reports=2) for k in range(64)]
     for lanes in (2, 3, 13, 64):
         together = results(engine.cohort("names", structure, trials[:lanes], lanes).train())
-        chosen = trials[:lanes:7] + [trials[lanes - 1]]
+        chosen = [*trials[:lanes:7], trials[lanes - 1]]
         assert {t.id: together[t.id] for t in chosen} == engine.all_alone("names", structure, chosen), f"{lanes} lanes"
+
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "softplus": nn.Softplus,
+    "GELU": nn.GELU,
+    "SiLU": nn.SiLU,
+    "ELU": nn.ELU,
+    "Mish": nn.Mish,
+    "leaky ReLU": nn.LeakyReLU,
+    "softmax": lambda: nn.Softmax(-1),
+    "LayerNorm": lambda: nn.LayerNorm(9),
+    "BatchNorm": lambda: nn.BatchNorm1d(9),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_lane_equals_a_solo_run_through_any_layer(layer: str) -> None:
+    """The last few elements of a tensor may go through other code than the rest; no lane may lie there."""
+    engine = Engine({layer: Layered(LAYERS[layer])})
+    structure = Structure(SGD(), "constant", BATCH)
+    trials = [Trial(f"t{k}", k % 3, 8, Hyperparameters(lr=0.02 * (k + 1), momentum=0.5), 2) for k in range(9)]
+    alone = engine.all_alone(layer, structure, trials)
+    for lanes in (2, 3, 4, 7, 9):
+        assert results(engine.cohort(layer, structure, trials, lanes).train()) == alone, f"{lanes} lanes"
 
 
 @pytest.mark.parametrize("lanes", (1, 2, 4))
 def test_trials_of_different_lengths_give_the_numbers_of_their_solo_runs(engine: Engine, lanes: int) -> None:
     """At a constant rate they share a lane until the shorter ends; neither may see the other's reports."""
     case = Case("names", "momentum", "constant", 0.0)
-    trials = [Trial(f"{steps}", 0, steps, case.hyper, REPORTS) for steps in (29, 11, 17, 40)]
+    trials = [Trial(f"{steps}", 0, steps, case.hyper, REPORTS) for steps in (20, 7, 13, 31)]
     together = results(engine.cohort(case.task, case.structure, trials, lanes).train())
     assert together == engine.all_alone(case.task, case.structure, trials)
 
@@ -255,23 +299,26 @@ def test_a_branch_equals_the_run_that_was_never_forked(
     cohort = engine.cohort(case.task, case.structure, trials, lanes)
     assert results(cohort.train()) == engine.all_alone(case.task, case.structure, trials)
     table_SCR = history(case.structure, trials, [0] * len(trials), STEPS)
-    prefixes = {exact(table_SCR[: s + 1, :, r].flatten().tolist()).__str__() for s in range(STEPS) for r in range(len(trials))}
+    prefixes = {tuple(table_SCR[: s + 1, :, r].flatten().tolist()) for s in range(STEPS) for r in range(len(trials))}
     assert cohort.lane_steps == len(prefixes)
     assert cohort.steps_shared == STEPS * len(trials) - len(prefixes)
 
 
 def test_a_fork_names_its_step_and_its_trunk(engine: Engine) -> None:
     case = Case("names", "momentum", "step", 0.0)
-    hypers = {"never": (), "early": (4 / STEPS,), "late": (12 / STEPS,)}
+    hypers = {"never": (), "early": (3 / STEPS,), "late": (10 / STEPS,)}
     trials = [Trial(key, 0, STEPS, replace(case.hyper, decay_points=p), REPORTS) for key, p in hypers.items()]
     events = list(engine.cohort(case.task, case.structure, trials, 3).train())
     assert [(e.trial, e.step) for e in events if e.kind == "start"] == [("never", 0), ("early", 0), ("late", 0)]
-    assert [(e.trial, e.step, e.trunk) for e in events if e.kind == "fork"] == [("early", 4, "never"), ("late", 12, "never")]
+    assert [(e.trial, e.step, e.trunk) for e in events if e.kind == "fork"] == [
+        ("early", 3, "never"),
+        ("late", 10, "never"),
+    ]
 
 
 def test_trials_that_warm_up_share_the_step_at_rate_zero(engine: Engine) -> None:
     """The first step of every warm-up has rate 0, whatever the peak: it is trained once, and the rates then part."""
-    case = Case("names", "SGD", "cosine", 4.5 / STEPS)
+    case = Case("names", "SGD", "cosine", 3.5 / STEPS)
     trials = [Trial(f"{lr}", 0, STEPS, replace(case.hyper, lr=lr), REPORTS) for lr in (0.01, 0.1, DIVERGENT)]
     cohort = engine.cohort(case.task, case.structure, trials, 2)
     events = list(cohort.train())
@@ -304,11 +351,11 @@ def resumed(make: Callable[[], Cohort], kills: Sequence[int], path: Path) -> lis
 @every_case
 def test_a_resumed_run_equals_the_uninterrupted_run(engine: Engine, case: Case, tmp_path: Path) -> None:
     def make() -> Cohort:
-        return engine.cohort(case.task, case.structure, case.trials(), lanes=3)
+        return engine.cohort(case.task, case.structure, case.trials(), lanes=3, new=True)
 
-    whole, kills = stream(make().train()), random.Random(str(case)).sample(range(1, 7), 2)
-    for kill in kills:
-        assert resumed(make, [kill], tmp_path / "cohort.pt") == whole, f"killed after {kill} turns"
+    whole = stream(engine.cohort(case.task, case.structure, case.trials(), lanes=3).train())
+    kill = random.Random(str(case)).randint(1, 6)
+    assert resumed(make, [kill], tmp_path / "cohort.pt") == whole, f"killed after {kill} turns"
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -327,12 +374,15 @@ def test_a_run_may_be_killed_after_any_turn(engine: Engine, optimizer: str, prog
 
 
 def test_a_run_may_be_killed_between_two_reports(engine: Engine, tmp_path: Path) -> None:
-    """Losses and ratios that no report has carried yet survive; a turn without any event is a kill point too."""
+    """Losses and ratios that no report has carried yet survive; a turn without any event is a kill point too.
+
+    By then a program has recorded its step; a new one, after the kill, has not.
+    """
     case = Case("names", "Adam", "cosine", 0.1)
-    trials = [Trial(f"t{seed}", seed, 300, case.hyper, reports=1) for seed in (0, 1, 2)]
+    trials = [Trial(f"t{seed}", seed, 150, case.hyper, reports=1) for seed in (0, 1)]
 
     def make() -> Cohort:
-        return engine.cohort(case.task, case.structure, trials, lanes=2)
+        return engine.cohort(case.task, case.structure, trials, lanes=2, new=True)
 
     by_turn = list(turns(make()))
     assert [] in by_turn
@@ -434,21 +484,20 @@ def stacked(program: Any, data: Data, seeds: Iterable[int]) -> tuple[Tensor, dic
 @every_case
 def test_permuting_the_trials_permutes_the_results(engine: Engine, case: Case) -> None:
     trials = case.trials()
-    shuffled_trials = random.Random(str(case)).sample(trials, len(trials))
-    for lanes in (2, 5):
-        in_order, permuted = (
-            results(engine.cohort(case.task, case.structure, order, lanes).train()) for order in (trials, shuffled_trials)
-        )
-        assert permuted == in_order
+    permuted = random.Random(str(case)).sample(trials, len(trials))
+    in_order, again = (
+        results(engine.cohort(case.task, case.structure, order, 2).train()) for order in (trials, permuted)
+    )
+    assert again == in_order
 
 
 @settings(max_examples=20)
-@given(crowd=crowds(), lanes=st.integers(1, 4), seed=st.randoms(use_true_random=False))
+@given(crowd=crowds(), lanes=st.integers(1, 4), draw=st.randoms(use_true_random=False))
 def test_any_permutation_of_any_crowd_permutes_the_results(
-    engine: Engine, crowd: tuple[str, Structure, list[Trial]], lanes: int, seed: random.Random
+    engine: Engine, crowd: tuple[str, Structure, list[Trial]], lanes: int, draw: random.Random
 ) -> None:
     task, structure, trials = crowd
-    permuted = seed.sample(trials, len(trials))
+    permuted = draw.sample(trials, len(trials))
     together, again = (results(engine.cohort(task, structure, order, lanes).train()) for order in (trials, permuted))
     assert together == again
 
@@ -511,15 +560,15 @@ def trained_by_pytorch(task: Task, data: Data, case: Case, trial: Trial) -> tupl
 @every_case
 def test_one_lane_is_pytorch(engine: Engine, case: Case) -> None:
     """The same losses at every step and the same validation, by either program, to 1e-6 relative in float64."""
-    trial = Trial("t", 5, 40, replace(case.hyper, decay_points=(0.3, 0.7)), reports=4)
+    trial = Trial("t", 5, 30, replace(case.hyper, decay_points=(0.3, 0.7)), reports=3)
     task, data = engine.tasks[case.task], engine.data[case.task]
     losses, validation = trained_by_pytorch(task, data, case, trial)
     for program in PROGRAMS:
-        events = list(Cohort(task, data, replace(case.structure, dtype="float64"), [trial], 1, program).train())
-        curve = [point for event in events for point in event.curve]
-        assert [step for step, _ in curve] == list(range(1, 41))
-        assert [loss for _, loss in curve] == pytest.approx(losses, rel=1e-6)
-        assert events[-1].values["valid_loss"] == pytest.approx(validation, rel=1e-6)
+        cohort = Cohort(task, data, replace(case.structure, dtype="float64"), [trial], 1, program)
+        *_, end = cohort.train()
+        assert [step for step, _ in end.curve] == list(range(1, 31))
+        assert [loss for _, loss in end.curve] == pytest.approx(losses, rel=1e-6)
+        assert end.values["valid_loss"] == pytest.approx(validation, rel=1e-6)
 
 
 # --- law 7: the gradient of a lane is the gradient of its own mean loss ----------------------------------------------
@@ -527,7 +576,9 @@ def test_one_lane_is_pytorch(engine: Engine, case: Case) -> None:
 
 @every_task
 @pytest.mark.parametrize("lanes", (1, 2, 3, 7))
-def test_the_gradient_of_a_lane_is_the_gradient_of_its_own_mean_loss(engine: Engine, task_name: str, lanes: int) -> None:
+def test_the_gradient_of_a_lane_is_the_gradient_of_its_own_mean_loss(
+    engine: Engine, task_name: str, lanes: int
+) -> None:
     task, data = engine.tasks[task_name], engine.data[task_name].to("cpu", torch.float64)
     for name in ("vmap",) if lanes > 1 else PROGRAMS:
         program = PROGRAMS[name](task, SGD(), torch.float64)
@@ -539,7 +590,9 @@ def test_the_gradient_of_a_lane_is_the_gradient_of_its_own_mean_loss(engine: Eng
             loss = task.loss(model, tuple(tensor[lane] for tensor in batch))
             gradient_P = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
             assert losses_N[lane].item() == pytest.approx(loss.item(), rel=1e-12)
-            torch.testing.assert_close(gradients_NP[lane], gradient_P, rtol=1e-9, atol=1e-12 * float(gradient_P.abs().max()))
+            torch.testing.assert_close(
+                gradients_NP[lane], gradient_P, rtol=1e-9, atol=1e-12 * float(gradient_P.abs().max())
+            )
 
 
 @every_task
@@ -596,15 +649,14 @@ def test_a_lane_sees_the_examples_of_its_seed_and_step(engine: Engine) -> None:
     """With a rate of 0 nothing moves, so every loss says which examples it was taken on."""
     case = Case("names", "SGD", "constant", 0.0)
     trials = [Trial(f"t{seed}", seed, STEPS, replace(case.hyper, lr=0.0), reports=2) for seed in (0, 1, 2)]
-    events = list(engine.cohort(case.task, case.structure, trials, 2).train())
+    ends = {event.trial: event for event in engine.cohort(case.task, case.structure, trials, 2).train()}
     task, data = engine.tasks[case.task], engine.data[case.task]
     for trial in trials:
         with seeded(trial.seed):
             model = task.model()
         indexes = task.order(trial.seed, len(data.train[0]), BATCH)(0, STEPS)
         losses = [task.loss(model, tuple(tensor[i] for tensor in data.train)).item() for i in indexes]
-        curve = [loss for event in events if event.trial == trial.id for _, loss in event.curve]
-        assert curve == pytest.approx(losses, rel=1e-6)
+        assert [loss for _, loss in ends[trial.id].curve] == pytest.approx(losses, rel=1e-6)
 
 
 # --- the plain program: one lane at a time, any model ----------------------------------------------------------------
@@ -615,7 +667,7 @@ def test_a_lane_sees_the_examples_of_its_seed_and_step(engine: Engine) -> None:
 def test_by_the_plain_program_any_crowd_equals_its_solo_runs(
     engine: Engine, crowd: tuple[str, Structure, list[Trial]]
 ) -> None:
-    """Refills, forks and parked branches in one lane; dropout masks come from (seed, step), not from what ran before."""
+    """Refills, forks and parked branches in one lane; dropout masks come from (seed, step), not from what ran."""
     task, structure, trials = crowd
     together = results(engine.cohort(task, structure, trials, 1, "plain").train())
     assert together == engine.all_alone(task, structure, trials, "plain")
@@ -639,6 +691,9 @@ def test_dropout_draws_another_mask_at_each_step_and_for_each_seed(engine: Engin
     task, data = engine.tasks["dropout"], engine.data["dropout"]
     program = PROGRAMS["plain"](task, SGD())
     theta_NP, buffers, batch = stacked(program, data, [0])
-    losses = {stream_: program.gradients(theta_NP, buffers, batch, [stream_])[0].item() for stream_ in [(0, 0), (0, 1), (1, 0)]}
+    losses = {
+        stream_: program.gradients(theta_NP, buffers, batch, [stream_])[0].item()
+        for stream_ in [(0, 0), (0, 1), (1, 0)]
+    }
     assert len(set(losses.values())) == 3
     assert program.gradients(theta_NP, buffers, batch, [(0, 1)])[0].item() == losses[0, 1]

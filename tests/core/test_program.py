@@ -1,0 +1,259 @@
+"""The two programs: what they draw, what they measure, what they record, and which of them a task is given."""
+
+import itertools
+from collections.abc import Callable, Mapping
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.lanes import seeded
+from core.optim import SGD, Adam
+from core.program import PROGRAMS, Program, VmapProgram, choose, why_not_vmap
+from core.task import Batch, Data, Task
+from core.tasks.thermometer import Thermometer
+
+every_program = pytest.mark.parametrize("program", PROGRAMS)
+
+
+class Small(Task):
+    """A regression in three dimensions; what is odd about it comes with `middle`."""
+
+    def __init__(self, middle: Callable[[], nn.Module] = nn.Tanh):
+        self.middle = middle
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 5), self.middle(), nn.Linear(5, 1))
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        x_BF, y_B1 = batch
+        return ((model(x_BF) - y_B1) ** 2).mean()
+
+    def data(self) -> Data:
+        x_NF = torch.randn(41, 3, generator=torch.Generator().manual_seed(0))
+        y_N1 = x_NF.sum(1, keepdim=True)
+        return Data((x_NF[:30], y_N1[:30]), (x_NF[30:], y_N1[30:]))
+
+
+class Asks(nn.Module):
+    """Decides by the number in a tensor, which a batched program has many of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.mean().item() > 0 else -x
+
+
+class Branches(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.mean() > 0 else -x
+
+
+def one_batch(task: Task, lanes: int | None = None) -> Batch:
+    batch = tuple(tensor[:7] for tensor in task.data().train)
+    return batch if lanes is None else tuple(tensor.expand(lanes, *tensor.shape).clone() for tensor in batch)
+
+
+# --- which program ---------------------------------------------------------------------------------------------------
+
+
+def test_a_task_that_can_run_in_many_lanes_does(small_tasks: Mapping[str, Task]) -> None:
+    for task in [*small_tasks.values(), Small()]:
+        assert choose(task, one_batch(task), 8) == ("vmap", "many lanes")
+        assert why_not_vmap(task, one_batch(task)) is None
+
+
+@pytest.mark.parametrize(
+    "middle, reason",
+    [(nn.Dropout, "random"), (lambda: nn.Dropout(0.2), "random"), (Asks, r"\.item\(\)"), (Branches, "control flow")],
+    ids=("dropout", "little dropout", "item", "a branch on a tensor"),
+)
+def test_a_model_that_cannot_run_under_vmap_runs_one_lane_at_a_time_and_says_why(
+    middle: Callable[[], nn.Module], reason: str
+) -> None:
+    task = Small(middle)
+    name, why = choose(task, one_batch(task), 8)
+    assert name == "plain"
+    assert why.startswith("one lane at a time, since the model cannot run under vmap (RuntimeError: ")
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(why)
+    assert "\n" not in why and len(why) < 300
+
+
+def test_one_lane_is_plain_and_a_named_program_is_taken() -> None:
+    task = Small(nn.Dropout)
+    assert choose(task, one_batch(task), 1) == ("plain", "one lane")
+    for name in PROGRAMS:
+        assert choose(task, one_batch(task), 8, name) == (name, "as the spec says")
+
+
+def test_choosing_changes_neither_the_generator_nor_the_data(small_tasks: Mapping[str, Task]) -> None:
+    task, state = small_tasks["names with BatchNorm"], torch.get_rng_state()
+    batch = one_batch(task)
+    kept = [tensor.clone() for tensor in batch]
+    choose(task, batch, 8)
+    choose(Small(nn.Dropout), one_batch(Small()), 8)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(map(torch.equal, batch, kept))
+
+
+# --- a fresh lane ----------------------------------------------------------------------------------------------------
+
+
+@every_program
+def test_a_fresh_lane_has_the_weights_that_its_seed_draws(program: str, small_tasks: Mapping[str, Task]) -> None:
+    """Whatever was drawn before, and whatever lanes were made before it."""
+    task = small_tasks["names with BatchNorm"]
+    made = PROGRAMS[program](task, Adam())
+    with seeded(5):
+        expected = task.model()
+    torch.manual_seed(99)
+    made.fresh_row(4)
+    row = made.fresh_row(5)
+    assert torch.equal(row["theta"], torch.cat([p.detach().flatten() for p in expected.parameters()]))
+    assert not row["slot.mean"].any() and not row["slot.square"].any()
+    buffers = {name.removeprefix("buffer."): tensor for name, tensor in row.items() if name.startswith("buffer.")}
+    assert len(row) == 1 + 2 + len(buffers) and len(buffers) == 2
+    assert all(torch.equal(buffers[name], tensor) for name, tensor in expected.named_buffers())
+
+
+def test_frozen_parameters_are_kept_and_not_trained() -> None:
+    class Frozen(Small):
+        def model(self) -> nn.Module:
+            model = super().model()
+            model.get_parameter("0.weight").requires_grad_(False)
+            return model
+
+    for name in PROGRAMS:
+        program = PROGRAMS[name](Frozen(), SGD())
+        row = program.fresh_row(1)
+        assert program.layout.parameters == 5 + 5 + 1
+        with seeded(1):
+            assert torch.equal(row["buffer.0.weight"], Frozen().model().get_parameter("0.weight"))
+        theta_NP = row["theta"].expand(2, -1)[: program.narrowest]
+        buffers = {n[7:]: t.expand(len(theta_NP), *t.shape) for n, t in row.items() if n.startswith("buffer.")}
+        _, grad_NP, after = program.gradients(theta_NP, buffers, one_batch(Frozen(), len(theta_NP)), [(1, 0)])
+        assert grad_NP.shape == theta_NP.shape
+        assert torch.equal(after["0.weight"][0], row["buffer.0.weight"])
+
+
+# --- a step ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task_name", ("names", "names with BatchNorm", "thermometer"))
+def test_both_programs_give_the_same_step(task_name: str, small_tasks: Mapping[str, Task]) -> None:
+    task = small_tasks[task_name]
+    plain, vmap = (PROGRAMS[name](task, SGD(), torch.float64) for name in ("plain", "vmap"))
+    row = plain.fresh_row(3)
+    batch = tuple(t.double() if t.is_floating_point() else t for t in one_batch(task, 2))
+    theta_2P = row["theta"].expand(2, -1)
+    buffers = {n[7:]: t.expand(2, *t.shape) for n, t in row.items() if n.startswith("buffer.")}
+    for ours, theirs in zip(
+        vmap.gradients(theta_2P, buffers, batch, [(0, 0)]),
+        plain.gradients(theta_2P, buffers, batch, [(0, 0)]),
+        strict=True,
+    ):
+        pairs = zip(ours.values(), theirs.values(), strict=True) if isinstance(ours, dict) else [(ours, theirs)]
+        for a, b in pairs:
+            torch.testing.assert_close(a[:1], b[:1], rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("lanes", (2, 3, 6))
+@pytest.mark.parametrize("task_name", ("names", "names with BatchNorm", "thermometer"))
+def test_a_step_that_is_taken_often_keeps_its_bits(task_name: str, lanes: int, small_tasks: Mapping[str, Task]) -> None:
+    """However often a width was used before, other widths in between, beside NaN or not."""
+    task = small_tasks[task_name]
+    program, new = VmapProgram(task, SGD()), VmapProgram(task, SGD())
+    rows = [program.fresh_row(seed) for seed in range(lanes)]
+    theta_NP = torch.stack([row["theta"] for row in rows])
+    buffers = {n[7:]: torch.stack([row[n] for row in rows]) for n in rows[0] if n.startswith("buffer.")}
+    batch = one_batch(task, lanes)
+    for use in range(50):
+        if use in (30, 45):
+            theta_NP[-1] = torch.nan if use == 45 else 3.0
+        step = program.gradients(theta_NP, buffers, batch, [])
+        pair = program.gradients(theta_NP[:2], {n: t[:2] for n, t in buffers.items()}, one_batch(task, 2), [])
+        if use in (0, 29, 30, 44, 45, 49):
+            fresh = new.gradients(theta_NP, buffers, batch, [])
+            for ours, theirs in (
+                (step[0], fresh[0]),
+                (step[1], fresh[1]),
+                *((step[2][n], fresh[2][n]) for n in buffers),
+            ):
+                assert torch.equal(ours.nan_to_num(7), theirs.nan_to_num(7)), f"use {use}"
+            if lanes > 2:
+                assert torch.equal(pair[1], step[1][:2])
+
+
+@every_program
+def test_a_step_leaves_parameters_buffers_and_batch_as_they_were(program: str, small_tasks: Mapping[str, Task]) -> None:
+    task = small_tasks["names with BatchNorm"]
+    made = PROGRAMS[program](task, SGD())
+    row = made.fresh_row(0)
+    theta_NP = row["theta"].repeat(2, 1)
+    buffers = {n[7:]: t.repeat(2, 1, 1) for n, t in row.items() if n.startswith("buffer.")}
+    batch = one_batch(task, 2)
+    tensors = [theta_NP, *buffers.values(), *batch]
+    kept = [tensor.clone() for tensor in tensors]
+    _, _, after = made.gradients(theta_NP, buffers, batch, [(0, 0)])
+    assert all(map(torch.equal, tensors, kept))
+    assert not any(torch.equal(after[name][0], buffers[name][0]) for name in buffers)
+
+
+def test_the_number_of_rows_of_a_step_is_at_least_that_of_its_lanes_and_little_more() -> None:
+    program = VmapProgram(Thermometer(), SGD())
+    widths = [program.width(lanes) for lanes in range(1, 200)]
+    assert all(max(2, lanes) <= width <= 1.25 * lanes + 2 for lanes, width in enumerate(widths, 1))
+    assert all(a <= b for a, b in itertools.pairwise(widths))
+    assert [Program(Thermometer(), SGD()).width(lanes) for lanes in (1, 2)] == [1, 2]
+
+
+# --- a validation ----------------------------------------------------------------------------------------------------
+
+
+class Measured(Small):
+    """Measures more than its loss, in batches of a size of its own; a metric in which every example counts alike."""
+
+    def __init__(self, size: int | None, middle: Callable[[], nn.Module] = nn.Tanh):
+        super().__init__(middle)
+        self.evaluation_batch_size = size
+        self.sizes: list[int] = []
+
+    def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        assert not model.training and not torch.is_grad_enabled()
+        self.sizes.append(len(batch[0]))
+        return {"loss": self.loss(model, batch), "first": batch[0][:, 0].mean()}
+
+
+@every_program
+@pytest.mark.parametrize("size, sizes", [(None, [11]), (11, [11]), (4, [4, 4, 3]), (1, [1] * 11)])
+def test_a_metric_is_the_mean_over_all_examples_whatever_the_batches(
+    program: str, size: int | None, sizes: list[int]
+) -> None:
+    task = Measured(size)
+    made, valid = PROGRAMS[program](task, SGD()), task.data().valid
+    found = made.evaluate(made.fresh_row(2), valid)
+    assert task.sizes == sizes
+    with seeded(2):
+        model = task.model()
+    assert found == pytest.approx(
+        {"loss": task.loss(model, valid).item(), "first": valid[0][:, 0].mean().item()}, rel=1e-6
+    )
+
+
+def test_dropout_is_off_in_a_validation_and_on_again_in_the_next_step() -> None:
+    task = Measured(None, lambda: nn.Dropout(0.5))
+    program = Program(task, SGD())
+    row, valid = program.fresh_row(0), task.data().valid
+    step = (row["theta"][None], {}, one_batch(task, 1))
+    losses = [program.gradients(*step, [(0, k)])[0].item() for k in range(3)]
+    assert len({program.evaluate(row, valid)["loss"] for _ in range(3)}) == 1
+    assert [program.gradients(*step, [(0, k)])[0].item() for k in range(3)] == losses and len(set(losses)) == 3
+
+
+@every_program
+def test_a_validation_leaves_the_lane_as_it_was(program: str, small_tasks: Mapping[str, Task]) -> None:
+    task = small_tasks["names with BatchNorm"]
+    made = PROGRAMS[program](task, SGD())
+    row = made.fresh_row(0)
+    kept = {name: tensor.clone() for name, tensor in row.items()}
+    made.evaluate(row, task.data().valid)
+    assert all(torch.equal(row[name], tensor) for name, tensor in kept.items())
