@@ -5,18 +5,21 @@ recorded is a line of JSON, written to the spool first and sent by one thread; a
 While the server is away lines wait in the spool, and training goes on.
 """
 
+import http.client
 import json
 import logging
 import math
 import os
+import re
+import socket
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from core.errors import BadInput
 
@@ -49,23 +52,42 @@ def default_uri(home: Path) -> str:
     return f"sqlite:///{home.resolve() / 'mlflow.db'}"
 
 
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
 def check_reachable(uri: str) -> None:
     """Raise BadInput if a tracking server does not answer, or a store's folder cannot be written."""
-    if uri.startswith(("http://", "https://")):
-        try:
-            urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5).close()
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise BadInput(
-                f"tracking_uri: {uri} does not answer ({reason}); start it, or leave tracking_uri out "
-                "to record in the home"
-            ) from error
-    elif uri.startswith("sqlite:///"):
-        folder = Path(uri.removeprefix("sqlite:///")).parent
+    scheme, colon, rest = uri.partition("://")
+    kind = scheme.split("+")[0]
+    instead = "leave tracking_uri out to record in the home"
+    if kind == "sqlite":
+        folder = Path(rest.removeprefix("/")).absolute().parent
         if not os.access(folder, os.W_OK):
-            raise BadInput(f"tracking_uri: the folder {folder} of {uri} cannot be written")
-    elif "://" not in uri:
+            raise BadInput(f"tracking_uri: the folder {folder} of {uri} cannot be written; {instead}")
+    elif not colon or kind not in _PORTS:
         raise BadInput(f"tracking_uri: '{uri}' is no address; write http://HOST:PORT or sqlite:///PATH")
+    else:
+        try:
+            _knock(uri, kind)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            raise BadInput(
+                f"tracking_uri: {_no_secret(uri)} does not answer ({reason}); start it, or {instead}"
+            ) from error
+
+
+def _knock(uri: str, kind: str) -> None:
+    """Ask a tracking server for its health, or connect to a database's port."""
+    if kind in ("http", "https"):
+        urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5).close()
+    else:
+        parts = urlsplit(uri)
+        socket.create_connection((parts.hostname or "localhost", parts.port or _PORTS[kind]), timeout=5).close()
+
+
+def _no_secret(uri: str) -> str:
+    """Return an address without the password it may carry."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
 
 
 class Spool:
@@ -110,6 +132,10 @@ class Spool:
         temporary = self.mark.with_suffix(".part")
         temporary.write_text(str(place))
         os.replace(temporary, self.mark)
+
+    def close(self) -> None:
+        """Take no more lines."""
+        self._file.close()
 
     def said(self, op: str) -> Iterator[Line]:
         """Yield all lines of one kind, sent or not."""
@@ -176,6 +202,7 @@ class Recorder:
         self._closing.set()
         self._wake.set()
         self._thread.join(patience_s)
+        self.spool.close()
         lines, _ = self.spool.pending(1)
         return not lines
 

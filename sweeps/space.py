@@ -17,10 +17,10 @@ class Range(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    low: float
-    high: float
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
     log: bool = False
-    step: float | None = Field(default=None, gt=0)
+    step: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     integer: bool = False
 
     @model_validator(mode="after")
@@ -33,6 +33,8 @@ class Range(BaseModel):
             raise ValueError("log and step exclude each other; leave one out")
         if self.integer and (self.low != int(self.low) or self.high != int(self.high)):
             raise ValueError(f"{self.low:g} ... {self.high:g} with integer; both ends must be whole numbers")
+        if self.integer and self.step is not None and self.step != int(self.step):
+            raise ValueError(f"step {self.step:g} with integer; whole numbers lie a whole number apart")
         return self
 
 
@@ -158,8 +160,9 @@ class Space(BaseModel):
 
     def resolve(self, sampled: Mapping[str, Any]) -> Point:
         """Return the whole point: sampled values with the constants beside them, decay points as one sorted list."""
-        named = {name: getattr(self, name) for name in type(self).model_fields if name != "decay_points"} | self.own()
-        point = {name: sampled.get(name, domain) for name, domain in named.items() if domain is not None}
+        fields = [name for name in type(self).model_fields if name != "decay_points"]
+        named = {name: getattr(self, name) for name in fields if getattr(self, name) is not None} | self.own()
+        point = {name: sampled.get(name, domain) for name, domain in named.items()}
         points = self.decay_points
         if isinstance(points, DecayPoints):
             point["decay_points"] = sorted(float(sampled[name]) for name in points.names)

@@ -1,5 +1,6 @@
 """SweepSpec: the only schema. YAML, the command line, HTTP and Ray all carry it."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from core.errors import BadInput, nearest
 from sweeps.space import Domain, Range, Space, extremes
 
 Auto = Literal["auto"]
+OptimizerKind = Literal["sgd", "adam", "adamw"]
+ScheduleKind = Literal["constant", "step", "cosine"]
 
 
 class Part(BaseModel):
@@ -23,7 +26,7 @@ class Part(BaseModel):
 class OptimizerSpec(Part):
     """Which optimizer, and the numbers that its kind takes."""
 
-    kind: Literal["sgd", "adam", "adamw"] = "sgd"
+    kind: OptimizerKind = "sgd"
     momentum: float | None = Field(default=None, ge=0, lt=1, description="sgd only; may stand in the space instead")
     nesterov: bool = False
     weight_decay: float | None = Field(default=None, ge=0, description="may stand in the space instead")
@@ -47,7 +50,7 @@ def _takes(kind: str) -> str:
 class ScheduleSpec(Part):
     """The shape of the rate over the budget; a linear warm-up (space.warmup) may precede each."""
 
-    kind: Literal["constant", "step", "cosine"] = "step"
+    kind: ScheduleKind = "step"
     floor: float = Field(default=0.0, ge=0, le=1, description="where a cosine ends, as a share of the peak")
 
 
@@ -63,7 +66,7 @@ class Search(Part):
     """Who proposes the trials."""
 
     sampler: Literal["tpe", "random", "qmc", "grid", "gp"] = "tpe"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
 
 class Objective(Part):
@@ -94,8 +97,12 @@ class SweepSpec(Part):
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$", description="letters, digits, - and _; at most 40")
     task: str = Field(description="package.module:Class or path/file.py:Class")
     task_options: dict[str, Any] = {}
-    optimizer: Annotated[OptimizerSpec, BeforeValidator(_named)] = OptimizerSpec()
-    schedule: Annotated[ScheduleSpec, BeforeValidator(_named)] = ScheduleSpec()
+    optimizer: Annotated[
+        OptimizerSpec, BeforeValidator(_named, json_schema_input_type=OptimizerSpec | OptimizerKind)
+    ] = OptimizerSpec()
+    schedule: Annotated[ScheduleSpec, BeforeValidator(_named, json_schema_input_type=ScheduleSpec | ScheduleKind)] = (
+        ScheduleSpec()
+    )
     budget: Budget = Budget()
     space: Space = Field(default_factory=lambda: Space.model_validate({}))
     trials: int = Field(default=32, ge=1)
@@ -121,6 +128,9 @@ class SweepSpec(Part):
             _check_numbers(name, getattr(space, name), low, high)
         for name in ("seed", "batch_size"):
             _check_whole(name, getattr(space, name), 1 if name == "batch_size" else 0)
+        for name in ("lr_exponent", "decay_factor", "warmup", "seed"):
+            if any(value is None for value in extremes(getattr(space, name))):
+                raise ValueError(f"space.{name}: null; every trial needs one: give a number, a range or a list")
         if self.search.sampler == "grid":
             for name, domain in space.domains():
                 if isinstance(domain, Range) and not (domain.integer or domain.step):
@@ -145,8 +155,9 @@ def _check_numbers(name: str, domain: Any, low: float, high: float) -> None:
 
 def _check_whole(name: str, domain: Any, least: int) -> None:
     for value in extremes(domain) if domain is not None else []:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < least:
-            raise ValueError(f"space.{name}: {value!r} is no whole number from {least} on")
+        whole = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not whole or value != int(value) or not least <= value < 2**63:
+            raise ValueError(f"space.{name}: {value!r} is no whole number from {least} to 2**63 - 1")
     if isinstance(domain, Range) and not domain.integer:
         raise ValueError(f"space.{name}: a range of whole numbers needs 'integer: true'")
 
@@ -154,11 +165,19 @@ def _check_whole(name: str, domain: Any, least: int) -> None:
 class _Loader(yaml.SafeLoader):
     """YAML with 1e-3 read as a number (YAML 1.1 reads a string) and a repeated key refused."""
 
+    def __init__(self, stream: str):
+        super().__init__(stream)
+        self.looked_at: set[int] = set()
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
+        if isinstance(node, yaml.MappingNode) and id(node) not in self.looked_at:  # a second look sees merged keys
+            self.looked_at.add(id(node))
+            keys = [key.value for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key '{key}' stands twice", node.start_mark
+                    )
         return super().construct_mapping(node, deep)
 
 
@@ -175,8 +194,8 @@ def parse_yaml(text: str, source: str) -> Any:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise BadInput(f"{source}{where}: not valid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise BadInput(f"{source}: not valid YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise BadInput(f"{source}: not valid YAML: {error}".splitlines()[0]) from error
 
 
 def _known_keys(path: Sequence[Any]) -> list[str]:

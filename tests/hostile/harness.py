@@ -1,0 +1,377 @@
+"""What the hostile tests share: the real command in a process of its own, how it is killed, what must hold then."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.task import load_task
+from core.train import Cohort
+from core.trial import Trial
+from sweeps import plan
+from sweeps.outcome import Report, Story
+from sweeps.results import TrialResult
+from sweeps.search import find_sweep, open_storage, trial_results
+from sweeps.spec import SweepSpec, make_spec
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATIENCE_S = 240.0  # no law, only the end of hope: a loaded machine takes a minute where a free one takes ten seconds
+
+TASK = '''
+"""The names task, which leaves a note of each worker that loads it; there checkpoints come every two seconds."""
+
+import os
+import sys
+from pathlib import Path
+
+from core.tasks.names import Names
+
+
+class Witnessed(Names):
+    def __init__(self, path: str, witness: str):
+        super().__init__(path, context=3, embedding=5, hidden=11, validation=37)
+        self.witness = Path(witness)
+
+    def data(self):
+        trainable = sys.modules.get("sweeps.trainable")
+        if trainable is not None and "ray" in sys.modules:
+            import ray
+
+            if ray.is_initialized():
+                trainable.CHECKPOINT_S = 2.0
+                node = ray.get_runtime_context().get_node_id()
+                (self.witness / f"{os.getpid()}").write_text(node)
+        return super().data()
+'''
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that cannot be mistaken for a later one of the same number."""
+
+    pid: int
+    born: str
+    title: str
+
+    @classmethod
+    def of(cls, pid: int) -> "Process | None":
+        """Return the process of this number, None if there is none or a zombie."""
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            return None
+        return None if fields[0] in "ZX" else cls(pid, fields[19], title)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still there."""
+        now = Process.of(self.pid)
+        return now is not None and now.born == self.born
+
+    def kill(self) -> None:
+        """End it at once, if it is still there."""
+        if self.alive:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def descendants(pid: int) -> list[Process]:
+    """Return the processes below one, at this moment."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, waiting = [], [pid]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += [process for child in below if (process := Process.of(child))]
+        waiting += below
+    return found
+
+
+def wait_until(holds: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """Wait until something holds, and return it."""
+    end = time.monotonic() + patience_s
+    while not (found := holds()):
+        assert time.monotonic() < end, f"waited {patience_s:g} s in vain until {what}"
+        time.sleep(0.05)
+    return found
+
+
+# --- a sweep in a process of its own ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Command:
+    """`sweep ...` in a process group of its own."""
+
+    arguments: Sequence[str]
+    folder: Path
+    born: list[Process] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.out, self.err = self.folder / "stdout.txt", self.folder / "stderr.txt"
+        command = [sys.executable, "-m", "sweeps.cli", *self.arguments]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "COLUMNS": "100"}
+        with open(self.out, "wb") as out, open(self.err, "wb") as err:
+            self.process = subprocess.Popen(
+                command, cwd=REPOSITORY, env=environment, stdout=out, stderr=err, start_new_session=True
+            )
+
+    def look(self) -> list[Process]:
+        """Return the processes below the command now; they are remembered for the clean-up."""
+        now = descendants(self.process.pid)
+        self.born += [process for process in now if process not in self.born]
+        return now
+
+    def workers(self) -> list[Process]:
+        """Return the processes that train cohorts now."""
+        return [
+            process for process in self.look() if process.title.startswith("ray::") and "Trainable" in process.title
+        ]
+
+    def wait_until(self, holds: Callable[[], Any], what: str) -> Any:
+        """Wait until something holds while the command runs."""
+
+        def holds_or_over() -> Any:
+            found = holds()
+            over = self.process.poll()
+            assert found or over is None, f"the command ended with {over} before {what}:\n{self.said()}"
+            return found
+
+        return wait_until(holds_or_over, what)
+
+    def wait(self) -> int:
+        """Wait for the end of the command; return its exit code."""
+        return self.process.wait(PATIENCE_S)
+
+    def said(self) -> str:
+        """Return what it wrote on both streams."""
+        return self.out.read_text() + self.err.read_text()
+
+    def document(self) -> dict[str, Any]:
+        """Return what `--json` printed, after an end without trouble."""
+        assert self.wait() == 0, self.said()
+        return json.loads(self.out.read_text())
+
+    def kill(self) -> None:
+        """SIGKILL to the driver alone: nothing of it has a chance to clean up."""
+        self.look()
+        self.process.kill()
+        self.process.wait()
+
+    def clean_up(self) -> None:
+        """End what is left: of the command, and of what it started."""
+        if self.process.poll() is None:
+            self.kill()
+        for process in self.born:
+            process.kill()
+
+
+@dataclass
+class Sweep:
+    """One small sweep in a home of its own, and all commands about it."""
+
+    folder: Path
+    words: Path
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    commands: list[Command] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.home, self.witness = self.folder / "home", self.folder / "witness"
+        self.witness.mkdir(parents=True)
+        task = self.folder / "witnessed.py"
+        task.write_text(TASK)
+        self.fields: dict[str, Any] = {
+            "name": "hostile",
+            "task": f"{task}:Witnessed",
+            "task_options": {"path": str(self.words), "witness": str(self.witness)},
+            "budget": {"steps": 2000, "batch_size": 16, "reports": 10},
+            "space": {
+                "lr_exponent": {"low": -2.5, "high": -0.5},
+                "decay_points": {"low": 0.4, "high": 0.9, "branches": 2},
+            },
+            "trials": 12,
+            "search": {"sampler": "random", "seed": 3},
+            "resources": {"cpus": 1, "gpus": 0, "cohorts": 2, "lanes": 2},
+        } | dict(self.changes)
+        self.spec_file = self.folder / "spec.yaml"
+        self.spec_file.write_text(yaml.safe_dump(self.fields))
+
+    @property
+    def spec(self) -> SweepSpec:
+        return make_spec(self.fields)
+
+    @property
+    def id(self) -> str:
+        """The sweep's id, once it has one."""
+        (folder,) = (self.home / "sweeps").iterdir()
+        return folder.name
+
+    def start(self, *arguments: str) -> Command:
+        """Start a command of this home, for example `resume ID`."""
+        place = self.folder / f"command-{len(self.commands)}"
+        place.mkdir()
+        self.commands.append(Command([*arguments, "--home", str(self.home), "--json"], place))
+        return self.commands[-1]
+
+    def run(self, *options: str) -> Command:
+        """Start the sweep."""
+        return self.start("run", str(self.spec_file), *options)
+
+    def resume(self, *options: str) -> Command:
+        """Continue the sweep."""
+        return self.start("resume", self.id, *options)
+
+    def lines(self, op: str) -> list[dict[str, Any]]:
+        """Return what the driver has said so far for the record: open, start, fork, report, end, pause, close."""
+        found: list[dict[str, Any]] = []
+        for spool in self.home.glob("sweeps/*/spool.jsonl"):
+            texts = spool.read_bytes().splitlines(keepends=True)
+            found += [json.loads(text) for text in texts if text.endswith(b"\n") and f'"{op}"'.encode() in text]
+        return [line for line in found if line["op"] == op]
+
+    def checkpoints(self) -> list[Path]:
+        """Return the whole checkpoint files of all cohorts, the oldest first."""
+        return sorted(
+            self.home.glob("sweeps/*/tune-*/cohort-*/checkpoint_*/cohort.pt"), key=lambda p: p.stat().st_mtime
+        )
+
+    def in_the_middle(self, ends: int = 2) -> bool:
+        """Whether some trials have ended, another one reports, and a cohort has saved itself."""
+        ended = {line["trial"] for line in self.lines("end")}
+        reporting = {line["trial"] for line in self.lines("report")} - ended
+        assert len(ended) < self.spec.trials, "the sweep was over before it could be disturbed: give it more steps"
+        return len(ended) >= ends and bool(reporting) and bool(self.checkpoints())
+
+    def shown(self) -> dict[str, Any]:
+        """Return what `sweep show ID --json` prints."""
+        return self.start("show", self.id).document()
+
+    def nodes(self) -> set[str]:
+        """Return the Ray nodes on which cohorts have trained."""
+        return {note.read_text() for note in self.witness.iterdir()}
+
+    def trials(self) -> list[TrialResult]:
+        """Return what Optuna's storage knows."""
+        return trial_results(find_sweep(open_storage(str(self.home / "optuna.journal")), self.id))
+
+    def links(self) -> dict[int, str]:
+        """Return the MLflow run that Optuna's storage has noted for each trial."""
+        study = find_sweep(open_storage(str(self.home / "optuna.journal")), self.id)
+        return {t.number: t.user_attrs.get("mlflow_run") for t in study.get_trials(deepcopy=False)}
+
+    @property
+    def tracking(self) -> str:
+        return self.fields.get("tracking_uri") or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    def runs(self) -> list[Any]:
+        """Return what MLflow knows: every run of the sweep's experiment."""
+        client = client_of(self.tracking)
+        (experiment,) = [e for e in client.search_experiments() if e.name == "hostile"]
+        return list(client.search_runs([experiment.experiment_id], max_results=1000))
+
+    def clean_up(self) -> None:
+        for command in self.commands:
+            command.clean_up()
+
+
+def client_of(uri: str) -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+# --- what must hold --------------------------------------------------------------------------------------------------
+
+Reports = list[tuple[int, dict[str, float]]]
+
+
+def uninterrupted(spec: SweepSpec, points: Mapping[int, Mapping[str, Any]]) -> dict[int, Reports]:
+    """Train these points from start to end in this process; return all reports of each trial."""
+    told = json.dumps([spec.model_dump(mode="json"), sorted(points.items())])
+    return _uninterrupted(told)
+
+
+@cache
+def _uninterrupted(told: str) -> dict[int, Reports]:
+    fields, points = json.loads(told)
+    spec = make_spec(fields)
+    task = load_task(spec.task, spec.task_options)
+    alike: dict[str, list[Trial]] = {}
+    for number, point in points:
+        alike.setdefault(plan.structural_key(spec, point), []).extend(plan.members(spec, number, point))
+    structures = {plan.structural_key(spec, point): plan.structure(spec, point) for _, point in points}
+    stories = {number: Story(number, spec.replicates) for number, _ in points}
+    found: dict[int, Reports] = {number: [] for number, _ in points}
+    for key, trials in alike.items():
+        for event in Cohort(task, task.data(), structures[key], trials, 16).train():
+            heard = stories[int(event.trial.split("/")[0])].hear(asdict(event))
+            if isinstance(heard, Report):
+                found[heard.trial].append((heard.step, dict(heard.values)))
+    return found
+
+
+def check_the_end(sweep: Sweep) -> None:
+    """Whatever happened: each trial once in Optuna and once in MLflow, whole, with the numbers of a calm run."""
+    trials = {t.number: t for t in sweep.trials()}
+    assert sorted(trials) == list(range(sweep.spec.trials))
+    assert {t.state for t in trials.values()} == {"complete"}
+
+    runs = sweep.runs()
+    assert Counter(run.info.status for run in runs) == {"FINISHED": 1 + len(trials)}
+    assert {run.data.tags["espalier.sweep"] for run in runs} == {sweep.id}
+    (parent,) = [run for run in runs if "espalier.trial" not in run.data.tags]
+    children = {int(run.data.tags["espalier.trial"]): run for run in runs if run is not parent}
+    assert sorted(children) == sorted(trials)
+    assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} == {parent.info.run_id}
+    assert {number: _params(run) for number, run in children.items()} == {n: dict(t.params) for n, t in trials.items()}
+
+    assert sweep.links() == {number: run.info.run_id for number, run in children.items()}
+
+    expected = uninterrupted(sweep.spec, {n: t.params for n, t in trials.items()})
+    for number, run in children.items():
+        measured = dict(histories(sweep.tracking, run))
+        twice = {key: s for key, points in measured.items() if (s := _twice(points))}
+        assert not twice, f"trial {number} has metrics that were logged twice for a step: {twice}"
+        for name in ("valid_loss", "lr"):
+            calm = [(step, values[name]) for step, values in expected[number]]
+            assert measured[name] == calm, f"{name} of trial {number} differs from an uninterrupted run"
+        assert len(measured["train_loss"]) == 10 * len(expected[number])
+        final = expected[number][-1][1]["valid_loss"]
+        assert trials[number].value == final
+        assert trials[number].reports == {step: values["valid_loss"] for step, values in expected[number]}
+        assert measured["final_valid_loss"] == [(sweep.spec.budget.steps, final)]
+
+
+def _params(run: Any) -> dict[str, Any]:
+    return {name: json.loads(text) for name, text in run.data.params.items()}
+
+
+def histories(uri: str, run: Any) -> Iterator[tuple[str, list[tuple[int, float]]]]:
+    client = client_of(uri)
+    for name in run.data.metrics:
+        history = client.get_metric_history(run.info.run_id, name)
+        yield name, sorted((point.step, point.value) for point in history)
+
+
+def _twice(points: Sequence[tuple[int, float]]) -> list[int]:
+    return [step for step, times in Counter(step for step, _ in points).items() if times > 1]

@@ -1,0 +1,107 @@
+"""Two Ray nodes on one machine: cohorts train on both, and one may die."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.harness import REPOSITORY, Process, Sweep, check_the_end, descendants, wait_until
+
+pytestmark = [pytest.mark.hostile, pytest.mark.cluster]
+
+NODES = """
+import json, sys
+from ray.cluster_utils import Cluster
+
+cluster = Cluster(
+    initialize_head=True, head_node_args={"num_cpus": 1, "node_ip_address": "127.0.0.2", "include_dashboard": False}
+)
+other = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.3")
+print(json.dumps({"address": cluster.address, "nodes": [cluster.head_node.node_id, other.node_id]}), flush=True)
+for line in sys.stdin:  # one line: the second node dies
+    cluster.remove_node(other, allow_graceful=False)
+    print("removed", flush=True)
+cluster.shutdown()
+"""
+
+
+class Nodes:
+    """A cluster in a process of its own."""
+
+    def __init__(self, folder: Path):
+        with open(folder / "cluster.txt", "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", NODES],
+                cwd=REPOSITORY,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        assert self.process.stdout
+        told = self.process.stdout.readline()
+        assert told, (folder / "cluster.txt").read_text()
+        found = json.loads(told)
+        self.address, self.nodes = found["address"], set(found["nodes"])
+
+    def lose_one(self) -> None:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self.process.stdout.readline()
+
+    def clean_up(self) -> None:
+        below: list[Process] = descendants(self.process.pid)
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        for process in below:
+            process.kill()
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    """Two nodes of one CPU each."""
+    cluster = Nodes(tmp_path)
+    yield cluster
+    cluster.clean_up()
+
+
+def test_cohorts_train_on_both_nodes_of_a_cluster(sweep: Sweep, nodes: Nodes) -> None:
+    assert len(nodes.nodes) == 2
+    sweep.run("--address", nodes.address).document()
+    assert sweep.nodes() == nodes.nodes
+    check_the_end(sweep)
+
+
+@pytest.mark.slow
+def test_the_cohort_of_a_node_that_dies_goes_on_elsewhere(make_sweep: Callable[..., Sweep], nodes: Nodes) -> None:
+    sweep = make_sweep()
+    driver = sweep.run("--address", nodes.address)
+    driver.wait_until(sweep.in_the_middle, "it was in the middle")
+    nodes.lose_one()
+    driver.document()
+    check_the_end(sweep)
+
+
+@pytest.mark.slow
+def test_a_killed_driver_leaves_no_worker_in_the_cluster_and_is_resumed_there(sweep: Sweep, nodes: Nodes) -> None:
+    driver = sweep.run("--address", nodes.address)
+    driver.wait_until(sweep.in_the_middle, "it was in the middle")
+    workers = [p for p in descendants(nodes.process.pid) if p.title.startswith("ray::") and "Trainable" in p.title]
+    assert len(workers) == 2
+    driver.kill()
+    wait_until(lambda: not any(worker.alive for worker in workers), "its workers left the cluster")
+    sweep.resume("--address", nodes.address).document()
+    check_the_end(sweep)

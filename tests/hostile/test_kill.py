@@ -1,0 +1,161 @@
+"""SIGKILL to the driver, and to a worker: what is left goes on to the same end."""
+
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from tests.hostile.harness import Sweep, check_the_end, wait_until
+
+pytestmark = pytest.mark.hostile
+
+
+def test_a_sweep_whose_driver_was_killed_is_resumed_to_the_numbers_of_a_calm_one(sweep: Sweep) -> None:
+    driver = sweep.run()
+    driver.wait_until(sweep.in_the_middle, "it was in the middle")
+    assert driver.workers()
+    driver.kill()
+    told = {t.number for t in sweep.trials() if t.state == "complete"}
+    assert len(told) < sweep.spec.trials
+
+    # Nothing tells Ray's processes to leave; they see for themselves that the driver is gone.
+    wait_until(lambda: not any(process.alive for process in driver.born), "the processes of the dead driver left")
+    assert sweep.shown()["state"] == "interrupted"
+
+    summary = sweep.resume().document()
+    assert summary["trials"] == sweep.spec.trials
+    assert not summary["interrupted"]
+    ends = Counter(line["trial"] for line in sweep.lines("end"))
+    assert {ends[trial] for trial in told} <= {1}, "a trial that had been told to Optuna ended again"
+    check_the_end(sweep)
+
+
+def test_a_sweep_whose_worker_was_killed_ends_by_itself(sweep: Sweep) -> None:
+    driver = sweep.run()
+    driver.wait_until(sweep.in_the_middle, "it was in the middle")
+    victim = driver.workers()[0]
+    victim.kill()
+    summary = driver.document()
+    assert not victim.alive
+    assert summary["states"] == {"complete": sweep.spec.trials}
+    assert len(list(sweep.witness.iterdir())) > 2, "no worker took the place of the dead one"
+    check_the_end(sweep)
+
+
+@pytest.mark.slow
+def test_three_kills_at_random_points_change_nothing(sweep: Sweep) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed of the kills: {seed}")
+    draw = random.Random(seed)
+    command = sweep.run()
+    for kill in range(3):
+        begun, wanted = len(sweep.lines("report")), draw.randint(1, 25)
+        delay_s = draw.uniform(0, 1.5)
+        print(f"kill {kill}: {delay_s:.2f} s after {wanted} more reports")
+        command.wait_until(
+            lambda begun=begun, wanted=wanted: len(sweep.lines("report")) >= begun + wanted or sweep.lines("close"),
+            f"{wanted} more reports",
+        )
+        try:
+            command.process.wait(delay_s)
+        except Exception:  # still running, as it should
+            command.kill()
+        assert not sweep.lines("close"), "the sweep was over before the last kill"
+        if kill < 2 or draw.random() < 0.5:  # the last time, whatever is left of it may still be dying
+            wait_until(lambda born=command.born: not any(p.alive for p in born), "its processes left")
+        command = sweep.resume()
+    command.document()
+    check_the_end(sweep)
+
+
+@pytest.mark.slow
+def test_a_driver_killed_before_its_first_checkpoint_begins_again(sweep: Sweep) -> None:
+    driver = sweep.run()
+    driver.wait_until(lambda: sweep.lines("start"), "a trial began")
+    driver.kill()
+    assert not sweep.lines("end")
+    sweep.resume().document()
+    check_the_end(sweep)
+
+
+@pytest.mark.slow
+def test_a_driver_killed_while_ray_starts_is_resumed(sweep: Sweep) -> None:
+    driver = sweep.run()
+    driver.wait_until(lambda: "starting Ray" in driver.said(), "Ray was being started")
+    driver.kill()
+    sweep.resume().document()
+    check_the_end(sweep)
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_asks_for_the_trials_that_a_calm_one_asks_for(make_sweep: Callable[..., Sweep]) -> None:
+    calm, killed = make_sweep(), make_sweep()
+    calm.run().document()
+    check_the_end(calm)
+    driver = killed.run()
+    driver.wait_until(killed.in_the_middle, "it was in the middle")
+    driver.kill()
+    killed.resume().document()
+    assert [(t.params, t.value, t.reports) for t in killed.trials()] == [
+        (t.params, t.value, t.reports) for t in calm.trials()
+    ]
+
+
+@pytest.mark.slow
+def test_replicates_survive_a_killed_driver(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_sweep(trials=6, replicates=2)
+    driver = sweep.run()
+    driver.wait_until(lambda: sweep.in_the_middle(ends=1), "it was in the middle")
+    driver.kill()
+    sweep.resume().document()
+    check_the_end(sweep)
+
+
+@pytest.mark.slow
+def test_structural_cohorts_survive_a_killed_driver(make_sweep: Callable[..., Sweep]) -> None:
+    space = {"lr_exponent": {"low": -2.5, "high": -0.5}, "batch_size": [8, 16]}
+    sweep = make_sweep(space=space, schedule="constant")
+    driver = sweep.run()
+    driver.wait_until(sweep.in_the_middle, "it was in the middle")
+    driver.kill()
+    sweep.resume().document()
+    check_the_end(sweep)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_again_and_again_fails_its_trials_and_the_sweep_still_ends(sweep: Sweep) -> None:
+    driver = sweep.run()
+    driver.wait_until(lambda: sweep.lines("report"), "it reported")
+    killed = 0
+
+    def kill_all() -> bool:
+        nonlocal killed
+        for worker in driver.workers():
+            worker.kill()
+            killed += 1
+        return driver.process.poll() is not None
+
+    wait_until(kill_all, "the driver gave up")
+    assert driver.wait() in (0, 1), driver.said()
+    assert killed >= 4
+    states = {t.state for t in sweep.trials()}
+    assert states <= {"complete", "failed"}, states
+    assert "failed" in states
+    assert not [run.info.run_id for run in sweep.runs() if run.info.status == "RUNNING"]
+
+
+@pytest.mark.slow
+def test_a_stopped_worker_process_only_delays_the_sweep(sweep: Sweep) -> None:
+    driver = sweep.run()
+    driver.wait_until(sweep.in_the_middle, "it was in the middle")
+
+    victim = driver.workers()[0]
+    os.kill(victim.pid, signal.SIGSTOP)
+    before = len(sweep.lines("report"))
+    driver.wait_until(lambda: len(sweep.lines("report")) > before or not victim.alive, "the other cohort went on")
+    os.kill(victim.pid, signal.SIGCONT)
+    driver.document()
+    check_the_end(sweep)

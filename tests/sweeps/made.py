@@ -1,0 +1,79 @@
+"""Specs, events and rows made by hand, where a test needs no training."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+
+from core.train import Event
+from sweeps.rerun import versions
+from sweeps.results import TrialResult
+from sweeps.spec import SweepSpec, make_spec
+
+THERMOMETER: Mapping[str, Any] = {
+    "name": "warm",
+    "task": "core.tasks.thermometer:Thermometer",
+    "budget": {"steps": 40, "batch_size": 11, "reports": 4},
+    "space": {"lr_exponent": {"low": -3, "high": -2}},
+    "trials": 6,
+}
+"""The fields of a spec that is right."""
+
+
+def spec_with(**changed: Any) -> SweepSpec:
+    """Return the thermometer's spec with other fields."""
+    return make_spec(dict(THERMOMETER) | changed)
+
+
+def report(trial: str, step: int, loss: float, **values: float) -> dict[str, Any]:
+    """Return a report as a worker sends it."""
+    said = {"valid_loss": loss, "train_loss": loss + 1, **values}
+    return asdict(Event("report", trial, step, said, [(step - 1, loss + 2), (step, loss + 1)]))
+
+
+def end(trial: str, step: int, loss: float, status: str = "complete", **changed: Any) -> dict[str, Any]:
+    """Return a trial's last event as a worker sends it."""
+    kind: Any = "stop" if status == "stopped" else "finish"
+    verdict = "diverged" if status == "diverged" else "healthy"
+    said: dict[str, Any] = {"verdict": verdict, "evidence": f"evidence of {trial}", "status": status} | changed
+    values = {"valid_loss": loss, "train_loss": loss + 1}
+    event = Event(kind, trial, step, values, [(step, loss + 1)], reports=[(step, values)], **said)
+    return asdict(event)
+
+
+def life(number: int, loss: float, steps: Sequence[int] = (10, 20, 30, 40), replicates: int = 1) -> list[dict[str, Any]]:
+    """Return all events of a trial that completes, replicate r with a loss of loss + r."""
+    names = [f"{number}/{r}" for r in range(replicates)]
+    events = [asdict(Event("start", name, 0)) for name in names]
+    for step in steps:
+        events += [report(name, step, loss + r) for r, name in enumerate(names)]
+    return events + [end(name, steps[-1], loss + r) for r, name in enumerate(names)]
+
+
+def row(number: int, value: float | None = None, state: str = "complete", **changed: Any) -> TrialResult:
+    """Return one row of a sweep's table."""
+    params = {"lr_exponent": -2.5 + number / 8, "decay_factor": 0.1, "warmup": 0.0, "seed": 0}
+    return TrialResult(number, state, value, **({"params": params} | changed))
+
+
+def best_fields(**changed: Any) -> dict[str, Any]:
+    """Return the fields of a best file of the thermometer, with numbers that training will not give."""
+    fields = {
+        "sweep": "warm-20260101-abcd",
+        "trial": 3,
+        "params": {"lr_exponent": -2.0, "decay_factor": 0.1, "warmup": 0.0, "seed": 0},
+        "result": {"valid_loss": 22.0},
+        "spec": spec_with().model_dump(mode="json"),
+        "program": "vmap",
+        "device": "cpu",
+        "made_with": json.loads(json.dumps(versions())),  # as Optuna's storage gives them back
+        "reports": [[[step, {"valid_loss": 22.0}] for step in (10, 20, 30, 40)]],
+    }
+    return fields | changed
+
+
+def best_text(**changed: Any) -> str:
+    """Return a best file with some fields changed."""
+    return yaml.safe_dump(best_fields(**changed), sort_keys=False)

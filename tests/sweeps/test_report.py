@@ -1,0 +1,143 @@
+"""Figures and tables of a sweep."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from sweeps.report import curves_figure, exponent_figure, point_text, table_csv
+from sweeps.results import TrialResult
+from tests.sweeps.made import row, spec_with
+
+SPEC = spec_with(space={"lr_exponent": {"low": -3, "high": 0}, "decay_points": {"count": 2}})
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def read_back(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+# --- the table ---------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(FLOATS, FLOATS, st.lists(FLOATS, max_size=3)), max_size=5))
+def test_the_table_reads_back_to_the_same_bits(numbers: list[tuple[float, float, list[float]]]) -> None:
+    rows = [
+        row(n, value, params={"lr_exponent": exponent, "decay_points": points})
+        for n, (value, exponent, points) in enumerate(numbers)
+    ]
+    found = read_back(table_csv(rows[::-1]))
+    assert [int(cells["trial"]) for cells in found] == list(range(len(rows)))
+    for cells, (value, exponent, points) in zip(found, numbers, strict=True):
+        assert float(cells["value"]) == value
+        assert float(cells["lr_exponent"]) == exponent
+        assert json.loads(cells["decay_points"]) == points
+
+
+def test_the_table_has_a_row_for_every_trial_whatever_became_of_it() -> None:
+    states = ["complete", "diverged", "stopped", "failed", "running"]
+    rows = [row(n, 1.5 if state == "complete" else None, state) for n, state in enumerate(states)]
+    found = read_back(table_csv(rows))
+    assert [cells["state"] for cells in found] == states
+    assert [cells["value"] for cells in found] == ["1.5", "", "", "", ""]
+
+
+def test_what_a_verdict_says_survives_its_commas_quotes_and_lines() -> None:
+    evidence = 'the loss rose to 3, "then" fell\nto 1'
+    (cells,) = read_back(table_csv([row(0, 1.0, verdict="catapult", evidence=evidence)]))
+    assert (cells["verdict"], cells["evidence"]) == ("catapult", evidence)
+
+
+@pytest.mark.parametrize("spread", [0.25, 0.0])
+def test_the_spread_of_replicates_is_in_the_table_zero_too(spread: float) -> None:
+    (cells,) = read_back(table_csv([row(0, 1.0, spread=spread)]))
+    assert float(cells["spread"]) == spread
+
+
+def test_without_replicates_there_is_no_spread() -> None:
+    assert read_back(table_csv([row(0, 1.0)]))[0]["spread"] == ""
+
+
+def test_trials_with_other_hyperparameters_share_one_header() -> None:
+    rows = [row(0, 1.0, params={"lr_exponent": -1.0, "hidden": 8}), row(1, None, "running", params={"scale": True})]
+    first, second = read_back(table_csv(rows))
+    assert (first["hidden"], first["scale"], second["hidden"], second["scale"]) == ("8", "", "", "True")
+
+
+def test_a_table_of_no_trials_is_its_header() -> None:
+    assert table_csv([]).strip() == "trial,state,value,spread,verdict,evidence"
+
+
+def test_a_point_is_told_by_what_was_searched() -> None:
+    params = {"lr_exponent": -0.51234567, "decay_factor": 0.1, "seed": 0, "decay_points": [0.5, 0.75]}
+    assert point_text(params, SPEC) == "lr_exponent -0.5123, decay_points 0.5 0.75"
+
+
+# --- the figures -------------------------------------------------------------------------------------------------------
+
+
+def is_a_picture(path: Path) -> bool:
+    """Whether a file is a PNG of a size for a page, with more on it than one colour."""
+    with Image.open(path) as image:
+        image.load()
+        drawn = image.convert("RGB").getcolors(1 << 24) or []
+        return image.format == "PNG" and 600 <= image.width <= 2400 and 300 <= image.height <= 1600 and len(drawn) > 10
+
+
+def story(curve: list[tuple[int, Any]]) -> dict[str, Any]:
+    return {"members": [{"curve": curve}]}
+
+
+COMPLETE = [row(n, 2.0 + n / 10, params={"lr_exponent": -n / 4, "decay_points": [0.5, 0.8]}) for n in range(6)]
+DIVERGED = [row(n, None, "diverged", params={"lr_exponent": 1.0 + n}) for n in range(6, 9)]
+TABLES: dict[str, list[TrialResult]] = {
+    "complete trials": COMPLETE,
+    "complete and diverged trials": COMPLETE + DIVERGED,
+    "diverged trials alone": DIVERGED,
+    "one trial": COMPLETE[:1],
+    "no trial": [],
+    "trials without decay points": [row(n, float(n)) for n in range(5)],
+    "trials of one value": [row(n, 2.0) for n in range(5)],
+    "values far apart": [row(n, 10.0 ** (4 * n)) for n in range(9)],
+    "a trial that has not been sampled": [*COMPLETE, row(6, None, "running", params={}), row(7, None, "failed", params={})],
+    "values of every size": [row(0, -1e30), row(1, 0.0), row(2, 1e30), row(3, math.inf)],
+}
+
+
+@pytest.mark.parametrize("rows", TABLES.values(), ids=TABLES.keys())
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_the_exponents_are_drawn_whatever_there_is(rows: list[TrialResult], mode: str, tmp_path: Path) -> None:
+    spec = spec_with(objective={"metric": "valid_loss", "mode": mode})
+    path = exponent_figure(rows, spec, tmp_path / "exponent.png")
+    assert path == tmp_path / "exponent.png"
+    assert is_a_picture(path)
+
+
+CURVES: dict[str, list[tuple[int, Any]]] = {
+    "a curve": [(10 * n, 3.0 / n) for n in range(1, 30)],
+    "a curve with gaps": [(10, 1.0), (20, None), (30, 0.0), (40, -1.0), (50, 0.5)],
+    "an empty curve": [],
+}
+
+
+@pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES.keys())
+def test_the_curves_of_the_best_are_drawn(curve: list[tuple[int, Any]], tmp_path: Path) -> None:
+    path = curves_figure([(trial, story(curve)) for trial in COMPLETE[:5]], SPEC, tmp_path / "curves.png")
+    assert is_a_picture(path)
+
+
+def test_the_curves_are_drawn_also_with_no_complete_trial(tmp_path: Path) -> None:
+    assert is_a_picture(curves_figure([], SPEC, tmp_path / "curves.png"))
+
+
+def test_a_figure_replaces_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "exponent.png"
+    path.write_text("old")
+    assert is_a_picture(exponent_figure(COMPLETE, SPEC, path))

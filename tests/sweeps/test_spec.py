@@ -1,0 +1,464 @@
+"""The schema of a spec: what it takes, and what it says of what it does not take."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import BadInput
+from sweeps.spec import SweepSpec, load_spec, make_spec, override, parse_yaml
+from tests.sweeps.made import THERMOMETER, spec_with
+
+LIBRARY = sorted((Path(__file__).resolve().parents[2] / "sweeps" / "library").glob("*.yaml"))
+
+
+def refusal(**changed: Any) -> str:
+    """Return what is said of a spec that is wrong in these fields."""
+    with pytest.raises(BadInput) as refused:
+        spec_with(**changed)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+# --- what it takes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
+def test_the_specs_of_the_library_are_right(path: Path) -> None:
+    spec = load_spec(str(path))
+    assert spec.name == path.stem
+    assert make_spec(spec.model_dump(mode="json")) == spec
+
+
+def test_name_and_task_are_enough_and_the_rest_has_defaults() -> None:
+    spec = make_spec({"name": "a", "task": "core.tasks.names:Names"})
+    assert (spec.optimizer.kind, spec.schedule.kind) == ("sgd", "step")
+    assert (spec.search.sampler, spec.objective.metric, spec.objective.mode) == ("tpe", "valid_loss", "min")
+    assert (spec.replicates, spec.tracking_uri) == (1, None)
+    assert {spec.resources.cpus, spec.resources.gpus, spec.resources.cohorts, spec.resources.lanes} == {"auto"}
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_an_optimizer_may_be_its_name_alone(kind: str) -> None:
+    assert spec_with(optimizer=kind) == spec_with(optimizer={"kind": kind})
+
+
+@pytest.mark.parametrize("kind", ["constant", "step", "cosine"])
+def test_a_schedule_may_be_its_name_alone(kind: str) -> None:
+    assert spec_with(schedule=kind) == spec_with(schedule={"kind": kind})
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp"])
+def test_every_sampler_is_taken(sampler: str) -> None:
+    assert spec_with(search={"sampler": sampler, "seed": 5}).search.seed == 5
+
+
+def test_a_spec_survives_its_way_through_json() -> None:
+    space = {
+        "lr_exponent": {"low": -3, "high": 0, "step": 0.25},
+        "decay_points": {"choices": [[0.5], [0.4, 0.8]]},
+        "momentum": [0.0, 0.9],
+        "scale": {"low": 0.01, "high": 1, "log": True},
+    }
+    spec = spec_with(space=space, resources={"lanes": 8, "cpus": 0.5}, tracking_uri="http://localhost:5000")
+    assert SweepSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert make_spec(spec.model_dump(mode="json")) == spec
+
+
+# --- unknown keys ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "right"),
+    [
+        ({"trails": 8}, "trails", "trials"),
+        ({"budget": {"step": 5}}, "budget.step", "steps"),
+        ({"budget": {"batchsize": 5}}, "budget.batchsize", "batch_size"),
+        ({"optimizer": {"kind": "sgd", "momentun": 0.9}}, "optimizer.momentun", "momentum"),
+        ({"schedule": {"knd": "step"}}, "schedule.knd", "kind"),
+        ({"search": {"samplr": "tpe"}}, "search.samplr", "sampler"),
+        ({"objective": {"metrics": "valid_loss"}}, "objective.metrics", "metric"),
+        ({"resources": {"gpu": 1}}, "resources.gpu", "gpus"),
+        ({"space": {"lr_exponent": {"low": -3, "hihg": 0}}}, "space.lr_exponent.hihg", "high"),
+        ({"space": {"decay_points": {"branchs": 3}}}, "space.decay_points.branchs", "branches"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_right_one(changed: Any, field: str, right: str) -> None:
+    said = refusal(**changed)
+    assert f"{field}: unknown field" in said
+    assert f"did you mean '{right}'?" in said
+
+
+def test_a_key_that_resembles_none_is_refused_with_all_that_are_known() -> None:
+    said = refusal(search={"zzz": 1})
+    assert "search.zzz" in said
+    assert "sampler" in said
+    assert "seed" in said
+
+
+# --- values ------------------------------------------------------------------------------------------------------------
+
+WRONG = [
+    ({"name": "no spaces"}, ["name", "no spaces"]),
+    ({"name": ""}, ["name"]),
+    ({"name": "a" * 41}, ["name", "a" * 41]),
+    ({"trials": 0}, ["trials", "0 arrived", "greater than or equal to 1"]),
+    ({"trials": -3}, ["trials", "-3"]),
+    ({"trials": "many"}, ["trials", "many", "integer"]),
+    ({"replicates": 0}, ["replicates", "0 arrived", "1"]),
+    ({"budget": {"steps": 0}}, ["budget.steps", "0 arrived", "1"]),
+    ({"budget": {"steps": 1.5}}, ["budget.steps", "1.5", "integer"]),
+    ({"budget": {"batch_size": 0}}, ["budget.batch_size", "0 arrived", "1"]),
+    ({"budget": {"reports": 0}}, ["budget.reports", "0 arrived", "1"]),
+    ({"budget": 5}, ["budget", "5"]),
+    ({"optimizer": "sdg"}, ["optimizer", "sdg", "sgd", "adam", "adamw"]),
+    ({"optimizer": {"kind": "sgd", "momentum": 1.0}}, ["optimizer.momentum", "1.0", "less than 1"]),
+    ({"optimizer": {"kind": "sgd", "weight_decay": -1}}, ["optimizer.weight_decay", "-1", "0"]),
+    ({"optimizer": {"kind": "sgd", "beta1": 0.9}}, ["optimizer", "beta1", "momentum"]),
+    ({"optimizer": {"kind": "adam", "momentum": 0.9}}, ["optimizer", "momentum", "beta1"]),
+    ({"optimizer": {"kind": "adamw", "nesterov": True}}, ["optimizer", "nesterov", "beta1"]),
+    ({"optimizer": {"kind": "adam", "eps": 0}}, ["optimizer.eps", "0"]),
+    ({"schedule": "stair"}, ["schedule", "stair", "constant", "step", "cosine"]),
+    ({"schedule": {"kind": "cosine", "floor": 1.5}}, ["schedule.floor", "1.5", "1"]),
+    ({"search": {"sampler": "bayes"}}, ["search.sampler", "bayes", "tpe", "random", "qmc", "grid", "gp"]),
+    ({"objective": {"mode": "minimum"}}, ["objective.mode", "minimum", "min", "max"]),
+    ({"resources": {"cpus": 0}}, ["resources.cpus", "0"]),
+    ({"resources": {"gpus": -1}}, ["resources.gpus", "-1"]),
+    ({"resources": {"lanes": "some"}}, ["resources.lanes", "some"]),
+    ({"resources": {"program": "jit"}}, ["resources.program", "jit", "plain", "vmap"]),
+    ({"resources": {"precision": "float16"}}, ["resources.precision", "float16", "float32", "float64"]),
+    ({"task": 5}, ["task", "5"]),
+    ({"space": {"lr_exponent": {"low": 0, "high": -3}}}, ["space.lr_exponent", "low 0", "high -3", "exceed"]),
+    ({"space": {"lr_exponent": {"low": 0}}}, ["space.lr_exponent.high", "missing"]),
+    ({"space": {"lr_exponent": "small"}}, ["space.lr_exponent", "small", "number", "-40"]),
+    ({"space": {"lr_exponent": {"low": -50, "high": 0}}}, ["space.lr_exponent", "-50", "[-40, 40]"]),
+    ({"space": {"lr_exponent": [-1, None]}}, ["space.lr_exponent", "None", "number"]),
+    ({"space": {"lr_exponent": []}}, ["space.lr_exponent"]),
+    ({"space": {"lr_exponent": {"choices": []}}}, ["space.lr_exponent"]),
+    ({"space": {"lr_exponent": {"low": math.nan, "high": 0}}}, ["space.lr_exponent", "nan"]),
+    ({"space": {"lr_exponent": {"low": -3, "high": 0, "log": True}}}, ["space.lr_exponent", "-3", "above 0"]),
+    ({"space": {"scale": {"low": 0.1, "high": 1, "log": True, "step": 0.1}}}, ["space.scale", "log", "step"]),
+    ({"space": {"scale": {"low": 0.5, "high": 4, "integer": True}}}, ["space.scale", "0.5", "whole"]),
+    ({"space": {"scale": {"low": 1, "high": 4, "step": 0}}}, ["space.scale.step", "0"]),
+    ({"space": {"decay_factor": 1.5}}, ["space.decay_factor", "1.5", "[0, 1]"]),
+    ({"space": {"momentum": {"low": 0, "high": 1.5}}}, ["space.momentum", "1.5", "[0, 1]"]),
+    ({"space": {"weight_decay": -0.1}}, ["space.weight_decay", "-0.1"]),
+    ({"space": {"warmup": 2}}, ["space.warmup", "2", "[0, 1]"]),
+    ({"space": {"warmup": True}}, ["space.warmup", "True", "number"]),
+    ({"space": {"seed": -1}}, ["space.seed", "-1", "whole", "0"]),
+    ({"space": {"seed": 0.5}}, ["space.seed", "0.5", "whole"]),
+    ({"space": {"seed": {"low": 0, "high": 9}}}, ["space.seed", "integer"]),
+    ({"space": {"batch_size": [16, 0]}}, ["space.batch_size", "0", "whole"]),
+    ({"space": {"batch_size": {"low": 16, "high": 64}}}, ["space.batch_size", "integer"]),
+    ({"space": {"decay_points": {"low": 0.5, "high": 1.5}}}, ["space.decay_points.high", "1.5", "1"]),
+    ({"space": {"decay_points": {"low": -0.5}}}, ["space.decay_points.low", "-0.5", "0"]),
+    ({"space": {"decay_points": {"low": 0.8, "high": 0.4}}}, ["space.decay_points", "low 0.8", "high 0.4"]),
+    ({"space": {"decay_points": {"count": 0}}}, ["space.decay_points.count", "0"]),
+    ({"space": {"decay_points": {"branches": 0}}}, ["space.decay_points.branches", "0"]),
+    ({"space": {"decay_points": [0.5, 1.5]}}, ["space.decay_points", "1.5", "1"]),
+    ({"space": {"decay_points": {"choices": [[0.5], [0.7, 1.5]]}}}, ["space.decay_points", "1.5", "[0, 1]"]),
+    ({"space": {"decay_points": 0.5}}, ["space.decay_points", "0.5"]),
+    ({"space": 5}, ["space", "5"]),
+    ({"task_options": [1]}, ["task_options"]),
+]
+
+
+@pytest.mark.parametrize(("changed", "words"), WRONG, ids=lambda value: str(value)[:60])
+def test_a_wrong_value_is_refused_by_field_by_what_arrived_and_by_what_would_work(changed: Any, words: list[str]) -> None:
+    said = refusal(**changed)
+    for word in words:
+        assert word in said
+    assert "Value error" not in said
+
+
+def test_several_wrong_fields_are_named_together() -> None:
+    said = refusal(trials=0, budget={"steps": 0}, serach={})
+    assert all(field in said for field in ("trials", "budget.steps", "serach"))
+
+
+@pytest.mark.parametrize("field", ["name", "task"])
+def test_a_missing_field_is_named(field: str) -> None:
+    fields = {key: value for key, value in THERMOMETER.items() if key != field}
+    with pytest.raises(BadInput, match=f"{field}: missing"):
+        make_spec(fields)
+
+
+@pytest.mark.parametrize("fields", [None, [], "text", 5])
+def test_what_is_no_mapping_is_no_spec(fields: Any) -> None:
+    with pytest.raises(BadInput, match="mapping"):
+        make_spec(fields)
+
+
+@pytest.mark.parametrize("name", ["lr_exponent", "decay_factor", "warmup", "seed"])
+def test_a_hyperparameter_that_every_trial_needs_cannot_be_null(name: str) -> None:
+    assert f"space.{name}" in refusal(space={name: None})
+
+
+@pytest.mark.parametrize("name", ["scale", "seed", "batch_size", "weight_decay"])
+@pytest.mark.parametrize("integer", [False, True])
+def test_a_range_without_an_end_is_refused(name: str, integer: bool) -> None:
+    assert f"space.{name}" in refusal(space={name: {"low": 1, "high": math.inf, "integer": integer}})
+
+
+@pytest.mark.parametrize("step", [0.5, 2.5])
+def test_whole_numbers_cannot_be_a_fraction_apart(step: float) -> None:
+    said = refusal(space={"batch_size": {"low": 1, "high": 9, "integer": True, "step": step}})
+    assert "space.batch_size" in said
+    assert f"{step}" in said
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_of_the_search_that_no_generator_takes_is_refused(seed: int) -> None:
+    assert "search.seed" in refusal(search={"seed": seed})
+
+
+def test_a_seed_of_a_trial_that_no_generator_takes_is_refused() -> None:
+    assert "space.seed" in refusal(space={"seed": 2**64})
+
+
+@pytest.mark.parametrize("kind", ["constant", "cosine"])
+def test_decay_points_need_the_schedule_that_has_them(kind: str) -> None:
+    said = refusal(schedule=kind, space={"decay_points": {"count": 1}})
+    assert "space.decay_points" in said
+    assert kind in said
+    assert "'step' has" in said
+
+
+@pytest.mark.parametrize("name", ["momentum", "weight_decay"])
+def test_a_number_stands_in_the_space_or_under_the_optimizer_but_not_in_both(name: str) -> None:
+    said = refusal(optimizer={"kind": "sgd", name: 0.5}, space={name: [0.1, 0.2]})
+    assert f"space.{name}" in said
+    assert "optimizer" in said
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_momentum_in_the_space_needs_an_optimizer_that_has_it(kind: str) -> None:
+    said = refusal(optimizer=kind, space={"momentum": 0.9})
+    assert "space.momentum" in said
+    assert kind in said
+
+
+def test_a_grid_needs_its_points() -> None:
+    said = refusal(search={"sampler": "grid"}, space={"lr_exponent": {"low": -3, "high": 0}})
+    assert "space.lr_exponent" in said
+    assert "step" in said
+    spec_with(search={"sampler": "grid"}, space={"lr_exponent": {"low": -3, "high": 0, "step": 1}})
+
+
+# --- YAML --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1e-3", 1e-3), ("1E3", 1e3), ("-2.5e+4", -2.5e4), (".5e1", 5.0), ("3.e2", 300.0), ("1.0e-5", 1e-5), ("-3", -3)],
+)
+def test_numbers_are_read_as_people_write_them(text: str, number: float) -> None:
+    assert parse_yaml(f"x: {text}", "s")["x"] == number
+
+
+@pytest.mark.parametrize("text", ["1e", "e3", "1e3x", "1-3", "v1e-3"])
+def test_words_that_look_a_little_like_numbers_stay_words(text: str) -> None:
+    assert parse_yaml(f"x: {text}", "s")["x"] == text
+
+
+@given(st.floats(allow_nan=False))
+def test_any_number_is_read_back_to_the_same_bits(number: float) -> None:
+    assert parse_yaml(yaml.safe_dump({"x": number}), "s")["x"] == number
+    if math.isfinite(number):
+        assert parse_yaml(f"x: {number!r}", "s")["x"] == number
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "line"),
+    [("a: 1\nb: 2\na: 3", "a", 1), ("x:\n  low: 1\n  low: 2", "low", 2), ("{trials: 1, trials: 2}", "trials", 1)],
+)
+def test_a_key_that_stands_twice_is_refused(text: str, key: str, line: int) -> None:
+    with pytest.raises(BadInput, match=f"s.yaml, line {line}, column .*'{key}' stands twice"):
+        parse_yaml(text, "s.yaml")
+
+
+def test_a_merged_mapping_may_be_overridden() -> None:
+    text = "a: &a {low: 1, high: 2}\nb: {<<: *a, high: 3}"
+    assert parse_yaml(text, "s")["b"] == {"low": 1, "high": 3}
+
+
+@pytest.mark.parametrize("text", ["a: [1, 2", "a: b: c", "\ta: 1", "'a", "a: *nowhere", "%", "a: !!python/name:os.system"])
+def test_invalid_yaml_is_refused_with_its_line_and_column(text: str) -> None:
+    with pytest.raises(BadInput, match=r"s\.yaml, line \d+, column \d+: not valid YAML"):
+        parse_yaml(text, "s.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: \0", "a: 2026-13-45", "a: !!int one", "a: !!float one", "a: !!map one"])
+def test_invalid_values_of_yaml_are_refused_too(text: str) -> None:
+    with pytest.raises(BadInput, match=r"s\.yaml.*not valid YAML"):
+        parse_yaml(text, "s.yaml")
+
+
+def test_yaml_runs_no_code(tmp_path: Path) -> None:
+    with pytest.raises(BadInput):
+        parse_yaml(f"a: !!python/object/apply:pathlib.Path.touch [{tmp_path / 'made'}]", "s.yaml")
+    assert not (tmp_path / "made").exists()
+
+
+@given(st.text(st.sampled_from("ab:-,[]{}'\"#&*!|>%@ \n012.e"), max_size=30))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        parse_yaml(text, "s.yaml")
+    except BadInput as error:
+        assert str(error).startswith("s.yaml")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 99) | st.floats() | st.text("ab0.", max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["low", "high", "step", "choices", "kind", "count", "log", "integer"]), inner)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from([*SweepSpec.model_fields, "unknown"]), JSON)
+def test_any_value_of_any_field_is_taken_or_refused(field: str, value: Any) -> None:
+    try:
+        spec_with(**{field: value})
+    except BadInput as error:
+        assert field in str(error) or "space." in str(error)
+
+
+@given(st.sampled_from(["lr_exponent", "decay_points", "seed", "batch_size", "momentum", "own"]), JSON)
+def test_any_value_of_any_hyperparameter_is_taken_or_refused(name: str, value: Any) -> None:
+    try:
+        spec_with(space={name: value})
+    except BadInput as error:
+        assert f"space.{name}" in str(error)
+
+
+# --- overrides ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_override_sets_a_field_at_any_depth(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(dict(THERMOMETER)))
+    said = ["budget.steps=500", "trials=8", "space.lr_exponent={low: -5, high: -4}", "search.sampler=random", "name=b"]
+    spec = load_spec(str(path), [*said, "task_options.scale=1e-1", "space.decay_points=[0.5]"])
+    assert (spec.budget.steps, spec.budget.batch_size, spec.trials) == (500, 11, 8)
+    assert spec.space.lr_exponent.low == -5
+    assert (spec.search.sampler, spec.name, spec.task_options) == ("random", "b", {"scale": 0.1})
+    assert spec.space.decay_points == [0.5]
+
+
+def test_an_override_reaches_into_an_optimizer_that_is_a_name() -> None:
+    fields = override({"optimizer": "sgd", "schedule": "cosine"}, ["optimizer.momentum=0.9", "schedule.floor=0.1"])
+    assert fields == {"optimizer": {"kind": "sgd", "momentum": 0.9}, "schedule": {"kind": "cosine", "floor": 0.1}}
+
+
+def test_the_last_of_two_overrides_wins() -> None:
+    assert override({}, ["trials=1", "trials=2"]) == {"trials": 2}
+
+
+@pytest.mark.parametrize("text", ["trials", "=5", " =5", ""])
+def test_an_override_without_a_field_or_a_value_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="FIELD=VALUE, for example"):
+        override({}, [text])
+
+
+def test_an_override_that_is_no_yaml_is_refused_by_its_field() -> None:
+    with pytest.raises(BadInput, match=r"--set trials.*not valid YAML"):
+        override({}, ["trials=[1"])
+
+
+def test_an_override_of_an_unknown_field_is_refused_like_one_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(dict(THERMOMETER)))
+    with pytest.raises(BadInput, match="budget.stepz: unknown field; did you mean 'steps'"):
+        load_spec(str(path), ["budget.stepz=5"])
+
+
+# --- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"nowhere.yaml: cannot be read: No such file.*give a sweep's YAML file"):
+        load_spec(str(tmp_path / "nowhere.yaml"))
+
+
+def test_a_folder_is_no_spec(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be read"):
+        load_spec(str(tmp_path))
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInput, match=r"s\.yaml: cannot be read"):
+        load_spec(str(path))
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("# nothing\n")
+    with pytest.raises(BadInput, match="empty; a spec needs name and task"):
+        load_spec(str(path))
+
+
+def test_a_task_file_is_found_beside_the_spec_and_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    for folder in (tmp_path, tmp_path / "there"):
+        (folder / "s.yaml").write_text(yaml.safe_dump(dict(THERMOMETER) | {"task": "mine.py:Mine"}))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there" / "mine.py").write_text("")
+    assert load_spec("there/s.yaml").task == f"{tmp_path / 'there' / 'mine.py'}:Mine"
+    (tmp_path / "mine.py").write_text("")
+    assert load_spec("there/s.yaml").task == f"{tmp_path / 'mine.py'}:Mine"
+
+
+# --- the JSON Schema ---------------------------------------------------------------------------------------------------
+
+
+def complaints(fields: Any) -> list[str]:
+    """Return what an editor would say of a spec."""
+    validator = jsonschema.Draft202012Validator(SweepSpec.model_json_schema())
+    return [error.message for error in validator.iter_errors(fields)]
+
+
+def test_the_json_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SweepSpec.model_json_schema())
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
+def test_the_json_schema_accepts_the_specs_of_the_library(path: Path) -> None:
+    assert complaints(parse_yaml(path.read_text(), str(path))) == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"optimizer": "adamw", "schedule": "cosine"},
+        {"optimizer": {"kind": "sgd", "momentum": 0.9, "nesterov": True}},
+        {"space": {"lr_exponent": -2, "scale": [0.1, 1.0], "decay_points": [0.5, 0.75]}},
+        {"space": {"lr_exponent": {"choices": [-2, -1]}, "decay_points": {"choices": [[0.5], [0.4, 0.8]]}}},
+        {"resources": {"cpus": 2, "lanes": "auto"}, "tracking_uri": "http://localhost:5000"},
+    ],
+    ids=str,
+)
+def test_the_json_schema_accepts_what_the_program_accepts(changed: Any) -> None:
+    fields = dict(THERMOMETER) | changed
+    make_spec(fields)
+    assert complaints(fields) == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"trials": 0}, {"trails": 1}, {"optimizer": "sdg"}, {"budget": {"step": 1}}, {"search": {"sampler": "bayes"}}],
+    ids=str,
+)
+def test_the_json_schema_refuses_what_the_program_refuses(changed: Any) -> None:
+    assert complaints(dict(THERMOMETER) | changed)
