@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,9 @@ def run(spec: str, assignments: tuple[str, ...], as_json: bool, address: str | N
     from sweeps import driver
     from sweeps.display import shown
 
-    _tell(driver.start(loaded, place, shown, address), place, as_json, home)
+    with redirect_stdout(sys.stderr):  # Ray speaks on stdout of workers that died
+        summary = driver.start(loaded, place, shown, address)
+    _tell(summary, place, as_json, home)
 
 
 @main.command()
@@ -91,7 +94,9 @@ def resume(sweep: str, as_json: bool, address: str | None, home: str | None) -> 
     from sweeps.home import Home
 
     place = Home.at(home)
-    _tell(driver.resume(sweep, place, shown, address), place, as_json, home)
+    with redirect_stdout(sys.stderr):
+        summary = driver.resume(sweep, place, shown, address)
+    _tell(summary, place, as_json, home)
 
 
 @main.command("list")

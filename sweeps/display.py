@@ -27,6 +27,7 @@ class Progress:
     latest: tuple[int, int, float] | None = None
     lane_steps: dict[str, int] = field(default_factory=dict)
     steps_shared: dict[str, int] = field(default_factory=dict)
+    steps_before: dict[str, int] = field(default_factory=dict)  # lane-steps of a cohort that are no news
     training_begin: float | None = None
     share_before: float = 0.0
     program: str = ""
@@ -48,7 +49,8 @@ def lane_steps_a_second(progress: Progress) -> float:
     """Return how fast lanes have trained since the first of them began."""
     if progress.training_begin is None:
         return 0.0
-    return sum(progress.lane_steps.values()) / max(1e-3, time.monotonic() - progress.training_begin)
+    trained = sum(progress.lane_steps.values()) - sum(progress.steps_before.values())
+    return trained / max(1e-3, time.monotonic() - progress.training_begin)
 
 
 def seconds_left(progress: Progress) -> float | None:

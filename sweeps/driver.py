@@ -29,6 +29,7 @@ from sweeps.search import Search, create_study, find_sweep, open_storage, spec_o
 from sweeps.space import extremes
 from sweeps.spec import SweepSpec
 
+WORK = "work."  # a study attribute for each cohort that is over: lane-steps trained, steps shared
 FIRST_SEND_S = (
     30.0  # importing MLflow takes seconds of a core that the workers' start needs; the first result ends the wait
 )
@@ -166,12 +167,19 @@ class Interrupt:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.take_signals()
         try:
             yield self
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def take_signals(self) -> None:
+        """Handle SIGINT and SIGTERM from now on."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: Any) -> None:
         if self.asked.is_set():
@@ -205,12 +213,20 @@ class Driver:
     def drive(self, interrupt: Interrupt, address: str | None) -> Summary:
         """Train what is to be trained and record it."""
         self.progress.states = {t.number: t.state for t in trial_results(self.study)}
+        for name, work in self.study.user_attrs.items():
+            if name.startswith(WORK):
+                cohort = name.removeprefix(WORK)
+                self.progress.lane_steps[cohort], self.progress.steps_shared[cohort] = work
+                self.progress.steps_before[cohort] = work[0]
         self.progress.share_before = 1 - self.progress.left() / self.progress.wanted
         self._note_best()
         self.recorder = Recorder(self.uri, self.sweep, self.spec.name, self.folder, self._on_run, FIRST_SEND_S)
-        self._open_records()
-        if len(self.progress.states) < self.progress.wanted or self.progress.count("running"):
-            self._train(interrupt, address)
+        unfinished = self.progress.left() > 0
+        if unfinished or not any(self.recorder.spool.said("close")):  # else there is only the spool to be sent
+            self._open_records()
+            if unfinished:
+                self._train(interrupt, address)
+            self._settle(interrupt.asked.is_set())
         return self._finish(interrupt.asked.is_set())
 
     def _train(self, interrupt: Interrupt, address: str | None) -> None:
@@ -220,6 +236,7 @@ class Driver:
             importing = pool.submit(import_module, "sweeps.run")  # that starts them, so that is this one
             layout = machine.shape(self.spec, *machine.ray_resources(address))
             runs = importing.result()
+        interrupt.take_signals()  # ray.init has taken SIGTERM for itself
         self.progress.phase = "starting workers"
         self.search = Search(
             self.storage,
@@ -247,9 +264,12 @@ class Driver:
         progress = self.progress
         progress.phase = "training"
         if progress.training_begin is None:
-            progress.training_begin = time.monotonic() - 1.0  # the first turn of a cohort has passed
-        progress.lane_steps[cohort] = result["lane_steps"]
-        progress.steps_shared[cohort] = result["steps_shared"]
+            progress.training_begin = time.monotonic()
+        work = result["lane_steps"], result["steps_shared"]
+        progress.lane_steps[cohort], progress.steps_shared[cohort] = work
+        progress.steps_before.setdefault(cohort, work[0])  # a resumed cohort brings the work of earlier drivers
+        if result["done"]:
+            self.study.set_user_attr(f"{WORK}{cohort}", work)
         progress.program = f"{result['program']} ({result['why']})"
         self.made_by = {"program": result["program"], "device": result["device"]}
         progress.nodes.add(result["node"])
@@ -357,7 +377,8 @@ class Driver:
         }
         self._say("open", name=self.sweep, tags=tags, params=params, texts={"spec.yaml": spec_text})
 
-    def _finish(self, interrupted: bool) -> Summary:
+    def _settle(self, interrupted: bool) -> None:
+        """Say the last words of the sweep, or of this part of it."""
         self.progress.phase = "recording"
         assert self.recorder
         self.recorder.flush()
@@ -368,6 +389,11 @@ class Driver:
             self._say("pause")
         else:
             self._close_records(trials)
+
+    def _finish(self, interrupted: bool) -> Summary:
+        self.progress.phase = "recording"
+        assert self.recorder
+        trials = trial_results(self.study)
         recorded = self.recorder.close()
         self.progress.phase = "done"
         progress = self.progress

@@ -17,6 +17,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -145,6 +146,15 @@ class Spool:
                     yield line
 
 
+def _metric_name(name: str) -> str:
+    """Return a name that MLflow takes.
+
+    >>> _metric_name("valid_accuracy@5")
+    'valid_accuracy_5'
+    """
+    return re.sub(r"[^\w\-. /:]", "_", name)
+
+
 class Recorder:
     """Records one sweep. Every method but `close` returns at once."""
 
@@ -248,6 +258,7 @@ class _Sender:
         self.experiment_id = self._experiment(experiment, uri)
         self.runs: dict[str, str] = {}
         self.steps: dict[str, int] = {}
+        self.ended: set[str] = set()
         self._find_runs()
 
     def _experiment(self, name: str, uri: str) -> str:
@@ -275,6 +286,10 @@ class _Sender:
                 key = run.data.tags.get(TRIAL_TAG, "parent")
                 self.runs[key] = run.info.run_id
                 self.steps[key] = int(run.data.tags.get(STEP_TAG, -1))
+                if any(key == "parent" or name.startswith("final_") for name in run.data.metrics):
+                    self.ended.add(key)
+                if key != "parent":
+                    self.on_run(int(key), run.info.run_id)  # a trial that goes on after a crash does not start again
             token = page.token
             if not token:
                 return
@@ -291,14 +306,16 @@ class _Sender:
         self._reports(gathered)
 
     def _carry_out(self, line: Line) -> None:
+        self._tolerate(line.get("trial", "-"), lambda: getattr(self, f"_do_{line['op']}")(line))
+
+    def _tolerate(self, trial: Any, call: Callable[[], None]) -> None:
+        """Do it, or say that MLflow refuses it: again would not help, and must not hold up the rest."""
         try:
-            getattr(self, f"_do_{line['op']}")(line)
+            call()
         except self.mlflow.exceptions.MlflowException as error:
-            if error.error_code != "INVALID_PARAMETER_VALUE":
+            if error.error_code not in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"):
                 raise
-            logger.warning(
-                "MLflow refused a record of trial %s: %s", line.get("trial", "-"), error
-            )  # again would not help
+            logger.warning("MLflow refused a record of trial %s: %s", trial, error)
 
     # --- what can be recorded ----------------------------------------------------------------------------------------
 
@@ -332,15 +349,7 @@ class _Sender:
         key = str(line["trial"])
         if key not in self.runs:
             self._do_start(line | {"params": line.get("params", {})})
-        run = self.runs[key]
-        entities = self.mlflow.entities
-        metrics = [
-            entities.Metric(k, v, line["time"], line["step"]) for k, v in line["values"].items() if math.isfinite(v)
-        ]
-        self.client.log_batch(run, metrics, tags=[entities.RunTag(k, str(v)) for k, v in line["tags"].items()])
-        for name, text in line["texts"].items():
-            self.client.log_text(run, text, name)
-        self.client.set_terminated(run, line["status"], line["time"])
+        self._last_words(key, line)
 
     def _do_pause(self, line: Line) -> None:
         """The sweep is interrupted: none of its runs stays RUNNING."""
@@ -351,13 +360,21 @@ class _Sender:
 
     def _do_close(self, line: Line) -> None:
         """The sweep ends: the parent's last values, artifacts (texts, and files by path) and status."""
-        run = self._run_of("parent", self.sweep, {}, line["time"])
-        entities = self.mlflow.entities
-        metrics = [entities.Metric(k, v, line["time"], 0) for k, v in line["values"].items() if math.isfinite(v)]
-        self.client.log_batch(run, metrics, tags=[entities.RunTag(k, str(v)) for k, v in line["tags"].items()])
+        self._run_of("parent", self.sweep, {}, line["time"])
+        self._last_words("parent", line)
+
+    def _last_words(self, key: str, line: Line) -> None:
+        """End a run. Its last values are logged once, however often its end is told."""
+        run, entities = self.runs[key], self.mlflow.entities
+        finite = {name: value for name, value in line["values"].items() if math.isfinite(value)}
+        if key not in self.ended:
+            points = [entities.Metric(_metric_name(k), v, line["time"], line.get("step", 0)) for k, v in finite.items()]
+            self.client.log_batch(run, points)
+        self.ended.add(key)
+        self.client.log_batch(run, tags=[entities.RunTag(k, str(v)) for k, v in line["tags"].items()])
         for name, text in line["texts"].items():
             self.client.log_text(run, text, name)
-        for path in line["files"]:
+        for path in line.get("files", []):
             if Path(path).exists():
                 self.client.log_artifact(run, path, "figures")
         self.client.set_terminated(run, line["status"], line["time"])
@@ -381,21 +398,25 @@ class _Sender:
 
     def _reports(self, gathered: dict[str, list[Line]], only: str | None = None) -> None:
         for key in [k for k in gathered if only in (None, k)]:
-            self._report(key, gathered.pop(key))
+            lines = gathered.pop(key)
+            self._tolerate(key, partial(self._report, key, lines))
 
     def _report(self, key: str, lines: Sequence[Line]) -> None:
         """Log the points of a trial that are newer than its last recorded step."""
-        fresh = [line for line in lines if line["step"] > self.steps.get(key, -1)]
+        fresh, last = [], self.steps.get(key, -1)
+        for line in lines:  # a worker that began again repeats steps, maybe before they were sent for the first time
+            if line["step"] > last:
+                fresh.append(line)
+                last = line["step"]
         metric = self.mlflow.entities.Metric
         metrics = [
-            metric(name, value, line["time"], step)
+            metric(_metric_name(name), value, line["time"], step)
             for line in fresh
             for name, step, value in line["points"]
             if math.isfinite(value)
         ]
         if not fresh or key not in self.runs:
             return
-        last = max(line["step"] for line in fresh)
         tag = [self.mlflow.entities.RunTag(STEP_TAG, str(last))]
         for start in range(0, max(1, len(metrics)), METRICS_A_BATCH):
             self.client.log_batch(self.runs[key], metrics[start : start + METRICS_A_BATCH])

@@ -5,8 +5,10 @@ RUNNING there belongs to a cohort that has to go on, what is missing is still to
 The only file that imports optuna.
 """
 
+import fcntl
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +25,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import BadInput, nearest
@@ -47,7 +49,40 @@ def open_storage(place: str) -> optuna.storages.BaseStorage:
     if "://" in place:
         return optuna.storages.RDBStorage(place)
     Path(place).parent.mkdir(parents=True, exist_ok=True)
-    return optuna.storages.JournalStorage(JournalFileBackend(place))
+    lock = _Lock(f"{place}.flock")
+    _mend(Path(place), lock)
+    return optuna.storages.JournalStorage(JournalFileBackend(place, lock))
+
+
+class _Lock(JournalFileOpenLock):
+    """A lock that ends with its process: Optuna's own outlives a killed one by half a minute."""
+
+    def __init__(self, place: str):
+        super().__init__(place)
+        self.place, self.file = place, -1
+
+    def acquire(self) -> bool:
+        file = os.open(self.place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        self.file = file
+        return True
+
+    def release(self) -> None:
+        os.close(self.file)
+
+
+def _mend(journal: Path, lock: _Lock) -> None:
+    """Cut off a last line that a crash left unfinished: Optuna would read nothing after it."""
+    if not journal.exists():
+        return
+    lock.acquire()
+    try:
+        with open(journal, "r+b") as file:
+            content = file.read()
+            if content and not content.endswith(b"\n"):
+                file.truncate(content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 def create_study(
@@ -192,9 +227,10 @@ class Search:
         self.stories: dict[int, Story] = {}
         self.links: dict[int, str] = {}  # trial -> MLflow run, as the recorder makes them known
         self.ended: dict[int, Outcome] = {}  # not told yet
-        self.trunk: dict[str, Any] = {}
         trials = study.get_trials(deepcopy=False)
         self.asked = len(trials)
+        self.reported = {(t.number, step) for t in trials for step in t.intermediate_values}
+        self.params = {t.number: dict(t.params) for t in trials}
         self.base = sampler(spec, self.asked)
         self.waiting = self._unfinished([t for t in trials if t.state == TrialState.RUNNING], checkpoint_of)
 
@@ -252,19 +288,23 @@ class Search:
     def _ask(self, count: int) -> list[dict[str, Any]]:
         """Ask for trials; the branches of a trunk share all that is sampled but the decay points."""
         trials = []
-        branches = 1 if self.spec.search.sampler == "grid" else self.spec.space.branches
         for _ in range(count):
-            fixed = {} if self.asked % branches == 0 else self.trunk
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self.study.sampler = PartialFixedSampler(fixed, self.base) if fixed else self.base
-                trial = self.study.ask(self.distributions)
-            if self.asked % branches == 0:
-                self.trunk = {k: v for k, v in trial.params.items() if not k.startswith("decay_point")}
+            self._take_sampler(self.asked)
+            trial = self.study.ask(self.distributions)
+            self.params[trial.number] = dict(trial.params)
             self.asked += 1
             self.handles[trial.number] = trial
             trials.append({"number": trial.number, "point": self._point(trial.params)})
         return trials
+
+    def _take_sampler(self, number: int) -> None:
+        """Set the sampler that the trial of this number is asked with: a branch keeps what its trunk sampled."""
+        branches = 1 if self.spec.search.sampler == "grid" else self.spec.space.branches
+        trunk = self.params.get(number - number % branches, {}) if number % branches else {}
+        fixed = {name: value for name, value in trunk.items() if not name.startswith("decay_point")}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.study.sampler = PartialFixedSampler(fixed, self.base) if fixed else self.base
 
     def _point(self, params: Mapping[str, Any]) -> dict[str, Any]:
         return self.spec.space.resolve({name: _plain(value) for name, value in params.items()})
@@ -309,10 +349,10 @@ class Search:
     def _adopt(self, frozen: FrozenTrial) -> dict[str, Any]:
         """Take over a trial of an earlier process; what it died before sampling is sampled now."""
         storage = self.storage
+        self._take_sampler(frozen.number)
         study_id = storage.get_study_id_from_name(self.study.study_name)
         trial = optuna.trial.Trial(self.study, storage.get_trial_id_from_study_id_trial_number(study_id, frozen.number))
         self.handles[frozen.number] = trial
-        self.study.sampler = self.base
         for name, domain in self.distributions.items():
             if isinstance(domain, CategoricalDistribution):
                 trial.suggest_categorical(name, domain.choices)
@@ -320,6 +360,7 @@ class Search:
                 trial.suggest_int(name, domain.low, domain.high, step=domain.step, log=domain.log)
             elif isinstance(domain, FloatDistribution):
                 trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+        self.params[frozen.number] = dict(trial.params)
         return trial.params
 
     def _hear(self, event: Mapping[str, Any]) -> None:
@@ -340,7 +381,8 @@ class Search:
         told = story.hear(event)
         if isinstance(told, Report):
             value = told.values.get(self.spec.objective.metric)
-            if value is not None:
+            if value is not None and (number, told.step) not in self.reported:
+                self.reported.add((number, told.step))
                 self.handles[number].report(value, told.step)
             self.listen(told)
         elif isinstance(told, Outcome):

@@ -1,0 +1,657 @@
+"""The command, as a person types it: what it says of bad input, its help, and what a real sweep leaves behind."""
+
+import csv
+import io
+import json
+import re
+import shlex
+import shutil
+import socket
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import jsonschema
+import pytest
+import yaml
+from click.testing import Result
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+from sweeps.cli import main
+from sweeps.plan import ENGINE
+from sweeps.record import STORY, SWEEP_TAG, TRIAL_TAG, default_uri
+from sweeps.rerun import read_best
+from sweeps.search import find_sweep, open_storage
+from sweeps.spec import load_spec, parse_yaml
+from tests.sweeps.made import THERMOMETER, best_fields, best_text
+
+Sweep = Callable[..., Result]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def complaint(result: Result) -> str:
+    """Return the one message of a command that refused its input."""
+    assert result.exit_code == 2, result.output + repr(result.exception)
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    (said,) = [line for line in result.stderr.splitlines() if line.startswith("sweep: ")]
+    assert result.stderr.endswith(said + "\n")
+    return said
+
+
+def refused_run(sweep: Sweep, *arguments: str, **changed: Any) -> str:
+    """Return why a spec is refused; nothing may have been begun."""
+    Path("s.yaml").write_text(yaml.safe_dump(dict(THERMOMETER) | changed))
+    said = complaint(sweep("run", "s.yaml", *arguments))
+    assert json.loads(sweep("list", "--json").stdout) == []
+    return said
+
+
+# --- bad input: the spec -----------------------------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_refused(sweep: Sweep) -> None:
+    said = complaint(sweep("run", "nowhere.yaml"))
+    assert "nowhere.yaml: cannot be read: No such file" in said
+    assert "give a sweep's YAML file" in said
+
+
+def test_invalid_yaml_is_refused_with_its_place(sweep: Sweep) -> None:
+    Path("s.yaml").write_text("name: a\ntrials: [1\n")
+    assert re.search(r"s\.yaml, line \d+, column \d+: not valid YAML", complaint(sweep("run", "s.yaml")))
+
+
+FIELDS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "an unknown key": ({"trails": 8}, ["trails", "unknown", "did you mean 'trials'"]),
+    "an unknown key within": ({"budget": {"stepz": 8}}, ["budget.stepz", "unknown", "did you mean 'steps'"]),
+    "low above high": ({"space": {"lr_exponent": {"low": 0, "high": -3}}}, ["space.lr_exponent", "0", "-3", "must not"]),
+    "a late decay point": ({"space": {"decay_points": [0.5, 1.5]}}, ["space.decay_points", "1.5", "less than or equal to 1"]),
+    "an early decay point": (
+        {"space": {"decay_points": {"low": -0.2, "high": 0.5}}},
+        ["space.decay_points.low", "-0.2", "greater than or equal to 0"],
+    ),
+    "zero trials": ({"trials": 0}, ["trials", "0 arrived", "greater than or equal to 1"]),
+    "no trials by word": ({"trials": "none"}, ["trials", "none", "integer"]),
+}
+
+
+@pytest.mark.parametrize(("changed", "words"), FIELDS.values(), ids=FIELDS.keys())
+def test_a_wrong_field_is_refused(sweep: Sweep, changed: dict[str, Any], words: list[str]) -> None:
+    said = refused_run(sweep, **changed)
+    assert all(word in said for word in words), said
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("trials=0", ["trials", "0 arrived"]),
+        ("trails=8", ["trails", "did you mean 'trials'"]),
+        ("budget.steps", ["--set budget.steps", "FIELD=VALUE"]),
+        ("trials=[1", ["--set trials", "not valid YAML"]),
+        ("task_options.scael=1", ["task_options.scael", "did you mean 'scale'"]),
+        ("task_options.scale=0", ["task_options.scale", "0", "not positive"]),
+    ],
+)
+def test_a_wrong_override_is_refused(sweep: Sweep, assignment: str, words: list[str]) -> None:
+    said = refused_run(sweep, "--set", assignment)
+    assert all(word in said for word in words), said
+
+
+def test_an_unknown_hyperparameter_is_refused_with_all_that_are_known(sweep: Sweep) -> None:
+    said = refused_run(sweep, space={"lr_exponent": -2, "learning_rate": 0.1})
+    assert "unknown hyperparameter 'learning_rate' in space" in said
+    assert all(name in said for name in (*ENGINE, "scale"))
+
+
+def test_a_metric_that_the_task_does_not_report_is_refused(sweep: Sweep) -> None:
+    said = refused_run(sweep, objective={"metric": "valid_accuracy"})
+    assert "objective.metric" in said
+    assert "valid_accuracy" in said
+    assert "valid_loss" in said
+
+
+# --- bad input: the task -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("nowhere_at_all.tasks:Mine", ["nowhere_at_all.tasks", "cannot import", "No module named"]),
+        ("core.tasks.thermometer:Thermomter", ["no class 'Thermomter'", "did you mean 'Thermometer'"]),
+        ("core.tasks.thermometer", ["core.tasks.thermometer", "package.module:Class"]),
+        ("nowhere.py:Mine", ["no file", "nowhere.py"]),
+        ("core.tasks.thermometer:UNKNOWN", ["no class 'UNKNOWN'"]),
+    ],
+)
+def test_a_task_that_cannot_be_found_is_refused(sweep: Sweep, task: str, words: list[str]) -> None:
+    said = refused_run(sweep, task=task)
+    assert said.startswith("sweep: task:")
+    assert all(word in said for word in words), said
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("class Mine(:\n    pass\n", ["SyntaxError", "cannot import"]),
+        ("import nothing_of_that_name\n", ["nothing_of_that_name", "cannot import"]),
+        ("1 / 0\n", ["ZeroDivisionError", "cannot import"]),
+        ("", ["no class 'Mine'"]),
+    ],
+)
+def test_a_task_file_that_does_not_run_is_refused(sweep: Sweep, source: str, words: list[str]) -> None:
+    Path("mine.py").write_text(source)
+    said = refused_run(sweep, task="mine.py:Mine")
+    assert said.startswith("sweep: task:")
+    assert all(word in said for word in words), said
+
+
+WHOLE = """
+import torch
+from torch import nn
+from core.task import Data, Task
+
+
+class Mine(Task):
+    def model(self):
+        return nn.Linear(2, 3)
+
+    def loss(self, model, batch):
+        x, y = batch
+        return nn.functional.cross_entropy(model(x), y)
+
+    def data(self):
+        x, y = torch.randn(20, 2, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
+        return Data((x, y), (x[:5], y[:5]))
+"""
+
+MODEL, LOSS, DATA = "nn.Linear(2, 3)", "nn.functional.cross_entropy(model(x), y)", "Data((x, y), (x[:5], y[:5]))"
+TASKS: dict[str, tuple[str, str, list[str]]] = {
+    "a class without loss()": ("def loss", "def lose", ["no loss()", "model(), loss() and data()"]),
+    "a class without model()": ("def model", "def modle", ["no model()", "model(), loss() and data()"]),
+    "a class without data()": ("def data", "def date", ["no data()", "model(), loss() and data()"]),
+    "parameters cut off from the loss": (LOSS, f"{LOSS}.detach()", ["no parameter would ever change", "detach"]),
+    "parameters times zero": (LOSS, f"{LOSS} * 0", ["no parameter would ever change"]),
+    "a loss of the data alone": (LOSS, "x.mean()", ["no parameter would ever change"]),
+    "frozen parameters": (MODEL, f"{MODEL}.requires_grad_(False)", ["no parameter", "gradient"]),
+    "no parameters": (MODEL, "nn.ReLU()", ["no parameter"]),
+    "a model that is none": (MODEL, '"a model"', ["model() returned str", "torch.nn.Module"]),
+    "a model that cannot be made": (MODEL, "nn.Linear(2, -3)", ["model()", "RuntimeError"]),
+    "a loss of each example": (LOSS, LOSS.replace("y)", "y, reduction='none')"), ["shape", "one number"]),
+    "a loss that cannot be computed": (LOSS, "model(y)", ["loss", "cannot be computed"]),
+    "no data": (DATA, "Data((x[:0], y[:0]), (x, y))", ["training split is empty", "at least one"]),
+    "no validation data": (DATA, "Data((x, y), (x[:0], y[:0]))", ["validation split is empty", "at least one"]),
+    "data of one class": (DATA, "Data((x, y * 0), (x, y))", ["one class", "at least two"]),
+    "tensors that disagree": (DATA, "Data((x, y[:7]), (x, y))", ["training split", "[7, 20]", "must agree"]),
+    "data of another kind": (DATA, "[x, y]", ["data() must return core.task.Data"]),
+    "data that cannot be had": (DATA, "open('nowhere.csv')", ["data()", "nowhere.csv"]),
+    "a task that cannot be made": (
+        "    def model",
+        "    def __init__(self):\n        raise OSError('no disk')\n\n    def model",
+        ["no disk"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "words"), TASKS.values(), ids=TASKS.keys())
+def test_a_task_that_cannot_be_trained_is_refused(sweep: Sweep, before: str, after: str, words: list[str]) -> None:
+    assert WHOLE.count(before) == 1
+    Path("mine.py").write_text(WHOLE.replace(before, after))
+    said = refused_run(sweep, task="mine.py:Mine")
+    assert said.startswith("sweep: task")
+    assert all(word in said for word in words), said
+
+
+def test_a_task_whose_metrics_cannot_be_computed_is_refused(sweep: Sweep) -> None:
+    Path("mine.py").write_text(WHOLE + "\n    def metrics(self, model, batch):\n        return {'accuracy': batch[7]}\n")
+    said = refused_run(sweep, task="mine.py:Mine")
+    assert "task: metrics()" in said
+    assert "IndexError" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["0 words", "at least ten"]),
+        ("one two three", ["3 words", "at least ten"]),
+        ("a aa aaa\n" * 9, ["single letter 'a'", "one class", "two are needed"]),
+        (None, ["cannot read", "No such file", "one word a line"]),
+    ],
+    ids=["empty", "short", "one class", "missing"],
+)
+def test_a_data_file_of_nothing_to_learn_is_refused(sweep: Sweep, text: str | None, words: list[str]) -> None:
+    if text is not None:
+        Path("words.txt").write_text(text)
+    said = refused_run(sweep, task="core.tasks.names:Names", task_options={"path": "words.txt"})
+    assert "task_options.path" in said
+    assert "words.txt" in said
+    assert all(word in said for word in words), said
+
+
+# --- bad input: places -------------------------------------------------------------------------------------------------
+
+READING = [("list",), ("show", "small"), ("best", "small"), ("resume", "small"), ("ui",)]
+
+
+@pytest.mark.parametrize("command", [("run", str(ROOT / "sweeps/library/thermometer.yaml")), *READING], ids=lambda c: c[0])
+@pytest.mark.parametrize("home", ["a file/home", "/proc/nowhere"])
+def test_a_home_that_cannot_be_written_is_refused(sweep: Sweep, command: tuple[str, ...], home: str) -> None:
+    Path("a file").write_text("")
+    said = complaint(sweep(*command, "--home", home))
+    assert f"--home {Path(home).absolute()}: cannot be written" in said
+    assert "name another folder" in said
+
+
+def test_a_home_of_the_environment_is_checked_alike(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEP_HOME", "/proc/nowhere")
+    assert "/proc/nowhere: cannot be written" in complaint(sweep("list"))
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_an_unreachable_tracking_server_is_refused_before_anything_begins(sweep: Sweep) -> None:
+    uri = f"http://127.0.0.1:{free_port()}"
+    said = refused_run(sweep, "--set", f"tracking_uri={uri}")
+    assert f"tracking_uri: {uri} does not answer" in said
+    assert "start it, or leave tracking_uri out" in said
+
+
+def test_an_unreachable_cluster_is_refused_before_anything_begins(sweep: Sweep) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    said = refused_run(sweep, "--address", address)
+    assert f"--address {address}" in said
+    assert "ray start --head" in said
+
+
+@pytest.mark.parametrize("command", ["show", "best", "resume"])
+def test_an_unknown_sweep_is_refused(sweep: Sweep, command: str) -> None:
+    said = complaint(sweep(command, "names"))
+    assert "unknown sweep 'names'" in said
+    assert "none here" in said
+
+
+@pytest.mark.parametrize("command", ["show", "best", "resume"])
+def test_an_unknown_sweep_is_refused_with_the_nearest(sweep: Sweep, command: str, small_sweep: Any) -> None:
+    said = complaint(sweep(command, "smal", "--home", str(small_sweep.home)))
+    assert "unknown sweep 'smal'; did you mean 'small'" in said
+
+
+@pytest.mark.parametrize("trial", [99, -1])
+def test_a_trial_that_is_not_there_is_refused(sweep: Sweep, small_sweep: Any, trial: int) -> None:
+    said = complaint(sweep("best", "small", "--trial", str(trial), "--home", str(small_sweep.home)))
+    assert f"--trial {trial}" in said
+
+
+def test_a_sweep_that_does_not_fit_the_machine_is_refused_and_leaves_nothing(sweep: Sweep, in_process: Any) -> None:
+    Path("s.yaml").write_text(yaml.safe_dump(dict(THERMOMETER) | {"resources": {"cpus": 10_000}}))
+    ran = in_process("run", "s.yaml", "--home", "home", folder=Path.cwd())
+    assert ran.returncode == 2
+    (said,) = [line for line in ran.stderr.splitlines() if line.startswith("sweep: ")]
+    assert "resources" in said
+    assert "10000 cpus" in said
+    assert json.loads(sweep("list", "--json").stdout) == []
+
+
+# --- bad input: a best file --------------------------------------------------------------------------------------------
+
+NONSENSE: dict[str, tuple[str, list[str]]] = {
+    "no YAML": ("a: [1", ["not valid YAML"]),
+    "a list": ("- 1", ["not a best file"]),
+    "nothing": ("", ["not a best file"]),
+    "an exponent too far": (
+        best_text(params=best_fields()["params"] | {"lr_exponent": 1e9}),
+        ["params.lr_exponent", "1000000000.0", "[-40, 40]"],
+    ),
+    "an exponent that is a word": (
+        best_text(params=best_fields()["params"] | {"lr_exponent": "small"}),
+        ["params.lr_exponent", "'small'", "number"],
+    ),
+    "an unknown program": (best_text(program="magic"), ["program", "'magic'", "plain, vmap"]),
+    "no reports": (best_text(reports=[]), ["reports", "0 of 1"]),
+    "a spec without a task": (best_text(spec={"name": "a"}), ["spec", "task", "missing"]),
+    "a spec that is wrong": (best_text(spec=dict(THERMOMETER) | {"trials": 0}), ["spec", "trials", "0 arrived"]),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), NONSENSE.values(), ids=NONSENSE.keys())
+def test_a_best_file_edited_to_nonsense_is_refused(sweep: Sweep, text: str, words: list[str]) -> None:
+    Path("best.yaml").write_text(text)
+    said = complaint(sweep("rerun", "best.yaml"))
+    assert "best.yaml" in said
+    assert all(word in said for word in words), said
+
+
+def test_a_best_file_that_is_missing_is_refused_with_the_command_that_writes_one(sweep: Sweep) -> None:
+    said = complaint(sweep("rerun", "best.yaml"))
+    assert "best.yaml: cannot be read" in said
+    assert "sweep best ID > best.yaml" in said
+
+
+# --- bad input: through a real process ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nowhere.yaml"], ["nowhere.yaml", "cannot be read"]),
+        (["run", "s.yaml", "--json", "--set", "trails=1"], ["trails", "did you mean 'trials'"]),
+        (["rerun", "s.yaml"], ["s.yaml", "sweep best ID > best.yaml"]),
+    ],
+)
+def test_a_process_that_refuses_says_so_in_one_line_and_exits_with_two(
+    in_process: Any, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(dict(THERMOMETER)))
+    ran = in_process(*arguments, folder=tmp_path)
+    assert ran.returncode == 2
+    assert ran.stdout == ""
+    assert "Traceback" not in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    assert ran.stderr.startswith("sweep: ")
+    assert all(word in ran.stderr for word in words)
+    assert not (tmp_path / "sweep-data" / "optuna.journal").exists()
+
+
+# --- help --------------------------------------------------------------------------------------------------------------
+
+COMMANDS = sorted(main.commands)
+
+
+def examples(text: str) -> list[list[str]]:
+    """Return the command lines of a help text, without `sweep` and without what a shell takes."""
+    lines = [line.strip() for line in text.partition("Example")[2].splitlines()]
+    return [shlex.split(line.partition(">")[0])[1:] for line in lines if line.startswith("sweep ")]
+
+
+def test_the_commands_are_those_that_the_readers_know() -> None:
+    assert {"run", "resume", "list", "show", "best", "rerun", "ui", "schema"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example_that_parses(sweep: Sweep, command: str) -> None:
+    result = sweep(command, "--help")
+    assert result.exit_code == 0
+    found = examples(result.output)
+    assert found
+    for name, *arguments in found:
+        assert name == command
+        main.commands[command].make_context(command, list(arguments))
+
+
+def test_the_examples_of_run_are_of_specs_that_are_there() -> None:
+    for _, *arguments in examples(main.commands["run"].get_help(click.Context(main.commands["run"]))):
+        context = main.commands["run"].make_context("run", arguments)
+        load_spec(str(ROOT / context.params["spec"]), context.params["assignments"])
+
+
+def test_the_help_lists_every_command(sweep: Sweep) -> None:
+    said = sweep("--help").output
+    assert all(command in said for command in COMMANDS)
+
+
+def test_a_command_that_is_unknown_is_refused(sweep: Sweep) -> None:
+    result = sweep("rnu")
+    assert result.exit_code == 2
+    assert "rnu" in result.stderr
+
+
+def test_the_schema_is_valid_json_and_knows_a_good_spec_from_a_bad_one(sweep: Sweep) -> None:
+    schema = json.loads(sweep("schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(dict(THERMOMETER), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(dict(THERMOMETER) | {"trials": 0}, schema)
+
+
+def test_a_home_without_sweeps_says_how_to_begin(sweep: Sweep) -> None:
+    result = sweep("list")
+    assert result.exit_code == 0
+    assert "sweep run" in result.stdout
+    assert sweep("list", "--json").stdout == "[]\n"
+
+
+def test_ui_serves_the_store_of_the_home(sweep: Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda program, command: started.append(command))
+    assert sweep("ui", "--port", "5123").exit_code == 0
+    (command,) = started
+    assert command[1:4] == ["-m", "mlflow", "server"]
+    assert command[command.index("--backend-store-uri") + 1] == default_uri(tmp_path / "home")
+    assert command[command.index("--port") + 1] == "5123"
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+
+
+# --- a real sweep ------------------------------------------------------------------------------------------------------
+
+
+def runs_of(small_sweep: Any) -> tuple[Run, dict[int, Run]]:
+    """Return the parent run and the child of each trial."""
+    client = MlflowClient(tracking_uri=default_uri(small_sweep.home))
+    experiment = client.get_experiment_by_name("small")
+    assert experiment
+    runs = client.search_runs([experiment.experiment_id], f"tags.`{SWEEP_TAG}` = '{small_sweep.id}'")
+    parents = [run for run in runs if TRIAL_TAG not in run.data.tags]
+    assert len(parents) == 1
+    children = {int(run.data.tags[TRIAL_TAG]): run for run in runs if TRIAL_TAG in run.data.tags}
+    assert len(children) == len(runs) - 1
+    return parents[0], children
+
+
+def trials_of(small_sweep: Any) -> list[Any]:
+    return find_sweep(open_storage(str(small_sweep.home / "optuna.journal")), small_sweep.id).get_trials()
+
+
+def test_json_is_one_document_on_stdout_and_the_display_is_on_stderr(small_sweep: Any) -> None:
+    assert small_sweep.said.stdout.count("\n") == 1
+    document = small_sweep.document
+    assert {"sweep", "trials", "best", "seconds", "lane_steps", "steps_shared"} <= set(document)
+    assert set(document["best"]) == {"trial", "params", "valid_loss"}
+    assert re.fullmatch(r"small-\d{8}-[0-9a-f]{4}", document["sweep"])
+    assert document["trials"] == 9
+    assert document["recorded"] is True
+    assert document["interrupted"] is False
+    assert small_sweep.id in small_sweep.said.stderr
+    assert "Traceback" not in small_sweep.said.stderr
+    assert "Warning" not in small_sweep.said.stderr
+    assert "recording waits" not in small_sweep.said.stderr
+
+
+def test_the_commands_that_come_next_are_said(small_sweep: Any) -> None:
+    said = small_sweep.said.stderr
+    assert f"sweep ui --home {small_sweep.home}" in said
+    assert f"sweep best {small_sweep.id} --home {small_sweep.home} > best.yaml" in said
+    assert "sweep rerun best.yaml" in said
+
+
+def test_some_trials_diverge_and_the_sweep_goes_on(small_sweep: Any) -> None:
+    assert small_sweep.document["states"] == {"complete": 6, "diverged": 3}
+    for trial in trials_of(small_sweep):
+        diverged = trial.params["lr_exponent"] == 38
+        assert trial.state.name == ("FAIL" if diverged else "COMPLETE")
+        assert trial.user_attrs["status"] == ("diverged" if diverged else "complete")
+        assert (trial.user_attrs["verdict"] == "diverged") is diverged
+
+
+def test_every_trial_is_in_optuna_and_in_mlflow_once_and_none_is_running(small_sweep: Any) -> None:
+    parent, children = runs_of(small_sweep)
+    trials = trials_of(small_sweep)
+    assert [trial.number for trial in trials] == list(range(9)) == sorted(children)
+    assert len({tuple(sorted(trial.params.items())) for trial in trials}) == 9
+    assert parent.info.status == "FINISHED"
+    for trial in trials:
+        child = children[trial.number]
+        assert child.info.status == ("FINISHED" if trial.state.name == "COMPLETE" else "FAILED")
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.data.tags["espalier.status"] == trial.user_attrs["status"]
+        assert trial.user_attrs["mlflow_run"] == child.info.run_id
+        assert float(child.data.params["lr_exponent"]) == trial.params["lr_exponent"]
+
+
+def test_the_steps_that_trunks_share_are_trained_once(small_sweep: Any) -> None:
+    document = small_sweep.document
+    assert document["steps_shared"] > 0
+    diverged_steps = sum(child.data.metrics.get("final_lr", 0) * 0 for child in runs_of(small_sweep)[1].values())
+    assert document["lane_steps"] + document["steps_shared"] >= 6 * 60 + diverged_steps
+    assert document["lane_steps"] < 6 * 60
+
+
+def test_a_child_has_the_values_of_its_trial_at_every_report(small_sweep: Any) -> None:
+    client = MlflowClient(tracking_uri=default_uri(small_sweep.home))
+    _, children = runs_of(small_sweep)
+    for trial in trials_of(small_sweep):
+        run = children[trial.number].info.run_id
+        history = {point.step: point.value for point in client.get_metric_history(run, "valid_loss")}
+        assert history == trial.intermediate_values
+        if trial.state.name == "COMPLETE":
+            assert sorted(history) == [12, 24, 36, 48, 60]
+            assert children[trial.number].data.metrics["final_valid_loss"] == trial.value
+            curve = [point.step for point in client.get_metric_history(run, "train_loss")]
+            assert len(curve) == len(set(curve)) > 10
+            assert client.get_metric_history(run, "update_ratio")
+        assert STORY in [item.path for item in client.list_artifacts(run)]
+
+
+def test_the_parent_has_the_table_the_best_file_the_spec_and_the_figures(small_sweep: Any, tmp_path: Path) -> None:
+    client = MlflowClient(tracking_uri=default_uri(small_sweep.home))
+    parent, _ = runs_of(small_sweep)
+    place = Path(client.download_artifacts(parent.info.run_id, "", str(tmp_path)))
+    assert parse_yaml((place / "spec.yaml").read_text(), "s")["name"] == "small"
+    table = list(csv.DictReader(io.StringIO((place / "trials.csv").read_text())))
+    assert [(int(row["trial"]), row["state"]) for row in table] == [
+        (trial.number, trial.user_attrs["status"]) for trial in trials_of(small_sweep)
+    ]
+    assert read_best(str(place / "best.yaml"))[0].trial == small_sweep.document["best"]["trial"]
+    for figure in ("exponent.png", "curves.png"):
+        with Image.open(place / "figures" / figure) as image:
+            assert image.format == "PNG"
+            assert image.width >= 600
+    assert parent.data.tags["espalier.best_trial"] == str(small_sweep.document["best"]["trial"])
+    for name in ("espalier.data", "espalier.code", "espalier.version.torch", "espalier.version.python"):
+        assert parent.data.tags[name]
+    assert parent.data.metrics["best_valid_loss"] == small_sweep.document["best"]["valid_loss"]
+
+
+def test_the_best_is_the_best_of_the_trials(small_sweep: Any) -> None:
+    best = small_sweep.document["best"]
+    complete = {trial.number: trial.value for trial in trials_of(small_sweep) if trial.value is not None}
+    assert best["valid_loss"] == min(complete.values()) == complete[best["trial"]]
+
+
+def test_list_and_show_tell_of_the_sweep(sweep: Sweep, small_sweep: Any) -> None:
+    home = ("--home", str(small_sweep.home))
+    (row,) = json.loads(sweep("list", "--json", *home).stdout)
+    assert (row["sweep"], row["state"], row["ended"], row["wanted"]) == (small_sweep.id, "finished", 9, 9)
+    assert row["best_trial"] == small_sweep.document["best"]["trial"]
+    assert small_sweep.id in sweep("list", *home).stdout
+    for name in ("small", small_sweep.id):
+        shown = json.loads(sweep("show", name, "--json", *home).stdout)
+        assert shown["best"] == small_sweep.document["best"]
+        assert shown["states"] == {"complete": 6, "diverged": 3}
+        assert len(shown["trials"]) == 9
+    said = sweep("show", "small", *home).stdout
+    assert f"{small_sweep.id}: finished" in said
+    assert default_uri(small_sweep.home) in said
+    assert said.count("diverged") > 3
+    assert len(sweep("show", "small", "--top", "2", *home).stdout.splitlines()) < len(said.splitlines())
+
+
+def test_a_home_comes_from_the_option_or_the_environment(
+    sweep: Sweep, small_sweep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert small_sweep.id not in sweep("list").stdout
+    monkeypatch.setenv("SWEEP_HOME", str(small_sweep.home))
+    assert small_sweep.id in sweep("list").stdout
+
+
+def test_the_best_configuration_reruns_to_the_same_number(sweep: Sweep, small_sweep: Any) -> None:
+    pulled = sweep("best", "small", "--home", str(small_sweep.home))
+    assert pulled.exit_code == 0
+    Path("best.yaml").write_text(pulled.stdout)
+    result = sweep("rerun", "best.yaml")
+    assert result.exit_code == 0
+    assert result.stdout == f"reproduced: valid_loss {small_sweep.document['best']['valid_loss']:.5f}, bit for bit\n"
+
+
+def test_any_complete_trial_reruns_to_the_same_number(sweep: Sweep, small_sweep: Any) -> None:
+    worst = max((t for t in trials_of(small_sweep) if t.value is not None), key=lambda t: t.value)
+    pulled = sweep("best", "small", "--trial", str(worst.number), "--home", str(small_sweep.home))
+    Path("best.yaml").write_text(pulled.stdout)
+    assert f"reproduced: valid_loss {worst.value:.5f}, bit for bit" in sweep("rerun", "best.yaml").stdout
+
+
+def test_a_rerun_that_differs_says_where_and_what_is_different_around_it(sweep: Sweep, small_sweep: Any) -> None:
+    pulled = yaml.safe_load(sweep("best", "small", "--home", str(small_sweep.home)).stdout)
+    pulled["reports"][0][2][1]["valid_loss"] += 1e-6
+    pulled["made_with"] |= {"torch": "1.13.0", "data": "0123456789abcdef"}
+    Path("best.yaml").write_text(yaml.safe_dump(pulled))
+    result = sweep("rerun", "best.yaml")
+    assert result.exit_code == 1
+    assert "not reproduced: step 36: valid_loss is" in result.stdout
+    assert "torch: 1.13.0 then" in result.stdout
+    assert "data: 0123456789abcdef then" in result.stdout
+
+
+def test_a_diverged_trial_cannot_be_pulled(sweep: Sweep, small_sweep: Any) -> None:
+    diverged = next(t.number for t in trials_of(small_sweep) if t.value is None)
+    said = complaint(sweep("best", "small", "--trial", str(diverged), "--home", str(small_sweep.home)))
+    assert f"--trial {diverged}" in said
+    assert "complete" in said
+
+
+def test_resuming_a_sweep_that_has_ended_changes_nothing(sweep: Sweep, small_sweep: Any, tmp_path: Path) -> None:
+    copied = type(small_sweep)(tmp_path / "copy", small_sweep.spec_file, small_sweep.said)
+    shutil.copytree(small_sweep.home, copied.home)
+    client = MlflowClient(tracking_uri=default_uri(copied.home))
+
+    def everything() -> Any:
+        parent, children = runs_of(copied)
+        runs = {"parent": parent} | children
+        counts = {
+            key: {name: len(client.get_metric_history(run.info.run_id, name)) for name in run.data.metrics}
+            for key, run in runs.items()
+        }
+        return {key: (run.info.status, run.data.metrics) for key, run in runs.items()}, counts
+
+    before = everything()
+    result = sweep("resume", "small", "--json", "--home", str(copied.home))
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert (document["trials"], document["best"]) == (9, small_sweep.document["best"])
+    assert everything() == before
+    assert Counter(trial.state.name for trial in trials_of(copied)) == {"COMPLETE": 6, "FAIL": 3}
+
+
+# --- every trial diverges ----------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_whose_trials_all_diverge_says_so_and_suggests_lower_exponents(
+    in_process: Any, sweep: Sweep, tmp_path: Path
+) -> None:
+    fields = dict(THERMOMETER) | {"space": {"lr_exponent": {"low": 1, "high": 3}}, "schedule": "constant", "trials": 4}
+    Path("s.yaml").write_text(yaml.safe_dump(fields | {"budget": {"steps": 50, "batch_size": 11}}))
+    ran = in_process("run", "s.yaml", "--home", str(tmp_path / "home"), folder=tmp_path)
+    said = ran.stdout + ran.stderr
+    assert ran.returncode == 1
+    assert "Traceback" not in said
+    assert "4 diverged" in said
+    assert "every trial diverged: search lower exponents" in said
+    suggestion = re.search(r"--set (\S+='[^']*')", said)
+    assert suggestion
+    space = load_spec("s.yaml", shlex.split(suggestion[1])).space
+    assert space.lr_exponent.low < space.lr_exponent.high <= 3
+    (row,) = json.loads(sweep("list", "--json").stdout)
+    assert (row["state"], row["ended"], row["best"]) == ("finished", 4, None)
+    assert "no complete trial" in complaint(sweep("best", "warm"))
+    client = MlflowClient(tracking_uri=default_uri(tmp_path / "home"))
+    experiment = client.get_experiment_by_name("warm")
+    assert experiment
+    statuses = Counter(run.info.status for run in client.search_runs([experiment.experiment_id]))
+    assert statuses == {"FINISHED": 1, "FAILED": 4}
