@@ -88,13 +88,14 @@ def _first_loss(program: Program, batch: Batch, seed: int) -> float:
     except Exception as error:
         if "does not require grad" in str(error) or "not have been used in the graph" in str(error):
             raise BadInput(_NOTHING_MOVES) from error
+        if "scalar outputs" in str(error):
+            shape = program.loss_shape(row, batch)
+            raise BadInput(
+                f"task: loss() returned a tensor of shape {shape}; it must be one number, the mean"
+            ) from error
         raise BadInput(
             f"task: the loss of the first batch cannot be computed: {type(error).__name__}: {error}"
         ) from error
-    if losses[0].dim():
-        raise BadInput(
-            f"task: loss() returned a tensor of shape {tuple(losses[0].shape)}; it must be one number, the mean"
-        )
     if not grads.any() and math.isfinite(losses[0].item()):
         raise BadInput(_NOTHING_MOVES)
     return losses[0].item()

@@ -66,6 +66,12 @@ class Program:
         state = self.layout.unpack(theta_P) | dict(buffers)
         return functional_call(self.bound, {f"model.{name}": tensor for name, tensor in state.items()}, (what, batch))
 
+    def loss_shape(self, row: Mapping[str, Tensor], batch: Batch) -> tuple[int, ...]:
+        """Return the shape of what the task's loss returns; it should be ()."""
+        buffers = {name[len("buffer.") :]: tensor.clone() for name, tensor in row.items() if name.startswith("buffer.")}
+        with torch.no_grad():
+            return tuple(self._call("loss", row["theta"], buffers, batch).shape)
+
     def _loss(self, theta_P: Tensor, buffers: Buffers, batch: Batch) -> tuple[Tensor, Buffers]:
         after = {name: tensor.clone() for name, tensor in buffers.items()}
         return self._call("loss", theta_P, after, batch), after

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from core import preflight
+from core.errors import BadInput
 from core.task import code_fingerprint, load_task
 from sweeps import home as homes
 from sweeps import machine, plan, record, report, results
@@ -25,7 +27,16 @@ from sweeps.home import Home
 from sweeps.outcome import Outcome, Report
 from sweeps.record import Recorder
 from sweeps.rerun import best_file, versions
-from sweeps.search import Search, create_study, find_sweep, open_storage, spec_of, trial_results, trials_wanted
+from sweeps.search import (
+    Search,
+    create_study,
+    delete_study,
+    find_sweep,
+    open_storage,
+    spec_of,
+    trial_results,
+    trials_wanted,
+)
 from sweeps.space import extremes
 from sweeps.spec import SweepSpec
 
@@ -142,7 +153,12 @@ def start(spec: SweepSpec, home: Home, watch: Callable[[Progress], Any], address
     storage = open_storage(home.storage)
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions()}
     study = create_study(storage, sweep, spec, facts | git_state(Path.cwd()))
-    return _drive(Driver(home, storage, study, begin), watch, address)
+    try:
+        return _drive(Driver(home, storage, study, begin), watch, address)
+    except BadInput:  # what the machine refuses leaves nothing behind
+        delete_study(storage, sweep)
+        shutil.rmtree(home.sweep(sweep), ignore_errors=True)
+        raise
 
 
 def resume(wanted: str, home: Home, watch: Callable[[Progress], Any], address: str | None = None) -> Summary:

@@ -23,7 +23,15 @@ def table_csv(trials: Sequence[TrialResult]) -> str:
     for t in sorted(trials, key=lambda t: t.number):
         cells = [json.dumps(v) if isinstance(v, list) else v for v in (t.params.get(name, "") for name in names)]
         writer.writerow(
-            [t.number, t.state, "" if t.value is None else repr(t.value), t.spread or "", t.verdict, t.evidence, *cells]
+            [
+                t.number,
+                t.state,
+                "" if t.value is None else repr(t.value),
+                "" if t.spread is None else repr(t.spread),
+                t.verdict,
+                t.evidence,
+                *cells,
+            ]
         )
     return text.getvalue()
 
@@ -58,55 +66,49 @@ def exponent_figure(trials: Sequence[TrialResult], spec: SweepSpec, path: Path) 
     """Draw the objective against the exponent, one dot a trial, coloured by its first decay point; write a PNG."""
     figure, axes = _axes()
     done = [t for t in trials if t.state == "complete" and t.value is not None and math.isfinite(t.value)]
-    metric = spec.objective.metric
     if done:
-        points = [(t.params.get("decay_points") or [math.nan])[0] for t in done]
-        exponents, values = [t.params["lr_exponent"] for t in done], [t.value or 0.0 for t in done]
-        coloured = any(math.isfinite(p) for p in points)
-        dots = axes.scatter(
-            exponents,
-            values,
-            c=points if coloured else ACCENT,
-            cmap="viridis",
-            s=34,
-            edgecolors="white",
-            linewidths=0.6,
-            zorder=3,
-        )
-        if coloured:
-            figure.colorbar(dots, ax=axes, label="first decay point (share of the budget)")
-        best = ranked(done, spec.objective.mode)[0]
-        place = (best.params["lr_exponent"], best.value or 0.0)
-        axes.scatter(*place, s=150, facecolors="none", edgecolors=ACCENT, linewidths=1.8, zorder=4)
-        axes.annotate(
-            f"trial {best.number}: {best.value:.5f}",
-            place,
-            xytext=(0, -20),
-            textcoords="offset points",
-            ha="center",
-            color=ACCENT,
-            fontsize=9,
-        )
-        axes.set_ylim(*_frame(values))
-    for t in (t for t in trials if t.state == "diverged" and "lr_exponent" in t.params):
-        axes.axvline(t.params["lr_exponent"], ymax=0.03, color=ACCENT, linewidth=1.2)
-    diverged = sum(t.state == "diverged" for t in trials)
-    note = f"; {diverged} diverged (ticks at the bottom)" if diverged else ""
-    axes.set_title(
-        f"{spec.name}: {len(done)} trials of {spec.budget.steps:,} steps{note}", loc="left", color=INK, fontsize=11
-    )
+        _dots(figure, axes, done)
+        _mark(axes, ranked(done, spec.objective.mode)[0])
+        axes.set_ylim(*_frame([t.value or 0.0 for t in done], spec.objective.mode))
+    diverged = [t.params["lr_exponent"] for t in trials if t.state == "diverged" and "lr_exponent" in t.params]
+    for exponent in diverged:
+        axes.axvline(exponent, ymax=0.03, color=ACCENT, linewidth=1.2)
+    note = f"; {len(diverged)} diverged (ticks at the bottom)" if diverged else ""
+    title = f"{spec.name}: {len(done)} trials of {spec.budget.steps:,} steps{note}"
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
     axes.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
-    axes.set_ylabel(metric)
+    axes.set_ylabel(spec.objective.metric)
     figure.savefig(path)
     return path
 
 
-def _frame(values: Sequence[float]) -> tuple[float, float]:
-    """Return the limits of an axis that shows the best values well: what is far worse is cut, not the rest squeezed."""
-    ordered = sorted(values)
-    low, high = ordered[0], ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
-    high = max(high, low + 1e-6)
-    return low - 0.12 * (high - low), high + 0.1 * (high - low)
+def _dots(figure: Any, axes: Any, done: Sequence[TrialResult]) -> None:
+    """Draw one dot a trial, coloured by its first decay point where there is one."""
+    points = [(t.params.get("decay_points") or [math.nan])[0] for t in done]
+    coloured = any(math.isfinite(p) for p in points)
+    look = {"c": points, "cmap": "viridis"} if coloured else {"color": ACCENT}
+    place = [t.params["lr_exponent"] for t in done], [t.value for t in done]
+    dots = axes.scatter(*place, s=34, edgecolors="white", linewidths=0.6, zorder=3, **look)
+    if coloured:
+        figure.colorbar(dots, ax=axes, label="first decay point (share of the budget)")
+
+
+def _mark(axes: Any, best: TrialResult) -> None:
+    """Ring the best trial and name it."""
+    place, text = (best.params["lr_exponent"], best.value or 0.0), f"trial {best.number}: {best.value:.5f}"
+    axes.scatter(*place, s=150, facecolors="none", edgecolors=ACCENT, linewidths=1.8, zorder=4)
+    below = {"xytext": (0, -20), "textcoords": "offset points", "ha": "center"}
+    axes.annotate(text, place, color=ACCENT, fontsize=9, **below)
+
+
+def _frame(values: Sequence[float], mode: str) -> tuple[float, float]:
+    """Return the limits of an axis that shows the best nine tenths well: what is far worse is cut."""
+    sign = 1 if mode == "min" else -1
+    ordered = sorted(sign * value for value in values)
+    best, worst = ordered[0], ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
+    worst = max(worst, best + 1e-6)
+    low, high = sorted((sign * (best - 0.12 * (worst - best)), sign * (worst + 0.1 * (worst - best))))
+    return low, high
 
 
 def curves_figure(told: Sequence[tuple[TrialResult, Mapping[str, Any]]], spec: SweepSpec, path: Path) -> Path:

@@ -97,6 +97,11 @@ def create_study(
     return study
 
 
+def delete_study(storage: optuna.storages.BaseStorage, sweep: str) -> None:
+    """Remove a sweep from the storage."""
+    optuna.delete_study(study_name=sweep, storage=storage)
+
+
 def sweep_ids(storage: optuna.storages.BaseStorage) -> list[str]:
     """Return the ids of all sweeps, the oldest first."""
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
@@ -402,6 +407,8 @@ class Search:
             if attribute is not None:
                 trial.set_user_attr(name, attribute)
         value = outcome.values.get(self.spec.objective.metric)
+        # a GridSampler that hears of its last point stops the study, which only Optuna's own loop allows
+        self.study.sampler = RandomSampler() if self.spec.search.sampler == "grid" else self.base
         if outcome.status == "complete" and value is not None:
             self.study.tell(trial, value)
         else:

@@ -279,7 +279,7 @@ def test_a_lane_equals_a_solo_run_in_a_model_of_any_kind(model: str) -> None:
     """The last few elements of a tensor, or the groups of a convolution, may go through other code at another K."""
     engine = Engine({model: MODELS[model]})
     structure = Structure(SGD(), "constant", BATCH)
-    trials = [Trial(f"t{k}", k % 3, 5, Hyperparameters(lr=0.005 * (k + 1), momentum=0.5), 1) for k in range(9)]
+    trials = [Trial(f"t{k}", k % 3, 5, Hyperparameters(lr=0.02 * (k + 1), momentum=0.5), 1) for k in range(9)]
     alone = engine.all_alone(model, structure, trials)
     for lanes in (3, 4, 9):
         assert results(engine.cohort(model, structure, trials, lanes).train()) == alone, f"{lanes} lanes"

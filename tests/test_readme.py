@@ -18,7 +18,9 @@ SMALL = "--set trials=4 --set budget.steps=60 --set task_options.validation=500"
 def commands(page: Path) -> list[str]:
     """Return the lines that begin with a prompt in the page's console blocks."""
     blocks = re.findall(r"```console\n(.*?)```", page.read_text(), re.S)
-    return [line[2:].split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    return [
+        line[2:].split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.startswith("$ ")
+    ]
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

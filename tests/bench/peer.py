@@ -1,7 +1,8 @@
 """The other side: plain Ray Tune with OptunaSearch, one trial per process, as their documentation advises.
 
-Actors are reused, data is loaded once in each process, every process has one thread, two trials run at a time on two
-cores. The loop is a plain PyTorch loop: torch.optim.SGD with MultiStepLR, minibatches in the same order, ten validations.
+Actors are reused, data is loaded once in each process, every process has one thread, two trials run at a time on
+two cores. The loop is a plain PyTorch loop: torch.optim.SGD with MultiStepLR, minibatches in the same order, ten
+validations.
 
 usage: python -m tests.bench.peer CONFIGURATIONS.json STEPS  (prints one JSON document)
 """
@@ -82,7 +83,9 @@ def main(configurations: list[dict[str, float]], steps: int) -> dict[str, Any]:
     )
     results = tuner.fit()
     losses = {
-        json.dumps([r.config["lr_exponent"], r.config["decay_point"]]): r.metrics["valid_loss"] for r in results if r.metrics
+        json.dumps([r.config["lr_exponent"], r.config["decay_point"]]): r.metrics["valid_loss"]
+        for r in results
+        if r.metrics
     }
     return {"seconds": time.monotonic() - begin, "trials": len(losses), "losses": losses}
 
@@ -92,5 +95,7 @@ def _with_steps(config: dict[str, float], steps: int) -> None:
 
 
 if __name__ == "__main__":
+    from tests.bench.peer import main  # by its own name, so that workers can import what they are sent
+
     wanted = json.loads(Path(sys.argv[1]).read_text())
     print(json.dumps(main(wanted, int(sys.argv[2]))))

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +30,9 @@ def first_result_seconds(runs: int = 3) -> list[float]:
         with tempfile.TemporaryDirectory() as home:
             command = [sys.executable, "-m", "sweeps.cli", "run", "sweeps/library/names.yaml", "--json", "--home", home]
             begin = time.monotonic()
-            with subprocess.Popen([*command, "--set", "trials=16"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as run:
+            with subprocess.Popen(
+                [*command, "--set", "trials=16"], cwd=ROOT, stdout=DEVNULL, stderr=PIPE, text=True
+            ) as run:
                 assert run.stderr
                 for line in run.stderr:
                     if "best: valid_loss" in line:

@@ -20,7 +20,11 @@ def ours(home: Path, trials: int, steps: int) -> dict[str, Any]:
     settings = [f"trials={trials}", f"budget.steps={steps}", "search.sampler=random"]
     begin = time.monotonic()
     done = subprocess.run(
-        [*command, *(part for s in settings for part in ("--set", s))], cwd=ROOT, capture_output=True, text=True, check=True
+        [*command, *(part for s in settings for part in ("--set", s))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     document = json.loads(done.stdout)
     return document | {"wall_s": time.monotonic() - begin}

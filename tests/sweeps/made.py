@@ -43,7 +43,9 @@ def end(trial: str, step: int, loss: float, status: str = "complete", **changed:
     return asdict(event)
 
 
-def life(number: int, loss: float, steps: Sequence[int] = (10, 20, 30, 40), replicates: int = 1) -> list[dict[str, Any]]:
+def life(
+    number: int, loss: float, steps: Sequence[int] = (10, 20, 30, 40), replicates: int = 1
+) -> list[dict[str, Any]]:
     """Return all events of a trial that completes, replicate r with a loss of loss + r."""
     names = [f"{number}/{r}" for r in range(replicates)]
     events = [asdict(Event("start", name, 0)) for name in names]

@@ -52,7 +52,7 @@ def refused_run(sweep: Sweep, *arguments: str, **changed: Any) -> str:
     return said
 
 
-# --- bad input: the spec -----------------------------------------------------------------------------------------------
+# --- bad input: the spec ----------------------------------------------------------------------------------------------
 
 
 def test_a_missing_file_is_refused(sweep: Sweep) -> None:
@@ -69,8 +69,14 @@ def test_invalid_yaml_is_refused_with_its_place(sweep: Sweep) -> None:
 FIELDS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an unknown key": ({"trails": 8}, ["trails", "unknown", "did you mean 'trials'"]),
     "an unknown key within": ({"budget": {"stepz": 8}}, ["budget.stepz", "unknown", "did you mean 'steps'"]),
-    "low above high": ({"space": {"lr_exponent": {"low": 0, "high": -3}}}, ["space.lr_exponent", "0", "-3", "must not"]),
-    "a late decay point": ({"space": {"decay_points": [0.5, 1.5]}}, ["space.decay_points", "1.5", "less than or equal to 1"]),
+    "low above high": (
+        {"space": {"lr_exponent": {"low": 0, "high": -3}}},
+        ["space.lr_exponent", "0", "-3", "must not"],
+    ),
+    "a late decay point": (
+        {"space": {"decay_points": [0.5, 1.5]}},
+        ["space.decay_points", "1.5", "less than or equal to 1"],
+    ),
     "an early decay point": (
         {"space": {"decay_points": {"low": -0.2, "high": 0.5}}},
         ["space.decay_points.low", "-0.2", "greater than or equal to 0"],
@@ -115,7 +121,7 @@ def test_a_metric_that_the_task_does_not_report_is_refused(sweep: Sweep) -> None
     assert "valid_loss" in said
 
 
-# --- bad input: the task -----------------------------------------------------------------------------------------------
+# --- bad input: the task ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -207,7 +213,9 @@ def test_a_task_that_cannot_be_trained_is_refused(sweep: Sweep, before: str, aft
 
 
 def test_a_task_whose_metrics_cannot_be_computed_is_refused(sweep: Sweep) -> None:
-    Path("mine.py").write_text(WHOLE + "\n    def metrics(self, model, batch):\n        return {'accuracy': batch[7]}\n")
+    Path("mine.py").write_text(
+        WHOLE + "\n    def metrics(self, model, batch):\n        return {'accuracy': batch[7]}\n"
+    )
     said = refused_run(sweep, task="mine.py:Mine")
     assert "task: metrics()" in said
     assert "IndexError" in said
@@ -232,12 +240,14 @@ def test_a_data_file_of_nothing_to_learn_is_refused(sweep: Sweep, text: str | No
     assert all(word in said for word in words), said
 
 
-# --- bad input: places -------------------------------------------------------------------------------------------------
+# --- bad input: places ------------------------------------------------------------------------------------------------
 
 READING = [("list",), ("show", "small"), ("best", "small"), ("resume", "small"), ("ui",)]
 
 
-@pytest.mark.parametrize("command", [("run", str(ROOT / "sweeps/library/thermometer.yaml")), *READING], ids=lambda c: c[0])
+@pytest.mark.parametrize(
+    "command", [("run", str(ROOT / "sweeps/library/thermometer.yaml")), *READING], ids=lambda c: c[0]
+)
 @pytest.mark.parametrize("home", ["a file/home", "/proc/nowhere"])
 def test_a_home_that_cannot_be_written_is_refused(sweep: Sweep, command: tuple[str, ...], home: str) -> None:
     Path("a file").write_text("")
@@ -300,7 +310,7 @@ def test_a_sweep_that_does_not_fit_the_machine_is_refused_and_leaves_nothing(swe
     assert json.loads(sweep("list", "--json").stdout) == []
 
 
-# --- bad input: a best file --------------------------------------------------------------------------------------------
+# --- bad input: a best file -------------------------------------------------------------------------------------------
 
 NONSENSE: dict[str, tuple[str, list[str]]] = {
     "no YAML": ("a: [1", ["not valid YAML"]),
@@ -335,7 +345,7 @@ def test_a_best_file_that_is_missing_is_refused_with_the_command_that_writes_one
     assert "sweep best ID > best.yaml" in said
 
 
-# --- bad input: through a real process ---------------------------------------------------------------------------------
+# --- bad input: through a real process --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -360,7 +370,7 @@ def test_a_process_that_refuses_says_so_in_one_line_and_exits_with_two(
     assert not (tmp_path / "sweep-data" / "optuna.journal").exists()
 
 
-# --- help --------------------------------------------------------------------------------------------------------------
+# --- help -------------------------------------------------------------------------------------------------------------
 
 COMMANDS = sorted(main.commands)
 
@@ -429,7 +439,7 @@ def test_ui_serves_the_store_of_the_home(sweep: Sweep, monkeypatch: pytest.Monke
     assert command[command.index("--host") + 1] == "127.0.0.1"
 
 
-# --- a real sweep ------------------------------------------------------------------------------------------------------
+# --- a real sweep -----------------------------------------------------------------------------------------------------
 
 
 def runs_of(small_sweep: Any) -> tuple[Run, dict[int, Run]]:
@@ -498,8 +508,7 @@ def test_every_trial_is_in_optuna_and_in_mlflow_once_and_none_is_running(small_s
 def test_the_steps_that_trunks_share_are_trained_once(small_sweep: Any) -> None:
     document = small_sweep.document
     assert document["steps_shared"] > 0
-    diverged_steps = sum(child.data.metrics.get("final_lr", 0) * 0 for child in runs_of(small_sweep)[1].values())
-    assert document["lane_steps"] + document["steps_shared"] >= 6 * 60 + diverged_steps
+    assert document["lane_steps"] + document["steps_shared"] >= 6 * 60  # and the few steps of those that diverged
     assert document["lane_steps"] < 6 * 60
 
 
@@ -629,7 +638,7 @@ def test_resuming_a_sweep_that_has_ended_changes_nothing(sweep: Sweep, small_swe
     assert Counter(trial.state.name for trial in trials_of(copied)) == {"COMPLETE": 6, "FAIL": 3}
 
 
-# --- every trial diverges ----------------------------------------------------------------------------------------------
+# --- every trial diverges ---------------------------------------------------------------------------------------------
 
 
 def test_a_sweep_whose_trials_all_diverge_says_so_and_suggests_lower_exponents(

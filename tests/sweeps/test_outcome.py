@@ -24,7 +24,7 @@ def test_the_story_of_one_replicate_is_its_own() -> None:
     *reports, outcome = told(1, life(4, 2.5))
     assert [said.step for said in reports] == [10, 20, 30, 40]
     assert all(said.values == {"valid_loss": 2.5, "train_loss": 3.5} for said in reports)
-    assert [said.curve for said in reports][0] == [(9, 4.5), (10, 3.5)]
+    assert reports[0].curve == [(9, 4.5), (10, 3.5)]
     assert isinstance(outcome, Outcome)
     assert (outcome.trial, outcome.status, outcome.step, outcome.verdict) == (4, "complete", 40, "healthy")
     assert outcome.values == {"valid_loss": 2.5, "train_loss": 3.5}

@@ -45,7 +45,7 @@ def recorder_at(home: Path, uri: str | None = None, **more: Any) -> Recorder:
     return Recorder(uri or default_uri(home), SWEEP, "warm", home / "sweeps" / SWEEP, **more)
 
 
-# --- what a sweep says -------------------------------------------------------------------------------------------------
+# --- what a sweep says ------------------------------------------------------------------------------------------------
 
 
 def say_open(recorder: Recorder) -> None:
@@ -142,7 +142,7 @@ def assert_everything(found: dict[str, Any]) -> None:
     assert found["0"]["files"] == [STORY]
 
 
-# --- what arrives ------------------------------------------------------------------------------------------------------
+# --- what arrives -----------------------------------------------------------------------------------------------------
 
 
 def test_everything_that_was_said_arrives(home: Path, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_two_sweeps_of_one_name_share_an_experiment_and_nothing_else(home: Path,
     assert_everything(recorded(default_uri(home)))
 
 
-# --- nothing twice -----------------------------------------------------------------------------------------------------
+# --- nothing twice ----------------------------------------------------------------------------------------------------
 
 
 def test_a_spool_that_is_sent_again_changes_nothing(home: Path, tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_a_trial_that_is_trained_again_from_its_checkpoint_adds_only_what_is_new
     assert recorded(default_uri(home))["0"]["metrics"] == EXPECTED_CURVE
 
 
-# --- a server that fails -----------------------------------------------------------------------------------------------
+# --- a server that fails ----------------------------------------------------------------------------------------------
 
 CALLS = ("create_run", "log_batch", "log_text", "set_terminated", "update_run", "search_runs", "log_artifact")
 
@@ -459,7 +459,7 @@ def test_while_the_server_is_down_saying_returns_and_closing_tells(tmp_path: Pat
     assert len(recorder.spool.pending()[0]) == 15
 
 
-# --- interrupted -------------------------------------------------------------------------------------------------------
+# --- interrupted ------------------------------------------------------------------------------------------------------
 
 
 def test_a_pause_leaves_no_run_running_and_a_start_takes_it_up_again(home: Path) -> None:
@@ -546,7 +546,7 @@ def test_a_full_spool_drops_points_but_no_start_and_no_end(tmp_path: Path, monke
     assert spool.dropped == 100 - kept.count("report")
 
 
-# --- reading -----------------------------------------------------------------------------------------------------------
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_story_of_a_trial_reads_back(home: Path, tmp_path: Path) -> None:
@@ -578,7 +578,7 @@ def test_a_trial_that_is_not_recorded_is_refused_by_name(home: Path) -> None:
         read_trial(default_uri(home), SWEEP, 5)
 
 
-# --- reachable ---------------------------------------------------------------------------------------------------------
+# --- reachable --------------------------------------------------------------------------------------------------------
 
 
 def test_the_store_of_a_home_is_reachable(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def read_back(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-# --- the table ---------------------------------------------------------------------------------------------------------
+# --- the table --------------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.tuples(FLOATS, FLOATS, st.lists(FLOATS, max_size=3)), max_size=5))
@@ -80,7 +80,7 @@ def test_a_point_is_told_by_what_was_searched() -> None:
     assert point_text(params, SPEC) == "lr_exponent -0.5123, decay_points 0.5 0.75"
 
 
-# --- the figures -------------------------------------------------------------------------------------------------------
+# --- the figures ------------------------------------------------------------------------------------------------------
 
 
 def is_a_picture(path: Path) -> bool:
@@ -106,7 +106,11 @@ TABLES: dict[str, list[TrialResult]] = {
     "trials without decay points": [row(n, float(n)) for n in range(5)],
     "trials of one value": [row(n, 2.0) for n in range(5)],
     "values far apart": [row(n, 10.0 ** (4 * n)) for n in range(9)],
-    "a trial that has not been sampled": [*COMPLETE, row(6, None, "running", params={}), row(7, None, "failed", params={})],
+    "a trial that has not been sampled": [
+        *COMPLETE,
+        row(6, None, "running", params={}),
+        row(7, None, "failed", params={}),
+    ],
     "values of every size": [row(0, -1e30), row(1, 0.0), row(2, 1e30), row(3, math.inf)],
 }
 

@@ -40,7 +40,7 @@ def refusal(tmp_path: Path, text: str) -> str:
     return said
 
 
-# --- what is written is what is read -----------------------------------------------------------------------------------
+# --- what is written is what is read ----------------------------------------------------------------------------------
 
 
 def study_of(spec: SweepSpec, **facts: Any) -> Any:
@@ -90,7 +90,7 @@ def test_a_best_file_that_is_right_is_taken(tmp_path: Path) -> None:
     assert spec == spec_with()
 
 
-# --- what is refused ---------------------------------------------------------------------------------------------------
+# --- what is refused --------------------------------------------------------------------------------------------------
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_any_nonsense_in_any_field_is_taken_or_refused(
         assert field in str(error)
 
 
-# --- trained again -----------------------------------------------------------------------------------------------------
+# --- trained again ----------------------------------------------------------------------------------------------------
 
 
 def trained(replicates: int = 1) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def finish(search: Search, lives: Callable[[int, float], list[dict[str, Any]]] =
     return seen
 
 
-# --- asking ------------------------------------------------------------------------------------------------------------
+# --- asking -----------------------------------------------------------------------------------------------------------
 
 
 def test_every_trial_is_given_out_exactly_once(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_the_cohort_of_a_trial_stands_in_its_attributes(tmp_path: Path) -> None:
     assert all("cohort" in trial.user_attrs for trial in desk.trials)
 
 
-# --- every sampler -----------------------------------------------------------------------------------------------------
+# --- every sampler ----------------------------------------------------------------------------------------------------
 
 MIXED = {
     "lr_exponent": {"low": -3, "high": -1},
@@ -234,7 +234,10 @@ GRIDS: dict[str, tuple[dict[str, Any], int]] = {
     "lists": ({"lr_exponent": [-3, -2, -1], "scale": [0.1, 1.0]}, 6),
     "steps": ({"lr_exponent": {"low": -3, "high": -1, "step": 0.1}}, 21),
     "integers": ({"lr_exponent": -2, "batch_size": {"low": 2, "high": 9, "integer": True, "step": 3}}, 3),
-    "decay points": ({"lr_exponent": [-2, -1], "decay_points": {"low": 0.1, "high": 0.7, "step": 0.2, "branches": 3}}, 8),
+    "decay points": (
+        {"lr_exponent": [-2, -1], "decay_points": {"low": 0.1, "high": 0.7, "step": 0.2, "branches": 3}},
+        8,
+    ),
     "choices of points": ({"lr_exponent": [-2, -1], "decay_points": {"choices": [[0.5], [0.4, 0.8]]}}, 4),
     "steps that do not meet the end": ({"lr_exponent": {"low": -3, "high": -1, "step": 0.75}}, 3),
 }
@@ -274,7 +277,7 @@ def test_a_choice_of_words_gives_the_words(value: str, tmp_path: Path) -> None:
     assert set(points) <= {value, value + "b"}
 
 
-# --- telling -----------------------------------------------------------------------------------------------------------
+# --- telling ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -425,7 +428,7 @@ def test_the_table_has_every_trial_with_its_whole_point(tmp_path: Path) -> None:
         assert row.duration_s is not None
 
 
-# --- interrupted anywhere ----------------------------------------------------------------------------------------------
+# --- interrupted anywhere ---------------------------------------------------------------------------------------------
 
 
 def assert_whole(desk: Desk) -> None:
@@ -442,7 +445,7 @@ def assert_whole(desk: Desk) -> None:
 
 
 def work(desk: Desk, moves: int, dies_asking: int | None = None) -> bool:
-    """Let a process make so many moves and die: a move gives a cohort out or tells one event. Return whether it ended."""
+    """Let a process make so many moves (a cohort given out, an event told) and die. Return whether the sweep ended."""
     search, feeds = desk.take_up(), {}
     asked = itertools.count()
     ask = search.study.ask
@@ -605,7 +608,7 @@ def test_a_sweep_that_has_ended_has_nothing_to_give(tmp_path: Path) -> None:
     assert desk.states() == {"COMPLETE": 4}
 
 
-# --- sweeps in a storage -----------------------------------------------------------------------------------------------
+# --- sweeps in a storage ----------------------------------------------------------------------------------------------
 
 
 def stored(tmp_path: Path, *ids: str) -> Any:

@@ -15,7 +15,7 @@ def space_of(**fields: Any) -> Space:
     return Space.model_validate(fields)
 
 
-# --- any space, and any sample of it -----------------------------------------------------------------------------------
+# --- any space, and any sample of it ----------------------------------------------------------------------------------
 
 NUMBER = st.floats(-30, 30).map(lambda x: round(x, 3))
 POSITIVE = st.floats(1e-3, 30).map(lambda x: round(x, 4))
@@ -42,7 +42,9 @@ def point_domains(draw: Any) -> Any:
     low, high = sorted([draw(SHARES), draw(SHARES)])
     sampled = {"low": low, "high": high, "count": draw(st.integers(1, 4)), "branches": draw(st.integers(1, 4))}
     several = st.lists(st.lists(SHARES, min_size=1, max_size=3), min_size=1, max_size=3)
-    return draw(st.one_of(st.none(), st.just(sampled), st.lists(SHARES, max_size=3), several.map(lambda c: {"choices": c})))
+    return draw(
+        st.one_of(st.none(), st.just(sampled), st.lists(SHARES, max_size=3), several.map(lambda c: {"choices": c}))
+    )
 
 
 @st.composite
@@ -95,7 +97,7 @@ def test_a_space_survives_its_way_through_json(space: Space) -> None:
     assert Space.model_validate(space.model_dump(mode="json")) == space
 
 
-# --- domains -----------------------------------------------------------------------------------------------------------
+# --- domains ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_constant_is_not_sampled() -> None:

@@ -1,0 +1,97 @@
+"""The folder in which a sweep's state lies, who drives it, and its checkpoints."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from core import checkpoint
+from core.errors import BadInput
+from sweeps.home import COHORT_FILE, Home, is_driven, last_checkpoint, new_id, only_driver
+
+
+def test_a_home_is_the_one_named_or_that_of_the_environment_or_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SWEEP_HOME", "")
+    assert Home.at(None).path == tmp_path / "sweep-data"
+    monkeypatch.setenv("SWEEP_HOME", str(tmp_path / "there"))
+    assert Home.at(None).path == tmp_path / "there"
+    assert Home.at("named").path == tmp_path / "named"
+    assert all((tmp_path / name).is_dir() for name in ("sweep-data", "there", "named"))
+
+
+def test_looking_whether_a_home_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+    assert list(Home.at(str(tmp_path / "home")).path.iterdir()) == []
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    with pytest.raises(BadInput, match=r"--home .*home: cannot be written .*name another folder"):
+        Home.at(str(tmp_path / "home"))
+
+
+def test_an_id_is_the_name_the_day_and_four_characters() -> None:
+    assert re.fullmatch(r"a-b-\d{8}-[0-9a-f]{4}", new_id("a-b"))
+
+
+def test_every_start_of_the_driver_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    home = Home.at(str(tmp_path))
+    for number in (1, 2, 3):
+        place = home.next_tune("s-1")
+        assert place.name == f"tune-{number:03}"
+        place.mkdir(parents=True)
+
+
+def test_a_sweep_has_one_driver_at_a_time(tmp_path: Path) -> None:
+    assert not is_driven(tmp_path)
+    with only_driver(tmp_path, "s-1"):
+        assert is_driven(tmp_path)
+        with (
+            pytest.raises(BadInput, match=f"sweep s-1 is being driven by process {os.getpid()}"),
+            only_driver(tmp_path, "s-1"),
+        ):
+            raise AssertionError("two drivers")
+    assert not is_driven(tmp_path)
+    with only_driver(tmp_path, "s-1"):
+        assert is_driven(tmp_path)
+
+
+def test_the_hold_of_a_dead_driver_is_gone(tmp_path: Path) -> None:
+    code = "import os, pathlib, sys; from sweeps.home import only_driver\n"
+    code += "with only_driver(pathlib.Path(sys.argv[1]), 's-1'): os._exit(9)"
+    root = Path(__file__).resolve().parents[2]
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=root, env=os.environ | {"PYTHONPATH": str(root)}
+    )
+    assert ran.returncode == 9
+    assert not is_driven(tmp_path)
+
+
+def saved(folder: Path, start: int, cohort: str, number: int) -> Path:
+    place = folder / f"tune-{start:03}" / cohort / f"checkpoint_{number:06}"
+    place.mkdir(parents=True)
+    checkpoint.save(place / COHORT_FILE, {"numbers": torch.arange(3)})
+    return place
+
+
+def test_the_last_checkpoint_of_a_cohort_is_the_newest_of_its_newest_start(tmp_path: Path) -> None:
+    assert last_checkpoint(tmp_path, "cohort-0") is None
+    saved(tmp_path, 1, "cohort-0", 7)
+    saved(tmp_path, 2, "cohort-0", 0)
+    newest = saved(tmp_path, 2, "cohort-0", 1)
+    saved(tmp_path, 3, "cohort-4", 2)
+    assert last_checkpoint(tmp_path, "cohort-0") == str(newest)
+
+
+@pytest.mark.parametrize("left", [b"", b"PK\x03\x04 torn"])
+def test_a_checkpoint_that_a_crash_tore_is_passed_over(tmp_path: Path, left: bytes) -> None:
+    whole = saved(tmp_path, 1, "cohort-0", 0)
+    (saved(tmp_path, 1, "cohort-0", 1) / COHORT_FILE).write_bytes(left)
+    (tmp_path / "tune-002" / "cohort-0" / "checkpoint_000000").mkdir(parents=True)
+    assert last_checkpoint(tmp_path, "cohort-0") == str(whole)

@@ -1,0 +1,82 @@
+"""How a sweep is laid out on a machine."""
+
+import socket
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import BadInput
+from sweeps.machine import LANES_CPU, LANES_GPU, check_address, shape
+from tests.sweeps.made import spec_with
+
+BRANCHED = {"lr_exponent": {"low": -3, "high": 0}, "decay_points": {"branches": 4}}
+AUTO = st.just("auto")
+
+
+@st.composite
+def specs(draw: Any) -> Any:
+    resources = {
+        "cpus": draw(AUTO | st.sampled_from([0.5, 1, 2])),
+        "gpus": draw(AUTO | st.sampled_from([0, 0.25, 1])),
+        "cohorts": draw(AUTO | st.integers(1, 9)),
+        "lanes": draw(AUTO | st.integers(1, 200)),
+    }
+    space = BRANCHED | {"decay_points": {"branches": draw(st.integers(1, 8))}}
+    search = {"sampler": draw(st.sampled_from(["tpe", "random", "qmc", "gp"]))}
+    numbers = {"trials": draw(st.integers(1, 5000)), "replicates": draw(st.integers(1, 5))}
+    return spec_with(resources=resources, space=space, search=search, **numbers)
+
+
+@given(specs(), st.integers(2, 64), st.integers(0, 8))
+def test_any_sweep_is_laid_out_within_the_machine(spec: Any, cpus: int, gpus: int) -> None:
+    try:
+        layout = shape(spec, float(cpus), float(gpus))
+    except BadInput as error:
+        assert str(error).startswith("resources:")
+        assert gpus < (spec.resources.gpus if spec.resources.gpus != "auto" else 1)
+        return
+    assert layout.cohorts >= 1
+    assert layout.cohort_trials >= 1
+    assert layout.cohort_trials % spec.space.branches == 0
+    assert layout.lanes >= 1
+    assert 0 < layout.cpus <= cpus
+    assert layout.gpus <= gpus
+    if spec.resources.lanes == "auto":
+        assert layout.lanes <= (LANES_GPU if layout.gpus else LANES_CPU)
+    else:
+        assert layout.lanes == spec.resources.lanes
+    if spec.resources.cohorts != "auto":
+        assert layout.cohorts == spec.resources.cohorts
+
+
+def test_a_cohort_gets_a_gpu_each_or_else_a_core_each() -> None:
+    spec = spec_with(trials=512)
+    assert (shape(spec, 16, 2).cohorts, shape(spec, 16, 2).gpus) == (2, 1)
+    assert (shape(spec, 16, 0).cohorts, shape(spec, 16, 0).gpus) == (16, 0)
+    assert shape(spec, 16, 0).cpus == 1
+
+
+@pytest.mark.parametrize("resources", [{"cpus": 3}, {"gpus": 1}, {"gpus": 2, "cpus": 1}])
+def test_a_cohort_that_does_not_fit_is_refused_with_what_there_is(resources: dict[str, float]) -> None:
+    with pytest.raises(BadInput, match=r"resources: .*there are 2 cpus and 0 gpus"):
+        shape(spec_with(resources=resources), 2, 0)
+
+
+def test_no_address_and_auto_are_not_looked_at() -> None:
+    check_address(None)
+    check_address("auto")
+
+
+def test_an_address_where_something_listens_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+        check_address(f"{host}:{port}")
+        check_address(f"ray://{host}:{port}")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "nowhere.invalid:6379", "127.0.0.1:", ":1", "1:99999"])
+def test_an_address_where_nothing_listens_is_refused(address: str) -> None:
+    with pytest.raises(BadInput, match=f"--address {address}: no"):
+        check_address(address)
