@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -266,7 +267,7 @@ def _tell(summary: Any, place: Any, as_json: bool, home: str | None) -> None:
     def say(text: str) -> None:
         click.echo(text, err=as_json)
 
-    at = f" --home {home}" if home else ""
+    at = f" --home {shlex.quote(home)}" if home else ""
     if as_json:
         click.echo(json.dumps(summary.document()))
     else:

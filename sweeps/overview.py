@@ -99,7 +99,8 @@ def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
     if trial is not None:
         complete = {t.number: t for t in found.trials if t.state == "complete"}
         if trial not in complete:
-            raise BadInput(f"--trial {trial}: {study.study_name} has no complete trial of that number")
+            known = ", ".join(map(str, sorted(complete)))
+            raise BadInput(f"--trial {trial}: no complete trial of {study.study_name}; complete are: {known or 'none'}")
         chosen = complete[trial]
     if chosen is None:
         raise BadInput(f"{study.study_name} has no complete trial yet ({results.counts(found.trials) or 'none began'})")

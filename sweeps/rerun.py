@@ -30,7 +30,7 @@ def versions() -> dict[str, str]:
     return {
         "espalier": own,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "numpy": numpy.__version__,
         "machine": platform.machine(),
         "processor": torch.backends.cpu.get_cpu_capability(),

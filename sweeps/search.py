@@ -68,7 +68,8 @@ class _Lock(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
-        os.close(self.file)
+        file, self.file = self.file, -1
+        os.close(file)
 
 
 def _mend(journal: Path, lock: _Lock) -> None:
@@ -131,14 +132,21 @@ def spec_of(study: optuna.Study) -> SweepSpec:
 def distribution(domain: Range | Choice) -> BaseDistribution:
     """Return Optuna's form of a domain. Choices that are lists travel as JSON."""
     if isinstance(domain, Choice):
-        return CategoricalDistribution([json.dumps(c) if isinstance(c, list) else c for c in domain.choices])
-    if domain.integer:
-        return IntDistribution(int(domain.low), int(domain.high), domain.log, int(domain.step or 1))
-    return FloatDistribution(domain.low, domain.high, domain.log, domain.step)
+        return CategoricalDistribution([_storable(choice) for choice in domain.choices])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an end that the steps do not meet moves down to the last that they do
+        if domain.integer:
+            return IntDistribution(int(domain.low), int(domain.high), domain.log, int(domain.step or 1))
+        return FloatDistribution(domain.low, domain.high, domain.log, domain.step)
+
+
+def _storable(choice: Any) -> Any:
+    """Return a choice as Optuna takes it: lists, and words that would look like one, as JSON."""
+    return json.dumps(choice) if isinstance(choice, list) or str(choice).startswith(("[", '"')) else choice
 
 
 def _plain(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+    return json.loads(value) if isinstance(value, str) and value.startswith(("[", '"')) else value
 
 
 def _grid(distributions: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
@@ -148,7 +156,10 @@ def _grid(distributions: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]
             points[name] = list(domain.choices)
         elif isinstance(domain, IntDistribution | FloatDistribution):
             step = domain.step or 1
-            points[name] = [domain.low + i * step for i in range(int((domain.high - domain.low) / step + 1e-9) + 1)]
+            points[name] = [
+                min(domain.low + i * step, domain.high)
+                for i in range(int((domain.high - domain.low) / step + 1e-9) + 1)
+            ]
     return points
 
 

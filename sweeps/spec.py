@@ -293,7 +293,16 @@ def _absolute_task(fields: dict[str, Any], spec_file: Path) -> dict[str, Any]:
         places = [Path(source).expanduser(), spec_file.parent / source]
         found = next((place for place in places if place.is_file()), places[0])
         fields["task"] = f"{found.resolve()}:{task.partition(':')[2]}"
+    options = fields.get("task_options")
+    if isinstance(options, dict):
+        fields["task_options"] = {name: _absolute(value) for name, value in options.items()}
     return fields
+
+
+def _absolute(value: Any) -> Any:
+    """Return a relative path of a file that exists as an absolute one, anything else as it is."""
+    is_file = isinstance(value, str) and Path(value).is_file()
+    return str(Path(value).resolve()) if is_file else value
 
 
 __all__ = ["Domain", "SweepSpec", "load_spec", "make_spec", "override", "parse_yaml"]
