@@ -1,6 +1,7 @@
 """Checkpoints of a cohort: written whole or not at all, and read without running code."""
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except RuntimeError as error:
+        # torch's zip writer, closing a file that it could not write, hides the system's error behind its own
+        raise error.__context__ if isinstance(error.__context__, OSError) else error from None
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -30,4 +34,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 def load(path: Path) -> dict[str, Any]:
     """Read a state that `save` wrote. Raises an error of torch or of the zip format if the file is damaged."""
+    with zipfile.ZipFile(path) as file:  # torch writes checksums and does not compare them
+        damaged = file.testzip()
+    if damaged:
+        raise zipfile.BadZipFile(f"{path}: {damaged} is damaged")
     return torch.load(path, map_location="cpu", weights_only=True)

@@ -4,14 +4,17 @@ N = lanes, P = parameters of a lane, B = examples in a batch. A batched product 
 N >= 2 but may take another kernel at N = 1, so the vmap program is never narrower than two rows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, functionalize, grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 
 from core.lanes import Layout, Row, seeded
 from core.optim import SGD, Optimizer
@@ -107,6 +110,49 @@ class Program:
         return {name: total / examples for name, total in totals.items()}
 
 
+def _batch_norm(
+    x: Tensor,
+    mean: Tensor | None,
+    var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """F.batch_norm from parts that keep each lane's rows together, and so its bits."""
+    axes, column = [0, *range(2, x.dim())], (1, -1, *[1] * (x.dim() - 2))
+    if training or mean is None or var is None:
+        here = x.mean(axes)
+        spread = (x - here.view(column)).square().mean(axes)
+        if training and mean is not None and var is not None:
+            n = x.numel() // x.shape[1]
+            with torch.no_grad():
+                mean.mul_(1 - momentum).add_(here * momentum)
+                var.mul_(1 - momentum).add_(spread * (momentum * n / (n - 1)))
+        mean, var = here, spread
+    y = (x - mean.view(column)) * torch.rsqrt(var + eps).view(column)
+    return y if weight is None or bias is None else y * weight.view(column) + bias.view(column)
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """oneDNN's grouped convolution has other bits at other numbers of groups."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
+
+
+class _LaneByLane(TorchFunctionMode):
+    """vmap lays the channels of batch_norm side by side, where a lane's bits depend on how many lanes there are."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return (_batch_norm if func is F.batch_norm else func)(*args, **(kwargs or {}))
+
+
 class VmapProgram(Program):
     """All lanes in one batched call.
 
@@ -118,7 +164,7 @@ class VmapProgram(Program):
 
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
         super().__init__(task, optimizer, dtype)
-        self._batched = vmap(grad_and_value(self._loss, has_aux=True))
+        self._batched = vmap(grad_and_value(self._lane_loss, has_aux=True))
         self._uses: dict[tuple[int, ...], int] = {}
         self._recorded: dict[tuple[int, ...], Callable[..., tuple[Tensor, ...]] | None] = {}
 
@@ -140,8 +186,13 @@ class VmapProgram(Program):
         if self._uses[key] == RECORD_AFTER:
             self._recorded[key] = self._record(list(buffers), inputs)
         recorded = self._recorded.get(key)
-        loss_N, grad_NP, *after = recorded(*inputs) if recorded else self._flat(list(buffers), *inputs)
+        with _without_onednn():
+            loss_N, grad_NP, *after = recorded(*inputs) if recorded else self._flat(list(buffers), *inputs)
         return loss_N, grad_NP, dict(zip(buffers, after, strict=True))
+
+    def _lane_loss(self, theta_P: Tensor, buffers: Buffers, batch: Batch) -> tuple[Tensor, Buffers]:
+        with _LaneByLane():
+            return self._loss(theta_P, buffers, batch)
 
     def _flat(self, names: list[str], theta_NP: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         buffers = dict(zip(names, rest[: len(names)], strict=True))

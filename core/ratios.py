@@ -72,7 +72,9 @@ def verdict(losses: Sequence[float], update_ratios: Sequence[float], diverged_at
         return Verdict("collapsed", f"the loss ended at {losses[-1]:.4g}; a constant guess has {guess:.4g}")
     if ratio > HOT:
         return Verdict("hot", f"the median log10 update ratio is {ratio:.2f}, above {HOT:g}")
-    if ratio < FROZEN or (update_ratios and all(value == -math.inf for value in update_ratios)):
+    if update_ratios and all(value == -math.inf for value in update_ratios):
+        return Verdict("frozen", "no step changed any weight")
+    if ratio < FROZEN:
         return Verdict("frozen", f"the median log10 update ratio is {ratio:.2f}, below {FROZEN:g}")
     if math.isnan(ratio):
         return Verdict("healthy", "the loss is finite; no parameter has a ratio")

@@ -32,12 +32,14 @@ class Data:
     def checked(self) -> "Data":
         """Return the data. Raises BadInput if a split is empty, its tensors disagree, or there is one class alone."""
         for name, split in (("training", self.train), ("validation", self.valid)):
+            if any(tensor.dim() == 0 for tensor in split):
+                raise BadInput(f"task data: the {name} split has a tensor without axes; the first axis is the example")
             lengths = {len(tensor) for tensor in split}
-            if len(lengths) != 1:
+            if len(lengths) > 1:
                 raise BadInput(
                     f"task data: the tensors of the {name} split have {sorted(lengths)} examples; all must agree"
                 )
-            if lengths == {0}:
+            if lengths in (set(), {0}):
                 raise BadInput(f"task data: the {name} split is empty; at least one example is needed")
         target = self.train[-1]
         if not target.is_floating_point() and target.unique().numel() < 2:
@@ -50,9 +52,10 @@ class Data:
     def fingerprint(self) -> str:
         """Return a hash of every number, type and shape in both splits."""
         digest = hashlib.sha256()
-        for tensor in (*self.train, *self.valid):
-            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().view(-1).cpu().numpy().tobytes())
+        for name, split in (("train", self.train), ("valid", self.valid)):
+            for tensor in split:
+                digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def to(self, device: str, dtype: torch.dtype) -> "Data":

@@ -312,6 +312,8 @@ class Cohort:
 
     def _samples_of(self, lane: Lane, trial: Trial, since: int = 0) -> tuple[list[list[float]], list[float]]:
         """Return the ratios of a trial's own sampling steps, and their medians; a lane may have taken more."""
+        if not self.ratio_samples:
+            return [], []
         every = self._every(trial)
         kept = [i for i, row in enumerate(lane.samples) if row[0] >= since and row[0] % every == 0]
         return [list(lane.samples[i]) for i in kept], [lane.medians[i] for i in kept]
@@ -365,7 +367,7 @@ class Cohort:
 
     def _end(self, lane: Lane, rider: Rider, kind: Literal["finish", "stop"], status: Any, reason: str) -> Event:
         curve = rider.curve + _blocks(lane.losses_since(rider.reported), lane.step)
-        rows, medians = self._samples_of(lane, rider.trial) if self.ratio_samples else ([], [])
+        rows, medians = self._samples_of(lane, rider.trial)
         judged = verdict([loss for _, loss in curve], medians, lane.step if status == "diverged" else None, self.guess)
         whole: dict[str, Any] = {"curve": curve, "ratios": rows, "reports": copy.deepcopy(rider.reports)}
         said = {"status": status, "verdict": judged.name, "evidence": reason or judged.evidence}
