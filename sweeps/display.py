@@ -111,12 +111,6 @@ def shown(progress: Progress) -> Iterator[None]:
         thread.join(5)
 
 
-@contextmanager
-def hidden(progress: Progress) -> Iterator[None]:
-    """Show nothing."""
-    yield
-
-
 def _lines(progress: Progress, over: threading.Event) -> None:
     last, first = "", True
     due = 0.0

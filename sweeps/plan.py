@@ -7,7 +7,7 @@ from core.errors import BadInput
 from core.optim import SGD, Adam, Optimizer
 from core.task import options_of, task_class
 from core.trial import Hyperparameters, Structure, Trial
-from sweeps.space import Point, Space
+from sweeps.space import Point
 from sweeps.spec import SweepSpec
 
 _OPTIONAL = ("momentum", "weight_decay")  # of sgd: what no trial has costs nothing
@@ -83,15 +83,3 @@ def members(spec: SweepSpec, number: int, point: Point) -> list[Trial]:
         Trial(f"{number}/{r}", int(point["seed"]) + r, budget.steps, hyper, budget.reports)
         for r in range(spec.replicates)
     ]
-
-
-__all__ = [
-    "ENGINE",
-    "Space",
-    "check_names",
-    "hyperparameters",
-    "members",
-    "structural_key",
-    "structure",
-    "task_options",
-]

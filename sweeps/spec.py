@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import BadInput, nearest
-from sweeps.space import Domain, Range, Space, extremes
+from sweeps.space import Range, Space, extremes
 
 Auto = Literal["auto"]
 OptimizerKind = Literal["sgd", "adam", "adamw"]
@@ -303,6 +303,3 @@ def _absolute(value: Any) -> Any:
     """Return a relative path of a file that exists as an absolute one, anything else as it is."""
     is_file = isinstance(value, str) and Path(value).is_file()
     return str(Path(value).resolve()) if is_file else value
-
-
-__all__ = ["Domain", "SweepSpec", "load_spec", "make_spec", "override", "parse_yaml"]
