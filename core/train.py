@@ -59,7 +59,7 @@ class Rider:
 
     def next_report(self) -> int:
         """Return the step after which the trial reports next."""
-        return next(step for step in self.trial.report_steps() if step > self.reported)
+        return self.trial.next_report(self.reported)
 
 
 @dataclass

@@ -5,8 +5,10 @@ what is a number in a row is in Hyperparameters.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -55,9 +57,19 @@ class Trial:
     hyper: Hyperparameters
     reports: int = 10
 
-    def report_steps(self) -> list[int]:
+    def report_steps(self) -> tuple[int, ...]:
         """Return after how many steps the trial reports: at equal shares of its budget, the last at its end."""
-        return sorted({max(1, round(self.steps * i / self.reports)) for i in range(1, self.reports + 1)})
+        return _report_steps(self.steps, self.reports)
+
+    def next_report(self, step: int) -> int:
+        """Return the first report step after `step`, which is before the trial's end."""
+        steps = self.report_steps()
+        return steps[bisect_right(steps, step)]
+
+
+@lru_cache(maxsize=256)
+def _report_steps(steps: int, reports: int) -> tuple[int, ...]:
+    return tuple(sorted({max(1, round(steps * i / reports)) for i in range(1, reports + 1)}))
 
 
 def _step(hyper: Mapping[str, Tensor], points_RP: Tensor) -> Schedule:

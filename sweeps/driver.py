@@ -1,18 +1,12 @@
 """One sweep from its spec to its closing records: ties the search, Ray Tune, the recorder and the display together."""
 
 import json
-import math
 import os
 import shutil
-import signal
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,12 +15,13 @@ from core import preflight
 from core.errors import BadInput
 from core.task import code_fingerprint, load_task
 from sweeps import home as homes
-from sweeps import machine, plan, record, report, results
+from sweeps import machine, plan, record, results
 from sweeps.display import Progress
 from sweeps.home import Home
+from sweeps.interrupt import Interrupt
 from sweeps.outcome import Outcome, Report
 from sweeps.record import Recorder
-from sweeps.rerun import best_file, versions
+from sweeps.rerun import versions
 from sweeps.search import (
     Search,
     create_study,
@@ -39,70 +34,13 @@ from sweeps.search import (
 )
 from sweeps.space import extremes
 from sweeps.spec import SweepSpec
+from sweeps.summary import Summary
+from sweeps.tracking import Tracking
 
 WORK = "work."  # a study attribute for each cohort that is over: lane-steps trained, steps shared
 FIRST_SEND_S = (
     30.0  # importing MLflow takes seconds of a core that the workers' start needs; the first result ends the wait
 )
-MLFLOW_STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What is left to say when the driver is done."""
-
-    sweep: str
-    spec: SweepSpec
-    trials: list[results.TrialResult]
-    best: results.TrialResult | None
-    interrupted: bool
-    recorded: bool
-    seconds: float
-    lane_steps: int
-    steps_shared: int
-    first_result_s: float | None
-
-    def document(self) -> dict[str, Any]:
-        """Return the JSON document of `sweep run --json`."""
-        best = self.best
-        return {
-            "sweep": self.sweep,
-            "trials": len(self.trials),
-            "best": best
-            and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
-            "seconds": round(self.seconds, 3),
-            "lane_steps": self.lane_steps,
-            "steps_shared": self.steps_shared,
-            "states": results.counts(self.trials),
-            "interrupted": self.interrupted,
-            "recorded": self.recorded,
-            "first_result_s": self.first_result_s,
-        }
-
-    def closing_lines(self, at: str) -> Iterator[str]:
-        """Yield the sentences that end a sweep, and the commands that come next; `at` is what names the home."""
-        counted = results.counts(self.trials)
-        if self.interrupted:
-            ended = len(self.trials) - counted.get("running", 0)
-            yield f"interrupted with {ended} trials ended; continue: sweep resume {self.sweep}{at}"
-            return
-        yield f"{', '.join(f'{n} {state}' for state, n in counted.items())} in {self.seconds:.0f} s; " + self._work()
-        if self.best is None:
-            low = min((t.params.get("lr_exponent", 0.0) for t in self.trials), default=0.0)
-            if counted.get("diverged"):
-                lower = f"--set space.lr_exponent='{{low: {low - 3:.3g}, high: {low:.3g}}}'"
-                yield f"every trial diverged: search lower exponents, for example {lower}"
-            return
-        yield (
-            f"best: {report.point_text(self.best.params, self.spec)} (trial {self.best.number}, "
-            f"{self.spec.objective.metric} {self.best.value:.5f})"
-        )
-        yield f"browse  sweep ui{at}"
-        yield f"pull    sweep best {self.sweep}{at} > best.yaml"
-        yield "rerun   sweep rerun best.yaml"
-
-    def _work(self) -> str:
-        return f"{self.lane_steps:,} lane-steps trained, {self.steps_shared:,} shared"
 
 
 def git_state(folder: Path) -> dict[str, str]:
@@ -171,39 +109,6 @@ def resume(wanted: str, home: Home, watch: Callable[[Progress], Any], address: s
     return _drive(Driver(home, storage, study, begin), watch, address)
 
 
-class Interrupt:
-    """Turns SIGINT and SIGTERM into a wish that the driver obeys at the next report; a second one ends the process."""
-
-    def __init__(self) -> None:
-        self.asked = threading.Event()
-
-    @contextmanager
-    def listening(self) -> Iterator["Interrupt"]:
-        """Handle the signals while the block runs (in the main thread; elsewhere signals stay as they are)."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        self.take_signals()
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def take_signals(self) -> None:
-        """Handle SIGINT and SIGTERM from now on."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: Any) -> None:
-        if self.asked.is_set():
-            os._exit(128 + number)
-        self.asked.set()
-        print("\nstopping: checkpoints are being written (once more to stop at once)", file=sys.stderr, flush=True)
-
-
 def _drive(driver: "Driver", watch: Callable[[Progress], Any], address: str | None) -> Summary:
     with homes.only_driver(driver.folder, driver.sweep), Interrupt().listening() as interrupt, watch(driver.progress):
         return driver.drive(interrupt, address)
@@ -224,6 +129,7 @@ class Driver:
         )
         self.search: Search | None = None
         self.recorder: Recorder | None = None
+        self.tracking: Tracking | None = None
         self.made_by: dict[str, str] = {}
 
     def drive(self, interrupt: Interrupt, address: str | None) -> Summary:
@@ -237,9 +143,10 @@ class Driver:
         self.progress.share_before = 1 - self.progress.left() / self.progress.wanted
         self._note_best()
         self.recorder = Recorder(self.uri, self.sweep, self.spec.name, self.folder, self._on_run, FIRST_SEND_S)
+        self.tracking = Tracking(self.recorder, self.study, self.spec, self.folder)
         unfinished = self.progress.left() > 0
         if unfinished or not any(self.recorder.spool.said("close")):  # else there is only the spool to be sent
-            self._open_records()
+            self.tracking.open()
             if unfinished:
                 self._train(interrupt, address)
             self._settle(interrupt.asked.is_set())
@@ -293,27 +200,18 @@ class Driver:
         self.search.hear(json.loads(result["events"]))
 
     def _listen(self, said: Report | Outcome | Mapping[str, Any]) -> None:
+        assert self.tracking
         if isinstance(said, Report):
             self._on_report(said)
+            self.tracking.report(said)
         elif isinstance(said, Outcome):
             self._on_end(said)
+            self.tracking.end(said, self.made_by)
         elif said["kind"] == "start":
             self.progress.states[said["number"]] = "running"
-            tags = {"espalier.status": "running"}
-            self._say(
-                "start",
-                trial=said["number"],
-                name=f"trial {said['number']}",
-                params=said["params"],
-                tags=tags,
-                again=True,
-            )
+            self.tracking.start(said["number"], said["params"])
         elif said["kind"] == "fork":
-            self._say(
-                "tag",
-                trial=said["number"],
-                tags={"espalier.trunk": said["trunk"], "espalier.fork_step": str(said["step"])},
-            )
+            self.tracking.fork(said["number"], said["trunk"], said["step"])
 
     def _on_report(self, report: Report) -> None:
         progress = self.progress
@@ -325,9 +223,6 @@ class Driver:
         progress.steps_done[report.trial] = report.step
         if value is not None:
             progress.latest = (report.trial, report.step, value)
-        points = [(name, report.step, v) for name, v in report.values.items() if name != "train_loss"]
-        points += [("train_loss", step, loss) for step, loss in report.curve]
-        self._say("report", trial=report.trial, step=report.step, points=points)
 
     def _on_end(self, outcome: Outcome) -> None:
         self.progress.states[outcome.trial] = outcome.status
@@ -335,23 +230,6 @@ class Driver:
         if outcome.status == "complete" and value is not None:
             assert self.search
             self._offer(outcome.trial, value, self.search.point_of(outcome.trial))
-        tags = {
-            "espalier.status": outcome.status,
-            "espalier.verdict": outcome.verdict,
-            "espalier.evidence": outcome.evidence,
-        }
-        story = {"trial": outcome.trial, **self.made_by, "members": outcome.members}
-        values = {f"final_{name}": v for name, v in outcome.values.items()}
-        self._say(
-            "end",
-            trial=outcome.trial,
-            name=f"trial {outcome.trial}",
-            step=outcome.step,
-            values=values,
-            tags=tags,
-            texts={record.STORY: json.dumps(_finite(story))},
-            status=MLFLOW_STATUS[outcome.status],
-        )
 
     def _offer(self, trial: int, value: float, point: Mapping[str, Any]) -> None:
         best, sign = self.progress.best, 1 if self.progress.mode == "min" else -1
@@ -365,46 +243,22 @@ class Driver:
 
     # --- what is recorded --------------------------------------------------------------------------------------------
 
-    def _say(self, op: str, **fields: Any) -> None:
-        assert self.recorder
-        self.recorder.say(op, **fields)
-
     def _on_run(self, trial: int, run: str) -> None:
         if self.search:
             self.search.link(trial, run)
 
-    def _open_records(self) -> None:
-        import yaml
-
-        facts = self.study.user_attrs
-        spec_text = yaml.safe_dump(self.spec.model_dump(mode="json"), sort_keys=False)
-        tags = {f"espalier.{k}": v for k, v in facts.items() if isinstance(v, str | int | float)}
-        tags |= {f"espalier.version.{k}": v for k, v in facts.get("versions", {}).items()}
-        spec = self.spec
-        params = {
-            "task": spec.task,
-            "optimizer": spec.optimizer.kind,
-            "schedule": spec.schedule.kind,
-            "steps": spec.budget.steps,
-            "batch_size": spec.budget.batch_size,
-            "trials": spec.trials,
-            "sampler": spec.search.sampler,
-            "objective": f"{spec.objective.mode} {spec.objective.metric}",
-        }
-        self._say("open", name=self.sweep, tags=tags, params=params, texts={"spec.yaml": spec_text})
-
     def _settle(self, interrupted: bool) -> None:
         """Say the last words of the sweep, or of this part of it."""
         self.progress.phase = "recording"
-        assert self.recorder
+        assert self.recorder and self.tracking
         self.recorder.flush()
         if self.search:
             self.search.settle(everything=True)
         trials = trial_results(self.study)
         if interrupted or any(t.state == "running" for t in trials):
-            self._say("pause")
+            self.tracking.pause()
         else:
-            self._close_records(trials)
+            self.tracking.close(trials, self._totals(), self.progress.program)
 
     def _finish(self, interrupted: bool) -> Summary:
         self.progress.phase = "recording"
@@ -421,42 +275,10 @@ class Driver:
             interrupted,
             recorded,
             time.monotonic() - self.begin,
-            sum(progress.lane_steps.values()),
-            sum(progress.steps_shared.values()),
+            *self._totals(),
             progress.first_result_s,
         )
 
-    def _close_records(self, trials: list[results.TrialResult]) -> None:
-        best = results.best_trial(trials, self.progress.mode)
-        texts = {"trials.csv": report.table_csv(trials)}
-        assert self.recorder
-        figures = [report.exponent_figure(trials, self.spec, self.folder / "exponent.png")]
-        if best is not None:
-            top = [t for t in results.ranked(trials, self.progress.mode) if t.state == "complete"][:5]
-            stories = self.recorder.stories([t.number for t in top])
-            texts["best.yaml"] = best_file(self.study, best, stories[best.number])
-            told = [(t, stories[t.number]) for t in top]
-            figures.append(report.curves_figure(told, self.spec, self.folder / "curves.png"))
-        values = {
-            "trials": float(len(trials)),
-            "lane_steps": float(sum(self.progress.lane_steps.values())),
-            "steps_shared": float(sum(self.progress.steps_shared.values())),
-        }
-        if best is not None and best.value is not None:
-            values[f"best_{self.spec.objective.metric}"] = best.value
-        tags = {
-            "espalier.best_trial": "none" if best is None else best.number,
-            "espalier.program": self.progress.program,
-        }
-        self._say("close", values=values, tags=tags, texts=texts, files=[str(f) for f in figures], status="FINISHED")
-
-
-def _finite(value: Any) -> Any:
-    """Return a value with NaN and infinities as null, which JSON has."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value
+    def _totals(self) -> tuple[int, int]:
+        """Return the lane-steps trained and the steps shared, by every driver of the sweep."""
+        return sum(self.progress.lane_steps.values()), sum(self.progress.steps_shared.values())

@@ -1,0 +1,42 @@
+"""Ctrl-C and SIGTERM, turned into a wish that a driver obeys."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Interrupt:
+    """Turns SIGINT and SIGTERM into a wish that the driver obeys at the next report; a second one ends the process."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    @contextmanager
+    def listening(self) -> Iterator["Interrupt"]:
+        """Handle the signals while the block runs (in the main thread; elsewhere signals stay as they are)."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.take_signals()
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def take_signals(self) -> None:
+        """Handle SIGINT and SIGTERM from now on."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.asked.is_set():
+            os._exit(128 + number)
+        self.asked.set()
+        print("\nstopping: checkpoints are being written (once more to stop at once)", file=sys.stderr, flush=True)

@@ -1,0 +1,66 @@
+"""What is left to say when a sweep's driver is done."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps import report, results
+from sweeps.spec import SweepSpec
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a sweep ended, or paused; `seconds` are of the last driver."""
+
+    sweep: str
+    spec: SweepSpec
+    trials: list[results.TrialResult]
+    best: results.TrialResult | None
+    interrupted: bool
+    recorded: bool
+    seconds: float
+    lane_steps: int
+    steps_shared: int
+    first_result_s: float | None
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON document of `sweep run --json`."""
+        best = self.best
+        return {
+            "sweep": self.sweep,
+            "trials": len(self.trials),
+            "best": best
+            and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
+            "seconds": round(self.seconds, 3),
+            "lane_steps": self.lane_steps,
+            "steps_shared": self.steps_shared,
+            "states": results.counts(self.trials),
+            "interrupted": self.interrupted,
+            "recorded": self.recorded,
+            "first_result_s": self.first_result_s,
+        }
+
+    def closing_lines(self, at: str) -> Iterator[str]:
+        """Yield the sentences that end a sweep, and the commands that come next; `at` is what names the home."""
+        counted = results.counts(self.trials)
+        if self.interrupted:
+            ended = len(self.trials) - counted.get("running", 0)
+            yield f"interrupted with {ended} trials ended; continue: sweep resume {self.sweep}{at}"
+            return
+        yield f"{', '.join(f'{n} {state}' for state, n in counted.items())} in {self.seconds:.0f} s; " + self._work()
+        if self.best is None:
+            low = min((t.params.get("lr_exponent", 0.0) for t in self.trials), default=0.0)
+            if counted.get("diverged"):
+                lower = f"--set space.lr_exponent='{{low: {low - 3:.3g}, high: {low:.3g}}}'"
+                yield f"every trial diverged: search lower exponents, for example {lower}"
+            return
+        yield (
+            f"best: {report.point_text(self.best.params, self.spec)} (trial {self.best.number}, "
+            f"{self.spec.objective.metric} {self.best.value:.5f})"
+        )
+        yield f"browse  sweep ui{at}"
+        yield f"pull    sweep best {self.sweep}{at} > best.yaml"
+        yield "rerun   sweep rerun best.yaml"
+
+    def _work(self) -> str:
+        return f"{self.lane_steps:,} lane-steps trained, {self.steps_shared:,} shared"

@@ -1,0 +1,115 @@
+"""What a sweep's records say: each thing heard of a trial as one record, the sweep's own run at its open and close."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeps import record, report, results
+from sweeps.outcome import Outcome, Report
+from sweeps.record import Recorder
+from sweeps.rerun import best_file
+from sweeps.spec import SweepSpec
+
+MLFLOW_STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
+FIGURED = 5  # trials whose loss curves are drawn
+
+
+class Tracking:
+    """Hears what happens to the trials of one sweep and has it recorded."""
+
+    def __init__(self, recorder: Recorder, study: Any, spec: SweepSpec, folder: Path):
+        self.recorder, self.study, self.spec, self.folder = recorder, study, spec, folder
+
+    # --- trials ------------------------------------------------------------------------------------------------------
+
+    def start(self, trial: int, params: Mapping[str, Any]) -> None:
+        """Record that a trial trains."""
+        tags = {"espalier.status": "running"}
+        self.recorder.say("start", trial=trial, name=f"trial {trial}", params=params, tags=tags, again=True)
+
+    def fork(self, trial: int, trunk: int, step: int) -> None:
+        """Record where a branch left its trunk."""
+        self.recorder.say("tag", trial=trial, tags={"espalier.trunk": trunk, "espalier.fork_step": str(step)})
+
+    def report(self, said: Report) -> None:
+        """Record a validation and the curve that led to it."""
+        points = [(name, said.step, v) for name, v in said.values.items() if name != "train_loss"]
+        points += [("train_loss", step, loss) for step, loss in said.curve]
+        self.recorder.say("report", trial=said.trial, step=said.step, points=points)
+
+    def end(self, outcome: Outcome, made_by: Mapping[str, str]) -> None:
+        """Record how a trial ended, with its whole story as an artifact; `made_by` names program and device."""
+        tags = {
+            "espalier.status": outcome.status,
+            "espalier.verdict": outcome.verdict,
+            "espalier.evidence": outcome.evidence,
+        }
+        story = {"trial": outcome.trial, **made_by, "members": outcome.members}
+        self.recorder.say(
+            "end",
+            trial=outcome.trial,
+            name=f"trial {outcome.trial}",
+            step=outcome.step,
+            values={f"final_{name}": v for name, v in outcome.values.items()},
+            tags=tags,
+            texts={record.STORY: json.dumps(_finite(story))},
+            status=MLFLOW_STATUS[outcome.status],
+        )
+
+    # --- the sweep ---------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Record the sweep itself: its spec, versions, git state and the fingerprint of its data."""
+        spec, facts = self.spec, self.study.user_attrs
+        text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+        tags = {f"espalier.{k}": v for k, v in facts.items() if isinstance(v, str | int | float)}
+        tags |= {f"espalier.version.{k}": v for k, v in facts.get("versions", {}).items()}
+        params = {
+            "task": spec.task,
+            "optimizer": spec.optimizer.kind,
+            "schedule": spec.schedule.kind,
+            "steps": spec.budget.steps,
+            "batch_size": spec.budget.batch_size,
+            "trials": spec.trials,
+            "sampler": spec.search.sampler,
+            "objective": f"{spec.objective.mode} {spec.objective.metric}",
+        }
+        self.recorder.say("open", name=self.study.study_name, tags=tags, params=params, texts={"spec.yaml": text})
+
+    def pause(self) -> None:
+        """Record that the sweep stops here and may go on."""
+        self.recorder.say("pause")
+
+    def close(self, trials: list[results.TrialResult], totals: tuple[int, int], program: str) -> None:
+        """Record the table of trials, the best file and the figures; `totals` are lane-steps trained and shared."""
+        mode = self.spec.objective.mode
+        best = results.best_trial(trials, mode)
+        texts = {"trials.csv": report.table_csv(trials)}
+        figures = [report.exponent_figure(trials, self.spec, self.folder / "exponent.png")]
+        values = {"trials": float(len(trials)), "lane_steps": float(totals[0]), "steps_shared": float(totals[1])}
+        if best is not None:
+            top = [t for t in results.ranked(trials, mode) if t.state == "complete"][:FIGURED]
+            stories = self.recorder.stories([t.number for t in top])
+            texts["best.yaml"] = best_file(self.study, best, stories[best.number])
+            told = [(t, stories[t.number]) for t in top]
+            figures.append(report.curves_figure(told, self.spec, self.folder / "curves.png"))
+            if best.value is not None:
+                values[f"best_{self.spec.objective.metric}"] = best.value
+        tags = {"espalier.best_trial": "none" if best is None else best.number, "espalier.program": program}
+        files = [str(figure) for figure in figures]
+        self.recorder.say("close", values=values, tags=tags, texts=texts, files=files, status="FINISHED")
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with NaN and infinities as null, which JSON has."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
