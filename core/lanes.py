@@ -1,6 +1,6 @@
 """The stacked state: every tensor has one row per lane. Fill a row, copy it, free it; the used rows stay together.
 
-K = rows there are, N = rows in use, P = parameters of one lane. Rows 0 ... N - 1 are in use, so a step works on
+K = rows there are, N = rows in use. Rows 0 ... N - 1 are in use, so a step works on
 slices and never on a free row.
 """
 
@@ -12,35 +12,33 @@ import torch
 from torch import Tensor, nn
 
 Row = dict[str, Tensor]
-"""One lane's state by name: "theta" (P,), "slot.<name>" (P,), "buffer.<name>" (its own shape)."""
+"""One lane's state by name: "theta.<parameter>", "slot.<slot>.<parameter>" of the optimizer, "buffer.<name>"."""
 
 
 class Layout:
-    """Where each parameter of a model lies in a lane's flat row."""
+    """Which parameters of a model are trained, and their shapes."""
 
     def __init__(self, model: nn.Module):
         self.shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
-        self.sizes = [math.prod(shape) for shape in self.shapes.values()]
-        self.parameters = sum(self.sizes)
+        self.parameters = sum(math.prod(shape) for shape in self.shapes.values())
 
-    def pack(self, model: nn.Module) -> Tensor:
-        """Return the model's parameters as one row (P,)."""
+    def take(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return copies of the model's trained parameters."""
         named = dict(model.named_parameters())
-        return torch.cat([named[name].detach().reshape(-1) for name in self.shapes])
+        return {name: named[name].detach().clone() for name in self.shapes}
 
-    def unpack(self, theta_P: Tensor) -> dict[str, Tensor]:
-        """Return views of a row by parameter name. The gradient of a split is one concatenation."""
-        parts = theta_P.split(self.sizes)
-        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+    def matrices(self) -> list[str]:
+        """Return the parameters of two or more axes and two or more numbers."""
+        return [name for name, shape in self.shapes.items() if len(shape) >= 2 and math.prod(shape) >= 2]
 
-    def matrices(self) -> dict[str, tuple[int, int]]:
-        """Return the place [first, last) of each parameter of two or more axes and two or more numbers."""
-        places, start = {}, 0
-        for (name, shape), size in zip(self.shapes.items(), self.sizes, strict=True):
-            if len(shape) >= 2 and size >= 2:
-                places[name] = (start, start + size)
-            start += size
-        return places
+
+def part(rows: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the state under a prefix by the rest of its name.
+
+    >>> part({"theta.w": torch.ones(1), "buffer.n": torch.zeros(1)}, "theta.")
+    {'w': tensor([1.])}
+    """
+    return {name[len(prefix) :]: tensor for name, tensor in rows.items() if name.startswith(prefix)}
 
 
 @contextmanager
@@ -89,6 +87,6 @@ class Lanes:
                 rows[lane].copy_(rows[self.used])
         return self.used
 
-    def part(self, prefix: str, width: int) -> dict[str, Tensor]:
-        """Return views of the first `width` rows of all state under a prefix, by the rest of its name."""
-        return {name[len(prefix) :]: rows[:width] for name, rows in self.rows.items() if name.startswith(prefix)}
+    def first(self, width: int) -> Row:
+        """Return views of the first `width` rows."""
+        return {name: rows[:width] for name, rows in self.rows.items()}

@@ -80,9 +80,9 @@ def _model(task: Task, seed: int) -> None:
 
 def _first_loss(program: Program, batch: Batch, seed: int) -> float:
     row = program.fresh_row(seed)
-    buffers = {name[len("buffer.") :]: tensor[None] for name, tensor in row.items() if name.startswith("buffer.")}
+    rows = {name: tensor[None] for name, tensor in row.items()}
     try:
-        losses, grads, _ = program.gradients(row["theta"][None], buffers, tuple(t[None] for t in batch), [(seed, 0)])
+        losses, grads, _ = program.gradients(rows, tuple(t[None] for t in batch), (seed, 0))
     except BadInput:
         raise
     except Exception as error:
@@ -96,7 +96,7 @@ def _first_loss(program: Program, batch: Batch, seed: int) -> float:
         raise BadInput(
             f"task: the loss of the first batch cannot be computed: {type(error).__name__}: {error}"
         ) from error
-    if not grads.any() and math.isfinite(losses[0].item()):
+    if not any(grad.any() for grad in grads.values()) and math.isfinite(losses[0].item()):
         raise BadInput(_NOTHING_MOVES)
     return losses[0].item()
 

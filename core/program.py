@@ -1,27 +1,26 @@
-"""One step's losses and gradients for all lanes, by one of two programs: plain (one lane) or vmap (many).
+"""One step of all lanes, in place, by one of the programs: plain (one lane) or vmap (many).
 
-N = lanes, P = parameters of a lane, B = examples in a batch. A batched product gives a lane the same bits at every
-N >= 2 but may take another kernel at N = 1, so the vmap program is never narrower than two rows.
+N = lanes, B = examples in a batch, C = the optimizer's coefficients. A batched product gives a lane the same bits at
+every N >= 2 but may take another kernel at N = 1, so the vmap program is never narrower than two rows.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, functionalize, grad_and_value, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.func import functional_call, grad_and_value, vmap
 from torch.overrides import TorchFunctionMode
 
-from core.lanes import Layout, Row, seeded
+from core.graph import NotOneGraph, Stacked, graph_of
+from core.lanes import Layout, Row, part, seeded
 from core.optim import SGD, Optimizer
 from core.order import mix
 from core.task import Batch, Task
 
-Buffers = dict[str, Tensor]
+Named = dict[str, Tensor]
 
 
 class _Bound(nn.Module):
@@ -36,7 +35,7 @@ class _Bound(nn.Module):
 
 
 class Program:
-    """The functions of one task: a fresh lane's state, a step's gradients, a validation."""
+    """The functions of one task: a fresh lane's state, a step, a validation. This one is plain: one lane."""
 
     narrowest = 1
 
@@ -54,60 +53,82 @@ class Program:
         with seeded(seed):
             return self.task.model().to(self.dtype)
 
-    def _constants(self, model: nn.Module) -> Buffers:
+    def _constants(self, model: nn.Module) -> Named:
         frozen = {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
         return dict(model.named_buffers()) | frozen
 
     def fresh_row(self, seed: int) -> Row:
         """Return the state of a trial before its first step: weights drawn under `seed`, optimizer state zero."""
         model = self._new_model(seed)
-        theta_P = self.layout.pack(model)
-        slots = {f"slot.{name}": torch.zeros_like(theta_P) for name in self.optimizer.slots}
-        return {"theta": theta_P} | slots | {f"buffer.{name}": b for name, b in self._constants(model).items()}
+        theta = self.layout.take(model)
+        row = {f"theta.{name}": tensor for name, tensor in theta.items()}
+        for slot in self.optimizer.slots:
+            row |= {f"slot.{slot}.{name}": torch.zeros_like(tensor) for name, tensor in theta.items()}
+        return row | {f"buffer.{name}": tensor for name, tensor in self._constants(model).items()}
 
-    def _call(self, what: str, theta_P: Tensor, buffers: Mapping[str, Tensor], batch: Batch) -> Any:
-        state = self.layout.unpack(theta_P) | dict(buffers)
-        return functional_call(self.bound, {f"model.{name}": tensor for name, tensor in state.items()}, (what, batch))
+    def _call(self, what: str, theta: Named, buffers: Named, batch: Batch) -> Any:
+        state = {f"model.{name}": tensor for name, tensor in (theta | buffers).items()}
+        return functional_call(self.bound, state, (what, batch))
 
-    def loss_shape(self, row: Mapping[str, Tensor], batch: Batch) -> tuple[int, ...]:
+    def loss_shape(self, row: Row, batch: Batch) -> tuple[int, ...]:
         """Return the shape of what the task's loss returns; it should be ()."""
-        buffers = {name[len("buffer.") :]: tensor.clone() for name, tensor in row.items() if name.startswith("buffer.")}
         with torch.no_grad():
-            return tuple(self._call("loss", row["theta"], buffers, batch).shape)
+            return tuple(self._loss(part(row, "theta."), part(row, "buffer."), batch)[0].shape)
 
-    def _loss(self, theta_P: Tensor, buffers: Buffers, batch: Batch) -> tuple[Tensor, Buffers]:
+    def _loss(self, theta: Named, buffers: Named, batch: Batch) -> tuple[Tensor, Named]:
         after = {name: tensor.clone() for name, tensor in buffers.items()}
-        return self._call("loss", theta_P, after, batch), after
+        return self._call("loss", theta, after, batch), after
 
-    def gradients(
-        self, theta_NP: Tensor, buffers: Buffers, batch: Batch, streams: Sequence[tuple[int, int]]
-    ) -> tuple[Tensor, Tensor, Buffers]:
-        """Return losses (N,), gradients (N, P) and the buffers after the forward pass.
+    def gradients(self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0)) -> tuple[Tensor, Named, Named]:
+        """Return losses (N,), the gradient of each parameter (N, ...), and the buffers after the forward pass.
 
-        Each lane's gradient is that of its own mean loss. `streams` has the (seed, step) of the one lane of a plain
+        Each lane's gradient is that of its own mean loss. `stream` is the (seed, step) of the one lane of a plain
         program, from which anything random in the model is drawn; no other program runs such a model.
         """
         self.model.train()
-        theta_P = theta_NP[0].detach().requires_grad_()
-        row = {name: tensor[0] for name, tensor in buffers.items()}
-        with seeded(mix(*streams[0]), theta_NP.device):
-            loss, after = self._loss(theta_P, row, tuple(tensor[0] for tensor in batch))
-        (grad_P,) = torch.autograd.grad(loss, theta_P)
-        return loss.detach()[None], grad_P[None], {name: tensor[None] for name, tensor in after.items()}
+        theta = {name: tensor[0].detach().requires_grad_() for name, tensor in part(rows, "theta.").items()}
+        buffers = {name: tensor[0] for name, tensor in part(rows, "buffer.").items()}
+        with seeded(mix(*stream), batch[0].device):
+            loss, after = self._loss(theta, buffers, tuple(tensor[0] for tensor in batch))
+        found = torch.autograd.grad(loss, list(theta.values()), allow_unused=True, materialize_grads=True)
+        grads = {name: grad[None] for name, grad in zip(theta, found, strict=True)}
+        return loss.detach()[None], grads, {name: tensor[None] for name, tensor in after.items()}
 
-    def evaluate(self, row: Mapping[str, Tensor], split: Batch) -> dict[str, float]:
+    def step(
+        self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
+    ) -> tuple[Tensor, Named]:
+        """Train every row by one step, in place. Return the losses (N,) and, if asked to `keep` them, the gradients.
+
+        train: the whole training split; index_NB: the examples of each lane's batch.
+        c_CN1: the optimizer's coefficients at this step. stream: see `gradients`.
+        """
+        loss_N, grads, after = self.gradients(rows, tuple(tensor[index_NB] for tensor in train), stream)
+        for name, tensor in after.items():
+            rows[f"buffer.{name}"].copy_(tensor)
+        kept = {name: grad.clone() for name, grad in grads.items()} if keep else {}
+        for name, grad in grads.items():
+            slots = {slot: _flat(rows[f"slot.{slot}.{name}"]) for slot in self.optimizer.slots}
+            self.optimizer.update(_flat(rows[f"theta.{name}"]), _flat(grad), slots, c_CN1)
+        return loss_N, kept
+
+    def evaluate(self, row: Row, split: Batch) -> dict[str, float]:
         """Return the metrics of one lane's state over a split: means weighted by batch size, as `<name>`."""
         self.model.eval()
-        buffers = {name[len("buffer.") :]: tensor for name, tensor in row.items() if name.startswith("buffer.")}
+        theta, buffers = part(row, "theta."), part(row, "buffer.")
         examples = len(split[0])
         size = self.task.evaluation_batch_size or examples
         totals: dict[str, float] = {}
         with torch.no_grad():
             for start in range(0, examples, size):
                 batch = tuple(tensor[start : start + size] for tensor in split)
-                for name, value in self._call("metrics", row["theta"], buffers, batch).items():
+                for name, value in self._call("metrics", theta, buffers, batch).items():
                     totals[name] = totals.get(name, 0.0) + float(value) * len(batch[0])
         return {name: total / examples for name, total in totals.items()}
+
+
+def _flat(rows_N: Tensor) -> Tensor:
+    """Return rows (N, ...) as (N, P)."""
+    return rows_N.view(len(rows_N), -1) if rows_N.is_contiguous() else rows_N.reshape(len(rows_N), -1)
 
 
 def _batch_norm(
@@ -154,10 +175,9 @@ class _LaneByLane(TorchFunctionMode):
 
 
 class VmapProgram(Program):
-    """All lanes in one batched call.
+    """All lanes in one batched call, written down once as a list of operations where that can be done (core.graph).
 
-    A width that is used often is recorded once as a flat list of operations (make_fx): the same kernels in the same
-    order, and so the same bits, without autograd's and vmap's bookkeeping of 1.5 ms a step.
+    Such a list needs none of autograd's and vmap's bookkeeping of 1.5 ms a step, and serves every width.
     """
 
     narrowest = 2
@@ -165,65 +185,55 @@ class VmapProgram(Program):
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
         super().__init__(task, optimizer, dtype)
         self._batched = vmap(grad_and_value(self._lane_loss, has_aux=True))
-        self._uses: dict[tuple[int, ...], int] = {}
-        self._recorded: dict[tuple[int, ...], Callable[..., tuple[Tensor, ...]] | None] = {}
+        self._graphs: dict[tuple[Any, ...], Callable[..., list[Tensor]] | None] = {}
 
     def width(self, lanes: int) -> int:
-        """One row more than there are lanes, rounded up.
+        """One row more than there are lanes.
 
         The last elements of a tensor, fewer than fill a vector register, go through scalar code that gives other bits
         for some functions (sigmoid, softplus). They lie in the spare row, which nobody reads.
         """
-        return lanes + 1 if lanes < 6 else _round_up(lanes + 1)
+        return lanes + 1
 
-    def gradients(
-        self, theta_NP: Tensor, buffers: Buffers, batch: Batch, streams: Sequence[tuple[int, int]]
-    ) -> tuple[Tensor, Tensor, Buffers]:
+    def gradients(self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0)) -> tuple[Tensor, Named, Named]:
         self.model.train()
-        inputs = (theta_NP, *buffers.values(), *batch)
-        key = tuple(size for tensor in (theta_NP, *batch) for size in tensor.shape)
-        self._uses[key] = self._uses.get(key, 0) + 1
-        if self._uses[key] == RECORD_AFTER:
-            self._recorded[key] = self._record(list(buffers), inputs)
-        recorded = self._recorded.get(key)
         with _without_onednn():
-            loss_N, grad_NP, *after = recorded(*inputs) if recorded else self._flat(list(buffers), *inputs)
-        return loss_N, grad_NP, dict(zip(buffers, after, strict=True))
+            grads, (loss_N, after) = self._batched(part(rows, "theta."), part(rows, "buffer."), batch)
+        return loss_N, grads, after
 
-    def _lane_loss(self, theta_P: Tensor, buffers: Buffers, batch: Batch) -> tuple[Tensor, Buffers]:
+    def _lane_loss(self, theta: Named, buffers: Named, batch: Batch) -> tuple[Tensor, Named]:
         with _LaneByLane():
-            return self._loss(theta_P, buffers, batch)
+            return self._loss(theta, buffers, batch)
 
-    def _flat(self, names: list[str], theta_NP: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        buffers = dict(zip(names, rest[: len(names)], strict=True))
-        grad_NP, (loss_N, after) = self._batched(theta_NP, buffers, rest[len(names) :])
-        return loss_N, grad_NP, *after.values()
+    def step(
+        self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
+    ) -> tuple[Tensor, Named]:
+        inputs = [*rows.values(), *train, index_NB, c_CN1]
+        key = (keep, index_NB.shape[1], *(tensor.device for tensor in train), *(tensor.shape for tensor in train))
+        if key not in self._graphs:
+            self._graphs[key] = self._graph(list(rows), len(train), inputs, keep)
+        graph = self._graphs[key]
+        if graph is None:
+            return super().step(rows, train, index_NB, c_CN1, stream, keep)
+        with _without_onednn():
+            loss_N, *kept = graph(*inputs)
+        return loss_N, dict(zip(self.layout.shapes, kept, strict=False))
 
-    def _record(self, names: list[str], inputs: tuple[Tensor, ...]) -> Callable[..., tuple[Tensor, ...]] | None:
-        """Return the recorded step, or None where recording fails or does not give what the model itself gives."""
+    def _graph(
+        self, names: list[str], splits: int, inputs: list[Tensor], keep: bool
+    ) -> Callable[..., list[Tensor]] | None:
+        """Return the step as one list of operations over any number of lanes, or None where that cannot be had."""
+
+        def step(*tensors: Tensor) -> list[Tensor]:
+            rows, rest = dict(zip(names, tensors, strict=False)), tensors[len(names) :]
+            loss_N, kept = Program.step(self, rows, rest[:splits], rest[-2], rest[-1], (0, 0), keep)
+            return [loss_N, *kept.values()]
+
+        axes = [0] * len(names) + [None] * splits + [0, 1]
         try:
-            recorded = make_fx(functionalize(partial(self._flat, names)))(*inputs)
-            same = all(map(_same_bits, recorded(*inputs), self._flat(names, *inputs)))
-        except Exception:  # what cannot be recorded runs as it is
+            return graph_of(step, [Stacked(t, axis) for t, axis in zip(inputs, axes, strict=True)])
+        except NotOneGraph:
             return None
-        return recorded if same else None
-
-
-RECORD_AFTER = 40  # steps at one width; recording takes as long as a hundred steps save
-
-
-def _round_up(lanes: int) -> int:
-    """Return the next width of which there are four to every doubling, so that few widths occur.
-
-    >>> [_round_up(lanes) for lanes in (7, 8, 9, 17, 33, 64)]
-    [7, 8, 10, 20, 40, 64]
-    """
-    step = max(1, 1 << (lanes - 1).bit_length() - 3)
-    return -(-lanes // step) * step
-
-
-def _same_bits(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 PROGRAMS: dict[str, type[Program]] = {"plain": Program, "vmap": VmapProgram}
@@ -232,10 +242,9 @@ PROGRAMS: dict[str, type[Program]] = {"plain": Program, "vmap": VmapProgram}
 def why_not_vmap(task: Task, batch: Batch) -> str | None:
     """Return why a task's loss cannot run for many lanes at once, or None if it can. Trains nothing."""
     program = VmapProgram(task, SGD())
-    row = program.fresh_row(0)
-    buffers = {name[len("buffer.") :]: t.expand(2, *t.shape) for name, t in row.items() if name.startswith("buffer.")}
+    rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in program.fresh_row(0).items()}
     try:
-        program.gradients(row["theta"].expand(2, -1), buffers, tuple(t.expand(2, *t.shape) for t in batch), [])
+        program.gradients(rows, tuple(tensor.expand(2, *tensor.shape) for tensor in batch))
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         return f"{type(error).__name__}: {lines[0] if lines else error}"[:200]

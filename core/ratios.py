@@ -1,6 +1,6 @@
 """Update-to-data and gradient-to-data ratios of every lane, and the verdict on a run's health.
 
-N = lanes, P = parameters of a lane, T = parameter tensors of two or more axes.
+N = lanes, P = numbers in one parameter tensor of a lane.
 """
 
 import math
@@ -18,18 +18,15 @@ COLLAPSED = 0.01
 """A run whose last loss is within this share of the loss of a constant guess has learned nothing from its inputs."""
 
 
-def log_ratios(change_NP: Tensor, theta_NP: Tensor, segments: Sequence[tuple[int, int]]) -> Tensor:
-    """Return log10(std(change) / std(parameter)) of each lane and segment of its row, (N, T) float64 on the CPU's side.
+def log_ratio(change_NP: Tensor, theta_NP: Tensor) -> Tensor:
+    """Return log10(std(change) / std(parameter)) of each lane's rows of one parameter tensor, (N,) float64.
 
-    Standard deviations have Bessel's correction; the parameter is read after the update (makemore, part 3). A segment
-    [first, last) is one parameter tensor. No change at all gives -inf, a constant parameter +inf or NaN.
+    Standard deviations have Bessel's correction; the parameter is read after the update (makemore, part 3). No change
+    at all gives -inf, a constant parameter +inf or NaN.
     """
-    if not segments:
-        return theta_NP.new_zeros(len(theta_NP), 0, dtype=torch.float64)
     if len(theta_NP) == 1:  # a single row is summed in another order than one of several
-        return log_ratios(change_NP.repeat(2, 1), theta_NP.repeat(2, 1), segments)[:1]
-    stds = [(change_NP[:, a:b].std(1), theta_NP[:, a:b].std(1)) for a, b in segments]
-    return torch.stack([torch.log10(change.double() / data.double()) for change, data in stds], 1)
+        return log_ratio(change_NP.repeat(2, 1), theta_NP.repeat(2, 1))[:1]
+    return torch.log10(change_NP.std(1).double() / theta_NP.std(1).double())
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from core import trial as trials_
 from core.lanes import Lanes, Row
 from core.order import Order
 from core.program import PROGRAMS, Program
-from core.ratios import constant_guess_loss, log_ratios, median, verdict
+from core.ratios import constant_guess_loss, log_ratio, median, verdict
 from core.task import Data, Task
 from core.trial import Structure, Trial
 
@@ -232,21 +232,18 @@ class Cohort:
         table_SCN1 = table_SCN.to(self.device, self.program.dtype)[..., None]
         index_SNB = self._indexes(lanes, steps)
         sampled = self._samples_due(steps)
-        theta_NP = self.lanes.rows["theta"][:width]
-        slots, buffers = self.lanes.part("slot.", width), self.lanes.part("buffer.", width)
+        rows = self.lanes.first(width)
         losses: list[Tensor] = []
         ratios: list[tuple[int, list[int], Tensor]] = []
         for s in range(steps):
-            batch = tuple(tensor[index_SNB[s]] for tensor in self.data.train)
-            streams = [(leaders[0].seed, ages[0] + s)]  # a program of many lanes draws nothing at random
-            loss_N, grad_NP, after = self.program.gradients(theta_NP, buffers, batch, streams)
-            for name, tensor in after.items():
-                buffers[name].copy_(tensor)
-            due = sampled.get(s)
-            before = (theta_NP[due].clone(), grad_NP[due].clone()) if due else None
-            self.structure.optimizer.update(theta_NP, grad_NP, slots, table_SCN1[s])
-            if due and before:
-                ratios.append((s, due, self._ratios(theta_NP[due], *before)))
+            due = sampled.get(s, [])
+            stream = leaders[0].seed, ages[0] + s  # a program of many lanes draws nothing at random
+            before = {name: rows[f"theta.{name}"][due].clone() for name in self.matrices} if due else {}
+            loss_N, grads = self.program.step(
+                rows, self.data.train, index_SNB[s], table_SCN1[s], stream, keep=bool(due)
+            )
+            if due:
+                ratios.append((s, due, self._ratios(due, before, grads)))
             losses.append(loss_N)
         losses_NS = torch.stack(losses, 1)[:used].double().cpu().numpy()
         self._account(losses_NS, ratios, steps)
@@ -346,10 +343,12 @@ class Cohort:
                     due.setdefault(s, []).append(k)
         return due
 
-    def _ratios(self, after_NP: Tensor, before_NP: Tensor, grad_NP: Tensor) -> Tensor:
-        places = list(self.matrices.values())
-        update = log_ratios(after_NP - before_NP, after_NP, places)
-        return torch.cat([update, log_ratios(grad_NP, after_NP, places)], 1)
+    def _ratios(self, due: list[int], before: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> Tensor:
+        """Return the update ratio, then the gradient ratio, of every matrix of some lanes (len(due), 2 T)."""
+        after = {name: self.lanes.rows[f"theta.{name}"][due].flatten(1) for name in self.matrices}
+        update = [log_ratio(after[name] - before[name].flatten(1), after[name]) for name in self.matrices]
+        gradient = [log_ratio(grads[name][due].flatten(1), after[name]) for name in self.matrices]
+        return torch.stack([*update, *gradient], 1)
 
     def _account(self, losses_NS: np.ndarray, ratios: list[tuple[int, list[int], Tensor]], steps: int) -> None:
         begins = [lane.step for lane in self.riding]

@@ -32,7 +32,7 @@ def _task_and_data(reference: str, options: str) -> tuple[Task, Data]:
 
 @lru_cache(maxsize=8)
 def _program(reference: str, options: str, structure: Structure, kind: str) -> Program:
-    """A program keeps what it has recorded of each width: a worker's next cohort of that structure takes it over."""
+    """A program keeps the step that it has traced: a worker's next cohort of that structure takes it over."""
     task, _ = _task_and_data(reference, options)
     return PROGRAMS[kind](task, structure.optimizer, getattr(torch, structure.dtype))
 

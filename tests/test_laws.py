@@ -476,27 +476,50 @@ def test_a_lane_that_diverges_does_not_change_its_neighbours(engine: Engine, cas
 @pytest.mark.parametrize("lanes", (2, 3, 5))
 def test_gradients_beside_rows_of_nan_have_the_same_bits(engine: Engine, task_name: str, lanes: int) -> None:
     program = PROGRAMS["vmap"](engine.tasks[task_name], SGD())
-    theta_NP, buffers, batch = stacked(program, engine.data[task_name], range(lanes))
-    losses, gradients, after = program.gradients(theta_NP, buffers, batch, [(0, 0)] * lanes)
+    rows, batch = stacked(program, engine.data[task_name], range(lanes))
+    losses, gradients, after = program.gradients(rows, batch)
     for lane in range(lanes):
-        broken_NP = torch.full_like(theta_NP, math.nan)
-        broken_NP[lane] = theta_NP[lane]
-        broken = {name: torch.full_like(tensor, math.inf) for name, tensor in buffers.items()}
-        for name, tensor in buffers.items():
+        broken = {
+            name: torch.full_like(tensor, math.inf if name.startswith("buffer.") else math.nan)
+            for name, tensor in rows.items()
+        }
+        for name, tensor in rows.items():
             broken[name][lane] = tensor[lane]
-        again = program.gradients(broken_NP, broken, batch, [(0, 0)] * lanes)
+        again = program.gradients(broken, batch)
         assert torch.equal(again[0][lane], losses[lane])
-        assert torch.equal(again[1][lane], gradients[lane])
+        assert all(torch.equal(again[1][name][lane], gradients[name][lane]) for name in gradients)
         assert all(torch.equal(again[2][name][lane], after[name][lane]) for name in after)
         assert not again[0].isfinite()[[k for k in range(lanes) if k != lane]].any()
 
 
-def stacked(program: Any, data: Data, seeds: Iterable[int]) -> tuple[Tensor, dict[str, Tensor], Batch]:
-    """Return the rows of fresh lanes, their buffers, and a batch of other examples for each."""
+@every_task
+@pytest.mark.parametrize("lanes", (2, 3, 5))
+def test_a_step_beside_rows_of_nan_has_the_same_bits(engine: Engine, task_name: str, lanes: int) -> None:
+    program, train = PROGRAMS["vmap"](engine.tasks[task_name], Adam()), engine.data[task_name].train
+    index_NB = torch.stack([shuffled(k, len(train[0]), BATCH)(0, 1)[0] for k in range(lanes)])
+    columns_C1 = torch.tensor([0.1, 0.5, 1e-8, 0.01, 0.9, 0.999])[:, None, None]
+    fresh, _ = stacked(program, engine.data[task_name], range(lanes))
+
+    def stepped(rows: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        rows = {name: tensor.clone() for name, tensor in rows.items()}
+        losses, _ = program.step(rows, train, index_NB, columns_C1.expand(-1, lanes, 1), (0, 0))
+        return losses, rows
+
+    losses, after = stepped(fresh)
+    for lane in range(lanes):
+        broken = {name: torch.full_like(tensor, math.nan) for name, tensor in fresh.items()}
+        for name, tensor in fresh.items():
+            broken[name][lane] = tensor[lane]
+        again, rows = stepped(broken)
+        assert torch.equal(again[lane], losses[lane])
+        assert all(torch.equal(rows[name][lane], after[name][lane]) for name in rows)
+
+
+def stacked(program: Any, data: Data, seeds: Iterable[int]) -> tuple[dict[str, Tensor], Batch]:
+    """Return the rows of fresh lanes, and a batch of other examples for each."""
     rows = [program.fresh_row(seed) for seed in seeds]
-    buffers = {name[7:]: torch.stack([row[name] for row in rows]) for name in rows[0] if name.startswith("buffer.")}
     index_NB = torch.stack([shuffled(k, len(data.train[0]), BATCH)(0, 1)[0] for k in range(len(rows))])
-    return torch.stack([row["theta"] for row in rows]), buffers, tuple(tensor[index_NB] for tensor in data.train)
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}, tuple(t[index_NB] for t in data.train)
 
 
 # --- law 5: permuting the trials permutes the results ----------------------------------------------------------------
@@ -603,30 +626,33 @@ def test_the_gradient_of_a_lane_is_the_gradient_of_its_own_mean_loss(
     task, data = engine.tasks[task_name], engine.data[task_name].to("cpu", torch.float64)
     for name in ("vmap",) if lanes > 1 else PROGRAMS:
         program = PROGRAMS[name](task, SGD(), torch.float64)
-        theta_NP, buffers, batch = stacked(program, data, range(lanes))
-        losses_N, gradients_NP, _ = program.gradients(theta_NP, buffers, batch, [(0, 0)] * lanes)
+        rows, batch = stacked(program, data, range(lanes))
+        losses_N, gradients, _ = program.gradients(rows, batch)
         for lane in range(lanes):
             with seeded(lane):
                 model = task.model().to(torch.float64)
             loss = task.loss(model, tuple(tensor[lane] for tensor in batch))
-            gradient_P = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+            named = dict(model.named_parameters())
+            expected = dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
             assert losses_N[lane].item() == pytest.approx(loss.item(), rel=1e-12)
-            torch.testing.assert_close(
-                gradients_NP[lane], gradient_P, rtol=1e-9, atol=1e-12 * float(gradient_P.abs().max())
-            )
+            assert list(gradients) == list(expected)
+            largest = max(float(gradient.abs().max()) for gradient in expected.values())
+            for key, gradient in expected.items():
+                torch.testing.assert_close(gradients[key][lane], gradient, rtol=1e-9, atol=1e-12 * largest)
 
 
 @every_task
 def test_a_step_of_a_lane_does_not_shrink_when_lanes_are_added(engine: Engine, task_name: str) -> None:
     """No 1/K anywhere, no joint clipping: the lane beside 8 others moves exactly as the lane beside none."""
     program = PROGRAMS["vmap"](engine.tasks[task_name], SGD())
-    theta_NP, buffers, batch = stacked(program, engine.data[task_name], range(9))
-    _, many_NP, _ = program.gradients(theta_NP * 100, buffers, batch, [])
+    rows, batch = stacked(program, engine.data[task_name], range(9))
+    rows |= {name: tensor * 100 for name, tensor in rows.items() if name.startswith("theta.")}
+    _, many, _ = program.gradients(rows, batch)
     for lane in range(9):
         pair = torch.tensor([lane, lane])
         two = tuple(tensor[pair] for tensor in batch)
-        _, alone_NP, _ = program.gradients(theta_NP[pair] * 100, {n: t[pair] for n, t in buffers.items()}, two, [])
-        assert torch.equal(alone_NP[0], many_NP[lane])
+        _, alone, _ = program.gradients({name: tensor[pair] for name, tensor in rows.items()}, two)
+        assert all(torch.equal(alone[name][0], many[name][lane]) for name in many)
 
 
 # --- law 8: the order of data is a pure function of (seed, step) -----------------------------------------------------
@@ -711,10 +737,7 @@ def test_by_the_plain_program_a_resumed_run_equals_the_uninterrupted_run(
 def test_dropout_draws_another_mask_at_each_step_and_for_each_seed(engine: Engine) -> None:
     task, data = engine.tasks["dropout"], engine.data["dropout"]
     program = PROGRAMS["plain"](task, SGD())
-    theta_NP, buffers, batch = stacked(program, data, [0])
-    losses = {
-        stream_: program.gradients(theta_NP, buffers, batch, [stream_])[0].item()
-        for stream_ in [(0, 0), (0, 1), (1, 0)]
-    }
+    rows, batch = stacked(program, data, [0])
+    losses = {stream_: program.gradients(rows, batch, stream_)[0].item() for stream_ in [(0, 0), (0, 1), (1, 0)]}
     assert len(set(losses.values())) == 3
-    assert program.gradients(theta_NP, buffers, batch, [(0, 1)])[0].item() == losses[0, 1]
+    assert program.gradients(rows, batch, (0, 1))[0].item() == losses[0, 1]

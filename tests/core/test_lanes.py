@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from core.lanes import Lanes, Layout, Row, seeded
+from core.lanes import Lanes, Layout, Row, part, seeded
 
 
 class Odd(nn.Module):
@@ -31,34 +31,26 @@ def test_a_row_holds_every_trained_parameter_once() -> None:
     layout = Layout(model)
     assert layout.parameters == 1 + 5 + 21 + 1 + 12
     assert list(layout.shapes) == ["scalar", "vector", "matrix", "single", "kernel"]
-    assert layout.pack(model).shape == (40,)
+    assert sum(tensor.numel() for tensor in layout.take(model).values()) == 40
 
 
-def test_unpacking_gives_back_what_was_packed_as_views() -> None:
+def test_what_is_taken_of_a_model_is_a_copy() -> None:
     model = Odd()
-    layout = Layout(model)
-    row = layout.pack(model)
-    parameters = layout.unpack(row)
-    assert all(torch.equal(parameters[name], dict(model.named_parameters())[name]) for name in layout.shapes)
-    row.zero_()
-    assert not parameters["matrix"].any()
+    taken = Layout(model).take(model)
+    assert all(torch.equal(taken[name], dict(model.named_parameters())[name]) for name in taken)
+    taken["matrix"].zero_()
     assert model.matrix.any(), "the row is a copy of the model, not the model"
 
 
 def test_matrices_are_the_parameters_of_two_or_more_axes_and_two_or_more_numbers() -> None:
     """One number has no standard deviation."""
-    model = Odd()
-    layout = Layout(model)
-    row = layout.pack(model)
-    places = layout.matrices()
-    assert list(places) == ["matrix", "kernel"]
-    assert all(torch.equal(row[a:b], dict(model.named_parameters())[name].flatten()) for name, (a, b) in places.items())
+    assert Layout(Odd()).matrices() == ["matrix", "kernel"]
 
 
 def row_of(value: int) -> Row:
     return {
-        "theta": torch.full((5,), float(value)),
-        "slot.m": torch.full((5,), -float(value)),
+        "theta.w": torch.full((5,), float(value)),
+        "slot.m.w": torch.full((5,), -float(value)),
         "buffer.n": torch.tensor(value),
     }
 
@@ -90,18 +82,18 @@ def test_a_row_that_was_taken_out_is_a_copy() -> None:
     lanes = Lanes(row_of(0), 3)
     lanes.fill(row_of(7))
     row = lanes.row(0)
-    lanes.rows["theta"].fill_(math.nan)
+    lanes.rows["theta.w"].fill_(math.nan)
     assert_row(row, 7)
-    row["slot.m"].fill_(math.nan)
-    assert lanes.rows["slot.m"][0].isfinite().all()
+    row["slot.m.w"].fill_(math.nan)
+    assert lanes.rows["slot.m.w"][0].isfinite().all()
 
 
-def test_a_part_is_a_view_of_the_first_rows_by_the_rest_of_their_name() -> None:
+def test_a_part_of_the_first_rows_is_a_view_by_the_rest_of_its_name() -> None:
     lanes = Lanes(row_of(3), 4)
-    part = lanes.part("slot.", 2)
-    assert list(part) == ["m"] and part["m"].shape == (2, 5)
-    part["m"].zero_()
-    assert lanes.rows["slot.m"][:2].eq(0).all() and lanes.rows["slot.m"][2:].eq(-3).all()
+    found = part(lanes.first(2), "slot.m.")
+    assert list(found) == ["w"] and found["w"].shape == (2, 5)
+    found["w"].zero_()
+    assert lanes.rows["slot.m.w"][:2].eq(0).all() and lanes.rows["slot.m.w"][2:].eq(-3).all()
 
 
 def draws() -> Tensor:

@@ -232,8 +232,8 @@ def test_the_model_has_the_lectures_12097_parameters_drawn_from_one_generator(na
     task = Lecture(names_txt)
     program = Program(task, SGD())
     assert program.layout.parameters == 12_097
-    parameters = program.layout.unpack(program.fresh_row(SEED)["theta"])
-    assert all(torch.equal(parameters[name], tensor) for name, tensor in expected.items())
+    row = program.fresh_row(SEED)
+    assert all(torch.equal(row[f"theta.{name}"], tensor) for name, tensor in expected.items())
     assert isinstance(task.model(), NamesMLP)
 
 

@@ -1,13 +1,12 @@
 """The two programs: what they draw, what they measure, what they record, and which of them a task is given."""
 
-import itertools
 from collections.abc import Callable, Mapping
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from core.lanes import seeded
+from core.lanes import part, seeded
 from core.optim import SGD, Adam
 from core.program import PROGRAMS, Program, VmapProgram, choose, why_not_vmap
 from core.task import Batch, Data, Task
@@ -108,10 +107,13 @@ def test_a_fresh_lane_has_the_weights_that_its_seed_draws(program: str, small_ta
     torch.manual_seed(99)
     made.fresh_row(4)
     row = made.fresh_row(5)
-    assert torch.equal(row["theta"], torch.cat([p.detach().flatten() for p in expected.parameters()]))
-    assert not row["slot.mean"].any() and not row["slot.square"].any()
-    buffers = {name.removeprefix("buffer."): tensor for name, tensor in row.items() if name.startswith("buffer.")}
-    assert len(row) == 1 + 2 + len(buffers) and len(buffers) == 2
+    theta, buffers = part(row, "theta."), part(row, "buffer.")
+    assert list(theta) == [name for name, _ in expected.named_parameters()]
+    assert all(torch.equal(theta[name], tensor) for name, tensor in expected.named_parameters())
+    for slot in ("mean", "square"):
+        zeros = part(row, f"slot.{slot}.")
+        assert list(zeros) == list(theta) and not any(tensor.any() for tensor in zeros.values())
+    assert len(row) == 3 * len(theta) + len(buffers) and len(buffers) == 2
     assert all(torch.equal(buffers[name], tensor) for name, tensor in expected.named_buffers())
 
 
@@ -128,10 +130,9 @@ def test_frozen_parameters_are_kept_and_not_trained() -> None:
         assert program.layout.parameters == 5 + 5 + 1
         with seeded(1):
             assert torch.equal(row["buffer.0.weight"], Frozen().model().get_parameter("0.weight"))
-        theta_NP = row["theta"].expand(2, -1)[: program.narrowest]
-        buffers = {n[7:]: t.expand(len(theta_NP), *t.shape) for n, t in row.items() if n.startswith("buffer.")}
-        _, grad_NP, after = program.gradients(theta_NP, buffers, one_batch(Frozen(), len(theta_NP)), [(1, 0)])
-        assert grad_NP.shape == theta_NP.shape
+        rows = {key: tensor.expand(program.narrowest, *tensor.shape) for key, tensor in row.items()}
+        _, grads, after = program.gradients(rows, one_batch(Frozen(), program.narrowest), (1, 0))
+        assert {key: grad.shape for key, grad in grads.items()} == {k: t.shape for k, t in part(rows, "theta.").items()}
         assert torch.equal(after["0.weight"][0], row["buffer.0.weight"])
 
 
@@ -144,65 +145,32 @@ def test_both_programs_give_the_same_step(task_name: str, small_tasks: Mapping[s
     plain, vmap = (PROGRAMS[name](task, SGD(), torch.float64) for name in ("plain", "vmap"))
     row = plain.fresh_row(3)
     batch = tuple(t.double() if t.is_floating_point() else t for t in one_batch(task, 2))
-    theta_2P = row["theta"].expand(2, -1)
-    buffers = {n[7:]: t.expand(2, *t.shape) for n, t in row.items() if n.startswith("buffer.")}
-    for ours, theirs in zip(
-        vmap.gradients(theta_2P, buffers, batch, [(0, 0)]),
-        plain.gradients(theta_2P, buffers, batch, [(0, 0)]),
-        strict=True,
-    ):
+    rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in row.items()}
+    for ours, theirs in zip(vmap.gradients(rows, batch), plain.gradients(rows, batch), strict=True):
         pairs = zip(ours.values(), theirs.values(), strict=True) if isinstance(ours, dict) else [(ours, theirs)]
         for a, b in pairs:
             torch.testing.assert_close(a[:1], b[:1], rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.parametrize("lanes", (2, 3, 6))
-@pytest.mark.parametrize("task_name", ("names", "names with BatchNorm", "thermometer"))
-def test_a_step_that_is_taken_often_keeps_its_bits(task_name: str, lanes: int, small_tasks: Mapping[str, Task]) -> None:
-    """However often a width was used before, other widths in between, beside NaN or not."""
-    task = small_tasks[task_name]
-    program, new = VmapProgram(task, SGD()), VmapProgram(task, SGD())
-    rows = [program.fresh_row(seed) for seed in range(lanes)]
-    theta_NP = torch.stack([row["theta"] for row in rows])
-    buffers = {n[7:]: torch.stack([row[n] for row in rows]) for n in rows[0] if n.startswith("buffer.")}
-    batch = one_batch(task, lanes)
-    for use in range(50):
-        if use in (30, 45):
-            theta_NP[-1] = torch.nan if use == 45 else 3.0
-        step = program.gradients(theta_NP, buffers, batch, [])
-        pair = program.gradients(theta_NP[:2], {n: t[:2] for n, t in buffers.items()}, one_batch(task, 2), [])
-        if use in (0, 29, 30, 44, 45, 49):
-            fresh = new.gradients(theta_NP, buffers, batch, [])
-            for ours, theirs in (
-                (step[0], fresh[0]),
-                (step[1], fresh[1]),
-                *((step[2][n], fresh[2][n]) for n in buffers),
-            ):
-                assert torch.equal(ours.nan_to_num(7), theirs.nan_to_num(7)), f"use {use}"
-            if lanes > 2:
-                assert torch.equal(pair[1], step[1][:2])
-
-
 @every_program
-def test_a_step_leaves_parameters_buffers_and_batch_as_they_were(program: str, small_tasks: Mapping[str, Task]) -> None:
+def test_a_gradient_leaves_parameters_buffers_and_batch_as_they_were(
+    program: str, small_tasks: Mapping[str, Task]
+) -> None:
     task = small_tasks["names with BatchNorm"]
     made = PROGRAMS[program](task, SGD())
-    row = made.fresh_row(0)
-    theta_NP = row["theta"].repeat(2, 1)
-    buffers = {n[7:]: t.repeat(2, 1, 1) for n, t in row.items() if n.startswith("buffer.")}
+    rows = {name: torch.stack([tensor, tensor]) for name, tensor in made.fresh_row(0).items()}
     batch = one_batch(task, 2)
-    tensors = [theta_NP, *buffers.values(), *batch]
+    tensors = [*rows.values(), *batch]
     kept = [tensor.clone() for tensor in tensors]
-    _, _, after = made.gradients(theta_NP, buffers, batch, [(0, 0)])
+    _, _, after = made.gradients(rows, batch)
     assert all(map(torch.equal, tensors, kept))
-    assert not any(torch.equal(after[name][0], buffers[name][0]) for name in buffers)
+    assert not any(torch.equal(after[name][0], tensor[0]) for name, tensor in part(rows, "buffer.").items())
 
 
-def test_the_number_of_rows_of_a_step_is_at_least_that_of_its_lanes_and_little_more() -> None:
+def test_a_batched_step_has_one_row_to_spare() -> None:
     program = VmapProgram(Thermometer(), SGD())
     widths = [program.width(lanes) for lanes in range(1, 200)]
-    assert all(max(2, lanes) <= width <= 1.25 * lanes + 2 for lanes, width in enumerate(widths, 1))
-    assert all(a <= b for a, b in itertools.pairwise(widths))
+    assert widths == list(range(2, 201))
     assert [Program(Thermometer(), SGD()).width(lanes) for lanes in (1, 2)] == [1, 2]
 
 
@@ -243,10 +211,10 @@ def test_dropout_is_off_in_a_validation_and_on_again_in_the_next_step() -> None:
     task = Measured(None, lambda: nn.Dropout(0.5))
     program = Program(task, SGD())
     row, valid = program.fresh_row(0), task.data().valid
-    step = (row["theta"][None], {}, one_batch(task, 1))
-    losses = [program.gradients(*step, [(0, k)])[0].item() for k in range(3)]
+    step = ({name: tensor[None] for name, tensor in row.items()}, one_batch(task, 1))
+    losses = [program.gradients(*step, (0, k))[0].item() for k in range(3)]
     assert len({program.evaluate(row, valid)["loss"] for _ in range(3)}) == 1
-    assert [program.gradients(*step, [(0, k)])[0].item() for k in range(3)] == losses and len(set(losses)) == 3
+    assert [program.gradients(*step, (0, k))[0].item() for k in range(3)] == losses and len(set(losses)) == 3
 
 
 @every_program

@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from core.optim import SGD
-from core.ratios import constant_guess_loss, log_ratios, median, verdict
+from core.ratios import constant_guess_loss, log_ratio, median, verdict
 from core.task import Task
 from core.train import Cohort, Event
 from core.trial import Hyperparameters, Structure, Trial
-
-SEGMENTS = [(0, 6), (6, 8), (10, 31)]
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -25,12 +23,10 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 def test_a_ratio_is_the_log_of_two_standard_deviations_with_bessels_correction() -> None:
     change_NP, theta_NP = normal(4, 31) * 1e-3, normal(4, 31, seed=1)
-    found = log_ratios(change_NP, theta_NP, SEGMENTS).numpy()
+    found = log_ratio(change_NP, theta_NP).numpy()
     for n in range(4):
-        for t, (first, last) in enumerate(SEGMENTS):
-            parts = (tensor[n, first:last].double().numpy() for tensor in (change_NP, theta_NP))
-            change, theta = (np.std(part, ddof=1) for part in parts)
-            assert found[n, t] == pytest.approx(math.log10(change / theta), abs=1e-6)
+        change, theta = (np.std(tensor[n].double().numpy(), ddof=1) for tensor in (change_NP, theta_NP))
+        assert found[n] == pytest.approx(math.log10(change / theta), abs=1e-6)
 
 
 @given(lanes=st.integers(1, 9), size=st.integers(2, 300), seed=st.integers(0, 99))
@@ -38,15 +34,14 @@ def test_the_ratios_of_a_lane_do_not_depend_on_the_lanes_beside_it(lanes: int, s
     """Bit for bit, one lane alone included: a parameter of ones that has barely moved shows every bit."""
     change_NP = normal(lanes, size, seed=seed) * 1e-3
     theta_NP = 1 + change_NP
-    together = log_ratios(change_NP, theta_NP, [(0, size)])
+    together = log_ratio(change_NP, theta_NP)
     for lane in range(lanes):
-        assert torch.equal(log_ratios(change_NP[[lane]], theta_NP[[lane]], [(0, size)])[0], together[lane])
+        assert torch.equal(log_ratio(change_NP[[lane]], theta_NP[[lane]])[0], together[lane])
 
 
-def test_no_change_gives_minus_infinity_and_a_model_without_matrices_no_ratio() -> None:
-    assert log_ratios(torch.zeros(1, 5), normal(1, 5), [(0, 5)]).item() == -math.inf
-    assert log_ratios(normal(1, 5), torch.zeros(1, 5), [(0, 5)]).item() == math.inf
-    assert log_ratios(normal(3, 5), normal(3, 5), []).shape == (3, 0)
+def test_no_change_gives_minus_infinity_and_a_constant_parameter_infinity() -> None:
+    assert log_ratio(torch.zeros(1, 5), normal(1, 5)).item() == -math.inf
+    assert log_ratio(normal(1, 5), torch.zeros(1, 5)).item() == math.inf
 
 
 def first_ratios(task: Task, lr: float, dtype: str, structure: Structure | None = None) -> list[float]:

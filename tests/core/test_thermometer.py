@@ -31,12 +31,18 @@ def end(running: Cohort) -> Event:
     return last
 
 
+def parameters(running: Cohort) -> Tensor:
+    """Return (w, b) of the only lane."""
+    row = running.lanes.row(0)
+    return torch.cat([row["theta.w"].flatten(), row["theta.b"].flatten()])
+
+
 def after_steps(running: Cohort, steps: int) -> list[Tensor]:
     """Return (w, b) after each of the first steps of a run that reports at every step and goes on for longer."""
     found = []
     for _ in range(steps):
         running.turn()
-        found.append(running.lanes.row(0)["theta"])
+        found.append(parameters(running))
     return found
 
 
@@ -44,8 +50,9 @@ def first_gradient(scale: float) -> tuple[float, list[float]]:
     task = Thermometer(scale)
     program = Program(task, PLAIN)
     batch = tuple(tensor[None] for tensor in task.data().train)
-    loss_1, grad_12, _ = program.gradients(program.fresh_row(0)["theta"][None], {}, batch, [(0, 0)])
-    return loss_1.item(), grad_12[0].tolist()
+    rows = {name: tensor[None] for name, tensor in program.fresh_row(0).items()}
+    loss_1, grads, _ = program.gradients(rows, batch)
+    return loss_1.item(), [grads[name].item() for name in ("w", "b")]
 
 
 def test_the_readings_are_the_books() -> None:
@@ -101,7 +108,7 @@ def test_scaled_readings_fall_as_published() -> None:
         for event in running.turn():
             losses |= dict(event.curve)
             if event.kind == "report" and event.step <= 5000:
-                theta = running.lanes.row(0)["theta"]
+                theta = parameters(running)
     published = {1: 80.364342, 500: 7.860116, 1000: 3.828538, 2000: 2.957697, 3000: 2.928648, 5000: 2.927647}
     assert {step: losses[step] for step in published} == pytest.approx(published, abs=1.1e-6)
     assert theta is not None and theta.tolist() == pytest.approx([5.3671, -17.3012], abs=2e-4)

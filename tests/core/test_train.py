@@ -191,4 +191,4 @@ def test_data_of_single_precision_trains_in_the_precision_of_the_structure() -> 
     for dtype in ("float32", "float64"):
         running = cohort(Half(), [trial], structure=replace(STRUCTURE, dtype=dtype, batch_size=11))
         list(running.train())
-        assert running.lanes.rows["theta"].dtype == getattr(torch, dtype)
+        assert next(iter(running.lanes.rows.values())).dtype == getattr(torch, dtype)
