@@ -38,9 +38,7 @@ from sweeps.summary import Summary
 from sweeps.tracking import Tracking
 
 WORK = "work."  # a study attribute for each cohort that is over: lane-steps trained, steps shared
-FIRST_SEND_S = (
-    30.0  # importing MLflow takes seconds of a core that the workers' start needs; the first result ends the wait
-)
+FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers' start needs
 
 
 def git_state(folder: Path) -> dict[str, str]:
@@ -216,8 +214,6 @@ class Driver:
     def _on_report(self, report: Report) -> None:
         progress = self.progress
         if progress.first_result_s is None:
-            assert self.recorder
-            self.recorder.wake()
             progress.first_result_s = round(time.monotonic() - self.begin, 3)
         value = report.values.get(progress.metric)
         progress.steps_done[report.trial] = report.step

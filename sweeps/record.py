@@ -26,7 +26,8 @@ from core.errors import BadInput
 
 SWEEP_TAG, TRIAL_TAG, STEP_TAG = "espalier.sweep", "espalier.trial", "espalier.step"
 STORY = "trial.json"  # a child run's artifact: every report, the curve and the ratios of each replicate
-SEND_EVERY_S = 2.0
+SEND_EVERY_S, SEND_LATEST_S = 2.0, 20.0
+SENDING_SHARE = 0.05  # of one core: MLflow's sqlite takes 10-20 ms a call, and cohorts train on the same cores
 RETRY_MOST_S = 30.0
 SPOOL_MOST_BYTES = 256 * 2**20  # beyond this, points of curves are dropped and counted; starts and ends never
 METRICS_A_BATCH, PARAMS_A_BATCH = 1000, 100  # MLflow's limits for one log_batch
@@ -225,8 +226,9 @@ class Recorder:
             try:
                 begin = time.monotonic()
                 self._send()
-                self.seconds_sending += time.monotonic() - begin
-                self.trouble, wait = None, SEND_EVERY_S
+                took = time.monotonic() - begin
+                self.seconds_sending += took
+                self.trouble, wait = None, min(SEND_LATEST_S, max(SEND_EVERY_S, took / SENDING_SHARE))
             except Exception as error:  # whatever a server or a network can do: say it, wait, try again
                 self._sender = None  # a new one looks up which runs exist: an answer that was lost may have made one
                 self.trouble = f"{type(error).__name__}: {error}".splitlines()[0][:300]
@@ -417,10 +419,11 @@ class _Sender:
         ]
         if not fresh or key not in self.runs:
             return
-        tag = [self.mlflow.entities.RunTag(STEP_TAG, str(last))]
-        for start in range(0, max(1, len(metrics)), METRICS_A_BATCH):
-            self.client.log_batch(self.runs[key], metrics[start : start + METRICS_A_BATCH])
-        self.client.log_batch(self.runs[key], tags=tag)
+        *batches, rest = [metrics[i : i + METRICS_A_BATCH] for i in range(0, max(1, len(metrics)), METRICS_A_BATCH)]
+        for batch in batches:
+            self.client.log_batch(self.runs[key], batch)
+        # MLflow writes metrics before tags, and a point that is there already once: a crash in between loses nothing
+        self.client.log_batch(self.runs[key], rest, tags=[self.mlflow.entities.RunTag(STEP_TAG, str(last))])
         self.steps[key] = last
 
 

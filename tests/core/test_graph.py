@@ -1,4 +1,4 @@
-"""A function as a list of operations: the same numbers for any number of lanes, and a refusal where there is no list."""
+"""A function as a list of operations: the same numbers for any number of lanes, a refusal where there is no list."""
 
 from collections.abc import Sequence
 
