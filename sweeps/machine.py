@@ -88,7 +88,8 @@ def ray_resources(address: str | None) -> tuple[float, float]:
             ray.init(address=address, runtime_env={"env_vars": worker_env}, **quiet)
         else:
             os.environ.update(worker_env)  # workers inherit it: a runtime environment would cost them a second start
-            os.environ["RAY_prestart_worker_first_driver"] = "0"  # actors start processes of their own, and would wait
+            # prestarted workers are never used: each actor starts a process of its own, and would wait for theirs
+            os.environ.update({"RAY_prestart_worker_first_driver": "0"})
             ray.init(address="local", include_dashboard=False, **quiet)
     except Exception as error:
         said = str(error).splitlines()[0]
