@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.errors import BadInput
 from sweeps.results import TrialResult
-from sweeps.spec import SweepSpec, make_spec, parse_yaml
+from sweeps.spec import ProgramName, SweepSpec, make_spec, parse_yaml
 
 
 def versions() -> dict[str, str]:
@@ -116,8 +116,8 @@ def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
         make_spec(best.spec | {"space": best.params, "search": {"sampler": "random"}})
     except BadInput as error:
         raise BadInput(f"{path}: {str(error).removeprefix('spec: ').replace('space.', 'params.')}") from error
-    if best.program not in ("plain", "vmap"):
-        raise BadInput(f"{path}: program: {best.program!r} is unknown; known here: plain, vmap")
+    if best.program not in get_args(ProgramName):
+        raise BadInput(f"{path}: program: {best.program!r} is unknown; known here: {', '.join(get_args(ProgramName))}")
     if len(best.reports) != spec.replicates or not all(best.reports):
         raise BadInput(f"{path}: reports: {len(best.reports)} of {spec.replicates} replicates have reports")
 
@@ -153,6 +153,7 @@ def rerun(best: BestFile, spec: SweepSpec) -> Rerun:
     found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
     now = versions() | {"data": found.data.fingerprint(), "code": code_fingerprint(task)}
     device = "cuda" if best.device == "cuda" and torch.cuda.is_available() else "cpu"
+    _check_program(best, task, found.data, spec.budget.batch_size)
     cohort = make_cohort(spec, [{"number": best.trial, "point": best.params}], spec.replicates, best.program, device)
     story, ends, outcome = Story(best.trial, spec.replicates), {}, None
     for event in cohort.train():
@@ -175,6 +176,14 @@ def rerun(best: BestFile, spec: SweepSpec) -> Rerun:
     if device != best.device:
         around.append(f"device: {best.device} then, {device} now")
     return Rerun(metric, expected_value, value, difference, around)
+
+
+def _check_program(best: BestFile, task: Any, data: Any, batch_size: int) -> None:
+    from core.program import why_not_compiled
+
+    batch = tuple(tensor[:batch_size] for tensor in data.train)
+    if best.program == "compiled" and (reason := why_not_compiled(task, batch)):
+        raise BadInput(f"program: the trial ran by the compiled program, which cannot be had here: {reason}")
 
 
 def _first_difference(

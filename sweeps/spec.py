@@ -76,6 +76,9 @@ class Objective(Part):
     mode: Literal["min", "max"] = "min"
 
 
+ProgramName = Literal["plain", "vmap", "compiled"]
+
+
 class Resources(Part):
     """What a cohort gets, how many train at once, and how wide they are. `auto` looks at the machine."""
 
@@ -83,7 +86,7 @@ class Resources(Part):
     gpus: Annotated[float, Field(ge=0)] | Auto = "auto"
     cohorts: Annotated[int, Field(ge=1)] | Auto = "auto"
     lanes: Annotated[int, Field(ge=1)] | Auto = "auto"
-    program: Literal["auto", "plain", "vmap"] = "auto"
+    program: ProgramName | Auto = "auto"
     precision: Literal["float32", "float64"] = "float32"
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,13 @@ def make_cohort(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, progr
     return Cohort(task, data, structure, engine_trials, lanes, made, device)
 
 
-def program_for(spec: SweepSpec, point: dict[str, Any], lanes: int) -> tuple[str, str]:
-    """Choose the program of a structure, and say why."""
-    task, data = _task_and_data(spec.task, json.dumps(plan.task_options(spec, point), sort_keys=True))
+def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int) -> tuple[str, str]:
+    """Choose the program of trials of one structure, and say why."""
+    options = plan.task_options(spec, trials[0]["point"])
+    task, data = _task_and_data(spec.task, json.dumps(options, sort_keys=True))
     batch = tuple(tensor[: spec.budget.batch_size] for tensor in data.train)
-    return choose(task, batch, lanes, spec.resources.program)
+    work = len(trials) * spec.replicates * spec.budget.steps
+    return choose(task, batch, lanes, spec.resources.program, work)
 
 
 class CohortTrainable(tune.Trainable):
@@ -61,9 +63,10 @@ class CohortTrainable(tune.Trainable):
         wanted = json.loads(config["cohort"])
         torch.set_num_threads(wanted["threads"])
         spec = SweepSpec.model_validate(wanted["spec"])
-        self.program, self.why = program_for(spec, wanted["trials"][0]["point"], wanted["lanes"])
         self.device = "cuda" if wanted["device"] == "cuda" and torch.cuda.is_available() else "cpu"
-        self.cohort = make_cohort(spec, wanted["trials"], wanted["lanes"], self.program, self.device)
+        self.make = partial(make_cohort, spec, wanted["trials"], wanted["lanes"], device=self.device)
+        self.program, self.why = program_for(spec, wanted["trials"], wanted["lanes"])
+        self.cohort = self.make(self.program)
         self.saved = time.monotonic()
         self.again: list[dict[str, Any]] = []
         if wanted.get("resume_from"):
@@ -94,8 +97,13 @@ class CohortTrainable(tune.Trainable):
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        checkpoint.save(Path(checkpoint_dir) / COHORT_FILE, self.cohort.state())
+        chosen = {"program": self.program, "why": self.why}
+        checkpoint.save(Path(checkpoint_dir) / COHORT_FILE, self.cohort.state() | chosen)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        self.cohort.load_state(checkpoint.load(Path(checkpoint_dir) / COHORT_FILE))
+        state = checkpoint.load(Path(checkpoint_dir) / COHORT_FILE)
+        if state["program"] != self.program:  # fewer trials are left, or another node: a lane keeps its bits
+            self.program, self.why = state["program"], state["why"]
+            self.cohort = self.make(self.program)
+        self.cohort.load_state(state)
         self.again = [asdict(event) for event in self.cohort.ended]  # a new driver may not have heard them

@@ -232,6 +232,10 @@ def test_a_lane_equals_a_solo_run_at_the_sizes_of_the_lecture(
     optimizer: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Products of other sizes take other kernels: 27 symbols, 200 hidden units, batches of 32, and up to 64 lanes."""
+    lecture_sizes(optimizer, "vmap", tmp_path_factory)
+
+
+def lecture_sizes(optimizer: str, program: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     letters, draw = "abcdefghijklmnopqrstuvwxyz", random.Random(1)
     path = tmp_path_factory.mktemp("words") / "words.txt"
     path.write_text("\n".join("".join(draw.choices(letters, k=6)) for _ in range(300)))
@@ -239,9 +243,10 @@ def test_a_lane_equals_a_solo_run_at_the_sizes_of_the_lecture(
     structure = Structure(OPTIMIZERS[optimizer], "step", 32)
     trials = [Trial(f"t{k}", k % 5, 6, Hyperparameters(lr=0.001 * (k + 1), momentum=0.9), reports=2) for k in range(64)]
     for lanes in (2, 3, 13, 64):
-        together = results(engine.cohort("names", structure, trials[:lanes], lanes).train())
+        together = results(engine.cohort("names", structure, trials[:lanes], lanes, program).train())
         chosen = [*trials[:lanes:7], trials[lanes - 1]]
-        assert {t.id: together[t.id] for t in chosen} == engine.all_alone("names", structure, chosen), f"{lanes} lanes"
+        alone = engine.all_alone("names", structure, chosen, program)
+        assert {t.id: together[t.id] for t in chosen} == alone, f"{lanes} lanes"
 
 
 class Recurrent(nn.GRU):
@@ -397,7 +402,7 @@ def test_a_run_may_be_killed_after_any_turn(engine: Engine, optimizer: str, prog
 def test_a_run_may_be_killed_between_two_reports(engine: Engine, tmp_path: Path) -> None:
     """Losses and ratios that no report has carried yet survive; a turn without any event is a kill point too.
 
-    By then a program has recorded its step; a new one, after the kill, has not.
+    Each cohort has a program of its own, which traces its step anew.
     """
     case = Case("names", "Adam", "cosine", 0.1)
     trials = [Trial(f"t{seed}", seed, 150, case.hyper, reports=1) for seed in (0, 1)]
@@ -603,11 +608,12 @@ def trained_by_pytorch(task: Task, data: Data, case: Case, trial: Trial) -> tupl
 
 @every_case
 def test_one_lane_is_pytorch(engine: Engine, case: Case) -> None:
-    """The same losses at every step and the same validation, by either program, to 1e-6 relative in float64."""
+    """The same losses at every step and the same validation, by any program, to 1e-6 relative in float64."""
     trial = Trial("t", 5, 30, replace(case.hyper, decay_points=(0.3, 0.7)), reports=3)
     task, data = engine.tasks[case.task], engine.data[case.task]
     losses, validation = trained_by_pytorch(task, data, case, trial)
-    for program in PROGRAMS:
+    compiled = str(case) in ("names with BatchNorm, AdamW, cosine after warm-up", "names, Nesterov, step")
+    for program in PROGRAMS if compiled else ("plain", "vmap"):
         cohort = Cohort(task, data, replace(case.structure, dtype="float64"), [trial], 1, program)
         *_, end = cohort.train()
         assert [step for step, _ in end.curve] == list(range(1, 31))
@@ -624,7 +630,7 @@ def test_the_gradient_of_a_lane_is_the_gradient_of_its_own_mean_loss(
     engine: Engine, task_name: str, lanes: int
 ) -> None:
     task, data = engine.tasks[task_name], engine.data[task_name].to("cpu", torch.float64)
-    for name in ("vmap",) if lanes > 1 else PROGRAMS:
+    for name in ("vmap",) if lanes > 1 else ("vmap", "plain"):
         program = PROGRAMS[name](task, SGD(), torch.float64)
         rows, batch = stacked(program, data, range(lanes))
         losses_N, gradients, _ = program.gradients(rows, batch)
@@ -704,6 +710,63 @@ def test_a_lane_sees_the_examples_of_its_seed_and_step(engine: Engine) -> None:
         indexes = task.order(trial.seed, len(data.train[0]), BATCH)(0, STEPS)
         losses = [task.loss(model, tuple(tensor[i] for tensor in data.train)).item() for i in indexes]
         assert [loss for _, loss in ends[trial.id].curve] == pytest.approx(losses, rel=1e-6)
+
+
+# --- the compiled program: its own bits, at every width ---------------------------------------------------------------
+
+
+def only(*tasks: str) -> st.SearchStrategy[tuple[str, Structure, list[Trial]]]:
+    return crowds(tasks=tasks)
+
+
+@settings(max_examples=30)
+@given(crowd=only("names with BatchNorm"), lanes=st.integers(1, 9), draw=st.randoms(use_true_random=False))
+def test_by_the_compiled_program_any_crowd_in_any_order_equals_its_solo_runs(
+    engine: Engine, crowd: tuple[str, Structure, list[Trial]], lanes: int, draw: random.Random
+) -> None:
+    """Refills, forks, parked branches and neighbours that diverge, at every width from two."""
+    task, structure, trials = crowd
+    mixed = draw.sample(trials, len(trials))
+    together = results(engine.cohort(task, structure, mixed, lanes, "compiled").train())
+    assert together == engine.all_alone(task, structure, trials, "compiled")
+
+
+@settings(max_examples=15)
+@given(crowd=only("names with BatchNorm"), kills=st.lists(st.integers(0, 6), min_size=1, max_size=3))
+def test_by_the_compiled_program_a_resumed_run_equals_the_uninterrupted_run(
+    engine: Engine,
+    crowd: tuple[str, Structure, list[Trial]],
+    kills: list[int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    def make() -> Cohort:
+        return engine.cohort(*crowd, 3, "compiled")
+
+    assert resumed(make, kills, tmp_path_factory.getbasetemp() / "compiled.pt") == stream(make().train())
+
+
+def test_by_the_compiled_program_a_lane_equals_a_solo_run_at_the_sizes_of_the_lecture(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    lecture_sizes("Nesterov", "compiled", tmp_path_factory)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("task_name", TASKS)
+def test_by_the_compiled_program_every_optimizer_and_task_keeps_the_laws(
+    engine: Engine, task_name: str, optimizer: str, tmp_path: Path
+) -> None:
+    for schedule, warmup in itertools.product(SCHEDULES, (0.0, 3.5 / STEPS)):
+        case = Case(task_name, optimizer, schedule, warmup)
+
+        def make(case: Case = case) -> Cohort:
+            return engine.cohort(case.task, case.structure, case.trials(), 3, "compiled")
+
+        whole = list(make().train())
+        assert results(whole) == engine.all_alone(case.task, case.structure, case.trials(), "compiled")
+        assert resumed(make, [2, 3], tmp_path / "cohort.pt") == stream(whole)
 
 
 # --- the plain program: one lane at a time, any model ----------------------------------------------------------------

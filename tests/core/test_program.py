@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from core.lanes import part, seeded
 from core.optim import SGD, Adam
-from core.program import PROGRAMS, Program, VmapProgram, choose, why_not_vmap
+from core.program import COMPILE_FROM, PROGRAMS, Program, VmapProgram, choose, why_not_compiled, why_not_vmap
 from core.task import Batch, Data, Task
 from core.tasks.thermometer import Thermometer
 
@@ -80,8 +80,34 @@ def test_a_model_that_cannot_run_under_vmap_runs_one_lane_at_a_time_and_says_why
 def test_one_lane_is_plain_and_a_named_program_is_taken() -> None:
     task = Small(nn.Dropout)
     assert choose(task, one_batch(task), 1) == ("plain", "one lane")
-    for name in PROGRAMS:
+    for name in ("plain", "vmap"):
         assert choose(task, one_batch(task), 8, name) == (name, "as the spec says")
+    assert choose(task, one_batch(task), 8, "compiled")[0] == "plain", "a wish that cannot be had"
+    assert choose(Small(), one_batch(Small()), 8, "compiled") == ("compiled", "as the spec says")
+
+
+def test_long_work_is_compiled_and_short_work_is_not(small_tasks: Mapping[str, Task]) -> None:
+    for task in small_tasks.values():
+        batch = one_batch(task)
+        assert choose(task, batch, 8, work=COMPILE_FROM - 1)[0] == "vmap"
+        assert choose(task, batch, 8, work=COMPILE_FROM) == (
+            "compiled",
+            "many lanes and 1,000,000 steps of trials ahead",
+        )
+        assert choose(task, batch, 8, "vmap", work=COMPILE_FROM)[0] == "vmap"
+        assert choose(task, batch, 1, work=COMPILE_FROM)[0] == "plain"
+    assert choose(Small(nn.Dropout), one_batch(Small()), 8, work=COMPILE_FROM)[0] == "plain"
+
+
+def test_what_cannot_be_compiled_is_not_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Small()
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert why_not_compiled(task, one_batch(task)) == "there is no C++ compiler here: install g++"
+    said = ("vmap", "many lanes; they cannot be compiled (there is no C++ compiler here: install g++)")
+    assert choose(task, one_batch(task), 8, work=COMPILE_FROM) == said
+    assert choose(task, one_batch(task), 8, "compiled") == said
+    monkeypatch.undo()
+    assert "random" in str(why_not_compiled(Small(nn.Dropout), one_batch(Small())))
 
 
 def test_choosing_changes_neither_the_generator_nor_the_data(small_tasks: Mapping[str, Task]) -> None:
