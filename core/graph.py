@@ -133,6 +133,8 @@ def _turn_products(graph: fx.Graph) -> None:
 
 
 def _turn(graph: fx.Graph, node: Any) -> fx.Node:
+    if node.target is aten.transpose.int and node.args[1:] == (1, 2):
+        return node.args[0]
     return graph.call_function(aten.transpose.int, (node, 1, 2))
 
 

@@ -7,7 +7,7 @@ torch.optim.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,8 +27,8 @@ class Optimizer(Protocol):
         """Return the coefficients (S, C, K) of steps `step_SK` (counted from 0), float64."""
         ...
 
-    def update(self, theta_KP: Tensor, grad_KP: Tensor, slots: Mapping[str, Tensor], c_CK1: Tensor) -> None:
-        """Take one step in place. `grad_KP` may be overwritten. `c_CK1` is one step of the columns, (C, K, 1)."""
+    def update(self, theta_KP: Tensor, grad_KP: Tensor, slots: Mapping[str, Tensor], c_CK1: Sequence[Tensor]) -> None:
+        """Take one step in place. `grad_KP` may be overwritten. `c_CK1` is one step of the columns, C times (K, 1)."""
         ...
 
 
@@ -53,7 +53,7 @@ class SGD:
     def columns(self, lr_SK: Tensor, step_SK: Tensor, hyper_K: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([lr_SK, hyper_K["momentum"].expand_as(lr_SK), hyper_K["weight_decay"].expand_as(lr_SK)], 1)
 
-    def update(self, theta_KP: Tensor, grad_KP: Tensor, slots: Mapping[str, Tensor], c_CK1: Tensor) -> None:
+    def update(self, theta_KP: Tensor, grad_KP: Tensor, slots: Mapping[str, Tensor], c_CK1: Sequence[Tensor]) -> None:
         lr_K1, momentum_K1, weight_decay_K1 = c_CK1
         step_KP = grad_KP.add_(theta_KP * weight_decay_K1) if self.decay else grad_KP
         if self.momentum:
@@ -84,7 +84,7 @@ class Adam:
         columns = [lr_SK / (1 - beta1_SK), (1 - beta2_SK).sqrt(), hyper_K["eps"] * ones_SK, decay_SK]
         return torch.stack([*columns, hyper_K["beta1"] * ones_SK, hyper_K["beta2"] * ones_SK], 1)
 
-    def update(self, theta_KP: Tensor, grad_KP: Tensor, slots: Mapping[str, Tensor], c_CK1: Tensor) -> None:
+    def update(self, theta_KP: Tensor, grad_KP: Tensor, slots: Mapping[str, Tensor], c_CK1: Sequence[Tensor]) -> None:
         rate_K1, correction_K1, eps_K1, decay_K1, beta1_K1, beta2_K1 = c_CK1
         if self.decoupled:
             theta_KP.mul_(1 - decay_K1)

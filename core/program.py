@@ -109,9 +109,10 @@ class Program:
         for name, tensor in after.items():
             rows[f"buffer.{name}"].copy_(tensor)
         kept = {name: grad.clone() for name, grad in grads.items()} if keep else {}
+        coefficients = c_CN1.unbind()
         for name, grad in grads.items():
             slots = {slot: _flat(rows[f"slot.{slot}.{name}"]) for slot in self.optimizer.slots}
-            self.optimizer.update(_flat(rows[f"theta.{name}"]), _flat(grad), slots, c_CN1)
+            self.optimizer.update(_flat(rows[f"theta.{name}"]), _flat(grad), slots, coefficients)
         return loss_N, kept
 
     def evaluate(self, row: Row, split: Batch) -> dict[str, float]:

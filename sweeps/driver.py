@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -178,6 +179,7 @@ class Driver:
         runs.run_tune(
             self.search, lambda suggestion: told | suggestion, layout, place, interrupt.asked, self._on_result
         )
+        threading.Thread(target=machine.leave).start()  # Ray takes a second to end; figures are drawn meanwhile
 
     # --- what the cohorts say ----------------------------------------------------------------------------------------
 

@@ -100,3 +100,10 @@ def ray_resources(address: str | None) -> tuple[float, float]:
         ) from error
     total = ray.cluster_resources()
     return total.get("CPU", 0.0), total.get("GPU", 0.0)
+
+
+def leave() -> None:
+    """Stop the Ray that was started here, or let go of the cluster that was joined."""
+    import ray
+
+    ray.shutdown()
