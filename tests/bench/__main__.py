@@ -1,12 +1,15 @@
-"""Run the benchmarks and write a dated report.
+"""Run the benchmarks and write a dated report of each.
 
-usage: python -m tests.bench [--trials N] [--steps N] [--runs N] [--note TEXT]
+usage: python -m tests.bench [--only NAME] [--trials N] [--steps N] [--runs N] [--note TEXT]
 """
 
 import argparse
+import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -71,21 +74,77 @@ GPUs; other models; ASHA on the peer's side; sharing switched off; more than two
 """
 
 
+def engine_report(found: dict[str, Any], note: str) -> str:
+    """Return the engine's report as Markdown."""
+    width, ratios = found["by_width"], found["ratios"]
+    together, beside, alone = (found["trunk"][f"{way}_s"] for way in ("on_one_trunk", "side_by_side", "one_by_one"))
+    tables = []
+    for name, model in width["models"].items():
+        widths = [int(lanes) for lanes in model["us"]["vmap"]]
+        rows = "\n".join(
+            f"| {kind} | " + " | ".join(f"{times[str(k)]:.0f}" if str(k) in times else "" for k in widths) + " |"
+            for kind, times in model["us"].items()
+        )
+        best = min(min(times.values()) for times in model["us"].values())
+        tables.append(
+            f"### {name}: the floor is {model['floor']:.1f} us, {model['floor'] / best:.0%} of the best time\n\n"
+            f"| program | {' | '.join(map(str, widths))} |\n|{'---|' * (len(widths) + 1)}\n{rows}\n"
+        )
+    return f"""# {date.today()}: the engine on one core
+
+Machine: {machine()}; shared with others. Versions: torch {version("torch")}, numpy {version("numpy")}.
+Command: `python -m tests.bench --only engine`. {note}
+
+## Microseconds a lane and step, by program and number of lanes
+
+The names network at three sizes, batch 32, SGD, ratios every 200 steps. The floor is the larger of its products at the
+rate of a large one ({width["gflops"]:.0f} GFLOP/s here) and its parameters at the rate of a large copy
+({width["gbytes"]:.0f} GB/s).
+
+{chr(10).join(tables)}
+## Eight decay points
+
+On one trunk {together:.1f} s; eight runs that share nothing, side by side as lanes, {beside:.1f} s
+({beside / together:.2f}
+times as long), one by one {alone:.1f} s ({alone / together:.2f} times). Decay points at 40-90 % of 4,000 steps, ten
+validations each.
+
+## Ratios
+
+On {ratios["on_us"]:.1f} us, off {ratios["off_us"]:.1f} us a lane-step at 32 lanes: {ratios["share"]:+.1%}.
+
+## Not reported
+
+GPUs; two processes at once; other optimizers and batch sizes; the time of compiling.
+"""
+
+
+def write(name: str, text: str) -> None:
+    """Write a dated report, and print it."""
+    REPORTS.mkdir(exist_ok=True)
+    (REPORTS / f"{date.today()}-{name}.md").write_text(text)
+    print(text)
+
+
 def main() -> None:
-    """Measure, print the report, write it."""
+    """Measure, print the reports, write them."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("trials-per-hour", "engine"))
     parser.add_argument("--trials", type=int, default=96)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--note", default="")
     wanted = parser.parse_args()
-    waits = startup.measure()
-    compared = [trials_per_hour.compare(wanted.trials, wanted.steps) for _ in range(wanted.runs)]
-    command = f"python -m tests.bench --trials {wanted.trials} --steps {wanted.steps} --runs {wanted.runs}"
-    text = report(compared, waits, command, wanted.note)
-    REPORTS.mkdir(exist_ok=True)
-    (REPORTS / f"{date.today()}-trials-per-hour.md").write_text(text)
-    print(text)
+    if wanted.only in (None, "engine"):
+        own = [sys.executable, "-m", "tests.bench.engine"]  # a process with one thread
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(own, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        write("engine", engine_report(json.loads(done.stdout), wanted.note))
+    if wanted.only in (None, "trials-per-hour"):
+        waits = startup.measure()
+        compared = [trials_per_hour.compare(wanted.trials, wanted.steps) for _ in range(wanted.runs)]
+        command = f"python -m tests.bench --trials {wanted.trials} --steps {wanted.steps} --runs {wanted.runs}"
+        write("trials-per-hour", report(compared, waits, command, wanted.note))
 
 
 if __name__ == "__main__":
