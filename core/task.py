@@ -82,7 +82,10 @@ class Task:
         raise BadInput(f"task: {type(self).__name__} has no model(); it must return a torch.nn.Module")
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the mean loss of a batch, a tensor without axes."""
+        """Return the mean loss of a batch, a tensor without axes.
+
+        It must depend on the model and the batch alone: many lanes train by what it did when it was called first.
+        """
         raise BadInput(f"task: {type(self).__name__} has no loss(); it must return the mean loss of (model, batch)")
 
     def data(self) -> Data:

@@ -104,10 +104,9 @@ rate of a large one ({width["gflops"]:.0f} GFLOP/s here) and its parameters at t
 {chr(10).join(tables)}
 ## Eight decay points
 
-On one trunk {together:.1f} s; eight runs that share nothing, side by side as lanes, {beside:.1f} s
-({beside / together:.2f}
-times as long), one by one {alone:.1f} s ({alone / together:.2f} times). Decay points at 40-90 % of 4,000 steps, ten
-validations each.
+On one trunk {together:.1f} s. Eight runs that share nothing, side by side as lanes: {beside:.1f} s
+({beside / together:.2f} times as long); one by one: {alone:.1f} s ({alone / together:.2f} times). Decay points at
+40-90 % of 4,000 steps, ten validations each.
 
 ## Ratios
 
