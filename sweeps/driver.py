@@ -14,7 +14,7 @@ from typing import Any
 
 from core import preflight
 from core.errors import BadInput
-from core.task import code_fingerprint, load_task
+from core.task import Data, Task, code_fingerprint, load_task
 from sweeps import home as homes
 from sweeps import machine, plan, record, results
 from sweeps.display import Progress
@@ -65,6 +65,7 @@ def checked(spec: SweepSpec, home: Home) -> dict[str, Any]:
         task = load_task(spec.task, options)
         found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
         preflight.check_metric(spec.objective.metric, found.metrics)
+        _check_program(spec, task, found.data)
         facts = facts or {
             "data": found.data.fingerprint(),
             "code": code_fingerprint(task),
@@ -72,6 +73,18 @@ def checked(spec: SweepSpec, home: Home) -> dict[str, Any]:
             "first_loss": found.first_loss,
         }
     return facts
+
+
+def _check_program(spec: SweepSpec, task: Task, data: Data) -> None:
+    from core.program import why_not_vmap
+
+    wanted = spec.resources.program
+    if wanted in ("vmap", "compiled"):
+        reason = why_not_vmap(task, tuple(tensor[: spec.budget.batch_size] for tensor in data.train))
+        if reason:
+            raise BadInput(
+                f"resources.program: {wanted}: the model cannot run in many lanes ({reason}); write plain, or auto"
+            )
 
 
 def _first_options(spec: SweepSpec) -> list[dict[str, Any]]:

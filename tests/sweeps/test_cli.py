@@ -212,6 +212,14 @@ def test_a_task_that_cannot_be_trained_is_refused(sweep: Sweep, before: str, aft
     assert all(word in said for word in words), said
 
 
+@pytest.mark.parametrize("program", ["vmap", "compiled"])
+def test_a_program_that_the_model_cannot_run_by_is_refused(sweep: Sweep, program: str) -> None:
+    Path("mine.py").write_text(WHOLE.replace(MODEL, f"nn.Sequential({MODEL}, nn.Dropout())"))
+    said = refused_run(sweep, task="mine.py:Mine", resources={"program": program})
+    assert said.startswith(f"sweep: resources.program: {program}: the model cannot run in many lanes")
+    assert "random" in said and "write plain, or auto" in said
+
+
 def test_a_task_whose_metrics_cannot_be_computed_is_refused(sweep: Sweep) -> None:
     Path("mine.py").write_text(
         WHOLE + "\n    def metrics(self, model, batch):\n        return {'accuracy': batch[7]}\n"
