@@ -80,7 +80,7 @@ def engine_report(found: dict[str, Any], note: str) -> str:
     together, beside, alone = (found["trunk"][f"{way}_s"] for way in ("on_one_trunk", "side_by_side", "one_by_one"))
     tables = []
     for name, model in width["models"].items():
-        widths = [int(lanes) for lanes in model["us"]["vmap"]]
+        widths = sorted({int(lanes) for times in model["us"].values() for lanes in times})
         rows = "\n".join(
             f"| {kind} | " + " | ".join(f"{times[str(k)]:.0f}" if str(k) in times else "" for k in widths) + " |"
             for kind, times in model["us"].items()
