@@ -41,6 +41,8 @@ from sweeps.tracking import Tracking
 WORK = "work."  # a study attribute for each cohort that is over: lane-steps trained, steps shared
 FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers' start needs
 
+LINKS_WAIT_S = 10.0  # for the runs of trials that have ended, whose names Optuna takes only before it is told
+
 
 def git_state(folder: Path) -> dict[str, str]:
     """Return the commit of the checkout that `folder` is in, and whether it has changes; empty outside one."""
@@ -173,6 +175,8 @@ class Driver:
             runs = importing.result()
         interrupt.take_signals()  # ray.init has taken SIGTERM for itself
         self.progress.phase = "starting workers"
+        recorder = self.recorder
+        assert recorder
         self.search = Search(
             self.storage,
             self.study,
@@ -181,6 +185,7 @@ class Driver:
             layout.cohort_trials,
             self._listen,
             lambda cohort: homes.last_checkpoint(self.folder, cohort),
+            lambda: recorder.flush(LINKS_WAIT_S),
         )
         told = {
             "spec": self.spec.model_dump(mode="json"),
@@ -229,6 +234,8 @@ class Driver:
     def _on_report(self, report: Report) -> None:
         progress = self.progress
         if progress.first_result_s is None:
+            assert self.recorder
+            self.recorder.wake()  # trials get their runs before they end
             progress.first_result_s = round(time.monotonic() - self.begin, 3)
         value = report.values.get(progress.metric)
         progress.steps_done[report.trial] = report.step

@@ -226,16 +226,18 @@ class Search:
         cohort_trials: int,
         listen: Callable[[Report | Outcome | Mapping[str, Any]], None],
         checkpoint_of: Callable[[str], str | None] = lambda cohort: None,
+        before_asking: Callable[[], Any] = lambda: None,
     ):
         """Take up a study, new or interrupted.
 
         cohorts: how many train at once. cohort_trials: how many trials one gets.
         listen: hears what happens to trials: reports, outcomes, and starts and forks as dictionaries.
         checkpoint_of: the folder of a cohort's last checkpoint, if it has one.
+        before_asking: called before Optuna is told of trials that have ended and have no link yet.
         """
         self.storage, self.study, self.spec = storage, study, spec
         self.cohorts, self.cohort_trials = cohorts, cohort_trials
-        self.listen = listen
+        self.listen, self.before_asking = listen, before_asking
         self.wanted = trials_wanted(spec)
         self.distributions = {name: distribution(domain) for name, domain in spec.space.domains()}
         self.live: dict[str, Suggestion] = {}
@@ -260,6 +262,8 @@ class Search:
         if len(self.live) >= self.cohorts:
             return None
         if not self.waiting and self.asked < self.wanted:
+            if self.ended:
+                self.before_asking()
             self.settle(everything=True)
             self.waiting = self._grouped(self._ask(min(self.cohort_trials, self.wanted - self.asked)))
         if not self.waiting:
