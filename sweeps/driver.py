@@ -28,6 +28,7 @@ from sweeps.search import (
     create_study,
     delete_study,
     find_sweep,
+    note_link,
     open_storage,
     spec_of,
     trial_results,
@@ -264,6 +265,8 @@ class Driver:
     def _on_run(self, trial: int, run: str) -> None:
         if self.search:
             self.search.link(trial, run)
+        else:
+            note_link(self.study, trial, run)
 
     def _settle(self, interrupted: bool) -> None:
         """Say the last words of the sweep, or of this part of it."""

@@ -211,6 +211,18 @@ def trial_results(study: optuna.Study) -> list[TrialResult]:
     return rows
 
 
+LINK = "mlflow_run."  # a study attribute for each trial whose run was made after its end
+
+
+def note_link(study: optuna.Study, number: int, run: str) -> None:
+    """Note the run of a trial that is over, in the study: the trial itself takes no attribute any more.
+
+    So it is with trials that end while MLflow is away.
+    """
+    if study.get_trials(deepcopy=False)[number].user_attrs.get("mlflow_run") != run:
+        study.set_user_attr(f"{LINK}{number}", run)
+
+
 class Search:
     """Cohorts to train, out of Optuna's trials, and what became of them.
 
@@ -293,6 +305,8 @@ class Search:
     def link(self, number: int, run: str) -> None:
         """Note which MLflow run is the trial's. May be called from another thread."""
         self.links[number] = run
+        if number not in self.stories and number not in self.ended:
+            note_link(self.study, number, run)
 
     def settle(self, everything: bool = False) -> None:
         """Tell Optuna of trials that have ended, once their runs are known, since it takes no attribute afterwards.

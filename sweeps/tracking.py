@@ -66,7 +66,7 @@ class Tracking:
         """Record the sweep itself: its spec, versions, git state and the fingerprint of its data."""
         spec, facts = self.spec, self.study.user_attrs
         text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
-        tags = {f"espalier.{k}": v for k, v in facts.items() if isinstance(v, str | int | float)}
+        tags = {f"espalier.{k}": v for k, v in facts.items() if isinstance(v, str | int | float) and "." not in k}
         tags |= {f"espalier.version.{k}": v for k, v in facts.get("versions", {}).items()}
         params = {
             "task": spec.task,

@@ -276,7 +276,11 @@ class Sweep:
     def links(self) -> dict[int, str]:
         """Return the MLflow run that Optuna's storage has noted for each trial."""
         study = find_sweep(open_storage(str(self.home / "optuna.journal")), self.id)
-        return {t.number: t.user_attrs.get("mlflow_run") for t in study.get_trials(deepcopy=False)}
+        late = study.user_attrs
+        return {
+            t.number: t.user_attrs.get("mlflow_run", late.get(f"mlflow_run.{t.number}"))
+            for t in study.get_trials(deepcopy=False)
+        }
 
     @property
     def tracking(self) -> str:
