@@ -41,7 +41,6 @@ from sweeps.tracking import Tracking
 
 WORK = "work."  # a study attribute for each cohort that is over: lane-steps trained, steps shared
 FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers' start needs
-
 LINKS_WAIT_S = 10.0  # for the runs of trials that have ended, whose names Optuna takes only before it is told
 
 

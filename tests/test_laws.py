@@ -432,6 +432,26 @@ def test_a_run_may_be_killed_again_and_again(
     assert resumed(make, kills, tmp_path_factory.getbasetemp() / "again.pt") == stream(make().train())
 
 
+@pytest.mark.parametrize("program, lanes, tasks", [("plain", 1, [*TASKS, "dropout"]), ("compiled", 3, [TASKS[1]])])
+@settings(max_examples=20)
+@given(data=st.data(), kills=st.lists(st.integers(0, 6), min_size=1, max_size=3))
+def test_by_the_other_programs_a_resumed_run_equals_the_uninterrupted_run(
+    engine: Engine,
+    program: str,
+    lanes: int,
+    tasks: list[str],
+    data: st.DataObject,
+    kills: list[int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    crowd = data.draw(crowds(tasks=tasks))
+
+    def make() -> Cohort:
+        return engine.cohort(*crowd, lanes, program)
+
+    assert resumed(make, kills, tmp_path_factory.getbasetemp() / f"{program}.pt") == stream(make().train())
+
+
 def test_a_stop_that_was_asked_for_before_a_kill_is_not_forgotten(engine: Engine, tmp_path: Path) -> None:
     case = Case("names", "SGD", "constant", 0.0)
 
@@ -715,12 +735,8 @@ def test_a_lane_sees_the_examples_of_its_seed_and_step(engine: Engine) -> None:
 # --- the compiled program: its own bits, at every width ---------------------------------------------------------------
 
 
-def only(*tasks: str) -> st.SearchStrategy[tuple[str, Structure, list[Trial]]]:
-    return crowds(tasks=tasks)
-
-
 @settings(max_examples=30)
-@given(crowd=only("names with BatchNorm"), lanes=st.integers(1, 9), draw=st.randoms(use_true_random=False))
+@given(crowd=crowds(tasks=["names with BatchNorm"]), lanes=st.integers(1, 9), draw=st.randoms(use_true_random=False))
 def test_by_the_compiled_program_any_crowd_in_any_order_equals_its_solo_runs(
     engine: Engine, crowd: tuple[str, Structure, list[Trial]], lanes: int, draw: random.Random
 ) -> None:
@@ -729,20 +745,6 @@ def test_by_the_compiled_program_any_crowd_in_any_order_equals_its_solo_runs(
     mixed = draw.sample(trials, len(trials))
     together = results(engine.cohort(task, structure, mixed, lanes, "compiled").train())
     assert together == engine.all_alone(task, structure, trials, "compiled")
-
-
-@settings(max_examples=15)
-@given(crowd=only("names with BatchNorm"), kills=st.lists(st.integers(0, 6), min_size=1, max_size=3))
-def test_by_the_compiled_program_a_resumed_run_equals_the_uninterrupted_run(
-    engine: Engine,
-    crowd: tuple[str, Structure, list[Trial]],
-    kills: list[int],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    def make() -> Cohort:
-        return engine.cohort(*crowd, 3, "compiled")
-
-    assert resumed(make, kills, tmp_path_factory.getbasetemp() / "compiled.pt") == stream(make().train())
 
 
 def test_by_the_compiled_program_a_lane_equals_a_solo_run_at_the_sizes_of_the_lecture(
@@ -781,20 +783,6 @@ def test_by_the_plain_program_any_crowd_equals_its_solo_runs(
     task, structure, trials = crowd
     together = results(engine.cohort(task, structure, trials, 1, "plain").train())
     assert together == engine.all_alone(task, structure, trials, "plain")
-
-
-@settings(max_examples=20)
-@given(crowd=crowds(tasks=[*TASKS, "dropout"], most=4), kills=st.lists(st.integers(0, 6), min_size=1, max_size=3))
-def test_by_the_plain_program_a_resumed_run_equals_the_uninterrupted_run(
-    engine: Engine,
-    crowd: tuple[str, Structure, list[Trial]],
-    kills: list[int],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    def make() -> Cohort:
-        return engine.cohort(*crowd, 1, "plain")
-
-    assert resumed(make, kills, tmp_path_factory.getbasetemp() / "plain.pt") == stream(make().train())
 
 
 def test_dropout_draws_another_mask_at_each_step_and_for_each_seed(engine: Engine) -> None:

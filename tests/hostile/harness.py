@@ -21,7 +21,7 @@ from core.trial import Trial
 from sweeps import plan
 from sweeps.outcome import Report, Story
 from sweeps.results import TrialResult
-from sweeps.search import find_sweep, open_storage, trial_results
+from sweeps.search import LINK, find_sweep, open_storage, trial_results
 from sweeps.spec import SweepSpec, make_spec
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -278,7 +278,7 @@ class Sweep:
         study = find_sweep(open_storage(str(self.home / "optuna.journal")), self.id)
         late = study.user_attrs
         return {
-            t.number: t.user_attrs.get("mlflow_run", late.get(f"mlflow_run.{t.number}"))
+            t.number: t.user_attrs.get("mlflow_run", late.get(f"{LINK}{t.number}"))
             for t in study.get_trials(deepcopy=False)
         }
 
