@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from core import trial as trials_
-from core.lanes import Lanes, Row
+from core.lanes import Lanes, Row, part
 from core.order import Order
 from core.program import PROGRAMS, Program
 from core.ratios import constant_guess_loss, log_ratio, median, verdict
@@ -30,11 +30,13 @@ class Event:
     """What happened to a trial after `step` of its steps.
 
     start; fork (`trunk`: the trial it parts from); report (`values`, the `curve` since the last report as (step, mean
-    training loss), `ratios` as (step, update ratio of each tensor ..., gradient ratio of each tensor ...)); finish or
-    stop (`status`, `verdict`, `evidence`, the last finite `values`, and all `reports`, `curve` and `ratios`).
+    training loss), `ratios` as (step, update ratio of each tensor ..., gradient ratio of each tensor ...), and the
+    `verdict` so far with its `evidence`); score (`values` at the rung `step`, none if the probe diverged, by which
+    `score`); finish or stop (`status`, `verdict`, `evidence`, the last finite `values`, and all `reports`, `curve` and
+    `ratios`).
     """
 
-    kind: Literal["start", "fork", "report", "finish", "stop"]
+    kind: Literal["start", "fork", "report", "score", "finish", "stop"]
     trial: str
     step: int
     values: Mapping[str, float] = field(default_factory=dict)
@@ -42,16 +44,38 @@ class Event:
     ratios: Sequence[Sequence[float]] = ()
     reports: Sequence[tuple[int, Mapping[str, float]]] = ()
     trunk: str = ""
+    score: str = ""
     status: Literal["", "complete", "diverged", "stopped"] = ""
     verdict: str = ""
     evidence: str = ""
 
 
+PROBES: Mapping[str, float | None] = {"probe": 0.1, "cooldown": None}
+"""Scores for which a branch is trained on: the factor of core.trial.Probe."""
+
+AVERAGE_EVERY, AVERAGE_POWER = 8, 6.94
+"""The averaged weights: beta = (1 - m / t) ** (power + 1) at every m-th step t, so that the average's width stays a
+tenth of the steps so far (Karras et al. 2024, arXiv:2312.02696, equation 2 with sigma_rel 0.10)."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What trials are scored by at their rungs. Nothing of it changes a trial's own numbers.
+
+    value: the validation there. probe: that of a branch after `steps` steps at a tenth of the rate. cooldown: that of a
+    branch whose rate falls in a line to what the schedule ends with. average: that of a moving average of the weights.
+    """
+
+    kinds: tuple[str, ...] = ("probe",)
+    steps: int = 100
+
+
 @dataclass
 class Rider:
-    """A trial in a lane, and what it has said so far."""
+    """A trial in a lane, and what it has said so far. With a `score` it is a probe that stands for the trial."""
 
     trial: Trial
+    score: str = ""
     reported: int = 0  # the step of its last report
     curve: list[tuple[int, float]] = field(default_factory=list)
     reports: list[tuple[int, dict[str, float]]] = field(default_factory=list)
@@ -72,6 +96,7 @@ class Lane:
     losses: list[float] = field(default_factory=list)  # of the last steps, back to the oldest report of a rider
     samples: list[list[float]] = field(default_factory=list)  # ratios, as in Event
     medians: list[float] = field(default_factory=list)  # of every sample, the median of the update ratios
+    awaited: list[str] = field(default_factory=list)  # trials for which a probe trains: the lane is parked till then
 
     @property
     def trials(self) -> list[Trial]:
@@ -85,8 +110,8 @@ class Lane:
 
     def next_stop(self) -> int:
         """Return the step at which something happens to this lane."""
-        marks = [rider.next_report() for rider in self.riders]
-        return min([*marks, *([self.parting] if self.parting is not None else [])])
+        marks = [mark for rider in self.riders for mark in (rider.next_report(), rider.trial.next_rung(self.step))]
+        return min(mark for mark in [*marks, self.parting] if mark is not None)
 
     def losses_since(self, step: int) -> list[float]:
         """Return the losses of the steps from `step` on."""
@@ -119,27 +144,30 @@ class Cohort:
         program: str | Program = "vmap",
         device: str = "cpu",
         ratio_samples: int = 50,
+        scoring: Scoring = Scoring(),
     ):
         """Make a cohort that has not begun.
 
         lanes: how many may train at once; the plain program takes one.
         program: the name of one, or one that was used before for the same task, optimizer and type.
         ratio_samples: how often the ratios of a trial are taken, 0 for never.
+        scoring: what trials that have rungs are scored by.
         """
         dtype = getattr(torch, structure.dtype)
         self.task, self.structure, self.device, self.ratio_samples = task, structure, device, ratio_samples
+        self.scoring, self.averages = scoring, "average" in scoring.kinds and any(t.rungs for t in trials)
         self.program = PROGRAMS[program](task, structure.optimizer, dtype) if isinstance(program, str) else program
         self.data = data.to(device, dtype)
         self.guess = constant_guess_loss(data.train[-1])
         self.matrices = self.program.layout.matrices()
         self.room = 1 if self.program.narrowest == 1 else max(1, lanes)
-        row = {name: tensor.to(device) for name, tensor in self.program.fresh_row(0).items()}
+        row = {name: tensor.to(device) for name, tensor in self._fresh_row(0).items()}
         self.lanes = Lanes(row, self.program.width(self.room))
         self.riding: list[Lane] = []
         self.parked: list[tuple[Lane, Row]] = []
         self.queue = list(trials)
         self.known = {trial.id: trial for trial in trials}
-        self.lane_steps = self.trial_steps = 0
+        self.lane_steps = self.trial_steps = self.probe_steps = 0
         self.ended: list[Event] = []
         self.stops: dict[str, str] = {}
         self._orders: dict[int, Order] = {}
@@ -152,6 +180,8 @@ class Cohort:
     def turn(self) -> list[Event]:
         """Train until something happens, or a stretch. Between turns the cohort may be saved, and trials stopped."""
         events = [*self._stop(), *self._part(), *self._fill()]
+        while any(lane.parting == lane.step for lane in self.riding):  # one that was parked where its riders part
+            events += [*self._part(), *self._fill()]
         if self.riding:
             steps = min([STRETCH, *(lane.next_stop() - lane.step for lane in self.riding)])
             losses_NS = self._advance(steps)
@@ -170,7 +200,7 @@ class Cohort:
     @property
     def steps_shared(self) -> int:
         """Steps that trials did not have to train because another trial of the same history did."""
-        return self.trial_steps - self.lane_steps
+        return self.trial_steps + self.probe_steps - self.lane_steps
 
     # --- the turns of the loop -------------------------------------------------------------------------------------
 
@@ -179,7 +209,11 @@ class Cohort:
         for lane in [*self.riding, *(lane for lane, _ in self.parked), *waiting]:
             for rider in [r for r in lane.riders if r.trial.id in self.stops]:
                 lane.riders.remove(rider)
-                yield self._end(lane, rider, "stop", "stopped", self.stops.pop(rider.trial.id))
+                if not rider.score:
+                    yield self._end(lane, rider, "stop", "stopped", self.stops[rider.trial.id])
+        for lane, _ in self.parked:
+            lane.awaited = [trial for trial in lane.awaited if trial not in self.stops]
+        self.stops.clear()
         self.queue = [lane.riders[0].trial for lane in waiting if lane.riders]
         self._free_empty()
 
@@ -196,17 +230,19 @@ class Cohort:
                 branch = lane.branch(other)
                 branch.parting = self._parting(branch)
                 self.parked.append((branch, self.lanes.row(k)))
-                for trial in branch.trials:
-                    yield Event("fork", trial.id, lane.step, trunk=lane.trials[0].id)
+                for rider in branch.riders:
+                    if not rider.score:
+                        yield Event("fork", rider.trial.id, lane.step, trunk=lane.trials[0].id)
 
     def _fill(self) -> Iterator[Event]:
         """Give free lanes to branches that wait, then to the queue; trials of one beginning get on together."""
-        while self.lanes.used < self.room and (self.parked or self.queue):
-            if self.parked:
-                lane, row = self.parked.pop(0)
+        while self.lanes.used < self.room and (self.queue or any(not lane.awaited for lane, _ in self.parked)):
+            ready = next((k for k, (lane, _) in enumerate(self.parked) if not lane.awaited), None)
+            if ready is not None:
+                lane, row = self.parked.pop(ready)
             else:
                 lane = Lane([Rider(trial) for trial in self._next_trials()])
-                row = self.program.fresh_row(lane.seed)
+                row = self._fresh_row(lane.seed)
                 lane.parting = self._parting(lane)
                 for trial in lane.trials:
                     yield Event("start", trial.id, 0)
@@ -233,6 +269,7 @@ class Cohort:
         index_SNB = self._indexes(lanes, steps)
         sampled = self._samples_due(steps)
         rows = self.lanes.first(width)
+        trained = {name: tensor for name, tensor in rows.items() if not name.startswith("average.")}
         losses: list[Tensor] = []
         ratios: list[tuple[int, list[int], Tensor]] = []
         for s in range(steps):
@@ -240,8 +277,10 @@ class Cohort:
             stream = leaders[0].seed, ages[0] + s  # a program of many lanes draws nothing at random
             before = {name: rows[f"theta.{name}"][due].clone() for name in self.matrices} if due else {}
             loss_N, grads = self.program.step(
-                rows, self.data.train, index_SNB[s], table_SCN1[s], stream, keep=bool(due)
+                trained, self.data.train, index_SNB[s], table_SCN1[s], stream, keep=bool(due)
             )
+            if self.averages:
+                self._average(rows, s + 1)
             if due:
                 ratios.append((s, due, self._ratios(due, before, grads)))
             losses.append(loss_N)
@@ -263,31 +302,99 @@ class Cohort:
     def _diverge(self, lane: Lane) -> Iterator[Event]:
         riders, lane.riders = lane.riders, []
         for rider in riders:
+            if rider.score:
+                yield self._scored(rider, rider.score, {})
+                continue
             if losses := lane.losses_since(rider.reported):
                 rider.values["train_loss"] = losses[-1]
             yield self._end(lane, rider, "finish", "diverged", "")
 
     def _report(self) -> Iterator[Event]:
-        """Validate the lanes in which a report is due; riders who report together report the same numbers."""
+        """Validate the lanes in which a report or a score is due; riders of one lane say the same numbers."""
         for k, lane in enumerate(self.riding):
             due = [rider for rider in lane.riders if rider.next_report() == lane.step]
-            if not due:
-                continue
-            row = {name: rows[k] for name, rows in self.lanes.rows.items()}
-            valid = self.program.evaluate(row, self.data.valid)
-            if not all(math.isfinite(value) for value in valid.values()):
-                yield from self._diverge(lane)
-                continue
-            for rider in due:
-                yield self._said(lane, rider, valid)
-                if rider.trial.steps == lane.step:
-                    lane.riders.remove(rider)
-                    yield self._end(lane, rider, "finish", "complete", "")
-            kept = max((lane.step - rider.reported for rider in lane.riders), default=0)
-            lane.losses = lane.losses[len(lane.losses) - kept :]
+            at_rung = [rider for rider in lane.riders if lane.step in rider.trial.rungs]
+            if due or (at_rung and "value" in self.scoring.kinds):
+                valid = self._validate(k)
+                if not all(math.isfinite(value) for value in valid.values()):
+                    yield from self._diverge(lane)
+                    continue
+                for rider in due:
+                    yield from self._told(lane, rider, valid)
+                kept = max((lane.step - rider.reported for rider in lane.riders), default=0)
+                lane.losses = lane.losses[max(0, len(lane.losses) - kept) :]
+                if "value" in self.scoring.kinds:
+                    for rider in at_rung:
+                        yield self._scored(rider, "value", valid, lane.step)
+            if at_rung:
+                yield from self._score(k, lane, at_rung)
         self._free_empty()
 
+    def _told(self, lane: Lane, rider: Rider, valid: Mapping[str, float]) -> Iterator[Event]:
+        if not rider.score:
+            yield self._said(lane, rider, valid)
+        if rider.trial.steps == lane.step:
+            lane.riders.remove(rider)
+            if rider.score:
+                yield self._scored(rider, rider.score, valid)
+            else:
+                yield self._end(lane, rider, "finish", "complete", "")
+
+    def _score(self, k: int, lane: Lane, riders: list[Rider]) -> Iterator[Event]:
+        """Score riders by averaged weights; send probes ahead, and park the lane until they are back."""
+        if self.averages:
+            averaged = self._validate(k, "average.")
+            for rider in riders:
+                yield self._scored(rider, "average", averaged, lane.step)
+        for kind in self.scoring.kinds:
+            if kind in PROBES:
+                trials = [rider.trial.probed(lane.step, self.scoring.steps, PROBES[kind]) for rider in riders]
+                branch = Lane([Rider(trial, kind, reported=lane.step) for trial in trials], lane.step)
+                branch.parting = self._parting(branch)
+                self.parked.append((branch, self.lanes.row(k)))
+                lane.awaited += [trial.id for trial in trials]
+        if lane.awaited:
+            self.parked.append((lane, self.lanes.row(k)))
+
+    def _scored(self, rider: Rider, kind: str, valid: Mapping[str, float], step: int = 0) -> Event:
+        """Say a score. That of a probe belongs to the step at which it left, and frees the lane that waits for it."""
+        trial = rider.trial
+        if trial.probe:
+            step = trial.probe.start
+            for lane, _ in self.parked:
+                if trial.id in lane.awaited:
+                    lane.awaited.remove(trial.id)
+        finite = all(math.isfinite(value) for value in valid.values())
+        values = {f"valid_{name}": value for name, value in valid.items()} if finite else {}
+        return Event("score", trial.id, step, values, score=kind)
+
     # --- what the turns are made of --------------------------------------------------------------------------------
+
+    def _fresh_row(self, seed: int) -> Row:
+        row = self.program.fresh_row(seed)
+        averaged = {name: t for name, t in row.items() if not name.startswith("slot.") and t.is_floating_point()}
+        return row | ({f"average.{name}": t.clone() for name, t in averaged.items()} if self.averages else {})
+
+    def _average(self, rows: Mapping[str, Tensor], trained: int) -> None:
+        """Move the averages of the lanes that are due, so many steps after the turn's begin."""
+        due = [
+            (k, lane.step + trained)
+            for k, lane in enumerate(self.riding)
+            if (lane.step + trained) % AVERAGE_EVERY == 0 and not lane.riders[0].score
+        ]
+        if not due:
+            return
+        lanes = [k for k, _ in due]
+        share = torch.tensor([1 - (1 - AVERAGE_EVERY / step) ** (AVERAGE_POWER + 1) for _, step in due])
+        for name in [name for name in rows if name.startswith("average.")]:
+            now, mean = rows[name.removeprefix("average.")][lanes], rows[name][lanes]
+            column = share.to(now).view(-1, *[1] * (now.dim() - 1))
+            rows[name][lanes] = mean + (now - mean) * column
+
+    def _validate(self, k: int, prefix: str = "") -> dict[str, float]:
+        """Return a lane's metrics over the validation split; with "average." those of its averaged weights."""
+        rows = {name: rows[k] for name, rows in self.lanes.rows.items()}
+        return self.program.evaluate(rows | part(rows, prefix) if prefix else rows, self.data.valid)
 
     def _parting(self, lane: Lane) -> int | None:
         return trials_.parting_step(self.structure, lane.trials, lane.step) if len(lane.riders) > 1 else None
@@ -305,7 +412,10 @@ class Cohort:
         rider.curve += curve
         rider.reported = lane.step
         rider.reports.append((lane.step, dict(rider.values)))
-        return Event("report", rider.trial.id, lane.step, dict(rider.values), curve, rows)
+        every = self._samples_of(lane, rider.trial)[1]
+        judged = verdict([loss for _, loss in rider.curve], every, None, self.guess)
+        values, (name, evidence) = dict(rider.values), (judged.name, judged.evidence)
+        return Event("report", rider.trial.id, lane.step, values, curve, rows, verdict=name, evidence=evidence)
 
     def _samples_of(self, lane: Lane, trial: Trial, since: int = 0) -> tuple[list[list[float]], list[float]]:
         """Return the ratios of a trial's own sampling steps, and their medians; a lane may have taken more."""
@@ -337,7 +447,7 @@ class Cohort:
         """Return, for each step of a stretch, the lanes whose ratios are taken: every so many steps of their own."""
         due: dict[int, list[int]] = {}
         if self.ratio_samples and self.matrices:
-            for k, lane in enumerate(self.riding):
+            for k, lane in [(k, lane) for k, lane in enumerate(self.riding) if not lane.riders[0].score]:
                 periods = {self._every(trial) for trial in lane.trials}
                 for s in sorted({s for every in periods for s in range(-lane.step % every, steps, every)}):
                     due.setdefault(s, []).append(k)
@@ -362,7 +472,10 @@ class Cohort:
             lane.step += steps
             lane.losses.extend(losses_NS[k].tolist())
             self.lane_steps += steps
-            self.trial_steps += steps * len(lane.riders)
+            if lane.riders[0].score:
+                self.probe_steps += steps
+            else:
+                self.trial_steps += steps * len(lane.riders)
 
     def _end(self, lane: Lane, rider: Rider, kind: Literal["finish", "stop"], status: Any, reason: str) -> Event:
         curve = rider.curve + _blocks(lane.losses_since(rider.reported), lane.step)
@@ -374,7 +487,7 @@ class Cohort:
         return self.ended[-1]
 
     def _free_empty(self) -> None:
-        for k in reversed([k for k, lane in enumerate(self.riding) if not lane.riders]):
+        for k in reversed([k for k, lane in enumerate(self.riding) if lane.awaited or not lane.riders]):
             last = self.lanes.free(k)
             self.riding[k] = self.riding[last]
             self.riding.pop()
@@ -385,8 +498,11 @@ class Cohort:
     def state(self) -> dict[str, Any]:
         """Return everything that a resumed cohort needs beside its task, data and trials."""
 
+        def ending(trial: Trial) -> list[Any]:
+            return [trial.probe.start, trial.steps - trial.probe.start, trial.probe.factor] if trial.probe else []
+
         def plain(lane: Lane) -> dict[str, Any]:
-            riders = [asdict(rider) | {"trial": rider.trial.id} for rider in lane.riders]
+            riders = [asdict(rider) | {"trial": rider.trial.id, "probe": ending(rider.trial)} for rider in lane.riders]
             return {"lane": asdict(lane) | {"riders": riders}}
 
         return {
@@ -397,6 +513,7 @@ class Cohort:
             "ended": [asdict(event) for event in self.ended],
             "lane_steps": self.lane_steps,
             "trial_steps": self.trial_steps,
+            "probe_steps": self.probe_steps,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -404,7 +521,9 @@ class Cohort:
 
         def rider(saved: Mapping[str, Any]) -> Rider:
             pairs = {name: [tuple(pair) for pair in saved[name]] for name in ("curve", "reports")}
-            fields: dict[str, Any] = dict(saved) | pairs | {"trial": self.known[saved["trial"]]}
+            fields: dict[str, Any] = dict(saved) | pairs
+            trial, ending = self.known[fields["trial"]], fields.pop("probe")
+            fields["trial"] = trial.probed(*ending) if ending else trial
             return Rider(**fields)
 
         def lane(saved: Mapping[str, Any]) -> Lane:
@@ -420,7 +539,8 @@ class Cohort:
         self.queue = [self.known[key] for key in state["queue"]]
         self.stops = dict(state["stops"])
         self.ended = [Event(**event) for event in state["ended"]]
-        self.lane_steps, self.trial_steps = state["lane_steps"], state["trial_steps"]
+        for name in ("lane_steps", "trial_steps", "probe_steps"):
+            setattr(self, name, state[name])
 
 
 def _blocks(losses: Sequence[float], last: int) -> list[tuple[int, float]]:

@@ -7,7 +7,7 @@ what is a number in a row is in Hyperparameters.
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
 import torch
@@ -48,18 +48,47 @@ _NUMBERS = [f.name for f in fields(Hyperparameters) if f.name != "decay_points"]
 
 
 @dataclass(frozen=True)
+class Probe:
+    """A short end tried out: after `start` steps of a budget the rate falls as if the end had come.
+
+    With a `factor` it falls at once to so much of the rate it had; without one it falls in a line to the rate that the
+    schedule ends with, so a constant one stays what it is.
+    """
+
+    start: int
+    budget: int
+    factor: float | None = None
+
+
+@dataclass(frozen=True)
 class Trial:
-    """One configuration under one seed."""
+    """One configuration under one seed. `rungs`: after how many steps it is scored, all before its end."""
 
     id: str
     seed: int
     steps: int
     hyper: Hyperparameters
     reports: int = 10
+    rungs: tuple[int, ...] = ()
+    probe: Probe | None = None
+
+    @property
+    def budget(self) -> int:
+        """How many steps the shares of a schedule refer to."""
+        return self.probe.budget if self.probe else self.steps
+
+    def probed(self, start: int, steps: int, factor: float | None) -> "Trial":
+        """Return the trial as it would be if its end came `steps` steps after `start`."""
+        ending = Probe(start, self.steps, factor)
+        return replace(self, steps=start + steps, reports=1, rungs=(), probe=ending)
 
     def report_steps(self) -> tuple[int, ...]:
         """Return after how many steps the trial reports: at equal shares of its budget, the last at its end."""
         return _report_steps(self.steps, self.reports)
+
+    def next_rung(self, step: int) -> int | None:
+        """Return the first rung after `step`, if there is one."""
+        return next((rung for rung in self.rungs if rung > step), None)
 
     def next_report(self, step: int) -> int:
         """Return the first report step after `step`, which is before the trial's end."""
@@ -99,8 +128,27 @@ def history(structure: Structure, trials: Sequence[Trial], first_R: Sequence[int
     """
     schedule, hyper = rates(structure.schedule, trials)
     step_SR = torch.arange(steps, dtype=torch.float64)[:, None] + torch.tensor(first_R, dtype=torch.float64)
-    budget_R = torch.tensor([t.steps for t in trials], dtype=torch.float64)
-    return structure.optimizer.columns(schedule(step_SR / budget_R), step_SR, hyper)
+    budget_R = torch.tensor([t.budget for t in trials], dtype=torch.float64)
+    lr_SR = schedule(step_SR / budget_R)
+    if any(t.probe for t in trials):
+        lr_SR = _probing(schedule, trials, budget_R, step_SR, lr_SR)
+    return structure.optimizer.columns(lr_SR, step_SR, hyper)
+
+
+def _probing(schedule: Schedule, trials: Sequence[Trial], budget_R: Tensor, step_SR: Tensor, lr_SR: Tensor) -> Tensor:
+    """Return the rates with those of probes replaced."""
+
+    def column(number: Callable[[Trial, Probe], float]) -> Tensor:
+        return torch.tensor([number(t, t.probe) if t.probe else math.nan for t in trials], dtype=torch.float64)
+
+    start_R = column(lambda t, probe: probe.start)
+    share_R = column(lambda t, probe: math.nan if probe.factor is None else probe.factor)
+    length_R = column(lambda t, probe: t.steps - probe.start)
+    from_R = schedule(torch.where(start_R.isnan(), 0.0, start_R) / budget_R)
+    to_R = schedule((budget_R - 1) / budget_R)
+    line_SR = from_R + (to_R - from_R) * ((step_SR - start_R + 1) / length_R)
+    probe_SR = torch.where(share_R.isnan(), line_SR, from_R * share_R)
+    return torch.where(start_R.isnan(), lr_SR, probe_SR)
 
 
 def parting_step(structure: Structure, trials: Sequence[Trial], first: int, block: int = 4096) -> int | None:

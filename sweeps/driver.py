@@ -20,7 +20,7 @@ from sweeps import machine, plan, record, results
 from sweeps.display import Progress
 from sweeps.home import Home
 from sweeps.interrupt import Interrupt
-from sweeps.outcome import Outcome, Report
+from sweeps.outcome import Outcome, Report, Score
 from sweeps.record import Recorder
 from sweeps.rerun import versions
 from sweeps.search import (
@@ -188,6 +188,7 @@ class Driver:
             lambda: recorder.flush(LINKS_WAIT_S),
         )
         told = {
+            "sweep": self.sweep,
             "spec": self.spec.model_dump(mode="json"),
             "lanes": layout.lanes,
             "threads": max(1, int(layout.cpus)),
@@ -217,11 +218,13 @@ class Driver:
         assert self.search
         self.search.hear(json.loads(result["events"]))
 
-    def _listen(self, said: Report | Outcome | Mapping[str, Any]) -> None:
+    def _listen(self, said: Report | Score | Outcome | Mapping[str, Any]) -> None:
         assert self.tracking
         if isinstance(said, Report):
             self._on_report(said)
             self.tracking.report(said)
+        elif isinstance(said, Score):
+            self.tracking.score(said)
         elif isinstance(said, Outcome):
             self._on_end(said)
             self.tracking.end(said, self.made_by)

@@ -21,6 +21,15 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Score:
+    """What a trial is worth at a rung, by the probe, or whatever its sweep scores by."""
+
+    trial: int
+    step: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a trial ended. `members` are its replicates' finish events, in order."""
 
@@ -53,14 +62,20 @@ class Story:
     trial: int
     replicates: int
     reports: dict[int, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
+    scores: dict[int, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
     ends: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def hear(self, event: Mapping[str, Any]) -> Report | Outcome | None:
+    def hear(self, event: Mapping[str, Any]) -> Report | Score | Outcome | None:
         """Take one event; return the trial's report or end when its last replicate has delivered."""
         if event["kind"] == "report":
             heard = self.reports.setdefault(event["step"], {})
             heard[event["trial"]] = event
             return self._report(event["step"]) if len(heard) == self.replicates else None
+        if event["kind"] == "score":
+            heard = self.scores.setdefault(event["step"], {})
+            heard[event["trial"]] = event["values"]
+            done = len(heard) == self.replicates
+            return Score(self.trial, event["step"], averaged(list(heard.values()))) if done else None
         if event["kind"] in ("finish", "stop"):
             self.ends[event["trial"]] = event
             return self._outcome() if len(self.ends) == self.replicates else None

@@ -6,6 +6,7 @@ from typing import Any
 from core.errors import BadInput
 from core.optim import SGD, Adam, Optimizer
 from core.task import options_of, task_class
+from core.train import Scoring
 from core.trial import Hyperparameters, Structure, Trial
 from sweeps.space import Point
 from sweeps.spec import SweepSpec
@@ -80,6 +81,17 @@ def members(spec: SweepSpec, number: int, point: Point) -> list[Trial]:
     hyper = hyperparameters(spec, point)
     budget = spec.budget
     return [
-        Trial(f"{number}/{r}", int(point["seed"]) + r, budget.steps, hyper, budget.reports)
+        Trial(f"{number}/{r}", int(point["seed"]) + r, budget.steps, hyper, budget.reports, rungs(spec))
         for r in range(spec.replicates)
     ]
+
+
+def rungs(spec: SweepSpec) -> tuple[int, ...]:
+    """Return after how many steps trials are scored: none without stopping."""
+    return spec.stopping.steps(spec.budget.steps) if spec.stopping else ()
+
+
+def scoring(spec: SweepSpec) -> Scoring:
+    """Return what trials are scored by."""
+    chosen = spec.stopping
+    return Scoring((chosen.score,), chosen.probe_steps(spec.budget.steps)) if chosen else Scoring(())

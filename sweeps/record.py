@@ -29,6 +29,7 @@ STORY = "trial.json"  # a child run's artifact: every report, the curve and the 
 SEND_EVERY_S, SEND_LATEST_S = 2.0, 20.0
 SENDING_SHARE = 0.05  # of one core: MLflow's sqlite takes 10-20 ms a call, and cohorts train on the same cores
 RETRY_MOST_S = 30.0
+CLOSING_S = 20.0  # how long a sweep that has ended waits for a server that is away
 SPOOL_MOST_BYTES = 256 * 2**20  # beyond this, points of curves are dropped and counted; starts and ends never
 METRICS_A_BATCH, PARAMS_A_BATCH = 1000, 100  # MLflow's limits for one log_batch
 Line = dict[str, Any]
@@ -179,6 +180,7 @@ class Recorder:
         self.trouble: str | None = None
         self.seconds_sending = 0.0
         self._closing, self._wake = threading.Event(), threading.Event()
+        self._give_up = 0.0
         self._first_wait = first_wait_s
         self._sender: _Sender | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow-sink", daemon=True)
@@ -209,7 +211,11 @@ class Recorder:
             time.sleep(0.05)
 
     def close(self, patience_s: float = 60.0) -> bool:
-        """Send what waits and stop. Return whether everything has arrived; what has not stays in the spool."""
+        """Send what waits and stop. Return whether everything has arrived; what has not stays in the spool.
+
+        A server that is away is tried again for CLOSING_S; one that takes what it is sent has `patience_s`.
+        """
+        self._give_up = time.monotonic() + min(CLOSING_S, patience_s)
         self._closing.set()
         self._wake.set()
         self._thread.join(patience_s)
@@ -233,8 +239,8 @@ class Recorder:
                 self._sender = None  # a new one looks up which runs exist: an answer that was lost may have made one
                 self.trouble = f"{type(error).__name__}: {error}".splitlines()[0][:300]
                 logger.warning("recording waits: %s", self.trouble)
-                wait = min(RETRY_MOST_S, wait * 2)
-                if closing:
+                wait = SEND_EVERY_S if closing else min(RETRY_MOST_S, wait * 2)
+                if closing and time.monotonic() > self._give_up:
                     return
             else:
                 if closing:

@@ -13,6 +13,7 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
+from sweeps.board import open_board
 from sweeps.machine import Shape
 from sweeps.search import Search, Suggestion
 from sweeps.trainable import CohortTrainable
@@ -98,4 +99,6 @@ def run_tune(search: Search, configure: Configure, layout: Shape, folder: Path, 
             checkpoint_config=tune.CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT, checkpoint_at_end=True),
         ),
     )
+    board = open_board(search.study.study_name, search.scores()) if search.spec.stopping else None
     tuner.fit()
+    del board  # it lives as long as somebody holds it

@@ -29,11 +29,13 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import BadInput, nearest
-from sweeps.outcome import Outcome, Report, Story
+from sweeps import plan
+from sweeps.outcome import Outcome, Report, Score, Story
 from sweeps.plan import structural_key
 from sweeps.results import TrialResult
 from sweeps.space import Choice, Range
 from sweeps.spec import SweepSpec
+from sweeps.stopping import Entry
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -211,6 +213,9 @@ def trial_results(study: optuna.Study) -> list[TrialResult]:
     return rows
 
 
+RUNG = "rung."  # a trial attribute for each rung that it was scored at; null where it diverged
+
+
 LINK = "mlflow_run."  # a study attribute for each trial whose run was made after its end
 
 
@@ -236,7 +241,7 @@ class Search:
         spec: SweepSpec,
         cohorts: int,
         cohort_trials: int,
-        listen: Callable[[Report | Outcome | Mapping[str, Any]], None],
+        listen: Callable[[Report | Score | Outcome | Mapping[str, Any]], None],
         checkpoint_of: Callable[[str], str | None] = lambda cohort: None,
         before_asking: Callable[[], Any] = lambda: None,
     ):
@@ -297,6 +302,18 @@ class Search:
             if trial["number"] in self.stories:
                 why = "its cohort's worker failed too often"
                 self._end(Outcome(trial["number"], "failed", 0, {}, "", why, []))
+
+    def scores(self) -> list[Entry]:
+        """Return the scores of all trials so far, the smaller the better; one that diverged is the worst ever after."""
+        rungs, sign = plan.rungs(self.spec), 1.0 if self.spec.objective.mode == "min" else -1.0
+        entries: list[Entry] = []
+        for t in self.study.get_trials(deepcopy=False):
+            scored = {int(name.removeprefix(RUNG)): v for name, v in t.user_attrs.items() if name.startswith(RUNG)}
+            if t.user_attrs.get("status") == "diverged":
+                reached = max(t.intermediate_values, default=0)
+                scored = {rung: None for rung in rungs if rung > reached} | scored
+            entries += [(rung, t.number, math.inf if v is None else sign * v) for rung, v in scored.items()]
+        return entries
 
     def point_of(self, number: int) -> dict[str, Any]:
         """Return the whole configuration of a trial."""
@@ -418,6 +435,10 @@ class Search:
             if value is not None and (number, told.step) not in self.reported:
                 self.reported.add((number, told.step))
                 self.handles[number].report(value, told.step)
+            self.listen(told)
+        elif isinstance(told, Score):
+            score = told.values.get(self.spec.objective.metric)
+            self.handles[number].set_user_attr(f"{RUNG}{told.step}", score)
             self.listen(told)
         elif isinstance(told, Outcome):
             self._end(told)

@@ -4,13 +4,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import BadInput, nearest
 from sweeps.space import Range, Space, extremes
+from sweeps.stopping import Stopping
 
 Auto = Literal["auto"]
 OptimizerKind = Literal["sgd", "adam", "adamw"]
@@ -112,6 +113,7 @@ class SweepSpec(Part):
     replicates: int = Field(default=1, ge=1, description="seeds per configuration; the objective is their mean")
     search: Search = Search()
     objective: Objective = Objective()
+    stopping: Stopping | None = Field(default=None, description="successive halving; {} takes its defaults")
     resources: Resources = Resources()
     tracking_uri: str | None = Field(default=None, description="an MLflow server or store; default: in the home")
 
@@ -127,6 +129,8 @@ class SweepSpec(Part):
                 raise ValueError(f"space.{name}: it stands under optimizer too; keep one of them")
         if kind != "sgd" and space.momentum is not None:
             raise ValueError(f"space.momentum: {kind} has no momentum; it takes {_takes(kind)}")
+        if self.stopping is not None and self.budget.steps < 2:
+            raise ValueError("stopping: a trial of one step has no rungs; leave stopping out")
         for name, low, high in _BOUNDS:
             _check_numbers(name, getattr(space, name), low, high)
         for name in ("seed", "batch_size"):
@@ -206,6 +210,7 @@ def _known_keys(path: Sequence[Any]) -> list[str]:
     for part in path:
         field = getattr(model, "model_fields", {}).get(part)
         annotation = getattr(field, "annotation", None)
+        annotation = next((kind for kind in get_args(annotation) if hasattr(kind, "model_fields")), annotation)
         if not hasattr(annotation, "model_fields"):
             return {"decay_points": ["count", "low", "high", "step", "branches"]}.get(
                 str(path[-1]), list(Range.model_fields)

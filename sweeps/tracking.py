@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from sweeps import record, report, results
-from sweeps.outcome import Outcome, Report
+from sweeps.outcome import Outcome, Report, Score
 from sweeps.record import Recorder
 from sweeps.rerun import best_file
 from sweeps.spec import SweepSpec
@@ -39,6 +39,11 @@ class Tracking:
         """Record a validation and the curve that led to it."""
         points = [(name, said.step, v) for name, v in said.values.items() if name != "train_loss"]
         points += [("train_loss", step, loss) for step, loss in said.curve]
+        self.recorder.say("report", trial=said.trial, step=said.step, points=points)
+
+    def score(self, said: Score) -> None:
+        """Record what a trial was worth at a rung."""
+        points = [(f"rung_{name}", said.step, value) for name, value in said.values.items()]
         self.recorder.say("report", trial=said.trial, step=said.step, points=points)
 
     def end(self, outcome: Outcome, made_by: Mapping[str, str]) -> None:

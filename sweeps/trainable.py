@@ -17,7 +17,9 @@ from core.task import Data, Task, load_task
 from core.train import Cohort
 from core.trial import Structure
 from sweeps import plan
+from sweeps.board import exchange
 from sweeps.home import COHORT_FILE
+from sweeps.referee import Referee
 from sweeps.spec import SweepSpec
 
 TURN_S = 1.0  # a report to the driver costs it a few ms, so a turn is long beside that and short for a person
@@ -44,7 +46,7 @@ def make_cohort(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, progr
     task, data = _task_and_data(spec.task, options)
     engine_trials = [member for t in trials for member in plan.members(spec, t["number"], t["point"])]
     made = _program(spec.task, options, structure, program)
-    return Cohort(task, data, structure, engine_trials, lanes, made, device)
+    return Cohort(task, data, structure, engine_trials, lanes, made, device, scoring=plan.scoring(spec))
 
 
 def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int) -> tuple[str, str]:
@@ -56,13 +58,23 @@ def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int) -> tu
     return choose(task, batch, lanes, spec.resources.program, work)
 
 
+def referee(spec: SweepSpec, sweep: str) -> Referee | None:
+    """Return who judges the trials of a cohort; nobody without stopping."""
+    if spec.stopping is None:
+        return None
+    objective = spec.objective
+    through = exchange(sweep)
+    return Referee(spec.stopping, plan.rungs(spec), objective.metric, objective.mode, spec.replicates, through)
+
+
 class CohortTrainable(tune.Trainable):
-    """Its config is {"cohort": JSON of {id, spec, trials, lanes, threads, device, resume_from}}."""
+    """Its config is {"cohort": JSON of {id, sweep, spec, trials, lanes, threads, device, resume_from}}."""
 
     def setup(self, config: dict[str, Any]) -> None:
         wanted = json.loads(config["cohort"])
         torch.set_num_threads(wanted["threads"])
         spec = SweepSpec.model_validate(wanted["spec"])
+        self.referee = referee(spec, wanted["sweep"])
         self.device = "cuda" if wanted["device"] == "cuda" and torch.cuda.is_available() else "cpu"
         self.make = partial(make_cohort, spec, wanted["trials"], wanted["lanes"], device=self.device)
         self.program, self.why = program_for(spec, wanted["trials"], wanted["lanes"])
@@ -80,7 +92,10 @@ class CohortTrainable(tune.Trainable):
         """Train until a turn is over or all trials have ended."""
         begin, happened, self.again = time.monotonic(), self.again, []
         while not self.cohort.done and time.monotonic() - begin < TURN_S:
-            happened += [asdict(event) for event in self.cohort.turn()]
+            said = [asdict(event) for event in self.cohort.turn()]
+            for member, reason in self.referee.hear(said).items() if self.referee else ():
+                self.cohort.stop(member, reason)
+            happened += said
         due = time.monotonic() - self.saved > CHECKPOINT_S
         if due:
             self.saved = time.monotonic()
@@ -98,6 +113,7 @@ class CohortTrainable(tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         chosen = {"program": self.program, "why": self.why}
+        chosen |= {"referee": self.referee.state()} if self.referee else {}
         checkpoint.save(Path(checkpoint_dir) / COHORT_FILE, self.cohort.state() | chosen)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
@@ -106,4 +122,6 @@ class CohortTrainable(tune.Trainable):
             self.program, self.why = state["program"], state["why"]
             self.cohort = self.make(self.program)
         self.cohort.load_state(state)
+        if self.referee:
+            self.referee.load_state(state["referee"])
         self.again = [asdict(event) for event in self.cohort.ended]  # a new driver may not have heard them

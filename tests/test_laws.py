@@ -26,10 +26,11 @@ from core.order import Order, shuffled
 from core.program import PROGRAMS, Program
 from core.task import Batch, Data, Task
 from core.tasks.names import Lecture, Names
-from core.train import Cohort, Event
+from core.train import AVERAGE_EVERY, AVERAGE_POWER, Cohort, Event, Scoring
 from core.trial import Hyperparameters, Structure, Trial, history
 
 STEPS, REPORTS, BATCH = 13, 3, 7
+UNSCORED = Scoring()  # for trials that have no rungs
 DIVERGENT = 1e38  # a rate at which every task's loss is NaN or infinite within two steps
 
 OPTIMIZERS: dict[str, Optimizer] = {
@@ -132,13 +133,14 @@ class Engine:
         lanes: int,
         program: str = "vmap",
         new: bool = False,
+        scoring: Scoring = UNSCORED,
     ) -> Cohort:
         """Return a cohort whose program others have used before it, unless it must be `new`."""
         key = (task, structure.optimizer, program)
         if key not in self._programs:
             self._programs[key] = PROGRAMS[program](self.tasks[task], structure.optimizer)
         used = PROGRAMS[program](self.tasks[task], structure.optimizer) if new else self._programs[key]
-        return Cohort(self.tasks[task], self.data[task], structure, trials, lanes, used)
+        return Cohort(self.tasks[task], self.data[task], structure, trials, lanes, used, scoring=scoring)
 
     def alone(self, task: str, structure: Structure, trial: Trial, program: str = "vmap") -> list[dict[str, Any]]:
         """Return the results of a trial that trains alone."""
@@ -730,6 +732,154 @@ def test_a_lane_sees_the_examples_of_its_seed_and_step(engine: Engine) -> None:
         indexes = task.order(trial.seed, len(data.train[0]), BATCH)(0, STEPS)
         losses = [task.loss(model, tuple(tensor[i] for tensor in data.train)).item() for i in indexes]
         assert [loss for _, loss in ends[trial.id].curve] == pytest.approx(losses, rel=1e-6)
+
+
+# --- scores at rungs: they change nothing, and are what their names say ----------------------------------------------
+
+EVERY_SCORE = ("value", "probe", "cooldown", "average")
+
+
+def with_rungs(trials: Sequence[Trial], rungs: Iterable[int]) -> list[Trial]:
+    return [replace(trial, rungs=tuple(sorted(rungs))) for trial in trials]
+
+
+def scores(events: Iterable[Event]) -> dict[tuple[str, int, str], Any]:
+    """Return the values of every score by trial, rung and kind; each is said once."""
+    said = [event for event in events if event.kind == "score"]
+    found = {(event.trial, event.step, event.score): exact(dict(event.values)) for event in said}
+    assert len(found) == len(said)
+    return found
+
+
+@settings(max_examples=40)
+@given(
+    crowd=crowds(),
+    lanes=st.integers(1, 9),
+    rungs=st.sets(st.integers(1, STEPS - 1), min_size=1, max_size=3),
+    kinds=st.sets(st.sampled_from(EVERY_SCORE), min_size=1),
+    steps=st.integers(1, 5),
+)
+def test_scores_change_no_trial_and_are_those_of_a_solo_run(
+    engine: Engine,
+    crowd: tuple[str, Structure, list[Trial]],
+    lanes: int,
+    rungs: set[int],
+    kinds: set[str],
+    steps: int,
+) -> None:
+    task, structure, bare = crowd
+    trials, scoring = with_rungs(bare, rungs), Scoring(tuple(sorted(kinds)), steps)
+    cohort = engine.cohort(task, structure, trials, lanes, scoring=scoring)
+    events = list(cohort.train())
+    assert results(events) == engine.all_alone(task, structure, bare)
+    alone: dict[tuple[str, int, str], Any] = {}
+    for trial in trials:
+        alone |= scores(engine.cohort(task, structure, [trial], 1, scoring=scoring).train())
+    assert scores(events) == alone
+    ends = {event.trial: event.step for event in events if event.kind == "finish"}
+    passed = {(trial.id, rung) for trial in trials for rung in rungs if rung <= ends[trial.id]}
+    assert {(trial, rung, kind) for trial, rung in passed for kind in kinds} >= set(alone)
+    complete = {event.trial for event in events if event.status == "complete"}
+    assert {key for key in alone if key[0] in complete} == {
+        (trial, rung, kind) for trial, rung in passed for kind in kinds if trial in complete
+    }
+    if len(complete) == len(trials):  # one that diverges is noticed at the end of a stretch
+        plain = engine.cohort(task, structure, bare, lanes)
+        list(plain.train())
+        assert cohort.steps_shared == plain.steps_shared
+        assert cohort.lane_steps - cohort.probe_steps == plain.lane_steps
+
+
+@settings(max_examples=25)
+@given(
+    crowd=crowds(),
+    lanes=st.integers(1, 5),
+    rungs=st.sets(st.integers(1, STEPS - 1), min_size=1, max_size=3),
+    kills=st.lists(st.integers(0, 8), min_size=1, max_size=3),
+)
+def test_a_resumed_run_says_the_same_scores(
+    engine: Engine,
+    crowd: tuple[str, Structure, list[Trial]],
+    lanes: int,
+    rungs: set[int],
+    kills: list[int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    task, structure, trials = crowd[0], crowd[1], with_rungs(crowd[2], rungs)
+
+    def make() -> Cohort:
+        return engine.cohort(task, structure, trials, lanes, scoring=Scoring(EVERY_SCORE, 3))
+
+    assert resumed(make, kills, tmp_path_factory.getbasetemp() / "rungs.pt") == stream(make().train())
+
+
+@pytest.mark.parametrize("task_name", TASKS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_probe_is_the_run_that_decays_there_and_a_value_is_the_validation_there(
+    engine: Engine, task_name: str, optimizer: str
+) -> None:
+    case = Case(task_name, optimizer, "step", 0.0)
+    hyper = replace(case.hyper, decay_points=())
+    trial = Trial("t", 3, STEPS, hyper, STEPS, rungs=(5,))
+    found = scores(engine.cohort(task_name, case.structure, [trial], 2, scoring=Scoring(EVERY_SCORE, 4)).train())
+    decaying = replace(trial, rungs=(), hyper=replace(hyper, decay_points=(5 / STEPS,), decay_factor=0.1))
+    reports = {e.step: e.values for e in engine.cohort(task_name, case.structure, [decaying], 2).train()}
+    valid = {step: exact({k: v for k, v in values.items() if k[:5] == "valid"}) for step, values in reports.items()}
+    assert found["t", 5, "probe"] == valid[9]
+    assert found["t", 5, "value"] == valid[5]
+    constant = {
+        e.step: e.values for e in engine.cohort(task_name, case.structure, [replace(trial, rungs=())], 2).train()
+    }
+    assert found["t", 5, "cooldown"]["valid_loss"] == constant[9]["valid_loss"].hex(), "a constant rate stays"
+
+
+def test_the_cooldown_falls_in_a_line_to_the_rate_at_the_end() -> None:
+    structure = Structure(SGD(), "cosine")
+    trial = Trial("t", 0, 100, Hyperparameters(lr=2.0, floor=0.1))
+    lr_S = history(structure, [trial.probed(50, 10, None)], [50], 10)[:, 0, 0]
+    whole_S = history(structure, [trial], [0], 100)[:, 0, 0]
+    line = [whole_S[50] + (whole_S[99] - whole_S[50]) * i / 10 for i in range(1, 11)]
+    torch.testing.assert_close(lr_S, torch.stack(line))
+    assert float(lr_S[-1]) == pytest.approx(float(whole_S[99]))
+
+
+@pytest.mark.parametrize("task_name", TASKS)
+def test_the_average_is_that_of_the_weights_at_every_eighth_step(engine: Engine, task_name: str) -> None:
+    case = Case(task_name, "momentum", "constant", 0.0)
+    rung = 4 * AVERAGE_EVERY + 3
+    trial = Trial("t", 3, rung + 5, case.hyper, rung + 5, rungs=(rung,))
+    cohort = engine.cohort(task_name, case.structure, [trial], 2, scoring=Scoring(("average",)))
+    mean: dict[str, Tensor] = {}
+    said: list[Event] = []
+    while not said:
+        said = [event for event in cohort.turn() if event.kind == "score"]
+        row, step = cohort.lanes.row(0), cohort.riding[0].step
+        weights = {name: t.double() for name, t in row.items() if name.startswith(("theta.", "buffer."))}
+        if step % AVERAGE_EVERY == 0:
+            beta = (1 - AVERAGE_EVERY / step) ** (AVERAGE_POWER + 1)
+            mean = {name: beta * mean.get(name, 0) + (1 - beta) * value for name, value in weights.items()}
+    averaged = row | {name: value.float() for name, value in mean.items()}
+    expected = cohort.program.evaluate(averaged, cohort.data.valid)
+    assert said[0].values["valid_loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    raw = cohort.program.evaluate(row, cohort.data.valid)["loss"]
+    assert abs(raw - expected["loss"]) > 1e-4 * raw, "an average that is the last weights would pass"
+
+
+@pytest.mark.parametrize("kind", EVERY_SCORE)
+def test_a_trial_that_is_stopped_at_its_rung_frees_its_lane_and_its_neighbours_go_on(engine: Engine, kind: str) -> None:
+    case = Case("names", "SGD", "step", 0.0)
+    trials = with_rungs(case.trials(), [6])
+    cohort = engine.cohort(case.task, case.structure, trials, lanes=3, scoring=Scoring((kind,), 3))
+    events: list[Event] = []
+    while not cohort.done:
+        events += cohort.turn()
+        if any(event.kind == "score" and event.trial == "trunk" for event in events):
+            cohort.stop("trunk", "it is the worse one")
+    found = results(events)
+    assert found["trunk"][-1]["status"] == "stopped"
+    assert found["trunk"][-1]["step"] == 6 or kind == "value"
+    others = [trial for trial in case.trials() if trial.id != "trunk"]
+    assert {t.id: found[t.id] for t in others} == engine.all_alone(case.task, case.structure, others)
 
 
 # --- the compiled program: its own bits, at every width ---------------------------------------------------------------

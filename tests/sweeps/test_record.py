@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -449,7 +450,26 @@ def settle(recorder: Recorder) -> None:
         time.sleep(0.1)
 
 
-def test_while_the_server_is_down_saying_returns_and_closing_tells(tmp_path: Path) -> None:
+def test_a_sweep_that_ends_waits_a_while_for_a_server_that_is_away(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.record.CLOSING_S", 300.0)
+    port = free_port()
+    recorder = recorder_at(home, f"http://127.0.0.1:{port}")
+    say_open(recorder)
+    say_end(recorder, 7)
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(recorder.close, 300.0)
+        while recorder.trouble is None:  # it has been tried in vain
+            assert not closing.done()
+            time.sleep(0.05)
+        with mlflow_server(home, port):
+            assert closing.result()
+            assert recorded(f"http://127.0.0.1:{port}")["7"]["status"] == "FINISHED"
+
+
+def test_while_the_server_is_down_saying_returns_and_closing_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.record.CLOSING_S", 1.0)
     recorder = recorder_at(tmp_path, f"http://127.0.0.1:{free_port()}")
     say_everything(recorder, tmp_path)
     recorder.flush()

@@ -1,0 +1,94 @@
+"""Stopping within a cohort: the referee hears its trials, compares them with those of all cohorts, says who stops."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sweeps.stopping import Entry, Halving, Stopping
+
+HOPELESS = ("diverged", "collapsed")  # verdicts that end a trial whatever its rank
+
+
+class Referee:
+    """Hears what a cohort's members (a trial's replicates) say, and tells which of them stop, and why."""
+
+    def __init__(
+        self,
+        stopping: Stopping,
+        rungs: Sequence[int],
+        metric: str,
+        mode: str,
+        replicates: int,
+        exchange: Callable[[Sequence[Entry]], Sequence[Entry]],
+    ):
+        self.metric, self.sign, self.replicates = metric, 1.0 if mode == "min" else -1.0, replicates
+        self.rule, self.rungs, self.exchange = Halving(stopping, self.sign), rungs, exchange
+        self.own: dict[tuple[int, int], float] = {}
+        self.heard: dict[tuple[int, int], dict[str, float]] = {}
+        self.hopeless: dict[int, dict[str, int]] = {}  # trial -> member -> reports in a row that said so
+        self.over: set[int] = set()
+
+    def hear(self, events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+        """Take events in order and return the members to stop, each with the reason."""
+        fresh: list[tuple[int, int]] = []
+        stopped: dict[int, str] = {}
+        for event in events:
+            trial = int(event["trial"].split("/")[0])
+            if event["kind"] == "score":
+                fresh += self._scored(trial, event)
+            elif event["kind"] == "report" and (reason := self._reported(trial, event)):
+                stopped[trial] = reason
+            elif event["kind"] == "finish" and event["status"] == "diverged":
+                stopped |= self._diverged(trial, event)
+        if fresh:
+            self.rule.enter(self.exchange([(rung, trial, score) for (rung, trial), score in self.own.items()]))
+            for rung, trial in fresh:
+                if trial not in stopped and (reason := self.rule.reason(rung, trial)):
+                    stopped[trial] = reason
+        for trial in [t for t in stopped if t in self.over]:
+            del stopped[trial]
+        self.over |= set(stopped)
+        return {f"{trial}/{r}": reason for trial, reason in stopped.items() for r in range(self.replicates)}
+
+    def _scored(self, trial: int, event: Mapping[str, Any]) -> list[tuple[int, int]]:
+        """Note a member's score; return the (rung, trial) that is complete with it, if any."""
+        key = event["step"], trial
+        value = event["values"].get(self.metric, math.nan)
+        heard = self.heard.setdefault(key, {})
+        heard[event["trial"]] = math.inf if math.isnan(value) else self.sign * value
+        if len(heard) < self.replicates or key in self.own:
+            return []
+        self.own[key] = sum(heard.values()) / len(heard)
+        return [key]
+
+    def _reported(self, trial: int, event: Mapping[str, Any]) -> str:
+        """Return why a trial is hopeless: all its members have said so in their last two reports."""
+        of_trial = self.hopeless.setdefault(trial, {})
+        bad = event["verdict"] in HOPELESS and event["step"] >= self.rungs[0]
+        of_trial[event["trial"]] = of_trial.get(event["trial"], 0) + 1 if bad else 0
+        if len(of_trial) == self.replicates and min(of_trial.values()) >= 2:
+            return f"{event['verdict']} at step {event['step']}: {event['evidence']}"
+        return ""
+
+    def _diverged(self, trial: int, event: Mapping[str, Any]) -> dict[int, str]:
+        """A diverged trial is the worst at every rung it did not reach, and its other members end."""
+        for rung in self.rungs:
+            if rung > event["step"]:
+                self.own[rung, trial] = math.inf
+        return {trial: f"another seed diverged: {event['evidence']}"} if self.replicates > 1 else {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed referee needs."""
+        return {
+            "own": [[*key, score] for key, score in self.own.items()],
+            "heard": [[*key, heard] for key, heard in self.heard.items()],
+            "hopeless": self.hopeless,
+            "over": sorted(self.over),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.own = {(rung, trial): score for rung, trial, score in state["own"]}
+        self.heard = {(rung, trial): dict(heard) for rung, trial, heard in state["heard"]}
+        self.hopeless = {trial: dict(reports) for trial, reports in state["hopeless"].items()}
+        self.over = set(state["over"])

@@ -1,0 +1,73 @@
+"""Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), as a rule over scores: pure.
+
+At each rung a trial goes on if its score is among the best of all that have been scored there, whichever cohort they
+are in and whenever they came. A trial that diverged counts as the worst at every rung it did not reach.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+ScoreName = Literal["probe", "cooldown", "average", "value"]
+Entry = tuple[int, int, float]
+"""A rung (in steps), a trial's number, and its score, of which the smaller is the better."""
+
+
+class Stopping(BaseModel):
+    """Successive halving: when trials are scored, by what, and how many go on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rungs: tuple[float, ...] = Field(default=(0.1, 0.25, 0.5), description="shares of the budget, between 0 and 1")
+    reduction: float = Field(default=2.0, gt=1, description="the best 1 / reduction at a rung go on")
+    least: int = Field(default=4, ge=2, description="trials scored at a rung before any is stopped there")
+    score: ScoreName = "average"
+    probe: float = Field(default=0.02, gt=0, le=0.5, description="share of the budget that a probe trains")
+
+    @field_validator("rungs")
+    @classmethod
+    def _rising(cls, rungs: tuple[float, ...]) -> tuple[float, ...]:
+        if not rungs or any(not 0 < share < 1 for share in rungs) or list(rungs) != sorted(set(rungs)):
+            raise ValueError(f"rungs are shares of the budget between 0 and 1, rising; {list(rungs)} arrived")
+        return rungs
+
+    def steps(self, budget: int) -> tuple[int, ...]:
+        """Return after how many steps trials are scored."""
+        return tuple(sorted({min(max(1, round(share * budget)), budget - 1) for share in self.rungs} - {0}))
+
+    def probe_steps(self, budget: int) -> int:
+        """Return how many steps a probe trains."""
+        return max(1, round(self.probe * budget))
+
+
+class Halving:
+    """The scores at every rung, and who goes on."""
+
+    def __init__(self, stopping: Stopping, sign: float = 1.0):
+        """sign: -1 where scores are a metric to be maximised, turned round."""
+        self.stopping, self.sign = stopping, sign
+        self.board: dict[int, dict[int, float]] = {}
+
+    def enter(self, entries: Iterable[Entry]) -> None:
+        """Take scores; one that is known changes nothing."""
+        for rung, trial, score in entries:
+            self.board.setdefault(rung, {})[trial] = math.inf if math.isnan(score) else score
+
+    def reason(self, rung: int, trial: int) -> str:
+        """Return why a trial that was scored at a rung ends there; nothing if it goes on.
+
+        >>> rule = Halving(Stopping(least=2))
+        >>> rule.enter([(100, 0, 2.5), (100, 1, 2.4), (100, 2, 2.6)])
+        >>> rule.reason(100, 0), rule.reason(100, 2)
+        ('', 'ranked 3 of 3 by average at step 100 (2.6), the best 2 go on')
+        """
+        scores = self.board[rung]
+        own = scores[trial]
+        rank = 1 + sum(score < own for score in scores.values())
+        kept = math.ceil(len(scores) / self.stopping.reduction)
+        if len(scores) < self.stopping.least or rank <= kept:
+            return ""
+        name = self.stopping.score
+        return f"ranked {rank} of {len(scores)} by {name} at step {rung} ({self.sign * own:.5g}), the best {kept} go on"

@@ -1,0 +1,151 @@
+"""Which score at a rung foretells how a trial ends: the plain value, two decay probes, averaged weights.
+
+Every trial trains to its end, scored at five rungs by all four. From that: the rank correlation of each score with the
+final loss, and what successive halving by it would have stopped.
+
+usage: python -m tests.bench.stopping NET [STEPS]  (prints one JSON document; NET is one of NETS)
+"""
+
+import json
+import math
+import random
+import statistics
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from scipy.stats import spearmanr
+
+from core.optim import SGD
+from core.program import choose
+from core.task import Task
+from core.tasks.digits import Digits, DigitsConv
+from core.tasks.names import Names
+from core.train import Cohort, Scoring
+from core.trial import Hyperparameters, Structure, Trial
+from sweeps.stopping import Halving, Stopping
+
+KINDS = ("value", "probe", "cooldown", "average")
+RUNGS = (0.01, 0.05, 0.10, 0.25, 0.50)
+POINTS, SEEDS = (0.4, 0.6, 0.8), 3
+PROBE = 0.02
+
+NETS: dict[str, tuple[Task, int, tuple[float, float, int]]] = {
+    "names": (Names(), 10_000, (-2.5, 0.5, 13)),
+    "names with BatchNorm": (Names(batchnorm=True), 10_000, (-2.5, 0.5, 13)),
+    "digits, perceptron": (Digits(), 4_000, (-3.0, 0.5, 13)),
+    "digits, convolutions": (DigitsConv(), 2_000, (-3.0, 0.5, 13)),
+}
+"""A task, the steps of a trial, and the exponents: the first, the last, how many."""
+
+
+def measure(net: str, steps: int | None = None, seed: int | None = None) -> dict[str, Any]:
+    """Train every configuration and return its scores and its end, by seed."""
+    task, usual, (low, high, count) = NETS[net]
+    budget = steps or usual
+    rungs = tuple(round(share * budget) for share in RUNGS)
+    structure = Structure(SGD(momentum=False, decay=False), "step", 32)
+    data = task.data()
+    configurations = [(low + (high - low) * i / (count - 1), point) for i in range(count) for point in POINTS]
+    trials = [
+        Trial(f"{k}/{s}", s, budget, Hyperparameters(10.0**exponent, (point,)), rungs=rungs)
+        for s in (range(SEEDS) if seed is None else [seed])
+        for k, (exponent, point) in enumerate(configurations)
+    ]
+    program, why = choose(task, tuple(t[:32] for t in data.train), 24, work=len(trials) * budget)
+    if "Conv2d" in repr(task.model()):
+        program = "plain"  # grouped convolutions are slower than single ones
+    scoring = Scoring(KINDS, max(1, round(PROBE * budget)))
+    cohort = Cohort(task, data, structure, trials, 24, program, ratio_samples=0, scoring=scoring)
+    found: dict[str, dict[str, Any]] = {t.id: {"scores": {}, "final": None, "ended": 0} for t in trials}
+    for event in cohort.train():
+        if event.kind == "score":
+            found[event.trial]["scores"][f"{event.score} {event.step}"] = event.values.get("valid_loss")
+        elif event.kind == "finish":
+            complete = event.status == "complete"
+            found[event.trial] |= {"final": event.values["valid_loss"] if complete else None, "ended": event.step}
+    return {
+        "net": net,
+        "steps": budget,
+        "rungs": rungs,
+        "program": f"{program} ({why})",
+        "configurations": configurations,
+        "lane_steps": cohort.lane_steps,
+        "probe_steps": cohort.probe_steps,
+        "trials": found,
+    }
+
+
+def correlations(measured: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return for each score its rank correlation with the final loss at each rung: the mean over the seeds.
+
+    Only of trials that end; those that diverge would be told apart by any score.
+    """
+    table: dict[str, list[float]] = {}
+    for kind in KINDS:
+        table[kind] = []
+        for rung in measured["rungs"]:
+            each = []
+            for seed in range(SEEDS):
+                pairs = [
+                    (trial["scores"].get(f"{kind} {rung}"), trial["final"])
+                    for key, trial in measured["trials"].items()
+                    if key.endswith(f"/{seed}") and trial["final"] is not None
+                ]
+                known = [(math.inf if score is None else score, final) for score, final in pairs]
+                at_rung, at_end = (list(column) for column in zip(*known, strict=True))
+                each.append(float(spearmanr(at_rung, at_end).statistic))  # pyright: ignore[reportAttributeAccessIssue]
+            table[kind].append(statistics.fmean(each))
+    return table
+
+
+def simulate(
+    measured: Mapping[str, Any], kind: str, stopping: Stopping, orders: int = 200, at_once: int = 12
+) -> dict[str, float]:
+    """Replay halving over sweeps of all configurations under one seed, in random orders, so many trials at once.
+
+    Returns how often the eventual best was stopped, how much worse the best survivor ended (mean, most), and the work
+    as a share of training everything, probes included.
+    """
+    lost, regrets, work = [], [], []
+    rungs = [round(share * measured["steps"]) for share in stopping.rungs]
+    probe = PROBE if kind in ("probe", "cooldown") else 0.0
+    for seed in range(SEEDS):
+        trials = {int(key.split("/")[0]): t for key, t in measured["trials"].items() if key.endswith(f"/{seed}")}
+        ended = {k: t["final"] for k, t in trials.items() if t["final"] is not None}
+        best = min(ended, key=lambda k: ended[k])
+        for order in range(orders):
+            queue = random.Random(f"{seed} {order}").sample(sorted(trials), len(trials))
+            rule, survivors, spent = Halving(stopping), set(trials), 0.0
+            for begin in range(0, len(queue), at_once):
+                crowd = queue[begin : begin + at_once]
+                for rung in rungs:
+                    here = [k for k in crowd if k in survivors and trials[k]["ended"] >= rung]
+                    rule.enter((rung, k, _score(trials[k], kind, rung)) for k in here)
+                    for k in here:
+                        spent += probe
+                        if rule.reason(rung, k):
+                            survivors.discard(k)
+                            spent += rung / measured["steps"] - trials[k]["ended"] / measured["steps"]
+            lost.append(best not in survivors)
+            left = [ended[k] for k in survivors if k in ended]
+            regrets.append(min(left) - ended[best])
+            whole = sum(t["ended"] for t in trials.values()) / measured["steps"]
+            work.append(1 + spent / whole)
+    return {
+        "lost": statistics.fmean(lost),
+        "regret": statistics.fmean(regrets),
+        "most": max(regrets),
+        "work": statistics.fmean(work),
+    }
+
+
+def _score(trial: Mapping[str, Any], kind: str, rung: int) -> float:
+    score = trial["scores"].get(f"{kind} {rung}")
+    return math.inf if score is None else score
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(measure(sys.argv[1], *map(int, sys.argv[2:]))))
