@@ -79,6 +79,7 @@ class Rider:
     reported: int = 0  # the step of its last report
     curve: list[tuple[int, float]] = field(default_factory=list)
     reports: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    scores: list[tuple[int, str, dict[str, float]]] = field(default_factory=list)
     values: dict[str, float] = field(default_factory=dict)  # the last finite ones
 
     def next_report(self) -> int:
@@ -177,13 +178,13 @@ class Cohort:
         while not self.done:
             yield from self.turn()
 
-    def turn(self) -> list[Event]:
-        """Train until something happens, or a stretch. Between turns the cohort may be saved, and trials stopped."""
+    def turn(self, most: int = STRETCH) -> list[Event]:
+        """Train until something happens, or so many steps. Between turns a cohort may be saved, and trials stopped."""
         events = [*self._stop(), *self._part(), *self._fill()]
         while any(lane.parting == lane.step for lane in self.riding):  # one that was parked where its riders part
             events += [*self._part(), *self._fill()]
         if self.riding:
-            steps = min([STRETCH, *(lane.next_stop() - lane.step for lane in self.riding)])
+            steps = min([most, *(lane.next_stop() - lane.step for lane in self.riding)])
             losses_NS = self._advance(steps)
             events += [*self._drop_diverged(losses_NS), *self._report()]
         return events
@@ -196,6 +197,22 @@ class Cohort:
     def stop(self, trial: str, reason: str) -> None:
         """Ask that a trial end as stopped, with `reason` as evidence, before its next step."""
         self.stops[trial] = reason
+
+    def said(self) -> list[Event]:
+        """Return all reports so far, and the scores of trials that have not ended, for somebody who was not there."""
+        lanes = [*self.riding, *(lane for lane, _ in self.parked)]
+        riders = [rider for lane in lanes for rider in lane.riders if not rider.score]
+        events = [Event("score", r.trial.id, at, dict(v), score=kind) for r in riders for at, kind, v in r.scores]
+        for trial, reports, curve in [
+            *((rider.trial.id, rider.reports, rider.curve) for rider in riders),
+            *((event.trial, event.reports, event.curve) for event in self.ended),
+        ]:
+            begin = 0
+            for step, values in reports:
+                piece = [point for point in curve if begin < point[0] <= step]
+                events.append(Event("report", trial, step, dict(values), piece))
+                begin = step
+        return sorted(events, key=lambda event: (event.step, event.kind == "score"))
 
     @property
     def steps_shared(self) -> int:
@@ -359,13 +376,15 @@ class Cohort:
     def _scored(self, rider: Rider, kind: str, valid: Mapping[str, float], step: int = 0) -> Event:
         """Say a score. That of a probe belongs to the step at which it left, and frees the lane that waits for it."""
         trial = rider.trial
+        finite = all(math.isfinite(value) for value in valid.values())
+        values = {f"valid_{name}": value for name, value in valid.items()} if finite else {}
         if trial.probe:
             step = trial.probe.start
             for lane, _ in self.parked:
                 if trial.id in lane.awaited:
                     lane.awaited.remove(trial.id)
-        finite = all(math.isfinite(value) for value in valid.values())
-        values = {f"valid_{name}": value for name, value in valid.items()} if finite else {}
+                    rider = next(rider for rider in lane.riders if rider.trial.id == trial.id)
+        rider.scores.append((step, kind, values))
         return Event("score", trial.id, step, values, score=kind)
 
     # --- what the turns are made of --------------------------------------------------------------------------------
@@ -520,7 +539,7 @@ class Cohort:
         """Go on where `state` was taken. Trials that had ended by then do not train again; see `ended`."""
 
         def rider(saved: Mapping[str, Any]) -> Rider:
-            pairs = {name: [tuple(pair) for pair in saved[name]] for name in ("curve", "reports")}
+            pairs = {name: [tuple(pair) for pair in saved[name]] for name in ("curve", "reports", "scores")}
             fields: dict[str, Any] = dict(saved) | pairs
             trial, ending = self.known[fields["trial"]], fields.pop("probe")
             fields["trial"] = trial.probed(*ending) if ending else trial

@@ -241,7 +241,7 @@ class Driver:
             self.recorder.wake()  # trials get their runs before they end
             progress.first_result_s = round(time.monotonic() - self.begin, 3)
         value = report.values.get(progress.metric)
-        progress.steps_done[report.trial] = report.step
+        progress.steps_done[report.trial] = max(report.step, progress.steps_done.get(report.trial, 0))
         if value is not None:
             progress.latest = (report.trial, report.step, value)
 

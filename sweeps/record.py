@@ -5,6 +5,7 @@ recorded is a line of JSON, written to the spool first and sent by one thread; a
 While the server is away lines wait in the spool, and training goes on.
 """
 
+import fcntl
 import http.client
 import json
 import logging
@@ -53,6 +54,20 @@ def _quiet_mlflow() -> Any:
 def default_uri(home: Path) -> str:
     """Return the store inside a home."""
     return f"sqlite:///{home.resolve() / 'mlflow.db'}"
+
+
+def _make_store(mlflow: Any, uri: str) -> None:
+    """Make the tables of a new sqlite store whole or not at all: MLflow cannot open one whose making was killed."""
+    store = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or store.exists():
+        return
+    part = store.with_name(f"{store.name}.part")
+    with open(store.with_name(f"{store.name}.lock"), "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another sweep may begin in this home
+        if not store.exists():
+            part.unlink(missing_ok=True)
+            mlflow.tracking.MlflowClient(tracking_uri=f"sqlite:///{part}").search_experiments()
+            os.replace(part, store)
 
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -261,11 +276,12 @@ class _Sender:
 
     def __init__(self, uri: str, sweep: str, experiment: str, folder: Path, on_run: Callable[[int, str], None]):
         self.mlflow = _quiet_mlflow()
+        _make_store(self.mlflow, uri)
         self.client = self.mlflow.tracking.MlflowClient(tracking_uri=uri)
         self.sweep, self.folder, self.on_run = sweep, folder, on_run
         self.experiment_id = self._experiment(experiment, uri)
         self.runs: dict[str, str] = {}
-        self.steps: dict[str, int] = {}
+        self.steps: dict[str, float] = {}
         self.ended: set[str] = set()
         self._find_runs()
 
@@ -293,7 +309,7 @@ class _Sender:
             for run in page:
                 key = run.data.tags.get(TRIAL_TAG, "parent")
                 self.runs[key] = run.info.run_id
-                self.steps[key] = int(run.data.tags.get(STEP_TAG, -1))
+                self.steps[key] = float(run.data.tags.get(STEP_TAG, -1))
                 if any(key == "parent" or name.startswith("final_") for name in run.data.metrics):
                     self.ended.add(key)
                 if key != "parent":

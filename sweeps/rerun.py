@@ -154,7 +154,8 @@ def rerun(best: BestFile, spec: SweepSpec) -> Rerun:
     now = versions() | {"data": found.data.fingerprint(), "code": code_fingerprint(task)}
     device = "cuda" if best.device == "cuda" and torch.cuda.is_available() else "cpu"
     _check_program(best, task, found.data, spec.budget.batch_size)
-    cohort = make_cohort(spec, [{"number": best.trial, "point": best.params}], spec.replicates, best.program, device)
+    trials, calm = [{"number": best.trial, "point": best.params}], spec.model_copy(update={"stopping": None})
+    cohort = make_cohort(calm, trials, spec.replicates, best.program, device)
     story, ends, outcome = Story(best.trial, spec.replicates), {}, None
     for event in cohort.train():
         told = story.hear(asdict(event))

@@ -44,7 +44,8 @@ class Tracking:
     def score(self, said: Score) -> None:
         """Record what a trial was worth at a rung."""
         points = [(f"rung_{name}", said.step, value) for name, value in said.values.items()]
-        self.recorder.say("report", trial=said.trial, step=said.step, points=points)
+        # the record knows what is new by its step: a score comes after the report of that step, and before the next
+        self.recorder.say("report", trial=said.trial, step=said.step + 0.5, points=points)
 
     def end(self, outcome: Outcome, made_by: Mapping[str, str]) -> None:
         """Record how a trial ended, with its whole story as an artifact; `made_by` names program and device."""

@@ -16,6 +16,7 @@ from core.program import PROGRAMS, Program, choose
 from core.task import Data, Task, load_task
 from core.train import Cohort
 from core.trial import Structure
+from core.width import remembered
 from sweeps import plan
 from sweeps.board import exchange
 from sweeps.home import COHORT_FILE
@@ -49,13 +50,23 @@ def make_cohort(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, progr
     return Cohort(task, data, structure, engine_trials, lanes, made, device, scoring=plan.scoring(spec))
 
 
-def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int) -> tuple[str, str]:
-    """Choose the program of trials of one structure, and say why."""
-    options = plan.task_options(spec, trials[0]["point"])
-    task, data = _task_and_data(spec.task, json.dumps(options, sort_keys=True))
-    batch = tuple(tensor[: spec.budget.batch_size] for tensor in data.train)
+def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, device: str) -> tuple[str, str, int]:
+    """Choose the program of trials of one structure, say why, and how many of at most `lanes` lanes train at once."""
+    point, wanted = trials[0]["point"], spec.resources
+    options, structure = json.dumps(plan.task_options(spec, point), sort_keys=True), plan.structure(spec, point)
+    task, data = _task_and_data(spec.task, options)
+    batch = tuple(tensor[: structure.batch_size] for tensor in data.train)
     work = len(trials) * spec.replicates * spec.budget.steps
-    return choose(task, batch, lanes, spec.resources.program, work)
+    lanes = min(lanes, len(trials) * spec.replicates)
+    program, why = choose(task, batch, lanes, wanted.program, work)
+    if program == "plain" or wanted.lanes != "auto":
+        return program, why, lanes
+    batched, alone = (_program(spec.task, options, structure, kind) for kind in ("vmap", "plain"))
+    width = remembered(task, data, structure, batched, alone, lanes, device, f"{spec.task} {options}")
+    if width.alone and wanted.program == "auto":
+        best = min(width.us.values())
+        return "plain", f"one lane at a time: {width.alone_us:,.0f} us a step, {best:,.0f} in a batch", lanes
+    return program, why, width.lanes(lanes) or lanes
 
 
 def referee(spec: SweepSpec, sweep: str) -> Referee | None:
@@ -76,9 +87,9 @@ class CohortTrainable(tune.Trainable):
         spec = SweepSpec.model_validate(wanted["spec"])
         self.referee = referee(spec, wanted["sweep"])
         self.device = "cuda" if wanted["device"] == "cuda" and torch.cuda.is_available() else "cpu"
-        self.make = partial(make_cohort, spec, wanted["trials"], wanted["lanes"], device=self.device)
-        self.program, self.why = program_for(spec, wanted["trials"], wanted["lanes"])
-        self.cohort = self.make(self.program)
+        self.make = partial(make_cohort, spec, wanted["trials"], device=self.device)
+        self.program, self.why, self.lanes = program_for(spec, wanted["trials"], wanted["lanes"], self.device)
+        self.cohort = self.make(self.lanes, self.program)
         self.saved = time.monotonic()
         self.again: list[dict[str, Any]] = []
         if wanted.get("resume_from"):
@@ -112,16 +123,18 @@ class CohortTrainable(tune.Trainable):
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        chosen = {"program": self.program, "why": self.why}
+        chosen = {"program": self.program, "why": self.why, "lanes": self.lanes}
         chosen |= {"referee": self.referee.state()} if self.referee else {}
         checkpoint.save(Path(checkpoint_dir) / COHORT_FILE, self.cohort.state() | chosen)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         state = checkpoint.load(Path(checkpoint_dir) / COHORT_FILE)
-        if state["program"] != self.program:  # fewer trials are left, or another node: a lane keeps its bits
-            self.program, self.why = state["program"], state["why"]
-            self.cohort = self.make(self.program)
+        chosen = state["program"], state["why"], state["lanes"]
+        if chosen != (self.program, self.why, self.lanes):  # fewer trials are left, or another node: bits are kept
+            self.program, self.why, self.lanes = chosen
+            self.cohort = self.make(self.lanes, self.program)
         self.cohort.load_state(state)
         if self.referee:
             self.referee.load_state(state["referee"])
-        self.again = [asdict(event) for event in self.cohort.ended]  # a new driver may not have heard them
+        # a new driver may not have heard them; and of a trial whose replicates are not level it remembers nothing
+        self.again = [asdict(event) for event in [*self.cohort.said(), *self.cohort.ended]]

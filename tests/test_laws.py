@@ -813,6 +813,30 @@ def test_a_resumed_run_says_the_same_scores(
     assert resumed(make, kills, tmp_path_factory.getbasetemp() / "rungs.pt") == stream(make().train())
 
 
+@settings(max_examples=25)
+@given(
+    crowd=crowds(),
+    lanes=st.integers(1, 5),
+    rungs=st.sets(st.integers(1, STEPS - 1), max_size=3),
+    turns_=st.integers(0, 12),
+)
+def test_a_cohort_repeats_what_its_trials_have_said(
+    engine: Engine, crowd: tuple[str, Structure, list[Trial]], lanes: int, rungs: set[int], turns_: int
+) -> None:
+    def plain(events: Iterable[Event]) -> list[dict[str, Any]]:
+        bare = (replace(event, verdict="", evidence="", ratios=()) for event in events)
+        return sorted(stream(bare), key=str)
+
+    cohort = engine.cohort(*crowd[:2], with_rungs(crowd[2], rungs), lanes, scoring=Scoring(EVERY_SCORE, 2))
+    seen = list(itertools.chain.from_iterable(itertools.islice(turns(cohort), turns_)))
+    ended = {event.trial for event in cohort.ended}
+    heard = [e for e in seen if e.kind == "report" or (e.kind == "score" and e.trial not in ended)]
+    assert plain(cohort.said()) == plain(heard)
+    again = engine.cohort(*crowd[:2], with_rungs(crowd[2], rungs), lanes, scoring=Scoring(EVERY_SCORE, 2))
+    again.load_state(cohort.state())
+    assert stream(again.said()) == stream(cohort.said())
+
+
 @pytest.mark.parametrize("task_name", TASKS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_probe_is_the_run_that_decays_there_and_a_value_is_the_validation_there(

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench import startup, trials_per_hour
+from tests.bench import startup, stopping, trials_per_hour
 
 REPORTS = Path(__file__).parent / "reports"
 
@@ -48,8 +48,8 @@ Command: `{command}`. {note}
 ## Trials per hour
 
 The names network (embedding 10, hidden 200; 11,897 parameters), batch 32, {first["trials"]}
-trials of {first["steps"]:,} steps, 4 decay points an exponent, the same configurations on both sides, ten validations
-a trial of 20,000 examples.
+trials of {first["steps"]:,} steps, {first["branches"]} decay points an exponent, the same configurations on both sides,
+ten validations a trial of 20,000 examples.
 Peer: Ray Tune with OptunaSearch, one trial per process, actors reused, one thread, two trials at a time, plain
 PyTorch loop (tests/bench/peer.py). Wall time of whole commands, start-up included; ours records in MLflow, the peer
 writes Tune's own logs.
@@ -71,6 +71,37 @@ Median ratio: **{ratio:.2f}**. Ours trained {first["lane_steps"]:,} lane-steps a
 ## Not reported
 
 GPUs; other models; ASHA on the peer's side; sharing switched off; more than two cores.
+"""
+
+
+def race_report(raced: list[dict[str, Any]], command: str, note: str) -> str:
+    """Return the report of the race to the peer's best as Markdown."""
+    first = raced[0]
+    rows = "\n".join(
+        f"| {i + 1} | {r['peer_best']:.5f} | {r['peer_best_s']:.0f} | {r['peer_s']:.0f} | {r['our_best_s']:.1f} "
+        f"| {r['our_best']:.5f} | {r['our_s']:.0f} | {r['ratio']:.2f} |"
+        for i, r in enumerate(raced)
+    )
+    parts = ("torch", "ray", "optuna", "mlflow")
+    ratio = statistics.median(r["ratio"] for r in raced)
+    return f"""# {date.today()}: the time to the best loss that the peer finds with ASHA
+
+Machine: {machine()}; shared with others. Versions: {", ".join(f"{p} {version(p)}" for p in parts)}.
+Command: `{command} --only race`. {note}
+
+{first["trials"]} configurations of the names network, {first["steps"]:,} steps, ten validations a trial, both sides
+the same. Peer: Ray Tune with OptunaSearch and its ASHAScheduler (defaults), actors reused, two trials at a time, one
+thread each (tests/bench/peer.py --asha). Ours: `stopping: {{}}`. Seconds from the command, start-up included.
+
+| run | peer's best | found after, s | peer ends, s | as good here after, s | best here | ends, s | ratio |
+|---|---|---|---|---|---|---|---|
+{rows}
+
+Median ratio: **{ratio:.2f}**. Ours ended with {first["states"]}.
+
+## Not reported
+
+GPUs; other models; a peer whose ASHA is tuned.
 """
 
 
@@ -125,25 +156,39 @@ def write(name: str, text: str) -> None:
     print(text)
 
 
+def one_thread(module: str, *arguments: str) -> dict[str, Any]:
+    """Run a benchmark of this folder in a process with one thread and return what it found."""
+    command = [sys.executable, "-m", f"tests.bench.{module}", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
 def main() -> None:
     """Measure, print the reports, write them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("trials-per-hour", "engine"))
+    parser.add_argument("--only", choices=("trials-per-hour", "race", "engine", "stopping"))
     parser.add_argument("--trials", type=int, default=96)
     parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--branches", type=int, default=4, help="decay points an exponent; 1: nothing is shared")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--note", default="")
     wanted = parser.parse_args()
+    work = wanted.trials, wanted.steps, wanted.branches
+    options = f"--trials {wanted.trials} --steps {wanted.steps} --branches {wanted.branches} --runs {wanted.runs}"
+    command = f"python -m tests.bench {options}"
     if wanted.only in (None, "engine"):
-        own = [sys.executable, "-m", "tests.bench.engine"]  # a process with one thread
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(own, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-        write("engine", engine_report(json.loads(done.stdout), wanted.note))
+        write("engine", engine_report(one_thread("engine"), wanted.note))
+    if wanted.only in (None, "stopping"):
+        measured = [one_thread("stopping", net) for net in stopping.NETS]
+        text = f"Machine: {machine()}. Versions: torch {version('torch')}, optuna {version('optuna')}."
+        write("stopping", stopping.report(measured, f"{text}\nCommand: `python -m tests.bench --only stopping`."))
     if wanted.only in (None, "trials-per-hour"):
         waits = startup.measure()
-        compared = [trials_per_hour.compare(wanted.trials, wanted.steps) for _ in range(wanted.runs)]
-        command = f"python -m tests.bench --trials {wanted.trials} --steps {wanted.steps} --runs {wanted.runs}"
-        write("trials-per-hour", report(compared, waits, command, wanted.note))
+        compared = [trials_per_hour.compare(*work) for _ in range(wanted.runs)]
+        sharing = "" if wanted.branches > 1 else "-nothing-shared"
+        write(f"trials-per-hour{sharing}", report(compared, waits, command, wanted.note))
+    if wanted.only in (None, "race"):
+        write("race", race_report([trials_per_hour.race(*work) for _ in range(wanted.runs)], command, wanted.note))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,13 @@ Actors are reused, data is loaded once in each process, every process has one th
 two cores. The loop is a plain PyTorch loop: torch.optim.SGD with MultiStepLR, minibatches in the same order, ten
 validations.
 
-usage: python -m tests.bench.peer CONFIGURATIONS.json STEPS  (prints one JSON document)
+With --asha trials are stopped by Ray Tune's ASHAScheduler at its defaults, by their validations.
+
+usage: python -m tests.bench.peer CONFIGURATIONS.json STEPS [--asha]  (prints one JSON document)
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -60,7 +63,7 @@ def train(config: dict[str, float]) -> None:
             tune.report({"valid_loss": total / len(valid[0])})
 
 
-def main(configurations: list[dict[str, float]], steps: int) -> dict[str, Any]:
+def main(configurations: list[dict[str, float]], steps: int, asha: bool = False) -> dict[str, Any]:
     """Run the configurations through OptunaSearch and return each one's last loss, with the wall time."""
     import logging
 
@@ -70,14 +73,18 @@ def main(configurations: list[dict[str, float]], steps: int) -> dict[str, Any]:
 
     root = str(Path(__file__).resolve().parents[2])
     os.environ["PYTHONPATH"] = root
-    begin = time.monotonic()
+    begin, began = time.monotonic(), time.time()
     ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     space = {"lr_exponent": tune.uniform(-2.5, 0.5), "decay_point": tune.uniform(0.4, 0.9)}
     search = OptunaSearch(space, metric="valid_loss", mode="min", points_to_evaluate=configurations, seed=0)
+    scheduler = tune.schedulers.ASHAScheduler(max_t=VALIDATIONS) if asha else None
+    if asha:  # its metric is the search's; both may not name it
+        search = OptunaSearch(space, points_to_evaluate=configurations, seed=0)
+    shared = {"scheduler": scheduler, "metric": "valid_loss", "mode": "min"} if asha else {}
     tuner = tune.Tuner(
         tune.with_parameters(_with_steps, steps=steps),
         tune_config=tune.TuneConfig(
-            search_alg=search, num_samples=len(configurations), max_concurrent_trials=2, reuse_actors=True
+            search_alg=search, num_samples=len(configurations), max_concurrent_trials=2, reuse_actors=True, **shared
         ),
         run_config=tune.RunConfig(verbose=0),
     )
@@ -87,7 +94,11 @@ def main(configurations: list[dict[str, float]], steps: int) -> dict[str, Any]:
         for r in results
         if r.metrics
     }
-    return {"seconds": time.monotonic() - begin, "trials": len(losses), "losses": losses}
+    tables = [r.metrics_dataframe for r in results if r.metrics_dataframe is not None]
+    reports = [(v, at) for table in tables for v, at in zip(table["valid_loss"], table["timestamp"], strict=True)]
+    best, at = min((v, at) for v, at in reports if math.isfinite(v))
+    seconds = time.monotonic() - begin
+    return {"seconds": seconds, "trials": len(losses), "losses": losses, "best": best, "best_s": at - began}
 
 
 def _with_steps(config: dict[str, float], steps: int) -> None:
@@ -98,4 +109,4 @@ if __name__ == "__main__":
     from tests.bench.peer import main  # by its own name, so that workers can import what they are sent
 
     wanted = json.loads(Path(sys.argv[1]).read_text())
-    print(json.dumps(main(wanted, int(sys.argv[2]))))
+    print(json.dumps(main(wanted, int(sys.argv[2]), "--asha" in sys.argv[3:])))

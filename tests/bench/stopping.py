@@ -11,7 +11,8 @@ import math
 import random
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ KINDS = ("value", "probe", "cooldown", "average")
 RUNGS = (0.01, 0.05, 0.10, 0.25, 0.50)
 POINTS, SEEDS = (0.4, 0.6, 0.8), 3
 PROBE = 0.02
+ORDERS, AT_ONCE = 200, 12
 
 NETS: dict[str, tuple[Task, int, tuple[float, float, int]]] = {
     "names": (Names(), 10_000, (-2.5, 0.5, 13)),
@@ -101,7 +103,7 @@ def correlations(measured: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def simulate(
-    measured: Mapping[str, Any], kind: str, stopping: Stopping, orders: int = 200, at_once: int = 12
+    measured: Mapping[str, Any], kind: str, stopping: Stopping, orders: int = ORDERS, at_once: int = AT_ONCE
 ) -> dict[str, float]:
     """Replay halving over sweeps of all configurations under one seed, in random orders, so many trials at once.
 
@@ -144,6 +146,59 @@ def simulate(
 def _score(trial: Mapping[str, Any], kind: str, rung: int) -> float:
     score = trial["scores"].get(f"{kind} {rung}")
     return math.inf if score is None else score
+
+
+PLANS = {"at 10, 25, 50 %": (0.1, 0.25, 0.5), "at 5, 10, 25, 50 %": (0.05, 0.1, 0.25, 0.5)}
+
+
+def tables(measured: Mapping[str, Any]) -> str:
+    """Return one net's results as Markdown."""
+    head = f"| score | {' | '.join(f'{share:.0%}' for share in RUNGS)} |\n|---|{'---|' * len(RUNGS)}\n"
+    rows = "\n".join(
+        f"| {kind} | {' | '.join(f'{rho:.2f}' for rho in each)} |" for kind, each in correlations(measured).items()
+    )
+    halved = "| rungs | score | best stopped | survivor worse by, mean | most | work |\n|---|---|---|---|---|---|\n"
+    for name, rungs in PLANS.items():
+        for kind in KINDS:
+            found = simulate(measured, kind, Stopping(rungs=rungs))
+            halved += (
+                f"| {name} | {kind} | {found['lost']:.1%} | {found['regret']:.4f} | {found['most']:.4f} "
+                f"| {found['work']:.0%} |\n"
+            )
+    ends = [trial["final"] for trial in measured["trials"].values()]
+    whole = f"{len(ends)} trials of {measured['steps']:,} steps, of which {ends.count(None)} diverged"
+    return f"### {measured['net']}\n\n{whole}; program {measured['program']}.\n\n{head}{rows}\n\n{halved}"
+
+
+def report(all_measured: Sequence[Mapping[str, Any]], surroundings: str) -> str:
+    """Return the report as Markdown; `surroundings` name machine, versions and command."""
+    nets = "\n".join(tables(measured) for measured in all_measured)
+    exponents, low, high = all_measured[0]["configurations"], *NETS["names"][2][:2]
+    return f"""# {date.today()}: what a trial is worth before its end
+
+{surroundings}
+
+Each configuration (13 exponents, on the names network {low:g} ... {high:g}, by {len(POINTS)} decay points at
+{", ".join(f"{point:.0%}" for point in POINTS)} of the budget, a fall by ten; SGD, batch 32; {SEEDS} seeds:
+{len(exponents)} configurations a seed) trains to its end and is scored on the way by
+
+- *value*: the validation loss there;
+- *probe*: that of a branch after {PROBE:.0%} of the steps at a tenth of the rate;
+- *cooldown*: that of a branch whose rate falls in a line to the schedule's last rate in as many steps;
+- *average*: that of a moving average of the weights, a tenth of the steps so far wide.
+
+The first table of a net is the rank correlation (Spearman) of the score with the final loss, among the trials that
+end, as the mean over the seeds. The second replays successive halving (the better half goes on; {ORDERS} random orders
+a seed, {AT_ONCE} trials at a time): how often the configuration that would have ended best was stopped, how much worse
+the best survivor ended, and the steps trained as a share of training everything, probes included, sharing not.
+
+{nets}
+## What this does not show
+
+Other optimizers, schedules without a fall, longer budgets, models beyond some ten thousand parameters. Diverged trials
+are out of the correlations, which any score would lift. A best that was stopped matters little where others end as
+well, and much where not: see the columns beside it. Scores are compared among trials of one budget.
+"""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
-"""Trials per hour: this project against plain Ray Tune with OptunaSearch, the same configurations to the same steps."""
+"""Trials per hour, and the time to the peer's best: this project against plain Ray Tune with OptunaSearch.
+
+Both sides are given the same configurations. For trials per hour both train each to its end; in the race to the best
+both stop early, each in its own way.
+"""
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -14,11 +19,12 @@ from sweeps.search import find_sweep, open_storage, trial_results
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def ours(home: Path, trials: int, steps: int) -> dict[str, Any]:
+def ours(home: Path, trials: int, steps: int, branches: int, *more: str) -> dict[str, Any]:
     """Run the command as a person would, on configurations drawn at random; return its document and its wall time."""
     command = [sys.executable, "-m", "sweeps.cli", "run", "sweeps/library/names.yaml", "--json", "--home", str(home)]
-    settings = [f"trials={trials}", f"budget.steps={steps}", "search.sampler=random"]
-    begin = time.monotonic()
+    settings = [f"trials={trials}", f"budget.steps={steps}", f"space.decay_points.branches={branches}"]
+    settings += ["search.sampler=random", *more]
+    begin, began = time.monotonic(), time.time()
     done = subprocess.run(
         [*command, *(part for s in settings for part in ("--set", s))],
         cwd=ROOT,
@@ -27,26 +33,52 @@ def ours(home: Path, trials: int, steps: int) -> dict[str, Any]:
         check=True,
     )
     document = json.loads(done.stdout)
-    return document | {"wall_s": time.monotonic() - begin}
+    return document | {"wall_s": time.monotonic() - begin, "began": began}
 
 
-def peer(configurations: list[dict[str, float]], steps: int) -> dict[str, Any]:
+def peer(configurations: list[dict[str, float]], steps: int, *options: str) -> dict[str, Any]:
     """Run the same configurations on the other side, in a process of its own."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(configurations, file)
         file.flush()
         begin = time.monotonic()
-        command = [sys.executable, "-m", "tests.bench.peer", file.name, str(steps)]
+        command = [sys.executable, "-m", "tests.bench.peer", file.name, str(steps), *options]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         document = json.loads(done.stdout.strip().splitlines()[-1])
         return document | {"wall_s": time.monotonic() - begin}
 
 
-def compare(trials: int = 96, steps: int = 10_000) -> dict[str, Any]:
+def race(trials: int = 128, steps: int = 5000, branches: int = 4) -> dict[str, Any]:
+    """Return when the peer with ASHA had its best validation loss, and when this side had one as good."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        mine = ours(home, trials, steps, branches, "stopping={}")
+        results = trial_results(find_sweep(open_storage(str(home / "optuna.journal")), mine["sweep"]))
+        spool = (home / "sweeps" / mine["sweep"] / "spool.jsonl").read_text().splitlines()
+    points = [{"lr_exponent": t.params["lr_exponent"], "decay_point": t.params["decay_points"][0]} for t in results]
+    theirs = peer(points, steps, "--asha")
+    said = [line for line in map(json.loads, spool) if line["op"] == "report"]
+    losses = [(line["time"] / 1000, v) for line in said for name, _, v in line["points"] if name == "valid_loss"]
+    reached = min((at for at, loss in losses if loss <= theirs["best"]), default=math.nan)
+    return {
+        "trials": trials,
+        "steps": steps,
+        "peer_best": theirs["best"],
+        "peer_best_s": theirs["best_s"],
+        "peer_s": theirs["wall_s"],
+        "our_best": mine["best"]["valid_loss"],
+        "our_best_s": reached - mine["began"],
+        "our_s": mine["wall_s"],
+        "states": mine["states"],
+        "ratio": theirs["best_s"] / (reached - mine["began"]),
+    }
+
+
+def compare(trials: int = 96, steps: int = 10_000, branches: int = 4) -> dict[str, Any]:
     """Return both sides' wall time for the same work, and how far their final losses lie apart."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        mine = ours(home, trials, steps)
+        mine = ours(home, trials, steps, branches)
         results = trial_results(find_sweep(open_storage(str(home / "optuna.journal")), mine["sweep"]))
     points = [{"lr_exponent": t.params["lr_exponent"], "decay_point": t.params["decay_points"][0]} for t in results]
     theirs = peer(points, steps)
@@ -58,6 +90,7 @@ def compare(trials: int = 96, steps: int = 10_000) -> dict[str, Any]:
     return {
         "trials": trials,
         "steps": steps,
+        "branches": branches,
         "ours_s": mine["wall_s"],
         "peer_s": theirs["wall_s"],
         "ratio": theirs["wall_s"] / mine["wall_s"],

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -31,6 +32,25 @@ def test_a_sweep_whose_driver_was_killed_is_resumed_to_the_numbers_of_a_calm_one
     ends = Counter(line["trial"] for line in sweep.lines("end"))
     assert {ends[trial] for trial in told} <= {1}, "a trial that had been told to Optuna ended again"
     check_the_end(sweep)
+
+
+def test_a_sweep_that_stops_trials_early_survives_the_kill_of_a_worker_and_of_its_driver(
+    make_sweep: Callable[..., Sweep],
+) -> None:
+    """The scores of the dead are known to those who go on: to the worker in its checkpoint, to the driver in Optuna."""
+    sweep = make_sweep(stopping={"rungs": [0.2, 0.6], "least": 2})
+    driver = sweep.run()
+    driver.wait_until(lambda: len(sweep.lines("end")) >= 1, "a trial ended")
+    driver.workers()[0].kill()
+    driver.wait_until(lambda: sweep.in_the_middle(ends=4), "it was in the middle")
+    driver.kill()
+    summary = sweep.resume().document()
+    assert summary["trials"] == sweep.spec.trials
+    check_the_end(sweep)
+    reason = r"ranked (\d+) of (\d+) by average at step (400|1200) \(.*\), the best \d+ go on|collapsed at step .*"
+    reasons = [re.fullmatch(reason, t.evidence) for t in sweep.trials() if t.state == "stopped"]
+    assert all(reasons)
+    assert max(int(found[2] or 0) for found in reasons if found) > 6, "those before the kills are counted with"
 
 
 def test_a_sweep_whose_worker_was_killed_ends_by_itself(sweep: Sweep) -> None:

@@ -80,13 +80,33 @@ SMALL = {
 @pytest.fixture(scope="session")
 def small_sweep(tmp_path_factory: pytest.TempPathFactory) -> SmallSweep:
     """Nine trials of 60 steps on 83 generated words, by the real command on a real Ray; three of them diverge."""
-    folder = tmp_path_factory.mktemp("small")
+    return run_small(tmp_path_factory.mktemp("small"), SMALL)
+
+
+HALVED = SMALL | {
+    "name": "halved",
+    "space": {"lr_exponent": {"low": -3, "high": 0}, "decay_points": {"low": 0.4, "high": 0.8, "branches": 2}},
+    "search": {"sampler": "random", "seed": 1},
+    "trials": 16,
+    "replicates": 2,
+    "stopping": {"rungs": [0.2, 0.5], "least": 2},
+    "resources": {"cohorts": 2, "lanes": 3},
+}
+
+
+@pytest.fixture(scope="session")
+def halved_sweep(tmp_path_factory: pytest.TempPathFactory) -> SmallSweep:
+    """Sixteen trials of two seeds each, in cohorts that train at once, halved at two rungs."""
+    return run_small(tmp_path_factory.mktemp("halved"), HALVED)
+
+
+def run_small(folder: Path, fields: dict[str, Any]) -> SmallSweep:
     draw = random.Random(7)
     words = ["".join(draw.choices("abcdefghijkl", k=draw.randint(1, 9))) for _ in range(83)]
     (folder / "words.txt").write_text("\n".join(words))
     options = {"path": str(folder / "words.txt"), "hidden": 11, "embedding": 5, "validation": 37}
     spec_file = folder / "small.yaml"
-    spec_file.write_text(yaml.safe_dump(SMALL | {"task_options": options}))
+    spec_file.write_text(yaml.safe_dump(fields | {"task_options": options}))
     said = sweep_process("run", str(spec_file), "--json", "--home", str(folder / "home"), folder=folder)
     assert said.returncode == 0, said.stderr
     return SmallSweep(folder / "home", spec_file, said)

@@ -453,7 +453,7 @@ def test_ui_serves_the_store_of_the_home(sweep: Sweep, monkeypatch: pytest.Monke
 def runs_of(small_sweep: Any) -> tuple[Run, dict[int, Run]]:
     """Return the parent run and the child of each trial."""
     client = MlflowClient(tracking_uri=default_uri(small_sweep.home))
-    experiment = client.get_experiment_by_name("small")
+    experiment = client.get_experiment_by_name(small_sweep.id.rsplit("-", 2)[0])
     assert experiment
     runs = client.search_runs([experiment.experiment_id], f"tags.`{SWEEP_TAG}` = '{small_sweep.id}'")
     parents = [run for run in runs if TRIAL_TAG not in run.data.tags]
@@ -621,6 +621,58 @@ def test_a_diverged_trial_cannot_be_pulled(sweep: Sweep, small_sweep: Any) -> No
     said = complaint(sweep("best", "small", "--trial", str(diverged), "--home", str(small_sweep.home)))
     assert f"--trial {diverged}" in said
     assert "complete" in said
+
+
+# --- a sweep that stops trials early ----------------------------------------------------------------------------------
+
+
+def test_stopped_trials_are_pruned_with_their_values_and_their_scores(halved_sweep: Any) -> None:
+    trials = trials_of(halved_sweep)
+    states = Counter(t.state.name for t in trials)
+    assert set(states) == {"COMPLETE", "PRUNED"}
+    assert halved_sweep.document["states"] == {"complete": states["COMPLETE"], "stopped": states["PRUNED"]}
+    for t in trials:
+        scores = {int(name[5:]): value for name, value in t.user_attrs.items() if name.startswith("rung.")}
+        if t.state.name == "COMPLETE":
+            assert set(scores) == {12, 30}
+            continue
+        found = re.fullmatch(
+            r"ranked (\d+) of (\d+) by average at step (\d+) \((.*)\), the best (\d+) go on", t.user_attrs["evidence"]
+        )
+        assert found, t.user_attrs["evidence"]
+        rank, of, step, score, kept = found.groups()
+        assert int(kept) < int(rank) <= int(of)
+        assert float(score) == pytest.approx(scores[int(step)], rel=1e-4)
+        assert set(t.intermediate_values) == {s for s in (12, 24, 36, 48, 60) if s <= int(step)}
+    for rung in (12, 30):
+        first = min((t for t in trials if f"rung.{rung}" in t.user_attrs), key=lambda t: t.user_attrs[f"rung.{rung}"])
+        assert f"at step {rung} " not in first.user_attrs["evidence"], "the best at a rung goes on"
+
+
+def test_trials_of_cohorts_that_train_at_once_are_compared_with_each_other(halved_sweep: Any) -> None:
+    trials = trials_of(halved_sweep)
+    cohorts = Counter(t.user_attrs["cohort"] for t in trials)
+    compared = [int(words[3]) for t in trials if (words := t.user_attrs["evidence"].split())[0] == "ranked"]
+    assert max(compared) > max(cohorts.values())
+
+
+def test_the_runs_of_stopped_trials_say_why_and_what_they_were_worth(halved_sweep: Any) -> None:
+    _, children = runs_of(halved_sweep)
+    for t in trials_of(halved_sweep):
+        run = children[t.number]
+        stopped = t.state.name == "PRUNED"
+        assert run.data.tags["espalier.status"] == ("stopped" if stopped else "complete")
+        assert run.data.tags["espalier.evidence"] == t.user_attrs["evidence"]
+        last = max(int(name[5:]) for name in t.user_attrs if name.startswith("rung."))
+        assert run.data.metrics["rung_valid_loss"] == t.user_attrs[f"rung.{last}"]
+
+
+def test_the_best_of_a_halved_sweep_reruns_to_the_same_number(sweep: Sweep, halved_sweep: Any) -> None:
+    best = sweep("best", halved_sweep.id, "--home", str(halved_sweep.home))
+    Path("best.yaml").write_text(best.stdout)
+    again = sweep("rerun", "best.yaml")
+    assert again.exit_code == 0, again.output
+    assert "bit for bit" in again.stdout
 
 
 def test_resuming_a_sweep_that_has_ended_changes_nothing(sweep: Sweep, small_sweep: Any, tmp_path: Path) -> None:

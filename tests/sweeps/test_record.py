@@ -479,6 +479,36 @@ def test_while_the_server_is_down_saying_returns_and_closing_tells(
     assert len(recorder.spool.pending()[0]) == 15
 
 
+MAKE = """
+import sys
+from pathlib import Path
+from sweeps.record import Recorder
+recorder = Recorder(sys.argv[1], "warm", "warm", Path(sys.argv[2]))
+recorder.say("open", name="warm", tags={}, params={}, texts={})
+print(recorder.close(300.0))
+"""
+
+
+def test_a_store_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
+    """MLflow's tables take seconds to make; half of them cannot be opened again."""
+    home = tmp_path / "home"
+    home.mkdir()
+    command = [sys.executable, "-c", MAKE, default_uri(home), str(home / "sweeps")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    part = home / "mlflow.db.part"
+    while not (part.exists() and part.stat().st_size > 100_000):
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert not (home / "mlflow.db").exists()
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300)
+    assert done.stdout == "True\n"
+    assert not part.exists()
+    (experiment,) = [e for e in MlflowClient(tracking_uri=default_uri(home)).search_experiments() if e.name == "warm"]
+    assert experiment.artifact_location == (home / "mlartifacts" / "warm").as_uri()
+
+
 # --- interrupted ------------------------------------------------------------------------------------------------------
 
 
