@@ -1,4 +1,4 @@
-"""One step of all lanes, in place, by one of the programs: plain (one lane), vmap or compiled (many).
+"""One step of all lanes, in place, by one of the programs: plain (one lane), vmap, compiled or captured (many).
 
 N = lanes, B = examples in a batch, C = the optimizer's coefficients. A batched product gives a lane the same bits at
 every N >= 2 but may take another kernel at N = 1, so the vmap program is never narrower than two rows.
@@ -41,6 +41,8 @@ class Program:
     """The functions of one task: a fresh lane's state, a step, a validation. This one is plain: one lane."""
 
     narrowest = 1
+    steady = False
+    """Whether a cohort keeps one width to its end, since another one may give a lane other bits."""
 
     def width(self, lanes: int) -> int:
         """Return how many rows a step of so many lanes works on."""
@@ -213,18 +215,23 @@ class VmapProgram(Program):
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
     ) -> tuple[Tensor, Named]:
         inputs = [*rows.values(), *train, index_NB, c_CN1]
-        key = (keep, index_NB.shape[1], *(tensor.device for tensor in train), *(tensor.shape for tensor in train))
-        if key not in self._graphs:
-            try:
-                self._graphs[key] = self._graph(list(rows), len(train), inputs, keep)
-            except NotOneGraph:
-                self._graphs[key] = None
-        graph = self._graphs[key]
+        graph = self._stepper(list(rows), train, inputs, keep)
         if graph is None:
             return super().step(rows, train, index_NB, c_CN1, stream, keep)
         with _without_onednn():
             loss_N, *kept = graph(*inputs)
         return loss_N, dict(zip(self.layout.shapes, kept, strict=False))
+
+    def _stepper(self, names: list[str], train: Batch, inputs: list[Tensor], keep: bool) -> Stepper | None:
+        """Return the list of operations for inputs like these, written down once; None if that cannot be done."""
+        index_NB = inputs[-2]
+        key = (keep, index_NB.shape[1], *(tensor.device for tensor in train), *(tensor.shape for tensor in train))
+        if key not in self._graphs:
+            try:
+                self._graphs[key] = self._graph(names, len(train), inputs, keep)
+            except NotOneGraph:
+                self._graphs[key] = None
+        return self._graphs[key]
 
     def _graph(self, names: list[str], splits: int, inputs: list[Tensor], keep: bool) -> Stepper:
         """Return the step as one list of operations over any number of lanes. Raises NotOneGraph."""
@@ -262,7 +269,85 @@ class CompiledProgram(VmapProgram):
         return fused
 
 
-PROGRAMS: dict[str, type[Program]] = {"plain": Program, "vmap": VmapProgram, "compiled": CompiledProgram}
+Replay = Callable[[], Any]
+
+
+class CapturedProgram(VmapProgram):
+    """The batched step's list of operations as one CUDA graph: a step is one launch, and nothing in it synchronises.
+
+    A graph works on the very tensors it was captured with, so what changes from step to step is copied into them. The
+    width stays what it was at first: a GPU may take other kernels, with other bits, at another one.
+    """
+
+    steady = True
+
+    def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
+        super().__init__(task, optimizer, dtype)
+        self._held: dict[Any, tuple[list[int], Tensor, Tensor, Replay, Sequence[Tensor]]] = {}
+
+    def width(self, lanes: int) -> int:
+        """Return the next power of two."""
+        return 1 << (max(lanes, self.narrowest) - 1).bit_length()
+
+    def step(
+        self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
+    ) -> tuple[Tensor, Named]:
+        places = [tensor.data_ptr() for tensor in (*rows.values(), *train)]
+        key = keep, index_NB.shape
+        if key not in self._held or self._held[key][0] != places:
+            graph = self._stepper(list(rows), train, [*rows.values(), *train, index_NB, c_CN1], keep)
+            if graph is None:
+                return super().step(rows, train, index_NB, c_CN1, stream, keep)
+            index, c = index_NB.clone(), c_CN1.clone()
+            inputs = [*rows.values(), *train, index, c]
+            self._held[key] = (places, index, c, *self._capture(lambda: graph(*inputs), list(rows.values())))
+        _, index, c, replay, outputs = self._held[key]
+        index.copy_(index_NB)
+        c.copy_(c_CN1)
+        with _without_onednn():
+            replay()
+        loss_N, *kept = outputs
+        return loss_N.clone(), dict(zip(self.layout.shapes, kept, strict=False))
+
+    def _capture(self, run: Callable[[], Sequence[Tensor]], rows: Sequence[Tensor]) -> tuple[Replay, Sequence[Tensor]]:
+        """Return what repeats a step, and the tensors in which it leaves its results. Changes no row.
+
+        On a CPU, which captures nothing, the step is simply taken again: by that the laws hold this program too.
+        """
+        before = [tensor.clone() for tensor in rows]
+        replay, outputs = self._graph_of(run) if rows[0].is_cuda else self._stand_in(run)
+        for tensor, values in zip(rows, before, strict=True):
+            tensor.copy_(values)
+        return replay, outputs
+
+    def _stand_in(self, run: Callable[[], Sequence[Tensor]]) -> tuple[Replay, Sequence[Tensor]]:
+        outputs = [tensor.clone() for tensor in run()]
+
+        def again() -> None:
+            for kept, tensor in zip(outputs, run(), strict=True):
+                kept.copy_(tensor)
+
+        return again, outputs
+
+    def _graph_of(self, run: Callable[[], Sequence[Tensor]]) -> tuple[Replay, Sequence[Tensor]]:
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):  # libraries set themselves up at their first calls, which cannot be captured
+            for _ in range(3):
+                run()
+        torch.cuda.current_stream().wait_stream(beside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outputs = run()
+        return graph.replay, outputs
+
+
+PROGRAMS: dict[str, type[Program]] = {
+    "plain": Program,
+    "vmap": VmapProgram,
+    "compiled": CompiledProgram,
+    "captured": CapturedProgram,
+}
 COMPILE_FROM = 1_000_000  # steps of trials in a cohort: compiling takes 10-17 s, and saves 40-80 us a lane and step
 
 
@@ -297,17 +382,23 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else error}"[:200]
 
 
-def choose(task: Task, batch: Batch, lanes: int, wanted: str = "auto", work: int = 0) -> tuple[str, str]:
+def choose(
+    task: Task, batch: Batch, lanes: int, wanted: str = "auto", work: int = 0, device: str = "cpu"
+) -> tuple[str, str]:
     """Choose the program of a cohort and say why: `wanted` if it is named and can be had, else what suits the work.
 
     lanes: how many may train at once; work: how many steps all trials of the cohort have together.
     """
     if wanted in ("plain", "vmap"):
         return wanted, "as the spec says"
+    if wanted == "captured" and device == "cpu":
+        return "vmap", "there is no GPU here whose graph could be captured"
     if wanted == "auto" and lanes == 1:
         return "plain", "one lane"
     if reason := why_not_vmap(task, batch):
         return "plain", f"one lane at a time, since the model cannot run under vmap ({reason})"
+    if wanted == "captured" or (wanted == "auto" and device != "cpu"):
+        return "captured", "as the spec says" if wanted == "captured" else "many lanes in one CUDA graph"
     if wanted == "auto" and work < COMPILE_FROM:
         return "vmap", "many lanes"
     if reason := why_not_compiled(task, batch):

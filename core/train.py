@@ -277,7 +277,7 @@ class Cohort:
     def _advance(self, steps: int) -> np.ndarray:
         """Train every lane by `steps` steps and return the losses (N, S), float64."""
         used = self.lanes.used
-        width = self.program.width(used)
+        width = self.program.width(self.room if self.program.steady else used)
         lanes = [*self.riding, *[self.riding[0]] * (width - used)]  # spare rows take the first lane's batches
         ages = [lane.step for lane in lanes]
         leaders = [lane.trials[0] for lane in lanes]

@@ -144,7 +144,7 @@ class Driver:
         self.search: Search | None = None
         self.recorder: Recorder | None = None
         self.tracking: Tracking | None = None
-        self.made_by: dict[str, str] = {}
+        self.made_by: dict[str, Any] = {}
 
     def drive(self, interrupt: Interrupt, address: str | None) -> Summary:
         """Train what is to be trained and record it."""
@@ -213,7 +213,7 @@ class Driver:
         if result["done"]:
             self.study.set_user_attr(f"{WORK}{cohort}", work)
         progress.program = f"{result['program']} ({result['why']})"
-        self.made_by = {"program": result["program"], "device": result["device"]}
+        self.made_by = {name: result[name] for name in ("program", "lanes", "device")}
         progress.nodes.add(result["node"])
         assert self.search
         self.search.hear(json.loads(result["events"]))

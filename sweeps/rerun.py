@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import BadInput
 from sweeps.results import TrialResult
@@ -49,6 +49,7 @@ class BestFile(BaseModel):
     spec: dict[str, Any]
     program: str
     device: str
+    lanes: int = Field(default=1, ge=1, description="how many trained at once; it matters to programs of a fixed width")
     made_with: dict[str, Any]
     reports: list[list[tuple[int, dict[str, float]]]]
 
@@ -68,6 +69,7 @@ def best_file(study: Any, best: TrialResult, story: Mapping[str, Any]) -> str:
         "spec": facts["spec"],
         "program": story["program"],
         "device": story["device"],
+        "lanes": story.get("lanes", 1),
         "made_with": made_with,
         "reports": [[[step, values] for step, values in member["reports"]] for member in story["members"]],
     }
@@ -143,6 +145,7 @@ def rerun(best: BestFile, spec: SweepSpec) -> Rerun:
     import torch
 
     from core import preflight
+    from core.program import PROGRAMS
     from core.task import code_fingerprint, load_task
     from sweeps import plan
     from sweeps.outcome import Outcome, Story
@@ -155,7 +158,8 @@ def rerun(best: BestFile, spec: SweepSpec) -> Rerun:
     device = "cuda" if best.device == "cuda" and torch.cuda.is_available() else "cpu"
     _check_program(best, task, found.data, spec.budget.batch_size)
     trials, calm = [{"number": best.trial, "point": best.params}], spec.model_copy(update={"stopping": None})
-    cohort = make_cohort(calm, trials, spec.replicates, best.program, device)
+    lanes = max(best.lanes, spec.replicates) if PROGRAMS[best.program].steady else spec.replicates
+    cohort = make_cohort(calm, trials, lanes, best.program, device)
     story, ends, outcome = Story(best.trial, spec.replicates), {}, None
     for event in cohort.train():
         told = story.hear(asdict(event))

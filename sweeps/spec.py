@@ -77,7 +77,7 @@ class Objective(Part):
     mode: Literal["min", "max"] = "min"
 
 
-ProgramName = Literal["plain", "vmap", "compiled"]
+ProgramName = Literal["plain", "vmap", "compiled", "captured"]
 
 
 class Resources(Part):

@@ -47,8 +47,8 @@ class Tracking:
         # the record knows what is new by its step: a score comes after the report of that step, and before the next
         self.recorder.say("report", trial=said.trial, step=said.step + 0.5, points=points)
 
-    def end(self, outcome: Outcome, made_by: Mapping[str, str]) -> None:
-        """Record how a trial ended, with its whole story as an artifact; `made_by` names program and device."""
+    def end(self, outcome: Outcome, made_by: Mapping[str, Any]) -> None:
+        """Record how a trial ended, with its whole story as an artifact; `made_by` names program, lanes and device."""
         tags = {
             "espalier.status": outcome.status,
             "espalier.verdict": outcome.verdict,

@@ -58,7 +58,7 @@ def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, devic
     batch = tuple(tensor[: structure.batch_size] for tensor in data.train)
     work = len(trials) * spec.replicates * spec.budget.steps
     lanes = min(lanes, len(trials) * spec.replicates)
-    program, why = choose(task, batch, lanes, wanted.program, work)
+    program, why = choose(task, batch, lanes, wanted.program, work, device)
     if program == "plain" or wanted.lanes != "auto":
         return program, why, lanes
     batched, alone = (_program(spec.task, options, structure, kind) for kind in ("vmap", "plain"))
@@ -116,6 +116,7 @@ class CohortTrainable(tune.Trainable):
             "steps_shared": self.cohort.steps_shared,
             "program": self.program,
             "why": self.why,
+            "lanes": self.lanes,
             "device": self.device,
             "node": ray.get_runtime_context().get_node_id(),
             "done": self.cohort.done,

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench import startup, stopping, trials_per_hour
+from tests.bench import growth, startup, stopping, trials_per_hour
 
 REPORTS = Path(__file__).parent / "reports"
 
@@ -105,6 +105,47 @@ GPUs; other models; a peer whose ASHA is tuned.
 """
 
 
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def growth_report(grown: dict[str, Any], asked: dict[str, Any], note: str) -> str:
+    """Return the report of what a trial costs beside its training as Markdown."""
+    rows = "\n".join(
+        f"| {r['trials']:,} | {r['wall_s']:.0f} | {r['a_trial_s']:.3f} | {_number(r.get('a_further_trial_s'))} |"
+        for r in grown["growth"]
+    )
+    rates = "\n".join(f"| {name.replace(', ', ' | ')} | {rate:,.0f} |" for name, rate in asked["per_second"].items())
+    recording, parts = grown["recording"], ("torch", "ray", "optuna", "mlflow")
+    return f"""# {date.today()}: what a trial costs beside its training
+
+Machine: {machine()}; shared with others. Versions: {", ".join(f"{p} {version(p)}" for p in parts)}.
+Command: `python -m tests.bench --only growth`. {note}
+
+## As sweeps grow
+
+The names sweep with {growth.STEPS} steps a trial, sampler random; wall time of whole commands.
+
+| trials | s | s a trial | s a further trial |
+|---|---|---|---|
+{rows}
+
+## MLflow on and off
+
+{growth.RECORDED_TRIALS} trials of {growth.RECORDED_STEPS:,} steps: on {recording["on_s"]:.1f} s,
+off {recording["off_s"]:.1f} s, {recording["share"]:+.1%}. *Off* has everything in its place but sends nothing, and does
+not import MLflow.
+
+## Suggestions a second after {asked["finished"]:,} finished trials
+
+Asked in cohorts of {asked["cohort"]}, from a journal on disk.
+
+| sampler | decay points an exponent | suggestions a second |
+|---|---|---|
+{rates}
+"""
+
+
 def engine_report(found: dict[str, Any], note: str) -> str:
     """Return the engine's report as Markdown."""
     width, ratios = found["by_width"], found["ratios"]
@@ -166,7 +207,7 @@ def one_thread(module: str, *arguments: str) -> dict[str, Any]:
 def main() -> None:
     """Measure, print the reports, write them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("trials-per-hour", "race", "engine", "stopping"))
+    parser.add_argument("--only", choices=("trials-per-hour", "race", "engine", "stopping", "growth"))
     parser.add_argument("--trials", type=int, default=96)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--branches", type=int, default=4, help="decay points an exponent; 1: nothing is shared")
@@ -178,6 +219,8 @@ def main() -> None:
     command = f"python -m tests.bench {options}"
     if wanted.only in (None, "engine"):
         write("engine", engine_report(one_thread("engine"), wanted.note))
+    if wanted.only in (None, "growth"):
+        write("growth", growth_report(one_thread("growth"), one_thread("asking"), wanted.note))
     if wanted.only in (None, "stopping"):
         measured = [one_thread("stopping", net) for net in stopping.NETS]
         text = f"Machine: {machine()}. Versions: torch {version('torch')}, optuna {version('optuna')}."
