@@ -1,4 +1,4 @@
-"""The board on which all cohorts of a sweep see each other's scores: a Ray actor without a core of its own.
+"""The board on which all cohorts of a sweep see each other's scores, and which judges: a Ray actor without a core.
 
 While it is away a cohort judges by what it knows. Every cohort says all its scores again with each new one, so a board
 that comes back is whole.
@@ -10,37 +10,40 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from sweeps.stopping import Entry
+from sweeps.stopping import Entry, Halving, Place
+
+Judge = Callable[[Sequence[Entry], Sequence[Place]], dict[Place, str]]
+"""Takes scores and which of them are fresh; returns why each of those ends, "" if it goes on."""
 
 
 class Board:
-    """The scores of all cohorts of one sweep."""
+    """Judges for all cohorts of one sweep."""
 
-    def __init__(self, entries: Sequence[Entry]):
-        self.entries = {(rung, trial): score for rung, trial, score in entries}
+    def __init__(self, rule: Halving):
+        self.rule = rule
 
-    def exchange(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Take the scores that a cohort knows and return those of all."""
-        self.entries |= {(rung, trial): score for rung, trial, score in entries}
-        return [(rung, trial, score) for (rung, trial), score in self.entries.items()]
+    def judge(self, entries: Sequence[Entry], fresh: Sequence[Place]) -> dict[Place, str]:
+        """Take the scores that a cohort knows and say what becomes of those that are fresh."""
+        return self.rule.judge(entries, fresh)
 
 
-def open_board(sweep: str, entries: Sequence[Entry]) -> Any:
-    """Start the board of a sweep with the scores of earlier drivers; it lives as long as what is returned is kept."""
-    return ray.remote(Board).options(name=_name(sweep), num_cpus=0, max_restarts=-1).remote(entries)
+def open_board(sweep: str, rule: Halving) -> Any:
+    """Start the board of a sweep with what earlier drivers know; it lives as long as what is returned is kept."""
+    return ray.remote(Board).options(name=_name(sweep), num_cpus=0, max_restarts=-1).remote(rule)
 
 
 def _name(sweep: str) -> str:
     return f"espalier-board-{sweep}"
 
 
-def exchange(sweep: str) -> Callable[[Sequence[Entry]], Sequence[Entry]]:
-    """Return how a worker speaks to the board: it gives its scores and gets all. Without a board it gets its own."""
+def judge(sweep: str, alone: Halving) -> Judge:
+    """Return how a worker asks the board. Without a board the worker's own rule decides."""
 
-    def through(entries: Sequence[Entry]) -> Sequence[Entry]:
+    def ask(entries: Sequence[Entry], fresh: Sequence[Place]) -> dict[Place, str]:
         try:
-            return ray.get(ray.get_actor(_name(sweep)).exchange.remote(entries), timeout=10)
+            reply: Any = ray.get_actor(_name(sweep)).judge.remote(entries, fresh)
+            return ray.get(reply, timeout=10)
         except (ValueError, RayError):
-            return entries
+            return alone.judge(entries, fresh)
 
-    return through
+    return ask

@@ -1,10 +1,11 @@
 """Stopping within a cohort: the referee hears its trials, compares them with those of all cohorts, says who stops."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sweeps.stopping import Entry, Halving, Stopping
+from sweeps.board import Judge
+from sweeps.stopping import Place
 
 HOPELESS = ("diverged", "collapsed")  # verdicts that end a trial whatever its rank
 
@@ -12,25 +13,18 @@ HOPELESS = ("diverged", "collapsed")  # verdicts that end a trial whatever its r
 class Referee:
     """Hears what a cohort's members (a trial's replicates) say, and tells which of them stop, and why."""
 
-    def __init__(
-        self,
-        stopping: Stopping,
-        rungs: Sequence[int],
-        metric: str,
-        mode: str,
-        replicates: int,
-        exchange: Callable[[Sequence[Entry]], Sequence[Entry]],
-    ):
-        self.metric, self.sign, self.replicates = metric, 1.0 if mode == "min" else -1.0, replicates
-        self.rule, self.rungs, self.exchange = Halving(stopping, self.sign), rungs, exchange
-        self.own: dict[tuple[int, int], float] = {}
-        self.heard: dict[tuple[int, int], dict[str, float]] = {}
+    def __init__(self, rungs: Sequence[int], metric: str, sign: float, replicates: int, judge: Judge):
+        """sign: -1 where the metric is to grow."""
+        self.metric, self.sign, self.replicates = metric, sign, replicates
+        self.rungs, self.judge = rungs, judge
+        self.own: dict[Place, float] = {}
+        self.heard: dict[Place, dict[str, float]] = {}
         self.hopeless: dict[int, dict[str, int]] = {}  # trial -> member -> reports in a row that said so
         self.over: set[int] = set()
 
     def hear(self, events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         """Take events in order and return the members to stop, each with the reason."""
-        fresh: list[tuple[int, int]] = []
+        fresh: list[Place] = []
         stopped: dict[int, str] = {}
         for event in events:
             trial = int(event["trial"].split("/")[0])
@@ -41,16 +35,15 @@ class Referee:
             elif event["kind"] == "finish" and event["status"] == "diverged":
                 stopped |= self._diverged(trial, event)
         if fresh:
-            self.rule.enter(self.exchange([(rung, trial, score) for (rung, trial), score in self.own.items()]))
-            for rung, trial in fresh:
-                if trial not in stopped and (reason := self.rule.reason(rung, trial)):
-                    stopped[trial] = reason
+            entries = [(rung, trial, score) for (rung, trial), score in self.own.items()]
+            reasons = {trial: reason for (_, trial), reason in self.judge(entries, fresh).items() if reason}
+            stopped = reasons | stopped
         for trial in [t for t in stopped if t in self.over]:
             del stopped[trial]
         self.over |= set(stopped)
         return {f"{trial}/{r}": reason for trial, reason in stopped.items() for r in range(self.replicates)}
 
-    def _scored(self, trial: int, event: Mapping[str, Any]) -> list[tuple[int, int]]:
+    def _scored(self, trial: int, event: Mapping[str, Any]) -> list[Place]:
         """Note a member's score; return the (rung, trial) that is complete with it, if any."""
         key = event["step"], trial
         value = event["values"].get(self.metric, math.nan)

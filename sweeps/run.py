@@ -99,6 +99,7 @@ def run_tune(search: Search, configure: Configure, layout: Shape, folder: Path, 
             checkpoint_config=tune.CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT, checkpoint_at_end=True),
         ),
     )
-    board = open_board(search.study.study_name, search.scores()) if search.spec.stopping else None
+    rule = search.rule()
+    board = open_board(search.study.study_name, rule) if rule else None
     tuner.fit()
     del board  # it lives as long as somebody holds it

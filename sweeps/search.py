@@ -35,7 +35,7 @@ from sweeps.plan import structural_key
 from sweeps.results import TrialResult
 from sweeps.space import Choice, Range
 from sweeps.spec import SweepSpec
-from sweeps.stopping import Entry
+from sweeps.stopping import Halving
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -214,7 +214,7 @@ def trial_results(study: optuna.Study) -> list[TrialResult]:
 
 
 RUNG = "rung."  # a trial attribute for each rung that it was scored at; null where it diverged
-
+STOPPED = "stopped"  # a trial attribute: {step, evidence} where it was stopped, noted before it is told
 
 LINK = "mlflow_run."  # a study attribute for each trial whose run was made after its end
 
@@ -303,17 +303,22 @@ class Search:
                 why = "its cohort's worker failed too often"
                 self._end(Outcome(trial["number"], "failed", 0, {}, "", why, []))
 
-    def scores(self) -> list[Entry]:
-        """Return the scores of all trials so far, the smaller the better; one that diverged is the worst ever after."""
-        rungs, sign = plan.rungs(self.spec), 1.0 if self.spec.objective.mode == "min" else -1.0
-        entries: list[Entry] = []
+    def rule(self) -> Halving | None:
+        """Return the rule of stopping with all scores and decisions so far; a trial that diverged is the worst."""
+        if self.spec.stopping is None:
+            return None
+        rungs, sign = plan.rungs(self.spec), self.spec.objective.sign
+        rule = Halving(self.spec.stopping, sign)
         for t in self.study.get_trials(deepcopy=False):
             scored = {int(name.removeprefix(RUNG)): v for name, v in t.user_attrs.items() if name.startswith(RUNG)}
+            reached = max(t.intermediate_values, default=0)
+            rule.decided |= {(rung, t.number): "" for rung in rungs if rung < reached}
+            if stopped := t.user_attrs.get(STOPPED):
+                rule.decided[stopped["step"], t.number] = stopped["evidence"]
             if t.user_attrs.get("status") == "diverged":
-                reached = max(t.intermediate_values, default=0)
                 scored = {rung: None for rung in rungs if rung > reached} | scored
-            entries += [(rung, t.number, math.inf if v is None else sign * v) for rung, v in scored.items()]
-        return entries
+            rule.enter((rung, t.number, math.inf if v is None else sign * v) for rung, v in scored.items())
+        return rule
 
     def point_of(self, number: int) -> dict[str, Any]:
         """Return the whole configuration of a trial."""
@@ -444,6 +449,8 @@ class Search:
             self._end(told)
 
     def _end(self, outcome: Outcome) -> None:
+        if outcome.status == "stopped":
+            self.handles[outcome.trial].set_user_attr(STOPPED, {"step": outcome.step, "evidence": outcome.evidence})
         self.ended[outcome.trial] = outcome
         del self.stories[outcome.trial]
         self.listen(outcome)

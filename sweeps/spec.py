@@ -76,6 +76,11 @@ class Objective(Part):
     metric: str = "valid_loss"
     mode: Literal["min", "max"] = "min"
 
+    @property
+    def sign(self) -> float:
+        """What the metric is multiplied by for the smaller to be the better."""
+        return 1.0 if self.mode == "min" else -1.0
+
 
 ProgramName = Literal["plain", "vmap", "compiled", "captured"]
 

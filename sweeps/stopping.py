@@ -5,7 +5,7 @@ are in and whenever they came. A trial that diverged counts as the worst at ever
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 ScoreName = Literal["probe", "cooldown", "average", "value"]
 Entry = tuple[int, int, float]
 """A rung (in steps), a trial's number, and its score, of which the smaller is the better."""
+Place = tuple[int, int]
+"""A rung (in steps) and a trial's number."""
 
 
 class Stopping(BaseModel):
@@ -46,14 +48,26 @@ class Halving:
     """The scores at every rung, and who goes on."""
 
     def __init__(self, stopping: Stopping, sign: float = 1.0):
-        """sign: -1 where scores are a metric to be maximised, turned round."""
+        """Begin without scores. sign: -1 where they are a metric to be maximised, turned round."""
         self.stopping, self.sign = stopping, sign
         self.board: dict[int, dict[int, float]] = {}
+        self.decided: dict[Place, str] = {}
 
     def enter(self, entries: Iterable[Entry]) -> None:
         """Take scores; one that is known changes nothing."""
         for rung, trial, score in entries:
             self.board.setdefault(rung, {})[trial] = math.inf if math.isnan(score) else score
+
+    def judge(self, entries: Iterable[Entry], fresh: Sequence[Place]) -> dict[Place, str]:
+        """Take scores, and return for each fresh one the `reason`.
+
+        What was decided once is not decided again: a trial that is scored anew after a crash has gone on, or ended,
+        in the eyes of those who heard it before.
+        """
+        self.enter(entries)
+        for rung, trial in fresh:
+            self.decided.setdefault((rung, trial), self.reason(rung, trial))
+        return {place: self.decided[place] for place in fresh}
 
     def reason(self, rung: int, trial: int) -> str:
         """Return why a trial that was scored at a rung ends there; nothing if it goes on.

@@ -18,10 +18,11 @@ from core.train import Cohort
 from core.trial import Structure
 from core.width import remembered
 from sweeps import plan
-from sweeps.board import exchange
+from sweeps.board import judge
 from sweeps.home import COHORT_FILE
 from sweeps.referee import Referee
 from sweeps.spec import SweepSpec
+from sweeps.stopping import Halving
 
 TURN_S = 1.0  # a report to the driver costs it a few ms, so a turn is long beside that and short for a person
 CHECKPOINT_S = 10.0  # the most work that a crash can lose
@@ -73,9 +74,9 @@ def referee(spec: SweepSpec, sweep: str) -> Referee | None:
     """Return who judges the trials of a cohort; nobody without stopping."""
     if spec.stopping is None:
         return None
-    objective = spec.objective
-    through = exchange(sweep)
-    return Referee(spec.stopping, plan.rungs(spec), objective.metric, objective.mode, spec.replicates, through)
+    sign = spec.objective.sign
+    asks = judge(sweep, Halving(spec.stopping, sign))
+    return Referee(plan.rungs(spec), spec.objective.metric, sign, spec.replicates, asks)
 
 
 class CohortTrainable(tune.Trainable):
@@ -85,7 +86,7 @@ class CohortTrainable(tune.Trainable):
         wanted = json.loads(config["cohort"])
         torch.set_num_threads(wanted["threads"])
         spec = SweepSpec.model_validate(wanted["spec"])
-        self.referee = referee(spec, wanted["sweep"])
+        self.referee, self.replicates = referee(spec, wanted["sweep"]), spec.replicates
         self.device = "cuda" if wanted["device"] == "cuda" and torch.cuda.is_available() else "cpu"
         self.make = partial(make_cohort, spec, wanted["trials"], device=self.device)
         self.program, self.why, self.lanes = program_for(spec, wanted["trials"], wanted["lanes"], self.device)
@@ -137,5 +138,6 @@ class CohortTrainable(tune.Trainable):
         self.cohort.load_state(state)
         if self.referee:
             self.referee.load_state(state["referee"])
-        # a new driver may not have heard them; and of a trial whose replicates are not level it remembers nothing
-        self.again = [asdict(event) for event in [*self.cohort.said(), *self.cohort.ended]]
+        # a new driver may not have been told of all ends; and what some replicates had said, all others being behind
+        said = self.cohort.said() if self.replicates > 1 else []
+        self.again = [asdict(event) for event in [*said, *self.cohort.ended]]

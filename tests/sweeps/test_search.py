@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -606,6 +607,30 @@ def test_a_sweep_that_has_ended_has_nothing_to_give(tmp_path: Path) -> None:
     assert search.exhausted
     assert search.next_cohort() is None
     assert desk.states() == {"COMPLETE": 4}
+
+
+def test_a_resumed_sweep_knows_the_scores_and_who_went_on_or_was_stopped(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, spec_with(trials=4, stopping={"rungs": [0.25, 0.5], "least": 2}))
+    assert desk.search.next_cohort()
+    scored = [asdict(Event("score", f"{k}/0", 10, {"valid_loss": 3.0 + k}, score="average")) for k in range(3)]
+    desk.search.hear([*(report(f"{k}/0", 10, 3.0) for k in range(4)), *scored])
+    desk.search.hear([report("0/0", 20, 2.0), end("2/0", 10, 5.0, "stopped"), end("3/0", 10, 9.0, "diverged")])
+    rule = desk.take_up().rule()
+    assert rule
+    assert rule.decided == {(10, 0): "", (10, 2): "evidence of 2/0"}, "trial 1 is to be judged"
+    assert rule.board[10] == {0: 3.0, 1: 4.0, 2: 5.0}
+
+
+def test_a_trial_that_diverged_is_the_worst_at_the_rungs_it_did_not_reach_for_a_resumed_sweep_too(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(tmp_path, spec_with(trials=4, stopping={"rungs": [0.25, 0.5], "least": 2}))
+    assert desk.search.next_cohort()
+    desk.search.hear([report("1/0", 10, 3.0), end("1/0", 17, 9.0, "diverged")])
+    desk.search.settle(everything=True)
+    rule = desk.take_up().rule()
+    assert rule
+    assert rule.board == {20: {1: math.inf}}
 
 
 # --- sweeps in a storage ----------------------------------------------------------------------------------------------

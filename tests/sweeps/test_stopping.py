@@ -102,10 +102,19 @@ def test_rungs_lie_within_the_budget_however_short() -> None:
 # --- the referee ------------------------------------------------------------------------------------------------------
 
 
-def referee(board: Board | None = None, replicates: int = 1, mode: str = "min", **stopping: Any) -> Referee:
-    rule = Stopping(**({"rungs": (0.25, 0.5), "least": 2} | stopping))
-    through = board.exchange if board else lambda entries: entries
-    return Referee(rule, rule.steps(40), "valid_loss", mode, replicates, through)
+STOPPING = Stopping(rungs=(0.25, 0.5), least=2)
+
+
+def board(*entries: Entry) -> Board:
+    """A board with the scores of an earlier driver."""
+    rule = Halving(STOPPING)
+    rule.enter(entries)
+    return Board(rule)
+
+
+def referee(judge: Board | None = None, replicates: int = 1, mode: str = "min") -> Referee:
+    sign = 1.0 if mode == "min" else -1.0
+    return Referee(STOPPING.steps(40), "valid_loss", sign, replicates, (judge or Board(Halving(STOPPING, sign))).judge)
 
 
 def score(member: str, value: float, step: int = 10) -> dict[str, Any]:
@@ -118,7 +127,7 @@ def test_the_worse_half_of_a_cohort_stops_and_is_told_so_once() -> None:
     crowd = [score(f"{k}/0", loss) for k, loss in enumerate((2.0, 5.0, 3.0, 4.0))]
     stopped = judge.hear(crowd)
     assert set(stopped) == {"1/0", "3/0"}
-    assert stopped["1/0"] == f"ranked 4 of 4 by {judge.rule.stopping.score} at step 10 (5), the best 2 go on"
+    assert stopped["1/0"] == f"ranked 4 of 4 by {STOPPING.score} at step 10 (5), the best 2 go on"
     assert judge.hear(crowd) == {}
 
 
@@ -174,18 +183,30 @@ def test_a_verdict_before_the_first_rung_or_between_others_ends_nothing() -> Non
 
 
 def test_cohorts_that_share_a_board_are_judged_together() -> None:
-    board = Board([(10, 9, 1.5)])  # an earlier driver's
-    first, second = referee(board), referee(board)
+    shared = board((10, 9, 1.5))
+    first, second = referee(shared), referee(shared)
     assert first.hear([score("0/0", 2.0)]) == {"0/0": _reason(2, 2, 2.0, 1)}
     assert second.hear([score("1/0", 1.0)]) == {}
     assert second.hear([score("2/0", 1.7)]) == {"2/0": _reason(3, 4, 1.7, 2)}
 
 
 def test_a_board_that_forgot_is_told_again() -> None:
-    judge = referee(Board([]))
+    judge = referee(board())
     judge.hear([score("0/0", 2.0)])
-    judge.exchange = Board([]).exchange
+    judge.judge = board().judge
     assert judge.hear([score("1/0", 3.0)]) == {"1/0": _reason(2, 2, 3.0, 1)}
+
+
+def test_what_was_decided_once_holds_for_a_trial_that_is_scored_again() -> None:
+    """A worker died after the word was given; in the meantime others have been scored, and the ranks are others."""
+    shared = board()
+    assert referee(shared).hear([score("0/0", 2.0)]) == {}
+    assert referee(shared).hear([score("1/0", 3.0)]) == {"1/0": _reason(2, 2, 3.0, 1)}
+    others = [score(f"{k}/0", loss) for k, loss in ((2, 1.0), (3, 1.1), (4, 9.0), (5, 9.1), (6, 9.2))]
+    referee(shared).hear(others)
+    assert referee(shared).hear([score("0/0", 2.0)]) == {}
+    assert referee(shared).hear([score("1/0", 3.0)]) == {"1/0": _reason(2, 2, 3.0, 1)}
+    assert shared.rule.reason(10, 1) == "", "else this proves nothing"
 
 
 def _reason(rank: int, of: int, value: float, kept: int) -> str:
