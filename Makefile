@@ -4,11 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+OTHERS := $(VENV)/.others
 
 .DEFAULT_GOAL := test
 .PHONY: install lint types layers test test-all sweep bench clean
 
 install: $(INSTALLED)
+
+$(OTHERS): $(INSTALLED) tests/others.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/others.txt || echo "tests against other packages will be skipped" >&2
+	@touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -26,11 +31,11 @@ types: install
 layers: install
 	$(BIN)/lint-imports
 
-test: lint types layers
+test: lint types layers $(OTHERS)
 	$(BIN)/pytest -q -m 'not slow'
 
 # Also what is long, kills processes or starts several Ray nodes.
-test-all: lint types layers
+test-all: lint types layers $(OTHERS)
 	$(BIN)/pytest -q
 
 sweep: install

@@ -4,6 +4,7 @@ N = lanes, B = examples in a batch, C = the optimizer's coefficients. A batched 
 every N >= 2 but may take another kernel at N = 1, so the vmap program is never narrower than two rows.
 """
 
+import copy
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -116,6 +117,17 @@ class Program:
             slots = {slot: _flat(rows[f"slot.{slot}.{name}"]) for slot in self.optimizer.slots}
             self.optimizer.update(_flat(rows[f"theta.{name}"]), _flat(grad), slots, coefficients)
         return loss_N, kept
+
+    def module(self, row: Row) -> nn.Module:
+        """Return a model of its own with one lane's state."""
+        model = copy.deepcopy(self.model)
+        state = {
+            name: tensor.detach().clone()
+            for prefix in ("theta.", "buffer.")
+            for name, tensor in part(row, prefix).items()
+        }
+        model.load_state_dict(state, strict=False, assign=True)
+        return model
 
     def evaluate(self, row: Row, split: Batch) -> dict[str, float]:
         """Return the metrics of one lane's state over a split: means weighted by batch size, as `<name>`."""

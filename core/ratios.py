@@ -1,21 +1,21 @@
-"""Update-to-data and gradient-to-data ratios of every lane, and the verdict on a run's health.
+"""Update-to-data and gradient-to-data ratios: of every lane of a cohort, and of anybody's PyTorch loop.
 
-N = lanes, P = numbers in one parameter tensor of a lane.
+N = lanes, P = numbers in one parameter tensor of a lane, S = samples, T = parameter tensors of two or more axes.
 """
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-HOT, FROZEN = -1.0, -4.0
-"""Medians of the update ratio beyond which a run is called hot or frozen. Good runs of makemore's networks sit between
--1.3 and -2.7 (Karpathy, "Building makemore", part 3, draws its line at -3); two decades either way are evidence."""
-
-COLLAPSED = 0.01
-"""A run whose last loss is within this share of the loss of a constant guess has learned nothing from its inputs."""
+Spacing = Literal["linear", "log"]
 
 
 def log_ratio(change_NP: Tensor, theta_NP: Tensor) -> Tensor:
@@ -29,12 +29,27 @@ def log_ratio(change_NP: Tensor, theta_NP: Tensor) -> Tensor:
     return torch.log10(change_NP.std(1).double() / theta_NP.std(1).double())
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What a run's health says, with its evidence in one sentence."""
+@lru_cache(maxsize=1024)
+def sample_steps(steps: int, samples: int, spacing: Spacing = "linear") -> tuple[int, ...]:
+    """Return at which of `steps` steps the ratios are taken: about `samples` of them, the first among them.
 
-    name: str
-    evidence: str
+    linear: every so many steps. log: each a factor after the one before, dense at the start.
+
+    >>> sample_steps(100, 4), sample_steps(100, 5, "log"), sample_steps(100, 0)
+    ((0, 25, 50, 75), (0, 2, 9, 31, 99), ())
+    """
+    if samples < 1:
+        return ()
+    if spacing == "linear":
+        return tuple(range(0, steps, max(1, steps // samples)))
+    if samples == 1:
+        return (0,)
+    return tuple(sorted({round(steps ** (i / (samples - 1))) - 1 for i in range(samples)}))
+
+
+def between(marks: Sequence[int], first: int, count: int) -> Sequence[int]:
+    """Return the rising marks among first ... first + count - 1."""
+    return marks[bisect_left(marks, first) : bisect_left(marks, first + count)]
 
 
 def median(values: Sequence[float]) -> float:
@@ -50,38 +65,136 @@ def median(values: Sequence[float]) -> float:
     return finite[half] if len(finite) % 2 else (finite[half - 1] + finite[half]) / 2
 
 
-def verdict(losses: Sequence[float], update_ratios: Sequence[float], diverged_at: int | None, guess: float) -> Verdict:
-    """Judge a finished run.
+@dataclass(frozen=True)
+class Summary:
+    """Update ratios in three numbers, NaN where there is nothing to tell.
 
-    losses: training loss, averaged over blocks of steps, in order.
-    update_ratios: medians over tensors of the sampled update ratios, in order.
-    diverged_at: the step whose loss was NaN or infinite, if any.
-    guess: the loss of a constant guess, NaN where it is unknown.
+    median: over tensors, then over samples. spread: how many decades lie between the tensors' own medians.
+    trend: how many decades the median over tensors rises from the first sample to the last, along a fitted line.
     """
-    ratio = median(update_ratios)
-    if diverged_at is not None:
-        return Verdict("diverged", f"the loss was NaN or infinite at step {diverged_at}")
-    if losses and losses[-1] > 3 * min(losses) and losses[-1] > losses[0]:
-        return Verdict("diverged", f"the loss ended at {losses[-1]:.4g}, above its start {losses[0]:.4g}")
-    if losses and len(losses) > 2 and max(losses[1:-1]) > 1.5 * losses[0] and losses[-1] < losses[0]:
-        return Verdict("catapult", f"the loss rose to {max(losses[1:-1]):.4g}, then fell to {losses[-1]:.4g}")
-    if losses and math.isfinite(guess) and abs(losses[-1] - guess) <= COLLAPSED * guess:
-        return Verdict("collapsed", f"the loss ended at {losses[-1]:.4g}; a constant guess has {guess:.4g}")
-    if ratio > HOT:
-        return Verdict("hot", f"the median log10 update ratio is {ratio:.2f}, above {HOT:g}")
-    if update_ratios and all(value == -math.inf for value in update_ratios):
-        return Verdict("frozen", "no step changed any weight")
-    if ratio < FROZEN:
-        return Verdict("frozen", f"the median log10 update ratio is {ratio:.2f}, below {FROZEN:g}")
-    if math.isnan(ratio):
-        return Verdict("healthy", "the loss is finite; no parameter has a ratio")
-    return Verdict("healthy", f"the median log10 update ratio is {ratio:.2f}")
+
+    median: float
+    spread: float
+    trend: float
 
 
-def constant_guess_loss(target: Tensor) -> float:
-    """Return the cross-entropy of always guessing the classes' own frequencies; NaN for targets that are no classes."""
-    if target.is_floating_point() or target.dim() != 1 or target.min() < 0:
+def summary(steps: Sequence[int], ratios_ST: Sequence[Sequence[float]]) -> Summary:
+    """Summarise update ratios (S samples of T tensors), taken at `steps`.
+
+    >>> summary([0, 1, 2], [[-2.0, -3.0], [-2.0, -3.0], [-1.0, -2.0]])
+    Summary(median=-2.5, spread=1.0, trend=1.0)
+    """
+    medians = [median(row) for row in ratios_ST]
+    columns = [median(column) for column in zip(*ratios_ST, strict=True)]
+    finite = [value for value in columns if math.isfinite(value)]
+    points = [(step, value) for step, value in zip(steps, medians, strict=True) if math.isfinite(value)]
+    return Summary(median(medians), max(finite) - min(finite) if finite else math.nan, _trend(points))
+
+
+def _trend(points: Sequence[tuple[int, float]]) -> float:
+    if len(points) < 2 or points[0][0] == points[-1][0]:
         return math.nan
-    share = torch.bincount(target).double() / len(target)
-    share = share[share > 0]
-    return float(-(share * share.log()).sum())
+    x, y = np.array(points, dtype=np.float64).T
+    x = x - x.mean()
+    slope = float((x * y).sum() / (x * x).sum())
+    return slope * float(x[-1] - x[0])
+
+
+class RatioMeter:
+    """Measures the ratios of an ordinary PyTorch loop, on the hooks of its optimizer's step.
+
+    Nothing synchronises until the numbers are read. Parameters of fewer than two axes, or of a single number, have no
+    ratio and are left out.
+
+    >>> model = nn.Linear(3, 2)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> with RatioMeter(model, optimizer, every=2) as meter:
+    ...     for _ in range(4):
+    ...         optimizer.zero_grad()
+    ...         model(torch.ones(5, 3)).square().mean().backward()
+    ...         optimizer.step()
+    >>> meter.names, meter.steps, len(meter.update_ratios)
+    (['weight'], [0, 2], 2)
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, every: int = 10):
+        """Measure every so many steps of the optimizer, from now on, what it changes of the model."""
+        if every < 1:
+            raise ValueError(f"every: {every}; at least 1")
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        self._parameters = {
+            name: p for name, p in model.named_parameters() if id(p) in held and p.dim() >= 2 and p.numel() >= 2
+        }
+        self.names, self.every, self.step = list(self._parameters), every, 0
+        self.steps: list[int] = []
+        self._before: list[Tensor] = []
+        self._waiting: list[Tensor] = []
+        self._rows: list[list[float]] = []
+        self._hooks: list[Any] = [
+            optimizer.register_step_pre_hook(self._note),
+            optimizer.register_step_post_hook(self._measure),
+        ]
+
+    @torch.no_grad()
+    def _note(self, *_: Any) -> None:
+        if self.step % self.every == 0:
+            self._before = [p.clone() for p in self._parameters.values()]
+
+    @torch.no_grad()
+    def _measure(self, *_: Any) -> None:
+        if self.step % self.every == 0 and self._before:
+            now = list(self._parameters.values())
+            update = [_ratio(p - before, p) for p, before in zip(now, self._before, strict=True)]
+            gradient = [_ratio(torch.zeros_like(p) if p.grad is None else p.grad, p) for p in now]
+            self._waiting.append(torch.stack([*update, *gradient]))
+            self.steps.append(self.step)
+            self._before = []
+        self.step += 1
+
+    def _read(self) -> list[list[float]]:
+        """Return every sample so far, update ratios and then gradient ratios: one synchronisation."""
+        if self._waiting:
+            self._rows += torch.stack(self._waiting).tolist()
+            self._waiting = []
+        return self._rows
+
+    @property
+    def update_ratios(self) -> list[list[float]]:
+        """log10(std(update) / std(parameter)), one row for each sample, one number for each of `names`."""
+        return [row[: len(self.names)] for row in self._read()]
+
+    @property
+    def gradient_ratios(self) -> list[list[float]]:
+        """log10(std(gradient) / std(parameter)), likewise; the gradient as the optimizer left it."""
+        return [row[len(self.names) :] for row in self._read()]
+
+    def latest(self) -> Mapping[str, float]:
+        """Return the last sample's update ratio of each tensor; nothing before the first."""
+        rows = self.update_ratios
+        return dict(zip(self.names, rows[-1], strict=True)) if rows else {}
+
+    def summary(self) -> Summary:
+        """Return the median, the spread over tensors and the trend of the update ratios so far."""
+        return summary(self.steps, self.update_ratios)
+
+    def medians(self) -> list[float]:
+        """Return the median over tensors of each sample's update ratios, as `core.health.verdict` takes them."""
+        return [median(row) for row in self.update_ratios]
+
+    def close(self) -> None:
+        """Measure no more."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def __enter__(self) -> "RatioMeter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _ratio(change: Tensor, theta: Tensor) -> Tensor:
+    return log_ratio(change.reshape(1, -1), theta.reshape(1, -1))[0]

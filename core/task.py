@@ -106,7 +106,7 @@ def _module(source: str) -> Any:
         return importlib.import_module(source)
     path = Path(source).expanduser().resolve()
     if not path.is_file():
-        raise BadInput(f"task: no file {source}")
+        raise FileNotFoundError(source)
     name = f"espalier_task_{path.stem}_{orders.mix(*str(path).encode()):x}"
     if name not in sys.modules:
         found = importlib.util.spec_from_file_location(name, path)
@@ -121,26 +121,34 @@ def _module(source: str) -> Any:
     return sys.modules[name]
 
 
-def task_class(reference: str) -> type[Task]:
+def found_class(reference: str, field: str = "task") -> type:
     """Find the class that `pkg.mod:Name` or `path/file.py:Name` names.
 
-    Raises BadInput if it cannot be imported, is no class, or lacks model(), loss() or data().
+    Raises BadInput, beginning with the field of the spec, if it cannot be imported or is no class.
     """
     source, _, name = reference.partition(":")
     if not (source and name):
-        raise BadInput(f"task: '{reference}' has no class; write 'package.module:Class' or 'path/file.py:Class'")
+        raise BadInput(f"{field}: '{reference}' has no class; write 'package.module:Class' or 'path/file.py:Class'")
     try:
         module = _module(source)
-    except BadInput:
-        raise
+    except FileNotFoundError as error:
+        raise BadInput(f"{field}: no file {source}") from error
     except Exception as error:
-        raise BadInput(f"task: cannot import '{source}': {type(error).__name__}: {error}") from error
+        raise BadInput(f"{field}: cannot import '{source}': {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
-    classes = [
-        key for key, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module.__name__
-    ]
     if not inspect.isclass(found):
-        raise BadInput(f"task: '{source}' has no class '{name}'; {nearest(name, classes)}")
+        own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+        classes = [key for key in own if inspect.isclass(getattr(module, key))]
+        raise BadInput(f"{field}: '{source}' has no class '{name}'; {nearest(name, classes)}")
+    return found
+
+
+def task_class(reference: str) -> type[Task]:
+    """Find the task that `pkg.mod:Name` or `path/file.py:Name` names.
+
+    Raises BadInput if it cannot be imported, is no class, or lacks model(), loss() or data().
+    """
+    found = found_class(reference)
     for method in ("model", "loss", "data"):
         if getattr(found, method, None) in (None, getattr(Task, method)):
             raise BadInput(f"task: {reference} has no {method}(); a task is a class with model(), loss() and data()")

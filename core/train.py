@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from core import trial as trials_
+from core.health import constant_guess_loss
 from core.lanes import Lanes, Row, part
 from core.order import Order
 from core.program import PROGRAMS, Program
-from core.ratios import constant_guess_loss, log_ratio, median, verdict
+from core.ratios import Spacing, between, log_ratio, sample_steps
 from core.task import Data, Task
 from core.trial import Structure, Trial
+from core.watch import Health, Look, Ratios, Watcher
 
 STRETCH = 64  # steps between looks at the losses: short enough to drop a diverged lane soon, long enough to be cheap
 BLOCKS_PER_REPORT = 10  # points of the training curve between two reports
@@ -32,8 +34,8 @@ class Event:
     start; fork (`trunk`: the trial it parts from); report (`values`, the `curve` since the last report as (step, mean
     training loss), `ratios` as (step, update ratio of each tensor ..., gradient ratio of each tensor ...), and the
     `verdict` so far with its `evidence`); score (`values` at the rung `step`, none if the probe diverged, by which
-    `score`); finish or stop (`status`, `verdict`, `evidence`, the last finite `values`, and all `reports`, `curve` and
-    `ratios`).
+    `score`); finish or stop (`status`, `verdict`, `evidence`, the last finite `values`, all `reports`, `curve` and
+    `ratios`, and the names of the `tensors` that have ratios).
     """
 
     kind: Literal["start", "fork", "report", "score", "finish", "stop"]
@@ -42,6 +44,7 @@ class Event:
     values: Mapping[str, float] = field(default_factory=dict)
     curve: Sequence[tuple[int, float]] = ()
     ratios: Sequence[Sequence[float]] = ()
+    tensors: Sequence[str] = ()
     reports: Sequence[tuple[int, Mapping[str, float]]] = ()
     trunk: str = ""
     score: str = ""
@@ -81,6 +84,7 @@ class Rider:
     reports: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     scores: list[tuple[int, str, dict[str, float]]] = field(default_factory=list)
     values: dict[str, float] = field(default_factory=dict)  # the last finite ones
+    memory: dict[str, Any] = field(default_factory=dict)  # what watchers remember
 
     def next_report(self) -> int:
         """Return the step after which the trial reports next."""
@@ -96,7 +100,6 @@ class Lane:
     parting: int | None = None
     losses: list[float] = field(default_factory=list)  # of the last steps, back to the oldest report of a rider
     samples: list[list[float]] = field(default_factory=list)  # ratios, as in Event
-    medians: list[float] = field(default_factory=list)  # of every sample, the median of the update ratios
     awaited: list[str] = field(default_factory=list)  # trials for which a probe trains: the lane is parked till then
 
     @property
@@ -120,7 +123,7 @@ class Lane:
 
     def branch(self, riders: list[Rider]) -> "Lane":
         """Return a lane with the same past and other riders."""
-        return Lane(riders, self.step, None, list(self.losses), list(self.samples), list(self.medians))
+        return Lane(riders, self.step, None, list(self.losses), list(self.samples))
 
 
 class Cohort:
@@ -146,16 +149,22 @@ class Cohort:
         device: str = "cpu",
         ratio_samples: int = 50,
         scoring: Scoring = Scoring(),
+        ratio_spacing: Spacing = "linear",
+        watchers: Sequence[Watcher] = (Ratios(), Health()),
+        curve_points: int = BLOCKS_PER_REPORT,
     ):
         """Make a cohort that has not begun.
 
         lanes: how many may train at once; the plain program takes one.
         program: the name of one, or one that was used before for the same task, optimizer and type.
-        ratio_samples: how often the ratios of a trial are taken, 0 for never.
+        ratio_samples: how often the ratios of a trial are taken, 0 for never; ratio_spacing: how they lie.
         scoring: what trials that have rungs are scored by.
+        watchers: who looks on. curve_points: blocks of the training curve between two reports.
         """
         dtype = getattr(torch, structure.dtype)
-        self.task, self.structure, self.device, self.ratio_samples = task, structure, device, ratio_samples
+        self.task, self.structure, self.device = task, structure, device
+        self.ratio_samples, self.ratio_spacing, self.curve_points = ratio_samples, ratio_spacing, curve_points
+        self.watchers = list(watchers)
         self.scoring, self.averages = scoring, "average" in scoring.kinds and any(t.rungs for t in trials)
         self.program = PROGRAMS[program](task, structure.optimizer, dtype) if isinstance(program, str) else program
         self.data = data.to(device, dtype)
@@ -187,6 +196,8 @@ class Cohort:
             steps = min([most, *(lane.next_stop() - lane.step for lane in self.riding)])
             losses_NS = self._advance(steps)
             events += [*self._drop_diverged(losses_NS), *self._report()]
+        for watcher in self.watchers:
+            watcher.hear(events, self)
         return events
 
     @property
@@ -421,34 +432,59 @@ class Cohort:
     def _said(self, lane: Lane, rider: Rider, valid: Mapping[str, float]) -> Event:
         """Make a rider's report of a validation and of what it trained since its last report."""
         losses = lane.losses_since(rider.reported)
-        rows, medians = self._samples_of(lane, rider.trial, rider.reported)
         rider.values = {f"valid_{name}": value for name, value in valid.items()}
         rider.values |= {"train_loss": float(np.mean(losses)), "lr": self._rate(rider.trial, lane.step - 1)}
-        ratio = median(medians)
-        if math.isfinite(ratio):
-            rider.values["update_ratio"] = ratio
-        curve = _blocks(losses, lane.step)
+        curve = _blocks(losses, lane.step, self.curve_points)
         rider.curve += curve
+        ratios = [row for row in self._samples_of(lane, rider.trial) if row[0] >= rider.reported]
         rider.reported = lane.step
+        look = self._look(lane, rider, rider.curve)
+        for watcher in self.watchers:
+            rider.values |= watcher.measure(look)
         rider.reports.append((lane.step, dict(rider.values)))
-        every = self._samples_of(lane, rider.trial)[1]
-        judged = verdict([loss for _, loss in rider.curve], every, None, self.guess)
-        values, (name, evidence) = dict(rider.values), (judged.name, judged.evidence)
-        return Event("report", rider.trial.id, lane.step, values, curve, rows, verdict=name, evidence=evidence)
+        return Event("report", rider.trial.id, lane.step, dict(rider.values), curve, ratios, **self._judged(look))
 
-    def _samples_of(self, lane: Lane, trial: Trial, since: int = 0) -> tuple[list[list[float]], list[float]]:
-        """Return the ratios of a trial's own sampling steps, and their medians; a lane may have taken more."""
-        if not self.ratio_samples:
-            return [], []
-        every = self._every(trial)
-        kept = [i for i, row in enumerate(lane.samples) if row[0] >= since and row[0] % every == 0]
-        return [list(lane.samples[i]) for i in kept], [lane.medians[i] for i in kept]
+    def _look(
+        self, lane: Lane, rider: Rider, curve: Sequence[tuple[int, float]], diverged_at: int | None = None
+    ) -> Look:
+        """Return a trial as its watchers see it."""
+        samples = self._samples_of(lane, rider.trial)
+        tensors = len(self.matrices)
+        size = self.task.evaluation_batch_size
+        return Look(
+            trial=rider.trial,
+            step=lane.step,
+            curve=curve,
+            tensors=self.matrices,
+            ratio_steps=[int(sample[0]) for sample in samples],
+            update_ratios=[sample[1 : 1 + tensors] for sample in samples],
+            diverged_at=diverged_at,
+            guess=self.guess,
+            memory=rider.memory,
+            task=self.task,
+            batch=tuple(tensor[:size] for tensor in self.data.valid),
+            make_model=lambda: self.program.module(self._row_of(lane)),
+        )
 
-    def _every(self, trial: Trial) -> int:
-        return max(1, trial.steps // self.ratio_samples)
+    def _row_of(self, lane: Lane) -> Row:
+        places = [(riding, self.lanes.row(k)) for k, riding in enumerate(self.riding) if riding is lane] + self.parked
+        return next((row for other, row in places if other is lane), None) or self._fresh_row(lane.seed)
+
+    def _judged(self, look: Look) -> dict[str, Any]:
+        """Return the verdict of the first watcher that has one."""
+        found = next((said for watcher in self.watchers if (said := watcher.judge(look))), None)
+        return {"verdict": found.name, "evidence": found.evidence} if found else {}
+
+    def _samples_of(self, lane: Lane, trial: Trial) -> list[list[float]]:
+        """Return the ratios of a trial's own sampling steps; a lane may have taken more."""
+        own = set(self._sampling(trial))
+        return [list(sample) for sample in lane.samples if sample[0] in own]
+
+    def _sampling(self, trial: Trial) -> tuple[int, ...]:
+        return sample_steps(trial.steps, self.ratio_samples, self.ratio_spacing)
 
     def _rate(self, trial: Trial, step: int) -> float:
-        schedule, _ = trials_.rates(self.structure.schedule, [trial])
+        schedule, _ = trials_.rates(self.structure, [trial])
         return float(schedule(step / trial.steps)[0])
 
     def _indexes(self, lanes: Sequence[Lane], steps: int) -> Tensor:
@@ -465,11 +501,11 @@ class Cohort:
     def _samples_due(self, steps: int) -> dict[int, list[int]]:
         """Return, for each step of a stretch, the lanes whose ratios are taken: every so many steps of their own."""
         due: dict[int, list[int]] = {}
-        if self.ratio_samples and self.matrices:
-            for k, lane in [(k, lane) for k, lane in enumerate(self.riding) if not lane.riders[0].score]:
-                periods = {self._every(trial) for trial in lane.trials}
-                for s in sorted({s for every in periods for s in range(-lane.step % every, steps, every)}):
-                    due.setdefault(s, []).append(k)
+        for k, lane in enumerate(self.riding if self.matrices else []):
+            if not lane.riders[0].score:
+                marks = {s for trial in lane.trials for s in between(self._sampling(trial), lane.step, steps)}
+                for s in sorted(marks):
+                    due.setdefault(s - lane.step, []).append(k)
         return due
 
     def _ratios(self, due: list[int], before: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> Tensor:
@@ -486,7 +522,6 @@ class Cohort:
                 lane = self.riding[k]
                 if np.isfinite(losses_NS[k, : s + 1]).all():
                     lane.samples.append([begins[k] + s, *row])
-                    lane.medians.append(median(row[: len(self.matrices)]))
         for k, lane in enumerate(self.riding):
             lane.step += steps
             lane.losses.extend(losses_NS[k].tolist())
@@ -497,12 +532,18 @@ class Cohort:
                 self.trial_steps += steps * len(lane.riders)
 
     def _end(self, lane: Lane, rider: Rider, kind: Literal["finish", "stop"], status: Any, reason: str) -> Event:
-        curve = rider.curve + _blocks(lane.losses_since(rider.reported), lane.step)
-        rows, medians = self._samples_of(lane, rider.trial)
-        judged = verdict([loss for _, loss in curve], medians, lane.step if status == "diverged" else None, self.guess)
-        whole: dict[str, Any] = {"curve": curve, "ratios": rows, "reports": copy.deepcopy(rider.reports)}
-        said = {"status": status, "verdict": judged.name, "evidence": reason or judged.evidence}
-        self.ended.append(Event(kind, rider.trial.id, lane.step, dict(rider.values), **whole, **said))
+        curve = rider.curve + _blocks(lane.losses_since(rider.reported), lane.step, self.curve_points)
+        look = self._look(lane, rider, curve, lane.step if status == "diverged" else None)
+        whole: dict[str, Any] = {
+            "status": status,
+            **self._judged(look),
+            **({"evidence": reason} if reason else {}),
+            "curve": curve,
+            "ratios": self._samples_of(lane, rider.trial),
+            "tensors": list(self.matrices),
+            "reports": copy.deepcopy(rider.reports),
+        }
+        self.ended.append(Event(kind, rider.trial.id, lane.step, dict(rider.values), **whole))
         return self.ended[-1]
 
     def _free_empty(self) -> None:
@@ -562,10 +603,10 @@ class Cohort:
             setattr(self, name, state[name])
 
 
-def _blocks(losses: Sequence[float], last: int) -> list[tuple[int, float]]:
-    """Return the means of up to BLOCKS_PER_REPORT equal blocks, each with the number of the step it ends after."""
+def _blocks(losses: Sequence[float], last: int, most: int) -> list[tuple[int, float]]:
+    """Return the means of up to `most` equal blocks, each with the number of the step it ends after."""
     if not losses:
         return []
-    parts = np.array_split(np.asarray(losses), min(BLOCKS_PER_REPORT, len(losses)))
+    parts = np.array_split(np.asarray(losses), min(most, len(losses)))
     ends = last - len(losses) + np.cumsum([len(part) for part in parts])
     return [(int(end), float(part.mean())) for end, part in zip(ends, parts, strict=True)]

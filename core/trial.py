@@ -6,7 +6,7 @@ what is a number in a row is in Hyperparameters.
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from core import schedule as schedules
 from core.optim import SGD, Optimizer
-from core.schedule import Schedule
+from core.schedule import Phase, Schedule
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,20 @@ class Structure:
     schedule: str = "step"
     batch_size: int = 32
     dtype: str = "float32"
+    phases: tuple[Phase, ...] = ()
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The numbers of one lane. `points` and `warmup` are shares of the budget."""
+    """The numbers of one lane. `decay_points` and `warmup` are shares of the budget; None is the schedule's default."""
 
     lr: float
     decay_points: tuple[float, ...] = ()
     decay_factor: float = 0.1
     warmup: float = 0.0
-    floor: float = 0.0
+    floor: float | None = None
+    power: float | None = None
+    div: float | None = None
     momentum: float = 0.0
     weight_decay: float = 0.0
     beta1: float = 0.9
@@ -101,24 +104,18 @@ def _report_steps(steps: int, reports: int) -> tuple[int, ...]:
     return tuple(sorted({max(1, round(steps * i / reports)) for i in range(1, reports + 1)}))
 
 
-def _step(hyper: Mapping[str, Tensor], points_RP: Tensor) -> Schedule:
-    return schedules.step_decay(hyper["lr"], points_RP, hyper["decay_factor"])
-
-
-SCHEDULES: dict[str, Callable[[Mapping[str, Tensor], Tensor], Schedule]] = {
-    "constant": lambda hyper, points: schedules.constant(hyper["lr"]),
-    "step": _step,
-    "cosine": lambda hyper, points: schedules.cosine(hyper["lr"], hyper["floor"], hyper["warmup"]),
-}
-
-
-def rates(name: str, trials: Sequence[Trial]) -> tuple[Schedule, dict[str, Tensor]]:
+def rates(structure: Structure, trials: Sequence[Trial]) -> tuple[Schedule, dict[str, Tensor]]:
     """Return the schedule of R trials as one function of u, and their numbers as columns (R,)."""
-    hyper = {key: torch.tensor([getattr(t.hyper, key) for t in trials], dtype=torch.float64) for key in _NUMBERS}
+    kind = schedules.KINDS[structure.schedule]
+    hyper = {
+        name: torch.tensor([kind.number(name, getattr(t.hyper, name)) for t in trials], dtype=torch.float64)
+        for name in _NUMBERS
+    }
+    hyper["budget"] = torch.tensor([t.budget for t in trials], dtype=torch.float64)
     most = max(len(t.hyper.decay_points) for t in trials)
     points = [[*t.hyper.decay_points, *[math.inf] * (most - len(t.hyper.decay_points))] for t in trials]
     points_RP = torch.tensor(points, dtype=torch.float64).reshape(len(trials), most)
-    return schedules.warmed(SCHEDULES[name](hyper, points_RP), hyper["warmup"]), hyper
+    return schedules.build(structure.schedule, hyper | {"points": points_RP}, structure.phases), hyper
 
 
 def history(structure: Structure, trials: Sequence[Trial], first_R: Sequence[int], steps: int) -> Tensor:
@@ -126,12 +123,11 @@ def history(structure: Structure, trials: Sequence[Trial], first_R: Sequence[int
 
     A trial's column is the same to the last bit whatever stands beside it and wherever the interval begins.
     """
-    schedule, hyper = rates(structure.schedule, trials)
+    schedule, hyper = rates(structure, trials)
     step_SR = torch.arange(steps, dtype=torch.float64)[:, None] + torch.tensor(first_R, dtype=torch.float64)
-    budget_R = torch.tensor([t.budget for t in trials], dtype=torch.float64)
-    lr_SR = schedule(step_SR / budget_R)
+    lr_SR = schedule(step_SR / hyper["budget"])
     if any(t.probe for t in trials):
-        lr_SR = _probing(schedule, trials, budget_R, step_SR, lr_SR)
+        lr_SR = _probing(schedule, trials, hyper["budget"], step_SR, lr_SR)
     return structure.optimizer.columns(lr_SR, step_SR, hyper)
 
 

@@ -61,6 +61,7 @@ def git_state(folder: Path) -> dict[str, str]:
 def checked(spec: SweepSpec, home: Home) -> dict[str, Any]:
     """Refuse what cannot be trained before anything is started; return the facts of the task: fingerprints, sizes."""
     plan.check_names(spec)
+    plan.watchers(spec)
     record.check_reachable(spec.tracking_uri or record.default_uri(home.path))
     facts: dict[str, Any] = {}
     for options in _first_options(spec):

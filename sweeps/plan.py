@@ -4,15 +4,20 @@ import json
 from typing import Any
 
 from core.errors import BadInput
+from core.health import Thresholds
 from core.optim import SGD, Adam, Optimizer
-from core.task import options_of, task_class
+from core.task import found_class, options_of, task_class
 from core.train import Scoring
 from core.trial import Hyperparameters, Structure, Trial
+from core.watch import Health, Ratios, Watcher
 from sweeps.space import Point
 from sweeps.spec import SweepSpec
 
 _OPTIONAL = ("momentum", "weight_decay")  # of sgd: what no trial has costs nothing
-ENGINE = ("lr_exponent", "decay_points", "decay_factor", "momentum", "weight_decay", "warmup", "seed", "batch_size")
+ENGINE = (
+    *("lr_exponent", "decay_points", "decay_factor", "floor", "power", "div", "warmup", "schedule"),
+    *("momentum", "weight_decay", "seed", "batch_size"),
+)
 
 
 def check_names(spec: SweepSpec) -> None:
@@ -35,11 +40,15 @@ def task_options(spec: SweepSpec, point: Point) -> dict[str, Any]:
 
 def structural_key(spec: SweepSpec, point: Point) -> str:
     """Return what parts trials into cohorts: two trials share a program if and only if their keys are equal."""
-    return json.dumps([task_options(spec, point), _batch_size(spec, point)], sort_keys=True)
+    return json.dumps([task_options(spec, point), _batch_size(spec, point), _schedule(spec, point)], sort_keys=True)
 
 
 def _batch_size(spec: SweepSpec, point: Point) -> int:
     return int(point.get("batch_size", spec.budget.batch_size))
+
+
+def _schedule(spec: SweepSpec, point: Point) -> str:
+    return str(point.get("schedule", spec.schedule.kind))
 
 
 def _optimizer(spec: SweepSpec) -> Optimizer:
@@ -53,7 +62,9 @@ def _optimizer(spec: SweepSpec) -> Optimizer:
 
 def structure(spec: SweepSpec, point: Point) -> Structure:
     """Return what the program of a point is built from."""
-    return Structure(_optimizer(spec), spec.schedule.kind, _batch_size(spec, point), spec.resources.precision)
+    kind, batch_size = _schedule(spec, point), _batch_size(spec, point)
+    phases = spec.schedule.phases if kind == "phases" else ()
+    return Structure(_optimizer(spec), kind, batch_size, spec.resources.precision, phases)
 
 
 def hyperparameters(spec: SweepSpec, point: Point) -> Hyperparameters:
@@ -65,7 +76,9 @@ def hyperparameters(spec: SweepSpec, point: Point) -> Hyperparameters:
         decay_points=tuple(point.get("decay_points", ())),
         decay_factor=float(point["decay_factor"]),
         warmup=float(point["warmup"]),
-        floor=spec.schedule.floor,
+        floor=_number(spec, point, "floor"),
+        power=_number(spec, point, "power"),
+        div=_number(spec, point, "div"),
         momentum=float(point.get("momentum", chosen.momentum or 0.0)),
         weight_decay=float(
             point.get("weight_decay", default_decay if chosen.weight_decay is None else chosen.weight_decay)
@@ -74,6 +87,11 @@ def hyperparameters(spec: SweepSpec, point: Point) -> Hyperparameters:
         beta2=0.999 if chosen.beta2 is None else chosen.beta2,
         eps=chosen.eps or 1e-8,
     )
+
+
+def _number(spec: SweepSpec, point: Point, name: str) -> float | None:
+    value = point.get(name, getattr(spec.schedule, name))
+    return None if value is None else float(value)
 
 
 def members(spec: SweepSpec, number: int, point: Point) -> list[Trial]:
@@ -89,6 +107,28 @@ def members(spec: SweepSpec, number: int, point: Point) -> list[Trial]:
 def rungs(spec: SweepSpec) -> tuple[int, ...]:
     """Return after how many steps trials are scored: none without stopping."""
     return spec.stopping.steps(spec.budget.steps) if spec.stopping else ()
+
+
+def thresholds(spec: SweepSpec) -> Thresholds:
+    """Return where one verdict ends and another begins."""
+    return Thresholds(**spec.health.model_dump())
+
+
+def watchers(spec: SweepSpec) -> list[Watcher]:
+    """Return who looks on while trials train: a person's own first, so that their verdicts come first.
+
+    Raises BadInput for one that cannot be found or made.
+    """
+    own: list[Watcher] = []
+    for reference in spec.watchers:
+        found = found_class(reference, "watchers")
+        if not issubclass(found, Watcher):
+            raise BadInput(f"watchers: {reference} is no core.watch.Watcher")
+        try:
+            own.append(found())
+        except Exception as error:
+            raise BadInput(f"watchers: {reference} cannot be made: {type(error).__name__}: {error}") from error
+    return [*own, Ratios(), Health(thresholds(spec))]
 
 
 def scoring(spec: SweepSpec) -> Scoring:

@@ -1,28 +1,34 @@
-"""Stopping within a cohort: the referee hears its trials, compares them with those of all cohorts, says who stops."""
+"""Stopping: a watcher that hears a cohort's trials, compares them with those of all cohorts, and says who stops."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from core.watch import Stops, Watcher
 from sweeps.board import Judge
 from sweeps.stopping import Place
 
 HOPELESS = ("diverged", "collapsed")  # verdicts that end a trial whatever its rank
 
 
-class Referee:
+class Referee(Watcher):
     """Hears what a cohort's members (a trial's replicates) say, and tells which of them stop, and why."""
 
     def __init__(self, rungs: Sequence[int], metric: str, sign: float, replicates: int, judge: Judge):
         """sign: -1 where the metric is to grow."""
         self.metric, self.sign, self.replicates = metric, sign, replicates
-        self.rungs, self.judge = rungs, judge
+        self.rungs, self.ask = rungs, judge
         self.own: dict[Place, float] = {}
         self.heard: dict[Place, dict[str, float]] = {}
         self.hopeless: dict[int, dict[str, int]] = {}  # trial -> member -> reports in a row that said so
         self.over: set[int] = set()
 
-    def hear(self, events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    def hear(self, events: Iterable[Any], cohort: Stops) -> None:
+        """Stop who is to stop."""
+        for member, reason in self.rule(vars(event) for event in events).items():
+            cohort.stop(member, reason)
+
+    def rule(self, events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         """Take events in order and return the members to stop, each with the reason."""
         fresh: list[Place] = []
         stopped: dict[int, str] = {}
@@ -36,7 +42,7 @@ class Referee:
                 stopped |= self._diverged(trial, event)
         if fresh:
             entries = [(rung, trial, score) for (rung, trial), score in self.own.items()]
-            reasons = {trial: reason for (_, trial), reason in self.judge(entries, fresh).items() if reason}
+            reasons = {trial: reason for (_, trial), reason in self.ask(entries, fresh).items() if reason}
             stopped = reasons | stopped
         for trial in [t for t in stopped if t in self.over]:
             del stopped[trial]

@@ -111,7 +111,7 @@ def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
             f"{path}: params: {'missing ' + ', '.join(missing) if missing else 'unknown ' + ', '.join(unknown)}"
         )
     for name, value in best.params.items():
-        engine = name in plan.ENGINE and name != "decay_points"
+        engine = name in plan.ENGINE and name not in ("decay_points", "schedule")
         if engine and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise BadInput(f"{path}: params.{name}: {value!r} is no number")
     try:  # each value must be one that a space could give: a spec of constants checks that

@@ -1,8 +1,10 @@
 """Results as plain values: the table of trials, the best one, how many ended how. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from core.health import Thresholds, stuck
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,22 @@ def ranked(trials: Sequence[TrialResult], mode: str) -> list[TrialResult]:
     return sorted(
         trials, key=lambda t: (t.state != "complete", sign * (t.value or 0.0) if t.state == "complete" else 0, t.number)
     )
+
+
+def judged_together(trials: Sequence[TrialResult], thresholds: Thresholds) -> list[TrialResult]:
+    """Return the trials with the verdict that shows only beside others: stuck, of those that seem healthy alone.
+
+    The objective must be a loss, the smaller the better.
+    """
+    best = best_trial(trials, "min")
+    if best is None or best.value is None:
+        return list(trials)
+    found = []
+    for t in trials:
+        alone = t.state == "complete" and t.verdict == "healthy" and t is not best
+        said = stuck([t.reports[s] for s in sorted(t.reports)], f"trial {best.number}", best.value, thresholds)
+        found.append(replace(t, verdict=said.name, evidence=said.evidence) if alone and said else t)
+    return found
 
 
 def counts(trials: Sequence[TrialResult]) -> dict[str, int]:

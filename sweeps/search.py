@@ -32,7 +32,7 @@ from core.errors import BadInput, nearest
 from sweeps import plan
 from sweeps.outcome import Outcome, Report, Score, Story
 from sweeps.plan import structural_key
-from sweeps.results import TrialResult
+from sweeps.results import TrialResult, judged_together
 from sweeps.space import Choice, Range
 from sweeps.spec import SweepSpec
 from sweeps.stopping import Halving
@@ -191,8 +191,9 @@ _STATES = {TrialState.RUNNING: "running", TrialState.COMPLETE: "complete", Trial
 
 
 def trial_results(study: optuna.Study) -> list[TrialResult]:
-    """Return every trial of a study as a row of its table."""
-    space = spec_of(study).space
+    """Return every trial of a study as a row of its table, judged beside the others."""
+    spec = spec_of(study)
+    space = spec.space
     names = [name for name, _ in space.domains()]
     rows = []
     for t in study.get_trials(deepcopy=False):
@@ -210,7 +211,7 @@ def trial_results(study: optuna.Study) -> list[TrialResult]:
                 reports=dict(t.intermediate_values),
             )
         )
-    return rows
+    return judged_together(rows, plan.thresholds(spec)) if spec.objective.mode == "min" else rows
 
 
 RUNG = "rung."  # a trial attribute for each rung that it was scored at; null where it diverged

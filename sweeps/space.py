@@ -127,6 +127,10 @@ class Space(BaseModel):
     momentum: Domain | None = None
     weight_decay: Domain | None = None
     warmup: Domain = Field(default=0.0, description="Share of the budget over which the rate rises from 0.")
+    floor: Domain | None = Field(default=None, description="The rate at the end, as a share of the peak.")
+    power: Domain | None = Field(default=None, description="Of schedule polynomial.")
+    div: Domain | None = Field(default=None, description="Of the one-cycles: the first rate is peak / div.")
+    schedule: Domain | None = Field(default=None, description="Kinds to choose from; structural.")
     seed: Domain = 0
     batch_size: Domain | None = Field(default=None, description="Overrides budget.batch_size; structural.")
 
@@ -172,6 +176,15 @@ class Space(BaseModel):
         elif points is not None:
             point["decay_points"] = sorted(points)
         return point
+
+    def most_points(self) -> int:
+        """Return how many decay points a trial has at most."""
+        points = self.decay_points
+        if isinstance(points, DecayPoints):
+            return points.count
+        if isinstance(points, Choice):
+            return max(len(choice) if isinstance(choice, list) else 1 for choice in points.choices)
+        return len(points or [])
 
     @property
     def branches(self) -> int:

@@ -7,15 +7,29 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from core import schedule as schedules
 from core.errors import BadInput, nearest
+from core.health import Thresholds
 from sweeps.space import Range, Space, extremes
 from sweeps.stopping import Stopping
 
 Auto = Literal["auto"]
 OptimizerKind = Literal["sgd", "adam", "adamw"]
-ScheduleKind = Literal["constant", "step", "cosine"]
+ScheduleKind = Literal[
+    "constant",
+    "step",
+    "linear",
+    "cosine",
+    "exponential",
+    "polynomial",
+    "wsd",
+    "wsd-sqrt",
+    "onecycle",
+    "onecycle-fastai",
+    "phases",
+]
 
 
 class Part(BaseModel):
@@ -52,7 +66,20 @@ class ScheduleSpec(Part):
     """The shape of the rate over the budget; a linear warm-up (space.warmup) may precede each."""
 
     kind: ScheduleKind = "step"
-    floor: float = Field(default=0.0, ge=0, le=1, description="where a cosine ends, as a share of the peak")
+    floor: float | None = Field(default=None, ge=0, le=1, description="the rate at the end, as a share of the peak")
+    power: float | None = Field(default=None, ge=1e-3, le=1e3, description="polynomial only, default 1")
+    div: float | None = Field(default=None, ge=1, description="one-cycles: the first rate is peak / div, default 25")
+    phases: tuple[tuple[float, str, float, float], ...] = Field(
+        default=(), description="phases only: [share of the budget, shape, from, to], rates as multiples of the peak"
+    )
+
+    @field_validator("phases")
+    @classmethod
+    def _right(cls, phases: Any) -> Any:
+        try:
+            return tuple(schedules.check_phases(phases)) if phases else phases
+        except BadInput as error:
+            raise ValueError(str(error).partition(": ")[2]) from error
 
 
 class Budget(Part):
@@ -80,6 +107,25 @@ class Objective(Part):
     def sign(self) -> float:
         """What the metric is multiplied by for the smaller to be the better."""
         return 1.0 if self.mode == "min" else -1.0
+
+
+class RatiosSpec(Part):
+    """When the update-to-data ratios of a trial are taken."""
+
+    samples: int = Field(default=50, ge=0, description="how often; 0 for never")
+    spacing: Literal["linear", "log"] = Field(default="linear", description="evenly, or each a factor after the last")
+
+
+class HealthSpec(Part):
+    """Where one verdict ends and another begins; core.health.Thresholds names the sources."""
+
+    hot: float = Field(default=Thresholds.hot, description="median log10 update ratio above which a run is hot")
+    frozen: float = Field(default=Thresholds.frozen, description="... below which it is frozen")
+    diverged: float = Field(default=Thresholds.diverged, gt=1, description="times its best, and rising")
+    catapult: float = Field(default=Thresholds.catapult, gt=1, description="times its start, before it fell below")
+    collapsed: float = Field(default=Thresholds.collapsed, ge=0, description="share of a constant guess's loss")
+    stuck: float = Field(default=Thresholds.stuck, gt=1, description="times the loss that a neighbour reached")
+    flat: float = Field(default=Thresholds.flat, gt=0, lt=1, description="fall over the last quarter of a stuck run")
 
 
 ProgramName = Literal["plain", "vmap", "compiled", "captured"]
@@ -119,16 +165,17 @@ class SweepSpec(Part):
     search: Search = Search()
     objective: Objective = Objective()
     stopping: Stopping | None = Field(default=None, description="successive halving; {} takes its defaults")
+    ratios: RatiosSpec = RatiosSpec()
+    health: HealthSpec = HealthSpec()
+    watchers: tuple[str, ...] = Field(
+        default=(), description="classes that look on: package.module:Class or file.py:Class"
+    )
     resources: Resources = Resources()
     tracking_uri: str | None = Field(default=None, description="an MLflow server or store; default: in the home")
 
     @model_validator(mode="after")
     def _consistent(self) -> "SweepSpec":
         space, kind = self.space, self.optimizer.kind
-        if self.schedule.kind != "step" and space.decay_points is not None:
-            raise ValueError(
-                f"space.decay_points: schedule '{self.schedule.kind}' has no decay points; schedule 'step' has"
-            )
         for name in ("momentum", "weight_decay"):
             if getattr(space, name) is not None and getattr(self.optimizer, name) is not None:
                 raise ValueError(f"space.{name}: it stands under optimizer too; keep one of them")
@@ -143,19 +190,50 @@ class SweepSpec(Part):
         for name in ("lr_exponent", "decay_factor", "warmup", "seed"):
             if any(value is None for value in extremes(getattr(space, name))):
                 raise ValueError(f"space.{name}: null; every trial needs one: give a number, a range or a list")
+        self._check_schedule()
         if self.search.sampler == "grid":
             for name, domain in space.domains():
                 if isinstance(domain, Range) and not (domain.integer or domain.step):
                     raise ValueError(f"space.{name}: a grid needs its points; give 'step', or a list")
         return self
 
+    def schedule_kinds(self) -> list[str]:
+        """Return every schedule that a trial may have."""
+        return [self.schedule.kind] if self.space.schedule is None else list(map(str, extremes(self.space.schedule)))
+
+    def _check_schedule(self) -> None:
+        space, kinds = self.space, self.schedule_kinds()
+        for kind in kinds:
+            if kind not in schedules.KINDS:
+                raise ValueError(f"space.schedule: unknown kind '{kind}'; {nearest(kind, schedules.KINDS)}")
+            if why := schedules.unfit_points(kind, space.most_points()):
+                raise ValueError(f"space.decay_points: {why}")
+        for name in ("floor", "power", "div"):
+            for field, value in (
+                (f"space.{name}", getattr(space, name)),
+                (f"schedule.{name}", getattr(self.schedule, name)),
+            ):
+                if value is not None and not any(name in schedules.KINDS[kind].takes for kind in kinds):
+                    raise ValueError(f"{field}: schedule '{kinds[0]}' has none; {_taking(name)}")
+            if getattr(space, name) is not None and getattr(self.schedule, name) is not None:
+                raise ValueError(f"space.{name}: it stands under schedule too; keep one of them")
+        floor = self.schedule.floor if space.floor is None else min(map(float, extremes(space.floor)))
+        if "exponential" in kinds and floor == 0:
+            raise ValueError("schedule.floor: an exponential never reaches 0; give a floor above it")
+        if ("phases" in kinds) != bool(self.schedule.phases):
+            raise ValueError("schedule.phases: they belong to kind 'phases', which needs them")
+
+
+def _taking(name: str) -> str:
+    kinds = [f"'{kind}'" for kind, chosen in schedules.KINDS.items() if name in chosen.takes]
+    return f"it is a number of {', '.join(kinds)}"
+
 
 _BOUNDS = (
     ("lr_exponent", -40.0, 40.0),
-    ("decay_factor", 0.0, 1.0),
     ("momentum", 0.0, 1.0),
     ("weight_decay", 0.0, 1e9),
-    ("warmup", 0.0, 1.0),
+    *((name, *limits) for name, limits in schedules.LIMITS.items()),
 )
 
 
@@ -281,7 +359,8 @@ def override(fields: dict[str, Any], assignments: Sequence[str]) -> dict[str, An
 def load_spec(path: str, assignments: Sequence[str] = ()) -> SweepSpec:
     """Read a spec file and apply overrides. Raises BadInput for a missing file, invalid YAML or a wrong field.
 
-    A task file and data path named relative to the current folder are made absolute, so that workers find them.
+    Files of a task, of data and of watchers named relative to the current folder are made absolute, so that workers
+    find them.
     """
     file = Path(path)
     try:
@@ -300,12 +379,20 @@ def load_spec(path: str, assignments: Sequence[str] = ()) -> SweepSpec:
 
 
 def _absolute_task(fields: dict[str, Any], spec_file: Path) -> dict[str, Any]:
-    """A task file is looked for from the current folder, then beside the spec."""
-    task = fields.get("task")
-    if isinstance(task, str) and (source := task.partition(":")[0]).endswith(".py"):
+    """A file of code is looked for from the current folder, then beside the spec."""
+
+    def absolute(reference: Any) -> Any:
+        source, _, name = reference.partition(":") if isinstance(reference, str) else ("", "", "")
+        if not source.endswith(".py"):
+            return reference
         places = [Path(source).expanduser(), spec_file.parent / source]
         found = next((place for place in places if place.is_file()), places[0])
-        fields["task"] = f"{found.resolve()}:{task.partition(':')[2]}"
+        return f"{found.resolve()}:{name}"
+
+    if "task" in fields:
+        fields["task"] = absolute(fields["task"])
+    if isinstance(fields.get("watchers"), list | tuple):
+        fields["watchers"] = [absolute(reference) for reference in fields["watchers"]]
     options = fields.get("task_options")
     if isinstance(options, dict):
         fields["task_options"] = {name: _absolute(value) for name, value in options.items()}

@@ -93,6 +93,10 @@ class Tracking:
     def close(self, trials: list[results.TrialResult], totals: tuple[int, int], program: str) -> None:
         """Record the table of trials, the best file and the figures; `totals` are lane-steps trained and shared."""
         mode = self.spec.objective.mode
+        for t in trials:
+            if t.verdict == "stuck":  # which shows only beside others
+                tags = {"espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
+                self.recorder.say("tag", trial=t.number, tags=tags)
         best = results.best_trial(trials, mode)
         texts = {"trials.csv": report.table_csv(trials)}
         figures = [report.exponent_figure(trials, self.spec, self.folder / "exponent.png")]

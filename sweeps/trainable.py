@@ -41,14 +41,33 @@ def _program(reference: str, options: str, structure: Structure, kind: str) -> P
     return PROGRAMS[kind](task, structure.optimizer, getattr(torch, structure.dtype))
 
 
-def make_cohort(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, program: str, device: str) -> Cohort:
+def make_cohort(
+    spec: SweepSpec,
+    trials: list[dict[str, Any]],
+    lanes: int,
+    program: str,
+    device: str,
+    referee: Referee | None = None,
+) -> Cohort:
     """Build the cohort of trials `{"number": n, "point": {...}}`, which share one structure."""
     point = trials[0]["point"]
     options, structure = json.dumps(plan.task_options(spec, point), sort_keys=True), plan.structure(spec, point)
     task, data = _task_and_data(spec.task, options)
     engine_trials = [member for t in trials for member in plan.members(spec, t["number"], t["point"])]
     made = _program(spec.task, options, structure, program)
-    return Cohort(task, data, structure, engine_trials, lanes, made, device, scoring=plan.scoring(spec))
+    return Cohort(
+        task,
+        data,
+        structure,
+        engine_trials,
+        lanes,
+        made,
+        device,
+        spec.ratios.samples,
+        plan.scoring(spec),
+        spec.ratios.spacing,
+        [*plan.watchers(spec), *([referee] if referee else [])],
+    )
 
 
 def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, device: str) -> tuple[str, str, int]:
@@ -70,8 +89,8 @@ def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, devic
     return program, why, width.lanes(lanes) or lanes
 
 
-def referee(spec: SweepSpec, sweep: str) -> Referee | None:
-    """Return who judges the trials of a cohort; nobody without stopping."""
+def make_referee(spec: SweepSpec, sweep: str) -> Referee | None:
+    """Return who stops trials of a cohort; nobody without stopping."""
     if spec.stopping is None:
         return None
     sign = spec.objective.sign
@@ -86,9 +105,9 @@ class CohortTrainable(tune.Trainable):
         wanted = json.loads(config["cohort"])
         torch.set_num_threads(wanted["threads"])
         spec = SweepSpec.model_validate(wanted["spec"])
-        self.referee, self.replicates = referee(spec, wanted["sweep"]), spec.replicates
+        self.referee, self.replicates = make_referee(spec, wanted["sweep"]), spec.replicates
         self.device = "cuda" if wanted["device"] == "cuda" and torch.cuda.is_available() else "cpu"
-        self.make = partial(make_cohort, spec, wanted["trials"], device=self.device)
+        self.make = partial(make_cohort, spec, wanted["trials"], device=self.device, referee=self.referee)
         self.program, self.why, self.lanes = program_for(spec, wanted["trials"], wanted["lanes"], self.device)
         self.cohort = self.make(self.lanes, self.program)
         self.saved = time.monotonic()
@@ -104,10 +123,7 @@ class CohortTrainable(tune.Trainable):
         """Train until a turn is over or all trials have ended."""
         begin, happened, self.again = time.monotonic(), self.again, []
         while not self.cohort.done and time.monotonic() - begin < TURN_S:
-            said = [asdict(event) for event in self.cohort.turn()]
-            for member, reason in self.referee.hear(said).items() if self.referee else ():
-                self.cohort.stop(member, reason)
-            happened += said
+            happened += [asdict(event) for event in self.cohort.turn()]
         due = time.monotonic() - self.saved > CHECKPOINT_S
         if due:
             self.saved = time.monotonic()

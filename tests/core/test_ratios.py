@@ -1,17 +1,19 @@
-"""Update-to-data ratios against numpy and the lecture that made them, and the verdict of every kind of run."""
+"""Update-to-data ratios against numpy and the lecture that made them, in cohorts and in anybody's loop."""
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
+from core.lanes import seeded
 from core.optim import SGD
-from core.ratios import constant_guess_loss, log_ratio, median, verdict
+from core.ratios import RatioMeter, between, log_ratio, median, sample_steps, summary
 from core.task import Task
 from core.train import Cohort, Event
 from core.trial import Hyperparameters, Structure, Trial
@@ -101,53 +103,136 @@ def test_the_median_is_that_of_the_finite_values(values: Sequence[float]) -> Non
     assert median(values) == pytest.approx(expected, nan_ok=True)
 
 
-FALLING = [3.3, 2.8, 2.5, 2.3]
-GUESS = 2.9
+# --- when they are taken ----------------------------------------------------------------------------------------------
 
-VERDICTS = {
-    "a fall at an ordinary ratio": ("healthy", (FALLING, [-2.0, -2.5, -1.8], None, GUESS)),
-    "no parameter with a ratio": ("healthy", (FALLING, [], None, GUESS)),
-    "no known guess": ("healthy", (FALLING, [-2.0], None, math.nan)),
-    "NaN at step 11": ("diverged", (FALLING, [-2.0], 11, GUESS)),
-    "NaN before anything was measured": ("diverged", ([], [], 0, GUESS)),
-    "an end far above the start": ("diverged", ([3.3, 3.0, 12.0, 80.0], [-2.0], None, GUESS)),
-    "a rise, then a fall below the start": ("catapult", ([3.3, 9.0, 3.5, 2.2], [-2.0], None, GUESS)),
-    "an end at the constant guess": ("collapsed", ([3.3, 3.0, 2.91, 2.905], [-2.0], None, GUESS)),
-    "updates a third of the parameters": ("hot", (FALLING, [-0.5, -0.6, -0.4], None, GUESS)),
-    "updates of a hundred-thousandth": ("frozen", ([3.3, 3.299, 3.298], [-5.0, -5.1, -4.9], None, GUESS)),
-    "no update at all": ("frozen", ([3.3, 3.3, 3.3], [-math.inf] * 3, None, GUESS)),
+
+@given(steps=st.integers(1, 5000), samples=st.integers(1, 200), spacing=st.sampled_from(("linear", "log")))
+def test_ratios_are_sampled_from_the_first_step_on_and_within_the_run(steps: int, samples: int, spacing: Any) -> None:
+    marks = sample_steps(steps, samples, spacing)
+    assert list(marks) == sorted(set(marks))
+    assert marks[0] == 0 and marks[-1] < steps
+    assert len(marks) <= (2 * samples if spacing == "linear" else samples)
+    if spacing == "linear" and len(marks) > 1:
+        assert len(set(np.diff(marks))) == 1
+    if spacing == "log" and samples > 1:
+        assert marks[-1] == steps - 1
+        early = sum(mark < steps / 10 for mark in marks)
+        assert steps < 1000 or samples < 20 or early >= (len(marks) - early) / 2, "dense at the start"
+
+
+@given(steps=st.integers(1, 500), samples=st.integers(0, 60), cut=st.integers(0, 500), count=st.integers(1, 64))
+def test_the_marks_of_a_stretch_are_those_that_lie_in_it(steps: int, samples: int, cut: int, count: int) -> None:
+    marks = sample_steps(steps, samples, "log")
+    assert list(between(marks, cut, count)) == [mark for mark in marks if cut <= mark < cut + count]
+
+
+def test_a_trial_may_be_sampled_by_equal_factors(small_tasks: Mapping[str, Task]) -> None:
+    trial = Trial("t", 0, 40, Hyperparameters(lr=0.01), reports=3)
+    task, structure = small_tasks["names"], Structure(SGD(), "constant", 7)
+    cohort = Cohort(task, task.data(), structure, [trial], 1, ratio_samples=8, ratio_spacing="log")
+    *_, end = cohort.train()
+    assert [row[0] for row in end.ratios] == list(sample_steps(40, 8, "log"))
+    assert end.tensors == ["C", "W1", "W2"]
+
+
+# --- what they say together -------------------------------------------------------------------------------------------
+
+
+@given(
+    ratios=st.lists(st.lists(st.floats(-8, 1), min_size=3, max_size=3), min_size=2, max_size=20),
+    every=st.integers(1, 50),
+)
+def test_a_summary_is_numpys(ratios: list[list[float]], every: int) -> None:
+    steps = [every * i for i in range(len(ratios))]
+    found, table = summary(steps, ratios), np.array(ratios)
+    medians = np.median(table, 1)
+    assert found.median == pytest.approx(np.median(medians))
+    assert found.spread == pytest.approx(np.ptp(np.median(table, 0)))
+    slope = np.polyfit(steps, medians, 1)[0]
+    assert found.trend == pytest.approx(slope * (steps[-1] - steps[0]), abs=1e-9)
+
+
+def test_a_summary_leaves_out_what_is_no_number() -> None:
+    found = summary([0, 1, 2], [[-math.inf, -2.0], [-3.0, math.inf], [-3.0, -2.0]])
+    assert (found.median, found.spread) == (-2.5, 1.0)
+    assert all(math.isnan(value) for value in vars(summary([], [])).values())
+    assert math.isnan(summary([5], [[-2.0]]).trend)
+
+
+def test_reports_carry_the_median_the_spread_and_the_trend(small_tasks: Mapping[str, Task]) -> None:
+    trial = Trial("t", 0, 40, Hyperparameters(lr=0.1), reports=2)
+    task = small_tasks["names"]
+    *_, end = Cohort(task, task.data(), Structure(SGD(), "constant", 7), [trial], 1).train()
+    tensors = len(end.tensors)
+    expected = summary([int(row[0]) for row in end.ratios], [row[1 : 1 + tensors] for row in end.ratios])
+    assert end.values["update_ratio"] == expected.median
+    assert end.values["update_ratio_spread"] == expected.spread
+    assert end.values["update_ratio_trend"] == expected.trend
+
+
+# --- of anybody's loop ------------------------------------------------------------------------------------------------
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.01),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01),
 }
 
 
-@pytest.mark.parametrize("what", VERDICTS)
-def test_the_verdict_of_a_run(what: str) -> None:
-    name, run = VERDICTS[what]
-    assert verdict(*run).name == name
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_meter_measures_the_true_step_of_any_optimizer(name: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+    optimizer = OPTIMIZERS[name](model.parameters())
+    expected = []
+    with RatioMeter(model, optimizer, every=3) as meter:
+        for step in range(8):
+            loss = model(normal(6, 5, seed=step)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            before = [p.detach().clone() for p in model.parameters() if p.dim() > 1]
+            gradients = [p.grad.clone() for p in model.parameters() if p.dim() > 1 and p.grad is not None]
+            optimizer.step()
+            if step % 3 == 0:
+                after = [p.detach() for p in model.parameters() if p.dim() > 1]
+                row = [math.log10((a - b).std() / a.std()) for a, b in zip(after, before, strict=True)]
+                expected.append(row + [math.log10(g.std() / a.std()) for g, a in zip(gradients, after, strict=True)])
+    assert meter.names == ["0.weight", "2.weight"]
+    assert meter.steps == [0, 3, 6]
+    found = [update + gradient for update, gradient in zip(meter.update_ratios, meter.gradient_ratios, strict=True)]
+    assert np.array(found) == pytest.approx(np.array(expected), abs=1e-5)
+    assert meter.latest() == pytest.approx(dict(zip(meter.names, expected[-1][:2], strict=True)), abs=1e-5)
+    assert meter.summary().median == pytest.approx(np.median(meter.medians()))
 
 
-@pytest.mark.parametrize("what", VERDICTS)
-def test_a_verdict_gives_its_evidence_in_numbers(what: str) -> None:
-    evidence = verdict(*VERDICTS[what][1]).evidence
-    assert evidence and " nan" not in evidence and evidence[0].islower() and not evidence.endswith(".")
+def test_a_meter_measures_what_the_training_function_measures(small_tasks: Mapping[str, Task]) -> None:
+    """The same network, batches and rate in a plain PyTorch loop."""
+    task = small_tasks["names"]
+    trial = Trial("t", 3, 10, Hyperparameters(lr=0.1), reports=1)
+    structure = Structure(SGD(momentum=False), "constant", 7)
+    *_, end = Cohort(task, task.data(), structure, [trial], 1, "plain", ratio_samples=10).train()
+    with seeded(3):
+        model = task.model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with RatioMeter(model, optimizer, every=1) as meter:
+        for indexes in task.order(3, len(task.data().train[0]), 7)(0, 10):
+            optimizer.zero_grad()
+            task.loss(model, tuple(tensor[indexes] for tensor in task.data().train)).backward()
+            optimizer.step()
+    assert meter.names == list(end.tensors)
+    assert np.array([row[1:4] for row in end.ratios]) == pytest.approx(np.array(meter.update_ratios), abs=1e-4)
 
 
-def test_a_ratio_of_minus_three_is_evidence_and_not_a_gate() -> None:
-    """Good runs of the names network sit between -1.3 and -2.7, above the lecture's line."""
-    assert {verdict(FALLING, [ratio], None, GUESS).name for ratio in (-1.3, -2.0, -2.7, -3.0, -3.5)} == {"healthy"}
-
-
-def test_a_steep_but_finite_start_is_no_divergence() -> None:
-    assert verdict([27.0, 5.0, 2.6, 2.2], [-2.0], None, GUESS).name == "healthy"
-
-
-def test_the_loss_of_a_constant_guess_is_the_entropy_of_the_classes() -> None:
-    assert constant_guess_loss(torch.arange(27)) == pytest.approx(math.log(27))
-    assert constant_guess_loss(torch.arange(10).repeat(3)) == pytest.approx(2.302585, abs=1e-6)
-    assert constant_guess_loss(torch.tensor([0, 0, 0, 2])) == pytest.approx(
-        -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
-    )
-
-
-@pytest.mark.parametrize("target", (torch.ones(5), torch.ones(5, 2).long(), torch.tensor([-1, 2])))
-def test_targets_that_are_no_classes_have_no_constant_guess(target: Tensor) -> None:
-    assert math.isnan(constant_guess_loss(target))
+def test_a_closed_meter_measures_no_more_and_leaves_the_optimizer_alone() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    meter = RatioMeter(model, optimizer, every=1)
+    assert meter.latest() == {}
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+        meter.close()
+    assert meter.steps == [0]
+    with pytest.raises(ValueError, match="every: 0"):
+        RatioMeter(model, optimizer, every=0)

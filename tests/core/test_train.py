@@ -59,7 +59,8 @@ def test_a_report_carries_the_losses_the_rate_and_the_ratio(names: Task) -> None
     hyper = replace(CALM, decay_points=(0.5,))
     reports = [e for e in cohort(names, [Trial("t", 0, 40, hyper, 2)]).train() if e.kind == "report"]
     for report in reports:
-        assert set(report.values) == {"valid_loss", "train_loss", "lr", "update_ratio"}
+        ratios = {"update_ratio", "update_ratio_spread", "update_ratio_trend"}
+        assert set(report.values) == {"valid_loss", "train_loss", "lr", *ratios}
         assert [step for step, _ in report.curve] == list(range(report.step - 18, report.step + 1, 2))
         assert report.values["train_loss"] == pytest.approx(sum(loss for _, loss in report.curve) / BLOCKS_PER_REPORT)
     assert [report.values["lr"] for report in reports] == [0.1, pytest.approx(0.01)], "the rate of the last step taken"

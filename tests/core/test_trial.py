@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.optim import SGD, Adam
-from core.trial import SCHEDULES, Hyperparameters, Structure, Trial, history, parted, parting_step
+from core.schedule import KINDS
+from core.trial import Hyperparameters, Structure, Trial, history, parted, parting_step
 
 structures = st.builds(
     Structure,
     optimizer=st.sampled_from((SGD(), SGD(nesterov=True), Adam(), Adam(decoupled=True))),
-    schedule=st.sampled_from(sorted(SCHEDULES)),
+    schedule=st.sampled_from(sorted(KINDS)),
+    phases=st.just(((0.3, "linear", 0.1, 1.0), (0.7, "exponential", 1.0, 0.01))),
 )
 hypers = st.builds(
     Hyperparameters,
@@ -22,7 +24,8 @@ hypers = st.builds(
     decay_points=st.lists(st.sampled_from((0.2, 0.5, 0.7, 0.9)), max_size=3, unique=True).map(tuple),
     decay_factor=st.sampled_from((0.1, 0.5)),
     warmup=st.sampled_from((0.0, 0.3)),
-    floor=st.sampled_from((0.0, 0.1)),
+    floor=st.sampled_from((None, 0.1)),
+    power=st.sampled_from((None, 0.5, 2.0)),
     momentum=st.sampled_from((0.0, 0.9)),
     weight_decay=st.sampled_from((0.0, 0.01)),
     beta1=st.sampled_from((0.0, 0.9)),

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import BadInput
+from core.schedule import KINDS
+from sweeps import plan
 from sweeps.spec import SweepSpec, load_spec, make_spec, override, parse_yaml
 from tests.sweeps.made import THERMOMETER, spec_with
 
@@ -223,12 +225,59 @@ def test_a_seed_of_a_trial_that_no_generator_takes_is_refused() -> None:
     assert "space.seed" in refusal(space={"seed": 2**64})
 
 
-@pytest.mark.parametrize("kind", ["constant", "cosine"])
-def test_decay_points_need_the_schedule_that_has_them(kind: str) -> None:
-    said = refusal(schedule=kind, space={"decay_points": {"count": 1}})
+@pytest.mark.parametrize(
+    ("schedule", "points"),
+    [
+        ("constant", {"count": 1}),
+        ("cosine", {"count": 2}),
+        ("linear", [0.2, 0.4]),
+        ("wsd", {"choices": [0.5, [0.2, 0.4]]}),
+        ({"kind": "phases", "phases": [[1, "linear", 1, 0]]}, [0.5]),
+    ],
+)
+def test_decay_points_need_a_schedule_that_has_as_many(schedule: Any, points: Any) -> None:
+    said = refusal(schedule=schedule, space={"decay_points": points})
     assert "space.decay_points" in said
-    assert kind in said
-    assert "'step' has" in said
+    assert (schedule if isinstance(schedule, str) else schedule["kind"]) in said
+    assert "'step'" in said
+
+
+@pytest.mark.parametrize("kind", [kind for kind, chosen in KINDS.items() if chosen.points == 1])
+def test_where_the_rate_falls_once_a_decay_point_says_from_where(kind: str) -> None:
+    spec = spec_with(schedule=kind, space={"decay_points": {"low": 0.3, "high": 0.6, "branches": 4}})
+    assert spec.space.branches == 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"schedule": {"kind": "cosine", "power": 2}}, ["schedule.power", "'cosine' has none", "'polynomial'"]),
+        ({"space": {"div": [5, 25]}}, ["space.div", "'step' has none", "'onecycle'"]),
+        ({"schedule": {"kind": "linear", "floor": 0.1}, "space": {"floor": [0.1]}}, ["space.floor", "keep one"]),
+        ({"schedule": {"kind": "exponential", "floor": 0}}, ["floor", "never reaches 0"]),
+        ({"schedule": "exponential", "space": {"floor": {"low": 0, "high": 0.1}}}, ["floor", "never reaches 0"]),
+        ({"schedule": "phases"}, ["schedule.phases"]),
+        ({"schedule": {"kind": "cosine", "phases": [[1, "linear", 1, 0]]}}, ["schedule.phases"]),
+        ({"schedule": {"kind": "phases", "phases": [[0.5, "linear", 1, 0]]}}, ["add up to 0.5"]),
+        ({"schedule": {"kind": "phases", "phases": [[1, "linaer", 1, 0]]}}, ["linaer", "linear"]),
+        ({"space": {"schedule": ["cosine", "lin"]}}, ["space.schedule", "'lin'", "linear"]),
+        ({"schedule": "polynomial", "space": {"power": [0, 1]}}, ["space.power", "0 is no number in [0.001"]),
+    ],
+)
+def test_a_wrong_number_of_a_schedule_is_refused(changed: dict[str, Any], words: list[str]) -> None:
+    said = refusal(**changed)
+    assert all(word in said for word in words), said
+
+
+def test_the_kind_of_schedule_may_be_searched_and_parts_cohorts() -> None:
+    spec = spec_with(space={"schedule": ["cosine", "linear", "wsd-sqrt"], "floor": {"low": 0.01, "high": 0.1}})
+    assert spec.schedule_kinds() == ["cosine", "linear", "wsd-sqrt"]
+    points = [
+        spec.space.resolve({"lr_exponent": -2, "schedule": kind, "floor": 0.05}) for kind in spec.schedule_kinds()
+    ]
+    assert [plan.structure(spec, point).schedule for point in points] == spec.schedule_kinds()
+    assert len({plan.structural_key(spec, point) for point in points}) == 3
+    assert plan.hyperparameters(spec, points[0]).floor == 0.05
 
 
 @pytest.mark.parametrize("name", ["momentum", "weight_decay"])

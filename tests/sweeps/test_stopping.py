@@ -125,39 +125,39 @@ def score(member: str, value: float, step: int = 10) -> dict[str, Any]:
 def test_the_worse_half_of_a_cohort_stops_and_is_told_so_once() -> None:
     judge = referee()
     crowd = [score(f"{k}/0", loss) for k, loss in enumerate((2.0, 5.0, 3.0, 4.0))]
-    stopped = judge.hear(crowd)
+    stopped = judge.rule(crowd)
     assert set(stopped) == {"1/0", "3/0"}
     assert stopped["1/0"] == f"ranked 4 of 4 by {STOPPING.score} at step 10 (5), the best 2 go on"
-    assert judge.hear(crowd) == {}
+    assert judge.rule(crowd) == {}
 
 
 def test_where_the_metric_is_to_grow_the_lower_half_stops() -> None:
-    stopped = referee(mode="max").hear([score("0/0", 0.5), score("1/0", 0.9)])
+    stopped = referee(mode="max").rule([score("0/0", 0.5), score("1/0", 0.9)])
     assert list(stopped) == ["0/0"]
     assert "(0.5)" in stopped["0/0"]
 
 
 def test_a_trial_is_scored_by_the_mean_of_its_replicates_and_stops_whole() -> None:
     judge = referee(replicates=2)
-    assert judge.hear([score("0/0", 1.0), score("1/0", 3.0), score("1/1", 3.0)]) == {}, "trial 0 is not complete"
-    assert set(judge.hear([score("0/1", 9.0)])) == {"0/0", "0/1"}
+    assert judge.rule([score("0/0", 1.0), score("1/0", 3.0), score("1/1", 3.0)]) == {}, "trial 0 is not complete"
+    assert set(judge.rule([score("0/1", 9.0)])) == {"0/0", "0/1"}
 
 
 def test_a_probe_that_diverged_is_the_worst() -> None:
-    assert set(referee().hear([score("0/0", math.nan), score("1/0", 9.0)])) == {"0/0"}
+    assert set(referee().rule([score("0/0", math.nan), score("1/0", 9.0)])) == {"0/0"}
 
 
 def test_a_trial_that_diverged_counts_at_the_rungs_it_did_not_reach() -> None:
     """Else the better half of those that are left would go."""
     judge = referee()
-    assert judge.hear([end("0/0", 7, 9.0, "diverged"), score("1/0", 3.0), score("2/0", 4.0)]) == {}
+    assert judge.rule([end("0/0", 7, 9.0, "diverged"), score("1/0", 3.0), score("2/0", 4.0)]) == {}
     late = referee()
-    assert late.hear([end("0/0", 30, 9.0, "diverged")]) == {}
+    assert late.rule([end("0/0", 30, 9.0, "diverged")]) == {}
     assert late.own == {}
 
 
 def test_the_other_seeds_of_a_trial_that_diverged_end_too() -> None:
-    assert referee(replicates=2).hear([end("4/1", 7, 9.0, "diverged")]).keys() == {"4/0", "4/1"}
+    assert referee(replicates=2).rule([end("4/1", 7, 9.0, "diverged")]).keys() == {"4/0", "4/1"}
 
 
 def said(member: str, step: int, verdict: str) -> dict[str, Any]:
@@ -167,45 +167,45 @@ def said(member: str, step: int, verdict: str) -> dict[str, Any]:
 @pytest.mark.parametrize("verdict", ["diverged", "collapsed"])
 def test_a_hopeless_verdict_that_holds_ends_a_trial_whatever_its_rank(verdict: str) -> None:
     judge = referee()
-    assert judge.hear([said("0/0", 10, verdict)]) == {}, "a run may pass through the loss of a constant guess"
-    assert judge.hear([said("0/0", 20, verdict)]) == {"0/0": f"{verdict} at step 20: it was seen"}
+    assert judge.rule([said("0/0", 10, verdict)]) == {}, "a run may pass through the loss of a constant guess"
+    assert judge.rule([said("0/0", 20, verdict)]) == {"0/0": f"{verdict} at step 20: it was seen"}
 
 
 @pytest.mark.parametrize("verdict", ["frozen", "hot", "catapult", "healthy"])
 def test_no_other_verdict_ends_a_trial(verdict: str) -> None:
-    assert referee().hear([said("0/0", step, verdict) for step in (10, 20, 30)]) == {}
+    assert referee().rule([said("0/0", step, verdict) for step in (10, 20, 30)]) == {}
 
 
 def test_a_verdict_before_the_first_rung_or_between_others_ends_nothing() -> None:
-    assert referee().hear([said("0/0", 5, "collapsed"), said("0/0", 10, "collapsed")]) == {}
+    assert referee().rule([said("0/0", 5, "collapsed"), said("0/0", 10, "collapsed")]) == {}
     steps = [(10, "collapsed"), (20, "healthy"), (30, "collapsed")]
-    assert referee().hear([said("0/0", step, verdict) for step, verdict in steps]) == {}
+    assert referee().rule([said("0/0", step, verdict) for step, verdict in steps]) == {}
 
 
 def test_cohorts_that_share_a_board_are_judged_together() -> None:
     shared = board((10, 9, 1.5))
     first, second = referee(shared), referee(shared)
-    assert first.hear([score("0/0", 2.0)]) == {"0/0": _reason(2, 2, 2.0, 1)}
-    assert second.hear([score("1/0", 1.0)]) == {}
-    assert second.hear([score("2/0", 1.7)]) == {"2/0": _reason(3, 4, 1.7, 2)}
+    assert first.rule([score("0/0", 2.0)]) == {"0/0": _reason(2, 2, 2.0, 1)}
+    assert second.rule([score("1/0", 1.0)]) == {}
+    assert second.rule([score("2/0", 1.7)]) == {"2/0": _reason(3, 4, 1.7, 2)}
 
 
 def test_a_board_that_forgot_is_told_again() -> None:
     judge = referee(board())
-    judge.hear([score("0/0", 2.0)])
-    judge.judge = board().judge
-    assert judge.hear([score("1/0", 3.0)]) == {"1/0": _reason(2, 2, 3.0, 1)}
+    judge.rule([score("0/0", 2.0)])
+    judge.ask = board().judge
+    assert judge.rule([score("1/0", 3.0)]) == {"1/0": _reason(2, 2, 3.0, 1)}
 
 
 def test_what_was_decided_once_holds_for_a_trial_that_is_scored_again() -> None:
     """A worker died after the word was given; in the meantime others have been scored, and the ranks are others."""
     shared = board()
-    assert referee(shared).hear([score("0/0", 2.0)]) == {}
-    assert referee(shared).hear([score("1/0", 3.0)]) == {"1/0": _reason(2, 2, 3.0, 1)}
+    assert referee(shared).rule([score("0/0", 2.0)]) == {}
+    assert referee(shared).rule([score("1/0", 3.0)]) == {"1/0": _reason(2, 2, 3.0, 1)}
     others = [score(f"{k}/0", loss) for k, loss in ((2, 1.0), (3, 1.1), (4, 9.0), (5, 9.1), (6, 9.2))]
-    referee(shared).hear(others)
-    assert referee(shared).hear([score("0/0", 2.0)]) == {}
-    assert referee(shared).hear([score("1/0", 3.0)]) == {"1/0": _reason(2, 2, 3.0, 1)}
+    referee(shared).rule(others)
+    assert referee(shared).rule([score("0/0", 2.0)]) == {}
+    assert referee(shared).rule([score("1/0", 3.0)]) == {"1/0": _reason(2, 2, 3.0, 1)}
     assert shared.rule.reason(10, 1) == "", "else this proves nothing"
 
 
@@ -219,13 +219,13 @@ def test_a_resumed_referee_says_what_the_uninterrupted_one_says(cut: int, order:
     events += [said("1/0", 20, "collapsed"), said("1/1", 20, "collapsed")]
     events = [*order.sample(events, len(events)), said("1/0", 30, "collapsed"), said("1/1", 30, "collapsed")]
     whole = referee(replicates=2)
-    expected = [whole.hear([event]) for event in events]
+    expected = [whole.rule([event]) for event in events]
 
     def resumed(events: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         judge = referee(replicates=2)
-        first = [judge.hear([event]) for event in events[:cut]]
+        first = [judge.rule([event]) for event in events[:cut]]
         again = referee(replicates=2)
         again.load_state(judge.state())
-        return first + [again.hear([event]) for event in events[cut:]]
+        return first + [again.rule([event]) for event in events[cut:]]
 
     assert resumed(events) == expected

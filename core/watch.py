@@ -1,0 +1,135 @@
+"""Watchers: whatever looks on while trials train - ratios, activations, verdicts, stopping - hears the same events.
+
+A watcher changes no trial's numbers. It may add values to a report, judge a trial, ask that one stops, or simply hear.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from core.activations import listening
+from core.health import Thresholds, Verdict, verdict
+from core.ratios import median, summary
+from core.task import Batch, Task
+from core.trial import Trial
+
+
+@dataclass(frozen=True)
+class Look:
+    """A trial at the moment of a report or of its end, as its watchers see it.
+
+    curve: (step, mean training loss) of all blocks so far. ratio_steps: where ratios were sampled; update_ratios: one
+    row for each, one number for each of `tensors`. diverged_at: the step of a loss that was no number. guess: the loss
+    of a constant guess, NaN where unknown. memory: what the watchers remember of this trial, plain values by name; it
+    is saved with checkpoints. batch: the first validation examples.
+    """
+
+    trial: Trial
+    step: int
+    curve: Sequence[tuple[int, float]]
+    tensors: Sequence[str]
+    ratio_steps: Sequence[int]
+    update_ratios: Sequence[Sequence[float]]
+    diverged_at: int | None
+    guess: float
+    memory: dict[str, Any]
+    task: Task
+    batch: Batch
+    make_model: Callable[[], nn.Module]
+
+    def model(self) -> nn.Module:
+        """Return a copy of the trial's model as it is now, in evaluation mode."""
+        return self.make_model().eval()
+
+
+class Stops(Protocol):
+    """The part of a cohort that a watcher may use."""
+
+    def stop(self, trial: str, reason: str) -> None:
+        """Ask that a trial end as stopped, with `reason` as evidence, before its next step."""
+        ...
+
+
+class Watcher:
+    """Looks on. Override what you need; whatever is not overridden does nothing.
+
+    Events are core.train.Event, and `cohort.stop(event.trial, reason)` stops a trial.
+    """
+
+    def measure(self, look: Look) -> Mapping[str, float]:
+        """Return values to add to a trial's report. They are recorded like the others."""
+        return {}
+
+    def judge(self, look: Look) -> Verdict | None:
+        """Return a verdict on a trial, or None to leave it to the next watcher."""
+        return None
+
+    def hear(self, events: Iterable[Any], cohort: Stops) -> None:
+        """Take the events of a turn, in order: each goes to the method of its kind."""
+        for event in events:
+            getattr(self, event.kind)(event, cohort)
+
+    def start(self, event: Any, cohort: Stops) -> None:
+        """A trial begins."""
+
+    def report(self, event: Any, cohort: Stops) -> None:
+        """A trial was validated."""
+
+    def fork(self, event: Any, cohort: Stops) -> None:
+        """A branch leaves its trunk."""
+
+    def score(self, event: Any, cohort: Stops) -> None:
+        """A trial was scored at a rung."""
+
+    def finish(self, event: Any, cohort: Stops) -> None:
+        """A trial has trained to its end, or diverged."""
+
+    def stop(self, event: Any, cohort: Stops) -> None:
+        """A trial was stopped."""
+
+
+class Ratios(Watcher):
+    """Adds the median, the spread over tensors and the trend of the update ratios so far."""
+
+    def measure(self, look: Look) -> Mapping[str, float]:
+        found = summary(look.ratio_steps, look.update_ratios)
+        values = {
+            "update_ratio": found.median,
+            "update_ratio_spread": found.spread,
+            "update_ratio_trend": found.trend,
+        }
+        return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+class Health(Watcher):
+    """Judges by loss and ratios."""
+
+    def __init__(self, thresholds: Thresholds | None = None):
+        self.thresholds = thresholds or Thresholds()
+
+    def judge(self, look: Look) -> Verdict | None:
+        ratios = [median(row) for row in look.update_ratios]
+        return verdict([loss for _, loss in look.curve], ratios, look.diverged_at, look.guess, self.thresholds)
+
+
+class Activations(Watcher):
+    """Adds, at each report, which share of the activations is saturated or dead, over all layers of that kind.
+
+    activation_saturated: of tanh and sigmoid, where they pass hardly any gradient. activation_dead: of units after a
+    ReLU or its kin that are at zero or below for every example. See core.activations.
+    """
+
+    def measure(self, look: Look) -> Mapping[str, float]:
+        model = look.model()
+        with torch.no_grad(), listening(model) as layers:
+            look.task.metrics(model, look.batch)
+        found = {
+            "activation_saturated": [layer.saturated() for layer in layers],
+            "activation_dead": [layer.dead() for layer in layers],
+        }
+        known = {name: [share for share in shares if share is not None] for name, shares in found.items()}
+        return {name: sum(shares) / len(shares) for name, shares in known.items() if shares}
