@@ -1,8 +1,9 @@
-"""What comes out of a model's layers: every nonlinearity, called as a module or a function, every layer with weights.
+"""What a model's layers do: every nonlinearity and every use of a weight, whether called as a module or as a function.
 
 B = examples.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
+_NONLINEAR: Mapping[str, tuple[str, ...]] = {
     "tanh": ("tanh", "tanh_"),
     "sigmoid": ("sigmoid", "sigmoid_"),
     "relu": ("relu", "relu_"),
@@ -22,15 +23,26 @@ _FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "gelu": ("gelu",),
     "silu": ("silu",),
 }
-_HOMES: tuple[Any, ...] = (torch, F, Tensor)
-NONLINEAR: Mapping[Any, str] = {
-    getattr(home, spelt): kind
-    for kind, names in _FUNCTIONS.items()
-    for spelt in names
-    for home in _HOMES
-    if hasattr(home, spelt)
+_WEIGHTED: Mapping[str, tuple[str, ...]] = {
+    "linear": ("linear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "bilinear"),
+    "convolution": ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+    "embedding": ("embedding", "__getitem__", "index_select"),
+    "norm": ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"),
 }
-"""Every way to call a nonlinearity, and its name."""
+
+
+def _functions(kinds: Mapping[str, tuple[str, ...]]) -> dict[Any, str]:
+    """Return every way to call functions of these names, with the name of their kind."""
+    return {
+        getattr(home, spelt): kind
+        for kind, names in kinds.items()
+        for spelt in names
+        for home in (torch, F, Tensor)
+        if hasattr(home, spelt)
+    }
+
+
+_NONLINEARITIES, _USES = _functions(_NONLINEAR), _functions(_WEIGHTED)
 
 SATURATED: Mapping[str, Callable[[Tensor], Tensor]] = {
     "tanh": lambda y: y.abs() > 0.97,
@@ -43,11 +55,21 @@ ZERO_BELOW = ("relu", "leaky_relu", "elu", "gelu", "silu")
 
 @dataclass(frozen=True)
 class Layer:
-    """One call: where in the model, what (a nonlinearity, or the class of a layer with weights), and its output."""
+    """One call: a nonlinearity after some weight, or the use of a weight, with its output.
+
+    name: the parameter used, or the one used last before. fan_in: numbers that go into each output; 0 where that
+    means nothing (a norm, an embedding).
+    """
 
     name: str
     kind: str
     out: Tensor
+    fan_in: int = 0
+
+    @property
+    def nonlinear(self) -> bool:
+        """Whether this is a nonlinearity."""
+        return self.kind in _NONLINEAR
 
     def saturated(self) -> float | None:
         """Return the share of the outputs that are saturated; None where the kind has no such thing."""
@@ -60,19 +82,42 @@ class Layer:
 
 
 class _Listening(TorchFunctionMode):
-    def __init__(self, hear: Callable[[str, Tensor], None]):
+    def __init__(self, names: Mapping[int, str], keep_grad: bool, layers: list[Layer]):
         super().__init__()
-        self.hear = hear
+        self.names, self.keep_grad, self.layers = names, keep_grad, layers
+        self.last = "the input"
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        kind = NONLINEAR.get(func)
-        if kind and isinstance(out, Tensor):
-            self.hear(kind, out)
+        if isinstance(out, Tensor):
+            if kind := _NONLINEARITIES.get(func):
+                self._add(Layer(self.last, kind, out))
+            elif kind := _USES.get(func):
+                self._used(kind, out, [*args, *(kwargs or {}).values()])
         return out
 
+    def _used(self, kind: str, out: Tensor, given: list[Any]) -> None:
+        for place, weight in enumerate(given):
+            if isinstance(weight, Tensor) and id(weight) in self.names and (weight.dim() > 1 or kind == "norm"):
+                self.last = self.names[id(weight)]
+                self._add(Layer(self.last, kind, out, _fan_in(kind, weight, place, given)))
+                return
 
-WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding, nn.modules.batchnorm._BatchNorm, nn.LayerNorm)
+    def _add(self, layer: Layer) -> None:
+        if self.layers and self.layers[-1].out is layer.out:  # a function that calls another
+            return
+        if self.keep_grad and layer.out.requires_grad:
+            layer.out.retain_grad()
+        self.layers.append(layer)
+
+
+def _fan_in(kind: str, weight: Tensor, place: int, given: list[Any]) -> int:
+    if kind == "convolution":
+        return math.prod(weight.shape[1:])
+    if kind != "linear":
+        return 0
+    product = len(given) == 2 and place == 1  # x @ W: what goes in is counted by rows
+    return weight.shape[-2] if product else weight.shape[-1]
 
 
 @contextmanager
@@ -82,29 +127,6 @@ def listening(model: nn.Module, keep_grad: bool = False) -> Iterator[list[Layer]
     keep_grad: keep the gradient of each output, as `layer.out.grad`.
     """
     layers: list[Layer] = []
-    path: list[str] = []
-
-    def add(kind: str, out: Tensor) -> None:
-        if keep_grad and out.requires_grad:
-            out.retain_grad()
-        layers.append(Layer(path[-1] if path and path[-1] else type(model).__name__, kind, out))
-
-    def enter(name: str) -> Callable[..., None]:
-        return lambda module, inputs: path.append(name)
-
-    def leave(module: nn.Module, inputs: Any, out: Any) -> None:
-        if isinstance(module, WEIGHTED) and isinstance(out, Tensor):
-            add(type(module).__name__, out)
-        path.pop()
-
-    hooks = [
-        hook
-        for name, module in model.named_modules()
-        for hook in (module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave))
-    ]
-    try:
-        with _Listening(add):
-            yield layers
-    finally:
-        for hook in hooks:
-            hook.remove()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    with _Listening(names, keep_grad, layers):
+        yield layers

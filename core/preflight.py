@@ -36,7 +36,7 @@ def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: in
     if not program.layout.parameters:
         raise BadInput("task: the model has no parameter that requires a gradient; nothing would be trained")
     examples = len(data.train[0])
-    batch = tuple(tensor[task.order(seed, examples, batch_size)(0, 1)[0]] for tensor in data.train)
+    batch = _first_batch(task, data, examples, batch_size, seed)
     loss = _first_loss(program, batch, seed)
     metrics = _metrics(program, data, seed)
     return Preflight(data, loss, metrics, program.layout.parameters)
@@ -59,6 +59,16 @@ def _data(task: Task) -> Data:
     if not isinstance(data, Data) or not all(isinstance(t, Tensor) for t in (*data.train, *data.valid)):
         raise BadInput("task: data() must return core.task.Data(train=(tensors ...), valid=(tensors ...))")
     return data.checked()
+
+
+def _first_batch(task: Task, data: Data, examples: int, batch_size: int, seed: int) -> Batch:
+    try:
+        chosen = task.order(seed, examples, batch_size)(0, 1)[0]
+        return tuple(tensor[chosen] for tensor in data.train)
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(f"task: order() of {_named(task)} failed: {type(error).__name__}: {error}") from error
 
 
 def _named(task: Task) -> str:

@@ -193,6 +193,94 @@ def rerun(file: str) -> None:
 
 
 @main.command()
+@click.argument("spec")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec; repeatable."
+)
+@click.option("--lsuv", is_flag=True, help="Also say what layer-sequential unit-variance initialisation would give.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@home_option
+@spoken
+def check(spec: str, assignments: tuple[str, ...], lsuv: bool, as_json: bool, home: str | None) -> None:
+    """Look at the task of SPEC before hours are spent on it: a page of plain sentences. Exit code 1: something fails.
+
+    The first loss, every layer's activations and gradients, its initialisation, one batch learned by heart, whether
+    every parameter moves, whether the loss falls against the gradient, the update ratio at three exponents, and a
+    forecast of the sweep's time and memory. Page and figures are recorded in MLflow.
+
+    \b
+    Example:
+      sweep check sweeps/library/names.yaml
+    """
+    from sweeps import checkup
+    from sweeps.home import Home
+    from sweeps.spec import load_spec
+
+    loaded, place = load_spec(spec, assignments), Home.at(home)
+    found, forecast = checkup.examine(loaded, lsuv)
+    run = checkup.record_check(loaded, found, forecast, place)
+    if as_json:
+        click.echo(json.dumps(checkup.document(found, forecast) | {"mlflow_run": run}, indent=2))
+    for line in [] if as_json else checkup.lines(found):
+        click.echo(line)
+    if not found.passed:
+        sys.exit(1)
+
+
+@main.command("lr-range")
+@click.argument("spec")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec; repeatable."
+)
+@click.option("--low", default=-6.0, show_default=True, help="The first exponent.")
+@click.option("--high", default=1.5, show_default=True, help="The last exponent.")
+@click.option("--steps", default=400, show_default=True, help="Steps from the first to the last.")
+@click.option("--seeds", default=16, show_default=True, help="Lanes, each of another seed.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--figure", metavar="FILE", help="Also write the figure to a PNG file.")
+@home_option
+@spoken
+def lr_range(
+    spec: str,
+    assignments: tuple[str, ...],
+    low: float,
+    high: float,
+    steps: int,
+    seeds: int,
+    as_json: bool,
+    figure: str | None,
+    home: str | None,
+) -> None:
+    """Find which exponents are worth searching for the task of SPEC, with error bars, beside every published rule.
+
+    The rate rises exponentially in one lane for each seed; nothing else is touched. `lr_exponent: auto` in a spec does
+    this first. Exit code 1: no interval can be given.
+
+    \b
+    Example:
+      sweep lr-range sweeps/library/names.yaml --seeds 8
+    """
+    from sweeps import lr_range as ranges
+    from sweeps.home import Home
+    from sweeps.spec import load_spec
+
+    loaded, place = load_spec(spec, assignments), Home.at(home)
+    click.echo(f"range test of {loaded.name}: {seeds} seeds, {steps} steps, exponents {low:g} ... {high:g}", err=True)
+    test = ranges.run_test(loaded, low, high, steps, seeds)
+    run = ranges.record_test(loaded, test, place)
+    if figure:
+        from sweeps.report import range_figure
+
+        range_figure(test, loaded.name, Path(figure))
+    if as_json:
+        click.echo(json.dumps(ranges.document(test) | {"mlflow_run": run}, indent=2))
+    for line in [] if as_json else ranges.lines(test):
+        click.echo(line)
+    if test.interval is None:
+        sys.exit(1)
+
+
+@main.command()
 @click.option("--port", default=5000, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @home_option

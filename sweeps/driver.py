@@ -34,7 +34,7 @@ from sweeps.search import (
     trial_results,
     trials_wanted,
 )
-from sweeps.space import extremes
+from sweeps.space import AUTO, extremes
 from sweeps.spec import SweepSpec
 from sweeps.summary import Summary
 from sweeps.tracking import Tracking
@@ -102,6 +102,11 @@ def start(spec: SweepSpec, home: Home, watch: Callable[[Progress], Any], address
     begin = time.monotonic()
     machine.check_address(address)
     facts = checked(spec, home)
+    if spec.space.lr_exponent == AUTO:
+        from sweeps.lr_range import resolved
+
+        spec, found = resolved(spec, home)
+        facts |= found
     sweep = homes.new_id(spec.name)
     storage = open_storage(home.storage)
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions()}

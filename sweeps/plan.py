@@ -10,7 +10,7 @@ from core.task import found_class, options_of, task_class
 from core.train import Scoring
 from core.trial import Hyperparameters, Structure, Trial
 from core.watch import Health, Ratios, Watcher
-from sweeps.space import Point
+from sweeps.space import AUTO, Choice, Point
 from sweeps.spec import SweepSpec
 
 _OPTIONAL = ("momentum", "weight_decay")  # of sgd: what no trial has costs nothing
@@ -107,6 +107,19 @@ def members(spec: SweepSpec, number: int, point: Point) -> list[Trial]:
 def rungs(spec: SweepSpec) -> tuple[int, ...]:
     """Return after how many steps trials are scored: none without stopping."""
     return spec.stopping.steps(spec.budget.steps) if spec.stopping else ()
+
+
+def first_point(spec: SweepSpec) -> Point:
+    """Return a point in the middle of the ranges, with the first of each choice."""
+    sampled: dict[str, Any] = {}
+    for name, domain in spec.space.domains():
+        if isinstance(domain, Choice):
+            sampled[name] = domain.choices[0]
+        else:
+            middle = (domain.low * domain.high) ** 0.5 if domain.log else (domain.low + domain.high) / 2
+            sampled[name] = int(middle) if domain.integer else middle
+    point = spec.space.resolve(sampled)
+    return point | ({"lr_exponent": 0.0} if point["lr_exponent"] == AUTO else {})
 
 
 def thresholds(spec: SweepSpec) -> Thresholds:

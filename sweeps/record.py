@@ -271,6 +271,21 @@ class Recorder:
             lines, place = self.spool.pending()
 
 
+def experiment_id(client: Any, mlflow: Any, name: str, uri: str) -> str:
+    """Return the experiment of a name, made if it is new; a store in a home has its artifacts beside it."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    local = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / name if uri.startswith("sqlite:///") else None
+    try:
+        return client.create_experiment(name, artifact_location=local.as_uri() if local else None)
+    except mlflow.exceptions.MlflowException:  # somebody else was faster
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
 class _Sender:
     """Turns lines into MLflow calls: few, wide, and safe to repeat."""
 
@@ -279,26 +294,11 @@ class _Sender:
         _make_store(self.mlflow, uri)
         self.client = self.mlflow.tracking.MlflowClient(tracking_uri=uri)
         self.sweep, self.folder, self.on_run = sweep, folder, on_run
-        self.experiment_id = self._experiment(experiment, uri)
+        self.experiment_id = experiment_id(self.client, self.mlflow, experiment, uri)
         self.runs: dict[str, str] = {}
         self.steps: dict[str, float] = {}
         self.ended: set[str] = set()
         self._find_runs()
-
-    def _experiment(self, name: str, uri: str) -> str:
-        found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            return found.experiment_id
-        local = (
-            Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / name if uri.startswith("sqlite:///") else None
-        )
-        try:
-            return self.client.create_experiment(name, artifact_location=local.as_uri() if local else None)
-        except self.mlflow.exceptions.MlflowException:  # somebody else was faster
-            found = self.client.get_experiment_by_name(name)
-            if found is None:
-                raise
-            return found.experiment_id
 
     def _find_runs(self) -> None:
         token = None
@@ -467,3 +467,43 @@ def read_trial(uri: str, sweep: str, trial: int) -> dict[str, Any]:
             return json.loads(Path(client.download_artifacts(runs[0].info.run_id, STORY, folder)).read_text())
         except Exception as error:
             raise BadInput(f"trial {trial} of {sweep} has no artifact {STORY} in {uri}: {error}") from error
+
+
+def record_once(
+    uri: str,
+    experiment: str,
+    name: str,
+    tags: Mapping[str, Any],
+    series: Mapping[str, Sequence[tuple[int, float]]],
+    texts: Mapping[str, str],
+    files: Sequence[Path],
+) -> str:
+    """Record something that is no sweep as one run, at once, and return the run's id.
+
+    series: points (step, value) by metric; those that are no number are left out.
+    Raises BadInput if the server refuses it or does not answer.
+    """
+    check_reachable(uri)
+    mlflow = _quiet_mlflow()
+    try:
+        _make_store(mlflow, uri)
+        client = mlflow.tracking.MlflowClient(tracking_uri=uri)
+        place = experiment_id(client, mlflow, experiment, uri)
+        run = client.create_run(place, tags={k: str(v) for k, v in tags.items()}, run_name=name).info.run_id
+        now = int(time.time() * 1000)
+        points = [
+            mlflow.entities.Metric(_metric_name(metric), value, now, step)
+            for metric, values in series.items()
+            for step, value in values
+            if math.isfinite(value)
+        ]
+        for start in range(0, len(points), METRICS_A_BATCH):
+            client.log_batch(run, points[start : start + METRICS_A_BATCH])
+        for file, text in texts.items():
+            client.log_text(run, text, file)
+        for path in files:
+            client.log_artifact(run, str(path), "figures")
+        client.set_terminated(run)
+        return run
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise BadInput(f"tracking_uri: {_no_secret(uri)} refuses the record: {error}".splitlines()[0]) from error

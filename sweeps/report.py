@@ -8,6 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from core.checkup import Checkup
+from core.lr_range import RangeTest
 from sweeps.results import TrialResult, ranked
 from sweeps.spec import SweepSpec
 
@@ -78,6 +82,89 @@ def exponent_figure(trials: Sequence[TrialResult], spec: SweepSpec, path: Path) 
     axes.set_title(title, loc="left", color=INK, fontsize=11)
     axes.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
     axes.set_ylabel(spec.objective.metric)
+    figure.savefig(path)
+    return path
+
+
+def range_figure(test: RangeTest, name: str, path: Path) -> Path:
+    """Draw the loss of a range test over the exponent, its band over seeds, its interval and the rules; write a PNG."""
+    figure, axes = _axes(width=9)
+    for row in test.losses:
+        axes.plot(test.exponents, row, color=FAINT, linewidth=0.5, alpha=0.5, zorder=1)
+    low, middle, high = test.band
+    axes.fill_between(test.bins, low, high, color="#fed7aa", zorder=2, label="half of the seeds")
+    axes.plot(test.bins, middle, color=ACCENT, linewidth=2, zorder=3, label="median")
+    if test.interval:
+        axes.axvspan(*test.interval, color="#e0f2fe", zorder=0, label="interval")
+    if test.edge is not None:
+        axes.axvline(test.edge, color=INK, linestyle=":", linewidth=1.2, label="diverges from here")
+    for i, (rule, spread) in enumerate(test.rules.items()):
+        if math.isfinite(spread.median):
+            axes.errorbar(
+                spread.median,
+                0.04 + 0.035 * i,
+                xerr=[[spread.median - spread.low], [spread.high - spread.median]],
+                transform=axes.get_xaxis_transform(),
+                fmt="o",
+                markersize=4,
+                capsize=2,
+                label=rule,
+                zorder=5,
+            )
+    known = middle[np.isfinite(middle)]
+    if len(known):
+        least, most = float(known.min()), float(np.median(known[: max(1, len(known) // 4)]))
+        span = max(most - least, 1e-3 * abs(most), 1e-9)
+        axes.set_ylim(least - 0.5 * span, most + 0.6 * span)
+    axes.set_title(
+        f"{name}: the learning-rate range test, {len(test.losses)} seeds", loc="left", color=INK, fontsize=11
+    )
+    axes.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
+    axes.set_ylabel("training loss")
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.savefig(path)
+    return path
+
+
+def check_figure(found: Checkup, name: str, path: Path) -> Path:
+    """Draw the outputs and the gradients of each layer, and the first step's update ratios by exponent; write a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+
+    figure = Figure(figsize=(9, 1.8 + 0.32 * len(found.layers) + 2.4), dpi=120, layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1 + 0.32 * len(found.layers), 2.6])
+    top, bottom = parts
+    outs, grads = top.subplots(1, 2, sharey=True)
+    labels = [f"{layer.name} ({layer.kind})" for layer in found.layers]
+    rows = range(len(labels))
+    outs.errorbar(
+        [layer.mean for layer in found.layers], rows, xerr=[layer.std for layer in found.layers], fmt="o", color=ACCENT
+    )
+    outs.set_yticks(list(rows), labels, fontsize=8)
+    outs.invert_yaxis()
+    outs.set_title(f"{name}: outputs, mean and standard deviation", loc="left", color=INK, fontsize=10)
+    grads.barh(rows, [max(layer.grad_std, 1e-12) for layer in found.layers], color=FAINT)
+    grads.set_xscale("log")
+    shown = [layer.grad_std for layer in found.layers if layer.grad_std > 0] or [1.0]
+    grads.set_xlim(10.0 ** math.floor(math.log10(min(shown)) - 0.1), 10.0 ** math.ceil(math.log10(max(shown)) + 0.1))
+    grads.xaxis.set_minor_formatter(NullFormatter())
+    grads.set_title("standard deviation of their gradients", loc="left", color=INK, fontsize=10)
+    axes = bottom.subplots()
+    names = list(next(iter(found.ratios.values()), {}))
+    for exponent, ratios in found.ratios.items():
+        axes.plot(names, [ratios[tensor] for tensor in names], "o-", label=f"exponent {exponent:g}", linewidth=1.2)
+    axes.axhline(-3, color=INK, linestyle=":", linewidth=1)
+    axes.set_title("log10(update / weight) of the first step; -3 is the lecture's line", loc="left", fontsize=10)
+    axes.tick_params(axis="x", labelrotation=30, labelsize=8)
+    if names:
+        axes.legend(fontsize=8, frameon=False)
+    for each in (outs, grads, axes):
+        each.spines[["top", "right"]].set_visible(False)
+        each.grid(True, color="#e4e7eb", linewidth=0.7)
+        each.set_axisbelow(True)
     figure.savefig(path)
     return path
 

@@ -75,6 +75,9 @@ def extremes(domain: Any) -> list[Any]:
     return list(domain.choices) if isinstance(domain, Choice) else domain if isinstance(domain, list) else [domain]
 
 
+AUTO = "auto"  # an exponent that a range test finds
+
+
 class DecayPoints(BaseModel):
     """Where the rate decays, as shares of the budget: `count` points in [low, high], `branches` samples a trunk."""
 
@@ -113,7 +116,10 @@ class Space(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, Domain]
 
-    lr_exponent: Domain = Field(default=Range(low=-3.0, high=0.0), description="The peak rate is 10 ** lr_exponent.")
+    lr_exponent: Domain = Field(
+        default=Range(low=-3.0, high=0.0),
+        description="The peak rate is 10 ** lr_exponent; auto: a range test finds it.",
+    )
     decay_points: (
         Annotated[
             Annotated[DecayPoints, Tag("sampled")]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from core import schedule as schedules
 from core.errors import BadInput, nearest
 from core.health import Thresholds
-from sweeps.space import Range, Space, extremes
+from sweeps.space import AUTO, Range, Space, extremes
 from sweeps.stopping import Stopping
 
 Auto = Literal["auto"]
@@ -184,7 +184,8 @@ class SweepSpec(Part):
         if self.stopping is not None and self.budget.steps < 2:
             raise ValueError("stopping: a trial of one step has no rungs; leave stopping out")
         for name, low, high in _BOUNDS:
-            _check_numbers(name, getattr(space, name), low, high)
+            if getattr(space, name) != AUTO or name != "lr_exponent":
+                _check_numbers(name, getattr(space, name), low, high)
         for name in ("seed", "batch_size"):
             _check_whole(name, getattr(space, name), 1 if name == "batch_size" else 0)
         for name in ("lr_exponent", "decay_factor", "warmup", "seed"):
@@ -196,6 +197,10 @@ class SweepSpec(Part):
                 if isinstance(domain, Range) and not (domain.integer or domain.step):
                     raise ValueError(f"space.{name}: a grid needs its points; give 'step', or a list")
         return self
+
+    def as_yaml(self) -> str:
+        """Return the whole spec, defaults included, as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
     def schedule_kinds(self) -> list[str]:
         """Return every schedule that a trial may have."""

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sweeps import record, report, results
 from sweeps.outcome import Outcome, Report, Score
 from sweeps.record import Recorder
@@ -71,7 +69,7 @@ class Tracking:
     def open(self) -> None:
         """Record the sweep itself: its spec, versions, git state and the fingerprint of its data."""
         spec, facts = self.spec, self.study.user_attrs
-        text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+        text = spec.as_yaml()
         tags = {f"espalier.{k}": v for k, v in facts.items() if isinstance(v, str | int | float) and "." not in k}
         tags |= {f"espalier.version.{k}": v for k, v in facts.get("versions", {}).items()}
         params = {
