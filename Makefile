@@ -13,6 +13,9 @@ install: $(INSTALLED)
 
 $(OTHERS): $(INSTALLED) tests/others.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/others.txt || echo "tests against other packages will be skipped" >&2
+	@test -d /usr/share/datasets/fashion-mnist || { test "$$(id -u)" = 0 && \
+		{ apt-get update -qq && apt-get install -qq -y dataset-fashion-mnist; } >/dev/null 2>&1; } \
+		|| echo "without Debian's dataset-fashion-mnist the tests on real images will be skipped" >&2
 	@touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt

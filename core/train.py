@@ -225,6 +225,15 @@ class Cohort:
                 begin = step
         return sorted(events, key=lambda event: (event.step, event.kind == "score"))
 
+    def glimpse(self) -> tuple[str, int, float] | None:
+        """Return the trial with the least training loss of late, its step and that loss (a mean over a stretch)."""
+        seen = [(float(np.mean(lane.losses[-STRETCH:])), lane) for lane in self.riding if lane.losses]
+        found = [(loss, lane) for loss, lane in seen if math.isfinite(loss) and not lane.riders[0].score]
+        if not found:
+            return None
+        loss, lane = min(found, key=lambda pair: pair[0])
+        return lane.trials[0].id, lane.step, loss
+
     @property
     def steps_shared(self) -> int:
         """Steps that trials did not have to train because another trial of the same history did."""

@@ -25,6 +25,7 @@ class Progress:
     states: dict[int, str] = field(default_factory=dict)
     best: tuple[int, float, Mapping[str, Any]] | None = None
     latest: tuple[int, int, float] | None = None
+    training: tuple[int, int, float] | None = None  # before the first validation: trial, step, mean training loss
     lane_steps: dict[str, int] = field(default_factory=dict)
     steps_shared: dict[str, int] = field(default_factory=dict)
     steps_before: dict[str, int] = field(default_factory=dict)  # lane-steps of a cohort that are no news
@@ -82,6 +83,9 @@ def facts(progress: Progress) -> list[tuple[str, str]]:
     elif progress.latest:
         number, step, value = progress.latest
         best = f"{progress.metric} {value:.5f} so far (trial {number} after step {step:,})"
+    elif progress.training:
+        number, step, value = progress.training
+        best = f"train_loss {value:.5f} so far (trial {number} after step {step:,})"
     rate = lane_steps_a_second(progress)
     passed = time.monotonic() - progress.begin
     return [
@@ -112,12 +116,12 @@ def shown(progress: Progress) -> Iterator[None]:
 
 
 def _lines(progress: Progress, over: threading.Event) -> None:
-    last, first = "", True
+    last, seen = "", 0
     due = 0.0
     while not over.wait(0.2):
-        news = progress.first_result_s is not None and first
-        if news or time.monotonic() >= due:
-            first = first and not news
+        known = (progress.training is not None) + (progress.first_result_s is not None)
+        if known > seen or time.monotonic() >= due:
+            seen = known
             due = time.monotonic() + LINE_EVERY_S
             text = "; ".join(f"{label}: {said}" for label, said in facts(progress) if said != "-")
             if text != last:

@@ -218,6 +218,9 @@ class Driver:
         progress.steps_before.setdefault(cohort, work[0])  # a resumed cohort brings the work of earlier drivers
         if result["done"]:
             self.study.set_user_attr(f"{WORK}{cohort}", work)
+        if result["glimpse"] and progress.latest is None:
+            member, step, loss = result["glimpse"]
+            progress.training = int(member.split("/")[0]), step, loss
         progress.program = f"{result['program']} ({result['why']})"
         self.made_by = {name: result[name] for name in ("program", "lanes", "device")}
         progress.nodes.add(result["node"])

@@ -198,6 +198,29 @@ def _frame(values: Sequence[float], mode: str) -> tuple[float, float]:
     return low, high
 
 
+def ratios_figure(trial: TrialResult, story: Mapping[str, Any], spec: SweepSpec, path: Path) -> Path | None:
+    """Draw the update-to-data ratio of each weight of a trial's first replicate, step by step; write a PNG.
+
+    Return None where no weight has a ratio.
+    """
+    member = story["members"][0]
+    if not member["ratios"]:
+        return None
+    figure, axes = _axes(width=9)
+    steps = [row[0] for row in member["ratios"]]
+    for i, name in enumerate(member["tensors"]):
+        axes.plot(steps, [math.nan if row[1 + i] is None else row[1 + i] for row in member["ratios"]], label=name)
+    axes.axhline(-3, color=INK, linestyle=":", linewidth=1)
+    axes.axhspan(spec.health.frozen, spec.health.hot, color="#ecfdf5", zorder=0)
+    title = f"{spec.name}: update-to-data ratios of trial {trial.number}; green: neither hot nor frozen"
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("step")
+    axes.set_ylabel("log10(std(update) / std(weight))")
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.savefig(path)
+    return path
+
+
 def curves_figure(told: Sequence[tuple[TrialResult, Mapping[str, Any]]], spec: SweepSpec, path: Path) -> Path:
     """Draw log10 of the training loss, averaged over blocks of steps, of each trial's first replicate; write a PNG."""
     figure, axes = _axes()

@@ -245,7 +245,8 @@ _BOUNDS = (
 def _check_numbers(name: str, domain: Any, low: float, high: float) -> None:
     for value in extremes(domain) if domain is not None else []:
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise ValueError(f"space.{name}: {value!r} is no number in [{low:g}, {high:g}]")
+            instead = ", nor auto" if name == "lr_exponent" else ""
+            raise ValueError(f"space.{name}: {value!r} is no number in [{low:g}, {high:g}]{instead}")
 
 
 def _check_whole(name: str, domain: Any, least: int) -> None:

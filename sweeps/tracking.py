@@ -105,6 +105,8 @@ class Tracking:
             texts["best.yaml"] = best_file(self.study, best, stories[best.number])
             told = [(t, stories[t.number]) for t in top]
             figures.append(report.curves_figure(told, self.spec, self.folder / "curves.png"))
+            if ratios := report.ratios_figure(best, stories[best.number], self.spec, self.folder / "ratios.png"):
+                figures.append(ratios)
             if best.value is not None:
                 values[f"best_{self.spec.objective.metric}"] = best.value
         tags = {"espalier.best_trial": "none" if best is None else best.number, "espalier.program": program}

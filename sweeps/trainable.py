@@ -129,6 +129,7 @@ class CohortTrainable(tune.Trainable):
             self.saved = time.monotonic()
         return {
             "events": json.dumps(happened),
+            "glimpse": self.cohort.glimpse(),
             "lane_steps": self.cohort.lane_steps,
             "steps_shared": self.cohort.steps_shared,
             "program": self.program,

@@ -65,6 +65,8 @@ Median ratio: **{ratio:.2f}**. Ours trained {first["lane_steps"]:,} lane-steps a
 | what | median, s | least | most |
 |---|---|---|---|
 | `sweep --help` | {waits["help_s"]["median"]:.2f} | {waits["help_s"]["least"]:.2f} | {waits["help_s"]["most"]:.2f} |
+| first loss on screen | {waits["first_loss_s"]["median"]:.1f} | {waits["first_loss_s"]["least"]:.1f} | \
+{waits["first_loss_s"]["most"]:.1f} |
 | first validation on screen | {waits["first_result_s"]["median"]:.1f} | {waits["first_result_s"]["least"]:.1f} | \
 {waits["first_result_s"]["most"]:.1f} |
 

@@ -76,15 +76,17 @@ def main(configurations: list[dict[str, float]], steps: int, asha: bool = False)
     begin, began = time.monotonic(), time.time()
     ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     space = {"lr_exponent": tune.uniform(-2.5, 0.5), "decay_point": tune.uniform(0.4, 0.9)}
-    search = OptunaSearch(space, metric="valid_loss", mode="min", points_to_evaluate=configurations, seed=0)
-    scheduler = tune.schedulers.ASHAScheduler(max_t=VALIDATIONS) if asha else None
-    if asha:  # its metric is the search's; both may not name it
-        search = OptunaSearch(space, points_to_evaluate=configurations, seed=0)
-    shared = {"scheduler": scheduler, "metric": "valid_loss", "mode": "min"} if asha else {}
+    aim = {"metric": "valid_loss", "mode": "min"}
+    search = OptunaSearch(space, points_to_evaluate=configurations, seed=0, **aim)
+    scheduler = tune.schedulers.ASHAScheduler(max_t=VALIDATIONS, **aim) if asha else None
     tuner = tune.Tuner(
         tune.with_parameters(_with_steps, steps=steps),
         tune_config=tune.TuneConfig(
-            search_alg=search, num_samples=len(configurations), max_concurrent_trials=2, reuse_actors=True, **shared
+            search_alg=search,
+            scheduler=scheduler,
+            num_samples=len(configurations),
+            max_concurrent_trials=2,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(verbose=0),
     )

@@ -23,9 +23,9 @@ def help_seconds(runs: int = 7) -> list[float]:
     return times
 
 
-def first_result_seconds(runs: int = 3) -> list[float]:
-    """Return the time from the command to the first validation on screen, each in a fresh home."""
-    times = []
+def first_result_seconds(runs: int = 3) -> tuple[list[float], list[float]]:
+    """Return the times from the command to the first loss, and to the first validation, on screen; fresh homes."""
+    losses, validations = [], []
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as home:
             command = [sys.executable, "-m", "sweeps.cli", "run", "sweeps/library/names.yaml", "--json", "--home", home]
@@ -35,18 +35,21 @@ def first_result_seconds(runs: int = 3) -> list[float]:
             ) as run:
                 assert run.stderr
                 for line in run.stderr:
+                    if "best: train_loss" in line and len(losses) == len(validations):
+                        losses.append(time.monotonic() - begin)
                     if "best: valid_loss" in line:
-                        times.append(time.monotonic() - begin)
+                        validations.append(time.monotonic() - begin)
+                        losses += validations[len(losses) :]  # it came with the first validation
                         break
                 run.terminate()
                 run.communicate()
-    return times
+    return losses, validations
 
 
 def measure() -> dict[str, Any]:
-    """Return both, as medians with their range."""
-    helps, firsts = help_seconds(), first_result_seconds()
-    spread = {"help_s": helps, "first_result_s": firsts}
+    """Return all, as medians with their range."""
+    losses, validations = first_result_seconds()
+    spread = {"help_s": help_seconds(), "first_loss_s": losses, "first_result_s": validations}
     return {name: {"median": statistics.median(v), "least": min(v), "most": max(v)} for name, v in spread.items()}
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sweeps.report import curves_figure, exponent_figure, point_text, table_csv
+from sweeps.report import curves_figure, exponent_figure, point_text, ratios_figure, table_csv
 from sweeps.results import TrialResult
 from tests.sweeps.made import row, spec_with
 
@@ -145,3 +145,12 @@ def test_a_figure_replaces_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "exponent.png"
     path.write_text("old")
     assert is_a_picture(exponent_figure(COMPLETE, SPEC, path))
+
+
+def test_the_ratios_of_a_trial_are_drawn_weight_by_weight(tmp_path: Path) -> None:
+    told = {
+        "members": [{"tensors": ["C", "W1"], "ratios": [[0, -2.0, -3.0, -1.0, -1.0], [10, None, -2.5, -1.0, -1.0]]}]
+    }
+    path = ratios_figure(COMPLETE[0], told, SPEC, tmp_path / "ratios.png")
+    assert path and is_a_picture(path)
+    assert ratios_figure(COMPLETE[0], {"members": [{"tensors": [], "ratios": []}]}, SPEC, tmp_path / "none.png") is None

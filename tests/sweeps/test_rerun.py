@@ -115,7 +115,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         read_best(str(path))
 
 
-@pytest.mark.parametrize("field", list(BestFile.model_fields))
+@pytest.mark.parametrize("field", [name for name, field in BestFile.model_fields.items() if field.is_required()])
 def test_a_missing_field_is_named(field: str, tmp_path: Path) -> None:
     fields = best_fields()
     del fields[field]
