@@ -30,7 +30,7 @@ class Thresholds:
     diverged: float = 3.0
     catapult: float = 1.5
     collapsed: float = 0.01
-    stuck: float = 2.0
+    stuck: float = 5.0
     flat: float = 0.1
 
 

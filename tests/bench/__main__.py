@@ -230,8 +230,9 @@ def main() -> None:
     if wanted.only in (None, "trials-per-hour"):
         waits = startup.measure()
         compared = [trials_per_hour.compare(*work) for _ in range(wanted.runs)]
+        size = "" if (wanted.trials, wanted.steps) == (96, 10_000) else f"-{wanted.trials}x{wanted.steps}"
         sharing = "" if wanted.branches > 1 else "-nothing-shared"
-        write(f"trials-per-hour{sharing}", report(compared, waits, command, wanted.note))
+        write(f"trials-per-hour{size}{sharing}", report(compared, waits, command, wanted.note))
     if wanted.only in (None, "race"):
         write("race", race_report([trials_per_hour.race(*work) for _ in range(wanted.runs)], command, wanted.note))
 
