@@ -24,8 +24,8 @@ _NONLINEAR: Mapping[str, tuple[str, ...]] = {
     "silu": ("silu",),
 }
 _WEIGHTED: Mapping[str, tuple[str, ...]] = {
-    "linear": ("linear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "bilinear"),
-    "convolution": ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+    "linear": ("linear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm"),
+    "convolution": ("conv1d", "conv2d", "conv3d"),
     "embedding": ("embedding", "__getitem__", "index_select"),
     "norm": ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"),
 }
@@ -104,8 +104,6 @@ class _Listening(TorchFunctionMode):
                 return
 
     def _add(self, layer: Layer) -> None:
-        if self.layers and self.layers[-1].out is layer.out:  # a function that calls another
-            return
         if self.keep_grad and layer.out.requires_grad:
             layer.out.retain_grad()
         self.layers.append(layer)

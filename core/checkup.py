@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from core import preflight
 from core.activations import Layer, listening
-from core.errors import BadInput
+from core.errors import BadInput, briefly
 from core.health import constant_guess_loss
 from core.lanes import seeded
 from core.program import Program
@@ -83,7 +83,7 @@ class Checking:
         self.ratios: dict[float, dict[str, float]] = {}
 
     def run(self) -> Checkup:
-        """Do every check that can be done; what fails keeps the later ones from being tried."""
+        """Do every check; of a task whose parts do not work together there is no more to be said than that."""
         findings: list[Finding] = []
         try:
             found = preflight.check(self.task, self.structure.batch_size, self.structure.dtype, self.seed)
@@ -109,7 +109,7 @@ class Checking:
                 findings += check()
             except Exception as error:  # a person's code: whatever it does, the page is printed
                 what = check.__name__.replace("_", " ")
-                findings.append(Finding("fail", what, f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"))
+                findings.append(Finding("fail", what, briefly(error)))
         return Checkup(findings, self.layers, self.ratios)
 
     # --- parts -------------------------------------------------------------------------------------------------------
@@ -129,14 +129,14 @@ class Checking:
     # --- checks ------------------------------------------------------------------------------------------------------
 
     def order(self) -> Iterator[Finding]:
-        """The order of data must serve every step of the budget, be repeatable, and see the whole of the data."""
+        """The order of data must serve every step of the budget, and be repeatable."""
         examples, last = len(self.data.train[0]), self.steps - 1
         order = self.task.order(self.seed, examples, self.structure.batch_size)
         for first in (0, last // 2, last):
             try:
                 chosen = order(first, first + 1)
             except Exception as error:
-                said = f"there is no batch for step {first:,} of {self.steps:,}: {type(error).__name__}: {error}"
+                said = f"there is no batch for step {first:,} of {self.steps:,}: {briefly(error)}"
                 yield Finding("fail", "order", f"{said}; a table must be as long as the budget")
                 return
             if int(chosen.min()) < 0 or int(chosen.max()) >= examples:

@@ -8,6 +8,16 @@ class BadInput(ValueError):
     """Input that cannot be used. The command line prints it as one line and exits with code 2."""
 
 
+def briefly(error: Exception) -> str:
+    """Return the kind of an error and the first line of what it says, on one line.
+
+    >>> briefly(ValueError()), briefly(KeyError("a"))
+    ('ValueError', "KeyError: 'a'")
+    """
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}"[:200] if lines else type(error).__name__
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known word, or all of them.
 

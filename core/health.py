@@ -1,7 +1,7 @@
 """The verdict on a run's health, with its evidence in one sentence."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -125,12 +125,3 @@ def constant_guess_loss(target: Tensor) -> float:
     share = torch.bincount(target).double() / len(target)
     share = share[share > 0]
     return float(-(share * share.log()).sum())
-
-
-def tally(names: Sequence[str]) -> Mapping[str, int]:
-    """Return how many runs have each verdict, the healthy first.
-
-    >>> tally(["hot", "healthy", "hot"])
-    {'healthy': 1, 'hot': 2}
-    """
-    return {name: names.count(name) for name in VERDICTS if name in names}

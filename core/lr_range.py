@@ -210,6 +210,7 @@ def read_curves(exponents: np.ndarray, losses: np.ndarray) -> RangeTest:
     """Return what curves of losses (K, S) over rising exponents (S,) say; NaN from where a seed diverged."""
     steps = len(exponents)
     lengths = [int(np.argmin(np.isfinite(row))) if not np.isfinite(row).all() else steps for row in losses]
+    losses = np.array([np.where(np.arange(steps) < n, row, np.nan) for row, n in zip(losses, lengths, strict=True)])
     rules = {
         name: Spread.of([_exponent(rule, exponents, row[:n], steps) for row, n in zip(losses, lengths, strict=True)])
         for name, rule in RULES.items()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.overrides import TorchFunctionMode
 
+from core.errors import briefly
 from core.graph import NotOneGraph, Stacked, graph_of
 from core.lanes import Layout, Row, part, seeded
 from core.optim import SGD, Optimizer
@@ -370,7 +371,7 @@ def why_not_vmap(task: Task, batch: Batch) -> str | None:
     try:
         program.gradients(rows, tuple(tensor.expand(2, *tensor.shape) for tensor in batch))
     except Exception as error:
-        return _said(error)
+        return briefly(error)
     return None
 
 
@@ -385,13 +386,8 @@ def why_not_compiled(task: Task, batch: Batch) -> str | None:
     try:
         program._graph(list(rows), len(batch), [*rows.values(), *batch, index_NB, torch.zeros(3, 2, 1)], False)
     except NotOneGraph as error:
-        return _said(error)
+        return briefly(error)
     return None
-
-
-def _said(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else error}"[:200]
 
 
 def choose(

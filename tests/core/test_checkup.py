@@ -302,3 +302,24 @@ def test_lsuv_scales_weights_that_are_no_modules_too(small_tasks: Mapping[str, T
     ended = lsuv(model, lambda m: task.loss(m, batch))
     assert list(ended) == ["W1", "W2"]
     assert all(abs(std - 1) < 1e-3 for _, std in ended.values())
+
+
+def test_a_nonlinearity_in_place_is_seen_and_a_wordless_error_is_said() -> None:
+    class InPlace(Dead):
+        def model(self) -> nn.Module:
+            model = super().model()
+            model[1] = nn.ReLU(inplace=True)
+            return model
+
+        def order(self, seed: int, examples: int, batch_size: int) -> Any:
+            shuffled = super().order(seed, examples, batch_size)
+
+            def batches(first: int, last: int) -> Tensor:
+                assert first < 100
+                return shuffled(first, last)
+
+            return batches
+
+    found = checkup(InPlace())
+    assert any("dead in this batch" in finding.said for finding in of(found, "activations"))
+    assert "there is no batch for step 199 of 200: AssertionError" in of(found, "order")[0].said
