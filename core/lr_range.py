@@ -20,6 +20,7 @@ Curve = np.ndarray
 Rule = Callable[[Curve, Curve, int], float | None]
 """Takes rates and losses of the steps trained, and the number planned; returns a rate, None where it has none."""
 
+LOW, HIGH, STEPS, SEEDS = -6.0, 1.5, 400, 16  # of a test of which nothing else is said
 BIN = 0.2  # decades: narrow beside the half decade that an interval is widened by, and wide beside a step
 
 
@@ -176,10 +177,10 @@ def range_test(
     data: Data,
     structure: Structure,
     hyper: Hyperparameters,
-    low: float = -6.0,
-    high: float = 1.0,
-    steps: int = 400,
-    seeds: Sequence[int] = tuple(range(16)),
+    low: float = LOW,
+    high: float = HIGH,
+    steps: int = STEPS,
+    seeds: Sequence[int] = tuple(range(SEEDS)),
     program: str | Program = "vmap",
     device: str = "cpu",
 ) -> RangeTest:

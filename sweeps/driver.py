@@ -262,7 +262,7 @@ class Driver:
             self._offer(outcome.trial, value, self.search.point_of(outcome.trial))
 
     def _offer(self, trial: int, value: float, point: Mapping[str, Any]) -> None:
-        best, sign = self.progress.best, 1 if self.progress.mode == "min" else -1
+        best, sign = self.progress.best, self.spec.objective.sign
         if best is None or sign * value < sign * best[1]:
             self.progress.best = (trial, value, point)
 

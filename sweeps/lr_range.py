@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from core.errors import BadInput
-from core.lr_range import RangeTest, range_test
+from core.lr_range import HIGH, LOW, SEEDS, STEPS, RangeTest, range_test
 from core.program import why_not_vmap
 from core.task import load_task
 from sweeps import plan, record, report
@@ -19,7 +19,6 @@ from sweeps.home import Home
 from sweeps.space import AUTO
 from sweeps.spec import SweepSpec
 
-LOW, HIGH, STEPS, SEEDS = -6.0, 1.5, 400, 16
 WIDER = 0.5  # decades: a sweep trains longer than the test, and may want less, or bear more
 
 
