@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from core import preflight
 from core.activations import Layer, listening
 from core.errors import BadInput, briefly
-from core.health import constant_guess_loss
+from core.health import median
 from core.lanes import seeded
 from core.program import Program
-from core.ratios import log_ratio, median
-from core.task import Batch, Data, Task
+from core.ratios import log_ratio
+from core.task import Batch, Data, Task, constant_guess_loss
 from core.trial import Hyperparameters, Structure, Trial, history
 
 Level = Literal["pass", "warn", "fail"]

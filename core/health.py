@@ -4,11 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from core.ratios import median
-
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -118,10 +113,14 @@ def stuck(
     )
 
 
-def constant_guess_loss(target: Tensor) -> float:
-    """Return the cross-entropy of always guessing the classes' own frequencies; NaN for targets that are no classes."""
-    if target.is_floating_point() or target.dim() != 1 or target.min() < 0:
+def median(values: Sequence[float]) -> float:
+    """Return the median of the finite values, NaN where there is none.
+
+    >>> median([1.0, math.inf, 3.0, 2.0]), median([])
+    (2.0, nan)
+    """
+    finite = sorted(value for value in values if math.isfinite(value))
+    if not finite:
         return math.nan
-    share = torch.bincount(target).double() / len(target)
-    share = share[share > 0]
-    return float(-(share * share.log()).sum())
+    half = len(finite) // 2
+    return finite[half] if len(finite) % 2 else (finite[half - 1] + finite[half]) / 2

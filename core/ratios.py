@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.health import median
+
 Spacing = Literal["linear", "log"]
 
 
@@ -50,19 +52,6 @@ def sample_steps(steps: int, samples: int, spacing: Spacing = "linear") -> tuple
 def between(marks: Sequence[int], first: int, count: int) -> Sequence[int]:
     """Return the rising marks among first ... first + count - 1."""
     return marks[bisect_left(marks, first) : bisect_left(marks, first + count)]
-
-
-def median(values: Sequence[float]) -> float:
-    """Return the median of the finite values, NaN where there is none.
-
-    >>> median([1.0, math.inf, 3.0, 2.0]), median([])
-    (2.0, nan)
-    """
-    finite = sorted(value for value in values if math.isfinite(value))
-    if not finite:
-        return math.nan
-    half = len(finite) // 2
-    return finite[half] if len(finite) % 2 else (finite[half - 1] + finite[half]) / 2
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,18 @@ depend on an element's place in its tensor are used (`pow` is not one of them), 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from core.errors import BadInput, nearest
+from core.kinds import KINDS, LIMITS, SHAPES, Kind, Phase, check_phases, unfit_points
 
 Schedule = Callable[[Tensor | float], Tensor]
 Numbers = Mapping[str, Tensor]
 """What a schedule is built from: columns (K,) by the names of Hyperparameters, `points` (K, P), `budget` in steps."""
+Build = Callable[[Numbers, Sequence[Phase]], Schedule]
 
 
 def _share(u: Tensor | float) -> Tensor:
@@ -62,9 +63,6 @@ def anneal(shape: str, start: Any, end: Any, p: Any, power: Any = 1.0) -> Tensor
     if shape == "constant":
         return start + 0 * p
     raise BadInput(f"schedule: unknown shape '{shape}'; {nearest(shape, SHAPES)}")
-
-
-SHAPES = ("constant", "linear", "cosine", "exponential", "polynomial", "sqrt")
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------
@@ -150,10 +148,6 @@ def _torch_one_cycle(peak_K: Tensor, top_K: Tensor, div_K: Tensor, floor_K: Tens
     return lambda u: cycle((_share(u) * budget_K / last_K).clamp(max=1))
 
 
-Phase = tuple[float, str, float, float]
-"""A share of the budget, a shape, and the rates at its begin and end as multiples of the peak."""
-
-
 def combined(peak_K: Tensor, phases: Sequence[Phase]) -> Schedule:
     """One phase after the other. Raises BadInput for shares that do not add up to 1 (to a millionth), or a bad shape.
 
@@ -174,30 +168,6 @@ def combined(peak_K: Tensor, phases: Sequence[Phase]) -> Schedule:
         return peak_K * rate_K
 
     return rate
-
-
-def check_phases(phases: Sequence[Sequence[Any]]) -> list[Phase]:
-    """Return the phases as tuples. Raises BadInput."""
-    if not phases:
-        raise BadInput("schedule.phases: there are none; give [share, shape, from, to] for each")
-    found: list[Phase] = []
-    for phase in phases:
-        if len(phase) != 4:
-            raise BadInput(f"schedule.phases: {list(phase)} is no phase; write [share, shape, from, to]")
-        share, shape, start, end = float(phase[0]), str(phase[1]), float(phase[2]), float(phase[3])
-        if shape not in SHAPES:
-            raise BadInput(f"schedule.phases: unknown shape '{shape}'; {nearest(shape, SHAPES)}")
-        if not 0 < share <= 1:
-            raise BadInput(f"schedule.phases: a share of {share:g}; shares lie above 0 and add up to 1")
-        if min(start, end) < 0 or (shape == "exponential" and min(start, end) <= 0):
-            raise BadInput(
-                f"schedule.phases: {shape} from {start:g} to {end:g}; rates are positive multiples of the peak"
-            )
-        found.append((share, shape, start, end))
-    total = math.fsum(phase[0] for phase in found)
-    if abs(total - 1) > 1e-6:
-        raise BadInput(f"schedule.phases: the shares add up to {total:g}; they must add up to 1")
-    return found
 
 
 def warmed(schedule: Schedule, warmup_K: Tensor) -> Schedule:
@@ -221,38 +191,16 @@ def warmed(schedule: Schedule, warmup_K: Tensor) -> Schedule:
 # --- kinds by name ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A schedule by name: how it is built, which numbers it takes beside `lr` and `warmup`, and their defaults.
-
-    points: how many decay points it may have. Where it falls once, a decay point is where the fall begins, else it
-    begins at `point`, or at the end of the warm-up.
-    """
-
-    build: Callable[[Numbers, Sequence[Phase]], Schedule]
-    points: int = 0
-    takes: tuple[str, ...] = ()
-    floor: float = 0.0
-    power: float = 1.0
-    div: float = 25.0
-    point: float | None = None
-
-    def number(self, name: str, value: float | None) -> float:
-        """Return a number that is given, else the kind's default."""
-        return getattr(self, name) if value is None else value
-
-
-def _falling(shape: str, point: float | None = None, **defaults: Any) -> Kind:
+def _falling(kind: Kind) -> Build:
     def build(numbers: Numbers, phases: Sequence[Phase]) -> Schedule:
-        start_K = _start(numbers, numbers["warmup"] if point is None else point)
-        return fall(shape, numbers["lr"], numbers["floor"], start_K, numbers["power"])
+        return fall(kind.shape, numbers["lr"], numbers["floor"], _start(kind, numbers), numbers["power"])
 
-    takes = ("floor", "power") if shape == "polynomial" else ("floor",)
-    return Kind(build, points=1, takes=takes, point=point, **defaults)
+    return build
 
 
-def _start(numbers: Numbers, default: Tensor | float) -> Tensor:
-    """Return the first decay point of each lane, or the default where it has none."""
+def _start(kind: Kind, numbers: Numbers) -> Tensor:
+    """Return the first decay point of each lane, or the kind's own where it has none."""
+    default = numbers["warmup"] if kind.point is None else kind.point
     if not numbers["points"].shape[-1]:
         return torch.as_tensor(default, dtype=torch.float64) * torch.ones_like(numbers["lr"])
     first_K = numbers["points"][:, 0]
@@ -260,36 +208,30 @@ def _start(numbers: Numbers, default: Tensor | float) -> Tensor:
 
 
 def _cycle(numbers: Numbers, phases: Sequence[Phase]) -> Schedule:
-    return one_cycle(numbers["lr"], _start(numbers, 0.25), numbers["div"], numbers["floor"])
+    top_K = _start(KINDS["onecycle-fastai"], numbers)
+    return one_cycle(numbers["lr"], top_K, numbers["div"], numbers["floor"])
 
 
 def _cycle_of_torch(numbers: Numbers, phases: Sequence[Phase]) -> Schedule:
-    top_K = _start(numbers, 0.3)
+    top_K = _start(KINDS["onecycle"], numbers)
     return _torch_one_cycle(numbers["lr"], top_K, numbers["div"], numbers["floor"], numbers["budget"])
 
 
-KINDS: Mapping[str, Kind] = {
-    "constant": Kind(lambda n, phases: constant(n["lr"])),
-    "step": Kind(lambda n, phases: step_decay(n["lr"], n["points"], n["decay_factor"]), 16, ("decay_factor",)),
-    "linear": _falling("linear"),
-    "cosine": _falling("cosine"),
-    "exponential": _falling("exponential", floor=0.01),
-    "polynomial": _falling("polynomial"),
-    "wsd": _falling("linear", point=0.8),
-    "wsd-sqrt": _falling("sqrt", point=0.8),
-    "onecycle": Kind(_cycle_of_torch, 1, ("floor", "div"), floor=1 / (25 * 1e4), point=0.3),
-    "onecycle-fastai": Kind(_cycle, 1, ("floor", "div"), floor=1e-5, point=0.25),
-    "phases": Kind(lambda n, phases: combined(n["lr"], phases)),
-}
-"""Every schedule, by the name it has in a spec. The one-cycles have the defaults of torch's OneCycleLR and of fastai's
-fit_one_cycle; a decay point is where their rate is highest."""
+BUILDERS: Mapping[str, Build] = {
+    "constant": lambda n, phases: constant(n["lr"]),
+    "step": lambda n, phases: step_decay(n["lr"], n["points"], n["decay_factor"]),
+    "onecycle": _cycle_of_torch,
+    "onecycle-fastai": _cycle,
+    "phases": lambda n, phases: combined(n["lr"], phases),
+} | {name: _falling(kind) for name, kind in KINDS.items() if kind.shape}
+"""How each of the KINDS is built."""
 
 
 def build(kind: str, numbers: Numbers, phases: Sequence[Phase] = ()) -> Schedule:
     """Return a schedule by name, after a warm-up where lanes have one."""
     if kind not in KINDS:
         raise BadInput(f"schedule: unknown kind '{kind}'; {nearest(kind, KINDS)}")
-    return warmed(KINDS[kind].build(numbers, phases), numbers["warmup"])
+    return warmed(BUILDERS[kind](numbers, phases), numbers["warmup"])
 
 
 # --- for somebody's own loop ------------------------------------------------------------------------------------------
@@ -370,23 +312,3 @@ def _checked(config: Mapping[str, Any]) -> tuple[str, int, list[float]]:
     if (kind == "phases") != bool(config.get("phases")):
         raise BadInput("schedule.phases: they belong to kind 'phases', which needs them")
     return kind, steps, points
-
-
-LIMITS: Mapping[str, tuple[float, float]] = {
-    "decay_factor": (0.0, 1.0),
-    "warmup": (0.0, 1.0),
-    "floor": (0.0, 1e9),
-    "power": (1e-3, 1e3),
-    "div": (1.0, 1e12),
-}
-"""What the numbers of a schedule may be."""
-
-
-def unfit_points(kind: str, count: int) -> str:
-    """Return why a kind cannot have so many decay points; nothing if it can."""
-    most = KINDS[kind].points
-    if count <= most:
-        return ""
-    fitting = ", ".join(f"'{name}'" for name, other in KINDS.items() if other.points >= count)
-    has = "no decay points" if most == 0 else "one decay point at most, where its rate begins to fall"
-    return f"schedule '{kind}' has {has}; {count} arrived; {fitting or 'none'} can have as many"

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -190,3 +191,12 @@ def code_fingerprint(task: Task) -> str:
         return hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     except (OSError, TypeError):
         return "unknown"
+
+
+def constant_guess_loss(target: Tensor) -> float:
+    """Return the cross-entropy of always guessing the classes' own frequencies; NaN for targets that are no classes."""
+    if target.is_floating_point() or target.dim() != 1 or target.min() < 0:
+        return math.nan
+    share = torch.bincount(target).double() / len(target)
+    share = share[share > 0]
+    return float(-(share * share.log()).sum())

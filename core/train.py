@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from core import trial as trials_
-from core.health import constant_guess_loss
 from core.lanes import Lanes, Row, part
 from core.order import Order
 from core.program import PROGRAMS, Program
 from core.ratios import Spacing, between, log_ratio, sample_steps
-from core.task import Data, Task
+from core.task import Data, Task, constant_guess_loss
 from core.trial import Structure, Trial
 from core.watch import Health, Look, Ratios, Watcher
 

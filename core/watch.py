@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from core.activations import listening
-from core.health import Thresholds, Verdict, verdict
-from core.ratios import median, summary
+from core.health import Thresholds, Verdict, median, verdict
+from core.ratios import summary
 from core.task import Batch, Task
 from core.trial import Trial
 

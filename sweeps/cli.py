@@ -69,11 +69,14 @@ def run(spec: str, assignments: tuple[str, ...], as_json: bool, address: str | N
     loaded = load_spec(spec, assignments)
     place = Home.at(home)
     click.echo(f"sweep {loaded.name}: {loaded.trials} trials of {loaded.budget.steps:,} steps", err=True)
-    from sweeps import driver
-    from sweeps.display import shown
+    from sweeps.machine import Cluster
 
-    with redirect_stdout(sys.stderr):  # Ray speaks on stdout of workers that died
-        summary = driver.start(loaded, place, shown, address)
+    with redirect_stdout(sys.stderr), Cluster(address) as cluster:  # Ray speaks on stdout of workers that died
+        cluster.start()
+        from sweeps import driver
+        from sweeps.display import shown
+
+        summary = driver.start(loaded, place, shown, cluster)
     _tell(summary, place, as_json, home)
 
 
@@ -93,10 +96,11 @@ def resume(sweep: str, as_json: bool, address: str | None, home: str | None) -> 
     from sweeps import driver
     from sweeps.display import shown
     from sweeps.home import Home
+    from sweeps.machine import Cluster
 
     place = Home.at(home)
-    with redirect_stdout(sys.stderr):
-        summary = driver.resume(sweep, place, shown, address)
+    with redirect_stdout(sys.stderr), Cluster(address) as cluster:
+        summary = driver.resume(sweep, place, shown, cluster)
     _tell(summary, place, as_json, home)
 
 

@@ -1,14 +1,10 @@
 """One sweep from its spec to its closing records: ties the search, Ray Tune, the recorder and the display together."""
 
 import json
-import os
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from sweeps import machine, plan, record, results
 from sweeps.display import Progress
 from sweeps.home import Home
 from sweeps.interrupt import Interrupt
+from sweeps.machine import Cluster
 from sweeps.outcome import Outcome, Report, Score
 from sweeps.record import Recorder
 from sweeps.rerun import versions
@@ -97,10 +94,9 @@ def _first_options(spec: SweepSpec) -> list[dict[str, Any]]:
     return [dict(spec.task_options) | end for end in ([first] if first == last else [first, last])]
 
 
-def start(spec: SweepSpec, home: Home, watch: Callable[[Progress], Any], address: str | None = None) -> Summary:
+def start(spec: SweepSpec, home: Home, watch: Callable[[Progress], Any], cluster: Cluster) -> Summary:
     """Run a new sweep. Raises BadInput before anything is trained if it cannot run."""
     begin = time.monotonic()
-    machine.check_address(address)
     facts = checked(spec, home)
     if spec.space.lr_exponent == AUTO:
         from sweeps.lr_range import resolved
@@ -112,26 +108,25 @@ def start(spec: SweepSpec, home: Home, watch: Callable[[Progress], Any], address
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions()}
     study = create_study(storage, sweep, spec, facts | git_state(Path.cwd()))
     try:
-        return _drive(Driver(home, storage, study, begin), watch, address)
+        return _drive(Driver(home, storage, study, begin), watch, cluster)
     except BadInput:  # what the machine refuses leaves nothing behind
         delete_study(storage, sweep)
         shutil.rmtree(home.sweep(sweep), ignore_errors=True)
         raise
 
 
-def resume(wanted: str, home: Home, watch: Callable[[Progress], Any], address: str | None = None) -> Summary:
+def resume(wanted: str, home: Home, watch: Callable[[Progress], Any], cluster: Cluster) -> Summary:
     """Continue an interrupted sweep, or send what an ended one could not record."""
     begin = time.monotonic()
-    machine.check_address(address)
     storage = open_storage(home.storage)
     study = find_sweep(storage, wanted)
     record.check_reachable(spec_of(study).tracking_uri or record.default_uri(home.path))
-    return _drive(Driver(home, storage, study, begin), watch, address)
+    return _drive(Driver(home, storage, study, begin), watch, cluster)
 
 
-def _drive(driver: "Driver", watch: Callable[[Progress], Any], address: str | None) -> Summary:
+def _drive(driver: "Driver", watch: Callable[[Progress], Any], cluster: Cluster) -> Summary:
     with homes.only_driver(driver.folder, driver.sweep), Interrupt().listening() as interrupt, watch(driver.progress):
-        return driver.drive(interrupt, address)
+        return driver.drive(interrupt, cluster)
 
 
 class Driver:
@@ -152,7 +147,7 @@ class Driver:
         self.tracking: Tracking | None = None
         self.made_by: dict[str, Any] = {}
 
-    def drive(self, interrupt: Interrupt, address: str | None) -> Summary:
+    def drive(self, interrupt: Interrupt, cluster: Cluster) -> Summary:
         """Train what is to be trained and record it."""
         self.progress.states = {t.number: t.state for t in trial_results(self.study)}
         for name, work in self.study.user_attrs.items():
@@ -168,18 +163,16 @@ class Driver:
         if unfinished or not any(self.recorder.spool.said("close")):  # else there is only the spool to be sent
             self.tracking.open()
             if unfinished:
-                self._train(interrupt, address)
+                self._train(interrupt, cluster)
             self._settle(interrupt.asked.is_set())
         return self._finish(interrupt.asked.is_set())
 
-    def _train(self, interrupt: Interrupt, address: str | None) -> None:
+    def _train(self, interrupt: Interrupt, cluster: Cluster) -> None:
         self.progress.phase = "starting Ray"
-        os.environ.update(machine.QUIET)
-        with ThreadPoolExecutor(1) as pool:  # Tune is imported while Ray's processes start; they die with the thread
-            importing = pool.submit(import_module, "sweeps.run")  # that starts them, so that is this one
-            layout = machine.shape(self.spec, *machine.ray_resources(address))
-            runs = importing.result()
-        interrupt.take_signals()  # ray.init has taken SIGTERM for itself
+        cluster.start()
+        from sweeps import run as runs  # Tune, which takes a second to import, while Ray's processes start
+
+        layout = machine.shape(self.spec, *cluster.resources())
         self.progress.phase = "starting workers"
         recorder = self.recorder
         assert recorder
@@ -204,7 +197,7 @@ class Driver:
         runs.run_tune(
             self.search, lambda suggestion: told | suggestion, layout, place, interrupt.asked, self._on_result
         )
-        threading.Thread(target=machine.leave).start()  # Ray takes a second to end; figures are drawn meanwhile
+        cluster.leave()  # which takes a second; figures are drawn meanwhile
 
     # --- what the cohorts say ----------------------------------------------------------------------------------------
 

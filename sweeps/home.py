@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from core import checkpoint
 from core.errors import BadInput
 
 JOURNAL = "optuna.journal"
@@ -87,6 +86,8 @@ def is_driven(folder: Path) -> bool:
 
 def last_checkpoint(sweep_folder: Path, cohort: str) -> str | None:
     """Return the newest checkpoint of a cohort that can be read, over all starts of the driver, or None."""
+    from core import checkpoint  # torch, which most commands do without
+
     for place in sorted(sweep_folder.glob(f"tune-*/{cohort}/checkpoint_*"), reverse=True):
         try:
             checkpoint.load(place / COHORT_FILE)

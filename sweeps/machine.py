@@ -3,8 +3,10 @@
 import logging
 import os
 import socket
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from core.errors import BadInput
@@ -70,9 +72,57 @@ def check_address(address: str | None) -> None:
         ) from error
 
 
-def ray_resources(address: str | None) -> tuple[float, float]:
-    """Start Ray inside this process, or join the cluster at `address`; return its cores and GPUs."""
-    os.environ.update(QUIET)
+class Cluster:
+    """Ray: started inside this process, or the cluster at `address`, joined.
+
+    A thread of its own starts Ray, since that takes seconds of waiting in which there is much to import; and it lives
+    as long as Ray does, whose processes die with the thread that started them. Raises BadInput if nobody is there.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        check_address(address)
+        self.address = address
+        self._resources: Future[tuple[float, float]] = Future()
+        self._over = Event()
+        self._thread: Thread | None = None
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def start(self) -> None:
+        """Begin to start or join Ray, and do not wait for it; nothing if that has been done."""
+        if self._thread is None:
+            os.environ.update(QUIET)
+            import ray  # noqa: F401 - here and now: two threads that import at once may wait for one another
+
+            self._thread = Thread(target=self._live, name="ray")
+            self._thread.start()
+
+    def resources(self) -> tuple[float, float]:
+        """Return the cores and GPUs of the cluster, as soon as it is there. Raises BadInput if it cannot be."""
+        return self._resources.result()
+
+    def leave(self) -> None:
+        """Have the Ray that was started here stopped, or the cluster left, and do not wait for it."""
+        self._over.set()
+
+    def _live(self) -> None:
+        import ray
+
+        try:
+            self._resources.set_result(_joined(self.address))
+        except BaseException as error:
+            self._resources.set_exception(error)
+        else:
+            self._over.wait()
+            ray.shutdown()
+
+
+def _joined(address: str | None) -> tuple[float, float]:
+    """Start Ray, or join it; return its cores and GPUs."""
     import ray
 
     own = str(Path(__file__).resolve().parents[1])
@@ -100,10 +150,3 @@ def ray_resources(address: str | None) -> tuple[float, float]:
         ) from error
     total = ray.cluster_resources()
     return total.get("CPU", 0.0), total.get("GPU", 0.0)
-
-
-def leave() -> None:
-    """Stop the Ray that was started here, or let go of the cluster that was joined."""
-    import ray
-
-    ray.shutdown()

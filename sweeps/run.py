@@ -5,6 +5,7 @@ is a new Tune run over the cohorts that were not finished, so nothing pickled is
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
@@ -81,6 +82,7 @@ class StopWhenAsked(tune.Stopper):
 
 def run_tune(search: Search, configure: Configure, layout: Shape, folder: Path, stop: Event, watch: Watch) -> None:
     """Run the search to its end, or until `stop` has been obeyed: each cohort stops after a checkpoint."""
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(layout.cohorts)  # else each worker waits for the one before it
     trainable = tune.with_resources(CohortTrainable, {"cpu": layout.cpus, "gpu": layout.gpus})
     tuner = tune.Tuner(
         trainable,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from core import schedule as schedules
+from core import kinds as schedules
 from core.errors import BadInput, nearest
 from core.health import Thresholds
 from sweeps.space import AUTO, Range, Space, extremes

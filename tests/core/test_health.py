@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.health import VERDICTS, Thresholds, constant_guess_loss, stuck, verdict
+from core.health import VERDICTS, Thresholds, stuck, verdict
 from core.optim import SGD
+from core.task import constant_guess_loss
 from core.tasks.thermometer import Thermometer
 from core.train import Cohort
 from core.trial import Hyperparameters, Structure, Trial
