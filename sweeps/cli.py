@@ -19,7 +19,7 @@ home_option = click.option("--home", metavar="DIR", help="Where state lies (defa
 
 
 def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Print bad input as one line and exit with code 2."""
+    """Print bad input as one line and exit with code 2; exit with code 130 on Ctrl-C."""
 
     @wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -27,9 +27,10 @@ def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, **kwargs)
         except BadInput as error:
             click.echo(f"sweep: {error}", err=True)
-            sys.stderr.flush()
-            sys.stdout.flush()
             sys.exit(2)
+        except KeyboardInterrupt:
+            click.echo("sweep: stopped", err=True)
+            sys.exit(130)
 
     return guarded
 
@@ -377,5 +378,18 @@ def _tell(summary: Any, place: Any, as_json: bool, home: str | None) -> None:
         sys.exit(1)
 
 
+def command() -> None:
+    """Be the command of a process: end at once where an error comes while Ray starts, which nothing can hurry."""
+    try:
+        main(prog_name="sweep")
+    except SystemExit as end:
+        machine = sys.modules.get("sweeps.machine")
+        if machine and machine.starting():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else 1)  # Ray's processes die with the one that started them
+        raise
+
+
 if __name__ == "__main__":
-    main(prog_name="sweep" if Path(sys.argv[0]).name == "cli.py" else None)
+    command()

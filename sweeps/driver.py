@@ -173,6 +173,7 @@ class Driver:
         from sweeps import run as runs  # Tune, which takes a second to import, while Ray's processes start
 
         layout = machine.shape(self.spec, *cluster.resources())
+        interrupt.take_signals()  # Ray has taken SIGTERM for itself
         self.progress.phase = "starting workers"
         recorder = self.recorder
         assert recorder

@@ -6,7 +6,8 @@ import socket
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 from core.errors import BadInput
@@ -14,6 +15,7 @@ from sweeps.spec import SweepSpec
 
 LANES_CPU, LANES_GPU = 64, 512
 COHORT_LEAST = 8  # trials: narrower programs spend their time on overhead
+STARTING, STARTED = "starting Ray", "Ray"  # names of its thread
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's own wish for what it does by default in future
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
@@ -98,7 +100,9 @@ class Cluster:
             os.environ.update(QUIET)
             import ray  # noqa: F401 - here and now: two threads that import at once may wait for one another
 
-            self._thread = Thread(target=self._live, name="ray")
+            for thread in _threads():
+                thread.join()  # there is one Ray at a time in a process
+            self._thread = Thread(target=self._live, name=STARTING)
             self._thread.start()
 
     def resources(self) -> tuple[float, float]:
@@ -117,8 +121,18 @@ class Cluster:
         except BaseException as error:
             self._resources.set_exception(error)
         else:
+            current_thread().name = STARTED
             self._over.wait()
             ray.shutdown()
+
+
+def starting() -> bool:
+    """Return whether this process waits for Ray, which can neither be hurried nor called off."""
+    return any(thread.name == STARTING for thread in _threads())
+
+
+def _threads() -> list[Thread]:
+    return [thread for thread in enumerate_threads() if thread.name in (STARTING, STARTED)]
 
 
 def _joined(address: str | None) -> tuple[float, float]:
