@@ -2,20 +2,29 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from core.errors import BadInput
 
+if TYPE_CHECKING:
+    from sweeps.remote import Remote
+
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 home_option = click.option("--home", metavar="DIR", help="Where state lies (default: $SWEEP_HOME, else ./sweep-data).")
+
+
+server_option = click.option(
+    "--server", metavar="URL", help="Ask a sweep service (default: $SWEEP_SERVER, or the config file's)."
+)
 
 
 def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,6 +42,12 @@ def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(130)
 
     return guarded
+
+
+def _checked_id(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", value):
+        raise click.BadParameter(f"'{value}'; an id begins with a letter, and has letters, digits, - and _; at most 63")
+    return value
 
 
 @click.group(context_settings=CONTEXT)
@@ -55,9 +70,12 @@ def main() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout at the end.")
 @click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster, e.g. auto or 127.0.0.1:6379.")
+@click.option("--id", "sweep", metavar="ID", callback=_checked_id, help="The id of the sweep; one that exists goes on.")
 @home_option
 @spoken
-def run(spec: str, assignments: tuple[str, ...], as_json: bool, address: str | None, home: str | None) -> None:
+def run(
+    spec: str, assignments: tuple[str, ...], as_json: bool, address: str | None, sweep: str | None, home: str | None
+) -> None:
     """Run the sweep that the file SPEC describes.
 
     \b
@@ -77,7 +95,7 @@ def run(spec: str, assignments: tuple[str, ...], as_json: bool, address: str | N
         from sweeps import driver
         from sweeps.display import shown
 
-        summary = driver.start(loaded, place, shown, cluster)
+        summary = driver.start(loaded, place, shown, cluster, sweep)
     _tell(summary, place, as_json, home)
 
 
@@ -85,9 +103,10 @@ def run(spec: str, assignments: tuple[str, ...], as_json: bool, address: str | N
 @click.argument("sweep")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout at the end.")
 @click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster.")
+@server_option
 @home_option
 @spoken
-def resume(sweep: str, as_json: bool, address: str | None, home: str | None) -> None:
+def resume(sweep: str, as_json: bool, address: str | None, server: str | None, home: str | None) -> None:
     """Continue SWEEP (an id, or a name: its latest sweep) after an interrupt or a crash.
 
     \b
@@ -96,6 +115,10 @@ def resume(sweep: str, as_json: bool, address: str | None, home: str | None) -> 
     """
     from sweeps import driver
     from sweeps.display import shown
+
+    if remote := _remote(server, home):
+        _follow_remote(remote, remote.resume(remote.find(sweep))["id"], True, as_json)
+        return
     from sweeps.home import Home
     from sweeps.machine import Cluster
 
@@ -107,15 +130,20 @@ def resume(sweep: str, as_json: bool, address: str | None, home: str | None) -> 
 
 @main.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--state", help="Of a service: only those queued, running, stopped, finished or failed.")
+@server_option
 @home_option
 @spoken
-def list_(as_json: bool, home: str | None) -> None:
-    """List the sweeps of this home, the oldest first.
+def list_(as_json: bool, state: str | None, server: str | None, home: str | None) -> None:
+    """List the sweeps of this home, the oldest first, or those of a service, the newest first.
 
     \b
     Example:
       sweep list
     """
+    if remote := _remote(server, home):
+        _list_remote(remote, as_json, state)
+        return
     from sweeps.home import Home
     from sweeps.overview import overview
 
@@ -133,15 +161,19 @@ def list_(as_json: bool, home: str | None) -> None:
 @click.argument("sweep")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--top", default=10, show_default=True, help="How many trials to list.")
+@server_option
 @home_option
 @spoken
-def show(sweep: str, as_json: bool, top: int, home: str | None) -> None:
+def show(sweep: str, as_json: bool, top: int, server: str | None, home: str | None) -> None:
     """Show SWEEP: its state, its best trials, where its data lie.
 
     \b
     Example:
       sweep show names
     """
+    if remote := _remote(server, home):
+        _show_remote(remote, sweep, as_json, top)
+        return
     from sweeps.home import Home
     from sweeps.overview import details
 
@@ -157,19 +189,104 @@ def show(sweep: str, as_json: bool, top: int, home: str | None) -> None:
 @main.command()
 @click.argument("sweep")
 @click.option("--trial", type=int, help="Another trial than the best.")
+@server_option
 @home_option
 @spoken
-def best(sweep: str, trial: int | None, home: str | None) -> None:
+def best(sweep: str, trial: int | None, server: str | None, home: str | None) -> None:
     """Print the best configuration of SWEEP as a file that `sweep rerun` takes.
 
     \b
     Example:
       sweep best names > best.yaml
     """
+    if remote := _remote(server, home):
+        click.echo(remote.best(remote.find(sweep), trial), nl=False)
+        return
     from sweeps.home import Home
     from sweeps.overview import best_of
 
     click.echo(best_of(Home.at(home), sweep, trial), nl=False)
+
+
+@main.command()
+@click.argument("spec")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec; repeatable."
+)
+@click.option("--code", metavar="FOLDER", help="Code that the task imports; a task's own file goes along without it.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="How long it may run.")
+@click.option("--wait/--no-wait", default=True, help="Follow it until it is over, or only hand it in.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout at the end.")
+@server_option
+@spoken
+def submit(
+    spec: str,
+    assignments: tuple[str, ...],
+    code: str | None,
+    hours: float | None,
+    wait: bool,
+    as_json: bool,
+    server: str | None,
+) -> None:
+    """Hand the sweep that the file SPEC describes to a service, and follow it. Ctrl-C detaches; the sweep goes on.
+
+    Exit code 0: finished; 1: failed, or no trial is complete; 130: stopped.
+
+    \b
+    Example:
+      sweep submit sweeps/library/names.yaml --server http://127.0.0.1:8080
+    """
+    from sweeps.desk import handed_in
+
+    remote = _must_be_remote(server)
+    taken = handed_in(remote, spec, assignments, code, hours)
+    click.echo(f"{taken['id']}: {taken['state']}", err=True)
+    _follow_remote(remote, taken["id"], wait, as_json)
+
+
+@main.command()
+@click.argument("sweep")
+@click.option("--follow", is_flag=True, help="Go on until the sweep is over.")
+@server_option
+@spoken
+def logs(sweep: str, follow: bool, server: str | None) -> None:
+    """Print what the driver of SWEEP wrote on a service's cluster.
+
+    \b
+    Example:
+      sweep logs names --server http://127.0.0.1:8080
+    """
+    remote = _must_be_remote(server)
+    found = remote.find(sweep)
+    if not follow:
+        click.echo(remote.logs(found), nl=False)
+        return
+    try:
+        for kind, text in remote.follow(found, "logs"):
+            click.echo(text if kind == "log" else "", nl=False)
+    except KeyboardInterrupt:
+        return
+
+
+@main.command()
+@click.argument("sweep")
+@click.option("--wait", is_flag=True, help="Wait until it has stopped.")
+@server_option
+@spoken
+def stop(sweep: str, wait: bool, server: str | None) -> None:
+    """Stop SWEEP on a service's cluster: it writes its checkpoints, and `sweep resume` goes on from there.
+
+    \b
+    Example:
+      sweep stop names --server http://127.0.0.1:8080
+    """
+    from sweeps.desk import follow, state_line
+
+    remote = _must_be_remote(server)
+    view = remote.stop(remote.find(sweep))
+    if wait:
+        view = follow(remote, view["id"], lambda line: None)
+    click.echo(state_line(view["id"], view), err=True)
 
 
 @main.command()
@@ -335,6 +452,64 @@ def schema() -> None:
     from sweeps.spec import SweepSpec
 
     click.echo(json.dumps(SweepSpec.model_json_schema(), indent=2))
+
+
+def _remote(server: str | None, home: str | None) -> "Remote | None":
+    """Return the service that is meant; None where this machine's own home is."""
+    from sweeps.remote import Remote, server_of
+
+    if server and home:
+        raise BadInput("--home and --server: keep one of them")
+    address = None if home else server_of(server)
+    return Remote(address) if address else None
+
+
+def _must_be_remote(server: str | None) -> "Remote":
+    remote = _remote(server, None)
+    if remote is None:
+        raise BadInput("--server: missing; give the service's address, or set SWEEP_SERVER")
+    return remote
+
+
+def _follow_remote(remote: "Remote", sweep: str, wait: bool, as_json: bool) -> None:
+    from sweeps.desk import exit_code, follow
+
+    try:
+        view = follow(remote, sweep, lambda line: click.echo(line, err=True)) if wait else remote.sweep(sweep)
+    except KeyboardInterrupt:
+        click.echo(f"\ndetached; {sweep} goes on: sweep show {sweep} --server {remote.server}", err=True)
+        return
+    if as_json:
+        click.echo(json.dumps(view))
+    elif wait and view["best"]:
+        click.echo(f"pull it: sweep best {sweep} --server {remote.server} > best.yaml", err=True)
+    if wait:
+        sys.exit(exit_code(view))
+
+
+def _list_remote(remote: "Remote", as_json: bool, state: str | None) -> None:
+    from sweeps.desk import table
+
+    views = list(remote.sweeps(state))
+    if as_json:
+        click.echo(json.dumps(views, indent=2))
+        return
+    for line in table(views):
+        click.echo(line)
+    if not views:
+        click.echo(f"no sweep there yet; hand one in: sweep submit SPEC --server {remote.server}")
+
+
+def _show_remote(remote: "Remote", wanted: str, as_json: bool, top: int) -> None:
+    from sweeps.desk import show_lines
+
+    view = remote.sweep(remote.find(wanted))
+    trials = remote.trials(view["id"])
+    if as_json:
+        click.echo(json.dumps(view | {"trials": trials}, indent=2))
+        return
+    for line in show_lines(view, trials, top):
+        click.echo(line)
 
 
 def _table(trials: Any, spec: Any, top: int, err: bool) -> None:

@@ -24,6 +24,7 @@ from sweeps.search import (
     Search,
     create_study,
     delete_study,
+    exists,
     find_sweep,
     note_link,
     open_storage,
@@ -94,17 +95,24 @@ def _first_options(spec: SweepSpec) -> list[dict[str, Any]]:
     return [dict(spec.task_options) | end for end in ([first] if first == last else [first, last])]
 
 
-def start(spec: SweepSpec, home: Home, watch: Callable[[Progress], Any], cluster: Cluster) -> Summary:
-    """Run a new sweep. Raises BadInput before anything is trained if it cannot run."""
+def start(
+    spec: SweepSpec, home: Home, watch: Callable[[Progress], Any], cluster: Cluster, sweep: str | None = None
+) -> Summary:
+    """Run a new sweep, under an id of its own or a given one; one that exists already goes on.
+
+    Raises BadInput before anything is trained if it cannot run.
+    """
     begin = time.monotonic()
+    storage = open_storage(home.storage)
+    if sweep and exists(storage, sweep):
+        return resume(sweep, home, watch, cluster)
     facts = checked(spec, home)
     if spec.space.lr_exponent == AUTO:
         from sweeps.lr_range import resolved
 
         spec, found = resolved(spec, home)
         facts |= found
-    sweep = homes.new_id(spec.name)
-    storage = open_storage(home.storage)
+    sweep = sweep or homes.new_id(spec.name)
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions()}
     study = create_study(storage, sweep, spec, facts | git_state(Path.cwd()))
     try:

@@ -20,6 +20,7 @@ class TrialResult:
     evidence: str = ""
     duration_s: float | None = None
     reports: Mapping[int, float] = field(default_factory=dict)
+    ended: float | None = None  # seconds since 1970
 
 
 def best_trial(trials: Sequence[TrialResult], mode: str) -> TrialResult | None:

@@ -113,6 +113,19 @@ def sweep_ids(storage: optuna.storages.BaseStorage) -> list[str]:
     ]
 
 
+def exists(storage: optuna.storages.BaseStorage, sweep: str) -> bool:
+    """Whether a sweep of that id was begun."""
+    try:
+        return "spec" in load(storage, sweep).user_attrs
+    except KeyError:
+        return False
+
+
+def load(storage: optuna.storages.BaseStorage, sweep: str) -> optuna.Study:
+    """Load a sweep by its id alone, however many there are. Raises KeyError."""
+    return optuna.load_study(study_name=sweep, storage=storage)
+
+
 def find_sweep(storage: optuna.storages.BaseStorage, wanted: str) -> optuna.Study:
     """Load a sweep by its id, or the latest one whose spec has that name. Raises BadInput for an unknown one."""
     ids = sweep_ids(storage)
@@ -209,6 +222,7 @@ def trial_results(study: optuna.Study) -> list[TrialResult]:
                 evidence=t.user_attrs.get("evidence", ""),
                 duration_s=t.duration.total_seconds() if t.duration else None,
                 reports=dict(t.intermediate_values),
+                ended=t.datetime_complete.timestamp() if t.datetime_complete else None,
             )
         )
     return judged_together(rows, plan.thresholds(spec)) if spec.objective.mode == "min" else rows

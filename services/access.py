@@ -1,0 +1,117 @@
+"""Who is asking, whether they may, and how often: what every route begins with."""
+
+import ipaddress
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from services import tokens
+from services.problems import Problem
+from services.store import Owner, Store
+from services.tokens import Caller
+
+LOCAL = "local"  # the owner of what is asked for without a token, which only this machine may
+bearer = HTTPBearer(auto_error=False, description="a token from `sweep token create`")
+
+
+class RateLimit:
+    """A bucket for each caller that fills evenly: so many requests a minute, a quarter of them at once.
+
+    Each process of the service counts for itself.
+    """
+
+    def __init__(self, per_minute: int, most: int = 10_000):
+        self.rate, self.burst, self.most = per_minute / 60, max(1.0, per_minute / 4), most
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def wait_s(self, caller: str, now: float) -> float:
+        """Return 0 and count the request, or how many seconds are to be waited."""
+        with self._lock:
+            level, then = self._buckets.pop(caller, (self.burst, now))
+            level = min(self.burst, level + (now - then) * self.rate)
+            allowed = level >= 1
+            self._buckets[caller] = (level - allowed, now)
+            if len(self._buckets) > self.most:
+                self._buckets.popitem(last=False)
+            return 0.0 if allowed else (1 - level) / self.rate
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine itself.
+
+    >>> is_loopback("localhost"), is_loopback("127.0.0.3"), is_loopback("[::1]"), is_loopback("example.org")
+    (True, True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _host_of(request: Request) -> str:
+    """The name by which the service was called: a page that makes a browser call it by another name is no friend."""
+    host = request.headers.get("host", "")
+    return host if host.endswith("]") else host.rsplit(":", 1)[0]
+
+
+class Access:
+    """Lets in who bears a valid token; and this machine itself, as long as there is no token at all."""
+
+    def __init__(self, store: Store, limit: RateLimit, loopback: bool):
+        self.store, self.limit, self.loopback = store, limit, loopback
+
+    def caller(self, request: Request, credentials: HTTPAuthorizationCredentials | None) -> Caller:
+        """Return who asks. Raises Problem 401 or 429."""
+        stranger = f"address {request.client.host if request.client else '?'}"
+        found = self._known(request, credentials)
+        self._count(found.token if found else stranger)
+        if found is None:
+            raise Problem(
+                401,
+                "a valid bearer token is needed: `sweep token create --owner NAME` makes one",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return found
+
+    def _known(self, request: Request, credentials: HTTPAuthorizationCredentials | None) -> Caller | None:
+        now = time.time()
+        with self.store.reading() as session:
+            if credentials is not None:
+                return tokens.find(session, credentials.credentials, now)
+            if not self.loopback or tokens.any_valid(session, now):
+                return None
+        if not is_loopback(_host_of(request)) or request.headers.get("origin"):
+            return None
+        with self.store.session() as session:
+            if session.get(Owner, LOCAL) is None:
+                session.add(Owner(name=LOCAL, created=now))
+        return Caller(LOCAL, "admin", LOCAL)
+
+    def _count(self, who: str) -> None:
+        wait_s = self.limit.wait_s(who, time.monotonic())
+        if wait_s:
+            raise Problem(429, f"wait {wait_s:.1f} seconds", headers={"Retry-After": str(int(wait_s) + 1)})
+
+
+def _role(role: str) -> Callable[..., Caller]:
+    def allowed(
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+    ) -> Caller:
+        caller: Caller = request.app.state.access.caller(request, credentials)
+        if not caller.may(role):
+            raise Problem(403, f"this needs a token with the role '{role}'; this one has '{caller.role}'")
+        return caller
+
+    return allowed
+
+
+Reader = Annotated[Caller, Depends(_role("read"))]
+Submitter = Annotated[Caller, Depends(_role("submit"))]

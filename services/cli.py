@@ -1,0 +1,163 @@
+"""The commands of whoever runs the service, beside those of whoever uses it (sweeps.cli)."""
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from sweeps import cli
+from sweeps.cli import main, spoken
+
+if TYPE_CHECKING:
+    from services.store import Store
+
+
+def command() -> None:
+    """Be the command of a process."""
+    cli.command()
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Beyond this machine only with tokens.")
+@click.option("--port", default=8080, show_default=True)
+@click.option("--tls-certificate", metavar="FILE", help="Speak HTTPS with this certificate.")
+@click.option("--tls-key", metavar="FILE", help="The certificate's private key.")
+@spoken
+def serve(host: str, port: int, tls_certificate: str | None, tls_key: str | None) -> None:
+    """Serve sweeps over HTTP: taken in, queued, run on this machine or on a Ray cluster.
+
+    Settings come from the environment: SWEEP_HOME, SWEEP_DATABASE_URL, SWEEP_STORAGE_URL, SWEEP_RAY_ADDRESS,
+    SWEEP_RUNNING_PER_OWNER, SWEEP_RUNNING_TOTAL and more.
+
+    \b
+    Example:
+      sweep serve --port 8080
+    """
+    from services.serve import serve as serve_app
+    from services.settings import read_settings
+
+    serve_app(read_settings(), host, port, tls_certificate, tls_key)
+
+
+@main.group()
+def token() -> None:
+    """Make, list and revoke the tokens that open the service."""
+
+
+@token.command("create")
+@click.option("--owner", required=True, help="To whom its sweeps belong.")
+@click.option("--role", default="submit", show_default=True, help="read, submit or admin.")
+@click.option("--days", type=float, help="How long it is valid (default: until it is revoked).")
+@spoken
+def token_create(owner: str, role: str, days: float | None) -> None:
+    """Make a token and print it: the only time that it is seen.
+
+    \b
+    Example:
+      sweep token create --owner ada --role submit --days 90
+    """
+    from services import tokens
+
+    with _store().session() as session:
+        made = tokens.create(session, owner, role, time.time(), days)
+    click.echo(made)
+
+
+@token.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@spoken
+def token_list(as_json: bool) -> None:
+    """List the tokens, without their secrets.
+
+    \b
+    Example:
+      sweep token list
+    """
+    from services import tokens
+
+    with _store().reading() as session:
+        rows = tokens.listed(session, time.time())
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        until = row["expires"] or "does not expire"
+        click.echo(f"{row['id']}  {row['owner']:<20} {row['role']:<7} {row['state']:<8} {until}")
+    if not rows:
+        click.echo("no token yet; make one: sweep token create --owner NAME")
+
+
+@token.command("revoke")
+@click.argument("token_id")
+@spoken
+def token_revoke(token_id: str) -> None:
+    """End the token with the id TOKEN_ID (see `sweep token list`) at once.
+
+    \b
+    Example:
+      sweep token revoke 0a1b2c3d4e5f
+    """
+    from services import tokens
+
+    with _store().session() as session:
+        tokens.revoke(session, token_id, time.time())
+    click.echo(f"{token_id} is revoked", err=True)
+
+
+@main.command()
+@click.argument("owner")
+@click.option("--trials", type=click.IntRange(min=0), help="Trials, over all sweeps.")
+@click.option("--gpu-hours", type=click.FloatRange(min=0), help="GPU-hours, over all sweeps.")
+@click.option("--unlimited", is_flag=True, help="Take all limits away.")
+@spoken
+def quota(owner: str, trials: int | None, gpu_hours: float | None, unlimited: bool) -> None:
+    """Set or show what OWNER may use.
+
+    \b
+    Example:
+      sweep quota ada --trials 10000 --gpu-hours 200
+    """
+    from services import queue
+
+    with _store().session() as session:
+        click.echo(queue.set_quota(session, owner, trials, gpu_hours, unlimited, time.time()))
+
+
+@main.group()
+def db() -> None:
+    """Look after the databases."""
+
+
+@db.command("upgrade")
+@spoken
+def db_upgrade() -> None:
+    """Bring the databases of the service, of Optuna and of MLflow to the schema of this version.
+
+    Several at once wait for one another; what is up to date stays as it is.
+
+    \b
+    Example:
+      sweep db upgrade
+    """
+    from services.serve import upgrade
+    from services.settings import read_settings
+
+    for line in upgrade(read_settings()):
+        click.echo(line)
+
+
+def _store() -> "Store":
+    from services import schema
+    from services.settings import read_settings
+    from services.store import Store
+
+    store = Store(read_settings().database)
+    if store.url.startswith("sqlite"):
+        schema.upgrade(store)  # nobody else minds a file of one's own
+    schema.check(store)
+    return store
+
+
+if __name__ == "__main__":
+    command()

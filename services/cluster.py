@@ -1,0 +1,270 @@
+"""Where sweeps run: as jobs of a Ray cluster, or as processes of this machine. Both keep one contract.
+
+A job is known by an id that the caller gives: to submit the same id twice starts one job. The service's process may die
+at any moment between two calls, and another one goes on.
+"""
+
+import enum
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from core.errors import BadInput
+from services.settings import Settings
+
+ENTRYPOINT = ("-m", "services.job", "run")  # and the sweep's id, in the folder that a job is laid out in
+SPEC_FILE, ARCHIVE_FILE = "spec.json", "code.zip"
+STOP_WAIT_S = 60  # a driver writes its checkpoints and records first; then it is killed
+PRIVATE = ("SWEEP_DATABASE_URL",)  # of the service's own environment, what no job gets
+
+
+class JobState(enum.StrEnum):
+    """Where a job is. LOST: the cluster has never heard of it, or has forgotten it."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    LOST = "lost"
+
+    @property
+    def over(self) -> bool:
+        """Whether the job has ended."""
+        return self not in (JobState.PENDING, JobState.RUNNING)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attempt at a sweep: what is to be run, and under which id."""
+
+    id: str
+    sweep: str
+    spec: Mapping[str, Any]
+    archive: bytes | None = None
+
+    def write(self, folder: Path) -> None:
+        """Lay out what services.job reads."""
+        (folder / SPEC_FILE).write_text(json.dumps(dict(self.spec)))
+        if self.archive is not None:
+            (folder / ARCHIVE_FILE).write_bytes(self.archive)
+
+
+@dataclass(frozen=True)
+class Status:
+    """A job's state and, where it failed, what is known of why."""
+
+    state: JobState
+    message: str = ""
+    exit_code: int | None = None
+
+
+class Unreachable(Exception):
+    """The cluster does not answer now; the same call may succeed later."""
+
+
+class Cluster(ABC):
+    """What runs jobs. Every call may raise Unreachable."""
+
+    @abstractmethod
+    def submit(self, job: Job) -> None:
+        """Start a job; nothing if a job of that id was started before. Raises BadInput if it is refused for good."""
+
+    @abstractmethod
+    def status(self, job: str) -> Status:
+        """Return where a job is."""
+
+    @abstractmethod
+    def stop(self, job: str) -> None:
+        """Ask a job to end, which takes it at most STOP_WAIT_S; nothing if it has ended."""
+
+    @abstractmethod
+    def logs(self, job: str) -> str:
+        """Return all that a job has written so far; nothing for one that is lost."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise Unreachable if the cluster does not answer."""
+
+
+class LocalCluster(Cluster):
+    """A job is a process on this machine, which outlives the service's. Its folder is the only record of it."""
+
+    def __init__(self, folder: Path, entrypoint: Sequence[str] = (sys.executable, *ENTRYPOINT)):
+        self.folder, self.entrypoint = folder, entrypoint
+
+    def submit(self, job: Job) -> None:
+        place = self.folder / job.id
+        try:
+            place.mkdir(parents=True)
+        except FileExistsError:
+            if (place / "pid").exists() or not _abandoned(place):
+                return
+        job.write(place)
+        env = {name: value for name, value in os.environ.items() if name not in PRIVATE}
+        with open(place / "log", "ab") as log:
+            keeper = subprocess.Popen(
+                [sys.executable, "-m", "services.job", "keep", str(place), *self.entrypoint, job.sweep],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=env,
+                start_new_session=True,
+            )
+        _write_whole(place / "pid", f"{keeper.pid} {psutil.Process(keeper.pid).create_time()}")
+
+    def status(self, job: str) -> Status:
+        place = self.folder / job
+        if not place.is_dir():
+            return Status(JobState.LOST, "no such job")
+        if (place / "end").exists():
+            return _ended((place / "end").read_text())
+        if not (place / "pid").exists():
+            return Status(JobState.LOST, "it was not started") if _abandoned(place) else Status(JobState.PENDING)
+        if self._process(job):
+            return Status(JobState.RUNNING)
+        ended = (place / "end").exists()  # it may have been written while we looked
+        return _ended((place / "end").read_text()) if ended else Status(JobState.FAILED, "its process was killed")
+
+    def stop(self, job: str) -> None:
+        process = self._process(job)
+        if process:
+            process.send_signal(signal.SIGTERM)
+
+    def logs(self, job: str) -> str:
+        log = self.folder / job / "log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    def check(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _process(self, job: str) -> psutil.Process | None:
+        try:
+            pid, born = (self.folder / job / "pid").read_text().split()
+            process = psutil.Process(int(pid))
+            alive = process.create_time() == float(born) and process.status() != psutil.STATUS_ZOMBIE
+            return process if alive else None
+        except (OSError, ValueError, psutil.NoSuchProcess):
+            return None
+
+
+def _ended(text: str) -> Status:
+    code = int(text)
+    if code == 0:
+        return Status(JobState.SUCCEEDED)
+    if code == 130:
+        return Status(JobState.STOPPED)
+    return Status(JobState.FAILED, f"its driver ended with exit code {code}", code)
+
+
+def _abandoned(place: Path) -> bool:
+    """Whether whoever made the folder died before it had started the process: a second is a long time for that."""
+    return time.time() - place.stat().st_mtime > 10
+
+
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+class RayCluster(Cluster):
+    """A job is a Ray job. Its nodes have the addresses and secrets of the databases in their own environment."""
+
+    def __init__(self, address: str, job_cpus: float = 1.0, entrypoint: Sequence[str] = ("python", *ENTRYPOINT)):
+        self.address, self.job_cpus, self.entrypoint = address, job_cpus, entrypoint
+
+    def _client(self) -> Any:
+        from ray.job_submission import JobSubmissionClient
+
+        try:
+            return JobSubmissionClient(self.address)
+        except (ConnectionError, RuntimeError) as error:
+            raise Unreachable(f"Ray does not answer at {self.address}: {_brief(error)}") from error
+
+    def submit(self, job: Job) -> None:
+        client = self._client()
+        if self.status(job.id).state != JobState.LOST:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            job.write(Path(folder))
+            try:
+                client.submit_job(
+                    entrypoint=shlex.join([*self.entrypoint, job.sweep]),
+                    submission_id=job.id,
+                    entrypoint_num_cpus=self.job_cpus,
+                    metadata={"sweep": job.sweep},
+                    runtime_env={
+                        "working_dir": folder,
+                        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)},
+                    },
+                )
+            except (ConnectionError, RuntimeError) as error:
+                if self.status(job.id).state != JobState.LOST:  # another process was quicker, or the answer was lost
+                    return
+                raise Unreachable(f"Ray did not take {job.id}: {_brief(error)}") from error
+
+    def status(self, job: str) -> Status:
+        client = self._client()
+        try:
+            info = client.get_job_info(job)
+        except RuntimeError as error:
+            if "404" in str(error) or "does not exist" in str(error):
+                return Status(JobState.LOST, "no such job")
+            raise Unreachable(f"Ray does not say how {job} is: {_brief(error)}") from error
+        except ConnectionError as error:
+            raise Unreachable(_brief(error)) from error
+        state = JobState(str(info.status.value).lower())
+        if state == JobState.FAILED and info.driver_exit_code == 130:
+            state = JobState.STOPPED
+        message = "" if state != JobState.FAILED else str(info.message or "").strip()
+        return Status(state, message, info.driver_exit_code)
+
+    def stop(self, job: str) -> None:
+        client = self._client()
+        try:
+            client.stop_job(job)
+        except (ConnectionError, RuntimeError) as error:
+            if "404" not in str(error) and "does not exist" not in str(error):
+                raise Unreachable(_brief(error)) from error
+
+    def logs(self, job: str) -> str:
+        client = self._client()
+        try:
+            return client.get_job_logs(job)
+        except (ConnectionError, RuntimeError) as error:
+            if "404" in str(error) or "does not exist" in str(error):
+                return ""
+            raise Unreachable(_brief(error)) from error
+
+    def check(self) -> None:
+        client = self._client()
+        try:
+            client.get_version()
+        except (ConnectionError, RuntimeError, AssertionError) as error:
+            raise Unreachable(_brief(error)) from error
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def cluster_of(settings: Settings) -> Cluster:
+    """Return the cluster that the settings name."""
+    if not settings.ray_address:
+        return LocalCluster(settings.home.absolute() / "jobs")
+    if not settings.ray_address.startswith(("http://", "https://")):
+        raise BadInput(f"SWEEP_RAY_ADDRESS: '{settings.ray_address}'; write http://HEAD:8265, the job server's address")
+    return RayCluster(settings.ray_address, settings.ray_job_cpus)

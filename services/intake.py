@@ -1,0 +1,102 @@
+"""What arrives with a submission, checked without running any of it."""
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from core.errors import BadInput
+from services import archive as archives
+from services.queue import today
+from services.settings import Settings
+from services.store import State, Submission
+from sweeps import search
+from sweeps.spec import SweepSpec, make_spec, parse_yaml
+
+NODES = 20_000  # values in a spec: YAML's aliases can make a few lines into billions
+DEPTH = 40
+
+
+def read_spec(text: bytes, kind: str, settings: Settings) -> tuple[dict[str, Any], SweepSpec]:
+    """Return the fields of a spec, as they came, and the spec. kind: json or yaml. Raises BadInput."""
+    if len(text) > settings.spec_kib * 1024:
+        raise BadInput(f"spec: {len(text) / 1024:.0f} KiB; at most {settings.spec_kib:g} KiB are taken")
+    try:
+        decoded = text.decode("utf-8")
+        fields = json.loads(decoded) if kind == "json" else parse_yaml(decoded, "spec")
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"spec: not valid {kind.upper()}: {' '.join(str(error).split())[:200]}") from error
+    _check_size(fields)
+    return checked_fields(fields)
+
+
+def checked_fields(fields: Any) -> tuple[dict[str, Any], SweepSpec]:
+    """Return the fields of a spec that came as values, and the spec. Raises BadInput."""
+    spec = make_spec(fields)
+    if spec.tracking_uri is not None:
+        raise BadInput("spec: tracking_uri: the service records all sweeps in one place; leave it out")
+    if not all(isinstance(key, str) for key in fields):
+        raise BadInput("spec: a spec's fields have names")
+    return json.loads(json.dumps(spec.model_dump(mode="json", exclude_unset=True))), spec
+
+
+def _check_size(fields: Any) -> None:
+    """Raise BadInput for what is too deep or, written out, too long."""
+    waiting, seen = [(fields, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        seen += 1
+        if seen > NODES or depth > DEPTH:
+            raise BadInput(f"spec: more than {NODES:,} values, or {DEPTH} levels; a spec is shorter")
+        if isinstance(value, Mapping):
+            waiting += [(inner, depth + 1) for inner in value.values()]
+        elif isinstance(value, list | tuple):
+            waiting += [(inner, depth + 1) for inner in value]
+
+
+def gpus_at_once(spec: SweepSpec, settings: Settings) -> float:
+    """Return how many GPUs a sweep is counted with while it runs."""
+    wanted = spec.resources
+    if wanted.gpus == "auto":
+        return settings.gpus_at_once
+    return wanted.gpus * (1 if wanted.cohorts == "auto" else wanted.cohorts)
+
+
+def submission_of(
+    owner: str,
+    fields: dict[str, Any],
+    spec: SweepSpec,
+    archive: bytes | None,
+    hours: float | None,
+    key: str | None,
+    settings: Settings,
+) -> Submission:
+    """Return a submission that is ready for the queue. Raises BadInput."""
+    if archive is not None:
+        archives.check(archive, settings.archive_mib, settings.unpacked_mib)
+    if hours is not None and hours > settings.hours:
+        raise BadInput(f"hours: {hours:g}; a sweep may run for {settings.hours:g} hours here")
+    now = time.time()
+    text = json.dumps([fields, hours, hashlib.sha256(archive or b"").hexdigest()], sort_keys=True)
+    return Submission(
+        sweep=f"{spec.name}-{today(now)}-{secrets.token_hex(4)}",
+        owner=owner,
+        name=spec.name,
+        spec=fields,
+        archive=archive,
+        idempotency_key=key,
+        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+        state=str(State.QUEUED),
+        reason="",
+        trials=search.trials_wanted(spec),
+        gpus=gpus_at_once(spec, settings),
+        hours=hours or settings.hours,
+        attempt=0,
+        created=now,
+        changed=now,
+        ran_s=0.0,
+    )

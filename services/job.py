@@ -1,0 +1,82 @@
+"""What a job runs, in the cluster: unpack the code that came with the sweep, and drive the sweep.
+
+`python -m services.job run SWEEP` is the entrypoint of a Ray job, in the folder that services.cluster laid out;
+`keep FOLDER ENTRYPOINT ...` is the parent of a local one, which writes down how it ended.
+"""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.errors import BadInput
+from services import archive
+from services.cluster import ARCHIVE_FILE, SPEC_FILE, STOP_WAIT_S
+from services.settings import read_settings
+
+
+def unpacked(folder: Path, home: Path, limit_mib: float) -> Path:
+    """Return the folder that the sweep runs in: its code, in a place of the home that every node sees."""
+    packed = folder / ARCHIVE_FILE
+    if not packed.exists():
+        return folder
+    text = packed.read_bytes()
+    place = home / "code" / hashlib.sha256(text).hexdigest()[:16]
+    if not place.exists():
+        part = place.with_name(f"{place.name}.{os.getpid()}")
+        archive.unpack(text, part, limit_mib)
+        try:
+            part.rename(place)
+        except OSError:  # another job of the same code was quicker
+            if not place.exists():
+                raise
+    return place
+
+
+def command(folder: Path, sweep: str) -> list[str]:
+    """Return the command that drives the sweep. On a Ray cluster it joins that one, else it starts its own."""
+    address = ["--address", "auto"] if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") else []
+    spec = str((folder / SPEC_FILE).absolute())
+    return [sys.executable, "-m", "sweeps.cli", "run", spec, "--id", sweep, "--json", *address]
+
+
+def run(sweep: str, folder: Path) -> None:
+    """Become the driver of a sweep: a job's signals, which Ray sends to all of its processes, reach it once."""
+    settings = read_settings()
+    place = unpacked(folder, settings.home.absolute(), settings.unpacked_mib)
+    os.environ["SWEEP_HOME"] = str(settings.home.absolute())
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
+    wanted = command(folder, sweep)
+    os.chdir(place)
+    os.execv(wanted[0], wanted)
+
+
+def keep(folder: Path, entrypoint: Sequence[str]) -> int:
+    """Run a job in a process of its own, pass one signal on to it, and write its exit code beside its log."""
+    driver = subprocess.Popen(entrypoint, cwd=folder, start_new_session=True)
+
+    def pass_on(number: int, frame: object) -> None:
+        for again in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(again, signal.SIG_IGN)  # a second one would end the driver before its checkpoints are written
+        driver.send_signal(signal.SIGTERM)
+        signal.alarm(STOP_WAIT_S)
+
+    signal.signal(signal.SIGTERM, pass_on)
+    signal.signal(signal.SIGALRM, lambda number, frame: os.killpg(driver.pid, signal.SIGKILL))
+    code = driver.wait()
+    (folder / "end.part").write_text(str(code))
+    os.replace(folder / "end.part", folder / "end")
+    return code
+
+
+if __name__ == "__main__":
+    try:
+        if sys.argv[1] == "keep":
+            sys.exit(keep(Path(sys.argv[2]).absolute(), sys.argv[3:]))
+        run(sys.argv[2], Path.cwd())
+    except BadInput as error:
+        print(f"sweep: {error}", file=sys.stderr)
+        sys.exit(2)

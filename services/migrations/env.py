@@ -1,0 +1,11 @@
+"""What Alembic runs: the steps, over a connection that services.schema hands it."""
+
+from alembic import context
+
+from services.store import Base
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,34 @@
+"""The OpenAPI document, where FastAPI's own says too little: every error is a problem document."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from services import problems
+
+
+def describe(app: FastAPI) -> None:
+    """Have the OpenAPI document know the problem document, which no route names as its answer."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = made()
+        known = document.setdefault("components", {}).setdefault("schemas", {})
+        if "ProblemDocument" not in known:
+            form = problems.ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+            known |= form.pop("$defs", {}) | {"ProblemDocument": form}
+            known.pop("HTTPValidationError", None)
+            known.pop("ValidationError", None)
+            for path in document["paths"].values():
+                for operation in path.values():
+                    _only_problems(operation)
+        return document
+
+    app.openapi = openapi
+
+
+def _only_problems(operation: dict[str, Any]) -> None:
+    wrong = operation.get("responses", {}).get("422", {}).get("content", {})
+    if "application/json" in wrong:
+        del wrong["application/json"]
+        wrong |= {problems.MEDIA: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}

@@ -1,0 +1,124 @@
+"""Errors as RFC 9457 problems: what arrived, and what would work."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from core.errors import BadInput
+from services.cluster import Unreachable
+from services.queue import Quota
+
+MEDIA = "application/problem+json"
+TITLES = {
+    400: "bad request",
+    401: "no valid token",
+    403: "not allowed",
+    404: "not found",
+    405: "no such method here",
+    406: "not acceptable",
+    409: "not now",
+    411: "length needed",
+    413: "too large",
+    415: "unknown kind of content",
+    422: "input that cannot be used",
+    429: "too many requests",
+    503: "not ready",
+}
+
+
+class Wrong(BaseModel):
+    """One field of the input and what is wrong with it."""
+
+    field: str
+    detail: str
+
+
+class ProblemDocument(BaseModel):
+    """An error, as RFC 9457 writes it."""
+
+    type: str = Field("about:blank", examples=["about:blank"])
+    title: str = Field(examples=["input that cannot be used"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["spec: trials: input should be greater than or equal to 1; 0 arrived"])
+    errors: list[Wrong] = Field([], description="the fields that are wrong, one by one")
+
+
+class Problem(Exception):
+    """What a route raises to answer with an error."""
+
+    def __init__(self, status: int, detail: str, errors: Sequence[Wrong] = (), headers: dict[str, str] | None = None):
+        super().__init__(detail)
+        self.status, self.detail, self.errors, self.headers = status, detail, list(errors), headers
+
+
+def from_bad_input(error: BadInput) -> Problem:
+    """Return bad input as a problem whose errors name the fields: `source: field: what; field: what`."""
+    text = str(error)
+    source, _, rest = text.partition(": ")
+    errors = []
+    for part in rest.split("; ") if source == "spec" else []:
+        field, colon, detail = part.partition(": ")
+        named = colon and " " not in field and not part.startswith("'")
+        if named:
+            errors.append(Wrong(field=field, detail=detail))
+        elif errors:
+            errors[-1].detail += f"; {part}"
+    if not errors and " " not in source:
+        errors = [Wrong(field=source, detail=rest or text)]
+    return Problem(413 if "are taken" in text else 422, text, errors)
+
+
+def answer(problem: Problem) -> JSONResponse:
+    """Return the response of a problem."""
+    title = TITLES.get(problem.status, "error")
+    document = ProblemDocument(title=title, status=problem.status, detail=problem.detail, errors=problem.errors)  # pyright: ignore[reportCallIssue]
+    return JSONResponse(document.model_dump(), problem.status, problem.headers, MEDIA)
+
+
+def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Return the problems that a route may answer with, for its OpenAPI."""
+    schema = {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
+    return {code: {"description": TITLES[code], "content": {MEDIA: schema}} for code in codes}
+
+
+def _place(loc: Sequence[Any]) -> str:
+    """Return where a value stood: its field, or which part of the request it was."""
+    return ".".join(str(part) for part in loc[1:]) or str(loc[0])
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of the application answered as a problem."""
+
+    async def problem(request: Request, error: Problem) -> JSONResponse:
+        return answer(error)
+
+    async def bad_input(request: Request, error: BadInput) -> JSONResponse:
+        return answer(from_bad_input(error))
+
+    async def quota(request: Request, error: Quota) -> JSONResponse:
+        return answer(Problem(403, f"quota: {error}", [Wrong(field=str(error).split(":")[0], detail=str(error))]))
+
+    async def unreachable(request: Request, error: Unreachable) -> JSONResponse:
+        return answer(Problem(503, str(error), headers={"Retry-After": "5"}))
+
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        return answer(Problem(error.status_code, str(error.detail), headers=dict(error.headers or {}) or None))
+
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        wrong = [Wrong(field=_place(item["loc"]), detail=item["msg"].lower()) for item in error.errors()]
+        return answer(Problem(422, "; ".join(f"{w.field}: {w.detail}" for w in wrong), wrong))
+
+    for kind, handler in (
+        (Problem, problem),
+        (BadInput, bad_input),
+        (Quota, quota),
+        (Unreachable, unreachable),
+        (HTTPException, http),
+        (RequestValidationError, invalid),
+    ):
+        app.add_exception_handler(kind, handler)  # pyright: ignore[reportArgumentType]

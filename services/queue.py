@@ -1,0 +1,317 @@
+"""The queue: who comes next, what runs, what has ended; quotas and retries.
+
+Several equal processes of the service look after it. A lease names the one that does so now; were two to do so at once,
+nothing would break: a submission goes from state to state only from the state that was read, and a job of an id is
+started once, however often it is submitted.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session, undefer
+
+from core.errors import BadInput, nearest
+from services.cluster import Cluster, Job, JobState, Status, Unreachable
+from services.settings import Settings
+from services.store import ACTIVE, Lease, Owner, State, Store, Submission
+
+LEASE_S = 15.0  # as long may the holder be silent before another process takes over
+
+log = logging.getLogger(__name__)
+
+
+class Quota(Exception):
+    """What an owner asks for is more than is left to them."""
+
+
+class Queue:
+    """Takes submissions in, and starts them in order as room comes free."""
+
+    def __init__(self, store: Store, cluster: Cluster, settings: Settings, now: Callable[[], float], holder: str):
+        self.store, self.cluster, self.settings, self.now, self.holder = store, cluster, settings, now, holder
+        self._over = threading.Event()
+
+    # --- taking in ---------------------------------------------------------------------------------------------------
+
+    def admit(self, submission: Submission) -> tuple[Submission, bool]:
+        """Put a submission into the queue; return it and whether it is new, or the earlier one with its key.
+
+        Raises Quota, or BadInput where the key came before with other words.
+        """
+        try:
+            with self.store.session() as session:
+                self._lock_owner(session, submission.owner)
+                if earlier := self._earlier(session, submission):
+                    return earlier, False
+                check_quota(session, submission, self.now())
+                session.add(submission)
+                session.flush()
+        except IntegrityError:  # the same key, at the same time, in another process
+            with self.store.session() as session:
+                if earlier := self._earlier(session, submission):
+                    return earlier, False
+            raise
+        return submission, True
+
+    def _lock_owner(self, session: Session, owner: str) -> None:
+        """Let an owner's submissions come in one after the other, so that a quota is counted once."""
+        session.execute(select(Owner).where(Owner.name == owner).with_for_update())
+
+    def _earlier(self, session: Session, submission: Submission) -> Submission | None:
+        if submission.idempotency_key is None:
+            return None
+        found = session.scalar(
+            select(Submission).where(
+                Submission.owner == submission.owner, Submission.idempotency_key == submission.idempotency_key
+            )
+        )
+        if found is not None and found.fingerprint != submission.fingerprint:
+            key = submission.idempotency_key
+            raise BadInput(f"Idempotency-Key: '{key}' came before with another sweep; use a new key")
+        return found
+
+    # --- wishes ------------------------------------------------------------------------------------------------------
+
+    def stop(self, sweep: str, reason: str) -> Submission | None:
+        """Ask a sweep to stop: one that waits leaves the queue, one that runs writes its checkpoints and ends."""
+        with self.store.session() as session:
+            found = self._locked(session, sweep)
+            if found is None or State(found.state).over or found.state == State.STOPPING:
+                return found
+            if found.state == State.QUEUED:
+                found.turn(State.STOPPED, self.now(), reason)
+            else:
+                found.turn(State.STOPPING, self.now(), reason)
+        return found
+
+    def resume(self, sweep: str) -> Submission | None:
+        """Put a sweep that stopped or failed at the end of the queue again. Raises Quota."""
+        with self.store.session() as session:
+            found = self._locked(session, sweep)
+            if found is None or found.state not in (State.STOPPED, State.FAILED):
+                return found
+            check_quota(session, found, self.now(), again=True)
+            found.attempt += 1
+            found.turn(State.QUEUED, self.now())
+        return found
+
+    def _locked(self, session: Session, sweep: str) -> Submission | None:
+        return session.scalar(select(Submission).where(Submission.sweep == sweep).with_for_update())
+
+    # --- looking after it --------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Look after the queue until `close`: for a thread of its own."""
+        while not self._over.wait(self.settings.tick_s):
+            try:
+                if self._hold():
+                    self.tick()
+            except Unreachable as error:
+                log.warning("the cluster does not answer: %s", error)
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer: %s", type(error).__name__)
+            except Exception:
+                log.exception("the queue could not be looked after")
+
+    def close(self) -> None:
+        """Stop looking after it; sweeps go on."""
+        self._over.set()
+
+    def _hold(self) -> bool:
+        """Take or keep the lease; return whether it is ours."""
+        now = self.now()
+        with self.store.session() as session:
+            ours = (Lease.holder == self.holder) | (Lease.until < now)
+            taken = session.execute(
+                update(Lease).where(Lease.name == "queue", ours).values(holder=self.holder, until=now + LEASE_S)
+            )
+            if taken.rowcount:  # pyright: ignore[reportAttributeAccessIssue]
+                return True
+            if session.get(Lease, "queue") is None:
+                session.add(Lease(name="queue", holder=self.holder, until=now + LEASE_S))
+                try:
+                    session.flush()
+                except IntegrityError:
+                    session.rollback()
+                    return False
+                return True
+        return False
+
+    def tick(self) -> None:
+        """Look once: at what runs, at what must end, at who comes next."""
+        with self.store.session() as session:
+            active = list(session.scalars(select(Submission).where(Submission.state.in_(ACTIVE))))
+        for submission in active:
+            self._follow(submission)
+        self._enforce()
+        for sweep in self._next():
+            self._start(sweep)
+
+    def _follow(self, submission: Submission) -> None:
+        """Bring a submission to where its job is."""
+        if submission.state == State.STARTING:
+            self._start(submission.sweep)
+            return
+        status = self.cluster.status(submission.job)
+        if submission.state == State.STOPPING and not status.state.over:
+            self.cluster.stop(submission.job)
+        elif status.state.over:
+            self._end(submission, status)
+
+    def _end(self, submission: Submission, status: Status) -> None:
+        wanted = {
+            JobState.SUCCEEDED: (State.FINISHED, ""),
+            JobState.STOPPED: (State.STOPPED, submission.reason or "stopped"),
+        }
+        state, reason = wanted.get(status.state, (State.FAILED, status.message or "the job failed"))
+        if submission.state == State.STOPPING and status.state != JobState.SUCCEEDED:
+            state, reason = State.STOPPED, submission.reason
+        retry = state == State.FAILED and died(status) and submission.attempt + 1 < self.settings.job_attempts
+        with self.store.session() as session:
+            found = self._locked(session, submission.sweep)
+            if found is None or found.state != submission.state or found.attempt != submission.attempt:
+                return
+            found.turn(State.QUEUED if retry else state, self.now(), f"{reason}; it starts again" if retry else reason)
+            found.attempt += retry
+
+    def _enforce(self) -> None:
+        """Stop what runs longer than its hours, or uses more GPU-hours than its owner has."""
+        now = self.now()
+        with self.store.session() as session:
+            running = list(session.scalars(select(Submission).where(Submission.state == State.RUNNING)))
+            over = [(s.sweep, why) for s in running if (why := overdue(session, s, now))]
+        for sweep, why in over:
+            self.stop(sweep, why)
+
+    def _next(self) -> Sequence[str]:
+        """Mark those that may start now, the longest waiting first, and return their sweeps."""
+        with self.store.session() as session:
+            running: Counter[str] = Counter(
+                session.scalars(select(Submission.owner).where(Submission.state.in_(ACTIVE)))
+            )
+            waiting = session.scalars(
+                select(Submission)
+                .where(Submission.state == State.QUEUED)
+                .order_by(Submission.number)
+                .with_for_update(skip_locked=True)
+            )
+            chosen = []
+            for submission in waiting:
+                if running.total() >= self.settings.running_total:
+                    break
+                if running[submission.owner] >= self.settings.running_per_owner:
+                    continue
+                running[submission.owner] += 1
+                submission.turn(State.STARTING, self.now())
+                chosen.append(submission.sweep)
+        return chosen
+
+    def _start(self, sweep: str) -> None:
+        """Submit the job of a submission that is marked: again, if whoever marked it died."""
+        with self.store.session() as session:
+            found = session.scalar(
+                select(Submission)
+                .where(Submission.sweep == sweep)
+                .options(undefer(Submission.spec), undefer(Submission.archive))
+            )
+        if found is None or found.state != State.STARTING:
+            return
+        state, reason = State.RUNNING, ""
+        try:
+            self.cluster.submit(Job(found.job, found.sweep, found.spec, found.archive))
+        except BadInput as error:
+            state, reason = State.FAILED, str(error)
+        with self.store.session() as session:
+            again = self._locked(session, sweep)
+            if again is not None and again.state == State.STARTING:
+                again.turn(state, self.now(), reason)
+                again.started = self.now() if state == State.RUNNING else None
+
+
+def died(status: Status) -> bool:
+    """Whether a job ended without its own doing: its process, its node or its cluster went away.
+
+    A driver that refused the sweep, or found no trial that could be trained, would do so again.
+    """
+    return status.state == JobState.LOST or status.exit_code not in (1, 2)
+
+
+def used(session: Session, owner: str, now: float, but: str = "") -> tuple[int, float]:
+    """Return the trials and the GPU-hours that an owner's sweeps have used or will use."""
+    rows = list(session.scalars(select(Submission).where(Submission.owner == owner, Submission.sweep != but)))
+    counted = [s for s in rows if not (State(s.state).over and s.started is None and s.ran_s == 0)]  # never ran
+    return sum(s.trials for s in counted), sum(s.gpu_hours(now) for s in counted)
+
+
+def check_quota(session: Session, submission: Submission, now: float, again: bool = False) -> None:
+    """Raise Quota if the owner has not that much left."""
+    owner = session.get(Owner, submission.owner)
+    if owner is None or (owner.trials_quota is None and owner.gpu_hours_quota is None):
+        return
+    trials, hours = used(session, submission.owner, now, submission.sweep)
+    if owner.trials_quota is not None and trials + submission.trials > owner.trials_quota:
+        raise Quota(
+            f"trials: {submission.trials} asked for; {max(0, owner.trials_quota - trials)} of {owner.trials_quota} "
+            f"are left to {owner.name}"
+        )
+    foreseen = submission.gpus * submission.hours + (submission.gpu_hours(now) if again else 0.0)
+    if owner.gpu_hours_quota is not None and hours + foreseen > owner.gpu_hours_quota:
+        raise Quota(
+            f"GPU-hours: {foreseen:g} foreseen ({submission.gpus:g} GPUs for {submission.hours:g} hours); "
+            f"{max(0.0, owner.gpu_hours_quota - hours):g} of {owner.gpu_hours_quota:g} are left to {owner.name}"
+        )
+
+
+def overdue(session: Session, submission: Submission, now: float) -> str:
+    """Return why a running sweep must end; nothing if it may go on."""
+    if submission.seconds(now) > submission.hours * 3600:
+        return f"it ran for the {submission.hours:g} hours that were foreseen"
+    owner = session.get(Owner, submission.owner)
+    if owner is None or owner.gpu_hours_quota is None or not submission.gpus:
+        return ""
+    rows = session.scalars(select(Submission).where(Submission.owner == submission.owner))
+    spent = sum(s.gpus * s.seconds(now) / 3600 for s in rows)
+    gone = f"the {owner.gpu_hours_quota:g} GPU-hours of {owner.name} are used up"
+    return gone if spent > owner.gpu_hours_quota else ""
+
+
+def set_quota(
+    session: Session, name: str, trials: int | None, gpu_hours: float | None, unlimited: bool, now: float
+) -> str:
+    """Set what an owner may use, where it is given, and say what holds and how much of it is used. Raises BadInput."""
+    owner = session.get(Owner, name)
+    if owner is None:
+        known = list(session.scalars(select(Owner.name)))
+        raise BadInput(f"owner '{name}' is unknown; {nearest(name, known) if known else 'a first token makes one'}")
+    if unlimited:
+        owner.trials_quota = owner.gpu_hours_quota = None
+    owner.trials_quota = owner.trials_quota if trials is None else trials
+    owner.gpu_hours_quota = owner.gpu_hours_quota if gpu_hours is None else gpu_hours
+    spent_trials, spent_hours = used(session, name, now)
+    of_trials = "no limit" if owner.trials_quota is None else f"of {owner.trials_quota}"
+    of_hours = "no limit" if owner.gpu_hours_quota is None else f"of {owner.gpu_hours_quota:g}"
+    return f"{name}: {spent_trials} trials ({of_trials}), {spent_hours:.2f} GPU-hours ({of_hours})"
+
+
+def position(session: Session, submission: Submission) -> int | None:
+    """Return how many wait before a submission; None if it does not wait."""
+    if submission.state != State.QUEUED:
+        return None
+    before = select(func.count()).select_from(Submission).where(Submission.state == State.QUEUED)
+    return session.scalar(before.where(Submission.number < submission.number)) or 0
+
+
+def counts(session: Session) -> dict[str, int]:
+    """Return how many submissions are in each state."""
+    rows = session.execute(select(Submission.state, func.count()).group_by(Submission.state))
+    return {state.value: 0 for state in State} | dict(rows.tuples())
+
+
+def today(now: float) -> str:
+    """Return the day as a sweep's id carries it."""
+    return f"{datetime.fromtimestamp(now, UTC):%Y%m%d}"

@@ -1,0 +1,44 @@
+"""What the service is told about its place: from the environment, each variable with its unit."""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.errors import BadInput
+
+
+class Settings(BaseSettings):
+    """Read from variables that begin with SWEEP_; a wrong one is named."""
+
+    model_config = SettingsConfigDict(env_prefix="SWEEP_", extra="ignore", frozen=True)
+
+    home: Path = Field(Path("sweep-data"), description="the folder of sweeps, seen by every node of the cluster")
+    database_url: str = Field("", description="owners, tokens and submissions; empty: an sqlite file in the home")
+    ray_address: str = Field("", description="http://HEAD:8265 of Ray's job server; empty: processes on this machine")
+    ray_job_cpus: float = Field(1.0, ge=0, description="cores that Ray sets aside for a sweep's driver")
+    running_per_owner: int = Field(2, ge=1, description="sweeps of one owner that run at once")
+    running_total: int = Field(8, ge=1, description="sweeps that run at once")
+    archive_mib: float = Field(50.0, gt=0, description="MiB of an uploaded code archive, packed")
+    unpacked_mib: float = Field(200.0, gt=0, description="MiB of an uploaded code archive, unpacked")
+    spec_kib: float = Field(256.0, gt=0, description="KiB of a spec")
+    hours: float = Field(24.0, gt=0, description="hours that a sweep may run where its submission names none")
+    gpus_at_once: float = Field(1.0, ge=0, description="GPUs that a sweep with gpus: auto is counted with")
+    requests_per_minute: int = Field(1200, ge=1, description="requests a minute of one token, or of one stranger")
+    tick_s: float = Field(1.0, gt=0, description="seconds between two looks at the queue")
+    job_attempts: int = Field(3, ge=1, description="how often a sweep whose job died is started in all")
+
+    @property
+    def database(self) -> str:
+        """The database of owners, tokens and submissions."""
+        return self.database_url or f"sqlite:///{self.home.absolute() / 'service.db'}"
+
+
+def read_settings() -> Settings:
+    """Return the settings of this process. Raises BadInput that names the wrong variable."""
+    try:
+        return Settings()  # pyright: ignore[reportCallIssue]
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = "SWEEP_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise BadInput(f"{variable}: {first['msg'].lower()}; {first['input']!r} arrived") from error

@@ -1,0 +1,103 @@
+"""Bearer tokens: made, kept as hashes, compared in constant time, revoked."""
+
+import hashlib
+import hmac
+import math
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from core.errors import BadInput, nearest
+from services.store import Owner, Token, timestamp
+
+Role = Literal["read", "submit", "admin"]
+ROLES: tuple[str, ...] = get_args(Role)  # each may do what those before it may
+OWNER_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"
+TOKEN_PATTERN = re.compile(r"sweep_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: an owner in a role; `token` names the token that said so."""
+
+    owner: str
+    role: str
+    token: str
+
+    def may(self, role: str) -> bool:
+        """Whether this role includes another one."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+    @property
+    def admin(self) -> bool:
+        """Whether other people's sweeps are theirs to see and stop."""
+        return self.may("admin")
+
+
+def _hash(secret: str) -> str:
+    """SHA-256 is enough: a secret of 256 random bits cannot be guessed from it, however fast guessing is."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def create(session: Session, owner: str, role: str, now: float, days: float | None) -> str:
+    """Make a token, and its owner if it is the first, and return it: the only time that it is seen.
+
+    days: how long it is valid; None: until it is revoked. Raises BadInput.
+    """
+    if not re.fullmatch(OWNER_PATTERN, owner):
+        raise BadInput(f"owner: '{owner}'; letters, digits, '.', '_', '@' and '-', at most 64")
+    if role not in ROLES:
+        raise BadInput(f"--role {role}: unknown role; {nearest(role, ROLES)}")
+    if days is not None and not days > 0:
+        raise BadInput(f"--days {days:g}: give a number above 0, or leave it out for a token that does not expire")
+    if session.get(Owner, owner) is None:
+        session.add(Owner(name=owner, created=now))
+        session.flush()
+    id_, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    expires = None if days is None else now + days * 86_400
+    session.add(Token(id=id_, owner=owner, role=role, hash=_hash(secret), created=now, expires=expires))
+    return f"sweep_{id_}_{secret}"
+
+
+def find(session: Session, text: str, now: float) -> Caller | None:
+    """Return who bears a token, or None if it is none, wrong, expired or revoked."""
+    form = TOKEN_PATTERN.fullmatch(text)
+    token = session.get(Token, form[1]) if form else None
+    right = hmac.compare_digest(token.hash if token else _hash(""), _hash(form[2] if form else "-"))
+    if token is None or not right or token.revoked is not None or (token.expires is not None and token.expires <= now):
+        return None
+    return Caller(token.owner, token.role, token.id)
+
+
+def listed(session: Session, now: float) -> list[dict[str, Any]]:
+    """Return every token without its hash, the oldest first."""
+    return [
+        {
+            "id": token.id,
+            "owner": token.owner,
+            "role": token.role,
+            "created": timestamp(token.created),
+            "expires": timestamp(token.expires),
+            "state": "revoked" if token.revoked else "expired" if (token.expires or math.inf) <= now else "valid",
+        }
+        for token in session.scalars(select(Token).order_by(Token.created))
+    ]
+
+
+def revoke(session: Session, id_: str, now: float) -> None:
+    """End a token at once. Raises BadInput for one that is unknown."""
+    token = session.get(Token, id_)
+    if token is None:
+        known = list(session.scalars(select(Token.id)))
+        raise BadInput(f"token {id_}: unknown; {nearest(id_, known) if known else 'there is none'}")
+    token.revoked = token.revoked or now
+
+
+def any_valid(session: Session, now: float) -> bool:
+    """Whether anybody could come in with a token."""
+    valid = select(func.count()).select_from(Token).where(Token.revoked.is_(None))
+    return bool(session.scalar(valid.where(Token.expires.is_(None) | (Token.expires > now))))

@@ -1,0 +1,160 @@
+"""What the service shows of a sweep: its submission, and what Optuna's storage knows of its trials."""
+
+import math
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from services.store import State, Submission, timestamp
+from sweeps import record, results, search
+from sweeps.home import Home
+from sweeps.results import TrialResult
+from sweeps.spec import SweepSpec
+
+FRESH_S = 1.0  # many clients that poll one sweep cost as much as one
+
+
+class TrialCounts(BaseModel):
+    """How many trials are where."""
+
+    wanted: int
+    ended: int
+    running: int = 0
+    complete: int = 0
+    stopped: int = 0
+    diverged: int = 0
+    failed: int = 0
+
+
+class Best(BaseModel):
+    """The best complete trial so far."""
+
+    trial: int
+    params: dict[str, Any]
+    metric: str
+    value: float
+
+
+class Sweep(BaseModel):
+    """A sweep, as it is now."""
+
+    id: str = Field(examples=["names-20261121-a1b2"])
+    name: str = Field(examples=["names"])
+    owner: str = Field(examples=["ada"])
+    state: State
+    reason: str = Field("", description="why it stopped or failed")
+    position: int | None = Field(None, description="how many sweeps wait before it, while it is queued")
+    attempt: int = Field(0, description="how often it was started again")
+    created: str = Field(description="RFC 3339")
+    changed: str = Field(description="RFC 3339")
+    seconds: float = Field(description="how long it has run")
+    hours: float = Field(description="how long it may run")
+    gpus: float = Field(description="GPUs that it is counted with while it runs")
+    progress: float = Field(description="the share of its trials that have ended")
+    trials: TrialCounts
+    mode: str = Field("min", description="min or max: which values of the objective are better")
+    best: Best | None = None
+    links: dict[str, str]
+
+
+class Trial(BaseModel):
+    """One trial of a sweep."""
+
+    number: int
+    state: str
+    value: float | None
+    params: dict[str, Any]
+    spread: float | None = None
+    verdict: str = ""
+    evidence: str = ""
+    duration_s: float | None = None
+    ended: str | None = None
+
+
+def finite(value: Any) -> Any:
+    """Return a value with null for the numbers that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+class Sweeps:
+    """Reads the trials of sweeps, each at most once a second."""
+
+    def __init__(self, home: Home):
+        self.home = home
+        self.storage = search.open_storage(home.storage)
+        self._known: dict[str, tuple[float, list[TrialResult]]] = {}
+        self._lock = threading.Lock()
+
+    def trials(self, sweep: str, fresh_s: float = FRESH_S) -> list[TrialResult]:
+        """Return the trials of a sweep; none before its driver has begun."""
+        with self._lock:
+            when, found = self._known.get(sweep, (-math.inf, []))
+            if time.monotonic() - when < fresh_s:
+                return found
+            try:
+                found = search.trial_results(search.load(self.storage, sweep))
+            except KeyError:
+                found = []
+            if len(self._known) > 10_000:
+                self._known.clear()
+            self._known[sweep] = (time.monotonic(), found)
+            return found
+
+    def ended(self, sweep: str) -> list[TrialResult]:
+        """Return the trials that have ended, in the order in which they did: a list that only grows."""
+        over = [t for t in self.trials(sweep) if t.state != "running" and t.ended is not None]
+        return sorted(over, key=lambda t: (t.ended, t.number))
+
+
+def tracking_uri(home: Home, spec: SweepSpec) -> str:
+    """Return where a sweep is recorded."""
+    return spec.tracking_uri or record.default_uri(home.path)
+
+
+def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, position: int | None) -> Sweep:
+    """Return a sweep as it is now."""
+    state = State(submission.state)
+    trials = sweeps.trials(submission.sweep) if submission.attempt or state != State.QUEUED else []
+    objective = {"metric": "valid_loss", "mode": "min"} | dict(spec.get("objective") or {})
+    best = results.best_trial(trials, objective["mode"])
+    counted = results.counts(trials)
+    ended = sum(count for kind, count in counted.items() if kind != "running")
+    here = f"/v1/sweeps/{submission.sweep}"
+    return Sweep(
+        id=submission.sweep,
+        name=submission.name,
+        owner=submission.owner,
+        state=state,
+        reason=submission.reason,
+        position=position,
+        attempt=submission.attempt,
+        created=timestamp(submission.created) or "",
+        changed=timestamp(submission.changed) or "",
+        seconds=round(submission.seconds(time.time()), 3),
+        hours=submission.hours,
+        gpus=submission.gpus,
+        progress=round(ended / submission.trials, 4) if submission.trials else 0.0,
+        trials=TrialCounts(wanted=submission.trials, ended=ended, **counted),
+        mode=objective["mode"],
+        best=best and _best(best, objective["metric"]),
+        links={"self": here} | {name: f"{here}/{name}" for name in ("trials", "best", "logs", "events")},
+    )
+
+
+def _best(trial: TrialResult, metric: str) -> Best:
+    return Best(trial=trial.number, params=finite(dict(trial.params)), metric=metric, value=trial.value or 0.0)
+
+
+def trial_view(trial: TrialResult) -> Trial:
+    """Return one trial."""
+    fields = finite(asdict(trial))
+    fields.pop("reports")
+    return Trial(**fields | {"ended": timestamp(trial.ended)})

@@ -1,0 +1,138 @@
+"""A sweep seen from a desk while it runs on a cluster: handed in with its code, followed, shown."""
+
+import io
+import secrets
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadInput
+from sweeps.remote import Remote
+from sweeps.spec import SweepSpec, load_spec, override, parse_yaml
+
+Say = Callable[[str], None]
+HIDDEN = "__pycache__"
+
+
+def handed_in(
+    remote: Remote, path: str, assignments: Sequence[str], code: str | None, hours: float | None
+) -> dict[str, Any]:
+    """Hand a spec in, with the code that its task needs. Raises BadInput."""
+    spec = load_spec(path, assignments)
+    fields = override(parse_yaml(Path(path).read_text(encoding="utf-8"), path), assignments)
+    archive = None
+    files = [reference for reference in (spec.task, *spec.watchers) if reference.partition(":")[0].endswith(".py")]
+    if files or code:
+        root = _root(files, code)
+        archive = packed(root, None if code else [Path(f.partition(":")[0]) for f in files])
+        fields |= _inside(spec, root)
+    return remote.submit(fields, archive, hours, secrets.token_hex(16))
+
+
+def _root(files: Sequence[str], code: str | None) -> Path:
+    """Return the folder that paths are told relative to: --code, or the one that holds the files."""
+    if code is not None:
+        if not Path(code).is_dir():
+            raise BadInput(f"--code {code}: no such folder")
+        return Path(code).resolve()
+    parents = {Path(reference.partition(":")[0]).parent for reference in files}
+    if len(parents) > 1:
+        raise BadInput("the task and the watchers lie in several folders; name one that holds all: --code FOLDER")
+    return parents.pop()
+
+
+def _inside(spec: SweepSpec, root: Path) -> dict[str, Any]:
+    """Return the references to code, told from the root of the archive. Raises BadInput for files outside."""
+
+    def told(reference: str) -> str:
+        file, _, name = reference.partition(":")
+        if not file.endswith(".py"):
+            return reference
+        if not Path(file).is_relative_to(root):
+            raise BadInput(f"--code {root}: {file} lies outside; name a folder that holds it")
+        return f"{Path(file).relative_to(root).as_posix()}:{name}"
+
+    watchers = {"watchers": [told(reference) for reference in spec.watchers]} if spec.watchers else {}
+    return {"task": told(spec.task), **watchers}
+
+
+def packed(root: Path, files: Sequence[Path] | None = None) -> bytes:
+    """Return some files of a folder as a zip archive, or all that are not hidden or made by running."""
+    wanted = sorted(root.rglob("*")) if files is None else sorted(set(files))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in wanted:
+            inside = path.relative_to(root)
+            hidden = any(part.startswith(".") or part == HIDDEN for part in inside.parts)
+            if path.is_file() and not path.is_symlink() and not hidden:
+                entry = zipfile.ZipInfo(inside.as_posix())  # without times: equal code gives equal bytes
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, path.read_bytes())
+    return buffer.getvalue()
+
+
+def follow(remote: Remote, sweep: str, say: Say) -> dict[str, Any]:
+    """Say what happens to a sweep until it is over; return it as it is then."""
+    state = ""
+    for kind, data in remote.follow(sweep, "events"):
+        if kind == "trial":
+            say(trial_line(data))
+            continue
+        now = state_line(sweep, data)
+        if now != state:
+            state = now
+            say(now)
+    return remote.sweep(sweep)
+
+
+def trial_line(trial: dict[str, Any]) -> str:
+    """Return one trial on a line."""
+    params = ", ".join(f"{name} {_short(value)}" for name, value in trial["params"].items())
+    value = "-" if trial["value"] is None else f"{trial['value']:.5f}"
+    return f"  trial {trial['number']:>4}  {trial['state']:<9} {value:>9}  {params}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def state_line(sweep: str, view: dict[str, Any]) -> str:
+    """Return where a sweep is on a line."""
+    before = view.get("position")
+    waits = f", {before} before it" if before else ""
+    reason = f" ({view['reason']})" if view.get("reason") else ""
+    trials = view["trials"]
+    ended = f"{trials['ended']} of {trials['wanted']} trials ended"
+    return f"{sweep}: {view['state']}{reason}{waits}; {ended}{best_text(view)}"
+
+
+def best_text(view: dict[str, Any]) -> str:
+    """Return the best so far, as the end of a line."""
+    best = view.get("best")
+    return f"; best {best['metric']} {best['value']:.5f} (trial {best['trial']})" if best else ""
+
+
+def table(views: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for each sweep."""
+    for view in views:
+        ended, wanted = view["trials"]["ended"], view["trials"]["wanted"]
+        best = best_text(view).removeprefix("; ") or "-"
+        yield f"{view['id']:<36} {view['owner']:<12} {view['state']:<9} {ended:>4} of {wanted:<5} {best}"
+
+
+def show_lines(view: dict[str, Any], trials: Sequence[dict[str, Any]], top: int) -> Iterator[str]:
+    """Yield one sweep and its best trials."""
+    yield state_line(view["id"], view)
+    yield f"  owner    {view['owner']}"
+    yield f"  ran      {view['seconds']:.0f} s of at most {view['hours']:g} h, attempt {view['attempt'] + 1}"
+    complete = [t for t in trials if t["state"] == "complete" and t["value"] is not None]
+    for trial in sorted(complete, key=lambda t: t["value"], reverse=view["mode"] == "max")[:top]:
+        yield trial_line(trial)
+
+
+def exit_code(view: dict[str, Any]) -> int:
+    """Return what a script learns of how a sweep ended: 0 finished, 1 failed or nothing to show, 130 stopped."""
+    if view["state"] == "stopped":
+        return 130
+    return 0 if view["state"] == "finished" and view["best"] else 1
