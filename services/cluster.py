@@ -9,12 +9,12 @@ import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from services.settings import Settings
 
 ENTRYPOINT = ("-m", "services.job", "run")  # and the sweep's id, in the folder that a job is laid out in
 SPEC_FILE, ARCHIVE_FILE = "spec.json", "code.zip"
+OWN = Path(__file__).resolve().parents[1]  # where the packages lie, which a job in another folder imports
 STOP_WAIT_S = 60  # a driver writes its checkpoints and records first; then it is killed
 PRIVATE = ("SWEEP_DATABASE_URL",)  # of the service's own environment, what no job gets
 
@@ -114,16 +115,17 @@ class LocalCluster(Cluster):
                 return
         job.write(place)
         env = {name: value for name, value in os.environ.items() if name not in PRIVATE}
-        with open(place / "log", "ab") as log:
-            keeper = subprocess.Popen(
-                [sys.executable, "-m", "services.job", "keep", str(place), *self.entrypoint, job.sweep],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=env,
-                start_new_session=True,
-            )
-        _write_whole(place / "pid", f"{keeper.pid} {psutil.Process(keeper.pid).create_time()}")
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OWN), env.get("PYTHONPATH")]))
+        command = [sys.executable, "-m", "services.job", "keep", str(place), *self.entrypoint, job.sweep]
+        log = os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        outputs = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
+        nothing = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+        alone: dict[str, Any] = {"setsid": True, "setsigmask": [signal.SIGTERM]}  # which services.job unblocks
+        try:  # not subprocess, whose children are its object's to wait for: this one outlives us
+            keeper = os.posix_spawn(sys.executable, command, env, file_actions=[nothing, *outputs], **alone)
+        finally:
+            os.close(log)
+        _write_whole(place / "pid", f"{keeper} {psutil.Process(keeper).create_time()}")
 
     def status(self, job: str) -> Status:
         place = self.folder / job
@@ -154,8 +156,13 @@ class LocalCluster(Cluster):
         try:
             pid, born = (self.folder / job / "pid").read_text().split()
             process = psutil.Process(int(pid))
-            alive = process.create_time() == float(born) and process.status() != psutil.STATUS_ZOMBIE
-            return process if alive else None
+            if process.create_time() != float(born):
+                return None
+            if process.status() == psutil.STATUS_ZOMBIE:
+                with suppress(ChildProcessError):  # of an earlier service's
+                    os.waitpid(process.pid, os.WNOHANG)
+                return None
+            return process
         except (OSError, ValueError, psutil.NoSuchProcess):
             return None
 
@@ -189,43 +196,35 @@ class RayCluster(Cluster):
     def _client(self) -> Any:
         from ray.job_submission import JobSubmissionClient
 
-        try:
+        with _asking(f"Ray does not answer at {self.address}"):
             return JobSubmissionClient(self.address)
-        except (ConnectionError, RuntimeError) as error:
-            raise Unreachable(f"Ray does not answer at {self.address}: {_brief(error)}") from error
 
     def submit(self, job: Job) -> None:
-        client = self._client()
         if self.status(job.id).state != JobState.LOST:
             return
+        env = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
         with tempfile.TemporaryDirectory() as folder:
             job.write(Path(folder))
             try:
-                client.submit_job(
-                    entrypoint=shlex.join([*self.entrypoint, job.sweep]),
-                    submission_id=job.id,
-                    entrypoint_num_cpus=self.job_cpus,
-                    metadata={"sweep": job.sweep},
-                    runtime_env={
-                        "working_dir": folder,
-                        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)},
-                    },
-                )
-            except (ConnectionError, RuntimeError) as error:
-                if self.status(job.id).state != JobState.LOST:  # another process was quicker, or the answer was lost
-                    return
-                raise Unreachable(f"Ray did not take {job.id}: {_brief(error)}") from error
+                with _asking(f"Ray did not take {job.id}"):
+                    self._client().submit_job(
+                        entrypoint=shlex.join([*self.entrypoint, job.sweep]),
+                        submission_id=job.id,
+                        entrypoint_num_cpus=self.job_cpus,
+                        metadata={"sweep": job.sweep},
+                        runtime_env={"working_dir": folder, "env_vars": env},
+                    )
+            except Unreachable:
+                if self.status(job.id).state == JobState.LOST:
+                    raise
+                # another process was quicker, or it was taken and the answer was lost
 
     def status(self, job: str) -> Status:
-        client = self._client()
         try:
-            info = client.get_job_info(job)
-        except RuntimeError as error:
-            if "404" in str(error) or "does not exist" in str(error):
-                return Status(JobState.LOST, "no such job")
-            raise Unreachable(f"Ray does not say how {job} is: {_brief(error)}") from error
-        except ConnectionError as error:
-            raise Unreachable(_brief(error)) from error
+            with _asking(f"Ray does not say how {job} is"):
+                info = self._client().get_job_info(job)
+        except _Unknown:
+            return Status(JobState.LOST, "no such job")
         state = JobState(str(info.status.value).lower())
         if state == JobState.FAILED and info.driver_exit_code == 130:
             state = JobState.STOPPED
@@ -233,28 +232,36 @@ class RayCluster(Cluster):
         return Status(state, message, info.driver_exit_code)
 
     def stop(self, job: str) -> None:
-        client = self._client()
-        try:
-            client.stop_job(job)
-        except (ConnectionError, RuntimeError) as error:
-            if "404" not in str(error) and "does not exist" not in str(error):
-                raise Unreachable(_brief(error)) from error
+        with suppress(_Unknown), _asking(f"Ray was not asked to stop {job}"):
+            self._client().stop_job(job)
 
     def logs(self, job: str) -> str:
-        client = self._client()
-        try:
-            return client.get_job_logs(job)
-        except (ConnectionError, RuntimeError) as error:
-            if "404" in str(error) or "does not exist" in str(error):
-                return ""
-            raise Unreachable(_brief(error)) from error
+        with suppress(_Unknown), _asking(f"Ray has no log of {job}"):
+            return self._client().get_job_logs(job)
+        return ""
 
     def check(self) -> None:
-        client = self._client()
-        try:
-            client.get_version()
-        except (ConnectionError, RuntimeError, AssertionError) as error:
-            raise Unreachable(_brief(error)) from error
+        with _asking(f"Ray does not answer at {self.address}"):
+            self._client().get_version()
+
+
+class _Unknown(Unreachable):
+    """The cluster answers, and knows no such job."""
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """Turn whatever Ray's client raises into Unreachable, or _Unknown."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except Unreachable:
+        raise
+    except (OSError, RuntimeError, AssertionError, RayError) as error:
+        said = _brief(error)
+        kind = _Unknown if "status code 404" in said or "does not exist" in said else Unreachable
+        raise kind(f"{what}: {said}") from error
 
 
 def _brief(error: BaseException) -> str:

@@ -9,6 +9,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,19 +58,28 @@ def run(sweep: str, folder: Path) -> None:
 
 def keep(folder: Path, entrypoint: Sequence[str]) -> int:
     """Run a job in a process of its own, pass one signal on to it, and write its exit code beside its log."""
-    driver = subprocess.Popen(entrypoint, cwd=folder, start_new_session=True)
-
-    def pass_on(number: int, frame: object) -> None:
-        for again in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(again, signal.SIG_IGN)  # a second one would end the driver before its checkpoints are written
-        driver.send_signal(signal.SIGTERM)
-        signal.alarm(STOP_WAIT_S)
-
-    signal.signal(signal.SIGTERM, pass_on)
-    signal.signal(signal.SIGALRM, lambda number, frame: os.killpg(driver.pid, signal.SIGKILL))
-    code = driver.wait()
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # it came blocked, so that none came too early
+    code = 130
+    if not asked.is_set():
+        driver = subprocess.Popen(entrypoint, cwd=folder, start_new_session=True)
+        code = _waited_for(driver, asked)
     (folder / "end.part").write_text(str(code))
     os.replace(folder / "end.part", folder / "end")
+    return code
+
+
+def _waited_for(driver: subprocess.Popen[bytes], asked: threading.Event) -> int:
+    """Wait for a driver; pass a wish to stop on, once: a second signal would end it before its checkpoints."""
+    told_at = None
+    while (code := driver.poll()) is None:
+        if told_at is None and asked.is_set():
+            driver.send_signal(signal.SIGTERM)
+            told_at = time.monotonic()
+        if told_at is not None and time.monotonic() - told_at > STOP_WAIT_S:
+            os.killpg(driver.pid, signal.SIGKILL)
+        time.sleep(0.1)
     return code
 
 

@@ -1,0 +1,174 @@
+"""One contract for whatever runs jobs, held to every member of the family."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services import cluster as clusters
+from services.cluster import Cluster, Job, JobState, LocalCluster, RayCluster
+from tests.services.conftest import SCRIPT, spec, until
+
+Starts = Callable[[], list[str]]
+
+
+def job(name: str = "quick", number: int = 0) -> Job:
+    return Job(f"{name}-sweep-{number}", f"{name}-sweep", spec(name))
+
+
+class Contract:
+    """What a Cluster promises."""
+
+    def state(self, member: Cluster, wanted: Job) -> JobState:
+        return member.status(wanted.id).state
+
+    def ends(self, member: Cluster, wanted: Job) -> JobState:
+        until(lambda: self.state(member, wanted).over, f"the end of {wanted.id}")
+        return self.state(member, wanted)
+
+    def taken(self, member: Cluster, wanted: Job) -> None:
+        """Submit as the queue does: again, until the cluster answers."""
+
+        def tried() -> bool:
+            try:
+                member.submit(wanted)
+            except clusters.Unreachable as error:
+                print(error)
+                return False
+            return True
+
+        until(tried, f"a cluster that takes {wanted.id}", 180)
+
+    def test_a_job_runs_to_its_end_and_leaves_its_log(self, member: Cluster, starts: Starts) -> None:
+        self.taken(member, job())
+        assert self.ends(member, job()) == JobState.SUCCEEDED
+        assert "this is quick-sweep" in member.logs(job().id)
+        assert starts().count("quick-sweep") == 1
+
+    def test_a_job_that_is_submitted_again_is_not_started_again(self, member: Cluster, starts: Starts) -> None:
+        wanted = job("long", 7)
+        for _ in range(3):
+            self.taken(member, wanted)
+        until(lambda: "begun" in member.logs(wanted.id), "its first words")
+        self.taken(member, wanted)
+        member.stop(wanted.id)
+        assert self.ends(member, wanted) == JobState.STOPPED
+        self.taken(member, wanted)
+        assert self.state(member, wanted) == JobState.STOPPED
+        assert starts().count("long-sweep") == 1
+
+    def test_another_attempt_is_another_job(self, member: Cluster, starts: Starts) -> None:
+        for number in (10, 11):
+            self.taken(member, job(number=number))
+            assert self.ends(member, job(number=number)) == JobState.SUCCEEDED
+        assert starts().count("quick-sweep") == 2
+
+    def test_a_job_that_ends_badly_says_how(self, member: Cluster) -> None:
+        self.taken(member, job("refused"))
+        assert self.ends(member, job("refused")) == JobState.FAILED
+        assert member.status(job("refused").id).exit_code == 2
+        self.taken(member, job("dies"))
+        assert self.ends(member, job("dies")) == JobState.FAILED
+        assert member.status(job("dies").id).exit_code not in (0, 1, 2)
+
+    def test_a_job_that_nobody_knows_is_lost_and_can_be_stopped(self, member: Cluster) -> None:
+        assert member.status("nobody-0").state == JobState.LOST
+        assert member.logs("nobody-0") == ""
+        member.stop("nobody-0")
+
+    def test_stopping_what_has_ended_changes_nothing(self, member: Cluster) -> None:
+        wanted = job(number=20)
+        self.taken(member, wanted)
+        assert self.ends(member, wanted) == JobState.SUCCEEDED
+        member.stop(wanted.id)
+        assert self.state(member, wanted) == JobState.SUCCEEDED
+
+    def test_it_answers(self, member: Cluster) -> None:
+        member.check()
+
+
+class TestLocalCluster(Contract):
+    @pytest.fixture
+    def member(self, cluster: LocalCluster) -> Cluster:
+        return cluster
+
+    def test_a_job_whose_process_was_killed_has_failed(self, cluster: LocalCluster) -> None:
+        wanted = job("long", 30)
+        cluster.submit(wanted)
+        until(lambda: "begun" in cluster.logs(wanted.id), "its first words")
+        keeper = int((cluster.folder / wanted.id / "pid").read_text().split()[0])
+        subprocess.run(["pkill", "-9", "-P", str(keeper)], check=True)
+        assert self.ends(cluster, wanted) == JobState.FAILED
+
+    def test_a_job_that_was_never_started_is_started_by_the_next(
+        self, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever submits may die between any two steps."""
+        wanted = job(number=40)
+        (cluster.folder / wanted.id).mkdir(parents=True)
+        cluster.submit(wanted)
+        assert self.state(cluster, wanted) == JobState.PENDING
+        monkeypatch.setattr(clusters, "_abandoned", lambda place: True)
+        assert self.state(cluster, wanted) == JobState.LOST
+        cluster.submit(wanted)
+        assert self.ends(cluster, wanted) == JobState.SUCCEEDED
+
+    def test_a_jobs_environment_lacks_the_services_own_secrets(self, settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SWEEP_DATABASE_URL", "postgresql://espalier:hush@db/espalier")
+        told = LocalCluster(settings.home / "jobs", (sys.executable, "-c", "import os; print(dict(os.environ))"))
+        told.submit(job(number=50))
+        assert self.ends(told, job(number=50)) == JobState.SUCCEEDED
+        assert "SCRIPTED_STARTS" in told.logs(job(number=50).id)
+        assert "hush" not in told.logs(job(number=50).id)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+HEAD = """
+import ray, sys
+ray.init(address="local", num_cpus=2, include_dashboard=True, dashboard_port=int(sys.argv[1]))
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A Ray head of its own, whose jobs write where they start."""
+    folder = tmp_path_factory.mktemp("ray")
+    port = free_port()
+    env = {**os.environ, "SCRIPTED_STARTS": str(folder / "starts"), "RAY_AUTH_MODE": "disabled"}
+    with subprocess.Popen(
+        [sys.executable, "-c", HEAD, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True
+    ) as ray:
+        assert ray.stdout
+        assert any("up" in line for line in ray.stdout)
+        yield f"http://127.0.0.1:{port}", folder
+        ray.communicate("")
+
+
+@pytest.mark.hostile
+class TestRayCluster(Contract):
+    @pytest.fixture
+    def member(self, head: tuple[str, Path]) -> Cluster:
+        return RayCluster(head[0], 0.1, SCRIPT)
+
+    @pytest.fixture
+    def starts(self, head: tuple[str, Path]) -> Starts:
+        (head[1] / "starts").write_text("")
+        return lambda: (head[1] / "starts").read_text().split()
+
+
+def test_a_cluster_that_is_away_is_said_to_be_away() -> None:
+    nobody = RayCluster(f"http://127.0.0.1:{free_port()}")
+    for call in (nobody.check, lambda: nobody.status("x-0"), lambda: nobody.submit(job()), lambda: nobody.stop("x-0")):
+        with pytest.raises(clusters.Unreachable):
+            call()
