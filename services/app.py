@@ -28,7 +28,7 @@ from services.measures import Measures
 from services.openapi import describe
 from services.problems import Problem, responses
 from services.queue import Queue, position
-from services.received import BODY, EXAMPLE, hours_of, received
+from services.received import BODY, CHECKED, hours_of, received
 from services.settings import Settings
 from services.store import State, Store, Submission
 from services.streams import LogEvents, SweepEvents, follow
@@ -147,8 +147,8 @@ async def submit(
     return taken
 
 
-@api.post("/check", responses=responses(401, 403, 413, 415, 422, 429))
-def check(parts: P, caller: Submitter, spec: Annotated[dict[str, Any], Body(examples=[EXAMPLE])]) -> dict[str, Any]:
+@api.post("/check", openapi_extra=CHECKED, responses=responses(400, 401, 403, 413, 415, 422, 429))
+def check(parts: P, caller: Submitter, spec: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
     """Say whether a spec would be taken, without handing it in."""
     fields, found = checked_fields(spec)
     return {"name": found.name, "trials": found.trials, "gpus": gpus_at_once(found, parts.settings), "spec": fields}

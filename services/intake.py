@@ -5,7 +5,11 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 from core.errors import BadInput
 from services import archive as archives
@@ -37,11 +41,24 @@ def read_spec(text: bytes, kind: str, settings: Settings) -> tuple[dict[str, Any
 def checked_fields(fields: Any) -> tuple[dict[str, Any], SweepSpec]:
     """Return the fields of a spec that came as values, and the spec. Raises BadInput."""
     spec = make_spec(fields)
+    _check_schema(fields)
     if spec.tracking_uri is not None:
         raise BadInput("spec: tracking_uri: the service records all sweeps in one place; leave it out")
     if not all(isinstance(key, str) for key in fields):
         raise BadInput("spec: a spec's fields have names")
     return json.loads(json.dumps(spec.model_dump(mode="json", exclude_unset=True))), spec
+
+
+@lru_cache(maxsize=1)
+def _schema() -> Draft202012Validator:
+    return Draft202012Validator(SweepSpec.model_json_schema())
+
+
+def _check_schema(fields: Any) -> None:
+    """Raise BadInput for what the schema does not allow although it could be read: true for a number, say."""
+    if wrong := best_match(_schema().iter_errors(fields)):
+        place = ".".join(str(part) for part in wrong.absolute_path) or "spec"
+        raise BadInput(f"spec: {place}: {wrong.message[:200]}")
 
 
 def _check_size(fields: Any) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from services import problems
+from sweeps.spec import SweepSpec
 
 
 def describe(app: FastAPI) -> None:
@@ -16,7 +17,9 @@ def describe(app: FastAPI) -> None:
         known = document.setdefault("components", {}).setdefault("schemas", {})
         if "ProblemDocument" not in known:
             form = problems.ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
-            known |= form.pop("$defs", {}) | {"ProblemDocument": form}
+            spec = SweepSpec.model_json_schema(ref_template="#/components/schemas/{model}")
+            for name, schema in (("ProblemDocument", form), ("SweepSpec", spec)):
+                known |= schema.pop("$defs", {}) | {name: schema}
             known.pop("HTTPValidationError", None)
             known.pop("ValidationError", None)
             for path in document["paths"].values():

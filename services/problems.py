@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from core.errors import BadInput
 from services.cluster import Unreachable
@@ -91,6 +92,15 @@ def _place(loc: Sequence[Any]) -> str:
     return ".".join(str(part) for part in loc[1:]) or str(loc[0])
 
 
+def _methods(request: Request) -> set[str]:
+    """Return what may be done at a path: each of its routes knows its own method only."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] != Match.NONE:
+            found |= set(getattr(route, "methods", None) or ())
+    return found
+
+
 def install(app: FastAPI) -> None:
     """Have every error of the application answered as a problem."""
 
@@ -107,7 +117,10 @@ def install(app: FastAPI) -> None:
         return answer(Problem(503, str(error), headers={"Retry-After": "5"}))
 
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return answer(Problem(error.status_code, str(error.detail), headers=dict(error.headers or {}) or None))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(sorted(_methods(request)))
+        return answer(Problem(error.status_code, str(error.detail), headers=headers or None))
 
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         wrong = [Wrong(field=_place(item["loc"]), detail=item["msg"].lower()) for item in error.errors()]

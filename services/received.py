@@ -1,10 +1,11 @@
 """The body of a submission: a spec as JSON or YAML, or a form with a spec, an archive of code and hours."""
 
-import yaml
 from fastapi import Request
+from starlette.datastructures import FormData
 from starlette.datastructures import UploadFile as Uploaded
+from starlette.exceptions import HTTPException
 
-from core.errors import BadInput
+from core.errors import BadInput, nearest
 from services.problems import Problem
 from services.settings import Settings
 
@@ -15,20 +16,34 @@ EXAMPLE = {
     "trials": 16,
     "space": {"lr_exponent": {"low": -2.0, "high": 0.0}, "decay_points": {"count": 1, "low": 0.4, "high": 0.9}},
 }
-EXAMPLE_YAML = yaml.safe_dump(EXAMPLE, sort_keys=False)
+FIELDS = ("spec", "archive", "hours")
+SPEC_SCHEMA = {"$ref": "#/components/schemas/SweepSpec"}
 
 
 async def _multipart(request: Request, settings: Settings) -> tuple[bytes, str, bytes | None, str | None]:
-    async with request.form(max_files=2, max_fields=4, max_part_size=int(settings.spec_kib * 1024)) as form:
-        spec, archive, hours = form.get("spec"), form.get("archive"), form.get("hours")
-        kind = "json" if isinstance(spec, Uploaded) and "json" in (spec.content_type or "") else "yaml"
-        if spec is None:
-            raise BadInput("spec: missing; a form has the parts spec, archive and hours")
-        if archive is not None and not isinstance(archive, Uploaded):
-            raise BadInput("archive: a file is needed, a zip of the code")
-        words = await spec.read() if isinstance(spec, Uploaded) else str(spec).encode()
-        packed = await archive.read() if isinstance(archive, Uploaded) else None
-        return words, kind, packed, hours if isinstance(hours, str) else None
+    try:
+        form = await request.form(max_files=2, max_fields=4, max_part_size=int(settings.spec_kib * 1024))
+    except HTTPException as error:
+        raise Problem(422, f"the form cannot be read: {error.detail}") from error
+    try:
+        return await _parts(form)
+    finally:
+        await form.close()
+
+
+async def _parts(form: FormData) -> tuple[bytes, str, bytes | None, str | None]:
+    for name in form:
+        if name not in FIELDS:
+            raise BadInput(f"{name}: unknown field; {nearest(name, FIELDS)}")
+    spec, archive, hours = form.get("spec"), form.get("archive"), form.get("hours")
+    kind = "json" if isinstance(spec, Uploaded) and "json" in (spec.content_type or "") else "yaml"
+    if spec is None:
+        raise BadInput("spec: missing; a form has the parts spec, archive and hours")
+    if archive is not None and not isinstance(archive, Uploaded):
+        raise BadInput("archive: a file is needed, a zip of the code")
+    words = await spec.read() if isinstance(spec, Uploaded) else str(spec).encode()
+    packed = await archive.read() if isinstance(archive, Uploaded) else None
+    return words, kind, packed, hours if isinstance(hours, str) else None
 
 
 async def received(request: Request, settings: Settings) -> tuple[bytes, str, bytes | None, str | None]:
@@ -49,6 +64,7 @@ async def received(request: Request, settings: Settings) -> tuple[bytes, str, by
 
 
 def hours_of(text: str | None) -> float | None:
+    """Return a number of hours above 0, or None where nothing came. Raises BadInput."""
     if text is None or text == "":
         return None
     try:
@@ -64,20 +80,24 @@ BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"type": "object"}, "example": EXAMPLE},
-            "application/yaml": {"schema": {"type": "string"}, "example": EXAMPLE_YAML},
+            "application/json": {"schema": SPEC_SCHEMA, "example": EXAMPLE},
+            "application/yaml": {"schema": SPEC_SCHEMA, "example": EXAMPLE},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "required": ["spec"],
                     "properties": {
-                        "spec": {"type": "string", "description": "the spec, as YAML or JSON"},
+                        "spec": SPEC_SCHEMA,
                         "archive": {"type": "string", "format": "binary", "description": "a zip of the task's code"},
                         "hours": {"type": "string", "description": "how long it may run"},
                     },
                 },
-                "example": {"spec": EXAMPLE_YAML, "hours": "2"},
+                "encoding": {"spec": {"contentType": "application/json"}},
+                "example": {"spec": EXAMPLE, "hours": "2"},
             },
         },
     }
+}
+CHECKED = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": SPEC_SCHEMA, "example": EXAMPLE}}}
 }
