@@ -7,15 +7,18 @@ INSTALLED := $(VENV)/.installed
 OTHERS := $(VENV)/.others
 
 .DEFAULT_GOAL := test
-.PHONY: install lint types layers test test-all sweep bench clean
+.PHONY: up down e2e install lint types layers test test-all sweep bench clean
 
 install: $(INSTALLED)
 
-$(OTHERS): $(INSTALLED) tests/others.txt
+$(OTHERS): $(INSTALLED) tests/others.txt Makefile
 	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/others.txt || echo "tests against other packages will be skipped" >&2
 	@test -d /usr/share/datasets/fashion-mnist || { test "$$(id -u)" = 0 && \
 		{ apt-get update -qq && apt-get install -qq -y dataset-fashion-mnist; } >/dev/null 2>&1; } \
 		|| echo "without Debian's dataset-fashion-mnist the tests on real images will be skipped" >&2
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { test "$$(id -u)" = 0 && \
+		{ apt-get update -qq && apt-get install -qq -y postgresql; } >/dev/null 2>&1; } \
+		|| echo "without Debian's postgresql the tests on real servers will be skipped" >&2
 	@touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -43,6 +46,17 @@ test-all: lint types layers $(OTHERS)
 
 sweep: install
 	$(BIN)/sweep run sweeps/library/names.yaml
+
+# The whole service on this machine (PostgreSQL, S3, MLflow, a Ray cluster, the API), in ./espalier-local or $SWEEP_LOCAL.
+up: install
+	@$(BIN)/python -m services.local up
+
+down:
+	@$(BIN)/python -m services.local down
+
+# Hands a sweep to it and checks the end from every side. make e2e ARGS='--set trials=8'
+e2e: install
+	@$(BIN)/python -m services.local e2e sweeps/library/names.yaml $(ARGS)
 
 # make bench ARGS='...'
 bench: install

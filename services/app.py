@@ -333,7 +333,7 @@ def build(settings: Settings, loopback: bool = True, cluster: Cluster | None = N
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     queue = Queue(store, cluster, settings, time.time, holder)
     access = Access(store, RateLimit(settings.requests_per_minute), loopback)
-    sweeps = Sweeps(Home.at(str(settings.home)))
+    sweeps = Sweeps(Home.at(str(settings.home)), settings.mlflow_url)
     parts = Parts(settings, store, cluster, queue, sweeps, access, Measures(store))
 
     @asynccontextmanager

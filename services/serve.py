@@ -7,7 +7,7 @@ from pathlib import Path
 from time import time
 
 from core.errors import BadInput
-from services import schema, tokens
+from services import migrate, schema, tokens
 from services.access import is_loopback
 from services.settings import Settings
 from services.store import Store, masked
@@ -19,6 +19,13 @@ def upgrade(settings: Settings) -> Iterator[str]:
     store = Store(settings.database)
     schema.upgrade(store)
     yield f"service  {masked(settings.database)}: up to date"
+    optuna, mlflow = os.environ.get("SWEEP_STORAGE_URL"), os.environ.get("SWEEP_MLFLOW_DATABASE_URL")
+    if optuna:
+        migrate.upgrade_optuna(optuna)
+        yield f"Optuna   {masked(optuna)}: up to date"
+    if mlflow:
+        migrate.upgrade_mlflow(mlflow)
+        yield f"MLflow   {masked(mlflow)}: up to date"
 
 
 def check_doors(store: Store, host: str) -> None:

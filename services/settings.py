@@ -16,6 +16,7 @@ class Settings(BaseSettings):
     home: Path = Field(Path("sweep-data"), description="the folder of sweeps, seen by every node of the cluster")
     database_url: str = Field("", description="owners, tokens and submissions; empty: an sqlite file in the home")
     ray_address: str = Field("", description="http://HEAD:8265 of Ray's job server; empty: processes on this machine")
+    mlflow_url: str = Field("", description="where people browse MLflow; empty: MLFLOW_TRACKING_URI, or the home's")
     ray_job_cpus: float = Field(1.0, ge=0, description="cores that Ray sets aside for a sweep's driver")
     running_per_owner: int = Field(2, ge=1, description="sweeps of one owner that run at once")
     running_total: int = Field(8, ge=1, description="sweeps that run at once")

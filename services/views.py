@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field
 
 from services.store import State, Submission, timestamp
 from sweeps import record, results, search
+from sweeps.address import no_secret
 from sweeps.home import Home
 from sweeps.results import TrialResult
-from sweeps.spec import SweepSpec
 
 FRESH_S = 1.0  # many clients that poll one sweep cost as much as one
 
@@ -39,6 +39,14 @@ class Best(BaseModel):
     value: float
 
 
+class MLflowPlace(BaseModel):
+    """Where MLflow has a sweep: an experiment, and a filter for its search box."""
+
+    url: str = Field(examples=["https://mlflow.example.org"])
+    experiment: str = Field(examples=["names"])
+    filter: str = Field(examples=["tags.`espalier.sweep` = 'names-20261121-1a2b3c4d'"])
+
+
 class Sweep(BaseModel):
     """A sweep, as it is now."""
 
@@ -59,6 +67,7 @@ class Sweep(BaseModel):
     mode: str = Field("min", description="min or max: which values of the objective are better")
     best: Best | None = None
     links: dict[str, str]
+    mlflow: MLflowPlace
 
 
 class Trial(BaseModel):
@@ -87,8 +96,9 @@ def finite(value: Any) -> Any:
 class Sweeps:
     """Reads the trials of sweeps, each at most once a second."""
 
-    def __init__(self, home: Home):
+    def __init__(self, home: Home, mlflow_url: str = ""):
         self.home = home
+        self.mlflow_url = mlflow_url or record.tracking_of(None, home.path, None)
         self.storage = search.open_storage(home.storage)
         self._known: dict[str, tuple[float, list[TrialResult]]] = {}
         self._lock = threading.Lock()
@@ -112,11 +122,6 @@ class Sweeps:
         """Return the trials that have ended, in the order in which they did: a list that only grows."""
         over = [t for t in self.trials(sweep) if t.state != "running" and t.ended is not None]
         return sorted(over, key=lambda t: (t.ended, t.number))
-
-
-def tracking_uri(home: Home, spec: SweepSpec) -> str:
-    """Return where a sweep is recorded."""
-    return spec.tracking_uri or record.default_uri(home.path)
 
 
 def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, position: int | None) -> Sweep:
@@ -144,6 +149,11 @@ def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, 
         progress=round(ended / submission.trials, 4) if submission.trials else 0.0,
         trials=TrialCounts(wanted=submission.trials, ended=ended, **counted),
         mode=objective["mode"],
+        mlflow=MLflowPlace(
+            url=no_secret(sweeps.mlflow_url),
+            experiment=submission.name,
+            filter=f"tags.`{record.SWEEP_TAG}` = '{submission.sweep}'",
+        ),
         best=best and _best(best, objective["metric"]),
         links={"self": here} | {name: f"{here}/{name}" for name in ("trials", "best", "logs", "events")},
     )

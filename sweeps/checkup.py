@@ -224,7 +224,7 @@ def record_check(spec: SweepSpec, found: Checkup, forecast: Forecast | None, hom
     with tempfile.TemporaryDirectory() as folder:
         figures = _figures(found, spec.name, Path(folder))
         return record.record_once(
-            spec.tracking_uri or record.default_uri(home.path),
+            record.tracking_of(spec.tracking_uri, home.path),
             spec.name,
             "check",
             {"espalier.kind": "check", "espalier.passed": str(found.passed).lower()},

@@ -291,27 +291,62 @@ def stop(sweep: str, wait: bool, server: str | None) -> None:
 
 @main.command()
 @click.argument("file")
+@click.option("--register", metavar="NAME", help="Keep the trained weights in MLflow, as the champion of model NAME.")
+@home_option
 @spoken
-def rerun(file: str) -> None:
+def rerun(file: str, register: str | None, home: str | None) -> None:
     """Train the trial of the best file FILE again and compare every number. Exit code 0: the same to the last bit.
+
+    With --register its weights become a version of a model in MLflow's registry, if every number is the same.
 
     \b
     Example:
-      sweep rerun best.yaml
+      sweep rerun best.yaml --register names-model
     """
+    from sweeps.home import Home
     from sweeps.rerun import read_best
     from sweeps.rerun import rerun as train_again
 
     loaded, spec = read_best(file)
     click.echo(f"training trial {loaded.trial} of {loaded.sweep} again: {spec.budget.steps:,} steps", err=True)
-    outcome = train_again(loaded, spec)
+    if register:
+        from sweeps.champion import crown
+
+        outcome, version = crown(file, loaded, spec, register, Home.at(home))
+    else:
+        outcome, version = train_again(loaded, spec), None
     if outcome.reproduced:
         click.echo(f"reproduced: {outcome.metric} {outcome.value:.5f}, bit for bit")
+        if version:
+            click.echo(f"registered: {register} version {version}, the champion; fetch it: sweep pull {register}")
         return
     click.echo(f"not reproduced: {outcome.difference}")
     for line in outcome.surroundings or ["versions, device, data and code are the same"]:
         click.echo(f"  {line}")
     sys.exit(1)
+
+
+@main.command()
+@click.argument("model")
+@click.option("--to", metavar="DIR", help="The folder for the files (default: ./NAME).")
+@home_option
+@spoken
+def pull(model: str, to: str | None, home: str | None) -> None:
+    """Download MODEL, which is NAME or NAME@ALIAS (default: @champion): its weights and its best file.
+
+    The weights are a state dict: model.load_state_dict(torch.load("NAME/weights.pt", weights_only=True)).
+
+    \b
+    Example:
+      sweep pull names-model
+    """
+    from sweeps.champion import pull as fetch
+    from sweeps.home import Home
+
+    files, said = fetch(model, Path(to or model.partition("@")[0]), Home.at(home))
+    click.echo(said, err=True)
+    for file in files:
+        click.echo(str(file))
 
 
 @main.command()

@@ -13,11 +13,13 @@ from core.errors import BadInput
 from core.task import Data, Task, code_fingerprint, load_task
 from sweeps import home as homes
 from sweeps import machine, plan, record, results
+from sweeps.address import no_secret
 from sweeps.display import Progress
 from sweeps.home import Home
 from sweeps.interrupt import Interrupt
 from sweeps.machine import Cluster
 from sweeps.outcome import Outcome, Report, Score
+from sweeps.overview import tracking_of
 from sweeps.record import Recorder
 from sweeps.rerun import versions
 from sweeps.search import (
@@ -27,6 +29,7 @@ from sweeps.search import (
     exists,
     find_sweep,
     note_link,
+    only_driver,
     open_storage,
     spec_of,
     trial_results,
@@ -60,7 +63,7 @@ def checked(spec: SweepSpec, home: Home) -> dict[str, Any]:
     """Refuse what cannot be trained before anything is started; return the facts of the task: fingerprints, sizes."""
     plan.check_names(spec)
     plan.watchers(spec)
-    record.check_reachable(spec.tracking_uri or record.default_uri(home.path))
+    record.check_reachable(record.tracking_of(spec.tracking_uri, home.path))
     facts: dict[str, Any] = {}
     for options in _first_options(spec):
         task = load_task(spec.task, options)
@@ -114,6 +117,7 @@ def start(
         facts |= found
     sweep = sweep or homes.new_id(spec.name)
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions()}
+    facts |= {"tracking": record.begins(home.path)}
     study = create_study(storage, sweep, spec, facts | git_state(Path.cwd()))
     try:
         return _drive(Driver(home, storage, study, begin), watch, cluster)
@@ -128,12 +132,17 @@ def resume(wanted: str, home: Home, watch: Callable[[Progress], Any], cluster: C
     begin = time.monotonic()
     storage = open_storage(home.storage)
     study = find_sweep(storage, wanted)
-    record.check_reachable(spec_of(study).tracking_uri or record.default_uri(home.path))
+    record.check_reachable(tracking_of(study, home))
     return _drive(Driver(home, storage, study, begin), watch, cluster)
 
 
 def _drive(driver: "Driver", watch: Callable[[Progress], Any], cluster: Cluster) -> Summary:
-    with homes.only_driver(driver.folder, driver.sweep), Interrupt().listening() as interrupt, watch(driver.progress):
+    with (
+        homes.only_driver(driver.folder, driver.sweep),
+        only_driver(driver.home.storage, driver.sweep),
+        Interrupt().listening() as interrupt,
+        watch(driver.progress),
+    ):
         return driver.drive(interrupt, cluster)
 
 
@@ -145,7 +154,7 @@ class Driver:
         self.sweep: str = study.study_name
         self.spec = spec_of(study)
         self.folder = home.sweep(self.sweep)
-        self.uri = self.spec.tracking_uri or record.default_uri(home.path)
+        self.uri = tracking_of(study, home)
         objective = self.spec.objective
         self.progress = Progress(
             self.sweep, trials_wanted(self.spec), self.spec.budget.steps, objective.mode, objective.metric, begin
@@ -311,6 +320,7 @@ class Driver:
             time.monotonic() - self.begin,
             *self._totals(),
             progress.first_result_s,
+            no_secret(self.uri) if self.uri.startswith("http") else None,
         )
 
     def _totals(self) -> tuple[int, int]:

@@ -37,8 +37,8 @@ class Home:
 
     @property
     def storage(self) -> str:
-        """Optuna's storage."""
-        return str(self.path / JOURNAL)
+        """Optuna's storage: the database that $SWEEP_STORAGE_URL names, else a journal in the home."""
+        return os.environ.get("SWEEP_STORAGE_URL") or str(self.path / JOURNAL)
 
     def sweep(self, sweep: str) -> Path:
         """The folder of one sweep: its spool and Tune's experiment."""

@@ -117,7 +117,7 @@ def record_test(spec: SweepSpec, test: RangeTest, home: Home) -> str:
     with tempfile.TemporaryDirectory() as folder:
         figure = report.range_figure(test, spec.name, Path(folder) / "lr-range.png")
         return record.record_once(
-            spec.tracking_uri or record.default_uri(home.path),
+            record.tracking_of(spec.tracking_uri, home.path),
             spec.name,
             "lr-range",
             {"espalier.kind": "lr-range"},

@@ -135,6 +135,14 @@ def _threads() -> list[Thread]:
     return [thread for thread in enumerate_threads() if thread.name in (STARTING, STARTED)]
 
 
+def _token_hint() -> str:
+    """Return what to do where a cluster may ask for a token that this process does not offer; Ray does not say it."""
+    offered = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    if os.environ.get("RAY_AUTH_MODE") == "token" and offered:
+        return ""
+    return "; if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the token's file"
+
+
 def _joined(address: str | None) -> tuple[float, float]:
     """Start Ray, or join it; return its cores and GPUs."""
     import ray
@@ -158,7 +166,7 @@ def _joined(address: str | None) -> tuple[float, float]:
     except Exception as error:
         said = str(error).splitlines()[0]
         raise BadInput(
-            f"--address {address}: no Ray cluster can be joined there ({said})"
+            f"--address {address}: no Ray cluster can be joined there ({said}){_token_hint()}"
             if address
             else f"Ray cannot start: {said}"
         ) from error

@@ -6,6 +6,7 @@ from typing import Any
 
 from core.errors import BadInput
 from sweeps import record, results
+from sweeps.address import no_secret
 from sweeps.home import Home, is_driven
 from sweeps.rerun import best_file
 from sweeps.results import TrialResult
@@ -40,8 +41,8 @@ class Details:
             "states": results.counts(self.trials),
             "best": best
             and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
-            "tracking_uri": self.tracking_uri,
-            "storage": self.storage,
+            "tracking_uri": no_secret(self.tracking_uri),
+            "storage": no_secret(self.storage),
             "trials": [asdict(t) for t in self.trials],
             "spec": self.spec.model_dump(mode="json"),
         }
@@ -50,8 +51,8 @@ class Details:
         """Yield the head of `sweep show`."""
         counted = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items()) or "none yet"
         yield f"{self.sweep}: {self.state}; trials: {counted}, of {self.wanted}"
-        yield f"  MLflow   {self.tracking_uri}, experiment {self.spec.name}"
-        yield f"  Optuna   {self.storage}, study {self.sweep}"
+        yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.spec.name}"
+        yield f"  Optuna   {no_secret(self.storage)}, study {self.sweep}"
         if self.state == "interrupted":
             yield f"  continue: sweep resume {self.sweep}"
 
@@ -61,8 +62,13 @@ def _details(home: Home, study: Any) -> Details:
     wanted, ended = trials_wanted(spec), sum(t.state != "running" for t in trials)
     driven = is_driven(home.sweep(study.study_name))
     state = "running" if driven else "finished" if ended >= wanted else "interrupted"
-    uri = spec.tracking_uri or record.default_uri(home.path)
+    uri = tracking_of(study, home)
     return Details(study.study_name, spec, state, wanted, trials, uri, home.storage)
+
+
+def tracking_of(study: Any, home: Home) -> str:
+    """Return the address at which a sweep is recorded."""
+    return record.tracking_of(spec_of(study).tracking_uri, home.path, study.user_attrs.get("tracking"))
 
 
 def details(home: Home, wanted: str) -> Details:
@@ -104,4 +110,5 @@ def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
         chosen = complete[trial]
     if chosen is None:
         raise BadInput(f"{study.study_name} has no complete trial yet ({results.counts(found.trials) or 'none began'})")
+    record.check_reachable(found.tracking_uri)
     return best_file(study, chosen, record.read_trial(found.tracking_uri, study.study_name, chosen.number))

@@ -5,6 +5,8 @@ recorded is a line of JSON, written to the spool first and sent by one thread; a
 While the server is away lines wait in the spool, and training goes on.
 """
 
+import base64
+import configparser
 import fcntl
 import http.client
 import json
@@ -16,16 +18,21 @@ import socket
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from core.errors import BadInput
+from core.errors import BadInput, nearest
+from sweeps.address import no_secret
 
 SWEEP_TAG, TRIAL_TAG, STEP_TAG = "espalier.sweep", "espalier.trial", "espalier.step"
+VARIABLE, AT_HOME = "MLFLOW_TRACKING_URI", "home"
+CHAMPION = "champion"  # the alias of a model's best version, and the folder of its files among the run's artifacts
 STORY = "trial.json"  # a child run's artifact: every report, the curve and the ratios of each replicate
 SEND_EVERY_S, SEND_LATEST_S = 2.0, 20.0
 SENDING_SHARE = 0.05  # of one core: MLflow's sqlite takes 10-20 ms a call, and cohorts train on the same cores
@@ -41,8 +48,8 @@ logger = logging.getLogger(__name__)
 def _quiet_mlflow() -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     import mlflow.tracking
@@ -54,6 +61,22 @@ def _quiet_mlflow() -> Any:
 def default_uri(home: Path) -> str:
     """Return the store inside a home."""
     return f"sqlite:///{home.resolve() / 'mlflow.db'}"
+
+
+def tracking_of(wanted: str | None, home: Path, begun: str | None = None) -> str:
+    """Return where something is recorded: as its spec wants, else at $MLFLOW_TRACKING_URI, else in the home.
+
+    begun: where its sweep began to be recorded, AT_HOME or a server. What began at home stays there, whatever the
+    variable says now; a server may go by another name here than where the sweep began.
+    """
+    elsewhere = None if begun == AT_HOME else os.environ.get(VARIABLE) or begun
+    return wanted or elsewhere or default_uri(home)
+
+
+def begins(home: Path) -> str:
+    """Return what a new sweep notes of where it is recorded, for `tracking_of`."""
+    uri = tracking_of(None, home)
+    return AT_HOME if uri == default_uri(home) else no_secret(uri)
 
 
 def _make_store(mlflow: Any, uri: str) -> None:
@@ -74,38 +97,74 @@ _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 
 
 
 def check_reachable(uri: str) -> None:
-    """Raise BadInput if a tracking server does not answer, or a store's folder cannot be written."""
+    """Raise BadInput if a tracking server does not answer or refuses the login, or a store's folder is read-only."""
     scheme, colon, rest = uri.partition("://")
-    kind = scheme.split("+")[0]
-    instead = "leave tracking_uri out to record in the home"
+    kind, name = scheme.split("+")[0], _source_of(uri)
+    instead = f"leave {name} out to record in the home"
     if kind == "sqlite":
         folder = Path(rest.removeprefix("/")).absolute().parent
         if not os.access(folder, os.W_OK):
-            raise BadInput(f"tracking_uri: the folder {folder} of {uri} cannot be written; {instead}")
+            raise BadInput(f"{name}: the folder {folder} of {uri} cannot be written; {instead}")
     elif not colon or kind not in _PORTS:
-        raise BadInput(f"tracking_uri: '{uri}' is no address; write http://HOST:PORT or sqlite:///PATH")
+        raise BadInput(f"{name}: '{no_secret(uri)}' is no address; write http://HOST:PORT or sqlite:///PATH")
     else:
         try:
-            _knock(uri, kind)
+            _knock(uri, kind, name)
+        except BadInput:
+            raise
         except (OSError, ValueError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
-            raise BadInput(
-                f"tracking_uri: {_no_secret(uri)} does not answer ({reason}); start it, or {instead}"
-            ) from error
+            reason = no_secret(str(getattr(error, "reason", None) or error))
+            raise BadInput(f"{name}: {no_secret(uri)} does not answer ({reason}); start it, or {instead}") from error
 
 
-def _knock(uri: str, kind: str) -> None:
-    """Ask a tracking server for its health, or connect to a database's port."""
+def _source_of(uri: str) -> str:
+    """Return what names this address: the environment, or a spec."""
+    return VARIABLE if uri == os.environ.get(VARIABLE) else "tracking_uri"
+
+
+def _knock(uri: str, kind: str, name: str) -> None:
+    """Ask a tracking server for its health and to be let in, or connect to a database's port."""
     if kind in ("http", "https"):
-        urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=5).close()
+        place, login = _login(uri)
+        urllib.request.urlopen(place + "/health", timeout=5).close()
+        if not {"MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"} & os.environ.keys():  # ways in that are not known
+            _enter(place, login, name)
     else:
         parts = urlsplit(uri)
         socket.create_connection((parts.hostname or "localhost", parts.port or _PORTS[kind]), timeout=5).close()
 
 
-def _no_secret(uri: str) -> str:
-    """Return an address without the password it may carry."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+def _enter(place: str, login: Mapping[str, str], name: str) -> None:
+    """Ask a tracking server for something that needs a login where there are logins; health needs none."""
+    asked = urllib.request.Request(f"{place}/api/2.0/mlflow/experiments/search?max_results=1", headers=dict(login))
+    try:
+        urllib.request.urlopen(asked, timeout=10).close()
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):
+            raise
+        said = error.read(200).decode(errors="replace").split("\n")[0].strip()
+        known = "the login" if login else "a visitor without a login"
+        ask = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if error.code == 401 else f"it says: {said}"
+        raise BadInput(f"{name}: {place} refuses {known} ({error.code}); {ask}") from error
+
+
+def _login(uri: str) -> tuple[str, dict[str, str]]:
+    """Return a server's address without a login, and the header of the login that MLflow would use."""
+    parts = urlsplit(uri)
+    place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+    file = configparser.ConfigParser(interpolation=None)
+    file.read(Path("~/.mlflow/credentials").expanduser())
+    user, password = (
+        os.environ.get(name) or file.get("mlflow", name.lower(), fallback=None) or unquote(carried or "")
+        for name, carried in (
+            ("MLFLOW_TRACKING_USERNAME", parts.username),
+            ("MLFLOW_TRACKING_PASSWORD", parts.password),
+        )
+    )
+    if user and password:
+        return place, {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    return place, {"Authorization": f"Bearer {token}"} if token else {}
 
 
 class Spool:
@@ -454,19 +513,108 @@ class _Sender:
 
 def read_trial(uri: str, sweep: str, trial: int) -> dict[str, Any]:
     """Return the story of a trial from its run. Raises BadInput if MLflow does not have it."""
+    client, run = _client(uri), run_of(uri, sweep, trial)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return json.loads(Path(client.download_artifacts(run, STORY, folder)).read_text())
+        except Exception as error:
+            raise BadInput(f"trial {trial} of {sweep} has no artifact {STORY} in {no_secret(uri)}: {error}") from error
+
+
+def run_of(uri: str, sweep: str, trial: int) -> str:
+    """Return the id of a trial's run. Raises BadInput if MLflow does not have it."""
+    with _understood(uri):
+        client = _client(uri)
+        experiments = [e.experiment_id for e in client.search_experiments()]
+        tags = f"tags.`{SWEEP_TAG}` = '{sweep}' and tags.`{TRIAL_TAG}` = '{trial}'"
+        runs = client.search_runs(experiments, tags, max_results=1)
+    if not runs:
+        raise BadInput(f"trial {trial} of {sweep} has no run in {no_secret(uri)}")
+    return runs[0].info.run_id
+
+
+def _client(uri: str) -> Any:
+    return _quiet_mlflow().tracking.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def _understood(uri: str, what: str = "the record") -> Iterator[None]:
+    """Turn what MLflow or the way to it says into BadInput."""
+    exceptions = _quiet_mlflow().exceptions
+    try:
+        yield
+    except (exceptions.MlflowException, OSError) as error:
+        said = str(error).split("\n")[0]
+        raise BadInput(f"{_source_of(uri)}: {no_secret(uri)} refuses {what}: {no_secret(said)}") from error
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+def register(uri: str, name: str, sweep: str, trial: int, folder: Path, tags: Mapping[str, Any]) -> str:
+    """Log the files of a folder to a trial's run, register them as a model, call it champion; return its version.
+
+    A trial that is a version already keeps it: its files are the same to the last bit.
+    Raises BadInput if MLflow refuses, or does not have the trial.
+    """
+    run = run_of(uri, sweep, trial)
+    with _understood(uri, f"the model {name}"):
+        client = _client(uri)
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        found = [v.version for v in client.search_model_versions(f"name = '{name}'") if v.run_id == run]
+        if not found:
+            client.log_artifacts(run, str(folder), CHAMPION)
+            source = f"{client.get_run(run).info.artifact_uri}/{CHAMPION}"
+            tags = {SWEEP_TAG: sweep, TRIAL_TAG: trial} | dict(tags)
+            made = client.create_model_version(name, source, run, {k: str(v) for k, v in tags.items()})
+            found = [made.version]
+        client.set_registered_model_alias(name, CHAMPION, str(found[0]))
+        return str(found[0])
+
+
+def fetch_model(uri: str, name: str, alias: str, folder: Path) -> dict[str, str]:
+    """Download the files of a registered model into a folder; return its version, sweep and trial.
+
+    Raises BadInput if there is no model of this name with this alias, naming those there are.
+    """
+    check_reachable(uri)
+    with _understood(uri, f"the model {name}"):
+        client = _client(uri)
+        found = client.search_registered_models(f"name = '{name}'")
+        if not found:
+            known = [model.name for model in client.search_registered_models()]
+            raise BadInput(f"unknown model '{name}' in {no_secret(uri)}; {nearest(name, known)}")
+        if alias not in found[0].aliases:
+            raise BadInput(f"model {name} has no alias '{alias}'; {nearest(alias, found[0].aliases)}")
+        version = client.get_model_version_by_alias(name, alias)
+        root = f"{client.get_run(version.run_id).info.artifact_uri}/" if version.run_id else ""
+        if not root or not version.source.startswith(root):
+            raise BadInput(f"model {name}, version {version.version}: its files are not those of a run")
+        client.download_artifacts(version.run_id, version.source.removeprefix(root), str(folder))
+        told = {name: version.tags.get(tag, "unknown") for name, tag in (("sweep", SWEEP_TAG), ("trial", TRIAL_TAG))}
+        return {"version": str(version.version), **told}
+
+
+# --- once ------------------------------------------------------------------------------------------------------------
+
+
+def run_states(uri: str, sweep: str) -> dict[int, list[str]]:
+    """Return the states of each trial's runs: one run each, where all is well. Raises BadInput."""
+    check_reachable(uri)
     mlflow = _quiet_mlflow()
     client = mlflow.tracking.MlflowClient(tracking_uri=uri)
     experiments = [e.experiment_id for e in client.search_experiments()]
-    runs = client.search_runs(
-        experiments, f"tags.`{SWEEP_TAG}` = '{sweep}' and tags.`{TRIAL_TAG}` = '{trial}'", max_results=1
-    )
-    if not runs:
-        raise BadInput(f"trial {trial} of {sweep} has no run in {uri}")
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            return json.loads(Path(client.download_artifacts(runs[0].info.run_id, STORY, folder)).read_text())
-        except Exception as error:
-            raise BadInput(f"trial {trial} of {sweep} has no artifact {STORY} in {uri}: {error}") from error
+    states: dict[int, list[str]] = {}
+    page = None
+    while True:
+        runs = client.search_runs(experiments, f"tags.`{SWEEP_TAG}` = '{sweep}'", max_results=1000, page_token=page)
+        for run in runs:
+            if TRIAL_TAG in run.data.tags:
+                states.setdefault(int(run.data.tags[TRIAL_TAG]), []).append(run.info.status)
+        page = runs.token
+        if not page:
+            return states
 
 
 def record_once(
@@ -485,9 +633,9 @@ def record_once(
     """
     check_reachable(uri)
     mlflow = _quiet_mlflow()
-    try:
+    with _understood(uri):
         _make_store(mlflow, uri)
-        client = mlflow.tracking.MlflowClient(tracking_uri=uri)
+        client = _client(uri)
         place = experiment_id(client, mlflow, experiment, uri)
         run = client.create_run(place, tags={k: str(v) for k, v in tags.items()}, run_name=name).info.run_id
         now = int(time.time() * 1000)
@@ -505,5 +653,3 @@ def record_once(
             client.log_artifact(run, str(path), "figures")
         client.set_terminated(run)
         return run
-    except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise BadInput(f"tracking_uri: {_no_secret(uri)} refuses the record: {error}".splitlines()[0]) from error

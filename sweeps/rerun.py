@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from core.errors import BadInput
 from sweeps.results import TrialResult
 from sweeps.spec import ProgramName, SweepSpec, make_spec, parse_yaml
+
+if TYPE_CHECKING:
+    from core.watch import Watcher  # which imports torch
 
 
 def versions() -> dict[str, str]:
@@ -140,8 +143,11 @@ class Rerun:
         return self.difference is None
 
 
-def rerun(best: BestFile, spec: SweepSpec) -> Rerun:
-    """Train the trial again by the same program and compare every report. Raises BadInput if its task is gone."""
+def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> Rerun:
+    """Train the trial again by the same program and compare every report. Raises BadInput if its task is gone.
+
+    watcher: looks on.
+    """
     import torch
 
     from core import preflight
@@ -159,7 +165,7 @@ def rerun(best: BestFile, spec: SweepSpec) -> Rerun:
     _check_program(best, task, found.data, spec.budget.batch_size)
     trials, calm = [{"number": best.trial, "point": best.params}], spec.model_copy(update={"stopping": None})
     lanes = max(best.lanes, spec.replicates) if PROGRAMS[best.program].steady else spec.replicates
-    cohort = make_cohort(calm, trials, lanes, best.program, device)
+    cohort = make_cohort(calm, trials, lanes, best.program, device, watcher)
     story, ends, outcome = Story(best.trial, spec.replicates), {}, None
     for event in cohort.train():
         told = story.hear(asdict(event))

@@ -11,6 +11,8 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +43,63 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 Suggestion = dict[str, Any]
+TABLES = "tables of optuna"  # the lock under which they are made: Optuna's own way fails where two begin at once
 
 
 # --- storage ---------------------------------------------------------------------------------------------------------
 
 
 def open_storage(place: str) -> optuna.storages.BaseStorage:
-    """Open Optuna's storage: a database URL, or the path of a journal (15 times faster than sqlite)."""
+    """Open Optuna's storage: a database URL, or the path of a journal (15 times faster than sqlite).
+
+    Raises BadInput for a database that cannot be reached, refuses the login, or has tables of another version.
+    """
     if "://" in place:
-        return optuna.storages.RDBStorage(place)
+        return _open_database(place)
     Path(place).parent.mkdir(parents=True, exist_ok=True)
     lock = _Lock(f"{place}.flock")
     _mend(Path(place), lock)
     return optuna.storages.JournalStorage(JournalFileBackend(place, lock))
+
+
+@lru_cache(maxsize=8)
+def _open_database(place: str) -> optuna.storages.RDBStorage:
+    """Open a database, once in a process: connections are shared, and kept for the next who asks."""
+    from sweeps import database  # SQLAlchemy, which a journal does without
+
+    url = database.parsed(place)
+    with database.understood(place), database.alone(url, TABLES):
+        try:
+            return optuna.storages.RDBStorage(_whole(url), database.engine_options(url))
+        except RuntimeError as error:  # tables of another version
+            raise BadInput(f"{database.VARIABLE}: {str(error).split(' Please ')[0]}; run `sweep db upgrade`") from error
+
+
+def upgrade_storage(place: str) -> None:
+    """Make the tables of Optuna's database, or bring them to this version; others that try it at once wait.
+
+    Raises BadInput for a database that cannot be reached or refuses the login.
+    """
+    from sweeps import database
+
+    url = database.parsed(place)
+    with database.understood(place), database.alone(url, TABLES):
+        storage = optuna.storages.RDBStorage(_whole(url), database.engine_options(url), skip_compatibility_check=True)
+        storage.upgrade()
+        storage.engine.dispose()
+
+
+def only_driver(place: str, sweep: str) -> AbstractContextManager[None]:
+    """Hold a sweep for this process among all that share its database; a journal's home has a lock of its own."""
+    if "://" not in place:
+        return nullcontext()
+    from sweeps import database
+
+    return database.only_driver(place, sweep)
+
+
+def _whole(url: Any) -> str:
+    return url.render_as_string(hide_password=False)
 
 
 class _Lock(JournalFileOpenLock):
@@ -107,9 +153,9 @@ def delete_study(storage: optuna.storages.BaseStorage, sweep: str) -> None:
 
 def sweep_ids(storage: optuna.storages.BaseStorage) -> list[str]:
     """Return the ids of all sweeps, the oldest first."""
-    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    studies = storage.get_all_studies()  # Optuna's summaries would read every trial of every study
     return [
-        s.study_name for s in sorted(summaries, key=lambda s: s.user_attrs.get("created", "")) if "spec" in s.user_attrs
+        s.study_name for s in sorted(studies, key=lambda s: s.user_attrs.get("created", "")) if "spec" in s.user_attrs
     ]
 
 

@@ -22,6 +22,7 @@ class Summary:
     lane_steps: int
     steps_shared: int
     first_result_s: float | None
+    server: str | None = None  # where MLflow is, if not at home
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document of `sweep run --json`."""
@@ -58,7 +59,7 @@ class Summary:
             f"best: {report.point_text(self.best.params, self.spec)} (trial {self.best.number}, "
             f"{self.spec.objective.metric} {self.best.value:.5f})"
         )
-        yield f"browse  sweep ui{at}"
+        yield f"browse  {self.server or f'sweep ui{at}'}"
         yield f"pull    sweep best {self.sweep}{at} > best.yaml"
         yield "rerun   sweep rerun best.yaml"
 

@@ -16,6 +16,7 @@ from core.program import PROGRAMS, Program, choose
 from core.task import Data, Task, load_task
 from core.train import Cohort
 from core.trial import Structure
+from core.watch import Watcher
 from core.width import remembered
 from sweeps import plan
 from sweeps.board import judge
@@ -47,9 +48,12 @@ def make_cohort(
     lanes: int,
     program: str,
     device: str,
-    referee: Referee | None = None,
+    watcher: Watcher | None = None,
 ) -> Cohort:
-    """Build the cohort of trials `{"number": n, "point": {...}}`, which share one structure."""
+    """Build the cohort of trials `{"number": n, "point": {...}}`, which share one structure.
+
+    watcher: one more than the spec's own.
+    """
     point = trials[0]["point"]
     options, structure = json.dumps(plan.task_options(spec, point), sort_keys=True), plan.structure(spec, point)
     task, data = _task_and_data(spec.task, options)
@@ -66,7 +70,7 @@ def make_cohort(
         spec.ratios.samples,
         plan.scoring(spec),
         spec.ratios.spacing,
-        [*plan.watchers(spec), *([referee] if referee else [])],
+        [*plan.watchers(spec), *([watcher] if watcher else [])],
     )
 
 
@@ -107,7 +111,7 @@ class CohortTrainable(tune.Trainable):
         spec = SweepSpec.model_validate(wanted["spec"])
         self.referee, self.replicates = make_referee(spec, wanted["sweep"]), spec.replicates
         self.device = "cuda" if wanted["device"] == "cuda" and torch.cuda.is_available() else "cpu"
-        self.make = partial(make_cohort, spec, wanted["trials"], device=self.device, referee=self.referee)
+        self.make = partial(make_cohort, spec, wanted["trials"], device=self.device, watcher=self.referee)
         self.program, self.why, self.lanes = program_for(spec, wanted["trials"], wanted["lanes"], self.device)
         self.cohort = self.make(self.lanes, self.program)
         self.saved = time.monotonic()

@@ -16,6 +16,8 @@ from core.tasks.names import Names
 from core.tasks.thermometer import Thermometer
 
 torch.set_num_threads(1)
+for name in ("SWEEP_STORAGE_URL", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+    os.environ.pop(name, None)  # a person's own servers are not for tests
 settings.register_profile("espalier", deadline=None, print_blob=True, max_examples=25)
 settings.load_profile("espalier")
 

@@ -19,7 +19,9 @@ from core.task import load_task
 from core.train import Cohort
 from core.trial import Trial
 from sweeps import plan
+from sweeps.home import Home
 from sweeps.outcome import Report, Story
+from sweeps.record import tracking_of
 from sweeps.results import TrialResult
 from sweeps.search import LINK, find_sweep, open_storage, trial_results
 from sweeps.spec import SweepSpec, make_spec
@@ -271,11 +273,11 @@ class Sweep:
 
     def trials(self) -> list[TrialResult]:
         """Return what Optuna's storage knows."""
-        return trial_results(find_sweep(open_storage(str(self.home / "optuna.journal")), self.id))
+        return trial_results(find_sweep(open_storage(Home(self.home).storage), self.id))
 
     def links(self) -> dict[int, str]:
         """Return the MLflow run that Optuna's storage has noted for each trial."""
-        study = find_sweep(open_storage(str(self.home / "optuna.journal")), self.id)
+        study = find_sweep(open_storage(Home(self.home).storage), self.id)
         late = study.user_attrs
         return {
             t.number: t.user_attrs.get("mlflow_run", late.get(f"{LINK}{t.number}"))
@@ -284,7 +286,7 @@ class Sweep:
 
     @property
     def tracking(self) -> str:
-        return self.fields.get("tracking_uri") or f"sqlite:///{self.home / 'mlflow.db'}"
+        return tracking_of(self.fields.get("tracking_uri"), self.home)
 
     def runs(self) -> list[Any]:
         """Return what MLflow knows: every run of the sweep's experiment."""

@@ -15,7 +15,10 @@ from services.cluster import LocalCluster
 from services.queue import Queue
 from services.settings import Settings
 from services.store import Store
+from tests.services.running import make_real_sweep, parts
 from tests.services.serving import served
+
+__all__ = ["make_real_sweep", "parts"]
 
 SCRIPT = (sys.executable, str(Path(__file__).with_name("scripted.py")))
 SPEC: dict[str, Any] = {

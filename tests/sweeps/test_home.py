@@ -36,6 +36,15 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
         Home.at(str(tmp_path / "home"))
 
 
+def test_the_storage_of_a_home_is_a_journal_in_it_or_the_database_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home.at(str(tmp_path))
+    assert home.storage == str(tmp_path / "optuna.journal")
+    monkeypatch.setenv("SWEEP_STORAGE_URL", "postgresql://me@host/optuna")
+    assert home.storage == "postgresql://me@host/optuna"
+
+
 def test_an_id_is_the_name_the_day_and_four_characters() -> None:
     assert re.fullmatch(r"a-b-\d{8}-[0-9a-f]{4}", new_id("a-b"))
 

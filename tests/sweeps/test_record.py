@@ -1,5 +1,6 @@
 """The MLflow sink against real stores: what is said arrives, once, in the end, whatever breaks on the way."""
 
+import base64
 import http.server
 import json
 import math
@@ -24,7 +25,18 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 from core.errors import BadInput
-from sweeps.record import STORY, SWEEP_TAG, TRIAL_TAG, Recorder, Spool, check_reachable, default_uri, read_trial
+from sweeps.record import (
+    STORY,
+    SWEEP_TAG,
+    TRIAL_TAG,
+    Recorder,
+    Spool,
+    begins,
+    check_reachable,
+    default_uri,
+    read_trial,
+    tracking_of,
+)
 
 SWEEP = "warm-20260101-abcd"
 POINT = {"lr_exponent": -2.0, "decay_points": [0.5, 0.75], "kind": "relu", "seed": 0}
@@ -696,6 +708,85 @@ def test_an_unreachable_address_is_refused_with_what_would_work(uri: str) -> Non
     assert said.startswith("tracking_uri:")
     assert uri in said
     assert "\n" not in said
+
+
+@contextmanager
+def asking_for_a_login(password: str) -> Iterator[str]:
+    """A server whose health everybody may ask for, and all else who logs in as joe with this password."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = "Basic " + base64.b64encode(f"joe:{password}".encode()).decode()
+            self.send_response(200 if self.path == "/health" or self.headers["Authorization"] == known else 401)
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_server_that_asks_for_a_login_lets_in_who_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with asking_for_a_login("s%e:cret") as uri:
+        check_reachable(uri.replace("://", "://joe:s%25e%3Acret@"))
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "joe")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s%e:cret")
+        check_reachable(uri)
+        monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+        (tmp_path / ".mlflow").mkdir()
+        (tmp_path / ".mlflow" / "credentials").write_text("[mlflow]\nmlflow_tracking_password = s%e:cret\n")
+        check_reachable(uri)
+
+
+@pytest.mark.parametrize("user", ["joe", None])
+def test_a_refused_login_says_which_variables_to_set(
+    user: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if user:
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong-one")
+    with asking_for_a_login("secret") as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(BadInput) as refused:
+            check_reachable(uri)
+    who = "the login" if user else "a visitor without a login"
+    ask = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    assert str(refused.value) == f"MLFLOW_TRACKING_URI: {uri} refuses {who} (401); {ask}"
+
+
+def test_a_record_goes_where_the_spec_says_else_where_the_environment_does_else_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = default_uri(tmp_path), "http://there:5000"
+    assert tracking_of(None, tmp_path) == here
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", there)
+    assert tracking_of(None, tmp_path) == there
+    assert tracking_of("http://spec:5000", tmp_path) == "http://spec:5000"
+
+
+def test_a_sweep_stays_where_its_record_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_home = begins(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:5000")
+    at_a_server = begins(tmp_path)
+    assert tracking_of(None, tmp_path, at_home) == default_uri(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5999")  # the same one by another name
+    assert tracking_of(None, tmp_path, at_a_server) == "http://localhost:5999"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert tracking_of(None, tmp_path, at_a_server) == "http://there:5000"
+
+
+def test_what_a_sweep_notes_of_a_server_has_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://joe:secret@there:5000")
+    assert begins(tmp_path) == "http://joe:***@there:5000"
 
 
 def test_the_default_store_is_the_one_in_the_home(tmp_path: Path) -> None:

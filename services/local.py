@@ -1,0 +1,139 @@
+"""The whole service on one machine: PostgreSQL, S3, MLflow, a Ray cluster and the API, started, checked and stopped."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadInput
+from services import migrate, parts, schema, tokens
+from services.parts.process import LOOPBACK, Daemon, Place, python, write_secret
+from services.store import Store
+
+ADMIN_DAYS = 365.0
+API = "api"
+
+
+def place_of(folder: str | None) -> Path:
+    """Return the folder of a local service (default: $SWEEP_LOCAL or ./espalier-local)."""
+    return Path(folder or os.environ.get("SWEEP_LOCAL") or "espalier-local").expanduser().absolute()
+
+
+def up(folder: Path, workers: int = 2) -> dict[str, str]:
+    """Start everything that does not run yet; return addresses and the admin's token. Raises BadInput."""
+    env = parts.up(folder, workers)
+    migrate.upgrade_optuna(env["SWEEP_STORAGE_URL"])
+    store = Store(env["SWEEP_DATABASE_URL"])
+    schema.upgrade(store)
+    place = Place.at(folder)
+    token = _token(place, store)
+    port = place.port(API)
+    # the driver of a sweep runs beside Ray's head, so that the workers' cores are for training
+    told = env | {"SWEEP_RAY_JOB_CPUS": "0", "OMP_NUM_THREADS": "1"}
+    command = [*python("services.cli", "serve"), "--host", LOOPBACK, "--port", str(port)]
+    Daemon(place, API).start(command, told, lambda: _answers(f"http://{LOOPBACK}:{port}/readyz"))
+    return {
+        "server": f"http://{LOOPBACK}:{port}",
+        "token": token,
+        "mlflow": env["MLFLOW_TRACKING_URI"],
+        "mlflow_user": env["MLFLOW_TRACKING_USERNAME"],
+        "mlflow_password": env["MLFLOW_TRACKING_PASSWORD"],
+        "ray": env["SWEEP_RAY_ADDRESS"],
+        "home": env["SWEEP_HOME"],
+    }
+
+
+def _token(place: Place, store: Store) -> str:
+    """Return the admin's token, made anew if the one that is kept opens no more."""
+    kept = place.path / "token"
+    now = time.time()
+    with store.session() as session:
+        known = kept.read_text().strip() if kept.exists() else ""
+        if known and tokens.find(session, known, now):
+            return known
+        made = tokens.create(session, "admin", "admin", now, ADMIN_DAYS)
+    write_secret(kept, made)
+    return made
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as page:
+            return page.status == 200
+    except OSError:
+        return False
+
+
+def down(folder: Path) -> None:
+    """Stop everything. What it keeps stays; a later `up` goes on with it."""
+    Daemon(Place.at(folder), API).stop()
+    parts.down(folder)
+
+
+def check(folder: Path, spec: str, assignments: list[str]) -> Iterator[str]:
+    """Hand a sweep in, follow it, and check its end from every side; yield what was found. Raises BadInput."""
+    found = up(folder)
+    env = os.environ | {"SWEEP_SERVER": found["server"], "SWEEP_TOKEN": found["token"]}
+    begin = time.monotonic()
+    view = json.loads(_sweep(["submit", spec, "--json", *assignments], env))
+    if view["state"] != "finished" or view["trials"]["ended"] != view["trials"]["wanted"]:
+        raise BadInput(f"{view['id']} ended as {view['state']} with {view['trials']}")
+    yield f"{view['id']}: {view['trials']['wanted']} trials in {time.monotonic() - begin:.0f} s"
+    best = folder / f"best-{secrets.token_hex(4)}.yaml"
+    best.write_text(_sweep(["best", view["id"]], env))
+    yield f"pulled: {view['best']['metric']} {view['best']['value']:.5f} (trial {view['best']['trial']})"
+    yield from _check_runs(parts.environment(folder), view)
+    yield _sweep(["rerun", str(best)], env).strip()
+    best.unlink()
+
+
+def _sweep(arguments: list[str], env: dict[str, str]) -> str:
+    done = subprocess.run([*python("services.cli", *arguments)], env=env, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise BadInput(f"sweep {' '.join(arguments)}: exit code {done.returncode}")
+    return done.stdout
+
+
+def _check_runs(env: dict[str, str], view: dict[str, Any]) -> Iterator[str]:
+    """Check that MLflow has each trial once, and none that runs still."""
+    from sweeps import record
+
+    os.environ.update({name: env[name] for name in env if name.startswith("MLFLOW_")})
+    states = record.run_states(env["MLFLOW_TRACKING_URI"], view["id"])
+    wanted = view["trials"]["wanted"]
+    if sorted(states) != list(range(wanted)) or any(len(found) != 1 for found in states.values()):
+        raise BadInput(f"MLflow has {len(states)} of {wanted} trials, or some more than once")
+    running = [trial for trial, found in states.items() if found == ["RUNNING"]]
+    if running:
+        raise BadInput(f"MLflow still has {len(running)} trials RUNNING: {running[:5]}")
+    yield f"MLflow: {wanted} runs, each once, none RUNNING"
+
+
+def main() -> None:
+    """Be the command behind `make up`, `make down` and `make e2e`."""
+    wish, *arguments = sys.argv[1:] or ["up"]
+    folder = place_of(None)
+    try:
+        if wish == "up":
+            for name, value in up(folder).items():
+                print(f"{name:<16} {value}")
+            print(f"{'try':<16} SWEEP_TOKEN=$(cat {folder / 'token'}) sweep list --server {up(folder)['server']}")
+        elif wish == "down":
+            down(folder)
+        else:
+            spec = arguments[0] if arguments else "sweeps/library/names.yaml"
+            for line in check(folder, spec, arguments[1:]):
+                print(line, flush=True)
+    except BadInput as error:
+        print(f"{wish}: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

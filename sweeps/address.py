@@ -1,0 +1,17 @@
+"""Addresses of servers and databases: shown without their secrets."""
+
+import re
+
+
+def no_secret(address: str) -> str:
+    """Return an address without the password it may carry, before its host or among its options.
+
+    >>> no_secret("postgresql://me:se/cr@t@host:5432/optuna")
+    'postgresql://me:***@host:5432/optuna'
+    >>> no_secret("postgresql://me@host/optuna?password=secret&sslmode=require")
+    'postgresql://me@host/optuna?password=***&sslmode=require'
+    >>> no_secret("http://host:5000")
+    'http://host:5000'
+    """
+    shown = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", address)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", shown)

@@ -1,0 +1,103 @@
+"""A database that several processes and machines share: how it is opened, what its errors say, who changes its tables.
+
+Optuna's storage of a home may be one, named by $SWEEP_STORAGE_URL.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from core.errors import BadInput
+from sweeps.address import no_secret
+
+VARIABLE = "SWEEP_STORAGE_URL"
+EXAMPLE = "postgresql+psycopg://USER:PASSWORD@HOST:5432/optuna"
+CONNECT_S = 10  # a database that does not answer by then is away
+
+
+def parsed(url: str, name: str = VARIABLE) -> URL:
+    """Return a database's address; `postgresql://` means psycopg. Raises BadInput, naming the variable `name`."""
+    try:
+        found = make_url(url)
+        found.get_dialect()
+    except (ArgumentError, ValueError):  # which may repeat what it was given
+        raise BadInput(f"{name}: '{no_secret(url)}' is no address of a database; write {EXAMPLE}") from None
+    return found.set(drivername="postgresql+psycopg") if found.drivername == "postgresql" else found
+
+
+def engine_options(url: URL) -> dict[str, Any]:
+    """Return how SQLAlchemy should hold connections: a few, looked at before use, since a server may restart."""
+    if url.get_backend_name() == "sqlite":
+        return {}
+    options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 4, "max_overflow": 4, "pool_recycle": 1800}
+    if url.get_backend_name() == "postgresql":
+        options["connect_args"] = {"connect_timeout": CONNECT_S, "application_name": "espalier"}
+    return options
+
+
+@contextmanager
+def understood(url: str, name: str = VARIABLE) -> Iterator[None]:
+    """Turn what a database or its driver says into BadInput that names the variable and no password."""
+    try:
+        yield
+    except ImportError as error:
+        driver = error.name or getattr(error.__cause__, "name", None) or "its driver"
+        psycopg = "PostgreSQL's comes with pip install 'espalier[service]'"
+        raise BadInput(f"{name}: {no_secret(url)} needs {driver}, which is not installed; {psycopg}") from error
+    except (SQLAlchemyError, OSError) as error:
+        said = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
+        raise BadInput(f"{name}: {no_secret(url)} cannot be used: {no_secret(said[0])}") from error
+
+
+@contextmanager
+def alone(url: URL, what: str) -> Iterator[None]:
+    """Hold a lock of this name in a PostgreSQL database while the block runs; others wait. Elsewhere there is none.
+
+    The lock ends with the connection, so one whose holder died is gone.
+    """
+    with _session(url) if url.get_backend_name() == "postgresql" else nullcontext() as session:
+        if session is not None:
+            session.exec_driver_sql("SELECT pg_advisory_lock(%s)", (lock_number(what),))
+        yield
+
+
+@contextmanager
+def only_driver(place: str, sweep: str) -> Iterator[None]:
+    """Hold a sweep for this process among all machines that share a PostgreSQL database; others hold nothing.
+
+    Raises BadInput if another process holds it. A dead driver's hold is gone as soon as the server has noticed.
+    """
+    url = parsed(place)
+    if url.get_backend_name() != "postgresql":
+        yield
+        return
+    with understood(place), _session(url) as session:
+        taken = session.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (lock_number(f"driver of {sweep}"),))
+        if not taken.scalar():
+            raise BadInput(f"sweep {sweep} is being driven by another process, maybe elsewhere; stop that one first")
+        yield
+
+
+def lock_number(what: str) -> int:
+    """Return the number of an advisory lock: 64 bits with a sign, as PostgreSQL takes it.
+
+    >>> lock_number("tables of optuna") == lock_number("tables of optuna") != lock_number("tables of mlflow")
+    True
+    """
+    return int.from_bytes(hashlib.sha256(f"espalier: {what}".encode()).digest()[:8], signed=True)
+
+
+@contextmanager
+def _session(url: URL) -> Iterator[Any]:
+    """Connect for as long as the block runs; closing the connection gives back what the session holds."""
+    engine = create_engine(url, poolclass=NullPool, connect_args=engine_options(url).get("connect_args", {}))
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+    finally:
+        engine.dispose()

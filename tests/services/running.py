@@ -1,0 +1,71 @@
+"""Real servers for the tests of this folder: PostgreSQL, S3 and MLflow behind a login, started once."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import BadInput
+from services.parts import Parts, down, postgres, up
+from tests.hostile.harness import Sweep
+
+SECRET_FILES = ("secrets.json", "mlflow-login.ini", "ray.token")
+"""Where secrets may stand; nobody else can read them."""
+
+
+@pytest.fixture(scope="session")
+def parts() -> Iterator[Parts]:
+    """The running parts; Ray is started by the tests that want it. Their folder is one that PostgreSQL can enter."""
+    try:
+        postgres.programs()
+    except BadInput as missing:
+        pytest.skip(str(missing))
+    folder = Path(tempfile.mkdtemp(prefix="espalier-", dir="/tmp"))  # short, for the sake of Ray's sockets
+    folder.chmod(0o711)
+    try:
+        up(folder, workers=0)
+        yield Parts.at(folder)
+    finally:
+        down(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def make_real_sweep(
+    parts: Parts, tmp_path: Path, words_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Sweep]]:
+    """Return a function that makes a small sweep which the parts keep; its arguments replace fields of the spec."""
+    for name, value in parts.env().items():
+        monkeypatch.setenv(name, value)
+    made: list[Sweep] = []
+
+    def make(**changes: Any) -> Sweep:
+        small = {"trials": 8, "budget": {"steps": 400, "batch_size": 16, "reports": 10}}
+        made.append(Sweep(tmp_path / f"sweep-{len(made)}", words_file, small | changes))
+        return made[-1]
+
+    yield make
+    for sweep in made:
+        sweep.clean_up()
+
+
+def command_lines() -> str:
+    """Return the command lines of all processes that can be seen now."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return "\n".join(found)
+
+
+def files_that_tell(folder: Path, secrets: list[str]) -> list[Path]:
+    """Return the files below a folder in which a secret stands, but for those that are its place."""
+    said = [secret.encode() for secret in secrets]
+    paths = [Path(root) / name for root, _, names in os.walk(folder) for name in names if name not in SECRET_FILES]
+    return [path for path in paths if path.is_file() and any(secret in path.read_bytes() for secret in said)]

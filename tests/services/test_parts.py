@@ -1,0 +1,306 @@
+"""The real parts of a deployment, as processes of this machine, and sweeps that they keep."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from core.errors import BadInput
+from services import migrate
+from services.parts import Parts, down, environment, postgres, up
+from services.parts.process import Daemon, Place, listens
+from sweeps import champion, overview
+from sweeps.home import Home
+from sweeps.rerun import read_best
+from tests.hostile.harness import REPOSITORY, Sweep, check_the_end
+from tests.services.running import SECRET_FILES, command_lines, files_that_tell
+
+
+def secrets_of(parts: Parts) -> list[str]:
+    """Return every secret of the parts."""
+    return list(json.loads((parts.place.path / "secrets.json").read_text()).values())
+
+
+# --- a whole sweep ----------------------------------------------------------------------------------------------------
+
+
+def test_real_parts_keep_a_sweep_whole_tell_no_secret_and_give_the_champion_back(
+    make_real_sweep: Callable[..., Sweep], parts: Parts
+) -> None:
+    """Two cohorts at once; Optuna in PostgreSQL, records in MLflow behind a login, artifacts in a bucket."""
+    sweep = make_real_sweep()
+    driver = sweep.run()
+    driver.wait_until(lambda: sweep.lines("report"), "it reported")
+    seen = command_lines()
+    assert "mlflow" in seen
+    assert not [secret for secret in secrets_of(parts) if secret in seen]
+    best = driver.document()["best"]
+    check_the_end(sweep)
+    assert not (sweep.home / "mlflow.db").exists()
+    assert not (sweep.home / "optuna.journal").exists()
+
+    listed = parts.s3.client().list_objects_v2(Bucket="artifacts")["Contents"]
+    assert sum(item["Key"].endswith("/trial.json") for item in listed) == sweep.spec.trials
+
+    details = overview.details(Home(sweep.home), sweep.id)
+    shown = json.dumps(details.document()) + "".join(details.lines())
+    assert f"postgresql+psycopg://espalier:***@127.0.0.1:{parts.postgres.port}/optuna" in shown
+    assert not [secret for secret in secrets_of(parts) if secret in shown]
+
+    check_the_champion(sweep, best["trial"])
+    assert files_that_tell(parts.place.path, secrets_of(parts)) == []
+    assert files_that_tell(sweep.folder, secrets_of(parts)) == []
+
+
+def check_the_champion(sweep: Sweep, trial: int) -> None:
+    """The best trial is trained again, registered, and fetched: weights and best file."""
+    home, file, folder = Home(sweep.home), sweep.folder / "best.yaml", sweep.folder / "champion"
+    file.write_text(overview.best_of(home, sweep.id))
+    outcome, version = champion.crown(str(file), *read_best(str(file)), "hostile-model", home)
+    assert (outcome.reproduced, version) == (True, "1")
+    files, said = champion.pull("hostile-model", folder, home)
+    assert files == [folder / "best.yaml", folder / "weights.pt"]
+    assert f"version 1, trial {trial} of {sweep.id}" in said
+    assert files[0].read_text() == file.read_text()
+    assert torch.load(files[1], weights_only=True)
+
+
+def plainly(
+    sweep: Sweep, *arguments: str, home: Path | None = None, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command of a sweep's home, or of another one, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "sweeps.cli", *arguments, "--home", str(home or sweep.home)],
+        cwd=REPOSITORY,
+        env=os.environ | {"COLUMNS": "200"} | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.hostile
+def test_a_killed_driver_is_resumed_over_real_parts_and_has_the_sweep_for_itself(
+    make_real_sweep: Callable[..., Sweep], parts: Parts
+) -> None:
+    sweep = make_real_sweep(trials=12, budget={"steps": 3000, "batch_size": 16, "reports": 10})
+    driver = sweep.run()
+    driver.wait_until(sweep.in_the_middle, "it was in the middle")
+    elsewhere = plainly(sweep, "resume", sweep.id, home=sweep.folder / "elsewhere")
+    assert elsewhere.returncode == 2
+    assert f"sweep {sweep.id} is being driven by another process" in elsewhere.stderr
+    driver.kill()
+    sweep.resume().document()
+    check_the_end(sweep)
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_password_of_the_database_is_one_line(make_real_sweep: Callable[..., Sweep], parts: Parts) -> None:
+    wrong = parts.postgres.url("optuna").replace(parts.place.secret("postgres"), "wr%40ng/word")
+    refused = plainly(make_real_sweep(), "list", SWEEP_STORAGE_URL=wrong)
+    (line,) = refused.stderr.splitlines()
+    assert refused.returncode == 2
+    assert line.startswith("sweep: SWEEP_STORAGE_URL: postgresql+psycopg://espalier:***@127.0.0.1")
+    assert "password authentication failed" in line
+    assert "ng/word" not in line
+
+
+@pytest.mark.parametrize("password", ["wrong-password", ""])
+def test_a_wrong_password_of_mlflow_is_one_line(
+    make_real_sweep: Callable[..., Sweep], parts: Parts, password: str
+) -> None:
+    sweep = make_real_sweep()
+    refused = plainly(sweep, "run", str(sweep.spec_file), MLFLOW_TRACKING_PASSWORD=password)
+    assert refused.returncode == 2
+    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("sweep: ")]
+    assert f"MLFLOW_TRACKING_URI: {parts.mlflow.address} refuses" in line
+    assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in line
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_database_that_is_away_is_one_line(make_real_sweep: Callable[..., Sweep]) -> None:
+    refused = plainly(make_real_sweep(), "list", SWEEP_STORAGE_URL="postgresql://me:hidden@127.0.0.1:1/optuna")
+    (line,) = refused.stderr.splitlines()
+    assert refused.returncode == 2
+    assert line.startswith("sweep: SWEEP_STORAGE_URL: postgresql://me:***@127.0.0.1:1/optuna cannot be used:")
+
+
+def test_what_a_mlflow_without_a_login_shows_is_its_health(parts: Parts) -> None:
+    assert urllib.request.urlopen(f"{parts.mlflow.address}/health").status == 200
+    with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+        urllib.request.urlopen(f"{parts.mlflow.address}/api/2.0/mlflow/experiments/search?max_results=1")
+    refused.value.close()
+
+
+def test_mlflow_refuses_a_host_that_it_was_not_told_of(parts: Parts) -> None:
+    asked = urllib.request.Request(f"{parts.mlflow.address}/", headers={"Host": "elsewhere.example"})
+    with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+        urllib.request.urlopen(asked)
+    refused.value.close()
+
+
+# --- the folder of the parts ------------------------------------------------------------------------------------------
+
+
+def test_secrets_lie_in_files_that_nobody_else_can_read(parts: Parts) -> None:
+    parts.ray.env()
+    for name in SECRET_FILES:
+        assert stat.S_IMODE((parts.place.path / name).stat().st_mode) == 0o600
+
+
+def test_ports_and_secrets_are_chosen_once(tmp_path: Path) -> None:
+    first, second = Place.at(tmp_path), Place.at(tmp_path)
+    assert first.port("a") == second.port("a")
+    assert first.secret("a") == second.secret("a") != first.secret("b")
+
+
+def test_the_environment_names_every_part(tmp_path: Path) -> None:
+    assert set(environment(tmp_path)) == {
+        "SWEEP_STORAGE_URL",
+        "SWEEP_DATABASE_URL",
+        "SWEEP_RAY_ADDRESS",
+        "SWEEP_HOME",
+        "MLFLOW_TRACKING_URI",
+        "MLFLOW_TRACKING_USERNAME",
+        "MLFLOW_TRACKING_PASSWORD",
+        "RAY_ADDRESS",
+        "RAY_AUTH_MODE",
+        "RAY_AUTH_TOKEN_PATH",
+    }
+
+
+def test_without_postgresql_the_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "Path", lambda place: tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BadInput, match="PostgreSQL is not installed; apt-get install postgresql"):
+        postgres.programs()
+
+
+def test_a_process_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
+    daemon = Daemon(Place.at(tmp_path), "brief")
+    with pytest.raises(BadInput, match=r"brief ended at once; .*brief\.log ends with: no luck"):
+        daemon.start([sys.executable, "-c", "raise SystemExit('no luck')"], {}, lambda: False)
+    daemon.stop()
+
+
+def test_a_process_is_stopped_by_another_one_and_gets_no_strangers_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOMEBODYS_TOKEN", "secret")
+    place, note = Place.at(tmp_path), tmp_path / "environment"
+    code = f"import json, os, time; open({str(note)!r}, 'w').write(json.dumps(dict(os.environ))); time.sleep(600)"
+    first = Daemon(place, "sleeper")
+    first.start([sys.executable, "-c", code], {"OWN": "1"}, lambda: note.exists() and bool(note.read_text()))
+    told = json.loads(note.read_text())
+    assert told["OWN"] == "1"
+    assert "SOMEBODYS_TOKEN" not in told
+    process = first.process
+    assert process is not None
+    stop = f"from services.parts.process import Daemon, Place; from pathlib import Path; Daemon(Place(Path({str(tmp_path)!r})), 'sleeper').stop()"  # noqa: E501
+    subprocess.run([sys.executable, "-c", stop], cwd=REPOSITORY, check=True)
+    assert not process.alive
+    first.stop()
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+UPGRADE = """
+import sys
+from services import migrate
+migrate.upgrade_optuna(sys.argv[1])
+migrate.upgrade_mlflow(sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_three_processes_make_the_tables_of_new_databases_at_once(parts: Parts) -> None:
+    import psycopg
+
+    with psycopg.connect(parts.postgres.url("postgres").replace("+psycopg", ""), autocommit=True) as connection:
+        for name in ("new_optuna", "new_mlflow"):
+            connection.execute(f"CREATE DATABASE {name}".encode())
+    urls = [parts.postgres.url(name) for name in ("new_optuna", "new_mlflow")]
+    code = [sys.executable, "-c", UPGRADE, *urls]
+    processes = [subprocess.Popen(code, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], said
+
+
+def test_tables_that_are_there_already_are_upgraded_to_the_same(parts: Parts) -> None:
+    migrate.upgrade_optuna(parts.postgres.url("optuna"))
+
+
+def test_an_upgrade_that_is_refused_names_no_password() -> None:
+    with pytest.raises(BadInput, match=r"SWEEP_STORAGE_URL: postgresql://me:\*\*\*@127.0.0.1:1/x cannot be used"):
+        migrate.upgrade_optuna("postgresql://me:hidden@127.0.0.1:1/x")
+    with pytest.raises(BadInput, match=r"the database of MLflow: postgresql://me:\*\*\*@127.0.0.1:1/x cannot be used"):
+        migrate.upgrade_mlflow("postgresql://me:hidden@127.0.0.1:1/x")
+
+
+# --- down and up ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_what_parts_kept_is_there_when_they_come_back(make_real_sweep: Callable[..., Sweep], parts: Parts) -> None:
+    sweep = make_real_sweep()
+    sweep.run().document()
+    down(parts.place.path)
+    assert not [port for port in (parts.postgres.port, parts.s3.port, parts.mlflow.port) if listens(port)]
+    assert up(parts.place.path, workers=0) == parts.env()
+    check_the_end(sweep)
+    best = plainly(sweep, "best", sweep.id)
+    assert best.returncode == 0, best.stderr
+    assert yaml.safe_load(best.stdout)["sweep"] == sweep.id
+
+
+# --- Ray --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_cluster_lets_in_who_has_the_token_and_uses_a_worker_that_joins(
+    make_real_sweep: Callable[..., Sweep], parts: Parts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    parts.ray.start(2)
+    try:
+        for path in ("/api/jobs/", "/nodes"):
+            with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+                urllib.request.urlopen(parts.ray.jobs + path)
+            refused.value.close()
+
+        with monkeypatch.context() as stranger:
+            stranger.delenv("RAY_AUTH_TOKEN_PATH")
+            stranger.setenv("RAY_AUTH_MODE", "disabled")
+            sweep = make_real_sweep()
+            command = sweep.run("--address", parts.ray.address)
+            assert command.wait() == 2
+            assert "if it asks for a token, set RAY_AUTH_MODE=token" in command.said()
+
+        sweep = make_real_sweep(
+            trials=12,
+            budget={"steps": 8000, "batch_size": 16, "reports": 10},
+            resources={"cpus": 1, "gpus": 0, "cohorts": 3, "lanes": 2},
+        )
+        driver = sweep.run("--address", parts.ray.address)
+        driver.wait_until(lambda: len(sweep.nodes()) == 2, "two workers trained")
+        parts.ray.add_worker()
+        seen = command_lines()
+        assert not [secret for secret in secrets_of(parts) if secret in seen]
+        driver.document()
+        assert len(sweep.nodes()) == 3
+        check_the_end(sweep)
+        assert files_that_tell(parts.place.path, secrets_of(parts)) == []
+    finally:
+        parts.ray.stop()
+    assert not listens(parts.place.port("ray"), "127.0.0.2")
