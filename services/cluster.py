@@ -10,7 +10,6 @@ import os
 import shlex
 import signal
 import sys
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,9 +57,9 @@ class Job:
 
     def write(self, folder: Path) -> None:
         """Lay out what services.job reads."""
-        (folder / SPEC_FILE).write_text(json.dumps(dict(self.spec)))
+        write_whole(folder / SPEC_FILE, json.dumps(dict(self.spec)).encode())
         if self.archive is not None:
-            (folder / ARCHIVE_FILE).write_bytes(self.archive)
+            write_whole(folder / ARCHIVE_FILE, self.archive)
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ class LocalCluster(Cluster):
             keeper = os.posix_spawn(sys.executable, command, env, file_actions=[nothing, *outputs], **alone)
         finally:
             os.close(log)
-        _write_whole(place / "pid", f"{keeper} {psutil.Process(keeper).create_time()}")
+        write_whole(place / "pid", f"{keeper} {psutil.Process(keeper).create_time()}".encode())
 
     def status(self, job: str) -> Status:
         place = self.folder / job
@@ -181,17 +180,25 @@ def _abandoned(place: Path) -> bool:
     return time.time() - place.stat().st_mtime > 10
 
 
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text)
+def write_whole(path: Path, text: bytes) -> None:
+    """Write a file whole or not at all: another process may write the same one now."""
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    part.write_bytes(text)
     os.replace(part, path)
 
 
 class RayCluster(Cluster):
-    """A job is a Ray job. Its nodes have the addresses and secrets of the databases in their own environment."""
+    """A job is a Ray job, in a folder that the service and every node of the cluster see under the same path.
 
-    def __init__(self, address: str, job_cpus: float = 1.0, entrypoint: Sequence[str] = ("python", *ENTRYPOINT)):
-        self.address, self.job_cpus, self.entrypoint = address, job_cpus, entrypoint
+    Its nodes have the addresses and secrets of the databases in their own environment. (Ray's own way to send files
+    along, a working directory, is laid out anew by each node: where nodes share a machine, under the feet of who works
+    there.)
+    """
+
+    def __init__(
+        self, address: str, folder: Path, job_cpus: float = 1.0, entrypoint: Sequence[str] = ("python", *ENTRYPOINT)
+    ):
+        self.address, self.folder, self.job_cpus, self.entrypoint = address, folder, job_cpus, entrypoint
 
     def _client(self) -> Any:
         from ray.job_submission import JobSubmissionClient
@@ -202,22 +209,22 @@ class RayCluster(Cluster):
     def submit(self, job: Job) -> None:
         if self.status(job.id).state != JobState.LOST:
             return
-        env = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
-        with tempfile.TemporaryDirectory() as folder:
-            job.write(Path(folder))
-            try:
-                with _asking(f"Ray did not take {job.id}"):
-                    self._client().submit_job(
-                        entrypoint=shlex.join([*self.entrypoint, job.sweep]),
-                        submission_id=job.id,
-                        entrypoint_num_cpus=self.job_cpus,
-                        metadata={"sweep": job.sweep},
-                        runtime_env={"working_dir": folder, "env_vars": env},
-                    )
-            except Unreachable:
-                if self.status(job.id).state == JobState.LOST:
-                    raise
-                # another process was quicker, or it was taken and the answer was lost
+        place = self.folder / job.id
+        place.mkdir(parents=True, exist_ok=True)
+        job.write(place)
+        try:
+            with _asking(f"Ray did not take {job.id}"):
+                self._client().submit_job(
+                    entrypoint=f"cd {shlex.quote(str(place))} && exec {shlex.join([*self.entrypoint, job.sweep])}",
+                    submission_id=job.id,
+                    entrypoint_num_cpus=self.job_cpus,
+                    metadata={"sweep": job.sweep},
+                    runtime_env={"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}},
+                )
+        except Unreachable:
+            if self.status(job.id).state == JobState.LOST:
+                raise
+            # another process was quicker, or it was taken and the answer was lost
 
     def status(self, job: str) -> Status:
         try:
@@ -270,8 +277,9 @@ def _brief(error: BaseException) -> str:
 
 def cluster_of(settings: Settings) -> Cluster:
     """Return the cluster that the settings name."""
+    jobs = settings.home.absolute() / "jobs"
     if not settings.ray_address:
-        return LocalCluster(settings.home.absolute() / "jobs")
+        return LocalCluster(jobs)
     if not settings.ray_address.startswith(("http://", "https://")):
         raise BadInput(f"SWEEP_RAY_ADDRESS: '{settings.ray_address}'; write http://HEAD:8265, the job server's address")
-    return RayCluster(settings.ray_address, settings.ray_job_cpus)
+    return RayCluster(settings.ray_address, jobs, settings.ray_job_cpus)

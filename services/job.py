@@ -16,7 +16,7 @@ from pathlib import Path
 
 from core.errors import BadInput
 from services import archive
-from services.cluster import ARCHIVE_FILE, SPEC_FILE, STOP_WAIT_S
+from services.cluster import ARCHIVE_FILE, SPEC_FILE, STOP_WAIT_S, write_whole
 from services.settings import read_settings
 
 
@@ -65,8 +65,7 @@ def keep(folder: Path, entrypoint: Sequence[str]) -> int:
     if not asked.is_set():
         driver = subprocess.Popen(entrypoint, cwd=folder, start_new_session=True)
         code = _waited_for(driver, asked)
-    (folder / "end.part").write_text(str(code))
-    os.replace(folder / "end.part", folder / "end")
+    write_whole(folder / "end", str(code).encode())
     return code
 
 

@@ -121,9 +121,10 @@ def main() -> None:
     folder = place_of(None)
     try:
         if wish == "up":
-            for name, value in up(folder).items():
+            found = up(folder)
+            for name, value in found.items():
                 print(f"{name:<16} {value}")
-            print(f"{'try':<16} SWEEP_TOKEN=$(cat {folder / 'token'}) sweep list --server {up(folder)['server']}")
+            print(f"{'try':<16} SWEEP_TOKEN=$(cat {folder / 'token'}) sweep list --server {found['server']}")
         elif wish == "down":
             down(folder)
         else:

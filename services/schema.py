@@ -16,6 +16,7 @@ LOCK = 0x73776565  # any number that is always the same: PostgreSQL's advisory l
 
 def _config() -> Config:
     config = Config()
+    config.attributes["configure_logger"] = False
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     return config
 

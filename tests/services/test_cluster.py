@@ -159,7 +159,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
 class TestRayCluster(Contract):
     @pytest.fixture
     def member(self, head: tuple[str, Path]) -> Cluster:
-        return RayCluster(head[0], 0.1, SCRIPT)
+        return RayCluster(head[0], head[1] / "jobs", 0.1, SCRIPT)
 
     @pytest.fixture
     def starts(self, head: tuple[str, Path]) -> Starts:
@@ -167,8 +167,8 @@ class TestRayCluster(Contract):
         return lambda: (head[1] / "starts").read_text().split()
 
 
-def test_a_cluster_that_is_away_is_said_to_be_away() -> None:
-    nobody = RayCluster(f"http://127.0.0.1:{free_port()}")
+def test_a_cluster_that_is_away_is_said_to_be_away(tmp_path: Path) -> None:
+    nobody = RayCluster(f"http://127.0.0.1:{free_port()}", tmp_path)
     for call in (nobody.check, lambda: nobody.status("x-0"), lambda: nobody.submit(job()), lambda: nobody.stop("x-0")):
         with pytest.raises(clusters.Unreachable):
             call()
