@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 OTHERS := $(VENV)/.others
 
 .DEFAULT_GOAL := test
-.PHONY: up down e2e install lint types layers test test-all sweep bench clean
+.PHONY: up down e2e install lint types layers test test-all image-test sweep bench clean
 
 install: $(INSTALLED)
 
@@ -43,6 +43,11 @@ test: lint types layers $(OTHERS)
 # Also what is long, kills processes or starts several Ray nodes.
 test-all: lint types layers $(OTHERS)
 	$(BIN)/pytest -q
+
+# Builds the image and runs it as a restricted pod would be, without a container engine. Root, on Debian; ten minutes and 12 GiB.
+# apt-get install buildah podman runc debootstrap
+image-test:
+	tests/image/build_and_run.sh
 
 sweep: install
 	$(BIN)/sweep run sweeps/library/names.yaml
