@@ -1,5 +1,6 @@
 """The service's schema brought up to date, by one process at a time. The only file that imports alembic."""
 
+import logging
 from pathlib import Path
 
 from alembic import command
@@ -16,7 +17,6 @@ LOCK = 0x73776565  # any number that is always the same: PostgreSQL's advisory l
 
 def _config() -> Config:
     config = Config()
-    config.attributes["configure_logger"] = False
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     return config
 
@@ -24,6 +24,7 @@ def _config() -> Config:
 def upgrade(store: Store, revision: str = "head") -> None:
     """Bring the schema up to date; nothing if it is. Several processes at once wait for one another."""
     config = _config()
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     with store.engine.connect() as connection, connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))

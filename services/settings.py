@@ -13,9 +13,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SWEEP_", extra="ignore", frozen=True)
 
-    home: Path = Field(
-        Path("sweep-data"), description="the folder of sweeps, seen by every node of the cluster under this path"
-    )
+    home: Path = Field(Path("sweep-data"), description="the folder of sweeps; all nodes of the cluster see it there")
     database_url: str = Field("", description="owners, tokens and submissions; empty: an sqlite file in the home")
     ray_address: str = Field("", description="http://HEAD:8265 of Ray's job server; empty: processes on this machine")
     mlflow_url: str = Field("", description="where people browse MLflow; empty: MLFLOW_TRACKING_URI, or the home's")
