@@ -81,6 +81,8 @@ class Trial(BaseModel):
     verdict: str = ""
     evidence: str = ""
     duration_s: float | None = None
+    step: int | None = Field(None, description="the last step that it reported")
+    latest: float | None = Field(None, description="the objective at that step")
     ended: str | None = None
 
 
@@ -166,5 +168,7 @@ def _best(trial: TrialResult, metric: str) -> Best:
 def trial_view(trial: TrialResult) -> Trial:
     """Return one trial."""
     fields = finite(asdict(trial))
-    fields.pop("reports")
-    return Trial(**fields | {"ended": timestamp(trial.ended)})
+    reports = fields.pop("reports")
+    step = max(reports, default=None)
+    latest = None if step is None else reports[step]
+    return Trial(**fields | {"ended": timestamp(trial.ended), "step": step, "latest": latest})

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench import growth, records, startup, stopping, trials_per_hour
+from tests.bench import growth, records, service, startup, stopping, trials_per_hour
 
 REPORTS = Path(__file__).parent / "reports"
 
@@ -209,7 +209,9 @@ def one_thread(module: str, *arguments: str) -> dict[str, Any]:
 def main() -> None:
     """Measure, print the reports, write them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("trials-per-hour", "race", "engine", "stopping", "growth", "records"))
+    parser.add_argument(
+        "--only", choices=("trials-per-hour", "race", "engine", "stopping", "growth", "records", "service")
+    )
     parser.add_argument("--trials", type=int, default=96)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--branches", type=int, default=4, help="decay points an exponent; 1: nothing is shared")
@@ -227,6 +229,10 @@ def main() -> None:
         parts = ", ".join(f"{part} {version(part)}" for part in ("torch", "ray", "optuna", "mlflow"))
         text = f"Machine: {machine()}; shared with others. Versions: {parts}. {wanted.note}"
         write("records", records.report(one_thread("records"), text))
+    if wanted.only in (None, "service"):
+        parts = ", ".join(f"{part} {version(part)}" for part in ("ray", "optuna", "mlflow", "fastapi", "uvicorn"))
+        text = f"Machine: {machine()}; shared with others. Versions: {parts}. {wanted.note}"
+        write("service", service.report(one_thread("service"), text))
     if wanted.only in (None, "stopping"):
         measured = [one_thread("stopping", net) for net in stopping.NETS]
         text = f"Machine: {machine()}. Versions: torch {version('torch')}, optuna {version('optuna')}."
