@@ -20,6 +20,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import undefer
 
+from core.errors import BadInput
 from services import problems, schema
 from services.access import Access, RateLimit, Reader, Submitter
 from services.cluster import Cluster, Unreachable, cluster_of
@@ -220,9 +221,15 @@ def best(
     from sweeps.overview import best_of
 
     found = _theirs(parts, caller, sweep)
-    if not any(t.state == "complete" for t in parts.sweeps.trials(sweep)):
+    complete = [t.number for t in parts.sweeps.trials(sweep) if t.state == "complete"]
+    if not complete:
         raise Problem(409, f"{sweep} has no complete trial yet; it is {found.state}")
-    head, _, body = best_of(parts.sweeps.home, sweep, trial).partition("\n")
+    if trial is not None and trial not in complete:
+        raise Problem(404, f"trial {trial} of {sweep} is not complete; complete are {', '.join(map(str, complete))}")
+    try:
+        head, _, body = best_of(parts.sweeps.home, sweep, trial).partition("\n")
+    except BadInput as error:  # nothing that the caller could do better
+        raise Problem(503, str(error), headers={"Retry-After": "10"}) from error
     content = yaml.safe_load(body)
     for field in ("task", "watchers"):  # where the code lay in the cluster means nothing at another desk
         if field in found.spec:

@@ -269,7 +269,7 @@ def check_quota(session: Session, submission: Submission, now: float, again: boo
 
 def overdue(session: Session, submission: Submission, now: float) -> str:
     """Return why a running sweep must end; nothing if it may go on."""
-    if submission.seconds(now) > submission.hours * 3600:
+    if submission.attempt_s(now) > submission.hours * 3600:
         return f"it ran for the {submission.hours:g} hours that were foreseen"
     owner = session.get(Owner, submission.owner)
     if owner is None or owner.gpu_hours_quota is None or not submission.gpus:

@@ -82,7 +82,7 @@ class Submission(Base):
     reason: Mapped[str] = mapped_column(default="")
     trials: Mapped[int]
     gpus: Mapped[float]  # GPUs in use while it runs
-    hours: Mapped[float]  # hours that it may run, and that its GPU-hours are foreseen with
+    hours: Mapped[float]  # hours that an attempt may run, and that its GPU-hours are foreseen with
     attempt: Mapped[int] = mapped_column(default=0)
     created: Mapped[float]
     changed: Mapped[float]
@@ -96,13 +96,17 @@ class Submission(Base):
 
     def seconds(self, now: float) -> float:
         """Return how long it has run so far, in seconds, over all attempts."""
-        running = State(self.state) in ACTIVE and self.started is not None
-        return self.ran_s + (now - self.started if running and self.started is not None else 0.0)
+        return self.ran_s + self.attempt_s(now)
+
+    def attempt_s(self, now: float) -> float:
+        """Return how long the attempt that runs now has run, in seconds."""
+        return now - self.started if State(self.state) in ACTIVE and self.started is not None else 0.0
 
     def gpu_hours(self, now: float) -> float:
-        """Return the GPU-hours used, or, while it waits or runs, at least those foreseen."""
-        used = self.gpus * self.seconds(now) / 3600
-        return used if State(self.state).over else max(used, self.gpus * self.hours)
+        """Return the GPU-hours used, and, while it waits or runs, those foreseen for this attempt."""
+        if State(self.state).over:
+            return self.gpus * self.ran_s / 3600
+        return self.gpus * (self.ran_s + max(self.attempt_s(now), self.hours * 3600)) / 3600
 
     def turn(self, state: State, now: float, reason: str = "") -> None:
         """Go over into another state."""

@@ -15,6 +15,7 @@ from sweeps.address import no_secret
 from sweeps.home import Home
 from sweeps.results import TrialResult
 
+SETTLED_S, LASTING_S = 5.0, 60.0  # trials of a sweep that is over are read again once a minute
 FRESH_S = 1.0  # many clients that poll one sweep cost as much as one
 
 
@@ -105,11 +106,15 @@ class Sweeps:
         self._known: dict[str, tuple[float, list[TrialResult]]] = {}
         self._lock = threading.Lock()
 
-    def trials(self, sweep: str, fresh_s: float = FRESH_S) -> list[TrialResult]:
-        """Return the trials of a sweep; none before its driver has begun."""
+    def trials(self, sweep: str, over_since: float | None = None) -> list[TrialResult]:
+        """Return the trials of a sweep; none before its driver has begun.
+
+        over_since: when it ended, in seconds since 1970: what was read well after that changes no more.
+        """
         with self._lock:
             when, found = self._known.get(sweep, (-math.inf, []))
-            if time.monotonic() - when < fresh_s:
+            settled = over_since is not None and when > over_since + SETTLED_S
+            if time.time() - when < (LASTING_S if settled else FRESH_S):
                 return found
             try:
                 found = search.trial_results(search.load(self.storage, sweep))
@@ -117,7 +122,7 @@ class Sweeps:
                 found = []
             if len(self._known) > 10_000:
                 self._known.clear()
-            self._known[sweep] = (time.monotonic(), found)
+            self._known[sweep] = (time.time(), found)
             return found
 
     def ended(self, sweep: str) -> list[TrialResult]:
@@ -129,7 +134,8 @@ class Sweeps:
 def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, position: int | None) -> Sweep:
     """Return a sweep as it is now."""
     state = State(submission.state)
-    trials = sweeps.trials(submission.sweep) if submission.attempt or state != State.QUEUED else []
+    begun = submission.attempt or state != State.QUEUED
+    trials = sweeps.trials(submission.sweep, submission.changed if state.over else None) if begun else []
     objective = {"metric": "valid_loss", "mode": "min"} | dict(spec.get("objective") or {})
     best = results.best_trial(trials, objective["mode"])
     counted = results.counts(trials)
