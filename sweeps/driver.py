@@ -215,7 +215,7 @@ class Driver:
         runs.run_tune(
             self.search, lambda suggestion: told | suggestion, layout, place, interrupt.asked, self._on_result
         )
-        cluster.leave()  # which takes a second; figures are drawn meanwhile
+        cluster.end()
 
     # --- what the cohorts say ----------------------------------------------------------------------------------------
 

@@ -113,6 +113,15 @@ class Cluster:
         """Have the Ray that was started here stopped, or the cluster left, and do not wait for it."""
         self._over.set()
 
+    def end(self) -> None:
+        """Leave, and wait until Ray is gone.
+
+        What still holds a handle of Ray's, and lets it go while another thread shuts Ray down, ends the process.
+        """
+        self.leave()
+        if self._thread:
+            self._thread.join()
+
     def _live(self) -> None:
         import ray
 

@@ -150,7 +150,10 @@ class SweepSpec(Part):
     """One search, as a person describes it."""
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$", description="letters, digits, - and _; at most 40")
-    task: str = Field(pattern=r"^[^:]+:[^:]+$", description="package.module:Class or path/file.py:Class")
+    task: str = Field(
+        description="package.module:Class or path/file.py:Class",
+        json_schema_extra={"pattern": "^[^:]+:[^:]+$"},  # for editors; whoever loads it says what is missing
+    )
     task_options: dict[str, Any] = {}
     optimizer: Annotated[
         OptimizerSpec, BeforeValidator(_named, json_schema_input_type=OptimizerSpec | OptimizerKind)

@@ -73,6 +73,17 @@ def test_an_interrupt_while_the_sweep_starts_leaves_it_to_be_resumed(
 
 
 @pytest.mark.slow
+def test_control_c_before_the_sweep_exists_ends_at_once_and_leaves_nothing(sweep: Sweep) -> None:
+    driver = sweep.run()
+    driver.wait_until(lambda: "trials of" in driver.said(), "it had read the spec")
+    _control_c(driver)
+    assert driver.wait() == 130, driver.said()
+    assert "Traceback" not in driver.said()
+    assert not [process.title for process in driver.born if process.alive]
+    assert not sweep.lines("open")
+
+
+@pytest.mark.slow
 def test_a_second_control_c_ends_at_once_and_the_sweep_still_resumes(sweep: Sweep) -> None:
     driver = sweep.run()
     driver.wait_until(sweep.in_the_middle, "it was in the middle")

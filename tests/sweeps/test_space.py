@@ -17,7 +17,7 @@ def space_of(**fields: Any) -> Space:
 
 # --- any space, and any sample of it ----------------------------------------------------------------------------------
 
-NUMBER = st.floats(-30, 30).map(lambda x: round(x, 3))
+NUMBER = st.floats(-30, 30).map(lambda x: round(x, 3) + 0.0)
 POSITIVE = st.floats(1e-3, 30).map(lambda x: round(x, 4))
 
 
@@ -34,7 +34,7 @@ def ranges(draw: Any) -> dict[str, Any]:
 
 LISTED = st.lists(NUMBER, min_size=1, max_size=4, unique=True)
 DOMAINS = st.one_of(ranges(), NUMBER, LISTED, LISTED.map(lambda values: {"choices": values}))
-SHARES = st.floats(0, 1).map(lambda x: round(x, 3))
+SHARES = st.floats(0, 1).map(lambda x: round(x, 3) + 0.0)
 
 
 @st.composite
