@@ -9,14 +9,14 @@ ARG PYTHON=3.11.14
 FROM python:${PYTHON}-slim-bookworm AS dependencies
 # Empty: torch comes from the index that pip knows, with CUDA.
 ARG TORCH_INDEX=""
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR=/pip-cache
 WORKDIR /build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # Only what names the dependencies: this layer, gigabytes with CUDA, stays while the code changes.
 COPY pyproject.toml constraints.txt ./
 # A pip.conf given as a build secret (another index, a proxy's certificate) leaves nothing in the image.
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=cache,target=/pip-cache \
     python -m venv /opt/venv \
     && python -c "import tomllib; it = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 print(*it['dependencies'], *it['optional-dependencies']['service'], sep='\n')" > requirements.txt \
@@ -26,14 +26,14 @@ print(*it['dependencies'], *it['optional-dependencies']['service'], sep='\n')" >
     && /opt/venv/bin/pip install --constraint constraints.txt --requirement requirements.txt
 
 FROM python:${PYTHON}-slim-bookworm AS wheel
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR=/pip-cache
 WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY core core
 COPY sweeps sweeps
 COPY services services
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=cache,target=/pip-cache \
     PIP_CONSTRAINT=/build/constraints.txt pip wheel --no-deps --wheel-dir /wheels .
 
 FROM python:${PYTHON}-slim-bookworm

@@ -134,7 +134,8 @@ def db() -> None:
 def db_upgrade() -> None:
     """Bring the databases of the service, of Optuna and of MLflow to the schema of this version.
 
-    Several at once wait for one another; what is up to date stays as it is.
+    They are those that SWEEP_DATABASE_URL, SWEEP_STORAGE_URL and SWEEP_MLFLOW_DATABASE_URL name. Several at once wait
+    for one another; what is up to date stays as it is.
 
     \b
     Example:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import secrets
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -13,10 +12,10 @@ from jsonschema.exceptions import best_match
 
 from core.errors import BadInput
 from services import archive as archives
-from services.queue import today
 from services.settings import Settings
 from services.store import State, Submission
 from sweeps import search
+from sweeps.home import new_id
 from sweeps.spec import SweepSpec, make_spec, parse_yaml
 
 NODES = 20_000  # values in a spec: YAML's aliases can make a few lines into billions
@@ -100,7 +99,7 @@ def submission_of(
     now = time.time()
     text = json.dumps([fields, hours, hashlib.sha256(archive or b"").hexdigest()], sort_keys=True)
     return Submission(
-        sweep=f"{spec.name}-{today(now)}-{secrets.token_hex(4)}",
+        sweep=new_id(spec.name, 4),
         owner=owner,
         name=spec.name,
         spec=fields,

@@ -9,7 +9,6 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -310,8 +309,3 @@ def counts(session: Session) -> dict[str, int]:
     """Return how many submissions are in each state."""
     rows = session.execute(select(Submission.state, func.count()).group_by(Submission.state))
     return {state.value: 0 for state in State} | {state: count for state, count in rows}  # noqa: C416
-
-
-def today(now: float) -> str:
-    """Return the day as a sweep's id carries it."""
-    return f"{datetime.fromtimestamp(now, UTC):%Y%m%d}"

@@ -10,7 +10,8 @@ from core.errors import BadInput
 from services import migrate, schema, tokens
 from services.access import is_loopback
 from services.settings import Settings
-from services.store import Store, masked
+from services.store import Store
+from sweeps.address import no_secret
 from sweeps.home import Home
 
 
@@ -18,14 +19,14 @@ def upgrade(settings: Settings) -> Iterator[str]:
     """Bring every database to this version's schema; yield what was done."""
     store = Store(settings.database)
     schema.upgrade(store)
-    yield f"service  {masked(settings.database)}: up to date"
+    yield f"service  {no_secret(settings.database)}: up to date"
     optuna, mlflow = os.environ.get("SWEEP_STORAGE_URL"), os.environ.get("SWEEP_MLFLOW_DATABASE_URL")
     if optuna:
         migrate.upgrade_optuna(optuna)
-        yield f"Optuna   {masked(optuna)}: up to date"
+        yield f"Optuna   {no_secret(optuna)}: up to date"
     if mlflow:
         migrate.upgrade_mlflow(mlflow)
-        yield f"MLflow   {masked(mlflow)}: up to date"
+        yield f"MLflow   {no_secret(mlflow)}: up to date"
 
 
 def check_doors(store: Store, host: str) -> None:

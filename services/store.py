@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, deferred, mapped_column
 
 from core.errors import BadInput
+from sweeps.address import no_secret
 
 
 class State(enum.StrEnum):
@@ -140,7 +141,7 @@ class Store:
                 pass
         except (SQLAlchemyError, ImportError, OSError) as error:
             raise BadInput(
-                f"SWEEP_DATABASE_URL: {masked(url)} cannot be opened ({_first_line(error)}); "
+                f"SWEEP_DATABASE_URL: {no_secret(url)} cannot be opened ({no_secret(_first_line(error))}); "
                 "write sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
             ) from error
 
@@ -156,16 +157,6 @@ class Store:
         with Session(self.engine, expire_on_commit=False) as session:
             session.connection(execution_options={"reading": True})
             yield session
-
-
-def masked(url: str) -> str:
-    """Return a database URL without its password."""
-    from sqlalchemy.engine import make_url
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return "the URL"
 
 
 def _first_line(error: BaseException) -> str:

@@ -49,9 +49,9 @@ class Home:
         return self.sweep(sweep) / f"tune-{len(list(self.sweep(sweep).glob('tune-*'))) + 1:03}"
 
 
-def new_id(name: str) -> str:
-    """Return a sweep id: the spec's name, the day, four random characters."""
-    return f"{name}-{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(2)}"
+def new_id(name: str, random_bytes: int = 2) -> str:
+    """Return a sweep id: the spec's name, the day, random characters, enough of them where many people make ids."""
+    return f"{name}-{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(random_bytes)}"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ SECRET_FILES = ("secrets.json", "mlflow-login.ini", "ray.token")
 """Where secrets may stand; nobody else can read them."""
 
 
-@pytest.fixture(scope="session")
-def parts() -> Iterator[Parts]:
-    """The running parts; Ray is started by the tests that want it. Their folder is one that PostgreSQL can enter."""
+@contextmanager
+def folder_for_parts(stop: Callable[[Path], None]) -> Iterator[Path]:
+    """Give a folder that PostgreSQL can enter; `stop` ends what runs there. Skips, and says so, without PostgreSQL."""
     try:
         postgres.programs()
     except BadInput as missing:
@@ -27,11 +28,18 @@ def parts() -> Iterator[Parts]:
     folder = Path(tempfile.mkdtemp(prefix="espalier-", dir="/tmp"))  # short, for the sake of Ray's sockets
     folder.chmod(0o711)
     try:
+        yield folder
+    finally:
+        stop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def parts() -> Iterator[Parts]:
+    """The running parts; Ray is started by the tests that want it."""
+    with folder_for_parts(down) as folder:
         up(folder, workers=0)
         yield Parts.at(folder)
-    finally:
-        down(folder)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,18 +1,14 @@
 """`make up`, `make e2e` and `make down`: the whole service on one machine, with every real part."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from core.errors import BadInput
 from services import local
-from services.parts import postgres
-from tests.services.running import command_lines, files_that_tell
+from tests.services.running import command_lines, files_that_tell, folder_for_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--set", "trials=8", "--set", "budget.steps=300", "--set", "task_options.validation=1000"]
@@ -20,15 +16,8 @@ SMALL = ["--set", "trials=8", "--set", "budget.steps=300", "--set", "task_option
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    try:
-        postgres.programs()
-    except BadInput as missing:
-        pytest.skip(str(missing))
-    made = Path(tempfile.mkdtemp(prefix="espalier-", dir="/tmp"))  # short, for the sake of Ray's sockets
-    made.chmod(0o711)
-    yield made
-    local.down(made)
-    shutil.rmtree(made, ignore_errors=True)
+    with folder_for_parts(local.down) as made:
+        yield made
 
 
 @pytest.mark.slow

@@ -647,22 +647,17 @@ def test_the_store_of_a_home_is_reachable(tmp_path: Path) -> None:
     check_reachable(default_uri(tmp_path))
 
 
+class Quiet(http.server.BaseHTTPRequestHandler):
+    """Answers without a word on the terminal."""
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing."""
+
+
 @contextmanager
-def answering(status: int | None) -> Iterator[str]:
-    """A server that gives every request one answer; None: one that is no HTTP."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if status is None:
-                self.wfile.write(b"hello, this is not HTTP\r\n\r\n")
-            else:
-                self.send_response(status)
-                self.end_headers()
-
-        def log_message(self, format: str, *arguments: Any) -> None:
-            """Say nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+def serving(handler: type[Quiet]) -> Iterator[str]:
+    """Serve while the block runs; give the address."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -670,6 +665,22 @@ def answering(status: int | None) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def answering(status: int | None) -> Iterator[str]:
+    """A server that gives every request one answer; None: one that is no HTTP."""
+
+    class Handler(Quiet):
+        def do_GET(self) -> None:
+            if status is None:
+                self.wfile.write(b"hello, this is not HTTP\r\n\r\n")
+            else:
+                self.send_response(status)
+                self.end_headers()
+
+    with serving(Handler) as uri:
+        yield uri
 
 
 def test_a_server_that_answers_is_reachable() -> None:
@@ -714,23 +725,14 @@ def test_an_unreachable_address_is_refused_with_what_would_work(uri: str) -> Non
 def asking_for_a_login(password: str) -> Iterator[str]:
     """A server whose health everybody may ask for, and all else who logs in as joe with this password."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             known = "Basic " + base64.b64encode(f"joe:{password}".encode()).decode()
             self.send_response(200 if self.path == "/health" or self.headers["Authorization"] == known else 401)
             self.end_headers()
 
-        def log_message(self, format: str, *arguments: Any) -> None:
-            """Say nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as uri:
+        yield uri
 
 
 def test_a_server_that_asks_for_a_login_lets_in_who_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
