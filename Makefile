@@ -38,11 +38,11 @@ layers: install
 	$(BIN)/lint-imports
 
 test: lint types layers $(OTHERS)
-	$(BIN)/pytest -q -m 'not slow'
+	$(BIN)/pytest -q -n 2 --dist worksteal -m 'not slow'
 
 # Also what is long, kills processes or starts several Ray nodes.
 test-all: lint types layers $(OTHERS)
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist worksteal
 
 # Builds the image and runs it as a restricted pod would be, without a container engine. Root, on Debian; ten minutes and 12 GiB.
 # apt-get install buildah podman runc debootstrap

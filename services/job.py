@@ -18,6 +18,7 @@ from core.errors import BadInput
 from services import archive
 from services.cluster import ARCHIVE_FILE, SPEC_FILE, STOP_WAIT_S, write_whole
 from services.settings import read_settings
+from sweeps.cli import command
 
 
 def unpacked(folder: Path, home: Path, limit_mib: float) -> Path:
@@ -38,11 +39,11 @@ def unpacked(folder: Path, home: Path, limit_mib: float) -> Path:
     return place
 
 
-def command(folder: Path, sweep: str) -> list[str]:
-    """Return the command that drives the sweep. On a Ray cluster it joins that one, else it starts its own."""
+def arguments(folder: Path, sweep: str) -> list[str]:
+    """Return the arguments of the command that drives a sweep: in the Ray cluster whose job this is, else by itself."""
     address = ["--address", "auto"] if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") else []
     spec = str((folder / SPEC_FILE).absolute())
-    return [sys.executable, "-m", "sweeps.cli", "run", spec, "--id", sweep, "--json", *address]
+    return ["run", spec, "--id", sweep, "--json", *address]
 
 
 def run(sweep: str, folder: Path) -> None:
@@ -51,9 +52,10 @@ def run(sweep: str, folder: Path) -> None:
     place = unpacked(folder, settings.home.absolute(), settings.unpacked_mib)
     os.environ["SWEEP_HOME"] = str(settings.home.absolute())
     os.environ["PYTHONPATH"] = os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
-    wanted = command(folder, sweep)
+    sys.path[0] = str(place)
+    sys.argv[1:] = arguments(folder, sweep)
     os.chdir(place)
-    os.execv(wanted[0], wanted)
+    command()
 
 
 def keep(folder: Path, entrypoint: Sequence[str]) -> int:

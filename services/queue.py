@@ -33,7 +33,7 @@ class Queue:
 
     def __init__(self, store: Store, cluster: Cluster, settings: Settings, now: Callable[[], float], holder: str):
         self.store, self.cluster, self.settings, self.now, self.holder = store, cluster, settings, now, holder
-        self._over = threading.Event()
+        self._over, self._woken = threading.Event(), threading.Event()
 
     # --- taking in ---------------------------------------------------------------------------------------------------
 
@@ -55,6 +55,7 @@ class Queue:
                 if earlier := self._earlier(session, submission):
                     return earlier, False
             raise
+        self._woken.set()
         return submission, True
 
     def _lock_owner(self, session: Session, owner: str) -> None:
@@ -86,6 +87,7 @@ class Queue:
                 found.turn(State.STOPPED, self.now(), reason)
             else:
                 found.turn(State.STOPPING, self.now(), reason)
+        self._woken.set()
         return found
 
     def resume(self, sweep: str) -> Submission | None:
@@ -97,6 +99,7 @@ class Queue:
             check_quota(session, found, self.now(), again=True)
             found.attempt += 1
             found.turn(State.QUEUED, self.now())
+        self._woken.set()
         return found
 
     def _locked(self, session: Session, sweep: str) -> Submission | None:
@@ -105,8 +108,12 @@ class Queue:
     # --- looking after it --------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Look after the queue until `close`: for a thread of its own."""
-        while not self._over.wait(self.settings.tick_s):
+        """Look after the queue until `close`, for a thread of its own: now and then, and when something was wished."""
+        while True:
+            self._woken.wait(self.settings.tick_s)
+            self._woken.clear()
+            if self._over.is_set():
+                return
             try:
                 if self._hold():
                     self.tick()
@@ -120,6 +127,7 @@ class Queue:
     def close(self) -> None:
         """Stop looking after it; sweeps go on."""
         self._over.set()
+        self._woken.set()
 
     def _hold(self) -> bool:
         """Take or keep the lease; return whether it is ours."""

@@ -88,14 +88,14 @@ def run(
     loaded = load_spec(spec, assignments)
     place = Home.at(home)
     click.echo(f"sweep {loaded.name}: {loaded.trials} trials of {loaded.budget.steps:,} steps", err=True)
-    from sweeps.machine import Cluster
+    from sweeps.machine import RaySession
 
-    with redirect_stdout(sys.stderr), Cluster(address) as cluster:  # Ray speaks on stdout of workers that died
-        cluster.start()
+    with redirect_stdout(sys.stderr), RaySession(address) as session:  # Ray speaks on stdout of workers that died
+        session.start()
         from sweeps import driver
         from sweeps.display import shown
 
-        summary = driver.start(loaded, place, shown, cluster, sweep)
+        summary = driver.start(loaded, place, shown, session, sweep)
     _tell(summary, place, as_json, home)
 
 
@@ -113,18 +113,17 @@ def resume(sweep: str, as_json: bool, address: str | None, server: str | None, h
     Example:
       sweep resume names
     """
-    from sweeps import driver
-    from sweeps.display import shown
-
     if remote := _remote(server, home):
         _follow_remote(remote, remote.resume(remote.find(sweep))["id"], True, as_json)
         return
+    from sweeps import driver
+    from sweeps.display import shown
     from sweeps.home import Home
-    from sweeps.machine import Cluster
+    from sweeps.machine import RaySession
 
     place = Home.at(home)
-    with redirect_stdout(sys.stderr), Cluster(address) as cluster:
-        summary = driver.resume(sweep, place, shown, cluster)
+    with redirect_stdout(sys.stderr), RaySession(address) as session:
+        summary = driver.resume(sweep, place, shown, session)
     _tell(summary, place, as_json, home)
 
 

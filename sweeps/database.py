@@ -4,7 +4,7 @@ Optuna's storage of a home may be one, named by $SWEEP_STORAGE_URL.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -77,10 +77,28 @@ def only_driver(place: str, sweep: str) -> Iterator[None]:
         yield
         return
     with understood(place), _session(url) as session:
-        taken = session.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (lock_number(f"driver of {sweep}"),))
+        taken = session.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (_driver_lock(sweep),))
         if not taken.scalar():
             raise BadInput(f"sweep {sweep} is being driven by another process, maybe elsewhere; stop that one first")
         yield
+
+
+def driven(place: str, sweeps: Collection[str]) -> set[str]:
+    """Return those of the sweeps that some process drives now, wherever. A database without locks knows of none."""
+    url = parsed(place)
+    if url.get_backend_name() != "postgresql" or not sweeps:
+        return set()
+    held_by_sessions = (
+        "SELECT classid::bigint << 32 | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 "
+        "AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with understood(place), _session(url) as session:
+        held = {number for (number,) in session.exec_driver_sql(held_by_sessions)}
+    return {sweep for sweep in sweeps if _driver_lock(sweep) in held}
+
+
+def _driver_lock(sweep: str) -> int:
+    return lock_number(f"driver of {sweep}")
 
 
 def lock_number(what: str) -> int:

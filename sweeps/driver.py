@@ -17,7 +17,7 @@ from sweeps.address import no_secret
 from sweeps.display import Progress
 from sweeps.home import Home
 from sweeps.interrupt import Interrupt
-from sweeps.machine import Cluster
+from sweeps.machine import RaySession
 from sweeps.outcome import Outcome, Report, Score
 from sweeps.overview import tracking_of
 from sweeps.record import Recorder
@@ -99,7 +99,7 @@ def _first_options(spec: SweepSpec) -> list[dict[str, Any]]:
 
 
 def start(
-    spec: SweepSpec, home: Home, watch: Callable[[Progress], Any], cluster: Cluster, sweep: str | None = None
+    spec: SweepSpec, home: Home, watch: Callable[[Progress], Any], session: RaySession, sweep: str | None = None
 ) -> Summary:
     """Run a new sweep, under an id of its own or a given one; one that exists already goes on.
 
@@ -108,7 +108,7 @@ def start(
     begin = time.monotonic()
     storage = open_storage(home.storage)
     if sweep and exists(storage, sweep):
-        return resume(sweep, home, watch, cluster)
+        return resume(sweep, home, watch, session)
     facts = checked(spec, home)
     if spec.space.lr_exponent == AUTO:
         from sweeps.lr_range import resolved
@@ -120,30 +120,30 @@ def start(
     facts |= {"tracking": record.begins(home.path)}
     study = create_study(storage, sweep, spec, facts | git_state(Path.cwd()))
     try:
-        return _drive(Driver(home, storage, study, begin), watch, cluster)
+        return _drive(Driver(home, storage, study, begin), watch, session)
     except BadInput:  # what the machine refuses leaves nothing behind
         delete_study(storage, sweep)
         shutil.rmtree(home.sweep(sweep), ignore_errors=True)
         raise
 
 
-def resume(wanted: str, home: Home, watch: Callable[[Progress], Any], cluster: Cluster) -> Summary:
+def resume(wanted: str, home: Home, watch: Callable[[Progress], Any], session: RaySession) -> Summary:
     """Continue an interrupted sweep, or send what an ended one could not record."""
     begin = time.monotonic()
     storage = open_storage(home.storage)
     study = find_sweep(storage, wanted)
     record.check_reachable(tracking_of(study, home))
-    return _drive(Driver(home, storage, study, begin), watch, cluster)
+    return _drive(Driver(home, storage, study, begin), watch, session)
 
 
-def _drive(driver: "Driver", watch: Callable[[Progress], Any], cluster: Cluster) -> Summary:
+def _drive(driver: "Driver", watch: Callable[[Progress], Any], session: RaySession) -> Summary:
     with (
         homes.only_driver(driver.folder, driver.sweep),
         only_driver(driver.home.storage, driver.sweep),
         Interrupt().listening() as interrupt,
         watch(driver.progress),
     ):
-        return driver.drive(interrupt, cluster)
+        return driver.drive(interrupt, session)
 
 
 class Driver:
@@ -164,7 +164,7 @@ class Driver:
         self.tracking: Tracking | None = None
         self.made_by: dict[str, Any] = {}
 
-    def drive(self, interrupt: Interrupt, cluster: Cluster) -> Summary:
+    def drive(self, interrupt: Interrupt, session: RaySession) -> Summary:
         """Train what is to be trained and record it."""
         self.progress.states = {t.number: t.state for t in trial_results(self.study)}
         for name, work in self.study.user_attrs.items():
@@ -180,16 +180,16 @@ class Driver:
         if unfinished or not any(self.recorder.spool.said("close")):  # else there is only the spool to be sent
             self.tracking.open()
             if unfinished:
-                self._train(interrupt, cluster)
+                self._train(interrupt, session)
             self._settle(interrupt.asked.is_set())
         return self._finish(interrupt.asked.is_set())
 
-    def _train(self, interrupt: Interrupt, cluster: Cluster) -> None:
+    def _train(self, interrupt: Interrupt, session: RaySession) -> None:
         self.progress.phase = "starting Ray"
-        cluster.start()
+        session.start()
         from sweeps import run as runs  # Tune, which takes a second to import, while Ray's processes start
 
-        layout = machine.shape(self.spec, *cluster.resources())
+        layout = machine.shape(self.spec, *session.resources())
         interrupt.take_signals()  # Ray has taken SIGTERM for itself
         self.progress.phase = "starting workers"
         recorder = self.recorder
@@ -202,7 +202,7 @@ class Driver:
             layout.cohort_trials,
             self._listen,
             lambda cohort: homes.last_checkpoint(self.folder, cohort),
-            lambda: recorder.flush(LINKS_WAIT_S),
+            lambda linked: recorder.send_until(linked, LINKS_WAIT_S),
         )
         told = {
             "sweep": self.sweep,
@@ -215,7 +215,7 @@ class Driver:
         runs.run_tune(
             self.search, lambda suggestion: told | suggestion, layout, place, interrupt.asked, self._on_result
         )
-        cluster.end()
+        session.end()
 
     # --- what the cohorts say ----------------------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ def check_address(address: str | None) -> None:
         ) from error
 
 
-class Cluster:
+class RaySession:
     """Ray: started inside this process, or the cluster at `address`, joined.
 
     A thread of its own starts Ray, since that takes seconds of waiting in which there is much to import; and it lives
@@ -88,7 +88,7 @@ class Cluster:
         self._over = Event()
         self._thread: Thread | None = None
 
-    def __enter__(self) -> "Cluster":
+    def __enter__(self) -> "RaySession":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,11 +1,11 @@
 """What is known of the sweeps of a home: for `sweep list`, `show` and `best`."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.errors import BadInput
-from sweeps import record, results
+from sweeps import record, results, search
 from sweeps.address import no_secret
 from sweeps.home import Home, is_driven
 from sweeps.rerun import best_file
@@ -57,13 +57,18 @@ class Details:
             yield f"  continue: sweep resume {self.sweep}"
 
 
-def _details(home: Home, study: Any) -> Details:
+def _details(home: Home, study: Any, driven: Collection[str]) -> Details:
+    """Return what is known of a sweep; `driven`: the sweeps that a process drives, maybe on another machine."""
     spec, trials = spec_of(study), trial_results(study)
     wanted, ended = trials_wanted(spec), sum(t.state != "running" for t in trials)
-    driven = is_driven(home.sweep(study.study_name))
-    state = "running" if driven else "finished" if ended >= wanted else "interrupted"
+    state = "running" if study.study_name in driven else "finished" if ended >= wanted else "interrupted"
     uri = tracking_of(study, home)
     return Details(study.study_name, spec, state, wanted, trials, uri, home.storage)
+
+
+def _driven(home: Home, sweeps: Collection[str]) -> set[str]:
+    """Return those of the sweeps that a process drives: one of this home, or of another that shares its database."""
+    return {sweep for sweep in sweeps if is_driven(home.sweep(sweep))} | search.driven(home.storage, sweeps)
 
 
 def tracking_of(study: Any, home: Home) -> str:
@@ -73,15 +78,17 @@ def tracking_of(study: Any, home: Home) -> str:
 
 def details(home: Home, wanted: str) -> Details:
     """Return one sweep by id or name. Raises BadInput for an unknown one."""
-    return _details(home, find_sweep(open_storage(home.storage), wanted))
+    study = find_sweep(open_storage(home.storage), wanted)
+    return _details(home, study, _driven(home, [study.study_name]))
 
 
 def overview(home: Home) -> list[dict[str, Any]]:
     """Return one row for each sweep, the oldest first."""
     storage = open_storage(home.storage)
-    rows = []
-    for sweep in sweep_ids(storage):
-        found = _details(home, find_sweep(storage, sweep))
+    sweeps, rows = sweep_ids(storage), []
+    driven = _driven(home, sweeps)
+    for sweep in sweeps:
+        found = _details(home, find_sweep(storage, sweep), driven)
         best = found.best
         rows.append(
             {
@@ -100,7 +107,7 @@ def overview(home: Home) -> list[dict[str, Any]]:
 def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
     """Return the best trial of a sweep (or another complete one) as the text of a best file."""
     study = find_sweep(open_storage(home.storage), wanted)
-    found = _details(home, study)
+    found = _details(home, study, ())
     chosen = found.best
     if trial is not None:
         complete = {t.number: t for t in found.trials if t.state == "complete"}

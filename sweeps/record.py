@@ -23,6 +23,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -39,7 +40,7 @@ SENDING_SHARE = 0.05  # of one core: MLflow's sqlite takes 10-20 ms a call, and 
 RETRY_MOST_S = 30.0
 CLOSING_S = 20.0  # how long a sweep that has ended waits for a server that is away
 SPOOL_MOST_BYTES = 256 * 2**20  # beyond this, points of curves are dropped and counted; starts and ends never
-METRICS_A_BATCH, PARAMS_A_BATCH = 1000, 100  # MLflow's limits for one log_batch
+METRICS_A_BATCH, PARAMS_A_BATCH = 800, 100  # MLflow takes 1000 things a batch, 100 params and 100 tags among them
 Line = dict[str, Any]
 
 logger = logging.getLogger(__name__)
@@ -261,7 +262,7 @@ class Recorder:
         self._thread.start()
 
     def say(self, op: str, **fields: Any) -> None:
-        """Record something: see the `_do_...` methods of _Sender for what there is."""
+        """Record something: _Sender tells what there is."""
         self.spool.append({"op": op, "time": int(time.time() * 1000), **fields})
 
     def stories(self, trials: Sequence[int]) -> dict[int, dict[str, Any]]:
@@ -279,8 +280,13 @@ class Recorder:
 
     def flush(self, patience_s: float = 30.0) -> None:
         """Wait until what was said so far has been sent, or the server is in trouble, or patience ends."""
-        end, deadline = self.spool.path.stat().st_size, time.monotonic() + patience_s
-        while self.spool.sent < end and not self.trouble and time.monotonic() < deadline:
+        end = self.spool.path.stat().st_size
+        self.send_until(lambda: self.spool.sent >= end, patience_s)
+
+    def send_until(self, happened: Callable[[], bool], patience_s: float) -> None:
+        """Send what waits until something has happened, or the server is in trouble, or patience ends."""
+        deadline = time.monotonic() + patience_s
+        while not happened() and not self.trouble and time.monotonic() < deadline:
             self._wake.set()
             time.sleep(0.05)
 
@@ -355,6 +361,7 @@ class _Sender:
         self.sweep, self.folder, self.on_run = sweep, folder, on_run
         self.experiment_id = experiment_id(self.client, self.mlflow, experiment, uri)
         self.runs: dict[str, str] = {}
+        self.made: set[str] = set()  # which of them are new
         self.steps: dict[str, float] = {}
         self.ended: set[str] = set()
         self._find_runs()
@@ -378,20 +385,28 @@ class _Sender:
                 return
 
     def send(self, lines: Sequence[Line]) -> None:
-        """Carry out lines in order, a trial's reports that stand together in one batch."""
+        """Carry out lines: the sweep's own in their order, and between two of them all of a trial's at once."""
         gathered: dict[str, list[Line]] = {}
         for line in lines:
-            if line["op"] == "report":
+            if "trial" in line:
                 gathered.setdefault(str(line["trial"]), []).append(line)
-                continue
-            self._reports(gathered, only=str(line["trial"]) if "trial" in line else None)
-            self._carry_out(line)
-        self._reports(gathered)
+            else:
+                self._trials(gathered)
+                self._tolerate("-", partial(getattr(self, f"_do_{line['op']}"), line))
+        self._trials(gathered)
 
-    def _carry_out(self, line: Line) -> None:
-        self._tolerate(line.get("trial", "-"), lambda: getattr(self, f"_do_{line['op']}")(line))
+    def _trials(self, gathered: dict[str, list[Line]]) -> None:
+        """Carry out what was gathered: first the runs of all trials that began, since others wait for their names."""
+        for key, lines in gathered.items():
+            begins = "start" if key in self.runs else ("start", "end")
+            if begun := next((line for line in lines if line["op"] in begins), None):
+                self._tolerate(key, partial(self._begin, key, begun))
+        for key, lines in gathered.items():
+            if key in self.runs:
+                self._tolerate(key, partial(self._trial, key, lines))
+        gathered.clear()
 
-    def _tolerate(self, trial: Any, call: Callable[[], None]) -> None:
+    def _tolerate(self, trial: Any, call: Callable[[], Any]) -> bool:
         """Do it, or say that MLflow refuses it: again would not help, and must not hold up the rest."""
         try:
             call()
@@ -399,40 +414,18 @@ class _Sender:
             if error.error_code not in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"):
                 raise
             logger.warning("MLflow refused a record of trial %s: %s", trial, error)
+            return False
+        return True
 
-    # --- what can be recorded ----------------------------------------------------------------------------------------
+    # --- a sweep -----------------------------------------------------------------------------------------------------
 
     def _do_open(self, line: Line) -> None:
         """The sweep begins, or goes on: tags, params and text artifacts of the parent run."""
         run = self._run_of("parent", line["name"], line["tags"], line["time"])
-        self.client.update_run(run, status="RUNNING")
-        self._params(run, line["params"])
-        for name, text in line["texts"].items():
-            self.client.log_text(run, text, name)
-
-    def _do_start(self, line: Line) -> None:
-        """A trial begins, or goes on: its child run with its params."""
-        key = str(line["trial"])
-        tags = {TRIAL_TAG: key, "mlflow.parentRunId": self._run_of("parent", self.sweep, {}, line["time"])} | line[
-            "tags"
-        ]
-        run = self._run_of(key, line["name"], tags, line["time"])
-        self.on_run(line["trial"], run)
-        if line.get("again"):
+        if "parent" not in self.made:
             self.client.update_run(run, status="RUNNING")
-        self._params(run, line["params"])
-
-    def _do_tag(self, line: Line) -> None:
-        if run := self.runs.get(str(line["trial"])):
-            for name, value in line["tags"].items():
-                self.client.set_tag(run, name, value)
-
-    def _do_end(self, line: Line) -> None:
-        """A trial ends: last values, tags, artifacts as text, status."""
-        key = str(line["trial"])
-        if key not in self.runs:
-            self._do_start(line | {"params": line.get("params", {})})
-        self._last_words(key, line)
+        self._log("parent", params=line["params"])
+        self._texts(run, line["texts"])
 
     def _do_pause(self, line: Line) -> None:
         """The sweep is interrupted: none of its runs stays RUNNING."""
@@ -443,26 +436,69 @@ class _Sender:
 
     def _do_close(self, line: Line) -> None:
         """The sweep ends: the parent's last values, artifacts (texts, and files by path) and status."""
-        self._run_of("parent", self.sweep, {}, line["time"])
-        self._last_words("parent", line)
-
-    def _last_words(self, key: str, line: Line) -> None:
-        """End a run. Its last values are logged once, however often its end is told."""
-        run, entities = self.runs[key], self.mlflow.entities
-        finite = {name: value for name, value in line["values"].items() if math.isfinite(value)}
-        if key not in self.ended:
-            points = [entities.Metric(_metric_name(k), v, line["time"], line.get("step", 0)) for k, v in finite.items()]
-            self.client.log_batch(run, points)
-        self.ended.add(key)
-        self.client.log_batch(run, tags=[entities.RunTag(k, str(v)) for k, v in line["tags"].items()])
-        for name, text in line["texts"].items():
-            self.client.log_text(run, text, name)
-        for path in line.get("files", []):
+        run = self._run_of("parent", self.sweep, {}, line["time"])
+        self._log("parent", self._last_points("parent", line), tags=line["tags"])
+        self._texts(run, line["texts"])
+        for path in line["files"]:
             if Path(path).exists():
                 self.client.log_artifact(run, path, "figures")
         self.client.set_terminated(run, line["status"], line["time"])
 
+    # --- a trial: its start, tags, reports, end ----------------------------------------------------------------------
+
+    def _begin(self, key: str, line: Line) -> None:
+        parent = self._run_of("parent", self.sweep, {}, line["time"])
+        tags = {TRIAL_TAG: key, "mlflow.parentRunId": parent} | (line["tags"] if line["op"] == "start" else {})
+        self.on_run(int(key), self._run_of(key, line["name"], tags, line["time"]))
+
+    def _trial(self, key: str, lines: Sequence[Line]) -> None:
+        """Record lines of one trial in one batch: all that MLflow does for a call, it does once."""
+        run, points = self.runs[key], self._fresh_points(key, lines)
+        params, tags, texts = {}, {}, {}
+        step, state = self.steps.get(key, -1), None
+        for line in lines:
+            if line["op"] == "report":
+                step = max(step, line["step"])
+                continue
+            tags |= line["tags"]
+            if line["op"] == "start":
+                params, state = line["params"], line
+            elif line["op"] == "end":
+                points, texts, state = points + self._last_points(key, line), line["texts"], line
+        if step > self.steps.get(key, -1):
+            tags[STEP_TAG] = str(step)
+        self._log(key, points, params, tags)
+        self.steps[key] = step
+        self._texts(run, texts)
+        if state and state["op"] == "end":
+            self.client.set_terminated(run, state["status"], state["time"])
+        elif state and key not in self.made:
+            self.client.update_run(run, status="RUNNING")
+
+    def _fresh_points(self, key: str, lines: Sequence[Line]) -> list[Any]:
+        """Return the points of reports that are newer than the trial's last recorded step."""
+        fresh, last = [], self.steps.get(key, -1)
+        for line in lines:  # a worker that began again repeats steps, maybe before they were sent for the first time
+            if line["op"] == "report" and line["step"] > last:
+                fresh += [self._point(name, value, line["time"], step) for name, step, value in line["points"]]
+                last = line["step"]
+        return [point for point in fresh if math.isfinite(point.value)]
+
     # --- how ---------------------------------------------------------------------------------------------------------
+
+    def _last_points(self, key: str, line: Line) -> list[Any]:
+        """Return the last values of a run. They are logged once, however often its end is told."""
+        known = key in self.ended
+        self.ended.add(key)
+        finite = {name: value for name, value in line["values"].items() if math.isfinite(value)}
+        return [] if known else [self._point(k, v, line["time"], line.get("step", 0)) for k, v in finite.items()]
+
+    def _point(self, name: str, value: float, time_ms: int, step: int) -> Any:
+        return self.mlflow.entities.Metric(_metric_name(name), value, time_ms, step)
+
+    def _texts(self, run: str, texts: Mapping[str, str]) -> None:
+        for name, text in texts.items():
+            self.client.log_text(run, text, name)
 
     def _run_of(self, key: str, name: str, tags: Mapping[str, str], time_ms: int) -> str:
         if key not in self.runs:
@@ -470,42 +506,37 @@ class _Sender:
                 self.experiment_id, time_ms, {SWEEP_TAG: self.sweep, **{k: str(v) for k, v in tags.items()}}, name
             )
             self.runs[key] = made.info.run_id
+            self.made.add(key)
         return self.runs[key]
 
-    def _params(self, run: str, params: Mapping[str, Any]) -> None:
-        items = [
-            self.mlflow.entities.Param(k, json.dumps(v) if not isinstance(v, str) else v) for k, v in params.items()
-        ]
-        for start in range(0, len(items), PARAMS_A_BATCH):
-            self.client.log_batch(run, params=items[start : start + PARAMS_A_BATCH])
+    def _log(
+        self, key: str, points: Sequence[Any] = (), params: Mapping[str, Any] | None = None, tags: Any = None
+    ) -> None:
+        """Log values in as few batches as MLflow's limits allow, tags with the last: it writes metrics before tags.
 
-    def _reports(self, gathered: dict[str, list[Line]], only: str | None = None) -> None:
-        for key in [k for k in gathered if only in (None, k)]:
-            lines = gathered.pop(key)
-            self._tolerate(key, partial(self._report, key, lines))
-
-    def _report(self, key: str, lines: Sequence[Line]) -> None:
-        """Log the points of a trial that are newer than its last recorded step."""
-        fresh, last = [], self.steps.get(key, -1)
-        for line in lines:  # a worker that began again repeats steps, maybe before they were sent for the first time
-            if line["step"] > last:
-                fresh.append(line)
-                last = line["step"]
-        metric = self.mlflow.entities.Metric
-        metrics = [
-            metric(_metric_name(name), value, line["time"], step)
-            for line in fresh
-            for name, step, value in line["points"]
-            if math.isfinite(value)
-        ]
-        if not fresh or key not in self.runs:
-            return
-        *batches, rest = [metrics[i : i + METRICS_A_BATCH] for i in range(0, max(1, len(metrics)), METRICS_A_BATCH)]
-        for batch in batches:
-            self.client.log_batch(self.runs[key], batch)
-        # MLflow writes metrics before tags, and a point that is there already once: a crash in between loses nothing
-        self.client.log_batch(self.runs[key], rest, tags=[self.mlflow.entities.RunTag(STEP_TAG, str(last))])
-        self.steps[key] = last
+        A point that is there already is there once, so a crash in between loses nothing. Of a batch that is refused
+        for one of its parts the others are logged one by one.
+        """
+        entities = self.mlflow.entities
+        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in (params or {}).items()}
+        some = [entities.Param(k, v) for k, v in texts.items()]
+        tagged = [entities.RunTag(k, str(v)) for k, v in (tags or {}).items()]
+        batches = list(
+            zip_longest(
+                (points[i : i + METRICS_A_BATCH] for i in range(0, len(points), METRICS_A_BATCH)),
+                (some[i : i + PARAMS_A_BATCH] for i in range(0, len(some), PARAMS_A_BATCH)),
+                fillvalue=(),
+            )
+        ) or [((), ())] * bool(tagged)
+        run, log = self.runs[key], self.client.log_batch
+        for number, (metrics, values) in enumerate(batches, 1):
+            last = tagged if number == len(batches) else []
+            if not self._tolerate(key, partial(log, run, metrics, values, last)):
+                self._tolerate(key, partial(log, run, metrics))
+                for value in values:
+                    self._tolerate(key, partial(log, run, params=[value]))
+                for tag in last:
+                    self._tolerate(key, partial(log, run, tags=[tag]))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from core.errors import BadInput
 
 TIMEOUT_S = 30.0
 STREAM_TIMEOUT = httpx.Timeout(TIMEOUT_S, read=60.0)  # the service says something every 15 seconds
+BUSY = (429, 502, 503, 504)  # statuses that pass
 RETRIES = 5  # of what may be repeated: reading, and handing in under a key
 
 
@@ -63,15 +64,16 @@ class Remote:
 
     def _ask(self, method: str, path: str, retries: int = RETRIES, **more: Any) -> httpx.Response:
         for attempt in range(retries + 1):
+            answer = None
             try:
                 answer = self.client.request(method, path, **more)
             except httpx.HTTPError as error:
                 if attempt == retries:
                     raise self._silent(error) from error
             else:
-                if answer.status_code not in (429, 502, 503, 504) or attempt == retries:
+                if answer.status_code not in BUSY or attempt == retries:
                     return self._checked(answer)
-            time.sleep(min(0.2 * 2**attempt, 5.0))
+            time.sleep(_pause_s(attempt, answer))
         raise AssertionError("unreachable")
 
     def _silent(self, error: Exception) -> BadInput:
@@ -157,9 +159,12 @@ class Remote:
         last, failures = "", 0
         path = f"/v1/sweeps/{self._name(sweep)}/{what}"
         while True:
+            answer = None
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:
                 with self.client.stream("GET", path, headers=headers, timeout=STREAM_TIMEOUT) as answer:
+                    if answer.status_code in BUSY and failures < RETRIES:
+                        answer.raise_for_status()
                     if not answer.is_success:
                         answer.read()
                         self._checked(answer)
@@ -172,12 +177,18 @@ class Remote:
                 failures += 1
                 if failures > RETRIES:
                     raise self._silent(error) from error
-            time.sleep(min(0.2 * 2**failures, 5.0))
+            time.sleep(_pause_s(failures, answer))
 
     def _name(self, sweep: str) -> str:
         if not sweep or not all(c.isascii() and (c.isalnum() or c in "-_") for c in sweep):
             raise BadInput(f"unknown sweep '{sweep}'; ids and names have letters, digits, - and _")
         return sweep
+
+
+def _pause_s(attempt: int, answer: httpx.Response | None) -> float:
+    """Return how long to wait before a question is asked again: longer each time, or as long as the service says."""
+    said = answer.headers.get("Retry-After", "") if answer is not None and not answer.is_success else ""
+    return min(float(said), 60.0) if said.isdecimal() else min(0.2 * 2**attempt, 5.0)
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, Any]]:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
@@ -96,6 +96,15 @@ def only_driver(place: str, sweep: str) -> AbstractContextManager[None]:
     from sweeps import database
 
     return database.only_driver(place, sweep)
+
+
+def driven(place: str, sweeps: Collection[str]) -> set[str]:
+    """Return those of the sweeps that a process drives somewhere, as far as a shared database tells."""
+    if "://" not in place:
+        return set()
+    from sweeps import database
+
+    return database.driven(place, sweeps)
 
 
 def _whole(url: Any) -> str:
@@ -304,18 +313,18 @@ class Search:
         cohort_trials: int,
         listen: Callable[[Report | Score | Outcome | Mapping[str, Any]], None],
         checkpoint_of: Callable[[str], str | None] = lambda cohort: None,
-        before_asking: Callable[[], Any] = lambda: None,
+        wait_for: Callable[[Callable[[], bool]], Any] = lambda linked: None,
     ):
         """Take up a study, new or interrupted.
 
         cohorts: how many train at once. cohort_trials: how many trials one gets.
         listen: hears what happens to trials: reports, outcomes, and starts and forks as dictionaries.
         checkpoint_of: the folder of a cohort's last checkpoint, if it has one.
-        before_asking: called before Optuna is told of trials that have ended and have no link yet.
+        wait_for: waits a while until trials that have ended have their links, since Optuna is told of them only then.
         """
         self.storage, self.study, self.spec = storage, study, spec
         self.cohorts, self.cohort_trials = cohorts, cohort_trials
-        self.listen, self.before_asking = listen, before_asking
+        self.listen, self.wait_for = listen, wait_for
         self.wanted = trials_wanted(spec)
         self.distributions = {name: distribution(domain) for name, domain in spec.space.domains()}
         self.live: dict[str, Suggestion] = {}
@@ -340,8 +349,7 @@ class Search:
         if len(self.live) >= self.cohorts:
             return None
         if not self.waiting and self.asked < self.wanted:
-            if self.ended:
-                self.before_asking()
+            self.wait_for(lambda: self.ended.keys() <= self.links.keys())
             self.settle(everything=True)
             self.waiting = self._grouped(self._ask(min(self.cohort_trials, self.wanted - self.asked)))
         if not self.waiting:

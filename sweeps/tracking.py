@@ -27,7 +27,7 @@ class Tracking:
     def start(self, trial: int, params: Mapping[str, Any]) -> None:
         """Record that a trial trains."""
         tags = {"espalier.status": "running"}
-        self.recorder.say("start", trial=trial, name=f"trial {trial}", params=params, tags=tags, again=True)
+        self.recorder.say("start", trial=trial, name=f"trial {trial}", params=params, tags=tags)
 
     def fork(self, trial: int, trunk: int, step: int) -> None:
         """Record where a branch left its trunk."""

@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from core.errors import BadInput
 from services import migrate
 from services.parts import Parts, down, environment, postgres, up
 from services.parts.process import Daemon, Place, listens
-from sweeps import champion, overview
+from sweeps import champion, database, overview
 from sweeps.home import Home
 from sweeps.rerun import read_best
 from tests.hostile.harness import REPOSITORY, Sweep, check_the_end
@@ -87,6 +88,16 @@ def plainly(
     )
 
 
+def test_who_drives_is_known_wherever_the_database_is_shared(parts: Parts) -> None:
+    place, sweeps = parts.postgres.url("optuna"), [f"names-{number}" for number in range(8)]
+    with ExitStack() as held:
+        for sweep in sweeps[::2]:
+            held.enter_context(database.only_driver(place, sweep))
+        assert database.driven(place, sweeps) == set(sweeps[::2])
+        assert database.driven(parts.postgres.url("mlflow"), sweeps) == set()
+    assert database.driven(place, sweeps) == set()
+
+
 @pytest.mark.slow
 @pytest.mark.hostile
 def test_a_killed_driver_is_resumed_over_real_parts_and_has_the_sweep_for_itself(
@@ -98,6 +109,8 @@ def test_a_killed_driver_is_resumed_over_real_parts_and_has_the_sweep_for_itself
     elsewhere = plainly(sweep, "resume", sweep.id, home=sweep.folder / "elsewhere")
     assert elsewhere.returncode == 2
     assert f"sweep {sweep.id} is being driven by another process" in elsewhere.stderr
+    for command in ("show", "list"):
+        assert "running" in plainly(sweep, command, *([sweep.id] * (command == "show")), home=sweep.folder).stdout
     driver.kill()
     sweep.resume().document()
     check_the_end(sweep)

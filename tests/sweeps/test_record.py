@@ -69,7 +69,7 @@ def say_open(recorder: Recorder) -> None:
 
 def say_start(recorder: Recorder, trial: int) -> None:
     tags = {"espalier.status": "running"}
-    recorder.say("start", trial=trial, name=f"trial {trial}", params=POINT, tags=tags, again=True)
+    recorder.say("start", trial=trial, name=f"trial {trial}", params=POINT, tags=tags)
 
 
 def say_report(recorder: Recorder, trial: int, step: int) -> None:
@@ -191,7 +191,7 @@ def test_the_configuration_of_a_trial_reads_back_from_its_params(home: Path) -> 
 def test_many_params_and_many_points_are_no_trouble(home: Path) -> None:
     recorder = recorder_at(home)
     params = {f"option_{n}": n for n in range(230)}
-    recorder.say("start", trial=0, name="trial 0", params=params, tags={}, again=True)
+    recorder.say("start", trial=0, name="trial 0", params=params, tags={})
     recorder.say("report", trial=0, step=5000, points=[("train_loss", step, 1.0 / (step + 1)) for step in range(2500)])
     assert recorder.close()
     run = recorded(default_uri(home))["0"]
