@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from services.store import State, Submission, timestamp
 from sweeps import record, results, search
-from sweeps.address import no_secret
+from sweeps.address import no_secret, without_login
 from sweeps.home import Home
 from sweeps.results import TrialResult
 
@@ -41,9 +41,14 @@ class Best(BaseModel):
 
 
 class MLflowPlace(BaseModel):
-    """Where MLflow has a sweep: an experiment, and a filter for its search box."""
+    """Where MLflow has a sweep: the page of its run, an experiment, and a filter for that one's search box."""
 
     url: str = Field(examples=["https://mlflow.example.org"])
+    page: str | None = Field(
+        None,
+        description="the page of the sweep's own run, which lists those of its trials; null until it is recorded",
+        examples=["https://mlflow.example.org/#/experiments/3/runs/0123456789abcdef0123456789abcdef"],
+    )
     experiment: str = Field(examples=["names"])
     filter: str = Field(examples=["tags.`espalier.sweep` = 'names-20261121-1a2b3c4d'"])
 
@@ -85,6 +90,7 @@ class Trial(BaseModel):
     step: int | None = Field(None, description="the last step that it reported")
     latest: float | None = Field(None, description="the objective at that step")
     ended: str | None = None
+    mlflow_run: str = Field("", description="the id of its run, once MLflow has it")
 
 
 def finite(value: Any) -> Any:
@@ -104,6 +110,7 @@ class Sweeps:
         self.mlflow_url = mlflow_url or record.tracking_of(None, home.path, None)
         self.storage = search.open_storage(home.storage)
         self._known: dict[str, tuple[float, list[TrialResult]]] = {}
+        self._pages: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def trials(self, sweep: str, over_since: float | None = None) -> list[TrialResult]:
@@ -117,13 +124,21 @@ class Sweeps:
             if time.time() - when < (LASTING_S if settled else FRESH_S):
                 return found
             try:
-                found = search.trial_results(search.load(self.storage, sweep))
+                study = search.load(self.storage, sweep)
+                found = search.trial_results(study)
+                if (parent := search.parent_of(study)) and self.mlflow_url.startswith(("http://", "https://")):
+                    self._pages[sweep] = f"{without_login(self.mlflow_url)}/#/experiments/{parent[0]}/runs/{parent[1]}"
             except KeyError:
                 found = []
             if len(self._known) > 10_000:
                 self._known.clear()
+                self._pages.clear()
             self._known[sweep] = (time.time(), found)
             return found
+
+    def page(self, sweep: str) -> str | None:
+        """Return where people see a sweep whose trials were read, if MLflow is a server and has it."""
+        return self._pages.get(sweep)
 
     def ended(self, sweep: str) -> list[TrialResult]:
         """Return the trials that have ended, in the order in which they did: a list that only grows."""
@@ -159,6 +174,7 @@ def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, 
         mode=objective["mode"],
         mlflow=MLflowPlace(
             url=no_secret(sweeps.mlflow_url),
+            page=sweeps.page(submission.sweep),
             experiment=submission.name,
             filter=f"tags.`{record.SWEEP_TAG}` = '{submission.sweep}'",
         ),

@@ -1,6 +1,7 @@
 """Addresses of servers and databases: shown without their secrets."""
 
 import re
+from urllib.parse import urlsplit
 
 
 def no_secret(address: str) -> str:
@@ -15,3 +16,13 @@ def no_secret(address: str) -> str:
     """
     shown = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", address)
     return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", shown)
+
+
+def without_login(address: str) -> str:
+    """Return a server's address without a login and a last slash.
+
+    >>> without_login("https://me:secret@host/mlflow/")
+    'https://host/mlflow'
+    """
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")

@@ -126,6 +126,8 @@ def show_lines(view: dict[str, Any], trials: Sequence[dict[str, Any]], top: int)
     yield state_line(view["id"], view)
     yield f"  owner    {view['owner']}"
     yield f"  ran      {view['seconds']:.0f} s of at most {view['hours']:g} h, attempt {view['attempt'] + 1}"
+    if page := view["mlflow"].get("page"):
+        yield f"  MLflow   {page}"
     complete = [t for t in trials if t["state"] == "complete" and t["value"] is not None]
     for trial in sorted(complete, key=lambda t: t["value"], reverse=view["mode"] == "max")[:top]:
         yield trial_line(trial)

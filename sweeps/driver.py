@@ -29,6 +29,7 @@ from sweeps.search import (
     exists,
     find_sweep,
     note_link,
+    note_parent,
     only_driver,
     open_storage,
     spec_of,
@@ -174,7 +175,9 @@ class Driver:
                 self.progress.steps_before[cohort] = work[0]
         self.progress.share_before = 1 - self.progress.left() / self.progress.wanted
         self._note_best()
-        self.recorder = Recorder(self.uri, self.sweep, self.spec.name, self.folder, self._on_run, FIRST_SEND_S)
+        self.recorder = Recorder(
+            self.uri, self.sweep, self.spec.name, self.folder, self._on_run, self._on_parent, FIRST_SEND_S
+        )
         self.tracking = Tracking(self.recorder, self.study, self.spec, self.folder)
         unfinished = self.progress.left() > 0
         if unfinished or not any(self.recorder.spool.said("close")):  # else there is only the spool to be sent
@@ -289,6 +292,9 @@ class Driver:
             self.search.link(trial, run)
         else:
             note_link(self.study, trial, run)
+
+    def _on_parent(self, experiment: str, run: str) -> None:
+        note_parent(self.study, experiment, run)
 
     def _settle(self, interrupted: bool) -> None:
         """Say the last words of the sweep, or of this part of it."""

@@ -29,7 +29,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from core.errors import BadInput, nearest
-from sweeps.address import no_secret
+from sweeps.address import no_secret, without_login
 
 SWEEP_TAG, TRIAL_TAG, STEP_TAG = "espalier.sweep", "espalier.trial", "espalier.step"
 VARIABLE, AT_HOME = "MLFLOW_TRACKING_URI", "home"
@@ -152,7 +152,7 @@ def _enter(place: str, login: Mapping[str, str], name: str) -> None:
 def _login(uri: str) -> tuple[str, dict[str, str]]:
     """Return a server's address without a login, and the header of the login that MLflow would use."""
     parts = urlsplit(uri)
-    place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+    place = without_login(uri)
     file = configparser.ConfigParser(interpolation=None)
     file.read(Path("~/.mlflow/credentials").expanduser())
     user, password = (
@@ -241,17 +241,19 @@ class Recorder:
         sweep: str,
         experiment: str,
         folder: Path,
-        on_run: Callable[[int, str], None] | None = None,
+        on_run: Callable[[int, str], None] = lambda trial, run: None,
+        on_parent: Callable[[str, str], None] = lambda experiment, run: None,
         first_wait_s: float = SEND_EVERY_S,
     ):
         """Begin to record.
 
         folder: where the spool lies. on_run: told of each child run (trial, run id).
+        on_parent: told of the sweep's own run (experiment id, run id), which may be each time it is found again.
         first_wait_s: how long to gather before the first send, if nobody wakes the recorder before.
         """
-        self.uri, self.sweep, self.experiment, self.folder = uri, sweep, experiment, folder
+        self.uri, self.sweep, self.experiment = uri, sweep, experiment
         self.spool = Spool(folder)
-        self.on_run = on_run or (lambda trial, run: None)
+        self.on_run, self.on_parent = on_run, on_parent
         self.trouble: str | None = None
         self.seconds_sending = 0.0
         self._closing, self._wake = threading.Event(), threading.Event()
@@ -330,7 +332,7 @@ class Recorder:
         lines, place = self.spool.pending()
         while lines:
             if self._sender is None:
-                self._sender = _Sender(self.uri, self.sweep, self.experiment, self.folder, self.on_run)
+                self._sender = _Sender(self)
             self._sender.send(lines)
             self.spool.done(place)
             lines, place = self.spool.pending()
@@ -354,12 +356,12 @@ def experiment_id(client: Any, mlflow: Any, name: str, uri: str) -> str:
 class _Sender:
     """Turns lines into MLflow calls: few, wide, and safe to repeat."""
 
-    def __init__(self, uri: str, sweep: str, experiment: str, folder: Path, on_run: Callable[[int, str], None]):
+    def __init__(self, recorder: Recorder):
+        uri, self.sweep, self.on_run, self.on_parent = recorder.uri, recorder.sweep, recorder.on_run, recorder.on_parent
         self.mlflow = _quiet_mlflow()
         _make_store(self.mlflow, uri)
         self.client = self.mlflow.tracking.MlflowClient(tracking_uri=uri)
-        self.sweep, self.folder, self.on_run = sweep, folder, on_run
-        self.experiment_id = experiment_id(self.client, self.mlflow, experiment, uri)
+        self.experiment_id = experiment_id(self.client, self.mlflow, recorder.experiment, uri)
         self.runs: dict[str, str] = {}
         self.made: set[str] = set()  # which of them are new
         self.steps: dict[str, float] = {}
@@ -378,7 +380,9 @@ class _Sender:
                 self.steps[key] = float(run.data.tags.get(STEP_TAG, -1))
                 if any(key == "parent" or name.startswith("final_") for name in run.data.metrics):
                     self.ended.add(key)
-                if key != "parent":
+                if key == "parent":
+                    self.on_parent(self.experiment_id, run.info.run_id)
+                else:
                     self.on_run(int(key), run.info.run_id)  # a trial that goes on after a crash does not start again
             token = page.token
             if not token:
@@ -507,6 +511,8 @@ class _Sender:
             )
             self.runs[key] = made.info.run_id
             self.made.add(key)
+            if key == "parent":
+                self.on_parent(self.experiment_id, made.info.run_id)
         return self.runs[key]
 
     def _log(

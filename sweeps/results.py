@@ -21,6 +21,7 @@ class TrialResult:
     duration_s: float | None = None
     reports: Mapping[int, float] = field(default_factory=dict)
     ended: float | None = None  # seconds since 1970
+    mlflow_run: str = ""  # the id of its run, once MLflow has it
 
 
 def best_trial(trials: Sequence[TrialResult], mode: str) -> TrialResult | None:

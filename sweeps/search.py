@@ -7,11 +7,12 @@ The only file that imports optuna.
 
 import fcntl
 import json
+import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,20 @@ def upgrade_storage(place: str) -> None:
     url = database.parsed(place)
     with database.understood(place), database.alone(url, TABLES):
         storage = optuna.storages.RDBStorage(_whole(url), database.engine_options(url), skip_compatibility_check=True)
-        storage.upgrade()
+        with _own_logging():
+            storage.upgrade()
         storage.engine.dispose()
+
+
+@contextmanager
+def _own_logging() -> Iterator[None]:
+    """Keep this process's logging: Optuna's upgrade sets up all of it anew unless the root has a handler."""
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def only_driver(place: str, sweep: str) -> AbstractContextManager[None]:
@@ -263,7 +276,7 @@ def trial_results(study: optuna.Study) -> list[TrialResult]:
     spec = spec_of(study)
     space = spec.space
     names = [name for name, _ in space.domains()]
-    rows = []
+    rows, later = [], study.user_attrs
     for t in study.get_trials(deepcopy=False):
         sampled = {name: _plain(value) for name, value in t.params.items()}
         rows.append(
@@ -278,6 +291,7 @@ def trial_results(study: optuna.Study) -> list[TrialResult]:
                 duration_s=t.duration.total_seconds() if t.duration else None,
                 reports=dict(t.intermediate_values),
                 ended=t.datetime_complete.timestamp() if t.datetime_complete else None,
+                mlflow_run=t.user_attrs.get("mlflow_run") or later.get(f"{LINK}{t.number}", ""),
             )
         )
     return judged_together(rows, plan.thresholds(spec)) if spec.objective.mode == "min" else rows
@@ -287,6 +301,7 @@ RUNG = "rung."  # a trial attribute for each rung that it was scored at; null wh
 STOPPED = "stopped"  # a trial attribute: {step, evidence} where it was stopped, noted before it is told
 
 LINK = "mlflow_run."  # a study attribute for each trial whose run was made after its end
+PARENT = "mlflow_parent"  # a study attribute: the experiment id and the run id of the sweep itself
 
 
 def note_link(study: optuna.Study, number: int, run: str) -> None:
@@ -296,6 +311,18 @@ def note_link(study: optuna.Study, number: int, run: str) -> None:
     """
     if study.get_trials(deepcopy=False)[number].user_attrs.get("mlflow_run") != run:
         study.set_user_attr(f"{LINK}{number}", run)
+
+
+def note_parent(study: optuna.Study, experiment: str, run: str) -> None:
+    """Note where MLflow has the sweep itself: experiment id, run id."""
+    if study.user_attrs.get(PARENT) != [experiment, run]:
+        study.set_user_attr(PARENT, [experiment, run])
+
+
+def parent_of(study: optuna.Study) -> tuple[str, str] | None:
+    """Return the experiment id and the run id of the sweep itself, once MLflow has it."""
+    found = study.user_attrs.get(PARENT)
+    return (found[0], found[1]) if found else None
 
 
 class Search:

@@ -1,5 +1,8 @@
 """A database as Optuna's storage: what is refused, and how it is held."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -45,3 +48,18 @@ def test_sweeps_are_listed_by_their_age_whatever_else_is_in_the_database(tmp_pat
     assert sweep_ids(storage) == [f"warm-2026010{day}-abcd" for day in (1, 2, 3)]
     assert find_sweep(storage, "warm").study_name == "warm-20260103-abcd"
     storage.engine.dispose()
+
+
+UPGRADE = """
+import logging, sys
+log = logging.getLogger("somebody's")
+from sweeps.search import upgrade_storage
+upgrade_storage(sys.argv[1])
+assert not log.disabled and not logging.getLogger().handlers
+"""
+
+
+def test_an_upgrade_says_nothing_and_leaves_the_logs_of_its_process_alone(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", UPGRADE, f"sqlite:///{tmp_path / 'optuna.db'}"]
+    said = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")

@@ -1,0 +1,56 @@
+"""What the service says of a sweep, read from Optuna's storage."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from services.store import State, Submission
+from services.views import Sweeps, sweep_view, trial_view
+from sweeps import search
+from sweeps.home import Home
+from sweeps.spec import SweepSpec
+from tests.services.conftest import spec
+
+SWEEP = "quick-20260101-abcd"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home with a sweep of two trials, one of which has ended while MLflow knew its run, one before it did."""
+    home = Home.at(str(tmp_path / "home"))
+    storage = search.open_storage(home.storage)
+    study = search.create_study(storage, SWEEP, SweepSpec.model_validate(spec()), {"created": "2026-01-01T00:00:00Z"})
+    for number in (0, 1):
+        trial = study.ask({"lr_exponent": search.FloatDistribution(-2.0, 0.0)})
+        if number == 0:
+            trial.set_user_attr("mlflow_run", "a" * 32)
+        trial.report(2.5, 10)
+        study.tell(trial, 2.5 - number)
+    search.note_link(study, 1, "b" * 32)
+    return home
+
+
+def submission() -> Submission:
+    now = time.time()
+    return Submission(
+        sweep=SWEEP, owner="ada", name="quick", spec=spec(), fingerprint="", state=str(State.RUNNING), reason="",
+        trials=4, gpus=0.0, hours=1.0, attempt=0, created=now, changed=now, ran_s=0.0,
+    )  # fmt: skip
+
+
+def test_every_trial_that_is_recorded_names_its_run(home: Home) -> None:
+    told = [trial_view(trial) for trial in Sweeps(home).trials(SWEEP)]
+    assert [trial.mlflow_run for trial in told] == ["a" * 32, "b" * 32]
+    assert [trial.step for trial in told] == [10, 10]
+
+
+def test_the_page_of_a_sweep_is_that_of_its_own_run_once_there_is_one(home: Home) -> None:
+    def page(mlflow_url: str) -> str | None:
+        return sweep_view(submission(), spec(), Sweeps(home, mlflow_url), None).mlflow.page
+
+    assert page("https://mlflow.example.org/") is None
+    search.note_parent(search.load(search.open_storage(home.storage), SWEEP), "3", "c" * 32)
+    wanted = f"https://mlflow.example.org/#/experiments/3/runs/{'c' * 32}"
+    assert page("https://ada:hush@mlflow.example.org/") == wanted
+    assert page(f"sqlite:///{home.path}/mlflow.db") is None  # no server, no page
