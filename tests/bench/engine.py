@@ -126,7 +126,7 @@ def ratios(lanes: int = 32) -> dict[str, float]:
     task = Names()
     data = task.data()
     program = PROGRAMS["vmap"](task, PLAIN_SGD)
-    pairs = [[us_per_lane_step(task, data, program, lanes, samples) for samples in (5000, 0)] for _ in range(5)]
+    pairs = [[us_per_lane_step(task, data, program, lanes, samples) for samples in (5000, 0)] for _ in range(15)]
     return {
         "on_us": statistics.median(on for on, _ in pairs),
         "off_us": statistics.median(off for _, off in pairs),
