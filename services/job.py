@@ -47,10 +47,13 @@ def arguments(folder: Path, sweep: str) -> list[str]:
 
 
 def run(sweep: str, folder: Path) -> None:
-    """Become the driver of a sweep: a job's signals, which Ray sends to all of its processes, reach it once."""
-    settings = read_settings()
-    place = unpacked(folder, settings.home.absolute(), settings.unpacked_mib)
-    os.environ["SWEEP_HOME"] = str(settings.home.absolute())
+    """Become the driver of a sweep: a job's signals, which Ray sends to all of its processes, reach it once.
+
+    Its home is the service's, in which the job was laid out, whatever this process was told of one.
+    """
+    home = folder.parents[1]
+    place = unpacked(folder, home, read_settings().unpacked_mib)
+    os.environ["SWEEP_HOME"] = str(home)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
     sys.path[0] = str(place)
     sys.argv[1:] = arguments(folder, sweep)

@@ -22,7 +22,7 @@ SMALL = ["--set", "trials=4", "--set", "budget.steps=80", "--set", "task_options
 
 
 class Desk:
-    """A folder with a home, and commands that run there."""
+    """A folder, in which a home will be, and commands that run there."""
 
     def __init__(self, folder: Path):
         self.folder, self.port = folder, free_port()
@@ -30,7 +30,6 @@ class Desk:
         self.server = f"http://127.0.0.1:{self.port}"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SWEEP_", "MLFLOW_", "RAY_"))}
         self.env = kept | {
-            "SWEEP_HOME": str(folder / "home"),
             "SWEEP_CONFIG": str(folder / "config.yaml"),
             "SWEEP_TICK_S": "0.1",
             "OMP_NUM_THREADS": "1",
