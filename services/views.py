@@ -70,6 +70,7 @@ class Sweep(BaseModel):
     gpus: float = Field(description="GPUs that it is counted with while it runs")
     progress: float = Field(description="the share of its trials that have ended")
     trials: TrialCounts
+    searched: list[str] = Field(description="the hyperparameters that its trials may differ in")
     mode: str = Field("min", description="min or max: which values of the objective are better")
     best: Best | None = None
     links: dict[str, str]
@@ -171,6 +172,7 @@ def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, 
         gpus=submission.gpus,
         progress=round(ended / submission.trials, 4) if submission.trials else 0.0,
         trials=TrialCounts(wanted=submission.trials, ended=ended, **counted),
+        searched=[name for name, domain in (spec.get("space") or {}).items() if isinstance(domain, Mapping | list)],
         mode=objective["mode"],
         mlflow=MLflowPlace(
             url=no_secret(sweeps.mlflow_url),

@@ -530,7 +530,9 @@ def _list_remote(remote: "Remote", as_json: bool, state: str | None) -> None:
         return
     for line in table(views):
         click.echo(line)
-    if not views:
+    if not views and state:
+        click.echo(f"no sweep is {state} there")
+    elif not views:
         click.echo(f"no sweep there yet; hand one in: sweep submit SPEC --server {remote.server}")
 
 

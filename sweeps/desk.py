@@ -9,6 +9,7 @@ from typing import Any
 
 from core.errors import BadInput
 from sweeps.remote import Remote
+from sweeps.results import params_text
 from sweeps.spec import SweepSpec, load_spec, override, parse_yaml
 
 Say = Callable[[str], None]
@@ -74,10 +75,10 @@ def packed(root: Path, files: Sequence[Path] | None = None) -> bytes:
 
 def follow(remote: Remote, sweep: str, say: Say) -> dict[str, Any]:
     """Say what happens to a sweep until it is over; return it as it is then."""
-    state = ""
+    state, searched = "", remote.sweep(sweep)["searched"]
     for kind, data in remote.follow(sweep, "events"):
         if kind == "trial":
-            say(trial_line(data))
+            say(trial_line(data, searched))
             continue
         now = state_line(sweep, data)
         if now != state:
@@ -86,15 +87,11 @@ def follow(remote: Remote, sweep: str, say: Say) -> dict[str, Any]:
     return remote.sweep(sweep)
 
 
-def trial_line(trial: dict[str, Any]) -> str:
-    """Return one trial on a line."""
-    params = ", ".join(f"{name} {_short(value)}" for name, value in trial["params"].items())
+def trial_line(trial: dict[str, Any], searched: Sequence[str]) -> str:
+    """Return one trial on a line, with those of its hyperparameters that were searched."""
+    params = params_text(trial["params"], searched)
     value = "-" if trial["value"] is None else f"{trial['value']:.5f}"
     return f"  trial {trial['number']:>4}  {trial['state']:<9} {value:>9}  {params}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def state_line(sweep: str, view: dict[str, Any]) -> str:
@@ -130,7 +127,7 @@ def show_lines(view: dict[str, Any], trials: Sequence[dict[str, Any]], top: int)
         yield f"  MLflow   {page}"
     complete = [t for t in trials if t["state"] == "complete" and t["value"] is not None]
     for trial in sorted(complete, key=lambda t: t["value"], reverse=view["mode"] == "max")[:top]:
-        yield trial_line(trial)
+        yield trial_line(trial, view["searched"])
 
 
 def exit_code(view: dict[str, Any]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.checkup import Checkup
 from core.lr_range import RangeTest
-from sweeps.results import TrialResult, ranked
+from sweeps.results import TrialResult, params_text, ranked
 from sweeps.spec import SweepSpec
 
 INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
@@ -43,13 +43,7 @@ def table_csv(trials: Sequence[TrialResult]) -> str:
 def point_text(params: Mapping[str, Any], spec: SweepSpec) -> str:
     """Return what was searched of a point, briefly: `lr_exponent -0.512, decay_points 0.61`."""
     searched = {"decay_points" if name.startswith("decay_point") else name for name, _ in spec.space.domains()}
-    return ", ".join(f"{name} {_short(params[name])}" for name in params if name in searched)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(_short(v) for v in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return params_text(params, searched)
 
 
 def _axes(width: float = 8, height: float = 4.8) -> Any:

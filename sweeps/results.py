@@ -1,6 +1,6 @@
 """Results as plain values: the table of trials, the best one, how many ended how. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,3 +66,18 @@ def counts(trials: Sequence[TrialResult]) -> dict[str, int]:
     for trial in trials:
         found[trial.state] = found.get(trial.state, 0) + 1
     return dict(sorted(found.items()))
+
+
+def params_text(params: Mapping[str, Any], names: Collection[str]) -> str:
+    """Return some of a trial's hyperparameters, briefly.
+
+    >>> params_text({"lr_exponent": -0.51234, "decay_points": [0.61, 0.8], "seed": 0}, ["lr_exponent", "decay_points"])
+    'lr_exponent -0.5123, decay_points 0.61 0.8'
+    """
+    return ", ".join(f"{name} {_short(value)}" for name, value in params.items() if name in names)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(_short(v) for v in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
