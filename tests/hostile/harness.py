@@ -275,6 +275,11 @@ class Sweep:
         """Return what Optuna's storage knows."""
         return trial_results(find_sweep(open_storage(Home(self.home).storage), self.id))
 
+    def attributes(self) -> dict[int, dict[str, Any]]:
+        """Return what Optuna's storage has noted for each trial."""
+        study = find_sweep(open_storage(Home(self.home).storage), self.id)
+        return {t.number: dict(t.user_attrs) for t in study.get_trials(deepcopy=False)}
+
     def links(self) -> dict[int, str]:
         """Return the MLflow run that Optuna's storage has noted for each trial."""
         study = find_sweep(open_storage(Home(self.home).storage), self.id)

@@ -624,7 +624,7 @@ def test_a_story_whose_spool_is_gone_comes_from_mlflow(home: Path, tmp_path: Pat
     recorder = recorder_at(home)
     say_everything(recorder, tmp_path)
     assert recorder.close()
-    shutil.rmtree(recorder.folder)
+    shutil.rmtree(recorder.spool.path.parent)
     again = recorder_at(home)
     assert again.stories([1])[1]["program"] == "vmap"
     assert again.close()
