@@ -57,6 +57,7 @@ class Ray:
             "--port": self.place.port("ray"),
             "--dashboard-host": LOOPBACK,
             "--dashboard-port": self.place.port("ray-jobs"),
+            "--dashboard-agent-listen-port": self.place.port("ray-agent"),  # the usual one may be another cluster's
             "--node-ip-address": "127.0.0.2",
             "--num-cpus": 0,
             "--num-gpus": 0,
@@ -90,6 +91,7 @@ class Ray:
         options = {
             "--address": self.address,
             "--node-ip-address": f"127.0.0.{number + 3}",
+            "--dashboard-agent-listen-port": self.place.port(f"ray-agent-{number}"),
             "--num-cpus": self.cpus,
             "--num-gpus": self.gpus,
         }

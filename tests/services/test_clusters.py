@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -132,27 +133,30 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-HEAD = """
-import ray, sys
-ray.init(address="local", num_cpus=2, include_dashboard=True, dashboard_port=int(sys.argv[1]))
-print("up", flush=True)
-sys.stdin.read()
-"""
-
-
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A Ray head of its own, whose jobs write where they start."""
+    """A Ray head of its own, whose jobs write where they start, beside whatever Ray runs on this machine."""
     folder = tmp_path_factory.mktemp("ray")
-    port = free_port()
     env = {**os.environ, "SCRIPTED_STARTS": str(folder / "starts"), "RAY_AUTH_MODE": "disabled"}
-    with subprocess.Popen(
-        [sys.executable, "-c", HEAD, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True
-    ) as ray:
-        assert ray.stdout
-        assert any("up" in line for line in ray.stdout)
-        yield f"http://127.0.0.1:{port}", folder
-        ray.communicate("")
+    env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as sockets:
+        options = {
+            "--port": free_port(),
+            "--dashboard-host": "127.0.0.1",
+            "--dashboard-port": port,
+            "--dashboard-agent-listen-port": free_port(),
+            "--num-cpus": 2,
+            "--temp-dir": sockets,
+        }
+        words = [f"{name}={value}" for name, value in options.items()]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
+        with (
+            open(folder / "log", "wb") as log,
+            subprocess.Popen([*command, *words], env=env, stdout=log, stderr=log) as ray,
+        ):
+            yield f"http://127.0.0.1:{port}", folder
+            ray.terminate()
 
 
 @pytest.mark.hostile
