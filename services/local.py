@@ -30,9 +30,12 @@ def up(folder: Path, workers: int = 2) -> dict[str, str]:
     env = parts.up(folder, workers)
     migrate.upgrade_optuna(env["SWEEP_STORAGE_URL"])
     store = Store(env["SWEEP_DATABASE_URL"])
-    schema.upgrade(store)
     place = Place.at(folder)
-    token = _token(place, store)
+    try:
+        schema.upgrade(store)
+        token = _token(place, store)
+    finally:
+        store.engine.dispose()
     port = place.port(API)
     # the driver of a sweep runs beside Ray's head, so that the workers' cores are for training
     told = env | {"SWEEP_RAY_JOB_CPUS": "0", "OMP_NUM_THREADS": "1"}
