@@ -57,8 +57,9 @@ class Details:
             yield f"  continue: sweep resume {self.sweep}"
 
 
-def _details(home: Home, study: Any, driven: Collection[str]) -> Details:
-    """Return what is known of a sweep; `driven`: the sweeps that a process drives, maybe on another machine."""
+def _details(home: Home, study: Any, driven: Collection[str] | None = None) -> Details:
+    """Return what is known of a sweep; `driven`: the sweeps that a process drives, where that was asked for many."""
+    driven = _driven(home, [study.study_name]) if driven is None else driven
     spec, trials = spec_of(study), trial_results(study)
     wanted, ended = trials_wanted(spec), sum(t.state != "running" for t in trials)
     state = "running" if study.study_name in driven else "finished" if ended >= wanted else "interrupted"
@@ -78,8 +79,7 @@ def tracking_of(study: Any, home: Home) -> str:
 
 def details(home: Home, wanted: str) -> Details:
     """Return one sweep by id or name. Raises BadInput for an unknown one."""
-    study = find_sweep(open_storage(home.storage), wanted)
-    return _details(home, study, _driven(home, [study.study_name]))
+    return _details(home, find_sweep(open_storage(home.storage), wanted))
 
 
 def overview(home: Home) -> list[dict[str, Any]]:
@@ -107,7 +107,7 @@ def overview(home: Home) -> list[dict[str, Any]]:
 def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
     """Return the best trial of a sweep (or another complete one) as the text of a best file."""
     study = find_sweep(open_storage(home.storage), wanted)
-    found = _details(home, study, ())
+    found = _details(home, study)
     chosen = found.best
     if trial is not None:
         complete = {t.number: t for t in found.trials if t.state == "complete"}

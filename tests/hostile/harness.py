@@ -273,16 +273,20 @@ class Sweep:
 
     def trials(self) -> list[TrialResult]:
         """Return what Optuna's storage knows."""
-        return trial_results(find_sweep(open_storage(Home(self.home).storage), self.id))
+        return trial_results(self.study)
+
+    @property
+    def study(self) -> Any:
+        """The sweep in Optuna's storage."""
+        return find_sweep(open_storage(Home(self.home).storage), self.id)
 
     def attributes(self) -> dict[int, dict[str, Any]]:
         """Return what Optuna's storage has noted for each trial."""
-        study = find_sweep(open_storage(Home(self.home).storage), self.id)
-        return {t.number: dict(t.user_attrs) for t in study.get_trials(deepcopy=False)}
+        return {t.number: dict(t.user_attrs) for t in self.study.get_trials(deepcopy=False)}
 
     def links(self) -> dict[int, str]:
         """Return the MLflow run that Optuna's storage has noted for each trial."""
-        study = find_sweep(open_storage(Home(self.home).storage), self.id)
+        study = self.study
         late = study.user_attrs
         return {
             t.number: t.user_attrs.get("mlflow_run", late.get(f"{LINK}{t.number}"))
@@ -294,12 +298,11 @@ class Sweep:
         return tracking_of(self.fields.get("tracking_uri"), self.home)
 
     def runs(self) -> list[Any]:
-        """Return what MLflow knows: every run of the sweep, in an experiment that other sweeps may share."""
+        """Return what MLflow knows: every run of the experiment but those that name another sweep."""
         client = client_of(self.tracking)
         (experiment,) = [e for e in client.search_experiments() if e.name == "hostile"]
-        return list(
-            client.search_runs([experiment.experiment_id], f"tags.`espalier.sweep` = '{self.id}'", max_results=1000)
-        )
+        runs = client.search_runs([experiment.experiment_id], max_results=1000)
+        return [run for run in runs if run.data.tags.get("espalier.sweep") in (None, self.id)]
 
     def clean_up(self) -> None:
         for command in self.commands:
@@ -353,6 +356,7 @@ def check_the_end(sweep: Sweep) -> None:
     runs = sweep.runs()
     states = Counter(run.info.status for run in runs)
     assert states == {"FINISHED": 1 + len(trials)}, states
+    assert {run.data.tags.get("espalier.sweep") for run in runs} == {sweep.id}
     (parent,) = [run for run in runs if "espalier.trial" not in run.data.tags]
     children = {int(run.data.tags["espalier.trial"]): run for run in runs if run is not parent}
     assert sorted(children) == sorted(trials)
