@@ -1,7 +1,6 @@
 """The MLflow sink against real stores: what is said arrives, once, in the end, whatever breaks on the way."""
 
 import base64
-import http.server
 import json
 import math
 import os
@@ -10,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -37,6 +35,7 @@ from sweeps.record import (
     read_trial,
     tracking_of,
 )
+from tests.sweeps.answering import Quiet, serving
 
 SWEEP = "warm-20260101-abcd"
 POINT = {"lr_exponent": -2.0, "decay_points": [0.5, 0.75], "kind": "relu", "seed": 0}
@@ -645,26 +644,6 @@ def test_a_trial_that_is_not_recorded_is_refused_by_name(home: Path) -> None:
 
 def test_the_store_of_a_home_is_reachable(tmp_path: Path) -> None:
     check_reachable(default_uri(tmp_path))
-
-
-class Quiet(http.server.BaseHTTPRequestHandler):
-    """Answers without a word on the terminal."""
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def serving(handler: type[Quiet]) -> Iterator[str]:
-    """Serve while the block runs; give the address."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @contextmanager
