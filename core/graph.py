@@ -149,14 +149,15 @@ def _strides(node: Any) -> tuple[int, ...]:
 def _agree(module: fx.GraphModule, function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> bool:
     """Compare both on other numbers of lanes than it was traced with, what they return and what they change."""
     for lanes in (2, 5):
-        ours, theirs = ([_some(a, lanes) for a in arguments] for _ in range(2))
+        ours, theirs = ([some(a, lanes) for a in arguments] for _ in range(2))
         found, expected = [*module(*ours), *ours], [*function(*theirs), *theirs]
         if len(found) != len(expected) or not all(map(_close, found, expected)):
             return False
     return True
 
 
-def _some(argument: Stacked, lanes: int) -> Tensor:
+def some(argument: Stacked, lanes: int) -> Tensor:
+    """Return a copy of an argument with so many lanes, taken from those that there are in turn."""
     if argument.lanes is None:
         return argument.tensor
     size = argument.tensor.shape[argument.lanes]

@@ -1,4 +1,4 @@
-"""One step of all lanes, in place, by one of the programs: plain (one lane), vmap, compiled or captured (many).
+"""One step of all lanes, in place, by one of the programs: plain (one lane), native, vmap, compiled or captured (many).
 
 N = lanes, B = examples in a batch, C = the optimizer's coefficients. A batched product gives a lane the same bits at
 every N >= 2 but may take another kernel at N = 1, so the vmap program is never narrower than two rows.
@@ -7,7 +7,7 @@ every N >= 2 but may take another kernel at N = 1, so the vmap program is never 
 import copy
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 from core.errors import briefly
 from core.graph import NotOneGraph, Stacked, graph_of
 from core.lanes import Layout, Row, part, seeded
+from core.native import Native, native_of
+from core.native.places import NotNative
 from core.optim import SGD, Optimizer
 from core.order import mix
 from core.task import Batch, Task
@@ -134,13 +136,18 @@ class Program:
         """Return the metrics of one lane's state over a split: means weighted by batch size, as `<name>`."""
         self.model.eval()
         theta, buffers = part(row, "theta."), part(row, "buffer.")
+        return self._means(split, lambda batch: self._call("metrics", theta, buffers, batch))
+
+    def _means(self, split: Batch, metrics: Callable[[Batch], Mapping[str, Any]]) -> dict[str, float]:
+        """Return means over a split, taken in as few batches as its task allows, all of about one size."""
         examples = len(split[0])
-        size = self.task.evaluation_batch_size or examples
+        batches = -(-examples // (self.task.evaluation_batch_size or examples))
+        size = -(-examples // batches)
         totals: dict[str, float] = {}
         with torch.no_grad():
             for start in range(0, examples, size):
                 batch = tuple(tensor[start : start + size] for tensor in split)
-                for name, value in self._call("metrics", theta, buffers, batch).items():
+                for name, value in metrics(batch).items():
                     totals[name] = totals.get(name, 0.0) + float(value) * len(batch[0])
         return {name: total / examples for name, total in totals.items()}
 
@@ -282,6 +289,102 @@ class CompiledProgram(VmapProgram):
         return fused
 
 
+ONES = {name: torch.ones(1, dtype=torch.float64) for name in ("momentum", "weight_decay", "beta1", "beta2", "eps")}
+
+
+class NativeProgram(VmapProgram):
+    """The step of one lane as machine code, called for all lanes one after the other (core.native).
+
+    A lane's numbers stay in the processor's cache for the whole step, and a call costs next to nothing, so that few
+    lanes are as fast as many. Validations are machine code too where they can be.
+    """
+
+    def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
+        super().__init__(task, optimizer, dtype)
+        self._natives: dict[tuple[Any, ...], Native | None] = {}
+        self._metrics: list[str] = []
+
+    def width(self, lanes: int) -> int:
+        return lanes
+
+    def step(
+        self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
+    ) -> tuple[Tensor, Named]:
+        inputs = [*rows.values(), *train, index_NB.contiguous(), c_CN1.contiguous()]
+        native = self._native_step(list(rows), len(train), inputs)
+        loss_N, *kept = native(len(index_NB), inputs, None if keep else 1)
+        return loss_N, dict(zip(self.layout.shapes, kept, strict=False))
+
+    def why_not(self, train: Batch, batch_size: int) -> str | None:
+        """Return why the step of this program's task cannot be machine code here, or None if it can, and then is."""
+        rows = {name: tensor[None] for name, tensor in self.fresh_row(0).items()}
+        examples = tuple(t.to(self.dtype) if t.is_floating_point() else t for t in train)
+        index_NB = torch.arange(min(batch_size, len(train[0])))[None]
+        none_11 = torch.zeros(1, 1, dtype=torch.float64)
+        c_CN1 = self.optimizer.columns(none_11, none_11, ONES)[0][..., None]
+        try:
+            self._native_step(list(rows), len(train), [*rows.values(), *examples, index_NB, c_CN1.to(self.dtype)])
+        except NotNative as error:
+            return briefly(error)
+        return None
+
+    def _native_step(self, names: list[str], splits: int, inputs: list[Tensor]) -> Native:
+        """Return the step for inputs like these, compiled once. Raises NotNative."""
+        train, index_NB = inputs[len(names) : len(names) + splits], inputs[-2]
+        key = (index_NB.shape[1], *((tensor.shape, tensor.stride()) for tensor in train))
+        if key not in self._natives:
+
+            def step(*tensors: Tensor) -> list[Tensor]:
+                rows, rest = dict(zip(names, tensors, strict=False)), tensors[len(names) :]
+                loss_N, kept = Program.step(self, rows, rest[:splits], rest[-2], rest[-1], (0, 0), True)
+                return [loss_N, *kept.values()]
+
+            self.model.train()
+            axes = _axes(len(names), splits)
+            self._natives[key] = native_of(step, [Stacked(t, axis) for t, axis in zip(inputs, axes, strict=True)])
+        found = self._natives[key]
+        assert found is not None
+        return found
+
+    def gradients(self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0)) -> tuple[Tensor, Named, Named]:
+        if len(batch[0]) > 1:
+            return super().gradients(rows, batch, stream)
+        theta, buffers = (
+            {name: tensor[0] for name, tensor in part(rows, prefix).items()} for prefix in ("theta.", "buffer.")
+        )
+        one = tuple(tensor[0] for tensor in batch)
+        grads, (loss, after) = grad_and_value(self._loss, has_aux=True)(theta, buffers, one)
+        grads, after = ({name: tensor[None] for name, tensor in named.items()} for named in (grads, after))
+        return loss[None], grads, after
+
+    def evaluate(self, row: Row, split: Batch) -> dict[str, float]:
+        self.model.eval()
+        state = {name: tensor for name, tensor in row.items() if name.startswith(("theta.", "buffer."))}
+        return self._means(split, lambda batch: self._measured(state, batch))
+
+    def _measured(self, state: Row, batch: Batch) -> Mapping[str, Any]:
+        inputs = [*state.values(), *batch]
+        key = ("metrics", *((tensor.shape, tensor.stride()) for tensor in batch))
+        if key not in self._natives:
+
+            def metrics(*tensors: Tensor) -> list[Tensor]:
+                named = dict(zip(state, tensors, strict=False))
+                with torch.no_grad():
+                    rest = tensors[len(named) :]
+                    found = self._call("metrics", part(named, "theta."), part(named, "buffer."), rest)
+                self._metrics = list(found)
+                return [torch.as_tensor(value) for value in found.values()]
+
+            try:
+                self._natives[key] = native_of(metrics, [Stacked(tensor, None) for tensor in inputs])
+            except NotNative:
+                self._natives[key] = None
+        native = self._natives[key]
+        if native is None:
+            return self._call("metrics", part(state, "theta."), part(state, "buffer."), batch)
+        return dict(zip(self._metrics, (value.item() for value in native(1, inputs)), strict=True))
+
+
 Replay = Callable[[], Any]
 
 
@@ -357,10 +460,14 @@ class CapturedProgram(VmapProgram):
 
 PROGRAMS: dict[str, type[Program]] = {
     "plain": Program,
+    "native": NativeProgram,
     "vmap": VmapProgram,
     "compiled": CompiledProgram,
     "captured": CapturedProgram,
 }
+NATIVE_FROM = (
+    20_000  # steps of trials in a cohort: writing and compiling take 2-3 s, and save 80 us a lane and step and more
+)
 COMPILE_FROM = 1_000_000  # steps of trials in a cohort: compiling takes 10-17 s, and saves 40-80 us a lane and step
 
 
@@ -391,24 +498,39 @@ def why_not_compiled(task: Task, batch: Batch) -> str | None:
 
 
 def choose(
-    task: Task, batch: Batch, lanes: int, wanted: str = "auto", work: int = 0, device: str = "cpu"
+    task: Task,
+    batch: Batch,
+    lanes: int,
+    wanted: str = "auto",
+    work: int = 0,
+    device: str = "cpu",
+    why_not_native: Callable[[], str | None] | None = None,
 ) -> tuple[str, str]:
     """Choose the program of a cohort and say why: `wanted` if it is named and can be had, else what suits the work.
 
     lanes: how many may train at once; work: how many steps all trials of the cohort have together.
+    why_not_native: what tells why the cohort's step cannot be machine code; without it a step of plain SGD is tried.
     """
     if wanted in ("plain", "vmap"):
         return wanted, "as the spec says"
     if wanted == "captured" and device == "cpu":
         return "vmap", "there is no GPU here whose graph could be captured"
-    if wanted == "auto" and lanes == 1:
-        return "plain", "one lane"
+    if wanted == "native" and device != "cpu":
+        return "captured", "machine code is for CPUs"
+    without = ""
+    if wanted == "native" or (wanted == "auto" and device == "cpu" and work >= NATIVE_FROM):
+        reason = (why_not_native or (lambda: NativeProgram(task, SGD()).why_not(batch, len(batch[0]))))()
+        if reason is None:
+            return "native", "as the spec says" if wanted == "native" else f"{work:,} steps of trials ahead"
+        without = f"; there is no machine code for it ({reason})"
+    if wanted in ("auto", "native") and lanes == 1:
+        return "plain", f"one lane{without}"
     if reason := why_not_vmap(task, batch):
         return "plain", f"one lane at a time, since the model cannot run under vmap ({reason})"
     if wanted == "captured" or (wanted == "auto" and device != "cpu"):
         return "captured", "as the spec says" if wanted == "captured" else "many lanes in one CUDA graph"
-    if wanted == "auto" and work < COMPILE_FROM:
-        return "vmap", "many lanes"
+    if wanted == "native" or (wanted == "auto" and work < COMPILE_FROM):
+        return "vmap", f"many lanes{without}"
     if reason := why_not_compiled(task, batch):
         return "vmap", f"many lanes; they cannot be compiled ({reason})"
-    return "compiled", "as the spec says" if wanted == "compiled" else f"{work:,} steps of trials ahead"
+    return "compiled", "as the spec says" if wanted == "compiled" else f"{work:,} steps of trials ahead{without}"

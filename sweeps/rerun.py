@@ -190,11 +190,16 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
 
 
 def _check_program(best: BestFile, task: Any, data: Any, batch_size: int) -> None:
-    from core.program import why_not_compiled
+    from core.optim import SGD
+    from core.program import NativeProgram, why_not_compiled
 
-    batch = tuple(tensor[:batch_size] for tensor in data.train)
-    if best.program == "compiled" and (reason := why_not_compiled(task, batch)):
-        raise BadInput(f"program: the trial ran by the compiled program, which cannot be had here: {reason}")
+    batch, reason = tuple(tensor[:batch_size] for tensor in data.train), None
+    if best.program == "compiled":
+        reason = why_not_compiled(task, batch)
+    elif best.program == "native":
+        reason = NativeProgram(task, SGD()).why_not(batch, batch_size)
+    if reason:
+        raise BadInput(f"program: the trial ran by the {best.program} program, which cannot be had here: {reason}")
 
 
 def _first_difference(

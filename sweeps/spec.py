@@ -128,7 +128,7 @@ class HealthSpec(Part):
     flat: float = Field(default=Thresholds.flat, gt=0, lt=1, description="fall over the last quarter of a stuck run")
 
 
-ProgramName = Literal["plain", "vmap", "compiled", "captured"]
+ProgramName = Literal["plain", "native", "vmap", "compiled", "captured"]
 
 
 class Resources(Part):

@@ -12,7 +12,7 @@ import torch
 from ray import tune
 
 from core import checkpoint
-from core.program import PROGRAMS, Program, choose
+from core.program import PROGRAMS, NativeProgram, Program, choose
 from core.task import Data, Task, load_task
 from core.train import Cohort
 from core.trial import Structure
@@ -82,8 +82,14 @@ def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, devic
     batch = tuple(tensor[: structure.batch_size] for tensor in data.train)
     work = len(trials) * spec.replicates * spec.budget.steps
     lanes = min(lanes, len(trials) * spec.replicates)
-    program, why = choose(task, batch, lanes, wanted.program, work, device)
-    if program == "plain" or wanted.lanes != "auto":
+
+    def why_not_native() -> str | None:
+        made = _program(spec.task, options, structure, "native")
+        assert isinstance(made, NativeProgram)
+        return made.why_not(data.train, structure.batch_size)
+
+    program, why = choose(task, batch, lanes, wanted.program, work, device, why_not_native)
+    if program in ("plain", "native") or wanted.lanes != "auto":  # one lane, or any number at the same speed
         return program, why, lanes
     batched, alone = (_program(spec.task, options, structure, kind) for kind in ("vmap", "plain"))
     width = remembered(task, data, structure, batched, alone, lanes, device, f"{spec.task} {options}")

@@ -23,7 +23,7 @@ from core import checkpoint
 from core.lanes import seeded
 from core.optim import SGD, Adam, Optimizer
 from core.order import Order, shuffled
-from core.program import PROGRAMS, Program
+from core.program import PROGRAMS, NativeProgram, Program
 from core.schedule import KINDS
 from core.task import Batch, Data, Task
 from core.tasks.names import Lecture, Names
@@ -216,14 +216,17 @@ def crowds(draw: st.DrawFn, tasks: Sequence[str] = TASKS, most: int = 7) -> tupl
 # --- law 1: a lane equals a solo run ---------------------------------------------------------------------------------
 
 
+batched = pytest.mark.parametrize("program", ("vmap", "native"))
+
+
+@batched
 @every_case
-def test_a_lane_equals_a_solo_run(engine: Engine, case: Case) -> None:
+def test_a_lane_equals_a_solo_run(engine: Engine, case: Case, program: str) -> None:
     """An odd number of lanes with refills and parked branches, and a lane for everyone: the numbers of the solo run."""
-    alone = engine.all_alone(case.task, case.structure, case.trials())
+    alone = engine.all_alone(case.task, case.structure, case.trials(), program)
     for lanes in (3, 5):
-        assert results(engine.cohort(case.task, case.structure, case.trials(), lanes).train()) == alone, (
-            f"{lanes} lanes"
-        )
+        together = engine.cohort(case.task, case.structure, case.trials(), lanes, program)
+        assert results(together.train()) == alone, f"{lanes} lanes"
 
 
 @settings(max_examples=40)
@@ -236,12 +239,13 @@ def test_any_crowd_in_any_number_of_lanes_equals_its_solo_runs(
     assert together == engine.all_alone(task, structure, trials)
 
 
+@batched
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_lane_equals_a_solo_run_at_the_sizes_of_the_lecture(
-    optimizer: str, tmp_path_factory: pytest.TempPathFactory
+    optimizer: str, program: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Products of other sizes take other kernels: 27 symbols, 200 hidden units, batches of 32, and up to 64 lanes."""
-    lecture_sizes(optimizer, "vmap", tmp_path_factory)
+    lecture_sizes(optimizer, program, tmp_path_factory)
 
 
 def lecture_sizes(optimizer: str, program: str, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -286,17 +290,24 @@ MODELS: dict[str, Task] = {
     "GRU": Regression(lambda: Recurrent(5, 7, batch_first=True), (4, 5)),
 }
 
+NOT_NATIVE = {"Conv2d": "convolution", "BatchNorm2d": "convolution"}  # and by which operation one sees it
+
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # of attention under vmap: a loop over the lanes
+@batched
 @pytest.mark.parametrize("model", MODELS)
-def test_a_lane_equals_a_solo_run_in_a_model_of_any_kind(model: str) -> None:
+def test_a_lane_equals_a_solo_run_in_a_model_of_any_kind(model: str, program: str) -> None:
     """The last few elements of a tensor, or the groups of a convolution, may go through other code at another K."""
     engine = Engine({model: MODELS[model]})
     structure = Structure(SGD(), "constant", BATCH)
+    if program == "native" and model in NOT_NATIVE:
+        made = NativeProgram(MODELS[model], structure.optimizer)
+        assert NOT_NATIVE[model] in str(made.why_not(engine.data[model].train, BATCH))
+        return
     trials = [Trial(f"t{k}", k % 3, 5, Hyperparameters(lr=0.02 * (k + 1), momentum=0.5), 1) for k in range(9)]
-    alone = engine.all_alone(model, structure, trials)
+    alone = engine.all_alone(model, structure, trials, program)
     for lanes in (3, 4, 9):
-        assert results(engine.cohort(model, structure, trials, lanes).train()) == alone, f"{lanes} lanes"
+        assert results(engine.cohort(model, structure, trials, lanes, program).train()) == alone, f"{lanes} lanes"
 
 
 @pytest.mark.parametrize("lanes", (1, 2, 4))
@@ -442,7 +453,13 @@ def test_a_run_may_be_killed_again_and_again(
 
 
 @pytest.mark.parametrize(
-    "program, lanes, tasks", [("plain", 1, [*TASKS, "dropout"]), ("compiled", 3, [TASKS[1]]), ("captured", 3, TASKS)]
+    "program, lanes, tasks",
+    [
+        ("plain", 1, [*TASKS, "dropout"]),
+        ("native", 3, TASKS),
+        ("compiled", 3, [TASKS[1]]),
+        ("captured", 3, TASKS),
+    ],
 )
 @settings(max_examples=20)
 @given(data=st.data(), kills=st.lists(st.integers(0, 6), min_size=1, max_size=3))
@@ -528,17 +545,18 @@ def test_gradients_beside_rows_of_nan_have_the_same_bits(engine: Engine, task_na
         assert not again[0].isfinite()[[k for k in range(lanes) if k != lane]].any()
 
 
+@batched
 @every_task
 @pytest.mark.parametrize("lanes", (2, 3, 5))
-def test_a_step_beside_rows_of_nan_has_the_same_bits(engine: Engine, task_name: str, lanes: int) -> None:
-    program, train = PROGRAMS["vmap"](engine.tasks[task_name], Adam()), engine.data[task_name].train
+def test_a_step_beside_rows_of_nan_has_the_same_bits(engine: Engine, task_name: str, lanes: int, program: str) -> None:
+    made, train = PROGRAMS[program](engine.tasks[task_name], Adam()), engine.data[task_name].train
     index_NB = torch.stack([shuffled(k, len(train[0]), BATCH)(0, 1)[0] for k in range(lanes)])
     columns_C1 = torch.tensor([0.1, 0.5, 1e-8, 0.01, 0.9, 0.999])[:, None, None]
-    fresh, _ = stacked(program, engine.data[task_name], range(lanes))
+    fresh, _ = stacked(made, engine.data[task_name], range(lanes))
 
     def stepped(rows: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         rows = {name: tensor.clone() for name, tensor in rows.items()}
-        losses, _ = program.step(rows, train, index_NB, columns_C1.expand(-1, lanes, 1), (0, 0))
+        losses, _ = made.step(rows, train, index_NB, columns_C1.expand(-1, lanes, 1), (0, 0))
         return losses, rows
 
     losses, after = stepped(fresh)
@@ -649,7 +667,8 @@ def test_one_lane_is_pytorch(engine: Engine, case: Case) -> None:
     task, data = engine.tasks[case.task], engine.data[case.task]
     losses, validation = trained_by_pytorch(task, data, case, trial)
     compiled = str(case) in ("names with BatchNorm, AdamW, cosine after warm-up", "names, Nesterov, step")
-    for program in PROGRAMS if compiled else ("plain", "vmap"):
+    native = case.schedule == "step" and not case.warmup  # each step anew, in float64
+    for program in PROGRAMS if compiled else ("plain", "native", "vmap") if native else ("plain", "vmap"):
         cohort = Cohort(task, data, replace(case.structure, dtype="float64"), [trial], 1, program)
         *_, end = cohort.train()
         assert [step for step, _ in end.curve] == list(range(1, 31))
@@ -925,7 +944,11 @@ def test_a_trial_that_is_stopped_at_its_rung_frees_its_lane_and_its_neighbours_g
 
 @pytest.mark.parametrize(
     "program, tasks, widths",
-    [("compiled", ["names with BatchNorm"], range(1, 10)), ("captured", TASKS, (1, 3, 5, 7))],
+    [
+        ("native", TASKS, range(1, 10)),
+        ("compiled", ["names with BatchNorm"], range(1, 10)),
+        ("captured", TASKS, (1, 3, 5, 7)),
+    ],
 )
 @settings(max_examples=30)
 @given(data=st.data(), draw=st.randoms(use_true_random=False))

@@ -1,0 +1,235 @@
+"""A function of one lane as machine code: traced, written in C, compiled by the C compiler of the machine, and kept.
+
+All lanes are one call, one after the other, so a lane has the same bits whatever their number. What has been compiled
+once is found again, by its source, at the next start.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import get_decompositions
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from core.graph import Stacked, some
+from core.native.places import NotNative
+from core.native.writer import Argument, Writer
+
+FLAGS = (
+    "-O3",
+    "-march=native",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-strict-aliasing",
+    "-shared",
+    "-fPIC",
+)
+
+aten = torch.ops.aten
+SPLIT = [
+    aten.addmm, aten.addmv, aten.baddbmm, aten.rsub, aten.gelu, aten.gelu_backward, aten.silu, aten.silu_backward,
+    aten.elu, aten.elu_backward, aten.leaky_relu, aten.leaky_relu_backward, aten.hardtanh, aten.hardtanh_backward,
+    aten.softplus, aten.softplus_backward, aten.hardsigmoid, aten.hardsigmoid_backward, aten.hardswish,
+    aten.hardswish_backward, aten.log_sigmoid_forward, aten.log_sigmoid_backward, aten.mse_loss,
+    aten.mse_loss_backward, aten.smooth_l1_loss, aten.smooth_l1_loss_backward, aten.huber_loss,
+    aten.huber_loss_backward, aten.binary_cross_entropy, aten.binary_cross_entropy_backward,
+    aten.binary_cross_entropy_with_logits, aten.nll_loss_forward, aten.nll_loss_backward, aten._log_softmax,
+    aten._log_softmax_backward_data, aten._softmax, aten._safe_softmax, aten._softmax_backward_data, aten.native_batch_norm,
+    aten.native_batch_norm_backward, aten._native_batch_norm_legit, aten._native_batch_norm_legit_no_training,
+    aten._native_batch_norm_legit_functional, aten.native_layer_norm, aten.native_layer_norm_backward,
+    aten.native_group_norm, aten.native_group_norm_backward, aten.std, aten.std_mean, aten.logsumexp,
+    aten.select_backward, aten.slice_backward, aten.select_scatter, aten.slice_scatter, aten.stack, aten.square,
+    aten.linalg_vector_norm, aten.norm, aten.prelu, aten._prelu_kernel,
+    aten._prelu_kernel_backward, aten.tril, aten.triu, aten.mish, aten.xlogy, aten.std.correction,
+]  # fmt: skip
+"""Operations that torch itself writes as several simpler ones."""
+
+
+class Native:
+    """The compiled function. It changes the tensors that it is called with, as the function did that it was made of."""
+
+    def __init__(self, library: ctypes.CDLL, writer: Writer, workspace: int):
+        self._run = library.run
+        self._run.restype = ctypes.c_int64
+        self._workspace = torch.empty(max(1, workspace), dtype=torch.uint8)
+        self._constants = writer.constants
+        self._outputs = [(place.dtype, place.shape) for place in writer.outputs]
+        self._own = [i for i, argument in enumerate(writer.arguments) if argument.lanes is not None]
+
+    def __call__(self, lanes: int, tensors: Sequence[Tensor], wanted: int | None = None) -> list[Tensor]:
+        """Run all lanes; return the first `wanted` outputs, those of all lanes along the first axis."""
+        for i in self._own:
+            if not tensors[i].is_contiguous():
+                raise ValueError(f"argument {i} of a native function lies with gaps")
+        given = self._outputs if wanted is None else self._outputs[:wanted]
+        outputs = [torch.empty((lanes * shape[0], *shape[1:]) if shape else (), dtype=dtype) for dtype, shape in given]
+        places = [tensor.data_ptr() for tensor in (*tensors, *self._constants)]
+        into = [tensor.data_ptr() for tensor in outputs] + [None] * (len(self._outputs) - len(outputs))
+        failed = self._run(
+            ctypes.c_int64(lanes),
+            (ctypes.c_void_p * len(places))(*places),
+            (ctypes.c_void_p * len(into))(*into),
+            ctypes.c_void_p(self._workspace.data_ptr()),
+        )
+        if failed:
+            raise IndexError("an index is out of range")
+        return outputs
+
+
+def native_of(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> Native:
+    """Return a function of one lane (an axis of length one in each argument that has lanes), compiled for any number.
+
+    Raises NotNative where it cannot be traced, written or compiled, or gives something else than the function itself.
+    The arguments are left as they are.
+    """
+    try:
+        given = [_argument(a) for a in arguments]
+        writer = Writer(_traced(function, given).graph, given)
+        source, workspace = writer.source()
+    except NotNative:
+        raise
+    except Exception as error:  # any of what a user's model may do to tracing
+        raise NotNative(f"{type(error).__name__}: {error}") from error
+    native = Native(_library(source), writer, workspace)
+    if not _agree(native, function, arguments):
+        raise NotNative("the compiled function gives other numbers than the function")
+    return native
+
+
+def _argument(given: Stacked) -> Argument:
+    tensor = given.tensor
+    if tensor.device.type != "cpu":
+        raise NotNative("machine code is for the CPU")
+    if given.lanes is None:
+        return Argument(None, tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
+    shape = tuple(1 if i == given.lanes else size for i, size in enumerate(tensor.shape))
+    return Argument(given.lanes, shape, tuple(torch.empty(shape, device="meta").stride()), tensor.dtype)
+
+
+def _traced(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Argument]) -> fx.GraphModule:
+    simpler: Any = get_decompositions(SPLIT)
+    with sdpa_kernel(SDPBackend.MATH), FakeTensorMode(allow_non_fake_inputs=True):  # attention as products
+        empty = [torch.empty_strided(a.shape, a.strides, dtype=a.dtype) for a in arguments]
+        module = make_fx(function, simpler, _allow_non_fake_inputs=True)(*empty)
+    module.graph.eliminate_dead_code()
+    return module
+
+
+def _agree(native: Native, function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> bool:
+    """Compare two lanes of the compiled function with the function on each of them: what it returns and changes."""
+    many = any(a.lanes is not None for a in arguments)
+    lanes = 2 if many else 1
+    ours = [some(a, lanes) for a in arguments]
+    kept = [some(a, lanes) for a in arguments]
+    found = native(lanes, ours)
+    for lane in range(lanes):
+        mine, theirs = (
+            [t if a.lanes is None else t.narrow(a.lanes, lane, 1).clone() for a, t in zip(arguments, each, strict=True)]
+            for each in (ours, kept)
+        )
+        expected = [*function(*theirs)]
+        given = [t.narrow(0, lane * len(e), len(e)) if many else t for t, e in zip(found, expected, strict=True)]
+        pairs = list(zip([*given, *mine], [*expected, *theirs], strict=True))
+        scale = max((_largest(e) for _, e in pairs if e.is_floating_point()), default=0.0)
+        if not all(_close(ours, e, scale) for ours, e in pairs):
+            return False
+    return True
+
+
+def _largest(tensor: Tensor) -> float:
+    return tensor.double().nan_to_num(0, 0, 0).abs().max().item() if tensor.numel() else 0.0
+
+
+def _close(a: Tensor, b: Tensor, scale: float) -> bool:
+    """Return whether two results are one but for rounding. scale: of the largest number that went into them.
+
+    A gradient that is zero but for rounding (of a bias before a normalisation) is noise on that scale.
+    """
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    noise = 16 * torch.finfo(b.dtype).eps * scale if b.is_floating_point() else 0.0
+    return torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-4 * _largest(b) + noise, equal_nan=True)
+
+
+# --- compiling --------------------------------------------------------------------------------------------------------
+
+
+def compiler() -> str | None:
+    """Return the C compiler of this machine, or None."""
+    return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))), None)
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """Return what the code of a compiler depends on beside the source: the processor's abilities."""
+    with suppress(OSError, StopIteration):
+        return next(
+            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Feat"))
+        )
+    return platform.platform() + platform.processor()
+
+
+@lru_cache(maxsize=2)
+def _version(command: str) -> str:
+    return subprocess.run([command, "--version"], capture_output=True, text=True, check=False).stdout
+
+
+def _library(source: str) -> ctypes.CDLL:
+    """Compile a source, or find what came of it before, and load it. Raises NotNative."""
+    command = compiler()
+    if command is None:
+        raise NotNative("there is no C compiler here: install gcc")
+    facts = [source, command, _version(command), _machine(), FLAGS]
+    name = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "espalier" / "native"
+    with suppress(OSError):
+        return ctypes.CDLL(str(cache / f"{name}.so"))
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        file, part = tempfile.mkstemp(".so", dir=cache)
+    except OSError:  # a home that cannot be written costs a second of compiling
+        file, part = tempfile.mkstemp(".so")
+    os.close(file)
+    made = Path(part)
+    try:
+        _compile(command, source, made)
+        library = ctypes.CDLL(str(made))
+        if made.parent == cache:
+            os.replace(made, cache / f"{name}.so")
+        return library
+    except OSError as error:
+        raise NotNative(f"the compiled function cannot be loaded: {error}") from error
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def _compile(command: str, source: str, made: Path) -> None:
+    """Compile with functions of whole vectors where the C library has them, else without."""
+    said = ""
+    for more in (["-DVECTOR_MATH"], []):
+        run: Any = subprocess.run(
+            [command, *FLAGS, *more, "-x", "c", "-", "-o", str(made), "-Wl,--no-undefined", "-lm"],
+            input=source,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode == 0:
+            return
+        errors = [line for line in run.stderr.splitlines() if "error" in line]
+        said = said or next(iter(errors), f"exit code {run.returncode}")
+    raise NotNative(f"{command} failed: {said}")
