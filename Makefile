@@ -19,6 +19,8 @@ $(OTHERS): $(INSTALLED) tests/others.txt Makefile
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { test "$$(id -u)" = 0 && \
 		{ apt-get update -qq && apt-get install -qq -y postgresql; } >/dev/null 2>&1; } \
 		|| echo "without Debian's postgresql the tests on real servers will be skipped" >&2
+	@command -v g++ >/dev/null || { test "$$(id -u)" = 0 && { apt-get update -qq && apt-get install -qq -y g++; } >/dev/null 2>&1; } \
+		|| echo "without gcc and g++ the tests of compiled programs fail" >&2
 	@touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -60,7 +60,7 @@ SPLIT = [
 
 
 class Native:
-    """The compiled function. It changes the tensors that it is called with, as the function did that it was made of."""
+    """The compiled function. It changes its tensors in place, as the function did that it was made of."""
 
     def __init__(self, library: ctypes.CDLL, writer: Writer, workspace: int):
         self._run = library.run
