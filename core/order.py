@@ -44,8 +44,15 @@ def shuffled(seed: int, examples: int, batch_size: int) -> Order:
         return lambda first, last: torch.arange(examples).expand(last - first, examples)
     batches = examples // batch_size
 
-    def batch(step: int) -> Tensor:
-        epoch, place = divmod(step, batches)
-        return _permutation(seed, epoch, examples)[place * batch_size : (place + 1) * batch_size]
+    def order(first: int, last: int) -> Tensor:
+        parts = []
+        while first < last:
+            epoch, place = divmod(first, batches)
+            steps = min(last - first, batches - place)
+            begin = place * batch_size
+            whole = _permutation(seed, epoch, examples)[begin : begin + steps * batch_size]
+            parts.append(whole.view(steps, batch_size))
+            first += steps
+        return torch.cat(parts)
 
-    return lambda first, last: torch.stack([batch(step) for step in range(first, last)])
+    return order

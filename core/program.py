@@ -1,7 +1,7 @@
 """One step of all lanes, in place, by one of the programs: plain (one lane), native, vmap, compiled or captured (many).
 
-N = lanes, B = examples in a batch, C = the optimizer's coefficients. A batched product gives a lane the same bits at
-every N >= 2 but may take another kernel at N = 1, so the vmap program is never narrower than two rows.
+N = lanes, S = steps, B = examples in a batch, C = the optimizer's coefficients. A batched product gives a lane the
+same bits at every N >= 2 but may take another kernel at N = 1, so the vmap program is never narrower than two rows.
 """
 
 import copy
@@ -24,6 +24,7 @@ from core.native import Native, native_of
 from core.native.places import NotNative
 from core.optim import SGD, Optimizer
 from core.order import mix
+from core.ratios import step_ratios, step_ratios_of_a_lane
 from core.task import Batch, Task
 
 Named = dict[str, Tensor]
@@ -120,6 +121,16 @@ class Program:
             slots = {slot: _flat(rows[f"slot.{slot}.{name}"]) for slot in self.optimizer.slots}
             self.optimizer.update(_flat(rows[f"theta.{name}"]), _flat(grad), slots, coefficients)
         return loss_N, kept
+
+    def steps(self, rows: Row, train: Batch, index_SNB: Tensor, c_SCN1: Tensor, stream: tuple[int, int]) -> Tensor:
+        """Train every row by S steps, in place. Return the losses (N, S). stream: that of the first of them."""
+        seed, first = stream
+        each = enumerate(zip(index_SNB, c_SCN1, strict=True))
+        return torch.stack([self.step(rows, train, *given, (seed, first + s))[0] for s, given in each], 1)
+
+    def ratios(self, before: Sequence[Tensor], after: Sequence[Tensor], grads: Sequence[Tensor]) -> Tensor:
+        """Return the ratios of parameter tensors (N, P) around a step, (N, 2 T), as core.ratios defines them."""
+        return step_ratios(before, after, grads)
 
     def module(self, row: Row) -> nn.Module:
         """Return a model of its own with one lane's state."""
@@ -311,9 +322,16 @@ class NativeProgram(VmapProgram):
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
     ) -> tuple[Tensor, Named]:
         inputs = [*rows.values(), *train, index_NB.contiguous(), c_CN1.contiguous()]
-        native = self._native_step(list(rows), len(train), inputs)
-        loss_N, *kept = native(len(index_NB), inputs, None if keep else 1)
+        loss_N, *kept = self._native_step(list(rows), len(train), inputs)(len(index_NB), inputs, None if keep else 1)
         return loss_N, dict(zip(self.layout.shapes, kept, strict=False))
+
+    def steps(self, rows: Row, train: Batch, index_SNB: Tensor, c_SCN1: Tensor, stream: tuple[int, int]) -> Tensor:
+        """One lane takes all its steps before the next one takes its first: its numbers stay where they are."""
+        state = [*rows.values(), *train]
+        native = self._native_step(list(rows), len(train), [*state, index_SNB[0], c_SCN1[0]])
+        given = [*state, index_SNB.contiguous(), c_SCN1.contiguous()]
+        (loss_SN,) = native(index_SNB.shape[1], given, 1, len(index_SNB))
+        return loss_SN.reshape(len(index_SNB), -1).T
 
     def why_not(self, train: Batch, batch_size: int) -> str | None:
         """Return why the step of this program's task cannot be machine code here, or None if it can, and then is."""
@@ -340,8 +358,9 @@ class NativeProgram(VmapProgram):
                 return [loss_N, *kept.values()]
 
             self.model.train()
-            axes = _axes(len(names), splits)
-            self._natives[key] = native_of(step, [Stacked(t, axis) for t, axis in zip(inputs, axes, strict=True)])
+            axes, last = _axes(len(names), splits), len(inputs) - 1
+            given = [Stacked(t, axis) for t, axis in zip(inputs, axes, strict=True)]
+            self._natives[key] = native_of(step, given, (last - 1, last))
         found = self._natives[key]
         assert found is not None
         return found
@@ -357,6 +376,20 @@ class NativeProgram(VmapProgram):
         grads, after = ({name: tensor[None] for name, tensor in named.items()} for named in (grads, after))
         return loss[None], grads, after
 
+    def ratios(self, before: Sequence[Tensor], after: Sequence[Tensor], grads: Sequence[Tensor]) -> Tensor:
+        inputs = [*before, *after, *grads]
+        key = ("ratios", *(tensor.shape[1] for tensor in before))
+        if key not in self._natives:
+
+            def ratios(*tensors: Tensor) -> list[Tensor]:
+                each = len(tensors) // 3
+                return [step_ratios_of_a_lane(tensors[:each], tensors[each : 2 * each], tensors[2 * each :])]
+
+            self._natives[key] = native_of(ratios, [Stacked(tensor, 0) for tensor in inputs])
+        native = self._natives[key]
+        assert native is not None
+        return native(len(after[0]), inputs)[0]
+
     def evaluate(self, row: Row, split: Batch) -> dict[str, float]:
         self.model.eval()
         state = {name: tensor for name, tensor in row.items() if name.startswith(("theta.", "buffer."))}
@@ -369,9 +402,8 @@ class NativeProgram(VmapProgram):
 
             def metrics(*tensors: Tensor) -> list[Tensor]:
                 named = dict(zip(state, tensors, strict=False))
-                with torch.no_grad():
-                    rest = tensors[len(named) :]
-                    found = self._call("metrics", part(named, "theta."), part(named, "buffer."), rest)
+                rest = tensors[len(named) :]
+                found = self._call("metrics", part(named, "theta."), part(named, "buffer."), rest)
                 self._metrics = list(found)
                 return [torch.as_tensor(value) for value in found.values()]
 

@@ -5,7 +5,7 @@ N = lanes, P = numbers in one parameter tensor of a lane, S = samples, T = param
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
@@ -27,8 +27,29 @@ def log_ratio(change_NP: Tensor, theta_NP: Tensor) -> Tensor:
     at all gives -inf, a constant parameter +inf or NaN.
     """
     if len(theta_NP) == 1:  # a single row is summed in another order than one of several
-        return log_ratio(change_NP.repeat(2, 1), theta_NP.repeat(2, 1))[:1]
+        return _log_ratio(change_NP.repeat(2, 1), theta_NP.repeat(2, 1))[:1]
+    return _log_ratio(change_NP, theta_NP)
+
+
+def _log_ratio(change_NP: Tensor, theta_NP: Tensor) -> Tensor:
     return torch.log10(change_NP.std(1).double() / theta_NP.std(1).double())
+
+
+Ratio = Callable[[Tensor, Tensor], Tensor]
+
+
+def step_ratios(
+    before: Sequence[Tensor], after: Sequence[Tensor], grads: Sequence[Tensor], ratio: Ratio = log_ratio
+) -> Tensor:
+    """Return the update ratio, then the gradient ratio, of T parameter tensors (N, P) around a step, (N, 2 T)."""
+    update = [ratio(now - then, now) for then, now in zip(before, after, strict=True)]
+    gradient = [ratio(grad, now) for grad, now in zip(grads, after, strict=True)]
+    return torch.stack([*update, *gradient], 1)
+
+
+def step_ratios_of_a_lane(before: Sequence[Tensor], after: Sequence[Tensor], grads: Sequence[Tensor]) -> Tensor:
+    """Return the ratios of one lane's step, (1, 2 T), as a list of operations that looks at no other."""
+    return step_ratios(before, after, grads, _log_ratio)
 
 
 @lru_cache(maxsize=1024)

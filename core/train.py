@@ -17,7 +17,7 @@ from core import trial as trials_
 from core.lanes import Lanes, Row, part
 from core.order import Order
 from core.program import PROGRAMS, Program
-from core.ratios import Spacing, between, log_ratio, sample_steps
+from core.ratios import Spacing, between, sample_steps
 from core.task import Data, Task, constant_guess_loss
 from core.trial import Structure, Trial
 from core.watch import Health, Look, Ratios, Watcher
@@ -308,21 +308,35 @@ class Cohort:
         trained = {name: tensor for name, tensor in rows.items() if not name.startswith("average.")}
         losses: list[Tensor] = []
         ratios: list[tuple[int, list[int], Tensor]] = []
-        for s in range(steps):
+        s = 0
+        while s < steps:
             due = sampled.get(s, [])
             stream = leaders[0].seed, ages[0] + s  # a program of many lanes draws nothing at random
-            before = {name: rows[f"theta.{name}"][due].clone() for name in self.matrices} if due else {}
-            loss_N, grads = self.program.step(
-                trained, self.data.train, index_SNB[s], table_SCN1[s], stream, keep=bool(due)
-            )
-            if self.averages:
-                self._average(rows, s + 1)
+            end = s + 1 if due else self._pause(s, steps, sampled)
+            given = self.data.train, index_SNB[s:end], table_SCN1[s:end]
             if due:
-                ratios.append((s, due, self._ratios(due, before, grads)))
-            losses.append(loss_N)
-        losses_NS = torch.stack(losses, 1)[:used].double().cpu().numpy()
+                before = self._matrices_of(rows, due)
+                loss_N, grads = self.program.step(trained, given[0], given[1][0], given[2][0], stream, keep=True)
+                after = self._matrices_of(rows, due)
+                changes = self._matrices_of({f"theta.{name}": g for name, g in grads.items()}, due)
+                ratios.append((s, due, self.program.ratios(before, after, changes)))
+                losses.append(loss_N[:, None])
+            else:
+                losses.append(self.program.steps(trained, *given, stream))
+            if self.averages:
+                self._average(rows, end)
+            s = end
+        losses_NS = torch.cat(losses, 1)[:used].double().cpu().numpy()
         self._account(losses_NS, ratios, steps)
         return losses_NS
+
+    def _pause(self, s: int, steps: int, sampled: Mapping[int, Any]) -> int:
+        """Return how many of a turn's steps can be taken at once after the first s: up to what looks at the weights."""
+        ends = [steps, *(at for at in sampled if at > s)]
+        if self.averages:
+            ages = (lane.step + s for lane in self.riding if not lane.riders[0].score)
+            ends += [s + AVERAGE_EVERY - age % AVERAGE_EVERY for age in ages]
+        return min(ends)
 
     def _drop_diverged(self, losses_NS: np.ndarray) -> Iterator[Event]:
         finite_NS = np.isfinite(losses_NS)
@@ -516,12 +530,10 @@ class Cohort:
                     due.setdefault(s - lane.step, []).append(k)
         return due
 
-    def _ratios(self, due: list[int], before: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> Tensor:
-        """Return the update ratio, then the gradient ratio, of every matrix of some lanes (len(due), 2 T)."""
-        after = {name: self.lanes.rows[f"theta.{name}"][due].flatten(1) for name in self.matrices}
-        update = [log_ratio(after[name] - before[name].flatten(1), after[name]) for name in self.matrices]
-        gradient = [log_ratio(grads[name][due].flatten(1), after[name]) for name in self.matrices]
-        return torch.stack([*update, *gradient], 1)
+    def _matrices_of(self, rows: Mapping[str, Tensor], lanes: list[int]) -> list[Tensor]:
+        """Return a copy of every matrix of some lanes, each (lanes, P)."""
+        which = torch.tensor(lanes, device=self.device)
+        return [rows[f"theta.{name}"].index_select(0, which).flatten(1) for name in self.matrices]
 
     def _account(self, losses_NS: np.ndarray, ratios: list[tuple[int, list[int], Tensor]], steps: int) -> None:
         begins = [lane.step for lane in self.riding]

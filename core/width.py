@@ -26,6 +26,7 @@ from core.trial import Hyperparameters, Structure, Trial
 GAIN = 0.05  # of lane-steps per second: twice the lanes must bring more than this
 ALONE = 0.8  # one lane at a time must take less than this share of the batched step's best time
 STEPS, REPEATS, PATIENCE_S = 8, 3, 2.0
+NATIVE = 8  # lanes of machine code, which is as fast for few as for many: of few, the first end soon
 MEMORY_SHARE = 0.7  # of what is free
 
 

@@ -17,7 +17,7 @@ from core.task import Data, Task, load_task
 from core.train import Cohort
 from core.trial import Structure
 from core.watch import Watcher
-from core.width import remembered
+from core.width import NATIVE, remembered
 from sweeps import plan
 from sweeps.board import judge
 from sweeps.home import COHORT_FILE
@@ -89,8 +89,10 @@ def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, devic
         return made.why_not(data.train, structure.batch_size)
 
     program, why = choose(task, batch, lanes, wanted.program, work, device, why_not_native)
-    if program in ("plain", "native") or wanted.lanes != "auto":  # one lane, or any number at the same speed
+    if program == "plain" or wanted.lanes != "auto":
         return program, why, lanes
+    if program == "native":
+        return program, why, min(lanes, NATIVE)
     batched, alone = (_program(spec.task, options, structure, kind) for kind in ("vmap", "plain"))
     width = remembered(task, data, structure, batched, alone, lanes, device, f"{spec.task} {options}")
     if width.alone and wanted.program == "auto":

@@ -5,14 +5,15 @@ once is found again, by its source, at the next start.
 """
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,12 @@ SPLIT = [
     aten.mse_loss_backward, aten.smooth_l1_loss, aten.smooth_l1_loss_backward, aten.huber_loss,
     aten.huber_loss_backward, aten.binary_cross_entropy, aten.binary_cross_entropy_backward,
     aten.binary_cross_entropy_with_logits, aten.nll_loss_forward, aten.nll_loss_backward, aten._log_softmax,
-    aten._log_softmax_backward_data, aten._softmax, aten._safe_softmax, aten._softmax_backward_data, aten.native_batch_norm,
-    aten.native_batch_norm_backward, aten._native_batch_norm_legit, aten._native_batch_norm_legit_no_training,
-    aten._native_batch_norm_legit_functional, aten.native_layer_norm, aten.native_layer_norm_backward,
-    aten.native_group_norm, aten.native_group_norm_backward, aten.std, aten.std_mean, aten.logsumexp,
-    aten.select_backward, aten.slice_backward, aten.select_scatter, aten.slice_scatter, aten.stack, aten.square,
-    aten.linalg_vector_norm, aten.norm, aten.prelu, aten._prelu_kernel,
+    aten._log_softmax_backward_data, aten._softmax, aten._safe_softmax, aten._softmax_backward_data,
+    aten.native_batch_norm, aten.native_batch_norm_backward, aten._native_batch_norm_legit,
+    aten._native_batch_norm_legit_no_training, aten._native_batch_norm_legit_functional, aten.native_layer_norm,
+    aten.native_layer_norm_backward, aten.native_group_norm, aten.native_group_norm_backward, aten.std,
+    aten.std_mean, aten.logsumexp, aten.select_backward, aten.slice_backward, aten.select_scatter,
+    aten.slice_scatter, aten.stack, aten.square, aten.linalg_vector_norm, aten.norm, aten.prelu, aten._prelu_kernel,
     aten._prelu_kernel_backward, aten.tril, aten.triu, aten.mish, aten.xlogy, aten.std.correction,
 ]  # fmt: skip
 """Operations that torch itself writes as several simpler ones."""
@@ -68,19 +69,26 @@ class Native:
         self._workspace = torch.empty(max(1, workspace), dtype=torch.uint8)
         self._constants = writer.constants
         self._outputs = [(place.dtype, place.shape) for place in writer.outputs]
-        self._own = [i for i, argument in enumerate(writer.arguments) if argument.lanes is not None]
+        self._arguments = writer.arguments
 
-    def __call__(self, lanes: int, tensors: Sequence[Tensor], wanted: int | None = None) -> list[Tensor]:
-        """Run all lanes; return the first `wanted` outputs, those of all lanes along the first axis."""
-        for i in self._own:
-            if not tensors[i].is_contiguous():
+    def __call__(
+        self, lanes: int, tensors: Sequence[Tensor], wanted: int | None = None, steps: int = 1
+    ) -> list[Tensor]:
+        """Run all steps of each lane; return the first `wanted` outputs, (steps, lanes ...), without steps if one."""
+        for i, (argument, tensor) in enumerate(zip(self._arguments, tensors, strict=True)):
+            if (argument.stepped or argument.lanes is not None) and not tensor.is_contiguous():
                 raise ValueError(f"argument {i} of a native function lies with gaps")
         given = self._outputs if wanted is None else self._outputs[:wanted]
-        outputs = [torch.empty((lanes * shape[0], *shape[1:]) if shape else (), dtype=dtype) for dtype, shape in given]
+        several = (steps,) if steps > 1 else ()
+        outputs = [
+            torch.empty((*several, lanes * shape[0], *shape[1:]) if shape else several, dtype=dtype)
+            for dtype, shape in given
+        ]
         places = [tensor.data_ptr() for tensor in (*tensors, *self._constants)]
         into = [tensor.data_ptr() for tensor in outputs] + [None] * (len(self._outputs) - len(outputs))
         failed = self._run(
             ctypes.c_int64(lanes),
+            ctypes.c_int64(steps),
             (ctypes.c_void_p * len(places))(*places),
             (ctypes.c_void_p * len(into))(*into),
             ctypes.c_void_p(self._workspace.data_ptr()),
@@ -90,14 +98,17 @@ class Native:
         return outputs
 
 
-def native_of(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> Native:
+def native_of(
+    function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked], stepped: Sequence[int] = ()
+) -> Native:
     """Return a function of one lane (an axis of length one in each argument that has lanes), compiled for any number.
 
+    stepped: the arguments of which each step will have one of its own, along a new first axis.
     Raises NotNative where it cannot be traced, written or compiled, or gives something else than the function itself.
     The arguments are left as they are.
     """
     try:
-        given = [_argument(a) for a in arguments]
+        given = [_argument(a, i in stepped) for i, a in enumerate(arguments)]
         writer = Writer(_traced(function, given).graph, given)
         source, workspace = writer.source()
     except NotNative:
@@ -110,14 +121,14 @@ def native_of(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Sta
     return native
 
 
-def _argument(given: Stacked) -> Argument:
+def _argument(given: Stacked, stepped: bool) -> Argument:
     tensor = given.tensor
     if tensor.device.type != "cpu":
         raise NotNative("machine code is for the CPU")
     if given.lanes is None:
-        return Argument(None, tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
+        return Argument(None, stepped, tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype)
     shape = tuple(1 if i == given.lanes else size for i, size in enumerate(tensor.shape))
-    return Argument(given.lanes, shape, tuple(torch.empty(shape, device="meta").stride()), tensor.dtype)
+    return Argument(given.lanes, stepped, shape, tuple(torch.empty(shape, device="meta").stride()), tensor.dtype)
 
 
 def _traced(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Argument]) -> fx.GraphModule:
@@ -196,25 +207,39 @@ def _library(source: str) -> ctypes.CDLL:
     facts = [source, command, _version(command), _machine(), FLAGS]
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "espalier" / "native"
+    kept = cache / f"{name}.so"
     with suppress(OSError):
-        return ctypes.CDLL(str(cache / f"{name}.so"))
+        return ctypes.CDLL(str(kept))
+    with _turn(cache, name):
+        if kept.exists():  # another process was first; a file that was there before cannot be loaded
+            with suppress(OSError):
+                return ctypes.CDLL(str(kept))
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / f"{name}.so"
+            _compile(command, source, made)
+            with suppress(OSError):  # a home that cannot be written costs a second of compiling
+                part = kept.with_suffix(f".{os.getpid()}.part")
+                shutil.copy(made, part)
+                os.replace(part, kept)
+            try:
+                return ctypes.CDLL(str(kept if kept.exists() else made))
+            except OSError as error:
+                kept.unlink(missing_ok=True)
+                raise NotNative(f"the compiled function cannot be loaded: {error}") from error
+
+
+@contextmanager
+def _turn(cache: Path, name: str) -> Iterator[None]:
+    """Let one process compile at a time, so that others that need the same find it."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        file, part = tempfile.mkstemp(".so", dir=cache)
-    except OSError:  # a home that cannot be written costs a second of compiling
-        file, part = tempfile.mkstemp(".so")
-    os.close(file)
-    made = Path(part)
-    try:
-        _compile(command, source, made)
-        library = ctypes.CDLL(str(made))
-        if made.parent == cache:
-            os.replace(made, cache / f"{name}.so")
-        return library
-    except OSError as error:
-        raise NotNative(f"the compiled function cannot be loaded: {error}") from error
-    finally:
-        made.unlink(missing_ok=True)
+        lock = open(cache / f"{name[:2]}.lock", "w")  # noqa: SIM115 - open as long as the lock is held
+    except OSError:
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _compile(command: str, source: str, made: Path) -> None:

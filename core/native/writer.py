@@ -33,7 +33,7 @@ HEAD = f"""\
 #define WHOLE
 #endif
 """
-FUNCTIONS = ("exp", "log", "tanh", "sin", "cos", "pow", "erf", "expm1", "log1p")
+FUNCTIONS = ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sin", "cos", "erf", "pow")
 
 
 def _head() -> str:
@@ -63,9 +63,13 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Argument:
-    """A tensor that the function is called with: which axis counts lanes (None: the same for all), and what it is."""
+    """A tensor that the function is called with: which axis counts lanes (None: the same for all), and what it is.
+
+    stepped: whether each step has one of its own, one after the other along an axis before all others.
+    """
 
     lanes: int | None
+    stepped: bool
     shape: Shape
     strides: Shape
     dtype: torch.dtype
@@ -116,8 +120,7 @@ class Writer:
         """Return the whole source, and how many bytes of workspace the function needs."""
         room = self._lay_out()
         arguments = [
-            f"{TYPES[a.dtype]} *const a{i} = ({TYPES[a.dtype]} *)tensors[{i}]"
-            + (f" + lane * {math.prod(a.shape)};" if a.lanes == 0 else ";")
+            f"{TYPES[a.dtype]} *const a{i} = ({TYPES[a.dtype]} *)tensors[{i}]{_begin(a)};"
             for i, a in enumerate(self.arguments)
         ]
         more = [
@@ -129,8 +132,9 @@ class Writer:
         lines = "\n".join(self.lines)
         return (
             f"{_head()}\n"
-            "int64_t run(const int64_t lanes, void *const *tensors, void *const *outputs, char *workspace) {\n"
-            "    for (int64_t lane = 0; lane < lanes; lane++) {\n"
+            "int64_t run(const int64_t lanes, const int64_t steps, void *const *tensors, void *const *outputs,\n"
+            "            char *workspace) {\n"
+            "    for (int64_t lane = 0; lane < lanes; lane++) for (int64_t step = 0; step < steps; step++) {\n"
             f"{body}\n{lines}\n    }}\n    return 0;\n}}\n"
         ), room
 
@@ -257,7 +261,7 @@ class Writer:
     def _give(self, i: int, place: Place) -> None:
         numbers = math.prod(place.shape)
         self.line(f"if (outputs[{i}]) {{")
-        self.line(f"    {place.kind} *const o = ({place.kind} *)outputs[{i}] + lane * {numbers};")
+        self.line(f"    {place.kind} *const o = ({place.kind} *)outputs[{i}] + (step * lanes + lane) * {numbers};")
         self.copy(Place("o", place.dtype, place.shape, contiguous(place.shape)), place)
         self.line("}")
 
@@ -411,6 +415,15 @@ class Writer:
         )
         if into is not out:
             self.copy(out, into)
+
+
+def _begin(argument: Argument) -> str:
+    """Return where a lane's part of an argument begins, at a step."""
+    numbers = math.prod(argument.shape)
+    if argument.lanes is None:
+        return f" + step * {numbers}" if argument.stepped else ""
+    lane = f" + lane * {numbers}" if argument.lanes == 0 else ""
+    return f"{lane} + step * lanes * {numbers}" if argument.stepped else lane
 
 
 def _asked_for(nodes: Sequence[fx.Node]) -> dict[fx.Node, list[int]]:
