@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 
 def versions() -> dict[str, str]:
-    """Return what can change a number: this program, Python, torch and the machine."""
+    """Return what can change a number: this program, Python, torch, the compiler and the machine."""
     import numpy
     import torch
+
+    from core.native import compiler_version
 
     try:
         own = metadata.version("espalier")
@@ -36,6 +38,7 @@ def versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "numpy": numpy.__version__,
         "machine": platform.machine(),
+        "compiler": compiler_version(),
         "processor": torch.backends.cpu.get_cpu_capability(),
     }
 

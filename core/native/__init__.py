@@ -184,6 +184,12 @@ def compiler() -> str | None:
     return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))), None)
 
 
+def compiler_version() -> str:
+    """Return the first line in which the C compiler of this machine says what it is; "none" without one."""
+    command = compiler()
+    return _version(command).partition("\n")[0] if command else "none"
+
+
 @lru_cache(maxsize=1)
 def _machine() -> str:
     """Return what the code of a compiler depends on beside the source: the processor's abilities."""

@@ -151,7 +151,8 @@ Asked in cohorts of {asked["cohort"]}, from a journal on disk.
 def engine_report(found: dict[str, Any], note: str) -> str:
     """Return the engine's report as Markdown."""
     width, ratios = found["by_width"], found["ratios"]
-    together, beside, alone = (found["trunk"][f"{way}_s"] for way in ("on_one_trunk", "side_by_side", "one_by_one"))
+    ways = ("on_one_trunk", "side_by_side", "one_by_one", "by_pytorch")
+    together, beside, alone, eager = (found["trunk"][f"{way}_s"] for way in ways)
     tables = []
     for name, model in width["models"].items():
         widths = sorted({int(lanes) for times in model["us"].values() for lanes in times})
@@ -179,12 +180,14 @@ rate of a large one ({width["gflops"]:.0f} GFLOP/s here) and its parameters at t
 ## Eight decay points
 
 On one trunk {together:.1f} s. Eight runs that share nothing, side by side as lanes: {beside:.1f} s
-({beside / together:.2f} times as long); one by one: {alone:.1f} s ({alone / together:.2f} times). Decay points at
-40-90 % of 4,000 steps, ten validations each.
+({beside / together:.2f} times as long); one by one: {alone:.1f} s ({alone / together:.2f} times), all of these by
+machine code; one by one by PyTorch's own autograd (`plain`): {eager:.1f} s ({eager / together:.2f} times). Decay points
+at 40-90 % of 4,000 steps, ten validations each.
 
 ## Ratios
 
-On {ratios["on_us"]:.1f} us, off {ratios["off_us"]:.1f} us a lane-step at 32 lanes: {ratios["share"]:+.1%}.
+On {ratios["on_us"]:.1f} us, off {ratios["off_us"]:.1f} us a lane-step at 32 lanes of machine code:
+{ratios["share"]:+.1%}.
 
 ## Not reported
 

@@ -82,14 +82,14 @@ def us_per_lane_step(task: Names, data: Data, program: str | Program, lanes: int
 
 
 def by_width(widths: Sequence[int] = (1, 2, 4, 8, 16, 32, 64)) -> dict[str, Any]:
-    """Return the time of a lane-step for three model sizes, three programs and some widths, beside the floor."""
+    """Return the time of a lane-step for three model sizes, four programs and some widths, beside the floor."""
     gflops, gbytes = gigaflops(), gigabytes()
     found: dict[str, Any] = {"gflops": gflops, "gbytes": gbytes, "models": {}}
     for name, hidden in SIZES.items():
         task = Names(hidden=hidden)
         data = task.data()
         rows: dict[str, dict[int, float]] = {"plain": {1: us_per_lane_step(task, data, "plain", 1)}}
-        for kind in ("vmap", "compiled"):
+        for kind in ("native", "vmap", "compiled"):
             program = PROGRAMS[kind](task, PLAIN_SGD)
             rows[kind] = {lanes: us_per_lane_step(task, data, program, lanes) for lanes in widths}
         found["models"][name] = {"floor": floor_us(task, gflops, gbytes), "us": rows}
@@ -100,15 +100,15 @@ def trunk(points: int = 8, steps: int = 4000) -> dict[str, float]:
     """Return the time of some decay points on one trunk, and of as many runs that share nothing."""
     task = Names()
     data = task.data()
-    program = PROGRAMS["vmap"](task, PLAIN_SGD)
     shares = [0.4 + 0.5 * k / (points - 1) for k in range(points)]
     each = [Trial(str(k), 0, steps, Hyperparameters(0.1, (share,)), 10) for k, share in enumerate(shares)]
     structure = Structure(PLAIN_SGD, "step", BATCH)
+    programs = {kind: PROGRAMS[kind](task, PLAIN_SGD) for kind in ("native", "plain")}
 
-    def seconds(groups: Sequence[Sequence[Trial]]) -> float:
+    def seconds(groups: Sequence[Sequence[Trial]], kind: str = "native") -> float:
         begin = time.perf_counter()
         for group in groups:
-            for _ in Cohort(task, data, structure, group, points, program).train():
+            for _ in Cohort(task, data, structure, group, points, programs[kind]).train():
                 pass
         return time.perf_counter() - begin
 
@@ -118,6 +118,7 @@ def trunk(points: int = 8, steps: int = 4000) -> dict[str, float]:
         "on_one_trunk_s": seconds([each]),
         "side_by_side_s": seconds([seeds]),
         "one_by_one_s": seconds([[trial] for trial in each]),
+        "by_pytorch_s": seconds([[trial] for trial in each], "plain"),
     }
 
 
@@ -125,7 +126,7 @@ def ratios(lanes: int = 32) -> dict[str, float]:
     """Return the time of a lane-step with the ratios taken every 200 steps, and never, measured in turns."""
     task = Names()
     data = task.data()
-    program = PROGRAMS["vmap"](task, PLAIN_SGD)
+    program = PROGRAMS["native"](task, PLAIN_SGD)
     pairs = [[us_per_lane_step(task, data, program, lanes, samples) for samples in (5000, 0)] for _ in range(15)]
     return {
         "on_us": statistics.median(on for on, _ in pairs),
