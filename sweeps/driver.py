@@ -81,15 +81,18 @@ def checked(spec: SweepSpec, home: Home) -> dict[str, Any]:
 
 
 def _check_program(spec: SweepSpec, task: Task, data: Data) -> None:
-    from core.program import why_not_vmap
+    from core.native import compiler
+    from core.optim import SGD
+    from core.program import NativeProgram, why_not_vmap
 
     wanted = spec.resources.program
-    if wanted in ("vmap", "compiled"):
-        reason = why_not_vmap(task, tuple(tensor[: spec.budget.batch_size] for tensor in data.train))
-        if reason:
-            raise BadInput(
-                f"resources.program: {wanted}: the model cannot run in many lanes ({reason}); write plain, or auto"
-            )
+    batch = tuple(tensor[: spec.budget.batch_size] for tensor in data.train)
+    if wanted == "native" and compiler() and (reason := NativeProgram(task, SGD()).why_not(batch, len(batch[0]))):
+        raise BadInput(f"resources.program: native: the model has no machine code ({reason}); write auto")
+    if wanted in ("vmap", "compiled") and (reason := why_not_vmap(task, batch)):
+        raise BadInput(
+            f"resources.program: {wanted}: the model cannot run in many lanes ({reason}); write plain, or auto"
+        )
 
 
 def _first_options(spec: SweepSpec) -> list[dict[str, Any]]:

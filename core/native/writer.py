@@ -106,7 +106,7 @@ class Writer:
         self.buffers: list[Buffer] = []
         self.places: dict[fx.Node, Any] = {}
         self.constants: list[Tensor] = []
-        self.arguments, self.graph, self.now, self.depth = arguments, graph, 0, 1
+        self.arguments, self.now, self.depth = arguments, 0, 1
         self.outputs: list[Place] = []
         nodes = list(graph.nodes)
         self.direct = _asked_for(nodes)
@@ -289,21 +289,19 @@ class Writer:
             self.places[source] = _views(args[0], value)
             return self.places[source]
         if alias is not None:
-            self._write(name.removesuffix("_"), target, args[0], args, kwargs, value)
+            self._write(name.removesuffix("_"), target, args[0], args, kwargs)
             return args[0]
         if isinstance(value, Tensor):
             out = self.room(value.dtype, tuple(value.shape), value.stride())
-            self._write(name, target, out, args, kwargs, value)
+            self._write(name, target, out, args, kwargs)
             return out
         if isinstance(value, tuple | list) and all(isinstance(v, Tensor) for v in value):
             outs = [self.room(v.dtype, tuple(v.shape), v.stride()) for v in value]
-            self._write(name, target, outs, args, kwargs, value)
+            self._write(name, target, outs, args, kwargs)
             return outs
         raise NotNative(f"{target}, which returns no tensor")
 
-    def _write(
-        self, name: str, target: Any, out: Any, args: Sequence[Any], kwargs: Mapping[str, Any], value: Any
-    ) -> None:
+    def _write(self, name: str, target: Any, out: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Write one operation that puts new numbers into `out`."""
         given = _named(target, args, kwargs)
         if name in EACH:

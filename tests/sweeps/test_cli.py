@@ -220,6 +220,13 @@ def test_a_program_that_the_model_cannot_run_by_is_refused(sweep: Sweep, program
     assert "random" in said and "write plain, or auto" in said
 
 
+def test_machine_code_that_the_model_cannot_have_is_refused(sweep: Sweep) -> None:
+    Path("mine.py").write_text(WHOLE.replace(MODEL, f"nn.Sequential({MODEL}, nn.Dropout())"))
+    said = refused_run(sweep, task="mine.py:Mine", resources={"program": "native"})
+    assert said.startswith("sweep: resources.program: native: the model has no machine code")
+    assert "write auto" in said
+
+
 def test_a_task_whose_metrics_cannot_be_computed_is_refused(sweep: Sweep) -> None:
     Path("mine.py").write_text(
         WHOLE + "\n    def metrics(self, model, batch):\n        return {'accuracy': batch[7]}\n"
