@@ -339,7 +339,7 @@ NONSENSE: dict[str, tuple[str, list[str]]] = {
         best_text(params=best_fields()["params"] | {"lr_exponent": "small"}),
         ["params.lr_exponent", "'small'", "number"],
     ),
-    "an unknown program": (best_text(program="magic"), ["program", "'magic'", "plain, vmap"]),
+    "an unknown program": (best_text(program="magic"), ["program", "'magic'", "plain, native, vmap"]),
     "no reports": (best_text(reports=[]), ["reports", "0 of 1"]),
     "a spec without a task": (best_text(spec={"name": "a"}), ["spec", "task", "missing"]),
     "a spec that is wrong": (best_text(spec=dict(THERMOMETER) | {"trials": 0}), ["spec", "trials", "0 arrived"]),
