@@ -25,7 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from core.graph import Stacked, some
+from core.graph import Stacked, close, largest, some
 from core.native.places import NotNative
 from core.native.writer import Argument, Writer
 
@@ -155,25 +155,10 @@ def _agree(native: Native, function: Callable[..., Sequence[Tensor]], arguments:
         expected = [*function(*theirs)]
         given = [t.narrow(0, lane * len(e), len(e)) if many else t for t, e in zip(found, expected, strict=True)]
         pairs = list(zip([*given, *mine], [*expected, *theirs], strict=True))
-        scale = max((_largest(e) for _, e in pairs if e.is_floating_point()), default=0.0)
-        if not all(_close(ours, e, scale) for ours, e in pairs):
+        scale = max((largest(e) for _, e in pairs if e.is_floating_point()), default=0.0)
+        if not all(close(ours, e, scale) for ours, e in pairs):
             return False
     return True
-
-
-def _largest(tensor: Tensor) -> float:
-    return tensor.double().nan_to_num(0, 0, 0).abs().max().item() if tensor.numel() else 0.0
-
-
-def _close(a: Tensor, b: Tensor, scale: float) -> bool:
-    """Return whether two results are one but for rounding. scale: of the largest number that went into them.
-
-    A gradient that is zero but for rounding (of a bias before a normalisation) is noise on that scale.
-    """
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    noise = 16 * torch.finfo(b.dtype).eps * scale if b.is_floating_point() else 0.0
-    return torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-4 * _largest(b) + noise, equal_nan=True)
 
 
 # --- compiling --------------------------------------------------------------------------------------------------------

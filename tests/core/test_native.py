@@ -24,7 +24,8 @@ from core.graph import Stacked
 from core.native import NotNative, native_of
 from core.optim import SGD
 from core.program import NATIVE_FROM, NativeProgram, choose
-from core.task import Batch, Data, Task
+from core.task import Batch, Data
+from tests.core.test_program import Small, Sums
 
 NAN, INF = float("nan"), float("inf")
 
@@ -447,39 +448,15 @@ def test_without_functions_of_whole_vectors_the_scalar_ones_serve(
 # --- a program --------------------------------------------------------------------------------------------------------
 
 
-class Curve(Task):
-    """A regression by a small network; `odd` may be something in it that has no machine code."""
-
-    def __init__(self, odd: Callable[[], nn.Module] = nn.Tanh):
-        self.odd = odd
-
-    def model(self) -> nn.Module:
-        return nn.Sequential(nn.Linear(3, 5), self.odd(), nn.Linear(5, 1))
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        x_BF, y_B1 = batch
-        return F.mse_loss(model(x_BF), y_B1)
-
-    def data(self) -> Data:
-        x_NF = numbers(41, 3)
-        y_N1 = x_NF.sum(1, keepdim=True)
-        return Data((x_NF[:30], y_N1[:30]), (x_NF[30:], y_N1[30:]))
-
-
-class Listed(Curve):
+class Listed(Small):
     """Measures by means that cannot be traced."""
 
     def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Any]:
         return {"loss": self.loss(model, batch), "first": float(batch[0][0, 0].item())}
 
 
-class Rolls(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.cumsum(1)
-
-
 def test_machine_code_is_chosen_when_it_pays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    task, odd = Curve(), Curve(Rolls)
+    task, odd = Small(), Small(Sums)
     batch = tuple(tensor[:7] for tensor in task.data().train)
     assert choose(task, batch, 8, work=NATIVE_FROM) == ("native", f"{NATIVE_FROM:,} steps of trials ahead")
     assert choose(task, batch, 1, work=NATIVE_FROM)[0] == "native", "one lane is no exception"
@@ -512,7 +489,7 @@ def test_a_validation_that_cannot_be_traced_is_torchs_own() -> None:
 
 
 def test_a_label_that_is_no_class_is_an_error() -> None:
-    class Wrong(Curve):
+    class Wrong(Small):
         def loss(self, model: nn.Module, batch: Batch) -> Tensor:
             return F.cross_entropy(model(batch[0]).expand(-1, 3), batch[1])
 
