@@ -312,7 +312,8 @@ class NativeProgram(VmapProgram):
 
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
         super().__init__(task, optimizer, dtype)
-        self._natives: dict[tuple[Any, ...], Native | None] = {}
+        self._natives: dict[tuple[Any, ...], Native] = {}
+        self._validations: dict[tuple[Any, ...], Native | None] = {}
         self._metrics: list[str] = []
 
     def width(self, lanes: int) -> int:
@@ -361,9 +362,7 @@ class NativeProgram(VmapProgram):
             axes, last = _axes(len(names), splits), len(inputs) - 1
             given = [Stacked(t, axis) for t, axis in zip(inputs, axes, strict=True)]
             self._natives[key] = native_of(step, given, (last - 1, last))
-        found = self._natives[key]
-        assert found is not None
-        return found
+        return self._natives[key]
 
     def gradients(self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0)) -> tuple[Tensor, Named, Named]:
         if len(batch[0]) > 1:
@@ -386,9 +385,7 @@ class NativeProgram(VmapProgram):
                 return [step_ratios_of_a_lane(tensors[:each], tensors[each : 2 * each], tensors[2 * each :])]
 
             self._natives[key] = native_of(ratios, [Stacked(tensor, 0) for tensor in inputs])
-        native = self._natives[key]
-        assert native is not None
-        return native(len(after[0]), inputs)[0]
+        return self._natives[key](len(after[0]), inputs)[0]
 
     def evaluate(self, row: Row, split: Batch) -> dict[str, float]:
         self.model.eval()
@@ -397,8 +394,8 @@ class NativeProgram(VmapProgram):
 
     def _measured(self, state: Row, batch: Batch) -> Mapping[str, Any]:
         inputs = [*state.values(), *batch]
-        key = ("metrics", *((tensor.shape, tensor.stride()) for tensor in batch))
-        if key not in self._natives:
+        key = tuple((tensor.shape, tensor.stride()) for tensor in batch)
+        if key not in self._validations:
 
             def metrics(*tensors: Tensor) -> list[Tensor]:
                 named = dict(zip(state, tensors, strict=False))
@@ -408,10 +405,10 @@ class NativeProgram(VmapProgram):
                 return [torch.as_tensor(value) for value in found.values()]
 
             try:
-                self._natives[key] = native_of(metrics, [Stacked(tensor, None) for tensor in inputs])
+                self._validations[key] = native_of(metrics, [Stacked(tensor, None) for tensor in inputs])
             except NotNative:
-                self._natives[key] = None
-        native = self._natives[key]
+                self._validations[key] = None
+        native = self._validations[key]
         if native is None:
             return self._call("metrics", part(state, "theta."), part(state, "buffer."), batch)
         return dict(zip(self._metrics, (value.item() for value in native(1, inputs)), strict=True))
