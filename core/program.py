@@ -367,13 +367,7 @@ class NativeProgram(VmapProgram):
     def gradients(self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0)) -> tuple[Tensor, Named, Named]:
         if len(batch[0]) > 1:
             return super().gradients(rows, batch, stream)
-        theta, buffers = (
-            {name: tensor[0] for name, tensor in part(rows, prefix).items()} for prefix in ("theta.", "buffer.")
-        )
-        one = tuple(tensor[0] for tensor in batch)
-        grads, (loss, after) = grad_and_value(self._loss, has_aux=True)(theta, buffers, one)
-        grads, after = ({name: tensor[None] for name, tensor in named.items()} for named in (grads, after))
-        return loss[None], grads, after
+        return Program.gradients(self, rows, batch, stream)  # torch.func would import torch's compiler
 
     def ratios(self, before: Sequence[Tensor], after: Sequence[Tensor], grads: Sequence[Tensor]) -> Tensor:
         inputs = [*before, *after, *grads]

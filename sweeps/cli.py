@@ -1,12 +1,13 @@
 """The command `sweep`: a thin skin over functions. Heavy imports wait until a command needs them."""
 
+import atexit
 import json
 import os
 import re
 import shlex
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -590,16 +591,28 @@ def _tell(summary: Any, place: Any, as_json: bool, home: str | None) -> None:
 
 
 def command() -> None:
-    """Be the command of a process: end at once where an error comes while Ray starts, which nothing can hurry."""
+    """Be the command of a process, and end it at once: to take its modules apart would take Python two seconds."""
+    codes: list[int] = []
+    atexit.register(_end, codes)  # before what others register, and so called after it
     try:
         main(prog_name="sweep")
     except SystemExit as end:
+        codes.append(end.code if isinstance(end.code, int) else int(end.code is not None))
         machine = sys.modules.get("sweeps.machine")
-        if machine and machine.starting():
+        if machine and machine.starting():  # nothing can hurry it, and its processes die with the one that started them
+            _end(codes)
+        raise
+
+
+def _end(codes: list[int]) -> None:
+    """End the process with a code; without one (an error that was not foreseen) leave that to Python."""
+    if codes:
+        if logging := sys.modules.get("logging"):
+            logging.shutdown()
+        with suppress(OSError):  # nobody reads any more
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(end.code if isinstance(end.code, int) else 1)  # Ray's processes die with the one that started them
-        raise
+        os._exit(codes[0])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from core import preflight
 from core.errors import BadInput
 from core.task import Data, Task, code_fingerprint, load_task
 from sweeps import home as homes
-from sweeps import machine, plan, record, results
+from sweeps import machine, plan, record, report, results
 from sweeps.address import no_secret
 from sweeps.display import Progress
 from sweeps.home import Home
@@ -221,6 +221,9 @@ class Driver:
         runs.run_tune(
             self.search, lambda suggestion: told | suggestion, layout, place, interrupt.asked, self._on_result
         )
+        recorder.wake()  # to record what came last, and to import what draws, while Ray's processes end
+        session.leave()
+        report.drawing()
         session.end()
 
     # --- what the cohorts say ----------------------------------------------------------------------------------------

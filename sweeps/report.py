@@ -46,13 +46,19 @@ def point_text(params: Mapping[str, Any], spec: SweepSpec) -> str:
     return params_text(params, searched)
 
 
-def _axes(width: float = 8, height: float = 4.8) -> Any:
+def drawing() -> Any:
+    """Return matplotlib's Figure; to import it takes the better part of a second, so it waits until it is needed."""
     import matplotlib
 
     matplotlib.use("Agg")
+    from matplotlib.backends import backend_agg  # noqa: F401 - what a figure imports when it is saved
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    return Figure
+
+
+def _axes(width: float = 8, height: float = 4.8) -> Any:
+    figure = drawing()(figsize=(width, height), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, color="#e4e7eb", linewidth=0.7)
@@ -122,13 +128,9 @@ def range_figure(test: RangeTest, name: str, path: Path) -> Path:
 
 def check_figure(found: Checkup, name: str, path: Path) -> Path:
     """Draw the outputs and the gradients of each layer, and the first step's update ratios by exponent; write a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
+    figure = drawing()(figsize=(9, 1.8 + 0.32 * len(found.layers) + 2.4), dpi=120, layout="constrained")
     from matplotlib.ticker import NullFormatter
 
-    figure = Figure(figsize=(9, 1.8 + 0.32 * len(found.layers) + 2.4), dpi=120, layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=[1 + 0.32 * len(found.layers), 2.6])
     top, bottom = parts
     outs, grads = top.subplots(1, 2, sharey=True)

@@ -21,12 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._decomp import get_decompositions
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core.graph import Stacked, close, largest, some
 from core.native.places import NotNative
+from core.native.tape import traced
 from core.native.writer import Argument, Writer
 
 FLAGS = (
@@ -109,7 +108,7 @@ def native_of(
     """
     try:
         given = [_argument(a, i in stepped) for i, a in enumerate(arguments)]
-        writer = Writer(_traced(function, given).graph, given)
+        writer = Writer(_traced(function, arguments).graph, given)
         source, workspace = writer.source()
     except NotNative:
         raise
@@ -131,13 +130,10 @@ def _argument(given: Stacked, stepped: bool) -> Argument:
     return Argument(given.lanes, stepped, shape, tuple(torch.empty(shape, device="meta").stride()), tensor.dtype)
 
 
-def _traced(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Argument]) -> fx.GraphModule:
+def _traced(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> fx.GraphModule:
     simpler: Any = get_decompositions(SPLIT)
-    with sdpa_kernel(SDPBackend.MATH), FakeTensorMode(allow_non_fake_inputs=True):  # attention as products
-        empty = [torch.empty_strided(a.shape, a.strides, dtype=a.dtype) for a in arguments]
-        module = make_fx(function, simpler, _allow_non_fake_inputs=True)(*empty)
-    module.graph.eliminate_dead_code()
-    return module
+    with sdpa_kernel(SDPBackend.MATH):  # attention as products
+        return traced(function, [some(a, 1) for a in arguments], simpler=simpler)
 
 
 def _agree(native: Native, function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> bool:

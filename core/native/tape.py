@@ -1,0 +1,154 @@
+"""What a function does to tensors, written down as a graph of the operations that reach torch's dispatcher.
+
+The function sees tensors without data, so that it cannot look at one. (torch.fx's make_fx does the same, and imports
+all of torch's compiler for it, which would cost every worker of a sweep some seconds of a core before its first step.)
+"""
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.fx.node import map_aggregate
+from torch.utils._python_dispatch import TorchDispatchMode
+
+LOOK = torch.ops.aten._local_scalar_dense.default
+
+
+class Untraceable(Exception):
+    """The function does something that no list of operations can say."""
+
+
+def traced(
+    function: Callable[..., Sequence[Tensor]],
+    arguments: Sequence[Tensor],
+    simpler: Mapping[Any, Callable[..., Any]] | None = None,
+) -> fx.GraphModule:
+    """Return the function as a graph; each node's meta["val"] has its result's shape and strides, and no data.
+
+    arguments: each operation is carried out on them, to learn what comes of it; they are changed as the function says.
+    (torch's own rules for shapes take longer to import than a step of one lane takes to run.)
+    simpler: operations to write as several others, and how.
+    Raises Untraceable where the function looks at a number or changes a tensor that it was not given; and what the
+    function itself raises on such tensors.
+    """
+    tape = _Tape(simpler or {})
+    seen = [tape.take(argument) for argument in arguments]
+    with tape:
+        returned = function(*seen)
+    return tape.module(returned)
+
+
+class _Tape(TorchDispatchMode):
+    """Each tensor that the function sees carries its node and its data, which live as long as it does."""
+
+    def __init__(self, simpler: Mapping[Any, Callable[..., Any]]):
+        super().__init__()
+        self.simpler = simpler
+        self.graph = fx.Graph()
+        self.constants: dict[str, Tensor] = {}
+        self._of_constants: dict[int, tuple[fx.Node, Tensor, Tensor]] = {}  # by id; with the tensor, whose id it stays
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # in order to be skipped it would be imported
+
+    def take(self, argument: Tensor) -> Tensor:
+        """Add an argument; return what the function shall see of it."""
+        node = self.graph.placeholder(f"argument{len(self.graph.nodes)}")
+        return _seen(_like(argument), node, _from_its_first(argument))
+
+    def module(self, returned: Sequence[Tensor]) -> fx.GraphModule:
+        self.graph.output(tuple(self._of(tensor)[0] for tensor in returned))
+        self.graph.eliminate_dead_code()
+        return fx.GraphModule(self.constants, self.graph)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        with self:
+            done = self.simpler[func](*args, **kwargs) if func in self.simpler else NotImplemented
+            if done is NotImplemented:
+                done = func.decompose(*args, **kwargs)
+        return self._record(func, args, kwargs) if done is NotImplemented else done
+
+    def _record(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if func is LOOK:
+            raise Untraceable("it looks at a number in a tensor: .item(), or control flow on data")
+        takes = func._schema.arguments
+        for given, value in zip(takes, args, strict=False):
+            if given.alias_info is not None and given.alias_info.is_write and not hasattr(value, HELD):
+                raise Untraceable(f"{func} changes a tensor that is no argument")
+        if any(given.is_out for given in takes):
+            raise Untraceable(f"{func} writes to `out`")
+        if any(given.name == "device" for given in takes):
+            kwargs = {**kwargs, "device": "cpu"}  # the function may have taken it from a tensor that it sees
+        node = self.graph.call_function(func, *self._each((args, kwargs), 0))
+        data, options = self._each((args, kwargs), 1)
+        result = func(*data, **options)
+        if isinstance(result, Tensor):
+            return self._returned(node, func, args, data, result)
+        if isinstance(result, tuple | list) and any(isinstance(part, Tensor) for part in result):
+            node.meta["val"] = tuple(map(_shape_of, result))
+            return type(result)(
+                self._returned(self.graph.call_function(operator.getitem, (node, i)), func, args, data, part)
+                if isinstance(part, Tensor)
+                else part
+                for i, part in enumerate(result)
+            )
+        self.graph.erase_node(node)  # a question about shapes
+        return result
+
+    def _returned(self, node: fx.Node, func: Any, args: Any, data: Any, result: Tensor) -> Tensor:
+        """Return what the function sees of a result."""
+        same = next((seen for seen, each in zip(args, data, strict=True) if each is result), None)
+        if same is not None:  # changed in place, maybe its shape too
+            if (same.shape, same.stride()) != (result.shape, result.stride()):
+                same.as_strided_(result.shape, result.stride(), result.storage_offset())
+            return _seen(same, node, result)
+        if func._schema.returns[0].alias_info is not None:  # a view
+            place = result.shape, result.stride(), result.storage_offset()
+            return _seen(args[0].as_strided(*place), node, result)
+        return _seen(_like(result), node, result)
+
+    def _each(self, values: Any, which: int) -> Any:
+        """Return arguments with the nodes of tensors in their place (0), or their data (1)."""
+        return map_aggregate(values, lambda value: self._of(value)[which] if isinstance(value, Tensor) else value)
+
+    def _of(self, seen: Tensor) -> tuple[fx.Node, Tensor]:
+        if hasattr(seen, HELD):
+            return getattr(seen, HELD)
+        if seen.is_meta:
+            raise Untraceable("it uses a tensor of unknown origin")
+        if id(seen) not in self._of_constants:  # the model holds it, or the function made it of Python numbers
+            name, kept = f"constant{len(self.constants)}", _from_its_first(seen.contiguous())
+            node = self.graph.create_node("get_attr", name)
+            node.meta["val"] = _shape_of(kept)
+            self.constants[name], self._of_constants[id(seen)] = kept, (node, kept, seen)
+        return self._of_constants[id(seen)][:2]
+
+
+HELD = "_espalier_node_and_data"
+
+
+def _seen(tensor: Tensor, node: fx.Node, data: Tensor) -> Tensor:
+    node.meta["val"] = _shape_of(data)
+    setattr(tensor, HELD, (node, data))
+    return tensor
+
+
+def _from_its_first(tensor: Tensor) -> Tensor:
+    """Return a tensor's numbers, in place, as those of a storage that begins with them: offsets count from there."""
+    return torch.from_dlpack(tensor.detach()) if tensor.storage_offset() else tensor.detach()
+
+
+def _like(data: Tensor) -> Tensor:
+    """Return a tensor without data that looks like another."""
+    return torch.empty_strided(data.shape, data.stride(), dtype=data.dtype, device="meta")
+
+
+def _shape_of(data: Any) -> Any:
+    """Return a tensor without data that keeps the shape a result has now, or what is no tensor itself."""
+    if not isinstance(data, Tensor):
+        return data
+    return _like(data).as_strided(data.shape, data.stride(), data.storage_offset())
