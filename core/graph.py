@@ -42,6 +42,7 @@ def graph_of(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stac
     """
     try:
         many = _unmistakable(arguments)
+        function(*(some(a, 2) for a in arguments))  # what it keeps in a cache of its own should have numbers
         module = _generalised(_traced(function, arguments, many), arguments, many)
         same = _agree(module, function, arguments)
     except Exception as error:  # any of what a user's model may do to tracing

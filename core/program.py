@@ -8,7 +8,7 @@ import copy
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -75,6 +75,22 @@ class Program:
         for slot in self.optimizer.slots:
             row |= {f"slot.{slot}.{name}": torch.zeros_like(tensor) for name, tensor in theta.items()}
         return row | {f"buffer.{name}": tensor for name, tensor in self._constants(model).items()}
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """Work on a copy of the model, with the same tensors: while a function is written down they have no numbers,
+        and one that a model keeps from such a pass (a mask, a table of positions) would be of no use in the next.
+        """
+        own = self.model, self.bound
+        shared = [*self.model.parameters(), *self.model.buffers()]
+        shared += [v for module in self.model.modules() for v in vars(module).values() if isinstance(v, Tensor)]
+        with suppress(Exception):  # a model that cannot be copied had better keep nothing
+            self.model = copy.deepcopy(self.model, {id(tensor): tensor for tensor in shared})
+        self.bound = _Bound(self.task, self.model)
+        try:
+            yield
+        finally:
+            self.model, self.bound = own
 
     def _call(self, what: str, theta: Named, buffers: Named, batch: Batch) -> Any:
         state = {f"model.{name}": tensor for name, tensor in (theta | buffers).items()}
@@ -269,7 +285,8 @@ class VmapProgram(Program):
 
         def step(*tensors: Tensor) -> list[Tensor]:
             rows, rest = dict(zip(names, tensors, strict=False)), tensors[len(names) :]
-            loss_N, kept = Program.step(self, rows, rest[:splits], rest[-2], rest[-1], (0, 0), keep)
+            with self._apart():
+                loss_N, kept = Program.step(self, rows, rest[:splits], rest[-2], rest[-1], (0, 0), keep)
             return [loss_N, *kept.values()]
 
         axes = _axes(len(names), splits)
@@ -355,7 +372,8 @@ class NativeProgram(VmapProgram):
 
             def step(*tensors: Tensor) -> list[Tensor]:
                 rows, rest = dict(zip(names, tensors, strict=False)), tensors[len(names) :]
-                loss_N, kept = Program.step(self, rows, rest[:splits], rest[-2], rest[-1], (0, 0), True)
+                with self._apart():
+                    loss_N, kept = Program.step(self, rows, rest[:splits], rest[-2], rest[-1], (0, 0), True)
                 return [loss_N, *kept.values()]
 
             self.model.train()
@@ -394,7 +412,8 @@ class NativeProgram(VmapProgram):
             def metrics(*tensors: Tensor) -> list[Tensor]:
                 named = dict(zip(state, tensors, strict=False))
                 rest = tensors[len(named) :]
-                found = self._call("metrics", part(named, "theta."), part(named, "buffer."), rest)
+                with self._apart():
+                    found = self._call("metrics", part(named, "theta."), part(named, "buffer."), rest)
                 self._metrics = list(found)
                 return [torch.as_tensor(value) for value in found.values()]
 

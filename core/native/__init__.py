@@ -110,12 +110,13 @@ def native_of(
         given = [_argument(a, i in stepped) for i, a in enumerate(arguments)]
         writer = Writer(_traced(function, arguments).graph, given)
         source, workspace = writer.source()
+        native = Native(_library(source), writer, workspace)
+        same = _agree(native, function, arguments)
     except NotNative:
         raise
     except Exception as error:  # any of what a user's model may do to tracing
         raise NotNative(f"{type(error).__name__}: {error}") from error
-    native = Native(_library(source), writer, workspace)
-    if not _agree(native, function, arguments):
+    if not same:
         raise NotNative("the compiled function gives other numbers than the function")
     return native
 
@@ -132,6 +133,7 @@ def _argument(given: Stacked, stepped: bool) -> Argument:
 
 def _traced(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> fx.GraphModule:
     simpler: Any = get_decompositions(SPLIT)
+    function(*(some(a, 1) for a in arguments))  # what it keeps in a cache of its own should have numbers
     with sdpa_kernel(SDPBackend.MATH):  # attention as products
         return traced(function, [some(a, 1) for a in arguments], simpler=simpler)
 

@@ -1,6 +1,7 @@
 """The two programs: what they draw, what they measure, what they record, and which of them a task is given."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import pytest
 import torch
@@ -8,7 +9,16 @@ from torch import Tensor, nn
 
 from core.lanes import part, seeded
 from core.optim import SGD, Adam
-from core.program import COMPILE_FROM, PROGRAMS, Program, VmapProgram, choose, why_not_compiled, why_not_vmap
+from core.program import (
+    COMPILE_FROM,
+    PROGRAMS,
+    NativeProgram,
+    Program,
+    VmapProgram,
+    choose,
+    why_not_compiled,
+    why_not_vmap,
+)
 from core.task import Batch, Data, Task
 from core.tasks.thermometer import Thermometer
 
@@ -32,6 +42,28 @@ class Small(Task):
         x_NF = torch.randn(41, 3, generator=torch.Generator().manual_seed(0))
         y_N1 = x_NF.sum(1, keepdim=True)
         return Data((x_NF[:30], y_N1[:30]), (x_NF[30:], y_N1[30:]))
+
+
+@lru_cache
+def steps_down(width: int) -> Tensor:
+    return torch.ones(width, width).tril()
+
+
+class Keeps(nn.Module):
+    """Keeps tensors that it makes in its first pass, as models do with masks and tables of positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights: Tensor | None = None
+        self.tables: dict[int, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weights is None:
+            self.weights = 1 + torch.arange(x.shape[-1], device=x.device) / 10
+        width = x.shape[-1]
+        if width not in self.tables:
+            self.tables[width] = torch.full((width,), 0.5)
+        return (torch.tanh(x) * self.weights + self.tables[width]) @ steps_down(width)
 
 
 class Asks(nn.Module):
@@ -223,6 +255,23 @@ class Measured(Small):
         assert not model.training and not torch.is_grad_enabled()
         self.sizes.append(len(batch[0]))
         return {"loss": self.loss(model, batch), "first": batch[0][:, 0].mean()}
+
+
+@every_program
+def test_a_model_may_keep_tensors_from_one_pass_to_the_next(program: str) -> None:
+    steps_down.cache_clear()
+    task, plain = Small(Keeps), PROGRAMS["plain"](Small(Keeps), SGD())
+    made, data = PROGRAMS[program](task, SGD()), task.data()
+    if isinstance(made, NativeProgram):
+        assert made.why_not(data.train, 4) is None
+    index, c = torch.arange(4)[None], torch.full((3, 1, 1), 0.1)
+    rows, expected = ({name: tensor[None].clone() for name, tensor in made.fresh_row(1).items()} for _ in range(2))
+    for size in (4, 3, 4):  # what is written down for one size must not stand in the way of another
+        loss, _ = made.step(rows, data.train, index[:, :size], c, (0, 0))  # first, while nothing is kept yet
+        wanted, _ = plain.step(expected, data.train, index[:, :size], c, (0, 0))
+        torch.testing.assert_close(loss[:1], wanted, rtol=1e-5, atol=1e-6)
+    row = {name: tensor[0] for name, tensor in rows.items()}
+    assert made.evaluate(row, data.valid)["loss"] == pytest.approx(plain.evaluate(row, data.valid)["loss"], rel=1e-5)
 
 
 @every_program
