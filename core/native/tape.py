@@ -116,9 +116,9 @@ class _Tape(TorchDispatchMode):
         return map_aggregate(values, lambda value: self._of(value)[which] if isinstance(value, Tensor) else value)
 
     def _of(self, seen: Tensor) -> tuple[fx.Node, Tensor]:
-        if hasattr(seen, HELD):
+        if hasattr(seen, HELD) and getattr(seen, HELD)[0].graph is self.graph:
             return getattr(seen, HELD)
-        if seen.is_meta:
+        if seen.is_meta:  # as one that somebody kept from another list
             raise Untraceable("it uses a tensor of unknown origin")
         if id(seen) not in self._of_constants:  # the model holds it, or the function made it of Python numbers
             name, kept = f"constant{len(self.constants)}", _from_its_first(seen.contiguous())
