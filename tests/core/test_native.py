@@ -75,7 +75,9 @@ ELEMENTWISE: Mapping[str, Callable[[Tensor, Tensor], Any]] = {
     "angles": lambda x, y: (x.sin(), x.cos(), x.erf()),
     "roots": lambda x, y: (x.abs().sqrt(), x.abs().rsqrt(), x.sqrt()),
     "squashing": lambda x, y: (x.tanh(), x.sigmoid(), F.softplus(x), F.logsigmoid(x), F.hardtanh(x), F.hardsigmoid(x)),
-    "rectifiers": lambda x, y: (F.relu(x), F.leaky_relu(x), F.elu(x), F.selu(x), F.gelu(x), F.silu(x), F.mish(x)),
+    "rectifiers": lambda x, y: (F.relu(x), F.leaky_relu(x), F.elu(x), F.selu(x), F.silu(x), F.mish(x)),
+    # torch's own gelu makes NaN of infinity where the processor has AVX-512
+    "finite rectifiers": lambda x, y: (F.gelu(x.clamp(-9, 9)),),
     "more rectifiers": lambda x, y: (F.hardswish(x), F.gelu(x, approximate="tanh"), F.relu6(x), F.softsign(x)),
     "signs": lambda x, y: (-x, x.abs(), x.sign()),
     "limits": lambda x, y: (x.clamp(-0.5, 0.7), x.clamp(min=0.1), x.clamp_max(0.2), x.maximum(y), x.minimum(y)),
