@@ -168,8 +168,7 @@ class Program:
     def _means(self, split: Batch, metrics: Callable[[Batch], Mapping[str, Any]]) -> dict[str, float]:
         """Return means over a split, taken in as few batches as its task allows, all of about one size."""
         examples = len(split[0])
-        batches = -(-examples // (self.task.evaluation_batch_size or examples))
-        size = -(-examples // batches)
+        size = _evenly(examples, self.task.evaluation_batch_size)
         totals: dict[str, float] = {}
         with torch.no_grad():
             for start in range(0, examples, size):
@@ -177,6 +176,11 @@ class Program:
                 for name, value in metrics(batch).items():
                     totals[name] = totals.get(name, 0.0) + float(value) * len(batch[0])
         return {name: total / examples for name, total in totals.items()}
+
+
+def _evenly(examples: int, most: int | None) -> int:
+    """Return how many examples to take at once so that as few batches as can be are all of about one size."""
+    return -(-examples // -(-examples // (most or examples)))
 
 
 def _flat(rows_N: Tensor) -> Tensor:
@@ -317,6 +321,7 @@ class CompiledProgram(VmapProgram):
         return fused
 
 
+AT_ONCE = 512  # examples of a validation
 ONES = {name: torch.ones(1, dtype=torch.float64) for name in ("momentum", "weight_decay", "beta1", "beta2", "eps")}
 
 
@@ -400,14 +405,27 @@ class NativeProgram(VmapProgram):
         return self._natives[key](len(after[0]), inputs)[0]
 
     def evaluate(self, row: Row, split: Batch) -> dict[str, float]:
+        """A few hundred examples at a time, which stay in the processor's cache, and all of them in one call."""
         self.model.eval()
         state = {name: tensor for name, tensor in row.items() if name.startswith(("theta.", "buffer."))}
-        return self._means(split, lambda batch: self._measured(state, batch))
+        most = min(self.task.evaluation_batch_size, AT_ONCE) if self.task.evaluation_batch_size else None
+        size, examples = _evenly(len(split[0]), most), len(split[0])
+        totals: dict[str, float] = {}
+        for start, end in ((0, examples - examples % size), (examples - examples % size, examples)):
+            if start < end:
+                size = min(size, end - start)
+                found = self._measured(state, tuple(tensor[start:end].contiguous() for tensor in split), size)
+                if found is None:
+                    return super().evaluate(row, split)
+                for name, values in found.items():
+                    totals[name] = totals.get(name, 0.0) + sum(value * size for value in values)
+        return {name: total / examples for name, total in totals.items()}
 
-    def _measured(self, state: Row, batch: Batch) -> Mapping[str, Any]:
-        inputs = [*state.values(), *batch]
-        key = tuple((tensor.shape, tensor.stride()) for tensor in batch)
+    def _measured(self, state: Row, examples: Batch, size: int) -> Mapping[str, list[float]] | None:
+        """Return the metrics of batches of `size` examples, one after the other; None if they are no machine code."""
+        key = (size, *(tensor.shape[1:] for tensor in examples))
         if key not in self._validations:
+            inputs = [*state.values(), *(tensor[:size] for tensor in examples)]
 
             def metrics(*tensors: Tensor) -> list[Tensor]:
                 named = dict(zip(state, tensors, strict=False))
@@ -417,14 +435,17 @@ class NativeProgram(VmapProgram):
                 self._metrics = list(found)
                 return [torch.as_tensor(value) for value in found.values()]
 
+            batches = range(len(state), len(inputs))
             try:
-                self._validations[key] = native_of(metrics, [Stacked(tensor, None) for tensor in inputs])
+                with torch.no_grad():
+                    self._validations[key] = native_of(metrics, [Stacked(tensor, None) for tensor in inputs], batches)
             except NotNative:
                 self._validations[key] = None
         native = self._validations[key]
         if native is None:
-            return self._call("metrics", part(state, "theta."), part(state, "buffer."), batch)
-        return dict(zip(self._metrics, (value.item() for value in native(1, inputs)), strict=True))
+            return None
+        found = native(1, [*state.values(), *examples], steps=len(examples[0]) // size)
+        return {name: value.view(-1).tolist() for name, value in zip(self._metrics, found, strict=True)}
 
 
 Replay = Callable[[], Any]

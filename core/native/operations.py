@@ -107,12 +107,12 @@ EACH: Mapping[str, Made | Callable[[Given], Made]] = {
     "fill": ("{0}", ("value",)),
     "lift_fresh_copy": ("{0}", ONE),
 }
-REDUCTIONS: Mapping[str, tuple[float, str]] = {
-    "sum": (0, "{0} + {1}"),
-    "amax": (-math.inf, "{1} > {0} || {1} != {1} ? {1} : {0}"),
-    "any": (0, "{0} || {1}"),
-    "all": (1, "{0} && {1}"),
-    "amin": (math.inf, "{1} < {0} || {1} != {1} ? {1} : {0}"),
+REDUCTIONS: Mapping[str, tuple[float, str, str]] = {
+    "sum": (0, "{0} + {1}", "sum"),
+    "amax": (-math.inf, "{1} > {0} || {1} != {1} ? {1} : {0}", "most"),
+    "any": (0, "{0} || {1}", ""),
+    "all": (1, "{0} && {1}", ""),
+    "amin": (math.inf, "{1} < {0} || {1} != {1} ? {1} : {0}", "least"),
 }
 
 

@@ -15,18 +15,16 @@ from torch.fx.node import map_arg
 
 from core.native.operations import EACH, SPECIAL
 from core.native.places import REALS, TYPES, NotNative, Place, Shape, contiguous, literal
+from core.native.products import Product
 
 ALIGNED = 64  # bytes: a line of the cache
 VIEWS = ("_unsafe_view", "unsafe_split", "unsafe_split_with_sizes", "lift_fresh")  # which do not say that they are
-NEAR, SEVERAL = 48 << 10, 24  # bytes that the nearest cache holds about; rows or columns that make a copy worth while
-DEEP = 256  # how far a product sums before it goes on to the next columns: two vectors of those stay near
 
-HEAD = f"""\
+HEAD = """\
 #include <stdbool.h>
 #include <stdint.h>
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
-#define DEEP {DEEP}
 #ifdef VECTOR_MATH
 #define WHOLE __attribute__((simd("notinbranch")))
 #else
@@ -43,9 +41,12 @@ def _head() -> str:
         for kind, suffix in (("float", "f"), ("double", "")):
             takes = ", ".join([kind] * (2 if name == "pow" else 1))
             lines.append(f"WHOLE {kind} {name}{suffix}({takes});")
-    kernels = resources.files("core.native").joinpath("kernels.h").read_text()
-    for kind, wide in (("float", 8), ("double", 4)):
-        lines += [f"#define REAL {kind}", f"#define WIDE {wide}", f"#define NAME(what) what##_{kind}", kernels]
+    vectors, kernels = (
+        resources.files("core.native").joinpath(name).read_text() for name in ("vectors.h", "kernels.h")
+    )
+    lines.append(vectors)
+    for kind, bits in (("float", "int32_t"), ("double", "int64_t")):
+        lines += [f"#define REAL {kind}", f"#define BITS {bits}", f"#define NAME(what) what##_{kind}", kernels]
     return "\n".join(lines)
 
 
@@ -324,10 +325,13 @@ class Writer:
 
     # --- reductions -----------------------------------------------------------------------------------------------
 
-    def reduce(self, out: Place, source: Place, dims: Sequence[int], begin: float, combine: str) -> None:
+    def reduce(
+        self, out: Place, source: Place, dims: Sequence[int], begin: float, combine: str, kernel: str = ""
+    ) -> None:
         """Write a sum, or the like, over some axes; `out` has the other axes, or all of them with length one.
 
         combine: the expression of what was found so far, {0}, and one number more, {1}; it begins with `begin`.
+        kernel: what finds it for real numbers that lie in a row (kernels.h).
         """
         every = list(range(len(source.shape)))
         gone = sorted({d % len(source.shape) for d in dims}) if every else []
@@ -343,7 +347,7 @@ class Writer:
             self.copy(out, begin)
             self._accumulate(out, source, kept, gone, inner, combine)
         else:
-            self._total(out, source, kept, gone, begin, combine)
+            self._total(out, source, kept, gone, begin, combine, kernel)
 
     def _accumulate(
         self, out: Place, source: Place, kept: list[int], gone: list[int], inner: int, combine: str
@@ -362,11 +366,13 @@ class Writer:
 
         self.loops(seen.shape, body)
 
-    def _total(self, out: Place, source: Place, kept: list[int], gone: list[int], begin: float, combine: str) -> None:
+    def _total(
+        self, out: Place, source: Place, kept: list[int], gone: list[int], begin: float, combine: str, kernel: str
+    ) -> None:
         reduced = source.axes(gone)
         sizes, (steps,) = _merged(reduced.shape, [reduced.strides])
         outer = source.axes(kept)
-        straight = steps[-1:] == [1] and begin == 0 and source.dtype == out.dtype and out.dtype in REALS
+        straight = bool(kernel) and steps[-1:] == [1] and source.dtype == out.dtype and out.dtype in REALS
         depth = self.depth
 
         def body(counters: list[str]) -> list[str]:
@@ -377,12 +383,8 @@ class Writer:
                 lines.append(f"for (int64_t {name} = 0; {name} < {size}; {name}++)")
             more = " + ".join(f"{name} * {step}" for name, step in zip(names, steps[: len(loop)], strict=False))
             new = outer.at(counters, more)
-            if straight:
-                lines.append(f"    total += sum_{out.kind}(&{new}, {sizes[-1]});")
-            else:
-                lines.append(
-                    f"    {{ const {out.kind} x = ({out.kind}){new}; total = {combine.format('total', 'x')}; }}"
-                )
+            found = f"{kernel}_{out.kind}(&{new}, {sizes[-1]})" if straight else f"({out.kind}){new}"
+            lines.append(f"    {{ const {out.kind} x = {found}; total = {combine.format('total', 'x')}; }}")
             return ["{", *lines, f"{out.at(counters)} = total;", "}"]
 
         self.loops(outer.shape, body, free=False)
@@ -398,19 +400,11 @@ class Writer:
             return
         if not k:
             return self.copy(out, 0)
-        size = out.dtype.itemsize
-        lay_a = a.strides[1] != 1 and m * k * size > NEAR and n > SEVERAL
-        lay_b = b.strides[1] != 1 or (k * n * size > NEAR and m > SEVERAL)
-        deep = min(k, DEEP)
-        rows = self.room(out.dtype, (-(-m // 6) * 6 * deep,)) if lay_a else None
-        columns = self.room(out.dtype, (deep * 64 // size,))
+        made = Product(a, b)
+        copies = [self.room(out.dtype, (numbers,)) if numbers else None for numbers in made.rooms()]
         into = out if out.strides[1] == 1 or n == 1 else self.room(out.dtype, (m, n))
-        self.line(
-            f"product_{out.kind}({m}, {n}, {k}, &{a.at(('0', '0'))}, {a.strides[0]}, {a.strides[1]}, "
-            f"&{b.at(('0', '0'))}, {b.strides[0]}, {b.strides[1]}, &{into.at(('0', '0'))}, "
-            f"{into.strides[0] if m > 1 else n}, {int(lay_a)}, {int(lay_b)}, {rows.pointer if rows else 0}, "
-            f"{columns.pointer});"
-        )
+        for text in made.lines(into, copies):
+            self.line(text)
         if into is not out:
             self.copy(out, into)
 

@@ -4,12 +4,14 @@ The reference is torch itself, on the same inputs.
 """
 
 import math
+import platform
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -153,9 +155,13 @@ def test_each_reduction_is_torchs(kind: str) -> None:
             same(ours, theirs, 1e-5, f"output {i} of {kind} for {tuple(x.shape)} with strides {x.stride()}")
 
 
-def test_the_largest_of_numbers_among_which_is_none_is_none() -> None:
-    x = numbers(4, 9)
-    x[1, 3] = NAN
+@pytest.mark.parametrize("columns", (1, 5, 9, 27))
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64), ids=str)
+def test_the_largest_of_numbers_among_which_is_none_is_none(columns: int, dtype: torch.dtype) -> None:
+    x = numbers(columns + 3, columns, dtype=dtype)
+    for place in range(columns):
+        x[place, place] = NAN
+    x[-2], x[-1] = INF, -INF
     for ours, theirs in zip(
         compiled(lambda x: (x.amax(1), x.amin(1), x.sum(1)), x), (x.amax(1), x.amin(1), x.sum(1)), strict=True
     ):
@@ -176,7 +182,11 @@ def shaped(rows: int, columns: int, how: str, seed: int, dtype: torch.dtype) -> 
 lies = st.sampled_from(("whole", "turned", "gaps"))
 
 
-@settings(max_examples=30, deadline=None)
+PROCESSORS = ((), ("-mno-avx512f",), ("-mno-avx",)) if platform.machine() == "x86_64" else ((),)
+"""Flags that take abilities from the code: its vectors, and so its tiles, are others without them."""
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     m=st.integers(1, 40),
     n=st.integers(1, 40),
@@ -184,18 +194,26 @@ lies = st.sampled_from(("whole", "turned", "gaps"))
     a=lies,
     b=lies,
     dtype=st.sampled_from((torch.float32, torch.float64)),
+    without=st.sampled_from(PROCESSORS),
 )
-def test_every_product_is_torchs(m: int, n: int, k: int, a: str, b: str, dtype: torch.dtype) -> None:
+def test_every_product_is_torchs(
+    m: int, n: int, k: int, a: str, b: str, dtype: torch.dtype, without: tuple[str, ...]
+) -> None:
     left, right = shaped(m, k, a, 1, dtype), shaped(k, n, b, 2, dtype)
     rel = 1e-5 if dtype == torch.float32 else 1e-13
-    same(compiled(torch.mm, left, right)[0], left @ right, rel, f"({m}, {k}) ({k}, {n})")
+    with patch.object(native, "FLAGS", native.FLAGS + without):
+        same(compiled(torch.mm, left, right)[0], left @ right, rel, f"({m}, {k}) ({k}, {n})")
 
 
 @pytest.mark.parametrize("m, n, k", [(7, 33, 700), (300, 50, 300), (61, 200, 257), (1, 64, 513), (130, 1, 260)])
 @pytest.mark.parametrize("a", ("whole", "turned"))
 @pytest.mark.parametrize("b", ("whole", "turned"))
-def test_products_that_no_cache_holds_are_torchs(m: int, n: int, k: int, a: str, b: str) -> None:
+@pytest.mark.parametrize("without", PROCESSORS, ids=lambda flags: "".join(flags) or "as it is")
+def test_products_that_no_cache_holds_are_torchs(
+    m: int, n: int, k: int, a: str, b: str, without: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In blocks of what is summed over, with copies of both sides."""
+    monkeypatch.setattr(native, "FLAGS", native.FLAGS + without)
     left, right = shaped(m, k, a, 1, torch.float32), shaped(k, n, b, 2, torch.float32)
     same(compiled(torch.mm, left, right)[0], left @ right, 3e-5, f"({m}, {k}) ({k}, {n})")
 

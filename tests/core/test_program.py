@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core import program as programs
 from core.lanes import part, seeded
 from core.optim import SGD, Adam
 from core.program import (
@@ -293,6 +294,19 @@ def test_a_metric_is_the_mean_over_all_examples_whatever_the_batches(
     assert found == pytest.approx(
         {"loss": task.loss(model, valid).item(), "first": valid[0][:, 0].mean().item()}, rel=1e-6
     )
+
+
+@pytest.mark.parametrize("size, sizes", [(None, {11}), (11, {4, 3}), (3, {3, 2})])
+def test_machine_code_validates_few_examples_at_a_time_unless_a_task_wants_them_all(
+    size: int | None, sizes: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "AT_ONCE", 4)
+    task, valid = Measured(size), Measured(size).data().valid
+    made, plain = NativeProgram(task, SGD()), Program(Measured(size), SGD())
+    row = made.fresh_row(2)
+    for _ in range(2):
+        assert made.evaluate(row, valid) == pytest.approx(plain.evaluate(row, valid), rel=1e-6)
+    assert set(task.sizes) == sizes
 
 
 def test_dropout_is_off_in_a_validation_and_on_again_in_the_next_step() -> None:
