@@ -4,6 +4,7 @@ Shapes are constants in it, and a lane's tensors share a workspace small enough 
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
+from core.native.loops import Loop, Operation, merged
 from core.native.operations import EACH, SPECIAL
 from core.native.places import REALS, TYPES, NotNative, Place, Shape, contiguous, literal
 from core.native.products import Product
@@ -76,34 +78,12 @@ class Argument:
     dtype: torch.dtype
 
 
-def _merged(shape: Sequence[int], places: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
-    """Return fewer and longer loops over the same elements: the sizes, and the strides of each place.
-
-    Axes go by the first place's strides; those of length one fall away, and those that follow one another in every
-    place become one.
-    """
-    axes = [i for i, size in enumerate(shape) if size != 1]
-    axes.sort(key=lambda i: -places[0][i])
-    sizes: list[int] = []
-    strides: list[list[int]] = [[] for _ in places]
-    for i in axes:
-        if sizes and all(steps[-1] == place[i] * shape[i] for steps, place in zip(strides, places, strict=True)):
-            sizes[-1] *= shape[i]
-            for steps, place in zip(strides, places, strict=True):
-                steps[-1] = place[i]
-        else:
-            sizes.append(shape[i])
-            for steps, place in zip(strides, places, strict=True):
-                steps.append(place[i])
-    return sizes, strides
-
-
 class Writer:
     """Writes the function, one operation after the other."""
 
     def __init__(self, graph: fx.Graph, arguments: Sequence[Argument]):
         """Write the operations of `graph`, whose placeholders are the arguments. Raises NotNative."""
-        self.lines: list[str] = []
+        self.lines: list[str | Loop] = []
         self.buffers: list[Buffer] = []
         self.places: dict[fx.Node, Any] = {}
         self.constants: list[Tensor] = []
@@ -119,6 +99,8 @@ class Writer:
 
     def source(self) -> tuple[str, int]:
         """Return the whole source, and how many bytes of workspace the function needs."""
+        unseen = self._unseen()
+        self.buffers = [buffer for buffer in self.buffers if buffer.name not in unseen]
         room = self._lay_out()
         arguments = [
             f"{TYPES[a.dtype]} *const a{i} = ({TYPES[a.dtype]} *)tensors[{i}]{_begin(a)};"
@@ -130,7 +112,7 @@ class Writer:
         ]
         work = [f"{b.kind} *const {b.name} = ({b.kind} *)(workspace + {b.place});" for b in self.buffers]
         body = "\n".join(f"        {line}" for line in [*arguments, *more, *work])
-        lines = "\n".join(self.lines)
+        lines = "\n".join("\n".join(line.lines(unseen)) if isinstance(line, Loop) else line for line in self.lines)
         return (
             f"{_head()}\n"
             "int64_t run(const int64_t lanes, const int64_t steps, void *const *tensors, void *const *outputs,\n"
@@ -138,6 +120,14 @@ class Writer:
             "    for (int64_t lane = 0; lane < lanes; lane++) for (int64_t step = 0; step < steps; step++) {\n"
             f"{body}\n{lines}\n    }}\n    return 0;\n}}\n"
         ), room
+
+    def _unseen(self) -> set[str]:
+        """Return the buffers that one loop alone looks at: their numbers need no place but the processor's own."""
+        where: dict[str, set[int]] = {}
+        for number, line in enumerate(self.lines):
+            for name in re.findall(r"\bw\d+\b", " ".join(line.pointers) if isinstance(line, Loop) else line):
+                where.setdefault(name, set()).add(number)
+        return {name for name, at in where.items() if len(at) == 1 and isinstance(self.lines[min(at)], Loop)}
 
     def _lay_out(self) -> int:
         """Give every buffer a place in the workspace that nobody else has at the time; return the bytes it needs."""
@@ -165,6 +155,10 @@ class Writer:
                     if isinstance(place, Place) and place.pointer in by_name:
                         buffer = by_name[place.pointer]
                         buffer.last = max(buffer.last, at)
+        for loop in (line for line in self.lines if isinstance(line, Loop)):
+            for pointer in loop.pointers:
+                if buffer := by_name.get(pointer):
+                    buffer.first, buffer.last = min(buffer.first, loop.first), max(buffer.last, loop.last)
 
     def line(self, text: str) -> None:
         """Write a line."""
@@ -196,29 +190,12 @@ class Writer:
 
     def each(self, out: Place, expression: str, inputs: Sequence[Place | float], dtype: torch.dtype) -> None:
         """Write `out = expression` for each element; {0}, {1} ... stand for the inputs, as numbers of a type."""
-        places = [place.seen_as(out.shape) for place in inputs if isinstance(place, Place)]
-        sizes, strides = _merged(out.shape, [out.strides, *(place.strides for place in places)])
-        moved = [
-            replace(place, shape=tuple(sizes), strides=tuple(steps))
-            for place, steps in zip([out, *places], strides, strict=True)
-        ]
-
-        def body(counters: list[str]) -> list[str]:
-            values, rest = [], iter(moved[1:])
-            for given in inputs:
-                if isinstance(given, Place):
-                    place = next(rest)
-                    text = place.at(counters)
-                    if place.dtype != dtype:
-                        text = f"({text} != 0)" if dtype == torch.bool else f"({TYPES[dtype]}){text}"
-                    values.append(text)
-                else:
-                    values.append(literal(given, dtype))
-            real = "f" if dtype == torch.float32 else ""
-            return [f"{moved[0].at(counters)} = {expression.format(*values, f=real)};"]
-
-        if math.prod(out.shape):
-            self.loops(sizes, body)
+        operation = Operation(out, expression, inputs, dtype)
+        if not math.prod(out.shape):
+            return
+        loop = self.lines[-1] if self.lines else None
+        if not (isinstance(loop, Loop) and loop.depth == self.depth and loop.take(operation, self.now)):
+            self.lines.append(Loop(self.depth, [operation], self.now))
 
     def copy(self, out: Place, source: Place | float) -> None:
         """Write a copy, of other numbers or of one number."""
@@ -370,7 +347,7 @@ class Writer:
         self, out: Place, source: Place, kept: list[int], gone: list[int], begin: float, combine: str, kernel: str
     ) -> None:
         reduced = source.axes(gone)
-        sizes, (steps,) = _merged(reduced.shape, [reduced.strides])
+        sizes, (steps,) = merged(reduced.shape, [reduced.strides])
         outer = source.axes(kept)
         straight = bool(kernel) and steps[-1:] == [1] and source.dtype == out.dtype and out.dtype in REALS
         depth = self.depth
