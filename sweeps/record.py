@@ -8,6 +8,7 @@ While the server is away lines wait in the spool, and training goes on.
 import base64
 import configparser
 import fcntl
+import gc
 import http.client
 import json
 import logging
@@ -27,6 +28,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
 from core.errors import BadInput, nearest
 from sweeps.address import no_secret, without_login
@@ -35,8 +37,9 @@ SWEEP_TAG, TRIAL_TAG, STEP_TAG = "espalier.sweep", "espalier.trial", "espalier.s
 VARIABLE, AT_HOME = "MLFLOW_TRACKING_URI", "home"
 CHAMPION = "champion"  # the alias of a model's best version, and the folder of its files among the run's artifacts
 STORY = "trial.json"  # a child run's artifact: every report, the curve and the ratios of each replicate
-SEND_EVERY_S, SEND_LATEST_S = 2.0, 10.0
-SENDING_SHARE = 0.05  # of one core: MLflow's sqlite takes 10-20 ms a call, and cohorts train on the same cores
+SEND_EVERY_S = 2.0
+SEND_LATEST_S = 20.0  # the most that a trial's lines wait; less where sending all of them takes less of a core than
+SENDING_SHARE = 0.05  # this: MLflow's sqlite takes 10-20 ms a call, and cohorts train on the same cores
 RETRY_MOST_S = 30.0
 CLOSING_S = 20.0  # how long a sweep that has ended waits for a server that is away
 SPOOL_MOST_BYTES = 256 * 2**20  # beyond this, points of curves are dropped and counted; starts and ends never
@@ -195,12 +198,12 @@ class Spool:
         self._file.flush()
 
     def pending(self, most: int = 5000) -> tuple[list[Line], int]:
-        """Return lines that wait, and the place in the file after them."""
+        """Return lines that wait, each with its place in the file as `at`, and the place after them."""
         lines, place = [], self.sent
         with open(self.path, "rb") as file:
             file.seek(place)
             while len(lines) < most and (text := file.readline()).endswith(b"\n"):
-                lines.append(json.loads(text))
+                lines.append(json.loads(text) | {"at": place})
                 place += len(text)
         return lines, place
 
@@ -259,6 +262,8 @@ class Recorder:
         self._closing, self._wake = threading.Event(), threading.Event()
         self._give_up = 0.0
         self._first_wait = first_wait_s
+        self._patience = SEND_EVERY_S
+        self._through: dict[int | None, int] = {}  # trial -> the place behind its last line that has been sent
         self._sender: _Sender | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow-sink", daemon=True)
         self._thread.start()
@@ -277,7 +282,7 @@ class Recorder:
         return found | {t: read_trial(self.uri, self.sweep, t) for t in trials if t not in found}
 
     def wake(self) -> None:
-        """Send what waits now."""
+        """Send all that waits, now."""
         self._wake.set()
 
     def flush(self, patience_s: float = 30.0) -> None:
@@ -308,15 +313,14 @@ class Recorder:
     def _run(self) -> None:
         wait = self._first_wait
         while True:
-            self._wake.wait(wait)
+            woken = self._wake.wait(wait)
             self._wake.clear()
             closing = self._closing.is_set()
             try:
                 begin = time.monotonic()
-                self._send()
-                took = time.monotonic() - begin
-                self.seconds_sending += took
-                self.trouble, wait = None, min(SEND_LATEST_S, max(SEND_EVERY_S, took / SENDING_SHARE))
+                self._send(everything=woken or closing)
+                self.seconds_sending += time.monotonic() - begin
+                self.trouble, wait = None, SEND_EVERY_S
             except Exception as error:  # whatever a server or a network can do: say it, wait, try again
                 self._sender = None  # a new one looks up which runs exist: an answer that was lost may have made one
                 self.trouble = f"{type(error).__name__}: {error}".splitlines()[0][:300]
@@ -328,14 +332,35 @@ class Recorder:
                 if closing:
                     return
 
-    def _send(self) -> None:
+    def _send(self, everything: bool) -> None:
+        """Send what is due. After a crash, what was sent before older lines is sent again, which changes nothing."""
         lines, place = self.spool.pending()
         while lines:
-            if self._sender is None:
-                self._sender = _Sender(self)
-            self._sender.send(lines)
-            self.spool.done(place)
+            fresh = [line for line in lines if line["at"] >= self._through.get(line.get("trial"), 0)]
+            due = fresh if everything or any("trial" not in line for line in fresh) else self._due(fresh)
+            if due:
+                if self._sender is None:
+                    self._sender = _Sender(self)
+                begin = time.monotonic()
+                self._sender.send(due)
+                self._through |= {line.get("trial"): line["at"] + 1 for line in due}
+                took = (time.monotonic() - begin) / len(_trials_of(due) or "-") * len(_trials_of(fresh))
+                self._patience = min(SEND_LATEST_S, max(SEND_EVERY_S, took / SENDING_SHARE))
+            waiting = [line["at"] for line in fresh if line["at"] >= self._through.get(line.get("trial"), 0)]
+            self.spool.done(min(waiting, default=place))
+            if waiting:
+                return
             lines, place = self.spool.pending()
+
+    def _due(self, lines: Sequence[Line]) -> list[Line]:
+        """Return the lines of trials that have ended, or have waited long: one call for many lines costs as for one."""
+        now = time.time() * 1000
+        due = {line["trial"] for line in lines if line["op"] == "end" or now - line["time"] > self._patience * 1000}
+        return [line for line in lines if line["trial"] in due]
+
+
+def _trials_of(lines: Sequence[Line]) -> set[int]:
+    return {line["trial"] for line in lines if "trial" in line}
 
 
 def experiment_id(client: Any, mlflow: Any, name: str, uri: str) -> str:
@@ -358,11 +383,17 @@ class _Sender:
 
     def __init__(self, recorder: Recorder):
         uri, self.sweep, self.on_run, self.on_parent = recorder.uri, recorder.sweep, recorder.on_run, recorder.on_parent
-        self.mlflow = _quiet_mlflow()
-        _make_store(self.mlflow, uri)
-        self.client = self.mlflow.tracking.MlflowClient(tracking_uri=uri)
+        gc.disable()  # what is made now stays, and looking through it again and again takes a third longer
+        try:
+            self.mlflow = _quiet_mlflow()
+            _make_store(self.mlflow, uri)
+            self.client = self.mlflow.tracking.MlflowClient(tracking_uri=uri)
+        finally:
+            gc.freeze()
+            gc.enable()
         self.experiment_id = experiment_id(self.client, self.mlflow, recorder.experiment, uri)
         self.runs: dict[str, str] = {}
+        self.folders: dict[str, str] = {}  # run -> where its artifacts lie
         self.made: set[str] = set()  # which of them are new
         self.steps: dict[str, float] = {}
         self.ended: set[str] = set()
@@ -377,6 +408,7 @@ class _Sender:
             for run in page:
                 key = run.data.tags.get(TRIAL_TAG, "parent")
                 self.runs[key] = run.info.run_id
+                self.folders[run.info.run_id] = run.info.artifact_uri
                 self.steps[key] = float(run.data.tags.get(STEP_TAG, -1))
                 if any(key == "parent" or name.startswith("final_") for name in run.data.metrics):
                     self.ended.add(key)
@@ -501,8 +533,15 @@ class _Sender:
         return self.mlflow.entities.Metric(_metric_name(name), value, time_ms, step)
 
     def _texts(self, run: str, texts: Mapping[str, str]) -> None:
+        """Write text artifacts: into the run's own folder if that is here, since MLflow looks the run up for each."""
+        uri = urlsplit(self.folders.get(run, ""))
         for name, text in texts.items():
-            self.client.log_text(run, text, name)
+            if uri.scheme == "file":
+                file = Path(url2pathname(uri.path)) / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8")
+            else:
+                self.client.log_text(run, text, name)
 
     def _run_of(self, key: str, name: str, tags: Mapping[str, str], time_ms: int) -> str:
         if key not in self.runs:
@@ -510,6 +549,7 @@ class _Sender:
                 self.experiment_id, time_ms, {SWEEP_TAG: self.sweep, **{k: str(v) for k, v in tags.items()}}, name
             )
             self.runs[key] = made.info.run_id
+            self.folders[made.info.run_id] = made.info.artifact_uri
             self.made.add(key)
             if key == "parent":
                 self.on_parent(self.experiment_id, made.info.run_id)
