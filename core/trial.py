@@ -6,7 +6,7 @@ what is a number in a row is in Hyperparameters.
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
@@ -45,6 +45,10 @@ class Hyperparameters:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        """Take any sequence of decay points."""
+        object.__setattr__(self, "decay_points", tuple(self.decay_points))
 
 
 _NUMBERS = [f.name for f in fields(Hyperparameters) if f.name != "decay_points"]
@@ -104,8 +108,13 @@ def _report_steps(steps: int, reports: int) -> tuple[int, ...]:
     return tuple(sorted({max(1, round(steps * i / reports)) for i in range(1, reports + 1)}))
 
 
-def rates(structure: Structure, trials: Sequence[Trial]) -> tuple[Schedule, dict[str, Tensor]]:
+def rates(structure: Structure, trials: Sequence[Trial]) -> tuple[Schedule, Mapping[str, Tensor]]:
     """Return the schedule of R trials as one function of u, and their numbers as columns (R,)."""
+    return _rates(structure, tuple(trials))
+
+
+@lru_cache(maxsize=256)
+def _rates(structure: Structure, trials: tuple[Trial, ...]) -> tuple[Schedule, Mapping[str, Tensor]]:
     kind = schedules.KINDS[structure.schedule]
     hyper = {
         name: torch.tensor([kind.number(name, getattr(t.hyper, name)) for t in trials], dtype=torch.float64)

@@ -2,7 +2,6 @@
 
 import json
 import time
-from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -135,7 +134,7 @@ class CohortTrainable(tune.Trainable):
         """Train until a turn is over or all trials have ended."""
         begin, happened, self.again = time.monotonic(), self.again, []
         while not self.cohort.done and time.monotonic() - begin < TURN_S:
-            happened += [asdict(event) for event in self.cohort.turn()]
+            happened += [dict(vars(event)) for event in self.cohort.turn()]
         due = time.monotonic() - self.saved > CHECKPOINT_S
         if due:
             self.saved = time.monotonic()
@@ -169,4 +168,4 @@ class CohortTrainable(tune.Trainable):
             self.referee.load_state(state["referee"])
         # a new driver may not have been told of all ends; and what some replicates had said, all others being behind
         said = self.cohort.said() if self.replicates > 1 else []
-        self.again = [asdict(event) for event in [*said, *self.cohort.ended]]
+        self.again = [dict(vars(event)) for event in [*said, *self.cohort.ended]]

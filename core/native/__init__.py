@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._decomp import get_decompositions
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core.graph import Stacked, close, largest, some
 from core.native.places import NotNative
+from core.native.simpler import simpler
 from core.native.tape import traced
 from core.native.writer import Argument, Writer
 
@@ -38,25 +38,6 @@ FLAGS = (
     "-shared",
     "-fPIC",
 )
-
-aten = torch.ops.aten
-SPLIT = [
-    aten.addmm, aten.addmv, aten.baddbmm, aten.rsub, aten.gelu, aten.gelu_backward, aten.silu, aten.silu_backward,
-    aten.elu, aten.elu_backward, aten.leaky_relu, aten.leaky_relu_backward, aten.hardtanh, aten.hardtanh_backward,
-    aten.softplus, aten.softplus_backward, aten.hardsigmoid, aten.hardsigmoid_backward, aten.hardswish,
-    aten.hardswish_backward, aten.log_sigmoid_forward, aten.log_sigmoid_backward, aten.mse_loss,
-    aten.mse_loss_backward, aten.smooth_l1_loss, aten.smooth_l1_loss_backward, aten.huber_loss,
-    aten.huber_loss_backward, aten.binary_cross_entropy, aten.binary_cross_entropy_backward,
-    aten.binary_cross_entropy_with_logits, aten.nll_loss_forward, aten.nll_loss_backward, aten._log_softmax,
-    aten._log_softmax_backward_data, aten._softmax, aten._safe_softmax, aten._softmax_backward_data,
-    aten.native_batch_norm, aten.native_batch_norm_backward, aten._native_batch_norm_legit,
-    aten._native_batch_norm_legit_no_training, aten._native_batch_norm_legit_functional, aten.native_layer_norm,
-    aten.native_layer_norm_backward, aten.native_group_norm, aten.native_group_norm_backward, aten.std,
-    aten.std_mean, aten.logsumexp, aten.select_backward, aten.slice_backward, aten.select_scatter,
-    aten.slice_scatter, aten.stack, aten.square, aten.linalg_vector_norm, aten.norm, aten.prelu, aten._prelu_kernel,
-    aten._prelu_kernel_backward, aten.tril, aten.triu, aten.mish, aten.xlogy, aten.std.correction,
-]  # fmt: skip
-"""Operations that torch itself writes as several simpler ones."""
 
 
 class Native:
@@ -132,10 +113,9 @@ def _argument(given: Stacked, stepped: bool) -> Argument:
 
 
 def _traced(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> fx.GraphModule:
-    simpler: Any = get_decompositions(SPLIT)
     function(*(some(a, 1) for a in arguments))  # what it keeps in a cache of its own should have numbers
     with sdpa_kernel(SDPBackend.MATH):  # attention as products
-        return traced(function, [some(a, 1) for a in arguments], simpler=simpler)
+        return traced(function, [some(a, 1) for a in arguments], simpler=simpler())
 
 
 def _agree(native: Native, function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from core.native.places import NotNative, Place, literal
@@ -209,7 +210,7 @@ def _picked(w: "Writer", place: Place, indices: Sequence[Place | None], use: Cal
         raise NotNative("an index with a slice between tensors")
     if any(index.dtype in (torch.bool, torch.uint8) for index in picks):
         raise NotNative("a mask as an index")
-    shape = torch.broadcast_shapes(*(index.shape for index in picks))
+    shape = np.broadcast_shapes(*(index.shape for index in picks))
     before, after = place.shape[: at[0]], place.shape[at[-1] + 1 :]
 
     def rows(counters: list[str]) -> list[str]:
@@ -239,7 +240,7 @@ def _index_put(w: "Writer", out: Place, given: Given) -> None:
         w.copy(out, given["self"])
     picks = [index for index in given["indices"] if index is not None]
     at = next(d for d, index in enumerate(given["indices"]) if index is not None)
-    shape = torch.broadcast_shapes(*(index.shape for index in picks))
+    shape = np.broadcast_shapes(*(index.shape for index in picks))
     whole = [*out.shape[:at], *shape, *out.shape[at + len(picks) :]]
     values, sign = given["values"].seen_as(whole), "+=" if given.get("accumulate") else "="
     _picked(w, out, given["indices"], lambda element, at: f"{element} {sign} {values.at(at)};")

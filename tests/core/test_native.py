@@ -348,6 +348,11 @@ LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "smoothed": lambda x, y: F.cross_entropy(x, y, label_smoothing=0.1),
     "some ignored": lambda x, y: F.cross_entropy(x, torch.where(y == 1, -100, y)),
     "likelihood": lambda x, y: F.nll_loss(x.log_softmax(1), y, reduction="sum"),
+    "of each": lambda x, y: F.cross_entropy(x, torch.where(y == 1, -100, y), reduction="none").square().sum(),
+    "weighted": lambda x, y: F.cross_entropy(x, y, weight=torch.arange(1.0, 6.0)),
+    "of one": lambda x, y: F.nll_loss(x[0].log_softmax(0), y[0]),
+    "parts": lambda x, y: (x[1:, ::2].tanh() * x[:-1, 1::2].sum()).sum() + (x[2] * x[..., -1:].sum()).exp().sum(),
+    "shares": lambda x, y: (x.softmax(1) * x).sum() + (x.T.softmax(0)[1:] * x.T.log_softmax(1)[1:]).sum(),
     "squares": lambda x, y: F.mse_loss(x.tanh(), x.detach() * 0 + 0.3),
     "Huber": lambda x, y: (
         F.huber_loss(x, x.detach() * 0.3) + F.smooth_l1_loss(x, x.detach() * 2) + F.l1_loss(x, x * 0.5)
