@@ -1,5 +1,6 @@
 """One sweep from its spec to its closing records: ties the search, Ray Tune, the recorder and the display together."""
 
+import gc
 import json
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from core import preflight
 from core.errors import BadInput
 from core.task import Data, Task, code_fingerprint, load_task
 from sweeps import home as homes
-from sweeps import machine, plan, record, report, results
+from sweeps import machine, plan, record, results
 from sweeps.address import no_secret
 from sweeps.display import Progress
 from sweeps.home import Home
@@ -185,9 +186,12 @@ class Driver:
         unfinished = self.progress.left() > 0
         if unfinished or not any(self.recorder.spool.said("close")):  # else there is only the spool to be sent
             self.tracking.open()
-            if unfinished:
-                self._train(interrupt, session)
-            self._settle(interrupt.asked.is_set())
+            try:
+                if unfinished:
+                    self._train(interrupt, session)
+                self._settle(interrupt.asked.is_set())
+            finally:
+                session.end()
         return self._finish(interrupt.asked.is_set())
 
     def _train(self, interrupt: Interrupt, session: RaySession) -> None:
@@ -221,10 +225,9 @@ class Driver:
         runs.run_tune(
             self.search, lambda suggestion: told | suggestion, layout, place, interrupt.asked, self._on_result
         )
-        recorder.wake()  # to record what came last, and to import what draws, while Ray's processes end
+        recorder.wake()
+        gc.freeze()  # nothing that holds a handle of Ray's is let go from here on, while Ray ends beside what is left
         session.leave()
-        report.drawing()
-        session.end()
 
     # --- what the cohorts say ----------------------------------------------------------------------------------------
 
