@@ -184,15 +184,17 @@ class Driver:
         )
         self.tracking = Tracking(self.recorder, self.study, self.spec, self.folder)
         unfinished = self.progress.left() > 0
-        if unfinished or not any(self.recorder.spool.said("close")):  # else there is only the spool to be sent
-            self.tracking.open()
-            try:
+        try:
+            if unfinished or not any(self.recorder.spool.said("close")):  # else there is only the spool to be sent
+                self.tracking.open()
                 if unfinished:
                     self._train(interrupt, session)
                 self._settle(interrupt.asked.is_set())
-            finally:
-                session.end()
-        return self._finish(interrupt.asked.is_set())
+            summary = self._finish(interrupt.asked.is_set())
+            session.end()
+            return summary
+        finally:
+            gc.unfreeze()
 
     def _train(self, interrupt: Interrupt, session: RaySession) -> None:
         self.progress.phase = "starting Ray"
