@@ -528,7 +528,7 @@ PROGRAMS: dict[str, type[Program]] = {
     "compiled": CompiledProgram,
     "captured": CapturedProgram,
 }
-NATIVE_FROM = 2_000  # steps of trials in a cohort: to compile takes 1-2 s, once, and saves 80 us a lane and step
+NATIVE_FROM = 20_000  # steps of trials in a cohort: to compile takes 1-2 s, once, and saves 80 us a lane and step
 COMPILE_FROM = 1_000_000  # steps of trials in a cohort: compiling takes 10-17 s, and saves 40-80 us a lane and step
 
 
