@@ -163,17 +163,13 @@ class Program:
         """Return the metrics of one lane's state over a split: means weighted by batch size, as `<name>`."""
         self.model.eval()
         theta, buffers = part(row, "theta."), part(row, "buffer.")
-        return self._means(split, lambda batch: self._call("metrics", theta, buffers, batch))
-
-    def _means(self, split: Batch, metrics: Callable[[Batch], Mapping[str, Any]]) -> dict[str, float]:
-        """Return means over a split, taken in as few batches as its task allows, all of about one size."""
         examples = len(split[0])
         size = _evenly(examples, self.task.evaluation_batch_size)
         totals: dict[str, float] = {}
         with torch.no_grad():
             for start in range(0, examples, size):
                 batch = tuple(tensor[start : start + size] for tensor in split)
-                for name, value in metrics(batch).items():
+                for name, value in self._call("metrics", theta, buffers, batch).items():
                     totals[name] = totals.get(name, 0.0) + float(value) * len(batch[0])
         return {name: total / examples for name, total in totals.items()}
 

@@ -46,7 +46,8 @@ INLINE void NAME(lay_rows)(REAL *restrict a, const REAL *A, const long am, const
 }
 
 // Copy some columns of B into rows of two vectors, those that are missing as 0.
-INLINE void NAME(lay_columns)(REAL *restrict b, const REAL *B, const long bk, const long bn, const long K, const long columns) {
+INLINE void NAME(lay_columns)(REAL *restrict b, const REAL *B, const long bk, const long bn, const long K,
+                              const long columns) {
     const long row = 2 * WIDE, wide = columns > WIDE ? row : WIDE;
     if (bk == 1)
         for (long j = 0; j < wide; j += 8) {

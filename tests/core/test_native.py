@@ -218,6 +218,19 @@ def test_products_that_no_cache_holds_are_torchs(
     same(compiled(torch.mm, left, right)[0], left @ right, 3e-5, f"({m}, {k}) ({k}, {n})")
 
 
+@pytest.mark.parametrize("a", ("whole", "turned"))
+@pytest.mark.parametrize("b", ("whole", "turned"))
+def test_a_product_has_the_same_bits_in_vectors_of_either_width(
+    a: str, b: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, right = shaped(33, 300, a, 1, torch.float32), shaped(300, 45, b, 2, torch.float32)
+    found = []
+    for without in PROCESSORS[:2]:
+        monkeypatch.setattr(native, "FLAGS", native.FLAGS + without)
+        found += compiled(torch.mm, left, right)
+    assert torch.equal(found[0], found[-1])
+
+
 def test_products_of_other_axes_are_torchs() -> None:
     x, y, v = numbers(4, 5, 6), numbers(4, 6, 7, seed=1), numbers(6, seed=2)
     functions: list[Callable[..., Any]] = [

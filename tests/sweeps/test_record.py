@@ -264,6 +264,33 @@ def test_a_process_that_dies_between_sending_and_noting_so_sends_nothing_twice(
     assert_everything(recorded(default_uri(home)))
 
 
+def test_a_trial_that_has_ended_is_recorded_while_another_waits_and_a_crash_then_loses_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.record.SEND_LATEST_S", 1000.0)
+    monkeypatch.setattr("sweeps.record.SENDING_SHARE", 1e-9)  # so that every pass is too dear to be taken often
+    recorder = recorder_at(home)
+    say_open(recorder)
+    for trial in (0, 1):
+        say_start(recorder, trial)
+    recorder.flush()
+    for trial in (1, 0):
+        say_report(recorder, trial, 10)
+    say_end(recorder, 0)
+    until = time.monotonic() + 60
+    while recorded(default_uri(home))["0"]["status"] != "FINISHED" and time.monotonic() < until:
+        time.sleep(0.1)
+    seen, waiting = recorded(default_uri(home)), recorder.spool.pending()[0]
+    assert seen["0"]["status"] == "FINISHED" and "valid_loss" not in seen["1"]["metrics"]
+    assert [line["trial"] for line in waiting] == [1, 0, 0], "the mark is before the first line that waits"
+    shutil.copytree(recorder.spool.path.parent, home / "sweeps" / "copy")
+    assert Recorder(default_uri(home), SWEEP, "warm", home / "sweeps" / "copy").close()
+    after = recorded(default_uri(home))
+    assert after["0"] == seen["0"] and after["1"]["metrics"]["valid_loss"] == [(10, 11.0)]
+    assert recorder.close()
+    assert recorded(default_uri(home)) == after
+
+
 def test_events_that_are_replayed_later_are_recorded_once(home: Path, tmp_path: Path) -> None:
     recorder = recorder_at(home)
     say_everything(recorder, tmp_path)
