@@ -7,7 +7,6 @@ measurement.
 
 import hashlib
 import json
-import os
 import platform
 import resource
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from core import cache
 from core.program import Program
 from core.task import Data, Task, code_fingerprint
 from core.train import Cohort
@@ -127,17 +127,12 @@ def remembered(
     where = torch.cuda.get_device_name() if device != "cpu" else f"{platform.machine()} {platform.node()}"
     facts = [key, code_fingerprint(task), structure, device, where, torch.__version__, len(data.train[0])]
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "espalier" / "widths"
-    file = cache / f"{name}.json"
+    file = cache.folder("widths") / f"{name}.json"
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         known = json.loads(file.read_text())
         width = Width({int(k): us for k, us in known["us"].items()}, known["alone_us"], known["bounded"])
         if width.lanes(most):
             return width
     found = measure(task, data, structure, batched, alone, most, device)
-    with suppress(OSError):  # a place that cannot be written costs a second of measuring, no more
-        cache.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(asdict(found)))
-        os.replace(part, file)
+    cache.keep(file, json.dumps(asdict(found)).encode())
     return found

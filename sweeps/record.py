@@ -9,12 +9,14 @@ import base64
 import configparser
 import fcntl
 import gc
+import hashlib
 import http.client
 import json
 import logging
 import math
 import os
 import re
+import shutil
 import socket
 import tempfile
 import threading
@@ -22,7 +24,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -30,6 +32,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
+from core import cache
 from core.errors import BadInput, nearest
 from sweeps.address import no_secret, without_login
 
@@ -93,8 +96,22 @@ def _make_store(mlflow: Any, uri: str) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another sweep may begin in this home
         if not store.exists():
             part.unlink(missing_ok=True)
-            mlflow.tracking.MlflowClient(tracking_uri=f"sqlite:///{part}").search_experiments()
+            _fill(mlflow, part)
             os.replace(part, store)
+
+
+def _fill(mlflow: Any, store: Path) -> None:
+    """Make the tables of a sqlite store, or copy empty ones: MLflow's migrations take two seconds.
+
+    MLflow's experiment "Default" has its artifacts below the working directory, so each has a copy of its own.
+    """
+    here = hashlib.sha256(os.getcwd().encode()).hexdigest()[:16]
+    empty = cache.folder("mlflow") / f"{mlflow.version.VERSION}-{here}.db"
+    with suppress(OSError):
+        shutil.copyfile(empty, store)
+        return
+    mlflow.tracking.MlflowClient(tracking_uri=f"sqlite:///{store}").search_experiments()
+    cache.keep(empty, store.read_bytes())
 
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}

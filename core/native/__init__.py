@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from core import cache
 from core.graph import Stacked, close, largest, some
 from core.native.places import NotNative
 from core.native.simpler import simpler
@@ -175,21 +176,17 @@ def _library(source: str) -> ctypes.CDLL:
         raise NotNative("there is no C compiler here: install gcc")
     facts = [source, command, _version(command), _machine(), FLAGS]
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "espalier" / "native"
-    kept = cache / f"{name}.so"
+    kept = cache.folder("native") / f"{name}.so"
     with suppress(OSError):
         return ctypes.CDLL(str(kept))
-    with _turn(cache, name):
+    with _turn(kept):
         if kept.exists():  # another process was first; a file that was there before cannot be loaded
             with suppress(OSError):
                 return ctypes.CDLL(str(kept))
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / f"{name}.so"
             _compile(command, source, made)
-            with suppress(OSError):  # a home that cannot be written costs a second of compiling
-                part = kept.with_suffix(f".{os.getpid()}.part")
-                shutil.copy(made, part)
-                os.replace(part, kept)
+            cache.keep(kept, made.read_bytes())
             try:
                 return ctypes.CDLL(str(kept if kept.exists() else made))
             except OSError as error:
@@ -198,11 +195,11 @@ def _library(source: str) -> ctypes.CDLL:
 
 
 @contextmanager
-def _turn(cache: Path, name: str) -> Iterator[None]:
+def _turn(kept: Path) -> Iterator[None]:
     """Let one process compile at a time, so that others that need the same find it."""
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        lock = open(cache / f"{name[:2]}.lock", "w")  # noqa: SIM115 - open as long as the lock is held
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(kept.with_name(f"{kept.name[:2]}.lock"), "w")  # noqa: SIM115 - open as long as the lock is held
     except OSError:
         yield
         return

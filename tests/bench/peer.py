@@ -4,15 +4,17 @@ Actors are reused, data is loaded once in each process, every process has one th
 two cores. The loop is a plain PyTorch loop: torch.optim.SGD with MultiStepLR, minibatches in the same order, ten
 validations.
 
-With --asha trials are stopped by Ray Tune's ASHAScheduler at its defaults, by their validations.
+With --asha trials are stopped by Ray Tune's ASHAScheduler at its defaults, by their validations. With --mlflow
+each trial is a run in MLflow on sqlite, by Ray's own MLflowLoggerCallback.
 
-usage: python -m tests.bench.peer CONFIGURATIONS.json STEPS [--asha]  (prints one JSON document)
+usage: python -m tests.bench.peer CONFIGURATIONS.json STEPS [--asha] [--mlflow]  (prints one JSON document)
 """
 
 import json
 import math
 import os
 import sys
+import tempfile
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -63,12 +65,16 @@ def train(config: dict[str, float]) -> None:
             tune.report({"valid_loss": total / len(valid[0])})
 
 
-def main(configurations: list[dict[str, float]], steps: int, asha: bool = False) -> dict[str, Any]:
-    """Run the configurations through OptunaSearch and return each one's last loss, with the wall time."""
+def main(configurations: list[dict[str, float]], steps: int, asha: bool, store: str | None) -> dict[str, Any]:
+    """Run the configurations through OptunaSearch and return each one's last loss, with the wall time.
+
+    store: address of the MLflow store to record in.
+    """
     import logging
 
     import ray
     from ray import tune
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
     from ray.tune.search.optuna import OptunaSearch
 
     root = str(Path(__file__).resolve().parents[2])
@@ -88,7 +94,9 @@ def main(configurations: list[dict[str, float]], steps: int, asha: bool = False)
             max_concurrent_trials=2,
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(verbose=0),
+        run_config=tune.RunConfig(
+            verbose=0, callbacks=[MLflowLoggerCallback(store, experiment_name="names")] if store else None
+        ),
     )
     results = tuner.fit()
     losses = {
@@ -111,4 +119,6 @@ if __name__ == "__main__":
     from tests.bench.peer import main  # by its own name, so that workers can import what they are sent
 
     wanted = json.loads(Path(sys.argv[1]).read_text())
-    print(json.dumps(main(wanted, int(sys.argv[2]), "--asha" in sys.argv[3:])))
+    with tempfile.TemporaryDirectory() as folder:
+        place = f"sqlite:///{folder}/mlflow.db" if "--mlflow" in sys.argv[3:] else None
+        print(json.dumps(main(wanted, int(sys.argv[2]), "--asha" in sys.argv[3:], place)))

@@ -7,21 +7,19 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from services.parts import down, up
+from tests.bench import command
 
-ROOT = Path(__file__).resolve().parents[2]
 TRIALS, STEPS, ROUNDS = 256, 4000, 1
 WAYS = ("servers", "home", "off")
 
 PROBE = """
-import atexit, json, os, sys, time
+import atexit, json, os, time
 from sweeps import record, search
 
 spent, inside = {}, []
@@ -44,46 +42,26 @@ def timed(owner, name):
     setattr(owner, name, call)
 
 
-class Mute:
-    def __init__(self, *arguments):
-        pass
-
-    def send(self, lines):
-        pass
-
-
 for name in ("flush", "close"):
     timed(record.Recorder, name)
 for name in ("next_cohort", "hear"):
     timed(search.Search, name)
-if os.environ["RECORDING"] == "off":
-    record._Sender = Mute
 atexit.register(lambda: open(os.environ["SPENT"], "w").write(json.dumps(spent)))
-from sweeps.cli import main
-main()
 """
-"""The command, with the time that its driver spends waiting for records and on the search, each without the other."""
+"""Goes before the command: takes the time that its driver waits for records and spends on the search, each alone."""
 
 
 def run(way: str, servers: dict[str, str], trials: int, steps: int) -> dict[str, float]:
     """Run the names sweep in a home of its own; return its wall time and what of it the driver spent on what, in s."""
     known = {name: value for name, value in os.environ.items() if name not in servers}
     with tempfile.TemporaryDirectory() as folder:
-        place = {"RECORDING": way, "SPENT": f"{folder}/spent.json"}
-        settings = [f"trials={trials}", f"budget.steps={steps}", "search.sampler=random"]
-        begin = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", PROBE, "run", "sweeps/library/names.yaml", "--json", "--home", f"{folder}/home"]
-            + [part for s in settings for part in ("--set", s)],
-            cwd=ROOT,
-            env=known | place | (servers if way == "servers" else {}),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        wall = time.monotonic() - begin
-        assert json.loads(done.stdout)["recorded"]
-        spent = json.loads(Path(place["SPENT"]).read_text())
+        place = {"SPENT": f"{folder}/spent.json"}
+        settings = {"trials": trials, "budget.steps": steps, "search.sampler": "random"}
+        program = command.UNRECORDED if way == "off" else command.AS_IT_IS
+        environment = known | place | (servers if way == "servers" else {})
+        ran = command.run(f"{folder}/home", settings, PROBE + program, environment)
+        assert ran["recorded"]
+        spent, wall = json.loads(Path(place["SPENT"]).read_text()), ran["wall_s"]
     waited, searched = spent["flush"] + spent["close"], spent["next_cohort"] + spent["hear"]
     return {"wall_s": wall, "waited_s": waited, "search_s": searched, "share": waited / wall}
 

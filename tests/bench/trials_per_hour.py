@@ -15,25 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.search import find_sweep, open_storage, trial_results
+from tests.bench import command
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def ours(home: Path, trials: int, steps: int, branches: int, *more: str) -> dict[str, Any]:
-    """Run the command as a person would, on configurations drawn at random; return its document and its wall time."""
-    command = [sys.executable, "-m", "sweeps.cli", "run", "sweeps/library/names.yaml", "--json", "--home", str(home)]
-    settings = [f"trials={trials}", f"budget.steps={steps}", f"space.decay_points.branches={branches}"]
-    settings += ["search.sampler=random", *more]
-    begin, began = time.monotonic(), time.time()
-    done = subprocess.run(
-        [*command, *(part for s in settings for part in ("--set", s))],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    document = json.loads(done.stdout)
-    return document | {"wall_s": time.monotonic() - begin, "began": began}
+def drawn(trials: int, steps: int, branches: int) -> dict[str, Any]:
+    """Return the settings of a sweep whose configurations are drawn at random."""
+    work = {"trials": trials, "budget.steps": steps, "space.decay_points.branches": branches}
+    return work | {"search.sampler": "random"}
 
 
 def peer(configurations: list[dict[str, float]], steps: int, *options: str) -> dict[str, Any]:
@@ -42,8 +30,8 @@ def peer(configurations: list[dict[str, float]], steps: int, *options: str) -> d
         json.dump(configurations, file)
         file.flush()
         begin = time.monotonic()
-        command = [sys.executable, "-m", "tests.bench.peer", file.name, str(steps), *options]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        words = [sys.executable, "-m", "tests.bench.peer", file.name, str(steps), *options]
+        done = subprocess.run(words, cwd=command.ROOT, capture_output=True, text=True, check=True)
         document = json.loads(done.stdout.strip().splitlines()[-1])
         return document | {"wall_s": time.monotonic() - begin}
 
@@ -52,7 +40,7 @@ def race(trials: int = 128, steps: int = 5000, branches: int = 4) -> dict[str, A
     """Return when the peer with ASHA had its best validation loss, and when this side had one as good."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        mine = ours(home, trials, steps, branches, "stopping={}")
+        mine = command.run(home, drawn(trials, steps, branches) | {"stopping": "{}"})
         results = trial_results(find_sweep(open_storage(str(home / "optuna.journal")), mine["sweep"]))
         spool = (home / "sweeps" / mine["sweep"] / "spool.jsonl").read_text().splitlines()
     points = [{"lr_exponent": t.params["lr_exponent"], "decay_point": t.params["decay_points"][0]} for t in results]
@@ -75,13 +63,16 @@ def race(trials: int = 128, steps: int = 5000, branches: int = 4) -> dict[str, A
 
 
 def compare(trials: int = 96, steps: int = 10_000, branches: int = 4) -> dict[str, Any]:
-    """Return both sides' wall time for the same work, and how far their final losses lie apart."""
+    """Return both sides' wall time for the same work, each with MLflow and without, and how far their losses differ."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        mine = ours(home, trials, steps, branches)
+        mine = command.run(home, drawn(trials, steps, branches))
         results = trial_results(find_sweep(open_storage(str(home / "optuna.journal")), mine["sweep"]))
+    with tempfile.TemporaryDirectory() as folder:
+        unrecorded = command.run(folder, drawn(trials, steps, branches), command.UNRECORDED)
     points = [{"lr_exponent": t.params["lr_exponent"], "decay_point": t.params["decay_points"][0]} for t in results]
     theirs = peer(points, steps)
+    recorded = peer(points, steps, "--mlflow")
     apart = [
         abs(t.value - theirs["losses"][json.dumps([t.params["lr_exponent"], t.params["decay_points"][0]])])
         for t in results
@@ -92,8 +83,9 @@ def compare(trials: int = 96, steps: int = 10_000, branches: int = 4) -> dict[st
         "steps": steps,
         "branches": branches,
         "ours_s": mine["wall_s"],
+        "ours_unrecorded_s": unrecorded["wall_s"],
         "peer_s": theirs["wall_s"],
-        "ratio": theirs["wall_s"] / mine["wall_s"],
+        "peer_recorded_s": recorded["wall_s"],
         "first_result_s": mine["first_result_s"],
         "lane_steps": mine["lane_steps"],
         "steps_shared": mine["steps_shared"],

@@ -1,0 +1,55 @@
+"""The names sweep as a person would run it: the command `sweep run` in a process of its own, its wall time taken."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+AS_IT_IS = """
+from sweeps.cli import main
+
+main()
+"""
+UNRECORDED = (
+    """
+from sweeps import record
+
+
+class Mute:
+    def __init__(self, *arguments):
+        pass
+
+    def send(self, lines):
+        pass
+
+
+record._Sender = Mute
+"""
+    + AS_IT_IS
+)
+"""The command with everything in its place, but nothing sent to MLflow, nor MLflow imported."""
+
+
+def run(
+    home: Path | str, settings: Mapping[str, Any], program: str = AS_IT_IS, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Run the sweep with these settings; return its document, when it began and its wall time in seconds.
+
+    program: Python that runs the command. environment: instead of this process's own.
+    """
+    command = [sys.executable, "-c", program, "run", "sweeps/library/names.yaml", "--json", "--home", str(home)]
+    begin, began = time.monotonic(), time.time()
+    done = subprocess.run(
+        [*command, *(part for name, value in settings.items() for part in ("--set", f"{name}={value}"))],
+        cwd=ROOT,
+        env=os.environ if environment is None else environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout) | {"wall_s": time.monotonic() - begin, "began": began}
