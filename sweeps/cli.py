@@ -89,12 +89,14 @@ def run(
     loaded = load_spec(spec, assignments)
     place = Home.at(home)
     click.echo(f"sweep {loaded.name}: {loaded.trials} trials of {loaded.budget.steps:,} steps", err=True)
+    from sweeps.collector import uncollected
     from sweeps.machine import RaySession
 
     with redirect_stdout(sys.stderr), RaySession(address) as session:  # Ray speaks on stdout of workers that died
-        session.start()
-        from sweeps import driver
-        from sweeps.display import shown
+        with uncollected():
+            session.start()
+            from sweeps import driver
+            from sweeps.display import shown
 
         summary = driver.start(loaded, place, shown, session, sweep)
     _tell(summary, place, as_json, home)

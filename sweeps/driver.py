@@ -15,6 +15,7 @@ from core.task import Data, Task, code_fingerprint, load_task
 from sweeps import home as homes
 from sweeps import machine, plan, record, results
 from sweeps.address import no_secret
+from sweeps.collector import uncollected
 from sweeps.display import Progress
 from sweeps.home import Home
 from sweeps.interrupt import Interrupt
@@ -199,7 +200,8 @@ class Driver:
     def _train(self, interrupt: Interrupt, session: RaySession) -> None:
         self.progress.phase = "starting Ray"
         session.start()
-        from sweeps import run as runs  # Tune, which takes a second to import, while Ray's processes start
+        with uncollected():
+            from sweeps import run as runs  # Tune, which takes a second to import, while Ray's processes start
 
         layout = machine.shape(self.spec, *session.resources())
         interrupt.take_signals()  # Ray has taken SIGTERM for itself

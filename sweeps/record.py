@@ -8,7 +8,6 @@ While the server is away lines wait in the spool, and training goes on.
 import base64
 import configparser
 import fcntl
-import gc
 import hashlib
 import http.client
 import json
@@ -35,6 +34,7 @@ from urllib.request import url2pathname
 from core import cache
 from core.errors import BadInput, nearest
 from sweeps.address import no_secret, without_login
+from sweeps.collector import uncollected
 
 SWEEP_TAG, TRIAL_TAG, STEP_TAG = "espalier.sweep", "espalier.trial", "espalier.step"
 VARIABLE, AT_HOME = "MLFLOW_TRACKING_URI", "home"
@@ -277,6 +277,7 @@ class Recorder:
         self.trouble: str | None = None
         self.seconds_sending = 0.0
         self._closing, self._wake = threading.Event(), threading.Event()
+        self._busy = False
         self._give_up = 0.0
         self._first_wait = first_wait_s
         self._patience = SEND_EVERY_S
@@ -311,7 +312,8 @@ class Recorder:
         """Send what waits until something has happened, or the server is in trouble, or patience ends."""
         deadline = time.monotonic() + patience_s
         while not happened() and not self.trouble and time.monotonic() < deadline:
-            self._wake.set()
+            if not self._busy:  # what it does not send now, it is to send next
+                self._wake.set()
             time.sleep(0.05)
 
     def close(self, patience_s: float = 60.0) -> bool:
@@ -331,6 +333,7 @@ class Recorder:
         wait = self._first_wait
         while True:
             woken = self._wake.wait(wait)
+            self._busy = True
             self._wake.clear()
             closing = self._closing.is_set()
             try:
@@ -348,13 +351,18 @@ class Recorder:
             else:
                 if closing:
                     return
+            self._busy = False
 
     def _send(self, everything: bool) -> None:
-        """Send what is due. After a crash, what was sent before older lines is sent again, which changes nothing."""
+        """Send what is due: everything said so far, or what `_due` tells; of what is said meanwhile the latter.
+
+        After a crash, what was sent before older lines is sent again, which changes nothing.
+        """
+        asked = self.spool.path.stat().st_size if everything else 0
         lines, place = self.spool.pending()
         while lines:
             fresh = [line for line in lines if line["at"] >= self._through.get(line.get("trial"), 0)]
-            due = fresh if everything or any("trial" not in line for line in fresh) else self._due(fresh)
+            due = self._due(fresh, asked)
             if due:
                 if self._sender is None:
                     self._sender = _Sender(self)
@@ -369,11 +377,14 @@ class Recorder:
                 return
             lines, place = self.spool.pending()
 
-    def _due(self, lines: Sequence[Line]) -> list[Line]:
-        """Return the lines of trials that have ended, or have waited long: one call for many lines costs as for one."""
-        now = time.time() * 1000
-        due = {line["trial"] for line in lines if line["op"] == "end" or now - line["time"] > self._patience * 1000}
-        return [line for line in lines if line["trial"] in due]
+    def _due(self, lines: list[Line], asked: int) -> list[Line]:
+        """Return the lines of trials that have ended, have waited long, or have one before the place that is asked for.
+
+        One call for many lines costs as for one. The sweep's own lines do not wait, nor do others beside them.
+        """
+        late = time.time() * 1000 - self._patience * 1000
+        due = {line.get("trial") for line in lines if line["op"] == "end" or line["time"] < late or line["at"] < asked}
+        return lines if any("trial" not in line for line in lines) else [line for line in lines if line["trial"] in due]
 
 
 def _trials_of(lines: Sequence[Line]) -> set[int]:
@@ -400,14 +411,10 @@ class _Sender:
 
     def __init__(self, recorder: Recorder):
         uri, self.sweep, self.on_run, self.on_parent = recorder.uri, recorder.sweep, recorder.on_run, recorder.on_parent
-        gc.disable()  # what is made now stays, and looking through it again and again takes a third longer
-        try:
+        with uncollected():
             self.mlflow = _quiet_mlflow()
             _make_store(self.mlflow, uri)
             self.client = self.mlflow.tracking.MlflowClient(tracking_uri=uri)
-        finally:
-            gc.freeze()
-            gc.enable()
         self.experiment_id = experiment_id(self.client, self.mlflow, recorder.experiment, uri)
         self.runs: dict[str, str] = {}
         self.folders: dict[str, str] = {}  # run -> where its artifacts lie

@@ -6,23 +6,26 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import ray
-import torch
-from ray import tune
+from sweeps.collector import uncollected
 
-from core import checkpoint
-from core.program import PROGRAMS, NativeProgram, Program, choose
-from core.task import Data, Task, load_task
-from core.train import Cohort
-from core.trial import Structure
-from core.watch import Watcher
-from core.width import NATIVE, remembered
-from sweeps import plan
-from sweeps.board import judge
-from sweeps.home import COHORT_FILE
-from sweeps.referee import Referee
-from sweeps.spec import SweepSpec
-from sweeps.stopping import Halving
+with uncollected():
+    import ray
+    import torch
+    from ray import tune
+
+    from core import checkpoint
+    from core.program import PROGRAMS, NativeProgram, Program, choose
+    from core.task import Data, Task, load_task
+    from core.train import Cohort
+    from core.trial import Structure
+    from core.watch import Watcher
+    from core.width import NATIVE, remembered
+    from sweeps import plan
+    from sweeps.board import judge
+    from sweeps.home import COHORT_FILE
+    from sweeps.referee import Referee
+    from sweeps.spec import SweepSpec
+    from sweeps.stopping import Halving
 
 TURN_S = 1.0  # a report to the driver costs it a few ms, so a turn is long beside that and short for a person
 CHECKPOINT_S = 10.0  # the most work that a crash can lose
