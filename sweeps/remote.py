@@ -20,6 +20,7 @@ TIMEOUT_S = 30.0
 STREAM_TIMEOUT = httpx.Timeout(TIMEOUT_S, read=60.0)  # the service says something every 15 seconds
 BUSY = (429, 502, 503, 504)  # statuses that pass
 RETRIES = 5  # of what may be repeated: reading, and handing in under a key
+AWAY_S = 180.0  # how long one who follows waits for a service that was there and is gone, as when it is replaced
 
 
 def config() -> dict[str, str]:
@@ -156,27 +157,31 @@ class Remote:
 
     def follow(self, sweep: str, what: str) -> Iterator[tuple[str, Any]]:
         """Yield (kind, data) of a stream, `events` or `logs`, until it is over; a broken line is taken up again."""
-        last, failures = "", 0
+        last, failures, broken = "", 0, None
         path = f"/v1/sweeps/{self._name(sweep)}/{what}"
         while True:
-            answer = None
+            answer, following = None, False
+            hopeful = failures < RETRIES or (broken is not None and time.monotonic() - broken < AWAY_S)
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:
                 with self.client.stream("GET", path, headers=headers, timeout=STREAM_TIMEOUT) as answer:
-                    if answer.status_code in BUSY and failures < RETRIES:
+                    if answer.status_code in BUSY and hopeful:
                         answer.raise_for_status()
                     if not answer.is_success:
                         answer.read()
                         self._checked(answer)
+                    following = True
                     for kind, number, data in _events(answer.iter_lines()):
                         last, failures = number or last, 0
                         yield kind, data
                         if kind == "end":
                             return
             except httpx.HTTPError as error:
-                failures += 1
-                if failures > RETRIES:
+                if not hopeful:
                     raise self._silent(error) from error
+                failures += 1
+            if following:
+                broken = time.monotonic()
             time.sleep(_pause_s(failures, answer))
 
     def _name(self, sweep: str) -> str:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from core.errors import BadInput
-from sweeps.remote import Remote
+from sweeps.remote import RETRIES, Remote
 from tests.sweeps.answering import Quiet, serving
 
 Answer = tuple[int, dict[str, str], str]
@@ -84,6 +84,21 @@ def test_a_stream_is_taken_up_where_it_broke_also_when_the_service_is_away_meanw
     )
     assert list(remote.follow("names-1", "events")) == [("trial", 1), ("trial", 2), ("end", 3)]
     assert [last for _, last in asked] == [None, "2", "2"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_who_follows_waits_long_for_a_service_that_was_there(serve, monkeypatch, there: bool) -> None:
+    monkeypatch.setattr("sweeps.remote._pause_s", lambda attempt, answer: 0.01)
+    events = {"Content-Type": "text/event-stream"}
+    begun: list[Answer] = [(200, events, "event: trial\ndata: 1\n\n")] if there else []
+    away: list[Answer] = [(503, JSON, json.dumps({"detail": "away"}))] * (3 * RETRIES)
+    remote, asked = serve(*begun, *away, (200, events, "event: end\ndata: 2\n\n"))
+    if there:
+        assert list(remote.follow("names-1", "events")) == [("trial", 1), ("end", 2)]
+    else:
+        with pytest.raises(BadInput, match="away"):
+            list(remote.follow("names-1", "events"))
+        assert len(asked) == RETRIES + 1
 
 
 def test_another_kind_of_server_is_told_from_a_service(serve) -> None:
