@@ -48,6 +48,8 @@ class Program:
     narrowest = 1
     steady = False
     """Whether a cohort keeps one width to its end, since another one may give a lane other bits."""
+    in_turn = False
+    """Whether the lanes of a step are computed one after the other, so that one that is free costs nothing."""
 
     def width(self, lanes: int) -> int:
         """Return how many rows a step of so many lanes works on."""
@@ -327,6 +329,8 @@ class NativeProgram(VmapProgram):
     A lane's numbers stay in the processor's cache for the whole step, and a call costs next to nothing, so that few
     lanes are as fast as many. Validations are machine code too where they can be.
     """
+
+    in_turn = True
 
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
         super().__init__(task, optimizer, dtype)

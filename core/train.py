@@ -272,10 +272,12 @@ class Cohort:
 
     def _fill(self) -> Iterator[Event]:
         """Give free lanes to branches that wait, then to the queue; trials of one beginning get on together."""
-        while self.lanes.used < self.room and (self.queue or any(not lane.awaited for lane, _ in self.parked)):
+        while self.lanes.used < self.room:
             ready = next((k for k, (lane, _) in enumerate(self.parked) if not lane.awaited), None)
             if ready is not None:
                 lane, row = self.parked.pop(ready)
+            elif not self._may_begin():
+                return
             else:
                 lane = Lane([Rider(trial) for trial in self._next_trials()])
                 row = self._fresh_row(lane.seed)
@@ -284,6 +286,15 @@ class Cohort:
                     yield Event("start", trial.id, 0)
             self.lanes.fill(row)
             self.riding.append(lane)
+
+    def _may_begin(self) -> bool:
+        """Whether the next of the queue gets a free lane.
+
+        One that costs nothing is kept for the first branch of each trunk: then trials end one after the other, and
+        not all at last, when many trunks of one age have parted.
+        """
+        kept = sum(lane.parting is not None for lane in self.riding) if self.program.in_turn else 0
+        return bool(self.queue) and (self.lanes.used + kept < self.room or not self.lanes.used)
 
     def _next_trials(self) -> list[Trial]:
         seed = self.queue[0].seed

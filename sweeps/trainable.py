@@ -94,7 +94,7 @@ def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, devic
     if program == "plain" or wanted.lanes != "auto":
         return program, why, lanes
     if program == "native":
-        return program, why, min(lanes, max(NATIVE, spec.replicates))
+        return program, why, min(lanes, max(NATIVE, 2 * spec.replicates))  # a trunk keeps a second lane free
     batched, alone = (_program(spec.task, options, structure, kind) for kind in ("vmap", "plain"))
     width = remembered(task, data, structure, batched, alone, lanes, device, f"{spec.task} {options}")
     if width.alone and wanted.program == "auto":

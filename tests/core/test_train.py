@@ -162,6 +162,37 @@ def test_the_counts_say_what_was_trained_and_what_was_shared(names: Task) -> Non
     assert (running.trial_steps, running.lane_steps, running.steps_shared) == (60, 40, 20)
 
 
+class InTurn(VmapProgram):
+    """A program in which a free lane costs nothing."""
+
+    in_turn = True
+
+
+@pytest.mark.parametrize(("program", "begin_at_once"), [(VmapProgram, 4), (InTurn, 2)])
+def test_a_lane_that_costs_nothing_is_kept_for_a_trunks_first_branch(
+    names: Task, program: type[VmapProgram], begin_at_once: int
+) -> None:
+    """So the branches of the first trunks end before the last trunks begin; what the trials report is the same."""
+    hypers = [Hyperparameters(lr, (point,)) for lr in (0.1, 0.05, 0.02, 0.01) for point in (0.5, 0.75)]
+    trials = [Trial(f"t{k}", 0, 20, hyper, 2) for k, hyper in enumerate(hypers)]
+    running = cohort(names, trials, 4, program=program(names, SGD()))
+    first = running.turn()
+    assert sum(event.kind == "start" for event in first) == 2 * begin_at_once
+    events = [*first, *running.train()]
+    said = [(event.kind, event.trial) for event in events]
+    assert (said.index(("finish", "t0")) < said.index(("start", "t7"))) == (program is InTurn)
+    plainly = {e.trial: e.values for e in cohort(names, trials, 8).train() if e.kind == "finish"}
+    assert {e.trial: e.values for e in events if e.kind == "finish"} == plainly
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+def test_however_few_lanes_a_trunk_and_its_branches_all_end(names: Task, lanes: int) -> None:
+    hypers = [Hyperparameters(lr, (point,)) for lr in (0.1, 0.05) for point in (0.25, 0.5, 0.75)]
+    trials = [Trial(f"t{k}", k % 2, 20, hyper, 2) for k, hyper in enumerate(hypers)]
+    ended = [e.status for e in cohort(names, trials, lanes, program=InTurn(names, SGD())).train() if e.kind == "finish"]
+    assert ended == ["complete"] * 6
+
+
 def test_trials_of_another_seed_share_nothing(names: Task) -> None:
     running = cohort(names, [Trial(f"t{seed}", seed, 9, CALM, 2) for seed in range(3)])
     events = by_trial(list(running.train()))
