@@ -293,6 +293,24 @@ def test_a_trial_that_has_ended_is_recorded_while_another_waits_and_a_crash_then
     assert recorded(default_uri(home)) == after
 
 
+def test_who_waits_has_all_sent_that_was_said_by_then_and_not_what_is_said_meanwhile(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.record.SEND_LATEST_S", 1000.0)
+    monkeypatch.setattr("sweeps.record.SENDING_SHARE", 1e-9)
+    recorder = recorder_at(home, on_run=lambda trial, run: say_report(recorder, trial, 10))
+    say_open(recorder)
+    for trial in (0, 1):
+        say_start(recorder, trial)
+    recorder.flush()
+    assert [line["op"] for line in recorder.spool.pending()[0]] == ["report", "report"]
+    recorder.flush()
+    assert not recorder.spool.pending()[0]
+    found = recorded(default_uri(home))
+    assert all(found[trial]["metrics"]["valid_loss"] == [(10, 11.0)] for trial in ("0", "1"))
+    assert recorder.close()
+
+
 def test_events_that_are_replayed_later_are_recorded_once(home: Path, tmp_path: Path) -> None:
     recorder = recorder_at(home)
     say_everything(recorder, tmp_path)
