@@ -29,9 +29,14 @@ def test_long_work_is_machine_code_in_few_lanes() -> None:
 
 
 def test_all_replicates_of_a_trial_train_side_by_side() -> None:
-    """A rung waits for every one of them."""
+    """A rung waits for every one of them; each keeps a lane free for its first branch."""
     spec = long(replicates=12)
-    assert program_for(spec, trials(spec, 4), 64, "cpu")[::2] == ("native", 12)
+    branches = [{"number": k, "point": trials(spec, 1)[0]["point"] | {"decay_points": [0.5 + k / 10]}} for k in (0, 1)]
+    program, _, lanes = program_for(spec, branches, 64, "cpu")
+    assert (program, lanes) == ("native", 24)
+    begun = make_cohort(spec, branches, lanes, program, "cpu").turn()
+    replicates = {f"{trial}/{replicate}" for trial in (0, 1) for replicate in range(12)}
+    assert {event.trial for event in begun if event.kind == "start"} == replicates
 
 
 def test_short_work_is_not_compiled() -> None:
