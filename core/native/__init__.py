@@ -186,7 +186,7 @@ def _library(source: str) -> ctypes.CDLL:
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / f"{name}.so"
             _compile(command, source, made)
-            with suppress(OSError):  # a compiler that made nothing
+            if made.exists():
                 cache.keep(kept, made.read_bytes())
             try:
                 return ctypes.CDLL(str(kept if kept.exists() else made))

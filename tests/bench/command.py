@@ -37,6 +37,11 @@ record._Sender = Mute
 """The command with everything in its place, but nothing sent to MLflow, nor MLflow imported."""
 
 
+def drawn(trials: int, steps: int) -> dict[str, Any]:
+    """Return the settings of a sweep whose configurations are drawn at random."""
+    return {"trials": trials, "budget.steps": steps, "search.sampler": "random"}
+
+
 def run(
     home: Path | str, settings: Mapping[str, Any], program: str = AS_IT_IS, environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:

@@ -17,8 +17,7 @@ RECORDED_TRIALS, RECORDED_STEPS, PAIRS = 96, 5000, 2
 def wall_s(trials: int, steps: int, program: str = command.AS_IT_IS) -> float:
     """Run the names sweep in a home of its own; return its wall time."""
     with tempfile.TemporaryDirectory() as home:
-        settings = {"trials": trials, "budget.steps": steps, "search.sampler": "random"}
-        return command.run(home, settings, program)["wall_s"]
+        return command.run(home, command.drawn(trials, steps), program)["wall_s"]
 
 
 def growth() -> list[dict[str, Any]]:

@@ -56,10 +56,9 @@ def run(way: str, servers: dict[str, str], trials: int, steps: int) -> dict[str,
     known = {name: value for name, value in os.environ.items() if name not in servers}
     with tempfile.TemporaryDirectory() as folder:
         place = {"SPENT": f"{folder}/spent.json"}
-        settings = {"trials": trials, "budget.steps": steps, "search.sampler": "random"}
         program = command.UNRECORDED if way == "off" else command.AS_IT_IS
         environment = known | place | (servers if way == "servers" else {})
-        ran = command.run(f"{folder}/home", settings, PROBE + program, environment)
+        ran = command.run(f"{folder}/home", command.drawn(trials, steps), PROBE + program, environment)
         assert ran["recorded"]
         spent, wall = json.loads(Path(place["SPENT"]).read_text()), ran["wall_s"]
     waited, searched = spent["flush"] + spent["close"], spent["next_cohort"] + spent["hear"]

@@ -19,9 +19,8 @@ from tests.bench import command
 
 
 def drawn(trials: int, steps: int, branches: int) -> dict[str, Any]:
-    """Return the settings of a sweep whose configurations are drawn at random."""
-    work = {"trials": trials, "budget.steps": steps, "space.decay_points.branches": branches}
-    return work | {"search.sampler": "random"}
+    """Return the settings of a sweep drawn at random, with so many decay points an exponent."""
+    return command.drawn(trials, steps) | {"space.decay_points.branches": branches}
 
 
 def peer(configurations: list[dict[str, float]], steps: int, *options: str) -> dict[str, Any]:
