@@ -68,7 +68,8 @@ def unfit_points(kind: str, count: int) -> str:
     if count <= most:
         return ""
     fitting = ", ".join(f"'{name}'" for name, other in KINDS.items() if other.points >= count)
-    has = "no decay points" if most == 0 else "one decay point at most, where its rate begins to fall"
+    one = "one decay point at most, where its rate begins to fall"
+    has = {0: "no decay points", 1: one}.get(most, f"{most} decay points at most")
     return f"schedule '{kind}' has {has}; {count} arrived; {fitting or 'none'} can have as many"
 
 

@@ -82,17 +82,19 @@ class Adam:
         beta1_SK, beta2_SK = (_powers(hyper_K[name], step_SK + 1) for name in ("beta1", "beta2"))
         decay_SK = hyper_K["weight_decay"] * (lr_SK if self.decoupled else ones_SK)
         columns = [lr_SK / (1 - beta1_SK), (1 - beta2_SK).sqrt(), hyper_K["eps"] * ones_SK, decay_SK]
-        return torch.stack([*columns, hyper_K["beta1"] * ones_SK, hyper_K["beta2"] * ones_SK], 1)
+        # what is left of a beta is taken here, in float64: of 0.999999 in float32 it is 5% too much
+        columns += [beta_K * ones_SK for beta_K in (1 - hyper_K["beta1"], hyper_K["beta2"], 1 - hyper_K["beta2"])]
+        return torch.stack(columns, 1)
 
     def update(self, theta_KP: Tensor, grad_KP: Tensor, slots: Mapping[str, Tensor], c_CK1: Sequence[Tensor]) -> None:
-        rate_K1, correction_K1, eps_K1, decay_K1, beta1_K1, beta2_K1 = c_CK1
+        rate_K1, correction_K1, eps_K1, decay_K1, new1_K1, beta2_K1, new2_K1 = c_CK1
         if self.decoupled:
             theta_KP.mul_(1 - decay_K1)
         else:
             grad_KP.add_(theta_KP * decay_K1)
         m_KP, v_KP = slots["mean"], slots["square"]
-        m_KP.add_((grad_KP - m_KP).mul_(1 - beta1_K1))
-        v_KP.mul_(beta2_K1).add_(grad_KP.mul_(grad_KP).mul_(1 - beta2_K1))
+        m_KP.add_((grad_KP - m_KP).mul_(new1_K1))
+        v_KP.mul_(beta2_K1).add_(grad_KP.mul_(grad_KP).mul_(new2_K1))
         theta_KP.sub_(m_KP * rate_K1 / v_KP.sqrt().div_(correction_K1).add_(eps_K1))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from core.errors import BadInput, nearest
 from core.lanes import seeded
@@ -84,6 +85,11 @@ def _model(task: Task, seed: int) -> None:
         raise
     except Exception as error:
         raise BadInput(f"task: model() of {_named(task)} failed: {type(error).__name__}: {error}") from error
+    if isinstance(model, nn.Module) and any(map(is_lazy, (*model.parameters(), *model.buffers()))):
+        raise BadInput(
+            f"task: model() of {_named(task)} has parameters without a shape (a Lazy module); write the sizes, or pass "
+            "an example through it in model()"
+        )
     if not isinstance(model, nn.Module):
         raise BadInput(f"task: model() returned {type(model).__name__}; it must return a torch.nn.Module")
 

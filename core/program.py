@@ -5,6 +5,7 @@ same bits at every N >= 2 but may take another kernel at N = 1, so the vmap prog
 """
 
 import copy
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from core.errors import briefly
 from core.graph import NotOneGraph, Stacked, graph_of
@@ -27,6 +30,7 @@ from core.order import mix
 from core.ratios import step_ratios, step_ratios_of_a_lane
 from core.task import Batch, Task
 
+VALIDATION = 1  # parts what a validation draws at random from what the step after it draws
 Named = dict[str, Tensor]
 Stepper = Callable[..., Sequence[Tensor]]
 
@@ -60,6 +64,10 @@ class Program:
         self.model = self._new_model(0)
         self.layout = Layout(self.model)
         self.bound = _Bound(task, self.model)
+
+    def fitting(self, batch: Batch) -> Batch:
+        """Return examples with their floating-point numbers in the type that this program computes in."""
+        return tuple(t.to(self.dtype) if t.is_floating_point() else t for t in batch)
 
     def _new_model(self, seed: int) -> nn.Module:
         with seeded(seed):
@@ -95,8 +103,7 @@ class Program:
             self.model, self.bound = own
 
     def _call(self, what: str, theta: Named, buffers: Named, batch: Batch) -> Any:
-        state = {f"model.{name}": tensor for name, tensor in (theta | buffers).items()}
-        return functional_call(self.bound, state, (what, batch))
+        return functional_call(self.bound, _in_model(theta | buffers), (what, batch))
 
     def loss_shape(self, row: Row, batch: Batch) -> tuple[int, ...]:
         """Return the shape of what the task's loss returns; it should be ()."""
@@ -104,8 +111,10 @@ class Program:
             return tuple(self._loss(part(row, "theta."), part(row, "buffer."), batch)[0].shape)
 
     def _loss(self, theta: Named, buffers: Named, batch: Batch) -> tuple[Tensor, Named]:
-        after = {name: tensor.clone() for name, tensor in buffers.items()}
-        return self._call("loss", theta, after, batch), after
+        state = _in_model(theta | {name: tensor.clone() for name, tensor in buffers.items()})
+        loss = functional_call(self.bound, state, ("loss", batch))
+        # what the model puts in the place of a buffer, and does not write into it, is found in the state as well
+        return loss, {name: state[f"model.{name}"].detach() for name in buffers}
 
     def gradients(self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0)) -> tuple[Tensor, Named, Named]:
         """Return losses (N,), the gradient of each parameter (N, ...), and the buffers after the forward pass.
@@ -152,28 +161,34 @@ class Program:
 
     def module(self, row: Row) -> nn.Module:
         """Return a model of its own with one lane's state."""
-        model = copy.deepcopy(self.model)
-        state = {
-            name: tensor.detach().clone()
-            for prefix in ("theta.", "buffer.")
-            for name, tensor in part(row, prefix).items()
-        }
-        model.load_state_dict(state, strict=False, assign=True)
+        state = part(row, "theta.") | part(row, "buffer.")
+        model = copy.deepcopy(self.model).to(next(iter(state.values())).device)
+        own = dict(model.named_parameters()) | dict(model.named_buffers())
+        with torch.no_grad():
+            for name, tensor in state.items():
+                own[name].copy_(tensor)  # in place: weights that are tied under two names stay so
         return model
 
-    def evaluate(self, row: Row, split: Batch) -> dict[str, float]:
-        """Return the metrics of one lane's state over a split: means weighted by batch size, as `<name>`."""
+    def evaluate(self, row: Row, split: Batch, stream: tuple[int, int] = (0, 0)) -> dict[str, float]:
+        """Return the metrics of one lane's state over a split: means weighted by batch size, as `<name>`.
+
+        What they draw at random is a function of `stream`, the trial's (seed, step).
+        """
         self.model.eval()
         theta, buffers = part(row, "theta."), part(row, "buffer.")
         examples = len(split[0])
         size = _evenly(examples, self.task.evaluation_batch_size)
         totals: dict[str, float] = {}
-        with torch.no_grad():
+        with torch.no_grad(), seeded(mix(*stream, VALIDATION), split[0].device):
             for start in range(0, examples, size):
                 batch = tuple(tensor[start : start + size] for tensor in split)
                 for name, value in self._call("metrics", theta, buffers, batch).items():
                     totals[name] = totals.get(name, 0.0) + float(value) * len(batch[0])
         return {name: total / examples for name, total in totals.items()}
+
+
+def _in_model(state: Named) -> Named:
+    return {f"model.{name}": tensor for name, tensor in state.items()}
 
 
 def _evenly(examples: int, most: int | None) -> int:
@@ -208,7 +223,8 @@ def _batch_norm(
                 var.mul_(1 - momentum).add_(spread * (momentum * n / (n - 1)))
         mean, var = here, spread
     y = (x - mean.view(column)) * torch.rsqrt(var + eps).view(column)
-    return y if weight is None or bias is None else y * weight.view(column) + bias.view(column)
+    y = y if weight is None else y * weight.view(column)
+    return y if bias is None else y + bias.view(column)
 
 
 @contextmanager
@@ -229,6 +245,58 @@ class _LaneByLane(TorchFunctionMode):
         return (_batch_norm if func is F.batch_norm else func)(*args, **(kwargs or {}))
 
 
+TAIL = 63  # of two vector registers of half precision, the most that a loop of torch's takes at once, all but one
+_EXACT = (
+    "abs add bitwise_and bitwise_not bitwise_or bitwise_xor ceil clamp clamp_max clamp_min clone copy copy_ div eq "
+    "fill floor ge gt hardtanh hardtanh_backward isfinite isinf isnan le leaky_relu leaky_relu_backward logical_and "
+    "logical_not logical_or lt masked_fill maximum minimum mul ne neg ones_like reciprocal relu round rsqrt sgn sign "
+    "sqrt sub threshold threshold_backward trunc where zeros_like _to_copy"
+)
+EXACT = {getattr(torch.ops.aten, name) for name in _EXACT.split()}
+"""Functions that IEEE arithmetic rounds in one way only, or that only choose."""
+_NOT_TAGGED = (
+    "elu_backward hardsigmoid_backward hardswish hardswish_backward log_sigmoid_backward log_sigmoid_forward "
+    "mish_backward softplus_backward special_i0 special_i0e special_i1 special_i1e"
+)
+NOT_TAGGED = {getattr(torch.ops.aten, name) for name in _NOT_TAGGED.split()}
+"""Functions of single elements that torch does not mark as such."""
+
+
+class _WholeVectors(TorchDispatchMode):
+    """Gives elements the same bits wherever they lie.
+
+    The last elements of a tensor, fewer than fill vector registers, go through scalar code that gives other bits for
+    some functions (exp, sigmoid, softplus). Where each lane has many elements, side by side, they lie in the spare row
+    of a VmapProgram; here all others get some more elements behind them.
+    """
+
+    def __init__(self, lanes: int):
+        super().__init__()
+        self.lanes = lanes
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        pointwise = torch.Tag.pointwise in func.tags or func.overloadpacket in NOT_TAGGED
+        if not pointwise or func.overloadpacket in EXACT or "out" in kwargs:
+            return func(*args, **kwargs)
+        many = [a for a in args if isinstance(a, Tensor) and a.dim()]
+        if not many or not any(a.is_floating_point() for a in many) or many[0].device.type != "cpu":
+            return func(*args, **kwargs)
+        shape = torch.broadcast_shapes(*(a.shape for a in many))
+        size = math.prod(shape)
+        if size > TAIL * self.lanes and all(self._lane_by_lane(a) for a in many if a.shape == shape):
+            return func(*args, **kwargs)
+        padded = [
+            torch.cat([a.expand(shape).reshape(-1), a.new_zeros(TAIL)]) if isinstance(a, Tensor) and a.dim() else a
+            for a in args
+        ]
+        found = tree_map_only(Tensor, lambda t: t[:size].view(shape), func(*padded, **kwargs))
+        return args[0].copy_(found) if func._schema.name.endswith("_") else found
+
+    def _lane_by_lane(self, tensor: Tensor) -> bool:
+        return len(tensor) == self.lanes and tensor.stride(0) == max(tensor.stride())
+
+
 class VmapProgram(Program):
     """All lanes in one batched call, written down once as a list of operations where that can be done (core.graph).
 
@@ -243,16 +311,15 @@ class VmapProgram(Program):
         self._graphs: dict[tuple[Any, ...], Stepper | None] = {}
 
     def width(self, lanes: int) -> int:
-        """One row more than there are lanes.
+        """One row more than there are lanes: the last elements of a tensor lie in it, which nobody reads.
 
-        The last elements of a tensor, fewer than fill a vector register, go through scalar code that gives other bits
-        for some functions (sigmoid, softplus). They lie in the spare row, which nobody reads.
+        See `_WholeVectors`.
         """
         return lanes + 1
 
     def gradients(self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0)) -> tuple[Tensor, Named, Named]:
         self.model.train()
-        with _without_onednn():
+        with _without_onednn(), _WholeVectors(len(batch[0])):
             grads, (loss_N, after) = self._batched(part(rows, "theta."), part(rows, "buffer."), batch)
         return loss_N, grads, after
 
@@ -300,11 +367,18 @@ def _axes(rows: int, splits: int) -> list[int | None]:
     return [0] * rows + [None] * splits + [0, 1]
 
 
+REGISTER = 16  # numbers of float32 in the widest vector register there is
+
+
 class CompiledProgram(VmapProgram):
     """The batched step's list of operations, fused by torch.compile: once for every number of lanes.
 
     Its bits are its own, not those of the vmap program, and a lane keeps them at every width.
     """
+
+    def width(self, lanes: int) -> int:
+        """A multiple of what fills a vector register of the fused loops, which then end with no scalar code."""
+        return -(-lanes // REGISTER) * REGISTER
 
     def step(
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
@@ -319,7 +393,6 @@ class CompiledProgram(VmapProgram):
         return fused
 
 
-AT_ONCE = 512  # examples of a validation
 ONES = {name: torch.ones(1, dtype=torch.float64) for name in ("momentum", "weight_decay", "beta1", "beta2", "eps")}
 
 
@@ -359,7 +432,7 @@ class NativeProgram(VmapProgram):
     def why_not(self, train: Batch, batch_size: int) -> str | None:
         """Return why the step of this program's task cannot be machine code here, or None if it can, and then is."""
         rows = {name: tensor[None] for name, tensor in self.fresh_row(0).items()}
-        examples = tuple(t.to(self.dtype) if t.is_floating_point() else t for t in train)
+        examples = self.fitting(train)
         index_NB = torch.arange(min(batch_size, len(train[0])))[None]
         none_11 = torch.zeros(1, 1, dtype=torch.float64)
         c_CN1 = self.optimizer.columns(none_11, none_11, ONES)[0][..., None]
@@ -401,22 +474,24 @@ class NativeProgram(VmapProgram):
                 each = len(tensors) // 3
                 return [step_ratios_of_a_lane(tensors[:each], tensors[each : 2 * each], tensors[2 * each :])]
 
-            self._natives[key] = native_of(ratios, [Stacked(tensor, 0) for tensor in inputs])
+            # compared with what it was made of on plain numbers: those of a lane may be infinite by now
+            sizes = [tensor.shape[1] for tensor in inputs]
+            plain = [torch.linspace(-1, 1 + n, 2 * n, dtype=self.dtype).view(2, n) for n in sizes]
+            self._natives[key] = native_of(ratios, [Stacked(tensor, 0) for tensor in plain])
         return self._natives[key](len(after[0]), inputs)[0]
 
-    def evaluate(self, row: Row, split: Batch) -> dict[str, float]:
-        """A few hundred examples at a time, which stay in the processor's cache, and all of them in one call."""
+    def evaluate(self, row: Row, split: Batch, stream: tuple[int, int] = (0, 0)) -> dict[str, float]:
+        """All batches in one call, since what they cost beside their numbers adds up."""
         self.model.eval()
         state = {name: tensor for name, tensor in row.items() if name.startswith(("theta.", "buffer."))}
-        most = min(self.task.evaluation_batch_size, AT_ONCE) if self.task.evaluation_batch_size else None
-        size, examples = _evenly(len(split[0]), most), len(split[0])
+        size, examples = _evenly(len(split[0]), self.task.evaluation_batch_size), len(split[0])
         totals: dict[str, float] = {}
         for start, end in ((0, examples - examples % size), (examples - examples % size, examples)):
             if start < end:
                 size = min(size, end - start)
                 found = self._measured(state, tuple(tensor[start:end].contiguous() for tensor in split), size)
                 if found is None:
-                    return super().evaluate(row, split)
+                    return super().evaluate(row, split, stream)
                 for name, values in found.items():
                     totals[name] = totals.get(name, 0.0) + sum(value * size for value in values)
         return {name: total / examples for name, total in totals.items()}
@@ -537,7 +612,7 @@ def why_not_vmap(task: Task, batch: Batch) -> str | None:
     program = VmapProgram(task, SGD())
     rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in program.fresh_row(0).items()}
     try:
-        program.gradients(rows, tuple(tensor.expand(2, *tensor.shape) for tensor in batch))
+        program.gradients(rows, tuple(tensor.expand(2, *tensor.shape) for tensor in program.fitting(batch)))
     except Exception as error:
         return briefly(error)
     return None
@@ -549,7 +624,7 @@ def why_not_compiled(task: Task, batch: Batch) -> str | None:
         return "there is no C++ compiler here: install g++"
     program = VmapProgram(task, SGD())
     rows = {name: torch.stack([tensor] * 2) for name, tensor in program.fresh_row(0).items()}
-    index_NB = torch.arange(len(batch[0]), device=batch[0].device).repeat(2, 1)
+    batch, index_NB = program.fitting(batch), torch.arange(len(batch[0]), device=batch[0].device).repeat(2, 1)
     program.model.train()
     try:
         program._graph(list(rows), len(batch), [*rows.values(), *batch, index_NB, torch.zeros(3, 2, 1)], False)

@@ -377,7 +377,7 @@ class Cohort:
             at_rung = [rider for rider in lane.riders if lane.step in rider.trial.rungs]
             if due or (at_rung and "value" in self.scoring.kinds):
                 valid = self._validate(k)
-                if not all(math.isfinite(value) for value in valid.values()):
+                if _lost(valid):
                     yield from self._diverge(lane)
                     continue
                 for rider in due:
@@ -404,7 +404,7 @@ class Cohort:
     def _score(self, k: int, lane: Lane, riders: list[Rider]) -> Iterator[Event]:
         """Score riders by averaged weights; send probes ahead, and park the lane until they are back."""
         if self.averages:
-            averaged = self._validate(k, "average.")
+            averaged = self._validate(k, "average." if lane.step >= AVERAGE_EVERY else "")  # there is none yet
             for rider in riders:
                 yield self._scored(rider, "average", averaged, lane.step)
         for kind in self.scoring.kinds:
@@ -420,8 +420,7 @@ class Cohort:
     def _scored(self, rider: Rider, kind: str, valid: Mapping[str, float], step: int = 0) -> Event:
         """Say a score. That of a probe belongs to the step at which it left, and frees the lane that waits for it."""
         trial = rider.trial
-        finite = all(math.isfinite(value) for value in valid.values())
-        values = {f"valid_{name}": value for name, value in valid.items()} if finite else {}
+        values = {} if _lost(valid) else _finite(valid)
         if trial.probe:
             step = trial.probe.start
             for lane, _ in self.parked:
@@ -457,7 +456,8 @@ class Cohort:
     def _validate(self, k: int, prefix: str = "") -> dict[str, float]:
         """Return a lane's metrics over the validation split; with "average." those of its averaged weights."""
         rows = {name: rows[k] for name, rows in self.lanes.rows.items()}
-        return self.program.evaluate(rows | part(rows, prefix) if prefix else rows, self.data.valid)
+        state, lane = rows | part(rows, prefix) if prefix else rows, self.riding[k]
+        return self.program.evaluate(state, self.data.valid, (lane.seed, lane.step))
 
     def _parting(self, lane: Lane) -> int | None:
         return trials_.parting_step(self.structure, lane.trials, lane.step) if len(lane.riders) > 1 else None
@@ -465,7 +465,7 @@ class Cohort:
     def _said(self, lane: Lane, rider: Rider, valid: Mapping[str, float]) -> Event:
         """Make a rider's report of a validation and of what it trained since its last report."""
         losses = lane.losses_since(rider.reported)
-        rider.values = {f"valid_{name}": value for name, value in valid.items()}
+        rider.values = _finite(valid)
         rider.values |= {"train_loss": float(np.mean(losses)), "lr": self._rate(rider.trial, lane.step - 1)}
         curve = _blocks(losses, lane.step, self.curve_points)
         rider.curve += curve
@@ -632,6 +632,18 @@ class Cohort:
         self.ended = [Event(**event) for event in state["ended"]]
         for name in ("lane_steps", "trial_steps", "probe_steps"):
             setattr(self, name, state[name])
+
+
+def _lost(valid: Mapping[str, float]) -> bool:
+    """Whether a validation tells that a trial diverged: its loss is no number, or nothing else of it is.
+
+    Another metric may have no value without harm: a precision while nothing is found.
+    """
+    return not math.isfinite(valid.get("loss", 0.0)) or not any(map(math.isfinite, valid.values()))
+
+
+def _finite(valid: Mapping[str, float]) -> dict[str, float]:
+    return {f"valid_{name}": value for name, value in valid.items() if math.isfinite(value)}
 
 
 def _blocks(losses: Sequence[float], last: int, most: int) -> list[tuple[int, float]]:

@@ -72,8 +72,9 @@ def _clock(seconds: float | None) -> str:
 
 def facts(progress: Progress) -> list[tuple[str, str]]:
     """Return what the display says, as (label, text)."""
-    done, running = progress.count("complete"), progress.count("running")
-    ended_early = progress.count("stopped", "diverged", "failed")
+    counts = [f"{progress.count('complete')} done", f"{progress.count('running')} running"]
+    counts.append(f"{progress.count('stopped')} stopped")
+    counts += [f"{n} {state}" for state in ("diverged", "failed") if (n := progress.count(state))]
     best = "-"
     if progress.best:
         number, value, params = progress.best
@@ -89,7 +90,7 @@ def facts(progress: Progress) -> list[tuple[str, str]]:
     rate = lane_steps_a_second(progress)
     passed = time.monotonic() - progress.begin
     return [
-        ("trials", f"{done} done, {running} running, {ended_early} stopped, of {progress.wanted}"),
+        ("trials", f"{', '.join(counts)}, of {progress.wanted}"),
         ("best", best),
         (
             "speed",
@@ -97,6 +98,7 @@ def facts(progress: Progress) -> list[tuple[str, str]]:
             if rate
             else progress.phase,
         ),
+        ("program", progress.program or "-"),
         ("time", f"{_clock(passed)} passed, {_clock(seconds_left(progress))} left"),
     ]
 

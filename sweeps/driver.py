@@ -43,7 +43,9 @@ from sweeps.spec import SweepSpec
 from sweeps.summary import Summary
 from sweeps.tracking import Tracking
 
-WORK = "work."  # a study attribute for each cohort that is over: lane-steps trained, steps shared
+WORK = "work."  # a study attribute for each cohort of which a trial has ended: lane-steps trained, steps shared
+ERRORS = "errors"  # in a sweep's folder: what a task's code raised, whole, a file for each cohort that it ended
+LOST = " before"  # after a cohort's name: what it had trained when its checkpoints were lost
 FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers' start needs
 LINKS_WAIT_S = 10.0  # for the runs of trials that have ended, whose names Optuna takes only before it is told
 
@@ -169,6 +171,7 @@ class Driver:
         self.recorder: Recorder | None = None
         self.tracking: Tracking | None = None
         self.made_by: dict[str, Any] = {}
+        self.noted: set[str] = set()  # cohorts whose work an earlier driver noted
 
     def drive(self, interrupt: Interrupt, session: RaySession) -> Summary:
         """Train what is to be trained and record it."""
@@ -178,6 +181,7 @@ class Driver:
                 cohort = name.removeprefix(WORK)
                 self.progress.lane_steps[cohort], self.progress.steps_shared[cohort] = work
                 self.progress.steps_before[cohort] = work[0]
+                self.noted.add(cohort)
         self.progress.share_before = 1 - self.progress.left() / self.progress.wanted
         self._note_best()
         self.recorder = Recorder(
@@ -236,23 +240,47 @@ class Driver:
     # --- what the cohorts say ----------------------------------------------------------------------------------------
 
     def _on_result(self, cohort: str, result: Mapping[str, Any]) -> None:
+        assert self.search
+        if "events" in result:  # else it could not even begin
+            self._on_events(cohort, result)
+        if broken := result["broken"]:
+            why, whole = broken
+            self.search.cohort_over(cohort, failed=True, why=why)
+            file = self.folder / ERRORS / f"{cohort}.txt"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(whole, encoding="utf-8")
+
+    def _on_events(self, cohort: str, result: Mapping[str, Any]) -> None:
+        assert self.search
         progress = self.progress
         progress.phase = "training"
         if progress.training_begin is None:
             progress.training_begin = time.monotonic()
-        work = result["lane_steps"], result["steps_shared"]
+        if cohort in self.search.live and self.search.live[cohort]["resume_from"] is None:
+            self._keep_lost(cohort)
+        events, work = json.loads(result["events"]), (result["lane_steps"], result["steps_shared"])
         progress.lane_steps[cohort], progress.steps_shared[cohort] = work
         progress.steps_before.setdefault(cohort, work[0])  # a resumed cohort brings the work of earlier drivers
-        if result["done"]:
-            self.study.set_user_attr(f"{WORK}{cohort}", work)
+        if result["done"] or any(event["kind"] in ("finish", "stop") for event in events):
+            self.study.set_user_attr(f"{WORK}{cohort}", work)  # with the trials that have ended, whatever becomes of it
         if result["glimpse"] and progress.latest is None:
             member, step, loss = result["glimpse"]
             progress.training = int(member.split("/")[0]), step, loss
         progress.program = f"{result['program']} ({result['why']})"
         self.made_by = {name: result[name] for name in ("program", "lanes", "device")}
         progress.nodes.add(result["node"])
-        assert self.search
-        self.search.hear(json.loads(result["events"]))
+        self.search.hear(events)
+
+    def _keep_lost(self, cohort: str) -> None:
+        """Keep the count of what an earlier driver trained of a cohort that begins anew without a checkpoint."""
+        if cohort in self.noted:
+            earlier, counts = f"{cohort}{LOST}", (self.progress.lane_steps, self.progress.steps_shared)
+            for count in counts:
+                count[earlier] = count.get(earlier, 0) + count.pop(cohort)
+            self.progress.steps_before[earlier] = self.progress.lane_steps[earlier]
+            self.study.set_user_attr(f"{WORK}{earlier}", [count[earlier] for count in counts])
+            del self.progress.steps_before[cohort]
+            self.noted.remove(cohort)
 
     def _listen(self, said: Report | Score | Outcome | Mapping[str, Any]) -> None:
         assert self.tracking
@@ -266,9 +294,9 @@ class Driver:
             self.tracking.end(said, self.made_by)
         elif said["kind"] == "start":
             self.progress.states[said["number"]] = "running"
-            self.tracking.start(said["number"], said["params"])
+            self.tracking.start(said["number"], said["params"], said["trunk"])
         elif said["kind"] == "fork":
-            self.tracking.fork(said["number"], said["trunk"], said["step"])
+            self.tracking.fork(said["number"], said["trunk"], said["parted_from"], said["step"])
 
     def _on_report(self, report: Report) -> None:
         progress = self.progress

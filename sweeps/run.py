@@ -5,6 +5,7 @@ is a new Tune run over the cohorts that were not finished, so nothing pickled is
 """
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -82,6 +83,7 @@ class StopWhenAsked(tune.Stopper):
 
 def run_tune(search: Search, configure: Configure, layout: Shape, folder: Path, stop: Event, watch: Watch) -> None:
     """Run the search to its end, or until `stop` has been obeyed: each cohort stops after a checkpoint."""
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # that state is not needed
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(layout.cohorts)  # else each worker waits for the one before it
     trainable = tune.with_resources(CohortTrainable, {"cpu": layout.cpus, "gpu": layout.gpus})
     tuner = tune.Tuner(

@@ -13,6 +13,7 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -354,6 +355,7 @@ class Search:
         self.listen, self.wait_for = listen, wait_for
         self.wanted = trials_wanted(spec)
         self.distributions = {name: distribution(domain) for name, domain in spec.space.domains()}
+        self.branches = 1 if spec.search.sampler == "grid" else spec.space.branches
         self.live: dict[str, Suggestion] = {}
         self.handles: dict[int, optuna.trial.Trial] = {}
         self.stories: dict[int, Story] = {}
@@ -391,12 +393,11 @@ class Search:
             self._hear(event)
         self.settle()
 
-    def cohort_over(self, cohort: str, failed: bool) -> None:
+    def cohort_over(self, cohort: str, failed: bool, why: str = "its cohort's worker failed too often") -> None:
         """A cohort has left: finished, interrupted, or failed for good, which fails the trials it had not finished."""
         suggestion = self.live.pop(cohort, None)
         for trial in suggestion["trials"] if suggestion and failed else []:
             if trial["number"] in self.stories:
-                why = "its cohort's worker failed too often"
                 self._end(Outcome(trial["number"], "failed", 0, {}, "", why, []))
 
     def rule(self) -> Halving | None:
@@ -409,8 +410,8 @@ class Search:
             scored = {int(name.removeprefix(RUNG)): v for name, v in t.user_attrs.items() if name.startswith(RUNG)}
             reached = max(t.intermediate_values, default=0)
             rule.decided |= {(rung, t.number): "" for rung in rungs if rung < reached}
-            if stopped := t.user_attrs.get(STOPPED):
-                rule.decided[stopped["step"], t.number] = stopped["evidence"]
+            if (stopped := t.user_attrs.get(STOPPED)) and scored:  # at the last rung that all its members reached
+                rule.decided[max(scored), t.number] = stopped["evidence"]
             if t.user_attrs.get("status") == "diverged":
                 scored = {rung: None for rung in rungs if rung > reached} | scored
             rule.enter((rung, t.number, math.inf if v is None else sign * v) for rung, v in scored.items())
@@ -419,6 +420,11 @@ class Search:
     def point_of(self, number: int) -> dict[str, Any]:
         """Return the whole configuration of a trial."""
         return self._point(self.handles[number].params)
+
+    def trunk_of(self, number: int) -> int | None:
+        """Return the trial whose trunk this one was proposed to share, None for one that was proposed by itself."""
+        place = number % self.branches
+        return number - place if place else None
 
     def link(self, number: int, run: str) -> None:
         """Note which MLflow run is the trial's. May be called from another thread."""
@@ -451,8 +457,8 @@ class Search:
 
     def _take_sampler(self, number: int) -> None:
         """Set the sampler that the trial of this number is asked with: a branch keeps what its trunk sampled."""
-        branches = 1 if self.spec.search.sampler == "grid" else self.spec.space.branches
-        trunk = self.params.get(number - number % branches, {}) if number % branches else {}
+        first = self.trunk_of(number)
+        trunk = {} if first is None else self.params.get(first, {})
         fixed = {name: value for name, value in trunk.items() if not name.startswith("decay_point")}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -526,7 +532,8 @@ class Search:
                     "kind": event["kind"],
                     "number": number,
                     "params": self._point(self.handles[number].params),
-                    "trunk": event["trunk"].split("/")[0],
+                    "trunk": self._trunk(number, event),
+                    "parted_from": event["trunk"].split("/")[0],
                     "step": event["step"],
                 }
             )
@@ -544,12 +551,33 @@ class Search:
         elif isinstance(told, Outcome):
             self._end(told)
 
+    def _trunk(self, number: int, event: Mapping[str, Any]) -> int | None:
+        """Return the trial whose trunk this one shares: as proposed, or where nothing is, as it turned out.
+
+        After a warm-up's first step, whose rate is 0, any two of a seed part: that is no trunk.
+        """
+        if self.branches > 1 or event["kind"] == "start" or event["step"] < 2:
+            return self.trunk_of(number)
+        return int(event["trunk"].split("/")[0])
+
     def _end(self, outcome: Outcome) -> None:
         if outcome.status == "stopped":
-            self.handles[outcome.trial].set_user_attr(STOPPED, {"step": outcome.step, "evidence": outcome.evidence})
+            self._note_stop(outcome)
+        elif outcome.status == "complete" and self.spec.objective.metric not in outcome.values:
+            why = f"{self.spec.objective.metric} was no number at step {outcome.step}"
+            outcome = replace(outcome, status="failed", evidence=why)
         self.ended[outcome.trial] = outcome
         del self.stories[outcome.trial]
         self.listen(outcome)
+
+    def _note_stop(self, outcome: Outcome) -> None:
+        """Note why a trial stops. What it was worth at its last rung is its value where it has reported none."""
+        trial = self.handles[outcome.trial]
+        scored = {name.removeprefix(RUNG): v for name, v in trial.user_attrs.items() if name.startswith(RUNG)}
+        worth = {int(rung): v for rung, v in scored.items() if v is not None}
+        if worth and not any(number == outcome.trial for number, _ in self.reported):
+            trial.report(worth[max(worth)], max(worth))
+        trial.set_user_attr(STOPPED, {"step": outcome.step, "evidence": outcome.evidence})
 
     def _tell(self, outcome: Outcome) -> None:
         trial = self.handles[outcome.trial]

@@ -140,11 +140,17 @@ class Space(BaseModel):
     seed: Domain = 0
     batch_size: Domain | None = Field(default=None, description="Overrides budget.batch_size; structural.")
 
-    @field_validator("decay_points")
+    @field_validator("decay_points", mode="before")
     @classmethod
     def _choices_are_shares(cls, value: Any) -> Any:
-        for points in value.choices if isinstance(value, Choice) else []:
-            for point in points if isinstance(points, list) else [points]:
+        if not isinstance(value, Mapping | list | tuple | DecayPoints | Choice | None):
+            raise ValueError(f"{value!r}; write shares, as [0.5], or a range, as {{low: 0.3, high: 0.9}}")
+        if isinstance(value, Mapping) and "choices" in value and len(value) > 1:
+            others = ", ".join(str(name) for name in value if name != "choices")
+            raise ValueError(f"{others} with choices; a list of choices stands alone, and a range takes {others}")
+        listed = value.get("choices") if isinstance(value, Mapping) else [p for p in value or [] if isinstance(p, bool)]
+        for points in listed if isinstance(listed, list | tuple) else []:
+            for point in points if isinstance(points, list | tuple) else [points]:
                 if not isinstance(point, int | float) or isinstance(point, bool) or not 0 <= point <= 1:
                     raise ValueError(f"a decay point of {point!r}; decay points are shares of the budget in [0, 1]")
         return value

@@ -176,6 +176,14 @@ class SweepSpec(Part):
     resources: Resources = Resources()
     tracking_uri: str | None = Field(default=None, description="an MLflow server or store; default: in the home")
 
+    @field_validator("stopping", mode="before")
+    @classmethod
+    def _fields(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping | Stopping | None):
+            known = ", ".join(Stopping.model_fields)
+            raise ValueError(f"{value!r}; write {{}} for the defaults, or some of its fields: {known}")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> "SweepSpec":
         space, kind = self.space, self.optimizer.kind
@@ -186,6 +194,11 @@ class SweepSpec(Part):
             raise ValueError(f"space.momentum: {kind} has no momentum; it takes {_takes(kind)}")
         if self.stopping is not None and self.budget.steps < 2:
             raise ValueError("stopping: a trial of one step has no rungs; leave stopping out")
+        if self.stopping is not None and not self.objective.metric.startswith("valid_"):
+            raise ValueError(
+                f"stopping: trials are scored by what a validation measures, which {self.objective.metric} is not; "
+                "seek a valid_ metric, or leave stopping out"
+            )
         for name, low, high in _BOUNDS:
             if getattr(space, name) != AUTO or name != "lr_exponent":
                 _check_numbers(name, getattr(space, name), low, high)
@@ -314,8 +327,19 @@ def _known_keys(path: Sequence[Any]) -> list[str]:
 _TAGS = {"range", "choice", "list", "constant", "sampled", "points", "auto"}
 
 
-def _message(error: Mapping[str, Any]) -> str:
-    path = [part for part in error["loc"] if part not in _TAGS and not str(part).startswith(("function-", "literal["))]
+_ALTERNATIVE = re.compile(r"(bool|int|float|str|none|constrained-.*|list\[.*\]|literal\[.*\])$")
+
+
+def _path(error: Mapping[str, Any]) -> list[Any]:
+    """Return the fields that lead to a mistake, up to where one of several types was tried."""
+    path = [part for part in error["loc"] if part not in _TAGS and not str(part).startswith("function-")]
+    end = next((i for i, part in enumerate(path) if _ALTERNATIVE.match(str(part))), len(path))
+    return path[:end]
+
+
+def _message(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Say in one sentence what is wrong with a field; of several types that it may have, each says its own."""
+    error, path = errors[0], _path(errors[0])
     field = ".".join(str(part) for part in path)
     if error["type"] == "extra_forbidden":
         return f"{field}: unknown field; {nearest(str(path[-1]), _known_keys(path[:-1]))}"
@@ -324,8 +348,9 @@ def _message(error: Mapping[str, Any]) -> str:
     said = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{field}: {said}" if field else said
+    others = dict.fromkeys(str(other["msg"]).removeprefix("Input should be ") for other in errors[1:])
     arrived = error.get("input")
-    return f"{field or 'spec'}: {said[0].lower()}{said[1:]}; {arrived!r} arrived"
+    return f"{field or 'spec'}: {', or '.join([said[0].lower() + said[1:], *others])}; {arrived!r} arrived"
 
 
 def make_spec(fields: Any, source: str = "spec") -> SweepSpec:
@@ -335,12 +360,10 @@ def make_spec(fields: Any, source: str = "spec") -> SweepSpec:
     try:
         return SweepSpec.model_validate(dict(fields))
     except ValidationError as error:
-        # a wrong union member reports once for each alternative: the first says it
-        seen: dict[str, str] = {}
+        fields_: dict[str, list[Any]] = {}
         for item in error.errors(include_url=False):
-            said = _message(item)
-            seen.setdefault(said.split(":")[0], said)
-        raise BadInput(f"{source}: {'; '.join(seen.values())}") from error
+            fields_.setdefault(".".join(map(str, _path(item))), []).append(item)
+        raise BadInput(f"{source}: {'; '.join(map(_message, fields_.values()))}") from error
 
 
 def override(fields: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ Place = tuple[int, int]
 class Stopping(BaseModel):
     """Successive halving: when trials are scored, by what, and how many go on."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rungs: tuple[float, ...] = Field(default=(0.1, 0.25, 0.5), description="shares of the budget, between 0 and 1")
     reduction: float = Field(default=2.0, gt=1, description="the best 1 / reduction at a rung go on")

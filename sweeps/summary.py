@@ -1,11 +1,14 @@
 """What is left to say when a sweep's driver is done."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sweeps import report, results
 from sweeps.spec import SweepSpec
+
+FAILURES = 3  # reasons of trials that failed, the most frequent first
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class Summary:
             yield f"interrupted with {ended} trials ended; continue: sweep resume {self.sweep}{at}"
             return
         yield f"{', '.join(f'{n} {state}' for state, n in counted.items())} in {self.seconds:.0f} s; " + self._work()
+        failed = Counter(t.evidence for t in self.trials if t.state == "failed" and t.evidence)
+        for evidence, number in failed.most_common(FAILURES):
+            yield f"failed: {evidence} ({number} trial{'s' if number > 1 else ''})"
         if self.best is None:
             low = min((t.params.get("lr_exponent", 0.0) for t in self.trials), default=0.0)
             if counted.get("diverged"):

@@ -24,14 +24,15 @@ class Tracking:
 
     # --- trials ------------------------------------------------------------------------------------------------------
 
-    def start(self, trial: int, params: Mapping[str, Any]) -> None:
-        """Record that a trial trains."""
-        tags = {"espalier.status": "running"}
+    def start(self, trial: int, params: Mapping[str, Any], trunk: int | None) -> None:
+        """Record that a trial trains, and which trial's trunk it was proposed to share."""
+        tags = {"espalier.status": "running", **_paired(trunk)}
         self.recorder.say("start", trial=trial, name=f"trial {trial}", params=params, tags=tags)
 
-    def fork(self, trial: int, trunk: int, step: int) -> None:
-        """Record where a branch left its trunk."""
-        self.recorder.say("tag", trial=trial, tags={"espalier.trunk": trunk, "espalier.fork_step": str(step)})
+    def fork(self, trial: int, trunk: int | None, parted_from: str, step: int) -> None:
+        """Record up to which step a trial was trained as one with another."""
+        tags = {"espalier.parted_from": parted_from, "espalier.fork_step": str(step), **_paired(trunk)}
+        self.recorder.say("tag", trial=trial, tags=tags)
 
     def report(self, said: Report) -> None:
         """Record a validation and the curve that led to it."""
@@ -112,6 +113,10 @@ class Tracking:
         tags = {"espalier.best_trial": "none" if best is None else best.number, "espalier.program": program}
         files = [str(figure) for figure in figures]
         self.recorder.say("close", values=values, tags=tags, texts=texts, files=files, status="FINISHED")
+
+
+def _paired(trunk: int | None) -> dict[str, str]:
+    return {} if trunk is None else {"espalier.trunk": str(trunk)}
 
 
 def _finite(value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 import json
 import time
+import traceback
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ with uncollected():
     from ray import tune
 
     from core import checkpoint
+    from core.errors import located
     from core.program import PROGRAMS, NativeProgram, Program, choose
     from core.task import Data, Task, load_task
     from core.train import Cohort
@@ -116,7 +119,23 @@ class CohortTrainable(tune.Trainable):
     """Its config is {"cohort": JSON of {id, sweep, spec, trials, lanes, threads, device, resume_from}}."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        wanted = json.loads(config["cohort"])
+        self.cohort: Cohort | None = None
+        self.broken = self._tried(lambda: self._begin(json.loads(config["cohort"])))
+
+    def _tried(self, call: Callable[[], Any]) -> tuple[str, str] | None:
+        """Do it; return what a task's code raised, in a line and whole: again would raise it again.
+
+        Memory that has run out is left to Tune, which begins anew from the last checkpoint.
+        """
+        try:
+            call()
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            return located(error), traceback.format_exc()
+        return None
+
+    def _begin(self, wanted: dict[str, Any]) -> None:
         torch.set_num_threads(wanted["threads"])
         spec = SweepSpec.model_validate(wanted["spec"])
         self.referee, self.replicates = make_referee(spec, wanted["sweep"]), spec.replicates
@@ -135,32 +154,45 @@ class CohortTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train until a turn is over or all trials have ended."""
+        node = ray.get_runtime_context().get_node_id()
+        cohort = self.cohort
+        if cohort is None:
+            return {"broken": self.broken, "node": node, "done": True}
         begin, happened, self.again = time.monotonic(), self.again, []
-        while not self.cohort.done and time.monotonic() - begin < TURN_S:
-            happened += [dict(vars(event)) for event in self.cohort.turn()]
-        due = time.monotonic() - self.saved > CHECKPOINT_S
+
+        def train() -> None:
+            while not cohort.done and time.monotonic() - begin < TURN_S:
+                happened.extend(dict(vars(event)) for event in cohort.turn())
+
+        self.broken = self._tried(train)
+        due = time.monotonic() - self.saved > CHECKPOINT_S and not self.broken
         if due:
             self.saved = time.monotonic()
         return {
+            "broken": self.broken,
             "events": json.dumps(happened),
-            "glimpse": self.cohort.glimpse(),
-            "lane_steps": self.cohort.lane_steps,
-            "steps_shared": self.cohort.steps_shared,
+            "glimpse": cohort.glimpse(),
+            "lane_steps": cohort.lane_steps,
+            "steps_shared": cohort.steps_shared,
             "program": self.program,
             "why": self.why,
             "lanes": self.lanes,
             "device": self.device,
-            "node": ray.get_runtime_context().get_node_id(),
-            "done": self.cohort.done,
+            "node": node,
+            "done": cohort.done or self.broken is not None,
             "should_checkpoint": due,
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
+        if self.cohort is None:
+            return
         chosen = {"program": self.program, "why": self.why, "lanes": self.lanes}
         chosen |= {"referee": self.referee.state()} if self.referee else {}
         checkpoint.save(Path(checkpoint_dir) / COHORT_FILE, self.cohort.state() | chosen)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
+        if self.cohort is None:
+            return  # its setup failed, which the next step tells
         state = checkpoint.load(Path(checkpoint_dir) / COHORT_FILE)
         chosen = state["program"], state["why"], state["lanes"]
         if chosen != (self.program, self.why, self.lanes):  # fewer trials are left, or another node: bits are kept

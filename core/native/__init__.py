@@ -75,7 +75,7 @@ class Native:
             ctypes.c_void_p(self._workspace.data_ptr()),
         )
         if failed:
-            raise IndexError("an index is out of range")
+            raise IndexError("an index is out of range: a class, or a row of an embedding, that is not there")
         return outputs
 
 

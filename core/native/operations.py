@@ -195,14 +195,24 @@ def _dot(w: "Writer", out: Place, given: Given) -> None:
     w.reduce(out, each, [0], *REDUCTIONS["sum"])
 
 
-def _number(w: "Writer", name: str, index: str, size: int) -> None:
-    """Write an index into an axis, counted from its end if negative; the function ends if there is no such place."""
+def _number(w: "Writer", name: str, index: str, size: int, from_end: bool) -> None:
+    """Write an index into an axis; the function ends if there is no such place.
+
+    from_end: whether a negative one counts from the axis's end, as torch has it for x[index] and for nothing else.
+    """
     w.line(f"int64_t {name} = {index};")
-    w.line(f"if ({name} < 0) {name} += {size};")
+    if from_end:
+        w.line(f"if ({name} < 0) {name} += {size};")
     w.line(f"if ((uint64_t){name} >= {size}) return {w.now};")
 
 
-def _picked(w: "Writer", place: Place, indices: Sequence[Place | None], use: Callable[[str, list[str]], str]) -> None:
+def _picked(
+    w: "Writer",
+    place: Place,
+    indices: Sequence[Place | None],
+    use: Callable[[str, list[str]], str],
+    from_end: bool = True,
+) -> None:
     """Write what is done with each element of place[indices]: `use` gets the element and its counters there."""
     at = [d for d, index in enumerate(indices) if index is not None]
     picks = [index for index in indices if index is not None]
@@ -218,7 +228,7 @@ def _picked(w: "Writer", place: Place, indices: Sequence[Place | None], use: Cal
         names = [f"j{w.depth}_{d}" for d in at]
         w.line("{")
         for d, name, index in zip(at, names, picks, strict=True):
-            _number(w, name, index.seen_as(shape).at(i), place.shape[d])
+            _number(w, name, index.seen_as(shape).at(i), place.shape[d], from_end)
         w.loops(after, lambda k: [use(place.at([*b, *names, *k]), [*b, *i, *k])])
         w.line("}")
         return []
@@ -226,13 +236,13 @@ def _picked(w: "Writer", place: Place, indices: Sequence[Place | None], use: Cal
     w.loops([*before, *shape], rows, free=False)
 
 
-def _index(w: "Writer", out: Place, given: Given) -> None:
-    _picked(w, given["self"], given["indices"], lambda element, at: f"{out.at(at)} = {element};")
+def _index(w: "Writer", out: Place, given: Given, from_end: bool = True) -> None:
+    _picked(w, given["self"], given["indices"], lambda element, at: f"{out.at(at)} = {element};", from_end)
 
 
 def _index_select(w: "Writer", out: Place, given: Given) -> None:
     indices = [None] * (given["dim"] % len(given["self"].shape)) + [given["index"]]
-    _index(w, out, {"self": given["self"], "indices": indices})
+    _index(w, out, {"self": given["self"], "indices": indices}, from_end=False)
 
 
 def _index_put(w: "Writer", out: Place, given: Given) -> None:
@@ -247,7 +257,7 @@ def _index_put(w: "Writer", out: Place, given: Given) -> None:
 
 
 def _embedding(w: "Writer", out: Place, given: Given) -> None:
-    _index(w, out, {"self": given["weight"], "indices": [given["indices"]]})
+    _index(w, out, {"self": given["weight"], "indices": [given["indices"]]}, from_end=False)
 
 
 def _embedding_backward(w: "Writer", out: Place, given: Given) -> None:
@@ -267,7 +277,7 @@ def _along(w: "Writer", place: Place, index: Place, dim: int, use: Callable[[str
     def one(counters: list[str]) -> list[str]:
         name = f"j{w.depth}"
         w.line("{")
-        _number(w, name, index.at(counters), place.shape[dim])
+        _number(w, name, index.at(counters), place.shape[dim], from_end=False)
         w.line(use(place.at([name if d == dim else c for d, c in enumerate(counters)]), counters))
         w.line("}")
         return []

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core import program as programs
 from core.lanes import part, seeded
 from core.optim import SGD, Adam
 from core.program import (
@@ -296,17 +295,42 @@ def test_a_metric_is_the_mean_over_all_examples_whatever_the_batches(
     )
 
 
-@pytest.mark.parametrize("size, sizes", [(None, {11}), (11, {4, 3}), (3, {3, 2})])
-def test_machine_code_validates_few_examples_at_a_time_unless_a_task_wants_them_all(
-    size: int | None, sizes: set[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(programs, "AT_ONCE", 4)
-    task, valid = Measured(size), Measured(size).data().valid
-    made, plain = NativeProgram(task, SGD()), Program(Measured(size), SGD())
+class Spread(Measured):
+    """A metric that is no mean over examples: it hangs on how many are looked at at once."""
+
+    def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        return {"loss": self.loss(model, batch), "spread": model(batch[0]).std()}
+
+
+@every_program
+@pytest.mark.parametrize("size", [None, 800, 600, 300])
+def test_every_program_validates_as_many_examples_at_once_as_the_task_says(program: str, size: int | None) -> None:
+    task, x_NF = Spread(size), torch.randn(1000, 3, generator=torch.Generator().manual_seed(1))
+    valid = (x_NF * torch.linspace(0, 2, 1000)[:, None], x_NF.sum(1, keepdim=True))
+    made, plain = PROGRAMS[program](task, SGD()), Program(task, SGD())
     row = made.fresh_row(2)
+    assert made.evaluate(row, valid) == pytest.approx(plain.evaluate(row, valid), rel=1e-6)
+
+
+class Noisy(Small):
+    """Draws at random wherever it is asked, in a validation too, as the bound of a variational autoencoder does."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return super().loss(model, (batch[0] + torch.randn_like(batch[0]), batch[1]))
+
+
+@every_program
+def test_what_a_validation_draws_is_a_function_of_seed_and_step(program: str) -> None:
+    task = Noisy()
+    made, valid = PROGRAMS[program](task, SGD()), task.data().valid
+    row = made.fresh_row(0)
+    found = {}
     for _ in range(2):
-        assert made.evaluate(row, valid) == pytest.approx(plain.evaluate(row, valid), rel=1e-6)
-    assert set(task.sizes) == sizes
+        torch.rand(3)  # whatever was drawn before
+        for stream in ((0, 1), (0, 2), (1, 1), (1, 2)):
+            found.setdefault(stream, set()).add(made.evaluate(row, valid, stream)["loss"])
+    assert all(len(values) == 1 for values in found.values())
+    assert len(set.union(*found.values())) == 4
 
 
 def test_dropout_is_off_in_a_validation_and_on_again_in_the_next_step() -> None:

@@ -212,7 +212,8 @@ class Sweep:
             },
             "trials": 12,
             "search": {"sampler": "random", "seed": 3},
-            "resources": {"cpus": 1, "gpus": 0, "cohorts": 2, "lanes": 2},
+            # one program, so that the numbers of a trial are the same whatever is left for its cohort to train
+            "resources": {"cpus": 1, "gpus": 0, "cohorts": 2, "lanes": 2, "program": "vmap"},
         } | dict(self.changes)
         self.spec_file = self.folder / "spec.yaml"
         self.spec_file.write_text(yaml.safe_dump(self.fields))

@@ -39,7 +39,8 @@ def _kill_in_the_middle(sweep: Sweep) -> None:
 
 
 @pytest.mark.slow
-def test_an_older_checkpoint_is_used_when_the_newest_is_truncated(sweep: Sweep) -> None:
+def test_an_older_checkpoint_is_used_when_the_newest_is_truncated(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_sweep(budget={"steps": 6000, "batch_size": 16, "reports": 10})
     driver = sweep.run()
 
     def two_each() -> bool:
@@ -65,8 +66,10 @@ def test_a_sweep_without_any_readable_checkpoint_trains_its_open_trials_again(sw
     _kill_in_the_middle(sweep)
     for path in sweep.checkpoints():
         path.write_bytes(b"")
-    sweep.resume().document()
+    summary = sweep.resume().document()
     check_the_end(sweep)
+    trained = summary["lane_steps"] + summary["steps_shared"]
+    assert trained >= sweep.spec.trials * sweep.spec.budget.steps, "what had ended before was trained too"
 
 
 @pytest.mark.slow

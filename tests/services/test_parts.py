@@ -301,8 +301,8 @@ def test_a_cluster_lets_in_who_has_the_token_and_uses_a_worker_that_joins(
 
         sweep = make_real_sweep(
             trials=12,
-            budget={"steps": 8000, "batch_size": 16, "reports": 10},
-            resources={"cpus": 1, "gpus": 0, "cohorts": 3, "lanes": 2},
+            budget={"steps": 30000, "batch_size": 16, "reports": 10},
+            resources={"cpus": 1, "gpus": 0, "cohorts": 3, "lanes": 2, "program": "vmap"},
         )
         driver = sweep.run("--address", parts.ray.address)
         driver.wait_until(lambda: len(sweep.nodes()) == 2, "two workers trained")

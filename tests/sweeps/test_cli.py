@@ -187,6 +187,7 @@ TASKS: dict[str, tuple[str, str, list[str]]] = {
     "no parameters": (MODEL, "nn.ReLU()", ["no parameter"]),
     "a model that is none": (MODEL, '"a model"', ["model() returned str", "torch.nn.Module"]),
     "a model that cannot be made": (MODEL, "nn.Linear(2, -3)", ["model()", "RuntimeError"]),
+    "a model of no size yet": (MODEL, "nn.LazyLinear(3)", ["parameters without a shape", "write the sizes"]),
     "a loss of each example": (LOSS, LOSS.replace("y)", "y, reduction='none')"), ["shape", "one number"]),
     "a loss that cannot be computed": (LOSS, "model(y)", ["loss", "cannot be computed"]),
     "no data": (DATA, "Data((x[:0], y[:0]), (x, y))", ["training split is empty", "at least one"]),
@@ -210,6 +211,27 @@ def test_a_task_that_cannot_be_trained_is_refused(sweep: Sweep, before: str, aft
     said = refused_run(sweep, task="mine.py:Mine")
     assert said.startswith("sweep: task")
     assert all(word in said for word in words), said
+
+
+def test_a_task_that_breaks_while_it_trains_fails_its_trials_and_is_told_in_one_line(
+    in_process: Any, sweep: Sweep, tmp_path: Path
+) -> None:
+    """A class that is not there, of an example that no check has looked at."""
+    assert WHOLE.count(DATA) == 1
+    Path("mine.py").write_text(WHOLE.replace(f"return {DATA}", f"y[19] = -1\n        return {DATA}"))
+    fields = {"name": "odd", "task": "mine.py:Mine", "trials": 3, "budget": {"steps": 60, "batch_size": 2}}
+    Path("s.yaml").write_text(yaml.safe_dump(fields))
+    ran = in_process("run", "s.yaml", "--home", str(tmp_path / "home"), folder=tmp_path)
+    assert ran.returncode == 1
+    assert "Traceback" not in ran.stdout + ran.stderr
+    why = "IndexError: Target -1 is out of bounds. (mine.py, line 13)"
+    assert f"failed: {why} (3 trials)" in ran.stderr + ran.stdout
+    (row,) = json.loads(sweep("list", "--json").stdout)
+    assert (row["state"], row["ended"]) == ("finished", 3)
+    (file,) = (tmp_path / "home" / "sweeps").glob("odd-*/errors/cohort-0.txt")
+    assert file.read_text().startswith("Traceback")
+    trials = find_sweep(open_storage(str(tmp_path / "home" / "optuna.journal")), "odd").get_trials()
+    assert {trial.user_attrs["evidence"] for trial in trials} == {why}
 
 
 @pytest.mark.parametrize("program", ["vmap", "compiled"])
@@ -484,6 +506,7 @@ def test_json_is_one_document_on_stdout_and_the_display_is_on_stderr(small_sweep
     assert document["recorded"] is True
     assert document["interrupted"] is False
     assert small_sweep.id in small_sweep.said.stderr
+    assert "program: vmap (many lanes" in small_sweep.said.stderr
     assert "Traceback" not in small_sweep.said.stderr
     assert "Warning" not in small_sweep.said.stderr
     assert "recording waits" not in small_sweep.said.stderr

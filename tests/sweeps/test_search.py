@@ -359,6 +359,36 @@ def test_a_trial_without_the_objective_fails_and_is_not_left_running(desk: Desk)
     assert desk.trials[0].state == TrialState.FAIL
 
 
+def test_a_trial_whose_objective_is_no_number_at_its_end_fails_and_says_so(desk: Desk) -> None:
+    desk.search.next_cohort()
+    desk.search.hear([end("0/0", 40, 1.0) | {"values": {"train_loss": 1.0}}])
+    desk.search.settle(everything=True)
+    row = trial_results(desk.search.study)[0]
+    assert (row.state, row.evidence) == ("failed", "valid_loss was no number at step 40")
+
+
+def test_a_trial_stopped_before_its_first_report_is_pruned_at_what_it_was_worth(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, spec_with(trials=4, stopping={"rungs": [0.25, 0.5]}))
+    desk.search.next_cohort()
+    scores = [asdict(Event("score", "1/0", step, {"valid_loss": 5.0 - step}, score="average")) for step in (1, 2)]
+    desk.search.hear([*scores, end("1/0", 2, 3.0, "stopped")])
+    desk.search.settle(everything=True)
+    assert (desk.trials[1].state, desk.trials[1].intermediate_values) == (TrialState.PRUNED, {2: 3.0})
+
+
+def test_what_a_cohort_says_of_its_failure_is_the_evidence_of_its_trials(desk: Desk) -> None:
+    suggestion = desk.search.next_cohort()
+    assert suggestion
+    desk.search.cohort_over(
+        suggestion["id"], failed=True, why="IndexError: Target -1 is out of bounds (mine.py, line 7)"
+    )
+    desk.search.cohort_over(suggestion["id"], failed=False)
+    desk.search.settle(everything=True)
+    assert {row.evidence for row in trial_results(desk.search.study)} == {
+        "IndexError: Target -1 is out of bounds (mine.py, line 7)"
+    }
+
+
 def test_a_cohort_that_failed_for_good_fails_the_trials_it_had_not_finished(desk: Desk) -> None:
     suggestion = desk.search.next_cohort()
     assert suggestion
@@ -390,11 +420,31 @@ def test_what_happens_to_a_trial_is_listened_to_once_and_in_order(desk: Desk) ->
     starts = [said for said in desk.heard if isinstance(said, Mapping)]
     assert [(said["kind"], said["number"]) for said in starts] == [("start", 2), ("fork", 5)]
     assert starts[0]["params"] == desk.search.point_of(2)
-    assert (starts[1]["trunk"], starts[1]["step"]) == ("2", 20)
+    assert [starts[1][name] for name in ("trunk", "parted_from", "step")] == [2, "2", 20]
     assert [(said.trial, said.step) for said in desk.told(Report)] == [(2, s) for s in (10, 20, 30, 40)] + [
         (5, s) for s in (30, 40)
     ]
     assert [said.trial for said in desk.told(Outcome)] == [2, 5]
+
+
+def test_a_branch_is_paired_with_the_trunk_it_was_proposed_for_whether_or_not_it_leaves_it(tmp_path: Path) -> None:
+    """It may be stopped on the way; and after a warm-up's first step trunks part that have nothing else in common."""
+    desk = Desk(tmp_path, spec_with(trials=6, space={"decay_points": {"branches": 3}}), cohort_trials=6)
+    desk.search.next_cohort()
+    forks = [asdict(Event("fork", f"{trial}/0", step, trunk="0/0")) for trial, step in ((3, 1), (1, 20))]
+    desk.search.hear([asdict(Event("start", f"{trial}/0", 0)) for trial in range(6)] + forks)
+    said = [(event["kind"], event["number"], event["trunk"]) for event in desk.heard]
+    assert said == [
+        *(("start", trial, trunk) for trial, trunk in enumerate((None, 0, 0, None, 3, 3))),
+        ("fork", 3, None),
+        ("fork", 1, 0),
+    ]
+
+
+def test_where_no_trunks_are_proposed_the_one_that_was_shared_is_told(desk: Desk) -> None:
+    desk.search.next_cohort()
+    desk.search.hear([asdict(Event("fork", f"{trial}/0", step, trunk="0/0")) for trial, step in ((3, 1), (1, 20))])
+    assert [(event["number"], event["trunk"]) for event in desk.heard] == [(3, None), (1, 0)]
 
 
 def test_replayed_events_of_an_ended_trial_change_nothing(desk: Desk) -> None:
@@ -619,6 +669,19 @@ def test_a_resumed_sweep_knows_the_scores_and_who_went_on_or_was_stopped(tmp_pat
     assert rule
     assert rule.decided == {(10, 0): "", (10, 2): "evidence of 2/0"}, "trial 1 is to be judged"
     assert rule.board[10] == {0: 3.0, 1: 4.0, 2: 5.0}
+
+
+def test_a_stop_of_replicates_is_known_at_the_rung_that_all_of_them_reached(tmp_path: Path) -> None:
+    """One of them may have run ahead of the others by then."""
+    desk = Desk(tmp_path, spec_with(trials=3, replicates=2, stopping={"rungs": [0.25, 0.5], "least": 2}))
+    assert desk.search.next_cohort()
+    scored = [asdict(Event("score", f"0/{r}", 10, {"valid_loss": 5.0}, score="average")) for r in range(2)]
+    desk.search.hear([*scored, end("0/0", 17, 5.0, "stopped"), end("0/1", 10, 5.0, "stopped")])
+    rule = desk.take_up().rule()
+    assert rule
+    assert rule.decided == {(10, 0): "evidence of 0/0"}
+    better = [(10, trial, 1.0) for trial in range(5, 9)]
+    assert rule.judge(better, [(10, 0)]) == {(10, 0): "evidence of 0/0"}, "what was decided stays decided"
 
 
 def test_a_trial_that_diverged_is_the_worst_at_the_rungs_it_did_not_reach_for_a_resumed_sweep_too(
