@@ -111,10 +111,16 @@ class Program:
             return tuple(self._loss(part(row, "theta."), part(row, "buffer."), batch)[0].shape)
 
     def _loss(self, theta: Named, buffers: Named, batch: Batch) -> tuple[Tensor, Named]:
-        state = _in_model(theta | {name: tensor.clone() for name, tensor in buffers.items()})
+        after = {name: tensor.clone() for name, tensor in buffers.items()}
+        state = _in_model(theta | after)
         loss = functional_call(self.bound, state, ("loss", batch))
-        # what the model puts in the place of a buffer, and does not write into it, is found in the state as well
-        return loss, {name: state[f"model.{name}"].detach() for name in buffers}
+        for name, tensor in after.items():  # what a model puts in the place of a buffer stands in the state by now
+            found = state[f"model.{name}"]
+            if (
+                isinstance(found, Tensor) and found.shape == tensor.shape
+            ):  # else a cache that grows: each pass makes its own
+                after[name] = found.detach()
+        return loss, after
 
     def gradients(self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0)) -> tuple[Tensor, Named, Named]:
         """Return losses (N,), the gradient of each parameter (N, ...), and the buffers after the forward pass.

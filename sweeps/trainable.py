@@ -14,6 +14,7 @@ with uncollected():
     import ray
     import torch
     from ray import tune
+    from ray.exceptions import RayError
 
     from core import checkpoint
     from core.errors import located
@@ -31,6 +32,7 @@ with uncollected():
     from sweeps.stopping import Halving
 
 TURN_S = 1.0  # a report to the driver costs it a few ms, so a turn is long beside that and short for a person
+PASSING = (MemoryError, OSError, torch.OutOfMemoryError, torch.AcceleratorError, RayError)
 CHECKPOINT_S = 10.0  # the most work that a crash can lose
 
 
@@ -120,18 +122,21 @@ class CohortTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self.cohort: Cohort | None = None
-        self.broken = self._tried(lambda: self._begin(json.loads(config["cohort"])))
+        wanted = json.loads(config["cohort"])
+        self.broken = self._tried(lambda: self._begin(wanted))
+        if wanted.get("resume_from"):
+            self.load_checkpoint(wanted["resume_from"])
 
     def _tried(self, call: Callable[[], Any]) -> tuple[str, str] | None:
         """Do it; return what a task's code raised, in a line and whole: again would raise it again.
 
-        Memory that has run out is left to Tune, which begins anew from the last checkpoint.
+        What another try may not meet is left to Tune, which begins anew from the last checkpoint.
         """
         try:
             call()
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
         except Exception as error:
+            if isinstance(error, PASSING) and not isinstance(error, FileNotFoundError):
+                raise
             return located(error), traceback.format_exc()
         return None
 
@@ -145,8 +150,6 @@ class CohortTrainable(tune.Trainable):
         self.cohort = self.make(self.lanes, self.program)
         self.saved = time.monotonic()
         self.again: list[dict[str, Any]] = []
-        if wanted.get("resume_from"):
-            self.load_checkpoint(wanted["resume_from"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)

@@ -67,6 +67,20 @@ class Replaces(nn.Module):
         return self.layer(x - self.mean)
 
 
+class Grows(nn.Module):
+    """Keeps a table in a buffer that grows with what it has seen, as tables of positions do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(12, 5)
+        self.register_buffer("table", torch.zeros(0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(self.table) < x.shape[-1]:
+            self.table = torch.arange(x.shape[-1], dtype=x.dtype).cos()
+        return self.layer(x * self.table)
+
+
 class Tied(nn.Module):
     """One matrix under two names."""
 
@@ -100,6 +114,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "scales that are single numbers": lambda: Scaled(),
     "scales that are few": lambda: Scaled(5),
     "a buffer that is replaced": Replaces,
+    "a buffer that grows": Grows,
     "tied weights": Tied,
     **{f"three units of {kind.__name__}": _few(kind) for kind in FUNCTIONS},
 }
