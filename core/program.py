@@ -59,6 +59,9 @@ class Program:
         """Return how many rows a step of so many lanes works on."""
         return lanes
 
+    def look_at(self, batch: Batch) -> None:
+        """See what its width hangs on in a batch, before the first step."""
+
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
         self.task, self.optimizer, self.dtype = task, optimizer, dtype
         self.model = self._new_model(0)
@@ -279,6 +282,7 @@ class _WholeVectors(TorchDispatchMode):
     def __init__(self, lanes: int):
         super().__init__()
         self.lanes = lanes
+        self.few = False  # whether there was a lane with few elements
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -292,6 +296,7 @@ class _WholeVectors(TorchDispatchMode):
         size = math.prod(shape)
         if size > TAIL * self.lanes and all(self._lane_by_lane(a) for a in many if a.shape == shape):
             return func(*args, **kwargs)
+        self.few = True
         padded = [
             torch.cat([a.expand(shape).reshape(-1), a.new_zeros(TAIL)]) if isinstance(a, Tensor) and a.dim() else a
             for a in args
@@ -315,6 +320,7 @@ class VmapProgram(Program):
         super().__init__(task, optimizer, dtype)
         self._batched = vmap(grad_and_value(self._lane_loss, has_aux=True))
         self._graphs: dict[tuple[Any, ...], Stepper | None] = {}
+        self.few = False
 
     def width(self, lanes: int) -> int:
         """One row more than there are lanes: the last elements of a tensor lie in it, which nobody reads.
@@ -325,8 +331,9 @@ class VmapProgram(Program):
 
     def gradients(self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0)) -> tuple[Tensor, Named, Named]:
         self.model.train()
-        with _without_onednn(), _WholeVectors(len(batch[0])):
+        with _without_onednn(), _WholeVectors(len(batch[0])) as vectors:
             grads, (loss_N, after) = self._batched(part(rows, "theta."), part(rows, "buffer."), batch)
+        self.few = self.few or vectors.few
         return loss_N, grads, after
 
     def _lane_loss(self, theta: Named, buffers: Named, batch: Batch) -> tuple[Tensor, Named]:
@@ -382,9 +389,16 @@ class CompiledProgram(VmapProgram):
     Its bits are its own, not those of the vmap program, and a lane keeps them at every width.
     """
 
+    def look_at(self, batch: Batch) -> None:
+        rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in self.fresh_row(0).items()}
+        self.gradients(rows, tuple(tensor.expand(2, *tensor.shape) for tensor in batch))
+
     def width(self, lanes: int) -> int:
-        """A multiple of what fills a vector register of the fused loops, which then end with no scalar code."""
-        return -(-lanes // REGISTER) * REGISTER
+        """One row to spare; where a lane has few elements, a multiple of what fills a vector register.
+
+        The fused loops then end with no scalar code. They would leave the elements out again that others get.
+        """
+        return -(-lanes // REGISTER) * REGISTER if self.few else super().width(lanes)
 
     def step(
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False

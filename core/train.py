@@ -171,6 +171,7 @@ class Cohort:
         self.matrices = self.program.layout.matrices()
         self.room = 1 if self.program.narrowest == 1 else max(1, lanes)
         row = {name: tensor.to(device) for name, tensor in self._fresh_row(0).items()}
+        self.program.look_at(tuple(tensor[: structure.batch_size] for tensor in self.data.train))
         self.lanes = Lanes(row, self.program.width(self.room))
         self.riding: list[Lane] = []
         self.parked: list[tuple[Lane, Row]] = []
