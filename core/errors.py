@@ -1,12 +1,7 @@
 """The one error a person is meant to read: what was wrong, what arrived, what would work."""
 
 import difflib
-import traceback
 from collections.abc import Iterable
-from pathlib import Path
-
-_HERE = Path(__file__).resolve().parent
-_OWN = (_HERE, _HERE / "native", _HERE.parent / "sweeps")  # where nobody's own code is
 
 
 class BadInput(ValueError):
@@ -21,16 +16,6 @@ def briefly(error: Exception) -> str:
     """
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}"[:200] if lines else type(error).__name__
-
-
-def located(error: Exception) -> str:
-    """Return an error on one line, with the last place in a person's own code that it came through."""
-    places = [
-        f" ({Path(frame.filename).name}, line {frame.lineno})"
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "site-packages" not in frame.filename and Path(frame.filename).parent not in _OWN
-    ]
-    return briefly(error) + (places[-1] if places else "")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

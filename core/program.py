@@ -117,11 +117,9 @@ class Program:
         after = {name: tensor.clone() for name, tensor in buffers.items()}
         state = _in_model(theta | after)
         loss = functional_call(self.bound, state, ("loss", batch))
-        for name, tensor in after.items():  # what a model puts in the place of a buffer stands in the state by now
-            found = state[f"model.{name}"]
-            if (
-                isinstance(found, Tensor) and found.shape == tensor.shape
-            ):  # else a cache that grows: each pass makes its own
+        for name, tensor in after.items():
+            found = state[f"model.{name}"]  # by now what the model has put in the buffer's place, if it has
+            if isinstance(found, Tensor) and found.shape == tensor.shape:  # a cache that grows is made in each pass
                 after[name] = found.detach()
         return loss, after
 
@@ -390,8 +388,8 @@ class CompiledProgram(VmapProgram):
     """
 
     def look_at(self, batch: Batch) -> None:
-        rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in self.fresh_row(0).items()}
-        self.gradients(rows, tuple(tensor.expand(2, *tensor.shape) for tensor in batch))
+        two = {name: t.to(batch[0].device).expand(2, *t.shape) for name, t in self.fresh_row(0).items()}
+        self.gradients(two, tuple(tensor.expand(2, *tensor.shape) for tensor in batch))
 
     def width(self, lanes: int) -> int:
         """One row to spare; where a lane has few elements, a multiple of what fills a vector register.

@@ -17,7 +17,7 @@ with uncollected():
     from ray.exceptions import RayError
 
     from core import checkpoint
-    from core.errors import located
+    from core.errors import briefly
     from core.program import PROGRAMS, NativeProgram, Program, choose
     from core.task import Data, Task, load_task
     from core.train import Cohort
@@ -34,6 +34,20 @@ with uncollected():
 TURN_S = 1.0  # a report to the driver costs it a few ms, so a turn is long beside that and short for a person
 PASSING = (MemoryError, OSError, torch.OutOfMemoryError, torch.AcceleratorError, RayError)
 CHECKPOINT_S = 10.0  # the most work that a crash can lose
+
+
+_ROOT = Path(__file__).resolve().parents[1]
+_OURS = (_ROOT / "core", _ROOT / "core" / "native", _ROOT / "sweeps")  # where no task's code is
+
+
+def located(error: Exception) -> str:
+    """Return an error on one line, with the last place in a task's code that it came through."""
+    places = [
+        f" ({Path(frame.filename).name}, line {frame.lineno})"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in frame.filename and Path(frame.filename).parent not in _OURS
+    ]
+    return briefly(error) + (places[-1] if places else "")
 
 
 @lru_cache(maxsize=4)
