@@ -54,13 +54,15 @@ class Program:
     """Whether a cohort keeps one width to its end, since another one may give a lane other bits."""
     in_turn = False
     """Whether the lanes of a step are computed one after the other, so that one that is free costs nothing."""
+    idle: frozenset[str] = frozenset()
+    """Parameters that the loss makes no use of. A step leaves them as they are, and so does torch.optim: no decay."""
 
     def width(self, lanes: int) -> int:
         """Return how many rows a step of so many lanes works on."""
         return lanes
 
     def look_at(self, batch: Batch) -> None:
-        """See what its width hangs on in a batch, before the first step."""
+        """See in a batch, before the first step, what its width and its idle parameters are."""
 
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
         self.task, self.optimizer, self.dtype = task, optimizer, dtype
@@ -134,8 +136,9 @@ class Program:
         buffers = {name: tensor[0] for name, tensor in part(rows, "buffer.").items()}
         with seeded(mix(*stream), batch[0].device):
             loss, after = self._loss(theta, buffers, tuple(tensor[0] for tensor in batch))
-        found = torch.autograd.grad(loss, list(theta.values()), allow_unused=True, materialize_grads=True)
-        grads = {name: grad[None] for name, grad in zip(theta, found, strict=True)}
+        found = dict(zip(theta, torch.autograd.grad(loss, list(theta.values()), allow_unused=True), strict=True))
+        self.idle = frozenset(name for name, grad in found.items() if grad is None)
+        grads = {name: (torch.zeros_like(theta[name]) if grad is None else grad)[None] for name, grad in found.items()}
         return loss.detach()[None], grads, {name: tensor[None] for name, tensor in after.items()}
 
     def step(
@@ -151,7 +154,7 @@ class Program:
             rows[f"buffer.{name}"].copy_(tensor)
         kept = {name: grad.clone() for name, grad in grads.items()} if keep else {}
         coefficients = c_CN1.unbind()
-        for name, grad in grads.items():
+        for name, grad in [(name, grad) for name, grad in grads.items() if name not in self.idle]:
             slots = {slot: _flat(rows[f"slot.{slot}.{name}"]) for slot in self.optimizer.slots}
             self.optimizer.update(_flat(rows[f"theta.{name}"]), _flat(grad), slots, coefficients)
         return loss_N, kept
@@ -327,6 +330,11 @@ class VmapProgram(Program):
         """
         return lanes + 1
 
+    def look_at(self, batch: Batch) -> None:
+        one = {name: tensor.to(batch[0].device)[None] for name, tensor in self.fresh_row(0).items()}
+        with self._apart():
+            Program.gradients(self, one, tuple(tensor[None] for tensor in batch))
+
     def gradients(self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0)) -> tuple[Tensor, Named, Named]:
         self.model.train()
         with _without_onednn(), _WholeVectors(len(batch[0])) as vectors:
@@ -388,6 +396,7 @@ class CompiledProgram(VmapProgram):
     """
 
     def look_at(self, batch: Batch) -> None:
+        super().look_at(batch)
         two = {name: t.to(batch[0].device).expand(2, *t.shape) for name, t in self.fresh_row(0).items()}
         self.gradients(two, tuple(tensor.expand(2, *tensor.shape) for tensor in batch))
 
@@ -431,6 +440,9 @@ class NativeProgram(VmapProgram):
 
     def width(self, lanes: int) -> int:
         return lanes
+
+    def look_at(self, batch: Batch) -> None:
+        """Nothing: a step is written down from one lane's own."""
 
     def step(
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False

@@ -96,6 +96,17 @@ class Tied(nn.Module):
         return self.first(x).tanh() + self.last(x)
 
 
+class Spare(nn.Module):
+    """A parameter that no training step makes use of: torch.optim does not decay it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.spare = nn.Linear(12, 5), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) if self.training else self.layer(x) + self.spare(x)
+
+
 def _norm(weight: bool, bias: bool) -> nn.Module:
     norm = nn.BatchNorm1d(7)
     norm.weight = nn.Parameter(torch.full((7,), 0.5)) if weight else None  # pyright: ignore
@@ -116,12 +127,14 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "a buffer that is replaced": Replaces,
     "a buffer that grows": Grows,
     "tied weights": Tied,
+    "weights to spare": Spare,
     **{f"three units of {kind.__name__}": _few(kind) for kind in FUNCTIONS},
 }
 
 
 def trials(count: int) -> list[Trial]:
-    return [Trial(str(k), k % 2, STEPS, Hyperparameters(lr=0.3 / (k + 1), momentum=0.9), 2) for k in range(count)]
+    hypers = [Hyperparameters(lr=0.3 / (k + 1), momentum=0.9, weight_decay=0.1) for k in range(count)]
+    return [Trial(str(k), k % 2, STEPS, hyper, 2) for k, hyper in enumerate(hypers)]
 
 
 def finished(task: Task, of: list[Trial], program: str, **structural: Any) -> dict[str, Any]:
@@ -135,7 +148,8 @@ def by_pytorch(task: Task, trial: Trial) -> Iterator[float]:
     data = task.data().to("cpu", torch.float64)
     with seeded(trial.seed):
         model = task.model().double()
-    optimizer = torch.optim.SGD(model.parameters(), trial.hyper.lr, trial.hyper.momentum)
+    hyper = trial.hyper
+    optimizer = torch.optim.SGD(model.parameters(), hyper.lr, hyper.momentum, weight_decay=hyper.weight_decay)
     for indexes in task.order(trial.seed, len(data.train[0]), BATCH)(0, trial.steps):
         loss = task.loss(model, tuple(tensor[indexes] for tensor in data.train))
         optimizer.zero_grad()

@@ -58,7 +58,7 @@ def test_widths_are_powers_of_two_up_to_the_number_of_trials(
     small_tasks: Mapping[str, Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(width, "PATIENCE_S", 600.0)
-    monkeypatch.setattr(width, "GAIN", -1e9)  # twice the lanes always pay
+    monkeypatch.setattr(width, "knee", max)  # twice the lanes always pay
     found = measured(small_tasks["names"], 12)
     assert sorted(found.us) == [2, 4, 8]
     assert min(*found.us.values(), found.alone_us) > 0
