@@ -1,8 +1,8 @@
 """A batched function, written down once as a flat list of tensor operations that serves every number of lanes.
 
 The function is traced on tensors without data, with a number of lanes that is a prime no other size is a multiple of:
-wherever a multiple of it stands in the list, the number of lanes is meant. The list is then held against the function
-itself at other numbers of lanes. (Symbolic sizes would do the same, but vmap and the losses of
+wherever a multiple of it stands in the list as a size, the number of lanes is meant. The list is then held against the
+function itself at other numbers of lanes. (Symbolic sizes would do the same, but vmap and the losses of
 torch.nn.functional fix them.)
 """
 
@@ -90,13 +90,25 @@ def _generalised(module: fx.GraphModule, arguments: Sequence[Stacked], many: int
         return multiples[times]
 
     for node in [node for node in graph.nodes if node.op == "call_function" and node is not lanes]:
-        node.args, node.kwargs = map_aggregate(node.args, counted), map_aggregate(node.kwargs, counted)
+        sizes = _sizes(node.target)
+        node.args = tuple(map_aggregate(a, counted) if i in sizes else a for i, a in enumerate(node.args))
+        node.kwargs = {name: map_aggregate(a, counted) if name in sizes else a for name, a in node.kwargs.items()}
     _drop_idle_views(graph)
     _turn_products(graph)
     graph.eliminate_dead_code()
     graph.lint()
     module.recompile()
     return module
+
+
+def _sizes(target: Any) -> set[int | str]:
+    """Return which arguments of a function may be sizes, by place and by name. Numbers to calculate with are none."""
+    if not isinstance(target, torch._ops.OpOverload):
+        return set()
+    kinds = ("int", "List[int]", "Optional[int]", "Optional[List[int]]")
+    kinds = (*kinds, "number") if target.overloadpacket is aten.arange else kinds
+    found = [(i, a.name) for i, a in enumerate(target._schema.arguments) if str(a.real_type) in kinds]
+    return {key for i, name in found if name not in ("ignore_index", "padding_idx") for key in (i, name)}
 
 
 def _times(lanes: int, times: int) -> int:

@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from core.errors import BadInput, nearest
 from core.lanes import seeded
 from core.optim import OPTIMIZERS
-from core.program import Program
+from core.program import Program, attributes_of
 from core.task import Batch, Data, Task
 
 
@@ -92,11 +92,31 @@ def _model(task: Task, seed: int) -> None:
         )
     if not isinstance(model, nn.Module):
         raise BadInput(f"task: model() returned {type(model).__name__}; it must return a torch.nn.Module")
+    for name, parameter in model.named_parameters():
+        if parameter.is_complex():
+            raise BadInput(
+                f"task: parameter {name} of the model is complex; write its real and imaginary parts as two real ones"
+            )
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise BadInput(
+                f"task: parameter {name} of the model has a hook, which no lane runs; write what it does into loss()"
+            )
+    with seeded(seed + 1):
+        other = attributes_of(task.model())
+    for name, tensor in attributes_of(model).items():
+        if name in other and not _same(tensor, other[name]):
+            raise BadInput(
+                f"task: the model's tensor {name} is another one for every seed, and neither parameter nor buffer; "
+                "register it (register_buffer), so that each trial has its own"
+            )
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.detach().nan_to_num(), b.detach().nan_to_num())
 
 
 def _first_loss(program: Program, batch: Batch, seed: int) -> float:
-    row = program.fresh_row(seed)
-    rows = {name: tensor[None] for name, tensor in row.items()}
+    rows = {name: tensor[None] for name, tensor in program.fresh_row(seed).items()}
     try:
         losses, grads, _ = program.gradients(rows, tuple(t[None] for t in batch), (seed, 0))
     except BadInput:
@@ -104,11 +124,6 @@ def _first_loss(program: Program, batch: Batch, seed: int) -> float:
     except Exception as error:
         if "does not require grad" in str(error) or "not have been used in the graph" in str(error):
             raise BadInput(_NOTHING_MOVES) from error
-        if "scalar outputs" in str(error):
-            shape = program.loss_shape(row, batch)
-            raise BadInput(
-                f"task: loss() returned a tensor of shape {shape}; it must be one number, the mean"
-            ) from error
         raise BadInput(
             f"task: the loss of the first batch cannot be computed: {type(error).__name__}: {error}"
         ) from error

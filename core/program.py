@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from core.errors import briefly
+from core.errors import BadInput, briefly
 from core.graph import NotOneGraph, Stacked, graph_of
 from core.lanes import Layout, Row, part, seeded
 from core.native import Native, native_of
@@ -42,8 +42,20 @@ class _Bound(nn.Module):
         super().__init__()
         self.task, self.model = task, model
 
-    def forward(self, what: str, batch: Batch) -> Any:
-        return getattr(self.task, what)(self.model, batch)
+    def forward(self, what: str, batch: Batch, then: Callable[[Any], Any] | None = None) -> Any:
+        """Return what a function of the task does, or what is made of it while the parameters are in their places."""
+        found = getattr(self.task, what)(self.model, batch)
+        return then(found) if then else found
+
+
+def attributes_of(model: nn.Module) -> Named:
+    """Return the tensors that a model's modules hold beside their parameters and buffers, by name."""
+    return {
+        f"{place}.{name}".lstrip("."): value
+        for place, module in model.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, Tensor)
+    }
 
 
 class Program:
@@ -56,6 +68,8 @@ class Program:
     """Whether the lanes of a step are computed one after the other, so that one that is free costs nothing."""
     idle: frozenset[str] = frozenset()
     """Parameters that the loss makes no use of. A step leaves them as they are, and so does torch.optim: no decay."""
+    raised: dict[int, str]
+    """What the model raised at the finite numbers of a lane, by lane, until somebody takes it."""
 
     def width(self, lanes: int) -> int:
         """Return how many rows a step of so many lanes works on."""
@@ -69,6 +83,7 @@ class Program:
         self.model = self._new_model(0)
         self.layout = Layout(self.model)
         self.bound = _Bound(task, self.model)
+        self.raised: dict[int, str] = {}
 
     def fitting(self, batch: Batch) -> Batch:
         """Return examples with their floating-point numbers in the type that this program computes in."""
@@ -97,8 +112,7 @@ class Program:
         and one that a model keeps from such a pass (a mask, a table of positions) would be of no use in the next.
         """
         own = self.model, self.bound
-        shared = [*self.model.parameters(), *self.model.buffers()]
-        shared += [v for module in self.model.modules() for v in vars(module).values() if isinstance(v, Tensor)]
+        shared = [*self.model.parameters(), *self.model.buffers(), *attributes_of(self.model).values()]
         with suppress(Exception):  # a model that cannot be copied had better keep nothing
             self.model = copy.deepcopy(self.model, {id(tensor): tensor for tensor in shared})
         self.bound = _Bound(self.task, self.model)
@@ -110,18 +124,21 @@ class Program:
     def _call(self, what: str, theta: Named, buffers: Named, batch: Batch) -> Any:
         return functional_call(self.bound, _in_model(theta | buffers), (what, batch))
 
-    def loss_shape(self, row: Row, batch: Batch) -> tuple[int, ...]:
-        """Return the shape of what the task's loss returns; it should be ()."""
-        with torch.no_grad():
-            return tuple(self._loss(part(row, "theta."), part(row, "buffer."), batch)[0].shape)
-
-    def _loss(self, theta: Named, buffers: Named, batch: Batch) -> tuple[Tensor, Named]:
+    def _loss(
+        self, theta: Named, buffers: Named, batch: Batch, then: Callable[[Tensor], Any] | None = None
+    ) -> tuple[Any, Named]:
+        """Return the loss, or what is made of it, and the buffers after it."""
         after = {name: tensor.clone() for name, tensor in buffers.items()}
         state = _in_model(theta | after)
-        loss = functional_call(self.bound, state, ("loss", batch))
+        loss = functional_call(self.bound, state, ("loss", batch, then))
         for name, tensor in after.items():
             found = state[f"model.{name}"]  # by now what the model has put in the buffer's place, if it has
             if isinstance(found, Tensor) and found.shape == tensor.shape:  # a cache that grows is made in each pass
+                if found.dtype != tensor.dtype:
+                    raise BadInput(
+                        f"task: the model's buffer {name} begins as {tensor.dtype} and becomes {found.dtype} in a step;"
+                        " let it begin as what it becomes"
+                    )
                 after[name] = found.detach()
         return loss, after
 
@@ -134,9 +151,17 @@ class Program:
         self.model.train()
         theta = {name: tensor[0].detach().requires_grad_() for name, tensor in part(rows, "theta.").items()}
         buffers = {name: tensor[0] for name, tensor in part(rows, "buffer.").items()}
+
+        def differentiated(loss: Tensor) -> tuple[Tensor, Sequence[Tensor | None]]:
+            """What a layer computes again on the way back, it computes from these parameters."""
+            if isinstance(loss, Tensor) and loss.dim():
+                shape = tuple(loss.shape)
+                raise BadInput(f"task: loss() returned a tensor of shape {shape}; it must be one number, the mean")
+            return loss, torch.autograd.grad(loss, list(theta.values()), allow_unused=True)
+
         with seeded(mix(*stream), batch[0].device):
-            loss, after = self._loss(theta, buffers, tuple(tensor[0] for tensor in batch))
-        found = dict(zip(theta, torch.autograd.grad(loss, list(theta.values()), allow_unused=True), strict=True))
+            (loss, each), after = self._loss(theta, buffers, tuple(tensor[0] for tensor in batch), differentiated)
+        found = dict(zip(theta, each, strict=True))
         self.idle = frozenset(name for name, grad in found.items() if grad is None)
         grads = {name: (torch.zeros_like(theta[name]) if grad is None else grad)[None] for name, grad in found.items()}
         return loss.detach()[None], grads, {name: tensor[None] for name, tensor in after.items()}
@@ -163,7 +188,57 @@ class Program:
         """Train every row by S steps, in place. Return the losses (N, S). stream: that of the first of them."""
         seed, first = stream
         each = enumerate(zip(index_SNB, c_SCN1, strict=True))
-        return torch.stack([self.step(rows, train, *given, (seed, first + s))[0] for s, given in each], 1)
+        return torch.stack([self.safe_step(rows, train, *given, (seed, first + s))[0] for s, given in each], 1)
+
+    def safe_step(
+        self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
+    ) -> tuple[Tensor, Named]:
+        """As `step`; but a lane at whose own numbers the model raises takes no other with it: its loss is NaN.
+
+        Nothing has changed when a model raises: a step updates when all is computed.
+        """
+        lanes = len(index_NB)
+        try:
+            return self.step(rows, train, index_NB, c_CN1, stream, keep)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            lost = [k for k in range(lanes) if self._gone(rows, k, train, index_NB[k], stream, error)]
+            if not lost:
+                raise
+        sound = [k for k in range(lanes) if k not in lost]
+        loss_N = torch.full((lanes,), math.nan, dtype=self.dtype, device=index_NB.device)
+        if not sound:
+            return loss_N, {name: torch.full_like(rows[f"theta.{name}"], math.nan) for name in self.layout.shapes}
+        for tensor in rows.values():
+            for k in lost:
+                tensor[k].copy_(tensor[sound[0]])
+        found_N, kept = self.step(rows, train, index_NB, c_CN1, stream, keep)
+        loss_N[sound] = found_N[sound]
+        return loss_N, kept
+
+    def _gone(
+        self, rows: Row, k: int, train: Batch, index_B: Tensor, stream: tuple[int, int], error: Exception
+    ) -> bool:
+        """Whether a lane's own numbers are why a step raises, and not the task or its data."""
+
+        def loss(row: Row) -> None:
+            one = {name: tensor.detach()[None] for name, tensor in row.items()}
+            Program.gradients(self, one, tuple(tensor[index_B[None]] for tensor in train), stream)
+
+        row = {name: tensor[k] for name, tensor in rows.items()}
+        gone = self.at_fault(row, loss)
+        if gone and is_finite(row):
+            self.raised[k] = briefly(error)
+        return gone
+
+    def at_fault(self, row: Row, call: Callable[[Row], Any]) -> bool:
+        """Whether a lane's state is why a call raises: its parameters are no numbers, or with fresh ones none does."""
+        if not is_finite(row):
+            return True
+        device = next(iter(row.values())).device
+        fresh = {name: tensor.to(device) for name, tensor in self.fresh_row(0).items()}
+        return _raises(call, row) and not _raises(call, fresh)
 
     def ratios(self, before: Sequence[Tensor], after: Sequence[Tensor], grads: Sequence[Tensor]) -> Tensor:
         """Return the ratios of parameter tensors (N, P) around a step, (N, 2 T), as core.ratios defines them."""
@@ -172,7 +247,8 @@ class Program:
     def module(self, row: Row) -> nn.Module:
         """Return a model of its own with one lane's state."""
         state = part(row, "theta.") | part(row, "buffer.")
-        model = copy.deepcopy(self.model).to(next(iter(state.values())).device)
+        kept = {id(tensor): tensor.detach().clone() for tensor in attributes_of(self.model).values()}
+        model = copy.deepcopy(self.model, kept).to(next(iter(state.values())).device)
         own = dict(model.named_parameters()) | dict(model.named_buffers())
         with torch.no_grad():
             for name, tensor in state.items():
@@ -182,10 +258,11 @@ class Program:
     def evaluate(self, row: Row, split: Batch, stream: tuple[int, int] = (0, 0)) -> dict[str, float]:
         """Return the metrics of one lane's state over a split: means weighted by batch size, as `<name>`.
 
-        What they draw at random is a function of `stream`, the trial's (seed, step).
+        The state stays as it is, though a model may move its buffers on the way. What is drawn at random is a function
+        of `stream`, the trial's (seed, step).
         """
         self.model.eval()
-        theta, buffers = part(row, "theta."), part(row, "buffer.")
+        theta, buffers = part(row, "theta."), part(_moving(row), "buffer.")
         examples = len(split[0])
         size = _evenly(examples, self.task.evaluation_batch_size)
         totals: dict[str, float] = {}
@@ -195,6 +272,24 @@ class Program:
                 for name, value in self._call("metrics", theta, buffers, batch).items():
                     totals[name] = totals.get(name, 0.0) + float(value) * len(batch[0])
         return {name: total / examples for name, total in totals.items()}
+
+
+def is_finite(row: Row) -> bool:
+    """Whether all parameters of a lane are finite numbers."""
+    return all(tensor.isfinite().all() for name, tensor in row.items() if name.startswith("theta."))
+
+
+def _raises(call: Callable[[Row], Any], row: Row) -> bool:
+    try:
+        call(row)
+    except Exception:  # whatever a model makes of numbers that are none
+        return True
+    return False
+
+
+def _moving(row: Row) -> Row:
+    """Return copies of a row's buffers, which a model may move."""
+    return {name: tensor.clone() for name, tensor in row.items() if name.startswith("buffer.")}
 
 
 def _in_model(state: Named) -> Named:
@@ -420,7 +515,8 @@ class CompiledProgram(VmapProgram):
         return fused
 
 
-ONES = {name: torch.ones(1, dtype=torch.float64) for name in ("momentum", "weight_decay", "beta1", "beta2", "eps")}
+_SOME = {"momentum": 0.9, "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8}
+SOME = {name: torch.tensor([value], dtype=torch.float64) for name, value in _SOME.items()}
 
 
 class NativeProgram(VmapProgram):
@@ -448,7 +544,13 @@ class NativeProgram(VmapProgram):
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
     ) -> tuple[Tensor, Named]:
         inputs = [*rows.values(), *train, index_NB.contiguous(), c_CN1.contiguous()]
-        loss_N, *kept = self._native_step(list(rows), len(train), inputs)(len(index_NB), inputs, None if keep else 1)
+        native = self._native_step(list(rows), len(train), inputs)
+        loss_N, *kept = native(
+            len(index_NB),
+            inputs,
+            None if keep else 1,
+            lost=lambda k, _, error: self._gone(rows, k, train, index_NB[k], stream, error),
+        )
         return loss_N, dict(zip(self.layout.shapes, kept, strict=False))
 
     def steps(self, rows: Row, train: Batch, index_SNB: Tensor, c_SCN1: Tensor, stream: tuple[int, int]) -> Tensor:
@@ -456,16 +558,26 @@ class NativeProgram(VmapProgram):
         state = [*rows.values(), *train]
         native = self._native_step(list(rows), len(train), [*state, index_SNB[0], c_SCN1[0]])
         given = [*state, index_SNB.contiguous(), c_SCN1.contiguous()]
-        (loss_SN,) = native(index_SNB.shape[1], given, 1, len(index_SNB))
+        (loss_SN,) = native(
+            index_SNB.shape[1],
+            given,
+            1,
+            len(index_SNB),
+            lambda k, s, error: self._gone(rows, k, train, index_SNB[s, k], stream, error),
+        )
         return loss_SN.reshape(len(index_SNB), -1).T
 
     def why_not(self, train: Batch, batch_size: int) -> str | None:
         """Return why the step of this program's task cannot be machine code here, or None if it can, and then is."""
-        rows = {name: tensor[None] for name, tensor in self.fresh_row(0).items()}
+        first, second = self.fresh_row(0), self.fresh_row(1)
+        rows = {name: torch.stack([first[name], second[name]]) for name in first}
+        for name in [name for name in rows if name.startswith("slot.")]:
+            rows[name] = rows[f"theta.{name.split('.', 2)[2]}"].abs() / 8 + 0.125  # what an update makes of them shows
         examples = self.fitting(train)
-        index_NB = torch.arange(min(batch_size, len(train[0])))[None]
-        none_11 = torch.zeros(1, 1, dtype=torch.float64)
-        c_CN1 = self.optimizer.columns(none_11, none_11, ONES)[0][..., None]
+        size = min(batch_size, len(train[0]))
+        index_NB = torch.arange(2 * size).view(2, size) % len(train[0])
+        rate_12, step_12 = torch.tensor([[0.1, 0.03]], dtype=torch.float64), torch.tensor([[2.0, 5.0]]).double()
+        c_CN1 = self.optimizer.columns(rate_12, step_12, SOME)[0][..., None]
         try:
             self._native_step(list(rows), len(train), [*rows.values(), *examples, index_NB, c_CN1.to(self.dtype)])
         except NotNative as error:
@@ -513,7 +625,8 @@ class NativeProgram(VmapProgram):
     def evaluate(self, row: Row, split: Batch, stream: tuple[int, int] = (0, 0)) -> dict[str, float]:
         """All batches in one call, since what they cost beside their numbers adds up."""
         self.model.eval()
-        state = {name: tensor for name, tensor in row.items() if name.startswith(("theta.", "buffer."))}
+        state = {name: tensor.contiguous() for name, tensor in row.items() if name.startswith("theta.")}
+        state |= {name: tensor.contiguous() for name, tensor in _moving(row).items()}
         size, examples = _evenly(len(split[0]), self.task.evaluation_batch_size), len(split[0])
         totals: dict[str, float] = {}
         for start, end in ((0, examples - examples % size), (examples - examples % size, examples)):
@@ -530,7 +643,7 @@ class NativeProgram(VmapProgram):
         """Return the metrics of batches of `size` examples, one after the other; None if they are no machine code."""
         key = (size, *(tensor.shape[1:] for tensor in examples))
         if key not in self._validations:
-            inputs = [*state.values(), *(tensor[:size] for tensor in examples)]
+            inputs = [*(state | _moving(state)).values(), *(tensor[:size] for tensor in examples)]
 
             def metrics(*tensors: Tensor) -> list[Tensor]:
                 named = dict(zip(state, tensors, strict=False))

@@ -43,7 +43,8 @@ class Data:
             if lengths in (set(), {0}):
                 raise BadInput(f"task data: the {name} split is empty; at least one example is needed")
         target = self.train[-1]
-        if not target.is_floating_point() and target.unique().numel() < 2:
+        number = target.is_floating_point() or target.is_complex() or target.dtype == torch.bool  # or a mask
+        if not number and target.unique().numel() < 2:
             raise BadInput(
                 f"task data: all {len(target)} training targets are of one class ({target.flatten()[0].item()}); "
                 "at least two are needed"
@@ -195,8 +196,8 @@ def code_fingerprint(task: Task) -> str:
 
 def constant_guess_loss(target: Tensor) -> float:
     """Return the cross-entropy of always guessing the classes' own frequencies; NaN for targets that are no classes."""
-    if target.is_floating_point() or target.dim() != 1 or target.min() < 0:
+    if target.is_floating_point() or target.is_complex() or target.dim() != 1 or target.min() < 0:
         return math.nan
-    share = torch.bincount(target).double() / len(target)
-    share = share[share > 0]
+    _, counts = target.unique(return_counts=True)
+    share = counts.double() / len(target)
     return float(-(share * share.log()).sum())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from core import trial as trials_
+from core.errors import briefly
 from core.lanes import Lanes, Row, part
 from core.order import Order
 from core.program import PROGRAMS, Program
@@ -180,6 +181,7 @@ class Cohort:
         self.lane_steps = self.trial_steps = self.probe_steps = 0
         self.ended: list[Event] = []
         self.stops: dict[str, str] = {}
+        self.leaders: dict[str, str] = {}
         self._orders: dict[int, Order] = {}
 
     def train(self) -> Iterator[Event]:
@@ -208,6 +210,10 @@ class Cohort:
     def stop(self, trial: str, reason: str) -> None:
         """Ask that a trial end as stopped, with `reason` as evidence, before its next step."""
         self.stops[trial] = reason
+
+    def leader(self, trial: str) -> str:
+        """Return the first of the trials whose histories are one with this trial's so far, or were to its end."""
+        return self.leaders.get(trial, trial)
 
     def said(self) -> list[Event]:
         """Return all reports so far, and the scores of trials that have not ended, for somebody who was not there."""
@@ -267,6 +273,7 @@ class Cohort:
                 branch = lane.branch(other)
                 branch.parting = self._parting(branch)
                 self.parked.append((branch, self.lanes.row(k)))
+                self._lead(branch)
                 for rider in branch.riders:
                     if not rider.score:
                         yield Event("fork", rider.trial.id, lane.step, trunk=lane.trials[0].id)
@@ -283,10 +290,14 @@ class Cohort:
                 lane = Lane([Rider(trial) for trial in self._next_trials()])
                 row = self._fresh_row(lane.seed)
                 lane.parting = self._parting(lane)
+                self._lead(lane)
                 for trial in lane.trials:
                     yield Event("start", trial.id, 0)
             self.lanes.fill(row)
             self.riding.append(lane)
+
+    def _lead(self, lane: Lane) -> None:
+        self.leaders |= {rider.trial.id: lane.trials[0].id for rider in lane.riders if not rider.score}
 
     def _may_begin(self) -> bool:
         """Whether the next of the queue gets a free lane.
@@ -328,7 +339,7 @@ class Cohort:
             given = self.data.train, index_SNB[s:end], table_SCN1[s:end]
             if due:
                 before = self._matrices_of(rows, due)
-                loss_N, grads = self.program.step(trained, given[0], given[1][0], given[2][0], stream, keep=True)
+                loss_N, grads = self.program.safe_step(trained, given[0], given[1][0], given[2][0], stream, keep=True)
                 after = self._matrices_of(rows, due)
                 changes = self._matrices_of({f"theta.{name}": g for name, g in grads.items()}, due)
                 ratios.append((s, due, self.program.ratios(before, after, changes)))
@@ -358,18 +369,22 @@ class Cohort:
                 bad = int(np.argmin(finite_NS[k]))
                 lane.losses = lane.losses[: len(lane.losses) - steps + bad]
                 lane.step += bad - steps
-                yield from self._diverge(lane)
+                yield from self._diverge(k)
+        self.program.raised.clear()
         self._free_empty()
 
-    def _diverge(self, lane: Lane) -> Iterator[Event]:
+    def _diverge(self, k: int) -> Iterator[Event]:
+        lane = self.riding[k]
         riders, lane.riders = lane.riders, []
+        raised = self.program.raised.pop(k, "")
+        reason = f"the model raised at step {lane.step}: {raised}" if raised else ""
         for rider in riders:
             if rider.score:
                 yield self._scored(rider, rider.score, {})
                 continue
             if losses := lane.losses_since(rider.reported):
                 rider.values["train_loss"] = losses[-1]
-            yield self._end(lane, rider, "finish", "diverged", "")
+            yield self._end(lane, rider, "finish", "diverged", reason)
 
     def _report(self) -> Iterator[Event]:
         """Validate the lanes in which a report or a score is due; riders of one lane say the same numbers."""
@@ -379,7 +394,7 @@ class Cohort:
             if due or (at_rung and "value" in self.scoring.kinds):
                 valid = self._validate(k)
                 if _lost(valid):
-                    yield from self._diverge(lane)
+                    yield from self._diverge(k)
                     continue
                 for rider in due:
                     yield from self._told(lane, rider, valid)
@@ -458,7 +473,14 @@ class Cohort:
         """Return a lane's metrics over the validation split; with "average." those of its averaged weights."""
         rows = {name: rows[k] for name, rows in self.lanes.rows.items()}
         state, lane = rows | part(rows, prefix) if prefix else rows, self.riding[k]
-        return self.program.evaluate(state, self.data.valid, (lane.seed, lane.step))
+        try:
+            return self.program.evaluate(state, self.data.valid, (lane.seed, lane.step))
+        except Exception as error:
+            here = self.data.valid, (lane.seed, lane.step)
+            if not self.program.at_fault(state, lambda row: self.program.evaluate(row, *here)):
+                raise
+            self.program.raised[k] = briefly(error)
+            return {"loss": math.nan}
 
     def _parting(self, lane: Lane) -> int | None:
         return trials_.parting_step(self.structure, lane.trials, lane.step) if len(lane.riders) > 1 else None
@@ -530,7 +552,7 @@ class Cohort:
                 self._orders[seed] = self.task.order(seed, examples, self.structure.batch_size)
             if (seed, first) not in found:
                 found[seed, first] = self._orders[seed](first, first + steps)
-        return torch.stack([found[lane.seed, lane.step] for lane in lanes], 1).to(self.device)
+        return torch.stack([found[lane.seed, lane.step] for lane in lanes], 1).to(self.device, torch.int64)
 
     def _samples_due(self, steps: int) -> dict[int, list[int]]:
         """Return, for each step of a stretch, the lanes whose ratios are taken: every so many steps of their own."""
@@ -602,6 +624,7 @@ class Cohort:
             "parked": [plain(lane) | {"row": row} for lane, row in self.parked],
             "queue": [trial.id for trial in self.queue],
             "stops": dict(self.stops),
+            "leaders": dict(self.leaders),
             "ended": [asdict(event) for event in self.ended],
             "lane_steps": self.lane_steps,
             "trial_steps": self.trial_steps,
@@ -629,7 +652,7 @@ class Cohort:
             self.lanes.fill(saved["row"])
         self.parked = [(lane(saved["lane"]), saved["row"]) for saved in state["parked"]]
         self.queue = [self.known[key] for key in state["queue"]]
-        self.stops = dict(state["stops"])
+        self.stops, self.leaders = dict(state["stops"]), dict(state["leaders"])
         self.ended = [Event(**event) for event in state["ended"]]
         for name in ("lane_steps", "trial_steps", "probe_steps"):
             setattr(self, name, state[name])

@@ -53,6 +53,10 @@ class Stops(Protocol):
         """Ask that a trial end as stopped, with `reason` as evidence, before its next step."""
         ...
 
+    def leader(self, trial: str) -> str:
+        """Return the first of the trials whose histories are one with this trial's so far, or were to its end."""
+        ...
+
 
 class Watcher:
     """Looks on. Override what you need; whatever is not overridden does nothing.
@@ -112,7 +116,8 @@ class Health(Watcher):
         self.thresholds = thresholds or Thresholds()
 
     def judge(self, look: Look) -> Verdict | None:
-        ratios = [median(row) for row in look.update_ratios]
+        still = -math.inf  # of a step that changed no tensor at all
+        ratios = [still if row and set(row) == {still} else median(row) for row in look.update_ratios]
         return verdict([loss for _, loss in look.curve], ratios, look.diverged_at, look.guess, self.thresholds)
 
 

@@ -7,6 +7,7 @@ measurement.
 
 import hashlib
 import json
+import math
 import platform
 import resource
 import time
@@ -65,15 +66,16 @@ class Width:
 
 
 def us_per_lane_step(cohort: Cohort, steps: int = STEPS, repeats: int = REPEATS) -> float:
-    """Return the least time of a lane's step in a cohort that has just begun, in us."""
+    """Return the least time of a lane's step in a cohort that has just begun, in us; infinite if no lane lasts."""
     cohort.turn(max(2, steps // 2))
-    times = []
+    times = [math.inf]
     for _ in range(repeats):
         before, begin = cohort.lane_steps, time.perf_counter()
         cohort.turn(steps)
         if cohort.device != "cpu":
             torch.cuda.synchronize()
-        times.append((time.perf_counter() - begin) / (cohort.lane_steps - before) * 1e6)
+        if trained := cohort.lane_steps - before:
+            times.append((time.perf_counter() - begin) / trained * 1e6)
     return min(times)
 
 
@@ -82,21 +84,22 @@ def measure(
 ) -> Width:
     """Measure 1 lane of the program `alone`, and 2, 4, 8 ... lanes of the program `batched` up to `most`.
 
-    It ends where twice the lanes bring nothing, would not fit into memory, or would take longer than PATIENCE_S.
+    It ends where twice the lanes bring nothing, would not fit into memory, or would take longer than PATIENCE_S. Where
+    the numbers of every lane are lost at once there is nothing to measure: then it says two.
     """
-    begin = time.perf_counter()
 
-    def timed(program: Program, lanes: int) -> float:
-        # rates so small that nothing can diverge, and all different, so that no lane is shared
+    def begun(program: Program, lanes: int) -> Cohort:
+        # rates so small that they make nothing diverge, and all different, so that no lane is shared
         trials = [Trial(str(k), 0, 10**9, Hyperparameters(lr=1e-12 * (k + 1)), reports=1) for k in range(lanes)]
-        return us_per_lane_step(Cohort(task, data, structure, trials, lanes, program, device, ratio_samples=0))
+        return Cohort(task, data, structure, trials, lanes, program, device, ratio_samples=0)
 
-    alone_us = timed(alone, 1)
+    begun(batched, 2).turn(1)  # what is made only once, as a list of operations or a compiled one, is no step's time
+    begin, alone_us = time.perf_counter(), us_per_lane_step(begun(alone, 1))
     us: dict[int, float] = {}
     lanes, bounded = 2, False
     while not us or (lanes <= most and knee(us) == max(us) and not bounded):
         free, before = _free_bytes(device), _peak_bytes(device)
-        us[lanes] = timed(batched, lanes)
+        us[lanes] = us_per_lane_step(begun(batched, lanes))
         took_bytes = _peak_bytes(device) - before
         next_s = 2 * us[lanes] * lanes * STEPS * (REPEATS + 1) / 1e6
         late = time.perf_counter() - begin + next_s > PATIENCE_S
@@ -134,5 +137,6 @@ def remembered(
         if width.lanes(most):
             return width
     found = measure(task, data, structure, batched, alone, most, device)
-    cache.keep(file, json.dumps(asdict(found)).encode())
+    if math.isfinite(found.alone_us):
+        cache.keep(file, json.dumps(asdict(found)).encode())
     return found

@@ -22,11 +22,15 @@ class Report:
 
 @dataclass(frozen=True)
 class Score:
-    """What a trial is worth at a rung, by the probe, or whatever its sweep scores by."""
+    """What a trial is worth at a rung, by the probe, or whatever its sweep scores by.
+
+    leader: the first trial that has the same history up to there.
+    """
 
     trial: int
     step: int
     values: Mapping[str, float]
+    leader: int
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,11 @@ def averaged(many: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return means
 
 
+def leader_of(event: Mapping[str, Any]) -> int:
+    """Return the first of the trials of one history, as a score or an end tells it; without a word the trial itself."""
+    return int(event.get("leader", event["trial"]).split("/")[0])
+
+
 @dataclass
 class Story:
     """Follows one trial through the events of its replicates."""
@@ -74,8 +83,9 @@ class Story:
         if event["kind"] == "score":
             heard = self.scores.setdefault(event["step"], {})
             heard[event["trial"]] = event["values"]
-            done = len(heard) == self.replicates
-            return Score(self.trial, event["step"], averaged(list(heard.values()))) if done else None
+            if len(heard) < self.replicates:
+                return None
+            return Score(self.trial, event["step"], averaged(list(heard.values())), leader_of(event))
         if event["kind"] in ("finish", "stop"):
             self.ends[event["trial"]] = event
             return self._outcome() if len(self.ends) == self.replicates else None

@@ -34,7 +34,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import BadInput, nearest
 from sweeps import plan
-from sweeps.outcome import Outcome, Report, Score, Story
+from sweeps.outcome import Outcome, Report, Score, Story, leader_of
 from sweeps.plan import structural_key
 from sweeps.results import TrialResult, judged_together
 from sweeps.space import Choice, Range
@@ -298,7 +298,8 @@ def trial_results(study: optuna.Study) -> list[TrialResult]:
     return judged_together(rows, plan.thresholds(spec)) if spec.objective.mode == "min" else rows
 
 
-RUNG = "rung."  # a trial attribute for each rung that it was scored at; null where it diverged
+LEADER = "leader"  # of a trial that diverged: the first that had the same history
+RUNG = "rung."  # a trial attribute for each rung that it was scored at: [score, null where it diverged; leader]
 STOPPED = "stopped"  # a trial attribute: {step, evidence} where it was stopped, noted before it is told
 
 LINK = "mlflow_run."  # a study attribute for each trial whose run was made after its end
@@ -324,6 +325,11 @@ def parent_of(study: optuna.Study) -> tuple[str, str] | None:
     """Return the experiment id and the run id of the sweep itself, once MLflow has it."""
     found = study.user_attrs.get(PARENT)
     return (found[0], found[1]) if found else None
+
+
+def _scored(attributes: Mapping[str, Any]) -> dict[int, tuple[float | None, int]]:
+    """Return a trial's score and leader at each rung."""
+    return {int(name.removeprefix(RUNG)): tuple(v) for name, v in attributes.items() if name.startswith(RUNG)}
 
 
 class Search:
@@ -407,14 +413,15 @@ class Search:
         rungs, sign = plan.rungs(self.spec), self.spec.objective.sign
         rule = Halving(self.spec.stopping, sign)
         for t in self.study.get_trials(deepcopy=False):
-            scored = {int(name.removeprefix(RUNG)): v for name, v in t.user_attrs.items() if name.startswith(RUNG)}
+            scored = _scored(t.user_attrs)
             reached = max(t.intermediate_values, default=0)
             rule.decided |= {(rung, t.number): "" for rung in rungs if rung < reached}
             if (stopped := t.user_attrs.get(STOPPED)) and scored:  # at the last rung that all its members reached
                 rule.decided[max(scored), t.number] = stopped["evidence"]
             if t.user_attrs.get("status") == "diverged":
-                scored = {rung: None for rung in rungs if rung > reached} | scored
-            rule.enter((rung, t.number, math.inf if v is None else sign * v) for rung, v in scored.items())
+                scored = {rung: (None, t.user_attrs.get(LEADER, t.number)) for rung in rungs if rung > reached} | scored
+            entries = ((rung, v, leader) for rung, (v, leader) in scored.items())
+            rule.enter((rung, t.number, math.inf if v is None else sign * v, leader) for rung, v, leader in entries)
         return rule
 
     def point_of(self, number: int) -> dict[str, Any]:
@@ -546,7 +553,7 @@ class Search:
             self.listen(told)
         elif isinstance(told, Score):
             score = told.values.get(self.spec.objective.metric)
-            self.handles[number].set_user_attr(f"{RUNG}{told.step}", score)
+            self.handles[number].set_user_attr(f"{RUNG}{told.step}", [score, told.leader])
             self.listen(told)
         elif isinstance(told, Outcome):
             self._end(told)
@@ -573,8 +580,7 @@ class Search:
     def _note_stop(self, outcome: Outcome) -> None:
         """Note why a trial stops. What it was worth at its last rung is its value where it has reported none."""
         trial = self.handles[outcome.trial]
-        scored = {name.removeprefix(RUNG): v for name, v in trial.user_attrs.items() if name.startswith(RUNG)}
-        worth = {int(rung): v for rung, v in scored.items() if v is not None}
+        worth = {rung: v for rung, (v, _) in _scored(trial.user_attrs).items() if v is not None}
         if worth and not any(number == outcome.trial for number, _ in self.reported):
             trial.report(worth[max(worth)], max(worth))
         trial.set_user_attr(STOPPED, {"step": outcome.step, "evidence": outcome.evidence})
@@ -583,6 +589,8 @@ class Search:
         trial = self.handles[outcome.trial]
         attributes = {name: getattr(outcome, name) for name in ("status", "verdict", "evidence")}
         attributes["mlflow_run"] = self.links.get(outcome.trial)
+        if outcome.status == "diverged" and self.spec.stopping and outcome.members:
+            attributes[LEADER] = leader_of(outcome.members[0])
         attributes["spread"] = outcome.values.get(f"{self.spec.objective.metric}_std")
         for name, attribute in attributes.items():
             if attribute is not None:

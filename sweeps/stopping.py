@@ -1,7 +1,9 @@
 """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), as a rule over scores: pure.
 
 At each rung a trial goes on if its score is among the best of all that have been scored there, whichever cohort they
-are in and whenever they came. A trial that diverged counts as the worst at every rung it did not reach.
+are in and whenever they came. Trials of one history so far, which have one score, count as one: else the branches of a
+trunk would be a crowd in which no two configurations were compared. A trial that diverged counts as the worst at every
+rung it did not reach.
 """
 
 import math
@@ -11,8 +13,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 ScoreName = Literal["probe", "cooldown", "average", "value"]
-Entry = tuple[int, int, float]
-"""A rung (in steps), a trial's number, and its score, of which the smaller is the better."""
+Entry = tuple[int, int, float, int]
+"""A rung (in steps), a trial's number, its score, of which the smaller is the better, and the number of the first trial
+that has the same history up to there."""
 Place = tuple[int, int]
 """A rung (in steps) and a trial's number."""
 
@@ -24,7 +27,9 @@ class Stopping(BaseModel):
 
     rungs: tuple[float, ...] = Field(default=(0.1, 0.25, 0.5), description="shares of the budget, between 0 and 1")
     reduction: float = Field(default=2.0, gt=1, description="the best 1 / reduction at a rung go on")
-    least: int = Field(default=4, ge=2, description="trials scored at a rung before any is stopped there")
+    least: int = Field(
+        default=4, ge=2, description="trials scored at a rung before any is stopped; those of one history count as one"
+    )
     score: ScoreName = "average"
     probe: float = Field(default=0.02, gt=0, le=0.5, description="share of the budget that a probe trains")
 
@@ -50,13 +55,13 @@ class Halving:
     def __init__(self, stopping: Stopping, sign: float = 1.0):
         """Begin without scores. sign: -1 where they are a metric to be maximised, turned round."""
         self.stopping, self.sign = stopping, sign
-        self.board: dict[int, dict[int, float]] = {}
+        self.board: dict[int, dict[int, tuple[float, int]]] = {}
         self.decided: dict[Place, str] = {}
 
     def enter(self, entries: Iterable[Entry]) -> None:
         """Take scores; one that is known changes nothing."""
-        for rung, trial, score in entries:
-            self.board.setdefault(rung, {})[trial] = math.inf if math.isnan(score) else score
+        for rung, trial, score, leader in entries:
+            self.board.setdefault(rung, {})[trial] = (math.inf if math.isnan(score) else score), leader
 
     def judge(self, entries: Iterable[Entry], fresh: Sequence[Place]) -> dict[Place, str]:
         """Take scores, and return for each fresh one the `reason`.
@@ -73,12 +78,12 @@ class Halving:
         """Return why a trial that was scored at a rung ends there; nothing if it goes on.
 
         >>> rule = Halving(Stopping(least=2))
-        >>> rule.enter([(100, 0, 2.5), (100, 1, 2.4), (100, 2, 2.6)])
-        >>> rule.reason(100, 0), rule.reason(100, 2)
+        >>> rule.enter([(100, 0, 2.5, 0), (100, 1, 2.4, 1), (100, 2, 2.6, 2), (100, 3, 2.6, 2)])
+        >>> rule.reason(100, 0), rule.reason(100, 3)
         ('', 'ranked 3 of 3 by average at step 100 (2.6), the best 2 go on')
         """
-        scores = self.board[rung]
-        own = scores[trial]
+        scores = {leader: score for score, leader in self.board[rung].values()}
+        own = self.board[rung][trial][0]
         rank = 1 + sum(score < own for score in scores.values())
         kept = math.ceil(len(scores) / self.stopping.reduction)
         if len(scores) < self.stopping.least or rank <= kept:

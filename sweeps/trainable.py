@@ -27,7 +27,7 @@ with uncollected():
     from sweeps import plan
     from sweeps.board import judge
     from sweeps.home import COHORT_FILE
-    from sweeps.referee import Referee
+    from sweeps.referee import Referee, told
     from sweeps.spec import SweepSpec
     from sweeps.stopping import Halving
 
@@ -114,8 +114,8 @@ def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, devic
         return program, why, lanes
     if program == "native":
         return program, why, min(lanes, max(NATIVE, 2 * spec.replicates))  # a trunk keeps a second lane free
-    batched, alone = (_program(spec.task, options, structure, kind) for kind in ("vmap", "plain"))
-    width = remembered(task, data, structure, batched, alone, lanes, device, f"{spec.task} {options}")
+    batched, alone = (_program(spec.task, options, structure, kind) for kind in (program, "plain"))
+    width = remembered(task, data, structure, batched, alone, lanes, device, f"{spec.task} {options} {program}")
     if width.alone and wanted.program == "auto":
         best = min(width.us.values())
         return "plain", f"one lane at a time: {width.alone_us:,.0f} us a step, {best:,.0f} in a batch", lanes
@@ -128,7 +128,7 @@ def make_referee(spec: SweepSpec, sweep: str) -> Referee | None:
         return None
     sign = spec.objective.sign
     asks = judge(sweep, Halving(spec.stopping, sign))
-    return Referee(plan.rungs(spec), spec.objective.metric, sign, spec.replicates, asks)
+    return Referee(plan.rungs(spec), spec.objective.metric, sign, spec.replicates, asks, spec.health.collapsed)
 
 
 class CohortTrainable(tune.Trainable):
@@ -179,7 +179,7 @@ class CohortTrainable(tune.Trainable):
 
         def train() -> None:
             while not cohort.done and time.monotonic() - begin < TURN_S:
-                happened.extend(dict(vars(event)) for event in cohort.turn())
+                happened.extend(told(event, cohort) for event in cohort.turn())
 
         self.broken = self._tried(train)
         due = time.monotonic() - self.saved > CHECKPOINT_S and not self.broken
@@ -220,4 +220,4 @@ class CohortTrainable(tune.Trainable):
             self.referee.load_state(state["referee"])
         # a new driver may not have been told of all ends; and what some replicates had said, all others being behind
         said = self.cohort.said() if self.replicates > 1 else []
-        self.again = [dict(vars(event)) for event in [*said, *self.cohort.ended]]
+        self.again = [told(event, self.cohort) for event in [*said, *self.cohort.ended]]

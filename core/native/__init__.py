@@ -7,6 +7,7 @@ once is found again, by its source, at the next start.
 import ctypes
 import fcntl
 import hashlib
+import math
 import os
 import platform
 import shutil
@@ -23,6 +24,7 @@ from torch import Tensor, fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core import cache
+from core.errors import BadInput
 from core.graph import Stacked, close, largest, some
 from core.native.places import NotNative
 from core.native.simpler import simpler
@@ -39,6 +41,8 @@ FLAGS = (
     "-shared",
     "-fPIC",
 )
+MOST_LINES = 10_000  # for which gcc takes up to half a minute; for twice as many, as of a long recurrence, four times
+COMPILE_S = 300.0  # on a machine that is busy with other things
 
 
 class Native:
@@ -53,9 +57,18 @@ class Native:
         self._arguments = writer.arguments
 
     def __call__(
-        self, lanes: int, tensors: Sequence[Tensor], wanted: int | None = None, steps: int = 1
+        self,
+        lanes: int,
+        tensors: Sequence[Tensor],
+        wanted: int | None = None,
+        steps: int = 1,
+        lost: Callable[[int, int, Exception], bool] = lambda lane, step, error: False,
     ) -> list[Tensor]:
-        """Run all steps of each lane; return the first `wanted` outputs, (steps, lanes ...), without steps if one."""
+        """Run all steps of each lane; return the first `wanted` outputs, (steps, lanes ...), without steps if one.
+
+        lost: whether a lane that met an index out of range at a step is past help: then the rest of its losses is NaN,
+        and the others go on. Raises IndexError for one that is not.
+        """
         for i, (argument, tensor) in enumerate(zip(self._arguments, tensors, strict=True)):
             if (argument.stepped or argument.lanes is not None) and not tensor.is_contiguous():
                 raise ValueError(f"argument {i} of a native function lies with gaps")
@@ -67,15 +80,25 @@ class Native:
         ]
         places = [tensor.data_ptr() for tensor in (*tensors, *self._constants)]
         into = [tensor.data_ptr() for tensor in outputs] + [None] * (len(self._outputs) - len(outputs))
-        failed = self._run(
-            ctypes.c_int64(lanes),
-            ctypes.c_int64(steps),
-            (ctypes.c_void_p * len(places))(*places),
-            (ctypes.c_void_p * len(into))(*into),
-            ctypes.c_void_p(self._workspace.data_ptr()),
-        )
-        if failed:
-            raise IndexError("an index is out of range: a class, or a row of an embedding, that is not there")
+        lane = 0
+        while lane < lanes:
+            failed = self._run(
+                ctypes.c_int64(lane),
+                ctypes.c_int64(lanes),
+                ctypes.c_int64(steps),
+                (ctypes.c_void_p * len(places))(*places),
+                (ctypes.c_void_p * len(into))(*into),
+                ctypes.c_void_p(self._workspace.data_ptr()),
+            )
+            if not failed:
+                break
+            lane, step = divmod(failed - 1, steps)
+            error = IndexError("an index is out of range: a class, or a row of an embedding, that is not there")
+            if not lost(lane, step, error):
+                raise error
+            for tensor in [tensor for tensor in outputs if tensor.is_floating_point()]:
+                tensor.view(steps, lanes, -1)[step:, lane] = math.nan
+            lane += 1
         return outputs
 
 
@@ -92,9 +115,11 @@ def native_of(
         given = [_argument(a, i in stepped) for i, a in enumerate(arguments)]
         writer = Writer(_traced(function, arguments).graph, given)
         source, workspace = writer.source()
+        if (lines := source.count("\n")) > MOST_LINES:
+            raise NotNative(f"its {lines:,} lines of C would take minutes to compile; {MOST_LINES:,} are the most")
         native = Native(_library(source), writer, workspace)
         same = _agree(native, function, arguments)
-    except NotNative:
+    except (NotNative, BadInput):
         raise
     except Exception as error:  # any of what a user's model may do to tracing
         raise NotNative(f"{type(error).__name__}: {error}") from error
@@ -213,13 +238,17 @@ def _compile(command: str, source: str, made: Path) -> None:
     """Compile with functions of whole vectors where the C library has them, else without."""
     said = ""
     for more in (["-DVECTOR_MATH"], []):
-        run: Any = subprocess.run(
-            [command, *FLAGS, *more, "-x", "c", "-", "-o", str(made), "-Wl,--no-undefined", "-lm"],
-            input=source,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        try:
+            run: Any = subprocess.run(
+                [command, *FLAGS, *more, "-x", "c", "-", "-o", str(made), "-Wl,--no-undefined", "-lm"],
+                input=source,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=COMPILE_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise NotNative(f"{command} took more than {COMPILE_S:g} s") from error
         if run.returncode == 0:
             return
         errors = [line for line in run.stderr.splitlines() if "error" in line]

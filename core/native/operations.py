@@ -203,7 +203,7 @@ def _number(w: "Writer", name: str, index: str, size: int, from_end: bool) -> No
     w.line(f"int64_t {name} = {index};")
     if from_end:
         w.line(f"if ({name} < 0) {name} += {size};")
-    w.line(f"if ((uint64_t){name} >= {size}) return {w.now};")
+    w.line(f"if ((uint64_t){name} >= {size}) return 1 + lane * steps + step;")
 
 
 def _picked(

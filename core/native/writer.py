@@ -115,9 +115,9 @@ class Writer:
         lines = "\n".join("\n".join(line.lines(unseen)) if isinstance(line, Loop) else line for line in self.lines)
         return (
             f"{_head()}\n"
-            "int64_t run(const int64_t lanes, const int64_t steps, void *const *tensors, void *const *outputs,\n"
-            "            char *workspace) {\n"
-            "    for (int64_t lane = 0; lane < lanes; lane++) for (int64_t step = 0; step < steps; step++) {\n"
+            "int64_t run(const int64_t first, const int64_t lanes, const int64_t steps, void *const *tensors,\n"
+            "            void *const *outputs, char *workspace) {\n"
+            "    for (int64_t lane = first; lane < lanes; lane++) for (int64_t step = 0; step < steps; step++) {\n"
             f"{body}\n{lines}\n    }}\n    return 0;\n}}\n"
         ), room
 

@@ -656,13 +656,17 @@ def test_a_diverged_trial_cannot_be_pulled(sweep: Sweep, small_sweep: Any) -> No
 # --- a sweep that stops trials early ----------------------------------------------------------------------------------
 
 
+def rungs_of(trial: Any) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in trial.user_attrs.items() if name.startswith("rung.")]
+
+
 def test_stopped_trials_are_pruned_with_their_values_and_their_scores(halved_sweep: Any) -> None:
     trials = trials_of(halved_sweep)
     states = Counter(t.state.name for t in trials)
     assert set(states) == {"COMPLETE", "PRUNED"}
     assert halved_sweep.document["states"] == {"complete": states["COMPLETE"], "stopped": states["PRUNED"]}
     for t in trials:
-        scores = {int(name[5:]): value for name, value in t.user_attrs.items() if name.startswith("rung.")}
+        scores = {int(name[5:]): value for name, (value, _) in rungs_of(t)}
         if t.state.name == "COMPLETE":
             assert set(scores) == {12, 30}
             continue
@@ -693,8 +697,8 @@ def test_the_runs_of_stopped_trials_say_why_and_what_they_were_worth(halved_swee
         stopped = t.state.name == "PRUNED"
         assert run.data.tags["espalier.status"] == ("stopped" if stopped else "complete")
         assert run.data.tags["espalier.evidence"] == t.user_attrs["evidence"]
-        last = max(int(name[5:]) for name in t.user_attrs if name.startswith("rung."))
-        assert run.data.metrics["rung_valid_loss"] == t.user_attrs[f"rung.{last}"]
+        last = max(int(name[5:]) for name, _ in rungs_of(t))
+        assert run.data.metrics["rung_valid_loss"] == t.user_attrs[f"rung.{last}"][0]
 
 
 def test_the_best_of_a_halved_sweep_reruns_to_the_same_number(sweep: Sweep, halved_sweep: Any) -> None:

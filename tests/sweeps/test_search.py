@@ -668,7 +668,7 @@ def test_a_resumed_sweep_knows_the_scores_and_who_went_on_or_was_stopped(tmp_pat
     rule = desk.take_up().rule()
     assert rule
     assert rule.decided == {(10, 0): "", (10, 2): "evidence of 2/0"}, "trial 1 is to be judged"
-    assert rule.board[10] == {0: 3.0, 1: 4.0, 2: 5.0}
+    assert rule.board[10] == {0: (3.0, 0), 1: (4.0, 1), 2: (5.0, 2)}
 
 
 def test_a_stop_of_replicates_is_known_at_the_rung_that_all_of_them_reached(tmp_path: Path) -> None:
@@ -680,7 +680,7 @@ def test_a_stop_of_replicates_is_known_at_the_rung_that_all_of_them_reached(tmp_
     rule = desk.take_up().rule()
     assert rule
     assert rule.decided == {(10, 0): "evidence of 0/0"}
-    better = [(10, trial, 1.0) for trial in range(5, 9)]
+    better = [(10, trial, 1.0, trial) for trial in range(5, 9)]
     assert rule.judge(better, [(10, 0)]) == {(10, 0): "evidence of 0/0"}, "what was decided stays decided"
 
 
@@ -693,7 +693,7 @@ def test_a_trial_that_diverged_is_the_worst_at_the_rungs_it_did_not_reach_for_a_
     desk.search.settle(everything=True)
     rule = desk.take_up().rule()
     assert rule
-    assert rule.board == {20: {1: math.inf}}
+    assert rule.board == {20: {1: (math.inf, 1)}}
 
 
 # --- sweeps in a storage ----------------------------------------------------------------------------------------------

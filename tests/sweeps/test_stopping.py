@@ -35,7 +35,7 @@ def test_the_rule_is_that_of_optuna_where_the_crowd_divides_evenly(scores: list[
         trial = study.ask()
         trial.report(score, RUNG)
         pruned = trial.should_prune()
-        rule.enter([(RUNG, number, float(score))])
+        rule.enter([(RUNG, number, float(score), number)])
         if (number + 1) % reduction == 0:
             assert bool(rule.reason(RUNG, number)) == pruned
         study.tell(trial, score)
@@ -47,7 +47,7 @@ def test_the_rule_is_that_of_optuna_where_the_crowd_divides_evenly(scores: list[
     order=st.randoms(use_true_random=False),
 )
 def test_the_best_share_goes_on_in_any_order(scores: list[float], stopping: Stopping, order: random.Random) -> None:
-    entries: list[Entry] = [(RUNG, k, score) for k, score in enumerate(scores)]
+    entries: list[Entry] = [(RUNG, k, score, k) for k, score in enumerate(scores)]
     rule, shuffled = Halving(stopping), Halving(stopping)
     rule.enter(entries)
     for entry in order.sample(entries, len(entries)) + entries[:3]:  # one that is said twice changes nothing
@@ -65,7 +65,7 @@ def test_the_best_share_goes_on_in_any_order(scores: list[float], stopping: Stop
 
 def test_a_score_of_no_number_is_the_worst() -> None:
     rule = Halving(Stopping(least=2))
-    rule.enter([(RUNG, 0, math.nan), (RUNG, 1, 7.0)])
+    rule.enter([(RUNG, 0, math.nan, 0), (RUNG, 1, 7.0, 1)])
     assert rule.reason(RUNG, 0)
     assert not rule.reason(RUNG, 1)
 
@@ -131,6 +131,27 @@ def test_the_worse_half_of_a_cohort_stops_and_is_told_so_once() -> None:
     assert judge.rule(crowd) == {}
 
 
+def of_one_trunk(first: int, loss: float, branches: int = 4) -> list[dict[str, Any]]:
+    return [score(f"{trial}/0", loss) | {"leader": f"{first}/0"} for trial in range(first, first + branches)]
+
+
+def test_branches_that_share_their_trunk_count_as_one() -> None:
+    """Else two trunks of four would be a crowd of eight, and the one of them would stop whole at once."""
+    judge = referee(Board(Halving(Stopping(rungs=(0.25, 0.5), least=3))))
+    assert judge.rule([*of_one_trunk(0, 2.0), *of_one_trunk(4, 3.0)]) == {}
+    stopped = judge.rule(of_one_trunk(8, 4.0))
+    assert set(stopped) == {f"{trial}/0" for trial in range(8, 12)}
+    assert set(stopped.values()) == {_reason(3, 3, 4.0, 2)}
+
+
+def test_branches_that_diverged_in_their_trunk_count_as_one() -> None:
+    judge = referee()
+    lost = [end(f"{trial}/0", 7, 9.0, "diverged") | {"leader": "0/0"} for trial in range(4)]
+    assert judge.rule([*lost, score("4/0", 2.0)]) == {}
+    assert judge.rule([score("5/0", 3.0)]) == {}, "the second of three"
+    assert judge.rule([score("6/0", 4.0)]) == {"6/0": _reason(3, 4, 4.0, 2)}
+
+
 def test_where_the_metric_is_to_grow_the_lower_half_stops() -> None:
     stopped = referee(mode="max").rule([score("0/0", 0.5), score("1/0", 0.9)])
     assert list(stopped) == ["0/0"]
@@ -160,15 +181,41 @@ def test_the_other_seeds_of_a_trial_that_diverged_end_too() -> None:
     assert referee(replicates=2).rule([end("4/1", 7, 9.0, "diverged")]).keys() == {"4/0", "4/1"}
 
 
-def said(member: str, step: int, verdict: str) -> dict[str, Any]:
-    return report(member, step, 3.0) | {"verdict": verdict, "evidence": "it was seen"}
+def said(member: str, step: int, verdict: str, train_loss: float = 2.0, rate: float = 0.1) -> dict[str, Any]:
+    values = {"valid_loss": 3.0, "train_loss": train_loss, "lr": rate}
+    return report(member, step, 3.0) | {"verdict": verdict, "evidence": "it was seen", "values": values}
 
 
 @pytest.mark.parametrize("verdict", ["diverged", "collapsed"])
 def test_a_hopeless_verdict_that_holds_ends_a_trial_whatever_its_rank(verdict: str) -> None:
     judge = referee()
+    judge.rule([said("1/0", 10, "healthy", 1.0)])
     assert judge.rule([said("0/0", 10, verdict)]) == {}, "a run may pass through the loss of a constant guess"
     assert judge.rule([said("0/0", 20, verdict)]) == {"0/0": f"{verdict} at step 20: it was seen"}
+
+
+def test_where_no_trial_has_left_the_loss_of_a_constant_guess_none_is_hopeless() -> None:
+    """A plateau at the beginning is the model's; the rule of the ranks tells who leaves it late."""
+    judge = referee()
+    late = [said(f"{trial}/0", step, "collapsed", 2.3 - 0.001 * trial) for step in (10, 20, 30) for trial in range(3)]
+    assert judge.rule(late) == {}
+    assert judge.rule([said("2/0", 34, "healthy", 1.5)]) == {}
+    assert judge.rule([said("0/0", 36, "collapsed", 2.3)]) == {}, "in one report alone others were ahead"
+    assert list(judge.rule([said("0/0", 38, "collapsed", 2.3)])) == ["0/0"]
+
+
+def test_a_trial_that_falls_back_to_the_loss_of_a_constant_guess_is_hopeless_without_others() -> None:
+    judge = referee()
+    events = [said("0/0", 10, "healthy", 1.0), said("0/0", 20, "collapsed", 2.3), said("0/0", 30, "collapsed", 2.3)]
+    assert list(judge.rule(events)) == ["0/0"]
+
+
+def test_no_trial_has_collapsed_while_its_rate_still_rises() -> None:
+    judge = referee()
+    judge.rule([said("1/0", 10, "healthy", 1.0)])
+    rates = {10: 0.01, 15: 0.02, 20: 0.03, 25: 0.04, 30: 0.04}
+    assert judge.rule([said("0/0", step, "collapsed", 2.3, rate) for step, rate in rates.items()]) == {}
+    assert list(judge.rule([said("0/0", 35, "collapsed", 2.3, 0.03)])) == ["0/0"]
 
 
 @pytest.mark.parametrize("verdict", ["frozen", "hot", "catapult", "healthy"])
@@ -183,7 +230,7 @@ def test_a_verdict_before_the_first_rung_or_between_others_ends_nothing() -> Non
 
 
 def test_cohorts_that_share_a_board_are_judged_together() -> None:
-    shared = board((10, 9, 1.5))
+    shared = board((10, 9, 1.5, 9))
     first, second = referee(shared), referee(shared)
     assert first.rule([score("0/0", 2.0)]) == {"0/0": _reason(2, 2, 2.0, 1)}
     assert second.rule([score("1/0", 1.0)]) == {}
@@ -216,7 +263,7 @@ def _reason(rank: int, of: int, value: float, kept: int) -> str:
 @given(cut=st.integers(0, 8), order=st.randoms(use_true_random=False))
 def test_a_resumed_referee_says_what_the_uninterrupted_one_says(cut: int, order: random.Random) -> None:
     events = [score(f"{k}/{r}", 1.0 + k * 7 % 5 + r, step) for step in (10, 20) for k in range(4) for r in range(2)]
-    events += [said("1/0", 20, "collapsed"), said("1/1", 20, "collapsed")]
+    events += [said("2/0", 20, "healthy", 1.0), said("1/0", 20, "collapsed"), said("1/1", 20, "collapsed")]
     events = [*order.sample(events, len(events)), said("1/0", 30, "collapsed"), said("1/1", 30, "collapsed")]
     whole = referee(replicates=2)
     expected = [whole.rule([event]) for event in events]
