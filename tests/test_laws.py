@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -27,7 +28,7 @@ from core.program import PROGRAMS, NativeProgram, Program
 from core.schedule import KINDS
 from core.task import Batch, Data, Task
 from core.tasks.names import Lecture, Names
-from core.train import AVERAGE_EVERY, AVERAGE_POWER, Cohort, Event, Scoring
+from core.train import AVERAGE_EVERY, Cohort, Event, Scoring
 from core.trial import Hyperparameters, Structure, Trial, history
 
 STEPS, REPORTS, BATCH = 13, 3, 7
@@ -188,7 +189,8 @@ def through(layer: nn.Module) -> nn.Module:
 
 @pytest.fixture(scope="session")
 def engine(small_tasks: Mapping[str, Task]) -> Engine:
-    return Engine({**small_tasks, "dropout": Regression(lambda: through(nn.Dropout(0.4)))})
+    odd = {"dropout": Regression(lambda: through(nn.Dropout(0.4))), "linear": Regression(lambda: nn.Linear(3, 1))}
+    return Engine({**small_tasks, **odd})
 
 
 @st.composite
@@ -380,15 +382,22 @@ def turns(cohort: Cohort) -> Iterator[list[Event]]:
         yield cohort.turn()
 
 
+def counts(cohort: Cohort) -> tuple[int, ...]:
+    """Return how many steps a cohort has trained, of lanes, of trials and of probes, and how many trials shared."""
+    return cohort.lane_steps, cohort.trial_steps, cohort.probe_steps, cohort.steps_shared
+
+
 def resumed(make: Callable[[], Cohort], kills: Sequence[int], path: Path) -> list[dict[str, Any]]:
     """Train, save and throw the cohort away after so many turns, go on in a new one, and so on; return all events."""
     seen: list[Event] = []
     cohort = make()
     for kill in kills:
         seen += itertools.chain.from_iterable(itertools.islice(turns(cohort), kill))
+        counted = counts(cohort)
         checkpoint.save(path, cohort.state())
         cohort = make()
         cohort.load_state(checkpoint.load(path))
+        assert counts(cohort) == counted, "what was trained before a kill is counted"
     seen += cohort.train()
     assert stream(cohort.ended) == stream(event for event in seen if event.kind in ("finish", "stop"))
     return stream(seen)
@@ -480,6 +489,26 @@ def test_by_the_other_programs_a_resumed_run_equals_the_uninterrupted_run(
     assert resumed(make, kills, tmp_path_factory.getbasetemp() / f"{program}.pt") == stream(make().train())
 
 
+def test_a_resumed_run_counts_the_steps_of_the_uninterrupted_run(engine: Engine, tmp_path: Path) -> None:
+    """Those of its probes too, whether they ended before the kill, were training, or came after it."""
+    case = Case("names", "SGD", "step", 0.0)
+    trials = with_rungs([trial for trial in case.trials() if trial.id != "diverging"], [6])
+
+    def make() -> Cohort:
+        return engine.cohort(case.task, case.structure, trials, lanes=2, scoring=Scoring(("probe",), 3))
+
+    cohort = make()
+    saved = [cohort.state() for _ in turns(cohort)]
+    whole = counts(cohort)
+    assert cohort.probe_steps == 3 * 3, "two of the trials share a lane up to the rung, and so a probe"
+    for state in saved[::2]:
+        checkpoint.save(tmp_path / "cohort.pt", state)
+        again = make()
+        again.load_state(checkpoint.load(tmp_path / "cohort.pt"))
+        list(again.train())
+        assert counts(again) == whole
+
+
 def test_a_stop_that_was_asked_for_before_a_kill_is_not_forgotten(engine: Engine, tmp_path: Path) -> None:
     case = Case("names", "SGD", "constant", 0.0)
 
@@ -523,6 +552,39 @@ def test_a_lane_that_diverges_does_not_change_its_neighbours(engine: Engine, cas
         engine.cohort(case.task, case.structure, calm, lanes=4).train()
     )
     assert all(beside[trial.id][-1]["status"] == "diverged" for trial in wild)
+
+
+LINEAR = Case("linear", "SGD", "constant", 0.0)
+WILD = Trial("wild", 0, 150, Hyperparameters(lr=10.0), REPORTS)  # its loss grows at each step until it is infinite
+
+
+def end_of_the_wild(engine: Engine, program: str) -> Event:
+    """Return how it ends beside a calm trial, with a point of its curve for each step."""
+    calm = replace(WILD, id="calm", hyper=Hyperparameters(lr=0.01))
+    task, data, structure = engine.tasks["linear"], engine.data["linear"], replace(LINEAR.structure, dtype="float64")
+    cohort = Cohort(task, data, structure, [calm, WILD], 2, program, ratio_samples=37, curve_points=WILD.steps)
+    ends = {event.trial: event for event in cohort.train() if event.kind == "finish"}
+    assert (ends["calm"].status, ends["wild"].status) == ("complete", "diverged")
+    return ends["wild"]
+
+
+@pytest.mark.parametrize("program", ("plain", "native", "vmap"))
+def test_a_diverged_trial_ends_at_the_first_loss_that_is_no_number(engine: Engine, program: str) -> None:
+    """As it is in an ordinary training loop, and in the midst of a turn; its curve has every loss before that one."""
+    end = end_of_the_wild(engine, program)
+    losses, _ = trained_by_pytorch(engine.tasks["linear"], engine.data["linear"], LINEAR, WILD)
+    first = next(step for step, loss in enumerate(losses) if not math.isfinite(loss))
+    assert end.step == first
+    assert first % (WILD.steps // REPORTS) > 1, "in the midst of a turn"
+    assert [step for step, _ in end.curve] == list(range(1, first + 1))
+    assert [loss for _, loss in end.curve] == pytest.approx(losses[:first], rel=1e-6)
+
+
+@pytest.mark.parametrize("program", ("plain", "native", "vmap"))
+def test_the_ratios_of_a_diverged_trial_are_those_before_its_end(engine: Engine, program: str) -> None:
+    end = end_of_the_wild(engine, program)
+    assert [row[0] for row in end.ratios] == list(range(0, end.step, 4))
+    assert all(math.isfinite(ratio) for row in end.ratios for ratio in row)
 
 
 @every_task
@@ -900,6 +962,17 @@ def test_the_cooldown_falls_in_a_line_to_the_rate_at_the_end() -> None:
     assert float(lr_S[-1]) == pytest.approx(float(whole_S[99]))
 
 
+def published_power(width: float) -> float:
+    """Return the power g of an average so wide, a share of the steps so far, to the two decimals that the paper gives.
+
+    width = sqrt((g + 1) / ((g + 2)^2 (g + 3)))   (Karras et al. 2024, arXiv:2312.02696, sigma_rel)
+    """
+    roots = np.roots([1, 7, 16 - width**-2, 12 - width**-2])
+    power = float(max(roots.real))
+    assert math.sqrt((power + 1) / ((power + 2) ** 2 * (power + 3))) == pytest.approx(width)
+    return round(power, 2)
+
+
 @pytest.mark.parametrize("task_name", TASKS)
 def test_the_average_is_that_of_the_weights_at_every_eighth_step(engine: Engine, task_name: str) -> None:
     case = Case(task_name, "momentum", "constant", 0.0)
@@ -913,13 +986,40 @@ def test_the_average_is_that_of_the_weights_at_every_eighth_step(engine: Engine,
         row, step = cohort.lanes.row(0), cohort.riding[0].step
         weights = {name: t.double() for name, t in row.items() if name.startswith(("theta.", "buffer."))}
         if step % AVERAGE_EVERY == 0:
-            beta = (1 - AVERAGE_EVERY / step) ** (AVERAGE_POWER + 1)
+            beta = (1 - AVERAGE_EVERY / step) ** (published_power(0.10) + 1)
             mean = {name: beta * mean.get(name, 0) + (1 - beta) * value for name, value in weights.items()}
     averaged = row | {name: value.float() for name, value in mean.items()}
     expected = cohort.program.evaluate(averaged, cohort.data.valid)
     assert said[0].values["valid_loss"] == pytest.approx(expected["loss"], rel=1e-5)
     raw = cohort.program.evaluate(row, cohort.data.valid)["loss"]
     assert abs(raw - expected["loss"]) > 1e-4 * raw, "an average that is the last weights would pass"
+
+
+@batched
+def test_averages_of_lanes_of_different_ages_are_those_of_solo_runs_taken_step_by_step(
+    engine: Engine, program: str
+) -> None:
+    """However many steps a turn takes, no lane's eighth step is passed over on the way.
+
+    The model has no matrix, whose ratios would be taken at every step.
+    """
+    case = Case("thermometer", "momentum", "constant", 0.0)
+    lengths = {"early": 13, "middle": 61, "late": 61, "last": 45}
+    trials = [
+        Trial(key, seed, steps, case.hyper, reports=1, rungs=tuple(rung for rung in (11, 37, 44) if rung < steps))
+        for seed, (key, steps) in enumerate(lengths.items())
+    ]
+    scoring = Scoring(("average",))
+    alone: dict[tuple[str, int, str], Any] = {}
+    for trial in trials:
+        cohort = engine.cohort(case.task, case.structure, [trial], 1, program, scoring=scoring)
+        events: list[Event] = []
+        while not cohort.done:
+            events += cohort.turn(1)
+        alone |= scores(events)
+    assert len(alone) == 1 + 3 * 3
+    together = engine.cohort(case.task, case.structure, trials, 2, program, scoring=scoring)
+    assert scores(together.train()) == alone
 
 
 @pytest.mark.parametrize("kind", EVERY_SCORE)

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from core.lanes import seeded
 from core.optim import SGD
+from core.program import VmapProgram
 from core.ratios import RatioMeter, between, log_ratio, median, sample_steps, summary
 from core.task import Task
-from core.train import Cohort, Event
+from core.train import Cohort, Event, Scoring
 from core.trial import Hyperparameters, Structure, Trial
 
 
@@ -94,6 +95,53 @@ def test_ratios_are_taken_at_equal_shares_of_the_budget(small_tasks: Mapping[str
     assert {len(row) for row in end.ratios} == {1 + 2 * len(("C", "W1", "W2"))}
     assert sampled("names", 0).ratios == []
     assert sampled("thermometer", 10).ratios == []
+
+
+def test_trials_of_different_lengths_that_share_a_lane_have_the_ratios_of_their_solo_runs(
+    small_tasks: Mapping[str, Task],
+) -> None:
+    """The lane is sampled for both; neither may see the other's samples, in its reports or at its end."""
+    task, structure = small_tasks["names"], Structure(SGD(), "constant", 7)
+    program = VmapProgram(task, structure.optimizer)
+    trials = [Trial(f"{steps}", 0, steps, Hyperparameters(lr=0.01), reports=2) for steps in (20, 200)]
+
+    def said(together: Sequence[Trial]) -> list[Event]:
+        cohort = Cohort(task, task.data(), structure, together, 2, program, ratio_samples=5)
+        found = [event for event in cohort.train() if event.kind in ("report", "finish")]
+        assert cohort.lane_steps == max(trial.steps for trial in together)
+        return found
+
+    shared = said(trials)
+    for trial in trials:
+        alone = said([trial])
+        assert [event for event in shared if event.trial == trial.id] == alone
+        assert [row[0] for row in alone[-1].ratios] == list(range(0, trial.steps, trial.steps // 5))
+
+
+def test_no_ratios_are_taken_of_probes(small_tasks: Mapping[str, Task]) -> None:
+    """Nobody would read them; those of the trials that they score stay the same."""
+    taken: list[int] = []
+
+    class Counting(VmapProgram):
+        def ratios(self, before: Sequence[Tensor], after: Sequence[Tensor], grads: Sequence[Tensor]) -> Tensor:
+            taken.append(len(after[0]))
+            return super().ratios(before, after, grads)
+
+    task, structure = small_tasks["names"], Structure(SGD(), "constant", 7)
+    trials = [Trial("t", 0, 24, Hyperparameters(lr=0.01), reports=2, rungs=(6, 18))]
+
+    def ends(scoring: Scoring) -> list[Event]:
+        taken.clear()
+        cohort = Cohort(task, task.data(), structure, trials, 2, Counting(task, SGD()), scoring=scoring)
+        events = list(cohort.train())
+        assert cohort.probe_steps == 2 * scoring.steps * ("probe" in scoring.kinds)
+        return [event for event in events if event.kind == "finish"]
+
+    plain = ends(Scoring(("value",)))
+    samples = sum(len(end.ratios) for end in plain)
+    assert sum(taken) == samples
+    assert ends(Scoring(("probe",), 8)) == plain
+    assert sum(taken) == samples
 
 
 @given(values=st.lists(st.floats(), max_size=9))

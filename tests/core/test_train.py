@@ -102,15 +102,32 @@ def test_a_diverged_trial_ends_with_its_last_finite_numbers(names: Task) -> None
     assert events["calm"][-1].status == "complete"
 
 
-def test_a_model_whose_validation_alone_is_not_finite_has_diverged(names: Task) -> None:
+@pytest.mark.parametrize("metric", ("loss", "accuracy"))
+def test_a_model_whose_validation_alone_is_not_finite_has_diverged(metric: str) -> None:
     class Blind(Thermometer):
         def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-            return {"loss": self.loss(model, batch) * math.nan}
+            return {metric: self.loss(model, batch) * math.nan}
 
     trial = Trial("t", 0, 8, Hyperparameters(lr=0.01), 2)
     events = list(cohort(Blind(), [trial], structure=replace(STRUCTURE, batch_size=11)).train())
     assert [(e.kind, e.step, e.status) for e in events] == [("start", 0, ""), ("finish", 4, "diverged")]
     assert all(map(math.isfinite, events[-1].values.values()))
+
+
+@pytest.mark.parametrize("program", ("plain", "native", "vmap"))
+def test_what_a_validation_draws_hangs_on_the_seed_of_the_trial_and_its_step(program: str) -> None:
+    """Trials of one seed are measured on the same draws, whatever else they differ in."""
+
+    class Draws(Thermometer):
+        def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+            return {"loss": self.loss(model, batch), "drawn": torch.rand(())}
+
+    trials = [Trial(f"{seed} {lr}", seed, 8, Hyperparameters(lr), 2) for seed in (0, 1, 2) for lr in (0.01, 0.002)]
+    events = cohort(Draws(), trials, structure=replace(STRUCTURE, batch_size=11), program=program).train()
+    reports = [event for event in events if event.kind == "report"]
+    drawn = {(int(e.trial[0]), e.step): e.values["valid_drawn"] for e in reports}
+    assert len(set(drawn.values())) == len(drawn) == 6, "another seed, or another step, draws others"
+    assert [e.values["valid_drawn"] for e in reports] == [drawn[int(e.trial[0]), e.step] for e in reports]
 
 
 @pytest.mark.parametrize("lanes", (1, 2, 4))
@@ -183,6 +200,12 @@ def test_a_lane_that_costs_nothing_is_kept_for_a_trunks_first_branch(
     assert (said.index(("finish", "t0")) < said.index(("start", "t7"))) == (program is InTurn)
     plainly = {e.trial: e.values for e in cohort(names, trials, 8).train() if e.kind == "finish"}
     assert {e.trial: e.values for e in events if e.kind == "finish"} == plainly
+
+
+def test_no_lane_is_kept_where_no_trials_will_part(names: Task) -> None:
+    trials = [Trial(f"t{k}", 0, 20, Hyperparameters(lr), 2) for k, lr in enumerate((0.1, 0.05, 0.02, 0.01))]
+    running = cohort(names, trials, 4, program=InTurn(names, SGD()))
+    assert [event.trial for event in running.turn() if event.kind == "start"] == [trial.id for trial in trials]
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3])

@@ -64,6 +64,13 @@ def test_the_parting_step_is_the_first_at_which_any_two_histories_differ(
     assert parting_step(structure, trials, first, block) == slow
 
 
+@pytest.mark.parametrize("first", (0, 700, 4096, 4999, 5000))
+def test_a_parting_is_found_however_far_ahead_it_lies(first: int) -> None:
+    trials = [Trial(f"{points}", 0, 10_000, Hyperparameters(0.1, points)) for points in ((), (0.5,), (0.9,))]
+    assert parting_step(Structure(SGD(), "step"), trials, first) == 5000
+    assert parting_step(Structure(SGD(), "step"), trials[::2], first) == 9000
+
+
 @given(structure=structures, trials=trial_lists, step=st.integers(0, 49))
 def test_trials_part_into_groups_of_equal_coefficients_in_the_order_given(
     structure: Structure, trials: list[Trial], step: int
