@@ -83,7 +83,15 @@ def few_alone(a: Tensor) -> Sequence[Tensor]:
     return [a * 2 if a.shape[0] > 100 else a * 3]
 
 
-@pytest.mark.parametrize("function", (one_by_one, asks, few_alone), ids=lambda function: function.__name__)
+def changes_few_alone(a: Tensor) -> Sequence[Tensor]:
+    before = a.clone()
+    a.mul_(2 if a.shape[0] > 100 else 3)
+    return [before]
+
+
+@pytest.mark.parametrize(
+    "function", (one_by_one, asks, few_alone, changes_few_alone), ids=lambda function: function.__name__
+)
 def test_what_is_no_one_list_of_operations_is_refused(function: object) -> None:
     with pytest.raises(NotOneGraph):
         graph_of(function, [Stacked(normal(3, 4), 0)])  # pyright: ignore[reportArgumentType]

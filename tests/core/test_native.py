@@ -231,6 +231,29 @@ def test_a_product_has_the_same_bits_in_vectors_of_either_width(
     assert torch.equal(found[0], found[-1])
 
 
+AT_THE_END_OF_A_PAGE = """
+import ctypes, mmap, torch
+from core.graph import Stacked
+from core.native import native_of
+PAGE, PROT_NONE, libc = mmap.PAGESIZE, 0, ctypes.CDLL(None)
+pages = mmap.mmap(-1, 2 * PAGE)
+begin = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+assert libc.mprotect(ctypes.c_void_p(begin + PAGE), ctypes.c_size_t(PAGE), PROT_NONE) == 0
+for m, n, k in [(3, 5, 4), (9, 21, 3)]:
+    a, b = torch.randn(m, k), torch.randn(k, n)
+    last = torch.frombuffer(pages, dtype=b.dtype, count=k * n, offset=PAGE - 4 * k * n).view(k, n).copy_(b)
+    (found,) = native_of(lambda a, b: [a @ b], [Stacked(a, None), Stacked(b, None)])(1, [a, last])
+    torch.testing.assert_close(found, a @ b)
+print("read", flush=True)
+"""
+
+
+def test_a_product_reads_nothing_behind_its_last_row() -> None:
+    """The last numbers lie at the end of a page, with another behind it that must not be read; see mprotect(2)."""
+    done = subprocess.run([sys.executable, "-c", AT_THE_END_OF_A_PAGE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "read\n"), done.stderr
+
+
 def test_products_of_other_axes_are_torchs() -> None:
     x, y, v = numbers(4, 5, 6), numbers(4, 6, 7, seed=1), numbers(6, seed=2)
     functions: list[Callable[..., Any]] = [
@@ -273,6 +296,18 @@ def pairs(first: Tensor, second: Tensor) -> bool:
         return torch.broadcast_shapes(first.shape, second.shape) == first.shape
     except RuntimeError:
         return False
+
+
+@pytest.mark.parametrize("columns", (6, 160))
+def test_what_is_read_of_a_tensor_beside_what_was_written_of_it_is_torchs(columns: int) -> None:
+    """An element is read one place from where the loop before it wrote, so that the two cannot be one loop."""
+
+    def shifted(x: Tensor) -> Tensor:
+        y = x * 1
+        y[:, :-1].mul_(2)
+        return y[:, 1:] + 1
+
+    same(compiled(shifted, numbers(5, columns))[0], shifted(numbers(5, columns)), 1e-6, "what was read")
 
 
 @settings(max_examples=60, deadline=None)
@@ -443,12 +478,25 @@ def test_what_cannot_be_written_says_why(function: Callable[[Tensor], list[Tenso
         native_of(function, [Stacked(numbers(4, 4), None)])
 
 
-def test_code_that_gives_other_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def squashed(x: Tensor) -> list[Tensor]:
+    return [x.tanh()]
+
+
+def squashed_in_place(x: Tensor) -> list[Tensor]:
+    before = x.clone()
+    x.copy_(x.tanh())
+    return [before]
+
+
+@pytest.mark.parametrize("function", (squashed, squashed_in_place), ids=lambda function: function.__name__)
+def test_code_that_gives_other_numbers_is_refused(
+    function: Callable[[Tensor], list[Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from core.native import operations
 
     monkeypatch.setitem(operations.EACH, "tanh", ("{0} * 0.99f", ("self",)))  # pyright: ignore[reportArgumentType]
     with pytest.raises(NotNative, match="other numbers"):
-        native_of(lambda x: [x.tanh()], [Stacked(numbers(4, 4), None)])
+        native_of(function, [Stacked(numbers(4, 4), 0)])
 
 
 # --- compiling --------------------------------------------------------------------------------------------------------
@@ -466,6 +514,17 @@ def test_what_was_compiled_once_is_found_again(cache: Path, monkeypatch: pytest.
     monkeypatch.setattr(native, "_compile", lambda *_: pytest.fail("compiled again"))
     compiled(torch.sin, numbers(3))
     assert list(cache.glob("*.so")) == [kept]
+
+
+@pytest.mark.parametrize("what", ("_machine", "_version"))
+def test_another_processor_or_another_compiler_finds_nothing_that_was_compiled(
+    cache: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled(torch.sin, numbers(3))
+    monkeypatch.setattr(native, what, lambda *_: "another")
+    for _ in range(2):
+        compiled(torch.sin, numbers(3))
+        assert len(list(cache.glob("*.so"))) == 2
 
 
 def test_a_file_that_was_cut_off_is_made_again(cache: Path) -> None:

@@ -1,5 +1,6 @@
 """The two programs: what they draw, what they measure, what they record, and which of them a task is given."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
@@ -231,6 +232,22 @@ def test_a_gradient_leaves_parameters_buffers_and_batch_as_they_were(
     _, _, after = made.gradients(rows, batch)
     assert all(map(torch.equal, tensors, kept))
     assert not any(torch.equal(after[name][0], tensor[0]) for name, tensor in part(rows, "buffer.").items())
+
+
+@pytest.mark.parametrize("program", ("native", "vmap", "captured"))
+def test_a_program_may_be_given_batches_of_other_sizes_and_data_that_lie_otherwise(program: str) -> None:
+    """What was written down for the first must not serve the second."""
+    task = Small()
+    made, plain, train = PROGRAMS[program](task, SGD()), Program(task, SGD()), task.data().train
+    turned = tuple(tensor.T.contiguous().T for tensor in train)
+    c = torch.tensor([0.1, 0.0, 0.0])[:, None, None]
+    for data, size in itertools.product((train, turned), (7, 4, 7)):
+        ours, theirs = ({name: t[None].clone() for name, t in plain.fresh_row(1).items()} for _ in range(2))
+        index = torch.arange(5, 5 + size)[None]
+        found, _ = made.step(ours, data, index, c, (0, 0))
+        wanted, _ = plain.step(theirs, train, index, c, (0, 0))
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_a_batched_step_has_one_row_to_spare() -> None:

@@ -78,17 +78,24 @@ def test_a_measurement_ends_where_time_or_memory_ends(
     assert found.lanes(64) == 2
 
 
-def test_a_measurement_is_made_once_for_a_machine(
-    small_tasks: Mapping[str, Task], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
+    """Measurements, as they are asked for, by somebody who has made none before."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    task, calls = small_tasks["thermometer"], []
+    asked: list[Any] = []
 
     def counted(*arguments: Any) -> Width:
-        calls.append(arguments)
+        asked.append(arguments)
         return Width({2: 30.0, 4: 20.0, 8: 10.0}, 50.0)
 
     monkeypatch.setattr(width, "measure", counted)
+    return asked
+
+
+def test_a_measurement_is_made_once_for_a_machine(
+    small_tasks: Mapping[str, Task], calls: list[Any], tmp_path: Path
+) -> None:
+    task = small_tasks["thermometer"]
 
     def look(most: int, key: str = "this task") -> Width:
         return measured(task, most, width.remembered, key=key)
@@ -104,6 +111,26 @@ def test_a_measurement_is_made_once_for_a_machine(
     look(8)
     assert len(calls) == 4
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_measurement_is_made_again_where_another_width_may_be_best(
+    small_tasks: Mapping[str, Task], calls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For other shapes or another type, for other code of a task, for more examples, on another machine."""
+    thermometer, names = small_tasks["thermometer"], small_tasks["names"]
+
+    def measures(structure: Structure = STRUCTURE, task: Task = thermometer, data: Task = thermometer) -> int:
+        program, before = PROGRAMS["plain"](task, structure.optimizer), len(calls)
+        width.remembered(task, data.data(), structure, program, program, 8, "cpu", "this task")
+        return len(calls) - before
+
+    assert [measures(), measures()] == [1, 0]
+    assert measures(Structure(SGD(), "step", 8)) == 1
+    assert measures(Structure(SGD(), "step", 7, "float64")) == 1
+    assert measures(task=names) == 1
+    assert measures(data=names) == 1
+    monkeypatch.setattr("platform.node", lambda: "another")
+    assert [measures(), measures()] == [1, 0]
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
