@@ -112,7 +112,7 @@ class Validated(nn.Module):
         self.layer = _steep()
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.distributions.Categorical(logits=self.layer(x)).logits
+        return torch.distributions.Categorical(logits=self.layer(x), validate_args=True).logits
 
 
 class Factored(nn.Module):
