@@ -14,7 +14,6 @@ from core.errors import BadInput
 from services import archive as archives
 from services.settings import Settings
 from services.store import State, Submission
-from sweeps import search
 from sweeps.home import new_id
 from sweeps.spec import SweepSpec, make_spec, parse_yaml
 
@@ -108,7 +107,7 @@ def submission_of(
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         state=str(State.QUEUED),
         reason="",
-        trials=search.trials_wanted(spec),
+        trials=spec.trials_wanted,
         gpus=gpus_at_once(spec, settings),
         hours=hours or settings.hours,
         attempt=0,

@@ -117,7 +117,6 @@ def _after_lsuv(task: Task, spec: SweepSpec, seed: int) -> Finding:
 
 def foresee(spec: SweepSpec) -> Forecast:
     """Measure some steps and a validation as the sweep would take them, and multiply."""
-    from sweeps.search import trials_wanted
     from sweeps.trainable import program_for
 
     point = plan.first_point(spec)
@@ -127,7 +126,7 @@ def foresee(spec: SweepSpec) -> Forecast:
     wanted = spec.resources
     device = "cuda" if torch.cuda.is_available() and wanted.gpus != 0 else "cpu"
     units = torch.cuda.device_count() if device == "cuda" else os.cpu_count() or 1
-    trials = trials_wanted(spec)
+    trials = spec.trials_wanted
     most = max(1, min(64, trials * spec.replicates)) if wanted.lanes == "auto" else wanted.lanes
     sample = [{"number": n, "point": point} for n in range(max(1, min(trials, most)))]
     program, _, lanes = program_for(spec, sample, most, device)
@@ -142,7 +141,7 @@ def foresee(spec: SweepSpec) -> Forecast:
     kept = _kept(spec)
     trained = round(steps * (1 - share) * kept)
     validation = evaluation_seconds(made, data.to(device, getattr(torch, structure.dtype)))
-    reports = trials * spec.replicates * spec.budget.reports * kept
+    reports = trials * spec.replicates * min(spec.budget.reports, spec.budget.steps) * kept
     cohorts = units if wanted.cohorts == "auto" else min(units, wanted.cohorts)
     rows = sum(t.numel() * t.element_size() for t in made.fresh_row(0).values())
     splits = sum(t.numel() * t.element_size() for t in (*data.train, *data.valid))

@@ -88,7 +88,7 @@ def run(
 
     loaded = load_spec(spec, assignments)
     place = Home.at(home)
-    click.echo(f"sweep {loaded.name}: {loaded.trials} trials of {loaded.budget.steps:,} steps", err=True)
+    click.echo(f"sweep {loaded.name}: {loaded.trials_wanted} trials of {loaded.budget.steps:,} steps", err=True)
     from sweeps.collector import uncollected
     from sweeps.machine import RaySession
 

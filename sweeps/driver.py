@@ -36,7 +36,6 @@ from sweeps.search import (
     open_storage,
     spec_of,
     trial_results,
-    trials_wanted,
 )
 from sweeps.space import AUTO, extremes
 from sweeps.spec import SweepSpec
@@ -165,7 +164,7 @@ class Driver:
         self.uri = tracking_of(study, home)
         objective = self.spec.objective
         self.progress = Progress(
-            self.sweep, trials_wanted(self.spec), self.spec.budget.steps, objective.mode, objective.metric, begin
+            self.sweep, self.spec.trials_wanted, self.spec.budget.steps, objective.mode, objective.metric, begin
         )
         self.search: Search | None = None
         self.recorder: Recorder | None = None

@@ -48,13 +48,13 @@ def shape(spec: SweepSpec, cpus: float, gpus: float) -> Shape:
             f"resources: a cohort of {per_cpus:g} cpus and {per_gpus:g} gpus does not fit; "
             f"there are {cpus:g} cpus and {gpus:g} gpus"
         )
-    cohorts = min(room, spec.trials) if wanted.cohorts == "auto" else wanted.cohorts
+    cohorts = min(room, spec.trials_wanted) if wanted.cohorts == "auto" else wanted.cohorts
     adaptive = spec.search.sampler in ("tpe", "gp")
     rounds = 2 if adaptive else 1  # a search that learns needs results before its last proposals
     widest = LANES_GPU if per_gpus else LANES_CPU
-    trials = -(-spec.trials // (cohorts * rounds))
-    trials = max(min(trials, max(1, widest // spec.replicates)), min(COHORT_LEAST, -(-spec.trials // cohorts)))
-    trials = -(-trials // spec.space.branches) * spec.space.branches
+    trials = -(-spec.trials_wanted // (cohorts * rounds))
+    trials = max(min(trials, max(1, widest // spec.replicates)), min(COHORT_LEAST, -(-spec.trials_wanted // cohorts)))
+    trials = -(-trials // spec.branches) * spec.branches
     lanes = min(widest, trials * spec.replicates) if wanted.lanes == "auto" else wanted.lanes
     return Shape(cohorts, trials, lanes, per_cpus, per_gpus)
 

@@ -10,7 +10,7 @@ from sweeps.address import no_secret
 from sweeps.home import Home, is_driven
 from sweeps.rerun import best_file
 from sweeps.results import TrialResult
-from sweeps.search import find_sweep, open_storage, spec_of, sweep_ids, trial_results, trials_wanted
+from sweeps.search import find_sweep, open_storage, spec_of, sweep_ids, trial_results
 from sweeps.spec import SweepSpec
 
 
@@ -61,7 +61,7 @@ def _details(home: Home, study: Any, driven: Collection[str] | None = None) -> D
     """Return what is known of a sweep; `driven`: the sweeps that a process drives, where that was asked for many."""
     driven = _driven(home, [study.study_name]) if driven is None else driven
     spec, trials = spec_of(study), trial_results(study)
-    wanted, ended = trials_wanted(spec), sum(t.state != "running" for t in trials)
+    wanted, ended = spec.trials_wanted, sum(t.state != "running" for t in trials)
     state = "running" if study.study_name in driven else "finished" if ended >= wanted else "interrupted"
     uri = tracking_of(study, home)
     return Details(study.study_name, spec, state, wanted, trials, uri, home.storage)

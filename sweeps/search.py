@@ -261,14 +261,6 @@ def sampler(spec: SweepSpec, asked: int = 0) -> BaseSampler:
     return kinds[spec.search.sampler]()
 
 
-def trials_wanted(spec: SweepSpec) -> int:
-    """Return how many trials a spec asks for; a grid has no more than its points."""
-    if spec.search.sampler != "grid":
-        return spec.trials
-    grid = _grid({name: distribution(domain) for name, domain in spec.space.domains()})
-    return min(spec.trials, math.prod(len(points) for points in grid.values()))
-
-
 _STATES = {TrialState.RUNNING: "running", TrialState.COMPLETE: "complete", TrialState.PRUNED: "stopped"}
 
 
@@ -359,9 +351,9 @@ class Search:
         self.storage, self.study, self.spec = storage, study, spec
         self.cohorts, self.cohort_trials = cohorts, cohort_trials
         self.listen, self.wait_for = listen, wait_for
-        self.wanted = trials_wanted(spec)
+        self.wanted = spec.trials_wanted
         self.distributions = {name: distribution(domain) for name, domain in spec.space.domains()}
-        self.branches = 1 if spec.search.sampler == "grid" else spec.space.branches
+        self.branches = spec.branches
         self.live: dict[str, Suggestion] = {}
         self.handles: dict[int, optuna.trial.Trial] = {}
         self.stories: dict[int, Story] = {}

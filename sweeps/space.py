@@ -3,6 +3,7 @@
 A domain is a constant, a range or a choice. A point is a dictionary from hyperparameter names to values.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -36,6 +37,11 @@ class Range(BaseModel):
         if self.integer and self.step is not None and self.step != int(self.step):
             raise ValueError(f"step {self.step:g} with integer; whole numbers lie a whole number apart")
         return self
+
+    @property
+    def grid_size(self) -> int:
+        """How many points a grid has on it; they lie `step` apart, whole numbers else one."""
+        return int(min((self.high - self.low) / (self.step or 1) + 1e-9, 1e18)) + 1
 
 
 class Choice(BaseModel):
@@ -188,6 +194,10 @@ class Space(BaseModel):
         elif points is not None:
             point["decay_points"] = sorted(points)
         return point
+
+    def grid_size(self) -> int:
+        """Return how many points a grid on this space has; nothing is enumerated."""
+        return math.prod(len(d.choices) if isinstance(d, Choice) else d.grid_size for _, d in self.domains())
 
     def most_points(self) -> int:
         """Return how many decay points a trial has at most."""

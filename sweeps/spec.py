@@ -214,6 +214,16 @@ class SweepSpec(Part):
                     raise ValueError(f"space.{name}: a grid needs its points; give 'step', or a list")
         return self
 
+    @property
+    def trials_wanted(self) -> int:
+        """How many trials are asked for; a grid has no more than its points."""
+        return min(self.trials, self.space.grid_size()) if self.search.sampler == "grid" else self.trials
+
+    @property
+    def branches(self) -> int:
+        """How many trials are proposed for one trunk; the points of a grid are proposed one by one."""
+        return 1 if self.search.sampler == "grid" else self.space.branches
+
     def as_yaml(self) -> str:
         """Return the whole spec, defaults included, as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

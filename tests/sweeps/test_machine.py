@@ -58,6 +58,14 @@ def test_a_cohort_gets_a_gpu_each_or_else_a_core_each() -> None:
     assert shape(spec, 16, 0).cpus == 1
 
 
+@pytest.mark.parametrize("decay_points", [None, {"low": 0.2, "high": 0.8, "step": 0.2, "branches": 4}])
+def test_the_points_of_a_small_grid_lie_on_all_cores(decay_points: Any) -> None:
+    space = {"lr_exponent": [-3, -1] if decay_points else list(range(-8, 0)), "decay_points": decay_points}
+    spec = spec_with(space=space, search={"sampler": "grid"}, trials=32)
+    assert (shape(spec, 2, 0).cohorts, shape(spec, 2, 0).cohort_trials) == (2, 4)
+    assert (shape(spec, 16, 0).cohorts, shape(spec, 16, 0).cohort_trials) == (8, 1)
+
+
 @pytest.mark.parametrize("resources", [{"cpus": 3}, {"gpus": 1}, {"gpus": 2, "cpus": 1}])
 def test_a_cohort_that_does_not_fit_is_refused_with_what_there_is(resources: dict[str, float]) -> None:
     with pytest.raises(BadInput, match=r"resources: .*there are 2 cpus and 0 gpus"):

@@ -26,7 +26,6 @@ from sweeps.search import (
     spec_of,
     sweep_ids,
     trial_results,
-    trials_wanted,
 )
 from sweeps.space import Choice, DecayPoints, Range
 from sweeps.spec import SweepSpec
@@ -252,7 +251,7 @@ def test_a_grid_gives_each_of_its_points_once(
     spec = spec_with(space=space, search={"sampler": "grid"}, trials=100)
     desk = Desk(tmp_path, spec, cohort_trials=cohort_trials)
     points = [trial["point"] for cohort in finish(desk.search) for trial in cohort]
-    assert trials_wanted(spec) == size == len(points)
+    assert spec.trials_wanted == spec.space.grid_size() == size == len(points)
     assert len({json.dumps(point, sort_keys=True) for point in points}) == size
     for point in points:
         assert_inside(point, spec)
@@ -484,7 +483,7 @@ def test_the_table_has_every_trial_with_its_whole_point(tmp_path: Path) -> None:
 
 def assert_whole(desk: Desk) -> None:
     """Hold a study to what was asked for: every trial once, none running, each outcome as it was first told."""
-    wanted = trials_wanted(desk.spec)
+    wanted = desk.spec.trials_wanted
     trials = desk.trials
     assert [trial.number for trial in trials] == list(range(wanted))
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.FAIL}
