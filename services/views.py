@@ -94,15 +94,6 @@ class Trial(BaseModel):
     mlflow_run: str = Field("", description="the id of its run, once MLflow has it")
 
 
-def finite(value: Any) -> Any:
-    """Return a value with null for the numbers that JSON does not have."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(inner) for key, inner in value.items()}
-    return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
 class Sweeps:
     """Reads the trials of sweeps, each at most once a second."""
 
@@ -186,12 +177,12 @@ def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, 
 
 
 def _best(trial: TrialResult, metric: str) -> Best:
-    return Best(trial=trial.number, params=finite(dict(trial.params)), metric=metric, value=trial.value or 0.0)
+    return Best(trial=trial.number, params=results.finite(dict(trial.params)), metric=metric, value=trial.value or 0.0)
 
 
 def trial_view(trial: TrialResult) -> Trial:
     """Return one trial."""
-    fields = finite(asdict(trial))
+    fields = results.finite(asdict(trial))
     reports = fields.pop("reports")
     step = max(reports, default=None)
     latest = None if step is None else reports[step]

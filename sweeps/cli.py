@@ -89,6 +89,8 @@ def run(
     loaded = load_spec(spec, assignments)
     place = Home.at(home)
     click.echo(f"sweep {loaded.name}: {loaded.trials_wanted} trials of {loaded.budget.steps:,} steps", err=True)
+    for note in loaded.notes():
+        click.echo(f"note: {note}", err=True)
     from sweeps.collector import uncollected
     from sweeps.machine import RaySession
 

@@ -32,9 +32,9 @@ class Details:
         return results.best_trial(self.trials, self.spec.objective.mode)
 
     def document(self) -> dict[str, Any]:
-        """Return everything as plain values."""
+        """Return everything as values that JSON has."""
         best = self.best
-        return {
+        found = {
             "sweep": self.sweep,
             "state": self.state,
             "wanted": self.wanted,
@@ -46,6 +46,7 @@ class Details:
             "trials": [asdict(t) for t in self.trials],
             "spec": self.spec.model_dump(mode="json"),
         }
+        return results.finite(found)
 
     def lines(self) -> Iterator[str]:
         """Yield the head of `sweep show`."""

@@ -1,5 +1,6 @@
 """Results as plain values: the table of trials, the best one, how many ended how. Pure."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -66,6 +67,19 @@ def counts(trials: Sequence[TrialResult]) -> dict[str, int]:
     for trial in trials:
         found[trial.state] = found.get(trial.state, 0) + 1
     return dict(sorted(found.items()))
+
+
+def finite(value: Any) -> Any:
+    """Return a value with null for the numbers that JSON does not have.
+
+    >>> finite({"loss": float("nan"), "curve": [(1, 2.5), (2, float("inf"))]})
+    {'loss': None, 'curve': [[1, 2.5], [2, None]]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def params_text(params: Mapping[str, Any], names: Collection[str]) -> str:

@@ -5,23 +5,72 @@ A domain is a constant, a range or a choice. A point is a dictionary from hyperp
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-Scalar = bool | int | float | str | None
+
+def all_finite(value: Any) -> Any:
+    """Return a value as it is. Raises ValueError for NaN and infinities, however deep, since JSON has none."""
+    waiting, seen = [value], set()
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, float) and not math.isfinite(inner):
+            raise ValueError(f"{inner!r} is no finite number")
+        if isinstance(inner, Mapping | list | tuple) and id(inner) not in seen:
+            seen.add(id(inner))  # YAML's aliases may stand often, or inside themselves
+            waiting += inner.values() if isinstance(inner, Mapping) else inner
+    return value
+
+
+Scalar = Annotated[bool | int | float | str | None, AfterValidator(all_finite)]
 Point = dict[str, Any]
 
 
-class Range(BaseModel):
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Yield the types that a field may have: what a union is of, and not what a list holds."""
+    if get_origin(annotation) is Annotated:
+        yield from _kinds(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for kind in get_args(annotation):
+            yield from _kinds(kind)
+    else:
+        yield annotation
+
+
+class Part(BaseModel):
+    """A part of a spec: unknown keys are refused, and so are NaN, infinities, and true or false for a number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, field: ValidationInfo) -> Any:
+        if isinstance(value, bool) and field.field_name:
+            kinds = set(_kinds(cls.model_fields[field.field_name].annotation))
+            if kinds & {int, float} and bool not in kinds:
+                raise ValueError(f"{value} is no number")
+        return value
+
+
+class Range(Part):
     """Numbers from low to high: on a linear or logarithmic scale, stepped, or whole."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    low: float = Field(allow_inf_nan=False)
-    high: float = Field(allow_inf_nan=False)
+    low: float
+    high: float
     log: bool = False
-    step: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    step: float | None = Field(default=None, gt=0)
     integer: bool = False
 
     @model_validator(mode="after")
@@ -44,10 +93,8 @@ class Range(BaseModel):
         return int(min((self.high - self.low) / (self.step or 1) + 1e-9, 1e18)) + 1
 
 
-class Choice(BaseModel):
+class Choice(Part):
     """One of the values listed. A plain list means the same."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     choices: list[Scalar | list[float]] = Field(min_length=1)
 
@@ -84,10 +131,8 @@ def extremes(domain: Any) -> list[Any]:
 AUTO = "auto"  # an exponent that a range test finds
 
 
-class DecayPoints(BaseModel):
+class DecayPoints(Part):
     """Where the rate decays, as shares of the budget: `count` points in [low, high], `branches` samples a trunk."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     count: int = Field(default=1, ge=1, le=16)
     low: float = Field(default=0.3, ge=0, le=1)

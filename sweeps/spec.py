@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from core import kinds as schedules
 from core.errors import BadInput, nearest
 from core.health import Thresholds
-from sweeps.space import AUTO, Range, Space, extremes
+from sweeps.space import AUTO, Part, Range, Space, all_finite, extremes
 from sweeps.stopping import Stopping
 
+GRID_MOST = 1_000_000  # points: a sampler writes all of them down before the first trial
 Auto = Literal["auto"]
 OptimizerKind = Literal["sgd", "adam", "adamw"]
 ScheduleKind = Literal[
@@ -30,12 +31,6 @@ ScheduleKind = Literal[
     "onecycle-fastai",
     "phases",
 ]
-
-
-class Part(BaseModel):
-    """A part of a spec: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class OptimizerSpec(Part):
@@ -87,13 +82,21 @@ class Budget(Part):
 
     steps: int = Field(default=10_000, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    reports: int = Field(default=10, ge=1, description="validations of a trial, evenly spaced, the last at its end")
+    reports: int = Field(
+        default=10,
+        ge=1,
+        le=10_000,
+        description="validations of a trial, evenly spaced, the last at its end; no more than one a step",
+    )
 
 
 class Search(Part):
     """Who proposes the trials."""
 
-    sampler: Literal["tpe", "random", "qmc", "grid", "gp"] = "tpe"
+    sampler: Literal["tpe", "random", "qmc", "grid", "gp"] = Field(
+        default="tpe",
+        description="gp learns from complete trials alone, and needs 10; tpe learns from those that stopping ends, too",
+    )
     seed: int = Field(default=0, ge=0, lt=2**32)
 
 
@@ -154,7 +157,7 @@ class SweepSpec(Part):
         description="package.module:Class or path/file.py:Class",
         json_schema_extra={"pattern": "^[^:]+:[^:]+$"},  # for editors; whoever loads it says what is missing
     )
-    task_options: dict[str, Any] = {}
+    task_options: dict[str, Annotated[Any, AfterValidator(all_finite)]] = Field(default={})
     optimizer: Annotated[
         OptimizerSpec, BeforeValidator(_named, json_schema_input_type=OptimizerSpec | OptimizerKind)
     ] = OptimizerSpec()
@@ -164,7 +167,9 @@ class SweepSpec(Part):
     budget: Budget = Budget()
     space: Space = Field(default_factory=lambda: Space.model_validate({}))
     trials: int = Field(default=32, ge=1)
-    replicates: int = Field(default=1, ge=1, description="seeds per configuration; the objective is their mean")
+    replicates: int = Field(
+        default=1, ge=1, le=1000, description="seeds per configuration; the objective is their mean"
+    )
     search: Search = Search()
     objective: Objective = Objective()
     stopping: Stopping | None = Field(default=None, description="successive halving; {} takes its defaults")
@@ -212,6 +217,11 @@ class SweepSpec(Part):
             for name, domain in space.domains():
                 if isinstance(domain, Range) and not (domain.integer or domain.step):
                     raise ValueError(f"space.{name}: a grid needs its points; give 'step', or a list")
+            if (points := space.grid_size()) > GRID_MOST:
+                raise ValueError(
+                    f"space: a grid of {points:,} points; {GRID_MOST:,} at most: give wider steps or shorter lists, "
+                    "or another sampler, which need not write them all down"
+                )
         return self
 
     @property
@@ -223,6 +233,15 @@ class SweepSpec(Part):
     def branches(self) -> int:
         """How many trials are proposed for one trunk; the points of a grid are proposed one by one."""
         return 1 if self.search.sampler == "grid" else self.space.branches
+
+    def notes(self) -> list[str]:
+        """Return what is taken as it stands, and may not do what its writer hopes."""
+        if self.search.sampler == "gp" and self.stopping is not None:
+            return [
+                "search.sampler: gp learns from complete trials alone, and draws at random until there are 10; "
+                "those that stopping ends teach it nothing, and tpe learns from them too"
+            ]
+        return []
 
     def as_yaml(self) -> str:
         """Return the whole spec, defaults included, as YAML."""
@@ -269,10 +288,13 @@ _BOUNDS = (
 
 
 def _check_numbers(name: str, domain: Any, low: float, high: float) -> None:
+    below = name == "momentum"  # at 1 nothing is ever forgotten
     for value in extremes(domain) if domain is not None else []:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not low <= value <= high or (below and value == high):
+            within = f"[{low:g}, {high:g}{')' if below else ']'}"
             instead = ", nor auto" if name == "lr_exponent" else ""
-            raise ValueError(f"space.{name}: {value!r} is no number in [{low:g}, {high:g}]{instead}")
+            raise ValueError(f"space.{name}: {value!r} is no number in {within}{instead}")
 
 
 def _check_whole(name: str, domain: Any, least: int) -> None:

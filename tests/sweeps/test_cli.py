@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 import shlex
 import shutil
@@ -25,9 +26,9 @@ from sweeps.cli import main
 from sweeps.plan import ENGINE
 from sweeps.record import STORY, SWEEP_TAG, TRIAL_TAG, default_uri
 from sweeps.rerun import read_best
-from sweeps.search import find_sweep, open_storage
+from sweeps.search import create_study, find_sweep, open_storage
 from sweeps.spec import load_spec, parse_yaml
-from tests.sweeps.made import THERMOMETER, best_fields, best_text
+from tests.sweeps.made import THERMOMETER, best_fields, best_text, spec_with
 
 Sweep = Callable[..., Result]
 ROOT = Path(__file__).resolve().parents[2]
@@ -316,6 +317,23 @@ def test_an_unreachable_cluster_is_refused_before_anything_begins(sweep: Sweep) 
     said = refused_run(sweep, "--address", address)
     assert f"--address {address}" in said
     assert "ray start --head" in said
+
+
+def test_what_a_spec_may_not_do_as_hoped_is_noted_on_stderr_alone(sweep: Sweep) -> None:
+    Path("s.yaml").write_text(yaml.safe_dump(dict(THERMOMETER) | {"search": {"sampler": "gp"}, "stopping": {}}))
+    result = sweep("run", "s.yaml", "--json", "--address", f"127.0.0.1:{free_port()}")  # where nothing listens
+    complaint(result)
+    (note,) = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+    assert "gp learns from complete trials alone" in note
+
+
+def test_a_sweep_is_shown_as_json_that_any_reader_takes(sweep: Sweep, tmp_path: Path) -> None:
+    study = create_study(open_storage(str(tmp_path / "home" / "optuna.journal")), "warm-1-a", spec_with(), {})
+    trial = study.ask()
+    trial.report(math.nan, 10)
+    trial.report(2.5, 20)
+    (shown,) = json.loads(sweep("show", "warm", "--json").stdout, parse_constant=pytest.fail)["trials"]
+    assert shown["reports"] == {"10": None, "20": 2.5}
 
 
 @pytest.mark.parametrize("command", ["show", "best", "resume"])

@@ -1,6 +1,8 @@
 """The schema of a spec: what it takes, and what it says of what it does not take."""
 
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +162,11 @@ WRONG = [
     ({"space": {"scale": {"low": 0.5, "high": 4, "integer": True}}}, ["space.scale", "0.5", "whole"]),
     ({"space": {"scale": {"low": 1, "high": 4, "step": 0}}}, ["space.scale.step", "0"]),
     ({"space": {"decay_factor": 1.5}}, ["space.decay_factor", "1.5", "[0, 1]"]),
-    ({"space": {"momentum": {"low": 0, "high": 1.5}}}, ["space.momentum", "1.5", "[0, 1]"]),
+    ({"space": {"momentum": {"low": 0, "high": 1.5}}}, ["space.momentum", "1.5", "[0, 1)"]),
+    ({"space": {"momentum": 1}}, ["space.momentum: 1 is no number in [0, 1)"]),
+    ({"space": {"momentum": [0.9, 1.0]}}, ["space.momentum: 1.0 is no number in [0, 1)"]),
+    ({"budget": {"reports": 10_001}}, ["budget.reports", "10001 arrived", "less than or equal to 10000"]),
+    ({"replicates": 1001}, ["replicates", "1001 arrived", "less than or equal to 1000"]),
     ({"space": {"weight_decay": -0.1}}, ["space.weight_decay", "-0.1"]),
     ({"space": {"warmup": 2}}, ["space.warmup", "2", "[0, 1]"]),
     ({"space": {"warmup": True}}, ["space.warmup", "True", "number"]),
@@ -190,6 +196,86 @@ def test_a_wrong_value_is_refused_by_field_by_what_arrived_and_by_what_would_wor
     for word in words:
         assert word in said
     assert "Value error" not in said
+
+
+NUMBERS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "health.hot": lambda value: {"health": {"hot": value}},
+    "health.stuck": lambda value: {"health": {"stuck": value}},
+    "optimizer.weight_decay": lambda value: {"optimizer": {"weight_decay": value}},
+    "optimizer.eps": lambda value: {"optimizer": {"kind": "adam", "eps": value}},
+    "schedule.power": lambda value: {"schedule": {"kind": "polynomial", "power": value}},
+    "schedule.phases.0.2": lambda value: {"schedule": {"kind": "phases", "phases": [[1, "linear", value, 0]]}},
+    "resources.cpus": lambda value: {"resources": {"cpus": value}},
+    "trials": lambda value: {"trials": value},
+    "budget.steps": lambda value: {"budget": {"steps": value}},
+    "space.lr_exponent.low": lambda value: {"space": {"lr_exponent": {"low": value, "high": 0}}},
+    "space.decay_points.count": lambda value: {"space": {"decay_points": {"count": value}}},
+}
+FREE: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "task_options.scale": lambda value: {"task_options": {"scale": value}},
+    "task_options.scales": lambda value: {"task_options": {"scales": {"of": [1.0, value]}}},
+    "space.scale": lambda value: {"space": {"scale": value}},
+    "space.scale.1": lambda value: {"space": {"scale": [0.5, value]}},
+    "space.scale.choices.1": lambda value: {"space": {"scale": {"choices": [0.5, value]}}},
+}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=str)
+@pytest.mark.parametrize(("field", "changed"), [*NUMBERS.items(), *FREE.items()], ids=[*NUMBERS, *FREE])
+def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(
+    field: str, changed: Callable[[Any], dict[str, Any]], value: float
+) -> None:
+    said = refusal(**changed(value))
+    assert f"{field}: " in said
+    assert "finite number" in said
+    assert repr(value) in said
+
+
+def test_a_word_that_reads_as_no_number_is_refused_for_a_number() -> None:
+    assert "finite number; 'nan' arrived" in refusal(health={"hot": "nan"})
+
+
+@pytest.mark.parametrize("field", [field for field in NUMBERS if "phases" not in field])
+def test_true_and_false_are_no_numbers(field: str) -> None:
+    for value in (True, False):
+        assert f"{field}: {value} is no number" in refusal(**NUMBERS[field](value))
+
+
+def test_true_and_a_number_in_quotes_stay_what_they_are_where_they_fit() -> None:
+    spec = spec_with(trials="8", optimizer={"nesterov": True}, space={"scale": [True, False]}, task_options={"a": True})
+    assert (spec.trials, spec.optimizer.nesterov, spec.task_options) == (8, True, {"a": True})
+    assert spec.space.own() == {"scale": [True, False]}
+
+
+def test_options_that_hold_themselves_are_looked_at_once() -> None:
+    options: list[Any] = [1.0]
+    options.append(options)
+    assert spec_with(task_options={"a": options}).task_options["a"][0] == 1.0
+    options.append(math.nan)
+    assert "task_options.a: nan is no finite number" in refusal(task_options={"a": options})
+
+
+@pytest.mark.parametrize(
+    ("space", "points"),
+    [
+        ({"lr_exponent": {"low": -3, "high": 0, "step": 1e-7}}, "30,000,001"),
+        ({"lr_exponent": -1, **{name: {"low": 1, "high": 101, "integer": True} for name in "abc"}}, "1,030,301"),
+        ({"lr_exponent": -1, "scale": {"low": -1e308, "high": 1e308, "step": 1e-9}}, "1,000,000,000,000,000,001"),
+    ],
+)
+def test_a_grid_that_nobody_could_write_down_is_refused_at_once(space: dict[str, Any], points: str) -> None:
+    said = refusal(search={"sampler": "grid"}, space=space)
+    assert f"space: a grid of {points} points; 1,000,000 at most" in said
+    spec_with(search={"sampler": "random"}, space=space)
+
+
+def test_a_sampler_to_which_stopped_trials_teach_nothing_is_noted_and_not_refused() -> None:
+    (note,) = spec_with(search={"sampler": "gp"}, stopping={}).notes()
+    assert "gp learns from complete trials alone" in note
+    said = json.dumps(SweepSpec.model_json_schema()["$defs"]["Search"]["properties"]["sampler"])
+    assert "gp learns from complete trials alone" in said
+    for fields in ({"search": {"sampler": "gp"}}, {"stopping": {}}, {"search": {"sampler": "tpe"}, "stopping": {}}):
+        assert spec_with(**fields).notes() == []
 
 
 def test_several_wrong_fields_are_named_together() -> None:
