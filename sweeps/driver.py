@@ -43,6 +43,7 @@ from sweeps.summary import Summary
 from sweeps.tracking import Tracking
 
 WORK = "work."  # a study attribute for each cohort of which a trial has ended: lane-steps trained, steps shared
+PROGRAMS = "programs"  # a study attribute: each "program (why)" that a cohort has trained by, the first first
 ERRORS = "errors"  # in a sweep's folder: what a task's code raised, whole, a file for each cohort that it ended
 LOST = " before"  # after a cohort's name: what it had trained when its checkpoints were lost
 FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers' start needs
@@ -169,7 +170,8 @@ class Driver:
         self.search: Search | None = None
         self.recorder: Recorder | None = None
         self.tracking: Tracking | None = None
-        self.made_by: dict[str, Any] = {}
+        self.made_by: dict[str, dict[str, Any]] = {}  # by cohort, of those that this driver has heard
+        self.programs: list[str] = list(study.user_attrs.get(PROGRAMS, []))
         self.noted: set[str] = set()  # cohorts whose work an earlier driver noted
 
     def drive(self, interrupt: Interrupt, session: RaySession) -> Summary:
@@ -259,16 +261,29 @@ class Driver:
             self._keep_lost(cohort)
         events, work = json.loads(result["events"]), (result["lane_steps"], result["steps_shared"])
         progress.lane_steps[cohort], progress.steps_shared[cohort] = work
-        progress.steps_before.setdefault(cohort, work[0])  # a resumed cohort brings the work of earlier drivers
+        if cohort not in self.made_by:  # what an earlier driver noted may be newer than the checkpoint
+            progress.steps_before.pop(cohort, None)
+        # a resumed cohort brings the work of earlier drivers; a worker that died goes on with less than it had said
+        progress.steps_before[cohort] = min(work[0], progress.steps_before.get(cohort, work[0]))
         if result["done"] or any(event["kind"] in ("finish", "stop") for event in events):
             self.study.set_user_attr(f"{WORK}{cohort}", work)  # with the trials that have ended, whatever becomes of it
         if result["glimpse"] and progress.latest is None:
             member, step, loss = result["glimpse"]
             progress.training = int(member.split("/")[0]), step, loss
-        progress.program = f"{result['program']} ({result['why']})"
-        self.made_by = {name: result[name] for name in ("program", "lanes", "device")}
+        self.made_by[cohort] = {name: result[name] for name in ("program", "why", "lanes", "device")}
+        self._name_programs(cohort)
         progress.nodes.add(result["node"])
         self.search.hear(events)
+
+    def _name_programs(self, cohort: str) -> None:
+        """Say by which programs cohorts train now, and keep a new one with the study, for whoever closes the sweep."""
+        assert self.search
+        named = {name: f"{made['program']} ({made['why']})" for name, made in self.made_by.items()}
+        training = dict.fromkeys(program for name, program in named.items() if name in self.search.live)
+        self.progress.program = "; ".join(training) or self.progress.program
+        if named[cohort] not in self.programs:
+            self.programs.append(named[cohort])
+            self.study.set_user_attr(PROGRAMS, self.programs)
 
     def _keep_lost(self, cohort: str) -> None:
         """Keep the count of what an earlier driver trained of a cohort that begins anew without a checkpoint."""
@@ -290,12 +305,17 @@ class Driver:
             self.tracking.score(said)
         elif isinstance(said, Outcome):
             self._on_end(said)
-            self.tracking.end(said, self.made_by)
+            self.tracking.end(said, self._made_by(said.trial))
         elif said["kind"] == "start":
             self.progress.states[said["number"]] = "running"
             self.tracking.start(said["number"], said["params"], said["trunk"])
         elif said["kind"] == "fork":
             self.tracking.fork(said["number"], said["trunk"], said["parted_from"], said["step"])
+
+    def _made_by(self, trial: int) -> Mapping[str, Any]:
+        """Return what a trial's cohort has said of its program; nothing if it has not been heard."""
+        assert self.search
+        return self.made_by.get(self.search.handles[trial].user_attrs.get("cohort", ""), {})
 
     def _on_report(self, report: Report) -> None:
         progress = self.progress
@@ -347,7 +367,7 @@ class Driver:
         if interrupted or any(t.state == "running" for t in trials):
             self.tracking.pause()
         else:
-            self.tracking.close(trials, self._totals(), self.progress.program)
+            self.tracking.close(trials, self._totals(), self.programs)
 
     def _finish(self, interrupted: bool) -> Summary:
         self.progress.phase = "recording"

@@ -1,8 +1,7 @@
 """What a sweep's records say: each thing heard of a trial as one record, the sweep's own run at its open and close."""
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ class Tracking:
         self.recorder.say("report", trial=said.trial, step=said.step + 0.5, points=points)
 
     def end(self, outcome: Outcome, made_by: Mapping[str, Any]) -> None:
-        """Record how a trial ended, with its whole story as an artifact; `made_by` names program, lanes and device."""
+        """Record how a trial ended, with its whole story; `made_by` names program, why, lanes and device."""
         tags = {
             "espalier.status": outcome.status,
             "espalier.verdict": outcome.verdict,
@@ -61,7 +60,7 @@ class Tracking:
             step=outcome.step,
             values={f"final_{name}": v for name, v in outcome.values.items()},
             tags=tags,
-            texts={record.STORY: json.dumps(_finite(story))},
+            texts={record.STORY: json.dumps(results.finite(story))},
             status=MLFLOW_STATUS[outcome.status],
         )
 
@@ -89,8 +88,11 @@ class Tracking:
         """Record that the sweep stops here and may go on."""
         self.recorder.say("pause")
 
-    def close(self, trials: list[results.TrialResult], totals: tuple[int, int], program: str) -> None:
-        """Record the table of trials, the best file and the figures; `totals` are lane-steps trained and shared."""
+    def close(self, trials: list[results.TrialResult], totals: tuple[int, int], programs: Sequence[str]) -> None:
+        """Record the table of trials, the best file and the figures.
+
+        totals: lane-steps trained and shared. programs: each by which some of the trials have trained, and why.
+        """
         mode = self.spec.objective.mode
         for t in trials:
             if t.verdict == "stuck":  # which shows only beside others
@@ -110,21 +112,11 @@ class Tracking:
                 figures.append(ratios)
             if best.value is not None:
                 values[f"best_{self.spec.objective.metric}"] = best.value
-        tags = {"espalier.best_trial": "none" if best is None else best.number, "espalier.program": program}
+        tags = {"espalier.best_trial": "none" if best is None else best.number}
+        tags |= {"espalier.program": "; ".join(programs)} if programs else {}
         files = [str(figure) for figure in figures]
         self.recorder.say("close", values=values, tags=tags, texts=texts, files=files, status="FINISHED")
 
 
 def _paired(trunk: int | None) -> dict[str, str]:
     return {} if trunk is None else {"espalier.trunk": str(trunk)}
-
-
-def _finite(value: Any) -> Any:
-    """Return a value with NaN and infinities as null, which JSON has."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value
