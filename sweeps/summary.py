@@ -1,5 +1,6 @@
 """What is left to say when a sweep's driver is done."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,14 +53,11 @@ class Summary:
             yield f"interrupted with {ended} trials ended; continue: sweep resume {self.sweep}{at}"
             return
         yield f"{', '.join(f'{n} {state}' for state, n in counted.items())} in {self.seconds:.0f} s; " + self._work()
-        failed = Counter(t.evidence for t in self.trials if t.state == "failed" and t.evidence)
+        failed = Counter(t.evidence for t in self._in("failed") if t.evidence)
         for evidence, number in failed.most_common(FAILURES):
-            yield f"failed: {evidence} ({number} trial{'s' if number > 1 else ''})"
+            yield f"failed: {evidence} ({_trials(number)})"
         if self.best is None:
-            low = min((t.params.get("lr_exponent", 0.0) for t in self.trials), default=0.0)
-            if counted.get("diverged"):
-                lower = f"--set space.lr_exponent='{{low: {low - 3:.3g}, high: {low:.3g}}}'"
-                yield f"every trial diverged: search lower exponents, for example {lower}"
+            yield from self._without_a_best(at)
             return
         yield (
             f"best: {report.point_text(self.best.params, self.spec)} (trial {self.best.number}, "
@@ -69,5 +67,42 @@ class Summary:
         yield f"pull    sweep best {self.sweep}{at} > best.yaml"
         yield "rerun   sweep rerun best.yaml"
 
+    def _without_a_best(self, at: str) -> Iterator[str]:
+        """Yield why no trial is complete, and what to do about it."""
+        diverged, stopped, total = self._in("diverged"), self._in("stopped"), len(self.trials)
+        exponents = [t.params.get("lr_exponent", 0.0) for t in diverged]
+        if diverged and len(diverged) == total:
+            low = min(exponents)
+            lower = f"--set space.lr_exponent='{{low: {low - 3:.3g}, high: {low:.3g}}}'"
+            yield f"every trial diverged: search lower exponents, for example {lower}"
+        elif diverged:
+            yield f"diverged: exponents {min(exponents):.3g} to {max(exponents):.3g} ({_trials(len(diverged))})"
+        if stopped:
+            whole = f"all {total} trials were stopped" if total > 1 else "the only trial was stopped"
+            yield f"{whole if len(stopped) == total else 'stopped'}: {_commonest(stopped)}"
+            yield f"look at their health: sweep show {self.sweep}{at}; {self._less_strictly()}"
+
+    def _less_strictly(self) -> str:
+        if self.spec.stopping is None:
+            return "it was a watcher of the spec's that stopped them"
+        return "to stop later: --set stopping.rungs='[0.5]' or never: --set stopping=null"
+
+    def _in(self, state: str) -> list[results.TrialResult]:
+        return [t for t in self.trials if t.state == state]
+
     def _work(self) -> str:
         return f"{self.lane_steps:,} lane-steps trained, {self.steps_shared:,} shared"
+
+
+def _trials(number: int) -> str:
+    return f"{number} trial{'s' if number > 1 else ''}"
+
+
+def _commonest(trials: list[results.TrialResult]) -> str:
+    """Return the reason that most of some trials have but for its numbers, as the first of them says it."""
+    alike: dict[str, list[results.TrialResult]] = {}
+    for t in trials:
+        alike.setdefault(re.sub(r"[-+]?\d[\d.,]*(e[-+]?\d+)?", "#", t.evidence), []).append(t)
+    first, *others = max(alike.values(), key=len)
+    like = f", and {len(others)} like it" if others else ""
+    return f"{first.evidence} (trial {first.number}{like})"
