@@ -102,11 +102,31 @@ def correlations(measured: Mapping[str, Any]) -> dict[str, list[float]]:
     return table
 
 
+def arrival(configurations: int, trunks: bool, order: random.Random) -> list[int]:
+    """Return the configurations in a random order: each by itself, or all points of an exponent side by side."""
+    if not trunks:
+        return order.sample(range(configurations), configurations)
+    firsts = range(0, configurations, len(POINTS))
+    return [first + i for first in order.sample(firsts, len(firsts)) for i in range(len(POINTS))]
+
+
+def leaders(crowd: Sequence[int], share: float) -> dict[int, int]:
+    """Return for each trial of a crowd the first that has the same history up to a share of the budget."""
+    history = {k: (k // len(POINTS), min(POINTS[k % len(POINTS)], share)) for k in crowd}
+    return {k: next(other for other in crowd if history[other] == history[k]) for k in crowd}
+
+
 def simulate(
-    measured: Mapping[str, Any], kind: str, stopping: Stopping, orders: int = ORDERS, at_once: int = AT_ONCE
+    measured: Mapping[str, Any],
+    kind: str,
+    stopping: Stopping,
+    trunks: bool = True,
+    orders: int = ORDERS,
+    at_once: int = AT_ONCE,
 ) -> dict[str, float]:
     """Replay halving over sweeps of all configurations under one seed, in random orders, so many trials at once.
 
+    trunks: whether all decay points of an exponent arrive together, as a sweep proposes them.
     Returns how often the eventual best was stopped, how much worse the best survivor ended (mean, most), and the work
     as a share of training everything, probes included.
     """
@@ -118,13 +138,14 @@ def simulate(
         ended = {k: t["final"] for k, t in trials.items() if t["final"] is not None}
         best = min(ended, key=lambda k: ended[k])
         for order in range(orders):
-            queue = random.Random(f"{seed} {order}").sample(sorted(trials), len(trials))
+            queue = arrival(len(trials), trunks, random.Random(f"{seed} {order}"))
             rule, survivors, spent = Halving(stopping), set(trials), 0.0
             for begin in range(0, len(queue), at_once):
                 crowd = queue[begin : begin + at_once]
-                for rung in rungs:
+                for share, rung in zip(stopping.rungs, rungs, strict=True):
                     here = [k for k in crowd if k in survivors and trials[k]["ended"] >= rung]
-                    rule.enter((rung, k, _score(trials[k], kind, rung)) for k in here)
+                    leader = leaders(crowd, share)
+                    rule.enter((rung, k, _score(trials[k], kind, rung), leader[k]) for k in here)
                     for k in here:
                         spent += probe
                         if rule.reason(rung, k):
@@ -157,14 +178,16 @@ def tables(measured: Mapping[str, Any]) -> str:
     rows = "\n".join(
         f"| {kind} | {' | '.join(f'{rho:.2f}' for rho in each)} |" for kind, each in correlations(measured).items()
     )
-    halved = "| rungs | score | best stopped | survivor worse by, mean | most | work |\n|---|---|---|---|---|---|\n"
-    for name, rungs in PLANS.items():
-        for kind in KINDS:
-            found = simulate(measured, kind, Stopping(rungs=rungs))
-            halved += (
-                f"| {name} | {kind} | {found['lost']:.1%} | {found['regret']:.4f} | {found['most']:.4f} "
-                f"| {found['work']:.0%} |\n"
-            )
+    names = ["trials come", "rungs", "score", "best stopped", "survivor worse by, mean", "most", "work"]
+    halved = f"| {' | '.join(names)} |\n|{'---|' * len(names)}\n"
+    for come, trunks in (("in trunks", True), ("one by one", False)):
+        for name, rungs in PLANS.items():
+            for kind in KINDS:
+                found = simulate(measured, kind, Stopping(rungs=rungs), trunks)
+                halved += (
+                    f"| {come} | {name} | {kind} | {found['lost']:.1%} | {found['regret']:.4f} | {found['most']:.4f} "
+                    f"| {found['work']:.0%} |\n"
+                )
     ends = [trial["final"] for trial in measured["trials"].values()]
     whole = f"{len(ends)} trials of {measured['steps']:,} steps, of which {ends.count(None)} diverged"
     return f"### {measured['net']}\n\n{whole}; program {measured['program']}.\n\n{head}{rows}\n\n{halved}"
@@ -190,14 +213,18 @@ Each configuration (13 exponents, on the names network {low:g} ... {high:g}, by 
 The first table of a net is the rank correlation (Spearman) of the score with the final loss, among the trials that
 end, as the mean over the seeds. The second replays successive halving (the better half goes on; {ORDERS} random orders
 a seed, {AT_ONCE} trials at a time): how often the configuration that would have ended best was stopped, how much worse
-the best survivor ended, and the steps trained as a share of training everything, probes included, sharing not.
+the best survivor ended, and the steps trained as a share of training everything, probes included, sharing not. Trials
+come in trunks, all decay points of an exponent side by side, as a sweep proposes them, or one by one; those of one
+history count once at a rung.
 
 {nets}
 ## What this does not show
 
 Other optimizers, schedules without a fall, longer budgets, models beyond some ten thousand parameters. Diverged trials
 are out of the correlations, which any score would lift. A best that was stopped matters little where others end as
-well, and much where not: see the columns beside it. Scores are compared among trials of one budget.
+well, and much where not: see the columns beside it. Scores are compared among trials of one budget. A sweep of fewer
+exponents loses its best more often, since fewer are compared. Hopeless trials, which end whatever their rank, end here
+by their rank.
 """
 
 

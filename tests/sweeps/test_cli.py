@@ -703,9 +703,20 @@ def test_stopped_trials_are_pruned_with_their_values_and_their_scores(halved_swe
 
 def test_trials_of_cohorts_that_train_at_once_are_compared_with_each_other(halved_sweep: Any) -> None:
     trials = trials_of(halved_sweep)
-    cohorts = Counter(t.user_attrs["cohort"] for t in trials)
+    histories = {(t.user_attrs["cohort"], rung, leader) for t in trials for rung, (_, leader) in rungs_of(t)}
+    of_a_cohort = Counter((cohort, rung) for cohort, rung, _ in histories)
     compared = [int(words[3]) for t in trials if (words := t.user_attrs["evidence"].split())[0] == "ranked"]
-    assert max(compared) > max(cohorts.values())
+    assert max(compared) > max(of_a_cohort.values())
+
+
+def test_branches_that_share_their_trunk_have_one_score_and_one_leader(halved_sweep: Any) -> None:
+    """At a fifth of the budget no branch has parted; at half of it some have."""
+    scores: dict[tuple[str, int], set[float]] = {}
+    for t in trials_of(halved_sweep):
+        for rung, (score, leader) in rungs_of(t):
+            scores.setdefault((rung, leader), set()).add(score)
+            assert leader in ([t.number - t.number % 2] if rung == "rung.12" else [t.number, t.number - t.number % 2])
+    assert all(len(each) == 1 for each in scores.values())
 
 
 def test_the_runs_of_stopped_trials_say_why_and_what_they_were_worth(halved_sweep: Any) -> None:
