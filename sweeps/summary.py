@@ -75,6 +75,8 @@ class Summary:
             low = min(exponents)
             lower = f"--set space.lr_exponent='{{low: {low - 3:.3g}, high: {low:.3g}}}'"
             yield f"every trial diverged: search lower exponents, for example {lower}"
+            if total > 1 and len(set(exponents)) > 1 and len({t.evidence for t in diverged}) == 1:
+                yield f"{diverged[0].evidence}, whatever the rate: if lower ones do too, look for NaN in the data"
         elif diverged:
             yield f"diverged: exponents {min(exponents):.3g} to {max(exponents):.3g} ({_trials(len(diverged))})"
         if stopped:

@@ -52,6 +52,13 @@ def test_the_only_trial_of_a_sweep_may_be_stopped_by_a_watcher() -> None:
     assert "--set stopping" not in advice
 
 
+def test_where_trials_of_all_rates_diverged_at_one_step_the_data_is_suspected() -> None:
+    one_step = [row(n, state="diverged", evidence="the loss was NaN or infinite at step 7") for n in range(3)]
+    _, said = closing(one_step)
+    assert said.startswith("the loss was NaN or infinite at step 7, whatever the rate: ")
+    assert "NaN in the data" in said
+
+
 def test_every_trial_is_said_to_have_diverged_only_if_every_trial_did() -> None:
     (said,) = closing([diverged(n) for n in (2, 3)])
     assert said == (
