@@ -198,6 +198,7 @@ class Cohort:
             steps = min([most, *(lane.next_stop() - lane.step for lane in self.riding)])
             losses_NS = self._advance(steps)
             events += [*self._drop_diverged(losses_NS), *self._report()]
+            self.program.raised.clear()  # what nobody took: of spare rows, and of averaged weights
         for watcher in self.watchers:
             watcher.hear(events, self)
         return events
@@ -370,7 +371,6 @@ class Cohort:
                 lane.losses = lane.losses[: len(lane.losses) - steps + bad]
                 lane.step += bad - steps
                 yield from self._diverge(k)
-        self.program.raised.clear()
         self._free_empty()
 
     def _diverge(self, k: int) -> Iterator[Event]:
@@ -473,10 +473,10 @@ class Cohort:
         """Return a lane's metrics over the validation split; with "average." those of its averaged weights."""
         rows = {name: rows[k] for name, rows in self.lanes.rows.items()}
         state, lane = rows | part(rows, prefix) if prefix else rows, self.riding[k]
+        here = self.data.valid, (lane.seed, lane.step)
         try:
-            return self.program.evaluate(state, self.data.valid, (lane.seed, lane.step))
+            return self.program.evaluate(state, *here)
         except Exception as error:
-            here = self.data.valid, (lane.seed, lane.step)
             if not self.program.at_fault(state, lambda row: self.program.evaluate(row, *here)):
                 raise
             self.program.raised[k] = briefly(error)

@@ -17,7 +17,7 @@ from core.optim import SGD, Adam
 from core.order import Order
 from core.program import PROGRAMS, NativeProgram
 from core.task import Batch, Data, constant_guess_loss
-from core.train import Cohort
+from core.train import Cohort, Scoring
 from core.trial import Hyperparameters, Structure, Trial
 from core.watch import Health
 from core.width import measure
@@ -157,6 +157,32 @@ def test_what_a_model_raises_at_a_lane_s_numbers_is_the_evidence() -> None:
     end = finished(task, [wild], "plain")["wild"]
     assert end["verdict"] == "diverged"
     assert end["evidence"].startswith("the model raised at step 1: ValueError: Expected parameter logits")
+
+
+class Worn(nn.Module):
+    """Cannot be validated once it has been trained, and gives NaN after 30 steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(12, 5)
+        self.register_buffer("steps", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.steps.add_(1)
+        elif self.steps > 0:
+            raise RuntimeError("worn out")
+        return self.layer(x) * torch.where(self.steps > 30, torch.nan, 1.0)
+
+
+def test_what_a_score_raised_is_no_evidence_of_a_later_divergence() -> None:
+    task, trial = Classes(Worn), Trial("t", 0, 60, Hyperparameters(lr=0.05), 1, rungs=(10,))
+    scoring = Scoring(("average",))
+    cohort = Cohort(task, task.data(), Structure(batch_size=BATCH), [trial], 1, "plain", scoring=scoring)
+    score, end = (event for event in cohort.train() if event.kind in ("score", "finish"))
+    assert score.values == {}
+    assert (end.status, end.step) == ("diverged", 30)
+    assert "raised" not in end.evidence
 
 
 class Refuses(Classes):
