@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from core.errors import BadInput
 from services.store import State, Submission, timestamp
 from sweeps import record, results, search
 from sweeps.address import no_secret, without_login
@@ -120,7 +121,7 @@ class Sweeps:
                 found = search.trial_results(study)
                 if (parent := search.parent_of(study)) and self.mlflow_url.startswith(("http://", "https://")):
                     self._pages[sweep] = f"{without_login(self.mlflow_url)}/#/experiments/{parent[0]}/runs/{parent[1]}"
-            except KeyError:
+            except (KeyError, BadInput):  # one that has not begun, one that another version wrote
                 found = []
             if len(self._known) > 10_000:
                 self._known.clear()

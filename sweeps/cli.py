@@ -157,6 +157,9 @@ def list_(as_json: bool, state: str | None, server: str | None, home: str | None
     elif not rows:
         click.echo("no sweep here yet; start one: sweep run sweeps/library/names.yaml")
     for row in rows if not as_json else []:
+        if row["state"] == "unreadable":
+            click.echo(f"{row['sweep']:<32} {row['state']:<12} why: sweep show {row['sweep']}")
+            continue
         best = "-" if row["best"] is None else f"{row['metric']} {row['best']:.5f} (trial {row['best_trial']})"
         click.echo(f"{row['sweep']:<32} {row['state']:<12} {row['ended']:>4} of {row['wanted']:<5} best {best}")
 

@@ -84,24 +84,21 @@ def details(home: Home, wanted: str) -> Details:
 
 
 def overview(home: Home) -> list[dict[str, Any]]:
-    """Return one row for each sweep, the oldest first."""
+    """Return one row for each sweep, the oldest first; of one that another version wrote its id may be all there is."""
     storage = open_storage(home.storage)
     sweeps, rows = sweep_ids(storage), []
     driven = _driven(home, sweeps)
     for sweep in sweeps:
-        found = _details(home, find_sweep(storage, sweep), driven)
+        row = dict.fromkeys(("sweep", "state", "ended", "wanted", "metric", "best", "best_trial"))
+        try:
+            found = _details(home, find_sweep(storage, sweep), driven)
+        except BadInput:
+            rows.append(row | {"sweep": sweep, "state": "unreadable"})
+            continue
         best = found.best
-        rows.append(
-            {
-                "sweep": sweep,
-                "state": found.state,
-                "ended": sum(t.state != "running" for t in found.trials),
-                "wanted": found.wanted,
-                "metric": found.spec.objective.metric,
-                "best": best and best.value,
-                "best_trial": best and best.number,
-            }
-        )
+        row |= {"sweep": sweep, "state": found.state, "wanted": found.wanted, "metric": found.spec.objective.metric}
+        row |= {"ended": sum(t.state != "running" for t in found.trials)}
+        rows.append(row | {"best": best and best.value, "best_trial": best and best.number})
     return rows
 
 

@@ -38,7 +38,7 @@ from sweeps.outcome import Outcome, Report, Score, Story, leader_of
 from sweeps.plan import structural_key
 from sweeps.results import TrialResult, judged_together
 from sweeps.space import Choice, Range
-from sweeps.spec import SweepSpec
+from sweeps.spec import SweepSpec, make_spec
 from sweeps.stopping import Halving
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -206,8 +206,8 @@ def find_sweep(storage: optuna.storages.BaseStorage, wanted: str) -> optuna.Stud
 
 
 def spec_of(study: optuna.Study) -> SweepSpec:
-    """Return the spec that a study carries."""
-    return SweepSpec.model_validate(study.user_attrs["spec"])
+    """Return the spec that a study carries. Raises BadInput for one of another version that this one refuses."""
+    return make_spec(study.user_attrs["spec"], f"{study.study_name}: another version wrote its spec")
 
 
 # --- sampling --------------------------------------------------------------------------------------------------------

@@ -54,3 +54,10 @@ def test_the_page_of_a_sweep_is_that_of_its_own_run_once_there_is_one(home: Home
     wanted = f"https://mlflow.example.org/#/experiments/3/runs/{'c' * 32}"
     assert page("https://ada:hush@mlflow.example.org/") == wanted
     assert page(f"sqlite:///{home.path}/mlflow.db") is None  # no server, no page
+
+
+def test_a_sweep_that_another_version_wrote_is_shown_without_its_trials(home: Home) -> None:
+    study = search.load(search.open_storage(home.storage), SWEEP)
+    study.set_user_attr("spec", study.user_attrs["spec"] | {"replicates": 1001})
+    view = sweep_view(submission(), spec(), Sweeps(home), None)
+    assert (view.id, view.trials.ended, view.best) == (SWEEP, 0, None)

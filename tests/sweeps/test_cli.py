@@ -336,6 +336,22 @@ def test_a_sweep_is_shown_as_json_that_any_reader_takes(sweep: Sweep, tmp_path: 
     assert shown["reports"] == {"10": None, "20": 2.5}
 
 
+def test_a_sweep_that_another_version_wrote_hides_no_other(sweep: Sweep, tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path / "home" / "optuna.journal"))
+    for name in ("old-1-a", "warm-1-a"):
+        study = create_study(storage, name, spec_with(), {})
+        if name == "old-1-a":
+            study.set_user_attr("spec", study.user_attrs["spec"] | {"replicates": 1001, "colour": "red"})
+    rows = {row["sweep"]: row for row in json.loads(sweep("list", "--json").stdout)}
+    assert (rows["old-1-a"]["state"], rows["warm-1-a"]["state"]) == ("unreadable", "interrupted")
+    assert "sweep show old-1-a" in sweep("list").stdout
+    for command in ("show", "best", "resume"):
+        result = sweep(command, "old")
+        assert result.exit_code == 2
+        assert "old-1-a: another version wrote its spec: replicates: " in result.stderr
+        assert "colour" in result.stderr
+
+
 @pytest.mark.parametrize("command", ["show", "best", "resume"])
 def test_an_unknown_sweep_is_refused(sweep: Sweep, command: str) -> None:
     said = complaint(sweep(command, "names"))
