@@ -5,8 +5,10 @@ N = lanes in use, S = steps of a stretch, B = examples in a batch, T = parameter
 
 import copy
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -34,8 +36,9 @@ class Event:
     start; fork (`trunk`: the trial it parts from); report (`values`, the `curve` since the last report as (step, mean
     training loss), `ratios` as (step, update ratio of each tensor ..., gradient ratio of each tensor ...), and the
     `verdict` so far with its `evidence`); score (`values` at the rung `step`, none if the probe diverged, by which
-    `score`); finish or stop (`status`, `verdict`, `evidence`, the last finite `values`, all `reports`, `curve` and
-    `ratios`, and the names of the `tensors` that have ratios).
+    `score`; its `trunk` is the first of the trials whose histories were one with this trial's up to there); finish or
+    stop (`status`, `verdict`, `evidence`, the last finite `values`, all `reports`, `curve` and `ratios`, and the names
+    of the `tensors` that have ratios).
     """
 
     kind: Literal["start", "fork", "report", "score", "finish", "stop"]
@@ -82,7 +85,6 @@ class Rider:
     reported: int = 0  # the step of its last report
     curve: list[tuple[int, float]] = field(default_factory=list)
     reports: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-    scores: list[tuple[int, str, dict[str, float]]] = field(default_factory=list)
     values: dict[str, float] = field(default_factory=dict)  # the last finite ones
     memory: dict[str, Any] = field(default_factory=dict)  # what watchers remember
 
@@ -182,6 +184,7 @@ class Cohort:
         self.ended: list[Event] = []
         self.stops: dict[str, str] = {}
         self.leaders: dict[str, str] = {}
+        self.noted: list[Event] = []  # starts, forks and scores
         self._orders: dict[int, Order] = {}
 
     def train(self) -> Iterator[Event]:
@@ -217,20 +220,21 @@ class Cohort:
         return self.leaders.get(trial, trial)
 
     def said(self) -> list[Event]:
-        """Return all reports so far, and the scores of trials that have not ended, for somebody who was not there."""
+        """Return all that has been said so far, for somebody who was not there; of reports not verdicts and ratios."""
         lanes = [*self.riding, *(lane for lane, _ in self.parked)]
         riders = [rider for lane in lanes for rider in lane.riders if not rider.score]
-        events = [Event("score", r.trial.id, at, dict(v), score=kind) for r in riders for at, kind, v in r.scores]
+        events = list(self.noted)
         for trial, reports, curve in [
             *((rider.trial.id, rider.reports, rider.curve) for rider in riders),
             *((event.trial, event.reports, event.curve) for event in self.ended),
         ]:
             begin = 0
             for step, values in reports:
-                piece = [point for point in curve if begin < point[0] <= step]
-                events.append(Event("report", trial, step, dict(values), piece))
-                begin = step
-        return sorted(events, key=lambda event: (event.step, event.kind == "score"))
+                end = bisect_right(curve, step, key=itemgetter(0))
+                events.append(Event("report", trial, step, dict(values), curve[begin:end]))
+                begin = end
+        order = {"start": 0, "fork": 1, "report": 2, "score": 3}
+        return [*sorted(events, key=lambda event: (event.step, order[event.kind])), *self.ended]
 
     def glimpse(self) -> tuple[str, int, float] | None:
         """Return the trial with the least training loss of late, its step and that loss (a mean over a stretch)."""
@@ -277,7 +281,7 @@ class Cohort:
                 self._lead(branch)
                 for rider in branch.riders:
                     if not rider.score:
-                        yield Event("fork", rider.trial.id, lane.step, trunk=lane.trials[0].id)
+                        yield self._note(Event("fork", rider.trial.id, lane.step, trunk=lane.trials[0].id))
 
     def _fill(self) -> Iterator[Event]:
         """Give free lanes to branches that wait, then to the queue; trials of one beginning get on together."""
@@ -293,9 +297,13 @@ class Cohort:
                 lane.parting = self._parting(lane)
                 self._lead(lane)
                 for trial in lane.trials:
-                    yield Event("start", trial.id, 0)
+                    yield self._note(Event("start", trial.id, 0))
             self.lanes.fill(row)
             self.riding.append(lane)
+
+    def _note(self, event: Event) -> Event:
+        self.noted.append(event)
+        return event
 
     def _lead(self, lane: Lane) -> None:
         self.leaders |= {rider.trial.id: lane.trials[0].id for rider in lane.riders if not rider.score}
@@ -442,9 +450,7 @@ class Cohort:
             for lane, _ in self.parked:
                 if trial.id in lane.awaited:
                     lane.awaited.remove(trial.id)
-                    rider = next(rider for rider in lane.riders if rider.trial.id == trial.id)
-        rider.scores.append((step, kind, values))
-        return Event("score", trial.id, step, values, score=kind)
+        return self._note(Event("score", trial.id, step, values, score=kind, trunk=self.leader(trial.id)))
 
     # --- what the turns are made of --------------------------------------------------------------------------------
 
@@ -625,6 +631,7 @@ class Cohort:
             "queue": [trial.id for trial in self.queue],
             "stops": dict(self.stops),
             "leaders": dict(self.leaders),
+            "noted": [asdict(event) for event in self.noted],
             "ended": [asdict(event) for event in self.ended],
             "lane_steps": self.lane_steps,
             "trial_steps": self.trial_steps,
@@ -635,7 +642,7 @@ class Cohort:
         """Go on where `state` was taken. Trials that had ended by then do not train again; see `ended`."""
 
         def rider(saved: Mapping[str, Any]) -> Rider:
-            pairs = {name: [tuple(pair) for pair in saved[name]] for name in ("curve", "reports", "scores")}
+            pairs = {name: [tuple(pair) for pair in saved[name]] for name in ("curve", "reports")}
             fields: dict[str, Any] = dict(saved) | pairs
             trial, ending = self.known[fields["trial"]], fields.pop("probe")
             fields["trial"] = trial.probed(*ending) if ending else trial
@@ -653,6 +660,7 @@ class Cohort:
         self.parked = [(lane(saved["lane"]), saved["row"]) for saved in state["parked"]]
         self.queue = [self.known[key] for key in state["queue"]]
         self.stops, self.leaders = dict(state["stops"]), dict(state["leaders"])
+        self.noted = [Event(**event) for event in state["noted"]]
         self.ended = [Event(**event) for event in state["ended"]]
         for name in ("lane_steps", "trial_steps", "probe_steps"):
             setattr(self, name, state[name])

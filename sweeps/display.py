@@ -118,11 +118,10 @@ def shown(progress: Progress) -> Iterator[None]:
 
 
 def _lines(progress: Progress, over: threading.Event) -> None:
-    last, seen = "", 0
-    due = 0.0
+    last, seen, due = "", None, 0.0
     while not over.wait(0.2):
-        known = (progress.training is not None) + (progress.first_result_s is not None)
-        if known > seen or time.monotonic() >= due:
+        known = progress.phase, progress.training is not None, progress.first_result_s is not None
+        if known != seen or time.monotonic() >= due:
             seen = known
             due = time.monotonic() + LINE_EVERY_S
             text = "; ".join(f"{label}: {said}" for label, said in facts(progress) if said != "-")

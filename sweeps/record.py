@@ -197,6 +197,7 @@ class Spool:
         self.sent = int(self.mark.read_text() or 0) if self.mark.exists() else 0
         self._mend()
         self._file = open(self.path, "ab")  # noqa: SIM115 - open as long as the spool is
+        self.reached = {line["trial"]: line["step"] for line in self.said("report")}  # trial -> its last step said
         self.dropped = 0
 
     def _mend(self) -> None:
@@ -207,10 +208,14 @@ class Spool:
                 self.path.write_bytes(content[: content.rfind(b"\n") + 1])
 
     def append(self, line: Line) -> None:
-        """Write one line so that it outlives this process."""
-        if self._file.tell() - self.sent > SPOOL_MOST_BYTES and line["op"] == "report":
-            self.dropped += 1
-            return
+        """Write one line so that it outlives this process; but no report again, as trials that resume say them all."""
+        if line["op"] == "report":
+            if line["step"] <= self.reached.get(line["trial"], -1):
+                return
+            if self._file.tell() - self.sent > SPOOL_MOST_BYTES:
+                self.dropped += 1
+                return
+            self.reached[line["trial"]] = line["step"]
         self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
 
@@ -537,11 +542,10 @@ class _Sender:
 
     def _fresh_points(self, key: str, lines: Sequence[Line]) -> list[Any]:
         """Return the points of reports that are newer than the trial's last recorded step."""
-        fresh, last = [], self.steps.get(key, -1)
-        for line in lines:  # a worker that began again repeats steps, maybe before they were sent for the first time
-            if line["op"] == "report" and line["step"] > last:
+        fresh = []
+        for line in lines:
+            if line["op"] == "report" and line["step"] > self.steps.get(key, -1):
                 fresh += [self._point(name, value, line["time"], step) for name, step, value in line["points"]]
-                last = line["step"]
         return [point for point in fresh if math.isfinite(point.value)]
 
     # --- how ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ HOPELESS = ("diverged", COLLAPSED)  # verdicts that end a trial whatever its ran
 
 def told(event: Any, cohort: Stops) -> dict[str, Any]:
     """Return an event as it is told on: with the first of the trials that share the history of a score or an end."""
-    leader = {"leader": cohort.leader(event.trial)} if event.kind in ("score", "finish") else {}
+    leader = {"leader": event.trunk or cohort.leader(event.trial)} if event.kind in ("score", "finish") else {}
     return dict(vars(event)) | leader
 
 

@@ -362,6 +362,7 @@ class Search:
         trials = study.get_trials(deepcopy=False)
         self.asked = len(trials)
         self.reported = {(t.number, step) for t in trials for step in t.intermediate_values}
+        self.scored = {(t.number, rung) for t in trials for rung in _scored(t.user_attrs)}
         self.params = {t.number: dict(t.params) for t in trials}
         self.base = sampler(spec, self.asked)
         self.waiting = self._unfinished([t for t in trials if t.state == TrialState.RUNNING], checkpoint_of)
@@ -545,7 +546,9 @@ class Search:
             self.listen(told)
         elif isinstance(told, Score):
             score = told.values.get(self.spec.objective.metric)
-            self.handles[number].set_user_attr(f"{RUNG}{told.step}", [score, told.leader])
+            if (number, told.step) not in self.scored:
+                self.scored.add((number, told.step))
+                self.handles[number].set_user_attr(f"{RUNG}{told.step}", [score, told.leader])
             self.listen(told)
         elif isinstance(told, Outcome):
             self._end(told)

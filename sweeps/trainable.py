@@ -157,7 +157,7 @@ class CohortTrainable(tune.Trainable):
     def _begin(self, wanted: dict[str, Any]) -> None:
         torch.set_num_threads(wanted["threads"])
         spec = SweepSpec.model_validate(wanted["spec"])
-        self.referee, self.replicates = make_referee(spec, wanted["sweep"]), spec.replicates
+        self.referee = make_referee(spec, wanted["sweep"])
         self.device = "cuda" if wanted["device"] == "cuda" and torch.cuda.is_available() else "cpu"
         self.make = partial(make_cohort, spec, wanted["trials"], device=self.device, watcher=self.referee)
         self.program, self.why, self.lanes = program_for(spec, wanted["trials"], wanted["lanes"], self.device)
@@ -218,6 +218,5 @@ class CohortTrainable(tune.Trainable):
         self.cohort.load_state(state)
         if self.referee:
             self.referee.load_state(state["referee"])
-        # a new driver may not have been told of all ends; and what some replicates had said, all others being behind
-        said = self.cohort.said() if self.replicates > 1 else []
-        self.again = [told(event, self.cohort) for event in [*said, *self.cohort.ended]]
+        # a driver hears of the last turns only once their checkpoint is whole: the one that resumes may have heard less
+        self.again = [told(event, self.cohort) for event in self.cohort.said()]

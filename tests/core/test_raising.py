@@ -416,13 +416,16 @@ def test_a_trial_whose_steps_change_nothing_is_frozen() -> None:
     assert (end.verdict, end.evidence) == ("frozen", "no step changed any weight")
 
 
-def test_a_cohort_names_the_first_of_the_trials_that_share_a_history() -> None:
+def test_a_score_names_the_first_of_the_trials_that_share_a_history() -> None:
     task, structure = Classes(lambda: nn.Linear(12, 5)), Structure(SGD(), "step", BATCH)
     hypers = [Hyperparameters(0.1, (point,)) for point in (0.25, 0.5, 0.75)] + [Hyperparameters(0.2, (0.5,))]
-    cohort = Cohort(task, task.data(), structure, [Trial(str(k), 0, STEPS, h, 4) for k, h in enumerate(hypers)])
-    leaders: dict[int, list[str]] = {}
-    while not cohort.done:
-        for event in cohort.turn():
-            if event.kind == "report":
-                leaders[event.step] = [cohort.leader(str(k)) for k in range(4)]
-    assert leaders == {3: [*"0003"], 6: [*"0113"], 9: [*"0123"], 12: [*"0123"]}
+    trials = [Trial(str(k), 0, STEPS, hyper, 4, rungs=(3, 6, 9)) for k, hyper in enumerate(hypers)]
+    cohort = Cohort(task, task.data(), structure, trials, scoring=Scoring(("value", "cooldown"), 2))
+    leaders: dict[tuple[int, str], dict[str, str]] = {}
+    for event in cohort.train():
+        if event.kind == "score":
+            leaders.setdefault((event.step, event.score), {})[event.trial] = event.trunk
+    named = {place: [*map(found.get, "0123")] for place, found in leaders.items()}
+    expected = {3: [*"0003"], 6: [*"0113"], 9: [*"0123"]}
+    assert named == {(step, kind): shared for step, shared in expected.items() for kind in ("value", "cooldown")}
+    assert [cohort.leader(str(k)) for k in range(4)] == [*"0123"]

@@ -375,7 +375,8 @@ def check_the_end(sweep: Sweep) -> None:
         reports = expected[number] if whole else expected[number][: len(trials[number].reports)]
         for name in ("valid_loss", "lr"):
             calm = [(step, values[name]) for step, values in reports]
-            assert measured[name] == calm, f"{name} of trial {number} differs from an uninterrupted run"
+            apart = sorted(set(measured[name]) ^ set(calm))
+            assert measured[name] == calm, f"{name} of trial {number} differs from an uninterrupted run: {apart}"
         assert len(measured["train_loss"]) == 10 * len(reports)
         final = reports[-1][1]["valid_loss"]
         assert trials[number].value == (final if whole else None)

@@ -12,7 +12,7 @@ from tests.hostile.harness import Sweep, check_the_end, client_of, histories
 
 pytestmark = pytest.mark.hostile
 
-CREATE_TRIAL, SET_TRIAL_STATE = 4, 6  # operations of Optuna's journal
+CREATE_TRIAL, SET_TRIAL_STATE, SET_TRIAL_INTERMEDIATE_VALUE = 4, 6, 7  # operations of Optuna's journal
 
 
 def test_a_report_that_was_said_twice_before_it_was_sent_is_logged_once(tmp_path: Path) -> None:
@@ -94,11 +94,34 @@ def test_a_journal_that_ends_in_half_a_line_is_mended(sweep: Sweep) -> None:
 @pytest.mark.slow
 def test_an_end_that_was_spooled_but_not_told_to_optuna_is_recorded_once(sweep: Sweep) -> None:
     """The driver dies between the two: Optuna's journal then ends before the trial's end."""
-    _kill_in_the_middle(sweep)
-    journal = sweep.home / "optuna.journal"
+    driver, journal = sweep.run(), sweep.home / "optuna.journal"
+
+    def whole_lines() -> list[bytes]:
+        written = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
+        return [line for line in written if line.endswith(b"\n")]
+
+    def told() -> list[int]:
+        return [i for i, line in enumerate(whole_lines()) if json.loads(line).get("op_code") == SET_TRIAL_STATE]
+
+    driver.wait_until(lambda: len(told()) >= 3, "some ends had been told")
+    driver.kill()
+    journal.write_bytes(b"".join(whole_lines()[: told()[-1]]))
+    sweep.resume().document()
+    check_the_end(sweep)
+
+
+def test_what_only_a_checkpoint_knows_is_recorded(sweep: Sweep) -> None:
+    """The driver dies when a cohort has saved itself, and before it has heard of anything that led there."""
+    driver = sweep.run()
+    driver.wait_until(sweep.checkpoints, "a cohort had saved itself")
+    driver.kill()
+    journal, spool = sweep.home / "optuna.journal", sweep.home / "sweeps" / sweep.id / "spool.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
-    told = [i for i, line in enumerate(lines) if json.loads(line).get("op_code") == SET_TRIAL_STATE]
-    journal.write_bytes(b"".join(lines[: told[-1]]))
+    heard = [i for i, line in enumerate(lines) if json.loads(line).get("op_code") == SET_TRIAL_INTERMEDIATE_VALUE]
+    journal.write_bytes(b"".join(lines[: heard[0]]))
+    spool.write_bytes(spool.read_bytes().splitlines(keepends=True)[0])
+    spool.with_name("spool.sent").unlink(missing_ok=True)
+    (sweep.home / "mlflow.db").unlink(missing_ok=True)
     sweep.resume().document()
     check_the_end(sweep)
 

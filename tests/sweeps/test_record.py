@@ -669,7 +669,7 @@ def test_a_full_spool_drops_points_but_no_start_and_no_end(tmp_path: Path, monke
     monkeypatch.setattr("sweeps.record.SPOOL_MOST_BYTES", 1000)
     with spool_in(tmp_path) as spool:
         for step in range(100):
-            spool.append({"op": "report", "step": step, "points": [["loss", step, 1.0]]})
+            spool.append({"op": "report", "trial": 0, "step": step, "points": [["loss", step, 1.0]]})
         spool.append({"op": "end", "trial": 0})
         kept = [line["op"] for line in spool.pending()[0]]
     assert kept[-1] == "end"
