@@ -48,6 +48,19 @@ class Details:
         }
         return results.finite(found)
 
+    def row(self) -> dict[str, Any]:
+        """Return what `sweep list` tells of the sweep."""
+        best = self.best
+        return {
+            "sweep": self.sweep,
+            "state": self.state,
+            "ended": sum(t.state != "running" for t in self.trials),
+            "wanted": self.wanted,
+            "metric": self.spec.objective.metric,
+            "best": best and best.value,
+            "best_trial": best and best.number,
+        }
+
     def lines(self) -> Iterator[str]:
         """Yield the head of `sweep show`."""
         counted = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items()) or "none yet"
@@ -89,16 +102,11 @@ def overview(home: Home) -> list[dict[str, Any]]:
     sweeps, rows = sweep_ids(storage), []
     driven = _driven(home, sweeps)
     for sweep in sweeps:
-        row = dict.fromkeys(("sweep", "state", "ended", "wanted", "metric", "best", "best_trial"))
         try:
-            found = _details(home, find_sweep(storage, sweep), driven)
+            rows.append(_details(home, find_sweep(storage, sweep), driven).row())
         except BadInput:
-            rows.append(row | {"sweep": sweep, "state": "unreadable"})
-            continue
-        best = found.best
-        row |= {"sweep": sweep, "state": found.state, "wanted": found.wanted, "metric": found.spec.objective.metric}
-        row |= {"ended": sum(t.state != "running" for t in found.trials)}
-        rows.append(row | {"best": best and best.value, "best_trial": best and best.number})
+            nothing = dict.fromkeys(("ended", "wanted", "metric", "best", "best_trial"))
+            rows.append({"sweep": sweep, "state": "unreadable"} | nothing)
     return rows
 
 

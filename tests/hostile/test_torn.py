@@ -32,6 +32,21 @@ def test_a_report_that_was_said_twice_before_it_was_sent_is_logged_once(tmp_path
     assert measured["valid_loss"] == [(100, 0.5), (200, 0.5), (300, 0.5)]
 
 
+def _lines(journal: Path) -> list[bytes]:
+    written = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
+    return [line for line in written if line.endswith(b"\n")]
+
+
+def _places(journal: Path, operation: int) -> list[int]:
+    """Return which lines of Optuna's journal are of an operation."""
+    return [place for place, line in enumerate(_lines(journal)) if json.loads(line).get("op_code") == operation]
+
+
+def _cut(journal: Path, place: int) -> None:
+    """Make the journal end before a line."""
+    journal.write_bytes(b"".join(_lines(journal)[:place]))
+
+
 def _kill_in_the_middle(sweep: Sweep) -> None:
     driver = sweep.run()
     driver.wait_until(lambda: sweep.in_the_middle(ends=3), "it was in the middle")
@@ -95,17 +110,9 @@ def test_a_journal_that_ends_in_half_a_line_is_mended(sweep: Sweep) -> None:
 def test_an_end_that_was_spooled_but_not_told_to_optuna_is_recorded_once(sweep: Sweep) -> None:
     """The driver dies between the two: Optuna's journal then ends before the trial's end."""
     driver, journal = sweep.run(), sweep.home / "optuna.journal"
-
-    def whole_lines() -> list[bytes]:
-        written = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
-        return [line for line in written if line.endswith(b"\n")]
-
-    def told() -> list[int]:
-        return [i for i, line in enumerate(whole_lines()) if json.loads(line).get("op_code") == SET_TRIAL_STATE]
-
-    driver.wait_until(lambda: len(told()) >= 3, "some ends had been told")
+    driver.wait_until(lambda: len(_places(journal, SET_TRIAL_STATE)) >= 3, "some ends had been told")
     driver.kill()
-    journal.write_bytes(b"".join(whole_lines()[: told()[-1]]))
+    _cut(journal, _places(journal, SET_TRIAL_STATE)[-1])
     sweep.resume().document()
     check_the_end(sweep)
 
@@ -116,9 +123,8 @@ def test_what_only_a_checkpoint_knows_is_recorded(sweep: Sweep) -> None:
     driver.wait_until(sweep.checkpoints, "a cohort had saved itself")
     driver.kill()
     journal, spool = sweep.home / "optuna.journal", sweep.home / "sweeps" / sweep.id / "spool.jsonl"
-    lines = journal.read_bytes().splitlines(keepends=True)
-    heard = [i for i, line in enumerate(lines) if json.loads(line).get("op_code") == SET_TRIAL_INTERMEDIATE_VALUE]
-    journal.write_bytes(b"".join(lines[: heard[0]]))
+    if heard := _places(journal, SET_TRIAL_INTERMEDIATE_VALUE):
+        _cut(journal, heard[0])
     spool.write_bytes(spool.read_bytes().splitlines(keepends=True)[0])
     spool.with_name("spool.sent").unlink(missing_ok=True)
     (sweep.home / "mlflow.db").unlink(missing_ok=True)
@@ -133,9 +139,7 @@ def test_trials_that_were_asked_for_but_not_given_out_are_not_lost(sweep: Sweep)
     journal = sweep.home / "optuna.journal"
     driver.wait_until(lambda: sweep.lines("start"), "a trial began")
     driver.kill()
-    lines = journal.read_bytes().splitlines(keepends=True)
-    created = [i for i, line in enumerate(lines) if json.loads(line).get("op_code") == CREATE_TRIAL]
-    journal.write_bytes(b"".join(lines[: created[4] + 1]))
+    _cut(journal, _places(journal, CREATE_TRIAL)[4] + 1)
     for path in sweep.home.glob("sweeps/*/spool.*"):
         path.unlink()
     (sweep.home / "mlflow.db").unlink(missing_ok=True)
