@@ -2,13 +2,53 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+MESSAGE_MOST = 2000  # characters of a message: a person reads one line
+SHOWN_MOST = 80  # characters of a value that is shown in it
+SIMILAR_MOST = 60  # characters: longer words resemble no name
 
 
 class BadInput(ValueError):
     """Input that cannot be used. The command line prints it as one line and exits with code 2."""
 
+    def __init__(self, message: str = ""):
+        super().__init__(brief(message, MESSAGE_MOST))
 
-def briefly(error: Exception) -> str:
+
+def brief(text: object, most: int = SHOWN_MOST) -> str:
+    """Return a text on one line that every terminal prints, its middle left out where it is long.
+
+    >>> brief("a\\nb"), brief("x" * 1000, 20)
+    ('a b', 'xxxxxxx ... xxxxxxxx')
+    """
+    words = str(text)
+    if len(words) > most:
+        head = (most - 5) // 2
+        words = f"{words[:head]} ... {words[head + 5 - most :]}"
+    if words.isprintable():
+        return words
+    line = " ".join(part.strip() for part in words.splitlines()) if "\n" in words or "\r" in words else words
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def shown(value: Any, most: int = SHOWN_MOST) -> str:
+    """Return a value as Python writes it, shortened: also one that Python itself refuses to write.
+
+    >>> shown("x"), shown([1] * 1000, 20), shown(16**5000)
+    ("'x'", '[1, 1,  ... 1, 1, 1]', 'a number of 20001 bits')
+    """
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, str) and len(value) > 2 * most:
+        return brief(repr(value[:most] + value[-most:]), most)
+    try:
+        return brief(repr(value), most)
+    except (ValueError, RecursionError):  # a long number inside of it; more levels than Python goes down
+        return f"a {type(value).__name__}"
+
+
+def briefly(error: BaseException) -> str:
     """Return the kind of an error and the first line of what it says, on one line.
 
     >>> briefly(ValueError()), briefly(KeyError("a"))
@@ -29,5 +69,5 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     if not names:
         return "there is none here"
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6) if len(word) <= SIMILAR_MOST else []
     return f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(names)}"

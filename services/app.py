@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated, Any
 
-import yaml
 from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request, Response
 from fastapi import Path as Place
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
@@ -35,6 +34,7 @@ from services.store import State, Store, Submission
 from services.streams import LogEvents, SweepEvents, follow
 from services.tokens import Caller
 from services.views import Sweep, Sweeps, Trial, sweep_view, trial_view
+from sweeps import yaml12
 from sweeps.home import Home
 
 SWEEP_ID = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
@@ -230,13 +230,13 @@ def best(
         head, _, body = best_of(parts.sweeps.home, sweep, trial).partition("\n")
     except BadInput as error:  # nothing that the caller could do better
         raise Problem(503, str(error), headers={"Retry-After": "10"}) from error
-    content = yaml.safe_load(body)
+    content = yaml12.read(body, "best file")
     for field in ("task", "watchers"):  # where the code lay in the cluster means nothing at another desk
         if field in found.spec:
             content["spec"][field] = found.spec[field]
     if "json" in request.headers.get("accept", ""):
         return JSONResponse(content)
-    written = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+    written = yaml12.write(content, flow=None)
     return Response(f"{head}\n{written}", media_type="application/yaml")
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -15,10 +14,8 @@ from services import archive as archives
 from services.settings import Settings
 from services.store import State, Submission
 from sweeps.home import new_id
-from sweeps.spec import SweepSpec, make_spec, parse_yaml
-
-NODES = 20_000  # values in a spec: YAML's aliases can make a few lines into billions
-DEPTH = 40
+from sweeps.spec import SweepSpec, make_spec
+from sweeps.yaml12 import read as parse_yaml
 
 
 def read_spec(text: bytes, kind: str, settings: Settings) -> tuple[dict[str, Any], SweepSpec]:
@@ -32,7 +29,6 @@ def read_spec(text: bytes, kind: str, settings: Settings) -> tuple[dict[str, Any
         if isinstance(error, BadInput):
             raise
         raise BadInput(f"spec: not valid {kind.upper()}: {' '.join(str(error).split())[:200]}") from error
-    _check_size(fields)
     return checked_fields(fields)
 
 
@@ -57,20 +53,6 @@ def _check_schema(fields: Any) -> None:
     if wrong := best_match(_schema().iter_errors(fields)):
         place = ".".join(str(part) for part in wrong.absolute_path) or "spec"
         raise BadInput(f"spec: {place}: {wrong.message[:200]}")
-
-
-def _check_size(fields: Any) -> None:
-    """Raise BadInput for what is too deep or, written out, too long."""
-    waiting, seen = [(fields, 0)], 0
-    while waiting:
-        value, depth = waiting.pop()
-        seen += 1
-        if seen > NODES or depth > DEPTH:
-            raise BadInput(f"spec: more than {NODES:,} values, or {DEPTH} levels; a spec is shorter")
-        if isinstance(value, Mapping):
-            waiting += [(inner, depth + 1) for inner in value.values()]
-        elif isinstance(value, list | tuple):
-            waiting += [(inner, depth + 1) for inner in value]
 
 
 def gpus_at_once(spec: SweepSpec, settings: Settings) -> float:

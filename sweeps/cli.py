@@ -83,12 +83,13 @@ def run(
     Example:
       sweep run sweeps/library/names.yaml --set trials=16 --set budget.steps=500
     """
+    from sweeps.header import header
     from sweeps.home import Home
     from sweeps.spec import load_spec
 
     loaded = load_spec(spec, assignments)
     place = Home.at(home)
-    click.echo(f"sweep {loaded.name}: {loaded.trials_wanted} trials of {loaded.budget.steps:,} steps", err=True)
+    click.echo(header(loaded), err=True)
     for note in loaded.notes():
         click.echo(f"note: {note}", err=True)
     from sweeps.collector import uncollected

@@ -10,7 +10,8 @@ from typing import Any
 from core.errors import BadInput
 from sweeps.remote import Remote
 from sweeps.results import params_text
-from sweeps.spec import SweepSpec, load_spec, override, parse_yaml
+from sweeps.spec import SweepSpec, load_spec, override
+from sweeps.yaml12 import read as parse_yaml
 
 Say = Callable[[str], None]
 HIDDEN = "__pycache__"

@@ -140,5 +140,6 @@ def resolved(spec: SweepSpec, home: Home) -> tuple[SweepSpec, Mapping[str, Any]]
     low, high = wider(test.interval)
     run = record_test(spec, test, home)
     fields = spec.model_dump(mode="json")
-    fields["space"] = fields["space"] | {"lr_exponent": {"low": low, "high": high}}
+    space = {name: domain for name, domain in fields["space"].items() if name != "lr"}
+    fields["space"] = space | {"lr_exponent": {"low": low, "high": high}}
     return SweepSpec.model_validate(fields), {"lr_range_run": run, "lr_exponent_low": low, "lr_exponent_high": high}

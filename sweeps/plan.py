@@ -3,14 +3,15 @@
 import json
 from typing import Any
 
-from core.errors import BadInput
+from core.errors import BadInput, brief, shown
 from core.health import Thresholds
 from core.optim import SGD, Adam, Optimizer
 from core.task import found_class, options_of, task_class
 from core.train import Scoring
 from core.trial import Hyperparameters, Structure, Trial
 from core.watch import Health, Ratios, Watcher
-from sweeps.space import AUTO, Choice, Point
+from sweeps.meaning import MEANT
+from sweeps.space import AUTO, Choice, Point, extremes
 from sweeps.spec import SweepSpec
 
 _OPTIONAL = ("momentum", "weight_decay")  # of sgd: what no trial has costs nothing
@@ -21,16 +22,30 @@ ENGINE = (
 
 
 def check_names(spec: SweepSpec) -> None:
-    """Raise BadInput if the space names a hyperparameter that neither the engine nor the task has."""
-    own = list(options_of(task_class(spec.task)))
-    for name in spec.space.own():
-        if name not in own:
+    """Raise BadInput if the space names a hyperparameter that neither the engine nor the task has.
+
+    Also for a text where the task's own default is true or false.
+    """
+    defaults = options_of(task_class(spec.task))
+    for name, domain in spec.space.own().items():
+        if name not in defaults:
+            meant = f"{MEANT[name.lower()]}; " if name.lower() in MEANT else ""
             raise BadInput(
-                f"unknown hyperparameter '{name}' in space; this sweep takes: {', '.join(ENGINE)}, "
-                f"and the task's own: {', '.join(own) or 'none'}"
+                f"unknown hyperparameter '{brief(name)}' in space; {meant}this sweep takes: {', '.join(ENGINE)}, "
+                f"and the task's own: {', '.join(defaults) or 'none'}"
             )
         if name in spec.task_options:
             raise BadInput(f"space.{name}: it stands under task_options too; keep one of them")
+        for value in extremes(domain):
+            _check_truth(f"space.{name}", value, defaults[name])
+    for name, value in spec.task_options.items():
+        _check_truth(f"task_options.{name}", value, defaults.get(name))
+
+
+def _check_truth(field: str, value: Any, default: Any) -> None:
+    """Refuse a word for true or false: `no` is a text, and every text counts as true in Python."""
+    if isinstance(default, bool) and isinstance(value, str):
+        raise BadInput(f"{field}: {shown(value)} is a text; write true or false")
 
 
 def task_options(spec: SweepSpec, point: Point) -> dict[str, Any]:

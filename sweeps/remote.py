@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
-from core.errors import BadInput
+from core.errors import BadInput, brief
+from sweeps import yaml12
 
 TIMEOUT_S = 30.0
 STREAM_TIMEOUT = httpx.Timeout(TIMEOUT_S, read=60.0)  # the service says something every 15 seconds
@@ -29,12 +29,17 @@ def config() -> dict[str, str]:
     if not place.exists():
         return {}
     try:
-        fields = yaml.safe_load(place.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadInput(f"{place}: cannot be read: {str(error).splitlines()[0]}") from error
+        fields = yaml12.read(place.read_text(encoding="utf-8"), str(place)) or {}
+    except BadInput:
+        raise
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{place}: cannot be read: {error}") from error
     if not isinstance(fields, dict) or set(fields) - {"server", "token"}:
         raise BadInput(f"{place}: it has two fields, server and token")
-    return {str(name): str(value) for name, value in fields.items()}
+    for name, value in fields.items():
+        if not isinstance(value, str):
+            raise BadInput(f"{place}: {name}: {brief(value)} is no text; put it in quotes")
+    return fields
 
 
 def server_of(option: str | None) -> str | None:

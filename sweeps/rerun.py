@@ -10,12 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.errors import BadInput
+from core.errors import BadInput, shown
+from sweeps import yaml12
 from sweeps.results import TrialResult
-from sweeps.spec import ProgramName, SweepSpec, make_spec, parse_yaml
+from sweeps.spec import ProgramName, SweepSpec, make_spec
+from sweeps.values import check_values, place
 
 if TYPE_CHECKING:
     from core.watch import Watcher  # which imports torch
@@ -80,27 +81,28 @@ def best_file(study: Any, best: TrialResult, story: Mapping[str, Any]) -> str:
         "reports": [[[step, values] for step, values in member["reports"]] for member in story["members"]],
     }
     head = f"# Trial {best.number} of {study.study_name}. Train it again: sweep rerun FILE\n"
-    return head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
+    return head + yaml12.write(content, flow=None)
 
 
 def read_best(path: str) -> tuple[BestFile, SweepSpec]:
     """Read a best file. Raises BadInput naming what is wrong with it."""
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or error
         raise BadInput(f"{path}: cannot be read: {said}; `sweep best ID > best.yaml` writes one") from error
-    fields = parse_yaml(text, path)
+    fields = yaml12.read(text, path)
+    check_values(fields, path, most=None)
     if not isinstance(fields, Mapping):
         raise BadInput(f"{path}: not a best file; `sweep best ID > best.yaml` writes one")
     try:
         best = BestFile.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where, arrived = ".".join(map(str, first["loc"])), repr(first.get("input"))[:80]
+        where, arrived = place(first["loc"]), shown(first.get("input"))
         said = f"{first['msg'].lower()}; {arrived} arrived"
         raise BadInput(f"{path}: {where}: {said}; `sweep best ID > best.yaml` writes a whole one") from error
-    spec = make_spec(best.spec, f"{path}: spec")
+    spec = make_spec(best.spec, f"{path}: spec", stored=True)
     _check_params(best, spec, path)
     return best, spec
 
@@ -119,13 +121,14 @@ def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
     for name, value in best.params.items():
         engine = name in plan.ENGINE and name not in ("decay_points", "schedule")
         if engine and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise BadInput(f"{path}: params.{name}: {value!r} is no number")
+            raise BadInput(f"{path}: params.{name}: {shown(value)} is no number")
     try:  # each value must be one that a space could give: a spec of constants checks that
-        make_spec(best.spec | {"space": best.params, "search": {"sampler": "random"}})
+        make_spec(best.spec | {"space": best.params, "search": {"sampler": "random"}}, stored=True)
     except BadInput as error:
         raise BadInput(f"{path}: {str(error).removeprefix('spec: ').replace('space.', 'params.')}") from error
     if best.program not in get_args(ProgramName):
-        raise BadInput(f"{path}: program: {best.program!r} is unknown; known here: {', '.join(get_args(ProgramName))}")
+        known = ", ".join(get_args(ProgramName))
+        raise BadInput(f"{path}: program: {shown(best.program)} is unknown; known here: {known}")
     if len(best.reports) != spec.replicates or not all(best.reports):
         raise BadInput(f"{path}: reports: {len(best.reports)} of {spec.replicates} replicates have reports")
 

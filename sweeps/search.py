@@ -207,7 +207,7 @@ def find_sweep(storage: optuna.storages.BaseStorage, wanted: str) -> optuna.Stud
 
 def spec_of(study: optuna.Study) -> SweepSpec:
     """Return the spec that a study carries. Raises BadInput for one of another version that this one refuses."""
-    return make_spec(study.user_attrs["spec"], f"{study.study_name}: another version wrote its spec")
+    return make_spec(study.user_attrs["spec"], f"{study.study_name}: another version wrote its spec", stored=True)
 
 
 # --- sampling --------------------------------------------------------------------------------------------------------

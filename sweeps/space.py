@@ -14,11 +14,15 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     Tag,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
+
+from core.errors import shown
 
 
 def all_finite(value: Any) -> Any:
@@ -34,6 +38,9 @@ def all_finite(value: Any) -> Any:
     return value
 
 
+WHOLE_MOST = 2**53  # the ends of a range are floats, which tell no larger whole numbers apart
+STEPS_MOST = 1e20  # in a range; Optuna counts them with 28 digits
+RATES = (1e-40, 1e40)
 Scalar = Annotated[bool | int | float | str | None, AfterValidator(all_finite)]
 Point = dict[str, Any]
 
@@ -71,7 +78,7 @@ class Range(Part):
     high: float
     log: bool = False
     step: float | None = Field(default=None, gt=0)
-    integer: bool = False
+    integer: bool = Field(default=False, description="whole numbers, up to 2**53")
 
     @model_validator(mode="after")
     def _ordered(self) -> "Range":
@@ -81,6 +88,12 @@ class Range(Part):
             raise ValueError(f"low {self.low:g} with log; a logarithmic range must lie above 0")
         if self.log and self.step is not None:
             raise ValueError("log and step exclude each other; leave one out")
+        if not math.isfinite(self.high - self.low):
+            raise ValueError(f"from {self.low:g} to {self.high:g} is farther than any number; give a shorter range")
+        if self.step is not None and (self.high - self.low) / self.step > STEPS_MOST:
+            raise ValueError(f"step {self.step:g} is too small for {self.low:g} ... {self.high:g}: above 1e20 points")
+        if self.integer and max(abs(self.low), abs(self.high)) > WHOLE_MOST:
+            raise ValueError(f"{self.low:g} ... {self.high:g} with integer; whole numbers go up to 2**53")
         if self.integer and (self.low != int(self.low) or self.high != int(self.high)):
             raise ValueError(f"{self.low:g} ... {self.high:g} with integer; both ends must be whole numbers")
         if self.integer and self.step is not None and self.step != int(self.step):
@@ -129,6 +142,35 @@ def extremes(domain: Any) -> list[Any]:
 
 
 AUTO = "auto"  # an exponent that a range test finds
+_EXPONENTS = Range(low=-3.0, high=0.0)
+
+
+def exponents_of(rates: Any) -> Any:
+    """Return a domain of rates as one of exponents: log10 of each. The rates are above 0.
+
+    >>> exponents_of([0.1, 0.01]), exponents_of(Range(low=1e-4, high=0.1, log=True)).low, exponents_of("auto")
+    ([-1.0, -2.0], -4.0, 'auto')
+    """
+    if isinstance(rates, Range):
+        return Range(low=math.log10(rates.low), high=math.log10(rates.high))
+    if isinstance(rates, Choice):
+        return Choice(choices=[math.log10(rate) for rate in rates.choices])  # pyright: ignore[reportArgumentType]
+    if isinstance(rates, list):
+        return [math.log10(rate) for rate in rates]
+    return rates if rates == AUTO else math.log10(rates)
+
+
+def _check_rates(rates: Any) -> None:
+    for rate in extremes(rates):
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not RATES[0] <= rate <= RATES[1]:
+            raise ValueError(f"{shown(rate)} is no rate; give numbers above 0, or auto")
+    if isinstance(rates, Range) and (rates.integer or rates.step is not None):
+        raise ValueError("a range of rates has neither step nor integer; list the rates, as [0.1, 0.03, 0.01]")
+    if isinstance(rates, Range) and not rates.log:
+        raise ValueError(
+            f"from {rates.low:g} to {rates.high:g} on a linear scale, which would hardly try the small ones; "
+            "write log: true, or list the rates"
+        )
 
 
 class DecayPoints(Part):
@@ -137,7 +179,7 @@ class DecayPoints(Part):
     count: int = Field(default=1, ge=1, le=16)
     low: float = Field(default=0.3, ge=0, le=1)
     high: float = Field(default=0.9, ge=0, le=1)
-    step: float | None = Field(default=None, gt=0, le=1)
+    step: float | None = Field(default=None, ge=1e-9, le=1)
     branches: int = Field(default=1, ge=1, le=1024)
 
     @model_validator(mode="after")
@@ -167,8 +209,14 @@ class Space(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, Domain]
 
+    lr: Domain | None = Field(
+        default=None,
+        description="Peak rates, another way to write lr_exponent: {low: 1e-4, high: 0.1, log: true}, [0.1, 0.01], "
+        "0.1, or auto.",
+    )
     lr_exponent: Domain = Field(
-        default=Range(low=-3.0, high=0.0),
+        default=_EXPONENTS,
+        validate_default=True,
         description="The peak rate is 10 ** lr_exponent; auto: a range test finds it.",
     )
     decay_points: (
@@ -191,6 +239,34 @@ class Space(BaseModel):
     seed: Domain = 0
     batch_size: Domain | None = Field(default=None, description="Overrides budget.batch_size; structural.")
 
+    @field_validator("lr")
+    @classmethod
+    def _are_rates(cls, rates: Any) -> Any:
+        if rates is not None and rates != AUTO:
+            _check_rates(rates)
+        return rates
+
+    @field_validator("lr_exponent", mode="before")
+    @classmethod
+    def _from_rates(cls, value: Any, info: ValidationInfo) -> Any:
+        low = value.get("low") if isinstance(value, Mapping) and value.get("log") is True else None
+        if isinstance(low, int | float) and low <= 0:
+            raise ValueError(
+                f"low {low:g} with log; a logarithmic range must lie above 0, and exponents are logarithms already: "
+                "leave log out"
+            )
+        rates = info.data.get("lr")
+        if rates is not None and value is not _EXPONENTS:
+            raise ValueError("lr stands in the space too; keep one of them")
+        return value if rates is None else exponents_of(rates)
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keep the one of lr and lr_exponent that was written."""
+        fields = serialize(self)
+        fields.pop("lr_exponent" if self.lr is not None else "lr", None)
+        return fields
+
     @field_validator("decay_points", mode="before")
     @classmethod
     def _choices_are_shares(cls, value: Any) -> Any:
@@ -210,6 +286,10 @@ class Space(BaseModel):
         """Return the domains of the task's own hyperparameters."""
         return dict(self.__pydantic_extra__ or {})
 
+    def engine_fields(self) -> list[str]:
+        """Return the hyperparameters that every task has and that one number describes: not the decay points."""
+        return [name for name in type(self).model_fields if name not in ("lr", "decay_points")]
+
     def domains(self) -> Iterator[tuple[str, Range | Choice]]:
         """Yield what is to be sampled, by name: constants are not."""
         points = self.decay_points
@@ -218,7 +298,7 @@ class Space(BaseModel):
                 yield name, Range(low=points.low, high=points.high, step=points.step)
         elif isinstance(points, Choice):
             yield "decay_points", points
-        named = {name: getattr(self, name) for name in type(self).model_fields if name != "decay_points"}
+        named = {name: getattr(self, name) for name in self.engine_fields()}
         for name, domain in (named | self.own()).items():
             if isinstance(domain, list):
                 yield name, Choice(choices=list(domain))
@@ -227,8 +307,8 @@ class Space(BaseModel):
 
     def resolve(self, sampled: Mapping[str, Any]) -> Point:
         """Return the whole point: sampled values with the constants beside them, decay points as one sorted list."""
-        fields = [name for name in type(self).model_fields if name != "decay_points"]
-        named = {name: getattr(self, name) for name in fields if getattr(self, name) is not None} | self.own()
+        fields = {name: getattr(self, name) for name in self.engine_fields()}
+        named = {name: domain for name, domain in fields.items() if domain is not None} | self.own()
         point = {name: sampled.get(name, domain) for name, domain in named.items()}
         points = self.decay_points
         if isinstance(points, DecayPoints):

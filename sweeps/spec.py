@@ -6,16 +6,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from core import kinds as schedules
-from core.errors import BadInput, nearest
+from core.errors import BadInput, brief, nearest, shown
 from core.health import Thresholds
+from sweeps import yaml12
+from sweeps.meaning import LOSS_PATTERN, MEANT, NAME_MOST, is_loss, misread_exponents, missing_mode
 from sweeps.space import AUTO, Part, Range, Space, all_finite, extremes
 from sweeps.stopping import Stopping
+from sweeps.values import check_values, place
+from sweeps.yaml12 import read as parse_yaml
 
 GRID_MOST = 1_000_000  # points: a sampler writes all of them down before the first trial
+TRIALS_MOST = 1_000_000
+STEPS_MOST = 10**10
+BATCH_MOST = 10**9
+NAMED_MOST = 10  # wrong fields that a message names
 Auto = Literal["auto"]
 OptimizerKind = Literal["sgd", "adam", "adamw"]
 ScheduleKind = Literal[
@@ -39,10 +54,10 @@ class OptimizerSpec(Part):
     kind: OptimizerKind = "sgd"
     momentum: float | None = Field(default=None, ge=0, lt=1, description="sgd only; may stand in the space instead")
     nesterov: bool = False
-    weight_decay: float | None = Field(default=None, ge=0, description="may stand in the space instead")
+    weight_decay: float | None = Field(default=None, ge=0, le=1e9, description="may stand in the space instead")
     beta1: float | None = Field(default=None, ge=0, lt=1, description="adam and adamw, default 0.9")
     beta2: float | None = Field(default=None, ge=0, lt=1, description="adam and adamw, default 0.999")
-    eps: float | None = Field(default=None, gt=0, description="adam and adamw, default 1e-8")
+    eps: float | None = Field(default=None, gt=0, le=1e9, description="adam and adamw, default 1e-8")
 
     @model_validator(mode="after")
     def _fitting(self) -> "OptimizerSpec":
@@ -65,7 +80,9 @@ class ScheduleSpec(Part):
     power: float | None = Field(default=None, ge=1e-3, le=1e3, description="polynomial only, default 1")
     div: float | None = Field(default=None, ge=1, description="one-cycles: the first rate is peak / div, default 25")
     phases: tuple[tuple[float, str, float, float], ...] = Field(
-        default=(), description="phases only: [share of the budget, shape, from, to], rates as multiples of the peak"
+        default=(),
+        max_length=100,
+        description="phases only: [share of the budget, shape, from, to], rates as multiples of the peak",
     )
 
     @field_validator("phases")
@@ -80,8 +97,8 @@ class ScheduleSpec(Part):
 class Budget(Part):
     """How long each trial trains."""
 
-    steps: int = Field(default=10_000, ge=1)
-    batch_size: int = Field(default=32, ge=1)
+    steps: int = Field(default=10_000, ge=1, le=STEPS_MOST)
+    batch_size: int = Field(default=32, ge=1, le=BATCH_MOST)
     reports: int = Field(
         default=10,
         ge=1,
@@ -101,10 +118,27 @@ class Search(Part):
 
 
 class Objective(Part):
-    """What is sought: a metric of the task's validation."""
+    """What is sought: a metric of the task's validation. One that is no loss needs its mode."""
 
-    metric: str = "valid_loss"
-    mode: Literal["min", "max"] = "min"
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"metric": {"not": {"pattern": LOSS_PATTERN}}}, "required": ["metric"]},
+            "then": {"required": ["mode"]},
+        }
+    )
+
+    metric: str = Field(default="valid_loss", min_length=1, max_length=NAME_MOST)
+    mode: Literal["min", "max"] = Field(
+        default="min", description="whether less or more is better; only a loss or an error may leave it out"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_mode(cls, value: Any) -> Any:
+        metric = value.get("metric") if isinstance(value, Mapping) else None
+        if isinstance(metric, str) and "mode" not in value and not is_loss(metric):
+            raise ValueError(missing_mode(brief(metric)))
+        return value
 
     @property
     def sign(self) -> float:
@@ -115,7 +149,7 @@ class Objective(Part):
 class RatiosSpec(Part):
     """When the update-to-data ratios of a trial are taken."""
 
-    samples: int = Field(default=50, ge=0, description="how often; 0 for never")
+    samples: int = Field(default=50, ge=0, le=1_000_000, description="how often; 0 for never")
     spacing: Literal["linear", "log"] = Field(default="linear", description="evenly, or each a factor after the last")
 
 
@@ -137,12 +171,24 @@ ProgramName = Literal["plain", "native", "vmap", "compiled", "captured"]
 class Resources(Part):
     """What a cohort gets, how many train at once, and how wide they are. `auto` looks at the machine."""
 
-    cpus: Annotated[float, Field(gt=0)] | Auto = "auto"
-    gpus: Annotated[float, Field(ge=0)] | Auto = "auto"
-    cohorts: Annotated[int, Field(ge=1)] | Auto = "auto"
-    lanes: Annotated[int, Field(ge=1)] | Auto = "auto"
+    cpus: Annotated[float, Field(gt=0, le=10_000)] | Auto = "auto"
+    gpus: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
+        default="auto", description="of each cohort, which trains on one; a part of one: several cohorts share it"
+    )
+    cohorts: Annotated[int, Field(ge=1, le=10_000)] | Auto = "auto"
+    lanes: Annotated[int, Field(ge=1, le=100_000)] | Auto = "auto"
     program: ProgramName | Auto = "auto"
     precision: Literal["float32", "float64"] = "float32"
+
+    @field_validator("gpus", mode="before")
+    @classmethod
+    def _one_gpu(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and value > 1:
+            raise ValueError(
+                f"{shown(value)}; a cohort trains on one GPU and would leave the others idle: write 1 or less, and "
+                "cohorts for how many train at once"
+            )
+        return value
 
 
 def _named(value: Any) -> Any:
@@ -154,6 +200,7 @@ class SweepSpec(Part):
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$", description="letters, digits, - and _; at most 40")
     task: str = Field(
+        max_length=4096,
         description="package.module:Class or path/file.py:Class",
         json_schema_extra={"pattern": "^[^:]+:[^:]+$"},  # for editors; whoever loads it says what is missing
     )
@@ -166,7 +213,7 @@ class SweepSpec(Part):
     )
     budget: Budget = Budget()
     space: Space = Field(default_factory=lambda: Space.model_validate({}))
-    trials: int = Field(default=32, ge=1)
+    trials: int = Field(default=32, ge=1, le=TRIALS_MOST)
     replicates: int = Field(
         default=1, ge=1, le=1000, description="seeds per configuration; the objective is their mean"
     )
@@ -176,17 +223,19 @@ class SweepSpec(Part):
     ratios: RatiosSpec = RatiosSpec()
     health: HealthSpec = HealthSpec()
     watchers: tuple[str, ...] = Field(
-        default=(), description="classes that look on: package.module:Class or file.py:Class"
+        default=(), max_length=100, description="classes that look on: package.module:Class or file.py:Class"
     )
     resources: Resources = Resources()
-    tracking_uri: str | None = Field(default=None, description="an MLflow server or store; default: in the home")
+    tracking_uri: str | None = Field(
+        default=None, max_length=4096, description="an MLflow server or store; default: in the home"
+    )
 
     @field_validator("stopping", mode="before")
     @classmethod
     def _fields(cls, value: Any) -> Any:
         if not isinstance(value, Mapping | Stopping | None):
             known = ", ".join(Stopping.model_fields)
-            raise ValueError(f"{value!r}; write {{}} for the defaults, or some of its fields: {known}")
+            raise ValueError(f"{shown(value)}; write {{}} for the defaults, or some of its fields: {known}")
         return value
 
     @model_validator(mode="after")
@@ -201,18 +250,25 @@ class SweepSpec(Part):
             raise ValueError("stopping: a trial of one step has no rungs; leave stopping out")
         if self.stopping is not None and not self.objective.metric.startswith("valid_"):
             raise ValueError(
-                f"stopping: trials are scored by what a validation measures, which {self.objective.metric} is not; "
+                "stopping: trials are scored by what a validation measures, which "
+                f"{brief(self.objective.metric)} is not; "
                 "seek a valid_ metric, or leave stopping out"
             )
         for name, low, high in _BOUNDS:
             if getattr(space, name) != AUTO or name != "lr_exponent":
                 _check_numbers(name, getattr(space, name), low, high)
         for name in ("seed", "batch_size"):
-            _check_whole(name, getattr(space, name), 1 if name == "batch_size" else 0)
+            _check_whole(name, getattr(space, name), *((1, BATCH_MOST) if name == "batch_size" else (0, 2**63 - 1)))
         for name in ("lr_exponent", "decay_factor", "warmup", "seed"):
             if any(value is None for value in extremes(getattr(space, name))):
                 raise ValueError(f"space.{name}: null; every trial needs one: give a number, a range or a list")
         self._check_schedule()
+        for name, domain in self.space.domains() if self.search.sampler == "gp" else ():
+            if isinstance(domain, Range) and (domain.integer or domain.step) and domain.grid_size > GRID_MOST:
+                raise ValueError(
+                    f"space.{name}: {domain.grid_size:,} points; gp writes down those of a stepped or whole range, "
+                    f"{GRID_MOST:,} at most: give a wider step, or another sampler"
+                )
         if self.search.sampler == "grid":
             for name, domain in space.domains():
                 if isinstance(domain, Range) and not (domain.integer or domain.step):
@@ -245,7 +301,7 @@ class SweepSpec(Part):
 
     def as_yaml(self) -> str:
         """Return the whole spec, defaults included, as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return yaml12.write(self.model_dump(mode="json"))
 
     def schedule_kinds(self) -> list[str]:
         """Return every schedule that a trial may have."""
@@ -255,7 +311,7 @@ class SweepSpec(Part):
         space, kinds = self.space, self.schedule_kinds()
         for kind in kinds:
             if kind not in schedules.KINDS:
-                raise ValueError(f"space.schedule: unknown kind '{kind}'; {nearest(kind, schedules.KINDS)}")
+                raise ValueError(f"space.schedule: unknown kind '{brief(kind)}'; {nearest(kind, schedules.KINDS)}")
             if why := schedules.unfit_points(kind, space.most_points()):
                 raise ValueError(f"space.decay_points: {why}")
         for name in ("floor", "power", "div"):
@@ -294,52 +350,17 @@ def _check_numbers(name: str, domain: Any, low: float, high: float) -> None:
         if not number or not low <= value <= high or (below and value == high):
             within = f"[{low:g}, {high:g}{')' if below else ']'}"
             instead = ", nor auto" if name == "lr_exponent" else ""
-            raise ValueError(f"space.{name}: {value!r} is no number in {within}{instead}")
+            raise ValueError(f"space.{name}: {shown(value)} is no number in {within}{instead}")
 
 
-def _check_whole(name: str, domain: Any, least: int) -> None:
+def _check_whole(name: str, domain: Any, least: int, most: int) -> None:
     for value in extremes(domain) if domain is not None else []:
         whole = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not whole or value != int(value) or not least <= value < 2**63:
-            raise ValueError(f"space.{name}: {value!r} is no whole number from {least} to 2**63 - 1")
+        if not whole or value != int(value) or not least <= value <= most:
+            end = "2**63 - 1" if most == 2**63 - 1 else f"{most:,}"
+            raise ValueError(f"space.{name}: {shown(value)} is no whole number from {least} to {end}")
     if isinstance(domain, Range) and not domain.integer:
         raise ValueError(f"space.{name}: a range of whole numbers needs 'integer: true'")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with 1e-3 read as a number (YAML 1.1 reads a string) and a repeated key refused."""
-
-    def __init__(self, stream: str):
-        super().__init__(stream)
-        self.looked_at: set[int] = set()
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        if isinstance(node, yaml.MappingNode) and id(node) not in self.looked_at:  # a second look sees merged keys
-            self.looked_at.add(id(node))
-            keys = [key.value for key, _ in node.value]
-            for key in keys:
-                if keys.count(key) > 1:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key '{key}' stands twice", node.start_mark
-                    )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$"), list("-+.0123456789")
-)
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """Read YAML. Raises BadInput with the line and column of a mistake."""
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise BadInput(f"{source}{where}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise BadInput(f"{source}: not valid YAML: {error}".splitlines()[0]) from error
 
 
 def _known_keys(path: Sequence[Any]) -> list[str]:
@@ -372,9 +393,10 @@ def _path(error: Mapping[str, Any]) -> list[Any]:
 def _message(errors: Sequence[Mapping[str, Any]]) -> str:
     """Say in one sentence what is wrong with a field; of several types that it may have, each says its own."""
     error, path = errors[0], _path(errors[0])
-    field = ".".join(str(part) for part in path)
+    field = place(tuple(path)) if path else ""
     if error["type"] == "extra_forbidden":
-        return f"{field}: unknown field; {nearest(str(path[-1]), _known_keys(path[:-1]))}"
+        name = str(path[-1])
+        return f"{field}: unknown field; {MEANT.get(name.lower()) or nearest(name, _known_keys(path[:-1]))}"
     if error["type"] == "missing":
         return f"{field}: missing; it is required"
     said = str(error["msg"]).removeprefix("Value error, ")
@@ -382,20 +404,34 @@ def _message(errors: Sequence[Mapping[str, Any]]) -> str:
         return f"{field}: {said}" if field else said
     others = dict.fromkeys(str(other["msg"]).removeprefix("Input should be ") for other in errors[1:])
     arrived = error.get("input")
-    return f"{field or 'spec'}: {', or '.join([said[0].lower() + said[1:], *others])}; {arrived!r} arrived"
+    space = yaml12.missing_space(arrived) if isinstance(arrived, str) else ""
+    wanted = ", or ".join([said[0].lower() + said[1:], *others])
+    return f"{field or 'spec'}: {wanted}; {shown(arrived)} arrived{f', with {space}' if space else ''}"
 
 
-def make_spec(fields: Any, source: str = "spec") -> SweepSpec:
-    """Check a spec given as a dictionary. Raises BadInput naming each wrong field, what arrived and what would work."""
+def make_spec(fields: Any, source: str = "spec", stored: bool = False) -> SweepSpec:
+    """Check a spec given as a dictionary. Raises BadInput naming each wrong field, what arrived and what would work.
+
+    stored: this program wrote it down, as it took it before: exponents that look like rates are no slip there.
+    """
+    check_values(fields, source)
     if not isinstance(fields, Mapping):
         raise BadInput(f"{source}: a spec is a mapping with name, task, space ...; {type(fields).__name__} arrived")
     try:
-        return SweepSpec.model_validate(dict(fields))
+        spec = SweepSpec.model_validate(dict(fields))
     except ValidationError as error:
         fields_: dict[str, list[Any]] = {}
         for item in error.errors(include_url=False):
             fields_.setdefault(".".join(map(str, _path(item))), []).append(item)
-        raise BadInput(f"{source}: {'; '.join(map(_message, fields_.values()))}") from error
+        named = list(map(_message, list(fields_.values())[:NAMED_MOST]))
+        more = [f"and {len(fields_) - NAMED_MOST:,} more"] if len(fields_) > NAMED_MOST else []
+        raise BadInput(f"{source}: {'; '.join(named + more)}") from error
+    if not stored and spec.space.lr is None and (misread := misread_exponents(spec.space.lr_exponent)):
+        raise BadInput(f"{source}: space.lr_exponent: {misread}")
+    return spec
+
+
+_TWINS = {"lr": "lr_exponent", "lr_exponent": "lr"}  # two ways to write one thing: the later one stands
 
 
 def override(fields: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -404,10 +440,11 @@ def override(fields: dict[str, Any], assignments: Sequence[str]) -> dict[str, An
     >>> override({"budget": {"steps": 10}}, ["budget.steps=500", "trials=8"])
     {'budget': {'steps': 500}, 'trials': 8}
     """
+    paths = [assignment.partition("=")[0].strip() for assignment in assignments]
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path.strip():
-            raise BadInput(f"--set {assignment}: write FIELD=VALUE, for example --set budget.steps=500")
+            raise BadInput(f"--set {brief(assignment)}: write FIELD=VALUE, for example --set budget.steps=500")
         *parents, last = path.strip().split(".")
         here = fields
         for parent in parents:
@@ -416,7 +453,11 @@ def override(fields: dict[str, Any], assignments: Sequence[str]) -> dict[str, An
                 below = {"kind": below}
             here[parent] = dict(below) if isinstance(below, Mapping) else {}
             here = here[parent]
-        here[last] = parse_yaml(text, f"--set {path}")
+        here[last] = parse_yaml(text, f"--set {brief(path)}")
+        if parents[:1] == ["space"] and (twin := _TWINS.get([*parents, last][1])):
+            fields["space"].pop(twin, None)
+        if (parents, last) == (["objective"], "metric") and "objective.mode" not in paths:
+            here.pop("mode", None)  # which belonged to the other metric
     return fields
 
 
@@ -429,7 +470,7 @@ def load_spec(path: str, assignments: Sequence[str] = ()) -> SweepSpec:
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BadInput(
             f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}; give a sweep's YAML file"
         ) from error
@@ -438,6 +479,7 @@ def load_spec(path: str, assignments: Sequence[str] = ()) -> SweepSpec:
         raise BadInput(f"{path}: the file is empty; a spec needs name and task at least")
     if isinstance(fields, dict):
         fields = override(fields, assignments)
+        check_values(fields, path)
         fields = _absolute_task(fields, file)
     return make_spec(fields, path)
 
@@ -449,9 +491,15 @@ def _absolute_task(fields: dict[str, Any], spec_file: Path) -> dict[str, Any]:
         source, _, name = reference.partition(":") if isinstance(reference, str) else ("", "", "")
         if not source.endswith(".py"):
             return reference
-        places = [Path(source).expanduser(), spec_file.parent / source]
-        found = next((place for place in places if place.is_file()), places[0])
-        return f"{found.resolve()}:{name}"
+        try:
+            places = [Path(source).expanduser(), spec_file.parent / source]
+            found = next((place for place in places if place.is_file()), places[0])
+            return f"{found.resolve()}:{name}"
+        except (
+            OSError,
+            RuntimeError,
+        ):  # a name too long, a person's folder that is not known: whoever loads it says so
+            return reference
 
     if "task" in fields:
         fields["task"] = absolute(fields["task"])
@@ -465,5 +513,8 @@ def _absolute_task(fields: dict[str, Any], spec_file: Path) -> dict[str, Any]:
 
 def _absolute(value: Any) -> Any:
     """Return a relative path of a file that exists as an absolute one, anything else as it is."""
-    is_file = isinstance(value, str) and Path(value).is_file()
+    try:
+        is_file = isinstance(value, str) and Path(value).is_file()
+    except OSError:  # too long for a path
+        return value
     return str(Path(value).resolve()) if is_file else value

@@ -25,10 +25,15 @@ class Stopping(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    rungs: tuple[float, ...] = Field(default=(0.1, 0.25, 0.5), description="shares of the budget, between 0 and 1")
-    reduction: float = Field(default=2.0, gt=1, description="the best 1 / reduction at a rung go on")
+    rungs: tuple[float, ...] = Field(
+        default=(0.1, 0.25, 0.5), max_length=100, description="shares of the budget, between 0 and 1"
+    )
+    reduction: float = Field(default=2.0, gt=1, le=1e6, description="the best 1 / reduction at a rung go on")
     least: int = Field(
-        default=4, ge=2, description="trials scored at a rung before any is stopped; those of one history count as one"
+        default=4,
+        ge=2,
+        le=1_000_000,
+        description="trials scored at a rung before any is stopped; those of one history count as one",
     )
     score: ScoreName = "average"
     probe: float = Field(default=0.02, gt=0, le=0.5, description="share of the budget that a probe trains")

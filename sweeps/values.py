@@ -1,0 +1,66 @@
+"""What specs and best files are made of: the values that YAML, JSON, Optuna's storage and a worker all carry alike.
+
+Texts, whole numbers of 64 bits, floats, true, false, null, lists, and mappings whose keys are texts.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from core.errors import BadInput, brief, shown
+
+VALUES = 20_000  # in a spec, all that its aliases stand for counted
+DEPTH = 40  # levels of lists and mappings
+_HALVES = re.compile("[\ud800-\udfff]")
+_LEAST, _MOST = -(2**63), 2**64 - 1
+
+
+def check_values(fields: Any, source: str, most: int | None = VALUES) -> None:
+    """Raise BadInput naming the first value that JSON or a database cannot carry, or that is too deep or too many.
+
+    most: how many values are taken; None: any number.
+    """
+    waiting: list[tuple[Any, tuple[Any, ...]]] = [(fields, ())]
+    seen = 0
+    while waiting:
+        value, path = waiting.pop()
+        seen += 1
+        if most is not None and seen > most:
+            raise BadInput(f"{source}: more than {most:,} values; a spec is shorter")
+        if len(path) > DEPTH:
+            raise BadInput(f"{source}: {place(path[:3])}: more than {DEPTH} levels of lists and mappings")
+        if why := _unfit(value):
+            raise BadInput(f"{source}: {place(path)}: {why}")
+        if isinstance(value, Mapping):
+            for key in value:
+                if why := _unfit(key) if isinstance(key, str) else f"the key {shown(key)} is no text; put it in quotes":
+                    raise BadInput(f"{source}: {place(path)}: {why}")
+            waiting += [(inner, (*path, key)) for key, inner in list(value.items())[::-1]]
+        elif isinstance(value, list | tuple):
+            waiting += [(inner, (*path, i)) for i, inner in list(enumerate(value))[::-1]]
+
+
+def place(path: tuple[Any, ...]) -> str:
+    """Return the fields that lead to a value, as one word.
+
+    >>> place(("space", "hidden", 0))
+    'space.hidden.0'
+    """
+    return ".".join(brief(part, 40) for part in path[:12]) or "spec"
+
+
+def _unfit(value: Any) -> str:
+    """Say why a value cannot be carried; nothing of one that can."""
+    if isinstance(value, str):
+        if "\0" in value:
+            return f"{shown(value)} holds the character U+0000, which no database keeps; leave it out"
+        if _HALVES.search(value):
+            return f"{shown(value)} holds half a character (U+D800 ... U+DFFF), which is no text; leave it out"
+        return ""
+    if isinstance(value, bool | float | Mapping | list | tuple | BaseModel | None):
+        return ""
+    if isinstance(value, int):
+        return "" if _LEAST <= value <= _MOST else f"{shown(value)} has more than 64 bits; write it as a text"
+    return f"a {type(value).__name__}; write a text, a number, true, false, null, a list or a mapping"
