@@ -14,11 +14,12 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import optuna
+from numpy.random import SeedSequence, default_rng
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import (
     BaseSampler,
@@ -249,7 +250,10 @@ def _grid(distributions: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]
 
 def sampler(spec: SweepSpec, asked: int = 0) -> BaseSampler:
     """Return the sampler of a spec. `asked` trials exist already: a resumed search must not repeat its first draws."""
-    seed = spec.search.seed + asked
+    return _sampler(spec, spec.search.seed + asked)
+
+
+def _sampler(spec: SweepSpec, seed: int) -> BaseSampler:
     distributions = {name: distribution(domain) for name, domain in spec.space.domains()}
     kinds: dict[str, Callable[[], BaseSampler]] = {
         "tpe": lambda: TPESampler(seed=seed),
@@ -259,6 +263,39 @@ def sampler(spec: SweepSpec, asked: int = 0) -> BaseSampler:
         "grid": lambda: GridSampler(_grid(distributions), seed=spec.search.seed),
     }
     return kinds[spec.search.sampler]()
+
+
+class _Draws:
+    """The sampler of each trial: one for all, or, where a search must repeat, one for each number.
+
+    Then what a trial is asked with depends on its number and on the trials that have ended, not on the process.
+    """
+
+    def __init__(self, spec: SweepSpec, asked: int):
+        self.spec = spec
+        self.shared = None if spec.search.repeatable else sampler(spec, asked)
+        distributions = {name: distribution(domain) for name, domain in spec.space.domains()}
+        self.grid = _grid(distributions) if spec.search.repeatable and spec.search.sampler == "grid" else {}
+
+    def of(self, number: int) -> BaseSampler:
+        """Return the sampler of a trial."""
+        if self.shared:
+            return self.shared
+        if self.spec.search.sampler == "grid":
+            return PartialFixedSampler(self._grid_point(number), RandomSampler()) if self.grid else RandomSampler()
+        return _sampler(self.spec, int(SeedSequence([self.spec.search.seed, number]).generate_state(1)[0]))
+
+    def _grid_point(self, number: int) -> dict[str, Any]:
+        """Return the point of a grid in an order that is drawn once: a GridSampler draws anew in each process."""
+        index, point = int(self._order[number % len(self._order)]), {}
+        for name, values in self.grid.items():
+            index, place = divmod(index, len(values))
+            point[name] = values[place]
+        return point
+
+    @cached_property
+    def _order(self) -> Any:
+        return default_rng(self.spec.search.seed).permutation(math.prod(map(len, self.grid.values())))
 
 
 _STATES = {TrialState.RUNNING: "running", TrialState.COMPLETE: "complete", TrialState.PRUNED: "stopped"}
@@ -353,7 +390,7 @@ class Search:
         self.listen, self.wait_for = listen, wait_for
         self.wanted = spec.trials_wanted
         self.distributions = {name: distribution(domain) for name, domain in spec.space.domains()}
-        self.branches = spec.branches
+        self.branches, self.round = spec.branches, spec.round_trials
         self.live: dict[str, Suggestion] = {}
         self.handles: dict[int, optuna.trial.Trial] = {}
         self.stories: dict[int, Story] = {}
@@ -364,8 +401,10 @@ class Search:
         self.reported = {(t.number, step) for t in trials for step in t.intermediate_values}
         self.scored = {(t.number, rung) for t in trials for rung in _scored(t.user_attrs)}
         self.params = {t.number: dict(t.params) for t in trials}
-        self.base = sampler(spec, self.asked)
+        self.draws = _Draws(spec, self.asked)
         self.waiting = self._unfinished([t for t in trials if t.state == TrialState.RUNNING], checkpoint_of)
+        if self.round and self.asked % self.round:  # an earlier process ended while it asked
+            self.waiting += self._grouped(self._ask(self._next_count()))
 
     @property
     def exhausted(self) -> bool:
@@ -376,10 +415,10 @@ class Search:
         """Return a cohort to train, or None while enough of them train or when all are given out."""
         if len(self.live) >= self.cohorts:
             return None
-        if not self.waiting and self.asked < self.wanted:
+        if not self.waiting and self.asked < self.wanted and not self._round_trains():
             self.wait_for(lambda: self.ended.keys() <= self.links.keys())
             self.settle(everything=True)
-            self.waiting = self._grouped(self._ask(min(self.cohort_trials, self.wanted - self.asked)))
+            self.waiting = self._grouped(self._ask(self._next_count()))
         if not self.waiting:
             return None
         suggestion = self.waiting.pop(0)
@@ -443,6 +482,15 @@ class Search:
 
     # --- asking and telling -----------------------------------------------------------------------------------------
 
+    def _round_trains(self) -> bool:
+        """Whether a search that must repeat has to wait for trials of the last round."""
+        return bool(self.round and self.live and self.stories)
+
+    def _next_count(self) -> int:
+        """Return how many trials are asked for next: a cohort's, or the rest of a round."""
+        count = self.round - self.asked % self.round if self.round else self.cohort_trials
+        return min(count, self.wanted - self.asked)
+
     def _ask(self, count: int) -> list[dict[str, Any]]:
         """Ask for trials; the branches of a trunk share all that is sampled but the decay points."""
         trials = []
@@ -462,18 +510,27 @@ class Search:
         fixed = {name: value for name, value in trunk.items() if not name.startswith("decay_point")}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.study.sampler = PartialFixedSampler(fixed, self.base) if fixed else self.base
+            base = self.draws.of(number)
+            self.study.sampler = PartialFixedSampler(fixed, base) if fixed else base
 
     def _point(self, params: Mapping[str, Any]) -> dict[str, Any]:
         return self.spec.space.resolve({name: _plain(value) for name, value in params.items()})
 
     def _grouped(self, trials: Sequence[dict[str, Any]]) -> list[Suggestion]:
-        """Part trials into cohorts by their structure, and note in each trial which cohort it is in."""
+        """Part trials into cohorts by their structure, and note in each trial which cohort it is in.
+
+        What is asked for at once is as much as one cohort takes, or a round, which all cohorts share.
+        """
         groups: dict[str, list[dict[str, Any]]] = {}
         for trial in trials:
             groups.setdefault(structural_key(self.spec, trial["point"]), []).append(trial)
+        width = self.cohort_trials
+        if self.round:
+            width = min(width, -(-len(trials) // (self.cohorts * self.branches)) * self.branches)
         suggestions = [
-            {"id": f"cohort-{group[0]['number']}", "trials": group, "resume_from": None} for group in groups.values()
+            {"id": f"cohort-{part[0]['number']}", "trials": part, "resume_from": None}
+            for group in groups.values()
+            for part in (group[k : k + width] for k in range(0, len(group), width))
         ]
         for suggestion in suggestions:
             for trial in suggestion["trials"]:
@@ -508,6 +565,8 @@ class Search:
         """Take over a trial of an earlier process; what it died before sampling is sampled now."""
         storage = self.storage
         self._take_sampler(frozen.number)
+        if frozen.params.keys() >= self.distributions.keys():  # nothing is left to be drawn
+            self.study.sampler = RandomSampler()
         study_id = storage.get_study_id_from_name(self.study.study_name)
         trial = optuna.trial.Trial(self.study, storage.get_trial_id_from_study_id_trial_number(study_id, frozen.number))
         self.handles[frozen.number] = trial
@@ -592,7 +651,8 @@ class Search:
                 trial.set_user_attr(name, attribute)
         value = outcome.values.get(self.spec.objective.metric)
         # a GridSampler that hears of its last point stops the study, which only Optuna's own loop allows
-        self.study.sampler = RandomSampler() if self.spec.search.sampler == "grid" else self.base
+        is_grid = self.spec.search.sampler == "grid"
+        self.study.sampler = RandomSampler() if is_grid else self.draws.of(trial.number)
         if outcome.status == "complete" and value is not None:
             self.study.tell(trial, value)
         else:

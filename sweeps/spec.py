@@ -30,6 +30,8 @@ GRID_MOST = 1_000_000  # points: a sampler writes all of them down before the fi
 TRIALS_MOST = 1_000_000
 STEPS_MOST = 10**10
 BATCH_MOST = 10**9
+LEARNING = ("tpe", "gp")  # samplers that go on from the trials that have ended
+ROUNDS, ROUND_LEAST = 4, 8  # of a search that repeats: how many, and trials of one
 NAMED_MOST = 10  # wrong fields that a message names
 Auto = Literal["auto"]
 OptimizerKind = Literal["sgd", "adam", "adamw"]
@@ -114,7 +116,18 @@ class Search(Part):
         default="tpe",
         description="gp learns from complete trials alone, and needs 10; tpe learns from those that stopping ends, too",
     )
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**32,
+        description="of what is proposed; tpe and gp go on from the trials that have ended, which depends on timing: "
+        "the same seed proposes the same points only with repeatable: true",
+    )
+    repeatable: bool = Field(
+        default=False,
+        description="propose the same points each time, whatever the timing, the cores and the interrupts: trials are "
+        "asked for in rounds of a quarter, each when the one before has ended",
+    )
 
 
 class Objective(Part):
@@ -262,6 +275,11 @@ class SweepSpec(Part):
         for name in ("lr_exponent", "decay_factor", "warmup", "seed"):
             if any(value is None for value in extremes(getattr(space, name))):
                 raise ValueError(f"space.{name}: null; every trial needs one: give a number, a range or a list")
+        if self.stopping is not None and self.round_trials:
+            raise ValueError(
+                f"search.repeatable: stopping ranks trials as they arrive, and {self.search.sampler} learns from those "
+                "that it stops; leave one of them out, or search at random"
+            )
         self._check_schedule()
         for name, domain in self.space.domains() if self.search.sampler == "gp" else ():
             if isinstance(domain, Range) and (domain.integer or domain.step) and domain.grid_size > GRID_MOST:
@@ -290,14 +308,31 @@ class SweepSpec(Part):
         """How many trials are proposed for one trunk; the points of a grid are proposed one by one."""
         return 1 if self.search.sampler == "grid" else self.space.branches
 
+    @property
+    def round_trials(self) -> int:
+        """How many trials are asked for at once where a search must repeat; 0: as many as train, whenever some end.
+
+        It depends on the spec alone, not on the machine.
+        """
+        if not self.search.repeatable or self.search.sampler not in LEARNING:
+            return 0
+        trials = max(ROUND_LEAST, -(-self.trials_wanted // ROUNDS))
+        return -(-trials // self.branches) * self.branches
+
     def notes(self) -> list[str]:
         """Return what is taken as it stands, and may not do what its writer hopes."""
+        search, said = self.search, []
+        if "seed" in search.model_fields_set and search.sampler in LEARNING and not search.repeatable:
+            said.append(
+                f"search.seed: {search.sampler} goes on from the trials that have ended, so another run proposes other "
+                "points; search.repeatable: true proposes the same"
+            )
         if self.search.sampler == "gp" and self.stopping is not None:
-            return [
+            said.append(
                 "search.sampler: gp learns from complete trials alone, and draws at random until there are 10; "
                 "those that stopping ends teach it nothing, and tpe learns from them too"
-            ]
-        return []
+            )
+        return said
 
     def as_yaml(self) -> str:
         """Return the whole spec, defaults included, as YAML."""

@@ -116,7 +116,7 @@ def test_an_unknown_hyperparameter_is_refused_with_all_that_are_known(sweep: Swe
 
 
 def test_a_metric_that_the_task_does_not_report_is_refused(sweep: Sweep) -> None:
-    said = refused_run(sweep, objective={"metric": "valid_accuracy"})
+    said = refused_run(sweep, objective={"metric": "valid_accuracy", "mode": "max"})
     assert "objective.metric" in said
     assert "valid_accuracy" in said
     assert "valid_loss" in said
