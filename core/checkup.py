@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from core import preflight
 from core.activations import Layer, listening
+from core.baseline import Baselines, apart
 from core.errors import BadInput, briefly
 from core.health import median
 from core.lanes import seeded
 from core.program import Program
 from core.ratios import log_ratio
-from core.task import Batch, Data, Task, constant_guess_loss
+from core.task import Batch, Data, Task
 from core.trial import Hyperparameters, Structure, Trial, history
 
 Level = Literal["pass", "warn", "fail"]
@@ -94,9 +95,13 @@ class Checking:
         findings.append(
             Finding("pass", "parts", f"model, loss, data and metrics work; {found.parameters:,} parameters")
         )
+        findings += [
+            Finding("warn", "data", f"{hole.sentence()}; the loss is finite all the same") for hole in found.holes
+        ]
         checks: list[Callable[[], Iterator[Finding]]] = [
             self.order,
             self.first_loss,
+            self.metrics,
             self.activations,
             self.initialisation,
             self.movement,
@@ -155,17 +160,23 @@ class Checking:
         with torch.no_grad():
             for seed in range(self.seed, self.seed + 3):
                 losses.append(self._loss(self._model(seed), self._batch()).item())
-        loss, guess = sum(losses) / len(losses), constant_guess_loss(self.data.train[-1])
+        loss, baselines = (
+            sum(losses) / len(losses),
+            Baselines(self.task, self.data, self.structure.batch_size, self.dtype),
+        )
+        kind, place = baselines.kinds.get("train_loss", ("", 0))
+        guess = baselines.guess.get("train_loss", math.nan)
         if not math.isfinite(loss):
             yield Finding(
                 "fail", "first loss", f"the loss of the first batch is {loss}: nothing can be learned from it"
             )
-        elif not math.isfinite(guess):
+        elif "cross-entropy" not in kind:
             level: Level = "warn" if loss < 0 else "pass"
             why = "; it is negative: is a sign turned round?" if loss < 0 else ""
+            why = f", a {kind}; a constant guess has {guess:.4g}" if kind else why
             yield Finding(level, "first loss", f"{loss:.4g}, the mean of three seeds{why}")
         else:
-            classes = int(self.data.train[-1].max()) + 1
+            classes = int(self.data.train[place].max()) + 1
             unbiased = math.log(classes)
             near = loss < 1.15 * unbiased + 0.1
             advice = "; the output layer starts too sure of itself: scale its weights by a hundredth, its bias to 0"
@@ -174,6 +185,37 @@ class Checking:
                 yield Finding("warn", "first loss", f"{said}; it knows more than it can: do targets leak into inputs?")
             else:
                 yield Finding("pass" if near else "warn", "first loss", said + ("" if near else advice))
+
+    def metrics(self) -> Iterator[Finding]:
+        """A validation averages its batches, so a metric must be a mean over examples, and a number in each batch."""
+        task = apart(self.task)
+        program = Program(task, self.structure.optimizer, self.dtype)
+        row, valid, most = program.fresh_row(self.seed), self.data.valid, self.task.evaluation_batch_size
+        examples = len(valid[0])
+        batches = 1 if most is None else -(-examples // most)
+        recorded = program.evaluate(row, valid)
+        few = examples if most is None else min(examples, 2 * most)
+        task.evaluation_batch_size = None
+        whole = program.evaluate(row, tuple(t[:few] for t in valid))
+        parts = (slice(0, few // 2), slice(few // 2, few)) if few > 1 else (slice(0, few),)
+        halves = [(cut.stop - cut.start, program.evaluate(row, tuple(t[cut] for t in valid))) for cut in parts]
+        advice = f"in {batches} batches, whose mean is recorded; set evaluation_batch_size = None"
+        odd = []
+        for name, value in whole.items():
+            mean = math.fsum(count * values.get(name, math.nan) for count, values in halves) / few
+            if not math.isfinite(recorded.get(name, math.nan)):
+                why = ": some batch has no value" if batches > 1 else ""
+                odd.append(f"valid_{name} is no number before training{why}")
+            elif not math.isclose(value, mean, rel_tol=1e-3, abs_tol=1e-6):
+                odd.append(
+                    f"valid_{name} is {value:.4g} of {few:,} examples at once and {mean:.4g} as the mean of two "
+                    "halves: it is no mean over examples"
+                )
+        for said in odd:
+            where = f"they are evaluated {advice}" if batches > 1 else f"all {examples:,} are evaluated at once"
+            yield Finding("warn" if batches > 1 else "pass", "metrics", f"{said}; {where}")
+        if not odd:
+            yield Finding("pass", "metrics", f"each is a mean over its {examples:,} examples, in however many batches")
 
     def activations(self) -> Iterator[Finding]:
         """Each layer's outputs and their gradients over one training batch."""

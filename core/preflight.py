@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from core.baseline import Baselines
 from core.errors import BadInput, nearest
 from core.lanes import seeded
 from core.optim import OPTIMIZERS
@@ -23,6 +24,8 @@ class Preflight:
     first_loss: float
     metrics: Sequence[str]
     parameters: int
+    holes: Sequence["Hole"] = ()
+    """Where the data have numbers that are not finite, which the task's loss and metrics can take."""
 
 
 def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: int = 0) -> Preflight:
@@ -37,10 +40,12 @@ def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: in
     if not program.layout.parameters:
         raise BadInput("task: the model has no parameter that requires a gradient; nothing would be trained")
     examples = len(data.train[0])
+    data.checked(Baselines(task, data, batch_size, dtype).target_index)
     batch = _first_batch(task, data, examples, batch_size, seed)
+    holes = _holes(program, data, batch_size, seed)
     loss = _first_loss(program, batch, seed)
     metrics = _metrics(program, data, seed)
-    return Preflight(data, loss, metrics, program.layout.parameters)
+    return Preflight(data, loss, metrics, program.layout.parameters, holes)
 
 
 def check_metric(wanted: str, metrics: Sequence[str]) -> None:
@@ -59,7 +64,86 @@ def _data(task: Task) -> Data:
         raise BadInput(f"task: data() of {_named(task)} failed: {type(error).__name__}: {error}") from error
     if not isinstance(data, Data) or not all(isinstance(t, Tensor) for t in (*data.train, *data.valid)):
         raise BadInput("task: data() must return core.task.Data(train=(tensors ...), valid=(tensors ...))")
-    return data.checked()
+    return data.shaped()
+
+
+# --- numbers that are not finite --------------------------------------------------------------------------------------
+
+
+PIECE = 2**22  # numbers looked at at once, so that a split on disk is never in memory as a whole
+
+
+@dataclass(frozen=True)
+class Hole:
+    """Numbers of one tensor that are not finite: how many, and the first of them; rows are counted from 0."""
+
+    split: str  # training, validation
+    place: int
+    count: int
+    row: int
+    value: float
+
+    def sentence(self) -> str:
+        """Say where they are."""
+        if self.count == 1:
+            return (
+                f"tensor {self.place} of the {self.split} split has {self.value} in row {self.row:,} (counted from 0)"
+            )
+        return (
+            f"tensor {self.place} of the {self.split} split has {self.count:,} numbers that are not finite, the first "
+            f"({self.value}) in row {self.row:,} (counted from 0)"
+        )
+
+
+def holes(data: Data) -> list[Hole]:
+    """Return the tensors that hold numbers which are not finite, each with the first of them."""
+    splits = (("training", data.train), ("validation", data.valid))
+    each = [_hole(tensor, split, place) for split, tensors in splits for place, tensor in enumerate(tensors)]
+    return [hole for hole in each if hole]
+
+
+def _hole(tensor: Tensor, split: str, place: int) -> Hole | None:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return None
+    rows, count, first = max(1, PIECE * len(tensor) // max(1, tensor.numel())), 0, None
+    for begin in range(0, len(tensor), rows):
+        piece = tensor[begin : begin + rows].reshape(min(rows, len(tensor) - begin), -1)
+        bad = ~piece.isfinite()
+        if bad.any():
+            count += int(bad.sum())
+            if first is None:
+                row, column = (int(index) for index in bad.nonzero()[0])
+                number = piece[row, column].item()
+                first = begin + row, abs(number) if isinstance(number, complex) else number
+    return Hole(split, place, count, *first) if first else None
+
+
+def _holes(program: Program, data: Data, batch_size: int, seed: int) -> list[Hole]:
+    """Return the holes that the task can take: a mask, or a loss that leaves them out. Raises BadInput for others."""
+    found = holes(data)
+    for hole in found:
+        if not _taken(program, data, hole, batch_size, seed):
+            raise BadInput(f"task data: {hole.sentence()}; fill or drop what is missing, or leave it out in loss()")
+    return found
+
+
+def _taken(program: Program, data: Data, hole: Hole, batch_size: int, seed: int) -> bool:
+    """Whether loss and gradients of a batch with the hole in it are finite; of the validation split, its metrics."""
+    split = data.train if hole.split == "training" else data.valid
+    chosen = [hole.row, *(row for row in range(min(batch_size, len(split[0]))) if row != hole.row)][:batch_size]
+    batch, row = tuple(tensor[chosen] for tensor in split), program.fresh_row(seed)
+    try:
+        if hole.split == "validation":
+            values = program.evaluate(row, batch)
+            return math.isfinite(values["loss"]) if "loss" in values else all(map(math.isfinite, values.values()))
+        one = {name: tensor[None] for name, tensor in row.items()}
+        losses, grads, _ = program.gradients(one, tuple(t[None] for t in batch), (seed, 0))
+        return bool(losses.isfinite().all()) and all(bool(grad.isfinite().all()) for grad in grads.values())
+    except Exception:  # whether it is the hole that a task cannot take, or the task, is told by its first batch
+        return True
+
+
+# --- the parts of a task ----------------------------------------------------------------------------------------------
 
 
 def _first_batch(task: Task, data: Data, examples: int, batch_size: int, seed: int) -> Batch:

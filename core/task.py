@@ -30,8 +30,8 @@ class Data:
     train: Batch
     valid: Batch
 
-    def checked(self) -> "Data":
-        """Return the data. Raises BadInput if a split is empty, its tensors disagree, or there is one class alone."""
+    def shaped(self) -> "Data":
+        """Return the data. Raises BadInput if a split is empty or its tensors disagree."""
         for name, split in (("training", self.train), ("validation", self.valid)):
             if any(tensor.dim() == 0 for tensor in split):
                 raise BadInput(f"task data: the {name} split has a tensor without axes; the first axis is the example")
@@ -42,9 +42,19 @@ class Data:
                 )
             if lengths in (set(), {0}):
                 raise BadInput(f"task data: the {name} split is empty; at least one example is needed")
-        target = self.train[-1]
-        number = target.is_floating_point() or target.is_complex() or target.dtype == torch.bool  # or a mask
-        if not number and target.unique().numel() < 2:
+        return self
+
+    def checked(self, target_index: int | None = None) -> "Data":
+        """Return the data. Raises BadInput if a split is empty, its tensors disagree, or there is one class alone.
+
+        target_index: the place of the target in a batch. None: the second of two; of more nothing is said.
+        """
+        self.shaped()
+        place = 1 if target_index is None and len(self.train) == 2 else target_index
+        target = None if place is None else self.train[place]
+        if target is None or target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+            return self
+        if target.unique().numel() < 2:
             raise BadInput(
                 f"task data: all {len(target)} training targets are of one class ({target.flatten()[0].item()}); "
                 "at least two are needed"
@@ -78,6 +88,10 @@ class Task:
 
     evaluation_batch_size: int | None = 4096
     """Examples evaluated at once; None: a whole split. The same for every trial, so that means add up alike."""
+
+    target_index: int | None = None
+    """Which tensor of a batch is the target: batch[target_index]. None: the one that the loss turns out to be a known
+    loss of (cross-entropy, squared or absolute error); where it is of none, nothing is said of targets."""
 
     def model(self) -> nn.Module:
         """Return a new model. Called under a seed: draw initial weights from torch's global generator."""
@@ -192,6 +206,19 @@ def code_fingerprint(task: Task) -> str:
         return hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     except (OSError, TypeError):
         return "unknown"
+
+
+def named_target(task: Task, tensors: int) -> int | None:
+    """Return which of a batch's tensors a task names as its target, counted from 0; None if it names none.
+
+    Raises BadInput for a place that a batch does not have.
+    """
+    place = getattr(task, "target_index", None)
+    if place is None:
+        return None
+    if not isinstance(place, int) or isinstance(place, bool) or not -tensors <= place < tensors:
+        raise BadInput(f"task: target_index is {place!r}; a batch has {tensors} tensors, 0 to {tensors - 1}")
+    return place % tensors
 
 
 def constant_guess_loss(target: Tensor) -> float:

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from core import trial as trials_
+from core.baseline import Baselines
 from core.errors import briefly
 from core.lanes import Lanes, Row, part
 from core.order import Order
 from core.program import PROGRAMS, Program
 from core.ratios import Spacing, between, sample_steps
-from core.task import Data, Task, constant_guess_loss
+from core.task import Data, Task
 from core.trial import Structure, Trial
 from core.watch import Health, Look, Ratios, Watcher
 
@@ -38,7 +39,9 @@ class Event:
     `verdict` so far with its `evidence`); score (`values` at the rung `step`, none if the probe diverged, by which
     `score`; its `trunk` is the first of the trials whose histories were one with this trial's up to there); finish or
     stop (`status`, `verdict`, `evidence`, the last finite `values`, all `reports`, `curve` and `ratios`, and the names
-    of the `tensors` that have ratios).
+    of the `tensors` that have ratios, and of a complete trial its `baselines`: what a constant "guess" has, and what
+    its model had "before" training). A report or an end also names what was `missing`: metrics that were no number,
+    each with the steps of its reports without it.
     """
 
     kind: Literal["start", "fork", "report", "score", "finish", "stop"]
@@ -54,6 +57,8 @@ class Event:
     status: Literal["", "complete", "diverged", "stopped"] = ""
     verdict: str = ""
     evidence: str = ""
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    missing: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 PROBES: Mapping[str, float | None] = {"probe": 0.1, "cooldown": None}
@@ -87,6 +92,7 @@ class Rider:
     reports: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     values: dict[str, float] = field(default_factory=dict)  # the last finite ones
     memory: dict[str, Any] = field(default_factory=dict)  # what watchers remember
+    missing: dict[str, list[int]] = field(default_factory=dict)  # by metric: the reports in which it was no number
 
     def next_report(self) -> int:
         """Return the step after which the trial reports next."""
@@ -170,7 +176,7 @@ class Cohort:
         self.scoring, self.averages = scoring, "average" in scoring.kinds and any(t.rungs for t in trials)
         self.program = PROGRAMS[program](task, structure.optimizer, dtype) if isinstance(program, str) else program
         self.data = data.to(device, dtype)
-        self.guess = constant_guess_loss(data.train[-1])
+        self.baselines = Baselines(task, self.data, structure.batch_size, dtype)
         self.matrices = self.program.layout.matrices()
         self.room = 1 if self.program.narrowest == 1 else max(1, lanes)
         row = {name: tensor.to(device) for name, tensor in self._fresh_row(0).items()}
@@ -495,6 +501,9 @@ class Cohort:
         """Make a rider's report of a validation and of what it trained since its last report."""
         losses = lane.losses_since(rider.reported)
         rider.values = _finite(valid)
+        missing = {f"valid_{name}": [lane.step] for name, value in valid.items() if not math.isfinite(value)}
+        for name in missing:
+            rider.missing.setdefault(name, []).append(lane.step)
         rider.values |= {"train_loss": float(np.mean(losses)), "lr": self._rate(rider.trial, lane.step - 1)}
         curve = _blocks(losses, lane.step, self.curve_points)
         rider.curve += curve
@@ -504,10 +513,16 @@ class Cohort:
         for watcher in self.watchers:
             rider.values |= watcher.measure(look)
         rider.reports.append((lane.step, dict(rider.values)))
-        return Event("report", rider.trial.id, lane.step, dict(rider.values), curve, ratios, **self._judged(look))
+        judged = self._judged(look)
+        return Event("report", rider.trial.id, lane.step, dict(rider.values), curve, ratios, missing=missing, **judged)
 
     def _look(
-        self, lane: Lane, rider: Rider, curve: Sequence[tuple[int, float]], diverged_at: int | None = None
+        self,
+        lane: Lane,
+        rider: Rider,
+        curve: Sequence[tuple[int, float]],
+        over: bool = False,
+        diverged_at: int | None = None,
     ) -> Look:
         """Return a trial as its watchers see it."""
         samples = self._samples_of(lane, rider.trial)
@@ -521,7 +536,9 @@ class Cohort:
             ratio_steps=[int(sample[0]) for sample in samples],
             update_ratios=[sample[1 : 1 + tensors] for sample in samples],
             diverged_at=diverged_at,
-            guess=self.guess,
+            over=over,
+            values=rider.values,
+            baselines=self.baselines,
             memory=rider.memory,
             task=self.task,
             batch=tuple(tensor[:size] for tensor in self.data.valid),
@@ -536,6 +553,9 @@ class Cohort:
         """Return the verdict of the first watcher that has one."""
         found = next((said for watcher in self.watchers if (said := watcher.judge(look))), None)
         return {"verdict": found.name, "evidence": found.evidence} if found else {}
+
+    def _baselines_of(self, trial: Trial) -> dict[str, dict[str, float]]:
+        return {"guess": dict(self.baselines.guess), "before": dict(self.baselines.before(trial.seed))}
 
     def _samples_of(self, lane: Lane, trial: Trial) -> list[list[float]]:
         """Return the ratios of a trial's own sampling steps; a lane may have taken more."""
@@ -593,7 +613,7 @@ class Cohort:
 
     def _end(self, lane: Lane, rider: Rider, kind: Literal["finish", "stop"], status: Any, reason: str) -> Event:
         curve = rider.curve + _blocks(lane.losses_since(rider.reported), lane.step, self.curve_points)
-        look = self._look(lane, rider, curve, lane.step if status == "diverged" else None)
+        look = self._look(lane, rider, curve, True, lane.step if status == "diverged" else None)
         whole: dict[str, Any] = {
             "status": status,
             **self._judged(look),
@@ -602,6 +622,8 @@ class Cohort:
             "ratios": self._samples_of(lane, rider.trial),
             "tensors": list(self.matrices),
             "reports": copy.deepcopy(rider.reports),
+            "missing": copy.deepcopy(rider.missing),
+            "baselines": self._baselines_of(rider.trial) if status == "complete" and self.watchers else {},
         }
         self.ended.append(Event(kind, rider.trial.id, lane.step, dict(rider.values), **whole))
         return self.ended[-1]

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from core.activations import listening
-from core.health import Thresholds, Verdict, median, verdict
+from core.baseline import Baselines
+from core.health import Thresholds, Verdict, median, no_better, verdict, while_learning
 from core.ratios import summary
 from core.task import Batch, Task
 from core.trial import Trial
@@ -23,9 +24,10 @@ class Look:
     """A trial at the moment of a report or of its end, as its watchers see it.
 
     curve: (step, mean training loss) of all blocks so far. ratio_steps: where ratios were sampled; update_ratios: one
-    row for each, one number for each of `tensors`. diverged_at: the step of a loss that was no number. guess: the loss
-    of a constant guess, NaN where unknown. memory: what the watchers remember of this trial, plain values by name; it
-    is saved with checkpoints. batch: the first validation examples.
+    row for each, one number for each of `tensors`. diverged_at: the step of a loss that was no number. over: whether
+    the trial has ended. values: its last report. baselines: what a constant guess has, and what the trial's model had
+    before training. memory: what the watchers remember of this trial, plain values by name; it is saved with
+    checkpoints. batch: the first validation examples.
     """
 
     trial: Trial
@@ -35,7 +37,9 @@ class Look:
     ratio_steps: Sequence[int]
     update_ratios: Sequence[Sequence[float]]
     diverged_at: int | None
-    guess: float
+    over: bool
+    values: Mapping[str, float]
+    baselines: Baselines
     memory: dict[str, Any]
     task: Task
     batch: Batch
@@ -110,15 +114,40 @@ class Ratios(Watcher):
 
 
 class Health(Watcher):
-    """Judges by loss and ratios."""
+    """Judges by loss and ratios, and at the end by the objective: is it better than a guess, and than before?"""
 
-    def __init__(self, thresholds: Thresholds | None = None):
+    def __init__(self, thresholds: Thresholds | None = None, metric: str = "valid_loss", mode: str = "min"):
+        """metric, mode: the objective; a trial that does not report it is judged by its training loss."""
         self.thresholds = thresholds or Thresholds()
+        self.metric, self.mode = metric, mode
 
     def judge(self, look: Look) -> Verdict | None:
         still = -math.inf  # of a step that changed no tensor at all
         ratios = [still if row and set(row) == {still} else median(row) for row in look.update_ratios]
-        return verdict([loss for _, loss in look.curve], ratios, look.diverged_at, look.guess, self.thresholds)
+        guess = look.baselines.guess.get("train_loss", math.nan)
+        over = look.over and look.diverged_at is None
+        start, beaten = math.nan, ""
+        if over:
+            start = look.baselines.before(look.trial.seed).get("train_loss", math.nan)
+            beaten = self._beaten(look)
+        sampled = list(zip(look.ratio_steps, ratios, strict=True))
+        return verdict(
+            [loss for _, loss in look.curve],
+            while_learning(look.curve, sampled, start),
+            look.diverged_at,
+            guess,
+            self.thresholds,
+            start=start,
+            over=look.over,
+            beaten=beaten,
+        )
+
+    def _beaten(self, look: Look) -> str:
+        """Return why the objective ended no better than what it had to beat; nothing if it is better, or unknown."""
+        guess, before = look.baselines.guess, look.baselines.before(look.trial.seed)
+        name, mode = (self.metric, self.mode) if self.metric in look.values else ("train_loss", "min")
+        value = look.values.get(name, math.nan)
+        return no_better(name, value, guess.get(name, math.nan), before.get(name, math.nan), mode, self.thresholds)
 
 
 class Activations(Watcher):

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from core import preflight
 from core.errors import BadInput
 from core.lr_range import HIGH, LOW, SEEDS, STEPS, RangeTest, range_test
 from core.program import why_not_vmap
@@ -36,12 +37,12 @@ def run_test(
     torch.set_num_threads(1)
     point = plan.first_point(spec)
     task = load_task(spec.task, plan.task_options(spec, point))
-    data, structure = task.data().checked(), plan.structure(spec, point)
+    structure, first = plan.structure(spec, point), int(point["seed"])
+    data = preflight.check(task, structure.batch_size, structure.dtype, first).data
     batch = tuple(tensor[: structure.batch_size] for tensor in data.train)
     device = "cuda" if torch.cuda.is_available() and spec.resources.gpus != 0 else "cpu"
     alone = seeds == 1 or why_not_vmap(task, batch) is not None
     program = "plain" if alone else "vmap" if device == "cpu" else "captured"
-    first = int(point["seed"])
     return range_test(
         task,
         data,

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.health import VERDICTS
+
 
 @dataclass(frozen=True)
 class Report:
@@ -64,6 +66,47 @@ def leader_of(event: Mapping[str, Any]) -> int:
     return int(event.get("leader", event["trial"]).split("/")[0])
 
 
+def to_beat(members: Sequence[Mapping[str, Any]], metric: str, mode: str) -> float | None:
+    """Return what a constant guess, or the untrained model, has of a metric, whichever is better: the members' mean.
+
+    None where that is not known of each of them.
+    """
+    better = min if mode == "min" else max
+    known = []
+    for member in members:
+        values = [values[metric] for values in member.get("baselines", {}).values() if metric in values]
+        known += [better(values)] if values else []
+    return statistics.fmean(known) if known and len(known) == len(members) else None
+
+
+def missing(members: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+    """Return the metrics that were no number: in how many reports of a trial's members, and of how many.
+
+    >>> missing([{"missing": {"valid_auc": [10, 30]}, "reports": [[10, {}], [20, {}], [30, {}]]}])
+    {'valid_auc': (2, 3)}
+    """
+    reports = sum(len(member["reports"]) for member in members)
+    names = dict.fromkeys(name for member in members for name in member.get("missing", {}))
+    return {name: (sum(len(m.get("missing", {}).get(name, ())) for m in members), reports) for name in names}
+
+
+def missing_text(counts: Mapping[str, tuple[int, int]]) -> str:
+    """Return it as a sentence; nothing where all were numbers.
+
+    >>> missing_text({"valid_auc": (2, 3)})
+    'valid_auc was no number in 2 of 3 reports'
+    """
+    return "; ".join(f"{name} was no number in {n} of {reports} reports" for name, (n, reports) in counts.items())
+
+
+def _badness(end: Mapping[str, Any]) -> tuple[int, int]:
+    """Rank the ends of replicates: a trial is as well as the worst of them."""
+    verdict = end["verdict"]
+    return ("complete", "stopped", "diverged").index(end["status"]), VERDICTS.index(
+        verdict
+    ) if verdict in VERDICTS else -1
+
+
 @dataclass
 class Story:
     """Follows one trial through the events of its replicates."""
@@ -99,6 +142,7 @@ class Story:
 
     def _outcome(self) -> Outcome:
         ends = [self.ends[key] for key in sorted(self.ends, key=lambda key: int(key.split("/")[1]))]
-        worst = next((e for status in ("diverged", "stopped") for e in ends if e["status"] == status), ends[0])
+        worst = max(ends, key=_badness)
         values = averaged([{k: v for k, v in e["values"].items() if math.isfinite(v)} for e in ends])
-        return Outcome(self.trial, worst["status"], worst["step"], values, worst["verdict"], worst["evidence"], ends)
+        evidence = "; ".join(text for text in (worst["evidence"], missing_text(missing(ends))) if text)
+        return Outcome(self.trial, worst["status"], worst["step"], values, worst["verdict"], evidence, ends)

@@ -67,6 +67,7 @@ class Details:
         yield f"{self.sweep}: {self.state}; trials: {counted}, of {self.wanted}"
         yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.spec.name}"
         yield f"  Optuna   {no_secret(self.storage)}, study {self.sweep}"
+        yield from (f"  note: {note}" for note in results.notes(self.trials))
         if self.state == "interrupted":
             yield f"  continue: sweep resume {self.sweep}"
 

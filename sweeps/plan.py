@@ -156,7 +156,7 @@ def watchers(spec: SweepSpec) -> list[Watcher]:
             own.append(found())
         except Exception as error:
             raise BadInput(f"watchers: {reference} cannot be made: {type(error).__name__}: {error}") from error
-    return [*own, Ratios(), Health(thresholds(spec))]
+    return [*own, Ratios(), Health(thresholds(spec), spec.objective.metric, spec.objective.mode)]
 
 
 def scoring(spec: SweepSpec) -> Scoring:

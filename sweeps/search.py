@@ -35,7 +35,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import BadInput, nearest
 from sweeps import plan
-from sweeps.outcome import Outcome, Report, Score, Story, leader_of
+from sweeps.outcome import Outcome, Report, Score, Story, leader_of, missing, to_beat
 from sweeps.plan import structural_key
 from sweeps.results import TrialResult, judged_together
 from sweeps.space import Choice, Range
@@ -322,9 +322,11 @@ def trial_results(study: optuna.Study) -> list[TrialResult]:
                 reports=dict(t.intermediate_values),
                 ended=t.datetime_complete.timestamp() if t.datetime_complete else None,
                 mlflow_run=t.user_attrs.get("mlflow_run") or later.get(f"{LINK}{t.number}", ""),
+                to_beat=t.user_attrs.get("to_beat"),
+                missing={name: (n, of) for name, (n, of) in t.user_attrs.get("missing", {}).items()},
             )
         )
-    return judged_together(rows, plan.thresholds(spec)) if spec.objective.mode == "min" else rows
+    return judged_together(rows, plan.thresholds(spec), spec.objective.mode)
 
 
 LEADER = "leader"  # of a trial that diverged: the first that had the same history
@@ -646,6 +648,8 @@ class Search:
         if outcome.status == "diverged" and self.spec.stopping and outcome.members:
             attributes[LEADER] = leader_of(outcome.members[0])
         attributes["spread"] = outcome.values.get(f"{self.spec.objective.metric}_std")
+        attributes["missing"] = missing(outcome.members) or None
+        attributes["to_beat"] = to_beat(outcome.members, self.spec.objective.metric, self.spec.objective.mode)
         for name, attribute in attributes.items():
             if attribute is not None:
                 trial.set_user_attr(name, attribute)

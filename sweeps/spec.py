@@ -173,9 +173,12 @@ class HealthSpec(Part):
     frozen: float = Field(default=Thresholds.frozen, description="... below which it is frozen")
     diverged: float = Field(default=Thresholds.diverged, gt=1, description="times its best, and rising")
     catapult: float = Field(default=Thresholds.catapult, gt=1, description="times its start, before it fell below")
-    collapsed: float = Field(default=Thresholds.collapsed, ge=0, description="share of a constant guess's loss")
+    collapsed: float = Field(
+        default=Thresholds.collapsed, ge=0, description="share of a constant guess's loss to be gained"
+    )
     stuck: float = Field(default=Thresholds.stuck, gt=1, description="times the loss that a neighbour reached")
     flat: float = Field(default=Thresholds.flat, gt=0, lt=1, description="fall over the last quarter of a stuck run")
+    gain: float = Field(default=Thresholds.gain, ge=0, lt=1, description="share of the best's gain that counts as any")
 
 
 ProgramName = Literal["plain", "native", "vmap", "compiled", "captured"]

@@ -56,6 +56,7 @@ class Summary:
         failed = Counter(t.evidence for t in self._in("failed") if t.evidence)
         for evidence, number in failed.most_common(FAILURES):
             yield f"failed: {evidence} ({_trials(number)})"
+        yield from (f"note: {note}" for note in results.notes(self.trials))
         if self.best is None:
             yield from self._without_a_best(at)
             return

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps import record, report, results
-from sweeps.outcome import Outcome, Report, Score
+from sweeps.outcome import Outcome, Report, Score, missing, missing_text
 from sweeps.record import Recorder
 from sweeps.rerun import best_file
 from sweeps.spec import SweepSpec
@@ -52,6 +52,8 @@ class Tracking:
             "espalier.verdict": outcome.verdict,
             "espalier.evidence": outcome.evidence,
         }
+        if text := missing_text(missing(outcome.members)):
+            tags["espalier.missing"] = text
         story = {"trial": outcome.trial, **made_by, "members": outcome.members}
         self.recorder.say(
             "end",
@@ -95,7 +97,7 @@ class Tracking:
         """
         mode = self.spec.objective.mode
         for t in trials:
-            if t.verdict == "stuck":  # which shows only beside others
+            if t.compared:  # what shows only beside others
                 tags = {"espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
                 self.recorder.say("tag", trial=t.number, tags=tags)
         best = results.best_trial(trials, mode)

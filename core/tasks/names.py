@@ -4,6 +4,7 @@ B = examples, L = letters of context, E = embedding, H = hidden units, V = vocab
 """
 
 import random
+import unicodedata
 from importlib import resources
 from pathlib import Path
 
@@ -75,22 +76,52 @@ class NamesMLP(nn.Module):
 def read_words(path: str | None) -> list[str]:
     """Read one word a line, lower case, in the file's order; the US census surnames of the package `names` for None.
 
-    Raises BadInput if the file is missing, is not text, or holds fewer than ten words or a single letter.
+    A letter is a letter of any script, with its marks, or an apostrophe or a hyphen inside a word. Raises BadInput for
+    anything else, naming the line: a dot would end a word, a digit or a comma comes from a table, and a header's first
+    word would be learnt like a name. Likewise if the file is missing, is not UTF-8, or holds fewer than ten words or a
+    single letter.
     """
     if path is None:
         text = resources.files("names").joinpath("dist.all.last").read_text()
         return [line.split()[0].lower() for line in text.splitlines() if line.strip()]
     try:
-        words = Path(path).expanduser().read_text(encoding="utf-8").lower().split()
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")  # a byte-order mark is no letter
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(
             f"task_options.path: cannot read {path}: {error}; a text file of one word a line works"
         ) from error
+    lines = [unicodedata.normalize("NFC", line.lower()).split() for line in text.splitlines()]
+    for number, line in enumerate(lines, start=1):
+        if odd := next(filter(None, map(_odd, line)), _header(line) if number == 1 else ""):
+            raise BadInput(f"task_options.path: {path}, line {number}: {odd}; one word a line works")
+    words = [word for line in lines for word in line]
     if len(words) < 10:
         raise BadInput(f"task_options.path: {path} holds {len(words)} words; at least ten are needed, one a line")
     if len(set("".join(words))) < 2:
         raise BadInput(f"task_options.path: {path} holds the single letter '{words[0][0]}', one class; two are needed")
     return words
+
+
+HEADERS = {"name", "names", "word", "words", "surname", "surnames", "firstname", "lastname", "forename", "text"}
+INSIDE = "'\u2019-\u2010\u02bc"  # apostrophes and hyphens, as in o'brien and jean-luc
+
+
+def _header(line: list[str]) -> str:
+    """Return what is wrong with the first line of a file if it is one of a table."""
+    if not line or not HEADERS.issuperset(line):
+        return ""
+    return f"'{' '.join(line)}' looks like a header, which would be learnt as a word; delete that line"
+
+
+def _odd(word: str) -> str:
+    """Return what is wrong with a word; nothing if it is made of letters."""
+    for place, letter in enumerate(word):
+        inside = letter in INSIDE and 0 < place < len(word) - 1
+        if unicodedata.category(letter)[0] not in "LM" and not inside:
+            what = "ends a word" if letter == "." else "is no letter"
+            shown = f"'{letter}'" if letter.isprintable() else f"U+{ord(letter):04X}"
+            return f"{shown} in '{word[:40]}' {what}"
+    return ""
 
 
 def windows(words: list[str], letters: dict[str, int], context: int) -> tuple[Tensor, Tensor]:

@@ -75,7 +75,7 @@ def test_other_thresholds_give_other_verdicts() -> None:
     assert verdict(FALLING, [-2.0], None, GUESS, Thresholds(frozen=-1.5)).name == "frozen"
     assert verdict([3.0, 2.8, 2.7], [-2.0], None, GUESS, Thresholds(collapsed=0.1)).name == "collapsed"
     assert verdict([3.0, 5.0, 2.0], [-2.0], None, GUESS, Thresholds(catapult=2.0)).name == "healthy"
-    assert verdict([1.0, 2.0, 4.0], [-2.0], None, GUESS, Thresholds(diverged=5.0)).name == "healthy"
+    assert verdict([1.0, 2.0, 4.0], [-2.0], None, math.nan, Thresholds(diverged=5.0)).name == "healthy"
 
 
 @given(

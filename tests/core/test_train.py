@@ -52,7 +52,8 @@ def test_a_trial_starts_reports_at_its_steps_and_finishes(names: Task) -> None:
         ("finish", 23),
     ]
     assert {e.trial for e in events} == {"t"}
-    assert (events[-1].status, events[-1].verdict) == ("complete", "healthy") and events[-1].evidence
+    assert (events[-1].status, events[-1].verdict) == ("complete", "collapsed"), "words of random letters teach nothing"
+    assert "no better than a constant guess" in events[-1].evidence
 
 
 def test_a_report_carries_the_losses_the_rate_and_the_ratio(names: Task) -> None:
