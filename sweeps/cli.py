@@ -191,7 +191,9 @@ def show(sweep: str, as_json: bool, top: int, server: str | None, home: str | No
         return
     for line in found.lines():
         click.echo(line)
-    _table(found.trials, found.spec, top, err=False, evidence=True)
+    _table(found.trials, found.spec, top, err=False)
+    for line in found.evidence(top):
+        click.echo(line)
 
 
 @main.command()
@@ -557,7 +559,7 @@ def _show_remote(remote: "Remote", wanted: str, as_json: bool, top: int) -> None
         click.echo(line)
 
 
-def _table(trials: Any, spec: Any, top: int, err: bool, evidence: bool = False) -> None:
+def _table(trials: Any, spec: Any, top: int, err: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -570,8 +572,7 @@ def _table(trials: Any, spec: Any, top: int, err: bool, evidence: bool = False) 
     for t in ranked(trials, spec.objective.mode)[:top]:
         spread = f" ± {t.spread:.5f}" if t.spread is not None else ""
         value = "-" if t.value is None else f"{t.value:.5f}{spread}"
-        said = f"{t.verdict}: {t.evidence}" if evidence and t.evidence else t.verdict
-        table.add_row(str(t.number), value, t.state, point_text(t.params, spec), said)
+        table.add_row(str(t.number), value, t.state, point_text(t.params, spec), t.verdict)
     Console(stderr=err, width=None if sys.stdout.isatty() else 110).print(table)
 
 

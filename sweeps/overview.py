@@ -1,10 +1,12 @@
 """What is known of the sweeps of a home: for `sweep list`, `show` and `best`."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.errors import BadInput
+from core.health import VERDICTS
 from sweeps import record, results, search
 from sweeps.address import no_secret
 from sweeps.home import Home, is_driven
@@ -67,9 +69,18 @@ class Details:
         yield f"{self.sweep}: {self.state}; trials: {counted}, of {self.wanted}"
         yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.spec.name}"
         yield f"  Optuna   {no_secret(self.storage)}, study {self.sweep}"
+        health = Counter(t.verdict for t in self.trials if t.verdict)
+        if health:
+            yield f"  health   {', '.join(f'{health[name]} {name}' for name in VERDICTS if name in health)}"
         yield from (f"  note: {note}" for note in results.notes(self.trials))
         if self.state == "interrupted":
             yield f"  continue: sweep resume {self.sweep}"
+
+    def evidence(self, top: int) -> Iterator[str]:
+        """Yield why the best trials have the verdict that they have, each on one line."""
+        for t in results.ranked(self.trials, self.spec.objective.mode)[:top]:
+            if t.evidence:
+                yield f"trial {t.number} {t.verdict or t.state}: {t.evidence}"
 
 
 def _details(home: Home, study: Any, driven: Collection[str] | None = None) -> Details:

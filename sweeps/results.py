@@ -103,7 +103,9 @@ class _Beside:
             beats = f"{t.value:.4g}, against {t.to_beat:.4g} of a constant guess or before training"
             return Verdict(name, f"hardly anything was learnt: {beats}; {self._reached(t)}")
         if decades > NEAR and gain is not None and gain < HALF:
-            return Verdict("hot", f"less than half of the best's gain, and its rate was not too low: {self._reached(t)}")
+            return Verdict(
+                "hot", f"less than half of the best's gain, and its rate was not too low: {self._reached(t)}"
+            )
         if t.verdict == "frozen" and decades >= -NEAR:
             name = "hot" if decades > NEAR else "healthy"
             return Verdict(name, f"{t.evidence}, but its rate was not too low: {self._reached(t)}")

@@ -7,12 +7,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sweeps.report import curves_figure, exponent_figure, point_text, ratios_figure, table_csv
+from core.lr_range import read_curves
+from sweeps.report import curves_figure, exponent_figure, point_text, range_figure, ratios_figure, table_csv
 from sweeps.results import TrialResult
 from tests.sweeps.made import row, spec_with
 
@@ -122,6 +124,113 @@ def test_the_exponents_are_drawn_whatever_there_is(rows: list[TrialResult], mode
     path = exponent_figure(rows, spec, tmp_path / "exponent.png")
     assert path == tmp_path / "exponent.png"
     assert is_a_picture(path)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the figures that are saved, for a look at what is on them."""
+    from matplotlib.figure import Figure
+
+    figures: list[Any] = []
+    save = Figure.savefig
+
+    def keep(self: Any, *args: Any, **kwargs: Any) -> Any:
+        figures.append(self)
+        return save(self, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
+
+
+def dots(axes: Any) -> list[tuple[float, float]]:
+    """Return where the trials stand, but for the ring of the best and the signs of the legend."""
+    places = [dot.get_offsets().tolist() for dot in axes.collections if dot.get_sizes()[0] < 100]
+    return [(x, y) for offsets in places for x, y in offsets]
+
+
+@pytest.mark.parametrize("mode, sign", [("min", 1), ("max", -1)])
+def test_trials_far_off_stand_at_the_edge_and_are_counted(
+    mode: str, sign: int, drawn: list[Any], tmp_path: Path
+) -> None:
+    """Twenty good ones, and at rates ten times higher two that are far worse."""
+    good = [row(n, sign * (2 + n / 100), params={"lr_exponent": -2 + n / 20}) for n in range(20)]
+    bad = [row(20 + n, sign * 50.0 * (n + 1), params={"lr_exponent": 0.5}) for n in range(2)]
+    spec = spec_with(objective={"metric": "valid_loss", "mode": mode})
+    exponent_figure(good + bad, spec, tmp_path / "exponent.png")
+    (axes, *_) = drawn[0].axes
+    low, high = axes.get_ylim()
+    assert len(dots(axes)) == 22
+    assert [y for x, y in dots(axes) if x == 0.5] == [high if sign > 0 else low] * 2
+    assert axes.get_xlim()[1] > 0.5, "or the range above would look untried"
+    assert "2 worse than the axis shows" in axes.get_title(loc="left")
+    assert "x2" in [text.get_text() for text in axes.texts]
+
+
+def test_diverged_and_stopped_trials_are_marked_and_counted(drawn: list[Any], tmp_path: Path) -> None:
+    stopped = [row(n, None, "stopped", params={"lr_exponent": -3.0}) for n in range(9, 11)]
+    exponent_figure(COMPLETE + DIVERGED + stopped, SPEC, tmp_path / "exponent.png")
+    title = drawn[0].axes[0].get_title(loc="left")
+    assert "3 diverged (red ticks" in title and "2 stopped (grey ticks" in title
+    low, high = drawn[0].axes[0].get_xlim()
+    assert low < -3 and high > 3
+
+
+def test_an_accuracy_ends_at_one_and_a_reward_does_not(drawn: list[Any], tmp_path: Path) -> None:
+    spec = spec_with(objective={"metric": "valid_accuracy", "mode": "max"})
+    for scale in (1, 100):
+        rows = [row(n, scale * (0.9 + n / 100), params={"lr_exponent": -n / 4}) for n in range(10)]
+        exponent_figure(rows, spec, tmp_path / "exponent.png")
+    assert drawn[0].axes[0].get_ylim()[1] == 1.0
+    assert drawn[1].axes[0].get_ylim()[1] > 99
+
+
+def test_choices_are_colours_and_shapes_with_a_legend(drawn: list[Any], tmp_path: Path) -> None:
+    space = {"lr_exponent": {"low": -3, "high": 0}, "schedule": ["cosine", "linear"], "scale": [0.1, 1.0]}
+    rows = [
+        row(
+            n,
+            2.0 + n,
+            params={"lr_exponent": -n / 4, "schedule": ["cosine", "linear"][n % 2], "scale": [0.1, 1.0][n // 4]},
+        )
+        for n in range(8)
+    ]
+    exponent_figure(rows, spec_with(space=space), tmp_path / "exponent.png")
+    legend = drawn[0].axes[0].get_legend()
+    said = [text.get_text() for text in legend.get_texts()]
+    assert said == ["schedule cosine", "schedule linear", "scale 0.1", "scale 1.0"]
+    colours = {tuple(dot.get_facecolor()[0]) for dot in drawn[0].axes[0].collections[:8]}
+    assert len(colours) == 2
+
+
+def test_without_a_choice_the_decay_points_are_the_colours(drawn: list[Any], tmp_path: Path) -> None:
+    exponent_figure(COMPLETE, SPEC, tmp_path / "exponent.png")
+    assert "first decay point" in drawn[0].axes[-1].get_ylabel()
+
+
+@pytest.mark.parametrize("top, ticks", [(3.3, 4), (1e4, 3)])
+def test_curves_carry_losses_on_a_log_axis(top: float, ticks: int, drawn: list[Any], tmp_path: Path) -> None:
+    curve = [(n, top + (2.2 - top) * n / 30) for n in range(1, 31)]
+    curves_figure([(trial, story(curve)) for trial in COMPLETE[:2]], SPEC, tmp_path / "curves.png")
+    axes = drawn[0].axes[0]
+    assert axes.get_yscale() == "log"
+    assert axes.lines[0].get_ydata()[-1] == pytest.approx(2.2)
+    drawn[0].canvas.draw()
+    low, high = axes.get_ylim()
+    shown = [float(text.get_text()) for text in axes.get_yticklabels() if low <= text.get_position()[1] <= high]
+    assert len(shown) >= ticks and all(low <= loss <= high for loss in shown)
+    assert "log10" not in axes.get_ylabel()
+
+
+def test_the_rules_of_a_range_test_have_a_strip_of_their_own(drawn: list[Any], tmp_path: Path) -> None:
+    exponents = np.linspace(-4, 1, 60)
+    losses = np.stack([3 - np.exp(-((exponents + 1 + k / 10) ** 2)) + (exponents > 0.5) * 100 for k in range(3)])
+    test = read_curves(exponents, losses)
+    range_figure(test, "names", tmp_path / "range.png")
+    curve, strip = drawn[0].axes
+    assert [text.get_text() for text in strip.get_yticklabels()] == list(test.rules)
+    legend = [text.get_text() for text in curve.get_legend().get_texts()]
+    assert not set(legend) & set(test.rules) and curve.get_ylabel().endswith("cut)")
+    assert curve.get_xlim() == strip.get_xlim()
 
 
 CURVES: dict[str, list[tuple[int, Any]]] = {
