@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 OTHERS := $(VENV)/.others
 
 .DEFAULT_GOAL := test
-.PHONY: up down e2e install lint types layers test test-all image-test sweep bench clean
+.PHONY: up down e2e install lint types layers test test-all mutations image-test sweep bench clean
 
 install: $(INSTALLED)
 
@@ -45,6 +45,10 @@ test: lint types layers $(OTHERS)
 # Also what is long, kills processes or starts several Ray nodes.
 test-all: lint types layers $(OTHERS)
 	$(BIN)/pytest -q -n 2 --dist worksteal
+
+# Ten thousand mutated specs and best files, by a seed that is printed; MUTATION_SEED=N repeats a run.
+mutations: install
+	$(BIN)/pytest -q -n 2 -m slow tests/sweeps/test_mutations.py
 
 # Builds the image and runs it as a restricted pod would be, without a container engine. Root, on Debian; ten minutes and 12 GiB.
 # apt-get install buildah podman runc debootstrap

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from core.errors import BadInput
+from core.errors import BadInput, brief
 
 if TYPE_CHECKING:
     from sweeps.remote import Remote
@@ -47,7 +47,9 @@ def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _checked_id(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", value):
-        raise click.BadParameter(f"'{value}'; an id begins with a letter, and has letters, digits, - and _; at most 63")
+        raise click.BadParameter(
+            f"'{brief(value)}'; an id begins with a letter, and has letters, digits, - and _; at most 63"
+        )
     return value
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from sweeps.space import AUTO, Choice, Range, extremes
 
 NAME_MOST = 250  # characters of a metric's name
+TINY = 0.02  # above 0: hardly an exponent that a person writes, who would write 0
 EPOCHS = "budget.steps counts the steps of a trial: epochs x examples / batch_size"
 RATE = "the rate is searched: space.lr in rates, or space.lr_exponent in powers of ten"
 MEANT = {
@@ -60,7 +61,8 @@ def missing_mode(metric: str) -> str:
 def misread_exponents(domain: Any) -> str:
     """Say how to write both meanings of exponents that look like rates; nothing of those that do not.
 
-    Refused is what lies in (0, 1] whole, or from 0 to at most 0.1, or has a logarithmic scale.
+    Refused is what lies in (0, 1] whole, or from 0 to at most 0.1, or begins between 0 and `TINY`, or has a logarithmic
+    scale.
 
     >>> misread_exponents(Range(low=0, high=0.5)), misread_exponents([-1, 1])
     ('', '')
@@ -72,6 +74,7 @@ def misread_exponents(domain: Any) -> str:
         return ""
     values = [float(value) for value in extremes(domain)]
     inside = all(0 < value <= 1 for value in values) or (any(values) and all(0 <= value <= 0.1 for value in values))
+    inside |= 0 < min(values) < TINY
     if not inside and not (isinstance(domain, Range) and domain.log):
         return ""
     rates = [10.0**value for value in values]

@@ -16,7 +16,7 @@ from core.errors import BadInput, shown
 from sweeps import yaml12
 from sweeps.results import TrialResult
 from sweeps.spec import ProgramName, SweepSpec, make_spec
-from sweeps.values import check_values, place
+from sweeps.values import DEPTH, check_values, place
 
 if TYPE_CHECKING:
     from core.watch import Watcher  # which imports torch
@@ -92,7 +92,7 @@ def read_best(path: str) -> tuple[BestFile, SweepSpec]:
         said = getattr(error, "strerror", None) or error
         raise BadInput(f"{path}: cannot be read: {said}; `sweep best ID > best.yaml` writes one") from error
     fields = yaml12.read(text, path)
-    check_values(fields, path, most=None)
+    check_values(fields, path, most=None, depth=DEPTH + 1)  # which holds a spec
     if not isinstance(fields, Mapping):
         raise BadInput(f"{path}: not a best file; `sweep best ID > best.yaml` writes one")
     try:

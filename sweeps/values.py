@@ -17,10 +17,10 @@ _HALVES = re.compile("[\ud800-\udfff]")
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
-def check_values(fields: Any, source: str, most: int | None = VALUES) -> None:
+def check_values(fields: Any, source: str, most: int | None = VALUES, depth: int = DEPTH) -> None:
     """Raise BadInput naming the first value that JSON or a database cannot carry, or that is too deep or too many.
 
-    most: how many values are taken; None: any number.
+    most: how many values are taken; None: any number. depth: how many levels of lists and mappings.
     """
     waiting: list[tuple[Any, tuple[Any, ...]]] = [(fields, ())]
     seen = 0
@@ -29,8 +29,8 @@ def check_values(fields: Any, source: str, most: int | None = VALUES) -> None:
         seen += 1
         if most is not None and seen > most:
             raise BadInput(f"{source}: more than {most:,} values; a spec is shorter")
-        if len(path) > DEPTH:
-            raise BadInput(f"{source}: {place(path[:3])}: more than {DEPTH} levels of lists and mappings")
+        if len(path) > depth:
+            raise BadInput(f"{source}: {place(path[:3])}: more than {depth} levels of lists and mappings")
         if why := _unfit(value):
             raise BadInput(f"{source}: {place(path)}: {why}")
         if isinstance(value, Mapping):

@@ -12,11 +12,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import MESSAGE_MOST, BadInput
-from sweeps import remote
+from core.tasks.thermometer import Thermometer
+from sweeps import remote, yaml12
 from sweeps.rerun import read_best
 from sweeps.spec import load_spec, make_spec, override
+from sweeps.values import DEPTH as DEEPEST
 from sweeps.yaml12 import ALIASED, DEPTH, read, write
 from tests.sweeps.made import best_fields, spec_with
+
+
+class Deep(Thermometer):
+    """A task whose option is deep."""
+
+    def __init__(self, x: Any = None):
+        super().__init__()
+
+
+@pytest.fixture(params=["libyaml", "Python alone"])
+def either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyYAML with its C library, and without."""
+    if request.param == "Python alone":
+        monkeypatch.setattr(yaml12, "_Loader", yaml.SafeLoader)
+
 
 # --- the core schema --------------------------------------------------------------------------------------------------
 
@@ -47,6 +64,7 @@ CORE: dict[str, Any] = {
 }
 
 
+@pytest.mark.usefixtures("either_parser")
 @pytest.mark.parametrize(("word", "value"), CORE.items())
 def test_a_plain_word_is_what_version_1_2_says(word: str, value: Any) -> None:
     for text in (f"x: {word}", f"x: {word} # why", f"{{x: {word}}}"):
@@ -86,6 +104,7 @@ SLIPS: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.usefixtures("either_parser")
 @pytest.mark.parametrize(("line", "words"), SLIPS.items())
 def test_a_slip_in_a_spec_is_refused_in_one_line_that_says_what_to_write(
     line: str, words: list[str], tmp_path: Path
@@ -223,6 +242,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.usefixtures("either_parser")
 @pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS.keys())
 def test_a_bomb_is_refused_while_it_is_read(text: str, tmp_path: Path) -> None:
     for form in (text, text.replace("\n", "\n\n")):
@@ -234,6 +254,18 @@ def test_a_bomb_is_refused_while_it_is_read(text: str, tmp_path: Path) -> None:
             ) as refused:
                 read_it()
             assert str(refused.value).isprintable()
+
+
+def test_an_option_as_deep_as_a_spec_may_be_comes_back_in_a_best_file(tmp_path: Path) -> None:
+    value: Any = 1
+    for _ in range(DEEPEST - 3):
+        value = [value]
+    file = tmp_path / "best.yaml"
+    stored = spec_with(task="tests.sweeps.test_yaml12:Deep", task_options={"x": [value]}).model_dump(mode="json")
+    file.write_text(write(best_fields(spec=stored), None))
+    assert read_best(str(file))[1].task_options == {"x": [value]}
+    with pytest.raises(BadInput, match="more than 40 levels"):
+        spec_with(task_options={"x": [[value]]})
 
 
 def test_an_override_may_be_no_bomb_either() -> None:
