@@ -30,7 +30,7 @@ _ONCE_A_NUMBER = re.compile(
     r"[-+]?(0b_*[01][01_]*|0x_*[0-9a-fA-F][0-9a-fA-F_]*|[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?)"
 )
 """What YAML 1.1 read as a number and 1.2 does not: with underscores, binary, hexadecimal with a sign."""
-_NO_SPACE = re.compile(r"\s*([\w.-]+):(\S.*)", re.DOTALL)
+_NO_SPACE = re.compile(r"\s*([^\W\d][\w.-]*):(\S.*)", re.DOTALL)
 _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML was built with libyaml
