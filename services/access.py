@@ -56,6 +56,35 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+
+
+def _is_local(request: Request) -> bool:
+    """Whether a request comes from a program of this machine: not through a proxy, not from a page in a browser.
+
+    A proxy that adds no header cannot be told from such a program; whoever puts one before the service makes a token.
+    """
+    headers = request.headers
+    direct = request.client is not None and is_loopback(request.client.host)
+    passed_on = headers.get("origin") or any(name in headers for name in FORWARDED)
+    return direct and is_loopback(_host_of(request)) and not passed_on
+
+
+def _network(address: str) -> str:
+    """Return what a stranger is counted by: the address, or of IPv6 the network, of which one host has 2**64.
+
+    >>> _network("2001:db8::1"), _network("192.0.2.7"), _network("a/b")
+    ('2001:db8::/64', '192.0.2.7', 'a/b')
+    """
+    try:
+        found = ipaddress.ip_address(address.strip("[]"))
+    except ValueError:
+        return address[:64]
+    if found.version == 6:
+        found = found.ipv4_mapped or found
+    return str(found) if found.version == 4 else str(ipaddress.ip_network((found, 64), strict=False))
+
+
 def _host_of(request: Request) -> str:
     """The name by which the service was called: a page that makes a browser call it by another name is no friend."""
     host = request.headers.get("host", "")
@@ -63,14 +92,14 @@ def _host_of(request: Request) -> str:
 
 
 class Access:
-    """Lets in who bears a valid token; and this machine itself, as long as there is no token at all."""
+    """Lets in who bears a valid token; and this machine itself, as long as no token was ever made."""
 
     def __init__(self, store: Store, limit: RateLimit, loopback: bool):
         self.store, self.limit, self.loopback = store, limit, loopback
 
     def caller(self, request: Request, credentials: HTTPAuthorizationCredentials | None) -> Caller:
         """Return who asks. Raises Problem 401 or 429."""
-        stranger = f"address {request.client.host if request.client else '?'}"
+        stranger = f"address {_network(request.client.host) if request.client else '?'}"
         found = self._known(request, credentials)
         self._count(found.token if found else stranger)
         if found is None:
@@ -86,9 +115,9 @@ class Access:
         with self.store.reading() as session:
             if credentials is not None:
                 return tokens.find(session, credentials.credentials, now)
-            if not self.loopback or tokens.any_valid(session, now):
+            if not self.loopback or tokens.ever_made(session):
                 return None
-        if not is_loopback(_host_of(request)) or request.headers.get("origin"):
+        if not _is_local(request):
             return None
         with self.store.session() as session:
             if session.get(Owner, LOCAL) is None:

@@ -22,7 +22,7 @@ from sqlalchemy.orm import undefer
 from core.errors import BadInput
 from services import problems, schema
 from services.access import Access, RateLimit, Reader, Submitter
-from services.cluster import Cluster, Unreachable, cluster_of
+from services.cluster import Cluster, LocalCluster, Unreachable, cluster_of
 from services.intake import checked_fields, gpus_at_once, read_spec, submission_of
 from services.measures import Measures
 from services.openapi import describe
@@ -200,8 +200,7 @@ def trials(
     offset: Annotated[int, Query(ge=0, le=10**6)] = 0,
 ) -> Trials:
     """List the trials of a sweep, by number."""
-    _theirs(parts, caller, sweep)
-    found = parts.sweeps.trials(sweep)
+    found = parts.sweeps.trials(sweep, owner=_theirs(parts, caller, sweep).owner)
     return Trials(trials=[trial_view(t) for t in found[offset : offset + limit]], total=len(found))
 
 
@@ -218,16 +217,14 @@ def best(
     trial: Annotated[int | None, Query(ge=0, le=10**9, description="another trial than the best")] = None,
 ) -> Response:
     """Pull the best configuration as a file that `sweep rerun` takes: YAML, or JSON where that is asked for."""
-    from sweeps.overview import best_of
-
     found = _theirs(parts, caller, sweep)
-    complete = [t.number for t in parts.sweeps.trials(sweep) if t.state == "complete"]
+    complete = [t.number for t in parts.sweeps.trials(sweep, owner=found.owner) if t.state == "complete"]
     if not complete:
         raise Problem(409, f"{sweep} has no complete trial yet; it is {found.state}")
     if trial is not None and trial not in complete:
         raise Problem(404, f"trial {trial} of {sweep} is not complete; complete are {', '.join(map(str, complete))}")
     try:
-        head, _, body = best_of(parts.sweeps.home, sweep, trial).partition("\n")
+        head, _, body = parts.sweeps.best(sweep, found.owner, trial).partition("\n")
     except BadInput as error:  # nothing that the caller could do better
         raise Problem(503, str(error), headers={"Retry-After": "10"}) from error
     content = yaml12.read(body, "best file")
@@ -243,8 +240,10 @@ def best(
 @api.get("/sweeps/{sweep}/events", response_class=StreamingResponse, responses=responses(401, 404, 422, 429) | STREAM)
 def events(sweep: Id, parts: P, caller: Reader, after: After = None) -> StreamingResponse:
     """Follow a sweep until it is over: an event for each trial that ends, and for each change of its state."""
-    _theirs(parts, caller, sweep)
-    stream = SweepEvents(parts.sweeps, sweep, lambda: _view(parts, _theirs(parts, caller, sweep)), _after(after))
+    found = _theirs(parts, caller, sweep)
+    stream = SweepEvents(
+        parts.sweeps, sweep, found.owner, lambda: _view(parts, _theirs(parts, caller, sweep)), _after(after)
+    )
     return _streamed(stream)
 
 
@@ -340,7 +339,8 @@ def build(settings: Settings, loopback: bool = True, cluster: Cluster | None = N
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     queue = Queue(store, cluster, settings, time.time, holder)
     access = Access(store, RateLimit(settings.requests_per_minute), loopback)
-    sweeps = Sweeps(Home.at(str(settings.home)), settings.mlflow_url)
+    tenants = cluster.tenants if isinstance(cluster, LocalCluster) else None
+    sweeps = Sweeps(Home.at(str(settings.home)), settings.mlflow_url, tenants)
     parts = Parts(settings, store, cluster, queue, sweeps, access, Measures(store))
 
     @asynccontextmanager

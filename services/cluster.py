@@ -21,13 +21,25 @@ from typing import Any
 import psutil
 
 from core.errors import BadInput
+from services.confine import Tenants, possible
 from services.settings import Settings
 
 ENTRYPOINT = ("-m", "services.job", "run")  # and the sweep's id, in the folder that a job is laid out in
 SPEC_FILE, ARCHIVE_FILE = "spec.json", "code.zip"
 OWN = Path(__file__).resolve().parents[1]  # where the packages lie, which a job in another folder imports
 STOP_WAIT_S = 60  # a driver writes its checkpoints and records first; then it is killed
-PRIVATE = ("SWEEP_DATABASE_URL",)  # of the service's own environment, what no job gets
+# What a job on this machine gets of the service's environment, and nothing else; SWEEP_JOB_VARIABLES names more.
+VARIABLES = (
+    *("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "VIRTUAL_ENV", "HOME", "USER", "LOGNAME", "TMPDIR"),
+    *("XDG_CACHE_HOME", "LANG", "LANGUAGE", "TZ", "COLUMNS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_CBWR"),
+    *("CC", "CXX", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("SWEEP_STORAGE_URL", "SWEEP_UNPACKED_MIB", "MLFLOW_TRACKING_URI"),
+)
+LOGIN = (  # of MLflow's server, where there is one: a job records its trials itself
+    *("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
+    *("MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+)
 
 
 class JobState(enum.StrEnum):
@@ -54,6 +66,7 @@ class Job:
     sweep: str
     spec: Mapping[str, Any]
     archive: bytes | None = None
+    owner: str = ""
 
     def write(self, folder: Path) -> None:
         """Lay out what services.job reads."""
@@ -100,22 +113,32 @@ class Cluster(ABC):
 
 
 class LocalCluster(Cluster):
-    """A job is a process on this machine, which outlives the service's. Its folder is the only record of it."""
+    """A job is a process on this machine, which outlives the service's. Its folder is the only record of it.
 
-    def __init__(self, folder: Path, entrypoint: Sequence[str] = (sys.executable, *ENTRYPOINT)):
-        self.folder, self.entrypoint = folder, entrypoint
+    variables: names of more variables that jobs get. tenants: the owners' homes, if jobs have users of their own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        entrypoint: Sequence[str] = (sys.executable, *ENTRYPOINT),
+        variables: Sequence[str] = (),
+        tenants: Tenants | None = None,
+    ):
+        self.folder, self.entrypoint, self.variables, self.tenants = folder, entrypoint, variables, tenants
 
     def submit(self, job: Job) -> None:
-        place = self.folder / job.id
+        place, home = self.folder / job.id, self._home(job)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            place.mkdir(parents=True)
+            place.mkdir(mode=0o700)
         except FileExistsError:
             if (place / "pid").exists() or not _abandoned(place):
                 return
         job.write(place)
-        env = {name: value for name, value in os.environ.items() if name not in PRIVATE}
+        env = variables_of_jobs(os.environ, self.variables)
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OWN), env.get("PYTHONPATH")]))
-        command = [sys.executable, "-m", "services.job", "keep", str(place), *self.entrypoint, job.sweep]
+        command = [sys.executable, "-m", "services.job", "keep", str(place), str(home), *self.entrypoint, job.sweep]
         log = os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         outputs = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
         nothing = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
@@ -125,6 +148,15 @@ class LocalCluster(Cluster):
         finally:
             os.close(log)
         write_whole(place / "pid", f"{keeper} {psutil.Process(keeper).create_time()}".encode())
+
+    def _home(self, job: Job) -> Path:
+        """Return the home that a job keeps its sweep in. Raises BadInput for a sweep that lies elsewhere."""
+        home = self.folder.parent
+        if self.tenants is None:
+            return home
+        if (home / "sweeps" / job.sweep).exists():
+            raise BadInput(f"{job.sweep} is from the time before jobs had users of their own; hand it in again")
+        return self.tenants.made_home(job.owner)
 
     def status(self, job: str) -> Status:
         place = self.folder / job
@@ -149,7 +181,7 @@ class LocalCluster(Cluster):
         return log.read_text(errors="replace") if log.exists() else ""
 
     def check(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _process(self, job: str) -> psutil.Process | None:
         try:
@@ -164,6 +196,17 @@ class LocalCluster(Cluster):
             return process
         except (OSError, ValueError, psutil.NoSuchProcess):
             return None
+
+
+def variables_of_jobs(environment: Mapping[str, str], more: Sequence[str] = ()) -> dict[str, str]:
+    """Return the variables that a job gets: those that it needs to run and to record, and those that are named.
+
+    >>> variables_of_jobs({"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "hush", "DATA": "/data"}, ["DATA"])
+    {'PATH': '/bin', 'DATA': '/data'}
+    """
+    server = environment.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://"))
+    wanted = {*VARIABLES, *more, *(LOGIN if server else ())}
+    return {name: value for name, value in environment.items() if name in wanted or name.startswith("LC_")}
 
 
 def _ended(text: str) -> Status:
@@ -183,7 +226,8 @@ def _abandoned(place: Path) -> bool:
 def write_whole(path: Path, text: bytes) -> None:
     """Write a file whole or not at all: another process may write the same one now."""
     part = path.with_name(f"{path.name}.{os.getpid()}")
-    part.write_bytes(text)
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(text)
     os.replace(part, path)
 
 
@@ -210,7 +254,8 @@ class RayCluster(Cluster):
         if self.status(job.id).state != JobState.LOST:
             return
         place = self.folder / job.id
-        place.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.mkdir(mode=0o700, exist_ok=True)
         job.write(place)
         try:
             with _asking(f"Ray did not take {job.id}"):
@@ -276,10 +321,17 @@ def _brief(error: BaseException) -> str:
 
 
 def cluster_of(settings: Settings) -> Cluster:
-    """Return the cluster that the settings name."""
+    """Return the cluster that the settings name. Raises BadInput."""
     jobs = settings.home.absolute() / "jobs"
     if not settings.ray_address:
-        return LocalCluster(jobs)
+        return LocalCluster(jobs, variables=settings.job_variables.split(","), tenants=tenants_of(settings))
     if not settings.ray_address.startswith(("http://", "https://")):
         raise BadInput(f"SWEEP_RAY_ADDRESS: '{settings.ray_address}'; write http://HEAD:8265, the job server's address")
     return RayCluster(settings.ray_address, jobs, settings.ray_job_cpus)
+
+
+def tenants_of(settings: Settings) -> Tenants | None:
+    """Return the owners' homes, if jobs run on this machine and can have users of their own."""
+    if settings.ray_address or possible():
+        return None
+    return Tenants(settings.home.absolute(), settings.uids)

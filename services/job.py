@@ -1,42 +1,41 @@
 """What a job runs, in the cluster: unpack the code that came with the sweep, and drive the sweep.
 
 `python -m services.job run SWEEP` is the entrypoint of a Ray job, in the folder that services.cluster laid out;
-`keep FOLDER ENTRYPOINT ...` is the parent of a local one, which writes down how it ended.
+`keep FOLDER HOME ENTRYPOINT ...` is the parent of a local one, which confines it and writes down how it ended.
 """
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from core.errors import BadInput
-from services import archive
-from services.cluster import ARCHIVE_FILE, SPEC_FILE, STOP_WAIT_S, write_whole
+from services import archive, confine
+from services.cluster import ARCHIVE_FILE, OWN, SPEC_FILE, STOP_WAIT_S, write_whole
 from services.settings import read_settings
 from sweeps.cli import command
 
+HOME, CODE = "SWEEP_JOB_HOME", "SWEEP_JOB_CODE"  # how a keeper tells its job where they are
 
-def unpacked(folder: Path, home: Path, limit_mib: float) -> Path:
-    """Return the folder that the sweep runs in: its code, in a place of the home that every node sees."""
+
+def unpacked(folder: Path, place: Path, limit_mib: float) -> Path | None:
+    """Return the folder of a job's code, under the archive's whole hash, as it was handed in; None if none came."""
     packed = folder / ARCHIVE_FILE
     if not packed.exists():
-        return folder
+        return None
     text = packed.read_bytes()
-    place = home / "code" / hashlib.sha256(text).hexdigest()[:16]
-    if not place.exists():
-        part = place.with_name(f"{place.name}.{os.getpid()}")
-        archive.unpack(text, part, limit_mib)
-        try:
-            part.rename(place)
-        except OSError:  # another job of the same code was quicker
-            if not place.exists():
-                raise
-    return place
+    return archive.kept(text, place / hashlib.sha256(text).hexdigest(), limit_mib)
 
 
 def arguments(folder: Path, sweep: str) -> list[str]:
@@ -49,10 +48,15 @@ def arguments(folder: Path, sweep: str) -> list[str]:
 def run(sweep: str, folder: Path) -> None:
     """Become the driver of a sweep: a job's signals, which Ray sends to all of its processes, reach it once.
 
-    Its home is the service's, in which the job was laid out, whatever this process was told of one.
+    A keeper has said where its home and its code are. In a Ray cluster the home is the service's, in which the job was
+    laid out, whatever this process was told of one.
     """
-    home = folder.parents[1]
-    place = unpacked(folder, home, read_settings().unpacked_mib)
+    os.umask(0o077)
+    if HOME in os.environ:
+        home, place = Path(os.environ.pop(HOME)), Path(os.environ.pop(CODE, "") or folder)
+    else:
+        home = folder.parents[1]
+        place = unpacked(folder, home / "code", read_settings().unpacked_mib) or folder
     os.environ["SWEEP_HOME"] = str(home)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
     sys.path[0] = str(place)
@@ -61,17 +65,105 @@ def run(sweep: str, folder: Path) -> None:
     command()
 
 
-def keep(folder: Path, entrypoint: Sequence[str]) -> int:
+# --- the keeper of a local job ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a local job runs: its record, which the service keeps, and the home that is its owner's or the service's.
+
+    A home that belongs to another user than this process is an owner's, and its jobs run as that user.
+    """
+
+    folder: Path
+    home: Path
+
+    @property
+    def uid(self) -> int:
+        """The user whose home it is."""
+        return self.home.stat().st_uid
+
+    @property
+    def confined(self) -> bool:
+        """Whether the job runs as a user of its own."""
+        return self.uid != os.geteuid()
+
+    def code(self) -> Path | None:
+        """Return the job's code, readable for its user, writable for no job."""
+        owner = [self.home.name] if self.confined else []
+        place = unpacked(self.folder, self.folder.parents[1].joinpath("code", *owner), read_settings().unpacked_mib)
+        if place is not None and self.confined:
+            _give(place, self.uid)
+        return place
+
+    def confinement(self, code: Path | None, temporary: Path) -> confine.Confinement:
+        """Return what its process is held to."""
+        _give(self.folder / SPEC_FILE, self.uid)
+        os.chown(self.folder, self.uid, self.uid)
+        readable = ([code] if code else []) + [*confine.python_paths(OWN)]
+        return confine.Confinement(self.uid, self.folder, (self.home, temporary), tuple(readable))
+
+    def environment(self, code: Path | None, temporary: Path) -> dict[str, str]:
+        """Return the variables that the job finds beside those that the service let through."""
+        told = {HOME: str(self.home), "PYTHONDONTWRITEBYTECODE": "1"} | ({CODE: str(code)} if code else {})
+        if not self.confined:
+            return told
+        own = {"HOME": self.home, "TMPDIR": temporary, "TORCHINDUCTOR_CACHE_DIR": self.home / ".cache" / "inductor"}
+        return told | {name: str(path) for name, path in own.items()} | dict.fromkeys(("USER", "LOGNAME"), "sweep-job")
+
+
+def _give(path: Path, uid: int) -> None:
+    """Make a file, or a folder with all that is in it, a user's, without following a link."""
+    for inner in [path, *path.rglob("*")]:
+        os.chown(inner, uid, uid, follow_symlinks=False)
+
+
+def keep(folder: Path, home: Path, entrypoint: Sequence[str]) -> int:
     """Run a job in a process of its own, pass one signal on to it, and write its exit code beside its log."""
+    os.umask(0o077)
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: asked.set())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # it came blocked, so that none came too early
     code = 130
     if not asked.is_set():
-        driver = subprocess.Popen(entrypoint, cwd=folder, start_new_session=True)
-        code = _waited_for(driver, asked)
+        try:
+            code = _run(Place(folder, home), entrypoint, asked)
+        except (BadInput, OSError, subprocess.SubprocessError) as error:
+            print(f"sweep: the job cannot start: {error}", file=sys.stderr, flush=True)
+            code = 2
     write_whole(folder / "end", str(code).encode())
     return code
+
+
+def _run(place: Place, entrypoint: Sequence[str], asked: threading.Event) -> int:
+    temporary = Path(tempfile.mkdtemp(prefix="sweep-"))  # short: Ray's sockets lie in it
+    try:
+        code = place.code()
+        confined = None
+        if place.confined:
+            os.chown(temporary, place.uid, place.uid)
+            confine.set_process(confine.PR_SET_CHILD_SUBREAPER, 1)  # whatever the job leaves behind becomes ours to end
+            confined = place.confinement(code, temporary).enter
+        env = os.environ | place.environment(code, temporary)
+        driver = subprocess.Popen(
+            entrypoint, cwd=place.folder, env=env, start_new_session=True, preexec_fn=confined
+        )  # one thread runs here, so preexec_fn is safe
+        return _waited_for(driver, asked)
+    finally:
+        _end_leftovers()
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _end_leftovers() -> None:
+    """End the processes that outlive a confined job."""
+    for _ in range(100):  # what is killed may have started others
+        left = psutil.Process().children(recursive=True)
+        for child in left:
+            with suppress(psutil.Error):
+                child.kill()
+        psutil.wait_procs(left, timeout=5)
+        if not left:
+            return
 
 
 def _waited_for(driver: subprocess.Popen[bytes], asked: threading.Event) -> int:
@@ -90,7 +182,7 @@ def _waited_for(driver: subprocess.Popen[bytes], asked: threading.Event) -> int:
 if __name__ == "__main__":
     try:
         if sys.argv[1] == "keep":
-            sys.exit(keep(Path(sys.argv[2]).absolute(), sys.argv[3:]))
+            sys.exit(keep(Path(sys.argv[2]).absolute(), Path(sys.argv[3]).absolute(), sys.argv[4:]))
         run(sys.argv[2], Path.cwd())
     except BadInput as error:
         print(f"sweep: {error}", file=sys.stderr)

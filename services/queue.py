@@ -230,7 +230,7 @@ class Queue:
             return
         state, reason = State.RUNNING, ""
         try:
-            self.cluster.submit(Job(found.job, found.sweep, found.spec, found.archive))
+            self.cluster.submit(Job(found.job, found.sweep, found.spec, found.archive, found.owner))
         except BadInput as error:
             state, reason = State.FAILED, str(error)
         with self.store.session() as session:

@@ -2,17 +2,24 @@
 
 import logging
 import os
+import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from time import time
 
 from core.errors import BadInput
-from services import migrate, schema, tokens
+from services import confine, migrate, schema, tokens
 from services.access import is_loopback
+from services.cluster import OWN, tenants_of, variables_of_jobs
 from services.settings import Settings
 from services.store import Store
 from sweeps.address import no_secret
 from sweeps.home import Home
+
+log = logging.getLogger(__name__)
 
 
 def upgrade(settings: Settings) -> Iterator[str]:
@@ -32,11 +39,70 @@ def upgrade(settings: Settings) -> Iterator[str]:
 def check_doors(store: Store, host: str) -> None:
     """Raise BadInput if strangers could come in: beyond this machine nothing is served without tokens."""
     with store.reading() as session:
-        if not is_loopback(host) and not tokens.any_valid(session, time()):
+        if not is_loopback(host) and not tokens.ever_made(session):
             raise BadInput(
                 f"--host {host}: reachable from other machines, and there is no token yet; "
                 "make one first: sweep token create --owner NAME --role admin"
             )
+        if tokens.ever_made(session) and not tokens.any_valid(session, time()):
+            log.warning("every token has expired or is revoked: nobody can come in; make one: sweep token create")
+
+
+def check_isolation(settings: Settings, host: str) -> None:
+    """Raise BadInput if a job could open what decides who may come in, and others than this machine can send jobs."""
+    if is_loopback(host) and not settings.trusted_proxies:
+        return
+    where = f"--host {host}" if not is_loopback(host) else f"SWEEP_TRUSTED_PROXIES={settings.trusted_proxies}"
+    why = why_not_isolated(settings)
+    if why:
+        raise BadInput(f"{where}: others than this machine can hand in code, and {why}")
+
+
+def why_not_isolated(settings: Settings) -> str:
+    """Return why a job could reach the service's database, and what would help; nothing if it cannot."""
+    file = settings.database.removeprefix("sqlite:///") if settings.database.startswith("sqlite") else None
+    if settings.ray_address:
+        if file is None or not Path(file).absolute().is_relative_to(settings.home.absolute()):
+            return ""
+        return "every node of the cluster sees the home, with the tokens; set SWEEP_DATABASE_URL to PostgreSQL's"
+    if not (reason := confine.possible()):
+        return ""
+    if file is None and os.geteuid() != 0:
+        return ""
+    return (
+        f"their jobs would run as this user and could open its database, since {reason}; start it as root (jobs then "
+        "have users of their own), or name a cluster (SWEEP_RAY_ADDRESS)"
+        + (", or keep tokens in PostgreSQL (SWEEP_DATABASE_URL)" if os.geteuid() != 0 else "")
+    )
+
+
+def check_jobs(settings: Settings) -> None:
+    """Raise BadInput if jobs are to have users of their own, and such a user could not start Python or record."""
+    if (tenants := tenants_of(settings)) is None:
+        return
+    for variable, schemes in (("MLFLOW_TRACKING_URI", ("http", "postgresql")), ("SWEEP_STORAGE_URL", ("postgresql",))):
+        if (value := os.environ.get(variable)) and not value.startswith(schemes):
+            raise BadInput(
+                f"{variable}: {no_secret(value)}: jobs have users of their own here, who cannot write this service's "
+                "files; name a server, or leave it out: then each owner's home has its own"
+            )
+    with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
+        os.chown(folder, tenants.uids.start, tenants.uids.start)
+        command = [sys.executable, "-m", "services.confine", folder, sys.executable, "-c", "import core.errors"]
+        env = variables_of_jobs(os.environ) | {"HOME": folder, "PYTHONPATH": str(OWN), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(command, cwd=OWN, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise BadInput(f"jobs cannot run as user {tenants.uids.start}: {last}; make Python and {OWN} readable for all")
+
+
+def make_private(settings: Settings) -> None:
+    """Close the home to others: what an earlier version made, too. A cluster's volume has its own rules at its root."""
+    home = settings.home.absolute()
+    for path in [*([] if settings.ray_address else [home]), *home.iterdir()]:
+        facts = path.lstat()
+        if facts.st_uid == os.geteuid() and facts.st_mode & 0o077 and not stat.S_ISLNK(facts.st_mode):
+            path.chmod(0o700 if stat.S_ISDIR(facts.st_mode) else 0o600)
 
 
 def _check_tls(certificate: str | None, key: str | None) -> None:
@@ -53,12 +119,17 @@ def serve(settings: Settings, host: str, port: int, certificate: str | None, key
 
     from services.app import build
 
+    os.umask(0o077)
+    confine.hide_environment()
     _check_tls(certificate, key)
     Home.at(str(settings.home))
+    make_private(settings)
     store = Store(settings.database)
     if store.url.startswith("sqlite"):
         schema.upgrade(store)
     check_doors(store, host)
+    check_isolation(settings, host)
+    check_jobs(settings)
     app = build(settings, is_loopback(host))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     where = f"{'https' if certificate else 'http'}://{host}:{port}"

@@ -1,8 +1,9 @@
 """What the service is told about its place: from the environment, each variable with its unit."""
 
+from ipaddress import ip_network
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import BadInput
@@ -27,7 +28,36 @@ class Settings(BaseSettings):
     gpus_at_once: float = Field(1.0, ge=0, description="GPUs that a sweep with gpus: auto is counted with")
     requests_per_minute: int = Field(1200, ge=1, description="requests a minute of one token, or of one stranger")
     tick_s: float = Field(1.0, gt=0, description="seconds between two looks at the queue")
+    streams_per_owner: int = Field(16, ge=1, description="streams, logs and best files that one owner reads at once")
+    connections: int = Field(1000, ge=1, description="connections that are held open at once")
+    trusted_proxies: str = Field("", description="addresses and networks, by commas, whose X-Forwarded-For is believed")
+    job_variables: str = Field("", description="names of more variables, by commas, that jobs on this machine get")
+    job_uids: str = Field("2000000000-2000065535", description="user ids of owners, where the service runs as root")
     job_attempts: int = Field(3, ge=1, description="how often a sweep whose job died is started in all")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for word in filter(None, value.split(",")):
+            try:
+                ip_network(word.strip())
+            except ValueError as error:
+                raise ValueError("give addresses or networks such as 10.1.0.0/16, separated by commas") from error
+        return value
+
+    @field_validator("job_uids")
+    @classmethod
+    def _user_ids(cls, value: str) -> str:
+        first, dash, last = value.partition("-")
+        if not (dash and first.isdecimal() and last.isdecimal() and 1000 <= int(first) <= int(last) < 2**32 - 1):
+            raise ValueError("give FIRST-LAST, from 1000 on")
+        return value
+
+    @property
+    def uids(self) -> range:
+        """The user ids of owners."""
+        first, _, last = self.job_uids.partition("-")
+        return range(int(first), int(last) + 1)
 
     @property
     def database(self) -> str:

@@ -4,8 +4,10 @@ Everything else is read from where it lives: trials in Optuna's storage, measure
 """
 
 import enum
+import glob
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,14 @@ class Submission(Base):
         self.state, self.changed, self.reason = str(state), now, reason
 
 
+class Counter(Base):
+    """How often something has happened, ever: what was made may be deleted, that it was made may not."""
+
+    __tablename__ = "counters"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    count: Mapped[int]
+
+
 class Lease(Base):
     """Who of several equal processes minds the queue now."""
 
@@ -163,10 +173,20 @@ def _first_line(error: BaseException) -> str:
     return (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
 
 
+def _make_private(file: Path) -> None:
+    """Make a database's file one that nobody else can read; sqlite gives those beside it the same mode."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    for path in file.parent.glob(f"{glob.escape(file.name)}*"):  # made by an earlier version
+        if path.stat().st_uid == os.geteuid():
+            path.chmod(0o600)
+
+
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
-    Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    _make_private(Path(url.removeprefix("sqlite:///")))
     engine = create_engine(url, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")

@@ -40,8 +40,8 @@ class SweepEvents:
     What changes without being counted (the state, trials that run) is told between them, under the last number.
     """
 
-    def __init__(self, sweeps: Sweeps, sweep: str, view: Callable[[], Any], after: int):
-        self.sweeps, self.sweep, self.view, self.sent = sweeps, sweep, view, after
+    def __init__(self, sweeps: Sweeps, sweep: str, owner: str, view: Callable[[], Any], after: int):
+        self.sweeps, self.sweep, self.owner, self.view, self.sent = sweeps, sweep, owner, view, after
         self.told: dict[str, Any] = {}
 
     def look(self) -> tuple[list[str], bool]:
@@ -50,7 +50,7 @@ class SweepEvents:
         return [*self._trials(), *self._state(view)], view.state.over
 
     def _trials(self) -> Iterator[str]:
-        for trial in self.sweeps.ended(self.sweep)[self.sent :]:
+        for trial in self.sweeps.ended(self.sweep, self.owner)[self.sent :]:
             self.sent += 1
             yield event("trial", trial_view(trial).model_dump(), str(self.sent))
 

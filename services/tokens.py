@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.errors import BadInput, nearest
-from services.store import Owner, Token, timestamp
+from services.store import Counter, Owner, Token, timestamp
 
 Role = Literal["read", "submit", "admin"]
 ROLES: tuple[str, ...] = get_args(Role)  # each may do what those before it may
@@ -59,6 +59,7 @@ def create(session: Session, owner: str, role: str, now: float, days: float | No
         session.flush()
     id_, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     expires = None if days is None else now + days * 86_400
+    _count(session)
     session.add(Token(id=id_, owner=owner, role=role, hash=_hash(secret), created=now, expires=expires))
     return f"sweep_{id_}_{secret}"
 
@@ -101,3 +102,17 @@ def any_valid(session: Session, now: float) -> bool:
     """Whether anybody could come in with a token."""
     valid = select(func.count()).select_from(Token).where(Token.revoked.is_(None))
     return bool(session.scalar(valid.where(Token.expires.is_(None) | (Token.expires > now))))
+
+
+def _count(session: Session) -> None:
+    counter = session.get(Counter, "tokens", with_for_update=True)
+    if counter is None:
+        session.add(Counter(name="tokens", count=1))
+    else:
+        counter.count += 1
+
+
+def ever_made(session: Session) -> bool:
+    """Whether a token was ever made: then the service asks for one for ever, though all have ended or were deleted."""
+    counter = session.get(Counter, "tokens")
+    return (counter is not None and counter.count > 0) or session.scalar(select(Token.id).limit(1)) is not None

@@ -1,15 +1,24 @@
 """What the service shows of a sweep: its submission, and what Optuna's storage knows of its trials."""
 
+import logging
 import math
+import os
+import stat
+import subprocess
+import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from core.errors import BadInput
+from services.cluster import OWN, variables_of_jobs
+from services.confine import Tenants
 from services.store import State, Submission, timestamp
 from sweeps import record, results, search
 from sweeps.address import no_secret, without_login
@@ -17,7 +26,10 @@ from sweeps.home import Home
 from sweeps.results import TrialResult
 
 SETTLED_S, LASTING_S = 5.0, 60.0  # trials of a sweep that is over are read again once a minute
+JOURNAL_MOST = 2**31  # bytes of an owner's journal that are read
 FRESH_S = 1.0  # many clients that poll one sweep cost as much as one
+
+log = logging.getLogger(__name__)
 
 
 class TrialCounts(BaseModel):
@@ -95,55 +107,147 @@ class Trial(BaseModel):
     mlflow_run: str = Field("", description="the id of its run, once MLflow has it")
 
 
-class Sweeps:
-    """Reads the trials of sweeps, each at most once a second."""
+class Journal:
+    """The journal of a job that is not trusted: read only as the file, never the link or pipe, that its owner wrote."""
 
-    def __init__(self, home: Home, mlflow_url: str = ""):
-        self.home = home
-        self.mlflow_url = mlflow_url or record.tracking_of(None, home.path, None)
+    def __init__(self, path: Path, uid: int):
+        self.path, self.uid = path, uid
+        self._file: int | None = None
+        self._is: tuple[int, int] | None = None
+        self._storage: Any = None
+
+    def storage(self) -> Any:
+        """Return it as Optuna's storage, opened again where it is another file than before. Raises KeyError."""
+        try:
+            file = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise KeyError(str(self.path)) from error
+        facts = os.fstat(file)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != self.uid or facts.st_size > JOURNAL_MOST:
+            os.close(file)
+            raise KeyError(f"{self.path} is no journal")
+        if self._is == (facts.st_dev, facts.st_ino):
+            os.close(file)
+        else:
+            if self._file is not None:
+                os.close(self._file)
+            self._file, self._is = file, (facts.st_dev, facts.st_ino)
+            self._storage = search.open_for_reading(f"/proc/self/fd/{file}")  # by handle: the name may change hands
+        return self._storage
+
+
+class Sweeps:
+    """Reads the trials of sweeps, each at most once a second.
+
+    tenants: the owners' homes, where jobs have users of their own; what lies there is not trusted.
+    """
+
+    def __init__(self, home: Home, mlflow_url: str = "", tenants: Tenants | None = None):
+        self.home, self.tenants = home, tenants
+        self._told_url = mlflow_url
         self.storage = search.open_storage(home.storage)
         self._known: dict[str, tuple[float, list[TrialResult]]] = {}
         self._pages: dict[str, str] = {}
-        self._lock = threading.Lock()
+        self._journals: dict[str, Journal] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def trials(self, sweep: str, over_since: float | None = None) -> list[TrialResult]:
+    def tenant_home(self, owner: str, sweep: str) -> Home | None:
+        """Return the home of a sweep's owner; None if the sweep lies in the service's own."""
+        if self.tenants is None or not owner or self.home.sweep(sweep).exists():
+            return None
+        return Home(self.tenants.home_of(owner))
+
+    def mlflow_url(self, owner: str = "", sweep: str = "") -> str:
+        """Return where people browse MLflow, for a sweep of an owner."""
+        home = self.tenant_home(owner, sweep) or self.home
+        return self._told_url or record.tracking_of(None, home.path, None)
+
+    def trials(self, sweep: str, over_since: float | None = None, owner: str = "") -> list[TrialResult]:
         """Return the trials of a sweep; none before its driver has begun.
 
         over_since: when it ended, in seconds since 1970: what was read well after that changes no more.
         """
-        with self._lock:
+        with self._locks[owner if self.tenants else ""]:
             when, found = self._known.get(sweep, (-math.inf, []))
             settled = over_since is not None and when > over_since + SETTLED_S
             if time.time() - when < (LASTING_S if settled else FRESH_S):
                 return found
-            try:
-                study = search.load(self.storage, sweep)
-                found = search.trial_results(study)
-                if (parent := search.parent_of(study)) and self.mlflow_url.startswith(("http://", "https://")):
-                    self._pages[sweep] = f"{without_login(self.mlflow_url)}/#/experiments/{parent[0]}/runs/{parent[1]}"
-            except (KeyError, BadInput):  # one that has not begun, one that another version wrote
-                found = []
+            found = self._read(sweep, owner)
             if len(self._known) > 10_000:
                 self._known.clear()
                 self._pages.clear()
             self._known[sweep] = (time.time(), found)
             return found
 
+    def _read(self, sweep: str, owner: str) -> list[TrialResult]:
+        """Read the trials of a sweep; none of one that has not begun, or that another version wrote."""
+        home = self.tenant_home(owner, sweep)
+        try:
+            study = search.load(self._storage(home), sweep)
+            found = search.trial_results(study)
+            url = self.mlflow_url(owner, sweep)
+            if (parent := search.parent_of(study)) and url.startswith(("http://", "https://")):
+                self._pages[sweep] = f"{without_login(url)}/#/experiments/{parent[0]}/runs/{parent[1]}"
+            if home is not None:
+                list(map(trial_view, found))
+        except (KeyError, BadInput):
+            return []
+        except Exception as error:
+            if home is None:
+                raise
+            log.warning("the journal of %s cannot be read: %s", home.path.name, type(error).__name__)
+            return []
+        return found
+
+    def _storage(self, home: Home | None) -> Any:
+        """Return Optuna's storage of a tenant's home, or the service's own; a database is one for all."""
+        if home is None or "://" in home.storage:
+            return self.storage
+        if home.path.name not in self._journals:
+            if not home.path.is_dir():
+                raise KeyError(str(home.path))
+            self._journals[home.path.name] = Journal(Path(home.storage), home.path.stat().st_uid)
+        return self._journals[home.path.name].storage()
+
     def page(self, sweep: str) -> str | None:
         """Return where people see a sweep whose trials were read, if MLflow is a server and has it."""
         return self._pages.get(sweep)
 
-    def ended(self, sweep: str) -> list[TrialResult]:
+    def ended(self, sweep: str, owner: str = "") -> list[TrialResult]:
         """Return the trials that have ended, in the order in which they did: a list that only grows."""
-        over = [t for t in self.trials(sweep) if t.state != "running" and t.ended is not None]
+        over = [t for t in self.trials(sweep, owner=owner) if t.state != "running" and t.ended is not None]
         return sorted(over, key=lambda t: (t.ended, t.number))
+
+    def best(self, sweep: str, owner: str, trial: int | None) -> str:
+        """Return the best file of a sweep. Raises BadInput.
+
+        It is made of files and records that a job has written, so where jobs have users of their own, theirs makes it.
+        """
+        if (home := self.tenant_home(owner, sweep)) is None:
+            from sweeps.overview import best_of
+
+            return best_of(self.home, sweep, trial)
+        chosen = [] if trial is None else ["--trial", str(trial)]
+        command = [sys.executable, "-m", "sweeps.cli", "best", sweep, "--home", str(home.path), *chosen]
+        env = variables_of_jobs(os.environ) | {"HOME": str(home.path), "PYTHONPATH": str(OWN), "COLUMNS": "200"}
+        confined = [sys.executable, "-m", "services.confine", str(home.path), *command]
+        try:
+            done = subprocess.run(
+                confined, cwd=OWN, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BadInput(f"{sweep}: its best file took more than 60 s") from error
+        if done.returncode:
+            raise BadInput((done.stderr.strip().splitlines() or ["no words"])[-1].removeprefix("sweep: "))
+        return done.stdout
 
 
 def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, position: int | None) -> Sweep:
     """Return a sweep as it is now."""
     state = State(submission.state)
     begun = submission.attempt or state != State.QUEUED
-    trials = sweeps.trials(submission.sweep, submission.changed if state.over else None) if begun else []
+    settled = submission.changed if state.over else None
+    trials = sweeps.trials(submission.sweep, settled, submission.owner) if begun else []
     objective = {"metric": "valid_loss", "mode": "min"} | dict(spec.get("objective") or {})
     best = results.best_trial(trials, objective["mode"])
     counted = results.counts(trials)
@@ -167,7 +271,7 @@ def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, 
         searched=[name for name, domain in (spec.get("space") or {}).items() if isinstance(domain, Mapping | list)],
         mode=objective["mode"],
         mlflow=MLflowPlace(
-            url=no_secret(sweeps.mlflow_url),
+            url=no_secret(sweeps.mlflow_url(submission.owner, submission.sweep)),
             page=sweeps.page(submission.sweep),
             experiment=submission.name,
             filter=f"tags.`{record.SWEEP_TAG}` = '{submission.sweep}'",

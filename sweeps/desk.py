@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput
+from sweeps.home import JOURNAL
 from sweeps.remote import Remote
 from sweeps.results import params_text
 from sweeps.spec import SweepSpec, load_spec, override
@@ -15,6 +16,7 @@ from sweeps.yaml12 import read as parse_yaml
 
 Say = Callable[[str], None]
 HIDDEN = "__pycache__"
+HOME_FILES = (JOURNAL, "service.db", "mlflow.db")  # what lies beside them are results, and perhaps a service's tokens
 
 
 def handed_in(
@@ -62,11 +64,13 @@ def _inside(spec: SweepSpec, root: Path) -> dict[str, Any]:
 def packed(root: Path, files: Sequence[Path] | None = None) -> bytes:
     """Return some files of a folder as a zip archive, or all that are not hidden or made by running."""
     wanted = sorted(root.rglob("*")) if files is None else sorted(set(files))
+    homes = {path.parent for path in wanted if path.name in HOME_FILES} - {root}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in wanted:
             inside = path.relative_to(root)
             hidden = any(part.startswith(".") or part == HIDDEN for part in inside.parts)
+            hidden |= not homes.isdisjoint(path.parents)
             if path.is_file() and not path.is_symlink() and not hidden:
                 entry = zipfile.ZipInfo(inside.as_posix())  # without times: equal code gives equal bytes
                 entry.compress_type = zipfile.ZIP_DEFLATED

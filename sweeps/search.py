@@ -65,6 +65,11 @@ def open_storage(place: str) -> optuna.storages.BaseStorage:
     return optuna.storages.JournalStorage(JournalFileBackend(place, lock))
 
 
+def open_for_reading(journal: str) -> optuna.storages.BaseStorage:
+    """Open a journal that somebody else writes, and write nothing: no lock, no repair."""
+    return optuna.storages.JournalStorage(JournalFileBackend(journal))
+
+
 @lru_cache(maxsize=8)
 def _open_database(place: str) -> optuna.storages.RDBStorage:
     """Open a database, once in a process: connections are shared, and kept for the next who asks."""

@@ -60,7 +60,7 @@ def store(settings: Settings) -> Store:
 
 @pytest.fixture
 def cluster(settings: Settings) -> LocalCluster:
-    return LocalCluster(settings.home / "jobs", SCRIPT)
+    return LocalCluster(settings.home / "jobs", SCRIPT, ["SCRIPTED_STARTS"])
 
 
 @pytest.fixture

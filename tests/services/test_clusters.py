@@ -118,13 +118,33 @@ class TestLocalCluster(Contract):
         cluster.submit(wanted)
         assert self.ends(cluster, wanted) == JobState.SUCCEEDED
 
-    def test_a_jobs_environment_lacks_the_services_own_secrets(self, settings, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("SWEEP_DATABASE_URL", "postgresql://espalier:hush@db/espalier")
-        told = LocalCluster(settings.home / "jobs", (sys.executable, "-c", "import os; print(dict(os.environ))"))
+    def test_a_job_gets_the_variables_on_the_list_and_no_others(
+        self, settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hidden = ("SWEEP_DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "RAY_AUTH_TOKEN", "MINE")
+        for name in hidden:
+            monkeypatch.setenv(name, "hush")
+        monkeypatch.setenv("DATA", "/data")
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        show = (sys.executable, "-c", "import os; print(dict(os.environ))")
+        told = LocalCluster(settings.home / "jobs", show, ["DATA"])
         told.submit(job(number=50))
         assert self.ends(told, job(number=50)) == JobState.SUCCEEDED
-        assert "SCRIPTED_STARTS" in told.logs(job(number=50).id)
+        assert "'DATA': '/data'" in told.logs(job(number=50).id)
         assert "hush" not in told.logs(job(number=50).id)
+
+    def test_a_job_gets_the_login_of_mlflows_server_with_which_it_records(self) -> None:
+        login = {"MLFLOW_TRACKING_USERNAME": "jobs", "MLFLOW_TRACKING_PASSWORD": "p"}
+        for uri, gets in (("https://mlflow.example.org", True), ("sqlite:///x.db", False), ("", False)):
+            given = clusters.variables_of_jobs(login | {"MLFLOW_TRACKING_URI": uri})
+            assert (login.items() <= given.items()) is gets
+
+    def test_what_a_job_leaves_is_for_its_user_alone(self, settings) -> None:
+        write = (sys.executable, "-c", "import os; open('made', 'w').close(); os.mkdir('folder')")
+        LocalCluster(settings.home / "jobs", write).submit(job(number=51))
+        assert self.ends(LocalCluster(settings.home / "jobs"), job(number=51)) == JobState.SUCCEEDED
+        assert (settings.home / "jobs" / job(number=51).id / "made").exists()
+        assert not [path for path in settings.home.rglob("*") if path.stat().st_mode & 0o077]
 
 
 def free_port() -> int:
