@@ -28,7 +28,7 @@ from core.native.places import NotNative
 from core.optim import SGD, Optimizer
 from core.order import mix
 from core.ratios import step_ratios, step_ratios_of_a_lane
-from core.task import Batch, Task
+from core.task import Batch, Data, Task
 
 VALIDATION = 1  # parts what a validation draws at random from what the step after it draws
 Named = dict[str, Tensor]
@@ -84,6 +84,7 @@ class Program:
         self.layout = Layout(self.model)
         self.bound = _Bound(task, self.model)
         self.raised: dict[int, str] = {}
+        self.beat: Callable[[int], None] = lambda steps: None  # called before each call of the task's code, with steps
 
     def fitting(self, batch: Batch) -> Batch:
         """Return examples with their floating-point numbers in the type that this program computes in."""
@@ -197,6 +198,7 @@ class Program:
 
         Nothing has changed when a model raises: a step updates when all is computed.
         """
+        self.beat(1)
         lanes = len(index_NB)
         try:
             return self.step(rows, train, index_NB, c_CN1, stream, keep)
@@ -268,6 +270,7 @@ class Program:
         totals: dict[str, float] = {}
         with torch.no_grad(), seeded(mix(*stream, VALIDATION), split[0].device):
             for start in range(0, examples, size):
+                self.beat(0)
                 batch = tuple(tensor[start : start + size] for tensor in split)
                 for name, value in self._call("metrics", theta, buffers, batch).items():
                     totals[name] = totals.get(name, 0.0) + float(value) * len(batch[0])
@@ -555,6 +558,7 @@ class NativeProgram(VmapProgram):
 
     def steps(self, rows: Row, train: Batch, index_SNB: Tensor, c_SCN1: Tensor, stream: tuple[int, int]) -> Tensor:
         """One lane takes all its steps before the next one takes its first: its numbers stay where they are."""
+        self.beat(len(index_SNB))
         state = [*rows.values(), *train]
         native = self._native_step(list(rows), len(train), [*state, index_SNB[0], c_SCN1[0]])
         given = [*state, index_SNB.contiguous(), c_SCN1.contiguous()]
@@ -774,6 +778,14 @@ def why_not_compiled(task: Task, batch: Batch) -> str | None:
     except NotOneGraph as error:
         return briefly(error)
     return None
+
+
+def why_not_here(program: str, task: Task, data: Data, batch_size: int) -> str | None:
+    """Return why a program by which trials have trained elsewhere cannot be had on this machine, or None if it can."""
+    batch = tuple(tensor[:batch_size] for tensor in data.train)
+    if program == "compiled":
+        return why_not_compiled(task, batch)
+    return NativeProgram(task, SGD()).why_not(batch, batch_size) if program == "native" else None
 
 
 def choose(

@@ -6,7 +6,7 @@ N = lanes in use, S = steps of a stretch, B = examples in a batch, T = parameter
 import copy
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from operator import itemgetter
 from typing import Any, Literal
@@ -178,7 +178,7 @@ class Cohort:
         self.data = data.to(device, dtype)
         self.baselines = Baselines(task, self.data, structure.batch_size, dtype)
         self.matrices = self.program.layout.matrices()
-        self.room = 1 if self.program.narrowest == 1 else max(1, lanes)
+        self.room = self.most = 1 if self.program.narrowest == 1 else max(1, lanes)
         row = {name: tensor.to(device) for name, tensor in self._fresh_row(0).items()}
         self.program.look_at(tuple(tensor[: structure.batch_size] for tensor in self.data.train))
         self.lanes = Lanes(row, self.program.width(self.room))
@@ -191,7 +191,9 @@ class Cohort:
         self.stops: dict[str, str] = {}
         self.leaders: dict[str, str] = {}
         self.noted: list[Event] = []  # starts, forks and scores
+        self.queue_first = False  # before lanes that are parked
         self._orders: dict[int, Order] = {}
+        self.before: Callable[[Sequence[Lane]], None] = lambda lanes: None  # called with whom trains, or is validated
 
     def train(self) -> Iterator[Event]:
         """Train until every trial has ended."""
@@ -220,6 +222,28 @@ class Cohort:
     def stop(self, trial: str, reason: str) -> None:
         """Ask that a trial end as stopped, with `reason` as evidence, before its next step."""
         self.stops[trial] = reason
+
+    def sift(self, suspects: Mapping[str, int]) -> bool:
+        """Let lanes train one at a time until the suspects, members of which one broke something, have got past.
+
+        suspects: the step that each has to pass, or end at. To be called before each turn. Return whether any is left,
+        or else all lanes train as before. No number changes, since a lane is what it is in any company.
+        """
+
+        def suspect(lane: Lane) -> bool:
+            return any(lane.step <= suspects.get(rider.trial.id, -1) for rider in lane.riders)
+
+        waiting = any(trial.id in suspects for trial in self.queue)
+        left = waiting or any(suspect(lane) for lane in [*self.riding, *(lane for lane, _ in self.parked)])
+        self.room = 1 if left else self.most
+        self.queue_first = waiting and not any(suspect(lane) for lane, _ in self.parked)
+        if left:
+            for k in reversed([k for k, lane in enumerate(self.riding) if k or not suspect(lane)]):
+                self.parked.append((self.riding[k], self.lanes.row(k)))
+                self._free(k)
+            self.parked.sort(key=lambda pair: not suspect(pair[0]))
+            self.queue.sort(key=lambda trial: trial.id not in suspects)
+        return left
 
     def leader(self, trial: str) -> str:
         """Return the first of the trials whose histories are one with this trial's so far, or were to its end."""
@@ -293,7 +317,7 @@ class Cohort:
         """Give free lanes to branches that wait, then to the queue; trials of one beginning get on together."""
         while self.lanes.used < self.room:
             ready = next((k for k, (lane, _) in enumerate(self.parked) if not lane.awaited), None)
-            if ready is not None:
+            if ready is not None and not self.queue_first:
                 lane, row = self.parked.pop(ready)
             elif not self._may_begin():
                 return
@@ -333,8 +357,9 @@ class Cohort:
 
     def _advance(self, steps: int) -> np.ndarray:
         """Train every lane by `steps` steps and return the losses (N, S), float64."""
+        self.before(self.riding)
         used = self.lanes.used
-        width = self.program.width(self.room if self.program.steady else used)
+        width = self.lanes.width if self.program.steady else self.program.width(used)
         lanes = [*self.riding, *[self.riding[0]] * (width - used)]  # spare rows take the first lane's batches
         ages = [lane.step for lane in lanes]
         leaders = [lane.trials[0] for lane in lanes]
@@ -486,6 +511,7 @@ class Cohort:
         rows = {name: rows[k] for name, rows in self.lanes.rows.items()}
         state, lane = rows | part(rows, prefix) if prefix else rows, self.riding[k]
         here = self.data.valid, (lane.seed, lane.step)
+        self.before([lane])
         try:
             return self.program.evaluate(state, *here)
         except Exception as error:
@@ -630,10 +656,13 @@ class Cohort:
 
     def _free_empty(self) -> None:
         for k in reversed([k for k, lane in enumerate(self.riding) if lane.awaited or not lane.riders]):
-            last = self.lanes.free(k)
-            self.riding[k] = self.riding[last]
-            self.riding.pop()
+            self._free(k)
         self.parked = [(lane, row) for lane, row in self.parked if lane.riders]
+
+    def _free(self, k: int) -> None:
+        last = self.lanes.free(k)
+        self.riding[k] = self.riding[last]
+        self.riding.pop()
 
     # --- checkpoints -----------------------------------------------------------------------------------------------
 

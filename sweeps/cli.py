@@ -95,9 +95,9 @@ def run(
     for note in loaded.notes():
         click.echo(f"note: {note}", err=True)
     from sweeps.collector import uncollected
-    from sweeps.machine import RaySession
+    from sweeps.machine import RaySession, ToStderr
 
-    with redirect_stdout(sys.stderr), RaySession(address) as session:  # Ray speaks on stdout of workers that died
+    with redirect_stdout(ToStderr()), RaySession(address) as session:
         with uncollected():
             session.start()
             from sweeps import driver
@@ -127,10 +127,10 @@ def resume(sweep: str, as_json: bool, address: str | None, server: str | None, h
     from sweeps import driver
     from sweeps.display import shown
     from sweeps.home import Home
-    from sweeps.machine import RaySession
+    from sweeps.machine import RaySession, ToStderr
 
     place = Home.at(home)
-    with redirect_stdout(sys.stderr), RaySession(address) as session:
+    with redirect_stdout(ToStderr()), RaySession(address) as session:
         summary = driver.resume(sweep, place, shown, session)
     _tell(summary, place, as_json, home)
 
@@ -597,7 +597,7 @@ def _tell(summary: Any, place: Any, as_json: bool, home: str | None) -> None:
             f"Send it: sweep resume {summary.sweep}{at}"
         )
     if summary.interrupted:
-        sys.exit(130)
+        sys.exit(2 if summary.halted else 130)
     if summary.best is None:
         sys.exit(1)
 

@@ -3,12 +3,14 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 LINE_EVERY_S = 5.0
+UNHEARD_S = 60.0
+NAMED = 6  # trials; of more, how many
 PANEL_EVERY_S = 0.5
 
 
@@ -35,11 +37,27 @@ class Progress:
     nodes: set[str] = field(default_factory=set)
     first_result_s: float | None = None
     steps_done: dict[int, int] = field(default_factory=dict)
+    heard: dict[str, float] = field(default_factory=dict)  # when each cohort that trains was last heard of
+    cohorts: dict[str, list[int]] = field(default_factory=dict)  # the trials of each cohort that trains
+    notes: list[str] = field(default_factory=list)  # what went wrong, a sentence each
     phase: str = "starting"
 
     def count(self, *states: str) -> int:
         """Return how many trials are in any of these states."""
         return sum(state in states for state in self.states.values())
+
+    def note(self, text: str) -> None:
+        """Say once that something went wrong."""
+        self.notes.append(text)
+
+    def unheard(self) -> list[tuple[str, str]]:
+        """Return the cohorts that have not been heard of for long, each with a sentence about it."""
+        now, late = time.monotonic(), []
+        for cohort, heard in list(self.heard.items()):
+            if now - heard > UNHEARD_S:
+                whom = trials_text(self.cohorts.get(cohort, []))
+                late.append((cohort, f"{cohort} ({whom}) has not been heard of for {_clock(now - heard)}"))
+        return late
 
     def left(self) -> int:
         """Return how many trials have not ended."""
@@ -70,6 +88,17 @@ def _clock(seconds: float | None) -> str:
     return "-" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
+def trials_text(numbers: Sequence[int]) -> str:
+    """Return the names of some trials.
+
+    >>> trials_text([3]), trials_text([1, 2]), trials_text(range(10))
+    ('trial 3', 'trials 1, 2', 'trials 0, 1, 2, 3, 4, 5 and 4 more')
+    """
+    named = ", ".join(map(str, numbers[:NAMED]))
+    more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
+    return f"trial{'s' if len(numbers) != 1 else ''} {named}{more}"
+
+
 def facts(progress: Progress) -> list[tuple[str, str]]:
     """Return what the display says, as (label, text)."""
     counts = [f"{progress.count('complete')} done", f"{progress.count('running')} running"]
@@ -87,6 +116,7 @@ def facts(progress: Progress) -> list[tuple[str, str]]:
     elif progress.training:
         number, step, value = progress.training
         best = f"train_loss {value:.5f} so far (trial {number} after step {step:,})"
+    quiet = "; ".join(text for _, text in progress.unheard()) or "-"
     rate = lane_steps_a_second(progress)
     passed = time.monotonic() - progress.begin
     return [
@@ -99,6 +129,7 @@ def facts(progress: Progress) -> list[tuple[str, str]]:
             else progress.phase,
         ),
         ("program", progress.program or "-"),
+        *([("waiting", quiet)] if quiet != "-" else []),
         ("time", f"{_clock(passed)} passed, {_clock(seconds_left(progress))} left"),
     ]
 
@@ -118,8 +149,11 @@ def shown(progress: Progress) -> Iterator[None]:
 
 
 def _lines(progress: Progress, over: threading.Event) -> None:
-    last, seen, due = "", None, 0.0
-    while not over.wait(0.2):
+    last, seen, due, noted = "", None, 0.0, 0
+    while not over.wait(0.2) or noted < len(progress.notes):
+        for note in progress.notes[noted:]:
+            print(f"[{progress.sweep}] {note}", file=sys.stderr, flush=True)
+            noted += 1
         known = progress.phase, progress.training is not None, progress.first_result_s is not None
         if known != seen or time.monotonic() >= due:
             seen = known
@@ -134,8 +168,12 @@ def _panel(progress: Progress, over: threading.Event) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(stderr=True), refresh_per_second=4, get_renderable=_rendered(progress)):
-        over.wait()
+    noted = 0
+    with Live(console=Console(stderr=True), refresh_per_second=4, get_renderable=_rendered(progress)) as live:
+        while not over.wait(PANEL_EVERY_S) or noted < len(progress.notes):
+            for note in progress.notes[noted:]:
+                live.console.print(note, markup=False, highlight=False)
+                noted += 1
 
 
 def _rendered(progress: Progress) -> Callable[[], Any]:

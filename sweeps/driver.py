@@ -13,10 +13,10 @@ from core import preflight
 from core.errors import BadInput
 from core.task import Data, Task, code_fingerprint, load_task
 from sweeps import home as homes
-from sweeps import machine, plan, record, results
+from sweeps import machine, plan, record, results, watchdog
 from sweeps.address import no_secret
 from sweeps.collector import uncollected
-from sweeps.display import Progress
+from sweeps.display import Progress, trials_text
 from sweeps.home import Home
 from sweeps.interrupt import Interrupt
 from sweeps.machine import RaySession
@@ -24,13 +24,16 @@ from sweeps.outcome import Outcome, Report, Score
 from sweeps.overview import tracking_of
 from sweeps.record import Recorder
 from sweeps.rerun import versions
+from sweeps.retries import TRIES, Decision, decide
 from sweeps.search import (
     Search,
     create_study,
     delete_study,
     exists,
     find_sweep,
+    made_by,
     note_link,
+    note_made,
     note_parent,
     only_driver,
     open_storage,
@@ -41,12 +44,14 @@ from sweeps.space import AUTO, extremes
 from sweeps.spec import SweepSpec
 from sweeps.summary import Summary
 from sweeps.tracking import Tracking
+from sweeps.watchdog import Death
 
 WORK = "work."  # a study attribute for each cohort of which a trial has ended: lane-steps trained, steps shared
 PROGRAMS = "programs"  # a study attribute: each "program (why)" that a cohort has trained by, the first first
 ERRORS = "errors"  # in a sweep's folder: what a task's code raised, whole, a file for each cohort that it ended
 LOST = " before"  # after a cohort's name: what it had trained when its checkpoints were lost
 FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers' start needs
+KILL_AFTER_S, LEAVE_AFTER_S = 5.0, 6.0  # after an interrupt: workers that have not stopped; those that cannot be killed
 LINKS_WAIT_S = 10.0  # for the runs of trials that have ended, whose names Optuna takes only before it is told
 
 
@@ -170,12 +175,19 @@ class Driver:
         self.search: Search | None = None
         self.recorder: Recorder | None = None
         self.tracking: Tracking | None = None
-        self.made_by: dict[str, dict[str, Any]] = {}  # by cohort, of those that this driver has heard
+        self.made_by = made_by(study)  # by cohort
+        self.heard: dict[str, None] = {}  # cohorts, by this driver, the first first
+        self.deaths: dict[str, list[Death]] = {}  # of the workers of a cohort since it last got on
+        self.resumed_from: dict[str, str | None] = {}
+        self.missed: set[str] = set()  # cohorts of which nothing has been heard for long
+        self.halted: str | None = None
+        self.interrupt: Interrupt | None = None
         self.programs: list[str] = list(study.user_attrs.get(PROGRAMS, []))
         self.noted: set[str] = set()  # cohorts whose work an earlier driver noted
 
     def drive(self, interrupt: Interrupt, session: RaySession) -> Summary:
         """Train what is to be trained and record it."""
+        self.interrupt = interrupt
         self.progress.states = {t.number: t.state for t in trial_results(self.study)}
         for name, work in self.study.user_attrs.items():
             if name.startswith(WORK):
@@ -224,6 +236,8 @@ class Driver:
             lambda linked: recorder.send_until(linked, LINKS_WAIT_S),
         )
         told = {
+            "notes": str(self.folder / homes.WORKERS),
+            "patience_s": None if self.spec.resources.patience == "auto" else self.spec.resources.patience,
             "sweep": self.sweep,
             "spec": self.spec.model_dump(mode="json"),
             "lanes": layout.lanes,
@@ -232,7 +246,14 @@ class Driver:
         }
         place = self.home.next_tune(self.sweep)
         runs.run_tune(
-            self.search, lambda suggestion: told | suggestion, layout, place, interrupt.asked, self._on_result
+            self.search,
+            lambda suggestion: told | self._given_out(suggestion),
+            layout,
+            place,
+            interrupt.asked,
+            lambda: self._look(interrupt),
+            self._on_lost,
+            self._on_result,
         )
         recorder.wake()
         gc.freeze()  # nothing that holds a handle of Ray's is let go from here on, while Ray ends beside what is left
@@ -240,8 +261,86 @@ class Driver:
 
     # --- what the cohorts say ----------------------------------------------------------------------------------------
 
+    def _given_out(self, suggestion: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a cohort's worker is told, when it is about to begin."""
+        cohort = suggestion["id"]
+        watchdog.forget(self.folder / homes.WORKERS, cohort)
+        self.resumed_from[cohort] = suggestion["resume_from"]
+        self.progress.heard[cohort] = time.monotonic()
+        self.progress.cohorts[cohort] = [trial["number"] for trial in suggestion["trials"]]
+        return dict(suggestion) | {"made": self.made_by.get(cohort)}
+
+    def _on_lost(self, cohort: str) -> None:
+        """A worker has died: end what it was for, and give out the rest again."""
+        assert self.search and self.interrupt
+        self.missed.discard(cohort)
+        self.progress.heard.pop(cohort, None)
+        death = watchdog.read_death(self.folder / homes.WORKERS, cohort)
+        if self.interrupt.asked.is_set():
+            self.search.cohort_over(cohort, failed=False)
+            return
+        if death.halt:
+            self._halt(death.why)
+            self.search.cohort_over(cohort, failed=False)
+            return
+        if self.search.checkpoint_of(cohort) != self.resumed_from[cohort]:
+            self.deaths.pop(cohort, None)  # it had got on
+        self.deaths.setdefault(cohort, []).append(death)
+        decision = decide(self.deaths[cohort])
+        if decision.guilty:
+            del self.deaths[cohort]
+        self._note_death(cohort, death, decision)
+        for member, step in decision.guilty.items():
+            self.search.fail([int(member.split("/")[0])], f"{death.why}, at step {step}", step)
+        if decision.give_up:
+            self.search.cohort_over(cohort, failed=True, why=f"its worker died {TRIES} times: {death.why}")
+        else:
+            self.search.cohort_again(cohort, decision.suspects)
+
+    def _note_death(self, cohort: str, death: Death, decision: Decision) -> None:
+        """Say in a line that a worker has died, whom it trained, and what comes of it."""
+        guilty, trained = (
+            sorted({int(member.split("/")[0]) for member in members}) for members in (decision.guilty, death.members)
+        )
+        step = f" at step {max(death.members.values()):,}" if len(death.lanes) == 1 else ""
+        whom = f", training {trials_text(trained)}{step}" if trained else ""
+        after = "it goes on from its last checkpoint"
+        if guilty:
+            after = f"{trials_text(guilty)} failed, the others go on"
+        elif decision.give_up:
+            after = "its trials have failed"
+        self.progress.note(f"{cohort}: its worker ended: {death.why}{whom}; {after}")
+
+    def _halt(self, why: str) -> None:
+        """End the sweep as an interrupt does, since it cannot go on before a person has seen to something."""
+        assert self.interrupt
+        self.halted = self.halted or why
+        self.interrupt.asked.set()
+
+    def _look(self, interrupt: Interrupt) -> bool:
+        """Note who has not been heard of. Return whether cohorts that an interrupt has not stopped are left alone.
+
+        Those of this machine are killed before.
+        """
+        assert self.search
+        for cohort, text in self.progress.unheard():
+            if cohort not in self.missed:
+                self.missed.add(cohort)
+                self.progress.note(text)
+        if interrupt.since() > KILL_AFTER_S:
+            for cohort in self.search.live:
+                watchdog.kill_worker(self.folder / homes.WORKERS, cohort)
+        return interrupt.since() > LEAVE_AFTER_S
+
     def _on_result(self, cohort: str, result: Mapping[str, Any]) -> None:
         assert self.search
+        self.missed.discard(cohort)
+        self.progress.heard[cohort] = time.monotonic()
+        if result["done"]:
+            del self.progress.heard[cohort]
+        if result.get("halt"):
+            self._halt(result["halt"])
+            return
         if "events" in result:  # else it could not even begin
             self._on_events(cohort, result)
         if broken := result["broken"]:
@@ -261,7 +360,7 @@ class Driver:
             self._keep_lost(cohort)
         events, work = json.loads(result["events"]), (result["lane_steps"], result["steps_shared"])
         progress.lane_steps[cohort], progress.steps_shared[cohort] = work
-        if cohort not in self.made_by:  # what an earlier driver noted may be newer than the checkpoint
+        if cohort not in self.heard:  # what an earlier driver noted may be newer than the checkpoint
             progress.steps_before.pop(cohort, None)
         # a resumed cohort brings the work of earlier drivers; a worker that died goes on with less than it had said
         progress.steps_before[cohort] = min(work[0], progress.steps_before.get(cohort, work[0]))
@@ -270,7 +369,11 @@ class Driver:
         if result["glimpse"] and progress.latest is None:
             member, step, loss = result["glimpse"]
             progress.training = int(member.split("/")[0]), step, loss
-        self.made_by[cohort] = {name: result[name] for name in ("program", "why", "lanes", "device")}
+        self.heard[cohort] = None
+        made = {name: result[name] for name in ("program", "why", "lanes", "device")}
+        if self.made_by.get(cohort) != made:  # before anything of it is told: what has begun goes on by it
+            self.made_by[cohort] = made
+            note_made(self.study, cohort, made)
         self._name_programs(cohort)
         progress.nodes.add(result["node"])
         self.search.hear(events)
@@ -278,7 +381,7 @@ class Driver:
     def _name_programs(self, cohort: str) -> None:
         """Say by which programs cohorts train now, and keep a new one with the study, for whoever closes the sweep."""
         assert self.search
-        named = {name: f"{made['program']} ({made['why']})" for name, made in self.made_by.items()}
+        named = {name: f"{self.made_by[name]['program']} ({self.made_by[name]['why']})" for name in self.heard}
         training = dict.fromkeys(program for name, program in named.items() if name in self.search.live)
         self.progress.program = "; ".join(training) or self.progress.program
         if named[cohort] not in self.programs:
@@ -387,6 +490,8 @@ class Driver:
             *self._totals(),
             progress.first_result_s,
             no_secret(self.uri) if self.uri.startswith("http") else None,
+            self.progress.notes,
+            self.halted,
         )
 
     def _totals(self) -> tuple[int, int]:

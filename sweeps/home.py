@@ -1,5 +1,6 @@
 """The folder in which a sweep's state lies, who drives it, and its checkpoints."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -14,6 +15,8 @@ from core.errors import BadInput
 
 JOURNAL = "optuna.journal"
 COHORT_FILE = "cohort.pt"
+WORKERS = "workers"  # in a sweep's folder: what each cohort's worker leaves behind when it dies
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what a person has to see to
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,25 @@ def last_checkpoint(sweep_folder: Path, cohort: str) -> str | None:
     """Return the newest checkpoint of a cohort that can be read, over all starts of the driver, or None."""
     from core import checkpoint  # torch, which most commands do without
 
-    for place in sorted(sweep_folder.glob(f"tune-*/{cohort}/checkpoint_*"), reverse=True):
+    for place in _checkpoints(sweep_folder, cohort):
         try:
             checkpoint.load(place / COHORT_FILE)
             return str(place)
         except Exception as error:  # torn by the crash: the one before it is whole
             logging.getLogger(__name__).warning("skipping %s: %s", place, error)
     return None
+
+
+def attempt_name(cohort: str, attempt: int) -> str:
+    """Return the name of a cohort's folder, of which each further attempt in one start of the driver has its own."""
+    return f"{cohort}+{attempt}" if attempt else cohort
+
+
+def _checkpoints(sweep_folder: Path, cohort: str) -> list[Path]:
+    """Return all checkpoints of a cohort, the newest first."""
+    places = [p for name in (cohort, f"{cohort}+*") for p in sweep_folder.glob(f"tune-*/{name}/checkpoint_*")]
+
+    def age(place: Path) -> tuple[str, int, str]:
+        return place.parts[-3], int(place.parts[-2].partition("+")[2] or 0), place.name
+
+    return sorted(places, key=age, reverse=True)

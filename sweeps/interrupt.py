@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,13 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.asked = threading.Event()
+        self._begin = 0.0
+
+    def since(self) -> float:
+        """Return how long ago the interrupt came, in seconds; 0 without one."""
+        if self.asked.is_set() and not self._begin:
+            self._begin = time.monotonic()
+        return time.monotonic() - self._begin if self._begin else 0.0
 
     @contextmanager
     def listening(self) -> Iterator["Interrupt"]:
@@ -39,4 +47,5 @@ class Interrupt:
         if self.asked.is_set():
             os._exit(128 + number)
         self.asked.set()
+        self._begin = time.monotonic()
         print("\nstopping: checkpoints are being written (once more to stop at once)", file=sys.stderr, flush=True)

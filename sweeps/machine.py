@@ -1,8 +1,10 @@
 """The machine a sweep runs on: Ray started or joined, and how a sweep is laid out on it."""
 
+import io
 import logging
 import os
 import socket
+import sys
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,25 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder writes what they would
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver has one that writes checkpoints
     "TUNE_WARN_THRESHOLD_S": "10",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the driver says in a line what its traceback does not
 }
+
+
+class ToStderr(io.TextIOBase):
+    """What stands in for stdout while Ray runs, which speaks there at length of each worker that died; the driver does.
+
+    Everything else goes to stderr.
+    """
+
+    def __init__(self) -> None:
+        self._dropped = False
+
+    def write(self, text: str) -> int:
+        ends_it, self._dropped = self._dropped and not text.strip(), "A worker died or was killed" in text
+        return len(text) if self._dropped or ends_it else sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 @dataclass(frozen=True)

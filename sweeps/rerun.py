@@ -157,7 +157,7 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     import torch
 
     from core import preflight
-    from core.program import PROGRAMS
+    from core.program import PROGRAMS, why_not_here
     from core.task import code_fingerprint, load_task
     from sweeps import plan
     from sweeps.outcome import Outcome, Story
@@ -168,7 +168,8 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
     now = versions() | {"data": found.data.fingerprint(), "code": code_fingerprint(task)}
     device = "cuda" if best.device == "cuda" and torch.cuda.is_available() else "cpu"
-    _check_program(best, task, found.data, spec.budget.batch_size)
+    if reason := why_not_here(best.program, task, found.data, spec.budget.batch_size):
+        raise BadInput(f"program: the trial ran by the {best.program} program, which cannot be had here: {reason}")
     trials, calm = [{"number": best.trial, "point": best.params}], spec.model_copy(update={"stopping": None})
     lanes = max(best.lanes, spec.replicates) if PROGRAMS[best.program].steady else spec.replicates
     cohort = make_cohort(calm, trials, lanes, best.program, device, watcher)
@@ -193,19 +194,6 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     if device != best.device:
         around.append(f"device: {best.device} then, {device} now")
     return Rerun(metric, expected_value, value, difference, around)
-
-
-def _check_program(best: BestFile, task: Any, data: Any, batch_size: int) -> None:
-    from core.optim import SGD
-    from core.program import NativeProgram, why_not_compiled
-
-    batch, reason = tuple(tensor[:batch_size] for tensor in data.train), None
-    if best.program == "compiled":
-        reason = why_not_compiled(task, batch)
-    elif best.program == "native":
-        reason = NativeProgram(task, SGD()).why_not(batch, batch_size)
-    if reason:
-        raise BadInput(f"program: the trial ran by the {best.program} program, which cannot be had here: {reason}")
 
 
 def _first_difference(

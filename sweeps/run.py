@@ -16,12 +16,12 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from sweeps.board import open_board
+from sweeps.home import attempt_name
 from sweeps.machine import Shape
 from sweeps.search import Search, Suggestion
 from sweeps.trainable import CohortTrainable
 
 CHECKPOINTS_KEPT = 2
-WORKER_RESTARTS = 3
 
 Configure = Callable[[Suggestion], dict[str, Any]]
 """Makes of a suggested cohort what its worker is told."""
@@ -29,20 +29,23 @@ Configure = Callable[[Suggestion], dict[str, Any]]
 Watch = Callable[[str, Mapping[str, Any]], None]
 """Hears each result of a cohort, by the cohort's id."""
 
+Lost = Callable[[str], None]
+"""Hears of a cohort whose worker has died, or could not go on."""
+
 
 class CohortSearcher(Searcher):
     """Search, as Ray Tune asks for it. It has no state of its own: Optuna's storage has it."""
 
-    def __init__(self, search: Search, configure: Configure, watch: Watch, stop: Event):
+    def __init__(self, search: Search, configure: Configure, watch: Watch, lost: Lost, stop: Event):
         super().__init__()
-        self.search, self.configure, self.watch, self.stop = search, configure, watch, stop
+        self.search, self.configure, self.watch, self.lost, self.stop = search, configure, watch, lost, stop
         self.cohorts: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self.stop.is_set() or self.search.exhausted:
+        if self.stop.is_set() or (self.search.exhausted and not self.search.live):
             return Searcher.FINISHED
         suggestion = self.search.next_cohort()
         if suggestion is None:
@@ -54,9 +57,12 @@ class CohortSearcher(Searcher):
         self.watch(self.cohorts[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if result and not error:
+        if error:
+            self.lost(self.cohorts[trial_id])
+            return
+        if result:
             self.watch(self.cohorts[trial_id], result)
-        self.search.cohort_over(self.cohorts[trial_id], failed=error)
+        self.search.cohort_over(self.cohorts[trial_id], failed=False)
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
@@ -66,40 +72,62 @@ class CohortSearcher(Searcher):
 
 
 class StopWhenAsked(tune.Stopper):
-    """Stops each cohort at its next report, after a checkpoint, once an interrupt has come."""
+    """Stops each cohort at its next report, after a checkpoint, once an interrupt has come; and all, if that is late.
 
-    def __init__(self, stop: Event):
+    look: called at every turn of Tune's loop, ten times a second and more; returns whether that is so.
+    """
+
+    def __init__(self, stop: Event, look: Callable[[], bool]):
         self.stop: Event | None = stop
+        self.look = look
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"stop": None}
+        return {"stop": None, "look": None}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return self.stop is not None and self.stop.is_set()
 
     def stop_all(self) -> bool:
-        return False
+        return self.stop is not None and self.look()
 
 
-def run_tune(search: Search, configure: Configure, layout: Shape, folder: Path, stop: Event, watch: Watch) -> None:
-    """Run the search to its end, or until `stop` has been obeyed: each cohort stops after a checkpoint."""
-    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)  # that state is not needed
+def _trial_folder(trial: Any) -> str:
+    cohort = json.loads(trial.config["cohort"])
+    return attempt_name(cohort["id"], cohort["attempt"])
+
+
+def run_tune(
+    search: Search,
+    configure: Configure,
+    layout: Shape,
+    folder: Path,
+    stop: Event,
+    look: Callable[[], bool],
+    lost: Lost,
+    watch: Watch,
+) -> None:
+    """Run the search to its end, or until `stop` has been obeyed: each cohort stops after a checkpoint.
+
+    look: see StopWhenAsked. lost, watch: hear what becomes of cohorts. A cohort that is lost Tune does not try again:
+    `search` may give it out once more.
+    """
+    for name in ("execution.experiment_state", "tune"):  # that state is not needed, and what failed is said elsewhere
+        logging.getLogger(f"ray.tune.{name}").setLevel(logging.CRITICAL)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(layout.cohorts)  # else each worker waits for the one before it
     trainable = tune.with_resources(CohortTrainable, {"cpu": layout.cpus, "gpu": layout.gpus})
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=CohortSearcher(search, configure, watch, stop),
+            search_alg=CohortSearcher(search, configure, watch, lost, stop),
             num_samples=-1,
             reuse_actors=True,
-            trial_dirname_creator=lambda trial: json.loads(trial.config["cohort"])["id"],
+            trial_dirname_creator=_trial_folder,
         ),
         run_config=tune.RunConfig(
             name=folder.name,
             storage_path=str(folder.parent),
-            stop=StopWhenAsked(stop),
+            stop=StopWhenAsked(stop, look),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=WORKER_RESTARTS),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT, checkpoint_at_end=True),
         ),
     )

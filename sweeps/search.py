@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -338,6 +338,7 @@ LEADER = "leader"  # of a trial that diverged: the first that had the same histo
 RUNG = "rung."  # a trial attribute for each rung that it was scored at: [score, null where it diverged; leader]
 STOPPED = "stopped"  # a trial attribute: {step, evidence} where it was stopped, noted before it is told
 
+MADE = "made."  # a study attribute for each cohort that has trained: its program, why, lanes, device
 LINK = "mlflow_run."  # a study attribute for each trial whose run was made after its end
 PARENT = "mlflow_parent"  # a study attribute: the experiment id and the run id of the sweep itself
 
@@ -357,6 +358,16 @@ def note_parent(study: optuna.Study, experiment: str, run: str) -> None:
         study.set_user_attr(PARENT, [experiment, run])
 
 
+def note_made(study: optuna.Study, cohort: str, made: Mapping[str, Any]) -> None:
+    """Note by which program a cohort trains: it is the trials' own from then on, since others give other last bits."""
+    study.set_user_attr(f"{MADE}{cohort}", dict(made))
+
+
+def made_by(study: optuna.Study) -> dict[str, dict[str, Any]]:
+    """Return by which program each cohort trains that has begun."""
+    return {n.removeprefix(MADE): made for n, made in study.user_attrs.items() if n.startswith(MADE)}
+
+
 def parent_of(study: optuna.Study) -> tuple[str, str] | None:
     """Return the experiment id and the run id of the sweep itself, once MLflow has it."""
     found = study.user_attrs.get(PARENT)
@@ -368,10 +379,29 @@ def _scored(attributes: Mapping[str, Any]) -> dict[int, tuple[float | None, int]
     return {int(name.removeprefix(RUNG)): tuple(v) for name, v in attributes.items() if name.startswith(RUNG)}
 
 
+def _suggestion(
+    cohort: str,
+    trials: list[dict[str, Any]],
+    place: str | None,
+    without: Sequence[int] = (),
+    suspects: Mapping[str, int] | None = None,
+    attempt: int = 0,
+) -> Suggestion:
+    return {
+        "id": cohort,
+        "trials": trials,
+        "resume_from": place,
+        "without": list(without),
+        "suspects": dict(suspects or {}),
+        "attempt": attempt,
+    }
+
+
 class Search:
     """Cohorts to train, out of Optuna's trials, and what became of them.
 
-    A suggestion is one cohort: {"id", "trials": [{"number", "point"}], "resume_from"}.
+    A suggestion is one cohort: {"id", "trials": [{"number", "point"}], "resume_from", "without", "suspects",
+    "attempt"}. without: trials that are in its checkpoint and do not train any more; suspects: see Cohort.sift.
     """
 
     def __init__(
@@ -394,7 +424,7 @@ class Search:
         """
         self.storage, self.study, self.spec = storage, study, spec
         self.cohorts, self.cohort_trials = cohorts, cohort_trials
-        self.listen, self.wait_for = listen, wait_for
+        self.listen, self.checkpoint_of, self.wait_for = listen, checkpoint_of, wait_for
         self.wanted = spec.trials_wanted
         self.distributions = {name: distribution(domain) for name, domain in spec.space.domains()}
         self.branches, self.round = spec.branches, spec.round_trials
@@ -415,7 +445,7 @@ class Search:
 
     @property
     def exhausted(self) -> bool:
-        """Whether every trial has been given out."""
+        """Whether every trial has been given out. A cohort that trains may have to be given out again."""
         return not self.waiting and self.asked >= self.wanted
 
     def next_cohort(self) -> Suggestion | None:
@@ -441,9 +471,29 @@ class Search:
     def cohort_over(self, cohort: str, failed: bool, why: str = "its cohort's worker failed too often") -> None:
         """A cohort has left: finished, interrupted, or failed for good, which fails the trials it had not finished."""
         suggestion = self.live.pop(cohort, None)
-        for trial in suggestion["trials"] if suggestion and failed else []:
-            if trial["number"] in self.stories:
-                self._end(Outcome(trial["number"], "failed", 0, {}, "", why, []))
+        self.fail([trial["number"] for trial in suggestion["trials"]] if suggestion and failed else [], why)
+
+    def fail(self, trials: Iterable[int], why: str, step: int = 0) -> None:
+        """End those of some trials that have not ended, as failed."""
+        for number in trials:
+            if number in self.stories:
+                self._end(Outcome(number, "failed", step, {}, "", why, []))
+
+    def cohort_again(self, cohort: str, suspects: Mapping[str, int]) -> None:
+        """Give a cohort whose worker died out again, from its last checkpoint, without the trials that have failed."""
+        before = self.live.pop(cohort)
+        place = self.checkpoint_of(cohort)
+        own = [trial for trial in before["trials"] if place or trial["number"] in self.stories]
+        without = [t["number"] for t in own if t["number"] not in self.stories and self._failed(t["number"])]
+        again = _suggestion(cohort, own, place, without, suspects, before["attempt"] + 1)
+        if any(trial["number"] in self.stories for trial in own):
+            self.waiting.insert(0, again)
+
+    def _failed(self, number: int) -> bool:
+        """Whether a trial has ended as failed."""
+        untold = self.ended.get(number)
+        told = self.study.get_trials(deepcopy=False)[number].user_attrs.get("status")
+        return (untold.status if untold else told) == "failed"
 
     def rule(self) -> Halving | None:
         """Return the rule of stopping with all scores and decisions so far; a trial that diverged is the worst."""
@@ -535,7 +585,7 @@ class Search:
         if self.round:
             width = min(width, -(-len(trials) // (self.cohorts * self.branches)) * self.branches)
         suggestions = [
-            {"id": f"cohort-{part[0]['number']}", "trials": part, "resume_from": None}
+            _suggestion(f"cohort-{part[0]['number']}", part, None)
             for group in groups.values()
             for part in (group[k : k + width] for k in range(0, len(group), width))
         ]
@@ -565,7 +615,8 @@ class Search:
             members = [{"number": t.number, "point": self._point(t.params)} for t in kept]
             for trial in (t for t in of_cohort if t.state == TrialState.RUNNING):
                 self.stories[trial.number] = Story(trial.number, self.spec.replicates)
-            suggestions.append({"id": cohort, "trials": members, "resume_from": place})
+            failed = [t.number for t in of_cohort if t.user_attrs.get("status") == "failed"]
+            suggestions.append(_suggestion(cohort, members, place, failed))
         return suggestions + self._grouped(loose)
 
     def _adopt(self, frozen: FrozenTrial) -> dict[str, Any]:

@@ -195,6 +195,11 @@ class Resources(Part):
     lanes: Annotated[int, Field(ge=1, le=100_000)] | Auto = "auto"
     program: ProgramName | Auto = "auto"
     precision: Literal["float32", "float64"] = "float32"
+    patience: Annotated[float, Field(ge=1, le=1e6)] | Auto = Field(
+        default="auto",
+        description="seconds that one call of the task's code may take, a step or a validation batch, before its "
+        "worker is ended; auto: a hundred times what calls took, at least one minute, at first ten",
+    )
 
     @field_validator("gpus", mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ class Summary:
     steps_shared: int
     first_result_s: float | None
     server: str | None = None  # where MLflow is, if not at home
+    notes: Sequence[str] = ()  # what went wrong on the way, a sentence each
+    halted: str | None = None  # why it was interrupted, if nobody asked for it: what a person has to see to
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document of `sweep run --json`."""
@@ -42,6 +44,8 @@ class Summary:
             "states": results.counts(self.trials),
             "interrupted": self.interrupted,
             "recorded": self.recorded,
+            "notes": list(self.notes),
+            "halted": self.halted,
             "first_result_s": self.first_result_s,
         }
 
@@ -50,6 +54,8 @@ class Summary:
         counted = results.counts(self.trials)
         if self.interrupted:
             ended = len(self.trials) - counted.get("running", 0)
+            if self.halted:
+                yield f"halted: {self.halted}"
             yield f"interrupted with {ended} trials ended; continue: sweep resume {self.sweep}{at}"
             return
         yield f"{', '.join(f'{n} {state}' for state, n in counted.items())} in {self.seconds:.0f} s; " + self._work()

@@ -3,8 +3,8 @@
 import json
 import time
 import traceback
-from collections.abc import Callable
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,19 @@ with uncollected():
 
     from core import checkpoint
     from core.errors import briefly
-    from core.program import PROGRAMS, NativeProgram, Program, choose
+    from core.program import PROGRAMS, NativeProgram, Program, choose, why_not_here
     from core.task import Data, Task, load_task
-    from core.train import Cohort
+    from core.train import Cohort, Lane
     from core.trial import Structure
     from core.watch import Watcher
     from core.width import NATIVE, remembered
     from sweeps import plan
     from sweeps.board import judge
-    from sweeps.home import COHORT_FILE
+    from sweeps.home import COHORT_FILE, NO_ROOM
     from sweeps.referee import Referee, told
     from sweeps.spec import SweepSpec
     from sweeps.stopping import Halving
+    from sweeps.watchdog import Watchdog
 
 TURN_S = 1.0  # a report to the driver costs it a few ms, so a turn is long beside that and short for a person
 PASSING = (MemoryError, OSError, torch.OutOfMemoryError, torch.AcceleratorError, RayError)
@@ -40,7 +41,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _OURS = (_ROOT / "core", _ROOT / "core" / "native", _ROOT / "sweeps")  # where no task's code is
 
 
-def located(error: Exception) -> str:
+def located(error: BaseException) -> str:
     """Return an error on one line, with the last place in a task's code that it came through."""
     places = [
         f" ({Path(frame.filename).name}, line {frame.lineno})"
@@ -122,6 +123,23 @@ def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, devic
     return program, why, width.lanes(lanes) or lanes
 
 
+def why_not_as_begun(spec: SweepSpec, trials: list[dict[str, Any]], made: Mapping[str, Any], device: str) -> str | None:
+    """Return why trials cannot go on here by the program that they began with (`made`), or None if they can.
+
+    Another one would give other last bits.
+    """
+    begun = f"trials have begun by the {made['program']} program"
+    if made["device"] != device:
+        return f"{begun} on a {_device(made['device'])}, and here they would train on a {_device(device)}"
+    task, data = _task_and_data(spec.task, json.dumps(plan.task_options(spec, trials[0]["point"]), sort_keys=True))
+    reason = why_not_here(made["program"], task, data, plan.structure(spec, trials[0]["point"]).batch_size)
+    return f"{begun}, which cannot be had here: {reason}" if reason else None
+
+
+def _device(name: str) -> str:
+    return "GPU" if name == "cuda" else "CPU"
+
+
 def make_referee(spec: SweepSpec, sweep: str) -> Referee | None:
     """Return who stops trials of a cohort; nobody without stopping."""
     if spec.stopping is None:
@@ -136,34 +154,67 @@ class CohortTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self.cohort: Cohort | None = None
+        self.halt: str | None = None  # why nobody can go on here until a person has seen to it
         wanted = json.loads(config["cohort"])
-        self.broken = self._tried(lambda: self._begin(wanted))
-        if wanted.get("resume_from"):
-            self.load_checkpoint(wanted["resume_from"])
+        before: Watchdog | None = getattr(self, "dog", None)
+        self.dog = Watchdog(Path(wanted["notes"]), wanted["id"], wanted["patience_s"])
+        if before:
+            before.close()
+        place = wanted.get("resume_from")
+        saved = checkpoint.load(Path(place) / COHORT_FILE) if place else None
+        self.broken = self._tried(lambda: self._begin(wanted, saved))
 
     def _tried(self, call: Callable[[], Any]) -> tuple[str, str] | None:
         """Do it; return what a task's code raised, in a line and whole: again would raise it again.
 
-        What another try may not meet is left to Tune, which begins anew from the last checkpoint.
+        What another try may not meet is left to the driver, which begins anew from the last checkpoint.
         """
+        self.dog.wake()
         try:
             call()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if isinstance(error, PASSING) and not isinstance(error, FileNotFoundError):
+                self.dog.last_word(located(error))
                 raise
             return located(error), traceback.format_exc()
+        finally:
+            self.dog.rest()
         return None
 
-    def _begin(self, wanted: dict[str, Any]) -> None:
+    def _begin(self, wanted: dict[str, Any], saved: dict[str, Any] | None) -> None:
         torch.set_num_threads(wanted["threads"])
-        spec = SweepSpec.model_validate(wanted["spec"])
+        spec, trials = SweepSpec.model_validate(wanted["spec"]), wanted["trials"]
         self.referee = make_referee(spec, wanted["sweep"])
         self.device = "cuda" if wanted["device"] == "cuda" and torch.cuda.is_available() else "cpu"
-        self.make = partial(make_cohort, spec, wanted["trials"], device=self.device, watcher=self.referee)
-        self.program, self.why, self.lanes = program_for(spec, wanted["trials"], wanted["lanes"], self.device)
-        self.cohort = self.make(self.lanes, self.program)
-        self.saved = time.monotonic()
+        made: dict[str, Any] | None = {"device": self.device} | saved if saved else wanted.get("made")
+        if made:  # what has begun goes on by its own program, though fewer trials are left, or the node is another
+            self.halt = why_not_as_begun(spec, trials, made, self.device)
+            self.program, self.why, self.lanes = made["program"], made["why"], made["lanes"]
+        else:
+            self.program, self.why, self.lanes = program_for(spec, trials, wanted["lanes"], self.device)
+        if self.halt:
+            return
         self.again: list[dict[str, Any]] = []
+        self.cohort = make_cohort(spec, trials, self.lanes, self.program, self.device, self.referee)
+        if saved:
+            self._restore(self.cohort, saved)
+        for number in wanted["without"]:
+            for member in (f"{number}/{replicate}" for replicate in range(spec.replicates)):
+                self.cohort.stop(member, "failed before")
+        self.suspects: dict[str, int] = wanted["suspects"]
+        self.cohort.program.beat, self.cohort.before = self.dog.beat, self._note
+        self.saved = time.monotonic()
+
+    def _note(self, lanes: Sequence[Lane]) -> None:
+        """Note whom the next calls are made for."""
+        self.dog.training([{rider.trial.id: lane.step for rider in lane.riders} for lane in lanes], self.program)
+
+    def _restore(self, cohort: Cohort, saved: dict[str, Any]) -> None:
+        cohort.load_state(saved)
+        if self.referee:
+            self.referee.load_state(saved["referee"])
+        # a driver hears of the last turns only once their checkpoint is whole: the one that resumes may have heard less
+        self.again = [told(event, cohort) for event in cohort.said()]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -174,11 +225,13 @@ class CohortTrainable(tune.Trainable):
         node = ray.get_runtime_context().get_node_id()
         cohort = self.cohort
         if cohort is None:
-            return {"broken": self.broken, "node": node, "done": True}
+            return {"broken": self.broken, "halt": self.halt, "node": node, "done": True}
         begin, happened, self.again = time.monotonic(), self.again, []
 
         def train() -> None:
             while not cohort.done and time.monotonic() - begin < TURN_S:
+                if self.suspects and not cohort.sift(self.suspects):
+                    self.suspects = {}
                 happened.extend(told(event, cohort) for event in cohort.turn())
 
         self.broken = self._tried(train)
@@ -200,23 +253,17 @@ class CohortTrainable(tune.Trainable):
             "should_checkpoint": due,
         }
 
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Save as Tune does; a disk that takes nothing any more is no reason to try again."""
+        try:
+            return super().save(checkpoint_dir)
+        except OSError as error:
+            self.dog.last_word(f"a checkpoint cannot be written: {briefly(error)}", halt=error.errno in NO_ROOM)
+            raise
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         if self.cohort is None:
             return
-        chosen = {"program": self.program, "why": self.why, "lanes": self.lanes}
+        chosen = {"program": self.program, "why": self.why, "lanes": self.lanes, "device": self.device}
         chosen |= {"referee": self.referee.state()} if self.referee else {}
         checkpoint.save(Path(checkpoint_dir) / COHORT_FILE, self.cohort.state() | chosen)
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        if self.cohort is None:
-            return  # its setup failed, which the next step tells
-        state = checkpoint.load(Path(checkpoint_dir) / COHORT_FILE)
-        chosen = state["program"], state["why"], state["lanes"]
-        if chosen != (self.program, self.why, self.lanes):  # fewer trials are left, or another node: bits are kept
-            self.program, self.why, self.lanes = chosen
-            self.cohort = self.make(self.lanes, self.program)
-        self.cohort.load_state(state)
-        if self.referee:
-            self.referee.load_state(state["referee"])
-        # a driver hears of the last turns only once their checkpoint is whole: the one that resumes may have heard less
-        self.again = [told(event, self.cohort) for event in self.cohort.said()]
