@@ -15,6 +15,7 @@ from services.settings import Settings
 from services.store import State, Submission
 from sweeps.home import new_id
 from sweeps.spec import SweepSpec, make_spec
+from sweeps.values import unique_fields
 from sweeps.yaml12 import read as parse_yaml
 
 
@@ -24,7 +25,7 @@ def read_spec(text: bytes, kind: str, settings: Settings) -> tuple[dict[str, Any
         raise BadInput(f"spec: {len(text) / 1024:.0f} KiB; at most {settings.spec_kib:g} KiB are taken")
     try:
         decoded = text.decode("utf-8")
-        fields = json.loads(decoded) if kind == "json" else parse_yaml(decoded, "spec")
+        fields = json.loads(decoded, object_pairs_hook=unique_fields) if kind == "json" else parse_yaml(decoded, "spec")
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         if isinstance(error, BadInput):
             raise

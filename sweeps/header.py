@@ -17,7 +17,8 @@ def header(spec: SweepSpec) -> str:
 values of hidden gets about 2 of them
     """
     trials, steps = spec.trials_wanted, spec.budget.steps
-    parts = [f"sweep {spec.name}: {_count(trials, 'trial')} of {_count(steps, 'step')} {_rates(spec)}"]
+    seeds = f" under {spec.replicates} seeds each" if spec.replicates > 1 else ""
+    parts = [f"sweep {spec.name}: {_count(trials, 'trial')} of {_count(steps, 'step')}{seeds} {_rates(spec)}"]
     if spec.branches > 1:
         parts.append(_trunks(spec))
     return "; ".join(filter(None, [*parts, _choices(spec)]))
@@ -48,7 +49,8 @@ def trunks(spec: SweepSpec) -> int:
 def _trunks(spec: SweepSpec) -> str:
     count, rest = trunks(spec), spec.trials_wanted % spec.branches
     noun = "exponent" if isinstance(spec.space.lr_exponent, Range) else "configuration"
-    points = f"{min(spec.branches, spec.trials_wanted)} decay points"
+    sets, size = min(spec.branches, spec.trials_wanted), spec.space.most_points()
+    points = f"{sets} {'' if size == 1 else 'pairs of ' if size == 2 else f'sets of {size} '}decay points"
     last = f", the last with {rest}" if rest and count > 1 else ""
     return f"{_count(count, noun)} with {points} each{last}"
 

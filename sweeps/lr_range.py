@@ -17,7 +17,8 @@ from core.program import why_not_vmap
 from core.task import load_task
 from sweeps import plan, record, report
 from sweeps.home import Home
-from sweeps.space import AUTO
+from sweeps.meaning import misread_exponents
+from sweeps.space import AUTO, Range
 from sweeps.spec import SweepSpec
 
 WIDER = 0.5  # decades: a sweep trains longer than the test, and may want less, or bear more
@@ -32,6 +33,11 @@ def run_test(
     """
     if not -40 <= low < high <= 40:
         raise BadInput(f"the range of exponents {low:g} ... {high:g}: low must be below high, both within -40 ... 40")
+    if misread_exponents(Range(low=low, high=high)):
+        raise BadInput(
+            f"--low {low:g} --high {high:g}: exponents, which mean rates from {10**low:.4g} to {10**high:.4g}; for "
+            f"rates from {low:g} to {high:g} write their powers of ten, as --low -5 --high -1 for 1e-5 to 0.1"
+        )
     if seeds < 1:
         raise BadInput(f"--seeds {seeds}: at least 1")
     torch.set_num_threads(1)

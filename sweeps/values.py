@@ -42,6 +42,20 @@ def check_values(fields: Any, source: str, most: int | None = VALUES, depth: int
             waiting += [(inner, (*path, i)) for i, inner in list(enumerate(value))[::-1]]
 
 
+def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the fields of one of JSON's objects: an object_pairs_hook. Raises ValueError for a name that stands twice.
+
+    >>> unique_fields([("a", 1), ("b", 2)])
+    {'a': 1, 'b': 2}
+    """
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"the key '{brief(twice)}' stands twice")
+    return fields
+
+
 def place(path: tuple[Any, ...]) -> str:
     """Return the fields that lead to a value, as one word.
 

@@ -79,6 +79,7 @@ def test_code_arrives_where_the_job_runs(client: httpx.Client, token: Token, set
     assert client.get(f"/v1/sweeps/{sweep}", headers=who).json()["hours"] == 2
 
 
+MERGE_BOMB = "m0: &m0 {k: 1}\n" + "".join(f"m{n}: &m{n} {{<<: [{f'*m{n - 1}, ' * 10}]}}\n" for n in range(1, 40))
 YAML = {"Content-Type": "application/yaml"}
 BOMB = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 8)}]\n" for before, name in zip("abcdefg", "bcdefgh", strict=True)
@@ -92,6 +93,14 @@ BAD = {
     "python": ("!!python/object/apply:os.system ['true']", YAML, 422, "not valid YAML"),
     "a bomb": (BOMB, YAML, 422, "more than"),
     "a deep one": ("[" * 500 + "]" * 500, {"Content-Type": "application/json"}, 422, "levels"),
+    "a field that stands twice": (
+        '{"name": "a", "trials": 8, "trials": 9}',
+        {"Content-Type": "application/json"},
+        422,
+        "'trials' stands twice",
+    ),
+    "a metric without its mode": (yaml.safe_dump(spec(objective={"metric": "valid_f1"})), YAML, 422, "mode: max"),
+    "a merge bomb": (MERGE_BOMB, YAML, 422, "stand for more than 20,000 values"),
     "a misspelt field": (yaml.safe_dump(spec(trails=3)), YAML, 422, "trials"),
     "no trials": (yaml.safe_dump(spec(trials=0)), YAML, 422, "trials"),
     "a place to record of its own": (yaml.safe_dump(spec(tracking_uri="http://evil")), YAML, 422, "tracking_uri"),

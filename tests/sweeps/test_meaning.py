@@ -245,6 +245,12 @@ def test_the_range_test_takes_the_place_of_lr_auto(tmp_path: Path, monkeypatch: 
     assert found.space.lr is None and facts["lr_exponent_high"] == 1.1
 
 
+@pytest.mark.parametrize(("low", "high"), [(1e-5, 0.1), (0.001, 1), (0, 0.1), (0.3, 0.9)])
+def test_a_range_test_from_rate_to_rate_is_refused_with_what_to_write(low: float, high: float) -> None:
+    with pytest.raises(BadInput, match=rf"--low {low:g} --high {high:g}: exponents.*write their powers of ten"):
+        run_test(spec_with(), low, high)
+
+
 # --- names of other programs ------------------------------------------------------------------------------------------
 
 
@@ -365,6 +371,9 @@ BRANCHED = {"lr_exponent": {"low": -2, "high": 0.5}, "decay_points": {"low": 0.4
         ({"space": {"scale": [0.1, 1.0]}, "trials": 16}, ["each of the 2 values of scale gets about 8 trials"]),
         ({"space": BRANCHED | {"lr_exponent": -1}, "trials": 8}, ["2 configurations with 4 decay points each"]),
         ({"budget": {"steps": 1}, "trials": 1}, ["1 trial of 1 step at"]),
+        ({"replicates": 3, "trials": 5}, ["5 trials of 40 steps under 3 seeds each at rates"]),
+        ({"space": {"decay_points": {"count": 2, "branches": 3}}, "trials": 6}, ["2 exponents with 3 pairs of decay"]),
+        ({"space": {"decay_points": {"count": 4, "branches": 3}}, "trials": 6}, ["2 exponents with 3 sets of 4 decay"]),
     ],
     ids=str,
 )
