@@ -1,12 +1,14 @@
 """The one error a person is meant to read: what was wrong, what arrived, what would work."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 MESSAGE_MOST = 2000  # characters of a message: a person reads one line
 SHOWN_MOST = 80  # characters of a value that is shown in it
 SIMILAR_MOST = 60  # characters: longer words resemble no name
+FAULT_MOST = 600  # characters of what a person's code says of a fault
 
 
 class BadInput(ValueError):
@@ -56,6 +58,25 @@ def briefly(error: BaseException) -> str:
     """
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}"[:200] if lines else type(error).__name__
+
+
+@contextmanager
+def faults(what: str, passing: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
+    """Turn whatever a person's code raises, sys.exit among it, into BadInput that begins with `what`, on one line.
+
+    BadInput, Ctrl-C and what is `passing` are raised as they are.
+    """
+    try:
+        yield
+    except (BadInput, KeyboardInterrupt, *passing):
+        raise
+    except BaseException as error:
+        try:
+            text = " ".join(str(error).split())
+        except Exception:  # it is a person's code, too
+            text = ""
+        text = brief(text, FAULT_MOST)
+        raise BadInput(f"{what}: {type(error).__name__}{': ' if text else ''}{text}") from error
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

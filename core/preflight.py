@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from core.baseline import Baselines
-from core.errors import BadInput, nearest
+from core.errors import BadInput, faults, nearest
 from core.lanes import seeded
 from core.optim import OPTIMIZERS
 from core.program import Program, attributes_of
@@ -56,12 +56,8 @@ def check_metric(wanted: str, metrics: Sequence[str]) -> None:
 
 
 def _data(task: Task) -> Data:
-    try:
+    with faults(f"task: data() of {_named(task)} failed"):
         data = task.data()
-    except BadInput:
-        raise
-    except Exception as error:
-        raise BadInput(f"task: data() of {_named(task)} failed: {type(error).__name__}: {error}") from error
     if not isinstance(data, Data) or not all(isinstance(t, Tensor) for t in (*data.train, *data.valid)):
         raise BadInput("task: data() must return core.task.Data(train=(tensors ...), valid=(tensors ...))")
     return data.shaped()
@@ -147,13 +143,9 @@ def _taken(program: Program, data: Data, hole: Hole, batch_size: int, seed: int)
 
 
 def _first_batch(task: Task, data: Data, examples: int, batch_size: int, seed: int) -> Batch:
-    try:
+    with faults(f"task: order() of {_named(task)} failed"):
         chosen = task.order(seed, examples, batch_size)(0, 1)[0]
         return tuple(tensor[chosen] for tensor in data.train)
-    except BadInput:
-        raise
-    except Exception as error:
-        raise BadInput(f"task: order() of {_named(task)} failed: {type(error).__name__}: {error}") from error
 
 
 def _named(task: Task) -> str:
@@ -162,13 +154,8 @@ def _named(task: Task) -> str:
 
 
 def _model(task: Task, seed: int) -> None:
-    try:
-        with seeded(seed):
-            model = task.model()
-    except BadInput:
-        raise
-    except Exception as error:
-        raise BadInput(f"task: model() of {_named(task)} failed: {type(error).__name__}: {error}") from error
+    with faults(f"task: model() of {_named(task)} failed"), seeded(seed):
+        model = task.model()
     if isinstance(model, nn.Module) and any(map(is_lazy, (*model.parameters(), *model.buffers()))):
         raise BadInput(
             f"task: model() of {_named(task)} has parameters without a shape (a Lazy module); write the sizes, or pass "
@@ -201,16 +188,13 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 def _first_loss(program: Program, batch: Batch, seed: int) -> float:
     rows = {name: tensor[None] for name, tensor in program.fresh_row(seed).items()}
-    try:
-        losses, grads, _ = program.gradients(rows, tuple(t[None] for t in batch), (seed, 0))
-    except BadInput:
-        raise
-    except Exception as error:
-        if "does not require grad" in str(error) or "not have been used in the graph" in str(error):
-            raise BadInput(_NOTHING_MOVES) from error
-        raise BadInput(
-            f"task: the loss of the first batch cannot be computed: {type(error).__name__}: {error}"
-        ) from error
+    with faults("task: the loss of the first batch cannot be computed"):
+        try:
+            losses, grads, _ = program.gradients(rows, tuple(t[None] for t in batch), (seed, 0))
+        except RuntimeError as error:
+            if "does not require grad" in str(error) or "not have been used in the graph" in str(error):
+                raise BadInput(_NOTHING_MOVES) from error
+            raise
     if not any(grad.any() for grad in grads.values()) and math.isfinite(losses[0].item()):
         raise BadInput(_NOTHING_MOVES)
     return losses[0].item()
@@ -224,11 +208,5 @@ _NOTHING_MOVES = (
 
 def _metrics(program: Program, data: Data, seed: int) -> list[str]:
     few = tuple(tensor[:64] for tensor in data.valid)
-    try:
+    with faults("task: metrics() of a validation batch cannot be computed"):
         return list(program.evaluate(program.fresh_row(seed), few))
-    except BadInput:
-        raise
-    except Exception as error:
-        raise BadInput(
-            f"task: metrics() of a validation batch cannot be computed: {type(error).__name__}: {error}"
-        ) from error

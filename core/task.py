@@ -4,21 +4,18 @@ B = examples in a batch. A batch is a tuple of tensors with B first.
 """
 
 import hashlib
-import importlib
-import importlib.util
 import inspect
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from core import order as orders
-from core.errors import BadInput, nearest
+from core.errors import FAULT_MOST, BadInput, faults, nearest, shown
+from core.loading import fingerprint, found_class
 
 Batch = tuple[Tensor, ...]
 
@@ -117,48 +114,6 @@ class Task:
         return orders.shuffled(seed, examples, batch_size)
 
 
-def _module(source: str) -> Any:
-    if not source.endswith(".py"):
-        return importlib.import_module(source)
-    path = Path(source).expanduser().resolve()
-    if not path.is_file():
-        raise FileNotFoundError(source)
-    name = f"espalier_task_{path.stem}_{orders.mix(*str(path).encode()):x}"
-    if name not in sys.modules:
-        found = importlib.util.spec_from_file_location(name, path)
-        assert found and found.loader
-        module = importlib.util.module_from_spec(found)
-        sys.modules[name] = module
-        try:
-            found.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    return sys.modules[name]
-
-
-def found_class(reference: str, field: str = "task") -> type:
-    """Find the class that `pkg.mod:Name` or `path/file.py:Name` names.
-
-    Raises BadInput, beginning with the field of the spec, if it cannot be imported or is no class.
-    """
-    source, _, name = reference.partition(":")
-    if not (source and name):
-        raise BadInput(f"{field}: '{reference}' has no class; write 'package.module:Class' or 'path/file.py:Class'")
-    try:
-        module = _module(source)
-    except FileNotFoundError as error:
-        raise BadInput(f"{field}: no file {source}") from error
-    except Exception as error:
-        raise BadInput(f"{field}: cannot import '{source}': {type(error).__name__}: {error}") from error
-    found = getattr(module, name, None)
-    if not inspect.isclass(found):
-        own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
-        classes = [key for key in own if inspect.isclass(getattr(module, key))]
-        raise BadInput(f"{field}: '{source}' has no class '{name}'; {nearest(name, classes)}")
-    return found
-
-
 def task_class(reference: str) -> type[Task]:
     """Find the task that `pkg.mod:Name` or `path/file.py:Name` names.
 
@@ -189,23 +144,13 @@ def load_task(reference: str, options: Mapping[str, Any]) -> Task:
     for key in options:
         if key not in known:
             raise BadInput(f"task_options.{key}: unknown option of {reference}; {nearest(key, known)}")
-    try:
+    with faults(f"task: {reference} cannot be made with {shown(dict(options), FAULT_MOST)}"):
         return found(**options)
-    except BadInput:
-        raise
-    except Exception as error:
-        raise BadInput(
-            f"task: {reference} cannot be made with {dict(options)}: {type(error).__name__}: {error}"
-        ) from error
 
 
 def code_fingerprint(task: Task) -> str:
-    """Return a hash of the source file that defines the task."""
-    try:
-        source = Path(inspect.getfile(type(task).__mro__[0 if type(task).__module__ in sys.modules else 1]))
-        return hashlib.sha256(source.read_bytes()).hexdigest()[:16]
-    except (OSError, TypeError):
-        return "unknown"
+    """Return a hash of the source files that a task is made of: its own, and those of its author that it imports."""
+    return fingerprint(type(task))
 
 
 def named_target(task: Task, tensors: int) -> int | None:

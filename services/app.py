@@ -228,7 +228,7 @@ def best(
     except BadInput as error:  # nothing that the caller could do better
         raise Problem(503, str(error), headers={"Retry-After": "10"}) from error
     content = yaml12.read(body, "best file")
-    for field in ("task", "watchers"):  # where the code lay in the cluster means nothing at another desk
+    for field in ("task", "watchers", "task_options"):  # where files lay in the cluster means nothing at another desk
         if field in found.spec:
             content["spec"][field] = found.spec[field]
     if "json" in request.headers.get("accept", ""):

@@ -2,12 +2,15 @@
 
 import json
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from core.errors import BadInput
 from sweeps import cli
-from sweeps.cli import main, spoken
+from sweeps.cli import main
 
 if TYPE_CHECKING:
     from services.store import Store
@@ -18,9 +21,26 @@ def command() -> None:
     cli.command()
 
 
+def spoken(wish: Callable[..., Any]) -> Callable[..., Any]:
+    """As `sweeps.cli.spoken`; a package that only the service needs, and that is not installed, is bad input too."""
+
+    @wraps(wish)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return wish(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            missing = str(error.name).partition(".")[0]
+            raise BadInput(
+                f"the service's packages are not installed ('{missing}' is missing): pip install 'espalier[service]', "
+                "in a checkout pip install -e '.[service]'"
+            ) from error
+
+    return cli.spoken(guarded)
+
+
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Beyond this machine only with tokens.")
-@click.option("--port", default=8080, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
 @click.option("--tls-certificate", metavar="FILE", help="Speak HTTPS with this certificate.")
 @click.option("--tls-key", metavar="FILE", help="The certificate's private key.")
 @spoken

@@ -58,10 +58,8 @@ def run(sweep: str, folder: Path) -> None:
         home = folder.parents[1]
         place = unpacked(folder, home / "code", read_settings().unpacked_mib) or folder
     os.environ["SWEEP_HOME"] = str(home)
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
-    sys.path[0] = str(place)
     sys.argv[1:] = arguments(folder, sweep)
-    os.chdir(place)
+    os.chdir(place)  # where core.loading finds the code: Python's own search path, which serves all, stays as it is
     command()
 
 

@@ -1,7 +1,9 @@
 """The service as a process: its databases made ready, its doors checked, uvicorn run."""
 
+import errno
 import logging
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from services.access import is_loopback
 from services.cluster import OWN, tenants_of, variables_of_jobs
 from services.settings import Settings
 from services.store import Store
-from sweeps.address import no_secret
+from sweeps.address import no_secret, open_port
 from sweeps.home import Home
 
 log = logging.getLogger(__name__)
@@ -113,6 +115,15 @@ def _check_tls(certificate: str | None, key: str | None) -> None:
             raise BadInput(f"{option} {file}: cannot be read")
 
 
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to a port. Raises BadInput for a port that is taken, or not ours to take."""
+    try:
+        return open_port(host, port)
+    except OSError as error:
+        why = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        raise BadInput(f"--port {port}: cannot listen on {host}:{port} ({why}); give another --port") from error
+
+
 def serve(settings: Settings, host: str, port: int, certificate: str | None, key: str | None) -> None:
     """Serve until a signal ends it; sweeps that run go on. Raises BadInput."""
     import uvicorn
@@ -131,13 +142,12 @@ def serve(settings: Settings, host: str, port: int, certificate: str | None, key
     check_isolation(settings, host)
     check_jobs(settings)
     app = build(settings, is_loopback(host))
+    taken = listening(host, port)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    where = f"{'https' if certificate else 'http'}://{host}:{port}"
+    where = f"{'https' if certificate else 'http'}://{host}:{taken.getsockname()[1]}"
     logging.getLogger("services").info("serving on %s; sweeps run %s", where, settings.ray_address or "on this machine")
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         ssl_certfile=Path(certificate) if certificate else None,
         ssl_keyfile=Path(key) if key else None,
         log_level="warning",
@@ -145,3 +155,4 @@ def serve(settings: Settings, host: str, port: int, certificate: str | None, key
         timeout_graceful_shutdown=5,
         server_header=False,
     )
+    uvicorn.Server(config).run(sockets=[taken])

@@ -1,6 +1,7 @@
 """Addresses of servers and databases: shown without their secrets."""
 
 import re
+import socket
 from urllib.parse import urlsplit
 
 
@@ -26,3 +27,18 @@ def without_login(address: str) -> str:
     """
     parts = urlsplit(address)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+
+
+def open_port(host: str, port: int) -> socket.socket:
+    """Return a socket bound to a port of this machine. Raises OSError if that cannot be, as where it is taken."""
+    family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+        0
+    ]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(place)
+    except OSError:
+        bound.close()
+        raise
+    return bound

@@ -53,6 +53,11 @@ def _checked_id(context: click.Context, option: click.Parameter, value: str | No
     return value
 
 
+changed_option = click.option(
+    "--changed", is_flag=True, help="Go on although the task's code or the data have changed, and record it."
+)
+
+
 @click.group(context_settings=CONTEXT)
 @click.version_option(package_name="espalier", prog_name="sweep")
 def main() -> None:
@@ -74,16 +79,23 @@ def main() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout at the end.")
 @click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster, e.g. auto or 127.0.0.1:6379.")
 @click.option("--id", "sweep", metavar="ID", callback=_checked_id, help="The id of the sweep; one that exists goes on.")
+@changed_option
 @home_option
 @spoken
 def run(
-    spec: str, assignments: tuple[str, ...], as_json: bool, address: str | None, sweep: str | None, home: str | None
+    spec: str,
+    assignments: tuple[str, ...],
+    as_json: bool,
+    address: str | None,
+    sweep: str | None,
+    changed: bool,
+    home: str | None,
 ) -> None:
-    """Run the sweep that the file SPEC describes.
+    """Run the sweep that SPEC describes: a file, `-` for standard input, or a ready sweep (names, line, digits ...).
 
     \b
     Example:
-      sweep run sweeps/library/names.yaml --set trials=16 --set budget.steps=500
+      sweep run names --set trials=16 --set budget.steps=500
     """
     from sweeps.header import header
     from sweeps.home import Home
@@ -103,7 +115,7 @@ def run(
             from sweeps import driver
             from sweeps.display import shown
 
-        summary = driver.start(loaded, place, shown, session, sweep)
+        summary = driver.start(loaded, place, shown, session, sweep, changed)
     _tell(summary, place, as_json, home)
 
 
@@ -111,10 +123,11 @@ def run(
 @click.argument("sweep")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout at the end.")
 @click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster.")
+@changed_option
 @server_option
 @home_option
 @spoken
-def resume(sweep: str, as_json: bool, address: str | None, server: str | None, home: str | None) -> None:
+def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server: str | None, home: str | None) -> None:
     """Continue SWEEP (an id, or a name: its latest sweep) after an interrupt or a crash.
 
     \b
@@ -131,7 +144,7 @@ def resume(sweep: str, as_json: bool, address: str | None, server: str | None, h
 
     place = Home.at(home)
     with redirect_stdout(ToStderr()), RaySession(address) as session:
-        summary = driver.resume(sweep, place, shown, session)
+        summary = driver.resume(sweep, place, shown, session, changed)
     _tell(summary, place, as_json, home)
 
 
@@ -450,7 +463,7 @@ def lr_range(
 
 
 @main.command()
-@click.option("--port", default=5000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @home_option
 @spoken
@@ -461,10 +474,15 @@ def ui(port: int, host: str, home: str | None) -> None:
     Example:
       sweep ui --port 5000
     """
+    from sweeps.address import open_port
     from sweeps.home import Home
     from sweeps.record import default_uri
 
     place = Home.at(home)
+    try:
+        open_port(host, port).close()
+    except OSError as error:
+        raise BadInput(f"--port {port}: {host}:{port} cannot be had ({error.strerror}); give another --port") from error
     command = [
         sys.executable,
         "-m",

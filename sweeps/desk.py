@@ -1,18 +1,19 @@
 """A sweep seen from a desk while it runs on a cluster: handed in with its code, followed, shown."""
 
 import io
+import os
 import secrets
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput
+from sweeps import paths
 from sweeps.home import JOURNAL
 from sweeps.remote import Remote
 from sweeps.results import params_text
-from sweeps.spec import SweepSpec, load_spec, override
-from sweeps.yaml12 import read as parse_yaml
+from sweeps.spec import SweepSpec, make_spec, read_fields
 
 Say = Callable[[str], None]
 HIDDEN = "__pycache__"
@@ -23,15 +24,36 @@ def handed_in(
     remote: Remote, path: str, assignments: Sequence[str], code: str | None, hours: float | None
 ) -> dict[str, Any]:
     """Hand a spec in, with the code that its task needs. Raises BadInput."""
-    spec = load_spec(path, assignments)
-    fields = override(parse_yaml(Path(path).read_text(encoding="utf-8"), path), assignments)
+    fields, source, folder = read_fields(path, assignments)
+    spec = make_spec(paths.found_files(dict(fields), folder) if isinstance(fields, dict) else fields, source)
     archive = None
     files = [reference for reference in (spec.task, *spec.watchers) if reference.partition(":")[0].endswith(".py")]
-    if files or code:
-        root = _root(files, code)
-        archive = packed(root, None if code else [Path(f.partition(":")[0]) for f in files])
+    root = _root(files, code) if files or code else None
+    options, data = _options_inside(spec, root)
+    if root:
+        archive = packed(root, None if code else [*(Path(f.partition(":")[0]) for f in files), *data])
         fields |= _inside(spec, root)
-    return remote.submit(fields, archive, hours, secrets.token_hex(16))
+    return remote.submit(fields | options, archive, hours, secrets.token_hex(16))
+
+
+def _options_inside(spec: SweepSpec, root: Path | None) -> tuple[dict[str, Any], list[Path]]:
+    """Return the task's options with paths of files of the archive told from its root, and those files.
+
+    Others are told as they are on this machine, which the service may share.
+    """
+    files: list[Path] = []
+
+    def told(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [told(inner) for inner in value]
+        if isinstance(value, Mapping):
+            return {name: told(inner) for name, inner in value.items()}
+        if root and isinstance(value, str) and value.startswith(f"{root}{os.sep}") and os.path.exists(value):
+            files.extend([Path(value)] if os.path.isfile(value) else [])
+            return Path(value).relative_to(root).as_posix()
+        return value
+
+    return {"task_options": told(spec.task_options)} if spec.task_options else {}, files
 
 
 def _root(files: Sequence[str], code: str | None) -> Path:

@@ -11,9 +11,10 @@ from typing import Any
 
 from core import preflight
 from core.errors import BadInput
+from core.loading import current_folder, work_in
 from core.task import Data, Task, code_fingerprint, load_task
 from sweeps import home as homes
-from sweeps import machine, plan, record, results, watchdog
+from sweeps import identity, machine, plan, record, results, watchdog
 from sweeps.address import no_secret
 from sweeps.collector import uncollected
 from sweeps.display import Progress, trials_text
@@ -31,7 +32,9 @@ from sweeps.search import (
     delete_study,
     exists,
     find_sweep,
+    load,
     made_by,
+    note_change,
     note_link,
     note_made,
     note_parent,
@@ -80,8 +83,11 @@ def checked(spec: SweepSpec, home: Home) -> dict[str, Any]:
         found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
         preflight.check_metric(spec.objective.metric, found.metrics)
         _check_program(spec, task, found.data)
+        data = found.data.fingerprint()
+        if facts and data != facts["data"]:
+            facts["data.others"] = data
         facts = facts or {
-            "data": found.data.fingerprint(),
+            "data": data,
             "code": code_fingerprint(task),
             "parameters": found.parameters,
             "first_loss": found.first_loss,
@@ -112,16 +118,23 @@ def _first_options(spec: SweepSpec) -> list[dict[str, Any]]:
 
 
 def start(
-    spec: SweepSpec, home: Home, watch: Callable[[Progress], Any], session: RaySession, sweep: str | None = None
+    spec: SweepSpec,
+    home: Home,
+    watch: Callable[[Progress], Any],
+    session: RaySession,
+    sweep: str | None = None,
+    changed: bool = False,
 ) -> Summary:
-    """Run a new sweep, under an id of its own or a given one; one that exists already goes on.
+    """Run a new sweep, under an id of its own or a given one; one that exists already goes on, if that is its spec.
 
-    Raises BadInput before anything is trained if it cannot run.
+    changed: as of `resume`. Raises BadInput before anything is trained if it cannot run.
     """
     begin = time.monotonic()
     storage = open_storage(home.storage)
     if sweep and exists(storage, sweep):
-        return resume(sweep, home, watch, session)
+        study = load(storage, sweep)
+        identity.check_same_spec(sweep, study.user_attrs, spec_of(study), spec)
+        return resume(sweep, home, watch, session, changed)
     facts = checked(spec, home)
     if spec.space.lr_exponent == AUTO:
         from sweeps.lr_range import resolved
@@ -130,7 +143,7 @@ def start(
         facts |= found
     sweep = sweep or homes.new_id(spec.name)
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions()}
-    facts |= {"tracking": record.begins(home.path)}
+    facts |= {"tracking": record.begins(home.path), identity.FOLDER: str(current_folder())}
     study = create_study(storage, sweep, spec, facts | git_state(Path.cwd()))
     try:
         return _drive(Driver(home, storage, study, begin), watch, session)
@@ -140,13 +153,34 @@ def start(
         raise
 
 
-def resume(wanted: str, home: Home, watch: Callable[[Progress], Any], session: RaySession) -> Summary:
-    """Continue an interrupted sweep, or send what an ended one could not record."""
+def resume(
+    wanted: str, home: Home, watch: Callable[[Progress], Any], session: RaySession, changed: bool = False
+) -> Summary:
+    """Continue an interrupted sweep, or send what an ended one could not record.
+
+    Raises BadInput if there is something left to train and the task's code or the data are others than when the sweep
+    last ran. changed: go on all the same, and record it.
+    """
     begin = time.monotonic()
     storage = open_storage(home.storage)
     study = find_sweep(storage, wanted)
     record.check_reachable(tracking_of(study, home))
-    return _drive(Driver(home, storage, study, begin), watch, session)
+    driver = Driver(home, storage, study, begin)
+    driver.check_before_training = lambda: _check_unchanged(driver, changed)
+    return _drive(driver, watch, session)
+
+
+def _check_unchanged(driver: "Driver", changed: bool) -> None:
+    """Raise BadInput if a sweep cannot go on with the code and the data as they are now; note what has changed."""
+    facts = driver.study.user_attrs
+    folder = facts.get(identity.FOLDER)
+    if folder and Path(folder).is_dir():
+        work_in(folder)
+    now = checked(driver.spec, driver.home) | {"versions": versions()} | git_state(Path.cwd())
+    if not changed:
+        identity.check_unchanged(driver.sweep, facts, now)
+    if identity.differs(facts, now):
+        note_change(driver.study, now, lambda cohort: homes.last_checkpoint(driver.folder, cohort))
 
 
 def _drive(driver: "Driver", watch: Callable[[Progress], Any], session: RaySession) -> Summary:
@@ -183,6 +217,7 @@ class Driver:
         self.halted: str | None = None
         self.interrupt: Interrupt | None = None
         self.programs: list[str] = list(study.user_attrs.get(PROGRAMS, []))
+        self.check_before_training: Callable[[], None] = lambda: None
         self.noted: set[str] = set()  # cohorts whose work an earlier driver noted
 
     def drive(self, interrupt: Interrupt, session: RaySession) -> Summary:
@@ -197,11 +232,13 @@ class Driver:
                 self.noted.add(cohort)
         self.progress.share_before = 1 - self.progress.left() / self.progress.wanted
         self._note_best()
+        unfinished = self.progress.left() > 0
+        if unfinished:
+            self.check_before_training()
         self.recorder = Recorder(
             self.uri, self.sweep, self.spec.name, self.folder, self._on_run, self._on_parent, FIRST_SEND_S
         )
         self.tracking = Tracking(self.recorder, self.study, self.spec, self.folder)
-        unfinished = self.progress.left() > 0
         try:
             if unfinished or not any(self.recorder.spool.said("close")):  # else there is only the spool to be sent
                 self.tracking.open()
@@ -241,6 +278,7 @@ class Driver:
             "sweep": self.sweep,
             "spec": self.spec.model_dump(mode="json"),
             "lanes": layout.lanes,
+            "folder": str(current_folder()),
             "threads": max(1, int(layout.cpus)),
             "device": "cuda" if layout.gpus else "cpu",
         }

@@ -3,10 +3,12 @@
 import io
 import logging
 import os
+import secrets
 import socket
 import sys
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from threading import Event, Thread, current_thread
 from threading import enumerate as enumerate_threads
@@ -27,6 +29,8 @@ QUIET = {
     "TUNE_WARN_THRESHOLD_S": "10",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the driver says in a line what its traceback does not
 }
+# what Ray would obey instead of asking for a token: RAY_AUTH_MODE=disabled opens its ports to everybody
+OTHERS_WAYS_IN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_K8S_TOKEN_AUTH", "RAY_ADDRESS")
 
 
 class ToStderr(io.TextIOBase):
@@ -172,6 +176,12 @@ def _token_hint() -> str:
     return "; if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the token's file"
 
 
+@lru_cache(maxsize=1)
+def _own_token() -> str:
+    """Return the token of all clusters that this process starts: Ray keeps the first that it sees."""
+    return secrets.token_hex(32)
+
+
 def _joined(address: str | None) -> tuple[float, float]:
     """Start Ray, or join it; return its cores and GPUs."""
     import ray
@@ -189,6 +199,10 @@ def _joined(address: str | None) -> tuple[float, float]:
             ray.init(address=address, runtime_env={"env_vars": worker_env}, **quiet)
         else:
             os.environ.update(worker_env)  # workers inherit it: a runtime environment would cost them a second start
+            # a cluster of one's own takes nobody else in, whatever the shell says; its token stands in no file
+            for name in OTHERS_WAYS_IN:
+                os.environ.pop(name, None)
+            os.environ["RAY_AUTH_TOKEN"] = _own_token()
             # prestarted workers are never used: each actor starts a process of its own, and would wait for theirs
             os.environ.update({"RAY_prestart_worker_first_driver": "0"})
             ray.init(address="local", include_dashboard=False, **quiet)

@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
-from core.errors import BadInput, brief, shown
+from core.errors import BadInput, brief, faults, shown
 from core.health import Thresholds
+from core.loading import found_class
 from core.optim import SGD, Adam, Optimizer
-from core.task import found_class, options_of, task_class
+from core.task import options_of, task_class
 from core.train import Scoring
 from core.trial import Hyperparameters, Structure, Trial
 from core.watch import Health, Ratios, Watcher
@@ -152,10 +153,8 @@ def watchers(spec: SweepSpec) -> list[Watcher]:
         found = found_class(reference, "watchers")
         if not issubclass(found, Watcher):
             raise BadInput(f"watchers: {reference} is no core.watch.Watcher")
-        try:
+        with faults(f"watchers: {reference} cannot be made"):
             own.append(found())
-        except Exception as error:
-            raise BadInput(f"watchers: {reference} cannot be made: {type(error).__name__}: {error}") from error
     return [*own, Ratios(), Health(thresholds(spec), spec.objective.metric, spec.objective.mode)]
 
 

@@ -68,7 +68,9 @@ class Remote:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def _ask(self, method: str, path: str, retries: int = RETRIES, **more: Any) -> httpx.Response:
+    def _ask(
+        self, method: str, path: str, retries: int = RETRIES, passing: tuple[int, ...] = (), **more: Any
+    ) -> httpx.Response:
         for attempt in range(retries + 1):
             answer = None
             try:
@@ -77,6 +79,8 @@ class Remote:
                 if attempt == retries:
                     raise self._silent(error) from error
             else:
+                if answer.status_code in passing:
+                    return answer
                 if answer.status_code not in BUSY or attempt == retries:
                     return self._checked(answer)
             time.sleep(_pause_s(attempt, answer))
@@ -125,6 +129,9 @@ class Remote:
 
     def find(self, wanted: str) -> str:
         """Return the id of a sweep: the id itself, or the newest whose spec has that name."""
+        answer = self._ask("GET", f"/v1/sweeps/{self._name(wanted)}", passing=(404,))
+        if answer.is_success:
+            return wanted
         named = self._json("GET", "/v1/sweeps", params={"name": wanted, "limit": 1})["sweeps"]
         return named[0]["id"] if named else wanted
 

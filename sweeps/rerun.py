@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import BadInput, shown
-from sweeps import yaml12
+from sweeps import identity, yaml12
 from sweeps.results import TrialResult
 from sweeps.spec import ProgramName, SweepSpec, make_spec
 from sweeps.values import DEPTH, check_values, place
@@ -64,9 +64,6 @@ class BestFile(BaseModel):
 def best_file(study: Any, best: TrialResult, story: Mapping[str, Any]) -> str:
     """Return a trial as the text of a best file. Numbers are written so that they read back to the same bits."""
     facts = study.user_attrs
-    made_with = dict(facts.get("versions", {})) | {
-        key: facts[key] for key in ("data", "code", "git_commit") if key in facts
-    }
     spec = SweepSpec.model_validate(facts["spec"])
     content = {
         "sweep": study.study_name,
@@ -77,7 +74,7 @@ def best_file(study: Any, best: TrialResult, story: Mapping[str, Any]) -> str:
         "program": story["program"],
         "device": story["device"],
         "lanes": story.get("lanes", 1),
-        "made_with": made_with,
+        "made_with": identity.made_with(facts, best.number),
         "reports": [[[step, values] for step, values in member["reports"]] for member in story["members"]],
     }
     head = f"# Trial {best.number} of {study.study_name}. Train it again: sweep rerun FILE\n"

@@ -34,7 +34,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import BadInput, nearest
-from sweeps import plan
+from sweeps import identity, plan
 from sweeps.outcome import Outcome, Report, Score, Story, leader_of, missing, to_beat
 from sweeps.plan import structural_key
 from sweeps.results import TrialResult, judged_together
@@ -182,10 +182,18 @@ def delete_study(storage: optuna.storages.BaseStorage, sweep: str) -> None:
 
 def sweep_ids(storage: optuna.storages.BaseStorage) -> list[str]:
     """Return the ids of all sweeps, the oldest first."""
+    return [sweep for sweep, _ in _named(storage)]
+
+
+def _named(storage: optuna.storages.BaseStorage) -> list[tuple[str, str]]:
+    """Return the id of each sweep, the oldest first, and the name in its spec, which this version need not take."""
     studies = storage.get_all_studies()  # Optuna's summaries would read every trial of every study
-    return [
-        s.study_name for s in sorted(studies, key=lambda s: s.user_attrs.get("created", "")) if "spec" in s.user_attrs
-    ]
+    begun = sorted((s for s in studies if "spec" in s.user_attrs), key=lambda s: str(s.user_attrs.get("created", "")))
+    return [(s.study_name, _name_in(s.user_attrs["spec"])) for s in begun]
+
+
+def _name_in(spec: Any) -> str:
+    return str(spec.get("name", "")) if isinstance(spec, Mapping) else ""
 
 
 def exists(storage: optuna.storages.BaseStorage, sweep: str) -> bool:
@@ -203,10 +211,10 @@ def load(storage: optuna.storages.BaseStorage, sweep: str) -> optuna.Study:
 
 def find_sweep(storage: optuna.storages.BaseStorage, wanted: str) -> optuna.Study:
     """Load a sweep by its id, or the latest one whose spec has that name. Raises BadInput for an unknown one."""
-    ids = sweep_ids(storage)
-    matching = [sweep for sweep in ids if sweep == wanted] or [s for s in ids if s.rsplit("-", 2)[0] == wanted]
+    sweeps = _named(storage)
+    matching = [sweep for sweep, _ in sweeps if sweep == wanted] or [sweep for sweep, name in sweeps if name == wanted]
     if not matching:
-        known = {*ids, *(sweep.rsplit("-", 2)[0] for sweep in ids)}
+        known = {*(sweep for sweep, _ in sweeps), *(name for _, name in sweeps if name)}
         raise BadInput(f"unknown sweep '{wanted}'; {nearest(wanted, known)}")
     return optuna.load_study(study_name=matching[-1], storage=storage)
 
@@ -350,6 +358,23 @@ def note_link(study: optuna.Study, number: int, run: str) -> None:
     """
     if study.get_trials(deepcopy=False)[number].user_attrs.get("mlflow_run") != run:
         study.set_user_attr(f"{LINK}{number}", run)
+
+
+def note_change(study: optuna.Study, now: Mapping[str, Any], continued: Callable[[str], Any]) -> None:
+    """Note that a sweep goes on with other code, data or versions than it had.
+
+    continued: whether a cohort has a checkpoint from which it goes on; else its trials begin again.
+    """
+    trials = study.get_trials(deepcopy=False)
+    running: dict[str, list[int]] = {}
+    for t in trials:
+        if t.state == TrialState.RUNNING:
+            running.setdefault(t.user_attrs.get("cohort", ""), []).append(t.number)
+    partly = [n for cohort, numbers in running.items() if cohort and continued(cohort) for n in numbers]
+    anew = [n for numbers in running.values() for n in numbers if n not in partly]
+    facts = study.user_attrs
+    changes = [*facts.get(identity.CHANGES, []), identity.period(now, len(trials), partly, anew)]
+    study.set_user_attr(identity.CHANGES, changes)
 
 
 def note_parent(study: optuna.Study, experiment: str, run: str) -> None:

@@ -19,7 +19,7 @@ from pydantic import (
 from core import kinds as schedules
 from core.errors import BadInput, brief, nearest, shown
 from core.health import Thresholds
-from sweeps import yaml12
+from sweeps import paths, yaml12
 from sweeps.meaning import LOSS_PATTERN, MEANT, NAME_MOST, is_loss, misread_exponents, missing_mode
 from sweeps.space import AUTO, Part, Range, Space, all_finite, extremes
 from sweeps.stopping import Stopping
@@ -505,59 +505,22 @@ def override(fields: dict[str, Any], assignments: Sequence[str]) -> dict[str, An
 
 
 def load_spec(path: str, assignments: Sequence[str] = ()) -> SweepSpec:
-    """Read a spec file and apply overrides. Raises BadInput for a missing file, invalid YAML or a wrong field.
+    """Read a spec - a file, `-` for standard input, or the name of a ready sweep - and apply overrides.
 
-    Files of a task, of data and of watchers named relative to the current folder are made absolute, so that workers
-    find them.
+    Raises BadInput for a missing file, invalid YAML or a wrong field. Files of a task, of data and of watchers are made
+    absolute, so that workers find them.
     """
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}; give a sweep's YAML file"
-        ) from error
-    fields = parse_yaml(text, path)
+    fields, source, folder = read_fields(path, assignments)
+    return make_spec(paths.found_files(fields, folder) if isinstance(fields, dict) else fields, source)
+
+
+def read_fields(path: str, assignments: Sequence[str] = ()) -> tuple[Any, str, Path]:
+    """Return a spec's fields as they are written, with overrides; how messages name it; and its folder."""
+    text, source, folder = paths.spec_text(path)
+    fields = parse_yaml(text, source)
     if fields is None:
-        raise BadInput(f"{path}: the file is empty; a spec needs name and task at least")
+        raise BadInput(f"{source}: the file is empty; a spec needs name and task at least")
     if isinstance(fields, dict):
         fields = override(fields, assignments)
-        check_values(fields, path)
-        fields = _absolute_task(fields, file)
-    return make_spec(fields, path)
-
-
-def _absolute_task(fields: dict[str, Any], spec_file: Path) -> dict[str, Any]:
-    """A file of code is looked for from the current folder, then beside the spec."""
-
-    def absolute(reference: Any) -> Any:
-        source, _, name = reference.partition(":") if isinstance(reference, str) else ("", "", "")
-        if not source.endswith(".py"):
-            return reference
-        try:
-            places = [Path(source).expanduser(), spec_file.parent / source]
-            found = next((place for place in places if place.is_file()), places[0])
-            return f"{found.resolve()}:{name}"
-        except (
-            OSError,
-            RuntimeError,
-        ):  # a name too long, a person's folder that is not known: whoever loads it says so
-            return reference
-
-    if "task" in fields:
-        fields["task"] = absolute(fields["task"])
-    if isinstance(fields.get("watchers"), list | tuple):
-        fields["watchers"] = [absolute(reference) for reference in fields["watchers"]]
-    options = fields.get("task_options")
-    if isinstance(options, dict):
-        fields["task_options"] = {name: _absolute(value) for name, value in options.items()}
-    return fields
-
-
-def _absolute(value: Any) -> Any:
-    """Return a relative path of a file that exists as an absolute one, anything else as it is."""
-    try:
-        is_file = isinstance(value, str) and Path(value).is_file()
-    except OSError:  # too long for a path
-        return value
-    return str(Path(value).resolve()) if is_file else value
+        check_values(fields, source)
+    return fields, source, folder

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeps import record, report, results
+from sweeps import identity, record, report, results
 from sweeps.outcome import Outcome, Report, Score, missing, missing_text
 from sweeps.record import Recorder
 from sweeps.rerun import best_file
@@ -20,6 +20,7 @@ class Tracking:
 
     def __init__(self, recorder: Recorder, study: Any, spec: SweepSpec, folder: Path):
         self.recorder, self.study, self.spec, self.folder = recorder, study, spec, folder
+        self.facts = study.user_attrs
 
     # --- trials ------------------------------------------------------------------------------------------------------
 
@@ -54,7 +55,11 @@ class Tracking:
         }
         if text := missing_text(missing(outcome.members)):
             tags["espalier.missing"] = text
-        story = {"trial": outcome.trial, **made_by, "members": outcome.members}
+        made_with = identity.made_with(self.facts, outcome.trial)
+        made_of = {kind: made_with[kind] for kind in ("code", "data") if kind in made_with}
+        if identity.CHANGES in self.facts:  # else the sweep's own run says it for all
+            tags |= {f"espalier.{kind}": value for kind, value in made_of.items()}
+        story = {"trial": outcome.trial, **made_by, **made_of, "members": outcome.members}
         self.recorder.say(
             "end",
             trial=outcome.trial,
@@ -70,10 +75,11 @@ class Tracking:
 
     def open(self) -> None:
         """Record the sweep itself: its spec, versions, git state and the fingerprint of its data."""
-        spec, facts = self.spec, self.study.user_attrs
+        spec, facts = self.spec, self.facts
         text = spec.as_yaml()
         tags = {f"espalier.{k}": v for k, v in facts.items() if isinstance(v, str | int | float) and "." not in k}
         tags |= {f"espalier.version.{k}": v for k, v in facts.get("versions", {}).items()}
+        tags |= {"espalier.changed": changes} if (changes := identity.history(facts)) else {}
         params = {
             "task": spec.task,
             "optimizer": spec.optimizer.kind,

@@ -18,6 +18,7 @@ with uncollected():
 
     from core import checkpoint
     from core.errors import briefly
+    from core.loading import work_in
     from core.program import PROGRAMS, NativeProgram, Program, choose, why_not_here
     from core.task import Data, Task, load_task
     from core.train import Cohort, Lane
@@ -182,6 +183,7 @@ class CohortTrainable(tune.Trainable):
         return None
 
     def _begin(self, wanted: dict[str, Any], saved: dict[str, Any] | None) -> None:
+        work_in(wanted["folder"])
         torch.set_num_threads(wanted["threads"])
         spec, trials = SweepSpec.model_validate(wanted["spec"]), wanted["trials"]
         self.referee = make_referee(spec, wanted["sweep"])

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -168,6 +169,59 @@ def test_a_tasks_own_file_goes_along(served: Desk) -> None:
     assert json.loads(done.stdout)["trials"]["complete"] == 2
     best = served.run("best", "mine", "--server", served.server).stdout
     assert "task: mine.py:Mine" in best  # as it was handed in, not where it lay in the cluster
+
+
+WITHOUT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in %r:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+from services.cli import command
+command()
+"""
+EXTRA = ("fastapi", "uvicorn", "psutil", "jsonschema", "multipart", "pydantic_settings", "prometheus_client", "psycopg")
+
+
+@pytest.mark.parametrize(
+    "wish",
+    (
+        ["serve"],
+        ["serve", "--host", "0.0.0.0"],
+        ["token", "list"],
+        ["token", "create", "--owner", "ada"],
+        ["token", "revoke", "0123456789ab"],
+        ["quota", "ada"],
+        ["db", "upgrade"],
+    ),
+    ids=" ".join,
+)
+def test_without_the_services_packages_its_commands_say_which_to_install(tmp_path: Path, wish: list[str]) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "SWEEP_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", WITHOUT % (EXTRA,), *wish]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    (line,) = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and line.startswith("sweep: ") and "pip install 'espalier[service]'" in line
+
+
+def test_without_the_services_packages_the_rest_goes_on(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "SWEEP_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", WITHOUT % (EXTRA,), "list"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "no sweep here yet" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("wish", ("serve", "ui"))
+def test_a_taken_port_is_one_line(desk: Desk, wish: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = desk.run(wish, "--port", str(port))
+    lines = [line for line in done.stderr.strip().splitlines() if "INFO" not in line]
+    assert done.returncode == 2 and len(lines) == 1, done.stderr
+    assert lines[0].startswith(f"sweep: --port {port}: ") and "give another --port" in lines[0]
 
 
 BAD: dict[str, tuple[list[str], dict[str, str], str]] = {

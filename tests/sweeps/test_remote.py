@@ -58,6 +58,17 @@ def test_who_is_asked_to_wait_waits(serve) -> None:
     assert asked[1][0] - asked[0][0] >= 1
 
 
+def test_an_id_wins_over_a_name(serve) -> None:
+    remote, asked = serve(VIEW)
+    assert remote.find("names-1") == "names-1" and len(asked) == 1
+
+
+def test_a_name_is_the_newest_sweep_of_that_name(serve) -> None:
+    unknown = (404, JSON, json.dumps({"detail": "there is no such sweep"}))
+    remote, _ = serve(unknown, (200, JSON, json.dumps({"sweeps": [{"id": "exp-lr-high"}], "next": None})))
+    assert remote.find("names") == "exp-lr-high"
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 500])
 def test_what_is_final_is_said_at_once(serve, status: int) -> None:
     problem = (status, {"Content-Type": "application/problem+json"}, json.dumps({"detail": "that is how it is"}))

@@ -865,6 +865,26 @@ def test_a_name_with_dashes_is_not_taken_for_another(tmp_path: Path) -> None:
     assert find_sweep(storage, "a-b").study_name == "a-b-20260102-bbbb"
 
 
+def test_a_name_is_the_specs_whatever_the_ids_look_like(tmp_path: Path) -> None:
+    """Ids that people give; an id wins over a name; a spec of another version has its name all the same."""
+    storage = open_storage(str(tmp_path / "optuna.journal"))
+    begun = [("tiny-20260101-aaaa", "tiny"), ("exp-lr-high", "tiny"), ("best", "tiny"), ("tiny-9", "best")]
+    for day, (sweep, name) in enumerate(begun):
+        create_study(storage, sweep, spec_with(name=name), {"created": f"2026-01-{day + 1:02}"})
+    assert find_sweep(storage, "tiny").study_name == "best" == find_sweep(storage, "best").study_name
+    assert find_sweep(storage, "exp-lr-high").study_name == "exp-lr-high"
+    for wanted in ("exp", "exp-lr", "tiny-20260101", "9"):
+        with pytest.raises(BadInput, match="unknown sweep"):
+            find_sweep(storage, wanted)
+    foreign = optuna.create_study(storage=storage, study_name="x-1-2")
+    foreign.set_user_attr("spec", {"name": "foreign", "of_another_version": True})
+    foreign.set_user_attr("created", "2026-02-01")
+    assert find_sweep(storage, "foreign").study_name == "x-1-2"
+    broken = optuna.create_study(storage=storage, study_name="y-1-2")
+    broken.set_user_attr("spec", "no mapping")
+    assert find_sweep(storage, "tiny").study_name == "best" and find_sweep(storage, "y-1-2").study_name == "y-1-2"
+
+
 def test_an_unknown_sweep_is_refused_with_the_nearest_known(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="unknown sweep 'warn'; did you mean 'warm'"):
         find_sweep(stored(tmp_path, "warm-20260101-aaaa"), "warn")

@@ -1,0 +1,419 @@
+"""A person's code: found by a reference, imported with the files beside it, known by a fingerprint.
+
+As with `python train.py`, the folder of a file is searched first, for what the file imports and what that imports.
+The modules of a folder have names of their own in sys.modules (`espalier_1a2b.nets`). So two folders may each have a
+`nets.py`, and a file called `random.py` or `core.py` is seen by the code beside it, and by nothing else.
+"""
+
+import ast
+import builtins
+import hashlib
+import importlib
+import importlib.abc
+import importlib.util
+import inspect
+import io
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from core.errors import BadInput, faults, nearest
+
+_ROOT = Path(__file__).resolve().parents[1]
+_OURS = ("core", "sweeps", "services")  # packages that a person's project may have under the same names
+_SHOWN = 200  # characters of what a file printed before it ended the program
+
+_current: list[Path] = []  # the folder that modules are looked for in, where that is another than this process's
+_scopes: dict[str, "_Scope"] = {}
+_referenced: dict[type, ModuleType] = {}  # where classes were asked for, which may not be where they stand
+
+
+def work_in(folder: str) -> None:
+    """Look for a person's modules in `folder`, as the process would that was started there."""
+    _current[:] = [Path(folder)]
+
+
+def current_folder() -> Path:
+    """Return the folder in which a person's modules are looked for."""
+    return _current[0] if _current else Path.cwd()
+
+
+# --- imports ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What the code of one folder sees: the folder before all else and, after all else, the current folder."""
+
+    folder: str
+    name: str
+    last: "_Scope | None" = None
+
+    def import_(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
+        """Be `__import__` for the modules of the folder."""
+        scope = None if level else self.owner(name, fromlist or ())
+        if scope is None:
+            return builtins.__import__(name, globals, locals, fromlist, level)
+        module = builtins.__import__(f"{scope.name}.{name}", globals, locals, fromlist, 0)
+        return module if fromlist else sys.modules[f"{scope.name}.{name.partition('.')[0]}"]
+
+    def owner(self, name: str, names: Sequence[str] = ()) -> "_Scope | None":
+        """Return the scope of which `from NAME import NAMES` means a file, None for what Python finds by itself."""
+        if self.has(name, names):
+            return self
+        if self.last is None or _installed(name.partition(".")[0]) is not None:
+            return None
+        return self.last if self.last.has(name, names) else None
+
+    def has(self, name: str, names: Sequence[str]) -> bool:
+        """Whether `from NAME import NAMES` means a file of the folder."""
+        top = name.partition(".")[0]
+        if f"{self.name}.{name}" in sys.modules and top not in _OURS:
+            return True
+        if (beside := PathFinder.find_spec(top, [self.folder])) is None:
+            return False
+        if top in _OURS:
+            checkout = Path(_real(self.folder)) == _ROOT
+            return not checkout and self._rather(name, names)
+        if top in sys.builtin_module_names or (top in sys.stdlib_module_names and _offers(name, names)):
+            return False  # by a project that works, `import random` means the one that torch imports too
+        installed = _installed(top)
+        return installed is None or (beside.origin is not None and installed.origin != beside.origin)
+
+    def _rather(self, name: str, names: Sequence[str]) -> bool:
+        """Whether the folder has a module of one of our packages' names: `core.models`, where ours has none."""
+        if name in _OURS and names:
+            return any(_file_of(f"{name}.{n}", [self.folder]) or not (_ROOT / name / f"{n}.py").exists() for n in names)
+        return bool(_file_of(name, [self.folder])) or _is_folder(self.folder, name)
+
+
+def _is_folder(folder: str, name: str) -> bool:
+    return Path(folder, *name.split(".")).is_dir() and not Path(_ROOT, *name.split(".")).exists()
+
+
+def _installed(top: str) -> ModuleSpec | None:
+    """Return what Python finds by itself under a name without dots, and imports nothing."""
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ValueError, ImportError):  # a module that was made by hand, such as __main__
+        return ModuleSpec(top, None) if top in sys.modules else None
+    return None if spec is not None and isinstance(spec.loader, _Loader | _Alias) else spec  # of another folder
+
+
+def _offers(name: str, names: Sequence[str]) -> bool:
+    """Whether a module of the standard library has what is imported of it."""
+    try:
+        module = importlib.import_module(name)
+    except ImportError:
+        return False
+    return all(item == "*" or hasattr(module, item) or _file_of(f"{name}.{item}", None) for item in names)
+
+
+class _Loader(SourceFileLoader):
+    """Runs a file of a scope, whose imports look beside it first; without a cache, which a quick change would fool."""
+
+    def __init__(self, fullname: str, path: str, scope: _Scope):
+        super().__init__(fullname, path)
+        self.scope = scope
+
+    def get_code(self, fullname: str) -> Any:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        vars(module)["__builtins__"] = {**vars(builtins), "__import__": self.scope.import_}
+        super().exec_module(module)
+
+
+class _Beside:
+    """Finds the modules of scopes, under their own names."""
+
+    @staticmethod
+    def find_spec(fullname: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+        scope = _scopes.get(fullname.partition(".")[0])
+        if scope is None or path is None:
+            return None
+        spec = PathFinder.find_spec(fullname, path)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _Loader(fullname, str(spec.origin), scope)
+        return spec
+
+
+class _Alias(importlib.abc.Loader):
+    """Makes a module of a scope known under its plain name."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.modules[module.__name__] = importlib.import_module(self.name)
+
+
+class _ByName:
+    """Finds what nobody else does, in the latest folder that has it: for importlib.import_module, and for pickles."""
+
+    @staticmethod
+    def find_spec(fullname: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
+        for scope in reversed(_scopes.values()):
+            if path is None and _file_of(fullname, [scope.folder]):
+                return ModuleSpec(fullname, _Alias(f"{scope.name}.{fullname}"))
+        return None
+
+
+def _scope_of(folder: Path, last: _Scope | None = None) -> _Scope:
+    """Return the scope of a folder."""
+    key = os.fsencode(f"{folder}\0{last.folder if last else ''}")
+    name = f"espalier_{hashlib.sha256(key).hexdigest()[:12]}"
+    if name not in _scopes:
+        if _Beside not in sys.meta_path:
+            sys.meta_path[:] = [_Beside, *sys.meta_path, _ByName]  # pyright: ignore[reportArgumentType]
+        _scopes[name] = _Scope(str(folder), name, last)
+        package = ModuleType(name, "The modules of a folder.")
+        package.__path__ = [str(folder)]
+        sys.modules[name] = package
+    return _scopes[name]
+
+
+def _module(source: str) -> ModuleType:
+    """Import a file, or a module of the current folder or of those that Python searches."""
+    importlib.invalidate_caches()  # files may be as new as the last look at their folder
+    if not source.endswith(".py"):
+        scope = _scope_of(current_folder())
+        name = f"{scope.name}.{source}" if scope.has(source, ()) else source
+        with _as_a_script(source):
+            return importlib.import_module(name)
+    path = Path(os.path.expanduser(source))
+    if not os.path.isfile(path):
+        raise FileNotFoundError(source)
+    path = path.resolve()
+    scope = _scope_of(path.parent, _scope_of(current_folder()))
+    name = f"{scope.name}.{path.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path, loader=_Loader(name, str(path), scope))
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            with _as_a_script(str(path)):
+                spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+# --- what a file does while it is imported ---------------------------------------------------------------------------
+
+
+class _Held(io.TextIOBase):
+    """Keeps what is printed until it is let go, then passes everything on: a logger may hold on to it."""
+
+    def __init__(self, stream: Any):
+        self.stream, self.kept, self.holding = stream, "", True
+
+    def write(self, text: str) -> int:
+        if not self.holding:
+            return self.stream.write(text)
+        self.kept += text
+        return len(text)
+
+    def flush(self) -> None:
+        if not self.holding:
+            self.stream.flush()
+
+    def release(self, show: bool) -> None:
+        """Hold nothing any more; show what was kept, or drop it."""
+        self.holding = False
+        if show and self.kept:
+            self.stream.write(self.kept)
+            self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+class _Ended(Exception):
+    """A file that ends the program while it is imported, as a script without a main guard does."""
+
+
+@contextmanager
+def _as_a_script(path: str) -> Iterator[None]:
+    """Import a file as `python FILE < /dev/null` would run it: without our arguments, and nobody to ask.
+
+    What it prints is shown on stderr if it comes through. Raises _Ended for one that ends the program.
+    """
+    before = sys.argv, sys.stdin, sys.stdout, sys.stderr
+    held = _Held(sys.stderr)
+    sys.argv, sys.stdin, sys.stdout, sys.stderr = [path], io.StringIO(), held, held
+    ended = None
+    try:
+        yield
+    except SystemExit as error:
+        ended = error
+        printed = " ".join(held.kept.strip().splitlines()[-1:])[:_SHOWN]
+        code = "" if error.code is None else f" with {' '.join(str(error.code).split())[:_SHOWN]}"
+        raise _Ended(f"it ends the program{code}{f' ({printed})' if printed else ''}") from error
+    finally:
+        sys.argv, sys.stdin, sys.stdout, sys.stderr = before
+        held.release(show=ended is None)
+
+
+def found_class(reference: str, field: str = "task") -> type:
+    """Find the class that `pkg.mod:Name` or `path/file.py:Name` names.
+
+    Raises BadInput, beginning with the field of the spec, if it cannot be imported or is no class.
+    """
+    source, _, name = reference.partition(":")
+    if not (source and name):
+        raise BadInput(f"{field}: '{reference}' has no class; write 'package.module:Class' or 'path/file.py:Class'")
+    try:
+        with faults(f"{field}: cannot import '{source}'", passing=(FileNotFoundError, _Ended)):
+            module = _module(source)
+    except FileNotFoundError as error:
+        if error.filename is not None:  # the file is there, and reads another that is not
+            raise BadInput(f"{field}: cannot import '{source}': {type(error).__name__}: {error}") from error
+        raise BadInput(f"{field}: no file {source}") from error
+    except _Ended as error:
+        raise BadInput(
+            f"{field}: cannot import '{source}': {error}; put what it runs under `if __name__ == \"__main__\":`"
+        ) from error
+    with faults(f"{field}: cannot read the classes of '{source}'"):
+        found = getattr(module, name, None)
+        if not inspect.isclass(found):
+            own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+            classes = [key for key in own if inspect.isclass(getattr(module, key))]
+            raise BadInput(f"{field}: '{source}' has no class '{name}'; {nearest(name, classes)}")
+    _referenced[found] = module
+    return found
+
+
+# --- the fingerprint -------------------------------------------------------------------------------------------------
+
+
+def fingerprint(task: type) -> str:
+    """Return a hash of the source files that a class is made of: its own, and those of its author that it imports.
+
+    Libraries, and this program outside its ready tasks, are known by their versions. What is imported under a name
+    that is made up while the program runs, and what is read as data, is not seen.
+    """
+    try:
+        first = _real(inspect.getfile(task))
+        text = Path(first).read_bytes()
+    except (OSError, TypeError):
+        return "unknown"
+    modules = [sys.modules.get(task.__module__), *(_referenced[c] for c in task.__mro__ if c in _referenced)]
+    found = _sources([module for module in modules if module is not None])
+    found.pop(first, None)
+    own = hashlib.sha256(text).hexdigest()
+    if found:
+        own = hashlib.sha256("\n".join([own, *sorted(found.values())]).encode()).hexdigest()
+    return own[:16]
+
+
+def _sources(modules: Sequence[ModuleType]) -> dict[str, str]:
+    """Return by path, for modules and all that they import of their author's: the name and a hash of the text."""
+    found: dict[str, str] = {}
+    waiting: list[tuple[str, str, _Scope | None]] = []
+    for module in modules:
+        scope = _scopes.get(module.__name__.partition(".")[0])
+        name = module.__name__.partition(".")[2] if scope else module.__name__
+        waiting.append((name, _real(getattr(module, "__file__", None) or ""), scope))
+    first = waiting[0][1] if waiting else ""
+    while waiting:
+        name, path, scope = waiting.pop()
+        if path in found or _of_the_engine(path) or not os.path.isfile(path):
+            continue
+        text = Path(path).read_bytes()
+        found[path] = f"{name} {hashlib.sha256(text).hexdigest()}"
+        for imported in _imports(text, name, Path(path).name == "__init__.py"):
+            for near in filter(None, (scope, scope and scope.last)):
+                waiting += [(label, file, near) for label, file in _file_of(imported, [near.folder], all_of_it=True)]
+            waiting += [(label, file, None) for label, file in _of_the_author(imported, first)]
+    return found
+
+
+def _real(path: str) -> str:
+    return os.path.realpath(path)
+
+
+def _imports(text: bytes, name: str, is_package: bool) -> Iterator[str]:
+    """Yield the names of all modules that a file may import, at its top or later."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    package = (name if is_package else name.rpartition(".")[0]).split(".")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join(filter(None, [*above, node.module or ""]))
+            yield from filter(None, [base, *(".".join(filter(None, [base, alias.name])) for alias in node.names)])
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
+            if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
+                yield node.args[0].value
+
+
+def _file_of(name: str, search: Sequence[str] | None, all_of_it: bool = False) -> list[tuple[str, str]]:
+    """Return (name, file) of a module's source below the folders `search` (None: where Python searches), or nothing.
+
+    all_of_it: with the packages that it is in, and those alone where the last name is no module.
+    """
+    found: list[tuple[str, str]] = []
+    parts = name.split(".")
+    for i, part in enumerate(parts):
+        spec = PathFinder.find_spec(part, search) if part else None
+        if spec is None:
+            return found if all_of_it else []
+        if spec.origin and spec.origin.endswith(".py"):
+            found.append((".".join(parts[: i + 1]), _real(spec.origin)))
+        search = list(spec.submodule_search_locations or [])
+    return found if all_of_it else found[-1:]
+
+
+def _of_the_author(name: str, first: str) -> list[tuple[str, str]]:
+    """Return (name, file) of a module that Python finds by itself, unless it is a library's.
+
+    first: the task's own file, whose package is its author's wherever it is installed.
+    """
+    top, _, rest = name.partition(".")
+    if not top or top in sys.stdlib_module_names or (spec := _installed(top)) is None:
+        return []
+    places = list(spec.submodule_search_locations or [])
+    place = _real(places[0] if places else spec.origin or "")
+    own_package = top in _OURS or (bool(places) and first.startswith(place + os.sep))
+    if _of_a_library(place) and not own_package:
+        return []
+    files = [(top, _real(spec.origin))] if spec.origin and spec.origin.endswith(".py") else []
+    if rest and places:
+        files += [(f"{top}.{inner}", file) for inner, file in _file_of(rest, places, all_of_it=True)]
+    return files
+
+
+def _of_a_library(path: str) -> bool:
+    places = (sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+    return any(part in ("site-packages", "dist-packages") for part in Path(path).parts) or any(
+        path.startswith(_real(place) + os.sep) for place in places if place
+    )
+
+
+def _of_the_engine(path: str) -> bool:
+    """Whether a file is this program's, and of none of its ready tasks: its version says what it is."""
+    inside = Path(path)
+    ours = any(inside.is_relative_to(_ROOT / name) for name in _OURS)
+    return ours and not inside.is_relative_to(_ROOT / "core" / "tasks")
