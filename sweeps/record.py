@@ -487,9 +487,10 @@ class _Sender:
     def _do_open(self, line: Line) -> None:
         """The sweep begins, or goes on: tags, params and text artifacts of the parent run."""
         run = self._run_of("parent", line["name"], line["tags"], line["time"])
-        if "parent" not in self.made:
+        goes_on = "parent" not in self.made
+        if goes_on:
             self.client.update_run(run, status="RUNNING")
-        self._log("parent", params=line["params"])
+        self._log("parent", params=line["params"], tags=line["tags"] if goes_on else {})
         self._texts(run, line["texts"])
 
     def _do_pause(self, line: Line) -> None:

@@ -1,6 +1,10 @@
 """How a sweep is laid out on a machine."""
 
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import BadInput
+from sweeps import machine
 from sweeps.machine import LANES_CPU, LANES_GPU, check_address, shape
 from tests.sweeps.made import spec_with
 
@@ -88,3 +93,39 @@ def test_an_address_where_something_listens_is_taken() -> None:
 def test_an_address_where_nothing_listens_is_refused(address: str) -> None:
     with pytest.raises(BadInput, match=f"--address {address}: no"):
         check_address(address)
+
+
+LENIENT = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_AUTH_TOKEN": "",
+    "RAY_AUTH_TOKEN_PATH": "/nowhere",
+    "RAY_ENABLE_K8S_TOKEN_AUTH": "true",
+    "RAY_ADDRESS": "127.0.0.1:1",
+}
+STRANGER = """
+import os
+from sweeps.machine import RaySession
+with RaySession(None) as session:
+    session.start()
+    assert session.resources()[0] > 0
+    import grpc, ray
+    address = ray.get_runtime_context().gcs_address
+    for token in ("", "guess", os.environ["RAY_AUTH_TOKEN"]):
+        metadata = [("authorization", f"Bearer {token}")] if token else []
+        with grpc.insecure_channel(address) as channel:
+            asking = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
+            try:
+                asking(b"", metadata=metadata, timeout=10)
+                print("in")
+            except grpc.RpcError as error:
+                print(error.code().name)
+"""
+
+
+def test_a_sweep_at_home_lets_no_stranger_in_whatever_the_shell_says() -> None:
+    """A real Ray, asked as its own clients do: without a token, with a guess, and with the token."""
+    environment = os.environ | LENIENT | {"PYTHONPATH": str(Path(machine.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == ["UNAUTHENTICATED", "UNAUTHENTICATED", "in"], done.stdout + done.stderr
