@@ -184,14 +184,11 @@ def test_nothing_is_written_beside_a_task_and_a_quick_change_is_seen(tmp_path: P
         ("class Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd", "Odd"),
         ("raise ValueError('two\\nlines' * 1000)", "ValueError: two lines"),
         ("open('not there')", "FileNotFoundError"),
-        ("breakpoint()", "BdbQuit"),
     ],
 )
 def test_what_a_file_does_when_it_is_imported_is_said_on_one_line(
-    tmp_path: Path, imports: str, wanted: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, imports: str, wanted: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("PYTHONBREAKPOINT", raising=False)
-    monkeypatch.setattr(sys, "breakpointhook", sys.__breakpointhook__)
     message = refused(written(tmp_path, imports))
     assert message.startswith("task: cannot import ") and wanted in message
     assert ("__main__" in message) == ("ends the program" in message)
