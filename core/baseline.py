@@ -9,7 +9,7 @@ called once, with weights moved at random, and compared with torch's own losses 
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,6 +27,7 @@ from core.task import Batch, Data, Task, named_target
 
 LOOKED_AT = 256  # examples: enough for the mean loss of an untrained model, few beside what a trial trains
 SAME = 1e-3  # relative: float32 rounds by 1e-6; a class weight or label smoothing differs by a tenth
+ROWS = 2**14  # of a target at once: images may be targets
 MOVED = 0.1  # standard deviation of what is added to the weights, which without it may give every class one loss
 
 
@@ -56,12 +57,14 @@ def commonest(seen: Tensor, target: Tensor) -> float:
 
 def variance(seen: Tensor, target: Tensor) -> float:
     """Return the mean squared error of always guessing the mean, of each column, of the targets `seen`."""
-    return float((target - seen.mean(0, dtype=torch.float64)).square().mean())
+    mean = seen.mean(0, dtype=torch.float64)
+    return math.fsum(float((piece - mean).square().sum()) for piece in target.split(ROWS)) / target.numel()
 
 
 def deviation(seen: Tensor, target: Tensor) -> float:
     """Return the mean absolute error of always guessing the median, of each column, of the targets `seen`."""
-    return float((target - seen.double().median(0).values).abs().mean())
+    middle = seen.median(0).values.double()
+    return math.fsum(float((piece - middle).abs().sum()) for piece in target.split(ROWS)) / target.numel()
 
 
 def _classes(out: Tensor, target: Tensor) -> bool:
@@ -130,6 +133,8 @@ def _outputs(model: nn.Module) -> Iterator[list[Tensor]]:
 
 def _recognised(value: Tensor, outputs: list[Tensor], targets: Mapping[int, Tensor]) -> tuple[str, int] | None:
     """Return the name of the loss that gave `value`, and which tensor of the batch is its target."""
+    if float(value) in (0.0, 1.0):  # which many a metric is by chance
+        return None
     for out in reversed(outputs):  # the last one is most likely the model's own
         for place, target in targets.items():
             for name, known in KNOWN.items():
@@ -183,7 +188,8 @@ class Baselines:
         known: dict[str, float] = {}
         for name, (kind, place) in self.kinds.items():
             split = self.data.train if name == "train_loss" else self.data.valid
-            known[name] = KNOWN[kind].guess(self.data.train[place], split[place])
+            with suppress(Exception):  # splits that cannot be compared: other shapes, other types
+                known[name] = KNOWN[kind].guess(self.data.train[place], split[place])
         return known
 
     @cached_property

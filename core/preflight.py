@@ -99,7 +99,7 @@ def holes(data: Data) -> list[Hole]:
 
 
 def _hole(tensor: Tensor, split: str, place: int) -> Hole | None:
-    if not (tensor.is_floating_point() or tensor.is_complex()):
+    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.layout != torch.strided or not tensor.numel():
         return None
     rows, count, first = max(1, PIECE * len(tensor) // max(1, tensor.numel())), 0, None
     for begin in range(0, len(tensor), rows):

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.health import Thresholds, Verdict, stuck
+from core.health import VERDICTS, Thresholds, Verdict, stuck
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ def judged_together(trials: Sequence[TrialResult], thresholds: Thresholds, mode:
     is never blamed on a trial whose rate was far above that of the best.
     """
     best = best_trial(trials, mode)
-    if best is None or best.value is None:
-        return list(trials)
+    sign = 1 if mode == "min" else -1
+    if best is None or best.value is None or (best.to_beat is not None and sign * best.value >= sign * best.to_beat):
+        return list(trials)  # nothing was learnt that the others could be held against
     order = [t for t in ranked(trials, mode) if t.state == "complete" and t.value is not None]
     last = order[min(len(order), math.ceil(len(trials) / TENTH)) - 1].value
     beside = _Beside(best, thresholds, mode)
-    sign = 1 if mode == "min" else -1
     judged = []
     for t in trials:
         top = t.state == "complete" and t.value is not None and sign * t.value <= sign * (last or 0.0)
@@ -84,15 +84,17 @@ class _Beside:
     def top(self, t: TrialResult) -> Verdict | None:
         """Judge one of the best tenth."""
         gain = self._gain(t)
+        if gain is not None and gain < self.thresholds.gain:
+            return self.other(t)
         pardoned = ("frozen", "hot", "stuck", "collapsed") if gain is not None else ("frozen", "hot", "stuck")
-        if t.verdict not in pardoned or (gain is not None and gain < self.thresholds.gain):
+        if t.verdict not in pardoned:
             return None
         return Verdict("healthy", f"among the best tenth of the sweep; {t.evidence}")
 
     def other(self, t: TrialResult) -> Verdict | None:
         """Judge one that is not among them."""
         gain, decades = self._gain(t), self._decades(t)
-        if t.verdict in ("diverged", ""):
+        if t.verdict == "diverged" or t.verdict not in VERDICTS:  # the latter are a person's own watcher's
             return None
         if t.verdict == "collapsed":
             return (

@@ -90,3 +90,23 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def test_the_python_of_the_readme_runs(number: int) -> None:
     block = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[number]
     exec(compile(block, f"README block {number}", "exec"), {"__name__": "readme"})
+
+
+def cells(page: Path, head: str) -> list[list[str]]:
+    """Return the rows of the table of a page that begins with `head`."""
+    lines = page.read_text().split(head, 1)[1].splitlines()[2:]
+    table = lines[: next((i for i, line in enumerate(lines) if not line.startswith("|")), len(lines))]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def test_the_numbers_of_the_ready_sweeps_are_those_of_the_last_report() -> None:
+    """`python -m tests.bench ready` runs all of them; nobody types a number into the table."""
+    (report,) = sorted((ROOT / "tests" / "bench" / "reports").glob("*-ready.md"))[-1:]
+    measured = {name: (size, expected) for name, size, expected, *_ in cells(report, "| sweep | size |")}
+    told = {}
+    for link, model, expected in cells(ROOT / "README.md", "| sweep | model | expected |"):
+        name = link[1:].split("]")[0]
+        told[name] = (re.findall(r"[\d,]+ trials of [\d,]+ steps", model)[0], expected)
+    assert told == measured
+    assert set(told) == {path.stem for path in (ROOT / "sweeps" / "library").glob("*.yaml")}
+    assert report.name in (ROOT / "README.md").read_text()

@@ -1,6 +1,7 @@
 """Run the benchmarks and write a dated report of each.
 
-usage: python -m tests.bench [--only NAME] [--trials N] [--steps N] [--runs N] [--note TEXT]
+usage: python -m tests.bench [NAME | --only NAME] [--trials N] [--steps N] [--runs N] [--home DIR]
+       [--note TEXT]
 """
 
 import argparse
@@ -15,8 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.bench import growth, records, service, startup, stopping, trials_per_hour
+from tests.bench import growth, ready, records, service, startup, stopping, trials_per_hour
 
+NAMES = ("trials-per-hour", "race", "engine", "stopping", "growth", "ready", "records", "service")
 REPORTS = Path(__file__).parent / "reports"
 
 
@@ -212,7 +214,7 @@ def write(name: str, text: str) -> None:
     print(text)
 
 
-def one_thread(module: str, *arguments: str) -> dict[str, Any]:
+def one_thread(module: str, *arguments: str) -> Any:
     """Run a benchmark of this folder in a process with one thread and return what it found."""
     command = [sys.executable, "-m", f"tests.bench.{module}", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -222,20 +224,26 @@ def one_thread(module: str, *arguments: str) -> dict[str, Any]:
 def main() -> None:
     """Measure, print the reports, write them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--only", choices=("trials-per-hour", "race", "engine", "stopping", "growth", "records", "service")
-    )
+    parser.add_argument("what", nargs="?", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--only", choices=NAMES, help="the same")
     parser.add_argument("--trials", type=int, default=96)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--branches", type=int, default=4, help="decay points an exponent; 1: nothing is shared")
     parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--home", help="of the ready sweeps: kept there, and those that it has whole are not run again")
     parser.add_argument("--note", default="")
     wanted = parser.parse_args()
+    wanted.only = wanted.only or wanted.what
     work = wanted.trials, wanted.steps, wanted.branches
     options = f"--trials {wanted.trials} --steps {wanted.steps} --branches {wanted.branches} --runs {wanted.runs}"
     command = f"python -m tests.bench {options}"
     if wanted.only in (None, "engine"):
         write("engine", engine_report(one_thread("engine"), wanted.note))
+    if wanted.only in (None, "ready"):
+        parts = ", ".join(f"{part} {version(part)}" for part in ("torch", "ray", "optuna", "mlflow", "scikit-learn"))
+        head = f"# {date.today()}: the ready sweeps\n\nMachine: {machine()}. Versions: {parts}.\n"
+        text = f"{head}Command: `python -m tests.bench ready`. {wanted.note}".rstrip()
+        write("ready", ready.report(one_thread("ready", *([wanted.home] if wanted.home else [])), text))
     if wanted.only in (None, "growth"):
         write("growth", growth_report(one_thread("growth"), one_thread("asking"), wanted.note))
     if wanted.only in (None, "records"):

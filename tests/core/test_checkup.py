@@ -323,3 +323,68 @@ def test_a_nonlinearity_in_place_is_seen_and_a_wordless_error_is_said() -> None:
     found = checkup(InPlace())
     assert any("dead in this batch" in finding.said for finding in of(found, "activations"))
     assert "there is no batch for step 199 of 200: AssertionError" in of(found, "order")[0].said
+
+
+# --- metrics and data -------------------------------------------------------------------------------------------------
+
+
+class Measured(Ten):
+    """Metrics that are means over examples, and one that is none."""
+
+    def __init__(self, size: int | None):
+        self.evaluation_batch_size = size
+
+    def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        out = model(batch[0])
+        loss = F.cross_entropy(out, batch[1])
+        spread = (out[:, 0] - out[:, 0].mean()).square().sum().sqrt()
+        return {"loss": loss, "accuracy": (out.argmax(-1) == batch[1]).float().mean(), "spread": spread}
+
+
+@pytest.mark.parametrize("size, level", [(40, "warn"), (None, "pass"), (4096, "pass")])
+def test_a_metric_that_is_no_mean_over_examples_is_said(size: int | None, level: str) -> None:
+    (finding,) = of(checkup(Measured(size)), "metrics")
+    assert finding.level == level and finding.said.startswith("valid_spread is ") and "no mean over" in finding.said
+    assert ("evaluation_batch_size = None" in finding.said) == (level == "warn")
+
+
+class Rare(Ten):
+    """A metric that has a value only where the first class is seen."""
+
+    evaluation_batch_size = 10
+
+    def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        seen = batch[1] == 0
+        return {"loss": self.loss(model, batch), "recall": (model(batch[0]).argmax(-1) == 0)[seen].float().mean()}
+
+    def data(self) -> Data:
+        data = super().data()
+        order = data.valid[1].argsort()
+        return Data(data.train, tuple(t[order] for t in data.valid))
+
+
+def test_a_metric_without_a_value_in_some_batch_is_said() -> None:
+    (finding,) = of(checkup(Rare()), "metrics")
+    assert finding.level == "warn" and finding.said.startswith("valid_recall is no number before training: some batch")
+
+
+def test_where_every_metric_is_a_mean_that_is_said() -> None:
+    (finding,) = of(checkup(Ten()), "metrics")
+    assert finding.level == "pass" and finding.said.startswith("each is a mean over its 140 examples")
+
+
+class Holed(Ten):
+    def data(self) -> Data:
+        data = super().data()
+        data.train[0][17, 3] = math.nan
+        return data
+
+
+def test_a_hole_in_the_data_fails_the_check() -> None:
+    (finding,) = checkup(Holed()).findings
+    assert finding.level == "fail" and "tensor 0 of the training split has nan in row 17" in finding.said
+
+
+def test_the_first_loss_is_held_against_a_constant_guess_where_there_are_no_classes() -> None:
+    (finding,) = of(checkup(Thermometer(), batch_size=11), "first loss")
+    assert "a squared error; a constant guess has 77.14" in finding.said

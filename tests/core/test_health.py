@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.health import VERDICTS, Thresholds, stuck, verdict
+from core.health import VERDICTS, Thresholds, no_better, stuck, verdict, while_learning
 from core.optim import SGD
 from core.task import constant_guess_loss
 from core.tasks.thermometer import Thermometer
@@ -34,6 +34,62 @@ RUNS = {
     "updates of a hundred-thousandth": ("frozen", ([3.3, 3.299, 3.298], [-5.0, -5.1, -4.9], None, GUESS)),
     "no update at all": ("frozen", ([3.3, 3.3, 3.3], [-math.inf] * 3, None, GUESS)),
 }
+
+
+START = 3.3
+ENDED = {
+    "exploded before its first block was over": ("collapsed", ([22.9, 20.0, 18.0, 3.05], [-2.0])),
+    "worse than a guess, steadily": ("collapsed", ([51.6, 30.0, 12.0, 5.8], [-2.0])),
+    "exploded at once, and came back": ("catapult", ([22.9, 20.0, 5.0, 2.4], [-2.0])),
+    "rose, and ended at a guess": ("collapsed", ([3.3, 70.0, 9.0, 2.91], [-2.0])),
+    "rose from a start that the first block does not show": ("diverged", ([9.0, 30.0, 90.0, 270.0], [-2.0])),
+    "has broken and moves no more": ("collapsed", ([9.0, 2.95, 2.95, 2.95], [-0.5, -7.0, -7.0, -7.0])),
+    "never moved": ("frozen", ([3.3, 3.3, 3.3, 3.299], [-5.0, -5.0, -5.0, -5.0])),
+}
+
+
+@pytest.mark.parametrize("what", ENDED)
+def test_the_loss_before_training_and_a_guess_are_what_an_end_is_held_against(what: str) -> None:
+    name, (losses, ratios) = ENDED[what]
+    found = verdict(losses, ratios, None, GUESS, start=START)
+    assert found.name == name, found.evidence
+
+
+def test_a_run_that_goes_on_has_not_collapsed_because_it_stands_above_a_guess() -> None:
+    """It may be starting, or recovering: what ends trials early is a loss at that of a guess, in two reports."""
+    for losses in ([27.0, 22.0, 17.0], [22.9, 20.0, 18.0]):
+        assert verdict(losses, [-2.0], None, GUESS, over=False).name == "healthy"
+        assert verdict(losses, [-2.0], None, GUESS, over=True).name == "collapsed"
+    assert verdict([27.0, 2.91, 2.9], [-2.0], None, GUESS, over=False).name == "collapsed"
+
+
+def test_an_objective_that_ended_no_better_is_collapsed_or_frozen_whatever_the_loss() -> None:
+    beaten = no_better("valid_accuracy", 0.086, 0.1, math.nan, "max")
+    assert verdict(FALLING, [-2.0], None, GUESS, beaten=beaten).evidence == beaten
+    assert verdict(FALLING, [-5.0], None, GUESS, beaten=beaten).name == "frozen"
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_no_better_is_said_of_whatever_is_not_better(mode: str) -> None:
+    sign = 1.0 if mode == "min" else -1.0
+    guess, before = sign * 2.0, sign * 3.0
+    assert no_better("m", sign * 1.0, guess, before, mode) == ""
+    assert "a constant guess (" in no_better("m", sign * 2.0, guess, before, mode)
+    assert "a constant guess (" in no_better("m", sign * 2.5, guess, before, mode)
+    assert "before training (" in no_better("m", sign * 3.0, math.nan, before, mode)
+    assert "before training (" in no_better("m", sign * 1.5, guess, sign * 1.0, mode), "it began better"
+    assert no_better("m", sign * 9.0, math.nan, math.nan, mode) == "", "of an unknown nothing is said"
+    assert no_better("m", math.nan, guess, before, mode) == ""
+
+
+def test_the_steps_of_a_loss_that_is_learnt_do_not_count() -> None:
+    """Eight thousand steps at a good rate: the gradients vanish with the loss, and nothing is wrong."""
+    curve = [(100 * k, 2.3 * 0.5**k) for k in range(1, 81)]
+    ratios = [(160 * k, -2.0 if 160 * k < 400 else -6.0) for k in range(50)]
+    learning = while_learning(curve, ratios, 2.3)
+    assert verdict([loss for _, loss in curve], learning, None, 2.3, start=2.3).name == "healthy"
+    slow = [(100 * k, 2.3 - 0.001 * k) for k in range(1, 81)]
+    assert len(while_learning(slow, ratios, 2.3)) > 40, "a loss that falls to the end is learnt to the end"
 
 
 @pytest.mark.parametrize("what", RUNS)

@@ -77,6 +77,51 @@ def test_a_file_that_holds_no_words_to_learn_from_is_refused(tmp_path: Path, tex
         Names(path)
 
 
+TEN = "\n".join(["adam", "eve", "zoë", "o'brien", "jean-luc", "मीना", "ib", "bo", "al", "cy"])
+
+
+@pytest.mark.parametrize(
+    "encoded", [TEN.encode("utf-8-sig"), TEN.encode(), TEN.replace("\n", "\r\n").encode("utf-8-sig")]
+)
+def test_a_byte_order_mark_is_no_letter(tmp_path: Path, encoded: bytes) -> None:
+    words = read_words(written(tmp_path, encoded))
+    assert words == TEN.split("\n")
+
+
+def test_a_letter_is_one_however_it_was_typed(tmp_path: Path) -> None:
+    """An accent of its own, behind its letter, is the letter with the accent."""
+    assert read_words(written(tmp_path, TEN.replace("zoë", "zoe\u0308"))) == TEN.split("\n")
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("st.john", "'.' in 'st.john' ends a word"),
+        ("adam,12", "',' in 'adam,12' is no letter"),
+        ("adam 12", "'1' in '12' is no letter"),
+        ('"adam"', "'\"' in '\"adam\"' is no letter"),
+        ("ad\ufeffam", "U+FEFF in "),
+        ("ad\u200bam", "U+200B in "),
+        ("ad\u00adam", "U+00AD in "),
+        ("-adam", "'-' in '-adam' is no letter"),
+        ("first_name", "'_' in 'first_name' is no letter"),
+    ],
+)
+@pytest.mark.parametrize("number", [1, 4])
+def test_what_is_no_letter_is_named_with_its_line(tmp_path: Path, line: str, message: str, number: int) -> None:
+    lines = TEN.split("\n")
+    lines.insert(number - 1, line)
+    with pytest.raises(BadInput) as refused:
+        read_words(written(tmp_path, "\n".join(lines)))
+    assert f", line {number}: {message}" in str(refused.value)
+
+
+@pytest.mark.parametrize("header", ["name", "Names", "SURNAME", "word"])
+def test_a_header_is_not_learnt_as_a_word(tmp_path: Path, header: str) -> None:
+    with pytest.raises(BadInput, match=f"line 1: '{header.lower()}' looks like a header"):
+        read_words(written(tmp_path, f"{header}\n{TEN}"))
+
+
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere.txt", tmp_path):
         with pytest.raises(

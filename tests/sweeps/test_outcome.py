@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.outcome import Outcome, Report, Story, averaged
+from sweeps.outcome import Outcome, Report, Story, averaged, to_beat
 from tests.sweeps.made import end, life, report
 
 FINITE = st.floats(-1e6, 1e6)
@@ -121,3 +121,31 @@ def test_means_and_spreads_are_those_of_the_textbook(values: list[float]) -> Non
 def test_only_what_all_replicates_have_is_averaged() -> None:
     assert set(averaged([{"a": 1.0, "b": 2.0}, {"a": 3.0}])) == {"a", "a_std"}
     assert averaged([]) == {}
+
+
+def test_a_trial_is_as_well_as_the_worst_of_its_replicates() -> None:
+    ends = [
+        end("0/0", 40, 1.0, verdict="healthy"),
+        end("0/1", 40, 1.0, verdict="collapsed", evidence="it sits at a guess"),
+        end("0/2", 40, 1.0, verdict="hot"),
+    ]
+    story = Story(0, 3)
+    (outcome,) = [told for told in map(story.hear, ends) if told]
+    assert isinstance(outcome, Outcome) and (outcome.verdict, outcome.evidence) == ("collapsed", "it sits at a guess")
+
+
+def test_what_is_to_beat_is_the_better_of_a_guess_and_the_untrained_model_in_the_mean() -> None:
+    members = [
+        {"baselines": {"guess": {"valid_loss": 2.3}, "before": {"valid_loss": 2.5}}},
+        {"baselines": {"guess": {}, "before": {"valid_loss": 2.1}}},
+    ]
+    assert to_beat(members, "valid_loss", "min") == pytest.approx(2.2)
+    assert to_beat(members, "valid_loss", "max") == pytest.approx(2.3)
+    assert to_beat(members, "valid_accuracy", "max") is None
+    assert to_beat([*members, {}], "valid_loss", "min") is None and to_beat([], "valid_loss", "min") is None
+
+
+def test_the_evidence_names_a_metric_that_was_no_number() -> None:
+    (outcome,) = [t for t in map(Story(0, 1).hear, [end("0/0", 40, 1.0, missing={"valid_auc": [10]})]) if t]
+    assert isinstance(outcome, Outcome)
+    assert outcome.evidence == "evidence of 0/0; valid_auc was no number in 1 of 1 reports"

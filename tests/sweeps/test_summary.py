@@ -92,3 +92,9 @@ def test_what_ended_in_several_ways_is_told_way_by_way(trials: list[TrialResult]
 def test_a_sweep_with_a_best_says_nothing_of_those_that_were_stopped() -> None:
     said: Any = closing([row(5, 2.5), *map(collapsed, range(3)), diverged(7)])
     assert [line.split()[0] for line in said] == ["best:", "browse", "pull", "rerun"]
+
+
+def test_a_metric_that_was_no_number_is_noted_once() -> None:
+    trials = [row(n, 1.0, missing={"valid_auc": (3, 4)}) for n in range(5)]
+    (note,) = [line for line in closing(trials) if line.startswith("note: ")]
+    assert note.startswith("note: valid_auc was no number in reports of 5 trials")
