@@ -13,7 +13,11 @@ from made import spec_with
 
 from core.errors import BadInput
 from sweeps import identity
+from sweeps.driver import checked
+from sweeps.home import Home
+from sweeps.search import create_study, find_sweep, load, open_storage
 from sweeps.space import AUTO
+from sweeps.spec import load_spec
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -123,14 +127,15 @@ def test_a_trial_has_the_code_that_it_was_trained_with() -> None:
 # --- the whole way ---------------------------------------------------------------------------------------------------
 
 TASK = """
-import os
+from pathlib import Path
+
 import torch
 from core.task import Data
 from nets import SLOPE
 
 class Line:
     def __init__(self, path: str = ""):
-        self.offset = float(open(path).read()) if path else 0.0
+        self.offset = float(Path(path).read_text()) if path else 0.0
 
     def model(self):
         return torch.nn.Linear(1, 1)
@@ -175,6 +180,35 @@ SPEC = {
 }
 
 
+def test_what_has_changed_is_refused_before_anything_starts(tmp_path: Path, sweep: Callable[..., Any]) -> None:
+    """An interrupted sweep, made without Ray; the data, a helper and the task itself change in turn."""
+    for name, text in (("mytask.py", TASK), ("nets.py", "SLOPE = 3.0"), ("offset.txt", "0")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC))
+    home = Home.at(str(tmp_path / "home"))
+    spec, storage = load_spec(str(tmp_path / "spec.yaml")), open_storage(home.storage)
+    study = create_study(storage, "line-1", spec, checked(spec, home))
+    study.ask()
+    changes = {"mytask.py": TASK + "# more", "nets.py": "SLOPE = 3.0 # more", "offset.txt": "1"}
+    for name, text in changes.items():
+        before = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(text)
+        for wish in (["resume", "line"], ["run", "spec.yaml", "--id", "line-1"]):
+            said = sweep(*wish)
+            last = said.output.strip().splitlines()[-1]
+            assert said.exit_code == 2 and last.startswith("sweep: line-1: "), said.output
+            assert ("the data (" in last) == (name == "offset.txt") != ("the task's code (" in last)
+        (tmp_path / name).write_text(before)
+    said = sweep("run", "spec.yaml", "--id", "line-1", "--set", "trials=7", "--set", "budget.steps=3")
+    assert (
+        said.exit_code == 2 and "budget.steps (40 there, 3 here)" in said.output and "trials (6 there, " in said.output
+    )
+    assert identity.CHANGES not in load(storage, "line-1").user_attrs
+    refused = sweep("resume", "line", "--changed", "--server", "http://127.0.0.1:9")
+    assert refused.exit_code == 2 and "submit the changed code anew" in refused.output
+
+
+@pytest.mark.slow
 def test_a_sweep_whose_helper_or_data_changed_goes_on_only_with_changed_and_says_so(
     tmp_path: Path, in_process: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,8 +249,6 @@ def test_a_sweep_whose_helper_or_data_changed_goes_on_only_with_changed_and_says
     done = in_process("resume", "line-1", "--changed", "--json", "--home", "h", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     shown = json.loads(in_process("show", "line-1", "--json", "--home", "h", folder=tmp_path).stdout)
-    from sweeps.search import find_sweep, open_storage
-
     facts = find_sweep(open_storage(str(tmp_path / "h" / "optuna.journal")), "line").user_attrs
     (change,) = facts[identity.CHANGES]
     assert 0 < change["first"] < 20 and change["code"] != facts["code"] and change["data"] != facts["data"]
