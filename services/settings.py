@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import BadInput
+from sweeps.address import sqlite_url
 
 
 class Settings(BaseSettings):
@@ -62,7 +63,7 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The database of owners, tokens and submissions."""
-        return self.database_url or f"sqlite:///{self.home.absolute() / 'service.db'}"
+        return self.database_url or sqlite_url(self.home.absolute() / "service.db")
 
 
 def read_settings() -> Settings:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, deferred, mapped_column
 
 from core.errors import BadInput
-from sweeps.address import no_secret
+from sweeps.address import no_secret, sqlite_file
 
 
 class State(enum.StrEnum):
@@ -186,7 +186,8 @@ def _make_private(file: Path) -> None:
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
-    _make_private(Path(url.removeprefix("sqlite:///")))
+    if file := sqlite_file(url):
+        _make_private(file)
     engine = create_engine(url, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")

@@ -21,7 +21,7 @@ from services.cluster import OWN, variables_of_jobs
 from services.confine import Tenants
 from services.store import State, Submission, timestamp
 from sweeps import record, results, search
-from sweeps.address import no_secret, without_login
+from sweeps.address import mlflow_page, no_secret
 from sweeps.home import Home
 from sweeps.results import TrialResult
 
@@ -60,7 +60,7 @@ class MLflowPlace(BaseModel):
     page: str | None = Field(
         None,
         description="the page of the sweep's own run, which lists those of its trials; null until it is recorded",
-        examples=["https://mlflow.example.org/#/experiments/3/runs/0123456789abcdef0123456789abcdef"],
+        examples=["https://mlflow.example.org/#/experiments/3/runs/0123456789abcdef?workflowType=machine_learning"],
     )
     experiment: str = Field(examples=["names"])
     filter: str = Field(examples=["tags.`espalier.sweep` = 'names-20261121-1a2b3c4d'"])
@@ -187,7 +187,7 @@ class Sweeps:
             found = search.trial_results(study)
             url = self.mlflow_url(owner, sweep)
             if (parent := search.parent_of(study)) and url.startswith(("http://", "https://")):
-                self._pages[sweep] = f"{without_login(url)}/#/experiments/{parent[0]}/runs/{parent[1]}"
+                self._pages[sweep] = mlflow_page(url, *parent)
             if home is not None:
                 list(map(trial_view, found))
         except (KeyError, BadInput):

@@ -2,7 +2,11 @@
 
 import re
 import socket
-from urllib.parse import urlsplit
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+UI_PORT = 5000
+UI = f"http://127.0.0.1:{UI_PORT}"  # where `sweep ui` serves MLflow's page, if nothing else is said
 
 
 def no_secret(address: str) -> str:
@@ -42,3 +46,37 @@ def open_port(host: str, port: int) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def sqlite_url(file: Path) -> str:
+    """Return the address of a sqlite file, whatever its path is made of.
+
+    >>> sqlite_url(Path("/home/me/mlflow.db")), sqlite_url(Path("/what?/50%/mlflow.db"))
+    ('sqlite:////home/me/mlflow.db', 'sqlite+pysqlite:////what%3F/50%25/mlflow.db')
+    """
+    plain, quoted = str(file), quote(str(file), safe="/", errors="surrogateescape")
+    # with the driver's name MLflow does not take the quoted path for a folder that it has to make
+    return f"sqlite:///{plain}" if plain == quoted else f"sqlite+pysqlite:///{quoted}"
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the file that an address of sqlite means, None for other addresses.
+
+    >>> sqlite_file("sqlite+pysqlite:////what%3F/50%25/mlflow.db?timeout=5").as_posix()
+    '/what?/50%/mlflow.db'
+    """
+    scheme, _, rest = url.partition(":///")
+    name = unquote(rest.partition("?")[0], errors="surrogateescape")
+    return Path(name) if scheme.split("+")[0] == "sqlite" and name not in ("", ":memory:") else None
+
+
+def mlflow_page(server: str, experiment: str | None = None, run: str | None = None) -> str:
+    """Return the address of a page of MLflow's: of an experiment's runs, or of one run.
+
+    Without its last part MLflow opens a page about traces, which are not ours.
+
+    >>> mlflow_page("http://127.0.0.1:5000/", "1", "ab12")
+    'http://127.0.0.1:5000/#/experiments/1/runs/ab12?workflowType=machine_learning'
+    """
+    inside = "".join((f"/{experiment}" if experiment else "", f"/runs/{run}" if experiment and run else ""))
+    return f"{without_login(server)}/#/experiments{inside}?workflowType=machine_learning"

@@ -213,7 +213,7 @@ def document(found: Checkup, forecast: Forecast | None) -> dict[str, Any]:
 
 
 def record_check(spec: SweepSpec, found: Checkup, forecast: Forecast | None, home: Home) -> str:
-    """Record a check in MLflow, in the experiment of the spec's name, with its figure; return the run's id."""
+    """Record a check in MLflow, in an experiment beside that of the sweeps, with its figure; return the run's id."""
     texts = {
         "check.txt": "\n".join(lines(found)),
         "check.json": json.dumps(document(found, forecast), indent=2),
@@ -224,7 +224,7 @@ def record_check(spec: SweepSpec, found: Checkup, forecast: Forecast | None, hom
         figures = _figures(found, spec.name, Path(folder))
         return record.record_once(
             record.tracking_of(spec.tracking_uri, home.path),
-            spec.name,
+            record.checks_of(spec.name),
             "check",
             {"espalier.kind": "check", "espalier.passed": str(found.passed).lower()},
             series,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import BadInput, brief
+from sweeps.address import UI_PORT
 
 if TYPE_CHECKING:
     from sweeps.remote import Remote
@@ -465,12 +466,12 @@ def lr_range(
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=UI_PORT, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @home_option
 @spoken
 def ui(port: int, host: str, home: str | None) -> None:
-    """Open MLflow's page on the data of this home.
+    """Open MLflow's page on the data of this home: that of its latest sweep.
 
     \b
     Example:
@@ -478,9 +479,11 @@ def ui(port: int, host: str, home: str | None) -> None:
     """
     from sweeps.address import open_port
     from sweeps.home import Home
-    from sweeps.record import default_uri
+    from sweeps.overview import latest_page
+    from sweeps.record import check_reachable, default_uri
 
     place = Home.at(home)
+    check_reachable(default_uri(place.path))
     try:
         open_port(host, port).close()
     except OSError as error:
@@ -501,7 +504,7 @@ def ui(port: int, host: str, home: str | None) -> None:
         "--port",
         str(port),
     ]
-    click.echo(f"MLflow on http://{host}:{port} (Ctrl-C ends it)", err=True)
+    click.echo(f"MLflow on {latest_page(place, f'http://{host}:{port}')} (Ctrl-C ends it)", err=True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     sys.stderr.flush()

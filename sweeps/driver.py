@@ -5,7 +5,8 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,14 @@ from sweeps.search import (
     note_parent,
     only_driver,
     open_storage,
+    parent_of,
     spec_of,
     trial_results,
 )
 from sweeps.space import AUTO, extremes
 from sweeps.spec import SweepSpec
 from sweeps.summary import Summary
-from sweeps.tracking import Tracking
+from sweeps.tracking import MLFLOW_STATUS, Tracking
 from sweeps.watchdog import Death
 
 WORK = "work."  # a study attribute for each cohort of which a trial has ended: lane-steps trained, steps shared
@@ -512,9 +514,13 @@ class Driver:
 
     def _finish(self, interrupted: bool) -> Summary:
         self.progress.phase = "recording"
-        assert self.recorder
+        recorder = self.recorder
+        assert recorder
         trials = trial_results(self.study)
-        recorded = self.recorder.close()
+        over = {t.number: MLFLOW_STATUS[t.state] for t in trials if t.state != "running"}
+        recorded = recorder.close(over=over, restore=partial(self._restore, trials))
+        for note in recorder.notes:
+            self.progress.note(note)
         self.progress.phase = "done"
         progress = self.progress
         return Summary(
@@ -530,7 +536,27 @@ class Driver:
             no_secret(self.uri) if self.uri.startswith("http") else None,
             self.progress.notes,
             self.halted,
+            parent_of(self.study),
         )
+
+    def _restore(self, trials: Sequence[results.TrialResult], lacking: Collection[int | None]) -> None:
+        """Say again what Optuna knows of trials that neither MLflow nor the spool has."""
+        assert self.recorder and self.tracking
+        lost = [t for t in trials if t.number in lacking and t.state != "running"]
+        for t in lost:
+            self.tracking.restore(t)
+        if lost:
+            named = ", ".join(str(t.number) for t in lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+            self.recorder.note(
+                f"{self.recorder.spool.path}: the records of trials {named} were lost; restored from Optuna without "
+                f"their training curves and {record.STORY}"
+            )
+        if None in lacking:
+            self.tracking.open()
+            if all(t.state != "running" for t in trials):
+                self.tracking.close(trials, self._totals(), self.programs)
+            else:
+                self.tracking.pause()
 
     def _totals(self) -> tuple[int, int]:
         """Return the lane-steps trained and the steps shared, by every driver of the sweep."""

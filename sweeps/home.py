@@ -30,6 +30,11 @@ class Home:
         """Open a home (default: $SWEEP_HOME or ./sweep-data). Raises BadInput if it cannot be written."""
         home = Path(path or os.environ.get("SWEEP_HOME") or "sweep-data").expanduser().absolute()
         try:
+            str(home).encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(home).decode(errors="backslashreplace")
+            raise BadInput(f"--home {shown}: the path is no text in UTF-8; name another folder") from None
+        try:
             home.mkdir(parents=True, exist_ok=True)
             probe = home / f".probe-{os.getpid()}"
             probe.touch()

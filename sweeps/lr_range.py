@@ -113,7 +113,7 @@ def wider(interval: tuple[float, float]) -> tuple[float, float]:
 
 
 def record_test(spec: SweepSpec, test: RangeTest, home: Home) -> str:
-    """Record a test in MLflow, in the experiment of the spec's name, with its figure; return the run's id."""
+    """Record a test in MLflow, in an experiment beside that of the sweeps, with its figure; return the run's id."""
     scaled = [round(1000 * exponent) for exponent in test.bins.tolist()]  # steps are whole: thousandths of a decade
     series = {
         name: list(zip(scaled, row.tolist(), strict=True))
@@ -125,7 +125,7 @@ def record_test(spec: SweepSpec, test: RangeTest, home: Home) -> str:
         figure = report.range_figure(test, spec.name, Path(folder) / "lr-range.png")
         return record.record_once(
             record.tracking_of(spec.tracking_uri, home.path),
-            spec.name,
+            record.checks_of(spec.name),
             "lr-range",
             {"espalier.kind": "lr-range"},
             series,

@@ -8,11 +8,11 @@ from typing import Any
 from core.errors import BadInput
 from core.health import VERDICTS
 from sweeps import record, results, search
-from sweeps.address import no_secret
+from sweeps.address import UI, mlflow_page, no_secret
 from sweeps.home import Home, is_driven
 from sweeps.rerun import best_file
 from sweeps.results import TrialResult
-from sweeps.search import find_sweep, open_storage, spec_of, sweep_ids, trial_results
+from sweeps.search import find_sweep, open_storage, parent_of, spec_of, sweep_ids, trial_results
 from sweeps.spec import SweepSpec
 
 
@@ -27,6 +27,13 @@ class Details:
     trials: list[TrialResult]
     tracking_uri: str
     storage: str
+    parent: tuple[str, str] | None = None  # the experiment and the run of the sweep itself in MLflow
+
+    @property
+    def page(self) -> str:
+        """The address of MLflow's page on the sweep: at home that of `sweep ui`."""
+        server = self.tracking_uri if self.tracking_uri.startswith("http") else UI
+        return mlflow_page(server, *(self.parent or ()))
 
     @property
     def best(self) -> TrialResult | None:
@@ -44,6 +51,7 @@ class Details:
             "best": best
             and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
             "tracking_uri": no_secret(self.tracking_uri),
+            "mlflow": self.page,
             "storage": no_secret(self.storage),
             "trials": [asdict(t) for t in self.trials],
             "spec": self.spec.model_dump(mode="json"),
@@ -68,6 +76,7 @@ class Details:
         counted = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items()) or "none yet"
         yield f"{self.sweep}: {self.state}; trials: {counted}, of {self.wanted}"
         yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.spec.name}"
+        yield f"  page     {self.page}{'' if self.tracking_uri.startswith('http') else ' while `sweep ui` runs'}"
         yield f"  Optuna   {no_secret(self.storage)}, study {self.sweep}"
         health = Counter(t.verdict for t in self.trials if t.verdict)
         if health:
@@ -90,7 +99,7 @@ def _details(home: Home, study: Any, driven: Collection[str] | None = None) -> D
     wanted, ended = spec.trials_wanted, sum(t.state != "running" for t in trials)
     state = "running" if study.study_name in driven else "finished" if ended >= wanted else "interrupted"
     uri = tracking_of(study, home)
-    return Details(study.study_name, spec, state, wanted, trials, uri, home.storage)
+    return Details(study.study_name, spec, state, wanted, trials, uri, home.storage, parent_of(study))
 
 
 def _driven(home: Home, sweeps: Collection[str]) -> set[str]:
@@ -135,5 +144,25 @@ def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
         chosen = complete[trial]
     if chosen is None:
         raise BadInput(f"{study.study_name} has no complete trial yet ({results.counts(found.trials) or 'none began'})")
-    record.check_reachable(found.tracking_uri)
-    return best_file(study, chosen, record.read_trial(found.tracking_uri, study.study_name, chosen.number))
+    return best_file(study, chosen, _story(home, found, chosen.number))
+
+
+def _story(home: Home, found: Details, trial: int) -> dict[str, Any]:
+    """Return the story of a trial: from MLflow, or where that has it no more, from the sweep's spool."""
+    try:
+        record.check_reachable(found.tracking_uri)
+        return record.read_trial(found.tracking_uri, found.sweep, trial)
+    except BadInput:
+        if story := record.spooled_story(home.sweep(found.sweep), trial):
+            return story
+        raise
+
+
+def latest_page(home: Home, server: str) -> str:
+    """Return the address of MLflow's page on the latest sweep of a home; that of its experiments without one."""
+    storage = open_storage(home.storage)
+    for sweep in reversed(sweep_ids(storage)):
+        study = search.load(storage, sweep)
+        if (parent := parent_of(study)) and not tracking_of(study, home).startswith("http"):
+            return mlflow_page(server, parent[0])
+    return mlflow_page(server)

@@ -12,9 +12,10 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,11 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import BadInput, nearest
-from sweeps import identity, plan
+from sweeps import identity, journal, plan
 from sweeps.outcome import Outcome, Report, Score, Story, leader_of, missing, to_beat
 from sweeps.plan import structural_key
 from sweeps.results import TrialResult, judged_together
@@ -45,6 +46,9 @@ from sweeps.stopping import Halving
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
+MENDED_MOST = 20  # lines that can be read and that Optuna does not take: of more a journal cannot be mended
+
+logger = logging.getLogger(__name__)
 Suggestion = dict[str, Any]
 TABLES = "tables of optuna"  # the lock under which they are made: Optuna's own way fails where two begin at once
 
@@ -55,14 +59,81 @@ TABLES = "tables of optuna"  # the lock under which they are made: Optuna's own 
 def open_storage(place: str) -> optuna.storages.BaseStorage:
     """Open Optuna's storage: a database URL, or the path of a journal (15 times faster than sqlite).
 
-    Raises BadInput for a database that cannot be reached, refuses the login, or has tables of another version.
+    Raises BadInput for a database that cannot be reached, refuses the login, or has tables of another version, and for
+    a journal that cannot be opened. One that is damaged is mended.
     """
     if "://" in place:
         return _open_database(place)
-    Path(place).parent.mkdir(parents=True, exist_ok=True)
-    lock = _Lock(f"{place}.flock")
-    _mend(Path(place), lock)
-    return optuna.storages.JournalStorage(JournalFileBackend(place, lock))
+    try:
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        return _open_journal(Path(place), _Lock(f"{place}.flock"))
+    except OSError as error:
+        why = f"cannot be opened ({error.strerror}); move it away, or name another home"
+        raise BadInput(f"{error.filename or place}: {why}") from error
+
+
+def _open_journal(path: Path, lock: "_Lock") -> optuna.storages.BaseStorage:
+    """Read a journal, and mend it first where it is damaged; what was done is said once, on the terminal."""
+    if path.exists():
+        with _held(lock):
+            journal.cut_torn_line(path)
+    broken: set[int] = set()
+    for _ in range(MENDED_MOST):
+        try:
+            return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
+        except OSError:
+            raise
+        except Exception as error:  # whatever Optuna meets in a line
+            reason = error
+        with _held(lock):
+            if not _replays(path, None):  # else another process has just mended it
+                sentence = journal.mend(path, broken)
+                if not _replays(path, None):
+                    broken.add(_first_broken(path))
+                logger.warning("%s", sentence)
+    raise BadInput(f"{path}: cannot be read ({type(reason).__name__}: {reason}); move it away, or bring back a copy")
+
+
+class _Lines(BaseJournalBackend):
+    """The first lines of a journal, for Optuna to read."""
+
+    def __init__(self, path: Path, most: int | None):
+        with open(path, "rb") as file:
+            self.lines = [json.loads(text) for text in islice(file, most)]
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        yield from self.lines[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Nothing is written."""
+
+
+def _replays(path: Path, most: int | None) -> bool:
+    """Whether Optuna can read the first lines of a journal, or all."""
+    try:
+        optuna.storages.JournalStorage(_Lines(path, most))
+    except Exception:
+        return False
+    return True
+
+
+def _first_broken(path: Path) -> int:
+    """Return the number of the first line that Optuna does not take, though it can be read."""
+    with open(path, "rb") as file:
+        low, high = 0, sum(1 for _ in file)  # the first `low` lines can be read, the first `high` cannot
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _replays(path, middle) else (low, middle)
+    return high
+
+
+@contextmanager
+def _held(lock: "_Lock") -> Iterator[None]:
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def open_for_reading(journal: str) -> optuna.storages.BaseStorage:
@@ -149,29 +220,24 @@ class _Lock(JournalFileOpenLock):
         os.close(file)
 
 
-def _mend(journal: Path, lock: _Lock) -> None:
-    """Cut off a last line that a crash left unfinished: Optuna would read nothing after it."""
-    if not journal.exists():
-        return
-    lock.acquire()
-    try:
-        with open(journal, "r+b") as file:
-            content = file.read()
-            if content and not content.endswith(b"\n"):
-                file.truncate(content.rfind(b"\n") + 1)
-    finally:
-        lock.release()
-
-
 def create_study(
     storage: optuna.storages.BaseStorage, sweep: str, spec: SweepSpec, facts: Mapping[str, Any]
 ) -> optuna.Study:
-    """Write a new sweep into the storage: a study of its name that carries its spec."""
+    """Write a new sweep into the storage: a study of its name that carries its spec.
+
+    The spec comes last: a study without one is what a kill in between has left, and is made anew.
+    Raises BadInput for a sweep that exists.
+    """
     direction = "minimize" if spec.objective.mode == "min" else "maximize"
+    with suppress(KeyError):
+        left = load(storage, sweep)
+        if "spec" in left.user_attrs or left.get_trials(deepcopy=False):
+            raise BadInput(f"sweep {sweep} exists already; continue it: sweep resume {sweep}")
+        delete_study(storage, sweep)
     study = optuna.create_study(storage=storage, study_name=sweep, direction=direction)
-    study.set_user_attr("spec", spec.model_dump(mode="json"))
     for name, value in facts.items():
         study.set_user_attr(name, value)
+    study.set_user_attr("spec", spec.model_dump(mode="json"))
     return study
 
 
@@ -334,7 +400,7 @@ def trial_results(study: optuna.Study) -> list[TrialResult]:
                 duration_s=t.duration.total_seconds() if t.duration else None,
                 reports=dict(t.intermediate_values),
                 ended=t.datetime_complete.timestamp() if t.datetime_complete else None,
-                mlflow_run=t.user_attrs.get("mlflow_run") or later.get(f"{LINK}{t.number}", ""),
+                mlflow_run=later.get(f"{LINK}{t.number}") or t.user_attrs.get("mlflow_run", ""),
                 to_beat=t.user_attrs.get("to_beat"),
                 missing={name: (n, of) for name, (n, of) in t.user_attrs.get("missing", {}).items()},
             )

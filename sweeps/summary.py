@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps import report, results
+from sweeps.address import UI, mlflow_page
 from sweeps.spec import SweepSpec
 
 FAILURES = 3  # reasons of trials that failed, the most frequent first
@@ -27,8 +28,9 @@ class Summary:
     steps_shared: int
     first_result_s: float | None
     server: str | None = None  # where MLflow is, if not at home
-    notes: Sequence[str] = ()  # what went wrong on the way, a sentence each
+    notes: Sequence[str] = ()  # what went wrong on the way, or was damaged and mended, a sentence each
     halted: str | None = None  # why it was interrupted, if nobody asked for it: what a person has to see to
+    parent: tuple[str, str] | None = None  # the experiment and the run of the sweep itself in MLflow
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document of `sweep run --json`."""
@@ -47,6 +49,7 @@ class Summary:
             "notes": list(self.notes),
             "halted": self.halted,
             "first_result_s": self.first_result_s,
+            "mlflow": self.page() if self.server else None,
         }
 
     def closing_lines(self, at: str) -> Iterator[str]:
@@ -70,9 +73,13 @@ class Summary:
             f"best: {report.point_text(self.best.params, self.spec)} (trial {self.best.number}, "
             f"{self.spec.objective.metric} {self.best.value:.5f})"
         )
-        yield f"browse  {self.server or f'sweep ui{at}'}"
+        yield f"browse  {self.page() if self.server else f'sweep ui{at}, then {self.page()}'}"
         yield f"pull    sweep best {self.sweep}{at} > best.yaml"
         yield "rerun   sweep rerun best.yaml"
+
+    def page(self) -> str:
+        """Return the address of MLflow's page on the sweep: at home that of `sweep ui`."""
+        return mlflow_page(self.server or UI, *(self.parent or ()))
 
     def _without_a_best(self, at: str) -> Iterator[str]:
         """Yield why no trial is complete, and what to do about it."""

@@ -1,6 +1,7 @@
 """What a sweep's records say: each thing heard of a trial as one record, the sweep's own run at its open and close."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,68 @@ from sweeps import identity, record, report, results
 from sweeps.outcome import Outcome, Report, Score, missing, missing_text
 from sweeps.record import Recorder
 from sweeps.rerun import best_file
+from sweeps.results import TrialResult
 from sweeps.spec import SweepSpec
 
 MLFLOW_STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
 FIGURED = 5  # trials whose loss curves are drawn
+DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows on top of a run's page
+WELL = ("healthy", "catapult")  # verdicts of trials that are nothing to worry about
+
+
+def shown_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trial's configuration as MLflow's charts take it: numbers each by itself, and the peak rate as a rate.
+
+    >>> shown_params({"lr_exponent": -0.5, "decay_points": [0.6, 0.8], "hidden": 100})
+    {'lr_exponent': -0.5, 'peak_lr': 0.316228, 'decay_point': 0.6, 'decay_point_2': 0.8, 'hidden': 100}
+    """
+    shown: dict[str, Any] = {}
+    for name, value in params.items():
+        if name == "decay_points":
+            shown |= {f"decay_point{f'_{n}' if n > 1 else ''}": point for n, point in enumerate(value, 1)}
+            continue
+        shown[name] = value
+        if name == "lr_exponent":
+            shown["peak_lr"] = float(f"{10 ** float(value):.6g}")
+    return shown
+
+
+def run_name(number: int, params: Mapping[str, Any], spec: SweepSpec) -> str:
+    """Return what a trial's run is called: its rate, where it decays, what else was searched, its number.
+
+    >>> from sweeps.spec import make_spec
+    >>> space = {"lr_exponent": {"low": -2, "high": 0}, "decay_points": {"low": 0.4, "high": 0.9}}
+    >>> spec = make_spec({"name": "a", "task": "core.tasks.names:Names", "schedule": "step", "space": space})
+    >>> run_name(80, {"lr_exponent": -0.7739, "decay_points": [0.8273]}, spec)
+    '0.168 · decay .83 · #80'
+    """
+    parts = [f"{10 ** float(params['lr_exponent']):.3g}"] if "lr_exponent" in params else []
+    if points := params.get("decay_points"):
+        parts.append("decay " + " ".join(f"{point:.2f}".removeprefix("0") for point in points))
+    searched = [name for name, _ in spec.space.domains() if name != "lr_exponent" and not name.startswith("decay_poi")]
+    parts += [results.params_text(params, [name]) for name in searched if name in params]
+    return " · ".join([*parts, f"#{number}"])[: record.NAME_MOST]
+
+
+def description(trials: Sequence[TrialResult], best: TrialResult | None, spec: SweepSpec, sweep: str) -> str:
+    """Return what a sweep has found, in plain words, as Markdown."""
+    unhealthy = Counter(t.verdict or t.state for t in trials if t.state == "failed" or t.verdict not in (*WELL, ""))
+    seen = ", ".join(f"{number} {verdict}" for verdict, number in unhealthy.most_common())
+    health = f"{unhealthy.total()} of {len(trials)} trials were unhealthy" + (f" ({seen})." if seen else ".")
+    if best is None or best.value is None:
+        return f"No trial of {len(trials)} is complete.\n\n{health}"
+    exponent, points = best.params.get("lr_exponent"), best.params.get("decay_points")
+    rate = "" if exponent is None else f"learning rate {10 ** float(exponent):.3g} (exponent {exponent:.3f})"
+    where = " and ".join(f"{point:.0%}" for point in points or [])
+    kind = best.params.get("schedule", spec.schedule.kind)
+    decay = f"decay at {where} of the budget" if points else f"schedule {kind}"
+    others = [name for name, _ in spec.space.domains() if name != "lr_exponent" and not name.startswith("decay_poi")]
+    also = results.params_text(best.params, others)
+    found = ", ".join(part for part in (rate, decay, also) if part)
+    return (
+        f"**Best: {found}: {spec.objective.metric} {best.value:.5f}** (trial {best.number}).\n\n{health}\n\n"
+        f"Pull it: `sweep best {sweep} > best.yaml`; train it again: `sweep rerun best.yaml`."
+    )
 
 
 class Tracking:
@@ -21,13 +80,15 @@ class Tracking:
     def __init__(self, recorder: Recorder, study: Any, spec: SweepSpec, folder: Path):
         self.recorder, self.study, self.spec, self.folder = recorder, study, spec, folder
         self.facts = study.user_attrs
+        self.names: dict[int, str] = {}  # what the runs of trials are called
 
     # --- trials ------------------------------------------------------------------------------------------------------
 
     def start(self, trial: int, params: Mapping[str, Any], trunk: int | None) -> None:
         """Record that a trial trains, and which trial's trunk it was proposed to share."""
         tags = {"espalier.status": "running", **_paired(trunk)}
-        self.recorder.say("start", trial=trial, name=f"trial {trial}", params=params, tags=tags)
+        self.names[trial] = run_name(trial, params, self.spec)
+        self.recorder.say("start", trial=trial, name=self.names[trial], params=shown_params(params), tags=tags)
 
     def fork(self, trial: int, trunk: int | None, parted_from: str, step: int) -> None:
         """Record up to which step a trial was trained as one with another."""
@@ -63,13 +124,23 @@ class Tracking:
         self.recorder.say(
             "end",
             trial=outcome.trial,
-            name=f"trial {outcome.trial}",
+            name=self.names.get(outcome.trial, f"trial {outcome.trial}"),
             step=outcome.step,
-            values={f"final_{name}": v for name, v in outcome.values.items()},
             tags=tags,
             texts={record.STORY: json.dumps(results.finite(story))},
             status=MLFLOW_STATUS[outcome.status],
         )
+
+    def restore(self, t: TrialResult) -> None:
+        """Record what Optuna knows of a trial that has ended, where everything else that was said of it is lost."""
+        metric, last = self.spec.objective.metric, max(t.reports, default=0)
+        self.start(t.number, t.params, None)
+        for step, value in sorted(t.reports.items()):
+            self.recorder.say("report", trial=t.number, step=step, points=[(metric, step, value)])
+        tags = {"espalier.status": t.state, "espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
+        tags["espalier.restored"] = f"{metric} and the verdict, from Optuna; the rest was lost"
+        told = {"name": self.names[t.number], "step": last, "texts": {}, "status": MLFLOW_STATUS[t.state]}
+        self.recorder.say("end", trial=t.number, tags=tags, **told)
 
     # --- the sweep ---------------------------------------------------------------------------------------------------
 
@@ -96,7 +167,7 @@ class Tracking:
         """Record that the sweep stops here and may go on."""
         self.recorder.say("pause")
 
-    def close(self, trials: list[results.TrialResult], totals: tuple[int, int], programs: Sequence[str]) -> None:
+    def close(self, trials: Sequence[TrialResult], totals: tuple[int, int], programs: Sequence[str]) -> None:
         """Record the table of trials, the best file and the figures.
 
         totals: lane-steps trained and shared. programs: each by which some of the trials have trained, and why.
@@ -113,14 +184,17 @@ class Tracking:
         if best is not None:
             top = [t for t in results.ranked(trials, mode) if t.state == "complete"][:FIGURED]
             stories = self.recorder.stories([t.number for t in top])
-            texts["best.yaml"] = best_file(self.study, best, stories[best.number])
-            told = [(t, stories[t.number]) for t in top]
-            figures.append(report.curves_figure(told, self.spec, self.folder / "curves.png"))
-            if ratios := report.ratios_figure(best, stories[best.number], self.spec, self.folder / "ratios.png"):
-                figures.append(ratios)
+            told = [(t, stories[t.number]) for t in top if t.number in stories]
+            if told:
+                figures.append(report.curves_figure(told, self.spec, self.folder / "curves.png"))
+            if story := stories.get(best.number):
+                texts["best.yaml"] = best_file(self.study, best, story)
+                if ratios := report.ratios_figure(best, story, self.spec, self.folder / "ratios.png"):
+                    figures.append(ratios)
             if best.value is not None:
                 values[f"best_{self.spec.objective.metric}"] = best.value
         tags = {"espalier.best_trial": "none" if best is None else best.number}
+        tags[DESCRIPTION] = description(trials, best, self.spec, self.study.study_name)
         tags |= {"espalier.program": "; ".join(programs)} if programs else {}
         files = [str(figure) for figure in figures]
         self.recorder.say("close", values=values, tags=tags, texts=texts, files=files, status="FINISHED")

@@ -25,6 +25,7 @@ from sweeps.record import tracking_of
 from sweeps.results import TrialResult
 from sweeps.search import LINK, find_sweep, open_storage, trial_results
 from sweeps.spec import SweepSpec, make_spec
+from sweeps.tracking import shown_params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_S = 240.0  # no law, only the end of hope: a loaded machine takes a minute where a free one takes ten seconds
@@ -290,7 +291,7 @@ class Sweep:
         study = self.study
         late = study.user_attrs
         return {
-            t.number: t.user_attrs.get("mlflow_run", late.get(f"{LINK}{t.number}"))
+            t.number: late.get(f"{LINK}{t.number}", t.user_attrs.get("mlflow_run"))
             for t in study.get_trials(deepcopy=False)
         }
 
@@ -362,7 +363,8 @@ def check_the_end(sweep: Sweep) -> None:
     children = {int(run.data.tags["espalier.trial"]): run for run in runs if run is not parent}
     assert sorted(children) == sorted(trials)
     assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} == {parent.info.run_id}
-    assert {number: _params(run) for number, run in children.items()} == {n: dict(t.params) for n, t in trials.items()}
+    expected_params = {n: shown_params(t.params) for n, t in trials.items()}
+    assert {number: _params(run) for number, run in children.items()} == expected_params
 
     assert sweep.links() == {number: run.info.run_id for number, run in children.items()}
 
@@ -381,9 +383,9 @@ def check_the_end(sweep: Sweep) -> None:
         final = reports[-1][1]["valid_loss"]
         assert trials[number].value == (final if whole else None)
         assert trials[number].reports == {step: values["valid_loss"] for step, values in reports}
-        ((last, value),) = measured["final_valid_loss"]
-        assert value == final
-        assert last == sweep.spec.budget.steps if whole else reports[-1][0] <= last < sweep.spec.budget.steps
+        last, value = measured["valid_loss"][-1]
+        assert value == final == run.data.metrics["valid_loss"]
+        assert last == sweep.spec.budget.steps if whole else last == reports[-1][0] < sweep.spec.budget.steps
 
 
 def _params(run: Any) -> dict[str, Any]:

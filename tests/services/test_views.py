@@ -51,7 +51,7 @@ def test_the_page_of_a_sweep_is_that_of_its_own_run_once_there_is_one(home: Home
 
     assert page("https://mlflow.example.org/") is None
     search.note_parent(search.load(search.open_storage(home.storage), SWEEP), "3", "c" * 32)
-    wanted = f"https://mlflow.example.org/#/experiments/3/runs/{'c' * 32}"
+    wanted = f"https://mlflow.example.org/#/experiments/3/runs/{'c' * 32}?workflowType=machine_learning"
     assert page("https://ada:hush@mlflow.example.org/") == wanted
     assert page(f"sqlite:///{home.path}/mlflow.db") is None  # no server, no page
 

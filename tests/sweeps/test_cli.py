@@ -593,7 +593,7 @@ def test_a_child_has_the_values_of_its_trial_at_every_report(small_sweep: Any) -
         assert history == trial.intermediate_values
         if trial.state.name == "COMPLETE":
             assert sorted(history) == [12, 24, 36, 48, 60]
-            assert children[trial.number].data.metrics["final_valid_loss"] == trial.value
+            assert children[trial.number].data.metrics["valid_loss"] == trial.value
             curve = [point.step for point in client.get_metric_history(run, "train_loss")]
             assert len(curve) == len(set(curve)) > 10
             assert client.get_metric_history(run, "update_ratio")

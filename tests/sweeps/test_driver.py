@@ -14,8 +14,10 @@ from core import checkpoint
 from sweeps import driver
 from sweeps.display import Progress, facts, lane_steps_a_second, seconds_left
 from sweeps.home import COHORT_FILE, Home
-from sweeps.record import STORY, SWEEP_TAG, TRIAL_TAG, Recorder, Spool, default_uri
+from sweeps.record import STORY, SWEEP_TAG, TRIAL_TAG, Recorder, default_uri
 from sweeps.search import Search, Suggestion, create_study, find_sweep, open_storage
+from sweeps.spool import Spool
+from sweeps.summary import Summary
 from tests.sweeps.made import life, report, spec_with
 
 SWEEP = "warm-20260101-abcd"
@@ -45,6 +47,7 @@ class Stage:
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch):
         self.home, self.monkeypatch = Home.at(str(home)), monkeypatch
         self.recorders: list[Recorder] = []
+        self.summary: Summary | None = None  # of the last driver that came to an end
         create_study(open_storage(self.home.storage), SWEEP, spec_with(), {"created": "2026-01-01"})
 
         def recorder(*arguments: Any) -> Recorder:
@@ -63,7 +66,9 @@ class Stage:
         self.monkeypatch.setattr("sweeps.run.run_tune", run_tune)
         session: Any = TwoCores()
         with suppress(Killed):
-            driver.resume(SWEEP, self.home, lambda progress: nullcontext(shown.append(progress)), session)
+            self.summary = driver.resume(
+                SWEEP, self.home, lambda progress: nullcontext(shown.append(progress)), session
+            )
         self.recorders[-1].close()
         return shown[0]
 

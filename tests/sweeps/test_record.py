@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
 from core.errors import BadInput
@@ -29,7 +31,6 @@ from sweeps.record import (
     SWEEP_TAG,
     TRIAL_TAG,
     Recorder,
-    Spool,
     begins,
     check_reachable,
     default_uri,
@@ -37,6 +38,7 @@ from sweeps.record import (
     record_once,
     tracking_of,
 )
+from sweeps.spool import Spool
 from tests.sweeps.answering import Quiet, serving
 
 SWEEP = "warm-20260101-abcd"
@@ -81,7 +83,7 @@ def say_report(recorder: Recorder, trial: int, step: int) -> None:
 def say_end(recorder: Recorder, trial: int, status: str = "FINISHED") -> None:
     tags = {"espalier.status": "complete", "espalier.verdict": "healthy", "espalier.evidence": "all is well"}
     story = {"trial": trial, "program": "vmap", "device": "cpu", "members": [{"reports": [[40, {"valid_loss": 1.5}]]}]}
-    said = {"values": {"final_valid_loss": 1.5 + trial}, "tags": tags, "texts": {STORY: json.dumps(story)}}
+    said = {"tags": tags, "texts": {STORY: json.dumps(story)}}
     recorder.say("end", trial=trial, name=f"trial {trial}", step=40, status=status, **said)
 
 
@@ -113,10 +115,10 @@ def files_of(client: MlflowClient, run: str, folder: str | None = None) -> list[
     return sorted(found)
 
 
-def recorded(uri: str) -> dict[str, Any]:
+def recorded(uri: str, name: str = "warm") -> dict[str, Any]:
     """Return all that a store has of the sweep, by trial; a run that is there twice is an error."""
     client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("warm")
+    experiment = client.get_experiment_by_name(name)
     if experiment is None:
         return {}
     found: dict[str, Any] = {}
@@ -139,7 +141,6 @@ def recorded(uri: str) -> dict[str, Any]:
 EXPECTED_CURVE = {
     "valid_loss": [(step, 1.0 + step) for step in (10, 20, 30, 40)],
     "train_loss": [(5, 3.0), (10, 2.0), (15, 3.0), (20, 2.0), (25, 3.0), (30, 2.0), (35, 3.0), (40, 2.0)],
-    "final_valid_loss": [(40, 1.5)],
 }
 
 
@@ -149,7 +150,7 @@ def assert_everything(found: dict[str, Any]) -> None:
     assert {key: run["status"] for key, run in found.items()} == {"parent": "FINISHED", "0": "FINISHED", "1": "FAILED"}
     assert all(run["ended"] for run in found.values())
     assert found["0"]["metrics"] == EXPECTED_CURVE
-    assert found["1"]["metrics"]["final_valid_loss"] == [(40, 2.5)]
+    assert found["1"]["metrics"]["valid_loss"] == EXPECTED_CURVE["valid_loss"]
     assert found["1"]["tags"]["espalier.trunk"] == "0"
     assert found["parent"]["metrics"] == {"trials": [(0, 2.0)]}
     assert found["parent"]["files"] == ["figures/exponent.png", "spec.yaml", "trials.csv"]
@@ -215,10 +216,21 @@ def test_values_that_are_not_finite_are_left_out(home: Path) -> None:
     say_start(recorder, 0)
     points = [("valid_loss", 10, math.nan), ("valid_loss", 20, 2.0), ("train_loss", 20, math.inf)]
     recorder.say("report", trial=0, step=20, points=points)
-    values = {"final_valid_loss": math.inf, "final_train_loss": 1.0}
-    recorder.say("end", trial=0, name="trial 0", step=20, values=values, tags={}, texts={}, status="FAILED")
+    recorder.say("end", trial=0, name="trial 0", step=20, tags={}, texts={}, status="FAILED")
+    recorder.say("close", values={"best": math.inf, "trials": 1.0}, tags={}, texts={}, files=[], status="FINISHED")
     assert recorder.close()
-    assert recorded(default_uri(home))["0"]["metrics"] == {"valid_loss": [(20, 2.0)], "final_train_loss": [(20, 1.0)]}
+    found = recorded(default_uri(home))
+    assert found["0"]["metrics"] == {"valid_loss": [(20, 2.0)]}
+    assert found["parent"]["metrics"] == {"trials": [(0, 1.0)]}
+
+
+def test_the_last_values_that_an_older_version_spooled_are_no_metrics_of_their_own(home: Path) -> None:
+    recorder = recorder_at(home)
+    say_start(recorder, 0)
+    values = {"final_valid_loss": 1.5}
+    recorder.say("end", trial=0, name="trial 0", step=20, values=values, tags={}, texts={}, status="FINISHED")
+    assert recorder.close()
+    assert recorded(default_uri(home))["0"]["metrics"] == {}
 
 
 def test_a_trial_that_ends_before_it_was_seen_to_start_has_a_run(home: Path) -> None:
@@ -404,7 +416,9 @@ def test_an_answer_that_is_lost_loses_nothing_and_doubles_nothing(
     assert_everything(recorded(default_uri(home)))
 
 
-def test_a_record_that_mlflow_refuses_does_not_hold_up_the_rest(home: Path, tmp_path: Path) -> None:
+def test_a_record_that_mlflow_refuses_does_not_hold_up_the_rest_and_is_not_taken_for_recorded(
+    home: Path, tmp_path: Path
+) -> None:
     recorder = recorder_at(home)
     say_open(recorder)
     say_start(recorder, 0)
@@ -413,29 +427,94 @@ def test_a_record_that_mlflow_refuses_does_not_hold_up_the_rest(home: Path, tmp_
         say_report(recorder, 0, step)
     recorder.say("tag", trial=0, tags={"x" * 300: "a name too long"})
     say_end(recorder, 0)
-    assert recorder.close()
+    assert not recorder.close()
     assert recorded(default_uri(home))["0"]["metrics"].items() >= EXPECTED_CURVE.items()
+    (refusal,) = recorder.spool.refusals()
+    assert refusal["trial"] == "0" and refusal["what"].startswith("tag xxx")
+    assert any(str(recorder.spool.refused) in note for note in recorder.notes)
+    again = recorder_at(home)
+    assert not again.close() and len(again.spool.refusals()) == 1
 
 
-def test_a_run_that_somebody_deleted_does_not_hold_up_the_rest(home: Path, tmp_path: Path) -> None:
+def test_a_run_that_somebody_deleted_while_its_trial_trained_is_recorded_again_whole(
+    home: Path, tmp_path: Path
+) -> None:
     recorder = recorder_at(home)
     say_open(recorder)
     for trial in (0, 1):
         say_start(recorder, trial)
-    assert recorder.close()
+    for step in (10, 20):
+        for trial in (0, 1):
+            say_report(recorder, trial, step)
+    recorder.flush()
     client = MlflowClient(tracking_uri=default_uri(home))
     experiment = client.get_experiment_by_name("warm")
     assert experiment
     (run,) = client.search_runs([experiment.experiment_id], f"tags.`{TRIAL_TAG}` = '1'")
-    again = recorder_at(home)
-    say_report(again, 1, 10)
-    again.flush()
     client.delete_run(run.info.run_id)
-    say_report(again, 1, 20)
-    say_end(again, 1)
-    say_end(again, 0)
-    assert again.close()
-    assert recorded(default_uri(home))["0"]["status"] == "FINISHED"
+    for step in (30, 40):
+        for trial in (0, 1):
+            say_report(recorder, trial, step)
+    recorder.say("tag", trial=1, tags={"espalier.trunk": "0", "espalier.fork_step": "20"})
+    say_end(recorder, 1, "FAILED")
+    say_end(recorder, 0)
+    say_close(recorder, tmp_path)
+    assert recorder.close()
+    assert_everything(recorded(default_uri(home)))
+
+
+@pytest.mark.parametrize("when", ["before", "while it runs", "while it runs, and its name again"])
+def test_a_deleted_experiment_has_its_place_taken_by_another_and_nothing_is_lost(
+    when: str, home: Path, tmp_path: Path
+) -> None:
+    client = MlflowClient(tracking_uri=default_uri(home))
+    names = ["warm", "warm-2"] if when.endswith("again") else ["warm"]
+    if when == "before":
+        client.delete_experiment(client.create_experiment("warm"))
+    recorder = recorder_at(home)
+    say_open(recorder)
+    for trial in (0, 1):
+        say_start(recorder, trial)
+    for step in (10, 20, 30, 40):
+        for trial in (0, 1):
+            say_report(recorder, trial, step)
+        if step < 30:
+            recorder.send_until(lambda: not recorder.spool.pending(1)[0], 30.0)
+            while recorder.spool.pending(1)[0]:  # it was in trouble
+                time.sleep(0.05)
+        if when != "before" and names and step in (10, 20):
+            experiment = client.get_experiment_by_name(names.pop(0))
+            assert experiment
+            client.delete_experiment(experiment.experiment_id)
+    recorder.say("tag", trial=1, tags={"espalier.trunk": "0", "espalier.fork_step": "20"})
+    say_end(recorder, 0)
+    say_end(recorder, 1, "FAILED")
+    say_close(recorder, tmp_path)
+    assert recorder.close()
+    place = "warm-3" if when.endswith("again") else "warm-2"
+    assert_everything(recorded(default_uri(home), place))
+    assert any(f"recorded in experiment {place}" in note for note in recorder.notes)
+    assert read_trial(default_uri(home), SWEEP, 1)["program"] == "vmap"
+    assert recorder_at(home).close()  # and a resume goes on there
+    assert_everything(recorded(default_uri(home), place))
+
+
+def test_what_cannot_be_written_is_not_marked_as_sent(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.record.CLOSING_S", 1.0)
+
+    def refuse(*arguments: Any, **named: Any) -> Any:
+        raise MlflowException("you may not", error_code=PERMISSION_DENIED)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "create_run", refuse)
+        recorder = recorder_at(home)
+        say_everything(recorder, tmp_path)
+        assert not recorder.close()
+    assert recorder.spool.sent == 0 and "you may not" in str(recorder.trouble)
+    assert recorder_at(home).close()
+    assert_everything(recorded(default_uri(home)))
 
 
 def free_port() -> int:
@@ -639,16 +718,20 @@ def spool_in(folder: Path) -> Iterator[Spool]:
         spool._file.close()
 
 
+def tag_line(trial: int) -> dict[str, Any]:
+    return {"op": "tag", "time": 1, "trial": trial, "tags": {}}
+
+
 def test_a_spool_keeps_what_was_said_in_order_and_what_was_sent(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         for n in range(7):
-            spool.append({"op": "tag", "n": n})
+            spool.append(tag_line(n))
         lines, place = spool.pending(3)
-        assert [line["n"] for line in lines] == [0, 1, 2]
+        assert [line["trial"] for line in lines] == [0, 1, 2]
         spool.done(place)
     with spool_in(tmp_path) as again:
-        assert [line["n"] for line in again.pending()[0]] == [3, 4, 5, 6]
-        assert [line["n"] for line in again.said("tag")] == list(range(7))
+        assert [line["trial"] for line in again.pending()[0]] == [3, 4, 5, 6]
+        assert [line["trial"] for line in again.said("tag")] == list(range(7))
 
 
 @given(st.binary(max_size=40))
@@ -657,20 +740,21 @@ def test_whatever_a_crash_leaves_at_the_end_of_a_spool_the_lines_before_it_are_r
 ) -> None:
     folder = tmp_path_factory.mktemp("torn")
     with spool_in(folder) as spool:
-        spool.append({"op": "tag", "n": 1})
+        spool.append(tag_line(1))
     with open(folder / "spool.jsonl", "ab") as file:
         file.write(rest.replace(b"\n", b"."))
     with spool_in(folder) as spool:
-        spool.append({"op": "tag", "n": 2})
-        assert [line["n"] for line in spool.pending()[0]] == [1, 2]
+        spool.append(tag_line(2))
+        assert [line["trial"] for line in spool.pending()[0]] == [1, 2]
 
 
 def test_a_full_spool_drops_points_but_no_start_and_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.record.SPOOL_MOST_BYTES", 1000)
+    monkeypatch.setattr("sweeps.spool.MOST_BYTES", 1000)
     with spool_in(tmp_path) as spool:
         for step in range(100):
-            spool.append({"op": "report", "trial": 0, "step": step, "points": [["loss", step, 1.0]]})
-        spool.append({"op": "end", "trial": 0})
+            spool.append({"op": "report", "time": 1, "trial": 0, "step": step, "points": [["loss", step, 1.0]]})
+        end = {"name": "trial 0", "step": 100, "tags": {}, "texts": {}, "status": "FINISHED"}
+        spool.append({"op": "end", "time": 1, "trial": 0} | end)
         kept = [line["op"] for line in spool.pending()[0]]
     assert kept[-1] == "end"
     assert 0 < kept.count("report") < 100
