@@ -8,12 +8,15 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from html import escape
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request, Response
+import anyio
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi import Path as Place
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field
 from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,15 +26,15 @@ from core.errors import BadInput
 from services import problems, schema
 from services.access import Access, RateLimit, Reader, Submitter
 from services.cluster import Cluster, LocalCluster, Unreachable, cluster_of
-from services.intake import checked_fields, gpus_at_once, read_spec, submission_of
+from services.intake import read_spec, submission_of
 from services.measures import Measures
 from services.openapi import describe
 from services.problems import Problem, responses
 from services.queue import Queue, position
-from services.received import BODY, CHECKED, hours_of, received
+from services.received import BODY, CHECKED, hours_of, received, received_spec
 from services.settings import Settings
 from services.store import State, Store, Submission
-from services.streams import LogEvents, SweepEvents, follow
+from services.streams import LogEvents, Slots, Stream, SweepEvents
 from services.tokens import Caller
 from services.views import Sweep, Sweeps, Trial, sweep_view, trial_view
 from sweeps import yaml12
@@ -52,6 +55,7 @@ class Parts:
     sweeps: Sweeps
     access: Access
     measures: Measures
+    slots: Slots
 
 
 class Submitted(BaseModel):
@@ -121,7 +125,10 @@ def _after(value: str | None) -> int:
 # --- handing in ------------------------------------------------------------------------------------------------------
 
 
-@api.post("/sweeps", status_code=202, openapi_extra=BODY, responses=responses(401, 403, 411, 413, 415, 422, 429))
+BODIES = responses(400, 401, 403, 408, 411, 413, 415, 422, 429)
+
+
+@api.post("/sweeps", status_code=202, openapi_extra=BODY, responses=BODIES)
 async def submit(
     request: Request,
     response: Response,
@@ -131,8 +138,6 @@ async def submit(
     key: Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)] = None,
 ) -> Submitted:
     """Hand in a sweep. The same Idempotency-Key with the same content gives the same sweep, however often it comes."""
-    import anyio
-
     words, kind, archive, form_hours = await received(request, parts.settings)
 
     def take() -> Submitted:
@@ -148,11 +153,17 @@ async def submit(
     return taken
 
 
-@api.post("/check", openapi_extra=CHECKED, responses=responses(400, 401, 403, 413, 415, 422, 429))
-def check(parts: P, caller: Submitter, spec: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:
+@api.post("/check", openapi_extra=CHECKED, responses=BODIES)
+async def check(request: Request, parts: P, caller: Submitter) -> dict[str, Any]:
     """Say whether a spec would be taken, without handing it in."""
-    fields, found = checked_fields(spec)
-    return {"name": found.name, "trials": found.trials, "gpus": gpus_at_once(found, parts.settings), "spec": fields}
+    words, kind = await received_spec(request, parts.settings)
+
+    def look() -> dict[str, Any]:
+        fields, spec = read_spec(words, kind, parts.settings)
+        submission = submission_of(caller.owner, fields, spec, None, None, None, parts.settings)
+        return {"name": spec.name, "trials": spec.trials, "gpus": submission.gpus, "spec": fields}
+
+    return await anyio.to_thread.run_sync(look)
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------
@@ -224,7 +235,8 @@ def best(
     if trial is not None and trial not in complete:
         raise Problem(404, f"trial {trial} of {sweep} is not complete; complete are {', '.join(map(str, complete))}")
     try:
-        head, _, body = parts.sweeps.best(sweep, found.owner, trial).partition("\n")
+        with parts.slots.taken(caller.owner):
+            head, _, body = parts.sweeps.best(sweep, found.owner, trial).partition("\n")
     except BadInput as error:  # nothing that the caller could do better
         raise Problem(503, str(error), headers={"Retry-After": "10"}) from error
     content = yaml12.read(body, "best file")
@@ -241,10 +253,8 @@ def best(
 def events(sweep: Id, parts: P, caller: Reader, after: After = None) -> StreamingResponse:
     """Follow a sweep until it is over: an event for each trial that ends, and for each change of its state."""
     found = _theirs(parts, caller, sweep)
-    stream = SweepEvents(
-        parts.sweeps, sweep, found.owner, lambda: _view(parts, _theirs(parts, caller, sweep)), _after(after)
-    )
-    return _streamed(stream)
+    view = lambda: _view(parts, _theirs(parts, caller, sweep))  # noqa: E731
+    return Stream(SweepEvents(parts.sweeps, sweep, found.owner, view, _after(after)).look, parts.slots, caller.owner)
 
 
 @api.get(
@@ -254,19 +264,14 @@ def logs(sweep: Id, request: Request, parts: P, caller: Reader, after: After = N
     """Read what the sweep's driver wrote: all of it as text/plain, or, as text/event-stream, until it is over."""
     found = _theirs(parts, caller, sweep)
     if "text/event-stream" not in request.headers.get("accept", ""):
-        return PlainTextResponse(parts.cluster.logs(found.job))
-    return _streamed(
-        LogEvents(
-            lambda: parts.cluster.logs(found.job),
-            lambda: State(_theirs(parts, caller, sweep).state).over,
-            _after(after),
-        )
+        with parts.slots.taken(caller.owner):
+            return PlainTextResponse(parts.cluster.logs(found.job))
+    read = LogEvents(
+        lambda start, most: parts.cluster.log_from(found.job, start, most),
+        lambda: State(_theirs(parts, caller, sweep).state).over,
+        _after(after),
     )
-
-
-def _streamed(stream: SweepEvents | LogEvents) -> StreamingResponse:
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(follow(stream.look), media_type="text/event-stream", headers=headers)
+    return Stream(read.look, parts.slots, caller.owner)
 
 
 # --- wishes ----------------------------------------------------------------------------------------------------------
@@ -293,6 +298,30 @@ def resume(sweep: Id, parts: P, caller: Submitter) -> Sweep:
 
 
 # --- its own state ---------------------------------------------------------------------------------------------------
+
+
+HINT = {
+    "docs": "/docs",
+    "openapi": "/openapi.json",
+    "health": "/healthz",
+    "ready": "/readyz",
+    "measures": "/metrics",
+    "sweeps": "/v1/sweeps",
+}
+PAGE = """<!doctype html><html lang="en"><title>Espalier</title><h1>Espalier</h1>
+<p>A service that runs learning-rate sweeps: <a href="docs">every route, with examples</a>,
+<a href="healthz">health</a>, <a href="readyz">readiness</a>, <a href="metrics">measures</a>.</p>
+<pre>export SWEEP_SERVER={server}   # and SWEEP_TOKEN, which `sweep token create` prints
+sweep submit SPEC.yaml
+sweep list</pre></html>"""
+
+
+@plain.get("/", response_class=Response, responses={200: {"content": {"application/json": {}, "text/html": {}}}})  # pyright: ignore[reportArgumentType]
+def start(request: Request) -> Response:
+    """Say where to go: a page for a browser, JSON for all else."""
+    if "text/html" in request.headers.get("accept", ""):
+        return HTMLResponse(PAGE.format(server=escape(str(request.base_url).rstrip("/"))))
+    return JSONResponse({"name": "Espalier", "version": version("espalier"), "links": HINT})
 
 
 @plain.get("/healthz")
@@ -341,7 +370,7 @@ def build(settings: Settings, loopback: bool = True, cluster: Cluster | None = N
     access = Access(store, RateLimit(settings.requests_per_minute), loopback)
     tenants = cluster.tenants if isinstance(cluster, LocalCluster) else None
     sweeps = Sweeps(Home.at(str(settings.home)), settings.mlflow_url, tenants)
-    parts = Parts(settings, store, cluster, queue, sweeps, access, Measures(store))
+    parts = Parts(settings, store, cluster, queue, sweeps, access, Measures(store), Slots(settings.streams_per_owner))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -350,7 +379,7 @@ def build(settings: Settings, loopback: bool = True, cluster: Cluster | None = N
         yield
         queue.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Espalier",
         version=version("espalier"),
         summary="Learning-rate sweeps on a cluster: handed in, watched, stopped, resumed, pulled.",

@@ -27,6 +27,7 @@ from services.settings import Settings
 ENTRYPOINT = ("-m", "services.job", "run")  # and the sweep's id, in the folder that a job is laid out in
 SPEC_FILE, ARCHIVE_FILE = "spec.json", "code.zip"
 OWN = Path(__file__).resolve().parents[1]  # where the packages lie, which a job in another folder imports
+LOG_MOST = 8 * 2**20  # bytes of a log that one answer carries
 STOP_WAIT_S = 60  # a driver writes its checkpoints and records first; then it is killed
 # What a job on this machine gets of the service's environment, and nothing else; SWEEP_JOB_VARIABLES names more.
 VARIABLES = (
@@ -105,7 +106,11 @@ class Cluster(ABC):
 
     @abstractmethod
     def logs(self, job: str) -> str:
-        """Return all that a job has written so far; nothing for one that is lost."""
+        """Return the last LOG_MOST bytes of what a job has written; nothing for one that is lost."""
+
+    def log_from(self, job: str, start: int, most: int) -> bytes:
+        """Return at most so many bytes of what a job has written, from the byte `start` on."""
+        return self.logs(job).encode()[start : start + most]
 
     @abstractmethod
     def check(self) -> None:
@@ -177,8 +182,22 @@ class LocalCluster(Cluster):
             process.send_signal(signal.SIGTERM)
 
     def logs(self, job: str) -> str:
+        size = self._log_size(job)
+        text = self.log_from(job, max(0, size - LOG_MOST), LOG_MOST).decode(errors="replace")
+        note = f"[{size - LOG_MOST} bytes before this are left out; a stream has all]\n" if size > LOG_MOST else ""
+        return note + text
+
+    def log_from(self, job: str, start: int, most: int) -> bytes:
+        try:
+            with open(self.folder / job / "log", "rb") as log:
+                log.seek(start)
+                return log.read(most)
+        except FileNotFoundError:
+            return b""
+
+    def _log_size(self, job: str) -> int:
         log = self.folder / job / "log"
-        return log.read_text(errors="replace") if log.exists() else ""
+        return log.stat().st_size if log.exists() else 0
 
     def check(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 import time
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +20,9 @@ from sweeps.spec import SweepSpec, make_spec
 from sweeps.values import unique_fields
 from sweeps.yaml12 import read as parse_yaml
 
+DEPTH = 40  # levels of a spec
+MOST = 2**31 - 1  # trials, GPUs: what the columns hold
+
 
 def read_spec(text: bytes, kind: str, settings: Settings) -> tuple[dict[str, Any], SweepSpec]:
     """Return the fields of a spec, as they came, and the spec. kind: json or yaml. Raises BadInput."""
@@ -25,7 +30,7 @@ def read_spec(text: bytes, kind: str, settings: Settings) -> tuple[dict[str, Any
         raise BadInput(f"spec: {len(text) / 1024:.0f} KiB; at most {settings.spec_kib:g} KiB are taken")
     try:
         decoded = text.decode("utf-8")
-        fields = json.loads(decoded, object_pairs_hook=unique_fields) if kind == "json" else parse_yaml(decoded, "spec")
+        fields = _json(decoded) if kind == "json" else parse_yaml(decoded, "spec")
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         if isinstance(error, BadInput):
             raise
@@ -33,8 +38,48 @@ def read_spec(text: bytes, kind: str, settings: Settings) -> tuple[dict[str, Any
     return checked_fields(fields)
 
 
+def _json(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=unique_fields, parse_constant=_no_number)
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _check_values(fields: Any) -> None:
+    """Raise BadInput for values that no database and no answer can carry, with the place of the first."""
+    waiting: list[tuple[str, int, Any]] = [("", 0, fields)]
+    while waiting:
+        place, depth, value = waiting.pop()
+        if wrong := _wrong(value, depth):
+            raise BadInput(f"spec: {place[1:201] or 'spec'}: {wrong}")
+        if isinstance(value, Mapping):
+            waiting += [(place, depth, str(key)) for key in value]
+            waiting += [(f"{place}.{_printed(key)}", depth + 1, inner) for key, inner in value.items()]
+        elif isinstance(value, list | tuple):
+            waiting += [(f"{place}.{number}", depth + 1, inner) for number, inner in enumerate(value)]
+
+
+def _wrong(value: Any, depth: int) -> str:
+    """Return what is wrong with one value; nothing if it can be taken."""
+    if depth > DEPTH:
+        return f"more than {DEPTH} levels; a spec is flatter"
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return f"a number of {value.bit_length()} bits arrived; whole numbers have at most 63"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value} arrived; a number is finite"
+    if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+        return "a text holds half of a character, or a NUL; write the character"
+    return ""
+
+
+def _printed(key: Any) -> str:
+    return str(key).encode("utf-8", "replace").decode()[:64]
+
+
 def checked_fields(fields: Any) -> tuple[dict[str, Any], SweepSpec]:
     """Return the fields of a spec that came as values, and the spec. Raises BadInput."""
+    _check_values(fields)
     spec = make_spec(fields)
     _check_schema(fields)
     if spec.tracking_uri is not None:
@@ -78,6 +123,9 @@ def submission_of(
         archives.check(archive, settings.archive_mib, settings.unpacked_mib)
     if hours is not None and hours > settings.hours:
         raise BadInput(f"hours: {hours:g}; a sweep may run for {settings.hours:g} hours here")
+    gpus = gpus_at_once(spec, settings)
+    if spec.trials_wanted > MOST or not gpus <= MOST:
+        raise BadInput(f"spec: {spec.trials_wanted} trials on {gpus:g} GPUs; at most {MOST:,} of each are counted")
     now = time.time()
     text = json.dumps([fields, hours, hashlib.sha256(archive or b"").hexdigest()], sort_keys=True)
     return Submission(
@@ -91,7 +139,7 @@ def submission_of(
         state=str(State.QUEUED),
         reason="",
         trials=spec.trials_wanted,
-        gpus=gpus_at_once(spec, settings),
+        gpus=gpus,
         hours=hours or settings.hours,
         attempt=0,
         created=now,

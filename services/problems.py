@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problems: what arrived, and what would work."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -15,6 +18,8 @@ from services.cluster import Unreachable
 from services.queue import Quota
 
 MEDIA = "application/problem+json"
+TEXT_MOST = 4000  # characters
+log = logging.getLogger(__name__)
 TITLES = {
     400: "bad request",
     401: "no valid token",
@@ -22,12 +27,14 @@ TITLES = {
     404: "not found",
     405: "no such method here",
     406: "not acceptable",
+    408: "too slow",
     409: "not now",
     411: "length needed",
     413: "too large",
     415: "unknown kind of content",
     422: "input that cannot be used",
     429: "too many requests",
+    500: "a fault of the service",
     503: "not ready",
 }
 
@@ -77,8 +84,14 @@ def from_bad_input(error: BadInput) -> Problem:
 def answer(problem: Problem) -> JSONResponse:
     """Return the response of a problem."""
     title = TITLES.get(problem.status, "error")
-    document = ProblemDocument(title=title, status=problem.status, detail=problem.detail, errors=problem.errors)  # pyright: ignore[reportCallIssue]
+    errors = [Wrong(field=_sayable(wrong.field), detail=_sayable(wrong.detail)) for wrong in problem.errors]
+    document = ProblemDocument(title=title, status=problem.status, detail=_sayable(problem.detail), errors=errors)  # pyright: ignore[reportCallIssue]
     return JSONResponse(document.model_dump(), problem.status, problem.headers, MEDIA)
+
+
+def _sayable(text: str) -> str:
+    """Return a text that an answer can carry: half a character, echoed from the input, cannot be encoded."""
+    return text[:TEXT_MOST].encode("utf-8", "replace").decode()
 
 
 def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
@@ -116,6 +129,13 @@ def install(app: FastAPI) -> None:
     async def unreachable(request: Request, error: Unreachable) -> JSONResponse:
         return answer(Problem(503, str(error), headers={"Retry-After": "5"}))
 
+    async def database(request: Request, error: SQLAlchemyError) -> JSONResponse:
+        log.warning("the database does not answer: %s", type(error).__name__)
+        return answer(Problem(503, "the database does not answer", headers={"Retry-After": "5"}))
+
+    async def fault(request: Request, error: Exception) -> JSONResponse:
+        return answer(Problem(500, f"{type(error).__name__}; the service's log has more"))
+
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         headers = dict(error.headers or {})
         if error.status_code == 405:
@@ -133,5 +153,9 @@ def install(app: FastAPI) -> None:
         (Unreachable, unreachable),
         (HTTPException, http),
         (RequestValidationError, invalid),
+        (OperationalError, database),
+        (InterfaceError, database),
+        (PoolTimeout, database),
+        (Exception, fault),
     ):
         app.add_exception_handler(kind, handler)  # pyright: ignore[reportArgumentType]

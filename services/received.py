@@ -1,9 +1,12 @@
 """The body of a submission: a spec as JSON or YAML, or a form with a spec, an archive of code and hours."""
 
+import anyio
 from fastapi import Request
 from starlette.datastructures import FormData
 from starlette.datastructures import UploadFile as Uploaded
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from core.errors import BadInput, nearest
 from services.problems import Problem
@@ -16,6 +19,9 @@ EXAMPLE = {
     "trials": 16,
     "space": {"lr_exponent": {"low": -2.0, "high": 0.0}, "decay_points": {"count": 1, "low": 0.4, "high": 0.9}},
 }
+KINDS = {"application/json": "json", "application/yaml": "yaml", "application/x-yaml": "yaml", "text/yaml": "yaml"}
+FORM = ", or, to hand in code, multipart/form-data"
+BODY_S, PIECE_S = 600.0, 20.0  # a body may take so long in all, and so long between two pieces
 FIELDS = ("spec", "archive", "hours")
 SPEC_SCHEMA = {"$ref": "#/components/schemas/SweepSpec"}
 
@@ -23,8 +29,12 @@ SPEC_SCHEMA = {"$ref": "#/components/schemas/SweepSpec"}
 async def _multipart(request: Request, settings: Settings) -> tuple[bytes, str, bytes | None, str | None]:
     try:
         form = await request.form(max_files=2, max_fields=4, max_part_size=int(settings.spec_kib * 1024))
+    except ClientDisconnect as error:
+        raise Problem(400, "the body broke off") from error
     except HTTPException as error:
         raise Problem(422, f"the form cannot be read: {error.detail}") from error
+    except (ValueError, LookupError, AttributeError, TypeError) as error:  # an unknown charset, a broken head of a part
+        raise Problem(422, f"the form cannot be read: {type(error).__name__}") from error
     try:
         return await _parts(form)
     finally:
@@ -34,33 +44,74 @@ async def _multipart(request: Request, settings: Settings) -> tuple[bytes, str, 
 async def _parts(form: FormData) -> tuple[bytes, str, bytes | None, str | None]:
     for name in form:
         if name not in FIELDS:
-            raise BadInput(f"{name}: unknown field; {nearest(name, FIELDS)}")
+            raise BadInput(f"{name[:64]!r}: unknown field; {nearest(name[:64], FIELDS)}")
     spec, archive, hours = form.get("spec"), form.get("archive"), form.get("hours")
     kind = "json" if isinstance(spec, Uploaded) and "json" in (spec.content_type or "") else "yaml"
     if spec is None:
         raise BadInput("spec: missing; a form has the parts spec, archive and hours")
     if archive is not None and not isinstance(archive, Uploaded):
         raise BadInput("archive: a file is needed, a zip of the code")
-    words = await spec.read() if isinstance(spec, Uploaded) else str(spec).encode()
+    words = await spec.read() if isinstance(spec, Uploaded) else str(spec).encode("utf-8", "replace")
     packed = await archive.read() if isinstance(archive, Uploaded) else None
     return words, kind, packed, hours if isinstance(hours, str) else None
 
 
+def bounded(request: Request, most: int) -> Request:
+    """Return a request whose body is read up to so many bytes, each piece in time. Raises Problem 408, 411, 413, 415.
+
+    Who asks is known by now; what the head says of the body is checked before a byte of it is read.
+    """
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit()) or "transfer-encoding" in request.headers:
+        raise Problem(411, "Content-Length: missing; say how long the body is, and send it whole")
+    if len(length) > 18 or int(length) > most:
+        raise Problem(413, f"the body has {length[:18]} bytes; at most {most} are taken")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Problem(415, "Content-Encoding: send the body as it is, not packed")
+    left, end = most, anyio.current_time() + BODY_S
+
+    async def receive() -> Message:
+        nonlocal left
+        try:
+            with anyio.fail_after(min(PIECE_S, end - anyio.current_time())):
+                message = await request.receive()
+        except TimeoutError as error:
+            raise Problem(408, "the body did not arrive in time", headers={"Connection": "close"}) from error
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise Problem(413, f"the body is longer than its head says; at most {most} bytes are taken")
+        return message
+
+    return Request(request.scope, receive)
+
+
+async def text_of(request: Request) -> bytes:
+    """Return a whole body. Raises Problem for one that breaks off."""
+    try:
+        return await request.body()
+    except ClientDisconnect as error:
+        raise Problem(400, "the body broke off") from error
+
+
 async def received(request: Request, settings: Settings) -> tuple[bytes, str, bytes | None, str | None]:
     """Return the spec's text, its kind, the archive and the hours of a request. Raises Problem."""
-    most = int((settings.archive_mib * 2**20) + settings.spec_kib * 1024 + 65_536)
-    length = request.headers.get("content-length", "")
-    if not length.isdigit():
-        raise Problem(411, "Content-Length: missing; say how long the body is")
-    if int(length) > most:
-        raise Problem(413, f"the body has {int(length) / 2**20:.1f} MiB; at most {most / 2**20:.1f} are taken")
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _kind(request)
     if kind == "multipart/form-data":
-        return await _multipart(request, settings)
-    known = {"application/json": "json", "application/yaml": "yaml", "application/x-yaml": "yaml", "text/yaml": "yaml"}
-    if kind not in known:
-        raise Problem(415, f"Content-Type: '{kind}'; send application/yaml, application/json or multipart/form-data")
-    return await request.body(), known[kind], None, None
+        most = int((settings.archive_mib * 2**20) + settings.spec_kib * 1024 + 65_536)
+        return await _multipart(bounded(request, most), settings)
+    return *await received_spec(request, settings), None, None
+
+
+async def received_spec(request: Request, settings: Settings) -> tuple[bytes, str]:
+    """Return the spec's text and its kind of a request that brings nothing else. Raises Problem."""
+    kind = _kind(request)
+    if kind not in KINDS:
+        raise Problem(415, f"Content-Type: '{kind[:100]}'; send application/yaml, application/json{FORM}")
+    return await text_of(bounded(request, int(settings.spec_kib * 1024) + 65_536)), KINDS[kind]
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def hours_of(text: str | None) -> float | None:

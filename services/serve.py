@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from time import time
+from typing import Any
 
 from core.errors import BadInput
 from services import confine, migrate, schema, tokens
@@ -146,13 +147,22 @@ def serve(settings: Settings, host: str, port: int, certificate: str | None, key
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     where = f"{'https' if certificate else 'http'}://{host}:{taken.getsockname()[1]}"
     logging.getLogger("services").info("serving on %s; sweeps run %s", where, settings.ray_address or "on this machine")
-    config = uvicorn.Config(
-        app,
-        ssl_certfile=Path(certificate) if certificate else None,
-        ssl_keyfile=Path(key) if key else None,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=5,
-        server_header=False,
-    )
-    uvicorn.Server(config).run(sockets=[taken])
+    options: dict[str, Any] = server_options(settings) | {"ssl_certfile": certificate, "ssl_keyfile": key}
+    uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[taken])
+
+
+def server_options(settings: Settings) -> dict[str, Any]:
+    """Return how uvicorn serves: only a trusted proxy's X-Forwarded-For is believed, and nobody is waited for."""
+    from services.timed import TimedProtocol
+
+    return {
+        "http": TimedProtocol,
+        "ws": "none",
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": settings.trusted_proxies,
+        "limit_concurrency": settings.connections,
+        "log_level": "warning",
+        "access_log": False,
+        "timeout_graceful_shutdown": 5,
+        "server_header": False,
+    }

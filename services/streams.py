@@ -1,15 +1,23 @@
 """Server-sent events: what happens to a sweep, and what its driver writes; both go on where a client left off."""
 
+import codecs
 import json
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from services.problems import Problem, answer
 from services.views import Sweeps, trial_view
 
 POLL_S = 0.5  # between two looks
 TOLD = {"state", "reason", "position", "progress", "trials", "best", "attempt"}
+LOG_PIECE = 2**18  # bytes of a log in one look
 QUIET_S = 15.0  # after so long without an event a comment keeps proxies from closing the line
 
 
@@ -63,17 +71,60 @@ class SweepEvents:
 
 
 class LogEvents:
-    """A driver's log, by characters: an event's number is how much of it has been read."""
+    """A driver's log, by bytes: an event's number is how much of it has been read."""
 
-    def __init__(self, read: Callable[[], str], over: Callable[[], bool], after: int):
+    def __init__(self, read: Callable[[int, int], bytes], over: Callable[[], bool], after: int):
         self.read, self.over, self.sent = read, over, after
 
     def look(self) -> tuple[list[str], bool]:
         """Return what is new, and whether it was the last."""
         over = self.over()  # before reading: what is written after this look is read by the next
-        text = self.read()[self.sent :]
-        found = []
-        if text:
-            self.sent += len(text)
-            found = [event("log", text, str(self.sent))]
-        return [*found, event("end", {}, str(self.sent))] if over else found, over
+        piece = self.read(self.sent, LOG_PIECE)
+        last = over and len(piece) < LOG_PIECE
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        text = decoder.decode(piece, final=last)
+        self.sent += len(piece) - len(decoder.getstate()[0])  # a character that is half written comes with the next
+        found = [event("log", text, str(self.sent))] if text else []
+        return [*found, event("end", {}, str(self.sent))] if last else found, last
+
+
+class Slots:
+    """How many streams and logs each owner reads at once, in this process."""
+
+    def __init__(self, most: int):
+        self.most = most
+        self._taken: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def taken(self, owner: str) -> Iterator[None]:
+        """Hold one while the block runs. Raises Problem 429 if the owner has all of theirs."""
+        with self._lock:
+            if self._taken[owner] >= self.most:
+                raise Problem(
+                    429, f"{owner} reads {self.most} streams and logs already; end one", headers={"Retry-After": "5"}
+                )
+            self._taken[owner] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken[owner] -= 1
+                if not self._taken[owner]:
+                    del self._taken[owner]
+
+
+class Stream(StreamingResponse):
+    """A stream that holds one of its owner's slots from its first byte to its last, whoever hangs up."""
+
+    def __init__(self, look: Callable[[], tuple[list[str], bool]], slots: Slots, owner: str):
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(follow(look), media_type="text/event-stream", headers=headers)
+        self.slots, self.owner = slots, owner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with self.slots.taken(self.owner):
+                await super().__call__(scope, receive, send)
+        except Problem as problem:
+            await answer(problem)(scope, receive, send)

@@ -189,7 +189,8 @@ class Sweeps:
             if (parent := search.parent_of(study)) and url.startswith(("http://", "https://")):
                 self._pages[sweep] = mlflow_page(url, *parent)
             if home is not None:
-                list(map(trial_view, found))
+                for trial in found:
+                    trial_view(trial).model_dump_json()  # raises for what no answer could carry
         except (KeyError, BadInput):
             return []
         except Exception as error:

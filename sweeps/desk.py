@@ -12,7 +12,7 @@ from core.errors import BadInput
 from sweeps import paths
 from sweeps.home import JOURNAL
 from sweeps.remote import Remote
-from sweeps.results import params_text
+from sweeps.results import TrialResult, params_text, ranked
 from sweeps.spec import SweepSpec, make_spec, read_fields
 
 Say = Callable[[str], None]
@@ -146,15 +146,22 @@ def table(views: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def show_lines(view: dict[str, Any], trials: Sequence[dict[str, Any]], top: int) -> Iterator[str]:
-    """Yield one sweep and its best trials."""
+    """Yield one sweep, its best trials with their verdicts, those that did not complete, and why each verdict holds."""
     yield state_line(view["id"], view)
     yield f"  owner    {view['owner']}"
     yield f"  ran      {view['seconds']:.0f} s of at most {view['hours']:g} h, attempt {view['attempt'] + 1}"
     if page := view["mlflow"].get("page"):
         yield f"  MLflow   {page}"
-    complete = [t for t in trials if t["state"] == "complete" and t["value"] is not None]
-    for trial in sorted(complete, key=lambda t: t["value"], reverse=view["mode"] == "max")[:top]:
-        yield trial_line(trial, view["searched"])
+    counted = ", ".join(f"{n} {state}" for state, n in view["trials"].items() if n and state not in ("wanted", "ended"))
+    yield f"  trials   {counted or 'none yet'}, of {view['trials']['wanted']}"
+    by_number = {trial["number"]: trial for trial in trials}
+    results = [TrialResult(t["number"], t["state"], t["value"], t["params"]) for t in trials]
+    shown = [by_number[result.number] for result in ranked(results, view["mode"])[:top]]
+    for trial in shown:
+        yield f"{trial_line(trial, view['searched'])}  {trial['verdict']}".rstrip()
+    for trial in shown:
+        if trial["evidence"]:
+            yield f"trial {trial['number']} {trial['verdict'] or trial['state']}: {trial['evidence']}"
 
 
 def exit_code(view: dict[str, Any]) -> int:

@@ -200,7 +200,7 @@ def test_strangers_see_nothing(client: httpx.Client, method: str, path: str, hea
 
 def test_every_route_is_in_that_list_or_open_on_purpose(client: httpx.Client) -> None:
     described = client.get("/openapi.json").json()["paths"]
-    known = {path.replace("quick-1", "{sweep}") for _, path in ROUTES} | {"/healthz", "/readyz", "/metrics"}
+    known = {path.replace("quick-1", "{sweep}") for _, path in ROUTES} | {"/", "/healthz", "/readyz", "/metrics"}
     assert set(described) == known
 
 

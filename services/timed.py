@@ -1,0 +1,46 @@
+"""HTTP connections that do not wait for ever: whoever begins a request and does not go on is hung up on."""
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+REQUEST_S = 15.0  # for the whole head of a request, and for a body that nobody reads
+
+
+class TimedProtocol(H11Protocol):
+    """uvicorn's protocol, whose own timeout holds only between two requests.
+
+    A head has REQUEST_S to arrive; a body is read under services.received's limits.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().connection_made(transport)
+        self._expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._answering():
+            self._cancel()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._answering():
+            self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel()
+        super().connection_lost(exc)
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _expect_request(self) -> None:
+        self._cancel()
+        self._deadline = self.loop.call_later(REQUEST_S, self.transport.close)
+
+    def _cancel(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
