@@ -2,12 +2,14 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services.store import State, Submission
 from services.views import Sweeps, sweep_view, trial_view
 from sweeps import search
+from sweeps.desk import show_lines
 from sweeps.home import Home
 from sweeps.spec import SweepSpec
 from tests.services.conftest import spec
@@ -61,3 +63,28 @@ def test_a_sweep_that_another_version_wrote_is_shown_without_its_trials(home: Ho
     study.set_user_attr("spec", study.user_attrs["spec"] | {"replicates": 1001})
     view = sweep_view(submission(), spec(), Sweeps(home), None)
     assert (view.id, view.trials.ended, view.best) == (SWEEP, 0, None)
+
+
+def test_a_sweep_is_shown_from_afar_with_verdicts_their_evidence_and_what_diverged(home: Home) -> None:
+    def trial(number: int, state: str, value: float | None, verdict: str, evidence: str) -> dict[str, Any]:
+        params = {"lr_exponent": -1.0 - number}
+        return {"number": number, "state": state, "value": value, "params": params} | {
+            "verdict": verdict,
+            "evidence": evidence,
+        }
+
+    view = sweep_view(submission(), spec(), Sweeps(home), None).model_dump(mode="json")
+    view["trials"] |= {"ended": 3, "complete": 2, "diverged": 1}
+    trials = [
+        trial(0, "diverged", None, "diverged", "the loss is NaN at step 3"),
+        trial(1, "complete", 2.5, "frozen", "update ratios below 1e-4"),
+        trial(2, "complete", 1.5, "healthy", ""),
+    ]
+    lines = list(show_lines(view, trials, 10))
+    assert "  trials   2 complete, 1 diverged, of 4" in lines
+    best, second, lost = (line for line in lines if line.startswith("  trial  "))
+    assert best.split()[1] == "2" and best.endswith("healthy")
+    assert second.split()[1] == "1" and second.endswith("frozen")
+    assert "diverged" in lost and lost.split()[1] == "0"
+    assert lines[-2:] == ["trial 1 frozen: update ratios below 1e-4", "trial 0 diverged: the loss is NaN at step 3"]
+    assert len([line for line in show_lines(view, trials, 1) if line.startswith("  trial  ")]) == 1
