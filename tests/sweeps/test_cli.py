@@ -467,10 +467,11 @@ def test_the_help_of_every_command_has_an_example_that_parses(sweep: Sweep, comm
         main.commands[command].make_context(command, list(arguments))
 
 
-def test_the_examples_of_run_are_of_specs_that_are_there() -> None:
+def test_the_examples_of_run_are_of_specs_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     for _, *arguments in examples(main.commands["run"].get_help(click.Context(main.commands["run"]))):
         context = main.commands["run"].make_context("run", arguments)
-        load_spec(str(ROOT / context.params["spec"]), context.params["assignments"])
+        load_spec(context.params["spec"], context.params["assignments"])
 
 
 def test_the_help_lists_every_command(sweep: Sweep) -> None:
