@@ -23,7 +23,7 @@ from core.lanes import seeded
 from core.optim import SGD
 from core.order import mix
 from core.program import Program
-from core.task import Batch, Data, Task, named_target
+from core.task import Batch, Data, Task, call, named_target
 
 LOOKED_AT = 256  # examples: enough for the mean loss of an untrained model, few beside what a trial trains
 SAME = 1e-3  # relative: float32 rounds by 1e-6; a class weight or label smoothing differs by a tenth
@@ -203,10 +203,10 @@ class Baselines:
                     parameter.add_(MOVED * torch.randn_like(parameter))
             train, valid = (self._few(split) for split in (self.data.train, self.data.valid))
             with torch.no_grad(), seeded(2), _outputs(model.train()) as outputs:
-                loss = self.task.loss(model, train)
+                loss = call(self.task.loss, model, train)
             values = {"train_loss": (loss, outputs, train)}
             with torch.no_grad(), seeded(2), _outputs(model.eval()) as outputs:
-                metrics = self.task.metrics(model, valid)
+                metrics = call(self.task.metrics, model, valid)
             values |= {f"valid_{name}": (value, outputs, valid) for name, value in metrics.items()}
             found = {name: _recognised(value, outs, self._targets(b)) for name, (value, outs, b) in values.items()}
             return {name: kind for name, kind in found.items() if kind}
@@ -243,7 +243,7 @@ class Baselines:
         for step in range(count):
             index_B = order(step, step + 1)[0].to(data[0].device)
             with torch.no_grad(), seeded(mix(seed, step), data[0].device):
-                losses.append(float(self.task.loss(model, tuple(tensor[index_B] for tensor in data))))
+                losses.append(float(call(self.task.loss, model, tuple(tensor[index_B] for tensor in data))))
         return math.fsum(losses) / count
 
     def _few(self, split: Batch) -> Batch:

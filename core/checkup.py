@@ -18,10 +18,10 @@ from core.activations import Layer, listening
 from core.baseline import Baselines, apart
 from core.errors import BadInput, briefly
 from core.health import median
-from core.lanes import seeded
+from core.lanes import own_generators, seeded
 from core.program import Program
 from core.ratios import log_ratio
-from core.task import Batch, Data, Task
+from core.task import Batch, Data, Task, call
 from core.trial import Hyperparameters, Structure, Trial, history
 
 Level = Literal["pass", "warn", "fail"]
@@ -100,6 +100,7 @@ class Checking:
         ]
         checks: list[Callable[[], Iterator[Finding]]] = [
             self.order,
+            self.state,
             self.first_loss,
             self.metrics,
             self.activations,
@@ -129,7 +130,7 @@ class Checking:
 
     def _loss(self, model: nn.Module, batch: Batch) -> Tensor:
         with seeded(self.seed):  # the same masks at every call
-            return self.task.loss(model, batch)
+            return call(self.task.loss, model, batch)
 
     # --- checks ------------------------------------------------------------------------------------------------------
 
@@ -153,6 +154,20 @@ class Checking:
             return
         passes = self.steps * self.structure.batch_size / examples
         yield Finding("pass", "order", f"{self.steps:,} steps see the {examples:,} examples {passes:.2g} times")
+
+    def state(self) -> Iterator[Finding]:
+        """What a loss decides in Python is not seen by a program that writes its steps down."""
+        hidden = Program(self.task, self.structure.optimizer, self.dtype).hidden(self._batch(), self.data.valid)
+        if not hidden.reason and not hidden.validation:
+            yield Finding("pass", "state", "loss() and metrics() depend on the model, the batch and the step alone")
+        if hidden.reason:
+            slow = "; till then trials train one at a time, by plain PyTorch, which takes longer"
+            yield Finding("warn", "state", hidden.reason + slow)
+        if hidden.validation:
+            yield Finding("warn", "state", hidden.validation)
+        if hidden.shared:
+            names = ", ".join(hidden.shared)
+            yield Finding("warn", "state", f"{names}: trials of a process share it, so no rerun gives the same numbers")
 
     def first_loss(self) -> Iterator[Finding]:
         """An untrained classifier knows nothing: its loss is ln C."""
@@ -385,9 +400,11 @@ class Checking:
         names = program.layout.matrices()
         before = {name: rows[f"theta.{name}"].clone() for name in names}
         trial = Trial("t", self.seed, max(2, self.steps), hyper)
-        table = history(self.structure, [trial], [0], 1)[0].to(self.dtype)[..., None]
+        structure = replace(self.structure, clocked=program.clocked)
+        table = history(structure, [trial], [0], 1)[0].to(self.dtype)[..., None]
         index = self.task.order(self.seed, len(self.data.train[0]), self.structure.batch_size)(0, 1)
-        program.step(rows, self.data.train, index, table, (self.seed, 0))
+        with own_generators():
+            program.step(rows, self.data.train, index, table, (self.seed, 0))
         after = {name: rows[f"theta.{name}"].flatten(1) for name in names}
         return {name: log_ratio(after[name] - before[name].flatten(1), after[name]).item() for name in names}
 

@@ -1,14 +1,18 @@
 """The one error a person is meant to read: what was wrong, what arrived, what would work."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 MESSAGE_MOST = 2000  # characters of a message: a person reads one line
 SHOWN_MOST = 80  # characters of a value that is shown in it
 SIMILAR_MOST = 60  # characters: longer words resemble no name
 FAULT_MOST = 600  # characters of what a person's code says of a fault
+_CORE = Path(__file__).resolve().parent
+OURS = (_CORE, _CORE / "native")  # folders in which no task's code is
 
 
 class BadInput(ValueError):
@@ -50,6 +54,10 @@ def shown(value: Any, most: int = SHOWN_MOST) -> str:
         return f"a {type(value).__name__}"
 
 
+class Differs(Exception):
+    """A program's step is not the one that PyTorch takes: the trials must go on by plain PyTorch."""
+
+
 def briefly(error: BaseException) -> str:
     """Return the kind of an error and the first line of what it says, on one line.
 
@@ -77,6 +85,16 @@ def faults(what: str, passing: tuple[type[BaseException], ...] = ()) -> Iterator
             text = ""
         text = brief(text, FAULT_MOST)
         raise BadInput(f"{what}: {type(error).__name__}{': ' if text else ''}{text}") from error
+
+
+def located(error: BaseException, ours: Collection[Path] = OURS) -> str:
+    """Return an error on one line, with the last place in a task's code that it came through."""
+    places = [
+        f" ({Path(frame.filename).name}, line {frame.lineno})"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in frame.filename and Path(frame.filename).parent not in ours
+    ]
+    return briefly(error) + (places[-1] if places else "")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -15,6 +15,10 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_aggregate
+from torch.overrides import TorchFunctionMode
+
+from core import deadline
+from core.deadline import TooLong
 
 PRIMES = (211, 223, 227, 229, 233, 239, 241, 251, 257, 263)  # few enough lanes for what vmap does one lane at a time
 
@@ -45,6 +49,8 @@ def graph_of(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stac
         function(*(some(a, 2) for a in arguments))  # what it keeps in a cache of its own should have numbers
         module = _generalised(_traced(function, arguments, many), arguments, many)
         same = _agree(module, function, arguments)
+    except TooLong:
+        raise
     except Exception as error:  # any of what a user's model may do to tracing
         raise NotOneGraph(f"{type(error).__name__}: {error}") from error
     if not same:
@@ -65,7 +71,23 @@ def _traced(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stack
             torch.empty(_with_lanes(a.tensor.shape, a.lanes, many), dtype=a.tensor.dtype, device=a.tensor.device)
             for a in arguments
         ]
-        return make_fx(function, _allow_non_fake_inputs=True)(*empty)
+        return make_fx(_checking(function), _allow_non_fake_inputs=True)(*empty)
+
+
+class _Checking(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        deadline.check()
+        return func(*args, **(kwargs or {}))
+
+
+def _checking(function: Callable[..., Sequence[Tensor]]) -> Callable[..., Sequence[Tensor]]:
+    """Return the function, ended where it may take no longer."""
+
+    def checked(*tensors: Tensor) -> Sequence[Tensor]:
+        with _Checking():
+            return function(*tensors)
+
+    return checked
 
 
 def _with_lanes(shape: Sequence[int], axis: int | None, lanes: int) -> list[int]:

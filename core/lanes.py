@@ -5,9 +5,11 @@ slices and never on a free row.
 """
 
 import math
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,9 +43,34 @@ def part(rows: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: tensor for name, tensor in rows.items() if name.startswith(prefix)}
 
 
+def seed_python(seed: int) -> None:
+    """Set the global generators of Python's `random` and of numpy."""
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFFFFFF)
+
+
 @contextmanager
-def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Run under the global generators of torch (the CPU's, and a GPU's if named) at `seed`, then put them back."""
+def own_generators() -> Iterator[None]:
+    """Put the global generators of Python and numpy back afterwards: some 80 us, so a whole turn is within."""
+    states = random.getstate(), np.random.get_state(legacy=False)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu", python: bool = True) -> Iterator[None]:
+    """Run under the global generators of torch (the CPU's, and a GPU's if named), Python and numpy at `seed`.
+
+    Then put them back; with `python=False` those of Python and numpy are neither set nor put back.
+    """
+    if python:
+        with own_generators(), seeded(seed, device, python=False):
+            seed_python(seed)
+            yield
+        return
     device = torch.device(device)
     generators = [torch.default_generator]
     if device.type == "cuda":

@@ -10,10 +10,11 @@ from torch.nn.parameter import is_lazy
 
 from core.baseline import Baselines
 from core.errors import BadInput, faults, nearest
-from core.lanes import seeded
+from core.hidden import Hidden
+from core.lanes import own_generators, seeded
 from core.optim import OPTIMIZERS
 from core.program import Program, attributes_of
-from core.task import Batch, Data, Task
+from core.task import Batch, Data, Task, load_data
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Preflight:
     parameters: int
     holes: Sequence["Hole"] = ()
     """Where the data have numbers that are not finite, which the task's loss and metrics can take."""
+    hidden: str = ""
+    """What of the loss depends on Python's state, in a sentence (core.hidden)."""
 
 
 def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: int = 0) -> Preflight:
@@ -40,12 +43,22 @@ def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: in
     if not program.layout.parameters:
         raise BadInput("task: the model has no parameter that requires a gradient; nothing would be trained")
     examples = len(data.train[0])
-    data.checked(Baselines(task, data, batch_size, dtype).target_index)
     batch = _first_batch(task, data, examples, batch_size, seed)
-    holes = _holes(program, data, batch_size, seed)
-    loss = _first_loss(program, batch, seed)
-    metrics = _metrics(program, data, seed)
-    return Preflight(data, loss, metrics, program.layout.parameters, holes)
+    hidden = _hidden(program, batch, data.valid)
+    with hidden.of_trial(None):
+        data.checked(Baselines(task, data, batch_size, dtype).target_index)
+        holes = _holes(program, data, batch_size, seed)
+        loss = _first_loss(program, batch, seed)
+        metrics = _metrics(program, data, seed)
+    return Preflight(data, loss, metrics, program.layout.parameters, holes, hidden.reason)
+
+
+def _hidden(program: Program, batch: Batch, valid: Batch) -> Hidden:
+    """Return what the task keeps in Python; nothing of one that raises, which is told by what comes next."""
+    try:
+        return program.hidden(batch, valid)
+    except (Exception, SystemExit):
+        return Hidden()
 
 
 def check_metric(wanted: str, metrics: Sequence[str]) -> None:
@@ -57,9 +70,13 @@ def check_metric(wanted: str, metrics: Sequence[str]) -> None:
 
 def _data(task: Task) -> Data:
     with faults(f"task: data() of {_named(task)} failed"):
-        data = task.data()
+        data = load_data(task)
     if not isinstance(data, Data) or not all(isinstance(t, Tensor) for t in (*data.train, *data.valid)):
         raise BadInput("task: data() must return core.task.Data(train=(tensors ...), valid=(tensors ...))")
+    for name, split in (("training", data.train), ("validation", data.valid)):
+        for i, tensor in enumerate(split):
+            if tensor.layout != torch.strided:
+                raise BadInput(f"task data: tensor {i} of the {name} split is sparse; give it as .to_dense()")
     return data.shaped()
 
 
@@ -163,6 +180,13 @@ def _model(task: Task, seed: int) -> None:
         )
     if not isinstance(model, nn.Module):
         raise BadInput(f"task: model() returned {type(model).__name__}; it must return a torch.nn.Module")
+    for kind, named in (("parameter", model.named_parameters()), ("buffer", model.named_buffers())):
+        for name, tensor in named:
+            if tensor.layout != torch.strided:
+                raise BadInput(
+                    f"task: {kind} {name} of the model is sparse, which lanes cannot lie beside each other as; keep it "
+                    "dense (.to_dense()), or a fixed one as an attribute of the module"
+                )
     for name, parameter in model.named_parameters():
         if parameter.is_complex():
             raise BadInput(
@@ -183,12 +207,15 @@ def _model(task: Task, seed: int) -> None:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.detach().nan_to_num(), b.detach().nan_to_num())
+    if a.shape != b.shape or a.dtype != b.dtype or a.layout != b.layout:
+        return False
+    a, b = (t.detach() if t.layout == torch.strided else t.detach().to_dense() for t in (a, b))
+    return torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def _first_loss(program: Program, batch: Batch, seed: int) -> float:
     rows = {name: tensor[None] for name, tensor in program.fresh_row(seed).items()}
-    with faults("task: the loss of the first batch cannot be computed"):
+    with own_generators(), faults("task: the loss of the first batch cannot be computed"):
         try:
             losses, grads, _ = program.gradients(rows, tuple(t[None] for t in batch), (seed, 0))
         except RuntimeError as error:

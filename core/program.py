@@ -5,11 +5,13 @@ same bits at every N >= 2 but may take another kernel at N = 1, so the vmap prog
 """
 
 import copy
+import functools
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -20,17 +22,23 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from core import deadline
+from core.deadline import TooLong
 from core.errors import BadInput, briefly
-from core.graph import NotOneGraph, Stacked, graph_of
-from core.lanes import Layout, Row, part, seeded
+from core.graph import NotOneGraph, Stacked, close, graph_of, largest
+from core.hidden import Hidden, hidden_state
+from core.lanes import Layout, Row, own_generators, part, seed_python, seeded
 from core.native import Native, native_of
 from core.native.places import NotNative
 from core.optim import SGD, Optimizer
 from core.order import mix
 from core.ratios import step_ratios, step_ratios_of_a_lane
-from core.task import Batch, Data, Task
+from core.task import Batch, Clock, Data, Task, call, takes_of_clock
 
+CALL_S = 10e-6  # of an operation on tensors, with its share of autograd
+FEW = 64  # examples of a validation at which it is seen whether metrics() has state in Python
 VALIDATION = 1  # parts what a validation draws at random from what the step after it draws
+PASSING = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)  # no lane's fault
 Named = dict[str, Tensor]
 Stepper = Callable[..., Sequence[Tensor]]
 
@@ -42,9 +50,9 @@ class _Bound(nn.Module):
         super().__init__()
         self.task, self.model = task, model
 
-    def forward(self, what: str, batch: Batch, then: Callable[[Any], Any] | None = None) -> Any:
+    def forward(self, what: str, batch: Batch, clock: Clock, then: Callable[[Any], Any] | None = None) -> Any:
         """Return what a function of the task does, or what is made of it while the parameters are in their places."""
-        found = getattr(self.task, what)(self.model, batch)
+        found = call(getattr(self.task, what), self.model, batch, clock)
         return then(found) if then else found
 
 
@@ -70,6 +78,8 @@ class Program:
     """Parameters that the loss makes no use of. A step leaves them as they are, and so does torch.optim: no decay."""
     raised: dict[int, str]
     """What the model raised at the finite numbers of a lane, by lane, until somebody takes it."""
+    failed: dict[int, BaseException]
+    """What the task raised for a lane whatever its numbers, likewise."""
 
     def width(self, lanes: int) -> int:
         """Return how many rows a step of so many lanes works on."""
@@ -83,8 +93,13 @@ class Program:
         self.model = self._new_model(0)
         self.layout = Layout(self.model)
         self.bound = _Bound(task, self.model)
+        self.clocked = bool(takes_of_clock(type(task).loss))
         self.raised: dict[int, str] = {}
         self.beat: Callable[[int], None] = lambda steps: None  # called before each call of the task's code, with steps
+        self.failed: dict[int, BaseException] = {}
+        self._hidden: Hidden | None = None
+        self.step_s, self.operations = math.inf, 0
+        """Of one lane's gradient by PyTorch, once `hidden` has been asked: its time, and how many operations it is."""
 
     def fitting(self, batch: Batch) -> Batch:
         """Return examples with their floating-point numbers in the type that this program computes in."""
@@ -122,16 +137,42 @@ class Program:
         finally:
             self.model, self.bound = own
 
-    def _call(self, what: str, theta: Named, buffers: Named, batch: Batch) -> Any:
-        return functional_call(self.bound, _in_model(theta | buffers), (what, batch))
+    def _call(self, what: str, theta: Named, buffers: Named, batch: Batch, clock: Clock) -> Any:
+        return functional_call(self.bound, _in_model(theta | buffers), (what, batch, clock))
+
+    def hidden(self, train: Batch, valid: Batch) -> Hidden:
+        """Return what the task keeps in Python beside its model's tensors, seen at a few examples of either split."""
+        if self._hidden is None:
+            row = {name: tensor.to(train[0].device) for name, tensor in self.fresh_row(0).items()}
+            rows = {name: tensor[None] for name, tensor in row.items()}
+            lanes = tuple(tensor[None] for tensor in self.fitting(train))
+            few = tuple(tensor[:FEW] for tensor in self.fitting(valid))
+
+            def loss() -> list[Tensor]:
+                begin = time.thread_time()
+                with nullcontext() if self.operations else _Counted(self):
+                    loss_1, grads, _ = Program.gradients(self, rows, lanes)
+                self.step_s = min(self.step_s, time.thread_time() - begin)
+                return [loss_1, *grads.values()]
+
+            with own_generators():
+                self._hidden = hidden_state(
+                    self.task, self.model, loss, lambda: Program.evaluate(self, row, few, python=False)
+                )
+        return self._hidden
+
+    @property
+    def overhead(self) -> float:
+        """Which share of a step's time its calls take, and not its arithmetic: all that many lanes can save."""
+        return min(1.0, self.operations * CALL_S / self.step_s) if self.operations else 1.0
 
     def _loss(
-        self, theta: Named, buffers: Named, batch: Batch, then: Callable[[Tensor], Any] | None = None
+        self, theta: Named, buffers: Named, batch: Batch, clock: Clock, then: Callable[[Tensor], Any] | None = None
     ) -> tuple[Any, Named]:
         """Return the loss, or what is made of it, and the buffers after it."""
         after = {name: tensor.clone() for name, tensor in buffers.items()}
         state = _in_model(theta | after)
-        loss = functional_call(self.bound, state, ("loss", batch, then))
+        loss = functional_call(self.bound, state, ("loss", batch, clock, then))
         for name, tensor in after.items():
             found = state[f"model.{name}"]  # by now what the model has put in the buffer's place, if it has
             if isinstance(found, Tensor) and found.shape == tensor.shape:  # a cache that grows is made in each pass
@@ -143,11 +184,14 @@ class Program:
                 after[name] = found.detach()
         return loss, after
 
-    def gradients(self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0)) -> tuple[Tensor, Named, Named]:
+    def gradients(
+        self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0), clock_N: Clock | None = None
+    ) -> tuple[Tensor, Named, Named]:
         """Return losses (N,), the gradient of each parameter (N, ...), and the buffers after the forward pass.
 
         Each lane's gradient is that of its own mean loss. `stream` is the (seed, step) of the one lane of a plain
-        program, from which anything random in the model is drawn; no other program runs such a model.
+        program, from which anything random is drawn, by torch, Python or numpy; no other program runs such a model.
+        The generators of Python and numpy are left there: see `own_generators`. clock_N: (N,) each; None: the begin.
         """
         self.model.train()
         theta = {name: tensor[0].detach().requires_grad_() for name, tensor in part(rows, "theta.").items()}
@@ -160,12 +204,19 @@ class Program:
                 raise BadInput(f"task: loss() returned a tensor of shape {shape}; it must be one number, the mean")
             return loss, torch.autograd.grad(loss, list(theta.values()), allow_unused=True)
 
-        with seeded(mix(*stream), batch[0].device):
-            (loss, each), after = self._loss(theta, buffers, tuple(tensor[0] for tensor in batch), differentiated)
+        clock = self._clock(batch[0], clock_N)
+        seed_python(mix(*stream))
+        with seeded(mix(*stream), batch[0].device, python=False):
+            one = tuple(tensor[0] for tensor in batch)
+            (loss, each), after = self._loss(theta, buffers, one, (clock[0][0], clock[1][0]), differentiated)
         found = dict(zip(theta, each, strict=True))
         self.idle = frozenset(name for name, grad in found.items() if grad is None)
-        grads = {name: (torch.zeros_like(theta[name]) if grad is None else grad)[None] for name, grad in found.items()}
+        grads = {name: _dense(grad, theta[name])[None] for name, grad in found.items()}
         return loss.detach()[None], grads, {name: tensor[None] for name, tensor in after.items()}
+
+    def _clock(self, examples_NB: Tensor, clock_N: Clock | None) -> Clock:
+        nothing = torch.zeros(len(examples_NB), dtype=self.dtype, device=examples_NB.device)
+        return clock_N or (nothing, nothing)
 
     def step(
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
@@ -173,17 +224,25 @@ class Program:
         """Train every row by one step, in place. Return the losses (N,) and, if asked to `keep` them, the gradients.
 
         train: the whole training split; index_NB: the examples of each lane's batch.
-        c_CN1: the optimizer's coefficients at this step. stream: see `gradients`.
+        c_CN1: the optimizer's coefficients at this step, and where the loss takes it the clock (core.trial.Structure).
+        stream: see `gradients`.
         """
-        loss_N, grads, after = self.gradients(rows, tuple(tensor[index_NB] for tensor in train), stream)
+        coefficients, clock_N = self._parts(c_CN1)
+        loss_N, grads, after = self.gradients(rows, tuple(tensor[index_NB] for tensor in train), stream, clock_N)
         for name, tensor in after.items():
             rows[f"buffer.{name}"].copy_(tensor)
         kept = {name: grad.clone() for name, grad in grads.items()} if keep else {}
-        coefficients = c_CN1.unbind()
         for name, grad in [(name, grad) for name, grad in grads.items() if name not in self.idle]:
             slots = {slot: _flat(rows[f"slot.{slot}.{name}"]) for slot in self.optimizer.slots}
             self.optimizer.update(_flat(rows[f"theta.{name}"]), _flat(grad), slots, coefficients)
         return loss_N, kept
+
+    def _parts(self, c_CN1: Tensor) -> tuple[Sequence[Tensor], Clock | None]:
+        """Part what a step is given into the optimizer's coefficients, (N, 1) each, and the clock, (N,) each."""
+        if not self.clocked:
+            return c_CN1.unbind(), None
+        *coefficients, step_N1, share_N1 = c_CN1.unbind()
+        return coefficients, (step_N1[:, 0], share_N1[:, 0])
 
     def steps(self, rows: Row, train: Batch, index_SNB: Tensor, c_SCN1: Tensor, stream: tuple[int, int]) -> Tensor:
         """Train every row by S steps, in place. Return the losses (N, S). stream: that of the first of them."""
@@ -194,45 +253,60 @@ class Program:
     def safe_step(
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
     ) -> tuple[Tensor, Named]:
-        """As `step`; but a lane at whose own numbers the model raises takes no other with it: its loss is NaN.
+        """As `step`; but a lane with which the model raises takes no other with it: its loss is NaN.
 
-        Nothing has changed when a model raises: a step updates when all is computed.
+        `raised` and `failed` tell why. Nothing has changed when a model raises: a step updates when all is computed.
         """
         self.beat(1)
         lanes = len(index_NB)
         try:
             return self.step(rows, train, index_NB, c_CN1, stream, keep)
-        except (MemoryError, torch.OutOfMemoryError):
+        except PASSING:
             raise
-        except Exception as error:
-            lost = [k for k in range(lanes) if self._gone(rows, k, train, index_NB[k], stream, error)]
+        except (Exception, SystemExit) as error:
+            lost = [k for k in range(lanes) if self._lost(rows, k, train, index_NB[k], c_CN1[:, k], stream, error)]
             if not lost:
                 raise
         sound = [k for k in range(lanes) if k not in lost]
         loss_N = torch.full((lanes,), math.nan, dtype=self.dtype, device=index_NB.device)
         if not sound:
             return loss_N, {name: torch.full_like(rows[f"theta.{name}"], math.nan) for name in self.layout.shapes}
-        for tensor in rows.values():
-            for k in lost:
+        index_NB = index_NB.clone()
+        for k in lost:
+            index_NB[k] = index_NB[sound[0]]
+            for tensor in rows.values():
                 tensor[k].copy_(tensor[sound[0]])
         found_N, kept = self.step(rows, train, index_NB, c_CN1, stream, keep)
         loss_N[sound] = found_N[sound]
         return loss_N, kept
 
-    def _gone(
-        self, rows: Row, k: int, train: Batch, index_B: Tensor, stream: tuple[int, int], error: Exception
+    def _lost(
+        self,
+        rows: Row,
+        k: int,
+        train: Batch,
+        index_B: Tensor,
+        c_C1: Tensor,
+        stream: tuple[int, int],
+        error: BaseException,
     ) -> bool:
-        """Whether a lane's own numbers are why a step raises, and not the task or its data."""
+        """Whether a lane is why a step raises: by its own numbers, or since its task raises there (`failed`)."""
+        _, clock_N = self._parts(c_C1[:, None])
 
         def loss(row: Row) -> None:
             one = {name: tensor.detach()[None] for name, tensor in row.items()}
-            Program.gradients(self, one, tuple(tensor[index_B[None]] for tensor in train), stream)
+            Program.gradients(self, one, tuple(tensor[index_B[None]] for tensor in train), stream, clock_N)
 
         row = {name: tensor[k] for name, tensor in rows.items()}
-        gone = self.at_fault(row, loss)
-        if gone and is_finite(row):
-            self.raised[k] = briefly(error)
-        return gone
+        if self.at_fault(row, loss):
+            if is_finite(row):
+                self.raised[k] = briefly(error)
+            return True
+        alone = self.narrowest == 1 and not isinstance(error, OSError)  # nobody else can have raised it
+        own = error if alone else _raised_by(lambda: loss(row))
+        if own is not None:
+            self.failed.setdefault(k, own)
+        return own is not None
 
     def at_fault(self, row: Row, call: Callable[[Row], Any]) -> bool:
         """Whether a lane's state is why a call raises: its parameters are no numbers, or with fresh ones none does."""
@@ -240,7 +314,7 @@ class Program:
             return True
         device = next(iter(row.values())).device
         fresh = {name: tensor.to(device) for name, tensor in self.fresh_row(0).items()}
-        return _raises(call, row) and not _raises(call, fresh)
+        return _raised_by(lambda: call(row)) is not None and _raised_by(lambda: call(fresh)) is None
 
     def ratios(self, before: Sequence[Tensor], after: Sequence[Tensor], grads: Sequence[Tensor]) -> Tensor:
         """Return the ratios of parameter tensors (N, P) around a step, (N, 2 T), as core.ratios defines them."""
@@ -257,24 +331,39 @@ class Program:
                 own[name].copy_(tensor)  # in place: weights that are tied under two names stay so
         return model
 
-    def evaluate(self, row: Row, split: Batch, stream: tuple[int, int] = (0, 0)) -> dict[str, float]:
+    def evaluate(
+        self, row: Row, split: Batch, stream: tuple[int, int] = (0, 0), share: float = 0.0, python: bool = True
+    ) -> dict[str, float]:
         """Return the metrics of one lane's state over a split: means weighted by batch size, as `<name>`.
 
         The state stays as it is, though a model may move its buffers on the way. What is drawn at random is a function
-        of `stream`, the trial's (seed, step).
+        of `stream`, the trial's (seed, step); share: of its budget. python: put Python's own generators back, too.
         """
         self.model.eval()
         theta, buffers = part(row, "theta."), part(_moving(row), "buffer.")
         examples = len(split[0])
         size = _evenly(examples, self.task.evaluation_batch_size)
         totals: dict[str, float] = {}
-        with torch.no_grad(), seeded(mix(*stream, VALIDATION), split[0].device):
+        clock = self._time(split[0], stream[1], share)
+        with torch.no_grad(), seeded(mix(*stream, VALIDATION), split[0].device, python):
             for start in range(0, examples, size):
                 self.beat(0)
                 batch = tuple(tensor[start : start + size] for tensor in split)
-                for name, value in self._call("metrics", theta, buffers, batch).items():
+                for name, value in self._call("metrics", theta, buffers, batch, clock).items():
                     totals[name] = totals.get(name, 0.0) + float(value) * len(batch[0])
         return {name: total / examples for name, total in totals.items()}
+
+
+    def _time(self, like: Tensor, step: int, share: float) -> Clock:
+        number = functools.partial(torch.tensor, dtype=self.dtype, device=like.device)
+        return number(float(step)), number(float(share))
+
+
+def _dense(grad: Tensor | None, theta: Tensor) -> Tensor:
+    """Return a gradient as every lane has it: zeros for none, and no sparse one."""
+    if grad is None:
+        return torch.zeros_like(theta)
+    return grad.to_dense() if grad.layout != torch.strided else grad
 
 
 def is_finite(row: Row) -> bool:
@@ -282,12 +371,12 @@ def is_finite(row: Row) -> bool:
     return all(tensor.isfinite().all() for name, tensor in row.items() if name.startswith("theta."))
 
 
-def _raises(call: Callable[[Row], Any], row: Row) -> bool:
+def _raised_by(call: Callable[[], Any]) -> BaseException | None:
     try:
-        call(row)
-    except Exception:  # whatever a model makes of numbers that are none
-        return True
-    return False
+        call()
+    except (Exception, SystemExit) as error:  # whatever a person's code does
+        return error
+    return None
 
 
 def _moving(row: Row) -> Row:
@@ -346,11 +435,50 @@ def _without_onednn() -> Iterator[None]:
         torch._C._set_mkldnn_enabled(before)
 
 
+FAR = 2**40  # beyond the rows of all lanes together
+
+
+def _far(index: Tensor, weight: Tensor) -> Tensor:
+    """Return indexes of rows, those that are out of range so far that they are out of every lane's."""
+    index = index.long()
+    return index.add(index - index.clamp(0, len(weight) - 1), alpha=FAR)
+
+
+def _embedding(input: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return F.embedding(_far(input, weight), weight, *args, **kwargs)
+
+
+def _embedding_of(weight: Tensor, indices: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return torch.embedding(weight, _far(indices, weight), *args, **kwargs)
+
+
 class _LaneByLane(TorchFunctionMode):
-    """vmap lays the channels of batch_norm side by side, where a lane's bits depend on how many lanes there are."""
+    """What vmap does to lanes side by side, and must not to a lane alone.
+
+    It lays the channels of batch_norm side by side, where a lane's bits depend on how many lanes there are; and the
+    rows of an embedding, where an index out of range is a row of another lane.
+    """
+
+    OURS: Mapping[Any, Callable[..., Any]] = {
+        F.batch_norm: _batch_norm,
+        F.embedding: _embedding,
+        torch.embedding: _embedding_of,
+    }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return (_batch_norm if func is F.batch_norm else func)(*args, **(kwargs or {}))
+        return self.OURS.get(func, func)(*args, **(kwargs or {}))
+
+
+class _Counted(TorchDispatchMode):
+    """Counts a program's operations."""
+
+    def __init__(self, program: Program):
+        super().__init__()
+        self.program = program
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.program.operations += 1
+        return func(*args, **(kwargs or {}))
 
 
 TAIL = 63  # of two vector registers of half precision, the most that a loop of torch's takes at once, all but one
@@ -385,6 +513,7 @@ class _WholeVectors(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        deadline.check()
         pointwise = torch.Tag.pointwise in func.tags or func.overloadpacket in NOT_TAGGED
         if not pointwise or func.overloadpacket in EXACT or "out" in kwargs:
             return func(*args, **kwargs)
@@ -407,6 +536,9 @@ class _WholeVectors(TorchDispatchMode):
         return len(tensor) == self.lanes and tensor.stride(0) == max(tensor.stride())
 
 
+SAME_LOSS = 1e-4  # relative: rounding alone is a hundred times less
+
+
 class VmapProgram(Program):
     """All lanes in one batched call, written down once as a list of operations where that can be done (core.graph).
 
@@ -419,6 +551,7 @@ class VmapProgram(Program):
         super().__init__(task, optimizer, dtype)
         self._batched = vmap(grad_and_value(self._lane_loss, has_aux=True))
         self._graphs: dict[tuple[Any, ...], Stepper | None] = {}
+        self._alone: Program | None = None
         self.few = False
 
     def width(self, lanes: int) -> int:
@@ -428,21 +561,80 @@ class VmapProgram(Program):
         """
         return lanes + 1
 
+    def differs(
+        self, row: Row, train: Batch, index_B: Tensor, c_C1: Tensor, stream: tuple[int, int]
+    ) -> str | None:
+        """Take a step of a copy of a lane by this program and by PyTorch; return how they differ, None if they do not.
+
+        What was written down may hold no more: a loss that asks the clock, or what somebody has changed in the task.
+        """
+        if self._alone is None:
+            self._alone = Program(self.task, self.optimizer, self.dtype)
+        one, c_C11 = index_B[None], c_C1[:, None]
+        loss_1, grads = self._copied_step(row, train, one, c_C11, stream)
+        rows = {name: tensor[None].clone() for name, tensor in row.items()}
+        with own_generators():
+            expected_1, theirs = self._alone.step(rows, train, one, c_C11, stream, keep=True)
+        ours, expected = loss_1[0].item(), expected_1[0].item()
+        if not math.isfinite(expected) and not math.isfinite(ours):
+            return None
+        scale = max(largest(t) for t in (*row.values(), *(t[one] for t in train)) if t.is_floating_point())
+        noise = SAME_LOSS * abs(expected) + 16 * torch.finfo(self.dtype).eps * max(1.0, scale)
+        same = abs(ours - expected) <= noise and all(close(grads[name], theirs[name], scale) for name in theirs)
+        if same or self._rounds(row, train, one, c_C11, stream, ours, expected):
+            return None
+        return f"a step by this program has a loss of {ours:.6g}, by PyTorch {expected:.6g}"
+
+    def _copied_step(
+        self, row: Row, train: Batch, index_1B: Tensor, c_C11: Tensor, stream: tuple[int, int]
+    ) -> tuple[Tensor, Named]:
+        width = self.width(1)
+        rows = {name: tensor[None].repeat(width, *[1] * tensor.dim()) for name, tensor in row.items()}
+        index_NB, c_CN1 = index_1B.repeat(width, 1), c_C11.repeat(1, width, 1)
+        loss_N, grads = self.step(rows, train, index_NB, c_CN1, stream, keep=True)
+        return loss_N[:1], {name: grad[:1] for name, grad in grads.items()}
+
+    def _rounds(
+        self,
+        row: Row,
+        train: Batch,
+        index_1B: Tensor,
+        c_C11: Tensor,
+        stream: tuple[int, int],
+        ours: float,
+        expected: float,
+    ) -> bool:
+        """Whether rounding explains a difference: in double precision PyTorch's own loss moves by about as much."""
+        if self.dtype == torch.float64:
+            return False
+        exact = Program(self.task, self.optimizer, torch.float64)
+        rows = {name: (t.double() if t.is_floating_point() else t)[None] for name, t in row.items()}
+        try:
+            with own_generators():
+                loss_1, _ = exact.step(rows, exact.fitting(train), index_1B, c_C11.double(), stream)
+        except Exception:  # a model of one precision alone
+            return False
+        wanted = loss_1[0].item()
+        return abs(ours - wanted) <= 30 * abs(expected - wanted)
+
     def look_at(self, batch: Batch) -> None:
         one = {name: tensor.to(batch[0].device)[None] for name, tensor in self.fresh_row(0).items()}
         with self._apart():
             Program.gradients(self, one, tuple(tensor[None] for tensor in batch))
 
-    def gradients(self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0)) -> tuple[Tensor, Named, Named]:
+    def gradients(
+        self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0), clock_N: Clock | None = None
+    ) -> tuple[Tensor, Named, Named]:
         self.model.train()
+        clock_N = self._clock(batch[0], clock_N)
         with _without_onednn(), _WholeVectors(len(batch[0])) as vectors:
-            grads, (loss_N, after) = self._batched(part(rows, "theta."), part(rows, "buffer."), batch)
+            grads, (loss_N, after) = self._batched(part(rows, "theta."), part(rows, "buffer."), batch, clock_N)
         self.few = self.few or vectors.few
         return loss_N, grads, after
 
-    def _lane_loss(self, theta: Named, buffers: Named, batch: Batch) -> tuple[Tensor, Named]:
+    def _lane_loss(self, theta: Named, buffers: Named, batch: Batch, clock: Clock) -> tuple[Tensor, Named]:
         with _LaneByLane():
-            return self._loss(theta, buffers, batch)
+            return self._loss(theta, buffers, batch, clock)
 
     def step(
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
@@ -552,7 +744,7 @@ class NativeProgram(VmapProgram):
             len(index_NB),
             inputs,
             None if keep else 1,
-            lost=lambda k, _, error: self._gone(rows, k, train, index_NB[k], stream, error),
+            lost=lambda k, _, error: self._lost(rows, k, train, index_NB[k], c_CN1[:, k], stream, error),
         )
         return loss_N, dict(zip(self.layout.shapes, kept, strict=False))
 
@@ -567,7 +759,7 @@ class NativeProgram(VmapProgram):
             given,
             1,
             len(index_SNB),
-            lambda k, s, error: self._gone(rows, k, train, index_SNB[s, k], stream, error),
+            lambda k, s, error: self._lost(rows, k, train, index_SNB[s, k], c_SCN1[s, :, k], stream, error),
         )
         return loss_SN.reshape(len(index_SNB), -1).T
 
@@ -582,6 +774,8 @@ class NativeProgram(VmapProgram):
         index_NB = torch.arange(2 * size).view(2, size) % len(train[0])
         rate_12, step_12 = torch.tensor([[0.1, 0.03]], dtype=torch.float64), torch.tensor([[2.0, 5.0]]).double()
         c_CN1 = self.optimizer.columns(rate_12, step_12, SOME)[0][..., None]
+        if self.clocked:
+            c_CN1 = torch.cat([c_CN1, torch.tensor([[[2.0], [5.0]], [[0.25], [0.625]]]).double()])
         try:
             self._native_step(list(rows), len(train), [*rows.values(), *examples, index_NB, c_CN1.to(self.dtype)])
         except NotNative as error:
@@ -606,10 +800,12 @@ class NativeProgram(VmapProgram):
             self._natives[key] = native_of(step, given, (last - 1, last))
         return self._natives[key]
 
-    def gradients(self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0)) -> tuple[Tensor, Named, Named]:
+    def gradients(
+        self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0), clock_N: Clock | None = None
+    ) -> tuple[Tensor, Named, Named]:
         if len(batch[0]) > 1:
-            return super().gradients(rows, batch, stream)
-        return Program.gradients(self, rows, batch, stream)  # torch.func would import torch's compiler
+            return super().gradients(rows, batch, stream, clock_N)
+        return Program.gradients(self, rows, batch, stream, clock_N)  # torch.func would import torch's compiler
 
     def ratios(self, before: Sequence[Tensor], after: Sequence[Tensor], grads: Sequence[Tensor]) -> Tensor:
         inputs = [*before, *after, *grads]
@@ -626,9 +822,14 @@ class NativeProgram(VmapProgram):
             self._natives[key] = native_of(ratios, [Stacked(tensor, 0) for tensor in plain])
         return self._natives[key](len(after[0]), inputs)[0]
 
-    def evaluate(self, row: Row, split: Batch, stream: tuple[int, int] = (0, 0)) -> dict[str, float]:
+    def evaluate(
+        self, row: Row, split: Batch, stream: tuple[int, int] = (0, 0), share: float = 0.0, python: bool = True
+    ) -> dict[str, float]:
         """All batches in one call, since what they cost beside their numbers adds up."""
+        if self._hidden is not None and self._hidden.validation:
+            return super().evaluate(row, split, stream, share, python)
         self.model.eval()
+        clock = self._time(split[0], stream[1], share)
         state = {name: tensor.contiguous() for name, tensor in row.items() if name.startswith("theta.")}
         state |= {name: tensor.contiguous() for name, tensor in _moving(row).items()}
         size, examples = _evenly(len(split[0]), self.task.evaluation_batch_size), len(split[0])
@@ -636,28 +837,29 @@ class NativeProgram(VmapProgram):
         for start, end in ((0, examples - examples % size), (examples - examples % size, examples)):
             if start < end:
                 size = min(size, end - start)
-                found = self._measured(state, tuple(tensor[start:end].contiguous() for tensor in split), size)
+                found = self._measured(state, tuple(tensor[start:end].contiguous() for tensor in split), size, clock)
                 if found is None:
-                    return super().evaluate(row, split, stream)
+                    return super().evaluate(row, split, stream, share, python)
                 for name, values in found.items():
                     totals[name] = totals.get(name, 0.0) + sum(value * size for value in values)
         return {name: total / examples for name, total in totals.items()}
 
-    def _measured(self, state: Row, examples: Batch, size: int) -> Mapping[str, list[float]] | None:
+    def _measured(self, state: Row, examples: Batch, size: int, clock: Clock) -> Mapping[str, list[float]] | None:
         """Return the metrics of batches of `size` examples, one after the other; None if they are no machine code."""
         key = (size, *(tensor.shape[1:] for tensor in examples))
         if key not in self._validations:
-            inputs = [*(state | _moving(state)).values(), *(tensor[:size] for tensor in examples)]
+            inputs = [*(state | _moving(state)).values(), *clock, *(tensor[:size] for tensor in examples)]
 
             def metrics(*tensors: Tensor) -> list[Tensor]:
                 named = dict(zip(state, tensors, strict=False))
-                rest = tensors[len(named) :]
+                step, share, *rest = tensors[len(named) :]
                 with self._apart():
-                    found = self._call("metrics", part(named, "theta."), part(named, "buffer."), rest)
+                    given = part(named, "theta."), part(named, "buffer."), tuple(rest), (step, share)
+                    found = self._call("metrics", *given)
                 self._metrics = list(found)
                 return [torch.as_tensor(value) for value in found.values()]
 
-            batches = range(len(state), len(inputs))
+            batches = range(len(state) + len(clock), len(inputs))
             try:
                 with torch.no_grad():
                     self._validations[key] = native_of(metrics, [Stacked(tensor, None) for tensor in inputs], batches)
@@ -666,7 +868,7 @@ class NativeProgram(VmapProgram):
         native = self._validations[key]
         if native is None:
             return None
-        found = native(1, [*state.values(), *examples], steps=len(examples[0]) // size)
+        found = native(1, [*state.values(), *clock, *examples], steps=len(examples[0]) // size)
         return {name: value.view(-1).tolist() for name, value in zip(self._metrics, found, strict=True)}
 
 
@@ -709,6 +911,16 @@ class CapturedProgram(VmapProgram):
             replay()
         loss_N, *kept = outputs
         return loss_N.clone(), dict(zip(self.layout.shapes, kept, strict=False))
+
+    def _copied_step(
+        self, row: Row, train: Batch, index_1B: Tensor, c_C11: Tensor, stream: tuple[int, int]
+    ) -> tuple[Tensor, Named]:
+        """By the list of operations that was captured: a graph of its own would be captured for the copy."""
+        held, self._held = self._held, {}
+        try:
+            return super()._copied_step(row, train, index_1B, c_C11, stream)
+        finally:
+            self._held = held
 
     def _capture(self, run: Callable[[], Sequence[Tensor]], rows: Sequence[Tensor]) -> tuple[Replay, Sequence[Tensor]]:
         """Return what repeats a step, and the tensors in which it leaves its results. Changes no row.
@@ -760,9 +972,34 @@ def why_not_vmap(task: Task, batch: Batch) -> str | None:
     rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in program.fresh_row(0).items()}
     try:
         program.gradients(rows, tuple(tensor.expand(2, *tensor.shape) for tensor in program.fitting(batch)))
+    except TooLong:
+        raise
     except Exception as error:
-        return briefly(error)
+        return _plainly(error)
     return None
+
+
+_ADVICE = {
+    "called random operation": "it draws random numbers, as dropout does",
+    ".item()": "it looks at a number in a tensor: .item(), or control flow on data",
+    "in-place operation": "it changes a tensor in place that is neither parameter nor buffer",
+    "inplace arithmetic": "it changes a tensor in place that all lanes share",
+    "dynamic shape": "the sizes of its tensors depend on the data",
+    "data pointer": "it hands a tensor to another library, as numpy",
+    "Sparse": "it has sparse tensors",
+    "Batching rule not implemented": "torch cannot batch one of its operations",
+}
+
+
+def _plainly(error: Exception) -> str:
+    """Return why vmap refuses, in words that are meant for a person: torch's own are advice to its caller."""
+    known = next((words for part_, words in _ADVICE.items() if part_ in str(error)), None)
+    return known or briefly(error).replace("vmap: ", "").partition(" Please")[0]
+
+
+def why_hidden(task: Task, batch: Batch, valid: Batch | None = None) -> str:
+    """Return what of a task's loss depends on Python's state, in a sentence; "" if nothing does. Trains nothing."""
+    return Program(task, SGD()).hidden(batch, batch if valid is None else valid).reason
 
 
 def why_not_compiled(task: Task, batch: Batch) -> str | None:
@@ -774,9 +1011,10 @@ def why_not_compiled(task: Task, batch: Batch) -> str | None:
     batch, index_NB = program.fitting(batch), torch.arange(len(batch[0]), device=batch[0].device).repeat(2, 1)
     program.model.train()
     try:
-        program._graph(list(rows), len(batch), [*rows.values(), *batch, index_NB, torch.zeros(3, 2, 1)], False)
+        c_CN1 = torch.zeros(5 if program.clocked else 3, 2, 1)
+        program._graph(list(rows), len(batch), [*rows.values(), *batch, index_NB, c_CN1], False)
     except NotOneGraph as error:
-        return briefly(error)
+        return _plainly(error)
     return None
 
 
@@ -796,13 +1034,34 @@ def choose(
     work: int = 0,
     device: str = "cpu",
     why_not_native: Callable[[], str | None] | None = None,
+    hidden: str | None = None,
 ) -> tuple[str, str]:
     """Choose the program of a cohort and say why: `wanted` if it is named and can be had, else what suits the work.
 
     lanes: how many may train at once; work: how many steps all trials of the cohort have together.
     why_not_native: what tells why the cohort's step cannot be machine code; without it a step of plain SGD is tried.
+    hidden: what `why_hidden` says, if it has been asked.
     """
-    if wanted in ("plain", "vmap"):
+    if wanted == "plain":
+        return wanted, "as the spec says"
+    if reason := why_hidden(task, batch) if hidden is None else hidden:
+        return "plain", f"one lane at a time: {reason}"
+    try:
+        return _chosen(task, batch, lanes, wanted, work, device, why_not_native)
+    except TooLong as error:
+        return "plain", f"one lane at a time: to try another program was given up, {error}"
+
+
+def _chosen(
+    task: Task,
+    batch: Batch,
+    lanes: int,
+    wanted: str,
+    work: int,
+    device: str,
+    why_not_native: Callable[[], str | None] | None,
+) -> tuple[str, str]:
+    if wanted == "vmap":
         return wanted, "as the spec says"
     if wanted == "captured" and device == "cpu":
         return "vmap", "there is no GPU here whose graph could be captured"

@@ -6,8 +6,9 @@ B = examples in a batch. A batch is a tuple of tensors with B first.
 import hashlib
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,9 +16,13 @@ from torch import Tensor, nn
 
 from core import order as orders
 from core.errors import FAULT_MOST, BadInput, faults, nearest, shown
+from core.lanes import seeded
 from core.loading import fingerprint, found_class
 
 Batch = tuple[Tensor, ...]
+Clock = tuple[Tensor, Tensor]
+"""How far a trial is: the step (from 0), and its share of the budget, in [0, 1]. Tensors without axes."""
+BEGIN: Clock = (torch.zeros(()), torch.zeros(()))
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ class Data:
         for name, split in (("train", self.train), ("valid", self.valid)):
             for tensor in split:
                 digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+                for piece in _pieces(tensor.detach()):
+                    digest.update(piece.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
 
     def to(self, device: str, dtype: torch.dtype) -> "Data":
@@ -74,6 +80,18 @@ class Data:
             return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
 
         return Data(tuple(map(move, self.train)), tuple(map(move, self.valid)))
+
+
+PIECE_BYTES = 16 * 2**20  # of a split that is looked through: one that lies in a file is never in memory whole
+
+
+def _pieces(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield a tensor's examples some at a time, in order."""
+    if tensor.dim() == 0 or not tensor.numel():
+        yield tensor
+        return
+    examples = max(1, PIECE_BYTES * len(tensor) // (tensor.numel() * tensor.element_size()))
+    yield from tensor.split(examples)
 
 
 class Task:
@@ -97,7 +115,13 @@ class Task:
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the mean loss of a batch, a tensor without axes.
 
-        It must depend on the model and the batch alone: many lanes train by what it did when it was called first.
+        It should depend on the model and the batch alone: many lanes train by what it did when it was called first.
+        One that depends on Python's state (a counter, `random`, the clock) is found out, and trains by plain PyTorch.
+
+        With a third parameter, `loss(self, model, batch, step)`, it gets the number of the step, from 0, and with a
+        fourth, or one that is called `share`, the share of the budget that is done: tensors without axes, of the
+        model's type. Compute with them as with any tensor, as in `(step / 1000).clamp(max=1)`. A validation gets the
+        steps that the trial has trained.
         """
         raise BadInput(f"task: {type(self).__name__} has no loss(); it must return the mean loss of (model, batch)")
 
@@ -105,13 +129,42 @@ class Task:
         """Return the examples. Called once in each process."""
         raise BadInput(f"task: {type(self).__name__} has no data(); it must return core.task.Data(train, valid)")
 
-    def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the metrics of a validation batch, each a mean over its examples; recorded as `valid_<name>`."""
-        return {"loss": self.loss(model, batch)}
+    def metrics(self, model: nn.Module, batch: Batch, *clock: Tensor) -> Mapping[str, Tensor]:
+        """Return the metrics of a validation batch, each a mean over its examples; recorded as `valid_<name>`.
+
+        Like loss() it may take a third parameter, the step, and a fourth, the share.
+        """
+        return {"loss": call(self.loss, model, batch, (clock[0], clock[1]) if len(clock) > 1 else BEGIN)}
 
     def order(self, seed: int, examples: int, batch_size: int) -> orders.Order:
         """Return which examples each step sees. A task may replace it; it must stay a function of (seed, step)."""
         return orders.shuffled(seed, examples, batch_size)
+
+
+def call(method: Callable[..., Any], model: nn.Module, batch: Batch, clock: Clock = BEGIN) -> Any:
+    """Call loss() or metrics() of a task, with as much of the clock as it takes."""
+    return method(model, batch, *(clock[i] for i in takes_of_clock(getattr(method, "__func__", method))))
+
+
+@lru_cache(maxsize=64)
+def takes_of_clock(function: Callable[..., Any]) -> tuple[int, ...]:
+    """Return which parts of the clock a method takes after model and batch: 0 the step, 1 the share.
+
+    >>> takes_of_clock(lambda self, model, batch: 0), takes_of_clock(lambda self, model, batch, step: 0)
+    ((), (0,))
+    >>> takes_of_clock(lambda self, model, batch, share: 0), takes_of_clock(lambda self, model, batch, t, u: 0)
+    ((1,), (0, 1))
+    """
+    places = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    skipped = 3 if places and places[0].name == "self" else 2
+    more = [p for p in places[skipped:] if p.kind is not p.VAR_KEYWORD]
+    if any(p.kind is p.VAR_POSITIONAL for p in more):
+        return (0, 1)
+    taken = [p.name for p in more if p.default is p.empty or p.name in ("step", "share")][:2]
+    if not taken:
+        return ()
+    first = 1 if taken[0] == "share" else 0
+    return (first, 1 - first)[: len(taken)]
 
 
 def task_class(reference: str) -> type[Task]:
@@ -137,6 +190,12 @@ def options_of(task: type[Task]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
 
+def load_data(task: Task) -> Data:
+    """Return a task's examples; what they are drawn by at random is the same in every process."""
+    with seeded(0):
+        return task.data()
+
+
 def load_task(reference: str, options: Mapping[str, Any]) -> Task:
     """Make the task that a spec names. Raises BadInput for a bad reference, an unknown or a bad option."""
     found = task_class(reference)
@@ -144,7 +203,8 @@ def load_task(reference: str, options: Mapping[str, Any]) -> Task:
     for key in options:
         if key not in known:
             raise BadInput(f"task_options.{key}: unknown option of {reference}; {nearest(key, known)}")
-    with faults(f"task: {reference} cannot be made with {shown(dict(options), FAULT_MOST)}"):
+    # what it draws at random is the same in every process
+    with faults(f"task: {reference} cannot be made with {shown(dict(options), FAULT_MOST)}"), seeded(0):
         return found(**options)
 
 

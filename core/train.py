@@ -5,9 +5,11 @@ N = lanes in use, S = steps of a stretch, B = examples in a batch, T = parameter
 
 import copy
 import math
+import traceback
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from operator import itemgetter
 from typing import Any, Literal
 
@@ -17,15 +19,16 @@ from torch import Tensor
 
 from core import trial as trials_
 from core.baseline import Baselines
-from core.errors import briefly
-from core.lanes import Lanes, Row, part
+from core.errors import BadInput, Differs, briefly, located
+from core.lanes import Lanes, Row, own_generators, part
 from core.order import Order
-from core.program import PROGRAMS, Program
+from core.program import PASSING, PROGRAMS, Program, VmapProgram, is_finite
 from core.ratios import Spacing, between, sample_steps
 from core.task import Data, Task
 from core.trial import Structure, Trial
 from core.watch import Health, Look, Ratios, Watcher
 
+COMPARE_FIRST, COMPARE_EVERY = 500, 20_000  # lane-steps until a lane's step is held against PyTorch's own: < 0.5 %
 STRETCH = 64  # steps between looks at the losses: short enough to drop a diverged lane soon, long enough to be cheap
 BLOCKS_PER_REPORT = 10  # points of the training curve between two reports
 
@@ -41,7 +44,7 @@ class Event:
     stop (`status`, `verdict`, `evidence`, the last finite `values`, all `reports`, `curve` and `ratios`, and the names
     of the `tensors` that have ratios, and of a complete trial its `baselines`: what a constant "guess" has, and what
     its model had "before" training). A report or an end also names what was `missing`: metrics that were no number,
-    each with the steps of its reports without it.
+    each with the steps of its reports without it. A trial whose task raised has failed, with the whole `trace`.
     """
 
     kind: Literal["start", "fork", "report", "score", "finish", "stop"]
@@ -54,11 +57,12 @@ class Event:
     reports: Sequence[tuple[int, Mapping[str, float]]] = ()
     trunk: str = ""
     score: str = ""
-    status: Literal["", "complete", "diverged", "stopped"] = ""
+    status: Literal["", "complete", "diverged", "stopped", "failed"] = ""
     verdict: str = ""
     evidence: str = ""
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     missing: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    trace: str = ""
 
 
 PROBES: Mapping[str, float | None] = {"probe": 0.1, "cooldown": None}
@@ -109,6 +113,7 @@ class Lane:
     losses: list[float] = field(default_factory=list)  # of the last steps, back to the oldest report of a rider
     samples: list[list[float]] = field(default_factory=list)  # ratios, as in Event
     awaited: list[str] = field(default_factory=list)  # trials for which a probe trains: the lane is parked till then
+    python: dict[str, Any] | None = None  # what the task keeps in Python (core.hidden); None: as at the begin
 
     @property
     def trials(self) -> list[Trial]:
@@ -131,7 +136,8 @@ class Lane:
 
     def branch(self, riders: list[Rider]) -> "Lane":
         """Return a lane with the same past and other riders."""
-        return Lane(riders, self.step, None, list(self.losses), list(self.samples))
+        python = copy.deepcopy(self.python)
+        return Lane(riders, self.step, None, list(self.losses), list(self.samples), python=python)
 
 
 class Cohort:
@@ -170,17 +176,22 @@ class Cohort:
         watchers: who looks on. curve_points: blocks of the training curve between two reports.
         """
         dtype = getattr(torch, structure.dtype)
-        self.task, self.structure, self.device = task, structure, device
+        self.task, self.device = task, device
         self.ratio_samples, self.ratio_spacing, self.curve_points = ratio_samples, ratio_spacing, curve_points
         self.watchers = list(watchers)
         self.scoring, self.averages = scoring, "average" in scoring.kinds and any(t.rungs for t in trials)
         self.program = PROGRAMS[program](task, structure.optimizer, dtype) if isinstance(program, str) else program
+        self.structure = replace(structure, clocked=self.program.clocked)
         self.data = data.to(device, dtype)
         self.baselines = Baselines(task, self.data, structure.batch_size, dtype)
         self.matrices = self.program.layout.matrices()
         self.room = self.most = 1 if self.program.narrowest == 1 else max(1, lanes)
         row = {name: tensor.to(device) for name, tensor in self._fresh_row(0).items()}
-        self.program.look_at(tuple(tensor[: structure.batch_size] for tensor in self.data.train))
+        batch = tuple(tensor[: structure.batch_size] for tensor in self.data.train)
+        self.hidden = self.program.hidden(batch, self.data.valid)
+        if self.hidden.reason and self.program.narrowest > 1:
+            raise BadInput(f"program: {self.hidden.reason}; such a task can train by the plain program alone")
+        self.program.look_at(batch)
         self.lanes = Lanes(row, self.program.width(self.room))
         self.riding: list[Lane] = []
         self.parked: list[tuple[Lane, Row]] = []
@@ -194,6 +205,8 @@ class Cohort:
         self.queue_first = False  # before lanes that are parked
         self._orders: dict[int, Order] = {}
         self.before: Callable[[Sequence[Lane]], None] = lambda lanes: None  # called with whom trains, or is validated
+        self._compare_at, self._compared = COMPARE_FIRST, 0
+        self._indexed: dict[tuple[int, int, int], Tensor] = {}
 
     def train(self) -> Iterator[Event]:
         """Train until every trial has ended."""
@@ -201,15 +214,29 @@ class Cohort:
             yield from self.turn()
 
     def turn(self, most: int = STRETCH) -> list[Event]:
-        """Train until something happens, or so many steps. Between turns a cohort may be saved, and trials stopped."""
+        """Train until something happens, or so many steps. Between turns a cohort may be saved, and trials stopped.
+
+        Raises Differs where the program's steps are PyTorch's no more; what was trained since the last save is void.
+        """
+        with self.hidden.of_trial(None):  # whatever a task keeps in Python is as it was at first when others look on
+            return self._turn(most)
+
+    def _turn(self, most: int) -> list[Event]:
+        self._compare()
         events = [*self._stop(), *self._part(), *self._fill()]
         while any(lane.parting == lane.step for lane in self.riding):  # one that was parked where its riders part
             events += [*self._part(), *self._fill()]
         if self.riding:
             steps = min([most, *(lane.next_stop() - lane.step for lane in self.riding)])
-            losses_NS = self._advance(steps)
-            events += [*self._drop_diverged(losses_NS), *self._report()]
+            steps, lost = self._ordered(steps)
+            if steps:
+                with self._python():
+                    losses_NS = self._advance(steps)
+                events += self._drop_diverged(losses_NS)
+            events += self._fail(lost)
+            events += self._report() if steps else []
             self.program.raised.clear()  # what nobody took: of spare rows, and of averaged weights
+            self.program.failed.clear()
         for watcher in self.watchers:
             watcher.hear(events, self)
         return events
@@ -323,7 +350,13 @@ class Cohort:
                 return
             else:
                 lane = Lane([Rider(trial) for trial in self._next_trials()])
-                row = self._fresh_row(lane.seed)
+                try:
+                    row = self._fresh_row(lane.seed)
+                except PASSING:
+                    raise
+                except (Exception, SystemExit) as error:  # model() raises for this seed
+                    yield from self._failed(lane, error)
+                    continue
                 lane.parting = self._parting(lane)
                 self._lead(lane)
                 for trial in lane.trials:
@@ -354,6 +387,67 @@ class Cohort:
         taken = {trial.id for trial in trials}
         self.queue = [trial for trial in self.queue if trial.id not in taken]
         return trials
+
+    def _compare(self) -> None:
+        """Now and then hold the next step of one lane, another each time, against PyTorch's own."""
+        if self.program.narrowest == 1 or self.lane_steps < self._compare_at or not self.riding:
+            return
+        self._compare_at = self.lane_steps + COMPARE_EVERY
+        k = self._compared % len(self.riding)
+        self._compared += 1
+        lane = self.riding[k]
+        row = {name: t for name, t in self.lanes.row(k).items() if not name.startswith("average.")}
+        if lane.step >= lane.trials[0].steps or not is_finite(row):
+            return
+        assert isinstance(self.program, VmapProgram)
+        table_C1 = trials_.history(self.structure, [lane.trials[0]], [lane.step], 1)[0].to(self.program.dtype)
+        index_B = self._order(lane.seed, lane.step, 1)[0].to(self.device, torch.int64)
+        here = self.data.train, index_B, table_C1.to(self.device), (lane.seed, lane.step)
+        if difference := self.program.differs(row, *here):
+            raise Differs(f"at step {lane.step} of trial {lane.trials[0].id} {difference}")
+
+    def _ordered(self, steps: int) -> tuple[int, dict[int, BaseException]]:
+        """Return how many of so many steps have an order of data for every lane; and the lanes whose next has none."""
+        while True:
+            lost: dict[int, BaseException] = {}
+            for k, lane in enumerate(self.riding):
+                try:
+                    self._order(lane.seed, lane.step, steps)
+                except PASSING:
+                    raise
+                except (Exception, SystemExit) as error:
+                    lost[k] = error
+            if not lost or steps == 1:
+                return (0 if lost else steps), lost
+            steps = max(1, steps // 2)
+
+    def _fail(self, lost: Mapping[int, BaseException]) -> Iterator[Event]:
+        for k, error in lost.items():
+            yield from self._failed(self.riding[k], error)
+        self._free_empty()
+
+    def _failed(self, lane: Lane, error: BaseException) -> Iterator[Event]:
+        """End the trials of a lane for which the task raised; no other trial has met that."""
+        riders, lane.riders = lane.riders, []
+        for rider in riders:
+            if rider.score:
+                yield self._scored(rider, rider.score, {})
+            else:
+                reason = f"{located(error)}, at step {lane.step}"
+                trace = "".join(traceback.format_exception(error))
+                yield self._end(lane, rider, "finish", "failed", reason, trace)
+
+    @contextmanager
+    def _python(self) -> Iterator[None]:
+        """Let the trial of a plain program have its own generators and state in Python while it trains."""
+        if self.program.narrowest > 1:  # nothing of Python is called
+            yield
+            return
+        lane = self.riding[0]
+        with own_generators(), self.hidden.of_trial(lane.python):
+            yield
+            if self.hidden.cells:
+                lane.python = self.hidden.values()
 
     def _advance(self, steps: int) -> np.ndarray:
         """Train every lane by `steps` steps and return the losses (N, S), float64."""
@@ -414,6 +508,9 @@ class Cohort:
 
     def _diverge(self, k: int) -> Iterator[Event]:
         lane = self.riding[k]
+        if k in self.program.failed:
+            yield from self._failed(lane, self.program.failed.pop(k))
+            return
         riders, lane.riders = lane.riders, []
         raised = self.program.raised.pop(k, "")
         reason = f"the model raised at step {lane.step}: {raised}" if raised else ""
@@ -448,7 +545,15 @@ class Cohort:
 
     def _told(self, lane: Lane, rider: Rider, valid: Mapping[str, float]) -> Iterator[Event]:
         if not rider.score:
-            yield self._said(lane, rider, valid)
+            try:
+                report = self._said(lane, rider, valid)
+            except PASSING:
+                raise
+            except (Exception, SystemExit) as error:  # a watcher's
+                lane.riders.remove(rider)
+                yield from self._failed(Lane([rider], lane.step, losses=list(lane.losses)), error)
+                return
+            yield report
         if rider.trial.steps == lane.step:
             lane.riders.remove(rider)
             if rider.score:
@@ -460,6 +565,7 @@ class Cohort:
         """Score riders by averaged weights; send probes ahead, and park the lane until they are back."""
         if self.averages:
             averaged = self._validate(k, "average." if lane.step >= AVERAGE_EVERY else "")  # there is none yet
+            self.program.failed.pop(k, None)  # a validation of its own weights will tell
             for rider in riders:
                 yield self._scored(rider, "average", averaged, lane.step)
         for kind in self.scoring.kinds:
@@ -510,15 +616,19 @@ class Cohort:
         """Return a lane's metrics over the validation split; with "average." those of its averaged weights."""
         rows = {name: rows[k] for name, rows in self.lanes.rows.items()}
         state, lane = rows | part(rows, prefix) if prefix else rows, self.riding[k]
-        here = self.data.valid, (lane.seed, lane.step)
+        here = self.data.valid, (lane.seed, lane.step), lane.step / lane.riders[0].trial.budget
         self.before([lane])
-        try:
-            return self.program.evaluate(state, *here)
-        except Exception as error:
-            if not self.program.at_fault(state, lambda row: self.program.evaluate(row, *here)):
+        with self.hidden.of_trial(lane.python):
+            try:
+                return self.program.evaluate(state, *here)
+            except PASSING:
                 raise
-            self.program.raised[k] = briefly(error)
-            return {"loss": math.nan}
+            except (Exception, SystemExit) as error:
+                if self.program.at_fault(state, lambda row: self.program.evaluate(row, *here)):
+                    self.program.raised[k] = briefly(error)
+                else:
+                    self.program.failed[k] = error
+                return {"loss": math.nan}
 
     def _parting(self, lane: Lane) -> int | None:
         return trials_.parting_step(self.structure, lane.trials, lane.step) if len(lane.riders) > 1 else None
@@ -596,15 +706,23 @@ class Cohort:
         return float(schedule(step / trial.steps)[0])
 
     def _indexes(self, lanes: Sequence[Lane], steps: int) -> Tensor:
-        examples = len(self.data.train[0])
         found: dict[tuple[int, int], Tensor] = {}
         for lane in lanes:
             seed, first = lane.seed, lane.step
-            if seed not in self._orders:
-                self._orders[seed] = self.task.order(seed, examples, self.structure.batch_size)
             if (seed, first) not in found:
-                found[seed, first] = self._orders[seed](first, first + steps)
+                found[seed, first] = self._order(seed, first, steps)
         return torch.stack([found[lane.seed, lane.step] for lane in lanes], 1).to(self.device, torch.int64)
+
+    def _order(self, seed: int, first: int, steps: int) -> Tensor:
+        """Return the examples of some steps; those of the last asked for are kept, since a turn asks twice."""
+        key = seed, first, steps
+        if key not in self._indexed:
+            if seed not in self._orders:
+                self._orders[seed] = self.task.order(seed, len(self.data.train[0]), self.structure.batch_size)
+            while len(self._indexed) > 2 * self.room:
+                del self._indexed[next(iter(self._indexed))]
+            self._indexed[key] = self._orders[seed](first, first + steps)
+        return self._indexed[key]
 
     def _samples_due(self, steps: int) -> dict[int, list[int]]:
         """Return, for each step of a stretch, the lanes whose ratios are taken: every so many steps of their own."""
@@ -637,13 +755,16 @@ class Cohort:
             else:
                 self.trial_steps += steps * len(lane.riders)
 
-    def _end(self, lane: Lane, rider: Rider, kind: Literal["finish", "stop"], status: Any, reason: str) -> Event:
+    def _end(
+        self, lane: Lane, rider: Rider, kind: Literal["finish", "stop"], status: Any, reason: str, trace: str = ""
+    ) -> Event:
         curve = rider.curve + _blocks(lane.losses_since(rider.reported), lane.step, self.curve_points)
         look = self._look(lane, rider, curve, True, lane.step if status == "diverged" else None)
         whole: dict[str, Any] = {
             "status": status,
-            **self._judged(look),
+            **(self._judged(look) if status != "failed" else {}),
             **({"evidence": reason} if reason else {}),
+            "trace": trace,
             "curve": curve,
             "ratios": self._samples_of(lane, rider.trial),
             "tensors": list(self.matrices),
@@ -715,6 +836,7 @@ class Cohort:
         self.ended = [Event(**event) for event in state["ended"]]
         for name in ("lane_steps", "trial_steps", "probe_steps"):
             setattr(self, name, state[name])
+        self._compare_at = min(self._compare_at, self.lane_steps + COMPARE_FIRST)
 
 
 def _lost(valid: Mapping[str, float]) -> bool:

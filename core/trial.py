@@ -27,6 +27,8 @@ class Structure:
     batch_size: int = 32
     dtype: str = "float32"
     phases: tuple[Phase, ...] = ()
+    clocked: bool = False
+    """Whether the loss takes the step: then a history has two more rows, the step and the share of the budget."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _rates(structure: Structure, trials: tuple[Trial, ...]) -> tuple[Schedule, M
 
 
 def history(structure: Structure, trials: Sequence[Trial], first_R: Sequence[int], steps: int) -> Tensor:
-    """Return the coefficients (S, C, R) of each trial's steps first_R ... first_R + steps - 1, float64.
+    """Return the coefficients (S, C, R) of each trial's steps first_R ... first_R + steps - 1, float64; see `clocked`.
 
     A trial's column is the same to the last bit whatever stands beside it and wherever the interval begins.
     """
@@ -137,7 +139,10 @@ def history(structure: Structure, trials: Sequence[Trial], first_R: Sequence[int
     lr_SR = schedule(step_SR / hyper["budget"])
     if any(t.probe for t in trials):
         lr_SR = _probing(schedule, trials, hyper["budget"], step_SR, lr_SR)
-    return structure.optimizer.columns(lr_SR, step_SR, hyper)
+    table_SCR = structure.optimizer.columns(lr_SR, step_SR, hyper)
+    if not structure.clocked:
+        return table_SCR
+    return torch.cat([table_SCR, step_SR[:, None], (step_SR / hyper["budget"])[:, None]], 1)
 
 
 def _probing(schedule: Schedule, trials: Sequence[Trial], budget_R: Tensor, step_SR: Tensor, lr_SR: Tensor) -> Tensor:

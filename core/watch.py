@@ -15,7 +15,7 @@ from core.activations import listening
 from core.baseline import Baselines
 from core.health import Thresholds, Verdict, median, no_better, verdict, while_learning
 from core.ratios import summary
-from core.task import Batch, Task
+from core.task import Batch, Task, call
 from core.trial import Trial
 
 
@@ -160,7 +160,7 @@ class Activations(Watcher):
     def measure(self, look: Look) -> Mapping[str, float]:
         model = look.model()
         with torch.no_grad(), listening(model) as layers:
-            look.task.metrics(model, look.batch)
+            call(look.task.metrics, model, look.batch)
         found = {
             "activation_saturated": [layer.saturated() for layer in layers],
             "activation_dead": [layer.dead() for layer in layers],

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from core import cache
+from core import cache, deadline
 from core.program import Program
 from core.task import Data, Task, code_fingerprint
 from core.train import Cohort
@@ -68,8 +68,10 @@ class Width:
 def us_per_lane_step(cohort: Cohort, steps: int = STEPS, repeats: int = REPEATS) -> float:
     """Return the least time of a lane's step in a cohort that has just begun, in us; infinite if no lane lasts."""
     cohort.turn(max(2, steps // 2))
+    deadline.check()
     times = [math.inf]
     for _ in range(repeats):
+        deadline.check()
         before, begin = cohort.lane_steps, time.perf_counter()
         cohort.turn(steps)
         if cohort.device != "cpu":
@@ -89,6 +91,7 @@ def measure(
     """
 
     def begun(program: Program, lanes: int) -> Cohort:
+        deadline.check()
         # rates so small that they make nothing diverge, and all different, so that no lane is shared
         trials = [Trial(str(k), 0, 10**9, Hyperparameters(lr=1e-12 * (k + 1)), reports=1) for k in range(lanes)]
         return Cohort(task, data, structure, trials, lanes, program, device, ratio_samples=0)

@@ -14,7 +14,7 @@ import torch
 from core.checkup import Checking, Checkup, Finding, evaluation_seconds, lsuv
 from core.lanes import seeded
 from core.program import PROGRAMS
-from core.task import Task, load_task
+from core.task import Task, call, load_data, load_task
 from core.train import Cohort
 from core.trial import Hyperparameters, Trial
 from core.width import us_per_lane_step
@@ -105,9 +105,9 @@ def _three(spec: SweepSpec) -> list[float]:
 def _after_lsuv(task: Task, spec: SweepSpec, seed: int) -> Finding:
     with seeded(seed):
         model = task.model()
-    data = task.data()
+    data = load_data(task)
     batch = tuple(tensor[: max(spec.budget.batch_size, 256)] for tensor in data.train)
-    ended = lsuv(model.eval(), lambda m: task.loss(m, batch))
+    ended = lsuv(model.eval(), lambda m: call(task.loss, m, batch))
     if not ended:
         return Finding("warn", "LSUV", "the model has no product or convolution whose weight could be scaled")
     said = ", ".join(f"{name} {mean:+.1e} / {std:.4f}" for name, (mean, std) in ended.items())
@@ -122,7 +122,7 @@ def foresee(spec: SweepSpec) -> Forecast:
     point = plan.first_point(spec)
     options, structure = plan.task_options(spec, point), plan.structure(spec, point)
     task = load_task(spec.task, options)
-    data = task.data()
+    data = load_data(task)
     wanted = spec.resources
     device = "cuda" if torch.cuda.is_available() and wanted.gpus != 0 else "cpu"
     units = torch.cuda.device_count() if device == "cuda" else os.cpu_count() or 1

@@ -53,7 +53,7 @@ from sweeps.watchdog import Death
 
 WORK = "work."  # a study attribute for each cohort of which a trial has ended: lane-steps trained, steps shared
 PROGRAMS = "programs"  # a study attribute: each "program (why)" that a cohort has trained by, the first first
-ERRORS = "errors"  # in a sweep's folder: what a task's code raised, whole, a file for each cohort that it ended
+ERRORS = "errors"  # in a sweep's folder: what a task's code raised, whole, a file for each trial or cohort it ended
 LOST = " before"  # after a cohort's name: what it had trained when its checkpoints were lost
 FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers' start needs
 KILL_AFTER_S, LEAVE_AFTER_S = 5.0, 6.0  # after an interrupt: workers that have not stopped; those that cannot be killed
@@ -84,7 +84,7 @@ def checked(spec: SweepSpec, home: Home) -> dict[str, Any]:
         task = load_task(spec.task, options)
         found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
         preflight.check_metric(spec.objective.metric, found.metrics)
-        _check_program(spec, task, found.data)
+        _check_program(spec, task, found.data, found.hidden)
         data = found.data.fingerprint()
         if facts and data != facts["data"]:
             facts["data.others"] = data
@@ -97,12 +97,14 @@ def checked(spec: SweepSpec, home: Home) -> dict[str, Any]:
     return facts
 
 
-def _check_program(spec: SweepSpec, task: Task, data: Data) -> None:
+def _check_program(spec: SweepSpec, task: Task, data: Data, hidden: str) -> None:
     from core.native import compiler
     from core.optim import SGD
     from core.program import NativeProgram, why_not_vmap
 
     wanted = spec.resources.program
+    if hidden and wanted not in ("auto", "plain"):
+        raise BadInput(f"resources.program: {wanted}: {hidden}; write plain, or auto")
     batch = tuple(tensor[: spec.budget.batch_size] for tensor in data.train)
     if wanted == "native" and compiler() and (reason := NativeProgram(task, SGD()).why_not(batch, len(batch[0]))):
         raise BadInput(f"resources.program: native: the model has no machine code ({reason}); write auto")
@@ -386,9 +388,12 @@ class Driver:
         if broken := result["broken"]:
             why, whole = broken
             self.search.cohort_over(cohort, failed=True, why=why)
-            file = self.folder / ERRORS / f"{cohort}.txt"
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(whole, encoding="utf-8")
+            self._keep_error(cohort, whole)
+
+    def _keep_error(self, name: str, whole: str) -> None:
+        file = self.folder / ERRORS / f"{name}.txt"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(whole, encoding="utf-8")
 
     def _on_events(self, cohort: str, result: Mapping[str, Any]) -> None:
         assert self.search
@@ -473,6 +478,8 @@ class Driver:
 
     def _on_end(self, outcome: Outcome) -> None:
         self.progress.states[outcome.trial] = outcome.status
+        if trace := next((member["trace"] for member in outcome.members if member.get("trace")), ""):
+            self._keep_error(f"trial-{outcome.trial}", trace)
         value = outcome.values.get(self.progress.metric)
         if outcome.status == "complete" and value is not None:
             assert self.search

@@ -44,10 +44,11 @@ def run_test(
     point = plan.first_point(spec)
     task = load_task(spec.task, plan.task_options(spec, point))
     structure, first = plan.structure(spec, point), int(point["seed"])
-    data = preflight.check(task, structure.batch_size, structure.dtype, first).data
+    found = preflight.check(task, structure.batch_size, structure.dtype, first)
+    data = found.data
     batch = tuple(tensor[: structure.batch_size] for tensor in data.train)
     device = "cuda" if torch.cuda.is_available() and spec.resources.gpus != 0 else "cpu"
-    alone = seeds == 1 or why_not_vmap(task, batch) is not None
+    alone = seeds == 1 or found.hidden or why_not_vmap(task, batch) is not None
     program = "plain" if alone else "vmap" if device == "cpu" else "captured"
     return range_test(
         task,

@@ -40,7 +40,7 @@ class Outcome:
     """How a trial ended. `members` are its replicates' finish events, in order."""
 
     trial: int
-    status: str  # complete, diverged, stopped
+    status: str  # complete, diverged, stopped, failed
     step: int
     values: Mapping[str, float]
     verdict: str
@@ -102,7 +102,7 @@ def missing_text(counts: Mapping[str, tuple[int, int]]) -> str:
 def _badness(end: Mapping[str, Any]) -> tuple[int, int]:
     """Rank the ends of replicates: a trial is as well as the worst of them."""
     verdict = end["verdict"]
-    return ("complete", "stopped", "diverged").index(end["status"]), VERDICTS.index(
+    return ("complete", "stopped", "diverged", "failed").index(end["status"]), VERDICTS.index(
         verdict
     ) if verdict in VERDICTS else -1
 

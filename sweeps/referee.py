@@ -52,6 +52,8 @@ class Referee(Watcher):
                 stopped[trial] = reason
             elif event["kind"] == "finish" and event["status"] == "diverged":
                 stopped |= self._diverged(trial, event)
+            elif event["kind"] == "finish" and event["status"] == "failed" and self.replicates > 1:
+                stopped[trial] = f"another seed failed: {event['evidence']}"
         if fresh:
             entries = [(*place, *worth) for place, worth in self.own.items()]
             reasons = {trial: reason for (_, trial), reason in self.ask(entries, fresh).items() if reason}

@@ -4,7 +4,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,18 @@ with uncollected():
     import torch
     from ray import tune
     from ray.exceptions import RayError
+    from torch.utils._pytree import tree_map_only
 
-    from core import checkpoint
-    from core.errors import briefly
+    from core import checkpoint, deadline
+    from core.deadline import TooLong
+    from core.errors import OURS, Differs, briefly, located
     from core.loading import work_in
     from core.program import PROGRAMS, NativeProgram, Program, choose, why_not_here
-    from core.task import Data, Task, load_task
+    from core.task import Data, Task, load_data, load_task
     from core.train import Cohort, Lane
     from core.trial import Structure
     from core.watch import Watcher
-    from core.width import NATIVE, remembered
+    from core.width import GAIN, NATIVE, remembered
     from sweeps import plan
     from sweeps.board import judge
     from sweeps.home import COHORT_FILE, NO_ROOM
@@ -38,24 +40,13 @@ PASSING = (MemoryError, OSError, torch.OutOfMemoryError, torch.AcceleratorError,
 CHECKPOINT_S = 10.0  # the most work that a crash can lose
 
 
-_ROOT = Path(__file__).resolve().parents[1]
-_OURS = (_ROOT / "core", _ROOT / "core" / "native", _ROOT / "sweeps")  # where no task's code is
-
-
-def located(error: BaseException) -> str:
-    """Return an error on one line, with the last place in a task's code that it came through."""
-    places = [
-        f" ({Path(frame.filename).name}, line {frame.lineno})"
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "site-packages" not in frame.filename and Path(frame.filename).parent not in _OURS
-    ]
-    return briefly(error) + (places[-1] if places else "")
+_OURS = (*OURS, Path(__file__).resolve().parent)  # where no task's code is
 
 
 @lru_cache(maxsize=4)
 def _task_and_data(reference: str, options: str) -> tuple[Task, Data]:
     task = load_task(reference, json.loads(options))
-    return task, task.data()
+    return task, load_data(task)
 
 
 @lru_cache(maxsize=8)
@@ -111,13 +102,21 @@ def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, devic
         assert isinstance(made, NativeProgram)
         return made.why_not(data.train, structure.batch_size)
 
-    program, why = choose(task, batch, lanes, wanted.program, work, device, why_not_native)
-    if program == "plain" or wanted.lanes != "auto":
-        return program, why, lanes
-    if program == "native":
-        return program, why, min(lanes, max(NATIVE, 2 * spec.replicates))  # a trunk keeps a second lane free
-    batched, alone = (_program(spec.task, options, structure, kind) for kind in (program, "plain"))
-    width = remembered(task, data, structure, batched, alone, lanes, device, f"{spec.task} {options} {program}")
+    alone = _program(spec.task, options, structure, "plain")
+    hidden = alone.hidden(batch, data.valid).reason
+    if wanted.program == "auto" and device == "cpu" and not hidden and alone.overhead < GAIN:
+        return "plain", f"one lane at a time: {alone.step_s * 1e3:,.0f} ms a step, nearly all of it arithmetic", lanes
+    with deadline.bounded(max(deadline.DECIDE_S, deadline.DECIDE_SHARE * work * alone.step_s)):
+        program, why = choose(task, batch, lanes, wanted.program, work, device, why_not_native, hidden)
+        if program == "plain" or wanted.lanes != "auto":
+            return program, why, lanes
+        if program == "native":
+            return program, why, min(lanes, max(NATIVE, 2 * spec.replicates))  # a trunk keeps a second lane free
+        batched, key = _program(spec.task, options, structure, program), f"{spec.task} {options} {program}"
+        try:
+            width = remembered(task, data, structure, batched, alone, lanes, device, key)
+        except TooLong as error:
+            return "plain", f"one lane at a time: to measure many was given up, {error}", lanes
     if width.alone and wanted.program == "auto":
         best = min(width.us.values())
         return "plain", f"one lane at a time: {width.alone_us:,.0f} us a step, {best:,.0f} in a batch", lanes
@@ -175,9 +174,9 @@ class CohortTrainable(tune.Trainable):
             call()
         except (Exception, SystemExit) as error:
             if isinstance(error, PASSING) and not isinstance(error, FileNotFoundError):
-                self.dog.last_word(located(error))
+                self.dog.last_word(located(error, _OURS))
                 raise
-            return located(error), traceback.format_exc()
+            return located(error, _OURS), traceback.format_exc()
         finally:
             self.dog.rest()
         return None
@@ -185,6 +184,7 @@ class CohortTrainable(tune.Trainable):
     def _begin(self, wanted: dict[str, Any], saved: dict[str, Any] | None) -> None:
         work_in(wanted["folder"])
         torch.set_num_threads(wanted["threads"])
+        self.wanted, self.last = wanted, saved
         spec, trials = SweepSpec.model_validate(wanted["spec"]), wanted["trials"]
         self.referee = make_referee(spec, wanted["sweep"])
         self.device = "cuda" if wanted["device"] == "cuda" and torch.cuda.is_available() else "cpu"
@@ -225,18 +225,12 @@ class CohortTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train until a turn is over or all trials have ended."""
         node = ray.get_runtime_context().get_node_id()
-        cohort = self.cohort
+        cohort: Cohort | None = self.cohort
         if cohort is None:
             return {"broken": self.broken, "halt": self.halt, "node": node, "done": True}
-        begin, happened, self.again = time.monotonic(), self.again, []
-
-        def train() -> None:
-            while not cohort.done and time.monotonic() - begin < TURN_S:
-                if self.suspects and not cohort.sift(self.suspects):
-                    self.suspects = {}
-                happened.extend(told(event, cohort) for event in cohort.turn())
-
-        self.broken = self._tried(train)
+        happened, self.again = self.again, []
+        self.broken = self._tried(partial(self._train, cohort, happened))
+        cohort = self.cohort or cohort
         due = time.monotonic() - self.saved > CHECKPOINT_S and not self.broken
         if due:
             self.saved = time.monotonic()
@@ -255,6 +249,23 @@ class CohortTrainable(tune.Trainable):
             "should_checkpoint": due,
         }
 
+    def _train(self, cohort: Cohort, happened: list[dict[str, Any]]) -> None:
+        """Train until a turn is over, adding to what has happened."""
+        begin, before = time.monotonic(), len(happened)
+        try:
+            while not cohort.done and time.monotonic() - begin < TURN_S:
+                if self.suspects and not cohort.sift(self.suspects):
+                    self.suspects = {}
+                happened.extend(told(event, cohort) for event in cohort.turn())
+        except Differs as error:
+            del happened[before:]
+            self._train_plainly(str(error))
+
+    def _train_plainly(self, why: str) -> None:
+        """Go back to what was saved last and on by plain PyTorch; what was trained since is void."""
+        made = {"program": "plain", "why": f"one lane at a time: {why}", "lanes": self.lanes, "device": self.device}
+        self._begin(self.wanted | {"made": made}, self.last | made if self.last else None)
+
     def save(self, checkpoint_dir: str | None = None) -> Any:
         """Save as Tune does; a disk that takes nothing any more is no reason to try again."""
         try:
@@ -268,4 +279,6 @@ class CohortTrainable(tune.Trainable):
             return
         chosen = {"program": self.program, "why": self.why, "lanes": self.lanes, "device": self.device}
         chosen |= {"referee": self.referee.state()} if self.referee else {}
-        checkpoint.save(Path(checkpoint_dir) / COHORT_FILE, self.cohort.state() | chosen)
+        state = tree_map_only(torch.Tensor, lambda tensor: tensor.cpu(), self.cohort.state() | chosen)
+        checkpoint.save(Path(checkpoint_dir) / COHORT_FILE, state)
+        self.last = state

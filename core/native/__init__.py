@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from core import cache
+from core import cache, deadline
+from core.deadline import TooLong
 from core.errors import BadInput
 from core.graph import Stacked, close, largest, some
 from core.native.places import NotNative
@@ -119,7 +120,7 @@ def native_of(
             raise NotNative(f"its {lines:,} lines of C would take minutes to compile; {MOST_LINES:,} are the most")
         native = Native(_library(source), writer, workspace)
         same = _agree(native, function, arguments)
-    except (NotNative, BadInput):
+    except (NotNative, BadInput, TooLong):
         raise
     except Exception as error:  # any of what a user's model may do to tracing
         raise NotNative(f"{type(error).__name__}: {error}") from error
@@ -234,13 +235,19 @@ def _turn(kept: Path) -> Iterator[None]:
         yield
 
 
+def _limited() -> list[str]:
+    """Return the command under which the compiler ends when it has computed for as long as may be spent on deciding."""
+    seconds, prlimit = deadline.whole(), shutil.which("prlimit")
+    return [] if seconds is None or prlimit is None else [prlimit, f"--cpu={math.ceil(seconds)}"]
+
+
 def _compile(command: str, source: str, made: Path) -> None:
     """Compile with functions of whole vectors where the C library has them, else without."""
     said = ""
     for more in (["-DVECTOR_MATH"], []):
         try:
             run: Any = subprocess.run(
-                [command, *FLAGS, *more, "-x", "c", "-", "-o", str(made), "-Wl,--no-undefined", "-lm"],
+                [*_limited(), command, *FLAGS, *more, "-x", "c", "-", "-o", str(made), "-Wl,--no-undefined", "-lm"],
                 input=source,
                 capture_output=True,
                 text=True,

@@ -13,6 +13,8 @@ from torch import Tensor, fx
 from torch.fx.node import map_aggregate
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from core import deadline
+
 LOOK = torch.ops.aten._local_scalar_dense.default
 
 
@@ -66,6 +68,7 @@ class _Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        deadline.check()
         with self:
             done = self.simpler[func](*args, **kwargs) if func in self.simpler else NotImplemented
             if done is NotImplemented:

@@ -1,6 +1,7 @@
 """Models of kinds that few write: every program trains them as PyTorch's own loop does, in any company."""
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -253,11 +254,22 @@ class Tokens(InTurn):
         return Data((x, y.clamp(0, 4)), (x.clamp(0), y.clamp(0, 4)))
 
 
-@pytest.mark.parametrize("program", ["plain", "native", "vmap"])
-@pytest.mark.parametrize("task", [Absent(MODELS["tied weights"]), Tokens()])
-def test_an_index_below_zero_is_refused_by_every_program(task: Task, program: str) -> None:
-    with pytest.raises((IndexError, RuntimeError), match=r"out of (range|bounds)"):
-        finished(task, trials(1), program)
+class Beyond(Tokens):
+    """Likewise, beyond the last one: in a program of many lanes the first row of the next lane's."""
+
+    def data(self) -> Data:
+        data = super().data()
+        data.train[0][-1, 3] = 6
+        return data
+
+
+@pytest.mark.parametrize("program", ["plain", "native", "vmap", "captured"])
+@pytest.mark.parametrize("task", [Absent(MODELS["tied weights"]), Tokens(), Beyond()])
+@pytest.mark.parametrize("count", [1, 4])
+def test_an_index_out_of_range_is_refused_by_every_program_in_every_lane(task: Task, program: str, count: int) -> None:
+    found = finished(task, trials(count), program)
+    assert {end["status"] for end in found.values()} == {"failed"}
+    assert all(re.search("out of (range|bounds)", end["evidence"]) for end in found.values())
 
 
 def test_ratios_at_an_absurd_rate_do_not_end_the_neighbours() -> None:

@@ -1,0 +1,44 @@
+"""A bound on the processor's time that may be spent on deciding how to train: it must not cost more than it brings."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+DECIDE_S, DECIDE_SHARE = 2.0, 0.03  # of a core; of the work that lies ahead, whichever is more
+
+_bound: ContextVar[tuple[float, float] | None] = ContextVar("bound", default=None)  # when it ends, how long it is
+
+
+class TooLong(Exception):
+    """The time for deciding is over."""
+
+
+@contextmanager
+def bounded(seconds: float) -> Iterator[None]:
+    """Let `check` raise TooLong once this thread has computed for so long. What waits for others costs nothing."""
+    token = _bound.set((time.thread_time() + seconds, seconds))
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def left() -> float | None:
+    """Return how many seconds may still be spent; None where there is no bound."""
+    bound = _bound.get()
+    return None if bound is None else bound[0] - time.thread_time()
+
+
+def whole() -> float | None:
+    """Return the whole bound, in seconds: a compiler, another process, gets it once more."""
+    bound = _bound.get()
+    return None if bound is None else bound[1]
+
+
+def check() -> None:
+    """Raise TooLong if no time is left. Called at each operation that is tried out."""
+    seconds = left()
+    if seconds is not None and seconds < 0:
+        raise TooLong("it would take longer than it can bring")
+

@@ -1,0 +1,485 @@
+"""State that Python keeps beside a model's tensors: counters, caches, generators, the clock.
+
+A program that writes a step down as a list of operations freezes whatever Python decided in it. So a loss is watched
+while it is called: what a second call at the same inputs changes, or would decide otherwise, is hidden state. Such a
+task trains by plain PyTorch, and what can be kept apart of its state each trial has for itself.
+"""
+
+import copy
+import functools
+import hashlib
+import os
+import random
+import sys
+import sysconfig
+import types
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.lanes import seed_python
+from core.order import mix
+
+MOST_NODES = 20_000  # values that a snapshot looks at, the nearest to the task first: some 30 ms
+MOST_ITEMS = 500  # of one list or dictionary; of a longer one as many, evenly spread
+MOST_COPIED = 100_000  # numbers of a tensor; of a larger one it is seen that it changed, and trials share it
+_ABSENT, _UNKEPT = object(), object()  # in a place where nothing lies; what cannot be copied for each trial
+_ATOMS = (bool, int, float, complex, str, bytes, type(None))
+_MODULE_OWN = ("_parameters", "_buffers", "_modules", "training", "_non_persistent_buffers_set")
+_LIBRARIES = tuple({str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib")})
+_OURS = tuple(str(Path(__file__).resolve().parents[1] / folder) + os.sep for folder in ("core", "sweeps", "services"))
+_CLOCKS = ("time", "datetime")
+_GLOBAL = (random.random.__self__, np.random.random_sample.__self__)  # type: ignore[attr-defined] # seeded for each step
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place that holds state: an attribute of an object (`attribute`) or an item of a dictionary."""
+
+    path: str
+    owner: Any
+    key: Any
+    attribute: bool
+
+    def get(self) -> Any:
+        """Return what lies there, copied; _ABSENT if nothing does."""
+        return _kept_copy(self._here())
+
+    def _here(self) -> Any:
+        try:
+            return getattr(self.owner, self.key) if self.attribute else self.owner[self.key]
+        except (AttributeError, KeyError, ValueError):  # a closure's variable without a value
+            return _ABSENT
+
+    def put(self, value: Any) -> None:
+        """Put a copy of a value there; a container stays the object that others may hold, with other contents."""
+        value = _kept_copy(value)
+        if value is _ABSENT:
+            if self._here() is not _ABSENT:
+                delattr(self.owner, self.key) if self.attribute else self.owner.pop(self.key)
+            return
+        here = self._here()
+        if isinstance(here, torch.Generator):
+            here.set_state(value)
+        elif isinstance(here, random.Random):
+            here.setstate(_tuples(value))
+        elif isinstance(here, list | deque) and isinstance(value, list):
+            here.clear()
+            here.extend(value)
+        elif type(here) is type(value) and isinstance(here, dict | set):
+            here.clear()
+            here.update(value)
+        elif self.attribute:
+            setattr(self.owner, self.key, value)
+        else:
+            self.owner[self.key] = value
+
+
+def _kept_copy(value: Any) -> Any:
+    """Return a copy that a checkpoint takes: numbers, text, tensors, and containers of them."""
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, random.Random):
+        return value.getstate()
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, deque):
+        return copy.deepcopy(list(value))
+    return value if value is _ABSENT else copy.deepcopy(value)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _keepable(value: Any, depth: int = 0) -> bool:
+    """Whether a value can be copied for each trial and saved in a checkpoint."""
+    if isinstance(value, _ATOMS) or value is _ABSENT or type(value) in (torch.Generator, random.Random):
+        return True
+    if type(value) is Tensor:
+        return value.numel() <= MOST_COPIED
+    containers = (list, tuple, dict, set, deque) if depth == 0 else (list, tuple, dict, set)
+    if depth > 8 or type(value) not in containers or len(value) > MOST_ITEMS:
+        return False
+    inner = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
+    return all(_keepable(each, depth + 1) for each in inner)
+
+
+@dataclass
+class Hidden:
+    """What a task keeps in Python beside its model's tensors.
+
+    reason: one sentence, "" where there is nothing. cells: what is kept apart for each trial. shared: what cannot be.
+    validation: the same sentence of metrics().
+    """
+
+    reason: str = ""
+    cells: Sequence[Cell] = ()
+    shared: Sequence[str] = ()
+    validation: str = ""
+    initial: Mapping[str, Any] = field(default_factory=dict)
+
+    def values(self) -> dict[str, Any]:
+        """Return what lies in the cells, by path; what is absent is left out."""
+        return {cell.path: value for cell in self.cells if (value := cell.get()) is not _ABSENT}
+
+    def put(self, values: Mapping[str, Any]) -> None:
+        """Put values into the cells; a cell without one becomes absent."""
+        for cell in self.cells:
+            cell.put(values.get(cell.path, _ABSENT))
+
+    @contextmanager
+    def of_trial(self, values: Mapping[str, Any] | None) -> Iterator[None]:
+        """Let a trial's own state (None: a new trial's) lie in the cells for a while; else a new trial's does."""
+        if not self.cells:
+            yield
+            return
+        self.put(self.initial if values is None else values)
+        try:
+            yield
+        finally:
+            self.put(self.initial)
+
+
+# --- what is watched ------------------------------------------------------------------------------------------------
+
+
+def hidden_state(task: Any, model: nn.Module, loss: Callable[[], Any], metrics: Callable[[], Any]) -> Hidden:
+    """Return what calls of `loss` and `metrics`, each at the same inputs every time, change in Python or decide anew.
+
+    loss and metrics return numbers or tensors, which are compared to the last bit. The state is left as it was.
+    """
+    roots = {"self": task, "model": model}
+    begin = Snapshot(roots)
+    reasons, changed = [], {}
+    for name, call, seed in (("loss", loss, mix(0, 0)), ("metrics", metrics, 0)):
+        call()  # what it keeps once and for all, a mask or a table, it makes here
+        reason, cells = _watched(name, call, roots, seed)
+        reasons.append(reason)
+        changed |= cells
+    kept = {path: cell for path, cell in changed.items() if begin.value(path) is not _UNKEPT}
+    initial = {path: value for path in kept if (value := begin.value(path)) is not _ABSENT}
+    hidden = Hidden(reasons[0], list(kept.values()), sorted(changed.keys() - kept.keys()), reasons[1], initial)
+    hidden.put(initial)
+    return hidden
+
+
+def _watched(name: str, call: Callable[[], Any], roots: Mapping[str, Any], seed: int) -> tuple[str, dict[str, Cell]]:
+    """Call twice; return a sentence about what that changed, and where. seed: what the call itself draws under."""
+    seed_python(seed)
+    first, before = _numbers(call()), Snapshot(roots)
+    seed_python(seed)
+    states = random.getstate(), np.random.get_state(legacy=False)
+    with _clocks() as clocks:
+        second = _numbers(call())
+    after = Snapshot(roots)
+    cells = {path: after.cells.get(path) or before.cells[path] for path in before.changed(after)}
+    if random.getstate() != states[0]:
+        return f"{name}() draws from Python's random", _holders(cells)
+    if not _same_state(np.random.get_state(legacy=False), states[1]):
+        return f"{name}() draws from numpy.random", _holders(cells)
+    counters = [path for path in cells if _counts(before.tokens.get(path), after.tokens.get(path))]
+    if counters:
+        advice = "keep the count in a buffer, or take `step`" if name == "loss" else "metrics() should count nothing"
+        return f"{name}() counts its calls in {counters[0]}; {advice}", _holders(cells)
+    if cells:
+        return f"{name}() changes {next(iter(cells))}, which is neither parameter nor buffer", _holders(cells)
+    if clocks:
+        return f"{name}() depends on {clocks[0]}", {}
+    if not (len(first) == len(second) and all(map(_same_bits, first, second))):
+        return f"two calls of {name}() at the same inputs give different numbers", {}
+    return "", {}
+
+
+def _holders(cells: Mapping[str, Cell]) -> dict[str, Cell]:
+    """Return the attributes and globals in which the changed values lie, each once."""
+    return {cell.path: cell for cell in cells.values()}
+
+
+def _numbers(value: Any) -> list[Tensor]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    return [torch.as_tensor(each).detach().clone() for each in values]
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if a.device.type != "cpu":  # sums by atomic additions have other last bits each time
+        return torch.allclose(a.double(), b.double(), rtol=1e-4, atol=1e-6, equal_nan=True)
+    return torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0)) if a.is_floating_point() else torch.equal(a, b)
+
+
+def _same_state(a: Any, b: Any) -> bool:
+    return a["state"]["pos"] == b["state"]["pos"] and np.array_equal(a["state"]["key"], b["state"]["key"])
+
+
+def _counts(before: Any, after: Any) -> bool:
+    numbers = [token[1] for token in (before, after) if isinstance(token, tuple) and token[0] in ("int", "float")]
+    return len(numbers) == 2 and float(numbers[1]) - float(numbers[0]) == 1
+
+
+@contextmanager
+def _clocks() -> Iterator[list[str]]:
+    """Note what a person's own code asks of the clock and of the system's randomness meanwhile."""
+    asked: list[str] = []
+
+    def profile(frame: types.FrameType, event: str, function: Any) -> None:
+        if event != "c_call":
+            return
+        name = getattr(function, "__name__", "")
+        module = getattr(function, "__module__", None) or getattr(getattr(function, "__self__", None), "__module__", "")
+        if name == "urandom":
+            asked.append("os.urandom")
+        elif module in _CLOCKS and name != "sleep" and not _in_library(frame.f_code.co_filename):
+            asked.append(f"the clock ({module}.{name})")
+
+    previous = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        yield asked
+    finally:
+        sys.setprofile(previous)
+
+
+def _in_library(file: str) -> bool:
+    ours = file.startswith(_OURS) and not file.startswith(f"{_OURS[0]}tasks{os.sep}")
+    return ours or file.startswith(("<frozen", *_LIBRARIES)) or "site-packages" in file or "dist-packages" in file
+
+
+# --- snapshots ------------------------------------------------------------------------------------------------------
+
+
+class Snapshot:
+    """What can be reached from a task and its model, each value by its path, as tokens that compare equal or not.
+
+    Tensors are held, so that their contents can be compared: parameters and buffers, which a step may change, are not
+    among them.
+    """
+
+    def __init__(self, roots: Mapping[str, Any]):
+        self.tokens: dict[str, Any] = {}
+        self.cells: dict[str, Cell] = {}
+        self._values: dict[str, Any] = {}
+        top = type(roots["self"]).__module__.partition(".")[0]
+        self._own = "" if top == __name__.partition(".")[0] else top
+        seen: dict[int, Any] = {}
+        waiting: deque[tuple[str, Any, Cell | None]] = deque((name, root, None) for name, root in roots.items())
+        while waiting and len(self.tokens) < MOST_NODES:
+            path, value, cell = waiting.popleft()
+            if not isinstance(value, _ATOMS):
+                if id(value) in seen or any(value is each for each in _GLOBAL):
+                    continue
+                seen[id(value)] = value
+            self.tokens[path] = _token(value)
+            if cell:
+                self.cells[path] = cell
+                if cell.path == path:
+                    self._values[path] = _kept_copy(value) if _keepable(value) else _UNKEPT
+            waiting.extend(self._children(path, value, cell))
+
+    def value(self, path: str) -> Any:
+        """Return a copy of what an attribute or a global was; _ABSENT if it was not there, _UNKEPT if it has none."""
+        return self._values.get(path, _ABSENT)
+
+    def changed(self, after: "Snapshot") -> list[str]:
+        """Return the paths at which another snapshot differs, the nearest to the task first."""
+        paths = dict.fromkeys([*self.tokens, *after.tokens])
+        differ = [path for path in paths if not _equal(self.tokens.get(path), after.tokens.get(path))]
+        return [path for path in differ if path in self.cells or path in after.cells]
+
+    def _children(self, path: str, value: Any, cell: Cell | None) -> Iterator[tuple[str, Any, Cell | None]]:
+        if isinstance(value, (*_ATOMS, Tensor, np.ndarray, torch.Generator, random.Random)):
+            return
+        if isinstance(value, Mapping):
+            for key in _spread(list(value)):
+                with_key = f"{path}[{key!r}]" if isinstance(key, _ATOMS) else f"{path}[...]"
+                yield with_key, value[key], cell
+        elif isinstance(value, list | tuple | deque):
+            for i in _spread(range(len(value))):
+                yield f"{path}[{i}]", value[i], cell
+        elif isinstance(value, types.FunctionType):
+            yield from self._of_function(path, value)
+        elif isinstance(value, types.MethodType):
+            yield f"{path}.__func__", value.__func__, cell
+            yield f"{path}.__self__", value.__self__, cell
+        elif isinstance(value, staticmethod | classmethod):
+            yield f"{path}.__func__", value.__func__, cell
+        elif isinstance(value, property):
+            yield from ((path, part, cell) for part in (value.fget, value.fset) if part)
+        elif isinstance(value, functools.partial):
+            yield f"{path}.func", value.func, cell
+            yield f"{path}.args", list(value.args), cell
+            yield f"{path}.keywords", value.keywords, cell
+        elif isinstance(value, types.GeneratorType):
+            yield f"{path}.locals", dict(value.gi_frame.f_locals) if value.gi_frame else {}, cell
+        elif isinstance(value, type):
+            if self._is_own(value.__module__):
+                for base in value.__mro__:
+                    if self._is_own(base.__module__):
+                        yield from self._attributes(base.__qualname__, base, dict(vars(base)))
+        elif isinstance(value, types.ModuleType):
+            if self._is_own(value.__name__):
+                names = {n: v for n, v in vars(value).items() if not n.startswith("__")}
+                yield from self._items(f"{value.__name__}.", vars(value), names)
+        elif hasattr(value, "__wrapped__"):
+            yield f"{path}.__wrapped__", value.__wrapped__, cell
+        else:
+            yield from self._of_object(path, value)
+
+    def _of_object(self, path: str, value: Any) -> Iterator[tuple[str, Any, Cell | None]]:
+        attributes = dict(getattr(value, "__dict__", {}))
+        if isinstance(value, nn.Module):
+            for name, module in attributes["_modules"].items():
+                yield f"{path}.{name}", module, None
+            attributes = {name: v for name, v in attributes.items() if name not in _MODULE_OWN}
+        for slot in _slots(type(value)):
+            if hasattr(value, slot):
+                attributes[slot] = getattr(value, slot)
+        yield from self._attributes(path, value, attributes)
+        yield type(value).__name__, type(value), None
+
+    def _attributes(
+        self, path: str, owner: Any, attributes: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Any, Cell | None]]:
+        for name, value in attributes.items():
+            if name not in ("__dict__", "__weakref__", "__doc__", "__module__", "__annotations__"):
+                inner = f"{path}.{name}"
+                yield inner, value, Cell(inner, owner, name, True)
+
+    def _items(self, prefix: str, owner: Any, items: Mapping[str, Any]) -> Iterator[tuple[str, Any, Cell | None]]:
+        for name, value in items.items():
+            yield f"{prefix}{name}", value, Cell(f"{prefix}{name}", owner, name, False)
+
+    def _of_function(self, path: str, function: types.FunctionType) -> Iterator[tuple[str, Any, Cell | None]]:
+        """Yield what a person's function can keep: closures, defaults, attributes, the globals that it names."""
+        if not self._is_own(function.__module__ or ""):
+            return
+        name = function.__qualname__
+        for variable, kept in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+            inner = f"{variable} of {name}"
+            yield inner, _contents(kept), Cell(inner, kept, "cell_contents", True)
+        for kind, words in (("__defaults__", "defaults of"), ("__kwdefaults__", "keyword defaults of")):
+            if defaults := getattr(function, kind):
+                yield f"{words} {name}", defaults, Cell(f"{words} {name}", function, kind, True)
+        yield from self._attributes(name, function, vars(function))
+        named = {n: function.__globals__[n] for n in _names(function.__code__) if n in function.__globals__}
+        yield from self._items("", function.__globals__, named)
+
+    def _is_own(self, module: str) -> bool:
+        """Whether a module is a person's, whose state counts, and no library's."""
+        if module.partition(".")[0] == self._own or module == "__main__":
+            return True
+        file = getattr(sys.modules.get(module), "__file__", None)
+        return file is not None and not _in_library(file)
+
+
+def _contents(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # of a variable that has no value yet
+        return None
+
+
+def _slots(kind: type) -> list[str]:
+    slots = [getattr(base, "__slots__", ()) for base in kind.__mro__]
+    names = [name for each in slots for name in ((each,) if isinstance(each, str) else each)]
+    return [name for name in names if name not in ("__dict__", "__weakref__")]
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """Yield the names that a function and those in it look up."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _spread(items: Sequence[Any]) -> Sequence[Any]:
+    """Return all of a few items, of many some that are evenly spread, the last among them."""
+    if len(items) <= MOST_ITEMS:
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, MOST_ITEMS).astype(int)]
+
+
+def _token(value: Any) -> Any:
+    """Return what stands for a value: two of them are equal if nothing has changed."""
+    if isinstance(value, float):
+        return "float", value.hex() if value != value else value
+    if isinstance(value, _ATOMS):
+        return type(value).__name__, value
+    if isinstance(value, Tensor):
+        return _Numbers(value)
+    if isinstance(value, np.ndarray):
+        sample = value.reshape(-1)[:: max(1, value.size // MOST_COPIED)]
+        return "array", value.shape, hashlib.sha256(np.ascontiguousarray(sample).tobytes()).hexdigest()
+    if isinstance(value, torch.Generator):
+        return _Numbers(value.get_state())
+    if isinstance(value, random.Random):
+        return "random", value.getstate()
+    if isinstance(value, np.random.Generator):
+        return "random", repr(value.bit_generator.state)
+    if isinstance(value, np.random.RandomState):
+        return "random", repr(value.get_state(legacy=False))
+    if isinstance(value, set | frozenset):
+        return "set", len(value), [repr(each) for each in islice(sorted(value, key=repr), MOST_ITEMS)]
+    if isinstance(value, Mapping | list | tuple | deque):
+        return type(value).__name__, len(value)
+    if hasattr(value, "cache_info"):
+        return "cache", value.cache_info().currsize
+    if isinstance(value, types.GeneratorType):
+        return "generator", value.gi_frame.f_lasti if value.gi_frame else None
+    if hasattr(type(value), "__next__"):
+        return "iterator", _reduced(value)
+    return type(value).__name__, None
+
+
+def _reduced(value: Any) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return repr(value.__reduce__())[:10_000]
+        except Exception:  # an iterator that tells nothing of itself
+            return ""
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """A tensor, held so that its contents can be compared with those of another; small ones are copied."""
+
+    tensor: Tensor
+    copied: Tensor | None = None
+    version: int = 0
+
+    def __init__(self, tensor: Tensor):
+        plain = tensor.detach()
+        copied = plain.clone() if tensor.numel() <= MOST_COPIED else None
+        object.__setattr__(self, "tensor", plain)
+        object.__setattr__(self, "copied", copied)
+        object.__setattr__(self, "version", 0 if tensor.is_inference() else tensor._version)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, _Numbers) and isinstance(b, _Numbers):
+        if a.copied is not None and b.copied is not None:
+            return _same_tensor(a.copied, b.copied)
+        moved = a.tensor.data_ptr() != b.tensor.data_ptr()
+        return _same_tensor(a.tensor, b.tensor) if moved else a.version == b.version
+    return a == b
+
+
+def _same_tensor(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype or a.layout != b.layout:
+        return False
+    a, b = (t.to_dense() if t.layout != torch.strided else t for t in (a, b))
+    return torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0)) if a.is_floating_point() else torch.equal(a, b)

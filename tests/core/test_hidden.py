@@ -1,0 +1,648 @@
+"""A loss that depends on Python's state trains by plain PyTorch, says why, and each trial has that state for itself."""
+
+import itertools
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from core import checkpoint
+from core.checkup import Checking
+from core.errors import BadInput, Differs
+from core.optim import SGD, Adam
+from core.program import PROGRAMS, Program, choose, why_hidden
+from core.task import Batch, Data, Task
+from core.train import Cohort, Event, Scoring
+from core.trial import Hyperparameters, Structure, Trial
+
+F = nn.functional
+STEPS, BATCH = 60, 16
+PLAIN_SGD = Structure(SGD(momentum=False, decay=False), "constant", BATCH)
+COUNTS: dict[str, Any] = {"n": 0, "nested": {"deep": [0]}}
+SEEN: list[float] = []
+
+
+class Base(Task):
+    """A small perceptron; a subclass says what is added to its loss."""
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def data(self) -> Data:
+        x = torch.randn(256, 4, generator=torch.Generator().manual_seed(0))
+        y = (x[:, :1] * x[:, 1:2]).sin()
+        return Data((x[:192], y[:192]), (x[192:], y[192:]))
+
+    def metrics(self, model: nn.Module, batch: Batch, *clock: Tensor) -> Mapping[str, Tensor]:
+        return {"loss": F.mse_loss(model(batch[0]), batch[1])}
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return F.mse_loss(model(batch[0]), batch[1]) * (1 + self.share(model))
+
+    def share(self, model: nn.Module) -> Any:
+        return 0.0
+
+
+class Attribute(Base):
+    def __init__(self) -> None:
+        self.n = 0
+
+    def share(self, model: nn.Module) -> float:
+        self.n += 1
+        return min(1.0, self.n / 200_000)
+
+
+class ClassAttribute(Base):
+    calls = 0
+
+    def share(self, model: nn.Module) -> float:
+        type(self).calls += 1
+        return self.calls / 100
+
+
+class NestedDictionary(Base):
+    def __init__(self) -> None:
+        self.stats: dict[str, Any] = {"a": {"b": [0, 0]}}
+
+    def share(self, model: nn.Module) -> float:
+        self.stats["a"]["b"][1] += 1
+        return self.stats["a"]["b"][1] / 100
+
+
+class Global(Base):
+    def share(self, model: nn.Module) -> float:
+        COUNTS["n"] += 1
+        return COUNTS["n"] / 100
+
+
+class NestedGlobal(Base):
+    def share(self, model: nn.Module) -> float:
+        COUNTS["nested"]["deep"][0] += 1
+        return COUNTS["nested"]["deep"][0] / 100
+
+
+class GrowingList(Base):
+    def share(self, model: nn.Module) -> float:
+        SEEN.append(1.0)
+        return len(SEEN) / 100
+
+
+class OfTheModule(Base):
+    def share(self, model: nn.Module) -> float:
+        model.calls = getattr(model, "calls", 0) + 1  # type: ignore[assignment]
+        return model.calls / 100  # type: ignore[operator]
+
+
+class Meter:
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def more(self) -> float:
+        self.value += 0.01
+        return self.value
+
+
+class OfAnObject(Base):
+    def __init__(self) -> None:
+        self.meter = Meter()
+
+    def share(self, model: nn.Module) -> float:
+        return self.meter.more()
+
+
+def _closure() -> Callable[[], float]:
+    count = 0
+
+    def more() -> float:
+        nonlocal count
+        count += 1
+        return count / 100
+
+    return more
+
+
+class Closure(Base):
+    def __init__(self) -> None:
+        self.more = _closure()
+
+    def share(self, model: nn.Module) -> float:
+        return self.more()
+
+
+class Default(Base):
+    def share(self, model: nn.Module, seen: list[int] = []) -> float:  # noqa: B006 - the fault
+        seen.append(1)
+        return len(seen) / 100
+
+
+class Average(Base):
+    """A moving average of what it sees, kept as a tensor that is no buffer."""
+
+    def __init__(self) -> None:
+        self.mean = torch.zeros(())
+
+    def share(self, model: nn.Module) -> Tensor:
+        self.mean = 0.9 * self.mean + 0.1
+        return self.mean
+
+
+class InPlace(Average):
+    def share(self, model: nn.Module) -> Tensor:
+        self.mean += 0.01
+        return self.mean.clone()
+
+
+class Window(Base):
+    def __init__(self) -> None:
+        self.last: deque[float] = deque([0.0], maxlen=5)
+
+    def share(self, model: nn.Module) -> float:
+        self.last.append(self.last[-1] + 0.01)
+        return self.last[0]
+
+
+class OwnGenerator(Base):
+    def __init__(self) -> None:
+        self.random = random.Random(3)
+
+    def share(self, model: nn.Module) -> float:
+        return self.random.random()
+
+
+class TorchGenerator(Base):
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(3)
+
+    def share(self, model: nn.Module) -> Tensor:
+        return torch.rand((), generator=self.generator)
+
+
+class Hook(Base):
+    """A forward hook that counts."""
+
+    def model(self) -> nn.Module:
+        model = super().model()
+        model.register_forward_hook(self.count)
+        return model
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def count(self, *_: Any) -> None:
+        self.n += 1
+
+    def share(self, model: nn.Module) -> float:
+        return self.n / 100
+
+
+APART = [Attribute, ClassAttribute, NestedDictionary, Global, NestedGlobal, GrowingList, OfTheModule, OfAnObject]
+APART += [Closure, Default, Average, InPlace, Window, OwnGenerator, TorchGenerator, Hook]
+
+
+class NumpyGenerator(Base):
+    def __init__(self) -> None:
+        self.random = np.random.default_rng(3)
+
+    def share(self, model: nn.Module) -> float:
+        return float(self.random.random())
+
+
+class Cycle(Base):
+    def __init__(self) -> None:
+        self.weights = itertools.cycle([0.1, 0.2, 0.3])
+
+    def share(self, model: nn.Module) -> float:
+        return next(self.weights)
+
+
+def _falling() -> Any:
+    value = 1.0
+    while True:
+        value *= 0.99
+        yield value
+
+
+class Generator(Base):
+    def __init__(self) -> None:
+        self.weights = _falling()
+
+    def share(self, model: nn.Module) -> float:
+        return next(self.weights)
+
+
+class Clock(Base):
+    def share(self, model: nn.Module) -> float:
+        return 1e-9 * (time.time() % 1)
+
+
+class System(Base):
+    def share(self, model: nn.Module) -> float:
+        return os.urandom(1)[0] / 255
+
+
+class Unseeded(Base):
+    def share(self, model: nn.Module) -> float:
+        return float(np.random.default_rng().random())
+
+
+SHARED = [NumpyGenerator, Cycle, Generator, Clock, System, Unseeded]
+
+
+class Flip(Base):
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch
+        return F.mse_loss(model(-x if random.random() < 0.1 else x), y)
+
+
+class Mixup(Base):
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch
+        share = float(np.random.beta(0.4, 0.4))
+        return F.mse_loss(model(share * x + (1 - share) * x.flip(0)), share * y + (1 - share) * y.flip(0))
+
+
+SEEDED = [Flip, Mixup]
+
+
+class Constant(Base):
+    """Keeps what it has made once, and what is the same each time: no state that decides anything."""
+
+    def __init__(self) -> None:
+        self.mask: Tensor | None = None
+        self.last: Tensor | None = None
+        self.names = {"a": [1, 2, 3]}
+
+    def share(self, model: nn.Module) -> Tensor:
+        if self.mask is None:
+            self.mask = torch.linspace(0, 0.1, 4)
+        self.last = self.mask * 2
+        return self.last.sum()
+
+
+class InABuffer(Base):
+    def model(self) -> nn.Module:
+        model = super().model()
+        model.register_buffer("calls", torch.zeros(()))
+        return model
+
+    def share(self, model: nn.Module) -> Tensor:
+        if model.training:
+            model.calls += 1  # type: ignore[operator]
+        return (model.calls / 100).clamp(max=1)  # type: ignore[operator,return-value]
+
+
+FREE = [Base, Constant, InABuffer]
+
+
+def trials(count: int = 3) -> list[Trial]:
+    return [Trial(str(k), k % 2, STEPS, Hyperparameters(lr=0.05 / (k + 1)), 3) for k in range(count)]
+
+
+def ends(task: Task, of: list[Trial], program: str = "plain", **more: Any) -> dict[str, Event]:
+    cohort = Cohort(task, task.data(), PLAIN_SGD, of, 8, program, **more)
+    return {event.trial: event for event in cohort.train() if event.kind == "finish"}
+
+
+def by_pytorch(task: Task, trial: Trial) -> list[float]:
+    """Train as a person's own loop would, in a fresh process of the task; return the loss of every step."""
+    data = task.data()
+    with torch.random.fork_rng():
+        torch.manual_seed(trial.seed)
+        model = task.model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=trial.hyper.lr)
+    order, losses = task.order(trial.seed, len(data.train[0]), BATCH), []
+    for step in range(trial.steps):
+        loss = task.loss(model.train(), tuple(t[order(step, step + 1)[0]] for t in data.train))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def reset_globals() -> None:
+    COUNTS.update(n=0, nested={"deep": [0]})
+    SEEN.clear()
+    ClassAttribute.calls = 0
+    Default.share.__defaults__ = ([],)  # type: ignore[attr-defined]
+
+
+def batch_of(task: Task) -> Batch:
+    return tuple(tensor[:BATCH] for tensor in task.data().train)
+
+
+# --- what is found ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [*APART, *SHARED, *SEEDED])
+def test_a_loss_with_state_in_python_trains_by_plain_and_says_why(make: type[Base]) -> None:
+    reset_globals()
+    task = make()
+    name, why = choose(task, batch_of(task), 8, work=10**7)
+    assert name == "plain"
+    assert why.startswith("one lane at a time: ") and "loss()" in why and "\n" not in why
+    for wanted in ("vmap", "native", "compiled", "captured"):
+        assert choose(task, batch_of(task), 8, wanted)[0] == "plain"
+        with pytest.raises(BadInput, match=r"loss\(\)"):
+            Cohort(task, task.data(), Structure(batch_size=BATCH), trials(), 8, wanted)
+
+
+@pytest.mark.parametrize("make", FREE)
+def test_a_loss_without_state_in_python_may_be_written_down(make: type[Base]) -> None:
+    task = make()
+    assert why_hidden(task, batch_of(task)) == ""
+    assert choose(task, batch_of(task), 8, work=10**7)[0] == "native"
+
+
+def test_the_sentence_names_what_is_counted_and_what_to_do_instead() -> None:
+    said = why_hidden(Attribute(), batch_of(Attribute()))
+    assert said == "loss() counts its calls in self.n; keep the count in a buffer, or take `step`"
+    reset_globals()
+    assert "COUNTS" in why_hidden(Global(), batch_of(Global()))
+    assert "model.calls" in why_hidden(OfTheModule(), batch_of(OfTheModule()))
+    assert why_hidden(Flip(), batch_of(Flip())) == "loss() draws from Python's random"
+    assert why_hidden(Mixup(), batch_of(Mixup())) == "loss() draws from numpy.random"
+    assert "the clock (time.time)" in why_hidden(Clock(), batch_of(Clock()))
+
+
+@pytest.mark.parametrize("make", [*APART, *SEEDED])
+def test_looking_for_state_moves_none(make: type[Base]) -> None:
+    reset_globals()
+    task = make()
+    states = random.getstate(), np.random.get_state(legacy=False)["state"]["key"].tolist(), torch.get_rng_state()
+    before, counts = str(vars(task)), str((COUNTS, SEEN))
+    Program(task, SGD()).hidden(batch_of(task), task.data().valid)
+    assert (str(vars(task)), str((COUNTS, SEEN))) == (before, counts)
+    assert random.getstate() == states[0]
+    assert np.random.get_state(legacy=False)["state"]["key"].tolist() == states[1]
+    assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_the_check_says_it() -> None:
+    task = Attribute()
+    checking = Checking(task, Structure(batch_size=BATCH), Hyperparameters(lr=0.1), STEPS, [-2.0, -1.0, 0.0])
+    found = {finding.what: finding for finding in checking.run().findings}
+    assert found["state"].level == "warn" and "self.n" in found["state"].said
+    free = Checking(Base(), Structure(batch_size=BATCH), Hyperparameters(lr=0.1), STEPS, [-2.0, -1.0, 0.0])
+    assert {finding.what: finding.level for finding in free.run().findings}["state"] == "pass"
+
+
+# --- and trained ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", APART)
+def test_each_trial_has_its_own_state_as_if_it_trained_alone(make: type[Base]) -> None:
+    reset_globals()
+    expected = {}
+    for trial in trials():
+        reset_globals()
+        expected[trial.id] = by_pytorch(make(), trial)
+    reset_globals()
+    task = make()
+    for trial_ends in (ends(task, trials(), curve_points=STEPS), ends(task, trials(), curve_points=STEPS)):
+        for name, losses in expected.items():
+            assert [loss for _, loss in trial_ends[name].curve] == pytest.approx(losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("make", [Attribute, Global, OfTheModule, Average, OwnGenerator])
+def test_a_branch_and_a_resumed_run_have_the_state_of_the_trial(make: type[Base], tmp_path: Any) -> None:
+    def made(of: list[Trial]) -> Cohort:
+        reset_globals()
+        task = make()
+        return Cohort(task, task.data(), Structure(SGD(), "step", BATCH), of, 8, "plain", curve_points=STEPS)
+
+    points = [(), (0.5,), (0.7,)]
+    of = [Trial(str(k), 0, STEPS, Hyperparameters(lr=0.05, decay_points=p), 3) for k, p in enumerate(points)]
+    together = {e.trial: e for e in made(of).train() if e.kind == "finish"}
+    for trial in of:
+        alone = next(e for e in made([trial]).train() if e.kind == "finish")
+        assert together[trial.id].curve == alone.curve
+    cohort = made(of)
+    while cohort.lane_steps < 70:
+        cohort.turn(10)
+    checkpoint.save(tmp_path / "cohort.pt", cohort.state())
+    resumed = made(of)
+    resumed.load_state(checkpoint.load(tmp_path / "cohort.pt"))
+    list(resumed.train())
+    assert {e.trial: e.curve for e in resumed.ended} == {name: e.curve for name, e in together.items()}
+
+
+@pytest.mark.parametrize("make", SEEDED)
+def test_random_and_numpy_are_drawn_from_seed_and_step(make: type[Base]) -> None:
+    task = make()
+    random.seed(os.getpid())
+    np.random.seed(os.getpid())
+    first = ends(task, trials(4), curve_points=STEPS)
+    random.random()
+    np.random.random()
+    again = ends(make(), list(reversed(trials(4))), curve_points=STEPS)
+    assert {name: e.curve for name, e in first.items()} == {name: e.curve for name, e in again.items()}
+    assert first["0"].curve != first["1"].curve
+
+
+class DrawsEverywhere(Base):
+    """Draws from Python and numpy in its first weights and in its validation too."""
+
+    def model(self) -> nn.Module:
+        model = super().model()
+        with torch.no_grad():
+            model[0].weight.mul_(0.5 + random.random()).add_(float(np.random.randn()))  # type: ignore[union-attr,operator]
+        return model
+
+    def metrics(self, model: nn.Module, batch: Batch, *clock: Tensor) -> Mapping[str, Tensor]:
+        return {"loss": F.mse_loss(model(batch[0]), batch[1]) * (1 + random.random() + np.random.rand())}
+
+
+@pytest.mark.parametrize("program", ["plain", "vmap", "native"])
+def test_weights_and_validations_are_drawn_from_seed_and_step(program: str) -> None:
+    task = DrawsEverywhere()
+    first = ends(task, trials(4), program)
+    random.random()
+    np.random.random()
+    again = ends(DrawsEverywhere(), list(reversed(trials(4))), program)
+    reports = [{name: e.reports for name, e in each.items()} for each in (first, again)]
+    assert reports[0] == reports[1]
+    assert len({v["valid_loss"] for _, v in first["0"].reports}) == 3
+
+
+class CountsValidations(Base):
+    def __init__(self) -> None:
+        self.n = 0
+
+    def metrics(self, model: nn.Module, batch: Batch, *clock: Tensor) -> Mapping[str, Tensor]:
+        self.n += 1
+        return {"loss": F.mse_loss(model(batch[0]), batch[1]), "draw": torch.tensor(random.random())}
+
+
+@pytest.mark.parametrize("program", ["plain", "vmap", "native"])
+def test_metrics_with_state_are_called_and_not_written_down(program: str) -> None:
+    end = ends(CountsValidations(), trials(1), program)["0"]
+    assert len({values["valid_draw"] for _, values in end.reports}) == 3
+
+
+# --- the clock --------------------------------------------------------------------------------------------------------
+
+
+class Annealed(Base):
+    def loss(self, model: nn.Module, batch: Batch, step: Tensor) -> Tensor:  # type: ignore[override]
+        return F.mse_loss(model(batch[0]), batch[1]) * (1 + (step / 40).clamp(max=1))
+
+
+class Shared(Base):
+    def loss(self, model: nn.Module, batch: Batch, step: Tensor, share: Tensor) -> Tensor:  # type: ignore[override]
+        return F.mse_loss(model(batch[0]), batch[1]) * (1 + share + 0 * step)
+
+
+class ByName(Base):
+    def loss(self, model: nn.Module, batch: Batch, share: Any) -> Tensor:  # type: ignore[override]
+        return F.mse_loss(model(batch[0]), batch[1]) * (1 + share)
+
+
+class NoMetrics(Annealed):
+    metrics = Task.metrics
+
+
+CLOCKED = [(Annealed, lambda s: min(1, s / 40)), (Shared, lambda s: s / STEPS), (ByName, lambda s: s / STEPS)]
+
+
+@pytest.mark.parametrize("program", [name for name in PROGRAMS if name != "compiled"])
+@pytest.mark.parametrize(("make", "weight"), CLOCKED)
+def test_a_loss_gets_the_step_and_the_share_in_every_program(
+    make: type[Base], weight: Callable[[int], float], program: str
+) -> None:
+    class Told(Base):
+        def __init__(self) -> None:
+            self.n = -1
+
+        def share(self, model: nn.Module) -> float:
+            self.n += 1
+            return weight(self.n)
+
+    for trial in trials():
+        expected = by_pytorch(Told(), trial)
+        found = ends(make(), trials(), program, curve_points=STEPS)[trial.id]
+        assert [loss for _, loss in found.curve] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("program", [name for name in PROGRAMS if name != "compiled"])
+def test_a_validation_by_the_loss_gets_the_steps_that_were_trained(program: str) -> None:
+    found = ends(NoMetrics(), trials(1), program)["0"]
+    task = Annealed()
+    cohort = Cohort(task, task.data(), PLAIN_SGD, trials(1), 1)
+    end = next(event for event in cohort.train() if event.kind == "finish")
+    plain = {step: values["valid_loss"] for step, values in end.reports}
+    for step, values in found.reports:
+        assert values["valid_loss"] == pytest.approx(plain[step] * (1 + min(1, step / 40)), rel=1e-4)
+
+
+# --- while it trains --------------------------------------------------------------------------------------------------
+
+
+class Drifts(Base):
+    """Somebody changes what the loss looks at, long after a step was written down."""
+
+    weight = 1.0
+
+    def share(self, model: nn.Module) -> float:
+        return self.weight
+
+
+@pytest.mark.parametrize("program", [name for name in PROGRAMS if name not in ("plain", "compiled")])
+def test_a_program_whose_steps_are_pytorchs_no_more_is_found_out(
+    program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.train.COMPARE_EVERY", 20)
+    task = Drifts()
+    cohort = Cohort(task, task.data(), Structure(batch_size=BATCH), trials(), 8, program)
+    cohort._compare_at = 0
+    for _ in range(3):
+        cohort.turn(10)
+    task.weight = 1.01
+    with pytest.raises(Differs, match="by PyTorch"):
+        list(cohort.train())
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), Adam()])
+@pytest.mark.parametrize("program", [name for name in PROGRAMS if name not in ("plain", "compiled")])
+def test_comparing_changes_no_number_and_rounding_is_no_difference(
+    program: str, optimizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def curves() -> dict[str, Any]:
+        task = Base()
+        of = [*trials(), *(Trial(f"{lr}", 0, STEPS, Hyperparameters(lr=lr), 3) for lr in (3.0, 1e12))]
+        cohort = Cohort(task, task.data(), Structure(optimizer, "constant", BATCH), of, 8, program)
+        return {e.trial: (e.status, e.curve, e.reports) for e in cohort.train() if e.kind == "finish"}
+
+    expected = curves()
+    monkeypatch.setattr("core.train.COMPARE_FIRST", 0)
+    monkeypatch.setattr("core.train.COMPARE_EVERY", 0)
+    assert str(curves()) == str(expected)
+
+
+# --- any task at all --------------------------------------------------------------------------------------------------
+
+PLACES = ("attribute", "class", "module", "global", "item", "list")
+
+
+@given(place=st.sampled_from(PLACES), rate=st.sampled_from([1e-6, 0.01, 0.1]), start=st.integers(0, 5))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_wherever_a_counter_lies_the_program_trains_what_was_written(place: str, rate: float, start: int) -> None:
+    class Anywhere(Base):
+        held: Any = start
+
+        def __init__(self) -> None:
+            self.box: Any = {"deep": [start]}
+            self.n = start
+            self.row = [0.0] * start
+
+        def share(self, model: nn.Module) -> float:
+            if place == "attribute":
+                self.n += 1
+                return self.n * rate
+            if place == "class":
+                type(self).held += 1
+                return type(self).held * rate
+            if place == "module":
+                model.n = getattr(model, "n", start) + 1  # type: ignore[operator,assignment]
+                return model.n * rate  # type: ignore[operator,return-value]
+            if place == "global":
+                COUNTS["n"] += 1
+                return COUNTS["n"] * rate
+            if place == "item":
+                self.box["deep"][0] += 1
+                return self.box["deep"][0] * rate
+            self.row.append(0.0)
+            return len(self.row) * rate
+
+    reset_globals()
+    trial = trials(1)[0]
+    expected = by_pytorch(Anywhere(), trial)
+    reset_globals()
+    Anywhere.held = start
+    task = Anywhere()
+    program, _ = choose(task, batch_of(task), 8, work=10**7)
+    found = ends(task, trials(2), program, curve_points=STEPS)["0"]
+    assert [loss for _, loss in found.curve] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_score_leaves_the_state_of_the_trial_as_it_is() -> None:
+    task = Attribute()
+    of = [Trial("0", 0, STEPS, Hyperparameters(lr=0.05), 3, rungs=(20, 40))]
+    scored = ends(task, of, scoring=Scoring(("average", "probe"), 5), curve_points=STEPS)["0"]
+    alone = ends(Attribute(), [Trial("0", 0, STEPS, Hyperparameters(lr=0.05), 3)], curve_points=STEPS)["0"]
+    assert scored.curve == alone.curve
+
+
+def test_what_a_snapshot_cannot_keep_apart_is_named() -> None:
+    task = Cycle()
+    hidden = Program(task, SGD()).hidden(batch_of(task), task.data().valid)
+    assert hidden.shared == ["self.weights"] and not hidden.cells
