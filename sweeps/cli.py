@@ -46,6 +46,19 @@ def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
+def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a process beside this one see to it that Ctrl-C ends it, whatever the code of a task does."""
+
+    @wraps(command)
+    def with_guard(*args: Any, **kwargs: Any) -> Any:
+        from sweeps import interrupt
+
+        with interrupt.guarded():
+            return command(*args, **kwargs)
+
+    return with_guard
+
+
 def _checked_id(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", value):
         raise click.BadParameter(
@@ -83,6 +96,7 @@ def main() -> None:
 @changed_option
 @home_option
 @spoken
+@guarded
 def run(
     spec: str,
     assignments: tuple[str, ...],
@@ -128,6 +142,7 @@ def run(
 @server_option
 @home_option
 @spoken
+@guarded
 def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server: str | None, home: str | None) -> None:
     """Continue SWEEP (an id, or a name: its latest sweep) after an interrupt or a crash.
 
@@ -170,7 +185,7 @@ def list_(as_json: bool, state: str | None, server: str | None, home: str | None
     from sweeps.home import Home
     from sweeps.overview import overview
 
-    rows = overview(Home.at(home))
+    rows = overview(Home.at(home, reading=True))
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif not rows:
@@ -203,7 +218,7 @@ def show(sweep: str, as_json: bool, top: int, server: str | None, home: str | No
     from sweeps.home import Home
     from sweeps.overview import details
 
-    found = details(Home.at(home), sweep)
+    found = details(Home.at(home, reading=True), sweep)
     if as_json:
         click.echo(json.dumps(found.document(), indent=2))
         return
@@ -233,7 +248,7 @@ def best(sweep: str, trial: int | None, server: str | None, home: str | None) ->
     from sweeps.home import Home
     from sweeps.overview import best_of
 
-    click.echo(best_of(Home.at(home), sweep, trial), nl=False)
+    click.echo(best_of(Home.at(home, reading=True), sweep, trial), nl=False)
 
 
 @main.command()
@@ -322,6 +337,7 @@ def stop(sweep: str, wait: bool, server: str | None) -> None:
 @click.option("--register", metavar="NAME", help="Keep the trained weights in MLflow, as the champion of model NAME.")
 @home_option
 @spoken
+@guarded
 def rerun(file: str, register: str | None, home: str | None) -> None:
     """Train the trial of the best file FILE again and compare every number. Exit code 0: the same to the last bit.
 
@@ -386,6 +402,7 @@ def pull(model: str, to: str | None, home: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @home_option
 @spoken
+@guarded
 def check(spec: str, assignments: tuple[str, ...], lsuv: bool, as_json: bool, home: str | None) -> None:
     """Look at the task of SPEC before hours are spent on it: a page of plain sentences. Exit code 1: something fails.
 
@@ -425,6 +442,7 @@ def check(spec: str, assignments: tuple[str, ...], lsuv: bool, as_json: bool, ho
 @click.option("--figure", metavar="FILE", help="Also write the figure to a PNG file.")
 @home_option
 @spoken
+@guarded
 def lr_range(
     spec: str,
     assignments: tuple[str, ...],

@@ -20,7 +20,7 @@ from sweeps.address import no_secret
 from sweeps.collector import uncollected
 from sweeps.display import Progress, trials_text
 from sweeps.home import Home
-from sweeps.interrupt import Interrupt
+from sweeps.interrupt import Interrupt, dismiss, guard_says
 from sweeps.machine import RaySession
 from sweeps.outcome import Outcome, Report, Score
 from sweeps.overview import tracking_of
@@ -57,6 +57,8 @@ ERRORS = "errors"  # in a sweep's folder: what a task's code raised, whole, a fi
 LOST = " before"  # after a cohort's name: what it had trained when its checkpoints were lost
 FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers' start needs
 KILL_AFTER_S, LEAVE_AFTER_S = 5.0, 6.0  # after an interrupt: workers that have not stopped; those that cannot be killed
+KILL_SILENT_AFTER_S, LEAVE_SILENT_AFTER_S = 1.0, 3.0  # those that have not said anything yet, and have nothing to lose
+CLOSING_S, CLOSING_LEAST_S = 9.0, 3.0  # after an interrupt, for what is recorded
 LINKS_WAIT_S = 10.0  # for the runs of trials that have ended, whose names Optuna takes only before it is told
 
 
@@ -194,6 +196,7 @@ def _drive(driver: "Driver", watch: Callable[[Progress], Any], session: RaySessi
         Interrupt().listening() as interrupt,
         watch(driver.progress),
     ):
+        guard_says(f"sweep: stopped at once; continue: sweep resume {driver.sweep}")
         return driver.drive(interrupt, session)
 
 
@@ -218,6 +221,7 @@ class Driver:
         self.deaths: dict[str, list[Death]] = {}  # of the workers of a cohort since it last got on
         self.resumed_from: dict[str, str | None] = {}
         self.missed: set[str] = set()  # cohorts of which nothing has been heard for long
+        self.silent: set[str] = set()  # cohorts that have begun, or begun again, and said nothing yet
         self.halted: str | None = None
         self.interrupt: Interrupt | None = None
         self.programs: list[str] = list(study.user_attrs.get(PROGRAMS, []))
@@ -248,6 +252,7 @@ class Driver:
                 self.tracking.open()
                 if unfinished:
                     self._train(interrupt, session)
+                dismiss()  # from here on no code of the task's can hold this process up
                 self._settle(interrupt.asked.is_set())
             summary = self._finish(interrupt.asked.is_set())
             session.end()
@@ -261,7 +266,11 @@ class Driver:
         with uncollected():
             from sweeps import run as runs  # Tune, which takes a second to import, while Ray's processes start
 
-        layout = machine.shape(self.spec, *session.resources())
+        try:
+            resources = session.resources(lambda: interrupt.since() > KILL_AFTER_S)
+        except machine.GivenUp:
+            return
+        layout = machine.shape(self.spec, *resources)
         interrupt.take_signals()  # Ray has taken SIGTERM for itself
         self.progress.phase = "starting workers"
         recorder = self.recorder
@@ -274,7 +283,7 @@ class Driver:
             layout.cohort_trials,
             self._listen,
             lambda cohort: homes.last_checkpoint(self.folder, cohort),
-            lambda linked: recorder.send_until(linked, LINKS_WAIT_S),
+            lambda linked: recorder.send_until(lambda: linked() or interrupt.asked.is_set(), LINKS_WAIT_S),
         )
         told = {
             "notes": str(self.folder / homes.WORKERS),
@@ -308,6 +317,7 @@ class Driver:
         cohort = suggestion["id"]
         watchdog.forget(self.folder / homes.WORKERS, cohort)
         self.resumed_from[cohort] = suggestion["resume_from"]
+        self.silent.add(cohort)
         self.progress.heard[cohort] = time.monotonic()
         self.progress.cohorts[cohort] = [trial["number"] for trial in suggestion["trials"]]
         return dict(suggestion) | {"made": self.made_by.get(cohort)}
@@ -369,14 +379,17 @@ class Driver:
             if cohort not in self.missed:
                 self.missed.add(cohort)
                 self.progress.note(text)
-        if interrupt.since() > KILL_AFTER_S:
-            for cohort in self.search.live:
+        if not (since := interrupt.since()):
+            return False
+        for cohort in self.search.live:
+            if since > (KILL_SILENT_AFTER_S if cohort in self.silent else KILL_AFTER_S):
                 watchdog.kill_worker(self.folder / homes.WORKERS, cohort)
-        return interrupt.since() > LEAVE_AFTER_S
+        return since > (LEAVE_SILENT_AFTER_S if self.silent >= self.search.live.keys() else LEAVE_AFTER_S)
 
     def _on_result(self, cohort: str, result: Mapping[str, Any]) -> None:
         assert self.search
         self.missed.discard(cohort)
+        self.silent.discard(cohort)
         self.progress.heard[cohort] = time.monotonic()
         if result["done"]:
             del self.progress.heard[cohort]
@@ -510,7 +523,7 @@ class Driver:
         """Say the last words of the sweep, or of this part of it."""
         self.progress.phase = "recording"
         assert self.recorder and self.tracking
-        self.recorder.flush()
+        self.recorder.flush(self._closing_s(30.0))
         if self.search:
             self.search.settle(everything=True)
         trials = trial_results(self.study)
@@ -519,13 +532,19 @@ class Driver:
         else:
             self.tracking.close(trials, self._totals(), self.programs)
 
+    def _closing_s(self, usual: float) -> float:
+        """Return how long the record is waited for: after an interrupt so that all ends within some ten seconds."""
+        if self.interrupt and (since := self.interrupt.since()):
+            return max(CLOSING_LEAST_S, CLOSING_S - since)
+        return usual
+
     def _finish(self, interrupted: bool) -> Summary:
         self.progress.phase = "recording"
         recorder = self.recorder
         assert recorder
         trials = trial_results(self.study)
         over = {t.number: MLFLOW_STATUS[t.state] for t in trials if t.state != "running"}
-        recorded = recorder.close(over=over, restore=partial(self._restore, trials))
+        recorded = recorder.close(self._closing_s(60.0), over=over, restore=partial(self._restore, trials))
         for note in recorder.notes:
             self.progress.note(note)
         self.progress.phase = "done"

@@ -5,16 +5,19 @@ import fcntl
 import logging
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from core.errors import BadInput
 
 JOURNAL = "optuna.journal"
 COHORT_FILE = "cohort.pt"
+LOOK_S = 1.0  # how long a driver waits for those who look whether a sweep is driven: each takes microseconds
 WORKERS = "workers"  # in a sweep's folder: what each cohort's worker leaves behind when it dies
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what a person has to see to
 
@@ -26,9 +29,14 @@ class Home:
     path: Path
 
     @classmethod
-    def at(cls, path: str | None) -> "Home":
-        """Open a home (default: $SWEEP_HOME or ./sweep-data). Raises BadInput if it cannot be written."""
+    def at(cls, path: str | None, reading: bool = False) -> "Home":
+        """Open a home (default: $SWEEP_HOME or ./sweep-data). Raises BadInput if it cannot be written.
+
+        reading: it need not be, nor exist, for who only looks; nothing is written then.
+        """
         home = Path(path or os.environ.get("SWEEP_HOME") or "sweep-data").expanduser().absolute()
+        if reading:
+            return cls(home)
         try:
             str(home).encode()
         except UnicodeEncodeError:
@@ -67,24 +75,33 @@ def only_driver(folder: Path, sweep: str) -> Iterator[None]:
     """Hold the sweep for this process. Raises BadInput if another one drives it; a killed driver's hold is gone."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "driver.lock", "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _taken(lock):
             lock.seek(0)
-            raise BadInput(
-                f"sweep {sweep} is being driven by process {lock.read().strip()}; stop that one first"
-            ) from None
+            raise BadInput(f"sweep {sweep} is being driven by process {lock.read().strip()}; stop that one first")
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
 
 
+def _taken(lock: IO[str]) -> bool:
+    """Take a lock for this process alone, unless another holds it for longer than it takes to look."""
+    deadline = time.monotonic() + LOOK_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LOOK_S / 50)
+
+
 def is_driven(folder: Path) -> bool:
-    """Whether some process drives the sweep of this folder now."""
+    """Whether some process drives the sweep of this folder now. Those who look share the lock for a moment."""
     try:
         with open(folder / "driver.lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
     except FileNotFoundError:
         return False

@@ -6,7 +6,9 @@ import os
 import secrets
 import socket
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -98,6 +100,10 @@ def check_address(address: str | None) -> None:
         ) from error
 
 
+class GivenUp(Exception):
+    """Nobody waits for Ray any more."""
+
+
 class RaySession:
     """Ray: started inside this process, or the cluster at `address`, joined.
 
@@ -129,9 +135,15 @@ class RaySession:
             self._thread = Thread(target=self._live, name=STARTING)
             self._thread.start()
 
-    def resources(self) -> tuple[float, float]:
-        """Return the cores and GPUs of the cluster, as soon as it is there. Raises BadInput if it cannot be."""
-        return self._resources.result()
+    def resources(self, given_up: Callable[[], bool] = lambda: False) -> tuple[float, float]:
+        """Return the cores and GPUs of the cluster, as soon as it is there. Raises BadInput if it cannot be.
+
+        given_up: whether nobody wants to wait any more, which raises GivenUp.
+        """
+        while not given_up():
+            with suppress(TimeoutError):
+                return self._resources.result(timeout=0.2)
+        raise GivenUp
 
     def leave(self) -> None:
         """Have the Ray that was started here stopped, or the cluster left, and do not wait for it."""
@@ -143,7 +155,7 @@ class RaySession:
         What still holds a handle of Ray's, and lets it go while another thread shuts Ray down, ends the process.
         """
         self.leave()
-        if self._thread:
+        if self._thread and not starting():
             self._thread.join()
 
     def _live(self) -> None:

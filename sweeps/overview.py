@@ -12,7 +12,7 @@ from sweeps.address import UI, mlflow_page, no_secret
 from sweeps.home import Home, is_driven
 from sweeps.rerun import best_file
 from sweeps.results import TrialResult
-from sweeps.search import find_sweep, open_storage, parent_of, spec_of, sweep_ids, trial_results
+from sweeps.search import find_sweep, open_for_reading, parent_of, spec_of, sweep_ids, trial_results
 from sweeps.spec import SweepSpec
 
 
@@ -114,12 +114,12 @@ def tracking_of(study: Any, home: Home) -> str:
 
 def details(home: Home, wanted: str) -> Details:
     """Return one sweep by id or name. Raises BadInput for an unknown one."""
-    return _details(home, find_sweep(open_storage(home.storage), wanted))
+    return _details(home, find_sweep(open_for_reading(home.storage), wanted))
 
 
 def overview(home: Home) -> list[dict[str, Any]]:
     """Return one row for each sweep, the oldest first; of one that another version wrote its id may be all there is."""
-    storage = open_storage(home.storage)
+    storage = open_for_reading(home.storage)
     sweeps, rows = sweep_ids(storage), []
     driven = _driven(home, sweeps)
     for sweep in sweeps:
@@ -133,7 +133,7 @@ def overview(home: Home) -> list[dict[str, Any]]:
 
 def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
     """Return the best trial of a sweep (or another complete one) as the text of a best file."""
-    study = find_sweep(open_storage(home.storage), wanted)
+    study = find_sweep(open_for_reading(home.storage), wanted)
     found = _details(home, study)
     chosen = found.best
     if trial is not None:
@@ -150,7 +150,8 @@ def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
 def _story(home: Home, found: Details, trial: int) -> dict[str, Any]:
     """Return the story of a trial: from MLflow, or where that has it no more, from the sweep's spool."""
     try:
-        record.check_reachable(found.tracking_uri)
+        if not found.tracking_uri.startswith("sqlite:"):  # whose folder need not be writable for who only reads
+            record.check_reachable(found.tracking_uri)
         return record.read_trial(found.tracking_uri, found.sweep, trial)
     except BadInput:
         if story := record.spooled_story(home.sweep(found.sweep), trial):
@@ -160,7 +161,7 @@ def _story(home: Home, found: Details, trial: int) -> dict[str, Any]:
 
 def latest_page(home: Home, server: str) -> str:
     """Return the address of MLflow's page on the latest sweep of a home; that of its experiments without one."""
-    storage = open_storage(home.storage)
+    storage = open_for_reading(home.storage)
     for sweep in reversed(sweep_ids(storage)):
         study = search.load(storage, sweep)
         if (parent := parent_of(study)) and not tracking_of(study, home).startswith("http"):

@@ -136,9 +136,13 @@ def _held(lock: "_Lock") -> Iterator[None]:
         lock.release()
 
 
-def open_for_reading(journal: str) -> optuna.storages.BaseStorage:
-    """Open a journal that somebody else writes, and write nothing: no lock, no repair."""
-    return optuna.storages.JournalStorage(JournalFileBackend(journal))
+def open_for_reading(place: str) -> optuna.storages.BaseStorage:
+    """Open a storage that somebody else writes, or nobody may, and write nothing: no lock, no repair, no new file."""
+    if "://" in place:
+        return _open_database(place)
+    if not Path(place).exists():
+        return optuna.storages.InMemoryStorage()  # of a home in which nothing has begun
+    return optuna.storages.JournalStorage(JournalFileBackend(place))
 
 
 @lru_cache(maxsize=8)

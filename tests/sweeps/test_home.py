@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ import torch
 from core import checkpoint
 from core.errors import BadInput
 from sweeps.home import COHORT_FILE, Home, is_driven, last_checkpoint, new_id, only_driver
+from sweeps.overview import details, overview
+from sweeps.search import create_study, open_storage
+from tests.sweeps.made import spec_with
 
 
 def test_a_home_is_the_one_named_or_that_of_the_environment_or_here(
@@ -104,3 +109,53 @@ def test_a_checkpoint_that_a_crash_tore_is_passed_over(tmp_path: Path, left: byt
     (saved(tmp_path, 1, "cohort-0", 1) / COHORT_FILE).write_bytes(left)
     (tmp_path / "tune-002" / "cohort-0" / "checkpoint_000000").mkdir(parents=True)
     assert last_checkpoint(tmp_path, "cohort-0") == str(whole)
+
+
+def test_a_driver_takes_its_lock_while_others_look_in_a_loop(tmp_path: Path) -> None:
+    """As `sweep list` does: it must not be taken for a driver, nor take another that looks for one."""
+    (tmp_path / "driver.lock").touch()
+    script = "import sys, pathlib, sweeps.home as h\nwhile True: h.is_driven(pathlib.Path(sys.argv[1]))"
+    lookers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(2)]
+    try:
+        for _ in range(2000):
+            assert not is_driven(tmp_path)
+            with only_driver(tmp_path, "s"):
+                assert is_driven(tmp_path)
+    finally:
+        for looker in lookers:
+            looker.kill()
+            looker.wait()
+
+
+def test_a_home_is_read_without_writing_anything(tmp_path: Path) -> None:
+    home = Home.at(str(tmp_path / "never"), reading=True)
+    assert overview(home) == []
+    with pytest.raises(BadInput, match="unknown sweep 'x'"):
+        details(home, "x")
+    assert not (tmp_path / "never").exists()
+    create_study(open_storage(Home.at(str(tmp_path / "never")).storage), "warm-1", spec_with(), {"created": "1"})
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert [row["sweep"] for row in overview(home)] == ["warm-1"]
+    assert details(home, "warm-1").trials == []
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root")
+def test_a_home_that_one_may_not_write_is_listed(tmp_path: Path) -> None:
+    """As somebody else, since no folder is read-only for root."""
+    home = tmp_path / "home"
+    create_study(open_storage(Home.at(str(home)).storage), "warm-1", spec_with(), {"created": "1"})
+    below_tmp = [path for path in tmp_path.parents if Path(tempfile.gettempdir()) in path.parents]
+    for path in [*below_tmp, tmp_path, *tmp_path.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "sweeps.cli"]
+    root = str(Path(__file__).resolve().parents[2])
+    environment = os.environ | {"PYTHONPATH": root, "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    if subprocess.run([*command, "--version"], capture_output=True, cwd="/", env=environment).returncode:
+        pytest.skip("another user cannot run this Python")
+    for arguments in (["list"], ["show", "warm-1"]):
+        done = subprocess.run(
+            [*command, *arguments, "--home", str(home)], capture_output=True, text=True, cwd="/", env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        assert "warm-1" in done.stdout
