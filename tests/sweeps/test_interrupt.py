@@ -52,6 +52,7 @@ def test_control_c_ends_a_process_that_is_held_up(how: str, tmp_path: Path) -> N
         start_new_session=True,
     )
     assert process.stdout and process.stdout.readline() == "ready\n"
+    time.sleep(1.0)  # it said so a moment before it is held up
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, said = process.communicate(timeout=60)
     assert "Traceback" not in said
