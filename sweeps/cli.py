@@ -39,6 +39,13 @@ def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
         except BadInput as error:
             click.echo(f"sweep: {error}", err=True)
             sys.exit(2)
+        except OSError as error:
+            from sweeps.home import NO_ROOM, full
+
+            if error.errno not in NO_ROOM:
+                raise
+            click.echo(f"sweep: {full(error, 'give the command again')}", err=True)
+            sys.exit(2)
         except KeyboardInterrupt:
             click.echo("sweep: stopped", err=True)
             sys.exit(130)
@@ -637,8 +644,10 @@ def _tell(summary: Any, place: Any, as_json: bool, home: str | None) -> None:
             f"MLflow did not take everything; the rest waits in {place.sweep(summary.sweep)}. "
             f"Send it: sweep resume {summary.sweep}{at}"
         )
+    if summary.halted:
+        sys.exit(2)
     if summary.interrupted:
-        sys.exit(2 if summary.halted else 130)
+        sys.exit(130)
     if summary.best is None:
         sys.exit(1)
 

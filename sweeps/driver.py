@@ -59,6 +59,7 @@ FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers
 KILL_AFTER_S, LEAVE_AFTER_S = 5.0, 6.0  # after an interrupt: workers that have not stopped; those that cannot be killed
 KILL_SILENT_AFTER_S, LEAVE_SILENT_AFTER_S = 1.0, 3.0  # those that have not said anything yet, and have nothing to lose
 CLOSING_S, CLOSING_LEAST_S = 9.0, 3.0  # after an interrupt, for what is recorded
+CONTINUE = "continue: sweep resume {}"
 LINKS_WAIT_S = 10.0  # for the runs of trials that have ended, whose names Optuna takes only before it is told
 
 
@@ -151,12 +152,13 @@ def start(
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions()}
     facts |= {"tracking": record.begins(home.path), identity.FOLDER: str(current_folder())}
     study = create_study(storage, sweep, spec, facts | git_state(Path.cwd()))
-    try:
-        return _drive(Driver(home, storage, study, begin), watch, session)
-    except BadInput:  # what the machine refuses leaves nothing behind
-        delete_study(storage, sweep)
-        shutil.rmtree(home.sweep(sweep), ignore_errors=True)
-        raise
+    with homes.told_when_full(CONTINUE.format(sweep)):
+        try:
+            return _drive(Driver(home, storage, study, begin), watch, session)
+        except BadInput:  # what the machine refuses leaves nothing behind
+            delete_study(storage, sweep)
+            shutil.rmtree(home.sweep(sweep), ignore_errors=True)
+            raise
 
 
 def resume(
@@ -173,7 +175,8 @@ def resume(
     record.check_reachable(tracking_of(study, home))
     driver = Driver(home, storage, study, begin)
     driver.check_before_training = lambda: _check_unchanged(driver, changed)
-    return _drive(driver, watch, session)
+    with homes.told_when_full(CONTINUE.format(driver.sweep)):
+        return _drive(driver, watch, session)
 
 
 def _check_unchanged(driver: "Driver", changed: bool) -> None:
@@ -374,7 +377,9 @@ class Driver:
 
         Those of this machine are killed before.
         """
-        assert self.search
+        assert self.search and self.recorder
+        if self.recorder.full:
+            self._halt(self.recorder.full)
         for cohort, text in self.progress.unheard():
             if cohort not in self.missed:
                 self.missed.add(cohort)
@@ -405,8 +410,9 @@ class Driver:
 
     def _keep_error(self, name: str, whole: str) -> None:
         file = self.folder / ERRORS / f"{name}.txt"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(whole, encoding="utf-8")
+        with homes.naming(file):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(whole, encoding="utf-8")
 
     def _on_events(self, cohort: str, result: Mapping[str, Any]) -> None:
         assert self.search
@@ -547,6 +553,8 @@ class Driver:
         recorded = recorder.close(self._closing_s(60.0), over=over, restore=partial(self._restore, trials))
         for note in recorder.notes:
             self.progress.note(note)
+        if recorder.full and not recorded:
+            self.halted = self.halted or recorder.full
         self.progress.phase = "done"
         progress = self.progress
         return Summary(

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ COHORT_FILE = "cohort.pt"
 LOOK_S = 1.0  # how long a driver waits for those who look whether a sweep is driven: each takes microseconds
 WORKERS = "workers"  # in a sweep's folder: what each cohort's worker leaves behind when it dies
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what a person has to see to
+PROBE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,45 @@ def new_id(name: str, random_bytes: int = 2) -> str:
 
 
 @contextmanager
+def naming(file: Path | str) -> Iterator[None]:
+    """Have an OSError say which file it is about: a write that fails names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(file)
+        raise
+
+
+def full(error: OSError, then: str) -> BadInput:
+    """Return what a person is told of a disk that takes nothing any more; `then`: what to do when there is room."""
+    need = "have it writable" if error.errno == errno.EROFS else "make room"
+    return BadInput(f"{error.filename or 'a file'}: {os.strerror(error.errno or 0)}; {need}, then {then}")
+
+
+@contextmanager
+def told_when_full(then: str) -> Iterator[None]:
+    """Turn the error of a disk that takes nothing any more into BadInput; others are raised as they are."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise full(error, then) from error
+
+
+def write_probe(folder: Path) -> None:
+    """Write a block to the disk of a folder, and remove it. Raises OSError if it takes none."""
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        with naming(probe):
+            probe.write_bytes(b"\1" * PROBE_BYTES)
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+
+
+@contextmanager
 def only_driver(folder: Path, sweep: str) -> Iterator[None]:
     """Hold the sweep for this process. Raises BadInput if another one drives it; a killed driver's hold is gone."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,8 +119,8 @@ def only_driver(folder: Path, sweep: str) -> Iterator[None]:
             lock.seek(0)
             raise BadInput(f"sweep {sweep} is being driven by process {lock.read().strip()}; stop that one first")
         lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        with naming(lock.name):
+            os.write(lock.fileno(), str(os.getpid()).encode())  # unbuffered: else closing would fail once more
         yield
 
 

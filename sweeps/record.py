@@ -8,6 +8,7 @@ and what it lacks is sent again.
 
 import base64
 import configparser
+import errno
 import fcntl
 import hashlib
 import http.client
@@ -38,6 +39,7 @@ from core import cache
 from core.errors import BadInput, nearest
 from sweeps.address import no_secret, sqlite_file, sqlite_url, without_login
 from sweeps.collector import uncollected
+from sweeps.home import NO_ROOM, full, naming, write_probe
 from sweeps.spool import Line, Spool
 
 SWEEP_TAG, TRIAL_TAG, STEP_TAG, KIND_TAG = "espalier.sweep", "espalier.trial", "espalier.step", "espalier.kind"
@@ -74,6 +76,7 @@ def _quiet_mlflow() -> Any:
     import mlflow.tracking
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises, 90 lines a time
     return mlflow
 
 
@@ -201,6 +204,25 @@ def _damage(store: Path) -> str | None:
 
 def _says_damaged(error: Exception) -> bool:
     return "database disk image is malformed" in str(error) or "file is not a database" in str(error)
+
+
+def _full(error: Exception, uri: str) -> str | None:
+    """Return which file has no room if that is what an error comes from, and what to do; None for other troubles.
+
+    MLflow says so in many ways, so its disk is asked. A server's disk is not this machine's.
+    """
+    store = sqlite_file(uri)
+    if store is not None and not isinstance(error, OSError):
+        try:
+            write_probe(store.parent)
+        except OSError as found:
+            error = found
+            error.filename = str(store)
+        if "database or disk is full" in str(error):
+            error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(store))
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return str(full(error, "continue"))
+    return None
 
 
 def _fill(mlflow: Any, store: Path) -> None:
@@ -341,6 +363,7 @@ class Recorder:
         self.spool = Spool(folder, self.note)
         self.on_run, self.on_parent = on_run, on_parent
         self.trouble: str | None = None
+        self.full: str | None = None  # which file of this machine takes nothing any more, and what to do
         self.lacking: set[int | None] = set()  # trials that MLflow lacked when it was asked last; None: the sweep's run
         self.seconds_sending = 0.0
         self.through: dict[int | None, int] = {}  # trial -> the place behind its last line that has been sent
@@ -448,12 +471,14 @@ class Recorder:
                 if closing:
                     self._audit()
                 self.seconds_sending += time.monotonic() - begin
-                self.trouble, wait = None, SEND_EVERY_S
+                self.trouble, self.full, wait = None, None, SEND_EVERY_S
             except Exception as error:  # whatever a server or a network can do: say it, wait, try again
                 self._sender = None  # a new one looks up which runs exist: an answer that was lost may have made one
                 self._store_damaged = self._store_damaged or _says_damaged(error)
+                self.full = _full(error, self.uri)
                 self.trouble = no_secret(f"{type(error).__name__}: {error}".splitlines()[0][:300])
-                logger.warning("recording waits: %s", self.trouble)
+                if not self.full:  # the command says so itself
+                    logger.warning("recording waits: %s", self.trouble)
                 wait = SEND_EVERY_S if closing else min(RETRY_MOST_S, wait * 2)
                 if closing and time.monotonic() - self._advanced > self._give_up_s:
                     return
@@ -856,7 +881,8 @@ class _Sender:
             if uri.scheme == "file":
                 file = Path(url2pathname(uri.path)) / name
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(text, encoding="utf-8")
+                with naming(file):
+                    file.write_text(text, encoding="utf-8")
             else:
                 _again(partial(self.client.log_text, run, text, name))
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from core.checkup import Checkup
 from core.lr_range import RangeTest
+from sweeps.home import naming
 from sweeps.results import TrialResult, params_text, ranked
 from sweeps.space import Choice
 from sweeps.spec import SweepSpec
@@ -96,7 +97,8 @@ def exponent_figure(trials: Sequence[TrialResult], spec: SweepSpec, path: Path) 
     axes.set_title("\n".join([title, *(["; ".join(notes)] if notes else [])]), loc="left", color=INK, fontsize=11)
     axes.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
     axes.set_ylabel(spec.objective.metric)
-    figure.savefig(path)
+    with naming(path):
+        figure.savefig(path)
     return path
 
 
@@ -130,7 +132,8 @@ def range_figure(test: RangeTest, name: str, path: Path) -> Path:
     axes.set_ylabel(f"training loss{cut}")
     axes.legend(fontsize=8, frameon=False, loc="upper left")
     strip.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
-    figure.savefig(path)
+    with naming(path):
+        figure.savefig(path)
     return path
 
 
@@ -179,7 +182,8 @@ def check_figure(found: Checkup, name: str, path: Path) -> Path:
         each.spines[["top", "right"]].set_visible(False)
         each.grid(True, color="#e4e7eb", linewidth=0.7)
         each.set_axisbelow(True)
-    figure.savefig(path)
+    with naming(path):
+        figure.savefig(path)
     return path
 
 
@@ -293,7 +297,8 @@ def ratios_figure(trial: TrialResult, story: Mapping[str, Any], spec: SweepSpec,
     axes.set_xlabel("step")
     axes.set_ylabel("log10(std(update) / std(weight))")
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.savefig(path)
+    with naming(path):
+        figure.savefig(path)
     return path
 
 
@@ -319,7 +324,8 @@ def curves_figure(told: Sequence[tuple[TrialResult, Mapping[str, Any]]], spec: S
     axes.set_ylabel("training loss, averaged over blocks (log scale)")
     if told:
         axes.legend(fontsize=8, frameon=False)
-    figure.savefig(path)
+    with naming(path):
+        figure.savefig(path)
     return path
 
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 from ray import tune
 from ray.tune.search import Searcher
@@ -22,6 +22,7 @@ from sweeps.search import Search, Suggestion
 from sweeps.trainable import CohortTrainable
 
 CHECKPOINTS_KEPT = 2
+T = TypeVar("T")
 
 Configure = Callable[[Suggestion], dict[str, Any]]
 """Makes of a suggested cohort what its worker is told."""
@@ -40,6 +41,7 @@ class CohortSearcher(Searcher):
         super().__init__()
         self.search, self.configure, self.watch, self.lost, self.stop = search, configure, watch, lost, stop
         self.cohorts: dict[str, str] = {}
+        self.error: Exception | None = None  # of this process: then the cohorts stop, and nobody hears of them any more
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -47,22 +49,40 @@ class CohortSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.stop.is_set() or (self.search.exhausted and not self.search.live):
             return Searcher.FINISHED
-        suggestion = self.search.next_cohort()
-        if suggestion is None:
-            return None
+        suggestion = self._tried(self.search.next_cohort)
+        configured = suggestion and self._tried(lambda: self.configure(suggestion))
+        if not suggestion or not configured:
+            return Searcher.FINISHED if self.error else None
         self.cohorts[trial_id] = suggestion["id"]
-        return {"cohort": json.dumps(self.configure(suggestion))}
+        return {"cohort": json.dumps(configured)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        self.watch(self.cohorts[trial_id], result)
+        self._tried(lambda: self.watch(self.cohorts[trial_id], result))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._tried(lambda: self._on_complete(self.cohorts[trial_id], result, error))
+
+    def _on_complete(self, cohort: str, result: dict[str, Any] | None, error: bool) -> None:
         if error:
-            self.lost(self.cohorts[trial_id])
+            self.lost(cohort)
             return
         if result:
-            self.watch(self.cohorts[trial_id], result)
-        self.search.cohort_over(self.cohorts[trial_id], failed=False)
+            self.watch(cohort, result)
+        self.search.cohort_over(cohort, failed=False)
+
+    def _tried(self, call: Callable[[], T]) -> T | None:
+        """Do it, unless something has failed before. What fails stops all cohorts: Tune would blame it on one of them.
+
+        From then on nothing is written, since the trials may be further than what stands on disk.
+        """
+        if self.error:
+            return None
+        try:
+            return call()
+        except Exception as error:
+            self.error = error
+            self.stop.set()
+            return None
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
@@ -110,15 +130,17 @@ def run_tune(
 
     look: see StopWhenAsked. lost, watch: hear what becomes of cohorts. A cohort that is lost Tune does not try again:
     `search` may give it out once more.
+    Raises what search, configure, lost and watch raise, after all cohorts have stopped.
     """
     for name in ("execution.experiment_state", "tune"):  # that state is not needed, and what failed is said elsewhere
         logging.getLogger(f"ray.tune.{name}").setLevel(logging.CRITICAL)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(layout.cohorts)  # else each worker waits for the one before it
     trainable = tune.with_resources(CohortTrainable, {"cpu": layout.cpus, "gpu": layout.gpus})
+    searcher = CohortSearcher(search, configure, watch, lost, stop)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=CohortSearcher(search, configure, watch, lost, stop),
+            search_alg=searcher,
             num_samples=-1,
             reuse_actors=True,
             trial_dirname_creator=_trial_folder,
@@ -133,5 +155,11 @@ def run_tune(
     )
     rule = search.rule()
     board = open_board(search.study.study_name, rule) if rule else None
-    tuner.fit()
+    try:
+        tuner.fit()
+    except Exception:
+        if not searcher.error:
+            raise
     del board  # it lives as long as somebody holds it
+    if searcher.error:
+        raise searcher.error

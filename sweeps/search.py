@@ -36,6 +36,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from core.errors import BadInput, nearest
 from sweeps import identity, journal, plan
+from sweeps.home import NO_ROOM, naming
 from sweeps.outcome import Outcome, Report, Score, Story, leader_of, missing, to_beat
 from sweeps.plan import structural_key
 from sweeps.results import TrialResult, judged_together
@@ -68,6 +69,8 @@ def open_storage(place: str) -> optuna.storages.BaseStorage:
         Path(place).parent.mkdir(parents=True, exist_ok=True)
         return _open_journal(Path(place), _Lock(f"{place}.flock"))
     except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
         why = f"cannot be opened ({error.strerror}); move it away, or name another home"
         raise BadInput(f"{error.filename or place}: {why}") from error
 
@@ -80,7 +83,7 @@ def _open_journal(path: Path, lock: "_Lock") -> optuna.storages.BaseStorage:
     broken: set[int] = set()
     for _ in range(MENDED_MOST):
         try:
-            return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
+            return optuna.storages.JournalStorage(_Journal(str(path), lock))
         except OSError:
             raise
         except Exception as error:  # whatever Optuna meets in a line
@@ -92,6 +95,24 @@ def _open_journal(path: Path, lock: "_Lock") -> optuna.storages.BaseStorage:
                     broken.add(_first_broken(path))
                 logger.warning("%s", sentence)
     raise BadInput(f"{path}: cannot be read ({type(reason).__name__}: {reason}); move it away, or bring back a copy")
+
+
+class _Journal(JournalFileBackend):
+    """A journal to write to. What a full disk has let half through is cut off: the next line would be lost with it."""
+
+    def __init__(self, path: str, lock: "_Lock"):
+        super().__init__(path, lock)
+        self.path, self.held = path, lock
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write operations. Raises OSError, which names the file."""
+        try:
+            with naming(self.path):
+                super().append_logs(logs)
+        except OSError:
+            with _held(self.held):
+                journal.cut_torn_line(Path(self.path))
+            raise
 
 
 class _Lines(BaseJournalBackend):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput
+from sweeps.home import NO_ROOM, naming
 
 MOST_BYTES = 256 * 2**20  # beyond this, points of curves are dropped and counted; starts and ends never
 NAMED = 3  # lines that cannot be read and are named one by one; of more their number is said
@@ -68,10 +69,12 @@ class Spool:
                 if file.is_dir():
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
             self._cut_torn_line()
-            self._file = open(self.path, "ab")  # noqa: SIM115 - open as long as the spool is
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - open as long as the spool is
             self._scan()
             self.sent = self._read_mark()
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
             raise BadInput(
                 f"{error.filename or self.path}: cannot be opened ({error.strerror}); move it away, then resume"
             ) from error
@@ -147,9 +150,21 @@ class Spool:
             if self._file.tell() - self.sent > MOST_BYTES:
                 self.dropped += 1
                 return
-        self._take_note(line, self._file.tell())
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
+        place = self._write(json.dumps(line).encode() + b"\n")
+        self._take_note(line, place)
+
+    def _write(self, text: bytes) -> int:
+        """Write whole text or nothing; return its place. Raises OSError, which names the file."""
+        place, rest = self._file.tell(), memoryview(text)
+        try:
+            with naming(self.path):
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+        except OSError:
+            self._file.truncate(place)
+            self._file.seek(place)
+            raise
+        return place
 
     def pending(self, most: int = 5000) -> tuple[list[Line], int]:
         """Return lines that wait, each with its place in the file as `at`, and the place after them."""
@@ -166,7 +181,8 @@ class Spool:
         """Remember that everything before a place has been sent."""
         self.sent = place
         temporary = self.mark.with_suffix(".part")
-        temporary.write_text(str(place))
+        with naming(self.mark):
+            temporary.write_text(str(place))
         os.replace(temporary, self.mark)
 
     def close(self) -> None:

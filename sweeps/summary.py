@@ -55,10 +55,10 @@ class Summary:
     def closing_lines(self, at: str) -> Iterator[str]:
         """Yield the sentences that end a sweep, and the commands that come next; `at` is what names the home."""
         counted = results.counts(self.trials)
+        if self.halted:
+            yield f"halted: {self.halted}"
         if self.interrupted:
             ended = len(self.trials) - counted.get("running", 0)
-            if self.halted:
-                yield f"halted: {self.halted}"
             yield f"interrupted with {ended} trials ended; continue: sweep resume {self.sweep}{at}"
             return
         yield f"{', '.join(f'{n} {state}' for state, n in counted.items())} in {self.seconds:.0f} s; " + self._work()

@@ -11,6 +11,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from core import checkpoint
+from core.errors import BadInput
 from sweeps import driver
 from sweeps.display import Progress, facts, lane_steps_a_second, seconds_left
 from sweeps.home import COHORT_FILE, Home
@@ -18,6 +19,7 @@ from sweeps.record import STORY, SWEEP_TAG, TRIAL_TAG, Recorder, default_uri
 from sweeps.search import Search, Suggestion, create_study, find_sweep, open_storage
 from sweeps.spool import Spool
 from sweeps.summary import Summary
+from tests.sweeps.full_disk import no_file_beyond, size_of
 from tests.sweeps.made import life, report, spec_with
 
 SWEEP = "warm-20260101-abcd"
@@ -117,6 +119,40 @@ def cohorts(search: Search) -> tuple[Suggestion, Suggestion]:
     first, second = search.next_cohort(), search.next_cohort()
     assert first and second
     return first, second
+
+
+# --- a full disk ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["optuna.journal", f"sweeps/{SWEEP}/spool.jsonl", f"sweeps/{SWEEP}/errors"])
+def test_a_driver_whose_disk_is_full_says_so_and_the_next_one_goes_on(file: str, stage: Stage) -> None:
+    def fails(search: Search, watch: Watch, progress: Progress) -> None:
+        first, second = cohorts(search)
+        watch(first["id"], turn(*lives(first)))
+        search.cohort_over(first["id"], failed=False)
+        journal, spool = stage.home.path / "optuna.journal", stage.recorders[-1].spool
+        while file.endswith("spool.jsonl") and size_of(spool.path) < size_of(journal) + 9_000:
+            stage.recorders[-1].say("pause")
+        broken = {"broken": ("ValueError: no", "a trace" * 90_000), "done": True} if file.endswith("errors") else {}
+        limit = 100_000 if broken else max(size_of(journal), size_of(spool.path))
+        with no_file_beyond(limit + 40):
+            watch(second["id"], turn(*lives(second)) | broken)
+
+    with pytest.raises(BadInput) as caught:
+        stage.perform(fails)
+    stage.recorders[-1].close()
+    said = str(caught.value)
+    assert said.startswith(str(stage.home.path / file)), said
+    assert said.endswith(f": File too large; make room, then continue: sweep resume {SWEEP}")
+
+    def goes_on(search: Search, watch: Watch, progress: Progress) -> None:
+        while (cohort := search.next_cohort()) is not None:
+            watch(cohort["id"], turn(*lives(cohort)))
+            search.cohort_over(cohort["id"], failed=False)
+
+    stage.perform(goes_on)
+    assert stage.summary and stage.summary.recorded
+    assert [(t.state, t.value) for t in stage.summary.trials] == [("complete", 2.0 + n) for n in range(6)]
 
 
 # --- programs ---------------------------------------------------------------------------------------------------------
