@@ -17,6 +17,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -179,9 +180,12 @@ def _watched(name: str, call: Callable[[], Any], roots: Mapping[str, Any], seed:
     first, before = _numbers(call()), Snapshot(roots)
     seed_python(seed)
     states = random.getstate(), np.random.get_state(legacy=False)
+    environment = dict(os.environ)
     with _clocks() as clocks:
         second = _numbers(call())
     after = Snapshot(roots)
+    if os.environ != environment:
+        clocks.append("the environment, which it changes")
     cells = {path: after.cells.get(path) or before.cells[path] for path in before.changed(after)}
     if random.getstate() != states[0]:
         return f"{name}() draws from Python's random", _holders(cells)
@@ -231,7 +235,7 @@ def _counts(before: Any, after: Any) -> bool:
 
 @contextmanager
 def _clocks() -> Iterator[list[str]]:
-    """Note what a person's own code asks of the clock and of the system's randomness meanwhile."""
+    """Note what a person's own code asks meanwhile of the clock, of files, and of the system's randomness."""
     asked: list[str] = []
 
     def profile(frame: types.FrameType, event: str, function: Any) -> None:
@@ -241,8 +245,12 @@ def _clocks() -> Iterator[list[str]]:
         module = getattr(function, "__module__", None) or getattr(getattr(function, "__self__", None), "__module__", "")
         if name == "urandom":
             asked.append("os.urandom")
-        elif module in _CLOCKS and name != "sleep" and not _in_library(frame.f_code.co_filename):
+        elif _in_library(frame.f_code.co_filename):
+            return
+        elif module in _CLOCKS and name != "sleep":
             asked.append(f"the clock ({module}.{name})")
+        elif module in ("_io", "io") and name == "open":
+            asked.append("a file that it opens")
 
     previous = sys.getprofile()
     sys.setprofile(profile)
@@ -308,6 +316,8 @@ class Snapshot:
         elif isinstance(value, list | tuple | deque):
             for i in _spread(range(len(value))):
                 yield f"{path}[{i}]", value[i], cell
+        elif isinstance(value, ContextVar):
+            yield f"{path}.get()", value.get(None), cell
         elif isinstance(value, types.FunctionType):
             yield from self._of_function(path, value)
         elif isinstance(value, types.MethodType):

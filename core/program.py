@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
@@ -35,6 +36,7 @@ from core.order import mix
 from core.ratios import step_ratios, step_ratios_of_a_lane
 from core.task import Batch, Clock, Data, Task, call, takes_of_clock
 
+warnings.filterwarnings("ignore", "There is a performance drop")  # vmap's advice to who writes its rules
 CALL_S = 10e-6  # of an operation on tensors, with its share of autograd
 FEW = 64  # examples of a validation at which it is seen whether metrics() has state in Python
 VALIDATION = 1  # parts what a validation draws at random from what the step after it draws

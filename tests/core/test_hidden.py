@@ -3,9 +3,11 @@
 import itertools
 import os
 import random
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -254,7 +256,37 @@ class Unseeded(Base):
         return float(np.random.default_rng().random())
 
 
-SHARED = [NumpyGenerator, Cycle, Generator, Clock, System, Unseeded]
+class Environment(Base):
+    def share(self, model: nn.Module) -> float:
+        os.environ["ESPALIER_TEST_CALLS"] = str(int(os.environ.get("ESPALIER_TEST_CALLS", "0")) + 1)
+        return int(os.environ["ESPALIER_TEST_CALLS"]) / 100
+
+
+class AFile(Base):
+    def share(self, model: nn.Module) -> float:
+        with open(__file__) as file:
+            return len(file.readline()) / 1000
+
+
+CONTEXT: ContextVar[int] = ContextVar("calls", default=0)
+
+
+class Context(Base):
+    def share(self, model: nn.Module) -> float:
+        CONTEXT.set(CONTEXT.get() + 1)
+        return CONTEXT.get() / 100
+
+
+class Local(Base):
+    def __init__(self) -> None:
+        self.local = threading.local()
+
+    def share(self, model: nn.Module) -> float:
+        self.local.n = getattr(self.local, "n", 0) + 1
+        return self.local.n / 100
+
+
+SHARED = [NumpyGenerator, Cycle, Generator, Clock, System, Unseeded, Environment, AFile, Context, Local]
 
 
 class Flip(Base):
