@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from core.train import COMPARE_EVERY
 from tests.bench import growth, ready, records, service, startup, stopping, trials_per_hour
 
 NAMES = ("trials-per-hour", "race", "engine", "stopping", "growth", "ready", "records", "service")
@@ -200,6 +201,11 @@ at 40-90 % of 4,000 steps, ten validations each.
 
 On {ratios["on_us"]:.1f} us, off {ratios["off_us"]:.1f} us a lane-step at 32 lanes of machine code:
 {ratios["share"]:+.1%}.
+
+## A lane's step held against PyTorch's own
+
+{found["comparing"]["us"]:,.0f} us every {COMPARE_EVERY:,} lane-steps of {found["comparing"]["step_us"]:.1f} us:
+{found["comparing"]["share"]:.2%}.
 
 ## Not reported
 

@@ -18,7 +18,7 @@ from core.optim import SGD
 from core.program import PROGRAMS, Program
 from core.task import Data
 from core.tasks.names import Names
-from core.train import Cohort
+from core.train import COMPARE_EVERY, Cohort
 from core.trial import Hyperparameters, Structure, Trial
 
 BATCH, WARM, TIMED, REPEATS = 32, 2, 4, 5  # TIMED: turns of 64 steps in each of REPEATS measurements
@@ -135,6 +135,21 @@ def ratios(lanes: int = 32) -> dict[str, float]:
     }
 
 
+def comparing(lanes: int = 8) -> dict[str, float]:
+    """Return the time in which a lane's step is held against PyTorch's own, and its share of a sweep's time."""
+    task = Names()
+    cohort = Cohort(task, task.data(), Structure(PLAIN_SGD, "constant", BATCH), trials(lanes), lanes, "native")
+    cohort.turn()
+    times = []
+    for _ in range(20):
+        cohort._compare_at, begin = 0, time.perf_counter()
+        cohort._compare()
+        times.append((time.perf_counter() - begin) * 1e6)
+    us, step_us = statistics.median(times), us_per_lane_step(task, task.data(), cohort.program, lanes)
+    return {"us": us, "step_us": step_us, "share": us / (COMPARE_EVERY * step_us)}
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps({"by_width": by_width(), "trunk": trunk(), "ratios": ratios()}, indent=2))
+    found = {"by_width": by_width(), "trunk": trunk(), "ratios": ratios(), "comparing": comparing()}
+    print(json.dumps(found, indent=2))
