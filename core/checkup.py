@@ -129,8 +129,9 @@ class Checking:
         return tuple(tensor[chosen] for tensor in self.data.train)
 
     def _loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        half = torch.tensor(self.steps / 2, dtype=self.dtype), torch.tensor(0.5, dtype=self.dtype)
         with seeded(self.seed):  # the same masks at every call
-            return call(self.task.loss, model, batch)
+            return call(self.task.loss, model, batch, half)  # of a loss that takes the step, as it is half way through
 
     # --- checks ------------------------------------------------------------------------------------------------------
 
@@ -402,6 +403,8 @@ class Checking:
         trial = Trial("t", self.seed, max(2, self.steps), hyper)
         structure = replace(self.structure, clocked=program.clocked)
         table = history(structure, [trial], [0], 1)[0].to(self.dtype)[..., None]
+        if program.clocked:  # at the first rate, with the loss as it is half way through
+            table[-2:, 0, 0] = torch.tensor([self.steps / 2, 0.5])
         index = self.task.order(self.seed, len(self.data.train[0]), self.structure.batch_size)(0, 1)
         with own_generators():
             program.step(rows, self.data.train, index, table, (self.seed, 0))

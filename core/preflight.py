@@ -222,10 +222,17 @@ def _first_loss(program: Program, batch: Batch, seed: int) -> float:
             if "does not require grad" in str(error) or "not have been used in the graph" in str(error):
                 raise BadInput(_NOTHING_MOVES) from error
             raise
-    if not any(grad.any() for grad in grads.values()) and math.isfinite(losses[0].item()):
+        moves = any(grad.any() for grad in grads.values()) or not math.isfinite(losses[0].item())
+        if not moves and program.clocked:  # a loss that grows with the step may be zero at the first
+            middle = torch.tensor([LATER]), torch.tensor([0.5])
+            _, grads, _ = program.gradients(rows, tuple(t[None] for t in batch), (seed, 0), middle)
+            moves = any(grad.any() for grad in grads.values())
+    if not moves:
         raise BadInput(_NOTHING_MOVES)
     return losses[0].item()
 
+
+LATER = 10_000.0  # a step at which a loss that grows has begun to
 
 _NOTHING_MOVES = (
     "task: no parameter would ever change: the gradient of the loss is zero for all of them; "

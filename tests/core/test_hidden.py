@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from core import checkpoint
+from core import checkpoint, preflight
 from core.checkup import Checking
 from core.errors import BadInput, Differs
 from core.optim import SGD, Adam
@@ -537,6 +537,20 @@ class Shared(Base):
 class ByName(Base):
     def loss(self, model: nn.Module, batch: Batch, share: Any) -> Tensor:  # type: ignore[override]
         return F.mse_loss(model(batch[0]), batch[1]) * (1 + share)
+
+
+class FromNothing(Base):
+    """Its weight is zero at the first step."""
+
+    def loss(self, model: nn.Module, batch: Batch, step: Tensor) -> Tensor:  # type: ignore[override]
+        return F.mse_loss(model(batch[0]), batch[1]) * (step / 40).clamp(max=1)
+
+
+def test_a_loss_that_begins_at_zero_is_no_loss_that_cannot_fall() -> None:
+    assert preflight.check(FromNothing(), BATCH).first_loss == 0
+    checking = Checking(FromNothing(), Structure(batch_size=BATCH), Hyperparameters(lr=0.1), STEPS, [-2.0, -1.0, 0.0])
+    assert checking.run().passed
+    assert ends(FromNothing(), trials(1), "native")["0"].status == "complete"
 
 
 class NoMetrics(Annealed):
