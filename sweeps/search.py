@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +88,11 @@ def _open_journal(path: Path, lock: "_Lock") -> optuna.storages.BaseStorage:
         except Exception as error:  # whatever Optuna meets in a line
             reason = error
         with _held(lock):
-            if not _replays(path, None):  # else another process has just mended it
+            if not _replays(_operations(path)):  # else another process has just mended it
                 sentence = journal.mend(path, broken)
-                if not _replays(path, None):
-                    broken.add(_first_broken(path))
+                operations = _operations(path)
+                if not _replays(operations):
+                    broken.add(_first_broken(operations))
                 logger.warning("%s", sentence)
     raise BadInput(f"{path}: cannot be read ({type(reason).__name__}: {reason}); move it away, or bring back a copy")
 
@@ -115,37 +115,59 @@ class _Journal(JournalFileBackend):
             raise
 
 
-class _Lines(BaseJournalBackend):
-    """The first lines of a journal, for Optuna to read."""
+class _Operations(BaseJournalBackend):
+    """Operations of a journal, for Optuna to read."""
 
-    def __init__(self, path: Path, most: int | None):
-        with open(path, "rb") as file:
-            self.lines = [json.loads(text) for text in islice(file, most)]
+    def __init__(self, operations: Sequence[dict[str, Any]]):
+        self.operations = operations
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        yield from self.lines[log_number_from:]
+        yield from self.operations[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Nothing is written."""
 
 
-def _replays(path: Path, most: int | None) -> bool:
-    """Whether Optuna can read the first lines of a journal, or all."""
+def _operations(path: Path) -> list[dict[str, Any]]:
+    """Return the operations of a journal; an empty one, which Optuna does not take, for a line that cannot be read."""
+    operations = []
+    with open(path, "rb") as file:
+        for text in file:
+            try:
+                operations.append(json.loads(text))
+            except ValueError:
+                operations.append({})
+    return operations
+
+
+def _replays(operations: Sequence[dict[str, Any]]) -> bool:
+    """Whether Optuna can read some operations."""
     try:
-        optuna.storages.JournalStorage(_Lines(path, most))
+        optuna.storages.JournalStorage(_Operations(operations))
     except Exception:
         return False
     return True
 
 
-def _first_broken(path: Path) -> int:
-    """Return the number of the first line that Optuna does not take, though it can be read."""
-    with open(path, "rb") as file:
-        low, high = 0, sum(1 for _ in file)  # the first `low` lines can be read, the first `high` cannot
+def _first_broken(operations: Sequence[dict[str, Any]]) -> int:
+    """Return the number, from 1, of the first operation that Optuna does not take."""
+    low, high = 0, len(operations)  # the first `low` can be read, the first `high` cannot
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _replays(path, middle) else (low, middle)
+        low, high = (middle, high) if _replays(operations[:middle]) else (low, middle)
     return high
+
+
+def _mended_in_memory(path: Path) -> optuna.storages.BaseStorage:
+    """Read what can be read of a damaged journal, and write nothing."""
+    with open(path, "rb") as file:
+        operations = [line for _, line in journal.mended(file) if line is not None]
+    for _ in range(MENDED_MOST):
+        if _replays(operations):
+            logger.warning("%s: damaged; shown is what can be read, and a resume writes it anew", path)
+            return optuna.storages.JournalStorage(_Operations(operations))
+        del operations[_first_broken(operations) - 1]
+    raise BadInput(f"{path}: cannot be read; move it away, or bring back a copy")
 
 
 @contextmanager
@@ -158,12 +180,20 @@ def _held(lock: "_Lock") -> Iterator[None]:
 
 
 def open_for_reading(place: str) -> optuna.storages.BaseStorage:
-    """Open a storage that somebody else writes, or nobody may, and write nothing: no lock, no repair, no new file."""
+    """Open a storage that somebody else writes, or nobody may, and write nothing: no lock, no repair, no new file.
+
+    Of a journal that is damaged it shows what can be read. Raises BadInput for one of which that is nothing.
+    """
     if "://" in place:
         return _open_database(place)
     if not Path(place).exists():
         return optuna.storages.InMemoryStorage()  # of a home in which nothing has begun
-    return optuna.storages.JournalStorage(JournalFileBackend(place))
+    try:
+        return optuna.storages.JournalStorage(JournalFileBackend(place))
+    except OSError as error:
+        raise BadInput(f"{place}: cannot be read ({error.strerror}); move it away, or name another home") from error
+    except Exception:  # whatever Optuna meets in a line
+        return _mended_in_memory(Path(place))
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from core.errors import BadInput
 from sweeps import journal as journals
-from sweeps.search import Search, create_study, exists, find_sweep, open_storage, sweep_ids, trial_results
+from sweeps.search import (
+    Search,
+    create_study,
+    exists,
+    find_sweep,
+    open_for_reading,
+    open_storage,
+    sweep_ids,
+    trial_results,
+)
 from tests.sweeps.made import life, spec_with
 
 FIRST, SECOND = "warm-20260101-aaaa", "warm-20260102-bbbb"
@@ -118,6 +127,7 @@ def test_no_damage_makes_a_home_unreadable(
             content[at : at + length] = filler * len(content[at : at + length])
     place = tmp_path_factory.mktemp("damaged") / "optuna.journal"
     place.write_bytes(content)
+    sweep_ids(open_for_reading(str(place)))
     storage = open_storage(str(place))
     for sweep in sweep_ids(storage):
         try:
@@ -125,6 +135,21 @@ def test_no_damage_makes_a_home_unreadable(
         except BadInput as error:  # of a spec that was damaged itself
             assert "\n" not in str(error)
     assert sweep_ids(open_storage(str(place))) == sweep_ids(storage)
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_who_only_looks_at_a_damaged_journal_sees_what_can_be_read_and_writes_nothing(
+    damage: Damage, journal: Path, whole: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = whole.splitlines(keepends=True)
+    second = next(n for n, line in enumerate(lines) if SECOND.encode() in line)
+    for number in range(second + 6, len(lines) - 2, 11):
+        damaged = damage(lines[number], len(lines[number]) // 2)
+        journal.write_bytes(b"".join([*lines[:number], damaged, *lines[number + 1 :]]))
+        storage = open_for_reading(str(journal))
+        assert {t.number: t.state for t in trial_results(find_sweep(storage, FIRST))} == ALL
+        assert journal.read_bytes() == b"".join([*lines[:number], damaged, *lines[number + 1 :]])
+        assert [path.name for path in journal.parent.iterdir()] == [journal.name]
 
 
 def test_an_empty_journal_has_no_sweeps(tmp_path: Path) -> None:
@@ -135,9 +160,10 @@ def test_an_empty_journal_has_no_sweeps(tmp_path: Path) -> None:
 
 def test_a_folder_where_the_journal_should_be_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "optuna.journal").mkdir()
-    with pytest.raises(BadInput, match=r"optuna\.journal: cannot be opened") as refused:
-        open_storage(str(tmp_path / "optuna.journal"))
-    assert "\n" not in str(refused.value)
+    for way, verb in ((open_storage, "opened"), (open_for_reading, "read")):
+        with pytest.raises(BadInput, match=rf"optuna\.journal: cannot be {verb}") as refused:
+            way(str(tmp_path / "optuna.journal"))
+        assert "\n" not in str(refused.value)
 
 
 def test_a_kill_between_a_study_and_its_spec_does_not_keep_its_id(journal: Path, whole: bytes) -> None:
