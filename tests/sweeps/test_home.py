@@ -141,16 +141,20 @@ def test_a_home_is_read_without_writing_anything(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root")
-def test_a_home_that_one_may_not_write_is_listed(tmp_path: Path) -> None:
-    """As somebody else, since no folder is read-only for root."""
-    home = tmp_path / "home"
+def test_a_home_that_one_may_not_write_is_listed() -> None:
+    """As somebody else, since no folder is read-only for root; in a folder of its own, since pytest closes its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        check_it_is_listed(Path(folder))
+
+
+def check_it_is_listed(folder: Path) -> None:
+    home = folder / "home"
     create_study(open_storage(Home.at(str(home)).storage), "warm-1", spec_with(), {"created": "1"})
-    below_tmp = [path for path in tmp_path.parents if Path(tempfile.gettempdir()) in path.parents]
-    for path in [*below_tmp, tmp_path, *tmp_path.rglob("*")]:
+    for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "sweeps.cli"]
     root = str(Path(__file__).resolve().parents[2])
-    environment = os.environ | {"PYTHONPATH": root, "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": root, "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     if subprocess.run([*command, "--version"], capture_output=True, cwd="/", env=environment).returncode:
         pytest.skip("another user cannot run this Python")
     for arguments in (["list"], ["show", "warm-1"]):
