@@ -537,6 +537,7 @@ def ui(port: int, host: str, home: str | None) -> None:
 
 
 @main.command()
+@spoken
 def schema() -> None:
     """Print the JSON Schema of the spec, for editors.
 

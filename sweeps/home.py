@@ -85,7 +85,8 @@ def naming(file: Path | str) -> Iterator[None]:
 def full(error: OSError, then: str) -> BadInput:
     """Return what a person is told of a disk that takes nothing any more; `then`: what to do when there is room."""
     need = "have it writable" if error.errno == errno.EROFS else "make room"
-    return BadInput(f"{error.filename or 'a file'}: {os.strerror(error.errno or 0)}; {need}, then {then}")
+    file = error.filename or "standard output, or a file"
+    return BadInput(f"{file}: {os.strerror(error.errno or 0)}; {need}, then {then}")
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -22,6 +24,7 @@ from sweeps.spool import Spool
 from tests.sweeps.full_disk import fill, no_file_beyond, size_of, small_disk
 from tests.sweeps.made import row, spec_with
 
+ROOT = Path(__file__).resolve().parents[2]
 CANNOT = "File too large"
 PAUSE = {"op": "pause", "time": 1, "text": "x" * 300}
 
@@ -128,6 +131,19 @@ def test_what_the_driver_cannot_write_stops_all_cohorts_and_is_blamed_on_none(wh
         assert searcher.on_trial_result("t", {}) is None
     assert (searcher.error, stop.is_set(), heard, cohorts.over) == (error, True, [], 0)
     assert searcher.suggest("u") == searcher.FINISHED
+
+
+@pytest.mark.parametrize("command", ["schema", "list"])
+def test_an_output_that_takes_nothing_is_said(command: str, tmp_path: Path) -> None:
+    """The system's own error: /dev/full answers every write with ENOSPC."""
+    with open("/dev/full", "wb") as full:
+        arguments = [sys.executable, "-m", "sweeps.cli", command]
+        environment = os.environ | {"SWEEP_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        ended = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "sweep: standard output, or a file: No space left on device; make room, then give the command again\n",
+    )
 
 
 @pytest.mark.parametrize("number", NO_ROOM)
