@@ -14,8 +14,8 @@ def make_sweep(tmp_path: Path, words_file: Path) -> Iterator[Callable[..., Sweep
     """Return a function that makes a sweep in a folder of its own; its arguments replace fields of the spec."""
     made: list[Sweep] = []
 
-    def make(**changes: Any) -> Sweep:
-        made.append(Sweep(tmp_path / f"sweep-{len(made)}", words_file, changes))
+    def make(checkpoint_s: float = 2.0, **changes: Any) -> Sweep:
+        made.append(Sweep(tmp_path / f"sweep-{len(made)}", words_file, changes, checkpoint_s))
         return made[-1]
 
     yield make

@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from core.native import compiler
+from core.program import NATIVE_FROM
 from core.task import load_task
 from core.train import Cohort
 from core.trial import Trial
@@ -23,27 +25,29 @@ from sweeps.home import Home
 from sweeps.outcome import Report, Story
 from sweeps.record import tracking_of
 from sweeps.results import TrialResult
-from sweeps.search import LINK, find_sweep, open_storage, trial_results
+from sweeps.search import LINK, find_sweep, made_by, open_storage, trial_results
 from sweeps.spec import SweepSpec, make_spec
 from sweeps.tracking import shown_params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_S = 240.0  # no law, only the end of hope: a loaded machine takes a minute where a free one takes ten seconds
+STEPS = NATIVE_FROM // 5  # with six trials a cohort begins by machine code; what a kill leaves of one would not
 
 TASK = '''
-"""The names task, which leaves a note of each worker that loads it; there checkpoints come every two seconds."""
+"""The names task, which leaves a note of each worker that loads it, and slows it down."""
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from core.tasks.names import Names
 
 
 class Witnessed(Names):
-    def __init__(self, path: str, witness: str):
+    def __init__(self, path: str, witness: str, checkpoint_s: float = 2.0, pause_s: float = 0.04):
         super().__init__(path, context=3, embedding=5, hidden=11, validation=37)
-        self.witness = Path(witness)
+        self.witness, self.checkpoint_s, self.pause_s = Path(witness), checkpoint_s, pause_s
 
     def data(self):
         trainable = sys.modules.get("sweeps.trainable")
@@ -51,10 +55,23 @@ class Witnessed(Names):
             import ray
 
             if ray.is_initialized():
-                trainable.CHECKPOINT_S = 2.0
+                trainable.CHECKPOINT_S = self.checkpoint_s
+                slow_down(trainable.Watchdog, self.pause_s)
                 node = ray.get_runtime_context().get_node_id()
                 (self.witness / f"{os.getpid()}").write_text(node)
         return super().data()
+
+
+def slow_down(watchdog, pause_s):
+    """Have a worker pause before each call of its program: machine code would be done before anybody could kill it."""
+    training = getattr(watchdog.training, "original", watchdog.training)
+
+    def slowed(self, *arguments):
+        time.sleep(pause_s)
+        training(self, *arguments)
+
+    slowed.original = training
+    watchdog.training = slowed
 '''
 
 
@@ -195,6 +212,7 @@ class Sweep:
     folder: Path
     words: Path
     changes: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint_s: float = 2.0  # how often cohorts save themselves
     commands: list[Command] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -205,16 +223,19 @@ class Sweep:
         self.fields: dict[str, Any] = {
             "name": "hostile",
             "task": f"{task}:Witnessed",
-            "task_options": {"path": str(self.words), "witness": str(self.witness)},
-            "budget": {"steps": 2000, "batch_size": 16, "reports": 10},
+            "task_options": {
+                "path": str(self.words),
+                "witness": str(self.witness),
+                "checkpoint_s": self.checkpoint_s,
+            },
+            "budget": {"steps": STEPS, "batch_size": 16, "reports": 10},
             "space": {
                 "lr_exponent": {"low": -2.5, "high": -0.5},
                 "decay_points": {"low": 0.4, "high": 0.9, "branches": 2},
             },
             "trials": 12,
             "search": {"sampler": "random", "seed": 3},
-            # one program, so that the numbers of a trial are the same whatever is left for its cohort to train
-            "resources": {"cpus": 1, "gpus": 0, "cohorts": 2, "lanes": 2, "program": "vmap"},
+            "resources": {"cpus": 1, "gpus": 0, "cohorts": 2, "lanes": 2},
         } | dict(self.changes)
         self.spec_file = self.folder / "spec.yaml"
         self.spec_file.write_text(yaml.safe_dump(self.fields))
@@ -286,6 +307,11 @@ class Sweep:
         """Return what Optuna's storage has noted for each trial."""
         return {t.number: dict(t.user_attrs) for t in self.study.get_trials(deepcopy=False)}
 
+    def programs(self) -> dict[int, str]:
+        """Return by which program each trial has trained."""
+        made, known = made_by(self.study), self.attributes()
+        return {n: made[known[n]["cohort"]]["program"] for n in known if known[n].get("cohort") in made}
+
     def links(self) -> dict[int, str]:
         """Return the MLflow run that Optuna's storage has noted for each trial."""
         study = self.study
@@ -323,9 +349,11 @@ def client_of(uri: str) -> Any:
 Reports = list[tuple[int, dict[str, float]]]
 
 
-def uninterrupted(spec: SweepSpec, points: Mapping[int, Mapping[str, Any]]) -> dict[int, Reports]:
-    """Train these points from start to end in this process; return all reports of each trial."""
-    told = json.dumps([spec.model_dump(mode="json"), sorted(points.items())])
+def uninterrupted(
+    spec: SweepSpec, points: Mapping[int, Mapping[str, Any]], programs: Mapping[int, str]
+) -> dict[int, Reports]:
+    """Train these points from start to end in this process, each by its program; return all reports of each trial."""
+    told = json.dumps([spec.model_dump(mode="json"), [(n, points[n], programs[n]) for n in sorted(points)]])
     return _uninterrupted(told)
 
 
@@ -334,14 +362,15 @@ def _uninterrupted(told: str) -> dict[int, Reports]:
     fields, points = json.loads(told)
     spec = make_spec(fields)
     task = load_task(spec.task, spec.task_options)
-    alike: dict[str, list[Trial]] = {}
-    for number, point in points:
-        alike.setdefault(plan.structural_key(spec, point), []).extend(plan.members(spec, number, point))
-    structures = {plan.structural_key(spec, point): plan.structure(spec, point) for _, point in points}
-    stories = {number: Story(number, spec.replicates) for number, _ in points}
-    found: dict[int, Reports] = {number: [] for number, _ in points}
-    for key, trials in alike.items():
-        for event in Cohort(task, task.data(), structures[key], trials, 16, scoring=plan.scoring(spec)).train():
+    alike: dict[tuple[str, str], list[Trial]] = {}
+    for number, point, program in points:
+        alike.setdefault((plan.structural_key(spec, point), program), []).extend(plan.members(spec, number, point))
+    structures = {plan.structural_key(spec, point): plan.structure(spec, point) for _, point, _ in points}
+    stories = {number: Story(number, spec.replicates) for number, _, _ in points}
+    found: dict[int, Reports] = {number: [] for number, _, _ in points}
+    for (key, program), trials in alike.items():
+        cohort = Cohort(task, task.data(), structures[key], trials, 16, program, scoring=plan.scoring(spec))
+        for event in cohort.train():
             heard = stories[int(event.trial.split("/")[0])].hear(asdict(event))
             if isinstance(heard, Report):
                 found[heard.trial].append((heard.step, dict(heard.values)))
@@ -368,7 +397,7 @@ def check_the_end(sweep: Sweep) -> None:
 
     assert sweep.links() == {number: run.info.run_id for number, run in children.items()}
 
-    expected = uninterrupted(sweep.spec, {n: t.params for n, t in trials.items()})
+    expected = uninterrupted(sweep.spec, {n: t.params for n, t in trials.items()}, sweep.programs())
     for number, run in children.items():
         measured = dict(histories(sweep.tracking, run))
         twice = {key: s for key, points in measured.items() if (s := _twice(points))}
@@ -386,6 +415,11 @@ def check_the_end(sweep: Sweep) -> None:
         last, value = measured["valid_loss"][-1]
         assert value == final == run.data.metrics["valid_loss"]
         assert last == sweep.spec.budget.steps if whole else last == reports[-1][0] < sweep.spec.budget.steps
+
+
+def check_chosen(sweep: Sweep) -> None:
+    """Every trial trained by machine code, which is chosen by itself where it can be had."""
+    assert set(sweep.programs().values()) == ({"native"} if compiler() else {"vmap"})
 
 
 def _params(run: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from sweeps import home as homes
 from sweeps.record import Recorder
-from tests.hostile.harness import Sweep, check_the_end, client_of, histories
+from tests.hostile.harness import STEPS, Sweep, check_the_end, client_of, histories
 
 pytestmark = pytest.mark.hostile
 
@@ -55,7 +55,7 @@ def _kill_in_the_middle(sweep: Sweep) -> None:
 
 @pytest.mark.slow
 def test_an_older_checkpoint_is_used_when_the_newest_is_truncated(make_sweep: Callable[..., Sweep]) -> None:
-    sweep = make_sweep(budget={"steps": 6000, "batch_size": 16, "reports": 10})
+    sweep = make_sweep(budget={"steps": 3 * STEPS, "batch_size": 16, "reports": 10})
     driver = sweep.run()
 
     def two_each() -> bool:
