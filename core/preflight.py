@@ -10,7 +10,6 @@ from torch.nn.parameter import is_lazy
 
 from core.baseline import Baselines
 from core.errors import BadInput, faults, nearest
-from core.hidden import Hidden
 from core.lanes import own_generators, seeded
 from core.optim import OPTIMIZERS
 from core.program import Program, attributes_of
@@ -44,21 +43,13 @@ def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: in
         raise BadInput("task: the model has no parameter that requires a gradient; nothing would be trained")
     examples = len(data.train[0])
     batch = _first_batch(task, data, examples, batch_size, seed)
-    hidden = _hidden(program, batch, data.valid)
+    hidden = program.hidden(batch, data.valid)
     with hidden.of_trial(None):
         data.checked(Baselines(task, data, batch_size, dtype).target_index)
         holes = _holes(program, data, batch_size, seed)
         loss = _first_loss(program, batch, seed)
         metrics = _metrics(program, data, seed)
     return Preflight(data, loss, metrics, program.layout.parameters, holes, hidden.reason)
-
-
-def _hidden(program: Program, batch: Batch, valid: Batch) -> Hidden:
-    """Return what the task keeps in Python; nothing of one that raises, which is told by what comes next."""
-    try:
-        return program.hidden(batch, valid)
-    except (Exception, SystemExit):
-        return Hidden()
 
 
 def check_metric(wanted: str, metrics: Sequence[str]) -> None:

@@ -143,25 +143,34 @@ class Program:
         return functional_call(self.bound, _in_model(theta | buffers), (what, batch, clock))
 
     def hidden(self, train: Batch, valid: Batch) -> Hidden:
-        """Return what the task keeps in Python beside its model's tensors, seen at a few examples of either split."""
+        """Return what the task keeps in Python beside its model's tensors, seen at a few examples of either split.
+
+        Nothing of a task that raises there: whoever trains by it will meet that.
+        """
         if self._hidden is None:
-            row = {name: tensor.to(train[0].device) for name, tensor in self.fresh_row(0).items()}
-            rows = {name: tensor[None] for name, tensor in row.items()}
-            lanes = tuple(tensor[None] for tensor in self.fitting(train))
-            few = tuple(tensor[:FEW] for tensor in self.fitting(valid))
-
-            def loss() -> list[Tensor]:
-                begin = time.thread_time()
-                with nullcontext() if self.operations else _Counted(self):
-                    loss_1, grads, _ = Program.gradients(self, rows, lanes)
-                self.step_s = min(self.step_s, time.thread_time() - begin)
-                return [loss_1, *grads.values()]
-
-            with own_generators():
-                self._hidden = hidden_state(
-                    self.task, self.model, loss, lambda: Program.evaluate(self, row, few, python=False)
-                )
+            try:
+                self._hidden = self._seen(train, valid)
+            except PASSING:
+                raise
+            except (Exception, SystemExit):
+                self._hidden = Hidden()
         return self._hidden
+
+    def _seen(self, train: Batch, valid: Batch) -> Hidden:
+        row = {name: tensor.to(train[0].device) for name, tensor in self.fresh_row(0).items()}
+        rows = {name: tensor[None] for name, tensor in row.items()}
+        lanes = tuple(tensor[None] for tensor in self.fitting(train))
+        few = tuple(t[: min(FEW, _evenly(len(t), self.task.evaluation_batch_size))] for t in self.fitting(valid))
+
+        def loss() -> list[Tensor]:
+            begin = time.thread_time()
+            with nullcontext() if self.operations else _Counted(self):
+                loss_1, grads, _ = Program.gradients(self, rows, lanes)
+            self.step_s = min(self.step_s, time.thread_time() - begin)
+            return [loss_1, *grads.values()]
+
+        with own_generators():
+            return hidden_state(self.task, self.model, loss, lambda: Program.evaluate(self, row, few, python=False))
 
     @property
     def overhead(self) -> float:

@@ -71,7 +71,7 @@ def test_the_points_of_a_small_grid_lie_on_all_cores(decay_points: Any) -> None:
     assert (shape(spec, 16, 0).cohorts, shape(spec, 16, 0).cohort_trials) == (8, 1)
 
 
-@pytest.mark.parametrize("resources", [{"cpus": 3}, {"gpus": 1}, {"gpus": 2, "cpus": 1}])
+@pytest.mark.parametrize("resources", [{"cpus": 3}, {"gpus": 1}, {"gpus": 0.5, "cpus": 1}])
 def test_a_cohort_that_does_not_fit_is_refused_with_what_there_is(resources: dict[str, float]) -> None:
     with pytest.raises(BadInput, match=r"resources: .*there are 2 cpus and 0 gpus"):
         shape(spec_with(resources=resources), 2, 0)

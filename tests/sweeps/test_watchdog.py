@@ -72,7 +72,7 @@ def told(spec: SweepSpec, folder: Path, **more: Any) -> dict[str, Any]:
     points = [{"number": k, "point": plan.first_point(spec) | {"lr_exponent": -2.0 - k}} for k in (0, 1)]
     usual = {"id": "cohort-0", "sweep": "s", "spec": spec.model_dump(mode="json"), "trials": points, "lanes": 2}
     usual |= {"threads": 1, "device": "cpu", "resume_from": None, "without": [], "suspects": {}, "made": None}
-    return usual | {"notes": str(folder), "patience_s": 1.0, "attempt": 0} | more
+    return usual | {"notes": str(folder), "folder": str(folder), "patience_s": 1.0, "attempt": 0} | more
 
 
 @pytest.fixture
