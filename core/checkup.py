@@ -186,6 +186,9 @@ class Checking:
             yield Finding(
                 "fail", "first loss", f"the loss of the first batch is {loss}: nothing can be learned from it"
             )
+        elif abs(loss) < 1e-6:
+            said = f"{loss:.2g} before any training: there is nothing to learn; do targets leak into inputs?"
+            yield Finding("warn", "first loss", said)
         elif "cross-entropy" not in kind:
             level: Level = "warn" if loss < 0 else "pass"
             why = "; it is negative: is a sign turned round?" if loss < 0 else ""
