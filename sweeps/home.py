@@ -37,6 +37,8 @@ class Home:
         """
         home = Path(path or os.environ.get("SWEEP_HOME") or "sweep-data").expanduser().absolute()
         if reading:
+            if any(folder.is_file() for folder in (home, *home.parents)):
+                raise BadInput(f"--home {home}: cannot be read (no folder); name another folder")
             return cls(home)
         try:
             str(home).encode()
