@@ -271,3 +271,5 @@ def test_tokens_open_the_service_by_environment_and_by_file(served: Desk) -> Non
     assert served.run("list", "--server", served.server, SWEEP_TOKEN=token).returncode == 2
     log = (served.folder / "serve.log").read_text()
     assert token.split("_")[2] not in log
+    again = served.run("token", "create", "--owner", "ada", "--role", "admin", "--days", "1")
+    served.env["SWEEP_TOKEN"] = again.stdout.strip()  # for who stops what runs: the door stays shut to all others
