@@ -243,6 +243,9 @@ def _fill(mlflow: Any, store: Path) -> None:
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
+KNOCKS, KNOCK_AGAIN_S = 3, 0.2
+
+
 def check_reachable(uri: str) -> None:
     """Raise BadInput if a tracking server does not answer or refuses the login, or a store's folder is read-only."""
     scheme, colon, _ = uri.partition("://")
@@ -253,13 +256,18 @@ def check_reachable(uri: str) -> None:
     elif not colon or kind not in _PORTS:
         raise BadInput(f"{name}: '{no_secret(uri)}' is no address; write http://HOST:PORT or sqlite:///PATH")
     else:
-        try:
-            _knock(uri, kind, name)
-        except BadInput:
-            raise
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            reason = no_secret(str(getattr(error, "reason", None) or error))
-            raise BadInput(f"{name}: {no_secret(uri)} does not answer ({reason}); start it, or {instead}") from error
+        for attempt in range(KNOCKS):
+            try:
+                return _knock(uri, kind, name)
+            except BadInput:
+                raise
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                if attempt + 1 < KNOCKS:  # one answer may be lost
+                    time.sleep(KNOCK_AGAIN_S)
+                    continue
+                reason = no_secret(str(getattr(error, "reason", None) or error))
+                said = f"{name}: {no_secret(uri)} does not answer ({reason}); start it, or {instead}"
+                raise BadInput(said) from error
 
 
 def _check_sqlite(uri: str, name: str, instead: str) -> None:
