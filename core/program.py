@@ -40,7 +40,7 @@ warnings.filterwarnings("ignore", "There is a performance drop")  # vmap's advic
 CALL_S = 10e-6  # of an operation on tensors, with its share of autograd
 FEW = 64  # examples of a validation at which it is seen whether metrics() has state in Python
 VALIDATION = 1  # parts what a validation draws at random from what the step after it draws
-PASSING = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)  # no lane's fault
+PASSING = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, BadInput)  # no lane's fault
 Named = dict[str, Tensor]
 Stepper = Callable[..., Sequence[Tensor]]
 
