@@ -76,7 +76,7 @@ class Cell:
         elif isinstance(here, list | deque) and isinstance(value, list):
             here.clear()
             here.extend(value)
-        elif type(here) is type(value) and isinstance(here, dict | set):
+        elif isinstance(here, dict | set) and isinstance(value, dict if isinstance(here, dict) else set):
             here.clear()
             here.update(value)
         elif self.attribute:
@@ -95,6 +95,8 @@ def _kept_copy(value: Any) -> Any:
         return value.detach().clone()
     if isinstance(value, deque):
         return copy.deepcopy(list(value))
+    if isinstance(value, dict):  # a Counter or a defaultdict among them, of which a checkpoint takes the contents
+        return copy.deepcopy(dict(value))
     return value if value is _ABSENT else copy.deepcopy(value)
 
 
@@ -109,7 +111,8 @@ def _keepable(value: Any, depth: int = 0) -> bool:
     if type(value) is Tensor:
         return value.numel() <= MOST_COPIED
     containers = (list, tuple, dict, set, deque) if depth == 0 else (list, tuple, dict, set)
-    if depth > 8 or type(value) not in containers or len(value) > MOST_ITEMS:
+    taken = type(value) in containers or (depth == 0 and isinstance(value, dict))
+    if depth > 8 or not taken or len(value) > MOST_ITEMS:
         return False
     inner = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
     return all(_keepable(each, depth + 1) for each in inner)

@@ -175,7 +175,7 @@ class Program:
     @property
     def overhead(self) -> float:
         """Which share of a step's time its calls take, and not its arithmetic: all that many lanes can save."""
-        return min(1.0, self.operations * CALL_S / self.step_s) if self.operations else 1.0
+        return min(1.0, self.operations * CALL_S / self.step_s) if math.isfinite(self.step_s) else 1.0
 
     def _loss(
         self, theta: Named, buffers: Named, batch: Batch, clock: Clock, then: Callable[[Tensor], Any] | None = None

@@ -1,6 +1,7 @@
 """A cohort as a Ray Tune trial: it trains for about a second, reports what happened, and can be saved and restored."""
 
 import json
+import math
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -106,7 +107,8 @@ def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, devic
     hidden = alone.hidden(batch, data.valid).reason
     if wanted.program == "auto" and device == "cpu" and not hidden and alone.overhead < GAIN:
         return "plain", f"one lane at a time: {alone.step_s * 1e3:,.0f} ms a step, nearly all of it arithmetic", lanes
-    with deadline.bounded(max(deadline.DECIDE_S, deadline.DECIDE_SHARE * work * alone.step_s)):
+    work_s = work * alone.step_s if math.isfinite(alone.step_s) else 0.0  # a loss that raised has not been timed
+    with deadline.bounded(max(deadline.DECIDE_S, deadline.DECIDE_SHARE * work_s)):
         program, why = choose(task, batch, lanes, wanted.program, work, device, why_not_native, hidden)
         if program == "plain" or wanted.lanes != "auto":
             return program, why, lanes

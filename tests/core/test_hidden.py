@@ -5,7 +5,7 @@ import os
 import random
 import threading
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -206,8 +206,21 @@ class Hook(Base):
         return self.n / 100
 
 
+class Counted(Base):
+    """Counts in a Counter, and in a dictionary that makes its own entries."""
+
+    def __init__(self) -> None:
+        self.counter: Counter[str] = Counter()
+        self.sums: defaultdict[str, float] = defaultdict(float)
+
+    def share(self, model: nn.Module) -> float:
+        self.counter["calls"] += 1
+        self.sums["share"] += 0.001
+        return self.counter["calls"] / 100 + self.sums["share"]
+
+
 APART = [Attribute, ClassAttribute, NestedDictionary, Global, NestedGlobal, GrowingList, OfTheModule, OfAnObject]
-APART += [Closure, Default, Average, InPlace, Window, OwnGenerator, TorchGenerator, Hook]
+APART += [Counted, Closure, Default, Average, InPlace, Window, OwnGenerator, TorchGenerator, Hook]
 
 
 class NumpyGenerator(Base):
