@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,6 +21,14 @@ for name in ("SWEEP_STORAGE_URL", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNA
     os.environ.pop(name, None)  # a person's own servers are not for tests
 settings.register_profile("espalier", deadline=None, print_blob=True, max_examples=25)
 settings.load_profile("espalier")
+
+
+def pytest_sessionstart() -> None:
+    """Refuse two test files of one name at once, whichever file is run: pytest cannot collect both."""
+    files = sorted(Path(__file__).parent.rglob("test_*.py"))
+    names = Counter(file.name for file in files)
+    if twice := [str(file) for file in files if names[file.name] > 1]:
+        raise pytest.UsageError(f"test files need names of their own; these share one: {', '.join(twice)}")
 
 
 def generated_words(number: int, letters: str, seed: int) -> list[str]:
