@@ -577,14 +577,18 @@ class Driver:
         """Say again what Optuna knows of trials that neither MLflow nor the spool has."""
         assert self.recorder and self.tracking
         lost = [t for t in trials if t.number in lacking and t.state != "running"]
+        spool = self.recorder.spool
+        partly = set(spool.ended)  # what is said below is of these, too
         for t in lost:
-            self.tracking.restore(t)
-        if lost:
-            named = ", ".join(str(t.number) for t in lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+            self.tracking.restore(t, t.number in partly)
+        whole, parts = ([t.number for t in lost if (t.number in partly) == some] for some in (False, True))
+        if whole:
             self.recorder.note(
-                f"{self.recorder.spool.path}: the records of trials {named} were lost; restored from Optuna without "
+                f"{spool.path}: the records of {trials_text(whole)} were lost; restored from Optuna without "
                 f"their training curves and {record.STORY}"
             )
+        if parts:
+            self.recorder.note(f"{spool.path}: records of {trials_text(parts)} were lost; restored from Optuna")
         if None in lacking:
             self.tracking.open()
             if all(t.state != "running" for t in trials):

@@ -682,6 +682,7 @@ class _Sender:
         self.parents: dict[str, str] = {}
         self.ended: set[str] = set()  # runs whose last values are there
         self.opened = False
+        self.described: set[str] = set()  # trials whose runs have params
         self._find_runs()
 
     def replaced(self) -> bool:
@@ -717,6 +718,8 @@ class _Sender:
                 self.ended.add(key)
         else:
             self.parents[key] = run.data.tags.get(PARENT_TAG, "")
+            if run.data.params:
+                self.described.add(key)
         self.recorder.link(key, self.experiment_id, name)  # a trial that goes on after a crash does not start again
 
     def lacking(self, over: Mapping[int, str]) -> set[int | None]:
@@ -731,6 +734,7 @@ class _Sender:
                 or (ends and self.states[key] not in ENDED)
                 or self.steps[key] < spool.reached.get(trial, -1)
                 or self.parents[key] != parent
+                or (trial in over and key not in self.described)
             ):
                 lost.add(trial)
         opens = bool(over) or any(line["op"] == "open" and line["params"] for line in spool.own)
@@ -1056,8 +1060,11 @@ def register(uri: str, name: str, sweep: str, trial: int, folder: Path, tags: Ma
             return next(iter(client.search_registered_models(f"name = '{name}'")), None)
 
         def version() -> str | None:
-            found = client.search_model_versions(f"name = '{name}'")
-            return next((str(v.version) for v in found if v.run_id == run), None)
+            found = [v for v in client.search_model_versions(f"name = '{name}'") if v.run_id == run]
+            found.sort(key=lambda v: int(v.version))
+            for double in (v for v in found[1:] if v.source == found[0].source):  # of a late request, taken for lost
+                client.delete_model_version(name, str(double.version))
+            return str(found[0].version) if found else None
 
         def make_version() -> str:
             source = f"{_again(partial(client.get_run, run)).info.artifact_uri}/{CHAMPION}"
@@ -1073,6 +1080,7 @@ def register(uri: str, name: str, sweep: str, trial: int, folder: Path, tags: Ma
         if number is None:
             _again(lambda: client.log_artifacts(run, str(folder), CHAMPION))
             number = _made(make_version, version)
+            number = _again(version) or number  # another may have come late meanwhile
         _again(lambda: client.set_registered_model_alias(name, CHAMPION, number))
         return number
 

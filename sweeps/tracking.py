@@ -131,14 +131,15 @@ class Tracking:
             status=MLFLOW_STATUS[outcome.status],
         )
 
-    def restore(self, t: TrialResult) -> None:
-        """Record what Optuna knows of a trial that has ended, where everything else that was said of it is lost."""
+    def restore(self, t: TrialResult, partly: bool) -> None:
+        """Record what Optuna knows of a trial that has ended; partly: not everything that was said of it is lost."""
         metric, last = self.spec.objective.metric, max(t.reports, default=0)
         self.start(t.number, t.params, None)
         for step, value in sorted(t.reports.items()):
             self.recorder.say("report", trial=t.number, step=step, points=[(metric, step, value)])
         tags = {"espalier.status": t.state, "espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
-        tags["espalier.restored"] = f"{metric} and the verdict, from Optuna; the rest was lost"
+        rest = "the rest may have gaps" if partly else "the rest was lost"
+        tags["espalier.restored"] = f"configuration, {metric} and verdict, from Optuna; {rest}"
         told = {"name": self.names[t.number], "step": last, "texts": {}, "status": MLFLOW_STATUS[t.state]}
         self.recorder.say("end", trial=t.number, tags=tags, **told)
 

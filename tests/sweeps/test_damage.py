@@ -134,14 +134,15 @@ def test_a_store_that_is_gone_or_damaged_is_filled_again_from_the_spool(damage: 
 RESTORED = {name: name for name in ("spool gone beside its mark", "a bad end", "a bad start", "a hole of zeros")}
 
 
-@pytest.mark.parametrize("damage", always(RESTORED, "spool gone beside its mark"))
+@pytest.mark.parametrize("damage", always(RESTORED, "spool gone beside its mark", "a bad start"))
 def test_what_neither_the_store_nor_the_spool_has_is_restored_from_optuna_and_said(damage: str, stage: Stage) -> None:
     stage.perform(by_two_programs)
     OF_SPOOL[damage](stage.home.path)
     (stage.home.path / "mlflow.db").unlink()
     assert_mended(stage)
     assert stage.summary
-    assert any(str(spool(stage.home.path)) in note for note in stage.summary.notes), stage.summary.notes
+    path = str(spool(stage.home.path))
+    assert any(path in note and "restored from Optuna" in note for note in stage.summary.notes), stage.summary.notes
 
 
 @pytest.mark.parametrize("damage", always(RESTORED | {"mark no number": "mark no number"}, "a hole of zeros"))

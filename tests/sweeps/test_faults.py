@@ -44,7 +44,7 @@ MODEL_CALLS = (
     "runs/get",
     "PUT",
 )
-ALWAYS = ("model-versions/create", "answer")
+ALWAYS = [("model-versions/create", fault) for fault in ("answer", "late")]
 GRAVE = ("runs/create",)
 
 
@@ -168,9 +168,7 @@ def test_what_is_recorded_at_once_is_one_run(fault: str, server: str) -> None:
 @pytest.mark.parametrize(
     ("call", "fault"),
     [
-        pytest.param(
-            call, fault, marks=() if (call, fault) == ("model-versions/create", "answer") else pytest.mark.slow
-        )
+        pytest.param(call, fault, marks=() if (call, fault) in ALWAYS else pytest.mark.slow)
         for call in MODEL_CALLS
         for fault in FAULTS
         if (call, fault) not in {("runs/get", "nothing"), ("PUT", "nothing"), ("PUT", "garbage")}
