@@ -5,7 +5,8 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def start(
     if sweep and exists(storage, sweep):
         study = load(storage, sweep)
         identity.check_same_spec(sweep, study.user_attrs, spec_of(study), spec)
-        return resume(sweep, home, watch, session, changed)
+        return resume(sweep, home, watch, session, changed, anyway=not changed)
     facts = checked(spec, home)
     if spec.space.lr_exponent == AUTO:
         from sweeps.lr_range import resolved
@@ -151,31 +152,37 @@ def start(
     sweep = sweep or homes.new_id(spec.name)
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions()}
     facts |= {"tracking": record.begins(home.path), identity.FOLDER: str(current_folder())}
-    study = create_study(storage, sweep, spec, facts | git_state(Path.cwd()))
-    with homes.told_when_full(CONTINUE.format(sweep)):
-        try:
-            return _drive(Driver(home, storage, study, begin), watch, session)
-        except BadInput:  # what the machine refuses leaves nothing behind
-            delete_study(storage, sweep)
-            shutil.rmtree(home.sweep(sweep), ignore_errors=True)
-            raise
+    with _held(home, sweep):  # before its study is made: two processes may begin one id at once
+        study = create_study(storage, sweep, spec, facts | git_state(Path.cwd()))
+        with homes.told_when_full(CONTINUE.format(sweep)):
+            try:
+                return _drive(Driver(home, storage, study, begin), watch, session)
+            except BadInput:  # what the machine refuses leaves nothing behind
+                delete_study(storage, sweep)
+                shutil.rmtree(home.sweep(sweep), ignore_errors=True)
+                raise
 
 
 def resume(
-    wanted: str, home: Home, watch: Callable[[Progress], Any], session: RaySession, changed: bool = False
+    wanted: str,
+    home: Home,
+    watch: Callable[[Progress], Any],
+    session: RaySession,
+    changed: bool = False,
+    anyway: bool = False,
 ) -> Summary:
     """Continue an interrupted sweep, or send what an ended one could not record.
 
     Raises BadInput if there is something left to train and the task's code or the data are others than when the sweep
-    last ran. changed: go on all the same, and record it.
+    last ran. changed: go on all the same, and record it. anyway: compare them also where nothing is left to train.
     """
     begin = time.monotonic()
     storage = open_storage(home.storage)
     study = find_sweep(storage, wanted)
     record.check_reachable(tracking_of(study, home))
     driver = Driver(home, storage, study, begin)
-    driver.check_before_training = lambda: _check_unchanged(driver, changed)
-    with homes.told_when_full(CONTINUE.format(driver.sweep)):
+    driver.check_before_training, driver.check_anyway = lambda: _check_unchanged(driver, changed), anyway
+    with homes.told_when_full(CONTINUE.format(driver.sweep)), _held(home, driver.sweep):
         return _drive(driver, watch, session)
 
 
@@ -192,10 +199,16 @@ def _check_unchanged(driver: "Driver", changed: bool) -> None:
         note_change(driver.study, now, lambda cohort: homes.last_checkpoint(driver.folder, cohort))
 
 
+@contextmanager
+def _held(home: Home, sweep: str) -> Iterator[None]:
+    """Hold a sweep for this process. Raises BadInput if another one drives it, here or through a shared database."""
+    with homes.only_driver(home.sweep(sweep), sweep), only_driver(home.storage, sweep):
+        yield
+
+
 def _drive(driver: "Driver", watch: Callable[[Progress], Any], session: RaySession) -> Summary:
+    """Drive a sweep that this process holds."""
     with (
-        homes.only_driver(driver.folder, driver.sweep),
-        only_driver(driver.home.storage, driver.sweep),
         Interrupt().listening() as interrupt,
         watch(driver.progress),
     ):
@@ -229,6 +242,7 @@ class Driver:
         self.interrupt: Interrupt | None = None
         self.programs: list[str] = list(study.user_attrs.get(PROGRAMS, []))
         self.check_before_training: Callable[[], None] = lambda: None
+        self.check_anyway = False  # also where nothing is left to train
         self.noted: set[str] = set()  # cohorts whose work an earlier driver noted
 
     def drive(self, interrupt: Interrupt, session: RaySession) -> Summary:
@@ -244,7 +258,7 @@ class Driver:
         self.progress.share_before = 1 - self.progress.left() / self.progress.wanted
         self._note_best()
         unfinished = self.progress.left() > 0
-        if unfinished:
+        if unfinished or self.check_anyway:
             self.check_before_training()
         self.recorder = Recorder(
             self.uri, self.sweep, self.spec.name, self.folder, self._on_run, self._on_parent, FIRST_SEND_S

@@ -116,15 +116,29 @@ def write_probe(folder: Path) -> None:
 @contextmanager
 def only_driver(folder: Path, sweep: str) -> Iterator[None]:
     """Hold the sweep for this process. Raises BadInput if another one drives it; a killed driver's hold is gone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "driver.lock", "a+") as lock:
+    with _driver_lock(folder) as lock:
         if not _taken(lock):
             lock.seek(0)
             raise BadInput(f"sweep {sweep} is being driven by process {lock.read().strip()}; stop that one first")
+        if not _is_at(lock):  # the one who held it has removed its folder: what was locked is a file without a name
+            raise BadInput(f"sweep {sweep} was removed by who drove it; give the command again")
         lock.truncate(0)
         with naming(lock.name):
             os.write(lock.fileno(), str(os.getpid()).encode())  # unbuffered: else closing would fail once more
         yield
+
+
+def _driver_lock(folder: Path) -> IO[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return open(folder / "driver.lock", "a+")
+
+
+def _is_at(lock: IO[str]) -> bool:
+    """Whether an open file is the one that its path names."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name))
+    except FileNotFoundError:
+        return False
 
 
 def _taken(lock: IO[str]) -> bool:

@@ -57,6 +57,49 @@ def test_a_sound_task_passes(small_tasks: Mapping[str, Task]) -> None:
         assert of(found, "one batch")[0].level == "pass"
 
 
+class Weighted(Ten):
+    """Class weights are no part of the model: they have the precision that they have."""
+
+    weights = torch.linspace(0.5, 2, 10)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return F.cross_entropy(model(batch[0]), batch[1], weight=self.weights)
+
+
+class Mixing(Ten):
+    """A fixed sparse matrix before the layers, as of a graph."""
+
+    mixes = torch.eye(6).to_sparse()
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return F.cross_entropy(model(torch.sparse.mm(self.mixes, batch[0].T).T), batch[1])
+
+
+class SparseGrad(Ten):
+    """Its gradient is a sparse tensor, which torch's Adam does not take."""
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.EmbeddingBag(40, 10, sparse=True), nn.Linear(10, 10))
+
+    def data(self) -> Data:
+        x = torch.randint(0, 40, (640, 6), generator=torch.Generator().manual_seed(0))
+        return Data((x[:500], x[:500, 0] // 4), (x[500:], x[500:, 0] // 4))
+
+
+class Bag(SparseGrad):
+    """All that is to be trained has sparse gradients."""
+
+    def model(self) -> nn.Module:
+        return nn.EmbeddingBag(40, 10, sparse=True)
+
+
+@pytest.mark.parametrize("task", [Weighted(), Mixing(), SparseGrad(), Bag()], ids=lambda t: type(t).__name__)
+def test_what_torch_takes_in_one_precision_or_layout_alone_is_no_fault_of_a_task(task: Task) -> None:
+    found = checkup(task)
+    assert found.passed, [finding for finding in found.findings if finding.level == "fail"]
+    assert of(found, "descent")[0].level == "pass"
+
+
 def test_every_sentence_is_plain(small_tasks: Mapping[str, Task]) -> None:
     for finding in checkup(small_tasks["names"]).findings:
         assert finding.said and not finding.said.endswith(".") and "\n" not in finding.said

@@ -133,11 +133,7 @@ class Unmeasured(Sound):
 CASES = [
     *[(Raises, "plain"), (Leaves, "plain")],
     *[(task, program) for task in (NoSuchClass, NoSuchRow) for program in ("plain", "vmap", "native", "captured")],
-    *[
-        (task, program)
-        for task in (NoModel, NoOrder, NoOrderAtAll)
-        for program in ("plain", "vmap", "native")
-    ],
+    *[(task, program) for task in (NoModel, NoOrder, NoOrderAtAll) for program in ("plain", "vmap", "native")],
 ]
 
 

@@ -616,9 +616,7 @@ class Drifts(Base):
 
 
 @pytest.mark.parametrize("program", [name for name in PROGRAMS if name not in ("plain", "compiled")])
-def test_a_program_whose_steps_are_pytorchs_no_more_is_found_out(
-    program: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_whose_steps_are_pytorchs_no_more_is_found_out(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.train.COMPARE_EVERY", 20)
     task = Drifts()
     cohort = Cohort(task, task.data(), Structure(batch_size=BATCH), trials(), 8, program)

@@ -3,10 +3,11 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -14,7 +15,7 @@ from core import checkpoint
 from core.errors import BadInput
 from sweeps import driver
 from sweeps.display import Progress, facts, lane_steps_a_second, seconds_left
-from sweeps.home import COHORT_FILE, Home
+from sweeps.home import COHORT_FILE, Home, only_driver
 from sweeps.record import STORY, SWEEP_TAG, TRIAL_TAG, Recorder, default_uri
 from sweeps.search import Search, Suggestion, create_study, find_sweep, open_storage
 from sweeps.spool import Spool
@@ -153,6 +154,29 @@ def test_a_driver_whose_disk_is_full_says_so_and_the_next_one_goes_on(file: str,
     stage.perform(goes_on)
     assert stage.summary and stage.summary.recorded
     assert [(t.state, t.value) for t in stage.summary.trials] == [("complete", 2.0 + n) for n in range(6)]
+
+
+# --- two that begin one sweep -----------------------------------------------------------------------------------------
+
+
+def test_who_comes_second_takes_nothing_from_who_is_making_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first has made the study and not yet written its spec into it, when the second would make it too."""
+    home, spec = Home.at(str(tmp_path)), spec_with()
+    session: Any = TwoCores()
+    with ExitStack() as first:
+
+        def while_it_looks(*_: Any) -> dict[str, Any]:
+            first.enter_context(only_driver(home.sweep(SWEEP), SWEEP))
+            optuna.create_study(storage=open_storage(home.storage), study_name=SWEEP)
+            return {}
+
+        monkeypatch.setattr(driver, "checked", while_it_looks)
+        with pytest.raises(BadInput, match=f"sweep {SWEEP} is being driven by process"):
+            driver.start(spec, home, lambda _: nullcontext(), session, SWEEP)
+        assert [s.study_name for s in open_storage(home.storage).get_all_studies()] == [SWEEP]
+        assert home.sweep(SWEEP).is_dir()
 
 
 # --- programs ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,24 @@ def test_a_sweep_has_one_driver_at_a_time(tmp_path: Path) -> None:
     assert not is_driven(tmp_path)
     with only_driver(tmp_path, "s-1"):
         assert is_driven(tmp_path)
+
+
+def test_a_hold_on_a_folder_that_its_driver_has_removed_is_none(tmp_path: Path) -> None:
+    folder, held, gone = tmp_path / "s-1", threading.Event(), threading.Event()
+
+    def refused_by_the_machine() -> None:
+        with only_driver(folder, "s-1"):
+            held.set()
+            gone.wait()
+            shutil.rmtree(folder)
+
+    first = threading.Thread(target=refused_by_the_machine)
+    first.start()
+    held.wait()
+    threading.Timer(0.2, gone.set).start()
+    with pytest.raises(BadInput, match="was removed by who drove it"), only_driver(folder, "s-1"):
+        raise AssertionError("held by a file without a name")
+    first.join()
 
 
 def test_the_hold_of_a_dead_driver_is_gone(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from core.errors import BadInput
 from sweeps import identity
 from sweeps.driver import checked
 from sweeps.home import Home
-from sweeps.search import create_study, find_sweep, load, open_storage
-from sweeps.space import AUTO
+from sweeps.search import create_study, distribution, find_sweep, load, open_storage
+from sweeps.space import AUTO, Range
 from sweeps.spec import load_spec
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -188,7 +188,8 @@ def test_what_has_changed_is_refused_before_anything_starts(tmp_path: Path, swee
     home = Home.at(str(tmp_path / "home"))
     spec, storage = load_spec(str(tmp_path / "spec.yaml")), open_storage(home.storage)
     study = create_study(storage, "line-1", spec, checked(spec, home))
-    study.ask()
+    domain = {"lr_exponent": distribution(Range(low=-2, high=-1))}
+    study.ask(domain)
     changes = {"mytask.py": TASK + "# more", "nets.py": "SLOPE = 3.0 # more", "offset.txt": "1"}
     for name, text in changes.items():
         before = (tmp_path / name).read_text()
@@ -204,6 +205,15 @@ def test_what_has_changed_is_refused_before_anything_starts(tmp_path: Path, swee
         said.exit_code == 2 and "budget.steps (40 there, 3 here)" in said.output and "trials (6 there, " in said.output
     )
     assert identity.CHANGES not in load(storage, "line-1").user_attrs
+    for _ in range(5):
+        study.ask(domain)
+    for number in range(6):
+        study.tell(number, 0.5)
+    (tmp_path / "nets.py").write_text(
+        "SLOPE = 4.0"
+    )  # all are trained: `run` would give results of other code as its own
+    said = sweep("run", "spec.yaml", "--id", "line-1")
+    assert said.exit_code == 2 and "line-1: the task's code (" in said.output, said.output
     refused = sweep("resume", "line", "--changed", "--server", "http://127.0.0.1:9")
     assert refused.exit_code == 2 and "submit the changed code anew" in refused.output
 
