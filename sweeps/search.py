@@ -579,6 +579,7 @@ class Search:
         self.stories: dict[int, Story] = {}
         self.links: dict[int, str] = {}  # trial -> MLflow run, as the recorder makes them known
         self.ended: dict[int, Outcome] = {}  # not told yet
+        self.begun: set[int] = set()  # trials of which it was heard that they train
         trials = study.get_trials(deepcopy=False)
         self.asked = len(trials)
         self.reported = {(t.number, step) for t in trials for step in t.intermediate_values}
@@ -620,9 +621,11 @@ class Search:
         self.fail([trial["number"] for trial in suggestion["trials"]] if suggestion and failed else [], why)
 
     def fail(self, trials: Iterable[int], why: str, step: int = 0) -> None:
-        """End those of some trials that have not ended, as failed."""
+        """End those of some trials that have not ended, as failed; first begin those that nobody has heard of."""
         for number in trials:
             if number in self.stories:
+                if number not in self.begun:
+                    self._begin(number, {"kind": "start", "trunk": "", "step": 0})
                 self._end(Outcome(number, "failed", step, {}, "", why, []))
 
     def cohort_again(self, cohort: str, suspects: Mapping[str, int]) -> None:
@@ -790,16 +793,7 @@ class Search:
         if story is None:
             return  # ended before a crash, and replayed from the checkpoint
         if event["kind"] in ("start", "fork"):
-            self.listen(
-                {
-                    "kind": event["kind"],
-                    "number": number,
-                    "params": self._point(self.handles[number].params),
-                    "trunk": self._trunk(number, event),
-                    "parted_from": event["trunk"].split("/")[0],
-                    "step": event["step"],
-                }
-            )
+            self._begin(number, event)
         told = story.hear(event)
         if isinstance(told, Report):
             value = told.values.get(self.spec.objective.metric)
@@ -815,6 +809,21 @@ class Search:
             self.listen(told)
         elif isinstance(told, Outcome):
             self._end(told)
+
+    def _begin(self, number: int, event: Mapping[str, Any]) -> None:
+        """Have it heard that a trial trains, or from where on by itself."""
+        if event["kind"] == "start":
+            self.begun.add(number)
+        self.listen(
+            {
+                "kind": event["kind"],
+                "number": number,
+                "params": self._point(self.handles[number].params),
+                "trunk": self._trunk(number, event),
+                "parted_from": event["trunk"].split("/")[0],
+                "step": event["step"],
+            }
+        )
 
     def _trunk(self, number: int, event: Mapping[str, Any]) -> int | None:
         """Return the trial whose trunk this one shares: as proposed, or where nothing is, as it turned out.

@@ -545,6 +545,19 @@ def test_a_cohort_that_failed_for_good_fails_the_trials_it_had_not_finished(desk
     assert [row.state for row in trial_results(desk.search.study)] == ["complete"] + ["failed"] * 5
 
 
+def test_a_trial_that_fails_before_anything_was_heard_of_it_begins_with_its_point(desk: Desk) -> None:
+    """Its worker died at its first steps: the record still has what it was to be trained with."""
+    suggestion = desk.search.next_cohort()
+    assert suggestion
+    desk.search.hear([asdict(Event("start", "0/0", 0))])
+    desk.search.fail([0, 1], "Segmentation fault", 137)
+    starts = [said for said in desk.told(dict) if said["kind"] == "start"]
+    assert [(said["number"], said["params"]) for said in starts] == [
+        (number, desk.search.point_of(number)) for number in (0, 1)
+    ]
+    assert [getattr(said, "trial", None) for said in desk.heard] == [None, 0, None, 1]
+
+
 def test_the_run_of_a_trial_stands_in_its_attributes_whenever_it_becomes_known(desk: Desk) -> None:
     suggestion = desk.search.next_cohort()
     assert suggestion
