@@ -5,7 +5,6 @@ while it is called: what a second call at the same inputs changes, or would deci
 task trains by plain PyTorch, and what can be kept apart of its state each trial has for itself.
 """
 
-import copy
 import functools
 import hashlib
 import os
@@ -27,95 +26,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.cells import (
+    ABSENT,
+    ATOMS,
+    MOST_COPIED,
+    UNKEPT,
+    Cell,
+    Unwritable,
+    copied,
+    copied_contents,
+    decoded,
+    encoded_contents,
+)
 from core.lanes import seed_python
 from core.order import mix
 
 MOST_NODES = 20_000  # values that a snapshot looks at, the nearest to the task first: some 30 ms
 MOST_ITEMS = 500  # of one list or dictionary; of a longer one as many, evenly spread
-MOST_COPIED = 100_000  # numbers of a tensor; of a larger one it is seen that it changed, and trials share it
-_ABSENT, _UNKEPT = object(), object()  # in a place where nothing lies; what cannot be copied for each trial
-_ATOMS = (bool, int, float, complex, str, bytes, type(None))
 _MODULE_OWN = ("_parameters", "_buffers", "_modules", "training", "_non_persistent_buffers_set")
 _LIBRARIES = tuple({str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib")})
 _OURS = tuple(str(Path(__file__).resolve().parents[1] / folder) + os.sep for folder in ("core", "sweeps", "services"))
 _CLOCKS = ("time", "datetime")
 _GLOBAL = (random.random.__self__, np.random.random_sample.__self__)  # type: ignore[attr-defined] # seeded for each step
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One place that holds state: an attribute of an object (`attribute`) or an item of a dictionary."""
-
-    path: str
-    owner: Any
-    key: Any
-    attribute: bool
-
-    def get(self) -> Any:
-        """Return what lies there, copied; _ABSENT if nothing does."""
-        return _kept_copy(self._here())
-
-    def _here(self) -> Any:
-        try:
-            return getattr(self.owner, self.key) if self.attribute else self.owner[self.key]
-        except (AttributeError, KeyError, ValueError):  # a closure's variable without a value
-            return _ABSENT
-
-    def put(self, value: Any) -> None:
-        """Put a copy of a value there; a container stays the object that others may hold, with other contents."""
-        value = _kept_copy(value)
-        if value is _ABSENT:
-            if self._here() is not _ABSENT:
-                delattr(self.owner, self.key) if self.attribute else self.owner.pop(self.key)
-            return
-        here = self._here()
-        if isinstance(here, torch.Generator):
-            here.set_state(value)
-        elif isinstance(here, random.Random):
-            here.setstate(_tuples(value))
-        elif isinstance(here, list | deque) and isinstance(value, list):
-            here.clear()
-            here.extend(value)
-        elif isinstance(here, dict | set) and isinstance(value, dict if isinstance(here, dict) else set):
-            here.clear()
-            here.update(value)
-        elif self.attribute:
-            setattr(self.owner, self.key, value)
-        else:
-            self.owner[self.key] = value
-
-
-def _kept_copy(value: Any) -> Any:
-    """Return a copy that a checkpoint takes: numbers, text, tensors, and containers of them."""
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    if isinstance(value, random.Random):
-        return value.getstate()
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, deque):
-        return copy.deepcopy(list(value))
-    if isinstance(value, dict):  # a Counter or a defaultdict among them, of which a checkpoint takes the contents
-        return copy.deepcopy(dict(value))
-    return value if value is _ABSENT else copy.deepcopy(value)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
-
-
-def _keepable(value: Any, depth: int = 0) -> bool:
-    """Whether a value can be copied for each trial and saved in a checkpoint."""
-    if isinstance(value, _ATOMS) or value is _ABSENT or type(value) in (torch.Generator, random.Random):
-        return True
-    if type(value) is Tensor:
-        return value.numel() <= MOST_COPIED
-    containers = (list, tuple, dict, set, deque) if depth == 0 else (list, tuple, dict, set)
-    taken = type(value) in containers or (depth == 0 and isinstance(value, dict))
-    if depth > 8 or not taken or len(value) > MOST_ITEMS:
-        return False
-    inner = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
-    return all(_keepable(each, depth + 1) for each in inner)
 
 
 @dataclass
@@ -127,54 +59,127 @@ class Hidden:
     """
 
     reason: str = ""
-    cells: Sequence[Cell] = ()
-    shared: Sequence[str] = ()
+    cells: list[Cell] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
     validation: str = ""
-    initial: Mapping[str, Any] = field(default_factory=dict)
-
-    def values(self) -> dict[str, Any]:
-        """Return what lies in the cells, by path; what is absent is left out."""
-        return {cell.path: value for cell in self.cells if (value := cell.get()) is not _ABSENT}
-
-    def put(self, values: Mapping[str, Any]) -> None:
-        """Put values into the cells; a cell without one becomes absent."""
-        for cell in self.cells:
-            cell.put(values.get(cell.path, _ABSENT))
+    roots: Mapping[str, Any] = field(default_factory=dict)
+    before: "Snapshot | None" = None  # of what a new trial begins with
+    at_once: frozenset[str] = frozenset()  # paths that the first calls change: another process finds these too
 
     @contextmanager
     def of_trial(self, values: Mapping[str, Any] | None) -> Iterator[None]:
-        """Let a trial's own state (None: a new trial's) lie in the cells for a while; else a new trial's does."""
+        """Let a trial's own state (None: a new trial's) lie in the cells for a while; else a new trial's does.
+
+        values: as `taken` gave them. What the trial's code changes inside of them is changed for good.
+        """
         if not self.cells:
             yield
             return
-        self.put(self.initial if values is None else values)
+        self._put(self.begin() if values is None else values)
         try:
             yield
         finally:
-            self.put(self.initial)
+            self._put(self.begin())
+
+    def taken(self) -> dict[str, Any]:
+        """Return what lies in the cells, by path."""
+        return {cell.path: cell.take() for cell in self.cells}
+
+    def begin(self) -> dict[str, Any]:
+        """Return what a new trial begins with."""
+        return {cell.path: copied(self._initial(cell.path)) for cell in self.cells}
+
+    def _initial(self, path: str) -> Any:
+        return self.before.value(path) if self.before else ABSENT
+
+    def late(self) -> dict[str, Any]:
+        """Return what a trial has changed beyond the known cells, and let it lie there as at the begin from now on.
+
+        A loss may leave alone for a thousand steps what it changes at the next. To be called while all known cells
+        hold what a new trial begins with.
+        """
+        if self.before is None:
+            return {}
+        after = Snapshot(self.roots, values=False)
+        known = {cell.path for cell in self.cells} | set(self.shared)
+        cells = {path: cell for path, cell in _changed(self.before, after).items() if path not in known}
+        self.shared += [path for path in cells if self._initial(path) is UNKEPT]
+        mine = [cell for path, cell in cells.items() if self._initial(path) is not UNKEPT]
+        values = {cell.path: cell.take() for cell in mine}
+        for cell in mine:
+            cell.put(copied(self._initial(cell.path)))
+        self.cells += mine
+        return values
+
+    def spare(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a trial's state for a validation, which is to leave the trial's own as it is."""
+        return {path: copied(value) for path, value in values.items()} if self.validation else values
+
+    def _put(self, values: Mapping[str, Any]) -> None:
+        for cell in self.cells:
+            cell.put(values[cell.path] if cell.path in values else copied(self._initial(cell.path)))
+
+    def encoded(self, values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Return a trial's state as a checkpoint takes it. Raises Unwritable."""
+        if values is None:
+            return None
+        for path in values:
+            if path not in self.at_once and not (self.before and path in self.before.cells):
+                raise Unwritable(f"{path}, which came to be while training")
+        return {path: encoded_contents(copied(value), self._initial(path)) for path, value in values.items()}
+
+    def decoded(self, values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Return what `encoded` was given, by another process maybe."""
+        known = {cell.path for cell in self.cells}
+        if self.before:
+            self.cells += [self.before.cells[path] for path in values or () if path not in known]
+        return None if values is None else {path: decoded(value) for path, value in values.items()}
 
 
 # --- what is watched ------------------------------------------------------------------------------------------------
 
 
-def hidden_state(task: Any, model: nn.Module, loss: Callable[[], Any], metrics: Callable[[], Any]) -> Hidden:
+class Raised(Exception):
+    """A call of the task's code raised, and so nothing can be seen of it."""
+
+
+def hidden_state(
+    task: Any,
+    model: nn.Module,
+    loss: Callable[[], Any],
+    metrics: Callable[[], Any],
+    passing: tuple[type[BaseException], ...] = (),
+) -> Hidden:
     """Return what calls of `loss` and `metrics`, each at the same inputs every time, change in Python or decide anew.
 
     loss and metrics return numbers or tensors, which are compared to the last bit. The state is left as it was.
+    Raises Raised where one of them raises; what is `passing` as it is.
     """
+
+    def guarded(call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except passing:
+            raise
+        except (Exception, SystemExit) as error:
+            raise Raised from error
+
     roots = {"self": task, "model": model}
     begin = Snapshot(roots)
     reasons, changed = [], {}
-    for name, call, seed in (("loss", loss, mix(0, 0)), ("metrics", metrics, 0)):
+    for name, function, seed in (("loss", loss, mix(0, 0)), ("metrics", metrics, 0)):
+        call = functools.partial(guarded, function)
         call()  # what it keeps once and for all, a mask or a table, it makes here
         reason, cells = _watched(name, call, roots, seed)
         reasons.append(reason)
         changed |= cells
-    kept = {path: cell for path, cell in changed.items() if begin.value(path) is not _UNKEPT}
-    initial = {path: value for path in kept if (value := begin.value(path)) is not _ABSENT}
-    hidden = Hidden(reasons[0], list(kept.values()), sorted(changed.keys() - kept.keys()), reasons[1], initial)
-    hidden.put(initial)
-    return hidden
+    shared = sorted(path for path in changed if begin.value(path) is UNKEPT)
+    if reasons[0] and shared:
+        reasons[0] += f"; trials of a process share {', '.join(shared)}, so no rerun gives the same numbers"
+    cells = [cell for path, cell in changed.items() if path not in shared]
+    hidden = Hidden(reasons[0], cells, shared, reasons[1], roots, begin, frozenset(changed))
+    with hidden.of_trial(None):
+        return hidden
 
 
 def _watched(name: str, call: Callable[[], Any], roots: Mapping[str, Any], seed: int) -> tuple[str, dict[str, Cell]]:
@@ -205,6 +210,10 @@ def _watched(name: str, call: Callable[[], Any], roots: Mapping[str, Any], seed:
     if not (len(first) == len(second) and all(map(_same_bits, first, second))):
         return f"two calls of {name}() at the same inputs give different numbers", {}
     return "", {}
+
+
+def _changed(before: "Snapshot", after: "Snapshot") -> dict[str, Cell]:
+    return _holders({path: after.cells.get(path) or before.cells[path] for path in before.changed(after)})
 
 
 def _holders(cells: Mapping[str, Cell]) -> dict[str, Cell]:
@@ -278,7 +287,8 @@ class Snapshot:
     among them.
     """
 
-    def __init__(self, roots: Mapping[str, Any]):
+    def __init__(self, roots: Mapping[str, Any], values: bool = True):
+        """values: whether to copy what the cells hold."""
         self.tokens: dict[str, Any] = {}
         self.cells: dict[str, Cell] = {}
         self._values: dict[str, Any] = {}
@@ -288,20 +298,20 @@ class Snapshot:
         waiting: deque[tuple[str, Any, Cell | None]] = deque((name, root, None) for name, root in roots.items())
         while waiting and len(self.tokens) < MOST_NODES:
             path, value, cell = waiting.popleft()
-            if not isinstance(value, _ATOMS):
+            if not isinstance(value, ATOMS):
                 if id(value) in seen or any(value is each for each in _GLOBAL):
                     continue
                 seen[id(value)] = value
             self.tokens[path] = _token(value)
             if cell:
                 self.cells[path] = cell
-                if cell.path == path:
-                    self._values[path] = _kept_copy(value) if _keepable(value) else _UNKEPT
+                if values and cell.path == path:
+                    self._values[path] = copied_contents(value)
             waiting.extend(self._children(path, value, cell))
 
     def value(self, path: str) -> Any:
-        """Return a copy of what an attribute or a global was; _ABSENT if it was not there, _UNKEPT if it has none."""
-        return self._values.get(path, _ABSENT)
+        """Return a copy of what an attribute or a global was; ABSENT if it was not there, UNKEPT if it has none."""
+        return self._values.get(path, ABSENT)
 
     def changed(self, after: "Snapshot") -> list[str]:
         """Return the paths at which another snapshot differs, the nearest to the task first."""
@@ -310,11 +320,11 @@ class Snapshot:
         return [path for path in differ if path in self.cells or path in after.cells]
 
     def _children(self, path: str, value: Any, cell: Cell | None) -> Iterator[tuple[str, Any, Cell | None]]:
-        if isinstance(value, (*_ATOMS, Tensor, np.ndarray, torch.Generator, random.Random)):
+        if isinstance(value, (*ATOMS, Tensor, np.ndarray, torch.Generator, random.Random)):
             return
         if isinstance(value, Mapping):
             for key in _spread(list(value)):
-                with_key = f"{path}[{key!r}]" if isinstance(key, _ATOMS) else f"{path}[...]"
+                with_key = f"{path}[{key!r}]" if isinstance(key, ATOMS) else f"{path}[...]"
                 yield with_key, value[key], cell
         elif isinstance(value, list | tuple | deque):
             for i in _spread(range(len(value))):
@@ -429,7 +439,7 @@ def _token(value: Any) -> Any:
     """Return what stands for a value: two of them are equal if nothing has changed."""
     if isinstance(value, float):
         return "float", value.hex() if value != value else value
-    if isinstance(value, _ATOMS):
+    if isinstance(value, ATOMS):
         return type(value).__name__, value
     if isinstance(value, Tensor):
         return _Numbers(value)

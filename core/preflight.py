@@ -1,7 +1,7 @@
 """What is checked of a task before anything is trained: a model, a loss that can fall, data, metrics."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from core.baseline import Baselines
 from core.errors import BadInput, faults, nearest
 from core.lanes import own_generators, seeded
 from core.optim import OPTIMIZERS
+from core.order import Order
 from core.program import Program, attributes_of
 from core.task import Batch, Data, Task, load_data
 
@@ -152,8 +153,25 @@ def _taken(program: Program, data: Data, hole: Hole, batch_size: int, seed: int)
 
 def _first_batch(task: Task, data: Data, examples: int, batch_size: int, seed: int) -> Batch:
     with faults(f"task: order() of {_named(task)} failed"):
-        chosen = task.order(seed, examples, batch_size)(0, 1)[0]
-        return tuple(tensor[chosen] for tensor in data.train)
+        order = task.order(seed, examples, batch_size)
+        chosen = order(0, 1)[0]
+        batch = tuple(tensor[chosen] for tensor in data.train)
+    if not _is_pure(lambda: task.order(seed, examples, batch_size), order):
+        raise BadInput(
+            f"task: order() of {_named(task)} gives the same steps other examples when asked again, or in other "
+            "pieces, and no trial could be repeated; draw them from the seed and the number of the step alone"
+        )
+    return batch
+
+
+def _is_pure(make: Callable[[], Order], order: Order) -> bool:
+    """Whether an order of data gives every step its own examples, however it is asked."""
+    try:
+        both = order(0, 2)
+        answers = [torch.cat([order(0, 1), order(1, 2)]), make()(0, 2), torch.cat([make()(1, 2), make()(0, 1)]).flip(0)]
+        return all(torch.equal(both, answer) for answer in answers)
+    except Exception:  # of a budget of one step; whoever trains will meet what it raises
+        return True
 
 
 def _named(task: Task) -> str:

@@ -27,7 +27,7 @@ from core import deadline
 from core.deadline import TooLong
 from core.errors import BadInput, briefly
 from core.graph import NotOneGraph, Stacked, close, graph_of, largest
-from core.hidden import Hidden, hidden_state
+from core.hidden import Hidden, Raised, hidden_state
 from core.lanes import Layout, Row, own_generators, part, seed_python, seeded
 from core.native import Native, native_of
 from core.native.places import NotNative
@@ -152,8 +152,10 @@ class Program:
                 self._hidden = self._seen(train, valid)
             except PASSING:
                 raise
-            except (Exception, SystemExit):
+            except Raised:
                 self._hidden = Hidden()
+            except Exception as error:
+                self._hidden = Hidden(f"what loss() keeps in Python cannot be looked at ({briefly(error)})")
         return self._hidden
 
     def _seen(self, train: Batch, valid: Batch) -> Hidden:
@@ -169,8 +171,11 @@ class Program:
             self.step_s = min(self.step_s, time.thread_time() - begin)
             return [loss_1, *grads.values()]
 
+        def metrics() -> Mapping[str, float]:
+            return Program.evaluate(self, row, few, python=False)
+
         with own_generators():
-            return hidden_state(self.task, self.model, loss, lambda: Program.evaluate(self, row, few, python=False))
+            return hidden_state(self.task, self.model, loss, metrics, PASSING)
 
     @property
     def overhead(self) -> float:

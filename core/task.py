@@ -5,7 +5,6 @@ B = examples in a batch. A batch is a tuple of tensors with B first.
 
 import hashlib
 import inspect
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -224,12 +223,3 @@ def named_target(task: Task, tensors: int) -> int | None:
     if not isinstance(place, int) or isinstance(place, bool) or not -tensors <= place < tensors:
         raise BadInput(f"task: target_index is {place!r}; a batch has {tensors} tensors, 0 to {tensors - 1}")
     return place % tensors
-
-
-def constant_guess_loss(target: Tensor) -> float:
-    """Return the cross-entropy of always guessing the classes' own frequencies; NaN for targets that are no classes."""
-    if target.is_floating_point() or target.is_complex() or target.dim() != 1 or target.min() < 0:
-        return math.nan
-    _, counts = target.unique(return_counts=True)
-    share = counts.double() / len(target)
-    return float(-(share * share.log()).sum())

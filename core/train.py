@@ -8,7 +8,7 @@ import math
 import traceback
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from operator import itemgetter
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from core import trial as trials_
 from core.baseline import Baselines
+from core.cells import Unwritable, copied
 from core.errors import BadInput, Differs, briefly, located
 from core.lanes import Lanes, Row, own_generators, part
 from core.order import Order
@@ -136,8 +137,11 @@ class Lane:
 
     def branch(self, riders: list[Rider]) -> "Lane":
         """Return a lane with the same past and other riders."""
-        python = copy.deepcopy(self.python)
-        return Lane(riders, self.step, None, list(self.losses), list(self.samples), python=python)
+        return Lane(riders, self.step, None, list(self.losses), list(self.samples), python=self.python_copy())
+
+    def python_copy(self) -> dict[str, Any] | None:
+        """Return a copy of what the task keeps in Python for this lane."""
+        return self.python and {path: copied(value) for path, value in self.python.items()}
 
 
 class Cohort:
@@ -207,6 +211,7 @@ class Cohort:
         self.before: Callable[[Sequence[Lane]], None] = lambda lanes: None  # called with whom trains, or is validated
         self._compare_at, self._compared = COMPARE_FIRST, 0
         self._indexed: dict[tuple[int, int, int], Tensor] = {}
+        self._trained: Lane | None = None  # by a plain program last
 
     def train(self) -> Iterator[Event]:
         """Train until every trial has ended."""
@@ -222,6 +227,7 @@ class Cohort:
             return self._turn(most)
 
     def _turn(self, most: int) -> list[Event]:
+        self._settle()
         self._compare()
         events = [*self._stop(), *self._part(), *self._fill()]
         while any(lane.parting == lane.step for lane in self.riding):  # one that was parked where its riders part
@@ -237,6 +243,7 @@ class Cohort:
             events += self._report() if steps else []
             self.program.raised.clear()  # what nobody took: of spare rows, and of averaged weights
             self.program.failed.clear()
+        self._settle()
         for watcher in self.watchers:
             watcher.hear(events, self)
         return events
@@ -327,6 +334,7 @@ class Cohort:
         for k, lane in enumerate(list(self.riding)):
             if lane.parting != lane.step:
                 continue
+            self._claim()
             riders = {rider.trial.id: rider for rider in lane.riders}
             groups = trials_.parted(self.structure, lane.trials, lane.step)
             lane.riders, *others = [[riders[trial.id] for trial in group] for group in groups]
@@ -443,11 +451,22 @@ class Cohort:
         if self.program.narrowest > 1:  # nothing of Python is called
             yield
             return
-        lane = self.riding[0]
+        lane = self._trained = self.riding[0]
         with own_generators(), self.hidden.of_trial(lane.python):
             yield
             if self.hidden.cells:
-                lane.python = self.hidden.values()
+                lane.python = self.hidden.taken()
+
+    def _claim(self) -> None:
+        """Let the lane that trained last have what its task turns out to keep in Python beyond what was known of."""
+        if self._trained and (late := self.hidden.late()):
+            self._trained.python = (self._trained.python or self.hidden.begin()) | late
+
+    def _settle(self) -> None:
+        """Leave nothing of a lane to the next."""
+        if self._trained and not any(self._trained is lane for lane in self.riding):
+            self._claim()
+            self._trained = None
 
     def _advance(self, steps: int) -> np.ndarray:
         """Train every lane by `steps` steps and return the losses (N, S), float64."""
@@ -563,6 +582,7 @@ class Cohort:
 
     def _score(self, k: int, lane: Lane, riders: list[Rider]) -> Iterator[Event]:
         """Score riders by averaged weights; send probes ahead, and park the lane until they are back."""
+        self._claim()
         if self.averages:
             averaged = self._validate(k, "average." if lane.step >= AVERAGE_EVERY else "")  # there is none yet
             self.program.failed.pop(k, None)  # a validation of its own weights will tell
@@ -572,6 +592,7 @@ class Cohort:
             if kind in PROBES:
                 trials = [rider.trial.probed(lane.step, self.scoring.steps, PROBES[kind]) for rider in riders]
                 branch = Lane([Rider(trial, kind, reported=lane.step) for trial in trials], lane.step)
+                branch.python = lane.python_copy()
                 branch.parting = self._parting(branch)
                 self.parked.append((branch, self.lanes.row(k)))
                 lane.awaited += [trial.id for trial in trials]
@@ -618,7 +639,7 @@ class Cohort:
         state, lane = rows | part(rows, prefix) if prefix else rows, self.riding[k]
         here = self.data.valid, (lane.seed, lane.step), lane.step / lane.riders[0].trial.budget
         self.before([lane])
-        with self.hidden.of_trial(lane.python):
+        with self.hidden.of_trial(lane.python and self.hidden.spare(lane.python)):
             try:
                 return self.program.evaluate(state, *here)
             except PASSING:
@@ -787,15 +808,31 @@ class Cohort:
 
     # --- checkpoints -----------------------------------------------------------------------------------------------
 
+    @property
+    def writable(self) -> bool:
+        """Whether a checkpoint takes all that the trials keep in Python."""
+        with suppress(Unwritable):
+            self._claim()
+            for lane in [*self.riding, *(lane for lane, _ in self.parked)]:
+                self.hidden.encoded(lane.python)
+            return True
+        return False
+
     def state(self) -> dict[str, Any]:
-        """Return everything that a resumed cohort needs beside its task, data and trials."""
+        """Return everything that a resumed cohort needs beside its task, data and trials.
+
+        Raises core.cells.Unwritable where the task keeps what no checkpoint takes.
+        """
+
+        self._claim()
 
         def ending(trial: Trial) -> list[Any]:
             return [trial.probe.start, trial.steps - trial.probe.start, trial.probe.factor] if trial.probe else []
 
         def plain(lane: Lane) -> dict[str, Any]:
             riders = [asdict(rider) | {"trial": rider.trial.id, "probe": ending(rider.trial)} for rider in lane.riders]
-            return {"lane": asdict(lane) | {"riders": riders}}
+            python = self.hidden.encoded(lane.python)
+            return {"lane": asdict(replace(lane, python=None)) | {"riders": riders, "python": python}}
 
         return {
             "riding": [plain(lane) | {"row": self.lanes.row(k)} for k, lane in enumerate(self.riding)],
@@ -821,8 +858,8 @@ class Cohort:
             return Rider(**fields)
 
         def lane(saved: Mapping[str, Any]) -> Lane:
-            fields: dict[str, Any] = dict(saved) | {"riders": [rider(r) for r in saved["riders"]]}
-            return Lane(**fields)
+            python = self.hidden.decoded(saved["python"])
+            return Lane(**dict(saved) | {"riders": [rider(r) for r in saved["riders"]], "python": python})
 
         state = copy.deepcopy(dict(state))
         self.lanes.used = 0

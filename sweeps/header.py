@@ -2,6 +2,7 @@
 
 import math
 
+from core.errors import MESSAGE_MOST, brief
 from sweeps.space import AUTO, Choice, Range, extremes
 from sweeps.spec import SweepSpec
 
@@ -21,7 +22,7 @@ values of hidden gets about 2 of them
     parts = [f"sweep {spec.name}: {_count(trials, 'trial')} of {_count(steps, 'step')}{seeds} {_rates(spec)}"]
     if spec.branches > 1:
         parts.append(_trunks(spec))
-    return "; ".join(filter(None, [*parts, _choices(spec)]))
+    return brief("; ".join(filter(None, [*parts, _choices(spec)])), MESSAGE_MOST)
 
 
 def _count(number: int, noun: str) -> str:

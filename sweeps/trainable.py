@@ -236,6 +236,7 @@ class CohortTrainable(tune.Trainable):
         due = time.monotonic() - self.saved > CHECKPOINT_S and not self.broken
         if due:
             self.saved = time.monotonic()
+            due = cohort.writable  # else it begins anew after a crash, with the same numbers
         return {
             "broken": self.broken,
             "events": json.dumps(happened),

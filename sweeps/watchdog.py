@@ -50,6 +50,7 @@ class Watchdog:
         self._length = self._done = self._ahead = 0
         self._floor, self._slowest, self._begun = FLOOR_S, 0.0, False
         self._last = self._armed = 0.0
+        faulthandler.disable()  # what is enabled keeps its handlers, though another's, as Ray's, took their places
         faulthandler.enable(self._trace, all_threads=True)
         _note_exits(self)
         self._write()

@@ -1,11 +1,12 @@
 """A loss that depends on Python's state trains by plain PyTorch, says why, and each trial has that state for itself."""
 
+import io
 import itertools
 import os
 import random
 import threading
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from core import checkpoint, preflight
+from core.cells import Unwritable, decoded, encoded
 from core.checkup import Checking
 from core.errors import BadInput, Differs
 from core.optim import SGD, Adam
@@ -69,6 +71,16 @@ class ClassAttribute(Base):
     def share(self, model: nn.Module) -> float:
         type(self).calls += 1
         return self.calls / 100
+
+
+class OverTheClass(Base):
+    """Counts in an attribute of its own that begins as the class's."""
+
+    n = 0
+
+    def share(self, model: nn.Module) -> float:
+        self.n += 1
+        return self.n / 100
 
 
 class NestedDictionary(Base):
@@ -219,16 +231,75 @@ class Counted(Base):
         return self.counter["calls"] / 100 + self.sums["share"]
 
 
-APART = [Attribute, ClassAttribute, NestedDictionary, Global, NestedGlobal, GrowingList, OfTheModule, OfAnObject]
-APART += [Counted, Closure, Default, Average, InPlace, Window, OwnGenerator, TorchGenerator, Hook]
-
-
 class NumpyGenerator(Base):
     def __init__(self) -> None:
         self.random = np.random.default_rng(3)
 
     def share(self, model: nn.Module) -> float:
         return float(self.random.random())
+
+
+class NumpyState(NumpyGenerator):
+    def __init__(self) -> None:
+        self.random = np.random.RandomState(3)  # type: ignore[assignment]
+
+
+class NumpyNumbers(Base):
+    """Keeps an average in a number of numpy's, and counts in an array."""
+
+    def __init__(self) -> None:
+        self.mean, self.counts = np.float64(0.0), np.zeros(3, dtype=np.int32)
+
+    def share(self, model: nn.Module) -> float:
+        self.counts[1] += 1
+        self.mean = 0.9 * self.mean + 0.1 * np.float32(self.counts[1] / 100)
+        return float(self.mean) + int(self.counts.sum()) / 200
+
+
+class Containers(Base):
+    """Keeps what it needs in containers that come to be in the first step, others inside of them."""
+
+    def share(self, model: nn.Module) -> float:
+        if not hasattr(self, "window"):
+            self.window: deque[float] = deque(maxlen=4)
+            self.counter: Counter[str] = Counter()
+            self.groups: OrderedDict[int, list[Any]] = OrderedDict()
+            self.seen = {frozenset([0])}
+        self.window.append(len(self.window) / 100)
+        self.counter["calls"] += 1
+        self.groups.setdefault(self.counter["calls"] // 7, []).append(np.arange(2))
+        self.seen.add(frozenset([self.counter["calls"]]))
+        return sum(self.window) + len(self.groups) / 50 + len(self.seen) / 100
+
+
+class Thresholds(Base):
+    """Changes nothing but its count till the twentieth step, and much then."""
+
+    def __init__(self) -> None:
+        self.n, self.weight, self.table = 0, 1.0, {"of": [1.0, 2.0]}
+
+    def share(self, model: nn.Module) -> float:
+        self.n += 1
+        if self.n == 20:
+            self.weight, self.table["of"][1] = 3.0, 5.0
+        return self.weight * self.table["of"][1] / 10
+
+
+class Past(Base):
+    """Looks back at the losses of all of its steps."""
+
+    def __init__(self) -> None:
+        self.losses = [torch.ones(()) for _ in range(600)]
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        loss = super().loss(model, batch) * self.losses[-len(self.losses) // 2]
+        self.losses.append(1 + loss.detach())
+        return loss
+
+
+APART = [Attribute, ClassAttribute, OverTheClass, NestedDictionary, Global, NestedGlobal, GrowingList, OfTheModule]
+APART += [OfAnObject, NumpyGenerator, NumpyState, NumpyNumbers, Containers, Thresholds, Past, Counted, Closure, Default]
+APART += [Average, InPlace, Window, OwnGenerator, TorchGenerator, Hook]
 
 
 class Cycle(Base):
@@ -299,7 +370,7 @@ class Local(Base):
         return self.local.n / 100
 
 
-SHARED = [NumpyGenerator, Cycle, Generator, Clock, System, Unseeded, Environment, AFile, Context, Local]
+SHARED = [Cycle, Generator, Clock, System, Unseeded, Environment, AFile, Context, Local]
 
 
 class Flip(Base):
@@ -458,7 +529,7 @@ def test_each_trial_has_its_own_state_as_if_it_trained_alone(make: type[Base]) -
             assert [loss for _, loss in trial_ends[name].curve] == pytest.approx(losses, rel=1e-5)
 
 
-@pytest.mark.parametrize("make", [Attribute, Global, OfTheModule, Average, OwnGenerator])
+@pytest.mark.parametrize("make", APART)
 def test_a_branch_and_a_resumed_run_have_the_state_of_the_trial(make: type[Base], tmp_path: Any) -> None:
     def made(of: list[Trial]) -> Cohort:
         reset_globals()
@@ -697,6 +768,127 @@ def test_a_score_leaves_the_state_of_the_trial_as_it_is() -> None:
     scored = ends(task, of, scoring=Scoring(("average", "probe"), 5), curve_points=STEPS)["0"]
     alone = ends(Attribute(), [Trial("0", 0, STEPS, Hyperparameters(lr=0.05), 3)], curve_points=STEPS)["0"]
     assert scored.curve == alone.curve
+
+
+class Phases(Base):
+    """Changes nothing till its loss is low: no call at the begin shows that it keeps anything."""
+
+    def __init__(self) -> None:
+        self.phase, self.lows = "high", []  # type: ignore[var-annotated]
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        loss = super().loss(model, batch)
+        if model.training and loss.item() < 0.25:
+            self.phase = "low"
+            self.lows.append(loss.item())
+        return loss * (0.3 if self.phase == "low" else 1.0) * (1 + len(self.lows) / 100)
+
+
+def test_what_is_kept_from_a_later_step_on_each_trial_has_for_itself(tmp_path: Any) -> None:
+    tasks = [Phases() for _ in trials()]
+    expected = [by_pytorch(task, trial) for task, trial in zip(tasks, trials(), strict=True)]
+    assert 2 < len(tasks[0].lows) < STEPS - 2
+    task = Phases()
+    for found in (ends(task, trials(), curve_points=STEPS), ends(task, trials(), curve_points=STEPS)):
+        for trial, losses in zip(trials(), expected, strict=True):
+            assert [loss for _, loss in found[trial.id].curve] == pytest.approx(losses, rel=1e-5)
+    assert vars(task) == vars(Phases())
+    cohort = Cohort(task, task.data(), PLAIN_SGD, trials(), 8, "plain", curve_points=STEPS)
+    while cohort.lane_steps < STEPS - 10:
+        cohort.turn(7)
+    checkpoint.save(tmp_path / "cohort.pt", cohort.state())
+    resumed = Cohort(Phases(), task.data(), PLAIN_SGD, trials(), 8, "plain", curve_points=STEPS)
+    resumed.load_state(checkpoint.load(tmp_path / "cohort.pt"))
+    list(resumed.train())
+    assert {e.trial: e.curve for e in resumed.ended} == {name: e.curve for name, e in found.items()}
+
+
+def test_branches_and_probes_have_what_is_kept_from_a_later_step_on() -> None:
+    points = [(), (0.8,), (0.9,)]
+    rungs = (STEPS // 2,)
+    of = [Trial(str(k), 0, STEPS, Hyperparameters(lr=0.05, decay_points=p), 3, rungs) for k, p in enumerate(points)]
+    structure, scoring = Structure(SGD(), "step", BATCH), Scoring(("probe",), 5)
+
+    def curves(of: list[Trial]) -> dict[str, Any]:
+        task = Phases()
+        cohort = Cohort(task, task.data(), structure, of, 8, "plain", curve_points=STEPS, scoring=scoring)
+        events = list(cohort.train())
+        scores = {e.trial: e.values for e in events if e.kind == "score"}
+        return {e.trial: (e.curve, scores[e.trial]) for e in events if e.kind == "finish"}
+
+    together = curves(of)
+    for trial in of:
+        assert curves([trial])[trial.id] == together[trial.id]
+
+
+class Opaque(Base):
+    """Holds what cannot be looked at."""
+
+    def __init__(self) -> None:
+        class Closed:
+            @property
+            def __dict__(self) -> Any:  # type: ignore[override]
+                raise RuntimeError("nobody looks in here")
+
+        self.closed = Closed()
+
+
+def test_what_cannot_be_looked_at_trains_by_plain() -> None:
+    assert why_hidden(Opaque(), batch_of(Opaque())) == (
+        "what loss() keeps in Python cannot be looked at (RuntimeError: nobody looks in here)"
+    )
+
+
+def test_a_task_that_raises_has_no_state_to_be_told_of() -> None:
+    class Raises(Base):
+        def share(self, model: nn.Module) -> float:
+            raise RuntimeError("no")
+
+    assert why_hidden(Raises(), batch_of(Raises())) == ""
+
+
+class Strange(Base):
+    """Keeps what no checkpoint takes, from the tenth step on."""
+
+    def __init__(self) -> None:
+        self.n, self.what = 0, []  # type: ignore[var-annotated]
+
+    def share(self, model: nn.Module) -> float:
+        self.n += 1
+        if self.n > 10:
+            self.what.append(threading.Lock())
+        return self.n / 100
+
+
+def test_what_no_checkpoint_takes_makes_none() -> None:
+    cohort = Cohort(Strange(), Strange().data(), PLAIN_SGD, trials(1), 1, "plain")
+    while cohort.lane_steps < 8:
+        cohort.turn(4)
+    assert cohort.writable and cohort.state()
+    while cohort.lane_steps < 20:
+        cohort.turn(4)
+    assert not cohort.writable
+    with pytest.raises(Unwritable):
+        cohort.state()
+
+
+LITTLE = st.binary()
+
+
+@given(
+    st.recursive(
+        st.sampled_from([None, True, -(3**3000), 1j]) | st.integers() | st.floats(allow_nan=False) | st.text() | LITTLE,
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+    )
+)
+def test_what_a_checkpoint_takes_comes_back(value: Any) -> None:
+    for each in (value, deque([value], 3), OrderedDict(a=value), np.float32(0.5), np.arange(6, dtype=">i2")[::2]):
+        with io.BytesIO() as file:
+            torch.save(encoded(each), file)
+            file.seek(0)
+            again = decoded(torch.load(file, weights_only=True))
+        assert type(again) is type(each)
+        assert np.array_equal(again, each) if isinstance(each, np.ndarray) else again == each
 
 
 def test_what_a_snapshot_cannot_keep_apart_is_named() -> None:

@@ -226,29 +226,22 @@ LOG_LOSSES = {
 }
 
 
-class Listening(Lecture):
-    """The lecture's task, keeping the loss of every training step, and measuring the training split at every report."""
+class BothSplits(Lecture):
+    """The lecture's task, measuring the training split at every report too."""
 
     def __init__(self, path: str, validation: int | None = None):
         super().__init__(path, validation)
-        self.losses: list[Tensor] = []
         self.whole = super().data().train
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        loss = super().loss(model, batch)
-        if model.training:
-            self.losses.append(loss.detach())
-        return loss
 
     def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         return {"loss": self.loss(model, batch), "train_split": self.loss(model, self.whole)}
 
 
-def trained(task: Listening, trial: Trial) -> tuple[list[float], Event]:
+def trained(task: BothSplits, trial: Trial) -> tuple[list[float], Event]:
     """Train to the end by the plain program; return the loss of every step and the last event."""
-    structure = Structure(SGD(momentum=False))
-    *_, end = Cohort(task, task.data(), structure, [trial], 1, "plain", ratio_samples=0).train()
-    return torch.stack(task.losses).tolist(), end
+    structure, points = Structure(SGD(momentum=False)), trial.steps  # of the curve: one for each step
+    *_, end = Cohort(task, task.data(), structure, [trial], 1, "plain", ratio_samples=0, curve_points=points).train()
+    return [loss for _, loss in end.curve], end
 
 
 def blocks_of_log_loss(losses: list[float]) -> list[float]:
@@ -292,7 +285,7 @@ def test_the_minibatches_go_on_where_the_weights_draws_ended(names_txt: str) -> 
 
 def test_the_lectures_losses_of_the_first_30000_steps(names_txt: str) -> None:
     """To every printed digit, before the decay. The run is one step longer: its last loss is that of step 30,000."""
-    task = Listening(names_txt, validation=1000)
+    task = BothSplits(names_txt, validation=1000)
     losses, end = trained(task, Trial("golden", SEED, 30_001, Hyperparameters(lr=0.1), reports=2))
     assert len(losses) == 30_001
     assert {step: f"{losses[step]:.4f}" for step in LOSSES if step <= 30_000} == {
@@ -309,7 +302,7 @@ def test_the_lectures_losses_of_the_first_30000_steps(names_txt: str) -> None:
 def test_the_lectures_whole_run_of_200000_steps(names_txt: str) -> None:
     """Every printed loss, every block of log loss, and both splits at the end."""
     trial = Trial("golden", SEED, 200_000, Hyperparameters(lr=0.1, decay_points=(0.5,)), reports=2)
-    losses, end = trained(Listening(names_txt), trial)
+    losses, end = trained(BothSplits(names_txt), trial)
     assert {step: f"{losses[step]:.4f}" for step in LOSSES} == LOSSES
     blocks = blocks_of_log_loss(losses)
     assert {k: f"{blocks[k]:.4f}"[1:] for k in LOG_LOSSES} == LOG_LOSSES

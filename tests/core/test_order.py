@@ -1,11 +1,15 @@
 """The order of data: epochs without replacement, from (seed, step) alone. More of it among the laws (law 8)."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.order import mix, shuffled
+from core import preflight
+from core.errors import BadInput
+from core.order import Order, mix, shuffled
+from core.tasks.thermometer import Thermometer
 
 sizes = {"seed": st.integers(0, 2**40), "examples": st.integers(2, 90), "batch_size": st.integers(1, 30)}
 
@@ -64,3 +68,39 @@ def test_mixes_of_near_numbers_are_unrelated() -> None:
     assert len(set(found)) == len(found)
     ones = sum(bin(found[i] ^ found[i + 1]).count("1") for i in range(1000)) / 1000
     assert ones == pytest.approx(31.5, abs=0.5), "half of the 63 bits change from one to the next"
+
+
+class Drawn(Thermometer):
+    """Draws the examples of its steps as `how` says."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+        self.own = np.random.default_rng(0)
+
+    def order(self, seed: int, examples: int, batch_size: int) -> Order:
+        g = torch.Generator().manual_seed(seed)
+
+        def order(first: int, last: int) -> torch.Tensor:
+            shape = last - first, batch_size
+            if self.how == "torch":
+                return torch.randint(examples, shape)
+            if self.how == "numpy":
+                return torch.from_numpy(np.random.randint(examples, size=shape))
+            if self.how == "own":
+                return torch.from_numpy(self.own.integers(examples, size=shape))
+            if self.how == "one generator":
+                return torch.randint(examples, shape, generator=g)
+            if self.how == "by pieces":
+                return torch.randint(examples, shape, generator=g.manual_seed(mix(seed, first)))
+            each = [torch.Generator().manual_seed(mix(seed, step)) for step in range(first, last)]
+            return torch.stack([torch.randint(examples, shape[1:], generator=of_step) for of_step in each])
+
+        return order
+
+
+@pytest.mark.parametrize("how", ["torch", "numpy", "own", "one generator", "by pieces"])
+def test_an_order_that_is_not_of_seed_and_step_is_refused_before_anything_trains(how: str) -> None:
+    with pytest.raises(BadInput, match="gives the same steps other examples when asked again, or in other pieces"):
+        preflight.check(Drawn(how), 5)
+    preflight.check(Drawn("each step"), 5)

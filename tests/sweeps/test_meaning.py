@@ -396,3 +396,8 @@ def test_the_specs_of_the_library_say_their_rates() -> None:
         said
         == "sweep names: 96 trials of 10,000 steps at rates from 0.00316 to 3.16; 24 exponents with 4 decay points each"
     )
+
+
+def test_the_header_is_one_printed_line_whatever_a_choice_is_called() -> None:
+    said = header(spec_with(space={"lr_exponent": {"low": -2, "high": 0}, "hid\uf3ecden\n": [1, 2]}))
+    assert said.isprintable() and "values of hid\\uf3ecden" in said

@@ -1,5 +1,7 @@
 """A worker that breaks, as a process of its own: what it leaves behind says who did it, where, and at which step."""
 
+import ctypes
+import faulthandler
 import json
 import os
 import re
@@ -132,6 +134,22 @@ def test_a_dead_worker_has_left_why_it_died_and_whom_it_trained(
     assert death.hung == (how in ("sleep", "hold"))
     assert death.certain == (how != "kill")
     assert re.fullmatch(why, death.why), death.why
+
+
+def test_a_fatal_signal_leaves_its_trace_though_another_has_taken_its_handler(
+    breaking: Callable[..., SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray's core does, in a process in which faulthandler was enabled before it."""
+    was_enabled = faulthandler.is_enabled()
+    faulthandler.enable(sys.__stderr__)
+    ctypes.CDLL(None).signal(signal.SIGSEGV, 0)  # the system's own
+    try:
+        assert run_worker(told(breaking("segfault"), tmp_path), monkeypatch) == (-signal.SIGSEGV, [])
+    finally:
+        faulthandler.disable()
+        if was_enabled:
+            faulthandler.enable(sys.__stderr__)
+    assert watchdog.read_death(tmp_path, "cohort-0").why.startswith("Segmentation fault in loss()")
 
 
 @pytest.mark.parametrize("how", ["sleep", "hold"])
