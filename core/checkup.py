@@ -113,7 +113,7 @@ class Checking:
         for check in checks:
             try:
                 findings += check()
-            except Exception as error:  # a person's code: whatever it does, the page is printed
+            except (Exception, SystemExit) as error:  # a person's code: whatever it does, the page is printed
                 what = check.__name__.replace("_", " ")
                 findings.append(Finding("fail", what, briefly(error)))
         return Checkup(findings, self.layers, self.ratios)

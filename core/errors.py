@@ -58,6 +58,10 @@ class Differs(Exception):
     """A program's step is not the one that PyTorch takes: the trials must go on by plain PyTorch."""
 
 
+class Exited(Exception):
+    """A task's code would have ended the process, by sys.exit() and the like: an error as any other."""
+
+
 def briefly(error: BaseException) -> str:
     """Return the kind of an error and the first line of what it says, on one line.
 

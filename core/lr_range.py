@@ -187,7 +187,7 @@ def range_test(
     """Train one lane per seed while the rate rises, and read the curves. Touches nothing but lanes of its own.
 
     hyper: momentum, weight decay and the like; its rate and schedule are replaced by the ramp.
-    Raises BadInput for a range or a length of which nothing can be read.
+    Raises BadInput for a range or a length of which nothing can be read, and where the task raises for every seed.
     """
     if not low < high:
         raise BadInput(f"the range of exponents {low:g} ... {high:g}: low must be below high")
@@ -199,12 +199,19 @@ def range_test(
     trials = [Trial(str(seed), seed, steps, ramp, reports=1) for seed in seeds]
     rising = replace(structure, schedule="exponential", phases=())
     cohort = Cohort(task, data, rising, trials, len(trials), program, device, 0, watchers=(), curve_points=steps)
-    curves = {event.trial: event.curve for event in cohort.train() if event.kind == "finish"}
-    losses = np.full((len(trials), steps), np.nan)
-    for k, trial in enumerate(trials):
-        for step, loss in curves[trial.id]:
+    ends = [event for event in cohort.train() if event.kind == "finish"]
+    failed = [end for end in ends if end.status == "failed" and end.step < steps]  # which no rate has caused
+    if len(failed) == len(ends):
+        raise BadInput(f"task: the range test failed for each of {len(seeds)} seeds: {failed[0].evidence}")
+    losses = np.full((len(ends) - len(failed), steps), np.nan)
+    for k, end in enumerate(end for end in ends if end not in failed):
+        for step, loss in end.curve:
             losses[k, step - 1] = loss
-    return read_curves(low + (high - low) * np.arange(steps) / steps, losses)
+    test = read_curves(low + (high - low) * np.arange(steps) / steps, losses)
+    if not failed:
+        return test
+    said = f"{len(failed)} of {len(seeds)} seeds failed and are left out: {failed[0].evidence}"
+    return replace(test, notes=[said, *test.notes])
 
 
 def read_curves(exponents: np.ndarray, losses: np.ndarray) -> RangeTest:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core import order as orders
-from core.errors import FAULT_MOST, BadInput, faults, nearest, shown
+from core.errors import FAULT_MOST, BadInput, Exited, briefly, faults, nearest, shown
 from core.lanes import seeded
 from core.loading import fingerprint, found_class
 
@@ -141,8 +141,13 @@ class Task:
 
 
 def call(method: Callable[..., Any], model: nn.Module, batch: Batch, clock: Clock = BEGIN) -> Any:
-    """Call loss() or metrics() of a task, with as much of the clock as it takes."""
-    return method(model, batch, *(clock[i] for i in takes_of_clock(getattr(method, "__func__", method))))
+    """Call loss() or metrics() of a task, with as much of the clock as it takes. Raises Exited for a sys.exit()."""
+    try:
+        return method(model, batch, *(clock[i] for i in takes_of_clock(getattr(method, "__func__", method))))
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise Exited(briefly(error)).with_traceback(error.__traceback__) from None
 
 
 @lru_cache(maxsize=64)

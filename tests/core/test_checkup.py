@@ -100,6 +100,41 @@ def test_what_torch_takes_in_one_precision_or_layout_alone_is_no_fault_of_a_task
     assert of(found, "descent")[0].level == "pass"
 
 
+class Odd(BaseException):
+    """What is no Exception passes by whoever expects one."""
+
+
+class LeavesIn(Ten):
+    """A part of it ends the process, as a script does."""
+
+    def __init__(self, part: str, leaves: type[BaseException] = SystemExit):
+        self.part, self.leaves = part, leaves
+
+    def model(self) -> nn.Module:
+        return self._or_leave("model", super().model)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self._or_leave("loss", lambda: F.cross_entropy(model(batch[0]), batch[1]))
+
+    def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        return self._or_leave("metrics", lambda: {"loss": F.cross_entropy(model(batch[0]), batch[1])})
+
+    def data(self) -> Data:
+        return self._or_leave("data", super().data)
+
+    def _or_leave(self, part: str, call: Any) -> Any:
+        if part == self.part:
+            raise self.leaves("usage: train.py")
+        return call()
+
+
+@pytest.mark.parametrize("leaves", [SystemExit, GeneratorExit, Odd])
+@pytest.mark.parametrize("part", ["model", "loss", "metrics", "data"])
+def test_a_task_that_would_end_the_process_is_one_line(part: str, leaves: type[BaseException]) -> None:
+    (only,) = checkup(LeavesIn(part, leaves)).findings
+    assert (only.level, only.what) == ("fail", "parts") and f"{leaves.__name__}: usage: train.py" in only.said
+
+
 def test_every_sentence_is_plain(small_tasks: Mapping[str, Task]) -> None:
     for finding in checkup(small_tasks["names"]).findings:
         assert finding.said and not finding.said.endswith(".") and "\n" not in finding.said

@@ -14,12 +14,13 @@ from torch import nn
 
 from core.errors import BadInput
 from core.lanes import seeded
-from core.lr_range import RULES, range_test, read_curves
+from core.lr_range import RULES, RangeTest, range_test, read_curves
 from core.optim import SGD
 from core.task import Task
 from core.tasks.thermometer import Thermometer
 from core.train import Cohort
 from core.trial import Hyperparameters, Structure, Trial
+from tests.core.test_failing import BAD, BATCH, Leaves, Raises, Sound
 
 STRUCTURE = Structure(SGD(momentum=False), "constant", 11)
 
@@ -266,3 +267,22 @@ def test_a_test_of_which_nothing_can_be_read_is_refused(changed: dict[str, Any],
     task = Thermometer()
     with pytest.raises(BadInput, match=words):
         range_test(task, task.data(), STRUCTURE, Hyperparameters(1.0), **changed)
+
+
+def test_a_seed_for_which_the_task_raises_is_left_out_and_has_not_diverged() -> None:
+    task, structure = Raises(), Structure(SGD(momentum=False), "constant", BATCH)
+
+    def tested(*seeds: int) -> RangeTest:
+        return range_test(task, task.data(), structure, Hyperparameters(1.0), -4, -1, 60, seeds, "plain")
+
+    assert tested(0, 1).notes == tested(0, 1, BAD).notes[1:]
+    assert tested(0, 1, BAD).notes[0].startswith("1 of 3 seeds failed and are left out: ValueError: a broken example (")
+    assert np.array_equal(tested(0, BAD, 1).losses, tested(0, 1).losses)
+    with pytest.raises(BadInput, match="the range test failed for each of 1 seeds: ValueError: a broken example"):
+        tested(BAD)
+
+
+def test_a_task_that_always_leaves_is_no_rate_that_is_too_high() -> None:
+    structure = Structure(SGD(momentum=False), "constant", BATCH)
+    with pytest.raises(BadInput, match=r"SystemExit: usage: train\.py"):
+        range_test(Leaves(), Sound().data(), structure, Hyperparameters(1.0), -4, -1, 60, [BAD], "plain")
