@@ -323,14 +323,33 @@ def fingerprint(task: type) -> str:
     return own[:16]
 
 
+def files_beside(files: Sequence[Path]) -> list[Path]:
+    """Return Python files with all files of their folders that they import, by their import statements; none is run."""
+    scopes = {file: _scope_of(file.parent) for file in map(Path, map(_real, map(str, files)))}
+    reached = map(Path, _reached([(file.stem, str(file), scope) for file, scope in scopes.items()]))
+    return [path for path in reached if any(path.is_relative_to(scope.folder) for scope in scopes.values())]
+
+
+def file_here(module: str) -> Path | None:
+    """Return the file of a module that the current folder has, None for one that Python finds elsewhere."""
+    scope = _scope_of(current_folder())
+    files = _file_of(module, [scope.folder]) if scope.has(module, ()) else []
+    return Path(files[-1][1]) if files else None
+
+
 def _sources(modules: Sequence[ModuleType]) -> dict[str, str]:
     """Return by path, for modules and all that they import of their author's: the name and a hash of the text."""
-    found: dict[str, str] = {}
     waiting: list[tuple[str, str, _Scope | None]] = []
     for module in modules:
         scope = _scopes.get(module.__name__.partition(".")[0])
         name = module.__name__.partition(".")[2] if scope else module.__name__
         waiting.append((name, _real(getattr(module, "__file__", None) or ""), scope))
+    return _reached(waiting)
+
+
+def _reached(waiting: list[tuple[str, str, _Scope | None]]) -> dict[str, str]:
+    """Return as `_sources` does all that files - (name, path, what they see) - import of their author's."""
+    found: dict[str, str] = {}
     first = waiting[0][1] if waiting else ""
     while waiting:
         name, path, scope = waiting.pop()

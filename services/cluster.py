@@ -20,13 +20,14 @@ from typing import Any
 
 import psutil
 
-from core.errors import BadInput
+from core.errors import BadInput, brief
 from services.confine import Tenants, possible
 from services.settings import Settings
 
 ENTRYPOINT = ("-m", "services.job", "run")  # and the sweep's id, in the folder that a job is laid out in
 SPEC_FILE, ARCHIVE_FILE = "spec.json", "code.zip"
 OWN = Path(__file__).resolve().parents[1]  # where the packages lie, which a job in another folder imports
+REFUSED, REFUSAL_MOST = "sweep: ", 4096  # how the line begins in which a driver refuses its input; bytes looked at
 LOG_MOST = 8 * 2**20  # bytes of a log that one answer carries
 STOP_WAIT_S = 60  # a driver writes its checkpoints and records first; then it is killed
 # What a job on this machine gets of the service's environment, and nothing else; SWEEP_JOB_VARIABLES names more.
@@ -168,13 +169,23 @@ class LocalCluster(Cluster):
         if not place.is_dir():
             return Status(JobState.LOST, "no such job")
         if (place / "end").exists():
-            return _ended((place / "end").read_text())
+            return self._ended(job)
         if not (place / "pid").exists():
             return Status(JobState.LOST, "it was not started") if _abandoned(place) else Status(JobState.PENDING)
         if self._process(job):
             return Status(JobState.RUNNING)
         ended = (place / "end").exists()  # it may have been written while we looked
-        return _ended((place / "end").read_text()) if ended else Status(JobState.FAILED, "its process was killed")
+        return self._ended(job) if ended else Status(JobState.FAILED, "its process was killed")
+
+    def _ended(self, job: str) -> Status:
+        """Return how a job's driver ended; of one that refused its input, the line in which it said why."""
+        code = int((self.folder / job / "end").read_text())
+        if code == 0:
+            return Status(JobState.SUCCEEDED)
+        if code == 130:
+            return Status(JobState.STOPPED)
+        why = refusal(self.log_from(job, max(0, self._log_size(job) - REFUSAL_MOST), REFUSAL_MOST)) if code == 2 else ""
+        return Status(JobState.FAILED, why or f"its driver ended with exit code {code}", code)
 
     def stop(self, job: str) -> None:
         process = self._process(job)
@@ -228,13 +239,14 @@ def variables_of_jobs(environment: Mapping[str, str], more: Sequence[str] = ()) 
     return {name: value for name, value in environment.items() if name in wanted or name.startswith("LC_")}
 
 
-def _ended(text: str) -> Status:
-    code = int(text)
-    if code == 0:
-        return Status(JobState.SUCCEEDED)
-    if code == 130:
-        return Status(JobState.STOPPED)
-    return Status(JobState.FAILED, f"its driver ended with exit code {code}", code)
+def refusal(log: bytes) -> str:
+    """Return the last line in which a driver said what it could not take; nothing where there is none.
+
+    >>> refusal(b"sweep line: 4 trials\\nsweep: task: no file a.py\\n")
+    'task: no file a.py'
+    """
+    said = [line for line in log.decode(errors="replace").splitlines() if line.startswith(REFUSED)]
+    return brief(said[-1].removeprefix(REFUSED), 300) if said else ""
 
 
 def _abandoned(place: Path) -> bool:
@@ -300,6 +312,8 @@ class RayCluster(Cluster):
         if state == JobState.FAILED and info.driver_exit_code == 130:
             state = JobState.STOPPED
         message = "" if state != JobState.FAILED else str(info.message or "").strip()
+        if info.driver_exit_code == 2:  # Ray's message ends with the end of the log
+            message = refusal(message.encode()[-REFUSAL_MOST:]) or message
         return Status(state, message, info.driver_exit_code)
 
     def stop(self, job: str) -> None:

@@ -263,7 +263,11 @@ def best(sweep: str, trial: int | None, server: str | None, home: str | None) ->
 @click.option(
     "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec; repeatable."
 )
-@click.option("--code", metavar="FOLDER", help="Code that the task imports; a task's own file goes along without it.")
+@click.option(
+    "--code",
+    metavar="FOLDER",
+    help="Send all of this folder. Without it the task's file goes along, with the files that it imports.",
+)
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="How long it may run.")
 @click.option("--wait/--no-wait", default=True, help="Follow it until it is over, or only hand it in.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout at the end.")

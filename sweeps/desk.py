@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput
+from core.loading import current_folder, file_here, files_beside
 from sweeps import paths
 from sweeps.home import JOURNAL
 from sweeps.remote import Remote
@@ -27,11 +28,11 @@ def handed_in(
     fields, source, folder = read_fields(path, assignments)
     spec = make_spec(paths.found_files(dict(fields), folder) if isinstance(fields, dict) else fields, source)
     archive = None
-    files = [reference for reference in (spec.task, *spec.watchers) if reference.partition(":")[0].endswith(".py")]
-    root = _root(files, code) if files or code else None
+    files = [file for reference in (spec.task, *spec.watchers) if (file := _source(reference))]
+    root = _root([folder for folder, _ in files], code) if files or code else None
     options, data = _options_inside(spec, root)
     if root:
-        archive = packed(root, None if code else [*(Path(f.partition(":")[0]) for f in files), *data])
+        archive = packed(root, None if code else [*_with_imports(root, [file for _, file in files]), *data])
         fields |= _inside(spec, root)
     return remote.submit(fields | options, archive, hours, secrets.token_hex(16))
 
@@ -56,16 +57,34 @@ def _options_inside(spec: SweepSpec, root: Path | None) -> tuple[dict[str, Any],
     return {"task_options": told(spec.task_options)} if spec.task_options else {}, files
 
 
-def _root(files: Sequence[str], code: str | None) -> Path:
-    """Return the folder that paths are told relative to: --code, or the one that holds the files."""
+def _source(reference: str) -> tuple[Path, Path] | None:
+    """Return the folder that a class is imported from and its file; None for one that is installed, as at the service.
+
+    A file is imported from its own folder, a module from the current one.
+    """
+    source = reference.partition(":")[0]
+    if source.endswith(".py"):
+        return Path(source).parent, Path(source)
+    file = file_here(source)
+    return (current_folder(), file) if file else None
+
+
+def _with_imports(root: Path, files: Sequence[Path]) -> list[Path]:
+    """Return files with those below the root that they import, each as a path below the root."""
+    real = Path(os.path.realpath(root))
+    imported = [path for path in files_beside(files) if path.is_relative_to(real)]
+    return [*files, *(root / path.relative_to(real) for path in imported)]
+
+
+def _root(folders: Sequence[Path], code: str | None) -> Path:
+    """Return the folder that paths are told relative to: --code, or the one that the classes are imported from."""
     if code is not None:
         if not Path(code).is_dir():
             raise BadInput(f"--code {code}: no such folder")
         return Path(code).resolve()
-    parents = {Path(reference.partition(":")[0]).parent for reference in files}
-    if len(parents) > 1:
+    if len(set(folders)) > 1:
         raise BadInput("the task and the watchers lie in several folders; name one that holds all: --code FOLDER")
-    return parents.pop()
+    return folders[0]
 
 
 def _inside(spec: SweepSpec, root: Path) -> dict[str, Any]:

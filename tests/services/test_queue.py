@@ -118,7 +118,10 @@ def test_a_sweep_that_its_driver_refused_is_not_tried_again(
     sweep = hand_in(name="refused")
     tick_until(queue, store, lambda now: now[sweep] == "failed", "its end")
     assert len(starts()) == 1
-    assert "exit code 2" in submission(store, sweep).reason
+    assert submission(store, sweep).reason == "its driver ended with exit code 2"
+    said = hand_in(name="refused-why")
+    tick_until(queue, store, lambda now: now[said] == "failed", "its end")
+    assert submission(store, said).reason == "task: no file a.py"
 
 
 def test_a_cluster_that_forgot_its_jobs_gets_them_again(

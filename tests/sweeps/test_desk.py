@@ -1,0 +1,83 @@
+"""What goes along with a spec that is handed in: its task's file and those that it imports."""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from core.errors import BadInput
+from sweeps.desk import handed_in
+
+TASK = "import nets\nfrom package.inner import SLOPE\nfrom core.task import Data, Task\n\nclass Line(Task): ...\n"
+FILES = {
+    "mytask.py": TASK,
+    "nets.py": "import json, far\n",
+    "far.py": "",
+    "package/__init__.py": "",
+    "package/inner.py": "from . import beside\nSLOPE = 3.0\n",
+    "package/beside.py": "",
+    "unused.py": "",
+    "notes.txt": "",
+    "table.csv": "1",
+}
+IMPORTED = {"mytask.py", "nets.py", "far.py", "package/__init__.py", "package/inner.py", "package/beside.py"}
+
+
+class Counter:
+    """A service that takes everything."""
+
+    def submit(self, fields: Mapping[str, Any], archive: bytes | None, hours: float | None, key: str) -> dict[str, Any]:
+        self.fields = fields
+        self.names = set(zipfile.ZipFile(io.BytesIO(archive)).namelist()) if archive else set()
+        return {}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "project" / name).write_text(text)
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def submitted(folder: Path, task: str, code: str | None = None, **fields: Any) -> Counter:
+    (folder / "spec.yaml").write_text(yaml.safe_dump({"name": "line", "task": task} | fields))
+    service: Any = Counter()
+    handed_in(service, str(folder / "spec.yaml"), (), code, None)
+    return service
+
+
+def test_a_tasks_file_goes_along_with_those_that_it_imports(folder: Path) -> None:
+    took = submitted(folder, "mytask.py:Line")
+    assert (took.names, took.fields["task"]) == (IMPORTED, "mytask.py:Line")
+    took = submitted(folder, "mytask.py:Line", task_options={"path": "table.csv"})
+    assert took.names == {*IMPORTED, "table.csv"} and took.fields["task_options"] == {"path": "table.csv"}
+
+
+def test_a_module_of_the_current_folder_goes_along_too(folder: Path) -> None:
+    took = submitted(folder, "mytask:Line", watchers=["package.inner:Watch"])
+    assert (took.names, took.fields["task"]) == (IMPORTED, "mytask:Line")
+
+
+def test_what_is_installed_stays_where_it_is(folder: Path) -> None:
+    assert submitted(folder, "core.tasks.line:Line").names == set()
+    assert submitted(folder, "elsewhere.tasks:Line").names == set()
+
+
+def test_a_folder_that_is_named_goes_along_whole(folder: Path) -> None:
+    assert submitted(folder, "mytask.py:Line", code=str(folder)).names == {*FILES, "spec.yaml"}
+
+
+def test_code_of_several_folders_needs_one_that_holds_all(folder: Path) -> None:
+    with pytest.raises(BadInput, match="lie in several folders; name one that holds all: --code FOLDER"):
+        submitted(folder, "mytask.py:Line", watchers=["package/inner.py:Watch"])
+
+
+def test_a_link_to_the_folder_is_the_folder(folder: Path) -> None:
+    (folder.parent / "link").symlink_to(folder)
+    assert submitted(folder.parent / "link", "mytask.py:Line").names == IMPORTED
