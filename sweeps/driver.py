@@ -15,8 +15,8 @@ from core import preflight
 from core.errors import BadInput
 from core.loading import current_folder, work_in
 from core.task import Data, Task, code_fingerprint, load_task
+from sweeps import deaths, identity, machine, plan, record, results
 from sweeps import home as homes
-from sweeps import identity, machine, plan, record, results, watchdog
 from sweeps.address import no_secret
 from sweeps.collector import uncollected
 from sweeps.display import Progress, trials_text
@@ -27,7 +27,7 @@ from sweeps.outcome import Outcome, Report, Score
 from sweeps.overview import tracking_of
 from sweeps.record import Recorder
 from sweeps.rerun import versions
-from sweeps.retries import TRIES, Decision, decide
+from sweeps.retries import Decision, decide
 from sweeps.search import (
     Search,
     create_study,
@@ -61,6 +61,7 @@ KILL_AFTER_S, LEAVE_AFTER_S = 5.0, 6.0  # after an interrupt: workers that have 
 KILL_SILENT_AFTER_S, LEAVE_SILENT_AFTER_S = 1.0, 3.0  # those that have not said anything yet, and have nothing to lose
 CLOSING_S, CLOSING_LEAST_S = 9.0, 3.0  # after an interrupt, for what is recorded
 CONTINUE = "continue: sweep resume {}"
+RAY_DEAD = "Ray's own process (raylet) has ended: somebody killed it, or the machine was out of memory"
 LINKS_WAIT_S = 10.0  # for the runs of trials that have ended, whose names Optuna takes only before it is told
 
 
@@ -319,7 +320,7 @@ class Driver:
             layout,
             place,
             interrupt.asked,
-            lambda: self._look(interrupt),
+            lambda: self._look(interrupt, session),
             self._on_lost,
             self._on_result,
         )
@@ -332,7 +333,7 @@ class Driver:
     def _given_out(self, suggestion: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a cohort's worker is told, when it is about to begin."""
         cohort = suggestion["id"]
-        watchdog.forget(self.folder / homes.WORKERS, cohort)
+        deaths.forget(self.folder / homes.WORKERS, cohort)
         self.resumed_from[cohort] = suggestion["resume_from"]
         self.silent.add(cohort)
         self.progress.heard[cohort] = time.monotonic()
@@ -344,7 +345,7 @@ class Driver:
         assert self.search and self.interrupt
         self.missed.discard(cohort)
         self.progress.heard.pop(cohort, None)
-        death = watchdog.read_death(self.folder / homes.WORKERS, cohort)
+        death = deaths.read_death(self.folder / homes.WORKERS, cohort)
         if self.interrupt.asked.is_set():
             self.search.cohort_over(cohort, failed=False)
             return
@@ -355,14 +356,14 @@ class Driver:
         if self.search.checkpoint_of(cohort) != self.resumed_from[cohort]:
             self.deaths.pop(cohort, None)  # it had got on
         self.deaths.setdefault(cohort, []).append(death)
-        decision = decide(self.deaths[cohort])
+        tries, decision = len(self.deaths[cohort]), decide(self.deaths[cohort])
         if decision.guilty:
             del self.deaths[cohort]
         self._note_death(cohort, death, decision)
         for member, step in decision.guilty.items():
             self.search.fail([int(member.split("/")[0])], f"{death.why}, at step {step}", step)
         if decision.give_up:
-            self.search.cohort_over(cohort, failed=True, why=f"its worker died {TRIES} times: {death.why}")
+            self.search.cohort_over(cohort, failed=True, why=f"its worker died {tries} times: {death.why}")
         else:
             self.search.cohort_again(cohort, decision.suspects)
 
@@ -386,7 +387,7 @@ class Driver:
         self.halted = self.halted or why
         self.interrupt.asked.set()
 
-    def _look(self, interrupt: Interrupt) -> bool:
+    def _look(self, interrupt: Interrupt, session: RaySession) -> bool:
         """Note who has not been heard of. Return whether cohorts that an interrupt has not stopped are left alone.
 
         Those of this machine are killed before.
@@ -397,12 +398,15 @@ class Driver:
         for cohort, text in self.progress.unheard():
             if cohort not in self.missed:
                 self.missed.add(cohort)
-                self.progress.note(text)
+                if session.dead():
+                    self._halt(RAY_DEAD)
+                else:
+                    self.progress.note(text)
         if not (since := interrupt.since()):
             return False
         for cohort in self.search.live:
             if since > (KILL_SILENT_AFTER_S if cohort in self.silent else KILL_AFTER_S):
-                watchdog.kill_worker(self.folder / homes.WORKERS, cohort)
+                deaths.kill_workers(self.folder / homes.WORKERS, cohort)
         return since > (LEAVE_SILENT_AFTER_S if self.silent >= self.search.live.keys() else LEAVE_AFTER_S)
 
     def _on_result(self, cohort: str, result: Mapping[str, Any]) -> None:

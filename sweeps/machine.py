@@ -145,6 +145,14 @@ class RaySession:
                 return self._resources.result(timeout=0.2)
         raise GivenUp
 
+    def dead(self) -> bool:
+        """Return whether the Ray that was started here has lost its node: then nothing trains any more."""
+        import ray
+
+        with suppress(Exception):  # whatever Ray says of being asked
+            return self.address is None and not any(node["Alive"] for node in ray.nodes())
+        return False
+
     def leave(self) -> None:
         """Have the Ray that was started here stopped, or the cluster left, and do not wait for it."""
         self._over.set()

@@ -30,6 +30,7 @@ with uncollected():
     from core.width import GAIN, NATIVE, remembered
     from sweeps import plan
     from sweeps.board import judge
+    from sweeps.deaths import own_name
     from sweeps.home import COHORT_FILE, NO_ROOM
     from sweeps.referee import Referee, told
     from sweeps.spec import SweepSpec
@@ -159,7 +160,8 @@ class CohortTrainable(tune.Trainable):
         self.halt: str | None = None  # why nobody can go on here until a person has seen to it
         wanted = json.loads(config["cohort"])
         before: Watchdog | None = getattr(self, "dog", None)
-        self.dog = Watchdog(Path(wanted["notes"]), wanted["id"], wanted["patience_s"])
+        notes = Path(wanted["notes"])
+        self.dog = Watchdog(notes, own_name(notes, wanted["id"]), wanted["patience_s"])
         if before:
             before.close()
         place = wanted.get("resume_from")

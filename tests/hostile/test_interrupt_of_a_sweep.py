@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.hostile.harness import Command, Sweep, check_the_end
+from tests.hostile.harness import Command, Sweep, check_the_end, wait_until
 
 pytestmark = pytest.mark.hostile
 
@@ -23,11 +23,12 @@ def _terminate(driver: Command) -> None:
 def _check_an_interrupt(sweep: Sweep, how: Callable[[Command], None]) -> None:
     driver = sweep.run()
     driver.wait_until(sweep.in_the_middle, "it was in the middle")
+    assert driver.look()
     how(driver)
     assert driver.wait() == 130, driver.said()
     assert f"sweep resume {sweep.id}" in driver.said()
     assert "Traceback" not in driver.said()
-    assert not [process.title for process in driver.born if process.alive]
+    wait_until(lambda: not any(process.alive for process in driver.born), "its processes left")
     assert {run.info.status for run in sweep.runs()} <= {"FINISHED", "KILLED"}
     shown = sweep.shown()
     assert shown["state"] == "interrupted"
@@ -76,10 +77,11 @@ def test_an_interrupt_while_the_sweep_starts_leaves_it_to_be_resumed(
 def test_control_c_before_the_sweep_exists_ends_at_once_and_leaves_nothing(sweep: Sweep) -> None:
     driver = sweep.run()
     driver.wait_until(lambda: "trials of" in driver.said(), "it had read the spec")
+    driver.look()
     _control_c(driver)
     assert driver.wait() == 130, driver.said()
     assert "Traceback" not in driver.said()
-    assert not [process.title for process in driver.born if process.alive]
+    wait_until(lambda: not any(process.alive for process in driver.born), "its processes left")
     assert not sweep.lines("open")
 
 

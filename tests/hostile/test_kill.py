@@ -140,6 +140,24 @@ def test_a_driver_killed_while_ray_starts_is_resumed(sweep: Sweep) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_sweep_whose_ray_was_killed_says_so_and_is_resumed(sweep: Sweep, begun: bool) -> None:
+    driver = sweep.run()
+    if begun:
+        driver.wait_until(sweep.in_the_middle, "it was in the middle")
+    else:
+        driver.wait_until(lambda: "starting workers" in driver.said(), "workers were being started")
+    workers = driver.workers()  # they would go on, but no other can be started
+    for process in [*(process for process in driver.look() if "/raylet/raylet " in process.title), *workers]:
+        process.kill()
+    assert driver.wait() == 2, driver.said()
+    assert "halted: Ray's own process (raylet) has ended" in driver.said()
+    assert "Traceback" not in driver.said()
+    sweep.resume().document()
+    check_the_end(sweep)
+
+
+@pytest.mark.slow
 def test_a_killed_sweep_asks_for_the_trials_that_a_calm_one_asks_for(make_sweep: Callable[..., Sweep]) -> None:
     calm, killed = make_sweep(), make_sweep()
     calm.run().document()
