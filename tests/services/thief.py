@@ -26,6 +26,14 @@ def opened(path: Path, flags: int) -> bool:
         return False
 
 
+def keeper() -> int:
+    """Return the first process above this one that is another user's: between them is Ray, which a task may kill."""
+    pid = os.getpid()
+    while os.stat(f"/proc/{pid}").st_uid == os.getuid():
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid
+
+
 def steal(home: str) -> dict[str, Any]:
     """Return what can be read, written and seen from here of a service's home, and what became of each attempt."""
     root, code = Path(home), Path(os.environ.get("SWEEP_JOB_CODE", ".")).absolute()
@@ -41,7 +49,7 @@ def steal(home: str) -> dict[str, Any]:
         "the record's log": lambda: os.open(os.readlink("/proc/self/fd/1"), os.O_RDWR),
         "the record's end": lambda: Path("end").write_text("0"),
         "the record's folder": lambda: Path("../other").mkdir(),
-        "the keeper": lambda: os.kill(os.getppid(), 9),
+        "the keeper": lambda: os.kill(keeper(), 9),
         "the mounts": lambda: os.stat(root).st_uid == os.getuid() or os.rmdir(root / "jobs"),
         "the root's way out": lambda: os.chroot("/proc/1/root"),
     }
