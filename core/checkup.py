@@ -150,7 +150,7 @@ class Checking:
                 yield Finding("fail", "order", f"step {first:,} asks for an example beyond the {examples:,} there are")
                 return
         passes = self.steps * self.structure.batch_size / examples
-        yield Finding("pass", "order", f"{self.steps:,} steps see the {examples:,} examples {passes:.2g} times")
+        yield Finding("pass", "order", f"{self.steps:,} steps see the {examples:,} examples {passes:.3g} times")
 
     def state(self) -> Iterator[Finding]:
         """What a loss decides in Python is not seen by a program that writes its steps down."""

@@ -286,14 +286,23 @@ def stop(sweep: Id, parts: P, caller: Submitter) -> Sweep:
 
 
 @api.post("/sweeps/{sweep}/resume", status_code=202, responses=responses(401, 403, 404, 409, 422, 429))
-def resume(sweep: Id, parts: P, caller: Submitter) -> Sweep:
-    """Put a stopped or failed sweep at its old place in the queue; it goes on from its checkpoints."""
+def resume(
+    sweep: Id,
+    parts: P,
+    caller: Submitter,
+    changed: Annotated[bool, Query(description="go on also if the data have changed, and record it")] = False,
+) -> Sweep:
+    """Put a stopped or failed sweep at its old place in the queue; it goes on from its checkpoints.
+
+    It runs the code that was handed in. If its data, or code that is installed here, have changed since it last ran, it
+    fails and says what differs, unless `changed` is true: then each trial bears the fingerprints it was trained with.
+    """
     found = _theirs(parts, caller, sweep)
     if found.state == State.FINISHED:
         raise Problem(409, f"{sweep} is finished; there is nothing to go on with")
     if found.state == State.STOPPING:
         raise Problem(409, f"{sweep} is being stopped; wait until it has stopped")
-    parts.queue.resume(sweep)
+    parts.queue.resume(sweep, changed)
     return _view(parts, _theirs(parts, caller, sweep))
 
 

@@ -25,7 +25,7 @@ from services.confine import Tenants, possible
 from services.settings import Settings
 
 ENTRYPOINT = ("-m", "services.job", "run")  # and the sweep's id, in the folder that a job is laid out in
-SPEC_FILE, ARCHIVE_FILE = "spec.json", "code.zip"
+SPEC_FILE, ARCHIVE_FILE, CHANGED_FILE = "spec.json", "code.zip", "changed"
 OWN = Path(__file__).resolve().parents[1]  # where the packages lie, which a job in another folder imports
 REFUSED, REFUSAL_MOST = "sweep: ", 4096  # how the line begins in which a driver refuses its input; bytes looked at
 LOG_MOST = 8 * 2**20  # bytes of a log that one answer carries
@@ -69,9 +69,13 @@ class Job:
     spec: Mapping[str, Any]
     archive: bytes | None = None
     owner: str = ""
+    changed: bool = False
+    """Whether it goes on also if data or installed code have changed since the attempt before."""
 
     def write(self, folder: Path) -> None:
         """Lay out what services.job reads."""
+        if self.changed:
+            write_whole(folder / CHANGED_FILE, b"")
         write_whole(folder / SPEC_FILE, json.dumps(dict(self.spec)).encode())
         if self.archive is not None:
             write_whole(folder / ARCHIVE_FILE, self.archive)

@@ -22,7 +22,7 @@ import psutil
 
 from core.errors import BadInput
 from services import archive, confine
-from services.cluster import ARCHIVE_FILE, OWN, SPEC_FILE, STOP_WAIT_S, write_whole
+from services.cluster import ARCHIVE_FILE, CHANGED_FILE, OWN, SPEC_FILE, STOP_WAIT_S, write_whole
 from services.settings import read_settings
 from sweeps.cli import command
 
@@ -42,7 +42,8 @@ def arguments(folder: Path, sweep: str) -> list[str]:
     """Return the arguments of the command that drives a sweep: in the Ray cluster whose job this is, else by itself."""
     address = ["--address", "auto"] if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") else []
     spec = str((folder / SPEC_FILE).absolute())
-    return ["run", spec, "--id", sweep, "--json", *address]
+    changed = ["--changed"] if (folder / CHANGED_FILE).exists() else []
+    return ["run", spec, "--id", sweep, "--json", *changed, *address]
 
 
 def run(sweep: str, folder: Path) -> None:

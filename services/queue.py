@@ -90,14 +90,18 @@ class Queue:
         self._woken.set()
         return found
 
-    def resume(self, sweep: str) -> Submission | None:
-        """Put a sweep that stopped or failed at the end of the queue again. Raises Quota."""
+    def resume(self, sweep: str, changed: bool = False) -> Submission | None:
+        """Put a sweep that stopped or failed at the end of the queue again. Raises Quota.
+
+        changed: it goes on also if its data, or code that is installed here, have changed since it last ran.
+        """
         with self.store.session() as session:
             found = self._locked(session, sweep)
             if found is None or found.state not in (State.STOPPED, State.FAILED):
                 return found
             check_quota(session, found, self.now(), again=True)
             found.attempt += 1
+            found.accepts_changes = changed
             found.turn(State.QUEUED, self.now())
         self._woken.set()
         return found
@@ -230,7 +234,8 @@ class Queue:
             return
         state, reason = State.RUNNING, ""
         try:
-            self.cluster.submit(Job(found.job, found.sweep, found.spec, found.archive, found.owner))
+            job = Job(found.job, found.sweep, found.spec, found.archive, found.owner, found.accepts_changes)
+            self.cluster.submit(job)
         except BadInput as error:
             state, reason = State.FAILED, str(error)
         with self.store.session() as session:

@@ -87,6 +87,7 @@ class Submission(Base):
     gpus: Mapped[float]  # GPUs in use while it runs
     hours: Mapped[float]  # hours that an attempt may run, and that its GPU-hours are foreseen with
     attempt: Mapped[int] = mapped_column(default=0)
+    accepts_changes: Mapped[bool] = mapped_column(default=False)  # goes on though data or code have changed meanwhile
     created: Mapped[float]
     changed: Mapped[float]
     started: Mapped[float | None]  # of the attempt that runs, or ran last

@@ -158,9 +158,7 @@ def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server
       sweep resume names
     """
     if remote := _remote(server, home):
-        if changed:
-            raise BadInput("--changed: a service runs what was handed in with the sweep; submit the changed code anew")
-        _follow_remote(remote, remote.resume(remote.find(sweep))["id"], True, as_json)
+        _follow_remote(remote, remote.resume(remote.find(sweep), changed)["id"], True, as_json)
         return
     from sweeps import driver
     from sweeps.display import shown

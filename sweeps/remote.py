@@ -159,9 +159,10 @@ class Remote:
         """Ask a sweep to stop."""
         return self._json("POST", f"/v1/sweeps/{self._name(sweep)}/stop")
 
-    def resume(self, sweep: str) -> dict[str, Any]:
-        """Have a stopped or failed sweep go on."""
-        return self._json("POST", f"/v1/sweeps/{self._name(sweep)}/resume", retries=0)
+    def resume(self, sweep: str, changed: bool = False) -> dict[str, Any]:
+        """Have a stopped or failed sweep go on; changed: also if its data have changed since it last ran."""
+        path = f"/v1/sweeps/{self._name(sweep)}/resume"
+        return self._json("POST", f"{path}?changed=true" if changed else path, retries=0)
 
     def logs(self, sweep: str) -> str:
         """Return what the driver wrote so far."""

@@ -268,7 +268,7 @@ def test_stop_and_resume_go_round(client: httpx.Client, token: Token) -> None:
     reaches(client, who, sweep, "running")
     assert client.post(f"/v1/sweeps/{sweep}/stop", headers=who).json()["state"] == "stopping"
     reaches(client, who, sweep, "stopped")
-    again = client.post(f"/v1/sweeps/{sweep}/resume", headers=who)
+    again = client.post(f"/v1/sweeps/{sweep}/resume?changed=true", headers=who)
     assert again.status_code == 202
     reaches(client, who, sweep, "running")
     assert client.get(f"/v1/sweeps/{sweep}", headers=who).json()["attempt"] == 1

@@ -12,6 +12,7 @@ from core.errors import BadInput
 from services import queue as queues
 from services.cluster import JobState, LocalCluster, Status
 from services.intake import checked_fields, submission_of
+from services.job import arguments
 from services.queue import Queue, Quota
 from services.settings import Settings
 from services.store import State, Store, Submission
@@ -102,6 +103,19 @@ def test_a_stopped_sweep_goes_on_as_another_attempt_of_the_same(
     tick_until(queue, store, lambda now: now[sweep] == "running", "its second start")
     until(lambda: len(starts()) == 2, "two starts")
     assert starts() == [sweep, sweep]
+
+
+def test_a_sweep_goes_on_with_other_data_in_the_attempt_for_which_that_was_asked(
+    queue: Queue, store: Store, hand_in, settings: Settings
+) -> None:
+    sweep = hand_in(name="refused")
+    asked = []
+    for changed in (None, True, False):
+        if changed is not None:
+            queue.resume(sweep, changed)
+        tick_until(queue, store, lambda now: now[sweep] == "failed", "its end")
+        asked.append("--changed" in arguments(settings.home / "jobs" / submission(store, sweep).job, sweep))
+    assert asked == [False, True, False]
 
 
 def test_a_job_that_died_starts_again_and_after_three_times_no_more(

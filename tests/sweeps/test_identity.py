@@ -214,8 +214,6 @@ def test_what_has_changed_is_refused_before_anything_starts(tmp_path: Path, swee
     )  # all are trained: `run` would give results of other code as its own
     said = sweep("run", "spec.yaml", "--id", "line-1")
     assert said.exit_code == 2 and "line-1: the task's code (" in said.output, said.output
-    refused = sweep("resume", "line", "--changed", "--server", "http://127.0.0.1:9")
-    assert refused.exit_code == 2 and "submit the changed code anew" in refused.output
 
 
 @pytest.mark.slow
