@@ -117,10 +117,13 @@ def while_learning(
 
 
 def _catapulted(losses: Sequence[float], start: float, times: float) -> str:
-    """Return how a loss rose far above its start and fell below it, if it did; without a start the first is taken."""
+    """Return how a loss rose far above its start and fell below it for good; without a start the first is taken.
+
+    For good: over the last quarter. In a short run a block is one batch, which may have half of the loss, or twice it.
+    """
     known = math.isfinite(start)
     before, between = (start, losses[:-1]) if known else (losses[0] if losses else 0.0, losses[1:-1])
-    if between and max(between) > times * before > 0 and losses[-1] < before:
+    if between and max(between) > times * before > 0 and max(losses[-max(1, len(losses) // 4) :]) < before:
         return f"the loss rose from {before:.4g} to {max(between):.4g}, then fell to {losses[-1]:.4g}"
     return ""
 
@@ -149,12 +152,14 @@ ROUNDING = 1e-3  # of a loss: two programs, or a single batch more, differ by le
 def _risen(losses: Sequence[float], times: float) -> str:
     """Return how far a loss has risen: `times` its best, still rising, and half of its way down, in decades, undone.
 
-    The last keeps a loss that came down a thousandfold and trembles at the bottom from being called diverged.
+    The last keeps a loss that came down a thousandfold and trembles at the bottom from being called diverged. Its best
+    is a mean over as many blocks as its end is: a single one may be a lucky batch.
     """
     if len(losses) < 2 or min(losses) <= 0:
         return ""
     tail = max(1, len(losses) // 10)
-    now, before, best = _mean(losses[-tail:]), _mean(losses[-2 * tail : -tail]), min(losses)
+    now, before = _mean(losses[-tail:]), _mean(losses[-2 * tail : -tail])
+    best = min(_mean(losses[end - tail : end]) for end in range(tail, len(losses) + 1))
     if now > times * best and now > before and now > math.sqrt(losses[0] * best):
         return f"the loss rose from its best {best:.4g} to {now:.4g}, and was rising"
     return ""

@@ -292,7 +292,9 @@ def ratios_figure(trial: TrialResult, story: Mapping[str, Any], spec: SweepSpec,
         axes.plot(steps, [math.nan if row[1 + i] is None else row[1 + i] for row in member["ratios"]], label=name)
     axes.axhline(-3, color=INK, linestyle=":", linewidth=1)
     axes.axhspan(spec.health.frozen, spec.health.hot, color="#ecfdf5", zorder=0)
-    title = f"{spec.name}: update-to-data ratios of trial {trial.number}; green: neither hot nor frozen"
+    title = (
+        f"{spec.name}: update-to-data ratios of trial {trial.number}; green: neither hot nor frozen; dotted: -3, usual"
+    )
     axes.set_title(title, loc="left", color=INK, fontsize=11)
     axes.set_xlabel("step")
     axes.set_ylabel("log10(std(update) / std(weight))")

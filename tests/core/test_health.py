@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -200,3 +201,11 @@ def test_on_the_thermometer_the_verdict_is_divergence_above_the_exact_limit_and_
     above = {d: _trained(scale, limit + d, 1000)[1] for d in distances}
     assert "diverged" not in below.values(), below
     assert set(above.values()) == {"diverged"}, above
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_loss_that_trembles_from_batch_to_batch_is_no_catapult(seed: int) -> None:
+    losses = 0.3 * np.exp(np.random.default_rng(seed).normal(0, 0.35, 100))
+    assert verdict(losses.tolist(), [-2.0], None, GUESS, start=0.3).name == "healthy"
+    settled = [0.3, *losses[:40].tolist(), 9.0, 5.0, 2.0, *(losses[40:] / 4).tolist()]
+    assert verdict(settled, [-2.0], None, GUESS, start=0.3).name == "catapult"
