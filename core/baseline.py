@@ -247,7 +247,7 @@ class Baselines:
         return math.fsum(losses) / count
 
     def _few(self, split: Batch) -> Batch:
-        few = (tensor[:LOOKED_AT].cpu() for tensor in split)
+        few = (tensor[:LOOKED_AT].cpu().clone() for tensor in split)  # a task may change in place what it is given
         return tuple(t.to(self.dtype) if t.is_floating_point() else t for t in few)
 
     def _targets(self, batch: Batch) -> Mapping[int, Tensor]:

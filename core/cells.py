@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-MOST_COPIED = 100_000  # numbers of a value; of a larger one it is seen that it changed, and trials share it
+MOST_COPIED = 100_000  # values of containers; of a larger one it is seen that it changed, and trials share it
+MOST_NUMBERS = 4_000_000  # of a tensor or an array, likewise
 ABSENT, UNKEPT = object(), object()  # in a place where nothing lies; what cannot be copied for each trial
 ATOMS = (bool, int, float, complex, str, bytes, type(None))
 _MARK = "\0form"  # the first item of a tuple for what is written in another form
@@ -37,9 +38,10 @@ class Cell:
 
     def take(self) -> Any:
         """Return what lies there, to be put back later; ABSENT if nothing does. What is inside is not copied."""
-        return _contents(self._here())
+        return _contents(self.look())
 
-    def _here(self) -> Any:
+    def look(self) -> Any:
+        """Return what lies there itself; ABSENT if nothing does."""
         try:
             if not self.attribute:
                 return self.owner[self.key]
@@ -52,7 +54,7 @@ class Cell:
 
     def put(self, value: Any) -> None:
         """Put a value there, as `take` gave it; a container stays the object that others may hold."""
-        here = self._here()
+        here = self.look()
         if value is ABSENT:
             if here is not ABSENT:
                 delattr(self.owner, self.key) if self.attribute else self.owner.pop(self.key)
@@ -119,9 +121,23 @@ def copied(value: Any) -> Any:
     """Return a copy of what `Cell.take` gave; a part that cannot be copied stays shared."""
     if value is ABSENT or isinstance(value, ATOMS):
         return value
+    if type(value) is list and all(type(each) in ATOMS for each in value):
+        return list(value)
     with suppress(Exception):
-        return copy.deepcopy(value.detach() if isinstance(value, Tensor) else value)
+        return copy.deepcopy(value.detach() if type(value) is Tensor else value, _parameters_in(value))
     return value
+
+
+def _parameters_in(value: Any, depth: int = 0) -> dict[int, Any]:
+    """Return the parameters inside of containers by their ids: an optimizer's state knows them, and no copies."""
+    if isinstance(value, nn.Parameter):
+        return {id(value): value}
+    found: dict[int, Any] = {}
+    if isinstance(value, dict | list | tuple | set | deque) and depth < 8:
+        for each in (*value.keys(), *value.values()) if isinstance(value, dict) else value:
+            if not isinstance(each, ATOMS):
+                found |= _parameters_in(each, depth + 1)
+    return found
 
 
 def copied_contents(value: Any) -> Any:
@@ -139,13 +155,13 @@ def _plain(value: Any) -> Any:
 
 
 def _numbers_in(value: Any, depth: int = 0) -> float:
-    """Return how many numbers a value holds; infinity if one of them is of a kind that no checkpoint takes."""
+    """Return how many values a value holds, a tensor's counting less; infinity if no checkpoint takes one of them."""
     if isinstance(value, ATOMS + _GENERATORS) or value is ABSENT:
         return 1
     if type(value) is Tensor:
-        return value.numel()
+        return value.numel() * MOST_COPIED / MOST_NUMBERS
     if isinstance(value, np.ndarray | np.generic):
-        return value.size if value.dtype.kind in "biufc" else float("inf")
+        return value.size * MOST_COPIED / MOST_NUMBERS if value.dtype.kind in "biufc" else float("inf")
     if depth > 8 or type(value) not in _CONTAINERS:
         return float("inf")
     if len(value) > MOST_COPIED:

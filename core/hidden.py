@@ -11,6 +11,7 @@ import os
 import random
 import sys
 import sysconfig
+import time
 import types
 import warnings
 from collections import deque
@@ -43,6 +44,7 @@ from core.order import mix
 
 MOST_NODES = 20_000  # values that a snapshot looks at, the nearest to the task first: some 30 ms
 MOST_ITEMS = 500  # of one list or dictionary; of a longer one as many, evenly spread
+REMEMBERED_S = 0.2  # a call that takes longer is nearly all arithmetic, which plain PyTorch does: it is looked at less
 _MODULE_OWN = ("_parameters", "_buffers", "_modules", "training", "_non_persistent_buffers_set")
 _LIBRARIES = tuple({str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib")})
 _OURS = tuple(str(Path(__file__).resolve().parents[1] / folder) + os.sep for folder in ("core", "sweeps", "services"))
@@ -102,7 +104,8 @@ class Hidden:
             return {}
         after = Snapshot(self.roots, values=False)
         known = {cell.path for cell in self.cells} | set(self.shared)
-        cells = {path: cell for path, cell in _changed(self.before, after).items() if path not in known}
+        changed = _holders(_changed(self.before, self.before, after))
+        cells = {path: cell for path, cell in changed.items() if path not in known}
         self.shared += [path for path in cells if self._initial(path) is UNKEPT]
         mine = [cell for path, cell in cells.items() if self._initial(path) is not UNKEPT]
         values = {cell.path: cell.take() for cell in mine}
@@ -146,19 +149,20 @@ class Raised(Exception):
 def hidden_state(
     task: Any,
     model: nn.Module,
-    loss: Callable[[], Any],
-    metrics: Callable[[], Any],
+    loss: Callable[[bool], Any],
+    metrics: Callable[[bool], Any],
     passing: tuple[type[BaseException], ...] = (),
 ) -> Hidden:
     """Return what calls of `loss` and `metrics`, each at the same inputs every time, change in Python or decide anew.
 
-    loss and metrics return numbers or tensors, which are compared to the last bit. The state is left as it was.
+    loss and metrics return numbers or tensors, which are compared to the last bit; called with True they are to be
+    computed at other inputs. The state is left as it was.
     Raises Raised where one of them raises; what is `passing` as it is.
     """
 
-    def guarded(call: Callable[[], Any]) -> Any:
+    def guarded(call: Callable[[bool], Any], other: bool = False) -> Any:
         try:
-            return call()
+            return call(other)
         except passing:
             raise
         except (Exception, SystemExit) as error:
@@ -170,7 +174,7 @@ def hidden_state(
     for name, function, seed in (("loss", loss, mix(0, 0)), ("metrics", metrics, 0)):
         call = functools.partial(guarded, function)
         call()  # what it keeps once and for all, a mask or a table, it makes here
-        reason, cells = _watched(name, call, roots, seed)
+        reason, cells = _watched(name, call, roots, seed, begin)
         reasons.append(reason)
         changed |= cells
     shared = sorted(path for path in changed if begin.value(path) is UNKEPT)
@@ -182,19 +186,26 @@ def hidden_state(
         return hidden
 
 
-def _watched(name: str, call: Callable[[], Any], roots: Mapping[str, Any], seed: int) -> tuple[str, dict[str, Cell]]:
-    """Call twice; return a sentence about what that changed, and where. seed: what the call itself draws under."""
+def _watched(
+    name: str, call: Callable[..., Any], roots: Mapping[str, Any], seed: int, begin: "Snapshot"
+) -> tuple[str, dict[str, Cell]]:
+    """Call twice, and again after a call at other inputs; return a sentence about what that changed, and where.
+
+    seed: what the call itself draws under.
+    """
     seed_python(seed)
     first, before = _numbers(call()), Snapshot(roots)
     seed_python(seed)
     states = random.getstate(), np.random.get_state(legacy=False)
     environment = dict(os.environ)
+    start = time.thread_time()
     with _clocks() as clocks:
         second = _numbers(call())
+    seconds = time.thread_time() - start
     after = Snapshot(roots)
     if os.environ != environment:
         clocks.append("the environment, which it changes")
-    cells = {path: after.cells.get(path) or before.cells[path] for path in before.changed(after)}
+    cells = _changed(begin, before, after)
     if random.getstate() != states[0]:
         return f"{name}() draws from Python's random", _holders(cells)
     if not _same_state(np.random.get_state(legacy=False), states[1]):
@@ -209,11 +220,34 @@ def _watched(name: str, call: Callable[[], Any], roots: Mapping[str, Any], seed:
         return f"{name}() depends on {clocks[0]}", {}
     if not (len(first) == len(second) and all(map(_same_bits, first, second))):
         return f"two calls of {name}() at the same inputs give different numbers", {}
-    return "", {}
+    if seconds > REMEMBERED_S:
+        return "", {}
+    return _remembered(name, call, roots, seed, begin, after, second)
 
 
-def _changed(before: "Snapshot", after: "Snapshot") -> dict[str, Cell]:
-    return _holders({path: after.cells.get(path) or before.cells[path] for path in before.changed(after)})
+def _remembered(
+    name: str,
+    call: Callable[..., Any],
+    roots: Mapping[str, Any],
+    seed: int,
+    begin: "Snapshot",
+    after: "Snapshot",
+    numbers: Sequence[Tensor],
+) -> tuple[str, dict[str, Cell]]:
+    """See whether a call depends on the inputs of the one before; what is kept and never looked at does no harm."""
+    seed_python(seed)
+    call(True)
+    cells = _changed(begin, after, Snapshot(roots, values=False))
+    seed_python(seed)
+    if all(map(_same_bits, _numbers(call()), numbers)):
+        return "", {}
+    where = f" in {next(iter(cells))}" if cells else ""
+    return f"{name}() depends on what it kept{where} from the call before", _holders(cells)
+
+
+def _changed(begin: "Snapshot", before: "Snapshot", after: "Snapshot") -> dict[str, Cell]:
+    """Return the places whose contents differ, by the path of what does."""
+    return {path: cell for path in before.changed(after) if (cell := begin.cell(path, after))}
 
 
 def _holders(cells: Mapping[str, Cell]) -> dict[str, Cell]:
@@ -292,9 +326,11 @@ class Snapshot:
         self.tokens: dict[str, Any] = {}
         self.cells: dict[str, Cell] = {}
         self._values: dict[str, Any] = {}
+        self._parents: dict[str, str] = {}
+        self._modules = {id(module) for module in roots["model"].modules()}
         top = type(roots["self"]).__module__.partition(".")[0]
         self._own = "" if top == __name__.partition(".")[0] else top
-        seen: dict[int, Any] = {}
+        self._seen = seen = dict[int, Any]()
         waiting: deque[tuple[str, Any, Cell | None]] = deque((name, root, None) for name, root in roots.items())
         while waiting and len(self.tokens) < MOST_NODES:
             path, value, cell = waiting.popleft()
@@ -306,12 +342,24 @@ class Snapshot:
             if cell:
                 self.cells[path] = cell
                 if values and cell.path == path:
-                    self._values[path] = copied_contents(value)
-            waiting.extend(self._children(path, value, cell))
+                    self._values[path] = copied_contents(cell.look())
+            for child in self._children(path, value, cell):
+                self._parents.setdefault(child[0], path)
+                waiting.append(child)
 
     def value(self, path: str) -> Any:
         """Return a copy of what an attribute or a global was; ABSENT if it was not there, UNKEPT if it has none."""
         return self._values.get(path, ABSENT)
+
+    def cell(self, path: str, later: "Snapshot") -> Cell | None:
+        """Return the place to which what another snapshot sees at a path belongs: one seen here, or new on something
+        that was. What has come with a new object belongs to the place where that lies."""
+        while path:
+            cell = later.cells.get(path) or self.cells.get(path)
+            if cell and (cell.path in self.cells or not cell.attribute or id(cell.owner) in self._seen):
+                return cell
+            path = later._parents.get(path, "")
+        return None
 
     def changed(self, after: "Snapshot") -> list[str]:
         """Return the paths at which another snapshot differs, the nearest to the task first."""
@@ -365,12 +413,26 @@ class Snapshot:
         if isinstance(value, nn.Module):
             for name, module in attributes["_modules"].items():
                 yield f"{path}.{name}", module, None
+            yield from self._tensors(path, attributes["_parameters"], attributes["_buffers"], value)
             attributes = {name: v for name, v in attributes.items() if name not in _MODULE_OWN}
         for slot in _slots(type(value)):
             if hasattr(value, slot):
                 attributes[slot] = getattr(value, slot)
         yield from self._attributes(path, value, attributes)
         yield type(value).__name__, type(value), None
+
+    def _tensors(
+        self, path: str, parameters: Mapping[str, Any], buffers: Mapping[str, Any], module: nn.Module
+    ) -> Iterator[tuple[str, Any, Cell | None]]:
+        """Yield what may change of a module's tensors: of a trial's model the flags alone, of another network all."""
+        for name, parameter in parameters.items():
+            flag = f"{path}.{name}.requires_grad"
+            if parameter is not None:
+                yield flag, parameter.requires_grad, Cell(flag, parameter, "requires_grad", True)
+        if id(module) not in self._modules:
+            for name, tensor in {**parameters, **buffers}.items():
+                if tensor is not None:
+                    yield f"{path}.{name}", tensor, Cell(f"{path}.{name}", tensor, "data", True)
 
     def _attributes(
         self, path: str, owner: Any, attributes: Mapping[str, Any]

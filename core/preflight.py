@@ -208,10 +208,11 @@ def _model(task: Task, seed: int) -> None:
     with seeded(seed + 1):
         other = attributes_of(task.model())
     for name, tensor in attributes_of(model).items():
-        if name in other and not _same(tensor, other[name]):
+        if name in other and tensor.grad_fn is None and not _same(tensor, other[name]):  # one with is made from others
             raise BadInput(
                 f"task: the model's tensor {name} is another one for every seed, and neither parameter nor buffer; "
-                "register it (register_buffer), so that each trial has its own"
+                "register it (register_buffer), so that each trial has its own; of spectral_norm take the one of "
+                "torch.nn.utils.parametrizations"
             )
 
 

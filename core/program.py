@@ -12,7 +12,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -66,6 +66,11 @@ def attributes_of(model: nn.Module) -> Named:
         for name, value in vars(module).items()
         if isinstance(value, Tensor)
     }
+
+
+def copied(batch: Batch) -> Batch:
+    """Return a batch of its own memory: a task may change in place what it is given."""
+    return tuple(tensor.clone() for tensor in batch)
 
 
 class Program:
@@ -126,18 +131,28 @@ class Program:
 
     @contextmanager
     def _apart(self) -> Iterator[None]:
-        """Work on a copy of the model, with the same tensors: while a function is written down they have no numbers,
-        and one that a model keeps from such a pass (a mask, a table of positions) would be of no use in the next.
+        """Leave nothing of a pass in model and task: while a function is written down its tensors have no numbers, and
+        one that is kept (a mask, a table of positions, the last output) would be of no use in the next.
+
+        It is the model itself that is called: a function that somebody gave it may know it, and no copy.
         """
-        own = self.model, self.bound
-        shared = [*self.model.parameters(), *self.model.buffers(), *attributes_of(self.model).values()]
-        with suppress(Exception):  # a model that cannot be copied had better keep nothing
-            self.model = copy.deepcopy(self.model, {id(tensor): tensor for tensor in shared})
-        self.bound = _Bound(self.task, self.model)
+        places = [vars(each) for each in (self.task, *self.model.modules()) if hasattr(each, "__dict__")]
+        kept = [(own, dict(own)) for own in places]
+        containers = [
+            (value, copy.copy(value))
+            for own in places
+            for name, value in own.items()
+            if type(value) in (list, dict, set) and name not in ("_parameters", "_buffers", "_modules")
+        ]
         try:
             yield
         finally:
-            self.model, self.bound = own
+            for own, before in kept:
+                own.clear()
+                own.update(before)
+            for value, before in containers:
+                value.clear()
+                value.extend(before) if isinstance(value, list) else value.update(before)
 
     def _call(self, what: str, theta: Named, buffers: Named, batch: Batch, clock: Clock) -> Any:
         return functional_call(self.bound, _in_model(theta | buffers), (what, batch, clock))
@@ -164,15 +179,17 @@ class Program:
         lanes = tuple(tensor[None] for tensor in self.fitting(train))
         few = tuple(t[: min(FEW, _evenly(len(t), self.task.evaluation_batch_size))] for t in self.fitting(valid))
 
-        def loss() -> list[Tensor]:
+        def loss(other: bool) -> list[Tensor]:
+            given = tuple(t[:, _paired(t.shape[1])] for t in lanes) if other else copied(lanes)
             begin = time.thread_time()
             with nullcontext() if self.operations else _Counted(self):
-                loss_1, grads, _ = Program.gradients(self, rows, lanes)
+                loss_1, grads, _ = Program.gradients(self, rows, given)
             self.step_s = min(self.step_s, time.thread_time() - begin)
             return [loss_1, *grads.values()]
 
-        def metrics() -> Mapping[str, float]:
-            return Program.evaluate(self, row, few, python=False)
+        def metrics(other: bool) -> Mapping[str, float]:
+            given = tuple(t[_paired(len(t))] for t in few) if other else few
+            return Program.evaluate(self, row, given, python=False)
 
         with own_generators():
             return hidden_state(self.task, self.model, loss, metrics, PASSING)
@@ -210,7 +227,8 @@ class Program:
         The generators of Python and numpy are left there: see `own_generators`. clock_N: (N,) each; None: the begin.
         """
         self.model.train()
-        theta = {name: tensor[0].detach().requires_grad_() for name, tensor in part(rows, "theta.").items()}
+        own = {name: parameter for name, parameter in self.model.named_parameters() if name in self.layout.shapes}
+        theta = {name: rows[f"theta.{name}"][0].detach().requires_grad_(p.requires_grad) for name, p in own.items()}
         buffers = {name: tensor[0] for name, tensor in part(rows, "buffer.").items()}
 
         def differentiated(loss: Tensor) -> tuple[Tensor, Sequence[Tensor | None]]:
@@ -218,13 +236,17 @@ class Program:
             if isinstance(loss, Tensor) and loss.dim():
                 shape = tuple(loss.shape)
                 raise BadInput(f"task: loss() returned a tensor of shape {shape}; it must be one number, the mean")
-            return loss, torch.autograd.grad(loss, list(theta.values()), allow_unused=True)
+            moved = [tensor for tensor in theta.values() if tensor.requires_grad]  # a loss may freeze some for a while
+            grads = iter(torch.autograd.grad(loss, moved, allow_unused=True))
+            return loss, [next(grads, None) if tensor.requires_grad else None for tensor in theta.values()]
 
         clock = self._clock(batch[0], clock_N)
         seed_python(mix(*stream))
         with seeded(mix(*stream), batch[0].device, python=False):
             one = tuple(tensor[0] for tensor in batch)
             (loss, each), after = self._loss(theta, buffers, one, (clock[0][0], clock[1][0]), differentiated)
+        for name, parameter in own.items():  # one that the loss has frozen stays so, till it lets it go
+            parameter.requires_grad_(theta[name].requires_grad)
         found = dict(zip(theta, each, strict=True))
         self.idle = frozenset(name for name, grad in found.items() if grad is None)
         grads = {name: _dense(grad, theta[name])[None] for name, grad in found.items()}
@@ -364,7 +386,7 @@ class Program:
         with torch.no_grad(), seeded(mix(*stream, VALIDATION), split[0].device, python):
             for start in range(0, examples, size):
                 self.beat(0)
-                batch = tuple(tensor[start : start + size] for tensor in split)
+                batch = copied(tuple(tensor[start : start + size] for tensor in split))
                 for name, value in self._call("metrics", theta, buffers, batch, clock).items():
                     totals[name] = totals.get(name, 0.0) + float(value) * len(batch[0])
         return {name: total / examples for name, total in totals.items()}
@@ -393,6 +415,11 @@ def _raised_by(call: Callable[[], Any]) -> BaseException | None:
     except (Exception, SystemExit) as error:  # whatever a person's code does
         return error
     return None
+
+
+def _paired(examples: int) -> list[int]:
+    """Return the first half of some examples, each twice: another batch of the same size."""
+    return [k // 2 for k in range(examples)]
 
 
 def _moving(row: Row) -> Row:
@@ -636,7 +663,7 @@ class VmapProgram(Program):
     def look_at(self, batch: Batch) -> None:
         one = {name: tensor.to(batch[0].device)[None] for name, tensor in self.fresh_row(0).items()}
         with self._apart():
-            Program.gradients(self, one, tuple(tensor[None] for tensor in batch))
+            Program.gradients(self, one, copied(tuple(tensor[None] for tensor in batch)))
 
     def gradients(
         self, rows: Row, batch: Batch, stream: tuple[int, int] = (0, 0), clock_N: Clock | None = None
@@ -878,6 +905,9 @@ class NativeProgram(VmapProgram):
             batches = range(len(state) + len(clock), len(inputs))
             try:
                 with torch.no_grad():
+                    first = inputs[: batches.start]
+                    if not self._leaves(inputs[batches.start :], lambda batch: metrics(*first, *batch)):
+                        raise NotNative("metrics() changes its batch in place")
                     self._validations[key] = native_of(metrics, [Stacked(tensor, None) for tensor in inputs], batches)
             except NotNative:
                 self._validations[key] = None
@@ -886,6 +916,12 @@ class NativeProgram(VmapProgram):
             return None
         found = native(1, [*state.values(), *clock, *examples], steps=len(examples[0]) // size)
         return {name: value.view(-1).tolist() for name, value in zip(self._metrics, found, strict=True)}
+
+    def _leaves(self, batch: Sequence[Tensor], call: Callable[[Batch], Any]) -> bool:
+        """Whether a function leaves its batch as it is."""
+        with own_generators(), seeded(0):
+            call(given := copied(tuple(batch)))
+        return all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(batch, given, strict=True))
 
 
 Replay = Callable[[], Any]
@@ -987,7 +1023,8 @@ def why_not_vmap(task: Task, batch: Batch) -> str | None:
     program = VmapProgram(task, SGD())
     rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in program.fresh_row(0).items()}
     try:
-        program.gradients(rows, tuple(tensor.expand(2, *tensor.shape) for tensor in program.fitting(batch)))
+        with program._apart():
+            program.gradients(rows, tuple(torch.stack([tensor] * 2) for tensor in program.fitting(batch)))
     except TooLong:
         raise
     except Exception as error:

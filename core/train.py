@@ -29,7 +29,7 @@ from core.task import Data, Task
 from core.trial import Structure, Trial
 from core.watch import Health, Look, Ratios, Watcher
 
-COMPARE_FIRST, COMPARE_EVERY = 500, 20_000  # lane-steps until a lane's step is held against PyTorch's own: < 0.5 %
+COMPARE_AT, COMPARE_EVERY = (0, 500), 20_000  # lane-steps at which one lane is held against PyTorch's own step: < 0.5 %
 STRETCH = 64  # steps between looks at the losses: short enough to drop a diverged lane soon, long enough to be cheap
 BLOCKS_PER_REPORT = 10  # points of the training curve between two reports
 
@@ -209,7 +209,7 @@ class Cohort:
         self.queue_first = False  # before lanes that are parked
         self._orders: dict[int, Order] = {}
         self.before: Callable[[Sequence[Lane]], None] = lambda lanes: None  # called with whom trains, or is validated
-        self._compare_at, self._compared = COMPARE_FIRST, 0
+        self._compare_at, self._compared = list(COMPARE_AT), 0
         self._indexed: dict[tuple[int, int, int], Tensor] = {}
         self._trained: Lane | None = None  # by a plain program last
 
@@ -228,11 +228,11 @@ class Cohort:
 
     def _turn(self, most: int) -> list[Event]:
         self._settle()
-        self._compare()
         events = [*self._stop(), *self._part(), *self._fill()]
         while any(lane.parting == lane.step for lane in self.riding):  # one that was parked where its riders part
             events += [*self._part(), *self._fill()]
         if self.riding:
+            self._compare()
             steps = min([most, *(lane.next_stop() - lane.step for lane in self.riding)])
             steps, lost = self._ordered(steps)
             if steps:
@@ -398,9 +398,9 @@ class Cohort:
 
     def _compare(self) -> None:
         """Now and then hold the next step of one lane, another each time, against PyTorch's own."""
-        if self.program.narrowest == 1 or self.lane_steps < self._compare_at or not self.riding:
+        if self.program.narrowest == 1 or self.lane_steps < self._compare_at[0]:
             return
-        self._compare_at = self.lane_steps + COMPARE_EVERY
+        self._compare_at = self._compare_at[1:] or [self.lane_steps + COMPARE_EVERY]
         k = self._compared % len(self.riding)
         self._compared += 1
         lane = self.riding[k]
@@ -698,7 +698,7 @@ class Cohort:
             baselines=self.baselines,
             memory=rider.memory,
             task=self.task,
-            batch=tuple(tensor[:size] for tensor in self.data.valid),
+            examples=tuple(tensor[:size] for tensor in self.data.valid),
             make_model=lambda: self.program.module(self._row_of(lane)),
         )
 
@@ -873,7 +873,7 @@ class Cohort:
         self.ended = [Event(**event) for event in state["ended"]]
         for name in ("lane_steps", "trial_steps", "probe_steps"):
             setattr(self, name, state[name])
-        self._compare_at = min(self._compare_at, self.lane_steps + COMPARE_FIRST)
+        self._compare_at = [self.lane_steps + steps for steps in COMPARE_AT]
 
 
 def _lost(valid: Mapping[str, float]) -> bool:

@@ -27,7 +27,7 @@ class Look:
     row for each, one number for each of `tensors`. diverged_at: the step of a loss that was no number. over: whether
     the trial has ended. values: its last report. baselines: what a constant guess has, and what the trial's model had
     before training. memory: what the watchers remember of this trial, plain values by name; it is saved with
-    checkpoints. batch: the first validation examples.
+    checkpoints. examples: the first of the validation split, which nobody may change.
     """
 
     trial: Trial
@@ -42,8 +42,13 @@ class Look:
     baselines: Baselines
     memory: dict[str, Any]
     task: Task
-    batch: Batch
+    examples: Batch
     make_model: Callable[[], nn.Module]
+
+    @property
+    def batch(self) -> Batch:
+        """A copy of the first validation examples."""
+        return tuple(tensor.clone() for tensor in self.examples)
 
     def model(self) -> nn.Module:
         """Return a copy of the trial's model as it is now, in evaluation mode."""

@@ -62,9 +62,10 @@ def _choices(spec: SweepSpec) -> str:
     if not choices or spec.search.sampler == "grid":
         return ""
     combinations, count = math.prod(choices.values()), trunks(spec)
-    of = "of them" if spec.branches > 1 else "trials"
     names = ", ".join(choices)
     what = f"values of {names}" if len(choices) == 1 else f"combinations of {names}"
     if combinations > count:
         return f"of the {combinations:,} {what} {count:,} at most are tried"
-    return f"each of the {combinations:,} {what} gets about {round(count / combinations):,} {of}"
+    each = round(count / combinations)
+    share = f"{each:,} of them" if spec.branches > 1 else _count(each, "trial")
+    return f"each of the {combinations:,} {what} gets about {share}"

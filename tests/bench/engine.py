@@ -142,7 +142,7 @@ def comparing(lanes: int = 8) -> dict[str, float]:
     cohort.turn()
     times = []
     for _ in range(20):
-        cohort._compare_at, begin = 0, time.perf_counter()
+        cohort._compare_at, begin = [0], time.perf_counter()
         cohort._compare()
         times.append((time.perf_counter() - begin) * 1e6)
     us, step_us = statistics.median(times), us_per_lane_step(task, task.data(), cohort.program, lanes)

@@ -691,7 +691,7 @@ def test_a_program_whose_steps_are_pytorchs_no_more_is_found_out(program: str, m
     monkeypatch.setattr("core.train.COMPARE_EVERY", 20)
     task = Drifts()
     cohort = Cohort(task, task.data(), Structure(batch_size=BATCH), trials(), 8, program)
-    cohort._compare_at = 0
+    cohort._compare_at = [0]
     for _ in range(3):
         cohort.turn(10)
     task.weight = 1.01
@@ -711,7 +711,7 @@ def test_comparing_changes_no_number_and_rounding_is_no_difference(
         return {e.trial: (e.status, e.curve, e.reports) for e in cohort.train() if e.kind == "finish"}
 
     expected = curves()
-    monkeypatch.setattr("core.train.COMPARE_FIRST", 0)
+    monkeypatch.setattr("core.train.COMPARE_AT", (0,))
     monkeypatch.setattr("core.train.COMPARE_EVERY", 0)
     assert str(curves()) == str(expected)
 
