@@ -15,6 +15,7 @@ from core.errors import BadInput
 from services import migrate, parts, schema, tokens
 from services.parts.process import LOOPBACK, Daemon, Place, python, write_secret
 from services.store import Store
+from sweeps.decimals import decimals
 
 ADMIN_DAYS = 365.0
 API = "api"
@@ -90,7 +91,7 @@ def check(folder: Path, spec: str, assignments: list[str]) -> Iterator[str]:
     yield f"{view['id']}: {view['trials']['wanted']} trials in {time.monotonic() - begin:.0f} s"
     best = folder / f"best-{secrets.token_hex(4)}.yaml"
     best.write_text(_sweep(["best", view["id"]], env))
-    yield f"pulled: {view['best']['metric']} {view['best']['value']:.5f} (trial {view['best']['trial']})"
+    yield f"pulled: {view['best']['metric']} {decimals(view['best']['value'])} (trial {view['best']['trial']})"
     yield from _check_runs(parts.environment(folder), view)
     yield _sweep(["rerun", str(best)], env).strip()
     best.unlink()

@@ -16,6 +16,7 @@ import click
 
 from core.errors import BadInput, brief
 from sweeps.address import UI_PORT
+from sweeps.decimals import decimals
 
 if TYPE_CHECKING:
     from sweeps.remote import Remote
@@ -199,7 +200,7 @@ def list_(as_json: bool, state: str | None, server: str | None, home: str | None
         if row["state"] == "unreadable":
             click.echo(f"{row['sweep']:<32} {row['state']:<12} why: sweep show {row['sweep']}")
             continue
-        best = "-" if row["best"] is None else f"{row['metric']} {row['best']:.5f} (trial {row['best_trial']})"
+        best = "-" if row["best"] is None else f"{row['metric']} {decimals(row['best'])} (trial {row['best_trial']})"
         click.echo(f"{row['sweep']:<32} {row['state']:<12} {row['ended']:>4} of {row['wanted']:<5} best {best}")
 
 
@@ -369,7 +370,7 @@ def rerun(file: str, register: str | None, home: str | None) -> None:
     else:
         outcome, version = train_again(loaded, spec), None
     if outcome.reproduced:
-        click.echo(f"reproduced: {outcome.metric} {outcome.value:.5f}, bit for bit")
+        click.echo(f"reproduced: {outcome.metric} {decimals(outcome.value)}, bit for bit")
         if version:
             click.echo(f"registered: {register} version {version}, the champion; fetch it: sweep pull {register}")
         return
@@ -623,8 +624,8 @@ def _table(trials: Any, spec: Any, top: int, err: bool) -> None:
     for name in ("trial", spec.objective.metric, "state", "configuration", "verdict"):
         table.add_column(name, justify="right" if name in ("trial", spec.objective.metric) else "left", overflow="fold")
     for t in ranked(trials, spec.objective.mode)[:top]:
-        spread = f" ± {t.spread:.5f}" if t.spread is not None else ""
-        value = "-" if t.value is None else f"{t.value:.5f}{spread}"
+        spread = f" ± {decimals(t.spread)}" if t.spread is not None else ""
+        value = f"{decimals(t.value)}{spread}"
         table.add_row(str(t.number), value, t.state, point_text(t.params, spec), t.verdict)
     Console(stderr=err, width=None if sys.stdout.isatty() else 110).print(table)
 

@@ -11,6 +11,7 @@ from typing import Any
 from core.errors import BadInput
 from core.loading import current_folder, file_here, files_beside
 from sweeps import paths
+from sweeps.decimals import decimals
 from sweeps.home import JOURNAL
 from sweeps.remote import Remote
 from sweeps.results import TrialResult, params_text, ranked
@@ -136,7 +137,7 @@ def follow(remote: Remote, sweep: str, say: Say) -> dict[str, Any]:
 def trial_line(trial: dict[str, Any], searched: Sequence[str]) -> str:
     """Return one trial on a line, with those of its hyperparameters that were searched."""
     params = params_text(trial["params"], searched)
-    value = "-" if trial["value"] is None else f"{trial['value']:.5f}"
+    value = decimals(trial["value"])
     return f"  trial {trial['number']:>4}  {trial['state']:<9} {value:>9}  {params}"
 
 
@@ -153,7 +154,7 @@ def state_line(sweep: str, view: dict[str, Any]) -> str:
 def best_text(view: dict[str, Any]) -> str:
     """Return the best so far, as the end of a line."""
     best = view.get("best")
-    return f"; best {best['metric']} {best['value']:.5f} (trial {best['trial']})" if best else ""
+    return f"; best {best['metric']} {decimals(best['value'])} (trial {best['trial']})" if best else ""
 
 
 def table(views: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweeps.decimals import decimals
+
 LINE_EVERY_S = 5.0
 UNHEARD_S = 60.0
 NAMED = 6  # trials; of more, how many
@@ -108,14 +110,14 @@ def facts(progress: Progress) -> list[tuple[str, str]]:
     if progress.best:
         number, value, params = progress.best
         points = " ".join(f"{p:.3f}" for p in params.get("decay_points", []))
-        best = f"{progress.metric} {value:.5f}  trial {number}, exponent {params['lr_exponent']:.3f}"
+        best = f"{progress.metric} {decimals(value)}  trial {number}, exponent {params['lr_exponent']:.3f}"
         best += f", decay {points}" if points else ""
     elif progress.latest:
         number, step, value = progress.latest
-        best = f"{progress.metric} {value:.5f} so far (trial {number} after step {step:,})"
+        best = f"{progress.metric} {decimals(value)} so far (trial {number} after step {step:,})"
     elif progress.training:
         number, step, value = progress.training
-        best = f"train_loss {value:.5f} so far (trial {number} after step {step:,})"
+        best = f"train_loss {decimals(value)} so far (trial {number} after step {step:,})"
     quiet = "; ".join(text for _, text in progress.unheard()) or "-"
     rate = lane_steps_a_second(progress)
     passed = time.monotonic() - progress.begin

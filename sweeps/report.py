@@ -13,6 +13,7 @@ import numpy as np
 
 from core.checkup import Checkup
 from core.lr_range import RangeTest
+from sweeps.decimals import decimals
 from sweeps.home import naming
 from sweeps.results import TrialResult, params_text, ranked
 from sweeps.space import Choice
@@ -261,7 +262,7 @@ def _legend(axes: Any, choices: Mapping[str, list[Any]]) -> None:
 
 def _mark(axes: Any, best: TrialResult) -> None:
     """Ring the best trial and name it."""
-    place, text = (best.params["lr_exponent"], best.value or 0.0), f"trial {best.number}: {best.value:.5f}"
+    place, text = (best.params["lr_exponent"], best.value or 0.0), f"trial {best.number}: {decimals(best.value)}"
     axes.scatter(*place, s=150, facecolors="none", edgecolors=ACCENT, linewidths=1.8, zorder=4)
     below = {"xytext": (0, -20), "textcoords": "offset points", "ha": "center"}
     axes.annotate(text, place, color=ACCENT, fontsize=9, **below)
@@ -314,7 +315,7 @@ def curves_figure(told: Sequence[tuple[TrialResult, Mapping[str, Any]]], spec: S
         axes.plot(
             [step for step, _ in curve],
             [loss for _, loss in curve],
-            label=f"trial {trial.number}: {point_text(trial.params, spec)} -> {trial.value:.5f}",
+            label=f"trial {trial.number}: {point_text(trial.params, spec)} -> {decimals(trial.value)}",
             linewidth=2 if rank == 0 else 1.2,
             color=ACCENT if rank == 0 else None,
             alpha=1 if rank == 0 else 0.75,

@@ -8,6 +8,7 @@ from typing import Any
 
 from sweeps import report, results
 from sweeps.address import UI, mlflow_page
+from sweeps.decimals import decimals
 from sweeps.spec import SweepSpec
 
 FAILURES = 3  # reasons of trials that failed, the most frequent first
@@ -71,7 +72,7 @@ class Summary:
             return
         yield (
             f"best: {report.point_text(self.best.params, self.spec)} (trial {self.best.number}, "
-            f"{self.spec.objective.metric} {self.best.value:.5f})"
+            f"{self.spec.objective.metric} {decimals(self.best.value)})"
         )
         yield f"browse  {self.page() if self.server else f'sweep ui{at}, then {self.page()}'}"
         yield f"pull    sweep best {self.sweep}{at} > best.yaml"

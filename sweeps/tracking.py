@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps import identity, record, report, results
+from sweeps.decimals import decimals
 from sweeps.outcome import Outcome, Report, Score, missing, missing_text
 from sweeps.record import Recorder
 from sweeps.rerun import best_file
@@ -69,7 +70,7 @@ def description(trials: Sequence[TrialResult], best: TrialResult | None, spec: S
     also = results.params_text(best.params, others)
     found = ", ".join(part for part in (rate, decay, also) if part)
     return (
-        f"**Best: {found}: {spec.objective.metric} {best.value:.5f}** (trial {best.number}).\n\n{health}\n\n"
+        f"**Best: {found}: {spec.objective.metric} {decimals(best.value)}** (trial {best.number}).\n\n{health}\n\n"
         f"Pull it: `sweep best {sweep} > best.yaml`; train it again: `sweep rerun best.yaml`."
     )
 
