@@ -66,7 +66,7 @@ class Hidden:
     validation: str = ""
     roots: Mapping[str, Any] = field(default_factory=dict)
     before: "Snapshot | None" = None  # of what a new trial begins with
-    at_once: frozenset[str] = frozenset()  # paths that the first calls change: another process finds these too
+    places: Mapping[str, Cell] = field(default_factory=dict)  # that were there before the first step: in any process
 
     @contextmanager
     def of_trial(self, values: Mapping[str, Any] | None) -> Iterator[None]:
@@ -127,15 +127,14 @@ class Hidden:
         if values is None:
             return None
         for path in values:
-            if path not in self.at_once and not (self.before and path in self.before.cells):
+            if path not in self.places:
                 raise Unwritable(f"{path}, which came to be while training")
         return {path: encoded_contents(copied(value), self._initial(path)) for path, value in values.items()}
 
     def decoded(self, values: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """Return what `encoded` was given, by another process maybe."""
         known = {cell.path for cell in self.cells}
-        if self.before:
-            self.cells += [self.before.cells[path] for path in values or () if path not in known]
+        self.cells += [self.places[path] for path in values or () if path not in known]
         return None if values is None else {path: decoded(value) for path, value in values.items()}
 
 
@@ -181,7 +180,9 @@ def hidden_state(
     if reasons[0] and shared:
         reasons[0] += f"; trials of a process share {', '.join(shared)}, so no rerun gives the same numbers"
     cells = [cell for path, cell in changed.items() if path not in shared]
-    hidden = Hidden(reasons[0], cells, shared, reasons[1], roots, begin, frozenset(changed))
+    end = Snapshot(roots, values=False)
+    places = begin.cells | _holders({path: cell for path in end.cells if (cell := begin.cell(path, end))})
+    hidden = Hidden(reasons[0], cells, shared, reasons[1], roots, begin, places)
     with hidden.of_trial(None):
         return hidden
 
@@ -330,7 +331,7 @@ class Snapshot:
         self._modules = {id(module) for module in roots["model"].modules()}
         top = type(roots["self"]).__module__.partition(".")[0]
         self._own = "" if top == __name__.partition(".")[0] else top
-        self._seen = seen = dict[int, Any]()
+        self._seen = seen = dict[int, Any]()  # held, so that no other value gets the number of one of them
         waiting: deque[tuple[str, Any, Cell | None]] = deque((name, root, None) for name, root in roots.items())
         while waiting and len(self.tokens) < MOST_NODES:
             path, value, cell = waiting.popleft()
@@ -346,6 +347,7 @@ class Snapshot:
             for child in self._children(path, value, cell):
                 self._parents.setdefault(child[0], path)
                 waiting.append(child)
+        self._owners = seen.keys() | {id(cell.owner) for cell in self.cells.values()}
 
     def value(self, path: str) -> Any:
         """Return a copy of what an attribute or a global was; ABSENT if it was not there, UNKEPT if it has none."""
@@ -356,7 +358,7 @@ class Snapshot:
         that was. What has come with a new object belongs to the place where that lies."""
         while path:
             cell = later.cells.get(path) or self.cells.get(path)
-            if cell and (cell.path in self.cells or not cell.attribute or id(cell.owner) in self._seen):
+            if cell and (not cell.attribute or id(cell.owner) in self._owners):
                 return cell
             path = later._parents.get(path, "")
         return None

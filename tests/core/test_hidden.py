@@ -803,6 +803,31 @@ def test_what_is_kept_from_a_later_step_on_each_trial_has_for_itself(tmp_path: A
     assert {e.trial: e.curve for e in resumed.ended} == {name: e.curve for name, e in found.items()}
 
 
+class Lazy(Base):
+    """Draws a mask when it is first wanted, and its inputs at random, so that it trains by plain PyTorch."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        if not hasattr(self, "mask"):
+            self.mask = torch.rand(4) > 0.3
+        return F.mse_loss(model(batch[0] * self.mask + 0.1 * torch.randn(4)), batch[1])
+
+
+def test_what_is_made_when_first_wanted_comes_back_from_a_checkpoint(tmp_path: Any) -> None:
+    def made() -> Cohort:
+        return Cohort(Lazy(), Lazy().data(), PLAIN_SGD, trials(), 8, "plain", curve_points=STEPS)
+
+    calm = made()
+    list(calm.train())
+    cohort = made()
+    while cohort.lane_steps < STEPS + 10:
+        cohort.turn(7)
+    checkpoint.save(tmp_path / "cohort.pt", cohort.state())
+    resumed = made()
+    resumed.load_state(checkpoint.load(tmp_path / "cohort.pt"))
+    list(resumed.train())
+    assert {e.trial: e.curve for e in resumed.ended} == {e.trial: e.curve for e in calm.ended}
+
+
 def test_branches_and_probes_have_what_is_kept_from_a_later_step_on() -> None:
     points = [(), (0.8,), (0.9,)]
     rungs = (STEPS // 2,)
@@ -889,6 +914,24 @@ def test_what_a_checkpoint_takes_comes_back(value: Any) -> None:
             again = decoded(torch.load(file, weights_only=True))
         assert type(again) is type(each)
         assert np.array_equal(again, each) if isinstance(each, np.ndarray) else again == each
+
+
+class Replaced(Base):
+    """Replaces its meter by another one in every step."""
+
+    def __init__(self) -> None:
+        self.meter = Meter()
+
+    def share(self, model: nn.Module) -> float:
+        before, self.meter = self.meter, Meter()
+        self.meter.value = before.more()
+        return self.meter.value
+
+
+def test_an_object_that_is_replaced_is_named_where_it_lies() -> None:
+    task = Replaced()
+    hidden = Program(task, SGD()).hidden(batch_of(task), task.data().valid)
+    assert hidden.shared == ["self.meter"] and "trials of a process share self.meter" in hidden.reason
 
 
 def test_what_a_snapshot_cannot_keep_apart_is_named() -> None:
