@@ -197,19 +197,22 @@ def _watched(
     seed_python(seed)
     first, before = _numbers(call()), Snapshot(roots)
     seed_python(seed)
-    states = random.getstate(), np.random.get_state(legacy=False)
-    environment = dict(os.environ)
+    shared = _shared()
     start = time.thread_time()
     with _clocks() as clocks:
         second = _numbers(call())
     seconds = time.thread_time() - start
     after = Snapshot(roots)
-    if os.environ != environment:
-        clocks.append("the environment, which it changes")
     cells = _changed(begin, before, after)
-    if random.getstate() != states[0]:
+    touched = _touched(shared)
+    if touched:  # by another thread maybe, as Ray's while it starts: not at every call
+        seed_python(seed)
+        shared = _shared()
+        call()
+        touched &= _touched(shared)
+    if "random" in touched:
         return f"{name}() draws from Python's random", _holders(cells)
-    if not _same_state(np.random.get_state(legacy=False), states[1]):
+    if "numpy" in touched:
         return f"{name}() draws from numpy.random", _holders(cells)
     counters = [path for path in cells if _counts(before.tokens.get(path), after.tokens.get(path))]
     if counters:
@@ -217,6 +220,8 @@ def _watched(
         return f"{name}() counts its calls in {counters[0]}; {advice}", _holders(cells)
     if cells:
         return f"{name}() changes {next(iter(cells))}, which is neither parameter nor buffer", _holders(cells)
+    if touched:
+        return f"{name}() depends on the environment, which it changes", {}
     if clocks:
         return f"{name}() depends on {clocks[0]}", {}
     if not (len(first) == len(second) and all(map(_same_bits, first, second))):
@@ -224,6 +229,19 @@ def _watched(
     if seconds > REMEMBERED_S:
         return "", {}
     return _remembered(name, call, roots, seed, begin, after, second)
+
+
+def _shared() -> dict[str, Any]:
+    """Return what belongs to the whole process: its generators, and its environment by the names of variables."""
+    own = {"random": random.getstate(), "numpy": np.random.get_state(legacy=False)}
+    return own | {f"${name}": value for name, value in os.environ.items()}
+
+
+def _touched(before: Mapping[str, Any]) -> set[str]:
+    """Return what of that has changed since."""
+    now = _shared()
+    moved = {"numpy"} if not _same_state(now.pop("numpy"), before["numpy"]) else set()
+    return moved | {name for name in now.keys() | (before.keys() - {"numpy"}) if now.get(name) != before.get(name)}
 
 
 def _remembered(

@@ -7,7 +7,8 @@ import random
 import threading
 import time
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from core import checkpoint, preflight
+from core import hidden as hidden_module
 from core.cells import Unwritable, decoded, encoded
 from core.checkup import Checking
 from core.errors import BadInput, Differs
@@ -932,6 +934,27 @@ def test_an_object_that_is_replaced_is_named_where_it_lies() -> None:
     task = Replaced()
     hidden = Program(task, SGD()).hidden(batch_of(task), task.data().valid)
     assert hidden.shared == ["self.meter"] and "trials of a process share self.meter" in hidden.reason
+
+
+@pytest.mark.parametrize("what", ["environment", "random", "numpy"])
+def test_what_another_thread_does_to_the_process_is_no_state_of_the_loss(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray does while it starts; here just while the one call is watched that tells."""
+    clocks = hidden_module._clocks
+
+    @contextmanager
+    def beside() -> Iterator[list[str]]:
+        with clocks() as asked:
+            if what == "environment":
+                monkeypatch.setenv("SOMEBODY_ELSES", os.environ.get("SOMEBODY_ELSES", "") + "x")
+            random.random() if what == "random" else np.random.random()
+            yield asked
+
+    monkeypatch.setattr(hidden_module, "_clocks", beside)
+    assert why_hidden(Base(), batch_of(Base())) == ""
+    for make, words in ((Environment, "the environment"), (Flip, "Python's random"), (Mixup, "numpy.random")):
+        assert words in why_hidden(make(), batch_of(make()))
 
 
 def test_what_a_snapshot_cannot_keep_apart_is_named() -> None:
