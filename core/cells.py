@@ -24,7 +24,6 @@ ATOMS = (bool, int, float, complex, str, bytes, type(None))
 _MARK = "\0form"  # the first item of a tuple for what is written in another form
 _CONTAINERS = (list, tuple, dict, set, frozenset, deque, Counter, defaultdict, OrderedDict)
 _FAMILIES: Mapping[Any, type] = {(list, deque): list, dict: dict, set: set}
-_GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,11 @@ class Cell:
     def put(self, value: Any) -> None:
         """Put a value there, as `take` gave it; a container stays the object that others may hold."""
         here = self.look()
+        if isinstance(value, State):
+            value = value.made(here)
         if value is ABSENT:
             if here is not ABSENT:
                 delattr(self.owner, self.key) if self.attribute else self.owner.pop(self.key)
-        elif isinstance(value, State):
-            value.restore(here)
         elif _of_one_family(here, value):
             here.clear()
             here.update(value) if isinstance(here, dict | set) else here.extend(value)
@@ -81,38 +80,52 @@ def _of_one_family(here: Any, value: Any) -> bool:
     )
 
 
+_KINDS: Mapping[str, type] = {
+    "torch": torch.Generator,
+    "python": random.Random,
+    "numpy": np.random.Generator,
+    "numpy's old": np.random.RandomState,
+}
+
+
 @dataclass
 class State:
-    """The state of a generator of random numbers, which stays the object that it is."""
+    """The state of a generator of random numbers, which stays the object that it is where there is one."""
 
+    kind: str
     value: Any
 
     @classmethod
     def of(cls, generator: Any) -> "State":
         """Return the state of a generator of torch, Python or numpy."""
+        kind = next(name for name, each in _KINDS.items() if isinstance(generator, each))
         if isinstance(generator, torch.Generator):
-            return cls(generator.get_state())
+            return cls(kind, generator.get_state())
         if isinstance(generator, random.Random):
-            return cls(generator.getstate())
+            return cls(kind, generator.getstate())
         if isinstance(generator, np.random.Generator):
-            return cls(copy.deepcopy(generator.bit_generator.state))
-        return cls(generator.get_state(legacy=False))
+            return cls(kind, copy.deepcopy(generator.bit_generator.state))
+        return cls(kind, generator.get_state(legacy=False))
 
-    def restore(self, generator: Any) -> None:
-        """Let a generator go on from this state."""
-        if isinstance(generator, torch.Generator):
-            generator.set_state(self.value)
-        elif isinstance(generator, random.Random):
-            generator.setstate(self.value)
-        elif isinstance(generator, np.random.Generator):
-            generator.bit_generator.state = self.value
-        elif isinstance(generator, np.random.RandomState):
-            generator.set_state(self.value)
+    def made(self, here: Any) -> Any:
+        """Let the generator that lies there go on from this state, or a new one if there is none; return it."""
+        if not isinstance(here, _KINDS[self.kind]):
+            bits = [getattr(np.random, self.value["bit_generator"])()] if self.kind == "numpy" else []
+            here = _KINDS[self.kind](*bits)
+        if isinstance(here, torch.Generator):
+            here.set_state(self.value)
+        elif isinstance(here, random.Random):
+            here.setstate(self.value)
+        elif isinstance(here, np.random.Generator):
+            here.bit_generator.state = self.value
+        else:
+            here.set_state(self.value)
+        return here
 
 
 def _contents(value: Any) -> Any:
     """Return what `Cell.put` puts back: a container with the same contents, a generator's state, or the value."""
-    if isinstance(value, _GENERATORS):
+    if isinstance(value, tuple(_KINDS.values())):
         return State.of(value)
     return copy.copy(value) if isinstance(value, list | deque | dict | set) else value
 
@@ -156,7 +169,7 @@ def _plain(value: Any) -> Any:
 
 def _numbers_in(value: Any, depth: int = 0) -> float:
     """Return how many values a value holds, a tensor's counting less; infinity if no checkpoint takes one of them."""
-    if isinstance(value, ATOMS + _GENERATORS) or value is ABSENT:
+    if isinstance(value, (*ATOMS, *_KINDS.values())) or value is ABSENT:
         return 1
     if type(value) is Tensor:
         return value.numel() * MOST_COPIED / MOST_NUMBERS
@@ -257,7 +270,7 @@ _FORMS: Mapping[str, _Form] = {
     "long": (_is_long, lambda value: [hex(value)], lambda text: int(text, 16)),
     "array": (_is_array, _array_parts, _array),
     "scalar": (_is_scalar, _array_parts, lambda *parts: _array(*parts)[()]),
-    "generator": (_exactly(State), lambda state: [state.value], State),
+    "generator": (_exactly(State), lambda state: [state.kind, state.value], State),
     "frozenset": (_exactly(frozenset), lambda value: [tuple(value)], frozenset),
     "deque": (_exactly(deque), lambda value: [list(value), value.maxlen], deque),
     "counter": (_exactly(Counter), lambda value: [dict(value)], Counter),

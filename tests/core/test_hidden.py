@@ -246,6 +246,17 @@ class NumpyState(NumpyGenerator):
         self.random = np.random.RandomState(3)  # type: ignore[assignment]
 
 
+class LazyGenerators(Base):
+    """Makes its generators in the first step."""
+
+    def share(self, model: nn.Module) -> float:
+        if not hasattr(self, "dice"):
+            self.dice, self.numpy, self.old = random.Random(1), np.random.default_rng(2), np.random.RandomState(3)
+            self.torch = torch.Generator().manual_seed(4)
+        drawn = float(torch.rand((), generator=self.torch))
+        return self.dice.random() + float(self.numpy.random()) + float(self.old.random_sample()) + drawn
+
+
 class NumpyNumbers(Base):
     """Keeps an average in a number of numpy's, and counts in an array."""
 
@@ -300,6 +311,7 @@ class Past(Base):
 
 
 APART = [Attribute, ClassAttribute, OverTheClass, NestedDictionary, Global, NestedGlobal, GrowingList, OfTheModule]
+APART += [LazyGenerators]
 APART += [OfAnObject, NumpyGenerator, NumpyState, NumpyNumbers, Containers, Thresholds, Past, Counted, Closure, Default]
 APART += [Average, InPlace, Window, OwnGenerator, TorchGenerator, Hook]
 
