@@ -20,6 +20,7 @@ from core.trial import Hyperparameters, Trial
 from core.width import us_per_lane_step
 from sweeps import plan, record, report
 from sweeps.home import Home
+from sweeps.interrupt import guard_names
 from sweeps.space import AUTO, DecayPoints, extremes
 from sweeps.spec import SweepSpec
 
@@ -75,6 +76,7 @@ def examine(spec: SweepSpec, with_lsuv: bool = False) -> tuple[Checkup, Forecast
     Raises BadInput for a spec whose task cannot be found or made: there is nothing to check.
     """
     torch.set_num_threads(1)
+    guard_names(spec.task)
     plan.check_names(spec)
     plan.watchers(spec)
     point = plan.first_point(spec)

@@ -21,7 +21,7 @@ from sweeps.address import no_secret
 from sweeps.collector import uncollected
 from sweeps.display import Progress, trials_text
 from sweeps.home import Home
-from sweeps.interrupt import Interrupt, dismiss, guard_says
+from sweeps.interrupt import ENDED, STOPPED, Interrupt, dismiss, guard_names, guard_says
 from sweeps.machine import RaySession
 from sweeps.outcome import Outcome, Report, Score
 from sweeps.overview import tracking_of
@@ -81,6 +81,7 @@ def git_state(folder: Path) -> dict[str, str]:
 
 def checked(spec: SweepSpec, home: Home) -> dict[str, Any]:
     """Refuse what cannot be trained before anything is started; return the facts of the task: fingerprints, sizes."""
+    guard_names(spec.task)
     plan.check_names(spec)
     plan.watchers(spec)
     record.check_reachable(record.tracking_of(spec.tracking_uri, home.path))
@@ -213,7 +214,6 @@ def _drive(driver: "Driver", watch: Callable[[Progress], Any], session: RaySessi
         Interrupt().listening() as interrupt,
         watch(driver.progress),
     ):
-        guard_says(f"sweep: stopped at once; continue: sweep resume {driver.sweep}")
         return driver.drive(interrupt, session)
 
 
@@ -261,6 +261,8 @@ class Driver:
         unfinished = self.progress.left() > 0
         if unfinished or self.check_anyway:
             self.check_before_training()
+        then = CONTINUE.format(self.sweep)
+        guard_says(f"{STOPPED} at once; {then}", f"{ENDED}; {then}")
         self.recorder = Recorder(
             self.uri, self.sweep, self.spec.name, self.folder, self._on_run, self._on_parent, FIRST_SEND_S
         )

@@ -17,6 +17,7 @@ from core.program import why_not_vmap
 from core.task import load_task
 from sweeps import plan, record, report
 from sweeps.home import Home
+from sweeps.interrupt import guard_names
 from sweeps.meaning import misread_exponents
 from sweeps.space import AUTO, Range
 from sweeps.spec import SweepSpec
@@ -42,6 +43,7 @@ def run_test(
         raise BadInput(f"--seeds {seeds}: at least 1")
     torch.set_num_threads(1)
     point = plan.first_point(spec)
+    guard_names(spec.task)
     task = load_task(spec.task, plan.task_options(spec, point))
     structure, first = plan.structure(spec, point), int(point["seed"])
     found = preflight.check(task, structure.batch_size, structure.dtype, first)

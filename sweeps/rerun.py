@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import BadInput, shown
 from sweeps import identity, yaml12
+from sweeps.interrupt import guard_names
 from sweeps.results import TrialResult
 from sweeps.spec import ProgramName, SweepSpec, make_spec
 from sweeps.values import DEPTH, check_values, place
@@ -107,6 +108,7 @@ def read_best(path: str) -> tuple[BestFile, SweepSpec]:
 def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
     from sweeps import plan
 
+    guard_names(spec.task)
     plan.check_names(spec)
     needed = {"lr_exponent", "decay_factor", "warmup", "seed", *spec.space.own()}
     missing = sorted(needed - set(best.params))
