@@ -110,6 +110,13 @@ class Access:
             )
         return found
 
+    def ended(self, caller: Caller) -> bool:
+        """Whether who was let in would not be any more: their token has expired, was revoked or deleted since."""
+        with self.store.reading() as session:
+            if caller.token == LOCAL:
+                return tokens.ever_made(session)
+            return not tokens.holds(session, caller.token, time.time())
+
     def _known(self, request: Request, credentials: HTTPAuthorizationCredentials | None) -> Caller | None:
         now = time.time()
         with self.store.reading() as session:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -254,7 +255,8 @@ def events(sweep: Id, parts: P, caller: Reader, after: After = None) -> Streamin
     """Follow a sweep until it is over: an event for each trial that ends, and for each change of its state."""
     found = _theirs(parts, caller, sweep)
     view = lambda: _view(parts, _theirs(parts, caller, sweep))  # noqa: E731
-    return Stream(SweepEvents(parts.sweeps, sweep, found.owner, view, _after(after)).look, parts.slots, caller.owner)
+    look = SweepEvents(parts.sweeps, sweep, found.owner, view, _after(after)).look
+    return Stream(look, parts.slots, caller.owner, partial(parts.access.ended, caller))
 
 
 @api.get(
@@ -271,7 +273,7 @@ def logs(sweep: Id, request: Request, parts: P, caller: Reader, after: After = N
         lambda: State(_theirs(parts, caller, sweep).state).over,
         _after(after),
     )
-    return Stream(read.look, parts.slots, caller.owner)
+    return Stream(read.look, parts.slots, caller.owner, partial(parts.access.ended, caller))
 
 
 # --- wishes ----------------------------------------------------------------------------------------------------------

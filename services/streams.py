@@ -26,10 +26,15 @@ def event(kind: str, data: Any, number: str) -> str:
     return f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n"
 
 
-async def follow(look: Callable[[], tuple[list[str], bool]], poll_s: float = POLL_S) -> AsyncIterator[str]:
-    """Yield the events of each look until one says that it was the last. Looks are taken in a thread."""
+async def follow(
+    look: Callable[[], tuple[list[str], bool]], ended: Callable[[], bool] = lambda: False, poll_s: float = POLL_S
+) -> AsyncIterator[str]:
+    """Yield the events of each look until one says that it was the last. Looks are taken in a thread.
+
+    ended: asked before each look whether the reader may read no more; then nothing more comes.
+    """
     quiet = 0.0
-    while True:
+    while not await anyio.to_thread.run_sync(ended):
         found, last = await anyio.to_thread.run_sync(look)
         for text in found:
             yield text
@@ -115,11 +120,14 @@ class Slots:
 
 
 class Stream(StreamingResponse):
-    """A stream that holds one of its owner's slots from its first byte to its last, whoever hangs up."""
+    """A stream that holds one of its owner's slots from its first byte to its last, whoever hangs up.
 
-    def __init__(self, look: Callable[[], tuple[list[str], bool]], slots: Slots, owner: str):
+    It breaks off when the reader's token ends; whoever takes it up again is told 401.
+    """
+
+    def __init__(self, look: Callable[[], tuple[list[str], bool]], slots: Slots, owner: str, ended: Callable[[], bool]):
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(follow(look), media_type="text/event-stream", headers=headers)
+        super().__init__(follow(look, ended), media_type="text/event-stream", headers=headers)
         self.slots, self.owner = slots, owner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -69,9 +69,19 @@ def find(session: Session, text: str, now: float) -> Caller | None:
     form = TOKEN_PATTERN.fullmatch(text)
     token = session.get(Token, form[1]) if form else None
     right = hmac.compare_digest(token.hash if token else _hash(""), _hash(form[2] if form else "-"))
-    if token is None or not right or token.revoked is not None or (token.expires is not None and token.expires <= now):
+    if token is None or not right or not _is_valid(token, now):
         return None
     return Caller(token.owner, token.role, token.id)
+
+
+def _is_valid(token: Token, now: float) -> bool:
+    return token.revoked is None and (token.expires is None or token.expires > now)
+
+
+def holds(session: Session, id_: str, now: float) -> bool:
+    """Whether a token that was valid once still is."""
+    token = session.get(Token, id_)
+    return token is not None and _is_valid(token, now)
 
 
 def listed(session: Session, now: float) -> list[dict[str, Any]]:

@@ -5,14 +5,15 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from core.errors import BadInput
-from services import timed, tokens
+from services import streams, timed, tokens
 from services.app import build
 from services.cluster import LocalCluster
 from services.settings import Settings, read_settings
@@ -231,6 +232,68 @@ def test_an_owner_reads_so_many_streams_at_once_and_one_that_ends_makes_room(
     until(lambda: client.get(f"/v1/sweeps/{sweep}/logs", headers=who).status_code == 200, "room again")
 
 
+def _revoke(store: Store, token_id: str) -> None:
+    with store.session() as session:
+        tokens.revoke(session, token_id, time.time())
+
+
+def _expire(store: Store, token_id: str) -> None:
+    with store.session() as session:
+        session.execute(update(Token).where(Token.id == token_id).values(expires=time.time() - 1e-3))
+
+
+def _delete(store: Store, token_id: str) -> None:
+    with store.session() as session:
+        session.execute(delete(Token).where(Token.id == token_id))
+
+
+def breaks_off(stream: httpx.Response) -> None:
+    """Hold that a stream of a sweep that goes on ends, and without the event of the sweep's end."""
+    pieces = list(islice(stream.iter_text(), 100))  # one that goes on has a comment at each look
+    assert len(pieces) < 100
+    assert "event: end" not in "".join(pieces)
+
+
+@pytest.mark.parametrize("end", [_revoke, _expire, _delete])
+@pytest.mark.parametrize("what", ["events", "logs"])
+def test_a_stream_breaks_off_when_the_token_ends(
+    client: httpx.Client,
+    token: Make,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    end: Callable[[Store, str], None],
+) -> None:
+    monkeypatch.setattr(streams, "QUIET_S", 0.0)
+    who, other = token("ada"), token("ada")
+    sweep = hand_in(client, who, "long")
+    headers = {"Accept": "text/event-stream"}
+    with (
+        client.stream("GET", f"/v1/sweeps/{sweep}/{what}", headers=headers | other) as stays,
+        client.stream("GET", f"/v1/sweeps/{sweep}/{what}", headers=headers | who) as stream,
+    ):
+        assert stream.status_code == stays.status_code == 200
+        end(store, who["Authorization"].split("_")[1])
+        breaks_off(stream)
+        reaches(client, other, sweep, "running")
+        begun = next(text for text in stays.iter_text() if text)
+    assert begun
+    problem(client.get(f"/v1/sweeps/{sweep}/{what}", headers=headers | who), 401)
+
+
+def test_a_stream_without_a_token_breaks_off_when_the_first_is_made(
+    store: Store, cluster: LocalCluster, settings: Settings, token: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "QUIET_S", 0.0)
+    with served(build(settings, True, cluster)) as address, httpx.Client(base_url=address, timeout=30) as client:
+        sweep = hand_in(client, {}, "long")
+        with client.stream("GET", f"/v1/sweeps/{sweep}/events") as stream:
+            assert stream.status_code == 200
+            token("ada", "admin")
+            breaks_off(stream)
+        problem(client.get(f"/v1/sweeps/{sweep}/events"), 401)
+
+
 def test_slots_are_given_back_whatever_happens() -> None:
     slots = Slots(1)
     with pytest.raises(ZeroDivisionError), slots.taken("ada"):
@@ -241,7 +304,7 @@ def test_slots_are_given_back_whatever_happens() -> None:
 
 
 def test_a_log_is_read_in_pieces_whatever_its_letters(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from services import cluster, streams
+    from services import cluster
 
     monkeypatch.setattr(streams, "LOG_PIECE", 7)
     monkeypatch.setattr(cluster, "LOG_MOST", 40)
