@@ -271,14 +271,28 @@ def _as_a_script(path: str) -> Iterator[None]:
         held.release(show=ended is None)
 
 
+def parted(reference: str) -> tuple[str, str]:
+    """Return the file or module of a reference, and the class behind its last colon; "" for what is not there.
+
+    >>> parted("pkg.mod:Name"), parted("a:b/file.py:Name"), parted("a:b/file.py")
+    (('pkg.mod', 'Name'), ('a:b/file.py', 'Name'), ('a:b/file.py', ''))
+    """
+    source, _, name = reference.rpartition(":")
+    if (not source and not reference.startswith(":")) or os.sep in name or name.endswith(".py"):
+        return reference, ""
+    return source, name
+
+
 def found_class(reference: str, field: str = "task") -> type:
     """Find the class that `pkg.mod:Name` or `path/file.py:Name` names.
 
     Raises BadInput, beginning with the field of the spec, if it cannot be imported or is no class.
     """
-    source, _, name = reference.partition(":")
-    if not (source and name):
-        raise BadInput(f"{field}: '{reference}' has no class; write 'package.module:Class' or 'path/file.py:Class'")
+    source, name = parted(reference)
+    odd = not name.isidentifier() or (not source.endswith(".py") and (":" in source or os.sep in source))
+    if odd or not source:
+        wrong = "is no reference to a class" if source and name else "has no class"
+        raise BadInput(f"{field}: '{reference}' {wrong}; write 'package.module:Class' or 'path/file.py:Class'")
     try:
         with faults(f"{field}: cannot import '{source}'", passing=(FileNotFoundError, _Ended)):
             module = _module(source)

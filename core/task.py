@@ -5,9 +5,9 @@ B = examples in a batch. A batch is a tuple of tensors with B first.
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -189,8 +189,23 @@ def _completed(found: type) -> type[Task]:
 
 
 def options_of(task: type[Task]) -> dict[str, Any]:
-    """Return the names of a task's own hyperparameters with their defaults (Parameter.empty: none)."""
-    parameters = list(inspect.signature(task).parameters.values())
+    """Return the names of a task's own hyperparameters with their defaults (Parameter.empty: none).
+
+    Where `__init__` has `**options`, which it passes on, those of the next class that it inherits from belong to them.
+    """
+    signature, found = inspect.signature(task), _named(inspect.signature(task))
+    owners = [kind for kind in task.__mro__ if kind is not object and "__init__" in vars(kind)]
+    for kind in owners[1:]:
+        if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+            break
+        signature = inspect.signature(partial(vars(kind)["__init__"], None))  # without self
+        found |= {name: default for name, default in _named(signature).items() if name not in found}
+    return found
+
+
+def _named(signature: inspect.Signature) -> dict[str, Any]:
+    """Return what may be given by name, with its defaults."""
+    parameters = signature.parameters.values()
     return {p.name: p.default for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
 
@@ -200,13 +215,17 @@ def load_data(task: Task) -> Data:
         return task.data()
 
 
-def load_task(reference: str, options: Mapping[str, Any]) -> Task:
-    """Make the task that a spec names. Raises BadInput for a bad reference, an unknown or a bad option."""
-    found = task_class(reference)
-    known = options_of(found)
+def check_options(reference: str, known: Collection[str], options: Iterable[str]) -> None:
+    """Raise BadInput for an option that the task of a reference does not know."""
     for key in options:
         if key not in known:
             raise BadInput(f"task_options.{key}: unknown option of {reference}; {nearest(key, known)}")
+
+
+def load_task(reference: str, options: Mapping[str, Any]) -> Task:
+    """Make the task that a spec names. Raises BadInput for a bad reference, an unknown or a bad option."""
+    found = task_class(reference)
+    check_options(reference, options_of(found), options)
     # what it draws at random is the same in every process
     with faults(f"task: {reference} cannot be made with {shown(dict(options), FAULT_MOST)}"), seeded(0):
         return found(**options)

@@ -126,9 +126,11 @@ def run(
 
     loaded = load_spec(spec, assignments)
     place = Home.at(home)
-    click.echo(header(loaded), err=True)
-    for note in loaded.notes():
-        click.echo(f"note: {note}", err=True)
+
+    def say_header() -> None:
+        for line in [header(loaded), *(f"note: {note}" for note in loaded.notes())]:
+            click.echo(line, err=True)
+
     from sweeps.collector import uncollected
     from sweeps.machine import RaySession, ToStderr
 
@@ -138,7 +140,7 @@ def run(
             from sweeps import driver
             from sweeps.display import shown
 
-        summary = driver.start(loaded, place, shown, session, sweep, changed)
+        summary = driver.start(loaded, place, shown, session, sweep, changed, say_header)
     _tell(summary, place, as_json, home)
 
 

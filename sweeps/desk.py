@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput
-from core.loading import current_folder, file_here, files_beside
+from core.loading import current_folder, file_here, files_beside, parted
 from sweeps import paths
 from sweeps.decimals import decimals
 from sweeps.home import JOURNAL
@@ -63,7 +63,7 @@ def _source(reference: str) -> tuple[Path, Path] | None:
 
     A file is imported from its own folder, a module from the current one.
     """
-    source = reference.partition(":")[0]
+    source, _ = parted(reference)
     if source.endswith(".py"):
         return Path(source).parent, Path(source)
     file = file_here(source)
@@ -92,7 +92,7 @@ def _inside(spec: SweepSpec, root: Path) -> dict[str, Any]:
     """Return the references to code, told from the root of the archive. Raises BadInput for files outside."""
 
     def told(reference: str) -> str:
-        file, _, name = reference.partition(":")
+        file, name = parted(reference)
         if not file.endswith(".py"):
             return reference
         if not Path(file).is_relative_to(root):

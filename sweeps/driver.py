@@ -79,12 +79,16 @@ def git_state(folder: Path) -> dict[str, str]:
     return {"git_commit": commit.stdout.strip(), "git_dirty": str(bool(status.stdout.strip())).lower()}
 
 
-def checked(spec: SweepSpec, home: Home) -> dict[str, Any]:
-    """Refuse what cannot be trained before anything is started; return the facts of the task: fingerprints, sizes."""
+def checked(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda: None) -> dict[str, Any]:
+    """Refuse what cannot be trained before anything is started; return the facts of the task: fingerprints, sizes.
+
+    on_named: called once all that the spec names is there, before the task is made, which may take its time.
+    """
     guard_names(spec.task)
     plan.check_names(spec)
     plan.watchers(spec)
     record.check_reachable(record.tracking_of(spec.tracking_uri, home.path))
+    on_named()
     facts: dict[str, Any] = {}
     for options in _first_options(spec):
         task = load_task(spec.task, options)
@@ -134,18 +138,20 @@ def start(
     session: RaySession,
     sweep: str | None = None,
     changed: bool = False,
+    on_named: Callable[[], Any] = lambda: None,
 ) -> Summary:
     """Run a new sweep, under an id of its own or a given one; one that exists already goes on, if that is its spec.
 
-    changed: as of `resume`. Raises BadInput before anything is trained if it cannot run.
+    changed: as of `resume`. on_named: as of `checked`. Raises BadInput before anything is trained if it cannot run.
     """
     begin = time.monotonic()
     storage = open_storage(home.storage)
     if sweep and exists(storage, sweep):
         study = load(storage, sweep)
         identity.check_same_spec(sweep, study.user_attrs, spec_of(study), spec)
+        on_named()
         return resume(sweep, home, watch, session, changed, anyway=not changed)
-    facts = checked(spec, home)
+    facts = checked(spec, home, on_named)
     if spec.space.lr_exponent == AUTO:
         from sweeps.lr_range import resolved
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput, nearest
+from core.loading import parted
 from sweeps.space import Space
 
 LIBRARY = Path(__file__).parent / "library"  # ready sweeps, part of the package
@@ -55,13 +56,14 @@ def found_files(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
     """
 
     def code(reference: Any) -> Any:
-        source, _, name = reference.partition(":") if isinstance(reference, str) else ("", "", "")
+        source, name = parted(reference) if isinstance(reference, str) else ("", "")
         if not source.endswith(".py"):
             return reference
         source = expanded(source)
         places = [Path(source), folder / source]
         found = next((place for place in places if os.path.isfile(place)), places[0])
-        return f"{os.path.realpath(found) if os.path.isfile(found) else found.absolute()}:{name}"
+        path = os.path.realpath(found) if os.path.isfile(found) else str(found.absolute())
+        return f"{path}:{name}" if name else path
 
     if "task" in fields:
         fields["task"] = code(fields["task"])
@@ -118,7 +120,7 @@ def expanded(text: str) -> str:
 
 def path_options(task: Any) -> set[str]:
     """Return the options that a task annotates as paths, read from its source: none of it is run."""
-    source, _, name = task.partition(":") if isinstance(task, str) else ("", "", "")
+    source, name = parted(task) if isinstance(task, str) else ("", "")
     try:
         tree = ast.parse(_source_file(source).read_bytes())
     except (OSError, SyntaxError, ValueError, ImportError, AttributeError, RecursionError):

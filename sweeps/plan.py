@@ -7,7 +7,7 @@ from core.errors import BadInput, brief, faults, shown
 from core.health import Thresholds
 from core.loading import found_class
 from core.optim import SGD, Adam, Optimizer
-from core.task import options_of, task_class
+from core.task import check_options, options_of, task_class
 from core.train import Scoring
 from core.trial import Hyperparameters, Structure, Trial
 from core.watch import Health, Ratios, Watcher
@@ -25,7 +25,7 @@ ENGINE = (
 def check_names(spec: SweepSpec) -> None:
     """Raise BadInput if the space names a hyperparameter that neither the engine nor the task has.
 
-    Also for a text where the task's own default is true or false.
+    Also for an option that the task does not have, and for a text where its own default is true or false.
     """
     defaults = options_of(task_class(spec.task))
     for name, domain in spec.space.own().items():
@@ -39,6 +39,7 @@ def check_names(spec: SweepSpec) -> None:
             raise BadInput(f"space.{name}: it stands under task_options too; keep one of them")
         for value in extremes(domain):
             _check_truth(f"space.{name}", value, defaults[name])
+    check_options(spec.task, defaults, spec.task_options)
     for name, value in spec.task_options.items():
         _check_truth(f"task_options.{name}", value, defaults.get(name))
 

@@ -87,6 +87,43 @@ def test_the_options_of_a_task_are_the_arguments_of_its_init(write_task: Write) 
     assert options_of(Task) == {}
 
 
+INHERITING = """
+from core.task import Task
+class A(Task):
+    def __init__(self, width=3, slope=1.0): self.width, self.slope = width, slope
+    def model(self): ...
+    def loss(self, model, batch): ...
+    def data(self): ...
+class B(A):
+    def __init__(self, extra=1, slope=2.0, **options): super().__init__(slope=slope, **options); self.extra = extra
+class C(B): ...
+class Mixin:
+    def __init__(self, *args, noise=0.1, **options): super().__init__(*args, **options); self.noise = noise
+class D(Mixin, C): ...
+class E(D):
+    def __init__(self, only=5): super().__init__(); self.only = only
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("B", {"extra": 1, "slope": 2.0, "width": 3}),
+        ("C", {"extra": 1, "slope": 2.0, "width": 3}),
+        ("D", {"noise": 0.1, "extra": 1, "slope": 2.0, "width": 3}),
+        ("E", {"only": 5}),
+    ],
+)
+def test_options_that_are_passed_on_are_those_of_the_classes_inherited_from(
+    name: str, options: dict[str, object], write_task: Write
+) -> None:
+    reference = f"{write_task(INHERITING)}:{name}"
+    assert options_of(task_class(reference)) == options
+    made = load_task(reference, options)
+    assert {key: getattr(made, key) for key in options} == options
+    assert "unknown option" in refused(lambda: load_task(reference, {"wid": 3}))
+
+
 # --- refused, each with what would work ------------------------------------------------------------------------------
 
 
@@ -96,6 +133,20 @@ def test_the_options_of_a_task_are_the_arguments_of_its_init(write_task: Write) 
 def test_a_reference_without_a_class_is_refused(reference: str) -> None:
     message = refused(lambda: task_class(reference))
     assert message == f"task: '{reference}' has no class; write 'package.module:Class' or 'path/file.py:Class'"
+
+
+@pytest.mark.parametrize("name", (":Line", "a:Line", "Line:", " Line", "Line.x", "/Line", ""))
+def test_a_class_that_cannot_be_one_is_told_how_to_be_written(name: str, write_task: Write) -> None:
+    message = refused(lambda: task_class(f"{write_task(GOOD)}:{name}"))
+    assert "package.module:Class' or 'path/file.py:Class'" in message and "\n" not in message
+
+
+def test_a_folder_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    (folder / "my_task.py").write_text(GOOD)
+    assert task_class(f"{folder}/my_task.py:Line").__name__ == "Line"
+    assert "has no class" in refused(lambda: task_class(f"{folder}/my_task.py"))
 
 
 def test_a_missing_file_is_named() -> None:

@@ -115,6 +115,22 @@ def test_an_unknown_hyperparameter_is_refused_with_all_that_are_known(sweep: Swe
     assert all(name in said for name in (*ENGINE, "scale"))
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"space": {"lr_exponent": -1, "nothing_of_that_name": [1, 2]}},
+        {"task_options": {"nothing_of_that_name": 1}},
+        {"task": "nothing_of_that_name:Task"},
+        {"watchers": ["nothing_of_that_name:Watcher"]},
+    ],
+)
+def test_what_a_spec_names_is_there_before_a_sweep_is_announced(sweep: Sweep, changed: dict[str, Any]) -> None:
+    Path("s.yaml").write_text(yaml.safe_dump(dict(THERMOMETER) | changed))
+    refused = sweep("run", "s.yaml")
+    assert refused.exit_code == 2 and "nothing_of_that_name" in refused.stderr
+    assert [line[:7] for line in refused.stderr.splitlines()] == ["sweep: "]
+
+
 def test_a_metric_that_the_task_does_not_report_is_refused(sweep: Sweep) -> None:
     said = refused_run(sweep, objective={"metric": "valid_accuracy", "mode": "max"})
     assert "objective.metric" in said
@@ -330,8 +346,9 @@ def test_an_unreachable_cluster_is_refused_before_anything_begins(sweep: Sweep) 
 
 
 def test_what_a_spec_may_not_do_as_hoped_is_noted_on_stderr_alone(sweep: Sweep) -> None:
-    Path("s.yaml").write_text(yaml.safe_dump(dict(THERMOMETER) | {"search": {"sampler": "gp"}, "stopping": {}}))
-    result = sweep("run", "s.yaml", "--json", "--address", f"127.0.0.1:{free_port()}")  # where nothing listens
+    changed = {"search": {"sampler": "gp"}, "stopping": {}, "objective": {"metric": "valid_nothing", "mode": "min"}}
+    Path("s.yaml").write_text(yaml.safe_dump(dict(THERMOMETER) | changed))
+    result = sweep("run", "s.yaml", "--json")
     complaint(result)
     (note,) = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
     assert "gp learns from complete trials alone" in note
