@@ -17,6 +17,7 @@ from core.errors import BadInput
 
 JOURNAL = "optuna.journal"
 COHORT_FILE = "cohort.pt"
+LOCK = "driver.lock"  # of a sweep's folder: held by the process that drives it
 LOOK_S = 1.0  # how long a driver waits for those who look whether a sweep is driven: each takes microseconds
 WORKERS = "workers"  # in a sweep's folder: what each cohort's worker leaves behind when it dies
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what a person has to see to
@@ -119,7 +120,9 @@ def only_driver(folder: Path, sweep: str) -> Iterator[None]:
     with _driver_lock(folder) as lock:
         if not _taken(lock):
             lock.seek(0)
-            raise BadInput(f"sweep {sweep} is being driven by process {lock.read().strip()}; stop that one first")
+            number = lock.read(20).strip()
+            driver = f"process {number}" if number.isdecimal() else "another process"
+            raise BadInput(f"sweep {sweep} is being driven by {driver}; stop that one first")
         if not _is_at(lock):  # the one who held it has removed its folder: what was locked is a file without a name
             raise BadInput(f"sweep {sweep} was removed by who drove it; give the command again")
         lock.truncate(0)
@@ -129,8 +132,16 @@ def only_driver(folder: Path, sweep: str) -> Iterator[None]:
 
 
 def _driver_lock(folder: Path) -> IO[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    return open(folder / "driver.lock", "a+")
+    """Open the lock's file, made if it is not there. Raises BadInput for something else in its place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return open(folder / LOCK, "a+", encoding="utf-8", errors="replace")
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise BadInput(
+            f"{error.filename or folder / LOCK}: cannot be opened ({error.strerror}); move it away, then resume"
+        ) from error
 
 
 def _is_at(lock: IO[str]) -> bool:
@@ -157,13 +168,13 @@ def _taken(lock: IO[str]) -> bool:
 def is_driven(folder: Path) -> bool:
     """Whether some process drives the sweep of this folder now. Those who look share the lock for a moment."""
     try:
-        with open(folder / "driver.lock") as lock:
+        with open(folder / LOCK) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
-    except FileNotFoundError:
-        return False
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError:  # none, or something else in its place: then nobody can hold it
+        return False
 
 
 def last_checkpoint(sweep_folder: Path, cohort: str) -> str | None:

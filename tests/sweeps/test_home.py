@@ -182,3 +182,27 @@ def check_it_is_listed(folder: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "warm-1" in done.stdout
+
+
+@pytest.mark.parametrize("wrong", ["folder", "loop", "dangling link"])
+def test_something_else_in_the_place_of_the_lock_is_one_line_and_nobody_drives(wrong: str, tmp_path: Path) -> None:
+    lock = tmp_path / "driver.lock"
+    if wrong == "folder":
+        lock.mkdir()
+    else:
+        lock.symlink_to(lock if wrong == "loop" else tmp_path / "nowhere" / "at all")
+    assert not is_driven(tmp_path)
+    with (
+        pytest.raises(BadInput, match=r"driver\.lock: cannot be opened \(.*move it away") as refused,
+        only_driver(tmp_path, "s"),
+    ):
+        pass
+    assert "\n" not in str(refused.value)
+
+
+def test_who_drives_is_named_whatever_the_lock_says(tmp_path: Path) -> None:
+    with only_driver(tmp_path, "s"):
+        (tmp_path / "driver.lock").write_bytes(b"\xff\xfe\0 12\n34")
+        with pytest.raises(BadInput, match="is being driven by another process") as refused, only_driver(tmp_path, "s"):
+            pass
+    assert "\n" not in str(refused.value)
