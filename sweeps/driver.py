@@ -270,7 +270,14 @@ class Driver:
         then = CONTINUE.format(self.sweep)
         guard_says(f"{STOPPED} at once; {then}", f"{ENDED}; {then}")
         self.recorder = Recorder(
-            self.uri, self.sweep, self.spec.name, self.folder, self._on_run, self._on_parent, FIRST_SEND_S
+            self.uri,
+            self.sweep,
+            self.spec.name,
+            self.folder,
+            self._on_run,
+            self._on_parent,
+            FIRST_SEND_S,
+            (parent_of(self.study) or (None,))[0],
         )
         self.tracking = Tracking(self.recorder, self.study, self.spec, self.folder)
         try:

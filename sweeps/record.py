@@ -26,6 +26,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -359,14 +360,16 @@ class Recorder:
         on_run: Callable[[int, str], None] = lambda trial, run: None,
         on_parent: Callable[[str, str], None] = lambda experiment, run: None,
         first_wait_s: float = SEND_EVERY_S,
+        place: str | None = None,
     ):
         """Begin to record. Raises BadInput for a spool that cannot be opened.
 
         folder: where the spool lies. on_run: told of each child run (trial, run id).
         on_parent: told of the sweep's own run (experiment id, run id).
         first_wait_s: how long to gather before the first send, if nobody wakes the recorder before.
+        place: the experiment that had the sweep's runs before, by its id, whatever it is called now.
         """
-        self.uri, self.sweep, self.experiment = uri, sweep, experiment
+        self.uri, self.sweep, self.experiment, self.place = uri, sweep, experiment, place
         self.notes: list[str] = []  # sentences on what was damaged or lacked, and what was done about it
         self.spool = Spool(folder, self.note)
         self.on_run, self.on_parent = on_run, on_parent
@@ -458,6 +461,7 @@ class Recorder:
         if self._links.get(key) != run:
             self._links[key] = run
             if key == "parent":
+                self.place = experiment
                 self.on_parent(experiment, run)
             else:
                 self.on_run(int(key), run)
@@ -608,7 +612,7 @@ def spooled_story(folder: Path, trial: int) -> dict[str, Any] | None:
 
 
 def experiments_of(client: Any, name: str) -> tuple[list[Any], str]:
-    """Return the experiments of a name that can be written, and the first name that can be had.
+    """Return the experiments NAME, NAME-2, ... that can be written, and the first of these names that is free.
 
     A deleted experiment keeps its name and takes no runs, so its place is taken by NAME-2, and so on.
     """
@@ -622,7 +626,6 @@ def experiments_of(client: Any, name: str) -> tuple[list[Any], str]:
             raise Lost(f"MLflow answered without the experiment {candidate}")
         if found.lifecycle_stage == "active":
             active.append(found)
-            return active, candidate
     raise AssertionError
 
 
@@ -632,15 +635,15 @@ def experiment_id(client: Any, name: str, uri: str, note: Callable[[str], None] 
     note: told if the name is that of a deleted experiment, and another one is taken.
     """
     active, free = experiments_of(client, name)
-    if free != name:
-        note(f"the experiment {name} was deleted in MLflow, which takes no runs there; recorded in experiment {free}")
+    if (place := active[0].name if active else free) != name:
+        note(f"the experiment {name} was deleted in MLflow, which takes no runs there; recorded in experiment {place}")
     if active:
         return active[0].experiment_id
     store = sqlite_file(uri)
-    place = None if store is None else (store.absolute().parent / "mlartifacts" / free).as_uri()
+    folder = None if store is None else (store.absolute().parent / "mlartifacts" / free).as_uri()
 
     def make() -> str:
-        made = client.create_experiment(free, artifact_location=place)
+        made = client.create_experiment(free, artifact_location=folder)
         if not made:
             raise Lost("MLflow answered without the id of an experiment")
         return made
@@ -673,7 +676,7 @@ class _Sender:
             _make_store(self.mlflow, self.uri, recorder.note, store_damaged)
             self.store = _inode(self.uri)
             self.client = _client(self.uri)
-        self.experiment_id = experiment_id(self.client, recorder.experiment, self.uri, recorder.note)
+        self.experiment_id = ""
         self.runs: dict[str, str] = {}
         self.folders: dict[str, str] = {}  # run -> where its artifacts lie
         self.made: set[str] = set()  # which of them are new
@@ -690,14 +693,55 @@ class _Sender:
         return self.store != _inode(self.uri)
 
     def _find_runs(self) -> None:
+        """Take over the runs that are there, of each trial one.
+
+        A second one was made by a request that was taken for lost and came late, or lies in an experiment that was
+        deleted, so that the sweep went on in another, and then restored.
+        """
         by_key: dict[str, list[Any]] = {}
-        for run in _all_runs(self.client, [self.experiment_id], f"tags.`{SWEEP_TAG}` = '{self.sweep}'"):
+        for run in self._runs_of_sweep():
             by_key.setdefault(run.data.tags.get(TRIAL_TAG, "parent"), []).append(run)
         for key, runs in by_key.items():
-            runs.sort(key=lambda run: (-_step_of(run), -len(run.data.params), run.info.start_time))
+            runs.sort(
+                key=lambda run: (self._is_elsewhere(run), -_step_of(run), -len(run.data.params), run.info.start_time)
+            )
+            if self._is_elsewhere(runs[0]):  # until there is one here
+                continue
             self._take(key, runs[0])
-            for double in runs[1:]:  # made by a request that was taken for lost, and came late
+            for double in runs[1:]:
                 self._delete(key, double.info.run_id)
+
+    def _is_elsewhere(self, run: Any) -> bool:
+        return run.info.experiment_id != self.experiment_id
+
+    def _runs_of_sweep(self) -> list[Any]:
+        """Return the sweep's runs in all experiments that it may be in, and settle on the one that has most of them."""
+        places = self._places()
+        runs = list(_all_runs(self.client, [*places], f"tags.`{SWEEP_TAG}` = '{self.sweep}'")) if places else []
+        counts = Counter(run.info.experiment_id for run in runs)
+        name, before = self.recorder.experiment, self.recorder.place
+        if not counts:
+            self.experiment_id = experiment_id(self.client, name, self.uri, self.recorder.note)
+            return []
+        self.experiment_id = max(counts, key=lambda place: (counts[place], place == before))
+        if (here := places[self.experiment_id]) != name:
+            self.recorder.note(f"recorded in experiment {here}, not in {name}: the sweep's runs are there")
+        return runs
+
+    def _places(self) -> dict[str, str]:
+        """Return the experiments that may have runs of the sweep, id -> name: those of its name, and where it was."""
+        found = {e.experiment_id: e.name for e in experiments_of(self.client, self.recorder.experiment)[0]}
+        before = self.recorder.place
+        if before and before not in found:  # renamed, or deleted, or of another server
+            try:
+                experiment = _again(partial(self.client.get_experiment, before))
+            except self.mlflow.exceptions.MlflowException as error:
+                if not _refused(error):
+                    raise
+            else:
+                if experiment.lifecycle_stage == "active":
+                    found[before] = experiment.name
+        return found
 
     def _delete(self, key: str, run: str) -> None:
         try:

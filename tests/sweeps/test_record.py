@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
@@ -497,6 +498,79 @@ def test_a_deleted_experiment_has_its_place_taken_by_another_and_nothing_is_lost
     assert read_trial(default_uri(home), SWEEP, 1)["program"] == "vmap"
     assert recorder_at(home).close()  # and a resume goes on there
     assert_everything(recorded(default_uri(home), place))
+
+
+def runs_anywhere(uri: str) -> list[Run]:
+    """Return the sweep's runs in all experiments."""
+    client = MlflowClient(tracking_uri=uri)
+    places = [experiment.experiment_id for experiment in client.search_experiments()]
+    return client.search_runs(places, f"tags.`{SWEEP_TAG}` = '{SWEEP}'")
+
+
+@pytest.mark.parametrize("when", ["while it runs", "before the end", "before a resume"])
+def test_a_deleted_experiment_that_is_restored_leaves_one_run_for_each_trial(
+    when: str, home: Path, tmp_path: Path
+) -> None:
+    client = MlflowClient(tracking_uri=default_uri(home))
+    recorder = recorder_at(home)
+    say_open(recorder)
+    for trial in (0, 1):
+        say_start(recorder, trial)
+    for step in (10, 20):
+        for trial in (0, 1):
+            say_report(recorder, trial, step)
+    recorder.flush()
+    experiment = client.get_experiment_by_name("warm")
+    assert experiment
+    client.delete_experiment(experiment.experiment_id)
+    for step in (30, 40):
+        for trial in (0, 1):
+            say_report(recorder, trial, step)
+        if step == 30:
+            recorder.wake()
+            while not client.get_experiment_by_name("warm-2") or recorder.spool.pending(1)[0]:  # it was in trouble
+                time.sleep(0.05)
+        if (when, step) in (("while it runs", 30), ("before the end", 40)):
+            client.restore_experiment(experiment.experiment_id)
+    recorder.say("tag", trial=1, tags={"espalier.trunk": "0", "espalier.fork_step": "20"})
+    say_end(recorder, 0)
+    say_end(recorder, 1, "FAILED")
+    say_close(recorder, tmp_path)
+    assert recorder.close()
+    if when == "before a resume":
+        client.restore_experiment(experiment.experiment_id)
+    again = recorder_at(home, place=recorder.place)
+    assert again.close()
+    assert len(runs_anywhere(default_uri(home))) == 3
+    assert_everything(recorded(default_uri(home), "warm-2"))
+    assert any("recorded in experiment warm-2" in note for note in again.notes)
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["renamed", "renamed, its name taken by another"])
+def test_an_experiment_that_was_renamed_keeps_its_sweep(taken: bool, home: Path, tmp_path: Path) -> None:
+    client = MlflowClient(tracking_uri=default_uri(home))
+    recorder = recorder_at(home)
+    say_everything(recorder, tmp_path)
+    assert recorder.close() and recorder.place
+    client.rename_experiment(recorder.place, "cold")
+    if taken:
+        client.create_experiment("warm")
+    again = recorder_at(home, place=recorder.place)
+    assert again.close()
+    assert len(runs_anywhere(default_uri(home))) == 3
+    assert_everything(recorded(default_uri(home), "cold"))
+    assert again.notes == ["recorded in experiment cold, not in warm: the sweep's runs are there"]
+
+
+def test_an_experiment_of_another_server_that_has_the_same_id_gets_no_runs(home: Path, tmp_path: Path) -> None:
+    client = MlflowClient(tracking_uri=default_uri(home))
+    other = client.create_experiment("other")
+    for place in (other, "98765"):
+        recorder = recorder_at(home, place=place)
+        say_everything(recorder, tmp_path)
+        assert recorder.close()
+        assert_everything(recorded(default_uri(home)))
+        assert len(runs_anywhere(default_uri(home))) == 3
 
 
 def test_what_cannot_be_written_is_not_marked_as_sent(
