@@ -37,7 +37,7 @@ from services.settings import Settings
 from services.store import State, Store, Submission
 from services.streams import LogEvents, Slots, Stream, SweepEvents
 from services.tokens import Caller
-from services.views import Sweep, Sweeps, Trial, sweep_view, trial_view
+from services.views import Sweep, Sweeps, Trial, sweep_view, trial_view, trials_of
 from sweeps import yaml12
 from sweeps.home import Home
 
@@ -212,7 +212,7 @@ def trials(
     offset: Annotated[int, Query(ge=0, le=10**6)] = 0,
 ) -> Trials:
     """List the trials of a sweep, by number."""
-    found = parts.sweeps.trials(sweep, owner=_theirs(parts, caller, sweep).owner)
+    found = trials_of(_theirs(parts, caller, sweep), parts.sweeps)
     return Trials(trials=[trial_view(t) for t in found[offset : offset + limit]], total=len(found))
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from core.errors import BadInput
 from services.cluster import OWN, variables_of_jobs
 from services.confine import Tenants
-from services.store import State, Submission, timestamp
+from services.store import ACTIVE, State, Submission, timestamp
 from sweeps import record, results, search
 from sweeps.address import mlflow_page, no_secret
 from sweeps.home import Home
@@ -38,6 +38,7 @@ class TrialCounts(BaseModel):
     wanted: int
     ended: int
     running: int = 0
+    interrupted: int = Field(0, description="begun, and not over when the sweep stopped: a resume goes on with them")
     complete: int = 0
     stopped: int = 0
     diverged: int = 0
@@ -148,6 +149,7 @@ class Sweeps:
         self.storage = search.open_storage(home.storage)
         self._known: dict[str, tuple[float, list[TrialResult]]] = {}
         self._pages: dict[str, str] = {}
+        self._experiments: dict[str, str] = {}
         self._journals: dict[str, Journal] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -176,6 +178,7 @@ class Sweeps:
             if len(self._known) > 10_000:
                 self._known.clear()
                 self._pages.clear()
+                self._experiments.clear()
             self._known[sweep] = (time.time(), found)
             return found
 
@@ -188,6 +191,7 @@ class Sweeps:
             url = self.mlflow_url(owner, sweep)
             if (parent := search.parent_of(study)) and url.startswith(("http://", "https://")):
                 self._pages[sweep] = mlflow_page(url, *parent)
+            self._experiments[sweep] = search.experiment_of(study)
             if home is not None:
                 for trial in found:
                     trial_view(trial).model_dump_json()  # raises for what no answer could carry
@@ -213,6 +217,10 @@ class Sweeps:
     def page(self, sweep: str) -> str | None:
         """Return where people see a sweep whose trials were read, if MLflow is a server and has it."""
         return self._pages.get(sweep)
+
+    def experiment(self, sweep: str, name: str) -> str:
+        """Return the experiment in which MLflow has a sweep whose trials were read; the name of its spec before."""
+        return self._experiments.get(sweep, name)
 
     def ended(self, sweep: str, owner: str = "") -> list[TrialResult]:
         """Return the trials that have ended, in the order in which they did: a list that only grows."""
@@ -243,16 +251,22 @@ class Sweeps:
         return done.stdout
 
 
+def trials_of(submission: Submission, sweeps: Sweeps, over_since: float | None = None) -> list[TrialResult]:
+    """Return the trials of a sweep; where it does not run, those that were interrupted say so."""
+    trials = sweeps.trials(submission.sweep, over_since, submission.owner)
+    return trials if State(submission.state) in ACTIVE else results.at_rest(trials)
+
+
 def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, position: int | None) -> Sweep:
     """Return a sweep as it is now."""
     state = State(submission.state)
     begun = submission.attempt or state != State.QUEUED
     settled = submission.changed if state.over else None
-    trials = sweeps.trials(submission.sweep, settled, submission.owner) if begun else []
+    trials = trials_of(submission, sweeps, settled) if begun else []
     objective = {"metric": "valid_loss", "mode": "min"} | dict(spec.get("objective") or {})
     best = results.best_trial(trials, objective["mode"])
     counted = results.counts(trials)
-    ended = sum(count for kind, count in counted.items() if kind != "running")
+    ended = sum(count for kind, count in counted.items() if kind not in results.UNFINISHED)
     here = f"/v1/sweeps/{submission.sweep}"
     return Sweep(
         id=submission.sweep,
@@ -274,7 +288,7 @@ def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, 
         mlflow=MLflowPlace(
             url=no_secret(sweeps.mlflow_url(submission.owner, submission.sweep)),
             page=sweeps.page(submission.sweep),
-            experiment=submission.name,
+            experiment=sweeps.experiment(submission.sweep, submission.name),
             filter=f"tags.`{record.SWEEP_TAG}` = '{submission.sweep}'",
         ),
         best=best and _best(best, objective["metric"]),

@@ -555,8 +555,8 @@ class Driver:
         else:
             note_link(self.study, trial, run)
 
-    def _on_parent(self, experiment: str, run: str) -> None:
-        note_parent(self.study, experiment, run)
+    def _on_parent(self, experiment: str, run: str, name: str) -> None:
+        note_parent(self.study, experiment, run, name)
 
     def _settle(self, interrupted: bool) -> None:
         """Say the last words of the sweep, or of this part of it."""
@@ -593,7 +593,7 @@ class Driver:
         return Summary(
             self.sweep,
             self.spec,
-            trials,
+            results.at_rest(trials),
             results.best_trial(trials, progress.mode),
             interrupted,
             recorded,

@@ -27,6 +27,7 @@ class Details:
     trials: list[TrialResult]
     tracking_uri: str
     storage: str
+    experiment: str  # in MLflow
     parent: tuple[str, str] | None = None  # the experiment and the run of the sweep itself in MLflow
 
     @property
@@ -52,6 +53,7 @@ class Details:
             and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
             "tracking_uri": no_secret(self.tracking_uri),
             "mlflow": self.page,
+            "experiment": self.experiment,
             "storage": no_secret(self.storage),
             "trials": [asdict(t) for t in self.trials],
             "spec": self.spec.model_dump(mode="json"),
@@ -64,7 +66,7 @@ class Details:
         return {
             "sweep": self.sweep,
             "state": self.state,
-            "ended": sum(t.state != "running" for t in self.trials),
+            "ended": sum(t.state not in results.UNFINISHED for t in self.trials),
             "wanted": self.wanted,
             "metric": self.spec.objective.metric,
             "best": best and best.value,
@@ -75,7 +77,7 @@ class Details:
         """Yield the head of `sweep show`."""
         counted = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items()) or "none yet"
         yield f"{self.sweep}: {self.state}; trials: {counted}, of {self.wanted}"
-        yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.spec.name}"
+        yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.experiment}"
         yield f"  page     {self.page}{'' if self.tracking_uri.startswith('http') else ' while `sweep ui` runs'}"
         yield f"  Optuna   {no_secret(self.storage)}, study {self.sweep}"
         health = Counter(t.verdict for t in self.trials if t.verdict)
@@ -98,8 +100,10 @@ def _details(home: Home, study: Any, driven: Collection[str] | None = None) -> D
     spec, trials = spec_of(study), trial_results(study)
     wanted, ended = spec.trials_wanted, sum(t.state != "running" for t in trials)
     state = "running" if study.study_name in driven else "finished" if ended >= wanted else "interrupted"
+    trials = trials if state == "running" else results.at_rest(trials)
     uri = tracking_of(study, home)
-    return Details(study.study_name, spec, state, wanted, trials, uri, home.storage, parent_of(study))
+    place = search.experiment_of(study), parent_of(study)
+    return Details(study.study_name, spec, state, wanted, trials, uri, home.storage, *place)
 
 
 def _driven(home: Home, sweeps: Collection[str]) -> set[str]:

@@ -358,14 +358,14 @@ class Recorder:
         experiment: str,
         folder: Path,
         on_run: Callable[[int, str], None] = lambda trial, run: None,
-        on_parent: Callable[[str, str], None] = lambda experiment, run: None,
+        on_parent: Callable[[str, str, str], None] = lambda experiment, run, name: None,
         first_wait_s: float = SEND_EVERY_S,
         place: str | None = None,
     ):
         """Begin to record. Raises BadInput for a spool that cannot be opened.
 
         folder: where the spool lies. on_run: told of each child run (trial, run id).
-        on_parent: told of the sweep's own run (experiment id, run id).
+        on_parent: told of the sweep's own run (experiment id, run id, name of the experiment).
         first_wait_s: how long to gather before the first send, if nobody wakes the recorder before.
         place: the experiment that had the sweep's runs before, by its id, whatever it is called now.
         """
@@ -456,13 +456,13 @@ class Recorder:
             self.note(f"MLflow still lacks records of {_named(self.lacking)}")
         return self._complete and not lines and not refused
 
-    def link(self, key: str, experiment: str, run: str) -> None:
+    def link(self, key: str, experiment: tuple[str, str], run: str) -> None:
         """Tell of a run, once: of a trial's by its number, of the sweep's own as `parent`."""
         if self._links.get(key) != run:
             self._links[key] = run
             if key == "parent":
-                self.place = experiment
-                self.on_parent(experiment, run)
+                self.place, name = experiment
+                self.on_parent(self.place, run, name)
             else:
                 self.on_run(int(key), run)
 
@@ -629,8 +629,8 @@ def experiments_of(client: Any, name: str) -> tuple[list[Any], str]:
     raise AssertionError
 
 
-def experiment_id(client: Any, name: str, uri: str, note: Callable[[str], None] = lambda text: None) -> str:
-    """Return the experiment of a name, made if it is new; a store in a home has its artifacts beside it.
+def experiment_of(client: Any, name: str, uri: str, note: Callable[[str], None]) -> tuple[str, str]:
+    """Return id and name of the experiment for a name, made if it is new; a home's store has its artifacts beside it.
 
     note: told if the name is that of a deleted experiment, and another one is taken.
     """
@@ -638,7 +638,7 @@ def experiment_id(client: Any, name: str, uri: str, note: Callable[[str], None] 
     if (place := active[0].name if active else free) != name:
         note(f"the experiment {name} was deleted in MLflow, which takes no runs there; recorded in experiment {place}")
     if active:
-        return active[0].experiment_id
+        return active[0].experiment_id, active[0].name
     store = sqlite_file(uri)
     folder = None if store is None else (store.absolute().parent / "mlartifacts" / free).as_uri()
 
@@ -652,7 +652,7 @@ def experiment_id(client: Any, name: str, uri: str, note: Callable[[str], None] 
         found = client.get_experiment_by_name(free)
         return found.experiment_id if found is not None and found.lifecycle_stage == "active" else None
 
-    return _made(make, there)
+    return _made(make, there), free
 
 
 def _all_runs(client: Any, experiments: Sequence[str], wanted: str) -> Iterator[Any]:
@@ -676,7 +676,7 @@ class _Sender:
             _make_store(self.mlflow, self.uri, recorder.note, store_damaged)
             self.store = _inode(self.uri)
             self.client = _client(self.uri)
-        self.experiment_id = ""
+        self.experiment = "", ""  # its id and its name
         self.runs: dict[str, str] = {}
         self.folders: dict[str, str] = {}  # run -> where its artifacts lie
         self.made: set[str] = set()  # which of them are new
@@ -687,6 +687,11 @@ class _Sender:
         self.opened = False
         self.described: set[str] = set()  # trials whose runs have params
         self._find_runs()
+
+    @property
+    def experiment_id(self) -> str:
+        """The id of the experiment that has the sweep's runs."""
+        return self.experiment[0]
 
     def replaced(self) -> bool:
         """Whether the store is another file than it was."""
@@ -721,10 +726,11 @@ class _Sender:
         counts = Counter(run.info.experiment_id for run in runs)
         name, before = self.recorder.experiment, self.recorder.place
         if not counts:
-            self.experiment_id = experiment_id(self.client, name, self.uri, self.recorder.note)
+            self.experiment = experiment_of(self.client, name, self.uri, self.recorder.note)
             return []
-        self.experiment_id = max(counts, key=lambda place: (counts[place], place == before))
-        if (here := places[self.experiment_id]) != name:
+        most = max(counts, key=lambda place: (counts[place], place == before))
+        self.experiment = most, (here := places[most])
+        if here != name:
             self.recorder.note(f"recorded in experiment {here}, not in {name}: the sweep's runs are there")
         return runs
 
@@ -764,7 +770,7 @@ class _Sender:
             self.parents[key] = run.data.tags.get(PARENT_TAG, "")
             if run.data.params:
                 self.described.add(key)
-        self.recorder.link(key, self.experiment_id, name)  # a trial that goes on after a crash does not start again
+        self.recorder.link(key, self.experiment, name)  # a trial that goes on after a crash does not start again
 
     def lacking(self, over: Mapping[int, str]) -> set[int | None]:
         """Return the trials whose runs are not there as the spool and Optuna have them; None: the sweep's own run."""
@@ -954,7 +960,7 @@ class _Sender:
             self.runs[key] = run.info.run_id
             self.folders[run.info.run_id] = run.info.artifact_uri
             self.made.add(key)
-            self.recorder.link(key, self.experiment_id, run.info.run_id)
+            self.recorder.link(key, self.experiment, run.info.run_id)
         return self.runs[key]
 
     def _log(
@@ -1196,7 +1202,7 @@ def record_once(
     with _understood(uri):
         _make_store(mlflow, uri, logger.warning)
         client = _client(uri)
-        place = experiment_id(client, experiment, uri, logger.warning)
+        place, _ = experiment_of(client, experiment, uri, logger.warning)
         tagged = {ONCE_TAG: uuid.uuid4().hex, **{k: str(v) for k, v in tags.items()}}  # by which a lost answer is found
         identity = f"tags.`{ONCE_TAG}` = '{tagged[ONCE_TAG]}'"
         made = _made(

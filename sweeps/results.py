@@ -172,6 +172,18 @@ def notes(trials: Sequence[TrialResult]) -> list[str]:
     ]
 
 
+UNFINISHED = ("running", "interrupted")
+
+
+def at_rest(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    """Return the trials of a sweep that nobody drives: what Optuna has as running has been interrupted.
+
+    >>> [trial.state for trial in at_rest([TrialResult(0, "running", None, {}), TrialResult(1, "failed", None, {})])]
+    ['interrupted', 'failed']
+    """
+    return [replace(trial, state="interrupted") if trial.state == "running" else trial for trial in trials]
+
+
 def counts(trials: Sequence[TrialResult]) -> dict[str, int]:
     """Return how many trials are in each state.
 

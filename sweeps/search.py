@@ -469,7 +469,7 @@ STOPPED = "stopped"  # a trial attribute: {step, evidence} where it was stopped,
 
 MADE = "made."  # a study attribute for each cohort that has trained: its program, why, lanes, device
 LINK = "mlflow_run."  # a study attribute for each trial whose run was made after its end
-PARENT = "mlflow_parent"  # a study attribute: the experiment id and the run id of the sweep itself
+PARENT = "mlflow_parent"  # a study attribute: of the sweep itself the experiment's id, the run's, the former's name
 
 
 def note_link(study: optuna.Study, number: int, run: str) -> None:
@@ -498,10 +498,10 @@ def note_change(study: optuna.Study, now: Mapping[str, Any], continued: Callable
     study.set_user_attr(identity.CHANGES, changes)
 
 
-def note_parent(study: optuna.Study, experiment: str, run: str) -> None:
-    """Note where MLflow has the sweep itself: experiment id, run id."""
-    if study.user_attrs.get(PARENT) != [experiment, run]:
-        study.set_user_attr(PARENT, [experiment, run])
+def note_parent(study: optuna.Study, experiment: str, run: str, name: str) -> None:
+    """Note where MLflow has the sweep itself: experiment id, run id, name of the experiment."""
+    if study.user_attrs.get(PARENT) != [experiment, run, name]:
+        study.set_user_attr(PARENT, [experiment, run, name])
 
 
 def note_made(study: optuna.Study, cohort: str, made: Mapping[str, Any]) -> None:
@@ -518,6 +518,12 @@ def parent_of(study: optuna.Study) -> tuple[str, str] | None:
     """Return the experiment id and the run id of the sweep itself, once MLflow has it."""
     found = study.user_attrs.get(PARENT)
     return (found[0], found[1]) if found else None
+
+
+def experiment_of(study: optuna.Study) -> str:
+    """Return the name of the experiment that the sweep is recorded in, which is its spec's unless that was deleted."""
+    noted = study.user_attrs.get(PARENT) or []
+    return noted[2] if len(noted) > 2 else spec_of(study).name
 
 
 def _scored(attributes: Mapping[str, Any]) -> dict[int, tuple[float | None, int]]:

@@ -59,7 +59,7 @@ class Summary:
         if self.halted:
             yield f"halted: {self.halted}"
         if self.interrupted:
-            ended = len(self.trials) - counted.get("running", 0)
+            ended = sum(n for state, n in counted.items() if state not in results.UNFINISHED)
             yield f"interrupted with {ended} trials ended; continue: sweep resume {self.sweep}{at}"
             return
         yield f"{', '.join(f'{n} {state}' for state, n in counted.items())} in {self.seconds:.0f} s; " + self._work()

@@ -111,7 +111,8 @@ def test_a_sweep_goes_to_the_service_and_its_best_comes_back_and_reruns(served: 
     view = json.loads(out)
     assert view["state"] == "finished"
     assert view["trials"] | {"stopped": 0} == {
-        "wanted": 4, "ended": 4, "running": 0, "complete": 4, "stopped": 0, "diverged": 0, "failed": 0,
+        "wanted": 4, "ended": 4, "running": 0, "interrupted": 0,
+        "complete": 4, "stopped": 0, "diverged": 0, "failed": 0,
     }  # fmt: skip
     assert err.count("trial ") >= 4
     shown = served.run("show", "names", "--server", served.server)

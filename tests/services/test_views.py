@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.store import State, Submission
-from services.views import Sweeps, sweep_view, trial_view
+from services.store import ACTIVE, State, Submission
+from services.views import Sweeps, sweep_view, trial_view, trials_of
 from sweeps import search
 from sweeps.desk import show_lines
 from sweeps.home import Home
@@ -52,10 +52,27 @@ def test_the_page_of_a_sweep_is_that_of_its_own_run_once_there_is_one(home: Home
         return sweep_view(submission(), spec(), Sweeps(home, mlflow_url), None).mlflow.page
 
     assert page("https://mlflow.example.org/") is None
-    search.note_parent(search.load(search.open_storage(home.storage), SWEEP), "3", "c" * 32)
+    search.note_parent(search.load(search.open_storage(home.storage), SWEEP), "3", "c" * 32, "quick-2")
     wanted = f"https://mlflow.example.org/#/experiments/3/runs/{'c' * 32}?workflowType=machine_learning"
     assert page("https://ada:hush@mlflow.example.org/") == wanted
     assert page(f"sqlite:///{home.path}/mlflow.db") is None  # no server, no page
+    assert sweep_view(submission(), spec(), Sweeps(home), None).mlflow.experiment == "quick-2"
+
+
+@pytest.mark.parametrize("state", State)
+def test_no_trial_of_a_sweep_that_does_not_run_is_said_to_run(home: Home, state: State) -> None:
+    study = search.load(search.open_storage(home.storage), SWEEP)
+    study.ask({"lr_exponent": search.FloatDistribution(-2.0, 0.0)})
+    now = submission()
+    now.state, now.attempt = str(state), 1
+    view = sweep_view(now, spec(), Sweeps(home), None)
+    trials = [trial_view(trial).model_dump() for trial in trials_of(now, Sweeps(home))]
+    word = "running" if state in ACTIVE else "interrupted"
+    assert (view.trials.ended, view.trials.running + view.trials.interrupted) == (2, 1)
+    assert [trial["state"] for trial in trials] == ["complete", "complete", word]
+    lines = list(show_lines(view.model_dump(mode="json"), trials, 10))
+    assert f"  trials   1 {word}, 2 complete, of 4" in lines
+    assert sum(word in line for line in lines) >= 2
 
 
 def test_a_sweep_that_another_version_wrote_is_shown_without_its_trials(home: Home) -> None:

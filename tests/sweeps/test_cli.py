@@ -26,7 +26,7 @@ from sweeps.cli import main
 from sweeps.plan import ENGINE
 from sweeps.record import STORY, SWEEP_TAG, TRIAL_TAG, default_uri
 from sweeps.rerun import read_best
-from sweeps.search import create_study, find_sweep, open_storage
+from sweeps.search import create_study, find_sweep, note_parent, open_storage
 from sweeps.spec import load_spec, parse_yaml
 from tests.sweeps.made import THERMOMETER, best_fields, best_text, spec_with
 
@@ -361,6 +361,22 @@ def test_a_sweep_is_shown_as_json_that_any_reader_takes(sweep: Sweep, tmp_path: 
     trial.report(2.5, 20)
     (shown,) = json.loads(sweep("show", "warm", "--json").stdout, parse_constant=pytest.fail)["trials"]
     assert shown["reports"] == {"10": None, "20": 2.5}
+
+
+def test_a_sweep_that_nobody_drives_shows_no_trial_as_running_and_where_it_is_recorded(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    storage = open_storage(str(tmp_path / "home" / "optuna.journal"))
+    study = create_study(storage, "left-1", spec_with(), {"created": "2026-01-01T00:00:00Z"})
+    study.ask()
+    note_parent(study, "3", "c" * 32, "left-2")
+    said = sweep("show", "left-1").stdout
+    assert "left-1: interrupted; trials: 1 interrupted, of" in said and "running" not in said
+    assert "experiment left-2" in said
+    shown = json.loads(sweep("show", "left-1", "--json").stdout)
+    assert (shown["states"], shown["experiment"]) == ({"interrupted": 1}, "left-2")
+    (row,) = json.loads(sweep("list", "--json").stdout)
+    assert row["ended"] == 0
 
 
 def test_a_sweep_that_another_version_wrote_hides_no_other(sweep: Sweep, tmp_path: Path) -> None:

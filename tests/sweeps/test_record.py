@@ -472,7 +472,8 @@ def test_a_deleted_experiment_has_its_place_taken_by_another_and_nothing_is_lost
     names = ["warm", "warm-2"] if when.endswith("again") else ["warm"]
     if when == "before":
         client.delete_experiment(client.create_experiment("warm"))
-    recorder = recorder_at(home)
+    recorder, told = recorder_at(home), []
+    recorder.on_parent = lambda *of_the_sweep: told.append(of_the_sweep)
     say_open(recorder)
     for trial in (0, 1):
         say_start(recorder, trial)
@@ -495,6 +496,7 @@ def test_a_deleted_experiment_has_its_place_taken_by_another_and_nothing_is_lost
     place = "warm-3" if when.endswith("again") else "warm-2"
     assert_everything(recorded(default_uri(home), place))
     assert any(f"recorded in experiment {place}" in note for note in recorder.notes)
+    assert told[-1][2] == place
     assert read_trial(default_uri(home), SWEEP, 1)["program"] == "vmap"
     assert recorder_at(home).close()  # and a resume goes on there
     assert_everything(recorded(default_uri(home), place))
