@@ -1,6 +1,7 @@
 """The commands of whoever runs the service, beside those of whoever uses it (sweeps.cli)."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -38,11 +39,27 @@ def spoken(wish: Callable[..., Any]) -> Callable[..., Any]:
     return cli.spoken(guarded)
 
 
+def _take_home(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    """Have the settings of this process, and of those that it starts, name this home."""
+    if value:
+        os.environ["SWEEP_HOME"] = os.path.abspath(os.path.expanduser(value))
+
+
+home_option = click.option(
+    "--home",
+    metavar="DIR",
+    expose_value=False,
+    callback=_take_home,
+    help="Where the service's state lies (default: $SWEEP_HOME, else ./sweep-data).",
+)
+
+
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Beyond this machine only with tokens.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
 @click.option("--tls-certificate", metavar="FILE", help="Speak HTTPS with this certificate.")
 @click.option("--tls-key", metavar="FILE", help="The certificate's private key.")
+@home_option
 @spoken
 def serve(host: str, port: int, tls_certificate: str | None, tls_key: str | None) -> None:
     """Serve sweeps over HTTP: taken in, queued, run on this machine or on a Ray cluster.
@@ -69,6 +86,7 @@ def token() -> None:
 @click.option("--owner", required=True, help="To whom its sweeps belong.")
 @click.option("--role", default="submit", show_default=True, help="read, submit or admin.")
 @click.option("--days", type=float, help="How long it is valid (default: until it is revoked).")
+@home_option
 @spoken
 def token_create(owner: str, role: str, days: float | None) -> None:
     """Make a token and print it: the only time that it is seen.
@@ -86,6 +104,7 @@ def token_create(owner: str, role: str, days: float | None) -> None:
 
 @token.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@home_option
 @spoken
 def token_list(as_json: bool) -> None:
     """List the tokens, without their secrets.
@@ -110,6 +129,7 @@ def token_list(as_json: bool) -> None:
 
 @token.command("revoke")
 @click.argument("token_id")
+@home_option
 @spoken
 def token_revoke(token_id: str) -> None:
     """End the token with the id TOKEN_ID (see `sweep token list`) at once.
@@ -130,6 +150,7 @@ def token_revoke(token_id: str) -> None:
 @click.option("--trials", type=click.IntRange(min=0), help="Trials, over all sweeps.")
 @click.option("--gpu-hours", type=click.FloatRange(min=0), help="GPU-hours, over all sweeps.")
 @click.option("--unlimited", is_flag=True, help="Take all limits away.")
+@home_option
 @spoken
 def quota(owner: str, trials: int | None, gpu_hours: float | None, unlimited: bool) -> None:
     """Set or show what OWNER may use.
@@ -150,6 +171,7 @@ def db() -> None:
 
 
 @db.command("upgrade")
+@home_option
 @spoken
 def db_upgrade() -> None:
     """Bring the databases of the service, of Optuna and of MLflow to the schema of this version.
@@ -172,8 +194,12 @@ def _store() -> "Store":
     from services import schema
     from services.settings import read_settings
     from services.store import Store
+    from sweeps.home import Home
 
-    store = Store(read_settings().database)
+    settings = read_settings()
+    if not settings.database_url:
+        Home.at(str(settings.home))  # refused as such
+    store = Store(settings.database)
     if store.url.startswith("sqlite"):
         schema.upgrade(store)  # nobody else minds a file of one's own
     schema.check(store)

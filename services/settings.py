@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     job_uids: str = Field("2000000000-2000065535", description="user ids of owners, where the service runs as root")
     job_attempts: int = Field(3, ge=1, description="how often a sweep whose job died is started in all")
 
+    @field_validator("home")
+    @classmethod
+    def _expanded(cls, value: Path) -> Path:
+        return value.expanduser()
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: str) -> str:

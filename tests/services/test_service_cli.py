@@ -225,6 +225,17 @@ def test_a_taken_port_is_one_line(desk: Desk, wish: str) -> None:
     assert lines[0].startswith(f"sweep: --port {port}: ") and "give another --port" in lines[0]
 
 
+def test_the_service_and_its_tokens_take_a_home_as_other_commands_do(desk: Desk, tmp_path: Path) -> None:
+    made = desk.run("token", "create", "--owner", "ada", "--home", str(tmp_path / "there"))
+    assert made.returncode == 0 and (tmp_path / "there" / "service.db").exists(), made.stderr
+    listed = desk.run("token", "list", "--home", "~/there", HOME=str(tmp_path))
+    assert "ada" in listed.stdout, listed.stderr
+    assert "ada" in desk.run("token", "list", HOME=str(tmp_path), SWEEP_HOME="~/there").stdout
+    assert "ada" not in desk.run("token", "list").stdout
+    refused = desk.run("serve", "--port", "0", "--host", "0.0.0.0", "--home", str(tmp_path / "elsewhere"))
+    assert refused.returncode == 2 and "no token yet" in refused.stderr
+
+
 BAD: dict[str, tuple[list[str], dict[str, str], str]] = {
     "no server": (["submit", NAMES], {}, "--server: missing"),
     "nobody there": (["submit", NAMES, "--server", "http://127.0.0.1:9"], {}, "no service answers there"),
@@ -238,6 +249,7 @@ BAD: dict[str, tuple[list[str], dict[str, str], str]] = {
     "a wrong setting": (["serve"], {"SWEEP_RUNNING_TOTAL": "many"}, "SWEEP_RUNNING_TOTAL"),
     "a wrong database": (["token", "list"], {"SWEEP_DATABASE_URL": "nosuch://x:secret@y/z"}, "SWEEP_DATABASE_URL"),
     "a wrong Ray": (["serve"], {"SWEEP_RAY_ADDRESS": "head:8265"}, "SWEEP_RAY_ADDRESS"),
+    "a home that is a file": (["token", "list", "--home", "/dev/null"], {}, "--home /dev/null: cannot be written"),
     "a wrong role": (["token", "create", "--owner", "ada", "--role", "admn"], {}, "did you mean 'admin'"),
     "an unknown token": (["token", "revoke", "0123456789ab"], {}, "unknown"),
     "an unknown owner": (["quota", "ada", "--trials", "3"], {}, "owner 'ada' is unknown"),
