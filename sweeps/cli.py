@@ -510,10 +510,12 @@ def ui(port: int, host: str, home: str | None) -> None:
     from sweeps.address import open_port
     from sweeps.home import Home
     from sweeps.overview import latest_page
-    from sweeps.record import check_reachable, default_uri
+    from sweeps.record import STORE, check_reachable, default_uri
 
-    place = Home.at(home)
-    check_reachable(default_uri(place.path))
+    place = Home.at(home, reading=True)
+    if not (place.path / STORE).is_file():  # MLflow makes one
+        place = Home.at(home)
+    check_reachable(default_uri(place.path), reading=True)
     try:
         open_port(host, port).close()
     except OSError as error:

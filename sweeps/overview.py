@@ -154,8 +154,7 @@ def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
 def _story(home: Home, found: Details, trial: int) -> dict[str, Any]:
     """Return the story of a trial: from MLflow, or where that has it no more, from the sweep's spool."""
     try:
-        if not found.tracking_uri.startswith("sqlite:"):  # whose folder need not be writable for who only reads
-            record.check_reachable(found.tracking_uri)
+        record.check_reachable(found.tracking_uri, reading=True)
         return record.read_trial(found.tracking_uri, found.sweep, trial)
     except BadInput:
         if story := record.spooled_story(home.sweep(found.sweep), trial):

@@ -247,13 +247,16 @@ _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 
 KNOCKS, KNOCK_AGAIN_S = 3, 0.2
 
 
-def check_reachable(uri: str) -> None:
-    """Raise BadInput if a tracking server does not answer or refuses the login, or a store's folder is read-only."""
+def check_reachable(uri: str, reading: bool = False) -> None:
+    """Raise BadInput if a tracking server does not answer or refuses the login, or a store's folder is read-only.
+
+    reading: it may be, if the store is there.
+    """
     scheme, colon, _ = uri.partition("://")
     kind, name = scheme.split("+")[0], _source_of(uri)
     instead = f"leave {name} out to record in the home"
     if kind == "sqlite":
-        _check_sqlite(uri, name, instead)
+        _check_sqlite(uri, name, instead, os.R_OK if reading and _is_there(uri) else os.R_OK | os.W_OK)
     elif not colon or kind not in _PORTS:
         raise BadInput(f"{name}: '{no_secret(uri)}' is no address; write http://HOST:PORT or sqlite:///PATH")
     else:
@@ -271,10 +274,15 @@ def check_reachable(uri: str) -> None:
                 raise BadInput(said) from error
 
 
-def _check_sqlite(uri: str, name: str, instead: str) -> None:
-    """Raise BadInput for a sqlite store that cannot be opened or written."""
+def _is_there(uri: str) -> bool:
+    store = sqlite_file(uri)
+    return store is not None and store.is_file()
+
+
+def _check_sqlite(uri: str, name: str, instead: str, wish: int) -> None:
+    """Raise BadInput for a sqlite store that cannot be opened, or written if that is wished for."""
     file = (sqlite_file(uri) or Path(STORE)).absolute()
-    if not os.access(file.parent, os.W_OK):
+    if wish & os.W_OK and not os.access(file.parent, os.W_OK):
         raise BadInput(f"{name}: the folder {file.parent} of {uri} cannot be written; {instead}")
     if len(os.fsencode(file)) > SQLITE_PATH_MOST:
         raise BadInput(
@@ -283,8 +291,8 @@ def _check_sqlite(uri: str, name: str, instead: str) -> None:
         )
     if file.exists() and not file.is_file():
         raise BadInput(f"{name}: {file} is no file; move it away, and the next sweep makes it anew")
-    if file.exists() and not os.access(file, os.R_OK | os.W_OK):
-        raise BadInput(f"{name}: {file} cannot be read and written; {instead}")
+    if file.exists() and not os.access(file, wish):
+        raise BadInput(f"{name}: {file} cannot be read{' and written' if wish & os.W_OK else ''}; {instead}")
     if file.name != STORE and _is_filled(file) and (damage := _damage(file)):
         raise BadInput(f"{name}: {file} cannot be read ({damage}); {instead}")
 

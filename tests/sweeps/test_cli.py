@@ -1,9 +1,11 @@
 """The command, as a person types it: what it says of bad input, its help, and what a real sweep leaves behind."""
 
 import csv
+import errno
 import io
 import json
 import math
+import os
 import re
 import shlex
 import shutil
@@ -552,6 +554,21 @@ def test_ui_serves_the_store_of_the_home(sweep: Sweep, monkeypatch: pytest.Monke
     assert command[command.index("--backend-store-uri") + 1] == default_uri(tmp_path / "home")
     assert command[command.index("--port") + 1] == "5123"
     assert command[command.index("--host") + 1] == "127.0.0.1"
+
+
+def test_ui_serves_a_home_that_cannot_be_written(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, empty_store: Path
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    access, started = os.access, []
+    monkeypatch.setattr("os.execv", lambda program, command: started.append(command))
+    monkeypatch.setattr("os.access", lambda path, mode: not mode & os.W_OK and access(path, mode))
+    monkeypatch.setattr("pathlib.Path.touch", refuse)
+    assert "cannot be written" in complaint(sweep("ui"))  # there is nothing in it yet
+    shutil.copyfile(empty_store, tmp_path / "home" / "mlflow.db")
+    assert sweep("ui").exit_code == 0 and len(started) == 1
 
 
 # --- a real sweep -----------------------------------------------------------------------------------------------------
