@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ QUIET = {
 }
 # what Ray would obey instead of asking for a token: RAY_AUTH_MODE=disabled opens its ports to everybody
 OTHERS_WAYS_IN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_K8S_TOKEN_AUTH", "RAY_ADDRESS")
+OF_OTHER_JOBS = ("RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK")  # what they are to find on another cluster
+TUNES_OWN = ("TUNE_", "RAY_AIR_")  # how variables begin by which a shell would change what Tune does here
 
 
 class ToStderr(io.TextIOBase):
@@ -127,6 +129,7 @@ class RaySession:
     def start(self) -> None:
         """Begin to start or join Ray, and do not wait for it; nothing if that has been done."""
         if self._thread is None:
+            _forget([name for name in os.environ if name.startswith(TUNES_OWN)])
             os.environ.update(QUIET)
             import ray  # noqa: F401 - here and now: two threads that import at once may wait for one another
 
@@ -196,6 +199,12 @@ def _token_hint() -> str:
     return "; if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the token's file"
 
 
+def _forget(names: Iterable[str]) -> None:
+    """Take variables out of this process's environment."""
+    for name in names:
+        os.environ.pop(name, None)
+
+
 @lru_cache(maxsize=1)
 def _own_token() -> str:
     """Return the token of all clusters that this process starts: Ray keeps the first that it sees."""
@@ -220,8 +229,7 @@ def _joined(address: str | None) -> tuple[float, float]:
         else:
             os.environ.update(worker_env)  # workers inherit it: a runtime environment would cost them a second start
             # a cluster of one's own takes nobody else in, whatever the shell says; its token stands in no file
-            for name in OTHERS_WAYS_IN:
-                os.environ.pop(name, None)
+            _forget((*OTHERS_WAYS_IN, *OF_OTHER_JOBS))
             os.environ["RAY_AUTH_TOKEN"] = _own_token()
             # prestarted workers are never used: each actor starts a process of its own, and would wait for theirs
             os.environ.update({"RAY_prestart_worker_first_driver": "0"})

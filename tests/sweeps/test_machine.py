@@ -101,6 +101,11 @@ LENIENT = {
     "RAY_AUTH_TOKEN_PATH": "/nowhere",
     "RAY_ENABLE_K8S_TOKEN_AUTH": "true",
     "RAY_ADDRESS": "127.0.0.1:1",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR": '{"runtime_env": {"working_dir": "/nowhere"}}',
+    "RAY_RUNTIME_ENV_HOOK": "nothing.of.that.name",
+    "TUNE_RESULT_DIR": "/nowhere",  # Tune raises a warning about it
+    "TUNE_RESULT_BUFFER_LENGTH": "100",
+    "RAY_AIR_LOCAL_CACHE_DIR": "/nowhere",
 }
 STRANGER = """
 import os
@@ -109,6 +114,8 @@ with RaySession(None) as session:
     session.start()
     assert session.resources()[0] > 0
     import grpc, ray
+    from ray.tune import Tuner, TuneConfig
+    assert not [name for name in os.environ if name.startswith(("TUNE_RESULT", "RAY_AIR_LOCAL"))]
     address = ray.get_runtime_context().gcs_address
     for token in ("", "guess", os.environ["RAY_AUTH_TOKEN"]):
         metadata = [("authorization", f"Bearer {token}")] if token else []
