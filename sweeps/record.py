@@ -474,6 +474,11 @@ class Recorder:
             else:
                 self.on_run(int(key), run)
 
+    @property
+    def known_runs(self) -> set[str]:
+        """The runs that were told of."""
+        return set(self._links.values())
+
     def advance(self) -> None:
         """Note that MLflow has taken something, so that who waits goes on waiting."""
         self._advanced = time.monotonic()
@@ -730,7 +735,10 @@ class _Sender:
     def _runs_of_sweep(self) -> list[Any]:
         """Return the sweep's runs in all experiments that it may be in, and settle on the one that has most of them."""
         places = self._places()
-        runs = list(_all_runs(self.client, [*places], f"tags.`{SWEEP_TAG}` = '{self.sweep}'")) if places else []
+        wanted = f"tags.`{SWEEP_TAG}` = '{self.sweep}'"
+        runs = list(_all_runs(self.client, [*places], wanted)) if places else []
+        if places and not self.recorder.known_runs <= {run.info.run_id for run in runs}:
+            runs = list(_all_runs(self.client, [*places], wanted))  # deleted, or the answer was none
         counts = Counter(run.info.experiment_id for run in runs)
         name, before = self.recorder.experiment, self.recorder.place
         if not counts:

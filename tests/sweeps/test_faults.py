@@ -94,6 +94,21 @@ def test_whatever_happens_to_one_call_there_is_one_run_for_each_trial_with_all_t
     assert_everything(recorded(server, name))
 
 
+def test_a_server_that_says_at_the_end_that_there_are_no_runs_is_asked_again(server: str, tmp_path: Path) -> None:
+    name = f"warm-{uuid.uuid4().hex[:8]}"
+    searches = the_first("runs/search", "nothing")
+    closing = False
+    with faulty(server, lambda method, path: searches(method, path) if closing else None) as (uri, met):
+        recorder = Recorder(uri, SWEEP, name, tmp_path / name)
+        say_everything(recorder, tmp_path)
+        recorder.flush()
+        closing = True
+        assert recorder.close()
+        assert met["nothing"] == 1
+    assert_everything(recorded(server, name))
+    assert not recorder.notes
+
+
 @pytest.mark.parametrize("fault", [pytest.param(fault, marks=pytest.mark.slow) for fault in FAULTS])
 def test_a_call_that_goes_wrong_for_a_while_arrives_in_the_end(fault: str, server: str, tmp_path: Path) -> None:
     name, complete = recorded_through(server, the_first("runs/create", fault, times=4), tmp_path)
