@@ -53,7 +53,7 @@ SEND_LATEST_S = 20.0  # the most that a trial's lines wait; less where sending a
 SENDING_SHARE = 0.05  # this: MLflow's sqlite takes 10-20 ms a call, and cohorts train on the same cores
 RETRY_MOST_S = 30.0
 CLOSING_S = 20.0  # how long a sweep that has ended waits for a server that is away
-PAUSES_S = (0.1, 0.4, None)  # before a call is repeated whose request or answer was lost
+PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6, None)  # before a call is repeated whose request or answer was lost
 QUICK_S = 2.0  # a call that took longer is not repeated at once: others wait
 FAILING = 3  # trials in a row whose records cannot be sent: then the server is away
 METRICS_A_BATCH, PARAMS_A_BATCH = 800, 100  # MLflow takes 1000 things a batch, 100 params and 100 tags among them
@@ -74,6 +74,7 @@ def _quiet_mlflow() -> Any:
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    import mlflow.artifacts
     import mlflow.tracking
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -244,7 +245,7 @@ def _fill(mlflow: Any, store: Path) -> None:
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
-KNOCKS, KNOCK_AGAIN_S = 3, 0.2
+KNOCKS, KNOCK_AGAIN_S = 6, 0.2
 
 
 def check_reachable(uri: str, reading: bool = False) -> None:
@@ -1038,7 +1039,8 @@ def read_trial(uri: str, sweep: str, trial: int) -> dict[str, Any]:
     run = run_of(uri, sweep, trial)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            file = _again(lambda: _client(uri).download_artifacts(run, STORY, folder))
+            place = _again(partial(_client(uri).get_run, run)).info.artifact_uri
+            file = _download_file(uri, f"{place}/{STORY}", folder)
             return json.loads(Path(file).read_text())
         except Exception as error:
             said = str(error).split("\n")[0]
@@ -1144,7 +1146,8 @@ def register(uri: str, name: str, sweep: str, trial: int, folder: Path, tags: Ma
             _made(lambda: client.create_registered_model(name), model)
         number = _again(version)
         if number is None:
-            _again(lambda: client.log_artifacts(run, str(folder), CHAMPION))
+            for file in sorted(folder.iterdir()):
+                _again(partial(client.log_artifact, run, str(file), CHAMPION))
             number = _made(make_version, version)
             number = _again(version) or number  # another may have come late meanwhile
         _again(lambda: client.set_registered_model_alias(name, CHAMPION, number))
@@ -1167,12 +1170,35 @@ def fetch_model(uri: str, name: str, alias: str, folder: Path) -> dict[str, str]
             raise BadInput(f"model {name} has no alias '{alias}'; {nearest(alias, found[0].aliases)}")
         version = _again(lambda: client.get_model_version_by_alias(name, alias))
         root = f"{_again(lambda: client.get_run(version.run_id)).info.artifact_uri}/" if version.run_id else ""
-        if not root or not version.source.startswith(root):
+        if not root or not version.source.startswith(root) or ".." in version.source.split("/"):
             raise BadInput(f"model {name}, version {version.version}: its files are not those of a run")
-        inside = version.source.removeprefix(root)
-        _again(lambda: client.download_artifacts(version.run_id, inside, str(folder)))
+        _download(uri, version.source, folder)
         told = {name: version.tags.get(tag, "unknown") for name, tag in (("sweep", SWEEP_TAG), ("trial", TRIAL_TAG))}
         return {"version": str(version.version), **told}
+
+
+def _download(uri: str, place: str, folder: Path | str) -> None:
+    """Download a folder of a run's artifacts file by file: what is lost on the way is one file."""
+    artifacts = _quiet_mlflow().artifacts
+
+    def files() -> list[Any]:
+        found = artifacts.list_artifacts(artifact_uri=place, tracking_uri=uri)
+        if not found:
+            raise Lost(f"MLflow answered without the files of {place}")
+        return found
+
+    for item in _again(files):
+        inside = f"{place}/{item.path.rpartition('/')[2]}"
+        if item.is_dir:
+            _download(uri, inside, folder)
+        else:
+            _download_file(uri, inside, folder)
+
+
+def _download_file(uri: str, place: str, folder: Path | str) -> str:
+    """Download an artifact by its address: by its run, MLflow takes a lost answer for no artifact. Return its path."""
+    download = _quiet_mlflow().artifacts.download_artifacts
+    return _again(lambda: download(artifact_uri=place, dst_path=str(folder), tracking_uri=uri))
 
 
 # --- once ------------------------------------------------------------------------------------------------------------

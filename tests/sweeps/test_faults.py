@@ -209,3 +209,29 @@ def test_a_model_that_is_registered_has_one_version(call: str, fault: str, serve
         if fault not in ("nothing", "500", "429", "garbage"):  # the first request there asks for health
             assert fetch_model(uri, sweep, "champion", tmp_path / "there")["version"] == version
     assert read_trial(server, sweep, 0)["program"] == "vmap"
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
+def test_a_quarter_of_all_requests_is_lost_and_a_model_goes_there_and_back(
+    seed: int, server: str, tmp_path: Path
+) -> None:
+    sweep = f"sweep-{uuid.uuid4().hex[:8]}"
+    (tmp_path / "files").mkdir()
+    for name in ("weights.pt", "best.yaml", "weights-2.pt"):
+        (tmp_path / "files" / name).write_text(name)
+    with faulty(server, a_share(0.25, seed, ("request", "answer"))) as (uri, _):
+        recorder = Recorder(uri, sweep, sweep, tmp_path / "spool")
+        say_open(recorder)
+        say_start(recorder, 0)
+        say_end(recorder, 0)
+        recorder.flush()
+        assert recorder.close()
+        version = register(uri, sweep, sweep, 0, tmp_path / "files", {})
+        assert fetch_model(uri, sweep, "champion", tmp_path / "there")["version"] == version
+        assert {f.name for f in (tmp_path / "there").rglob("*") if f.is_file()} == {
+            "weights.pt",
+            "best.yaml",
+            "weights-2.pt",
+        }
+        assert read_trial(uri, sweep, 0)
+        record_once(uri, sweep, "check", {"espalier.kind": "check"}, {"loss": [(1, 2.0)]}, {"a.txt": "a"}, [])
