@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,10 +179,18 @@ def python_paths(own: Path) -> tuple[Path, ...]:
     return tuple(dict.fromkeys(path.resolve() for path in wanted if path.is_dir() and path != Path("/")))
 
 
+def entrance(home: Path, command: Sequence[str]) -> list[str]:
+    """Return the command that runs another as the owner of a home, in that folder, with that folder as $HOME.
+
+    It begins as root: so Python reads nothing of a user's, neither their packages nor what names more of them.
+    """
+    return [sys.executable, "-s", "-m", "services.confine", str(home), *command]
+
+
 def main(home: Path, command: list[str]) -> None:
     """Become a command that runs as the owner of a home, in that folder."""
     Confinement(home.stat().st_uid, home, (home,), python_paths(Path(__file__).resolve().parents[1])).enter()
-    os.execv(command[0], command)
+    os.execve(command[0], command, os.environ | {"HOME": str(home)})
 
 
 if __name__ == "__main__":

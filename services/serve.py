@@ -91,8 +91,8 @@ def check_jobs(settings: Settings) -> None:
             )
     with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
         os.chown(folder, tenants.uids.start, tenants.uids.start)
-        command = [sys.executable, "-m", "services.confine", folder, sys.executable, "-c", "import core.errors"]
-        env = variables_of_jobs(os.environ) | {"HOME": folder, "PYTHONPATH": str(OWN), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = confine.entrance(Path(folder), [sys.executable, "-c", "import core.errors"])
+        env = variables_of_jobs(os.environ) | {"PYTHONPATH": str(OWN), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, cwd=OWN, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

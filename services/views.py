@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from core.errors import BadInput
 from services.cluster import OWN, variables_of_jobs
-from services.confine import Tenants
+from services.confine import Tenants, entrance
 from services.store import ACTIVE, State, Submission, timestamp
 from sweeps import record, results, search
 from sweeps.address import mlflow_page, no_secret
@@ -238,8 +238,8 @@ class Sweeps:
             return best_of(self.home, sweep, trial)
         chosen = [] if trial is None else ["--trial", str(trial)]
         command = [sys.executable, "-m", "sweeps.cli", "best", sweep, "--home", str(home.path), *chosen]
-        env = variables_of_jobs(os.environ) | {"HOME": str(home.path), "PYTHONPATH": str(OWN), "COLUMNS": "200"}
-        confined = [sys.executable, "-m", "services.confine", str(home.path), *command]
+        env = variables_of_jobs(os.environ) | {"PYTHONPATH": str(OWN), "COLUMNS": "200"}
+        confined = entrance(home.path, command)
         try:
             done = subprocess.run(
                 confined, cwd=OWN, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60

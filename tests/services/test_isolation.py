@@ -175,6 +175,28 @@ def test_a_journal_is_read_as_the_file_that_its_owner_wrote_and_as_nothing_else(
     assert trials() == 1
 
 
+@needs_root
+def test_nothing_of_an_owners_home_runs_as_root_when_their_best_file_is_made(
+    tenants: Tenants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python runs what the packages in $HOME name as it starts: outside of a virtual environment, and before the fall.
+
+    The base Python stands for that here; the environment's packages come by $PYTHONPATH.
+    """
+    home = tenants.made_home("ada")
+    uid, witness = home.stat().st_uid, home / "who"
+    monkeypatch.setattr(sys, "executable", os.path.realpath(sys.executable))
+    site = home / ".local" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    site.mkdir(parents=True)
+    (site / "thief.pth").write_text(f"import os; open({str(witness)!r}, 'a').write(str(os.geteuid()) + ' ')\n")
+    os.chown(witness if witness.exists() else site, uid, uid)
+    written(home / "optuna.journal", "quick-1")
+    with pytest.raises(BadInput):  # this Python lacks what the command needs, or the trial has no story
+        Sweeps(Home.at(str(tenants.home)), "", tenants).best("quick-1", "ada", None)
+    who = witness.read_text().split() if witness.exists() else []
+    assert "0" not in who
+
+
 def test_a_journal_that_grows_without_end_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "optuna.journal"
     path.touch()
