@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import secrets
 import socket
 import sys
@@ -31,10 +32,14 @@ QUIET = {
     "TUNE_WARN_THRESHOLD_S": "10",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the driver says in a line what its traceback does not
 }
-# what Ray would obey instead of asking for a token: RAY_AUTH_MODE=disabled opens its ports to everybody
-OTHERS_WAYS_IN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_K8S_TOKEN_AUTH", "RAY_ADDRESS")
-OF_OTHER_JOBS = ("RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_RUNTIME_ENV_HOOK")  # what they are to find on another cluster
-TUNES_OWN = ("TUNE_", "RAY_AIR_")  # how variables begin by which a shell would change what Tune does here
+# Ray obeys a hundred variables of a shell: RAY_AUTH_MODE=disabled opens its ports to everybody, RAY_GCS_STORAGE and
+# RAY_REDIS_ADDRESS share another's state, RAY_CLIENT_MODE has everything run elsewhere. A cluster of one's own takes
+# these alone, and those in small letters, which tune its parts.
+RAYS_KEPT = {
+    *("RAY_TMPDIR", "RAY_OVERRIDE_RESOURCES", "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE", "RAY_USAGE_STATS_ENABLED"),
+    *("RAY_USE_MULTIPROCESSING_CPU_COUNT", "RAY_DISABLE_DOCKER_CPU_WARNING", "RAY_BACKEND_LOG_LEVEL"),
+}
+NOT_OURS = ("TUNE_", "RAY_AIR_", "RAY_CLIENT_MODE")  # how variables begin that change what Tune does, wherever it runs
 
 
 class ToStderr(io.TextIOBase):
@@ -89,9 +94,16 @@ def shape(spec: SweepSpec, cpus: float, gpus: float) -> Shape:
 
 def check_address(address: str | None) -> None:
     """Raise BadInput if nothing listens where a cluster is said to be; Ray itself would wait for minutes."""
+    if address == "auto" and os.environ.get("RAY_ADDRESS", "").startswith("ray://"):
+        address = os.environ["RAY_ADDRESS"]
     if address is None or address == "auto":
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):
+        raise BadInput(
+            f"--address {address}: no sweep can be driven through Ray Client; write HOST:PORT of the Ray head, on a "
+            "node of the cluster, or hand the sweep in to a service: sweep submit"
+        )
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise BadInput(f"--address {address}: no address; write HOST:PORT of a Ray head, or auto")
     try:
@@ -129,7 +141,9 @@ class RaySession:
     def start(self) -> None:
         """Begin to start or join Ray, and do not wait for it; nothing if that has been done."""
         if self._thread is None:
-            _forget([name for name in os.environ if name.startswith(TUNES_OWN)])
+            _forget(name for name in [*os.environ] if name.startswith(NOT_OURS))
+            if self.address is None:
+                _forget(name for name in [*os.environ] if _is_of_others(name))
             os.environ.update(QUIET)
             import ray  # noqa: F401 - here and now: two threads that import at once may wait for one another
 
@@ -199,6 +213,15 @@ def _token_hint() -> str:
     return "; if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the token's file"
 
 
+def _is_of_others(name: str) -> bool:
+    """Whether a variable of the shell would change whose Ray is started here, or who gets in.
+
+    >>> [_is_of_others(name) for name in ("RAY_AUTH_MODE", "RAY_TMPDIR", "RAY_memory_usage_threshold", "RAYLIB")]
+    [True, False, False, False]
+    """
+    return bool(re.match("RAY_[A-Z]", name)) and name not in RAYS_KEPT and "NOSET" not in name
+
+
 def _forget(names: Iterable[str]) -> None:
     """Take variables out of this process's environment."""
     for name in names:
@@ -228,8 +251,7 @@ def _joined(address: str | None) -> tuple[float, float]:
             ray.init(address=address, runtime_env={"env_vars": worker_env}, **quiet)
         else:
             os.environ.update(worker_env)  # workers inherit it: a runtime environment would cost them a second start
-            # a cluster of one's own takes nobody else in, whatever the shell says; its token stands in no file
-            _forget((*OTHERS_WAYS_IN, *OF_OTHER_JOBS))
+            # a cluster of one's own takes nobody else in; its token stands in no file
             os.environ["RAY_AUTH_TOKEN"] = _own_token()
             # prestarted workers are never used: each actor starts a process of its own, and would wait for theirs
             os.environ.update({"RAY_prestart_worker_first_driver": "0"})

@@ -86,7 +86,15 @@ def test_an_address_where_something_listens_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()
         check_address(f"{host}:{port}")
-        check_address(f"ray://{host}:{port}")
+        with pytest.raises(BadInput, match="Ray Client"):  # through which Tune would run elsewhere
+            check_address(f"ray://{host}:{port}")
+
+
+def test_an_address_of_the_shell_that_is_ray_clients_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:10001")
+    check_address(None)
+    with pytest.raises(BadInput, match="Ray Client"):
+        check_address("auto")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "nowhere.invalid:6379", "127.0.0.1:", ":1", "1:99999"])
@@ -101,6 +109,11 @@ LENIENT = {
     "RAY_AUTH_TOKEN_PATH": "/nowhere",
     "RAY_ENABLE_K8S_TOKEN_AUTH": "true",
     "RAY_ADDRESS": "127.0.0.1:1",
+    "RAY_CLIENT_MODE": "1",
+    "RAY_GCS_STORAGE": "redis",
+    "RAY_REDIS_ADDRESS": "127.0.0.1:1",
+    "RAY_USE_TLS": "1",
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     "RAY_JOB_CONFIG_JSON_ENV_VAR": '{"runtime_env": {"working_dir": "/nowhere"}}',
     "RAY_RUNTIME_ENV_HOOK": "nothing.of.that.name",
     "TUNE_RESULT_DIR": "/nowhere",  # Tune raises a warning about it
