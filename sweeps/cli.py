@@ -199,7 +199,7 @@ def list_(as_json: bool, state: str | None, server: str | None, home: str | None
     elif not rows:
         click.echo("no sweep here yet; start one: sweep run sweeps/library/names.yaml")
     for row in rows if not as_json else []:
-        if row["state"] == "unreadable":
+        if row["state"] in ("unreadable", "lost"):
             click.echo(f"{row['sweep']:<32} {row['state']:<12} why: sweep show {row['sweep']}")
             continue
         best = "-" if row["best"] is None else f"{row['metric']} {decimals(row['best'])} (trial {row['best_trial']})"

@@ -24,7 +24,7 @@ from sweeps.home import Home
 from sweeps.interrupt import ENDED, STOPPED, Interrupt, dismiss, guard_names, guard_says
 from sweeps.machine import RaySession
 from sweeps.outcome import Outcome, Report, Score
-from sweeps.overview import tracking_of
+from sweeps.overview import found_sweep, tracking_of
 from sweeps.record import Recorder
 from sweeps.rerun import versions
 from sweeps.retries import Decision, decide
@@ -33,7 +33,6 @@ from sweeps.search import (
     create_study,
     delete_study,
     exists,
-    find_sweep,
     load,
     made_by,
     note_change,
@@ -151,6 +150,8 @@ def start(
         identity.check_same_spec(sweep, study.user_attrs, spec_of(study), spec)
         on_named()
         return resume(sweep, home, watch, session, changed, anyway=not changed)
+    if sweep:
+        _check_unused(home, sweep)
     facts = checked(spec, home, on_named)
     if spec.space.lr_exponent == AUTO:
         from sweeps.lr_range import resolved
@@ -171,6 +172,15 @@ def start(
                 raise
 
 
+def _check_unused(home: Home, sweep: str) -> None:
+    """Raise BadInput for an id under which another sweep has left records: two would become one in MLflow."""
+    if home.has_records(sweep):
+        raise BadInput(
+            f"--id {sweep}: {home.sweep(sweep)} has the records of a sweep that {no_secret(home.storage)} does not "
+            "know; give another id, or move the folder away"
+        )
+
+
 def resume(
     wanted: str,
     home: Home,
@@ -186,7 +196,7 @@ def resume(
     """
     begin = time.monotonic()
     storage = open_storage(home.storage)
-    study = find_sweep(storage, wanted)
+    study = found_sweep(home, storage, wanted)
     record.check_reachable(tracking_of(study, home))
     driver = Driver(home, storage, study, begin)
     driver.check_before_training, driver.check_anyway = lambda: _check_unchanged(driver, changed), anyway

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -63,6 +63,18 @@ class Home:
     def sweep(self, sweep: str) -> Path:
         """The folder of one sweep: its spool and Tune's experiment."""
         return self.path / "sweeps" / sweep
+
+    def has_records(self, sweep: str) -> bool:
+        """Whether a sweep of this id has left records here."""
+        spool = self.sweep(sweep) / "spool.jsonl"
+        return spool.is_file() and spool.stat().st_size > 0
+
+    def lost(self, known: Collection[str]) -> list[str]:
+        """Return the sweeps with records here that are not among those that the journal knows."""
+        if "://" in self.storage:
+            return []
+        folders = (place.parent.name for place in self.path.glob("sweeps/*/spool.jsonl"))
+        return sorted(sweep for sweep in folders if sweep not in known and self.has_records(sweep))
 
     def next_tune(self, sweep: str) -> Path:
         """A new experiment folder of Tune, for one start of the driver; it will hold cohorts' checkpoints."""

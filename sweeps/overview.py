@@ -118,26 +118,43 @@ def tracking_of(study: Any, home: Home) -> str:
 
 def details(home: Home, wanted: str) -> Details:
     """Return one sweep by id or name. Raises BadInput for an unknown one."""
-    return _details(home, find_sweep(open_for_reading(home.storage), wanted))
+    return _details(home, found_sweep(home, open_for_reading(home.storage), wanted))
+
+
+def found_sweep(home: Home, storage: Any, wanted: str) -> Any:
+    """Return a sweep's study by id or name. Raises BadInput for an unknown one, and says if it was known once."""
+    try:
+        return find_sweep(storage, wanted)
+    except BadInput:
+        if wanted in home.lost(()):
+            raise BadInput(
+                f"{wanted}: {home.storage} does not know it; the file was deleted or damaged. Bring back a copy of it; "
+                f"else what the sweep has recorded lies in MLflow, and in {home.sweep(wanted)}"
+            ) from None
+        raise
 
 
 def overview(home: Home) -> list[dict[str, Any]]:
-    """Return one row for each sweep, the oldest first; of one that another version wrote its id may be all there is."""
+    """Return one row for each sweep, the oldest first, then those that the journal has lost.
+
+    Of these, and of one that another version wrote, its id may be all there is.
+    """
     storage = open_for_reading(home.storage)
     sweeps, rows = sweep_ids(storage), []
+    nothing = dict.fromkeys(("ended", "wanted", "metric", "best", "best_trial"))
     driven = _driven(home, sweeps)
     for sweep in sweeps:
         try:
             rows.append(_details(home, find_sweep(storage, sweep), driven).row())
         except BadInput:
-            nothing = dict.fromkeys(("ended", "wanted", "metric", "best", "best_trial"))
             rows.append({"sweep": sweep, "state": "unreadable"} | nothing)
+    rows += [{"sweep": sweep, "state": "lost"} | nothing for sweep in home.lost(sweeps)]
     return rows
 
 
 def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
     """Return the best trial of a sweep (or another complete one) as the text of a best file."""
-    study = find_sweep(open_for_reading(home.storage), wanted)
+    study = found_sweep(home, open_for_reading(home.storage), wanted)
     found = _details(home, study)
     chosen = found.best
     if trial is not None:

@@ -865,3 +865,23 @@ def test_a_sweep_whose_trials_all_diverge_says_so_and_suggests_lower_exponents(
     assert experiment
     statuses = Counter(run.info.status for run in client.search_runs([experiment.experiment_id]))
     assert statuses == {"FINISHED": 1, "FAILED": 4}
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "zeros"])
+def test_sweeps_whose_journal_is_lost_are_listed_and_their_ids_are_not_taken_again(
+    damage: str, sweep: Sweep, tmp_path: Path
+) -> None:
+    folder = tmp_path / "home" / "sweeps" / "tiny-1"
+    folder.mkdir(parents=True)
+    (folder / "spool.jsonl").write_text('{"op": "pause", "time": 1}\n')
+    journal = tmp_path / "home" / "optuna.journal"
+    if damage != "gone":
+        journal.write_bytes(b"" if damage == "empty" else b"\0" * 999)
+    assert re.search(r"tiny-1 +lost +why: sweep show tiny-1", sweep("list").stdout)
+    for command in ("show", "best", "resume"):
+        said = complaint(sweep(command, "tiny-1"))
+        assert f"tiny-1: {journal} does not know it" in said and str(folder) in said
+    Path("s.yaml").write_text(yaml.safe_dump(dict(THERMOMETER)))
+    said = complaint(sweep("run", "s.yaml", "--id", "tiny-1"))
+    assert f"--id tiny-1: {folder} has the records of a sweep" in said and "give another id" in said
+    assert (folder / "spool.jsonl").read_text().startswith('{"op"')
