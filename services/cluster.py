@@ -28,6 +28,7 @@ ENTRYPOINT = ("-m", "services.job", "run")  # and the sweep's id, in the folder 
 SPEC_FILE, ARCHIVE_FILE, CHANGED_FILE = "spec.json", "code.zip", "changed"
 OWN = Path(__file__).resolve().parents[1]  # where the packages lie, which a job in another folder imports
 REFUSED, REFUSAL_MOST = "sweep: ", 4096  # how the line begins in which a driver refuses its input; bytes looked at
+CRASHED = "task: "  # and goes on where a task's code ended the driver
 LOG_MOST = 8 * 2**20  # bytes of a log that one answer carries
 STOP_WAIT_S = 60  # a driver writes its checkpoints and records first; then it is killed
 # What a job on this machine gets of the service's environment, and nothing else; SWEEP_JOB_VARIABLES names more.
@@ -188,7 +189,9 @@ class LocalCluster(Cluster):
             return Status(JobState.SUCCEEDED)
         if code == 130:
             return Status(JobState.STOPPED)
-        why = refusal(self.log_from(job, max(0, self._log_size(job) - REFUSAL_MOST), REFUSAL_MOST)) if code == 2 else ""
+        why = refusal(self.log_from(job, max(0, self._log_size(job) - REFUSAL_MOST), REFUSAL_MOST))
+        if code != 2 and not why.startswith(CRASHED):
+            why = ""
         return Status(JobState.FAILED, why or f"its driver ended with exit code {code}", code)
 
     def stop(self, job: str) -> None:

@@ -28,6 +28,9 @@ def main() -> None:
     if kind == "refused":
         print("sweep: task: no file a.py" if "why" in spec["name"] else "no words", flush=True)
         sys.exit(2)
+    if kind == "crashes":
+        print("sweep: task: a.py:A: the process that ran its code ended: Aborted", flush=True)
+        os._exit(3)
     if kind == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -136,6 +136,9 @@ def test_a_sweep_that_its_driver_refused_is_not_tried_again(
     said = hand_in(name="refused-why")
     tick_until(queue, store, lambda now: now[said] == "failed", "its end")
     assert submission(store, said).reason == "task: no file a.py"
+    crashed = hand_in(name="crashes")
+    tick_until(queue, store, lambda now: now[crashed] == "failed", "its end")
+    assert submission(store, crashed).reason.startswith("task: a.py:A: the process that ran its code ended: Aborted")
 
 
 def test_a_cluster_that_forgot_its_jobs_gets_them_again(
