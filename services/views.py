@@ -3,13 +3,15 @@
 import logging
 import math
 import os
+import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ from sweeps.home import Home
 from sweeps.results import TrialResult
 
 SETTLED_S, LASTING_S = 5.0, 60.0  # trials of a sweep that is over are read again once a minute
-JOURNAL_MOST = 2**31  # bytes of an owner's journal that are read
+JOURNAL_MOST = 2**28  # bytes of an owner's journal that are read: of a thousand sweeps; they take 30 s, once
+BEST_MOST, BEST_S = 2**22, 60.0  # bytes of a best file that an owner's user makes, and how long it may take
 FRESH_S = 1.0  # many clients that poll one sweep cost as much as one
 
 log = logging.getLogger(__name__)
@@ -124,6 +127,8 @@ class Journal:
         except OSError as error:
             raise KeyError(str(self.path)) from error
         facts = os.fstat(file)
+        if facts.st_size > JOURNAL_MOST:
+            log.warning("%s: %d bytes; journals of more than %d are not read", self.path, facts.st_size, JOURNAL_MOST)
         if not stat.S_ISREG(facts.st_mode) or facts.st_uid != self.uid or facts.st_size > JOURNAL_MOST:
             os.close(file)
             raise KeyError(f"{self.path} is no journal")
@@ -237,24 +242,46 @@ class Sweeps:
 
             return best_of(self.home, sweep, trial)
         chosen = [] if trial is None else ["--trial", str(trial)]
-        command = [sys.executable, "-m", "sweeps.cli", "best", sweep, "--home", str(home.path), *chosen]
+        command = [sys.executable, "-s", "-m", "sweeps.cli", "best", sweep, "--home", str(home.path), *chosen]
         env = variables_of_jobs(os.environ) | {"PYTHONPATH": str(OWN), "COLUMNS": "200"}
-        confined = entrance(home.path, command)
-        try:
-            done = subprocess.run(
-                confined, cwd=OWN, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
-            )
-        except subprocess.TimeoutExpired as error:
-            raise BadInput(f"{sweep}: its best file took more than 60 s") from error
-        if done.returncode:
-            raise BadInput((done.stderr.strip().splitlines() or ["no words"])[-1].removeprefix("sweep: "))
-        return done.stdout
+        code, text, last = output_of(entrance(home.path, command), env)
+        if code:
+            raise BadInput(last.removeprefix("sweep: ") or f"{sweep}: its best file could not be made")
+        return text
 
 
 def trials_of(submission: Submission, sweeps: Sweeps, over_since: float | None = None) -> list[TrialResult]:
     """Return the trials of a sweep; where it does not run, those that were interrupted say so."""
     trials = sweeps.trials(submission.sweep, over_since, submission.owner)
     return trials if State(submission.state) in ACTIVE else results.at_rest(trials)
+
+
+def output_of(command: Sequence[str], env: Mapping[str, str]) -> tuple[int, str, str]:
+    """Run a command that is not trusted; return its exit code, its output, and the last line of its errors.
+
+    Raises BadInput for one that takes longer than BEST_S, or writes more than BEST_MOST bytes.
+    """
+    with tempfile.TemporaryFile() as errors:
+        with subprocess.Popen(
+            command, cwd=OWN, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+        ) as process:
+            late = threading.Timer(BEST_S, process.kill)
+            late.start()
+            try:
+                assert process.stdout
+                text = process.stdout.read(BEST_MOST + 1)
+                if len(text) <= BEST_MOST:
+                    process.wait()
+            finally:
+                process.kill()
+                late.cancel()
+        if len(text) > BEST_MOST:
+            raise BadInput(f"the best file has more than {BEST_MOST:,} bytes")
+        if process.returncode == -signal.SIGKILL:
+            raise BadInput(f"the best file took more than {BEST_S:g} s")
+        errors.seek(max(0, errors.seek(0, os.SEEK_END) - 4096))
+        lines = errors.read().decode(errors="replace").strip().splitlines()
+    return process.returncode, text.decode(errors="replace"), lines[-1] if lines else ""
 
 
 def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, position: int | None) -> Sweep:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from core.errors import BadInput
-from services import confine, serve
+from services import confine, serve, views
 from services.cluster import Job, JobState, LocalCluster
 from services.confine import Tenants
 from services.settings import Settings
@@ -203,6 +203,29 @@ def test_a_journal_that_grows_without_end_is_not_read(tmp_path: Path) -> None:
     os.truncate(path, 2**33)
     with pytest.raises(KeyError):
         Journal(path, os.getuid()).storage()
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("print('x' * 5000)", "more than 1,000 bytes"),
+        ("import sys\nwhile True: sys.stdout.write('x' * 9999)", "more than 1,000 bytes"),
+        ("import time; time.sleep(600)", "took more than"),
+        ("import os, time; os.close(1); time.sleep(600)", "took more than"),
+    ],
+)
+def test_what_makes_a_best_file_is_waited_for_and_read_within_bounds(
+    script: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "BEST_MOST", 1000)
+    monkeypatch.setattr(views, "BEST_S", 60.0 if "bytes" in said else 1.0)
+    with pytest.raises(BadInput, match=said):
+        views.output_of([sys.executable, "-c", script], os.environ)
+
+
+def test_what_makes_a_best_file_says_how_it_ended() -> None:
+    script = "import sys; print('né'); print('a\\nsweep: no', file=sys.stderr); sys.exit(3)"
+    assert views.output_of([sys.executable, "-c", script], os.environ) == (3, "né\n", "sweep: no")
 
 
 # --- where jobs have no users of their own ---------------------------------------------------------------------------
