@@ -4,6 +4,7 @@ import gc
 import json
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,7 +58,8 @@ ERRORS = "errors"  # in a sweep's folder: what a task's code raised, whole, a fi
 LOST = " before"  # after a cohort's name: what it had trained when its checkpoints were lost
 FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers' start needs
 KILL_AFTER_S, LEAVE_AFTER_S = 5.0, 6.0  # after an interrupt: workers that have not stopped; those that cannot be killed
-KILL_SILENT_AFTER_S, LEAVE_SILENT_AFTER_S = 1.0, 3.0  # those that have not said anything yet, and have nothing to lose
+KILL_SILENT_AFTER_S, LEAVE_SILENT_AFTER_S = 0.5, 1.5  # those that have said nothing yet; Tune waits 5 s for each start
+LATE_S = 10.0  # after those that did not stop are left alone, for workers that had not even begun
 CLOSING_S, CLOSING_LEAST_S = 9.0, 3.0  # after an interrupt, for what is recorded
 CONTINUE = "continue: sweep resume {}"
 RAY_DEAD = "Ray's own process (raylet) has ended: somebody killed it, or the machine was out of memory"
@@ -256,6 +258,7 @@ class Driver:
         self.missed: set[str] = set()  # cohorts of which nothing has been heard for long
         self.silent: set[str] = set()  # cohorts that have begun, or begun again, and said nothing yet
         self.halted: str | None = None
+        self.leaving = False
         self.interrupt: Interrupt | None = None
         self.programs: list[str] = list(study.user_attrs.get(PROGRAMS, []))
         self.check_before_training: Callable[[], None] = lambda: None
@@ -432,7 +435,19 @@ class Driver:
         for cohort in self.search.live:
             if since > (KILL_SILENT_AFTER_S if cohort in self.silent else KILL_AFTER_S):
                 deaths.kill_workers(self.folder / homes.WORKERS, cohort)
-        return since > (LEAVE_SILENT_AFTER_S if self.silent >= self.search.live.keys() else LEAVE_AFTER_S)
+        leave = since > (LEAVE_SILENT_AFTER_S if self.silent >= self.search.live.keys() else LEAVE_AFTER_S)
+        if leave and not self.leaving:
+            self.leaving = True
+            threading.Thread(target=self._kill_late_ones, args=([*self.search.live],), daemon=True).start()
+        return leave
+
+    def _kill_late_ones(self, cohorts: Sequence[str]) -> None:
+        """Kill workers that begin only now: Tune, which does not look any more, would wait for them for long."""
+        end = time.monotonic() + LATE_S
+        while time.monotonic() < end:
+            for cohort in cohorts:
+                deaths.kill_workers(self.folder / homes.WORKERS, cohort)
+            time.sleep(0.1)
 
     def _on_result(self, cohort: str, result: Mapping[str, Any]) -> None:
         assert self.search
