@@ -40,6 +40,16 @@ def work_in(folder: str) -> None:
     _current[:] = [Path(folder)]
 
 
+@contextmanager
+def restoring_folder() -> Iterator[None]:
+    """Look for modules after the block where they were looked for before it, whatever work_in was called with."""
+    before = [*_current]
+    try:
+        yield
+    finally:
+        _current[:] = before
+
+
 def current_folder() -> Path:
     """Return the folder in which a person's modules are looked for."""
     return _current[0] if _current else Path.cwd()
@@ -337,18 +347,43 @@ def fingerprint(task: type) -> str:
     return own[:16]
 
 
-def files_beside(files: Sequence[Path]) -> list[Path]:
-    """Return Python files with all files of their folders that they import, by their import statements; none is run."""
-    scopes = {file: _scope_of(file.parent) for file in map(Path, map(_real, map(str, files)))}
-    reached = map(Path, _reached([(file.stem, str(file), scope) for file, scope in scopes.items()]))
-    return [path for path in reached if any(path.is_relative_to(scope.folder) for scope in scopes.values())]
+def files_beside(sources: Sequence[tuple[Path, Path]]) -> list[Path]:
+    """Return what modules import, by their import statements, of the folders that they are imported from; none is run.
+
+    sources: (folder, file) of each module. The result holds the files themselves and those of the packages around them.
+    """
+    waiting: list[tuple[str, str, _Scope | None]] = []
+    for folder, file in ((Path(_real(str(folder))), Path(_real(str(file)))) for folder, file in sources):
+        folder = folder if file.is_relative_to(folder) else file.parent  # a link to a file elsewhere
+        scope = _scope_of(folder)
+        packages = [package for package in file.parents if package != folder and package.is_relative_to(folder)]
+        for path in (file, *(package / "__init__.py" for package in packages)):
+            inner = path.parent if path.name == "__init__.py" and path.parent != folder else path.with_suffix("")
+            waiting.append((".".join(inner.relative_to(folder).parts), str(path), scope))
+    folders = [scope.folder for _, _, scope in waiting if scope]
+    return [path for path in map(Path, _reached(waiting)) if any(map(path.is_relative_to, folders))]
 
 
 def file_here(module: str) -> Path | None:
-    """Return the file of a module that the current folder has, None for one that Python finds elsewhere."""
+    """Return the file of a module that the current folder has, None for one that Python finds elsewhere.
+
+    Python may search the current folder too: `python -m`, PYTHONPATH, a project that is installed to be edited.
+    """
     scope = _scope_of(current_folder())
-    files = _file_of(module, [scope.folder]) if scope.has(module, ()) else []
-    return Path(files[-1][1]) if files else None
+    files = _file_of(module, [scope.folder])
+    if not files or not (scope.has(module, ()) or _searched(module, files)):
+        return None
+    return Path(files[-1][1])
+
+
+def _searched(module: str, files: list[tuple[str, str]]) -> bool:
+    """Whether Python by itself finds a person's module in these files."""
+    top = module.partition(".")[0]
+    ours = top in _OURS or top in sys.stdlib_module_names or _of_a_library(files[-1][1])
+    if ours or (spec := _installed(top)) is None:
+        return False
+    places = [os.path.dirname(place) for place in spec.submodule_search_locations or [spec.origin or ""]]
+    return _file_of(module, places) == files
 
 
 def _sources(modules: Sequence[ModuleType]) -> dict[str, str]:

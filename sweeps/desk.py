@@ -29,11 +29,11 @@ def handed_in(
     fields, source, folder = read_fields(path, assignments)
     spec = make_spec(paths.found_files(dict(fields), folder) if isinstance(fields, dict) else fields, source)
     archive = None
-    files = [file for reference in (spec.task, *spec.watchers) if (file := _source(reference))]
-    root = _root([folder for folder, _ in files], code) if files or code else None
+    sources = [source for reference in (spec.task, *spec.watchers) if (source := _source(reference))]
+    root = _root([folder for folder, _ in sources], code) if sources or code else None
     options, data = _options_inside(spec, root)
     if root:
-        archive = packed(root, None if code else [*_with_imports(root, [file for _, file in files]), *data])
+        archive = packed(root, None if code else [*_with_imports(root, sources), *data])
         fields |= _inside(spec, root)
     return remote.submit(fields | options, archive, hours, secrets.token_hex(16))
 
@@ -70,11 +70,11 @@ def _source(reference: str) -> tuple[Path, Path] | None:
     return (current_folder(), file) if file else None
 
 
-def _with_imports(root: Path, files: Sequence[Path]) -> list[Path]:
-    """Return files with those below the root that they import, each as a path below the root."""
+def _with_imports(root: Path, sources: Sequence[tuple[Path, Path]]) -> list[Path]:
+    """Return the files of (folder, file) with those below the root that they import, each as a path below the root."""
     real = Path(os.path.realpath(root))
-    imported = [path for path in files_beside(files) if path.is_relative_to(real)]
-    return [*files, *(root / path.relative_to(real) for path in imported)]
+    imported = [path for path in files_beside(sources) if path.is_relative_to(real)]
+    return [*(file for _, file in sources), *(root / path.relative_to(real) for path in imported)]
 
 
 def _root(folders: Sequence[Path], code: str | None) -> Path:

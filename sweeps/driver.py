@@ -14,7 +14,7 @@ from typing import Any
 
 from core import preflight
 from core.errors import BadInput
-from core.loading import current_folder, work_in
+from core.loading import current_folder, restoring_folder, work_in
 from core.task import Data, Task, code_fingerprint, load_task
 from sweeps import deaths, identity, machine, plan, record, results
 from sweeps import home as homes
@@ -202,7 +202,7 @@ def resume(
     record.check_reachable(tracking_of(study, home))
     driver = Driver(home, storage, study, begin)
     driver.check_before_training, driver.check_anyway = lambda: _check_unchanged(driver, changed), anyway
-    with homes.told_when_full(CONTINUE.format(driver.sweep)), _held(home, driver.sweep):
+    with homes.told_when_full(CONTINUE.format(driver.sweep)), _held(home, driver.sweep), restoring_folder():
         return _drive(driver, watch, session)
 
 

@@ -145,9 +145,10 @@ def test_a_module_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: py
     assert value_of("inner/mytask.py:Line") == 13  # as a file, whose folder comes first, and the current one last
     monkeypatch.chdir("/")
     assert "ModuleNotFoundError" in refused("inner.mytask:Line")
-    loading.work_in(str(tmp_path))
-    monkeypatch.setattr(loading, "_current", [tmp_path])
-    assert value_of("inner.mytask:Line") == 7
+    with loading.restoring_folder():
+        loading.work_in(str(tmp_path))
+        assert value_of("inner.mytask:Line") == 7
+    assert loading.current_folder() == Path("/")
 
 
 def test_classes_of_the_files_beside_can_be_pickled(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """What goes along with a spec that is handed in: its task's file and those that it imports."""
 
+import importlib
 import io
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -62,6 +65,53 @@ def test_a_tasks_file_goes_along_with_those_that_it_imports(folder: Path) -> Non
 def test_a_module_of_the_current_folder_goes_along_too(folder: Path) -> None:
     took = submitted(folder, "mytask:Line", watchers=["package.inner:Watch"])
     assert (took.names, took.fields["task"]) == (IMPORTED, "mytask:Line")
+
+
+@pytest.mark.parametrize("imported", [False, True])
+def test_a_module_of_the_current_folder_goes_along_where_python_searches_that_folder_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, imported: bool
+) -> None:
+    """As with `python -m`, PYTHONPATH=. and a project that is installed to be edited."""
+    monkeypatch.syspath_prepend(str(folder))
+    for name in ("mytask", "nets", "far", "package"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    if imported:
+        monkeypatch.setitem(sys.modules, "nets", importlib.import_module("nets"))
+        monkeypatch.setitem(sys.modules, "far", importlib.import_module("far"))
+        monkeypatch.setitem(sys.modules, "package", importlib.import_module("package"))
+    (folder / "loose").mkdir()
+    (folder / "loose" / "line.py").write_text("import nets\n")
+    assert submitted(folder, "mytask:Line").names == IMPORTED
+    assert submitted(folder, "nets:Line").names == {"nets.py", "far.py"}
+    assert submitted(folder, "package.inner:Line").names == {f for f in IMPORTED if f.startswith("package/")}
+    assert submitted(folder, "loose.line:Line").names == {"loose/line.py", "nets.py", "far.py"}
+    assert submitted(folder, "yaml:Line").names == submitted(folder, "core.tasks.line:Line").names == set()
+
+
+def test_a_module_goes_along_though_another_folders_is_imported_under_its_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder.parent / "other").mkdir()
+    (folder.parent / "other" / "mytask.py").write_text("")
+    with monkeypatch.context() as there:
+        there.syspath_prepend(str(folder.parent / "other"))
+        monkeypatch.setitem(sys.modules, "mytask", importlib.import_module("mytask"))
+    assert submitted(folder, "mytask:Line").names == IMPORTED
+    monkeypatch.setitem(sys.modules, "mytask", ModuleType("mytask"))
+    assert submitted(folder, "mytask:Line").names == IMPORTED
+
+
+def test_a_module_of_a_package_goes_along_with_what_the_package_and_the_current_folder_have(folder: Path) -> None:
+    (folder / "package" / "inner.py").write_text("import nets\nfrom package.deep import Y\nfrom . import beside\n")
+    (folder / "package" / "__init__.py").write_text("from .first import X\n")
+    for name in ("deep", "first", "unused"):
+        (folder / "package" / f"{name}.py").write_text("")
+    inside = {f"package/{name}.py" for name in ("__init__", "inner", "deep", "first", "beside")}
+    assert submitted(folder, "package.inner:Line").names == {*inside, "nets.py", "far.py"}
+    assert submitted(folder, "package:Line").names == {"package/__init__.py", "package/first.py"}
+    assert submitted(folder, "package/inner.py:Line").names == {"inner.py", "beside.py"}  # from its own folder
+    (folder / "linked.py").symlink_to(folder / "package" / "deep.py")
+    assert "linked.py" not in submitted(folder, "mytask:Line").names
 
 
 def test_what_is_installed_stays_where_it_is(folder: Path) -> None:
