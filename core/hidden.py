@@ -14,14 +14,15 @@ import sysconfig
 import time
 import types
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import ChainMap, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -33,11 +34,15 @@ from core.cells import (
     MOST_COPIED,
     UNKEPT,
     Cell,
+    Decoder,
+    Memo,
     Unwritable,
     copied,
     copied_contents,
-    decoded,
-    encoded_contents,
+    encoded_together,
+    is_opaque,
+    plain_contents,
+    stays,
 )
 from core.lanes import seed_python
 from core.order import mix
@@ -89,7 +94,12 @@ class Hidden:
 
     def begin(self) -> dict[str, Any]:
         """Return what a new trial begins with."""
-        return {cell.path: copied(self._initial(cell.path)) for cell in self.cells}
+        memo = self.memo()
+        return {cell.path: copied(self._initial(cell.path), memo) for cell in self.cells}
+
+    def memo(self) -> Memo:
+        """Return what copies of one trial's state are to be made with, all together."""
+        return self.before.memo() if self.before else {}
 
     def _initial(self, path: str) -> Any:
         return self.before.value(path) if self.before else ABSENT
@@ -102,25 +112,32 @@ class Hidden:
         """
         if self.before is None:
             return {}
-        after = Snapshot(self.roots, values=False)
+        after = Snapshot(self.roots, self.before, values=False)
         known = {cell.path for cell in self.cells} | set(self.shared)
         changed = _holders(_changed(self.before, self.before, after))
         cells = {path: cell for path, cell in changed.items() if path not in known}
         self.shared += [path for path in cells if self._initial(path) is UNKEPT]
         mine = [cell for path, cell in cells.items() if self._initial(path) is not UNKEPT]
         values = {cell.path: cell.take() for cell in mine}
+        memo = self.memo()
         for cell in mine:
-            cell.put(copied(self._initial(cell.path)))
+            cell.put(copied(self._initial(cell.path), memo))
         self.cells += mine
         return values
 
     def spare(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a trial's state for a validation, which is to leave the trial's own as it is."""
-        return {path: copied(value) for path, value in values.items()} if self.validation else values
+        return self.copy(values) if self.validation else values
+
+    def copy(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of a trial's state for another that goes on from there."""
+        memo = self.memo()
+        return {path: copied(value, memo) for path, value in values.items()}
 
     def _put(self, values: Mapping[str, Any]) -> None:
+        memo = self.memo()
         for cell in self.cells:
-            cell.put(values[cell.path] if cell.path in values else copied(self._initial(cell.path)))
+            cell.put(values[cell.path] if cell.path in values else copied(self._initial(cell.path), memo))
 
     def encoded(self, values: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """Return a trial's state as a checkpoint takes it. Raises Unwritable."""
@@ -129,13 +146,15 @@ class Hidden:
         for path in values:
             if path not in self.places:
                 raise Unwritable(f"{path}, which came to be while training")
-        return {path: encoded_contents(copied(value), self._initial(path)) for path, value in values.items()}
+        contents = {path: plain_contents(value, self._initial(path)) for path, value in self.copy(values).items()}
+        return encoded_together(contents, self.before.names if self.before else {})
 
     def decoded(self, values: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """Return what `encoded` was given, by another process maybe."""
         known = {cell.path for cell in self.cells}
         self.cells += [self.places[path] for path in values or () if path not in known]
-        return None if values is None else {path: decoded(value) for path, value in values.items()}
+        decode = Decoder(self.before.staying if self.before else {})
+        return None if values is None else {path: decode(value) for path, value in values.items()}
 
 
 # --- what is watched ------------------------------------------------------------------------------------------------
@@ -155,7 +174,7 @@ def hidden_state(
     """Return what calls of `loss` and `metrics`, each at the same inputs every time, change in Python or decide anew.
 
     loss and metrics return numbers or tensors, which are compared to the last bit; called with True they are to be
-    computed at other inputs. The state is left as it was.
+    computed with other weights at other inputs. The state is left as it was.
     Raises Raised where one of them raises; what is `passing` as it is.
     """
 
@@ -172,19 +191,52 @@ def hidden_state(
     reasons, changed = [], {}
     for name, function, seed in (("loss", loss, mix(0, 0)), ("metrics", metrics, 0)):
         call = functools.partial(guarded, function)
-        call()  # what it keeps once and for all, a mask or a table, it makes here
+        of_first, made = _made_at_first(name, call, roots, seed, begin)
         reason, cells = _watched(name, call, roots, seed, begin)
-        reasons.append(reason)
-        changed |= cells
+        reasons.append(reason or of_first)
+        changed |= made | cells
+    if changed:  # with it belongs what no second call has moved: an object that was replaced by then
+        moved = _holders(_changed(begin, begin, Snapshot(roots, begin, values=False)))
+        filled = {path for path in moved if begin.value(path) is None or begin.value(path) is ABSENT}  # once, for all
+        changed |= {path: cell for path, cell in moved.items() if path not in filled}
     shared = sorted(path for path in changed if begin.value(path) is UNKEPT)
     if reasons[0] and shared:
         reasons[0] += f"; trials of a process share {', '.join(shared)}, so no rerun gives the same numbers"
     cells = [cell for path, cell in changed.items() if path not in shared]
-    end = Snapshot(roots, values=False)
+    end = Snapshot(roots, begin, values=False)
     places = begin.cells | _holders({path: cell for path in end.cells if (cell := begin.cell(path, end))})
     hidden = Hidden(reasons[0], cells, shared, reasons[1], roots, begin, places)
     with hidden.of_trial(None):
         return hidden
+
+
+def _made_at_first(
+    name: str, call: Callable[..., Any], roots: Mapping[str, Any], seed: int, begin: "Snapshot"
+) -> tuple[str, dict[str, Cell]]:
+    """Make the first call, in which a mask or a table may be made once and for all; return as `_watched` does.
+
+    Where that comes from the weights or from the batch, as a copy of the first weights does, it is a trial's own.
+    """
+    before = Snapshot(roots, begin)
+    seed_python(seed)
+    numbers = _numbers(call())
+    after = Snapshot(roots, begin, values=False)
+    made = [
+        cell for cell in _holders(_changed(before, before, after)).values() if before.value(cell.path) is not UNKEPT
+    ]
+    if not made:
+        return "", {}
+    contents, memo = [cell.take() for cell in made], begin.memo()
+    for cell in made:
+        cell.put(copied(before.value(cell.path), memo))
+    call(True)
+    seed_python(seed)
+    again = _numbers(call())
+    for cell, value in zip(made, contents, strict=True):
+        cell.put(value)
+    if all(map(_same_bits, again, numbers)):
+        return "", {}
+    return f"{name}() keeps in {made[0].path} what its first call makes", _holders(_changed(begin, before, after))
 
 
 def _watched(
@@ -195,14 +247,14 @@ def _watched(
     seed: what the call itself draws under.
     """
     seed_python(seed)
-    first, before = _numbers(call()), Snapshot(roots)
+    first, before = _numbers(call()), Snapshot(roots, begin)
     seed_python(seed)
     shared = _shared()
     start = time.thread_time()
     with _clocks() as clocks:
         second = _numbers(call())
     seconds = time.thread_time() - start
-    after = Snapshot(roots)
+    after = Snapshot(roots, begin)
     cells = _changed(begin, before, after)
     touched = _touched(shared)
     if touched:  # by another thread maybe, as Ray's while it starts: not at every call
@@ -256,7 +308,7 @@ def _remembered(
     """See whether a call depends on the inputs of the one before; what is kept and never looked at does no harm."""
     seed_python(seed)
     call(True)
-    cells = _changed(begin, after, Snapshot(roots, values=False))
+    cells = _changed(begin, after, Snapshot(roots, begin, values=False))
     seed_python(seed)
     if all(map(_same_bits, _numbers(call()), numbers)):
         return "", {}
@@ -340,32 +392,72 @@ class Snapshot:
     among them.
     """
 
-    def __init__(self, roots: Mapping[str, Any], values: bool = True):
-        """values: whether to copy what the cells hold."""
+    def __init__(self, roots: Mapping[str, Any], since: "Snapshot | None" = None, values: bool = True):
+        """since: one whose objects are looked at even where nothing leads to them any more.
+        values: whether to copy what the cells hold.
+        """
         self.tokens: dict[str, Any] = {}
         self.cells: dict[str, Cell] = {}
         self._values: dict[str, Any] = {}
         self._parents: dict[str, str] = {}
+        self._objects: dict[str, Any] = {}  # what lies in a cell of that path itself
+        self._first: dict[str, Any] = {}  # of each object the nearest path
+        self._places: dict[Any, str] = {}  # paths by what they are paths to, which may have another one later
         self._modules = {id(module) for module in roots["model"].modules()}
         top = type(roots["self"]).__module__.partition(".")[0]
         self._own = "" if top == __name__.partition(".")[0] else top
-        self._seen = seen = dict[int, Any]()  # held, so that no other value gets the number of one of them
-        waiting: deque[tuple[str, Any, Cell | None]] = deque((name, root, None) for name, root in roots.items())
+        self._seen: dict[int, tuple[Any, Any]] = {}  # with their tokens; held, so that no other gets the id of one
+        self._owners = set[int]()
+        self._walk(roots.items())
+        self._walk(
+            (path, each) for path, each in (since.staying.items() if since else ()) if id(each) not in self._seen
+        )
+        self._owners |= self._seen.keys() | {id(cell.owner) for cell in self.cells.values()}
+        self.staying = {path: each for path, each in self._first.items() if stays(each)}
+        self.names = {id(each): path for path, each in self.staying.items()}
+        self._ids = {id(each): each for each in self.staying.values()}
+        memo = self.memo()
+        for path in self._objects if values else ():
+            self._values[path] = copied_contents(self.cells[path].look(), memo)
+
+    def _walk(self, roots: Iterable[tuple[str, Any]]) -> None:
+        """Note whatever can be reached from the roots, the nearest first."""
+        waiting: deque[tuple[str, Any, Cell | None]] = deque((name, root, None) for name, root in roots)
         while waiting and len(self.tokens) < MOST_NODES:
             path, value, cell = waiting.popleft()
-            if not isinstance(value, ATOMS):
-                if id(value) in seen or any(value is each for each in _GLOBAL):
-                    continue
-                seen[id(value)] = value
-            self.tokens[path] = _token(value)
+            atom = isinstance(value, ATOMS)
+            if (cell and _place(path, cell) in self._places) or (not atom and any(value is each for each in _GLOBAL)):
+                continue
+            path, cell = self._named(path, cell)
+            _, known = self._seen.get(id(value), (None, None)) if not atom else (None, None)
+            self.tokens[path] = known or _token(value)
+            self._places[_place(path, cell)] = path
             if cell:
                 self.cells[path] = cell
-                if values and cell.path == path:
-                    self._values[path] = copied_contents(cell.look())
+                if cell.path == path:
+                    self._objects[path] = value
+            if atom or known:
+                continue
+            self._seen[id(value)], self._first[path] = (value, self.tokens[path]), value
             for child in self._children(path, value, cell):
                 self._parents.setdefault(child[0], path)
                 waiting.append(child)
-        self._owners = seen.keys() | {id(cell.owner) for cell in self.cells.values()}
+
+    def _named(self, path: str, cell: Cell | None) -> tuple[str, Cell | None]:
+        """Return a path and its cell, by another name where there has been one of that name: closures of one kind."""
+        number, given = 2, path
+        while path in self.tokens:
+            path, number = f"{given} ({number})", number + 1
+        if cell and cell.path == given and path != given:
+            cell = replace(cell, path=path)
+        return path, cell
+
+    def memo(self) -> Memo:
+        """Return a memo for copies that belong together: two names of one thing are to stay two names of one.
+
+        Objects that were there stay themselves in all copies: what changes of them is in cells of their own.
+        """
+        return ChainMap({}, self._ids)
 
     def value(self, path: str) -> Any:
         """Return a copy of what an attribute or a global was; ABSENT if it was not there, UNKEPT if it has none."""
@@ -376,21 +468,48 @@ class Snapshot:
         that was. What has come with a new object belongs to the place where that lies."""
         while path:
             cell = later.cells.get(path) or self.cells.get(path)
-            if cell and (not cell.attribute or id(cell.owner) in self._owners):
-                return cell
-            path = later._parents.get(path, "")
+            if cell and id(cell.owner) in self._owners:
+                return self._mine(cell)
+            path = later._parents.get(path) or self._parents.get(path, "")
         return None
+
+    def _mine(self, cell: Cell) -> Cell:
+        """Return a place as it is called here."""
+        if path := self._places.get(_place(cell.path, cell)):
+            return self.cells[path]
+        return replace(cell, path=f"{cell.path} (new)") if cell.path in self.tokens else cell
 
     def changed(self, after: "Snapshot") -> list[str]:
         """Return the paths at which another snapshot differs, the nearest to the task first."""
-        paths = dict.fromkeys([*self.tokens, *after.tokens])
-        differ = [path for path in paths if not _equal(self.tokens.get(path), after.tokens.get(path))]
-        return [path for path in differ if path in self.cells or path in after.cells]
+        pairs = [(self._same(path, after), path) for path in after.tokens]
+        matched = {path for path, _ in pairs if path}
+        pairs += [(path, None) for path in self.tokens if path not in matched]
+        differ = [there or here for here, there in pairs if self._differ(here, there, after)]
+        return [path for path in differ if path and (path in self.cells or path in after.cells)]
+
+    def _same(self, path: str, after: "Snapshot") -> str | None:
+        """Return the path here of what another snapshot sees at a path: the same place, or of a new object the name."""
+        cell = after.cells.get(path)
+        if cell is None or id(cell.owner) not in self._owners:
+            return path if path in self.tokens else None
+        return self._places.get(_place(path, cell))
+
+    def _differ(self, here: str | None, there: str | None, after: "Snapshot") -> bool:
+        if here is None or there is None:
+            return True
+        if not _equal(self.tokens[here], after.tokens[there]):
+            return True
+        was, now = self._objects.get(here), after._objects.get(there)
+        return was is not now and id(now) in self._ids  # another one that has been there all the time
 
     def _children(self, path: str, value: Any, cell: Cell | None) -> Iterator[tuple[str, Any, Cell | None]]:
-        if isinstance(value, (*ATOMS, Tensor, np.ndarray, torch.Generator, random.Random)):
+        if isinstance(value, nn.Parameter) and (cell is None or cell.owner is not value):
+            yield f"{path}.data", value.detach(), Cell(f"{path}.data", value, "data", True)
+        if isinstance(value, (*ATOMS, Tensor, np.ndarray, torch.Generator, random.Random, Enum)):
             return
-        if isinstance(value, Mapping):
+        if isinstance(value, dict | list | deque | tuple) and hasattr(value, "__dict__"):  # of a person's own kind
+            yield from self._attributes(path, value, vars(value))
+        if _is_mapping(value):
             for key in _spread(list(value)):
                 with_key = f"{path}[{key!r}]" if isinstance(key, ATOMS) else f"{path}[...]"
                 yield with_key, value[key], cell
@@ -407,7 +526,7 @@ class Snapshot:
         elif isinstance(value, staticmethod | classmethod):
             yield f"{path}.__func__", value.__func__, cell
         elif isinstance(value, property):
-            yield from ((path, part, cell) for part in (value.fget, value.fset) if part)
+            yield from ((f"{path}.{name}", getattr(value, name), cell) for name in ("fget", "fset"))
         elif isinstance(value, functools.partial):
             yield f"{path}.func", value.func, cell
             yield f"{path}.args", list(value.args), cell
@@ -423,16 +542,18 @@ class Snapshot:
             if self._is_own(value.__name__):
                 names = {n: v for n, v in vars(value).items() if not n.startswith("__")}
                 yield from self._items(f"{value.__name__}.", vars(value), names)
-        elif hasattr(value, "__wrapped__"):
-            yield f"{path}.__wrapped__", value.__wrapped__, cell
+        elif wrapped := getattr(value, "__wrapped__", None):
+            yield f"{path}.__wrapped__", wrapped, cell
         else:
             yield from self._of_object(path, value)
 
     def _of_object(self, path: str, value: Any) -> Iterator[tuple[str, Any, Cell | None]]:
         attributes = dict(getattr(value, "__dict__", {}))
         if isinstance(value, nn.Module):
-            for name, module in attributes["_modules"].items():
-                yield f"{path}.{name}", module, None
+            modules = attributes["_modules"]
+            self._owners.add(id(modules))
+            for name, module in modules.items():
+                yield f"{path}.{name}", module, Cell(f"{path}.{name}", modules, name, False)
             yield from self._tensors(path, attributes["_parameters"], attributes["_buffers"], value)
             attributes = {name: v for name, v in attributes.items() if name not in _MODULE_OWN}
         for slot in _slots(type(value)):
@@ -478,6 +599,7 @@ class Snapshot:
             if defaults := getattr(function, kind):
                 yield f"{words} {name}", defaults, Cell(f"{words} {name}", function, kind, True)
         yield from self._attributes(name, function, vars(function))
+        self._owners.add(id(function.__globals__))
         named = {n: function.__globals__[n] for n in _names(function.__code__) if n in function.__globals__}
         yield from self._items("", function.__globals__, named)
 
@@ -489,11 +611,21 @@ class Snapshot:
         return file is not None and not _in_library(file)
 
 
+def _place(path: str, cell: Cell | None) -> Any:
+    """Return what a path leads to, whatever it is called: an owner's part, and a part of what lies there."""
+    return (id(cell.owner), cell.key, cell.attribute, path.removeprefix(cell.path)) if cell else path
+
+
 def _contents(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # of a variable that has no value yet
         return None
+
+
+def _is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
+    """Whether a value's items are its state, and not what it keeps in attributes, as a ChainMap does."""
+    return isinstance(value, dict) or (isinstance(value, Mapping) and is_opaque(value))
 
 
 def _slots(kind: type) -> list[str]:
@@ -525,6 +657,10 @@ def _token(value: Any) -> Any:
         return type(value).__name__, value
     if isinstance(value, Tensor):
         return _Numbers(value)
+    if isinstance(value, types.FunctionType):
+        return "function", value.__code__
+    if isinstance(value, type | types.BuiltinFunctionType | types.ModuleType | Enum):
+        return "one of a kind", id(value)
     if isinstance(value, np.ndarray):
         sample = value.reshape(-1)[:: max(1, value.size // MOST_COPIED)]
         return "array", value.shape, hashlib.sha256(np.ascontiguousarray(sample).tobytes()).hexdigest()
@@ -538,24 +674,30 @@ def _token(value: Any) -> Any:
         return "random", repr(value.get_state(legacy=False))
     if isinstance(value, set | frozenset):
         return "set", len(value), [repr(each) for each in islice(sorted(value, key=repr), MOST_ITEMS)]
-    if isinstance(value, Mapping | list | tuple | deque):
+    if _is_mapping(value) or isinstance(value, list | tuple | deque):
         return type(value).__name__, len(value)
     if hasattr(value, "cache_info"):
         return "cache", value.cache_info().currsize
     if isinstance(value, types.GeneratorType):
         return "generator", value.gi_frame.f_lasti if value.gi_frame else None
-    if hasattr(type(value), "__next__"):
-        return "iterator", _reduced(value)
+    if is_opaque(value):
+        return type(value).__name__, _reduced(value)
     return type(value).__name__, None
 
 
-def _reduced(value: Any) -> str:
-    with warnings.catch_warnings():
+def _reduced(value: Any, depth: int = 0) -> Any:
+    """Return what tells two states of an iterator, of an array of bytes, and of their like apart."""
+    if isinstance(value, list | tuple) and depth < 8:
+        return [_reduced(each, depth + 1) for each in value[:MOST_ITEMS]]
+    if not is_opaque(value) or isinstance(value, ATOMS) or depth == 8:
+        return repr(value)[:1000] if isinstance(value, ATOMS) else None
+    if (length := getattr(value, "__length_hint__", None)) is not None:
+        return length()
+    with warnings.catch_warnings(), suppress(Exception):
         warnings.simplefilter("ignore")
-        try:
-            return repr(value.__reduce__())[:10_000]
-        except Exception:  # an iterator that tells nothing of itself
-            return ""
+        parts = value.__reduce_ex__(4)
+        return parts if isinstance(parts, str) else [_reduced(part, depth + 1) for part in parts]
+    return None  # one that tells nothing of itself
 
 
 @dataclass(frozen=True)

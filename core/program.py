@@ -174,13 +174,13 @@ class Program:
         return self._hidden
 
     def _seen(self, train: Batch, valid: Batch) -> Hidden:
-        row = {name: tensor.to(train[0].device) for name, tensor in self.fresh_row(0).items()}
-        rows = {name: tensor[None] for name, tensor in row.items()}
+        both = [{name: t.to(train[0].device) for name, t in self.fresh_row(seed).items()} for seed in (0, 1)]
         lanes = tuple(tensor[None] for tensor in self.fitting(train))
         few = tuple(t[: min(FEW, _evenly(len(t), self.task.evaluation_batch_size))] for t in self.fitting(valid))
 
         def loss(other: bool) -> list[Tensor]:
             given = tuple(t[:, _paired(t.shape[1])] for t in lanes) if other else copied(lanes)
+            rows = {name: tensor[None] for name, tensor in both[other].items()}
             begin = time.thread_time()
             with nullcontext() if self.operations else _Counted(self):
                 loss_1, grads, _ = Program.gradients(self, rows, given)
@@ -189,7 +189,7 @@ class Program:
 
         def metrics(other: bool) -> Mapping[str, float]:
             given = tuple(t[_paired(len(t))] for t in few) if other else few
-            return Program.evaluate(self, row, given, python=False)
+            return Program.evaluate(self, both[other], given, python=False)
 
         with own_generators():
             return hidden_state(self.task, self.model, loss, metrics, PASSING)

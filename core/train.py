@@ -19,7 +19,7 @@ from torch import Tensor
 
 from core import trial as trials_
 from core.baseline import Baselines
-from core.cells import Unwritable, copied
+from core.cells import Unwritable
 from core.errors import BadInput, Differs, briefly, located
 from core.lanes import Lanes, Row, own_generators, part
 from core.order import Order
@@ -135,13 +135,9 @@ class Lane:
         """Return the losses of the steps from `step` on."""
         return self.losses[len(self.losses) - (self.step - step) :] if step < self.step else []
 
-    def branch(self, riders: list[Rider]) -> "Lane":
-        """Return a lane with the same past and other riders."""
-        return Lane(riders, self.step, None, list(self.losses), list(self.samples), python=self.python_copy())
-
-    def python_copy(self) -> dict[str, Any] | None:
-        """Return a copy of what the task keeps in Python for this lane."""
-        return self.python and {path: copied(value) for path, value in self.python.items()}
+    def branch(self, riders: list[Rider], python: dict[str, Any] | None) -> "Lane":
+        """Return a lane with the same past, other riders, and a copy of what the task keeps in Python for this one."""
+        return Lane(riders, self.step, None, list(self.losses), list(self.samples), python=python)
 
 
 class Cohort:
@@ -340,7 +336,7 @@ class Cohort:
             lane.riders, *others = [[riders[trial.id] for trial in group] for group in groups]
             lane.parting = self._parting(lane)
             for other in others:
-                branch = lane.branch(other)
+                branch = lane.branch(other, lane.python and self.hidden.copy(lane.python))
                 branch.parting = self._parting(branch)
                 self.parked.append((branch, self.lanes.row(k)))
                 self._lead(branch)
@@ -592,7 +588,7 @@ class Cohort:
             if kind in PROBES:
                 trials = [rider.trial.probed(lane.step, self.scoring.steps, PROBES[kind]) for rider in riders]
                 branch = Lane([Rider(trial, kind, reported=lane.step) for trial in trials], lane.step)
-                branch.python = lane.python_copy()
+                branch.python = lane.python and self.hidden.copy(lane.python)
                 branch.parting = self._parting(branch)
                 self.parked.append((branch, self.lanes.row(k)))
                 lane.awaited += [trial.id for trial in trials]
