@@ -164,8 +164,6 @@ def copied(value: Any, memo: Memo | None = None) -> Any:
     """Return a copy of what `Cell.take` gave; a part that cannot be copied stays shared."""
     if value is ABSENT or isinstance(value, ATOMS):
         return value
-    if type(value) is list and all(type(each) in ATOMS for each in value):
-        return list(value)
     memo = {} if memo is None else memo
     memo.update(_parameters_in(value))
     with suppress(Exception):
@@ -174,12 +172,18 @@ def copied(value: Any, memo: Memo | None = None) -> Any:
 
 
 def _deep(value: Any, memo: Memo) -> Any:
+    if type(value) is list and _is_flat(value):
+        return list(value)
     if type(value) is Tensor:
         if id(value) not in memo:
             memo[id(value)] = value.detach().clone()
             memo.setdefault(id(memo), []).append(value)  # as deepcopy does: nothing else is to get its number
         return memo[id(value)]
     return copy.copy(value) if isinstance(value, _ITERATORS) else copy.deepcopy(value, memo)  # type: ignore[arg-type]
+
+
+def _is_flat(value: Any) -> bool:
+    return all(type(each) in ATOMS for each in value)
 
 
 def _parameters_in(value: Any, depth: int = 0) -> dict[int, Any]:
@@ -236,7 +240,7 @@ def _numbers_in(value: Any, stays: Mapping[int, Any], depth: int = 0) -> float:
     if not isinstance(value, _CONTAINERS):
         parts = _parts(value) if is_opaque(value) or isinstance(value, functools.partial) else None
         return float("inf") if parts is None else _numbers_in(parts, stays, depth + 1)
-    if len(value) > MOST_COPIED:
+    if len(value) > MOST_COPIED or (isinstance(value, list | tuple) and _is_flat(value)):
         return len(value)
     inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value
     total = 0.0

@@ -5,6 +5,7 @@ while it is called: what a second call at the same inputs changes, or would deci
 task trains by plain PyTorch, and what can be kept apart of its state each trial has for itself.
 """
 
+import dis
 import functools
 import hashlib
 import os
@@ -72,6 +73,12 @@ class Hidden:
     roots: Mapping[str, Any] = field(default_factory=dict)
     before: "Snapshot | None" = None  # of what a new trial begins with
     places: Mapping[str, Cell] = field(default_factory=dict)  # that were there before the first step: in any process
+    caches: list[Cell] = field(default_factory=list)  # where what was looked at has left something
+
+    def clear(self) -> None:
+        """Put back what lay in the caches. What steps are written down from is better left: a table is one number."""
+        if self.before:
+            self.before.restore(self.caches)
 
     @contextmanager
     def of_trial(self, values: Mapping[str, Any] | None) -> Iterator[None]:
@@ -195,19 +202,31 @@ def hidden_state(
         reason, cells = _watched(name, call, roots, seed, begin)
         reasons.append(reason or of_first)
         changed |= made | cells
+    end = Snapshot(roots, begin, values=False)
+    moved = _holders(_changed(begin, begin, end))
     if changed:  # with it belongs what no second call has moved: an object that was replaced by then
-        moved = _holders(_changed(begin, begin, Snapshot(roots, begin, values=False)))
         filled = {path for path in moved if begin.value(path) is None or begin.value(path) is ABSENT}  # once, for all
         changed |= {path: cell for path, cell in moved.items() if path not in filled}
     shared = sorted(path for path in changed if begin.value(path) is UNKEPT)
     if reasons[0] and shared:
         reasons[0] += f"; trials of a process share {', '.join(shared)}, so no rerun gives the same numbers"
     cells = [cell for path, cell in changed.items() if path not in shared]
-    end = Snapshot(roots, begin, values=False)
     places = begin.cells | _holders({path: cell for path in end.cells if (cell := begin.cell(path, end))})
-    hidden = Hidden(reasons[0], cells, shared, reasons[1], roots, begin, places)
+    caches = [cell for path, cell in moved.items() if path not in changed]
+    hidden = Hidden(reasons[0], cells, shared, reasons[1], roots, begin, places, caches)
     with hidden.of_trial(None):
         return hidden
+
+
+@contextmanager
+def left_alone(task: Any, model: nn.Module) -> Iterator[None]:
+    """Put back whatever calls of the task's functions change in Python meanwhile."""
+    roots = {"self": task, "model": model}
+    begin = Snapshot(roots)
+    try:
+        yield
+    finally:
+        begin.restore(_holders(_changed(begin, begin, Snapshot(roots, begin, values=False))).values())
 
 
 def _made_at_first(
@@ -217,7 +236,7 @@ def _made_at_first(
 
     Where that comes from the weights or from the batch, as a copy of the first weights does, it is a trial's own.
     """
-    before = Snapshot(roots, begin)
+    before = Snapshot(roots, begin) if name == "metrics" else begin
     seed_python(seed)
     numbers = _numbers(call())
     after = Snapshot(roots, begin, values=False)
@@ -226,9 +245,8 @@ def _made_at_first(
     ]
     if not made:
         return "", {}
-    contents, memo = [cell.take() for cell in made], begin.memo()
-    for cell in made:
-        cell.put(copied(before.value(cell.path), memo))
+    contents = [cell.take() for cell in made]
+    before.restore(made)
     call(True)
     seed_python(seed)
     again = _numbers(call())
@@ -247,14 +265,14 @@ def _watched(
     seed: what the call itself draws under.
     """
     seed_python(seed)
-    first, before = _numbers(call()), Snapshot(roots, begin)
+    first, before = _numbers(call()), Snapshot(roots, begin, values=False)
     seed_python(seed)
     shared = _shared()
     start = time.thread_time()
     with _clocks() as clocks:
         second = _numbers(call())
     seconds = time.thread_time() - start
-    after = Snapshot(roots, begin)
+    after = Snapshot(roots, begin, values=False)
     cells = _changed(begin, before, after)
     touched = _touched(shared)
     if touched:  # by another thread maybe, as Ray's while it starts: not at every call
@@ -408,6 +426,7 @@ class Snapshot:
         self._own = "" if top == __name__.partition(".")[0] else top
         self._seen: dict[int, tuple[Any, Any]] = {}  # with their tokens; held, so that no other gets the id of one
         self._owners = set[int]()
+        self.tensors = dict[int, list[str]](since.tensors if since else {})  # the names that each module's had at first
         self._walk(roots.items())
         self._walk(
             (path, each) for path, each in (since.staying.items() if since else ()) if id(each) not in self._seen
@@ -462,6 +481,13 @@ class Snapshot:
     def value(self, path: str) -> Any:
         """Return a copy of what an attribute or a global was; ABSENT if it was not there, UNKEPT if it has none."""
         return self._values.get(path, ABSENT)
+
+    def restore(self, cells: Iterable[Cell]) -> None:
+        """Put back what lay in these places; what cannot be copied stays as it is by now."""
+        memo = self.memo()
+        for cell in cells:
+            if (value := self.value(cell.path)) is not UNKEPT:
+                cell.put(copied(value, memo))
 
     def cell(self, path: str, later: "Snapshot") -> Cell | None:
         """Return the place to which what another snapshot sees at a path belongs: one seen here, or new on something
@@ -565,11 +591,17 @@ class Snapshot:
     def _tensors(
         self, path: str, parameters: Mapping[str, Any], buffers: Mapping[str, Any], module: nn.Module
     ) -> Iterator[tuple[str, Any, Cell | None]]:
-        """Yield what may change of a module's tensors: of a trial's model the flags alone, of another network all."""
+        """Yield what may change of a module's tensors: of another network all, of a trial's model the flags alone, and
+        those that come to be while it trains, which no optimizer knows."""
         for name, parameter in parameters.items():
             flag = f"{path}.{name}.requires_grad"
             if parameter is not None:
                 yield flag, parameter.requires_grad, Cell(flag, parameter, "requires_grad", True)
+        for tensors in (parameters, buffers):
+            self._owners.add(id(tensors))
+            before = self.tensors.setdefault(id(tensors), list(tensors))
+            for name in [name for name in tensors if name not in before]:
+                yield f"{path}.{name}", tensors[name], Cell(f"{path}.{name}", tensors, name, False)
         if id(module) not in self._modules:
             for name, tensor in {**parameters, **buffers}.items():
                 if tensor is not None:
@@ -634,12 +666,12 @@ def _slots(kind: type) -> list[str]:
     return [name for name in names if name not in ("__dict__", "__weakref__")]
 
 
-def _names(code: types.CodeType) -> Iterator[str]:
-    """Yield the names that a function and those in it look up."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
+@functools.lru_cache(10_000)
+def _names(code: types.CodeType) -> Sequence[str]:
+    """Return the names of globals that a function and those in it look up."""
+    names = [each.argval for each in dis.get_instructions(code) if each.opname.endswith(("_GLOBAL", "_NAME"))]
+    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return list(dict.fromkeys([*names, *(name for each in inner for name in each)]))
 
 
 def _spread(items: Sequence[Any]) -> Sequence[Any]:

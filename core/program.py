@@ -12,7 +12,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from core import deadline
 from core.deadline import TooLong
 from core.errors import BadInput, briefly
 from core.graph import NotOneGraph, Stacked, close, graph_of, largest
-from core.hidden import Hidden, Raised, hidden_state
+from core.hidden import Hidden, Raised, hidden_state, left_alone
 from core.lanes import Layout, Row, own_generators, part, seed_python, seeded
 from core.native import Native, native_of
 from core.native.places import NotNative
@@ -39,6 +39,7 @@ from core.task import Batch, Clock, Data, Task, call, takes_of_clock
 warnings.filterwarnings("ignore", "There is a performance drop")  # vmap's advice to who writes its rules
 CALL_S = 10e-6  # of an operation on tensors, with its share of autograd
 FEW = 64  # examples of a validation at which it is seen whether metrics() has state in Python
+SLOW_S, FEWEST = 0.2, 8  # a loss that takes longer is looked at with so many examples of either split
 VALIDATION = 1  # parts what a validation draws at random from what the step after it draws
 PASSING = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, BadInput)  # no lane's fault
 Named = dict[str, Tensor]
@@ -175,23 +176,31 @@ class Program:
 
     def _seen(self, train: Batch, valid: Batch) -> Hidden:
         both = [{name: t.to(train[0].device) for name, t in self.fresh_row(seed).items()} for seed in (0, 1)]
-        lanes = tuple(tensor[None] for tensor in self.fitting(train))
+        lanes = whole = tuple(tensor[None] for tensor in self.fitting(train))
         few = tuple(t[: min(FEW, _evenly(len(t), self.task.evaluation_batch_size))] for t in self.fitting(valid))
 
         def loss(other: bool) -> list[Tensor]:
             given = tuple(t[:, _paired(t.shape[1])] for t in lanes) if other else copied(lanes)
-            rows = {name: tensor[None] for name, tensor in both[other].items()}
+            rows = {name: tensor[None].clone() for name, tensor in both[other].items()}  # a loss may write in them
             begin = time.thread_time()
             with nullcontext() if self.operations else _Counted(self):
-                loss_1, grads, _ = Program.gradients(self, rows, given)
-            self.step_s = min(self.step_s, time.thread_time() - begin)
+                loss_1, grads, _ = Program.gradients(self, rows, given, (int(other), int(other)))
+            if lanes is whole:
+                self.step_s = min(self.step_s, time.thread_time() - begin)
             return [loss_1, *grads.values()]
 
         def metrics(other: bool) -> Mapping[str, float]:
             given = tuple(t[_paired(len(t))] for t in few) if other else few
-            return Program.evaluate(self, both[other], given, python=False)
+            return Program.evaluate(self, both[other], given, (int(other), int(other)), python=False)
 
         with own_generators():
+            with suppress(Exception, SystemExit), left_alone(self.task, self.model):
+                loss(False)
+            if self.step_s > SLOW_S:
+                lanes, few = tuple(t[:, :FEWEST] for t in whole), tuple(t[:FEWEST] for t in few)
+                with suppress(Raised), left_alone(self.task, self.model):
+                    return hidden_state(self.task, self.model, loss, metrics, PASSING)
+                lanes = whole  # a loss may take batches of one size alone
             return hidden_state(self.task, self.model, loss, metrics, PASSING)
 
     @property

@@ -191,6 +191,8 @@ class Cohort:
         self.hidden = self.program.hidden(batch, self.data.valid)
         if self.hidden.reason and self.program.narrowest > 1:
             raise BadInput(f"program: {self.hidden.reason}; such a task can train by the plain program alone")
+        if self.program.narrowest == 1:
+            self.hidden.clear()  # a set that remembers, say, the first batch
         self.program.look_at(batch)
         self.lanes = Lanes(row, self.program.width(self.room))
         self.riding: list[Lane] = []

@@ -518,6 +518,50 @@ class FromTheFirstBatch(Base):
         return F.mse_loss(model((batch[0] - self.of_first["mean"]) / self.of_first["std"]), batch[1])
 
 
+class SeenOnce(Base):
+    """Counts what is different, which the same batch is no more the second time."""
+
+    def __init__(self) -> None:
+        self.seen: set[float] = set()
+        self.fixed: frozenset[float] = frozenset()
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        self.seen.add(round(float(batch[0][0, 0]), 4))
+        self.fixed |= {round(float(batch[0][1, 1]), 4)}
+        return super().loss(model, batch) * (1 + len(self.seen) / 50 + len(self.fixed) / 70)
+
+
+class NewBuffer(Base):
+    """Registers a copy of its first weights, as a buffer, in the first step."""
+
+    def share(self, model: nn.Module) -> Any:
+        weight = model[0].weight  # type: ignore[index]
+        if "start" not in dict(model.named_buffers()):
+            model.register_buffer("start", weight.detach().clone())
+        return (weight - model.start).pow(2).sum()
+
+
+class ActNorm(nn.Module):
+    """Sets itself by the first batch that it sees (Glow, arXiv 1807.03039)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.shift, self.done = nn.Parameter(torch.ones(8)), nn.Parameter(torch.zeros(8)), False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.done:
+            with torch.no_grad():
+                self.shift.copy_(-x.mean(0))
+                self.scale.copy_(1 / x.std(0))
+            self.done = True
+        return (x + self.shift) * self.scale
+
+
+class SetByTheFirstBatch(Base):
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 8), ActNorm(), nn.Tanh(), nn.Linear(8, 1))
+
+
 class OtherLayers(Base):
     """Bends in another way from a step on."""
 
@@ -543,7 +587,7 @@ class TwoClosures(Base):
 
 
 APART += [Cycle, Iterators, Phased, Flips, Replaced, OddContainers, TakesTurns, TwoNames, OwnParameter, CopiesItself]
-APART += [CopiesItselfAgain, FromTheBegin, FromTheFirstBatch, OtherLayers, TwoClosures]
+APART += [CopiesItselfAgain, FromTheBegin, FromTheFirstBatch, NewBuffer, SetByTheFirstBatch, OtherLayers, TwoClosures]
 
 
 def _falling() -> Any:
@@ -653,6 +697,7 @@ class InABuffer(Base):
 
 
 FREE = [Base, Constant, InABuffer]
+AT_TIMES = [SeenOnce]  # apart as well, though the first look does not see it
 
 
 def trials(count: int = 3) -> list[Trial]:
@@ -755,7 +800,7 @@ def test_the_check_says_it() -> None:
 # --- and trained ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", APART)
+@pytest.mark.parametrize("make", [*APART, *AT_TIMES])
 def test_each_trial_has_its_own_state_as_if_it_trained_alone(make: type[Base]) -> None:
     reset_globals()
     expected = {}
@@ -769,7 +814,7 @@ def test_each_trial_has_its_own_state_as_if_it_trained_alone(make: type[Base]) -
             assert [loss for _, loss in trial_ends[name].curve] == pytest.approx(losses, rel=1e-5)
 
 
-@pytest.mark.parametrize("make", APART)
+@pytest.mark.parametrize("make", [*APART, *AT_TIMES])
 def test_a_branch_and_a_resumed_run_have_the_state_of_the_trial(make: type[Base], tmp_path: Any) -> None:
     def made(of: list[Trial]) -> Cohort:
         reset_globals()
