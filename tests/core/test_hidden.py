@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from core import checkpoint, preflight
 from core import hidden as hidden_module
+from core import program as program_module
 from core.cells import Unwritable, decoded, encoded
 from core.checkup import Checking
 from core.errors import BadInput, Differs
@@ -786,6 +787,30 @@ def test_looking_for_state_moves_none(make: type[Base]) -> None:
     assert random.getstate() == states[0]
     assert np.random.get_state(legacy=False)["state"]["key"].tolist() == states[1]
     assert torch.equal(torch.get_rng_state(), states[2])
+
+
+class TakesWholeBatches(Attribute):
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return super().loss(model, tuple(tensor.reshape(BATCH, -1) for tensor in batch))
+
+
+@pytest.mark.parametrize("make", [Attribute, FromTheBegin, Mixup, TakesWholeBatches, Base])
+def test_a_slow_loss_is_looked_at_with_few_examples_and_shows_the_same(
+    make: type[Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = why_hidden(make(), batch_of(make()))
+    monkeypatch.setattr(program_module, "SLOW_S", 0.0)
+    sizes, gradients = list[int](), Program.gradients
+
+    def counted(program: Program, rows: Any, batch: Batch, *more: Any) -> Any:
+        sizes.append(batch[0].shape[1])
+        return gradients(program, rows, batch, *more)
+
+    monkeypatch.setattr(Program, "gradients", counted)
+    task = make()
+    assert Program(task, SGD()).hidden(batch_of(task), task.data().valid).reason == reason
+    assert sizes[0] == BATCH and program_module.FEWEST in sizes
+    assert getattr(task, "n", 0) == 0 and getattr(task, "start", None) is None
 
 
 def test_the_check_says_it() -> None:
