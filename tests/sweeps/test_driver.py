@@ -2,9 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import optuna
@@ -14,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from core import checkpoint
 from core.errors import BadInput
 from sweeps import driver
+from sweeps import home as homes
 from sweeps.display import Progress, facts, lane_steps_a_second, seconds_left
 from sweeps.home import COHORT_FILE, Home, only_driver
 from sweeps.record import STORY, SWEEP_TAG, TRIAL_TAG, Recorder, default_uri
@@ -51,6 +57,9 @@ class Stage:
         self.home, self.monkeypatch = Home.at(str(home)), monkeypatch
         self.recorders: list[Recorder] = []
         self.summary: Summary | None = None  # of the last driver that came to an end
+        self.configure: Callable[[Suggestion], Mapping[str, Any]]  # as Tune calls it for a cohort that is to begin
+        self.stop: Event
+        self.look: Callable[[], bool]
         create_study(open_storage(self.home.storage), SWEEP, spec_with(), {"created": "2026-01-01"})
 
         def recorder(*arguments: Any) -> Recorder:
@@ -64,6 +73,7 @@ class Stage:
         shown: list[Progress] = []
 
         def run_tune(search: Search, *others: Any) -> None:
+            self.configure, _, _, self.stop, self.look, _, _ = others
             play(search, others[-1], shown[0])
 
         self.monkeypatch.setattr("sweeps.run.run_tune", run_tune)
@@ -246,6 +256,64 @@ def test_an_unknown_program_is_not_written_over_a_known_one(stage: Stage) -> Non
     (stage.home.sweep(SWEEP) / "spool.sent").unlink()
     stage.perform(by_two_programs)
     assert stage.tags()["espalier.program"] == known
+
+
+# --- an interrupt while workers start ---------------------------------------------------------------------------------
+
+WORKER = """
+import sys
+import time
+from pathlib import Path
+from sweeps import deaths, watchdog
+print("ready", flush=True)
+cohort = input()
+watchdog.Watchdog(Path(sys.argv[1]), deaths.own_name(Path(sys.argv[1]), cohort))
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def start_worker(stage: Stage) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Return a function that starts a process which begins as a cohort's worker when it is given the cohort's name."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", WORKER, str(stage.home.sweep(SWEEP) / homes.WORKERS)]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert started[-1].stdout and started[-1].stdout.readline() == "ready\n"
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_workers_that_begin_after_an_interrupt_are_killed_though_nobody_waits_for_them(
+    stage: Stage, start_worker: Callable[[], subprocess.Popen[str]]
+) -> None:
+    soon, late, second = (start_worker() for _ in range(3))
+
+    def begin(process: subprocess.Popen[str], cohort: str) -> None:
+        assert process.stdin
+        process.stdin.write(f"{cohort}\n")
+        process.stdin.flush()
+
+    def play(search: Search, watch: Watch, progress: Progress) -> None:
+        first, other = cohorts(search)
+        for cohort in (first, other):
+            stage.configure(cohort)
+        stage.stop.set()
+        begin(soon, first["id"])
+        while not stage.look():
+            time.sleep(0.02)
+        begin(late, other["id"])
+        begin(second, first["id"])  # as Tune begins a second one for a cohort: its note has a name of its own
+        for process in (soon, late, second):
+            assert process.wait(60) == -signal.SIGKILL
+
+    stage.perform(play)
+    assert stage.summary and stage.summary.interrupted
 
 
 # --- how fast ---------------------------------------------------------------------------------------------------------
