@@ -418,7 +418,7 @@ class Snapshot:
         self.cells: dict[str, Cell] = {}
         self._values: dict[str, Any] = {}
         self._parents: dict[str, str] = {}
-        self._objects: dict[str, Any] = {}  # what lies in a cell of that path itself
+        self._objects: dict[str, Any] = {}  # what lies there, in a cell
         self._first: dict[str, Any] = {}  # of each object the nearest path
         self._places: dict[Any, str] = {}  # paths by what they are paths to, which may have another one later
         self._modules = {id(module) for module in roots["model"].modules()}
@@ -436,8 +436,9 @@ class Snapshot:
         self.names = {id(each): path for path, each in self.staying.items()}
         self._ids = {id(each): each for each in self.staying.values()}
         memo = self.memo()
-        for path in self._objects if values else ():
-            self._values[path] = copied_contents(self.cells[path].look(), memo)
+        for path, cell in self.cells.items() if values else ():
+            if cell.path == path:
+                self._values[path] = copied_contents(cell.look(), memo)
 
     def _walk(self, roots: Iterable[tuple[str, Any]]) -> None:
         """Note whatever can be reached from the roots, the nearest first."""
@@ -452,9 +453,7 @@ class Snapshot:
             self.tokens[path] = known or _token(value)
             self._places[_place(path, cell)] = path
             if cell:
-                self.cells[path] = cell
-                if cell.path == path:
-                    self._objects[path] = value
+                self.cells[path], self._objects[path] = cell, value
             if atom or known:
                 continue
             self._seen[id(value)], self._first[path] = (value, self.tokens[path]), value

@@ -434,13 +434,29 @@ class TakesTurns(Base):
             torch.manual_seed(9)
             self.active: nn.Module | None = None
             self.networks = [nn.Linear(4, 1), nn.Linear(4, 1)]
-        self.active = self.networks[0]
+        self.active, self.pair = self.networks[0], tuple(self.networks)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         assert self.active in self.networks
         self.active = self.networks[1] if self.active is self.networks[0] else self.networks[0]
+        self.pair = self.pair[1], self.pair[0]
         with torch.no_grad():
-            target = self.active(batch[0])
+            target = self.active(batch[0]) + 2 * self.pair[0](batch[0])
+        return super().loss(model, batch) + 0.3 * F.mse_loss(model(batch[0]), target)
+
+
+class Swaps(Base):
+    """Has two fixed networks in a list, first the one, then the other."""
+
+    def __init__(self) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(9)
+            self.networks = [nn.Linear(4, 1), nn.Linear(4, 1)]
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        self.networks.reverse()
+        with torch.no_grad():
+            target = self.networks[0](batch[0])
         return super().loss(model, batch) + 0.3 * F.mse_loss(model(batch[0]), target)
 
 
@@ -589,6 +605,7 @@ class TwoClosures(Base):
 
 APART += [Cycle, Iterators, Phased, Flips, Replaced, OddContainers, TakesTurns, TwoNames, OwnParameter, CopiesItself]
 APART += [CopiesItselfAgain, FromTheBegin, FromTheFirstBatch, NewBuffer, SetByTheFirstBatch, OtherLayers, TwoClosures]
+APART += [Swaps]
 
 
 def _falling() -> Any:
