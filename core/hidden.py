@@ -512,6 +512,13 @@ class Snapshot:
         differ = [there or here for here, there in pairs if self._differ(here, there, after)]
         return [path for path in differ if path and (path in self.cells or path in after.cells)]
 
+    def numbers_changed(self, after: "Snapshot") -> list[str]:
+        """Return the paths at which another snapshot has other numbers, but for what autograd has made of others."""
+        paths = [path for path in self.changed(after) if path in self.tokens and path in after.tokens]
+        tensors = {path: value for path, value in self._objects.items() if isinstance(value, Tensor)}
+        made = {path for path, tensor in tensors.items() if tensor.grad_fn is not None}
+        return [path for path in paths if path not in made and _is_numbers(self.tokens[path])]
+
     def _same(self, path: str, after: "Snapshot") -> str | None:
         """Return the path here of what another snapshot sees at a path: the same place, or of a new object the name."""
         cell = after.cells.get(path)
@@ -714,6 +721,10 @@ def _token(value: Any) -> Any:
     if is_opaque(value):
         return type(value).__name__, _reduced(value)
     return type(value).__name__, None
+
+
+def _is_numbers(token: Any) -> bool:
+    return isinstance(token, _Numbers) or token[0] in ("int", "float", "complex", "array")
 
 
 def _reduced(value: Any, depth: int = 0) -> Any:

@@ -10,10 +10,11 @@ from torch.nn.parameter import is_lazy
 
 from core.baseline import Baselines
 from core.errors import BadInput, faults, nearest
+from core.hidden import Snapshot
 from core.lanes import own_generators, seeded
 from core.optim import OPTIMIZERS
 from core.order import Order
-from core.program import Program, attributes_of
+from core.program import Program
 from core.task import Batch, Data, Task, load_data
 
 
@@ -205,22 +206,30 @@ def _model(task: Task, seed: int) -> None:
             raise BadInput(
                 f"task: parameter {name} of the model has a hook, which no lane runs; write what it does into loss()"
             )
-    with seeded(seed + 1):
-        other = attributes_of(task.model())
-    for name, tensor in attributes_of(model).items():
-        if name in other and tensor.grad_fn is None and not _same(tensor, other[name]):  # one with is made from others
-            raise BadInput(
-                f"task: the model's tensor {name} is another one for every seed, and neither parameter nor buffer; "
-                "register it (register_buffer), so that each trial has its own; of spectral_norm take the one of "
-                "torch.nn.utils.parametrizations"
-            )
+    for path in drawn(task, model, seed):
+        raise BadInput(
+            f"task: the model's {path} is another one for every seed, and neither parameter nor buffer; register it "
+            "(register_buffer; a list of modules as nn.ModuleList), so that each trial has its own; of spectral_norm "
+            "take the one of torch.nn.utils.parametrizations"
+        )
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape or a.dtype != b.dtype or a.layout != b.layout:
-        return False
-    a, b = (t.detach() if t.layout == torch.strided else t.detach().to_dense() for t in (a, b))
-    return torch.equal(a.nan_to_num(), b.nan_to_num())
+def drawn(task: Task, model: nn.Module, seed: int) -> list[str]:
+    """Return the places beside a model's parameters and buffers whose numbers its seed has drawn.
+
+    model: as task.model() gives it under `seed`. All lanes train in one model, so they would have those of one trial.
+    """
+
+    def made(seed: int) -> Snapshot:
+        with seeded(seed):
+            return Snapshot({"model": task.model(), "self": task}, values=False)
+
+    first = Snapshot({"model": model, "self": task}, values=False)
+    differ = first.numbers_changed(made(seed + 1))
+    if not differ:
+        return []
+    counted = first.numbers_changed(made(seed))  # of names, say: that is no matter of the seed
+    return [path.removeprefix("model.") for path in differ if path not in counted]
 
 
 def _first_loss(program: Program, batch: Batch, seed: int) -> float:

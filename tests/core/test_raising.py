@@ -306,6 +306,52 @@ class Drawn(nn.Module):
         return self.layer((x @ self.features).cos())
 
 
+class InAList(nn.Module):
+    """A layer that torch does not know of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.layer = [nn.Linear(12, 8)], nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.hidden[0](x).tanh())
+
+
+class Permuted(nn.Module):
+    """A permutation in Python, as of a flow; and a name that is counted."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Permuted.made += 1
+        self.name, self.number = f"model-{Permuted.made}", Permuted.made
+        self.order, self.layer = torch.randperm(12).tolist(), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x[:, self.order])
+
+
+class Named(nn.Module):
+    """Counts its models, and names their modules so."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Named.made += 1
+        self.number, self.seen, self.layer = Named.made, [Named.made], nn.Linear(12, 5)
+
+        class Inner(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return x.tanh()
+
+        self.inner, self.scale = Inner(), lambda x: 2 * x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.scale(self.inner(x)))
+
+
 class Turns(nn.Module):
     """A buffer that begins as a whole number and becomes another kind of number."""
 
@@ -324,13 +370,19 @@ class Turns(nn.Module):
     [
         (_hooked, "parameter weight of the model has a hook, which no lane runs"),
         (Complex, "parameter w of the model is complex"),
-        (Drawn, "tensor features is another one for every seed, .*register_buffer"),
+        (Drawn, "model's features is another one for every seed, .*register_buffer"),
+        (InAList, r"model's hidden\[0\].weight.* is another one for every seed, .*ModuleList"),
+        (Permuted, r"model's order\[\d+\] is another one for every seed"),
         (Turns, "buffer scale begins as torch.int64 and becomes torch.float32"),
     ],
 )
 def test_a_model_that_would_train_otherwise_than_it_looks_is_refused(model: Make, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         preflight.check(Classes(model), BATCH)
+
+
+def test_a_model_may_count_and_name_its_modules() -> None:
+    preflight.check(Classes(Named), BATCH)
 
 
 class Listed(Classes):
