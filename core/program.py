@@ -176,6 +176,7 @@ class Program:
 
     def _seen(self, train: Batch, valid: Batch) -> Hidden:
         both = [{name: t.to(train[0].device) for name, t in self.fresh_row(seed).items()} for seed in (0, 1)]
+        spent = list[float]()
         lanes = whole = tuple(tensor[None] for tensor in self.fitting(train))
         few = tuple(t[: min(FEW, _evenly(len(t), self.task.evaluation_batch_size))] for t in self.fitting(valid))
 
@@ -185,8 +186,9 @@ class Program:
             begin = time.thread_time()
             with nullcontext() if self.operations else _Counted(self):
                 loss_1, grads, _ = Program.gradients(self, rows, given, (int(other), int(other)))
+            spent.append(time.thread_time() - begin)
             if lanes is whole:
-                self.step_s = min(self.step_s, time.thread_time() - begin)
+                self.step_s = min(self.step_s, spent[-1])
             return [loss_1, *grads.values()]
 
         def metrics(other: bool) -> Mapping[str, float]:
@@ -196,6 +198,12 @@ class Program:
         with own_generators():
             with suppress(Exception, SystemExit), left_alone(self.task, self.model):
                 loss(False)
+                if self.step_s > SLOW_S:  # or the first call alone, which loads and compiles what it needs
+                    lanes = tuple(tensor[:, :FEWEST] for tensor in whole)
+                    loss(False)
+                    lanes = whole
+                    if spent[-1] * whole[0].shape[1] / FEWEST < self.step_s / 2:
+                        loss(False)
             if self.step_s > SLOW_S:
                 lanes, few = tuple(t[:, :FEWEST] for t in whole), tuple(t[:FEWEST] for t in few)
                 with suppress(Raised), left_alone(self.task, self.model):
@@ -399,7 +407,6 @@ class Program:
                 for name, value in self._call("metrics", theta, buffers, batch, clock).items():
                     totals[name] = totals.get(name, 0.0) + float(value) * len(batch[0])
         return {name: total / examples for name, total in totals.items()}
-
 
     def _time(self, like: Tensor, step: int, share: float) -> Clock:
         number = functools.partial(torch.tensor, dtype=self.dtype, device=like.device)
@@ -613,9 +620,7 @@ class VmapProgram(Program):
         """
         return lanes + 1
 
-    def differs(
-        self, row: Row, train: Batch, index_B: Tensor, c_C1: Tensor, stream: tuple[int, int]
-    ) -> str | None:
+    def differs(self, row: Row, train: Batch, index_B: Tensor, c_C1: Tensor, stream: tuple[int, int]) -> str | None:
         """Take a step of a copy of a lane by this program and by PyTorch; return how they differ, None if they do not.
 
         What was written down may hold no more: a loss that asks the clock, or what somebody has changed in the task.

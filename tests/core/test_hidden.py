@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -828,6 +829,19 @@ def test_a_slow_loss_is_looked_at_with_few_examples_and_shows_the_same(
     assert Program(task, SGD()).hidden(batch_of(task), task.data().valid).reason == reason
     assert sizes[0] == BATCH and program_module.FEWEST in sizes
     assert getattr(task, "n", 0) == 0 and getattr(task, "start", None) is None
+
+
+def test_a_first_call_that_takes_long_makes_no_loss_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the first call in a process does, which imports and compiles."""
+    times = itertools.chain([0.0, 1.0], itertools.count(1.0, 0.001))
+    monkeypatch.setattr(program_module, "time", SimpleNamespace(thread_time=lambda: next(times)))
+    program = Program(Base(), SGD())
+    program.hidden(batch_of(Base()), Base().data().valid)
+    assert program.step_s == pytest.approx(0.001)
+    times = itertools.count(0.0, 1.0)
+    program = Program(Base(), SGD())
+    program.hidden(batch_of(Base()), Base().data().valid)
+    assert program.step_s == 1.0
 
 
 def test_the_check_says_it() -> None:
