@@ -11,7 +11,7 @@ from torch import Tensor
 from core import checkpoint
 from core.errors import BadInput
 from core.watch import Look, Watcher
-from sweeps import record
+from sweeps import paths, record
 from sweeps.address import no_secret
 from sweeps.home import Home
 from sweeps.rerun import BestFile, Rerun, rerun
@@ -69,7 +69,7 @@ def crown(path: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> 
         return outcome, None
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        (folder / FILE).write_bytes(Path(path).read_bytes())
+        (folder / FILE).write_bytes(paths.argument(path).read_bytes())
         for r, file in enumerate(weight_files(spec.replicates)):
             checkpoint.save(folder / file, weights.kept[f"{best.trial}/{r}"])
         told = {f"espalier.{outcome.metric}": repr(outcome.value)}

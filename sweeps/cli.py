@@ -6,10 +6,10 @@ import os
 import re
 import shlex
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -398,8 +398,9 @@ def pull(model: str, to: str | None, home: str | None) -> None:
     """
     from sweeps.champion import pull as fetch
     from sweeps.home import Home
+    from sweeps.paths import argument
 
-    files, said = fetch(model, Path(to or model.partition("@")[0]), Home.at(home))
+    files, said = fetch(model, argument(to or model.partition("@")[0]), Home.at(home))
     click.echo(said, err=True)
     for file in files:
         click.echo(str(file))
@@ -484,9 +485,10 @@ def lr_range(
     test = ranges.run_test(loaded, low, high, steps, seeds)
     run = ranges.record_test(loaded, test, place)
     if figure:
+        from sweeps.paths import argument
         from sweeps.report import range_figure
 
-        range_figure(test, loaded.name, Path(figure))
+        range_figure(test, loaded.name, argument(figure))
     if as_json:
         click.echo(json.dumps(ranges.document(test) | {"mlflow_run": run}, indent=2))
     for line in [] if as_json else ranges.lines(test):
@@ -663,6 +665,7 @@ def _tell(summary: Any, place: Any, as_json: bool, home: str | None) -> None:
 def command() -> None:
     """Be the command of a process, and end it at once: to take its modules apart would take Python two seconds."""
     codes: list[int] = []
+    _show_warnings()
     atexit.register(_end, codes)  # before what others register, and so called after it
     try:
         main(prog_name="sweep")
@@ -672,6 +675,18 @@ def command() -> None:
         if machine and machine.starting():  # nothing can hurry it, and its processes die with the one that started them
             _end(codes)
         raise
+
+
+def _show_warnings() -> None:
+    """Show warnings where PYTHONWARNINGS=error or -W would raise them: Ray and MLflow warn, and would not start."""
+    filters: Any = warnings.filters  # a list, which resetwarnings() empties
+    others = [kind for kind in filters if kind[0] != "error"]
+    warnings.resetwarnings()
+    filters.extend(others)
+    if wishes := os.environ.pop("PYTHONWARNINGS", ""):  # which Ray's processes obey
+        actions = {wish: wish.partition(":")[0].strip() for wish in wishes.split(",")}
+        if others := [wish for wish, action in actions.items() if not (action and "error".startswith(action))]:
+            os.environ["PYTHONWARNINGS"] = ",".join(others)
 
 
 def _end(codes: list[int]) -> None:

@@ -80,9 +80,9 @@ def _with_imports(root: Path, sources: Sequence[tuple[Path, Path]]) -> list[Path
 def _root(folders: Sequence[Path], code: str | None) -> Path:
     """Return the folder that paths are told relative to: --code, or the one that the classes are imported from."""
     if code is not None:
-        if not Path(code).is_dir():
+        if not (folder := paths.argument(code)).is_dir():
             raise BadInput(f"--code {code}: no such folder")
-        return Path(code).resolve()
+        return folder.resolve()
     if len(set(folders)) > 1:
         raise BadInput("the task and the watchers lie in several folders; name one that holds all: --code FOLDER")
     return folders[0]

@@ -1,6 +1,7 @@
 """The machine a sweep runs on: Ray started or joined, and how a sweep is laid out on it."""
 
 import io
+import json
 import logging
 import os
 import re
@@ -17,7 +18,7 @@ from threading import Event, Thread, current_thread
 from threading import enumerate as enumerate_threads
 from typing import Any
 
-from core.errors import BadInput
+from core.errors import BadInput, brief
 from sweeps.spec import SweepSpec
 
 LANES_CPU, LANES_GPU = 64, 512
@@ -114,6 +115,25 @@ def check_address(address: str | None) -> None:
         ) from error
 
 
+def check_resources() -> None:
+    """Raise BadInput if RAY_OVERRIDE_RESOURCES is not what Ray can start with."""
+    if not (text := os.environ.get("RAY_OVERRIDE_RESOURCES")):
+        return
+    try:
+        amounts = json.loads(text)
+    except (ValueError, RecursionError):
+        amounts = None
+    if not isinstance(amounts, dict) or not all(_is_amount(amount) for amount in amounts.values()):
+        raise BadInput(
+            f"RAY_OVERRIDE_RESOURCES: {brief(text)} is no JSON object of amounts; "
+            'write for example {"CPU": 4}, or unset it'
+        )
+
+
+def _is_amount(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < float("inf")
+
+
 class GivenUp(Exception):
     """Nobody waits for Ray any more."""
 
@@ -127,6 +147,8 @@ class RaySession:
 
     def __init__(self, address: str | None) -> None:
         check_address(address)
+        if address is None:
+            check_resources()
         self.address = address
         self._resources: Future[tuple[float, float]] = Future()
         self._over = Event()
@@ -245,7 +267,7 @@ def _joined(address: str | None) -> tuple[float, float]:
         "PYTHONPATH": os.pathsep.join([own, *filter(None, [os.environ.get("PYTHONPATH")])]),
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
     }
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}  # what goes wrong is raised too
     try:
         if address:
             ray.init(address=address, runtime_env={"env_vars": worker_env}, **quiet)

@@ -29,7 +29,7 @@ def spec_text(path: str) -> tuple[str, str, Path]:
             return sys.stdin.buffer.read().decode("utf-8"), "standard input", Path.cwd()
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"standard input: cannot be read: {error}; give a sweep's YAML") from error
-    file, ready = Path(path), ready_sweeps()
+    file, ready = argument(path), ready_sweeps()
     if path in ready and not os.path.isfile(path):
         file = ready[path]
     try:
@@ -116,6 +116,14 @@ def expanded(text: str) -> str:
         return os.path.expandvars(os.path.expanduser(text))
     except (ValueError, RuntimeError):
         return text
+
+
+def argument(path: str) -> Path:
+    """Return the file or folder that an argument of a command names: as it is written, or else expanded.
+
+    A shell expands `~` and `$NAME` only where they are not quoted.
+    """
+    return Path(path if os.path.lexists(path) else expanded(path))
 
 
 def path_options(task: Any) -> set[str]:

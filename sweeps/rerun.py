@@ -7,13 +7,12 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import BadInput, shown
-from sweeps import identity, yaml12
+from sweeps import identity, paths, yaml12
 from sweeps.interrupt import guard_names
 from sweeps.results import TrialResult
 from sweeps.spec import ProgramName, SweepSpec, make_spec
@@ -85,7 +84,7 @@ def best_file(study: Any, best: TrialResult, story: Mapping[str, Any]) -> str:
 def read_best(path: str) -> tuple[BestFile, SweepSpec]:
     """Read a best file. Raises BadInput naming what is wrong with it."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = paths.argument(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or error
         raise BadInput(f"{path}: cannot be read: {said}; `sweep best ID > best.yaml` writes one") from error

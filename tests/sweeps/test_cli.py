@@ -10,6 +10,8 @@ import re
 import shlex
 import shutil
 import socket
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -885,3 +887,24 @@ def test_sweeps_whose_journal_is_lost_are_listed_and_their_ids_are_not_taken_aga
     said = complaint(sweep("run", "s.yaml", "--id", "tiny-1"))
     assert f"--id tiny-1: {folder} has the records of a sweep" in said and "give another id" in said
     assert (folder / "spool.jsonl").read_text().startswith('{"op"')
+
+
+WARNS = """
+import os, sys, warnings
+from sweeps import cli
+cli.main = lambda **_: (warnings.warn("old", FutureWarning), print(os.environ.get("PYTHONWARNINGS"), file=sys.stderr))
+cli.command()
+"""
+
+
+@pytest.mark.parametrize(
+    ("wish", "passed_on"),
+    [("error", None), ("e::FutureWarning,ignore::ImportWarning", "ignore::ImportWarning"), ("always", "always")],
+)
+def test_warnings_that_would_be_raised_are_shown(wish: str, passed_on: str | None) -> None:
+    """Ray and MLflow warn: with PYTHONWARNINGS=error Ray's processes do not start, and nothing is recorded."""
+    done = subprocess.run(
+        [sys.executable, "-c", WARNS], env=os.environ | {"PYTHONWARNINGS": wish}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "FutureWarning: old" in done.stderr, done.stderr
+    assert done.stderr.splitlines()[-1] == str(passed_on)

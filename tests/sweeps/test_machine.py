@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from core.errors import BadInput
 from sweeps import machine
-from sweeps.machine import LANES_CPU, LANES_GPU, check_address, shape
+from sweeps.machine import LANES_CPU, LANES_GPU, RaySession, check_address, shape
 from tests.sweeps.made import spec_with
 
 BRANCHED = {"lr_exponent": {"low": -3, "high": 0}, "decay_points": {"branches": 4}}
@@ -149,3 +149,14 @@ def test_a_sweep_at_home_lets_no_stranger_in_whatever_the_shell_says() -> None:
         [sys.executable, "-c", STRANGER], env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.stdout.split() == ["UNAUTHENTICATED", "UNAUTHENTICATED", "in"], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", ["{bad", "[1]", "null", '{"CPU": "4"}', '{"CPU": -1}', '{"CPU": NaN}', "[" * 100_000])
+def test_resources_that_ray_cannot_start_with_are_told_on_a_line(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", text)
+    with pytest.raises(BadInput, match=r"RAY_OVERRIDE_RESOURCES: .* is no JSON object of amounts; write .*CPU") as told:
+        RaySession(None)
+    assert "\n" not in str(told.value) and len(str(told.value)) < 500
+    for good in ("", "{}", '{"CPU": 1, "memory": 2e9, "own": 0.5}'):
+        monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", good)
+        RaySession(None)

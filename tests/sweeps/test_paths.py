@@ -13,6 +13,7 @@ from made import THERMOMETER
 
 from core.errors import BadInput
 from sweeps import paths
+from sweeps.rerun import read_best
 from sweeps.spec import load_spec
 
 TASK = """
@@ -149,3 +150,21 @@ def test_an_unknown_name_is_answered_with_the_nearest_ready_sweep(sweep: Callabl
     for command in ("run", "check", "lr-range"):
         said = sweep(command, "nmaes")
         assert said.exit_code == 2 and "did you mean 'names'?" in said.output
+
+
+def test_an_argument_in_quotes_is_expanded_as_a_shell_would(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(there))
+    monkeypatch.setenv("PLACE", str(there))
+    options_of(there, {"corpus": "words.txt"})
+    (there / "words.txt").write_text("a")
+    for spec in ("~/s.yaml", "$PLACE/s.yaml", "${PLACE}/s.yaml"):
+        assert load_spec(spec).task_options == {"corpus": str(there / "words.txt")}, "beside the spec"
+    Path("$PLACE").mkdir()  # as it is written comes first
+    (Path("$PLACE") / "s.yaml").write_text((there / "s.yaml").read_text())
+    assert load_spec("$PLACE/s.yaml").task_options == {"corpus": "words.txt"}
+    for spec in ("~/none.yaml", "~nobody-of-that-name/s.yaml", "~/\0.yaml"):
+        with pytest.raises(BadInput, match="cannot be read"):
+            load_spec(spec)
+    (there / "best.yaml").write_text("- 1\n")
+    with pytest.raises(BadInput, match=r"~/best\.yaml: not a best file"):
+        read_best("~/best.yaml")
