@@ -4,7 +4,7 @@ import importlib
 import io
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,12 +40,20 @@ class Counter:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, text in FILES.items():
         (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "project" / name).write_text(text)
     monkeypatch.chdir(tmp_path / "project")
-    return tmp_path / "project"
+    forget_modules()
+    yield tmp_path / "project"
+    forget_modules()
+
+
+def forget_modules() -> None:
+    """Have none of the folder's modules be imported, as at the start of a process."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("mytask", "nets", "far", "package")]:
+        del sys.modules[name]
 
 
 def submitted(folder: Path, task: str, code: str | None = None, **fields: Any) -> Counter:
@@ -73,12 +81,8 @@ def test_a_module_of_the_current_folder_goes_along_where_python_searches_that_fo
 ) -> None:
     """As with `python -m`, PYTHONPATH=. and a project that is installed to be edited."""
     monkeypatch.syspath_prepend(str(folder))
-    for name in ("mytask", "nets", "far", "package"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    if imported:
-        monkeypatch.setitem(sys.modules, "nets", importlib.import_module("nets"))
-        monkeypatch.setitem(sys.modules, "far", importlib.import_module("far"))
-        monkeypatch.setitem(sys.modules, "package", importlib.import_module("package"))
+    for name in ("nets", "package") if imported else ():
+        importlib.import_module(name)
     (folder / "loose").mkdir()
     (folder / "loose" / "line.py").write_text("import nets\n")
     assert submitted(folder, "mytask:Line").names == IMPORTED
@@ -95,9 +99,9 @@ def test_a_module_goes_along_though_another_folders_is_imported_under_its_name(
     (folder.parent / "other" / "mytask.py").write_text("")
     with monkeypatch.context() as there:
         there.syspath_prepend(str(folder.parent / "other"))
-        monkeypatch.setitem(sys.modules, "mytask", importlib.import_module("mytask"))
+        importlib.import_module("mytask")
     assert submitted(folder, "mytask:Line").names == IMPORTED
-    monkeypatch.setitem(sys.modules, "mytask", ModuleType("mytask"))
+    sys.modules["mytask"] = ModuleType("mytask")
     assert submitted(folder, "mytask:Line").names == IMPORTED
 
 
