@@ -422,6 +422,7 @@ class Snapshot:
         self._first: dict[str, Any] = {}  # of each object the nearest path
         self._places: dict[Any, str] = {}  # paths by what they are paths to, which may have another one later
         self._modules = {id(module) for module in roots["model"].modules()}
+        self._trained = {id(tensor) for tensor in (*roots["model"].parameters(), *roots["model"].buffers())}
         top = type(roots["self"]).__module__.partition(".")[0]
         self._own = "" if top == __name__.partition(".")[0] else top
         self._seen: dict[int, tuple[Any, Any]] = {}  # with their tokens; held, so that no other gets the id of one
@@ -513,10 +514,11 @@ class Snapshot:
         return [path for path in differ if path and (path in self.cells or path in after.cells)]
 
     def numbers_changed(self, after: "Snapshot") -> list[str]:
-        """Return the paths at which another snapshot has other numbers, but for what autograd has made of others."""
+        """Return the paths at which another snapshot has other numbers, but for the model's own and what they give."""
         paths = [path for path in self.changed(after) if path in self.tokens and path in after.tokens]
         tensors = {path: value for path, value in self._objects.items() if isinstance(value, Tensor)}
         made = {path for path, tensor in tensors.items() if tensor.grad_fn is not None}
+        made |= {path for path, tensor in tensors.items() if id(tensor) in self._trained}  # as an RNN lists its own
         return [path for path in paths if path not in made and _is_numbers(self.tokens[path])]
 
     def _same(self, path: str, after: "Snapshot") -> str | None:
@@ -535,7 +537,8 @@ class Snapshot:
         return was is not now and id(now) in self._ids  # another one that has been there all the time
 
     def _children(self, path: str, value: Any, cell: Cell | None) -> Iterator[tuple[str, Any, Cell | None]]:
-        if isinstance(value, nn.Parameter) and (cell is None or cell.owner is not value):
+        theirs = isinstance(value, nn.Parameter) and id(value) not in self._trained
+        if theirs and (cell is None or cell.owner is not value):
             yield f"{path}.data", value.detach(), Cell(f"{path}.data", value, "data", True)
         if isinstance(value, (*ATOMS, Tensor, np.ndarray, torch.Generator, random.Random, Enum)):
             return

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,12 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Remote, list[tuple[float, str | None]]]]]:
+def serve(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[..., tuple[Remote, list[tuple[float, str | None]]]]]:
     """Return a function that serves answers in their order, the last one for ever, and notes when it was asked."""
     monkeypatch.delenv("SWEEP_TOKEN", raising=False)
-    monkeypatch.setenv("SWEEP_CONFIG", "/nonexistent")
+    monkeypatch.setenv("SWEEP_CONFIG", str(tmp_path / "absent"))
     with ExitStack() as servers:
 
         def make(*answers: Answer) -> tuple[Remote, list[tuple[float, str | None]]]:
