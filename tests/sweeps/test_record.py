@@ -437,10 +437,8 @@ def test_a_record_that_mlflow_refuses_does_not_hold_up_the_rest_and_is_not_taken
     assert not again.close() and len(again.spool.refusals()) == 1
 
 
-def test_a_run_that_somebody_deleted_while_its_trial_trained_is_recorded_again_whole(
-    home: Path, tmp_path: Path
-) -> None:
-    recorder = recorder_at(home)
+def say_half(recorder: Recorder) -> None:
+    """Record two trials up to their second report."""
     say_open(recorder)
     for trial in (0, 1):
         say_start(recorder, trial)
@@ -448,6 +446,13 @@ def test_a_run_that_somebody_deleted_while_its_trial_trained_is_recorded_again_w
         for trial in (0, 1):
             say_report(recorder, trial, step)
     recorder.flush()
+
+
+def test_a_run_that_somebody_deleted_while_its_trial_trained_is_recorded_again_whole(
+    home: Path, tmp_path: Path
+) -> None:
+    recorder = recorder_at(home)
+    say_half(recorder)
     client = MlflowClient(tracking_uri=default_uri(home))
     experiment = client.get_experiment_by_name("warm")
     assert experiment
@@ -515,13 +520,7 @@ def test_a_deleted_experiment_that_is_restored_leaves_one_run_for_each_trial(
 ) -> None:
     client = MlflowClient(tracking_uri=default_uri(home))
     recorder = recorder_at(home)
-    say_open(recorder)
-    for trial in (0, 1):
-        say_start(recorder, trial)
-    for step in (10, 20):
-        for trial in (0, 1):
-            say_report(recorder, trial, step)
-    recorder.flush()
+    say_half(recorder)
     experiment = client.get_experiment_by_name("warm")
     assert experiment
     client.delete_experiment(experiment.experiment_id)
