@@ -392,7 +392,10 @@ def _clocks() -> Iterator[list[str]]:
     try:
         yield asked
     finally:
-        sys.setprofile(previous)
+        if previous is None or callable(previous):
+            sys.setprofile(previous)
+        else:  # cProfile's, which is no function of Python's
+            previous.enable()
 
 
 def _in_library(file: str) -> bool:

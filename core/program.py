@@ -535,6 +535,10 @@ class _Counted(TorchDispatchMode):
         super().__init__()
         self.program = program
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # in order to be skipped it would be imported
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.program.operations += 1
         return func(*args, **(kwargs or {}))

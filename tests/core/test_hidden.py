@@ -1,14 +1,17 @@
 """A loss that depends on Python's state trains by plain PyTorch, says why, and each trial has that state for itself."""
 
 import copy
+import cProfile
 import dataclasses
 import functools
 import io
 import itertools
 import math
 import os
+import pstats
 import random
 import re
+import sys
 import threading
 import time
 from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
@@ -17,7 +20,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -1282,3 +1285,32 @@ def test_what_a_snapshot_cannot_keep_apart_is_named() -> None:
     task = Generator()
     hidden = Program(task, SGD()).hidden(batch_of(task), task.data().valid)
     assert hidden.shared == ["self.weights"] and not hidden.cells and "share self.weights" in hidden.reason
+
+
+
+@pytest.mark.parametrize("profiled", ["cProfile", "a function"])
+def test_training_can_be_profiled(profiled: str) -> None:
+    """A profiler that is on beforehand is on afterwards, and changes neither what is trained nor by what."""
+    called = Counter[str]()
+
+    def train() -> list[float]:
+        cohort = Cohort(Base(), Base().data(), PLAIN_SGD, trials(3), 3, "vmap")  # which refuses what has hidden state
+        return [event.values["valid_loss"] for event in cohort.train() if event.kind == "finish"]
+
+    def count(frame: FrameType, event: str, function: Any) -> None:
+        called.update([frame.f_code.co_name] if event == "call" else [])
+
+    expected = train()
+    if profiled == "cProfile":
+        running = cProfile.Profile()
+        found = running.runcall(train)
+        called.update(name for _, _, name in pstats.Stats(running).stats)  # pyright: ignore[reportAttributeAccessIssue]
+    else:
+        before = sys.getprofile()
+        sys.setprofile(count)
+        found = train()
+        on = sys.getprofile()
+        sys.setprofile(before)
+        assert on is count
+    assert found == expected and len(found) == 3
+    assert {"hidden_state", "_made_at_first", "turn"} <= called.keys()

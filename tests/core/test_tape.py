@@ -119,6 +119,16 @@ def test_what_looks_at_numbers_or_uses_what_is_not_its_own_is_refused(
     assert torch.equal(HELD, before)
 
 
+def test_looking_at_a_task_before_it_trains_loads_no_compiler_of_torchs() -> None:
+    """It would cost each sweep a second before its workers begin."""
+    program = (
+        "import sys; from core.preflight import check; from core.tasks.digits import Digits; check(Digits()); "
+        "print('torch._dynamo' in sys.modules, 'sympy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
 def test_a_worker_needs_no_compiler_of_torchs_for_machine_code() -> None:
     program = (
         "import sys; from core.program import NativeProgram; from core.optim import SGD; "
