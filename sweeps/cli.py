@@ -50,6 +50,8 @@ def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
         except KeyboardInterrupt:
             click.echo("sweep: stopped", err=True)
             sys.exit(130)
+        except EOFError as error:  # of which click says "Aborted!", and no more
+            raise RuntimeError("a file or a stream ended too early") from error
 
     return guarded
 

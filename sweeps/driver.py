@@ -163,7 +163,7 @@ def start(
     sweep = sweep or homes.new_id(spec.name)
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions()}
     facts |= {"tracking": record.begins(home.path), identity.FOLDER: str(current_folder())}
-    with _held(home, sweep):  # before its study is made: two processes may begin one id at once
+    with _gone_unless_begun(home, storage, sweep), _held(home, sweep):  # two processes may begin one id at once
         study = create_study(storage, sweep, spec, facts | git_state(Path.cwd()))
         with homes.told_when_full(CONTINUE.format(sweep)):
             try:
@@ -217,6 +217,17 @@ def _check_unchanged(driver: "Driver", changed: bool) -> None:
         identity.check_unchanged(driver.sweep, facts, now)
     if identity.differs(facts, now):
         note_change(driver.study, now, lambda cohort: homes.last_checkpoint(driver.folder, cohort))
+
+
+@contextmanager
+def _gone_unless_begun(home: Home, storage: Any, sweep: str) -> Iterator[None]:
+    """Leave no folder of a sweep that could not even begin, as on a disk that takes nothing."""
+    try:
+        yield
+    except OSError:
+        if not exists(storage, sweep):
+            shutil.rmtree(home.sweep(sweep), ignore_errors=True)
+        raise
 
 
 @contextmanager

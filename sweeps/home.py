@@ -127,6 +127,16 @@ def write_probe(folder: Path) -> None:
 
 
 @contextmanager
+def blaming_the_disk(folder: Path) -> Iterator[None]:
+    """Have whatever is raised on a disk that takes nothing be that disk's OSError: libraries say it in other ways."""
+    try:
+        yield
+    except Exception:
+        write_probe(folder)
+        raise
+
+
+@contextmanager
 def only_driver(folder: Path, sweep: str) -> Iterator[None]:
     """Hold the sweep for this process. Raises BadInput if another one drives it; a killed driver's hold is gone."""
     with _driver_lock(folder) as lock:

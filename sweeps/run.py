@@ -16,7 +16,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from sweeps.board import open_board
-from sweeps.home import attempt_name
+from sweeps.home import attempt_name, blaming_the_disk
 from sweeps.machine import Shape
 from sweeps.search import Search, Suggestion
 from sweeps.trainable import CohortTrainable
@@ -156,7 +156,8 @@ def run_tune(
     rule = search.rule()
     board = open_board(search.study.study_name, rule) if rule else None
     try:
-        tuner.fit()
+        with blaming_the_disk(folder.parent):
+            tuner.fit()
     except Exception:
         if not searcher.error:
             raise

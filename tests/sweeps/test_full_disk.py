@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,10 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from core.errors import BadInput
+from sweeps import driver, report
 from sweeps import home as homes
-from sweeps import report
 from sweeps.cli import main, spoken
-from sweeps.home import NO_ROOM, told_when_full
+from sweeps.home import NO_ROOM, Home, blaming_the_disk, told_when_full
+from sweeps.machine import RaySession
 from sweeps.record import Recorder, default_uri
 from sweeps.run import CohortSearcher
 from sweeps.search import create_study, load, open_storage
@@ -81,6 +83,36 @@ def test_the_store_of_the_record_is_named_until_there_is_room_again(tmp_path: Pa
         assert recorder.full == f"{store}: File too large; make room, then continue"
     assert recorder.close()
     assert recorder.full is None
+
+
+@pytest.mark.parametrize("error", [EOFError("Ran out of input"), RuntimeError("cannot write the file")])
+def test_whatever_a_library_raises_on_a_full_disk_the_disk_is_named(tmp_path: Path, error: Exception) -> None:
+    with small_disk(tmp_path / "disk", "1m"):
+        with pytest.raises(type(error)), blaming_the_disk(tmp_path / "disk"):
+            raise error
+        filler = fill(tmp_path / "disk")
+        with pytest.raises(OSError, match="No space left on device"), blaming_the_disk(tmp_path / "disk"):
+            raise error
+        filler.unlink()
+
+
+def test_a_sweep_that_a_full_disk_keeps_from_beginning_leaves_no_folder(tmp_path: Path) -> None:
+    """Else each try would leave one, with an id of its own."""
+    with small_disk(tmp_path / "disk", "2m"):
+        fill(tmp_path / "disk")
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left on device"):
+                driver.start(spec_with(), Home(tmp_path / "disk"), lambda _: nullcontext(), RaySession(None))
+        assert not list((tmp_path / "disk").glob("sweeps/*"))
+
+
+def test_an_end_of_a_file_that_nobody_foresaw_is_no_abort() -> None:
+    main.command("ends")(spoken(raising(EOFError("Ran out of input"))))
+    try:
+        ended = CliRunner().invoke(main, ["ends"])
+    finally:
+        del main.commands["ends"]
+    assert "Aborted" not in ended.output and isinstance(ended.exception, RuntimeError)
 
 
 def test_the_store_of_the_record_on_a_full_disk_is_named(tmp_path: Path, empty_store: Path) -> None:
