@@ -60,14 +60,14 @@ sweep: install
 
 # The whole service on this machine (PostgreSQL, S3, MLflow, a Ray cluster, the API), in ./espalier-local or $SWEEP_LOCAL.
 up: install
-	@$(BIN)/python -m services.local up
+	@$(BIN)/python -m espalier.services.local up
 
 down:
-	@$(BIN)/python -m services.local down
+	@$(BIN)/python -m espalier.services.local down
 
 # Hands a sweep to it and checks the end from every side. make e2e ARGS='--set trials=8'
 e2e: install
-	@$(BIN)/python -m services.local e2e sweeps/library/names.yaml $(ARGS)
+	@$(BIN)/python -m espalier.services.local e2e sweeps/library/names.yaml $(ARGS)
 
 # make bench ARGS='...'
 bench: install

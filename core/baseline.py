@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.lanes import seeded
-from core.optim import SGD
-from core.order import mix
-from core.program import Program
-from core.task import Batch, Data, Task, call, named_target
+from espalier.core.lanes import seeded
+from espalier.core.optim import SGD
+from espalier.core.order import mix
+from espalier.core.program import Program
+from espalier.core.task import Batch, Data, Task, call, named_target
 
 LOOKED_AT = 256  # examples: enough for the mean loss of an untrained model, few beside what a trial trains
 SAME = 1e-3  # relative: float32 rounds by 1e-6; a class weight or label smoothing differs by a tenth

@@ -13,16 +13,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from core import preflight
-from core.activations import Layer, listening
-from core.baseline import Baselines, apart
-from core.errors import BadInput, briefly
-from core.health import median
-from core.lanes import own_generators, seeded
-from core.program import Program
-from core.ratios import log_ratio
-from core.task import Batch, Data, Task, call
-from core.trial import Hyperparameters, Structure, Trial, history
+from espalier.core import preflight
+from espalier.core.activations import Layer, listening
+from espalier.core.baseline import Baselines, apart
+from espalier.core.errors import BadInput, briefly
+from espalier.core.health import median
+from espalier.core.lanes import own_generators, seeded
+from espalier.core.program import Program
+from espalier.core.ratios import log_ratio
+from espalier.core.task import Batch, Data, Task, call
+from espalier.core.trial import Hyperparameters, Structure, Trial, history
 
 Level = Literal["pass", "warn", "fail"]
 

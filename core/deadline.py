@@ -41,4 +41,3 @@ def check() -> None:
     seconds = left()
     if seconds is not None and seconds < 0:
         raise TooLong("it would take longer than it can bring")
-

@@ -2,17 +2,17 @@
 
 import difflib
 import traceback
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from espalier.core.own import is_own
 
 MESSAGE_MOST = 2000  # characters of a message: a person reads one line
 SHOWN_MOST = 80  # characters of a value that is shown in it
 SIMILAR_MOST = 60  # characters: longer words resemble no name
 FAULT_MOST = 600  # characters of what a person's code says of a fault
-_CORE = Path(__file__).resolve().parent
-OURS = (_CORE, _CORE / "native")  # folders in which no task's code is
 
 
 class BadInput(ValueError):
@@ -91,12 +91,12 @@ def faults(what: str, passing: tuple[type[BaseException], ...] = ()) -> Iterator
         raise BadInput(f"{what}: {type(error).__name__}{': ' if text else ''}{text}") from error
 
 
-def located(error: BaseException, ours: Collection[Path] = OURS) -> str:
+def located(error: BaseException) -> str:
     """Return an error on one line, with the last place in a task's code that it came through."""
     places = [
         f" ({Path(frame.filename).name}, line {frame.lineno})"
         for frame in traceback.extract_tb(error.__traceback__)
-        if "site-packages" not in frame.filename and Path(frame.filename).parent not in ours
+        if "site-packages" not in frame.filename and not is_own(frame.filename)
     ]
     return briefly(error) + (places[-1] if places else "")
 

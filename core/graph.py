@@ -17,8 +17,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
-from core import deadline
-from core.deadline import TooLong
+from espalier.core import deadline
+from espalier.core.deadline import TooLong
 
 PRIMES = (211, 223, 227, 229, 233, 239, 241, 251, 257, 263)  # few enough lanes for what vmap does one lane at a time
 

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.cells import (
+from espalier.core.cells import (
     ABSENT,
     ATOMS,
     MOST_COPIED,
@@ -45,15 +45,15 @@ from core.cells import (
     plain_contents,
     stays,
 )
-from core.lanes import seed_python
-from core.order import mix
+from espalier.core.lanes import seed_python
+from espalier.core.order import mix
+from espalier.core.own import is_own
 
 MOST_NODES = 20_000  # values that a snapshot looks at, the nearest to the task first: some 30 ms
 MOST_ITEMS = 500  # of one list or dictionary; of a longer one as many, evenly spread
 REMEMBERED_S = 0.2  # a call that takes longer is nearly all arithmetic, which plain PyTorch does: it is looked at less
 _MODULE_OWN = ("_parameters", "_buffers", "_modules", "training", "_non_persistent_buffers_set")
 _LIBRARIES = tuple({str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib", "purelib")})
-_OURS = tuple(str(Path(__file__).resolve().parents[1] / folder) + os.sep for folder in ("core", "sweeps", "services"))
 _CLOCKS = ("time", "datetime")
 _GLOBAL = (random.random.__self__, np.random.random_sample.__self__)  # type: ignore[attr-defined] # seeded for each step
 
@@ -399,8 +399,9 @@ def _clocks() -> Iterator[list[str]]:
 
 
 def _in_library(file: str) -> bool:
-    ours = file.startswith(_OURS) and not file.startswith(f"{_OURS[0]}tasks{os.sep}")
-    return ours or file.startswith(("<frozen", *_LIBRARIES)) or "site-packages" in file or "dist-packages" in file
+    return (
+        is_own(file) or file.startswith(("<frozen", *_LIBRARIES)) or "site-packages" in file or "dist-packages" in file
+    )
 
 
 # --- snapshots ------------------------------------------------------------------------------------------------------

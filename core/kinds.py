@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import BadInput, nearest
+from espalier.core.errors import BadInput, nearest
 
 SHAPES = ("constant", "linear", "cosine", "exponential", "polynomial", "sqrt")
 """How a rate goes from one value to another; core.schedule.anneal has the formulas."""

@@ -24,10 +24,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from core.errors import BadInput, faults, nearest
+from espalier.core import own, tasks
+from espalier.core.errors import BadInput, faults, nearest
+from espalier.core.tasks import READY
 
-_ROOT = Path(__file__).resolve().parents[1]
-_OURS = ("core", "sweeps", "services")  # packages that a person's project may have under the same names
+_OWN_FOLDER = f"{own.FOLDER}{os.sep}"  # in a checkout, `import core` means ours where Python searches it
 _SHOWN = 200  # characters of what a file printed before it ended the program
 
 _current: list[Path] = []  # the folder that modules are looked for in, where that is another than this process's
@@ -68,6 +69,9 @@ class _Scope:
 
     def import_(self, name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
         """Be `__import__` for the modules of the folder."""
+        if not level and self.is_former(name, fromlist or ()):
+            module = importlib.import_module(f"{own.NAME}.{name}")
+            return module if fromlist else sys.modules[f"{own.NAME}.{name.partition('.')[0]}"]
         scope = None if level else self.owner(name, fromlist or ())
         if scope is None:
             return builtins.__import__(name, globals, locals, fromlist, level)
@@ -82,30 +86,47 @@ class _Scope:
             return None
         return self.last if self.last.has(name, names) else None
 
-    def has(self, name: str, names: Sequence[str]) -> bool:
+    def has(self, name: str, names: Sequence[str] = ()) -> bool:
         """Whether `from NAME import NAMES` means a file of the folder."""
         top = name.partition(".")[0]
-        if f"{self.name}.{name}" in sys.modules and top not in _OURS:
+        if top == own.NAME:
+            return False
+        if f"{self.name}.{name}" in sys.modules:
             return True
         if (beside := PathFinder.find_spec(top, [self.folder])) is None:
             return False
-        if top in _OURS:
-            checkout = Path(_real(self.folder)) == _ROOT
-            return not checkout and self._rather(name, names)
         if top in sys.builtin_module_names or (top in sys.stdlib_module_names and _offers(name, names)):
             return False  # by a project that works, `import random` means the one that torch imports too
         installed = _installed(top)
         return installed is None or (beside.origin is not None and installed.origin != beside.origin)
 
-    def _rather(self, name: str, names: Sequence[str]) -> bool:
-        """Whether the folder has a module of one of our packages' names: `core.models`, where ours has none."""
-        if name in _OURS and names:
-            return any(_file_of(f"{name}.{n}", [self.folder]) or not (_ROOT / name / f"{n}.py").exists() for n in names)
-        return bool(_file_of(name, [self.folder])) or _is_folder(self.folder, name)
+    def is_former(self, name: str, names: Sequence[str] = ()) -> bool:
+        """Whether `from NAME import NAMES` was written when our packages had no common one: `core.task`, if it is ours.
+
+        What the folder, the current folder or Python's search path has under that name comes first.
+        """
+        if name.partition(".")[0] not in own.FORMER_NAMES:
+            return False
+        modules = [f"{name}.{inner}" for inner in names] if "." not in name and names else [name]
+        folders = [scope.folder for scope in (self, self.last) if scope]
+        return all(_is_ours(module) and not _is_theirs(module, folders) for module in modules)
 
 
-def _is_folder(folder: str, name: str) -> bool:
-    return Path(folder, *name.split(".")).is_dir() and not Path(_ROOT, *name.split(".")).exists()
+def _is_ours(module: str) -> bool:
+    """Whether this program has a module, which may be a folder, of a name that begins with `core` or the like."""
+    path = own.FOLDER.joinpath(*module.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def _is_theirs(module: str, folders: Sequence[str]) -> bool:
+    """Whether a module of such a name stands in one of the folders, or where Python searches, and is not ours."""
+    relative = Path(*module.split("."))
+    for folder in dict.fromkeys([*folders, *sys.path]):
+        if Path(_real(folder or ".")) != own.FOLDER and (
+            Path(folder, relative).is_dir() or Path(folder, relative).with_suffix(".py").is_file()
+        ):
+            return True
+    return False
 
 
 def _installed(top: str) -> ModuleSpec | None:
@@ -114,7 +135,9 @@ def _installed(top: str) -> ModuleSpec | None:
         spec = importlib.util.find_spec(top)
     except (ValueError, ImportError):  # a module that was made by hand, such as __main__
         return ModuleSpec(top, None) if top in sys.modules else None
-    return None if spec is not None and isinstance(spec.loader, _Loader | _Alias) else spec  # of another folder
+    if spec is not None and isinstance(spec.loader, _Loader | _Alias):  # of another folder
+        return None
+    return None if spec and top in own.FORMER_NAMES and _real(spec.origin or "").startswith(_OWN_FOLDER) else spec
 
 
 def _offers(name: str, names: Sequence[str]) -> bool:
@@ -191,12 +214,18 @@ def _scope_of(folder: Path, last: _Scope | None = None) -> _Scope:
     return _scopes[name]
 
 
+def present_name(module: str) -> str:
+    """Return the name that a module has now: `espalier.core.tasks.names` for `core.tasks.names`, if that is ours."""
+    return f"{own.NAME}.{module}" if _scope_of(current_folder()).is_former(module) else module
+
+
 def _module(source: str) -> ModuleType:
     """Import a file, or a module of the current folder or of those that Python searches."""
     importlib.invalidate_caches()  # files may be as new as the last look at their folder
     if not source.endswith(".py"):
         scope = _scope_of(current_folder())
-        name = f"{scope.name}.{source}" if scope.has(source, ()) else source
+        name = present_name(source)
+        name = f"{scope.name}.{source}" if name == source and scope.has(source) else name
         with _as_a_script(source):
             return importlib.import_module(name)
     path = Path(os.path.expanduser(source))
@@ -284,13 +313,29 @@ def _as_a_script(path: str) -> Iterator[None]:
 def parted(reference: str) -> tuple[str, str]:
     """Return the file or module of a reference, and the class behind its last colon; "" for what is not there.
 
-    >>> parted("pkg.mod:Name"), parted("a:b/file.py:Name"), parted("a:b/file.py")
-    (('pkg.mod', 'Name'), ('a:b/file.py', 'Name'), ('a:b/file.py', ''))
+    >>> parted("pkg.mod:Name"), parted("a:b/file.py:Name"), parted("a:b/file.py"), parted("names")
+    (('pkg.mod', 'Name'), ('a:b/file.py', 'Name'), ('a:b/file.py', ''), ('espalier.core.tasks.names', 'Names'))
     """
+    if reference in READY:
+        source, _, name = READY[reference].partition(":")
+        return f"{tasks.__name__}.{source}", name
     source, _, name = reference.rpartition(":")
     if (not source and not reference.startswith(":")) or os.sep in name or name.endswith(".py"):
         return reference, ""
     return source, name
+
+
+def reference_of(kind: type) -> str:
+    """Return the reference of a class that stands in a file: the file's, or the module's of one that is installed.
+
+    >>> from espalier.core.tasks.names import Names
+    >>> reference_of(Names)
+    'espalier.core.tasks.names:Names'
+    """
+    file = _real(inspect.getfile(kind))
+    if kind.__module__.partition(".")[0] == own.NAME or _of_a_library(file):
+        return f"{kind.__module__}:{kind.__qualname__}"
+    return f"{file}:{kind.__qualname__}"
 
 
 def found_class(reference: str, field: str = "task") -> type:
@@ -302,7 +347,8 @@ def found_class(reference: str, field: str = "task") -> type:
     odd = not name.isidentifier() or (not source.endswith(".py") and (":" in source or os.sep in source))
     if odd or not source:
         wrong = "is no reference to a class" if source and name else "has no class"
-        raise BadInput(f"{field}: '{reference}' {wrong}; write 'package.module:Class' or 'path/file.py:Class'")
+        ready = f", or a ready task: {', '.join(READY)}" if field == "task" else ""
+        raise BadInput(f"{field}: '{reference}' {wrong}; write 'package.module:Class' or 'path/file.py:Class'{ready}")
     try:
         with faults(f"{field}: cannot import '{source}'", passing=(FileNotFoundError, _Ended)):
             module = _module(source)
@@ -371,7 +417,7 @@ def file_here(module: str) -> Path | None:
     """
     scope = _scope_of(current_folder())
     files = _file_of(module, [scope.folder])
-    if not files or not (scope.has(module, ()) or _searched(module, files)):
+    if not files or not (scope.has(module) or _searched(module, files)):
         return None
     return Path(files[-1][1])
 
@@ -379,7 +425,7 @@ def file_here(module: str) -> Path | None:
 def _searched(module: str, files: list[tuple[str, str]]) -> bool:
     """Whether Python by itself finds a person's module in these files."""
     top = module.partition(".")[0]
-    ours = top in _OURS or top in sys.stdlib_module_names or _of_a_library(files[-1][1])
+    ours = top == own.NAME or top in sys.stdlib_module_names or _of_a_library(files[-1][1])
     if ours or (spec := _installed(top)) is None:
         return False
     places = [os.path.dirname(place) for place in spec.submodule_search_locations or [spec.origin or ""]]
@@ -402,7 +448,7 @@ def _reached(waiting: list[tuple[str, str, _Scope | None]]) -> dict[str, str]:
     first = waiting[0][1] if waiting else ""
     while waiting:
         name, path, scope = waiting.pop()
-        if path in found or _of_the_engine(path) or not os.path.isfile(path):
+        if path in found or own.is_own(path) or not os.path.isfile(path):
             continue
         text = Path(path).read_bytes()
         found[path] = f"{name} {hashlib.sha256(text).hexdigest()}"
@@ -464,7 +510,7 @@ def _of_the_author(name: str, first: str) -> list[tuple[str, str]]:
         return []
     places = list(spec.submodule_search_locations or [])
     place = _real(places[0] if places else spec.origin or "")
-    own_package = top in _OURS or (bool(places) and first.startswith(place + os.sep))
+    own_package = top == own.NAME or (bool(places) and first.startswith(place + os.sep))
     if _of_a_library(place) and not own_package:
         return []
     files = [(top, _real(spec.origin))] if spec.origin and spec.origin.endswith(".py") else []
@@ -478,10 +524,3 @@ def _of_a_library(path: str) -> bool:
     return any(part in ("site-packages", "dist-packages") for part in Path(path).parts) or any(
         path.startswith(_real(place) + os.sep) for place in places if place
     )
-
-
-def _of_the_engine(path: str) -> bool:
-    """Whether a file is this program's, and of none of its ready tasks: its version says what it is."""
-    inside = Path(path)
-    ours = any(inside.is_relative_to(_ROOT / name) for name in _OURS)
-    return ours and not inside.is_relative_to(_ROOT / "core" / "tasks")

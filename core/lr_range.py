@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from core.errors import BadInput
-from core.program import Program
-from core.task import Data, Task
-from core.train import Cohort
-from core.trial import Hyperparameters, Structure, Trial
+from espalier.core.errors import BadInput
+from espalier.core.program import Program
+from espalier.core.task import Data, Task
+from espalier.core.train import Cohort
+from espalier.core.trial import Hyperparameters, Structure, Trial
 
 Curve = np.ndarray
 Rule = Callable[[Curve, Curve, int], float | None]

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from core.baseline import Baselines
-from core.errors import BadInput, faults, nearest
-from core.hidden import Snapshot
-from core.lanes import own_generators, seeded
-from core.optim import OPTIMIZERS
-from core.order import Order
-from core.program import Program
-from core.task import Batch, Data, Task, load_data
+from espalier.core.baseline import Baselines
+from espalier.core.errors import BadInput, faults, nearest
+from espalier.core.hidden import Snapshot
+from espalier.core.lanes import own_generators, seeded
+from espalier.core.optim import OPTIMIZERS
+from espalier.core.order import Order
+from espalier.core.program import Program
+from espalier.core.task import Batch, Data, Task, load_data
 
 
 @dataclass(frozen=True)

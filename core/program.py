@@ -23,18 +23,18 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from core import deadline
-from core.deadline import TooLong
-from core.errors import BadInput, briefly
-from core.graph import NotOneGraph, Stacked, close, graph_of, largest
-from core.hidden import Hidden, Raised, hidden_state, left_alone
-from core.lanes import Layout, Row, own_generators, part, seed_python, seeded
-from core.native import Native, native_of
-from core.native.places import NotNative
-from core.optim import SGD, Optimizer
-from core.order import mix
-from core.ratios import step_ratios, step_ratios_of_a_lane
-from core.task import Batch, Clock, Data, Task, call, takes_of_clock
+from espalier.core import deadline
+from espalier.core.deadline import TooLong
+from espalier.core.errors import BadInput, briefly
+from espalier.core.graph import NotOneGraph, Stacked, close, graph_of, largest
+from espalier.core.hidden import Hidden, Raised, hidden_state, left_alone
+from espalier.core.lanes import Layout, Row, own_generators, part, seed_python, seeded
+from espalier.core.native import Native, native_of
+from espalier.core.native.places import NotNative
+from espalier.core.optim import SGD, Optimizer
+from espalier.core.order import mix
+from espalier.core.ratios import step_ratios, step_ratios_of_a_lane
+from espalier.core.task import Batch, Clock, Data, Task, call, takes_of_clock
 
 warnings.filterwarnings("ignore", "There is a performance drop")  # vmap's advice to who writes its rules
 CALL_S = 10e-6  # of an operation on tensors, with its share of autograd

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.health import median
+from espalier.core.health import median
 
 Spacing = Literal["linear", "log"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.errors import BadInput, nearest
-from core.kinds import KINDS, LIMITS, SHAPES, Kind, Phase, check_phases, unfit_points
+from espalier.core.errors import BadInput, nearest
+from espalier.core.kinds import KINDS, LIMITS, SHAPES, Kind, Phase, check_phases, unfit_points
 
 Schedule = Callable[[Tensor | float], Tensor]
 Numbers = Mapping[str, Tensor]

@@ -9,14 +9,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from core import order as orders
-from core.errors import FAULT_MOST, BadInput, Exited, briefly, faults, nearest, shown
-from core.lanes import seeded
-from core.loading import fingerprint, found_class
+from espalier.core import order as orders
+from espalier.core.errors import FAULT_MOST, BadInput, Exited, briefly, faults, nearest, shown
+from espalier.core.lanes import seeded
+from espalier.core.loading import fingerprint, found_class
 
 Batch = tuple[Tensor, ...]
 Clock = tuple[Tensor, Tensor]
@@ -107,6 +108,12 @@ class Task:
     """Which tensor of a batch is the target: batch[target_index]. None: the one that the loss turns out to be a known
     loss of (cross-entropy, squared or absolute error); where it is of none, nothing is said of targets."""
 
+    def __new__(cls, *args: Any, **options: Any) -> "Task":
+        """Remember what a task was made with, so that a worker can make it again."""
+        task = super().__new__(cls)
+        _made_with[task] = (args, options)
+        return task
+
     def model(self) -> nn.Module:
         """Return a new model. Called under a seed: draw initial weights from torch's global generator."""
         raise BadInput(f"task: {type(self).__name__} has no model(); it must return a torch.nn.Module")
@@ -138,6 +145,32 @@ class Task:
     def order(self, seed: int, examples: int, batch_size: int) -> orders.Order:
         """Return which examples each step sees. A task may replace it; it must stay a function of (seed, step)."""
         return orders.shuffled(seed, examples, batch_size)
+
+
+_made_with: "WeakKeyDictionary[Task, tuple[tuple[Any, ...], dict[str, Any]]]" = WeakKeyDictionary()
+
+
+def made_with(task: Any) -> dict[str, Any]:
+    """Return the options that a task object was made with, by name.
+
+    Raises BadInput for an object of a class that is no Task and takes options, of which nothing is known.
+    """
+    signature = inspect.signature(type(task))
+    if not isinstance(task, Task):
+        if signature.parameters:
+            raise BadInput(
+                f"task: {type(task).__name__} is no espalier.Task, so what it was made with is not known; "
+                "inherit from Task, or hand over the class, and its options as task_options"
+            )
+        return {}
+    args, options = _made_with[task]
+    bound = signature.bind(*args, **options).arguments
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            bound |= bound.pop(name, {})
+        if parameter.kind is parameter.VAR_POSITIONAL and bound.pop(name, ()):
+            raise BadInput(f"task: {type(task).__name__} was made with options without names; give them by name")
+    return bound
 
 
 def call(method: Callable[..., Any], model: nn.Module, batch: Batch, clock: Clock = BEGIN) -> Any:

@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core import trial as trials_
-from core.baseline import Baselines
-from core.cells import Unwritable
-from core.errors import BadInput, Differs, briefly, located
-from core.lanes import Lanes, Row, own_generators, part
-from core.order import Order
-from core.program import PASSING, PROGRAMS, Program, VmapProgram, is_finite
-from core.ratios import Spacing, between, sample_steps
-from core.task import Data, Task
-from core.trial import Structure, Trial
-from core.watch import Health, Look, Ratios, Watcher
+from espalier.core import trial as trials_
+from espalier.core.baseline import Baselines
+from espalier.core.cells import Unwritable
+from espalier.core.errors import BadInput, Differs, briefly, located
+from espalier.core.lanes import Lanes, Row, own_generators, part
+from espalier.core.order import Order
+from espalier.core.program import PASSING, PROGRAMS, Program, VmapProgram, is_finite
+from espalier.core.ratios import Spacing, between, sample_steps
+from espalier.core.task import Data, Task
+from espalier.core.trial import Structure, Trial
+from espalier.core.watch import Health, Look, Ratios, Watcher
 
 COMPARE_AT, COMPARE_EVERY = (0, 500), 20_000  # lane-steps at which one lane is held against PyTorch's own step: < 0.5 %
 STRETCH = 64  # steps between looks at the losses: short enough to drop a diverged lane soon, long enough to be cheap
@@ -143,8 +143,8 @@ class Lane:
 class Cohort:
     """Trials that share one program and train together, as a stream of events.
 
-    >>> from core.tasks.thermometer import Thermometer
-    >>> from core.trial import Hyperparameters
+    >>> from espalier.core.tasks.thermometer import Thermometer
+    >>> from espalier.core.trial import Hyperparameters
     >>> task = Thermometer()
     >>> trials = [Trial(str(k), 0, 100, Hyperparameters(lr=10.0**-k)) for k in (2, 3)]
     >>> cohort = Cohort(task, task.data(), Structure(batch_size=11), trials)

@@ -13,9 +13,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from core import schedule as schedules
-from core.optim import SGD, Optimizer
-from core.schedule import Phase, Schedule
+from espalier.core import schedule as schedules
+from espalier.core.optim import SGD, Optimizer
+from espalier.core.schedule import Phase, Schedule
 
 
 @dataclass(frozen=True)

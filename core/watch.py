@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from core.activations import listening
-from core.baseline import Baselines
-from core.health import Thresholds, Verdict, median, no_better, verdict, while_learning
-from core.ratios import summary
-from core.task import Batch, Task, call
-from core.trial import Trial
+from espalier.core.activations import listening
+from espalier.core.baseline import Baselines
+from espalier.core.health import Thresholds, Verdict, median, no_better, verdict, while_learning
+from espalier.core.ratios import summary
+from espalier.core.task import Batch, Task, call
+from espalier.core.trial import Trial
 
 
 @dataclass(frozen=True)

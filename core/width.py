@@ -18,11 +18,11 @@ from pathlib import Path
 
 import torch
 
-from core import cache, deadline
-from core.program import Program
-from core.task import Data, Task, code_fingerprint
-from core.train import Cohort
-from core.trial import Hyperparameters, Structure, Trial
+from espalier.core import cache, deadline
+from espalier.core.program import Program
+from espalier.core.task import Data, Task, code_fingerprint
+from espalier.core.train import Cohort
+from espalier.core.trial import Hyperparameters, Structure, Trial
 
 GAIN = 0.05  # of lane-steps per second: twice the lanes must bring more than this
 ALONE = 0.8  # one lane at a time must take less than this share of the batched step's best time

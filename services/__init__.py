@@ -1,3 +1,3 @@
 """The HTTP service."""
 
-import sweeps  # noqa: F401 - first, for what it does to Python's search path
+import espalier.sweeps  # noqa: F401 - first, for what it does to Python's search path

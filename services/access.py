@@ -10,10 +10,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from services import tokens
-from services.problems import Problem
-from services.store import Owner, Store
-from services.tokens import Caller
+from espalier.services import tokens
+from espalier.services.problems import Problem
+from espalier.services.store import Owner, Store
+from espalier.services.tokens import Caller
 
 LOCAL = "local"  # the owner of what is asked for without a token, which only this machine may
 bearer = HTTPBearer(auto_error=False, description="a token from `sweep token create`")

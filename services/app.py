@@ -23,23 +23,23 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import undefer
 
-from core.errors import BadInput
-from services import problems, schema
-from services.access import Access, RateLimit, Reader, Submitter
-from services.cluster import Cluster, LocalCluster, Unreachable, cluster_of
-from services.intake import read_spec, submission_of
-from services.measures import Measures
-from services.openapi import describe
-from services.problems import Problem, responses
-from services.queue import Queue, position
-from services.received import BODY, CHECKED, hours_of, received, received_spec
-from services.settings import Settings
-from services.store import State, Store, Submission
-from services.streams import LogEvents, Slots, Stream, SweepEvents
-from services.tokens import Caller
-from services.views import Sweep, Sweeps, Trial, sweep_view, trial_view, trials_of
-from sweeps import yaml12
-from sweeps.home import Home
+from espalier.core.errors import BadInput
+from espalier.services import problems, schema
+from espalier.services.access import Access, RateLimit, Reader, Submitter
+from espalier.services.cluster import Cluster, LocalCluster, Unreachable, cluster_of
+from espalier.services.intake import read_spec, submission_of
+from espalier.services.measures import Measures
+from espalier.services.openapi import describe
+from espalier.services.problems import Problem, responses
+from espalier.services.queue import Queue, position
+from espalier.services.received import BODY, CHECKED, hours_of, received, received_spec
+from espalier.services.settings import Settings
+from espalier.services.store import State, Store, Submission
+from espalier.services.streams import LogEvents, Slots, Stream, SweepEvents
+from espalier.services.tokens import Caller
+from espalier.services.views import Sweep, Sweeps, Trial, sweep_view, trial_view, trials_of
+from espalier.sweeps import yaml12
+from espalier.sweeps.home import Home
 
 SWEEP_ID = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 STREAM = {200: {"content": {"text/event-stream": {}, "text/plain": {}}, "description": "server-sent events"}}

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from core.errors import BadInput
+from espalier.core.errors import BadInput
 
 ENTRIES = 10_000  # files and folders; more are data, which does not travel with the code
 NAME_BYTES, PATH_BYTES = 255, 1024  # of a file system

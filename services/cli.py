@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from core.errors import BadInput
-from sweeps import cli
-from sweeps.cli import main
+from espalier.core.errors import BadInput
+from espalier.sweeps import cli
+from espalier.sweeps.cli import main
 
 if TYPE_CHECKING:
-    from services.store import Store
+    from espalier.services.store import Store
 
 
 def command() -> None:
@@ -71,8 +71,8 @@ def serve(host: str, port: int, tls_certificate: str | None, tls_key: str | None
     Example:
       sweep serve --port 8080
     """
-    from services.serve import serve as serve_app
-    from services.settings import read_settings
+    from espalier.services.serve import serve as serve_app
+    from espalier.services.settings import read_settings
 
     serve_app(read_settings(), host, port, tls_certificate, tls_key)
 
@@ -95,7 +95,7 @@ def token_create(owner: str, role: str, days: float | None) -> None:
     Example:
       sweep token create --owner ada --role submit --days 90
     """
-    from services import tokens
+    from espalier.services import tokens
 
     with _store().session() as session:
         made = tokens.create(session, owner, role, time.time(), days)
@@ -113,7 +113,7 @@ def token_list(as_json: bool) -> None:
     Example:
       sweep token list
     """
-    from services import tokens
+    from espalier.services import tokens
 
     with _store().reading() as session:
         rows = tokens.listed(session, time.time())
@@ -138,7 +138,7 @@ def token_revoke(token_id: str) -> None:
     Example:
       sweep token revoke 0a1b2c3d4e5f
     """
-    from services import tokens
+    from espalier.services import tokens
 
     with _store().session() as session:
         tokens.revoke(session, token_id, time.time())
@@ -159,7 +159,7 @@ def quota(owner: str, trials: int | None, gpu_hours: float | None, unlimited: bo
     Example:
       sweep quota ada --trials 10000 --gpu-hours 200
     """
-    from services import queue
+    from espalier.services import queue
 
     with _store().session() as session:
         click.echo(queue.set_quota(session, owner, trials, gpu_hours, unlimited, time.time()))
@@ -183,18 +183,18 @@ def db_upgrade() -> None:
     Example:
       sweep db upgrade
     """
-    from services.serve import upgrade
-    from services.settings import read_settings
+    from espalier.services.serve import upgrade
+    from espalier.services.settings import read_settings
 
     for line in upgrade(read_settings()):
         click.echo(line)
 
 
 def _store() -> "Store":
-    from services import schema
-    from services.settings import read_settings
-    from services.store import Store
-    from sweeps.home import Home
+    from espalier.services import schema
+    from espalier.services.settings import read_settings
+    from espalier.services.store import Store
+    from espalier.sweeps.home import Home
 
     settings = read_settings()
     if not settings.database_url:

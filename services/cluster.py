@@ -20,13 +20,13 @@ from typing import Any
 
 import psutil
 
-from core.errors import BadInput, brief
-from services.confine import Tenants, possible
-from services.settings import Settings
+from espalier.core import own
+from espalier.core.errors import BadInput, brief
+from espalier.services.confine import Tenants, possible
+from espalier.services.settings import Settings
 
-ENTRYPOINT = ("-m", "services.job", "run")  # and the sweep's id, in the folder that a job is laid out in
+ENTRYPOINT = ("-m", "espalier.services.job", "run")  # and the sweep's id, in the folder that a job is laid out in
 SPEC_FILE, ARCHIVE_FILE, CHANGED_FILE = "spec.json", "code.zip", "changed"
-OWN = Path(__file__).resolve().parents[1]  # where the packages lie, which a job in another folder imports
 REFUSED, REFUSAL_MOST = "sweep: ", 4096  # how the line begins in which a driver refuses its input; bytes looked at
 CRASHED = "task: "  # and goes on where a task's code ended the driver
 LOG_MOST = 8 * 2**20  # bytes of a log that one answer carries
@@ -148,8 +148,17 @@ class LocalCluster(Cluster):
                 return
         job.write(place)
         env = variables_of_jobs(os.environ, self.variables)
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OWN), env.get("PYTHONPATH")]))
-        command = [sys.executable, "-m", "services.job", "keep", str(place), str(home), *self.entrypoint, job.sweep]
+        env["PYTHONPATH"] = own.python_path(env.get("PYTHONPATH"))
+        command = [
+            sys.executable,
+            "-m",
+            "espalier.services.job",
+            "keep",
+            str(place),
+            str(home),
+            *self.entrypoint,
+            job.sweep,
+        ]
         log = os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         outputs = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
         nothing = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)

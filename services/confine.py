@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import BadInput
+from espalier.core.errors import BadInput
+from espalier.core.own import SEARCH_PATH
 
 # of <sched.h>, <sys/mount.h> and <sys/prctl.h>
 CLONE_NEWNS = 0x20000
@@ -184,12 +185,12 @@ def entrance(home: Path, command: Sequence[str]) -> list[str]:
 
     It begins as root: so Python reads nothing of a user's, neither their packages nor what names more of them.
     """
-    return [sys.executable, "-s", "-m", "services.confine", str(home), *command]
+    return [sys.executable, "-s", "-m", "espalier.services.confine", str(home), *command]
 
 
 def main(home: Path, command: list[str]) -> None:
     """Become a command that runs as the owner of a home, in that folder."""
-    Confinement(home.stat().st_uid, home, (home,), python_paths(Path(__file__).resolve().parents[1])).enter()
+    Confinement(home.stat().st_uid, home, (home,), python_paths(SEARCH_PATH)).enter()
     os.execve(command[0], command, os.environ | {"HOME": str(home)})
 
 

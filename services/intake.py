@@ -11,14 +11,14 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from core.errors import BadInput
-from services import archive as archives
-from services.settings import Settings
-from services.store import State, Submission
-from sweeps.home import new_id
-from sweeps.spec import SweepSpec, make_spec
-from sweeps.values import unique_fields
-from sweeps.yaml12 import read as parse_yaml
+from espalier.core.errors import BadInput
+from espalier.services import archive as archives
+from espalier.services.settings import Settings
+from espalier.services.store import State, Submission
+from espalier.sweeps.home import new_id
+from espalier.sweeps.spec import SweepSpec, make_spec
+from espalier.sweeps.values import unique_fields
+from espalier.sweeps.yaml12 import read as parse_yaml
 
 DEPTH = 40  # levels of a spec
 MOST = 2**31 - 1  # trials, GPUs: what the columns hold

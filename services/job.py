@@ -1,6 +1,6 @@
 """What a job runs, in the cluster: unpack the code that came with the sweep, and drive the sweep.
 
-`python -m services.job run SWEEP` is the entrypoint of a Ray job, in the folder that services.cluster laid out;
+`python -m espalier.services.job run SWEEP` is a Ray job's entrypoint, in the folder that services.cluster laid out;
 `keep FOLDER HOME ENTRYPOINT ...` is the parent of a local one, which confines it and writes down how it ended.
 """
 
@@ -20,11 +20,12 @@ from pathlib import Path
 
 import psutil
 
-from core.errors import BadInput
-from services import archive, confine
-from services.cluster import ARCHIVE_FILE, CHANGED_FILE, OWN, SPEC_FILE, STOP_WAIT_S, write_whole
-from services.settings import read_settings
-from sweeps.cli import command
+from espalier.core.errors import BadInput
+from espalier.core.own import SEARCH_PATH
+from espalier.services import archive, confine
+from espalier.services.cluster import ARCHIVE_FILE, CHANGED_FILE, SPEC_FILE, STOP_WAIT_S, write_whole
+from espalier.services.settings import read_settings
+from espalier.sweeps.cli import command
 
 HOME, CODE = "SWEEP_JOB_HOME", "SWEEP_JOB_CODE"  # how a keeper tells its job where they are
 
@@ -99,7 +100,7 @@ class Place:
         """Return what its process is held to."""
         _give(self.folder / SPEC_FILE, self.uid)
         os.chown(self.folder, self.uid, self.uid)
-        readable = ([code] if code else []) + [*confine.python_paths(OWN)]
+        readable = ([code] if code else []) + [*confine.python_paths(SEARCH_PATH)]
         return confine.Confinement(self.uid, self.folder, (self.home, temporary), tuple(readable))
 
     def environment(self, code: Path | None, temporary: Path) -> dict[str, str]:

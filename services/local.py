@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from core.errors import BadInput
-from services import migrate, parts, schema, tokens
-from services.parts.process import LOOPBACK, Daemon, Place, python, write_secret
-from services.store import Store
-from sweeps.decimals import decimals
+from espalier.core.errors import BadInput
+from espalier.services import migrate, parts, schema, tokens
+from espalier.services.parts.process import LOOPBACK, Daemon, Place, python, write_secret
+from espalier.services.store import Store
+from espalier.sweeps.decimals import decimals
 
 ADMIN_DAYS = 365.0
 API = "api"
@@ -40,7 +40,7 @@ def up(folder: Path, workers: int = 2) -> dict[str, str]:
     port = place.port(API)
     # the driver of a sweep runs beside Ray's head, so that the workers' cores are for training
     told = env | {"SWEEP_RAY_JOB_CPUS": "0", "OMP_NUM_THREADS": "1"}
-    command = [*python("services.cli", "serve"), "--host", LOOPBACK, "--port", str(port)]
+    command = [*python("espalier.services.cli", "serve"), "--host", LOOPBACK, "--port", str(port)]
     Daemon(place, API).start(command, told, lambda: _answers(f"http://{LOOPBACK}:{port}/readyz"))
     return {
         "server": f"http://{LOOPBACK}:{port}",
@@ -98,7 +98,7 @@ def check(folder: Path, spec: str, assignments: list[str]) -> Iterator[str]:
 
 
 def _sweep(arguments: list[str], env: dict[str, str]) -> str:
-    done = subprocess.run([*python("services.cli", *arguments)], env=env, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([*python("espalier.services.cli", *arguments)], env=env, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise BadInput(f"sweep {' '.join(arguments)}: exit code {done.returncode}")
     return done.stdout
@@ -106,7 +106,7 @@ def _sweep(arguments: list[str], env: dict[str, str]) -> str:
 
 def _check_runs(env: dict[str, str], view: dict[str, Any]) -> Iterator[str]:
     """Check that MLflow has each trial once, and none that runs still."""
-    from sweeps import record
+    from espalier.sweeps import record
 
     os.environ.update({name: env[name] for name in env if name.startswith("MLFLOW_")})
     states = record.run_states(env["MLFLOW_TRACKING_URI"], view["id"])

@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services import queue
-from services.store import Store
+from espalier.services import queue
+from espalier.services.store import Store
 
 
 class _Waiting(Collector):

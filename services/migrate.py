@@ -8,10 +8,10 @@ import os
 import subprocess
 import sys
 
-from core.errors import BadInput
-from sweeps import database
-from sweeps.address import no_secret
-from sweeps.search import upgrade_storage
+from espalier.core.errors import BadInput
+from espalier.sweeps import database
+from espalier.sweeps.address import no_secret
+from espalier.sweeps.search import upgrade_storage
 
 
 def upgrade_optuna(url: str) -> None:

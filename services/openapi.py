@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services import problems
-from sweeps.spec import SweepSpec
+from espalier.services import problems
+from espalier.sweeps.spec import SweepSpec
 
 
 def describe(app: FastAPI) -> None:

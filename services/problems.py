@@ -13,9 +13,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from core.errors import BadInput
-from services.cluster import Unreachable
-from services.queue import Quota
+from espalier.core.errors import BadInput
+from espalier.services.cluster import Unreachable
+from espalier.services.queue import Quota
 
 MEDIA = "application/problem+json"
 TEXT_MOST = 4000  # characters

@@ -14,10 +14,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session, undefer
 
-from core.errors import BadInput, nearest
-from services.cluster import Cluster, Job, JobState, Status, Unreachable
-from services.settings import Settings
-from services.store import ACTIVE, Lease, Owner, State, Store, Submission
+from espalier.core.errors import BadInput, nearest
+from espalier.services.cluster import Cluster, Job, JobState, Status, Unreachable
+from espalier.services.settings import Settings
+from espalier.services.store import ACTIVE, Lease, Owner, State, Store, Submission
 
 LEASE_S = 15.0  # as long may the holder be silent before another process takes over
 

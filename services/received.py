@@ -8,13 +8,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from core.errors import BadInput, nearest
-from services.problems import Problem
-from services.settings import Settings
+from espalier.core.errors import BadInput, nearest
+from espalier.services.problems import Problem
+from espalier.services.settings import Settings
 
 EXAMPLE = {
     "name": "names",
-    "task": "core.tasks.names:Names",
+    "task": "espalier.core.tasks.names:Names",
     "budget": {"steps": 1000, "batch_size": 32},
     "trials": 16,
     "space": {"lr_exponent": {"low": -2.0, "high": 0.0}, "decay_points": {"count": 1, "low": 0.4, "high": 0.9}},

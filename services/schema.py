@@ -9,8 +9,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from core.errors import BadInput
-from services.store import Store
+from espalier.core.errors import BadInput
+from espalier.services.store import Store
 
 LOCK = 0x73776565  # any number that is always the same: PostgreSQL's advisory lock of an upgrade
 

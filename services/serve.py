@@ -13,14 +13,15 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from core.errors import BadInput
-from services import confine, migrate, schema, tokens
-from services.access import is_loopback
-from services.cluster import OWN, tenants_of, variables_of_jobs
-from services.settings import Settings
-from services.store import Store
-from sweeps.address import no_secret, open_port
-from sweeps.home import Home
+from espalier.core.errors import BadInput
+from espalier.core.own import SEARCH_PATH
+from espalier.services import confine, migrate, schema, tokens
+from espalier.services.access import is_loopback
+from espalier.services.cluster import tenants_of, variables_of_jobs
+from espalier.services.settings import Settings
+from espalier.services.store import Store
+from espalier.sweeps.address import no_secret, open_port
+from espalier.sweeps.home import Home
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +92,16 @@ def check_jobs(settings: Settings) -> None:
             )
     with tempfile.TemporaryDirectory(prefix="sweep-") as folder:
         os.chown(folder, tenants.uids.start, tenants.uids.start)
-        command = confine.entrance(Path(folder), [sys.executable, "-c", "import core.errors"])
-        env = variables_of_jobs(os.environ) | {"PYTHONPATH": str(OWN), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(command, cwd=OWN, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        command = confine.entrance(Path(folder), [sys.executable, "-c", "import espalier.core.errors"])
+        env = variables_of_jobs(os.environ) | {"PYTHONPATH": str(SEARCH_PATH), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            command, cwd=SEARCH_PATH, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise BadInput(f"jobs cannot run as user {tenants.uids.start}: {last}; make Python and {OWN} readable for all")
+        raise BadInput(
+            f"jobs cannot run as user {tenants.uids.start}: {last}; make Python and {SEARCH_PATH} readable for all"
+        )
 
 
 def make_private(settings: Settings) -> None:
@@ -129,7 +134,7 @@ def serve(settings: Settings, host: str, port: int, certificate: str | None, key
     """Serve until a signal ends it; sweeps that run go on. Raises BadInput."""
     import uvicorn
 
-    from services.app import build
+    from espalier.services.app import build
 
     os.umask(0o077)
     confine.hide_environment()
@@ -146,14 +151,14 @@ def serve(settings: Settings, host: str, port: int, certificate: str | None, key
     taken = listening(host, port)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     where = f"{'https' if certificate else 'http'}://{host}:{taken.getsockname()[1]}"
-    logging.getLogger("services").info("serving on %s; sweeps run %s", where, settings.ray_address or "on this machine")
+    log.info("serving on %s; sweeps run %s", where, settings.ray_address or "on this machine")
     options: dict[str, Any] = server_options(settings) | {"ssl_certfile": certificate, "ssl_keyfile": key}
     uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[taken])
 
 
 def server_options(settings: Settings) -> dict[str, Any]:
     """Return how uvicorn serves: only a trusted proxy's X-Forwarded-For is believed, and nobody is waited for."""
-    from services.timed import TimedProtocol
+    from espalier.services.timed import TimedProtocol
 
     return {
         "http": TimedProtocol,

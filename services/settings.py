@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from core.errors import BadInput
-from sweeps.address import sqlite_url
+from espalier.core.errors import BadInput
+from espalier.sweeps.address import sqlite_url
 
 
 class Settings(BaseSettings):

@@ -17,8 +17,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, deferred, mapped_column
 
-from core.errors import BadInput
-from sweeps.address import no_secret, sqlite_file
+from espalier.core.errors import BadInput
+from espalier.sweeps.address import no_secret, sqlite_file
 
 
 class State(enum.StrEnum):

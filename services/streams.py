@@ -12,8 +12,8 @@ import anyio
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from services.problems import Problem, answer
-from services.views import Sweeps, trial_view
+from espalier.services.problems import Problem, answer
+from espalier.services.views import Sweeps, trial_view
 
 POLL_S = 0.5  # between two looks
 TOLD = {"state", "reason", "position", "progress", "trials", "best", "attempt"}

@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core.errors import BadInput, nearest
-from services.store import Counter, Owner, Token, timestamp
+from espalier.core.errors import BadInput, nearest
+from espalier.services.store import Counter, Owner, Token, timestamp
 
 Role = Literal["read", "submit", "admin"]
 ROLES: tuple[str, ...] = get_args(Role)  # each may do what those before it may

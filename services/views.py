@@ -18,14 +18,15 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from core.errors import BadInput
-from services.cluster import OWN, variables_of_jobs
-from services.confine import Tenants, entrance
-from services.store import ACTIVE, State, Submission, timestamp
-from sweeps import record, results, search
-from sweeps.address import mlflow_page, no_secret
-from sweeps.home import Home
-from sweeps.results import TrialResult
+from espalier.core.errors import BadInput
+from espalier.core.own import SEARCH_PATH
+from espalier.services.cluster import variables_of_jobs
+from espalier.services.confine import Tenants, entrance
+from espalier.services.store import ACTIVE, State, Submission, timestamp
+from espalier.sweeps import record, results, search
+from espalier.sweeps.address import mlflow_page, no_secret
+from espalier.sweeps.home import Home
+from espalier.sweeps.results import TrialResult
 
 SETTLED_S, LASTING_S = 5.0, 60.0  # trials of a sweep that is over are read again once a minute
 JOURNAL_MOST = 2**28  # bytes of an owner's journal that are read: of a thousand sweeps; they take 30 s, once
@@ -238,12 +239,12 @@ class Sweeps:
         It is made of files and records that a job has written, so where jobs have users of their own, theirs makes it.
         """
         if (home := self.tenant_home(owner, sweep)) is None:
-            from sweeps.overview import best_of
+            from espalier.sweeps.overview import best_of
 
             return best_of(self.home, sweep, trial)
         chosen = [] if trial is None else ["--trial", str(trial)]
-        command = [sys.executable, "-s", "-m", "sweeps.cli", "best", sweep, "--home", str(home.path), *chosen]
-        env = variables_of_jobs(os.environ) | {"PYTHONPATH": str(OWN), "COLUMNS": "200"}
+        command = [sys.executable, "-s", "-m", "espalier.sweeps.cli", "best", sweep, "--home", str(home.path), *chosen]
+        env = variables_of_jobs(os.environ) | {"PYTHONPATH": str(SEARCH_PATH), "COLUMNS": "200"}
         code, text, last = output_of(entrance(home.path, command), env)
         if code:
             raise BadInput(last.removeprefix("sweep: ") or f"{sweep}: its best file could not be made")
@@ -263,7 +264,7 @@ def output_of(command: Sequence[str], env: Mapping[str, str]) -> tuple[int, str,
     """
     with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(
-            command, cwd=OWN, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+            command, cwd=SEARCH_PATH, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
         ) as process:
             late = threading.Timer(BEST_S, process.kill)
             late.start()

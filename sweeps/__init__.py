@@ -2,6 +2,8 @@
 
 import os
 import sys
+from types import ModuleType
+from typing import Any
 
 # A person's folder may have a random.py, or a package called core. Ray puts the driver's folder in front of all else
 # that its workers import, and so does `python -m`: it is taken away again. core.loading finds what a task imports.
@@ -11,3 +13,15 @@ if os.path.basename(sys.argv[0]) == "default_worker.py":
     del sys.path[: next((i for i, path in enumerate(sys.path) if path.startswith(_ray)), 0)]
 elif sys.argv[0] == "-m" and sys.path[0] == os.getcwd() and os.path.realpath(sys.path[0]) != _OWN:
     del sys.path[0]
+
+
+class _Callable(ModuleType):
+    """This package, which is also the function that lists sweeps: `espalier.sweeps()`."""
+
+    def __call__(self, **where: Any) -> Any:
+        from espalier.api import sweeps
+
+        return sweeps(**where)
+
+
+sys.modules[__name__].__class__ = _Callable

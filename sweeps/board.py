@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from sweeps.stopping import Entry, Halving, Place
+from espalier.sweeps.stopping import Entry, Halving, Place
 
 Judge = Callable[[Sequence[Entry], Sequence[Place]], dict[Place, str]]
 """Takes scores and which of them are fresh; returns why each of those ends, "" if it goes on."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from core import checkpoint
-from core.errors import BadInput
-from core.watch import Look, Watcher
-from sweeps import paths, record
-from sweeps.address import no_secret
-from sweeps.home import Home
-from sweeps.rerun import BestFile, Rerun, rerun
-from sweeps.spec import SweepSpec
+from espalier.core import checkpoint
+from espalier.core.errors import BadInput
+from espalier.core.watch import Look, Watcher
+from espalier.sweeps import paths, record
+from espalier.sweeps.address import no_secret
+from espalier.sweeps.home import Home
+from espalier.sweeps.rerun import BestFile, Rerun, rerun
+from espalier.sweeps.spec import SweepSpec
 
 FILE = "best.yaml"
 

@@ -11,18 +11,18 @@ from typing import Any
 
 import torch
 
-from core.checkup import Checking, Checkup, Finding, evaluation_seconds, lsuv
-from core.lanes import seeded
-from core.program import PROGRAMS
-from core.task import Task, call, load_data, load_task
-from core.train import Cohort
-from core.trial import Hyperparameters, Trial
-from core.width import us_per_lane_step
-from sweeps import plan, record, report
-from sweeps.home import Home
-from sweeps.interrupt import guard_names
-from sweeps.space import AUTO, DecayPoints, extremes
-from sweeps.spec import SweepSpec
+from espalier.core.checkup import Checking, Checkup, Finding, evaluation_seconds, lsuv
+from espalier.core.lanes import seeded
+from espalier.core.program import PROGRAMS
+from espalier.core.task import Task, call, load_data, load_task
+from espalier.core.train import Cohort
+from espalier.core.trial import Hyperparameters, Trial
+from espalier.core.width import us_per_lane_step
+from espalier.sweeps import plan, record, report
+from espalier.sweeps.home import Home
+from espalier.sweeps.interrupt import guard_names
+from espalier.sweeps.space import AUTO, DecayPoints, extremes
+from espalier.sweeps.spec import SweepSpec
 
 START_S = 15.0  # from the command to the first step of a sweep: processes start
 WORKER_BYTES = 450 * 2**20  # of a process that has imported torch and Ray
@@ -119,7 +119,7 @@ def _after_lsuv(task: Task, spec: SweepSpec, seed: int) -> Finding:
 
 def foresee(spec: SweepSpec) -> Forecast:
     """Measure some steps and a validation as the sweep would take them, and multiply."""
-    from sweeps.trainable import program_for
+    from espalier.sweeps.trainable import program_for
 
     point = plan.first_point(spec)
     options, structure = plan.task_options(spec, point), plan.structure(spec, point)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from core.errors import BadInput, brief
-from sweeps.address import UI_PORT
-from sweeps.decimals import decimals
+from espalier.core.errors import BadInput, brief
+from espalier.sweeps.address import UI_PORT
+from espalier.sweeps.decimals import decimals
 
 if TYPE_CHECKING:
-    from sweeps.remote import Remote
+    from espalier.sweeps.remote import Remote
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 home_option = click.option("--home", metavar="DIR", help="Where state lies (default: $SWEEP_HOME, else ./sweep-data).")
@@ -41,7 +41,7 @@ def spoken(command: Callable[..., Any]) -> Callable[..., Any]:
             click.echo(f"sweep: {error}", err=True)
             sys.exit(2)
         except OSError as error:
-            from sweeps.home import NO_ROOM, full
+            from espalier.sweeps.home import NO_ROOM, full
 
             if error.errno not in NO_ROOM:
                 raise
@@ -61,7 +61,7 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_guard(*args: Any, **kwargs: Any) -> Any:
-        from sweeps import interrupt
+        from espalier.sweeps import interrupt
 
         with interrupt.guarded():
             return command(*args, **kwargs)
@@ -122,9 +122,9 @@ def run(
     Example:
       sweep run names --set trials=16 --set budget.steps=500
     """
-    from sweeps.header import header
-    from sweeps.home import Home
-    from sweeps.spec import load_spec
+    from espalier.sweeps.header import header
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.spec import load_spec
 
     loaded = load_spec(spec, assignments)
     place = Home.at(home)
@@ -133,14 +133,14 @@ def run(
         for line in [header(loaded), *(f"note: {note}" for note in loaded.notes())]:
             click.echo(line, err=True)
 
-    from sweeps.collector import uncollected
-    from sweeps.machine import RaySession, ToStderr
+    from espalier.sweeps.collector import uncollected
+    from espalier.sweeps.machine import RaySession, ToStderr
 
     with redirect_stdout(ToStderr()), RaySession(address) as session:
         with uncollected():
             session.start()
-            from sweeps import driver
-            from sweeps.display import shown
+            from espalier.sweeps import driver
+            from espalier.sweeps.display import shown
 
         summary = driver.start(loaded, place, shown, session, sweep, changed, say_header)
     _tell(summary, place, as_json, home)
@@ -165,10 +165,10 @@ def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server
     if remote := _remote(server, home):
         _follow_remote(remote, remote.resume(remote.find(sweep), changed)["id"], True, as_json)
         return
-    from sweeps import driver
-    from sweeps.display import shown
-    from sweeps.home import Home
-    from sweeps.machine import RaySession, ToStderr
+    from espalier.sweeps import driver
+    from espalier.sweeps.display import shown
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.machine import RaySession, ToStderr
 
     place = Home.at(home)
     with redirect_stdout(ToStderr()), RaySession(address) as session:
@@ -192,8 +192,8 @@ def list_(as_json: bool, state: str | None, server: str | None, home: str | None
     if remote := _remote(server, home):
         _list_remote(remote, as_json, state)
         return
-    from sweeps.home import Home
-    from sweeps.overview import overview
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.overview import overview
 
     rows = overview(Home.at(home, reading=True))
     if as_json:
@@ -225,8 +225,8 @@ def show(sweep: str, as_json: bool, top: int, server: str | None, home: str | No
     if remote := _remote(server, home):
         _show_remote(remote, sweep, as_json, top)
         return
-    from sweeps.home import Home
-    from sweeps.overview import details
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.overview import details
 
     found = details(Home.at(home, reading=True), sweep)
     if as_json:
@@ -255,8 +255,8 @@ def best(sweep: str, trial: int | None, server: str | None, home: str | None) ->
     if remote := _remote(server, home):
         click.echo(remote.best(remote.find(sweep), trial), nl=False)
         return
-    from sweeps.home import Home
-    from sweeps.overview import best_of
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.overview import best_of
 
     click.echo(best_of(Home.at(home, reading=True), sweep, trial), nl=False)
 
@@ -293,7 +293,7 @@ def submit(
     Example:
       sweep submit sweeps/library/names.yaml --server http://127.0.0.1:8080
     """
-    from sweeps.desk import handed_in
+    from espalier.sweeps.desk import handed_in
 
     remote = _must_be_remote(server)
     taken = handed_in(remote, spec, assignments, code, hours)
@@ -337,7 +337,7 @@ def stop(sweep: str, wait: bool, server: str | None) -> None:
     Example:
       sweep stop names --server http://127.0.0.1:8080
     """
-    from sweeps.desk import follow, state_line
+    from espalier.sweeps.desk import follow, state_line
 
     remote = _must_be_remote(server)
     view = remote.stop(remote.find(sweep))
@@ -361,14 +361,14 @@ def rerun(file: str, register: str | None, home: str | None) -> None:
     Example:
       sweep rerun best.yaml --register names-model
     """
-    from sweeps.home import Home
-    from sweeps.rerun import read_best
-    from sweeps.rerun import rerun as train_again
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.rerun import read_best
+    from espalier.sweeps.rerun import rerun as train_again
 
     loaded, spec = read_best(file)
     click.echo(f"training trial {loaded.trial} of {loaded.sweep} again: {spec.budget.steps:,} steps", err=True)
     if register:
-        from sweeps.champion import crown
+        from espalier.sweeps.champion import crown
 
         outcome, version = crown(file, loaded, spec, register, Home.at(home))
     else:
@@ -398,9 +398,9 @@ def pull(model: str, to: str | None, home: str | None) -> None:
     Example:
       sweep pull names-model
     """
-    from sweeps.champion import pull as fetch
-    from sweeps.home import Home
-    from sweeps.paths import argument
+    from espalier.sweeps.champion import pull as fetch
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.paths import argument
 
     files, said = fetch(model, argument(to or model.partition("@")[0]), Home.at(home))
     click.echo(said, err=True)
@@ -429,9 +429,9 @@ def check(spec: str, assignments: tuple[str, ...], lsuv: bool, as_json: bool, ho
     Example:
       sweep check sweeps/library/names.yaml
     """
-    from sweeps import checkup
-    from sweeps.home import Home
-    from sweeps.spec import load_spec
+    from espalier.sweeps import checkup
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.spec import load_spec
 
     loaded, place = load_spec(spec, assignments), Home.at(home)
     found, forecast = checkup.examine(loaded, lsuv)
@@ -478,17 +478,17 @@ def lr_range(
     Example:
       sweep lr-range sweeps/library/names.yaml --seeds 8
     """
-    from sweeps import lr_range as ranges
-    from sweeps.home import Home
-    from sweeps.spec import load_spec
+    from espalier.sweeps import lr_range as ranges
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.spec import load_spec
 
     loaded, place = load_spec(spec, assignments), Home.at(home)
     click.echo(f"range test of {loaded.name}: {seeds} seeds, {steps} steps, exponents {low:g} ... {high:g}", err=True)
     test = ranges.run_test(loaded, low, high, steps, seeds)
     run = ranges.record_test(loaded, test, place)
     if figure:
-        from sweeps.paths import argument
-        from sweeps.report import range_figure
+        from espalier.sweeps.paths import argument
+        from espalier.sweeps.report import range_figure
 
         range_figure(test, loaded.name, argument(figure))
     if as_json:
@@ -511,10 +511,10 @@ def ui(port: int, host: str, home: str | None) -> None:
     Example:
       sweep ui --port 5000
     """
-    from sweeps.address import open_port
-    from sweeps.home import Home
-    from sweeps.overview import latest_page
-    from sweeps.record import STORE, check_reachable, default_uri
+    from espalier.sweeps.address import open_port
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.overview import latest_page
+    from espalier.sweeps.record import STORE, check_reachable, default_uri
 
     place = Home.at(home, reading=True)
     if not (place.path / STORE).is_file():  # MLflow makes one
@@ -556,14 +556,14 @@ def schema() -> None:
     Example:
       sweep schema > spec.schema.json
     """
-    from sweeps.spec import SweepSpec
+    from espalier.sweeps.spec import SweepSpec
 
     click.echo(json.dumps(SweepSpec.model_json_schema(), indent=2))
 
 
 def _remote(server: str | None, home: str | None) -> "Remote | None":
     """Return the service that is meant; None where this machine's own home is."""
-    from sweeps.remote import Remote, server_of
+    from espalier.sweeps.remote import Remote, server_of
 
     if server and home:
         raise BadInput("--home and --server: keep one of them")
@@ -579,7 +579,7 @@ def _must_be_remote(server: str | None) -> "Remote":
 
 
 def _follow_remote(remote: "Remote", sweep: str, wait: bool, as_json: bool) -> None:
-    from sweeps.desk import exit_code, follow
+    from espalier.sweeps.desk import exit_code, follow
 
     try:
         view = follow(remote, sweep, lambda line: click.echo(line, err=True)) if wait else remote.sweep(sweep)
@@ -595,7 +595,7 @@ def _follow_remote(remote: "Remote", sweep: str, wait: bool, as_json: bool) -> N
 
 
 def _list_remote(remote: "Remote", as_json: bool, state: str | None) -> None:
-    from sweeps.desk import table
+    from espalier.sweeps.desk import table
 
     views = list(remote.sweeps(state))
     if as_json:
@@ -610,7 +610,7 @@ def _list_remote(remote: "Remote", as_json: bool, state: str | None) -> None:
 
 
 def _show_remote(remote: "Remote", wanted: str, as_json: bool, top: int) -> None:
-    from sweeps.desk import show_lines
+    from espalier.sweeps.desk import show_lines
 
     view = remote.sweep(remote.find(wanted))
     trials = remote.trials(view["id"])
@@ -625,8 +625,8 @@ def _table(trials: Any, spec: Any, top: int, err: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from sweeps.report import point_text
-    from sweeps.results import ranked
+    from espalier.sweeps.report import point_text
+    from espalier.sweeps.results import ranked
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("trial", spec.objective.metric, "state", "configuration", "verdict"):
@@ -673,7 +673,7 @@ def command() -> None:
         main(prog_name="sweep")
     except SystemExit as end:
         codes.append(end.code if isinstance(end.code, int) else int(end.code is not None))
-        machine = sys.modules.get("sweeps.machine")
+        machine = sys.modules.get("espalier.sweeps.machine")
         if machine and machine.starting():  # nothing can hurry it, and its processes die with the one that started them
             _end(codes)
         raise

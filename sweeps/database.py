@@ -12,8 +12,8 @@ from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from core.errors import BadInput
-from sweeps.address import no_secret
+from espalier.core.errors import BadInput
+from espalier.sweeps.address import no_secret
 
 VARIABLE = "SWEEP_STORAGE_URL"
 EXAMPLE = "postgresql+psycopg://USER:PASSWORD@HOST:5432/optuna"

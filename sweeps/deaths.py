@@ -8,8 +8,8 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from sweeps import watchdog
-from sweeps.watchdog import Death
+from espalier.sweeps import watchdog
+from espalier.sweeps.watchdog import Death
 
 
 def own_name(folder: Path, cohort: str) -> str:

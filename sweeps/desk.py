@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.errors import BadInput
-from core.loading import current_folder, file_here, files_beside, parted
-from sweeps import paths
-from sweeps.decimals import decimals
-from sweeps.home import JOURNAL
-from sweeps.remote import Remote
-from sweeps.results import TrialResult, params_text, ranked
-from sweeps.spec import SweepSpec, make_spec, read_fields
+from espalier.core.errors import BadInput
+from espalier.core.loading import current_folder, file_here, files_beside, parted
+from espalier.sweeps import paths
+from espalier.sweeps.decimals import decimals
+from espalier.sweeps.home import JOURNAL
+from espalier.sweeps.remote import Remote
+from espalier.sweeps.results import TrialResult, params_text, ranked
+from espalier.sweeps.spec import SweepSpec, make_spec, read_fields
 
 Say = Callable[[str], None]
 HIDDEN = "__pycache__"

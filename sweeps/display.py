@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
-from sweeps.decimals import decimals
+from espalier.sweeps.decimals import decimals
 
 LINE_EVERY_S = 5.0
 UNHEARD_S = 60.0
@@ -140,7 +141,7 @@ def facts(progress: Progress) -> list[tuple[str, str]]:
 def shown(progress: Progress) -> Iterator[None]:
     """Show the progress while the block runs."""
     over = threading.Event()
-    show = _panel if sys.stderr.isatty() else _lines
+    show = _cell if in_notebook() else _panel if sys.stderr.isatty() else _lines
     thread = threading.Thread(target=show, args=(progress, over), daemon=True)
     thread.start()
     try:
@@ -176,6 +177,37 @@ def _panel(progress: Progress, over: threading.Event) -> None:
             for note in progress.notes[noted:]:
                 live.console.print(note, markup=False, highlight=False)
                 noted += 1
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, which shows HTML and can change what it has shown."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def _cell(progress: Progress, over: threading.Event) -> None:
+    """Show the progress below the cell that is run, and leave there how it ended."""
+    from IPython.display import HTML, display
+
+    shown = display(HTML(_html(progress)), display_id=True)
+    assert shown
+    while not over.wait(PANEL_EVERY_S):
+        shown.update(HTML(_html(progress)))
+    shown.update(HTML(_html(progress)))
+
+
+def _html(progress: Progress) -> str:
+    """Return the progress as HTML: a bar, the facts, and what went wrong."""
+    ended = progress.wanted - progress.left()
+    left = "style='text-align:left"
+    rows = "".join(
+        f"<tr><td {left};opacity:.6'>{escape(label)}</td><td {left}'>{escape(text)}</td></tr>"
+        for label, text in facts(progress)
+        if text != "-"
+    )
+    notes = "".join(f"<div>{escape(note)}</div>" for note in progress.notes)
+    bar = f"<progress value='{ended}' max='{progress.wanted}' style='width:20em'></progress>"
+    return f"<div><b>{escape(progress.sweep)}</b> {bar} {ended} of {progress.wanted}<table>{rows}</table>{notes}</div>"
 
 
 def _rendered(progress: Progress) -> Callable[[], Any]:

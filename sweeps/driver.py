@@ -12,24 +12,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core import preflight
-from core.errors import BadInput
-from core.loading import current_folder, restoring_folder, work_in
-from core.task import Data, Task, code_fingerprint, load_task
-from sweeps import deaths, identity, machine, plan, record, results
-from sweeps import home as homes
-from sweeps.address import no_secret
-from sweeps.collector import uncollected
-from sweeps.display import Progress, trials_text
-from sweeps.home import Home
-from sweeps.interrupt import ENDED, STOPPED, Interrupt, dismiss, guard_names, guard_says
-from sweeps.machine import RaySession
-from sweeps.outcome import Outcome, Report, Score
-from sweeps.overview import found_sweep, tracking_of
-from sweeps.record import Recorder
-from sweeps.rerun import versions
-from sweeps.retries import Decision, decide
-from sweeps.search import (
+from espalier.core import preflight
+from espalier.core.errors import BadInput
+from espalier.core.loading import current_folder, restoring_folder, work_in
+from espalier.core.task import Data, Task, code_fingerprint, load_task
+from espalier.sweeps import deaths, identity, machine, plan, record, results
+from espalier.sweeps import home as homes
+from espalier.sweeps.address import no_secret
+from espalier.sweeps.collector import uncollected
+from espalier.sweeps.display import Progress, trials_text
+from espalier.sweeps.home import Home
+from espalier.sweeps.interrupt import ENDED, STOPPED, Interrupt, dismiss, guard_names, guard_says
+from espalier.sweeps.machine import RaySession
+from espalier.sweeps.outcome import Outcome, Report, Score
+from espalier.sweeps.overview import found_sweep, tracking_of
+from espalier.sweeps.record import Recorder
+from espalier.sweeps.rerun import versions
+from espalier.sweeps.retries import Decision, decide
+from espalier.sweeps.search import (
     Search,
     create_study,
     delete_study,
@@ -46,11 +46,11 @@ from sweeps.search import (
     spec_of,
     trial_results,
 )
-from sweeps.space import AUTO, extremes
-from sweeps.spec import SweepSpec
-from sweeps.summary import Summary
-from sweeps.tracking import MLFLOW_STATUS, Tracking
-from sweeps.watchdog import Death
+from espalier.sweeps.space import AUTO, extremes
+from espalier.sweeps.spec import SweepSpec
+from espalier.sweeps.summary import Summary
+from espalier.sweeps.tracking import MLFLOW_STATUS, Tracking
+from espalier.sweeps.watchdog import Death
 
 WORK = "work."  # a study attribute for each cohort of which a trial has ended: lane-steps trained, steps shared
 PROGRAMS = "programs"  # a study attribute: each "program (why)" that a cohort has trained by, the first first
@@ -109,9 +109,9 @@ def checked(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda: N
 
 
 def _check_program(spec: SweepSpec, task: Task, data: Data, hidden: str) -> None:
-    from core.native import compiler
-    from core.optim import SGD
-    from core.program import NativeProgram, why_not_vmap
+    from espalier.core.native import compiler
+    from espalier.core.optim import SGD
+    from espalier.core.program import NativeProgram, why_not_vmap
 
     wanted = spec.resources.program
     if hidden and wanted not in ("auto", "plain"):
@@ -156,7 +156,7 @@ def start(
         _check_unused(home, sweep)
     facts = checked(spec, home, on_named)
     if spec.space.lr_exponent == AUTO:
-        from sweeps.lr_range import resolved
+        from espalier.sweeps.lr_range import resolved
 
         spec, found = resolved(spec, home)
         facts |= found
@@ -321,7 +321,7 @@ class Driver:
         self.progress.phase = "starting Ray"
         session.start()
         with uncollected():
-            from sweeps import run as runs  # Tune, which takes a second to import, while Ray's processes start
+            from espalier.sweeps import run as runs  # Tune, which takes a second to import, while Ray's processes start
 
         try:
             resources = session.resources(lambda: interrupt.since() > KILL_AFTER_S)

@@ -2,16 +2,16 @@
 
 import math
 
-from core.errors import MESSAGE_MOST, brief
-from sweeps.space import AUTO, Choice, Range, extremes
-from sweeps.spec import SweepSpec
+from espalier.core.errors import MESSAGE_MOST, brief
+from espalier.sweeps.space import AUTO, Choice, Range, extremes
+from espalier.sweeps.spec import SweepSpec
 
 
 def header(spec: SweepSpec) -> str:
     """Return what a sweep is about to do, on one line.
 
-    >>> from sweeps.spec import make_spec
-    >>> fields = {"name": "a", "task": "core.tasks.names:Names", "trials": 16}
+    >>> from espalier.sweeps.spec import make_spec
+    >>> fields = {"name": "a", "task": "espalier.core.tasks.names:Names", "trials": 16}
     >>> space = {"lr_exponent": {"low": -2, "high": 0.5}, "decay_points": {"branches": 4}, "hidden": [100, 200]}
     >>> print(header(make_spec(fields | {"space": space})))
     sweep a: 16 trials of 10,000 steps at rates from 0.01 to 3.16; 4 exponents with 4 decay points each; each of the 2 \

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from core.errors import BadInput
+from espalier.core.errors import BadInput
 
 JOURNAL = "optuna.journal"
 COHORT_FILE = "cohort.pt"
@@ -201,7 +201,7 @@ def is_driven(folder: Path) -> bool:
 
 def last_checkpoint(sweep_folder: Path, cohort: str) -> str | None:
     """Return the newest checkpoint of a cohort that can be read, over all starts of the driver, or None."""
-    from core import checkpoint  # torch, which most commands do without
+    from espalier.core import checkpoint  # torch, which most commands do without
 
     for place in _checkpoints(sweep_folder, cohort):
         try:

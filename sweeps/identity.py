@@ -4,9 +4,9 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from core.errors import BadInput
-from sweeps.space import AUTO
-from sweeps.spec import SweepSpec
+from espalier.core.errors import BadInput
+from espalier.sweeps.space import AUTO
+from espalier.sweeps.spec import SweepSpec
 
 CHANGES = "changes"  # a study attribute: a period for each time that a sweep went on with other code, data or versions
 KINDS = {"code": "the task's code", "data": "the data", "data.others": "the data of its other choices"}

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from core.errors import brief
+from espalier.core.errors import brief
 
 
 class Interrupt:

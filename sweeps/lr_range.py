@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from core import preflight
-from core.errors import BadInput
-from core.lr_range import HIGH, LOW, SEEDS, STEPS, RangeTest, range_test
-from core.program import why_not_vmap
-from core.task import load_task
-from sweeps import plan, record, report
-from sweeps.home import Home
-from sweeps.interrupt import guard_names
-from sweeps.meaning import misread_exponents
-from sweeps.space import AUTO, Range
-from sweeps.spec import SweepSpec
+from espalier.core import preflight
+from espalier.core.errors import BadInput
+from espalier.core.lr_range import HIGH, LOW, SEEDS, STEPS, RangeTest, range_test
+from espalier.core.program import why_not_vmap
+from espalier.core.task import load_task
+from espalier.sweeps import plan, record, report
+from espalier.sweeps.home import Home
+from espalier.sweeps.interrupt import guard_names
+from espalier.sweeps.meaning import misread_exponents
+from espalier.sweeps.space import AUTO, Range
+from espalier.sweeps.spec import SweepSpec
 
 WIDER = 0.5  # decades: a sweep trains longer than the test, and may want less, or bear more
 

@@ -13,13 +13,13 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from threading import Event, Thread, current_thread
 from threading import enumerate as enumerate_threads
 from typing import Any
 
-from core.errors import BadInput, brief
-from sweeps.spec import SweepSpec
+from espalier.core import own
+from espalier.core.errors import BadInput, brief
+from espalier.sweeps.spec import SweepSpec
 
 LANES_CPU, LANES_GPU = 64, 512
 COHORT_LEAST = 8  # trials: narrower programs spend their time on overhead
@@ -167,6 +167,7 @@ class RaySession:
             if self.address is None:
                 _forget(name for name in [*os.environ] if _is_of_others(name))
             os.environ.update(QUIET)
+            logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)  # else it asks notebooks for its widgets
             import ray  # noqa: F401 - here and now: two threads that import at once may wait for one another
 
             for thread in _threads():
@@ -260,11 +261,10 @@ def _joined(address: str | None) -> tuple[float, float]:
     """Start Ray, or join it; return its cores and GPUs."""
     import ray
 
-    own = str(Path(__file__).resolve().parents[1])
     worker_env = {
         "OMP_NUM_THREADS": "1",  # spinning threads on busy cores cost more than they give
         "MKL_CBWR": os.environ["MKL_CBWR"],
-        "PYTHONPATH": os.pathsep.join([own, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": own.python_path(os.environ.get("PYTHONPATH")),
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
     }
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}  # what goes wrong is raised too

@@ -4,7 +4,7 @@ rates. Pure functions over what stands in a spec."""
 import re
 from typing import Any
 
-from sweeps.space import AUTO, Choice, Range, extremes
+from espalier.sweeps.space import AUTO, Choice, Range, extremes
 
 NAME_MOST = 250  # characters of a metric's name
 TINY = 0.02  # above 0: hardly an exponent that a person writes, who would write 0

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.health import VERDICTS
+from espalier.core.health import VERDICTS
 
 
 @dataclass(frozen=True)

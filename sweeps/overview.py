@@ -5,15 +5,15 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from core.errors import BadInput
-from core.health import VERDICTS
-from sweeps import record, results, search
-from sweeps.address import UI, mlflow_page, no_secret
-from sweeps.home import Home, is_driven
-from sweeps.rerun import best_file
-from sweeps.results import TrialResult
-from sweeps.search import find_sweep, open_for_reading, parent_of, spec_of, sweep_ids, trial_results
-from sweeps.spec import SweepSpec
+from espalier.core.errors import BadInput
+from espalier.core.health import VERDICTS
+from espalier.sweeps import record, results, search
+from espalier.sweeps.address import UI, mlflow_page, no_secret
+from espalier.sweeps.home import Home, is_driven
+from espalier.sweeps.rerun import best_file
+from espalier.sweeps.results import TrialResult
+from espalier.sweeps.search import find_sweep, open_for_reading, parent_of, spec_of, sweep_ids, trial_results
+from espalier.sweeps.spec import SweepSpec
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.errors import BadInput, nearest
-from core.loading import parted
-from sweeps.space import Space
+from espalier.core.errors import BadInput, nearest
+from espalier.core.loading import parted, present_name
+from espalier.sweeps.space import Space
 
 LIBRARY = Path(__file__).parent / "library"  # ready sweeps, part of the package
 STDIN = "-"
@@ -129,6 +129,7 @@ def argument(path: str) -> Path:
 def path_options(task: Any) -> set[str]:
     """Return the options that a task annotates as paths, read from its source: none of it is run."""
     source, name = parted(task) if isinstance(task, str) else ("", "")
+    source = present_name(source)
     try:
         tree = ast.parse(_source_file(source).read_bytes())
     except (OSError, SyntaxError, ValueError, ImportError, AttributeError, RecursionError):

@@ -3,17 +3,17 @@
 import json
 from typing import Any
 
-from core.errors import BadInput, brief, faults, shown
-from core.health import Thresholds
-from core.loading import found_class
-from core.optim import SGD, Adam, Optimizer
-from core.task import check_options, options_of, task_class
-from core.train import Scoring
-from core.trial import Hyperparameters, Structure, Trial
-from core.watch import Health, Ratios, Watcher
-from sweeps.meaning import MEANT
-from sweeps.space import AUTO, Choice, Point, extremes
-from sweeps.spec import SweepSpec
+from espalier.core.errors import BadInput, brief, faults, shown
+from espalier.core.health import Thresholds
+from espalier.core.loading import found_class
+from espalier.core.optim import SGD, Adam, Optimizer
+from espalier.core.task import check_options, options_of, task_class
+from espalier.core.train import Scoring
+from espalier.core.trial import Hyperparameters, Structure, Trial
+from espalier.core.watch import Health, Ratios, Watcher
+from espalier.sweeps.meaning import MEANT
+from espalier.sweeps.space import AUTO, Choice, Point, extremes
+from espalier.sweeps.spec import SweepSpec
 
 _OPTIONAL = ("momentum", "weight_decay")  # of sgd: what no trial has costs nothing
 ENGINE = (

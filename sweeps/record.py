@@ -36,12 +36,12 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from core import cache
-from core.errors import BadInput, nearest
-from sweeps.address import no_secret, sqlite_file, sqlite_url, without_login
-from sweeps.collector import uncollected
-from sweeps.home import NO_ROOM, full, naming, write_probe
-from sweeps.spool import Line, Spool
+from espalier.core import cache
+from espalier.core.errors import BadInput, nearest
+from espalier.sweeps.address import no_secret, sqlite_file, sqlite_url, without_login
+from espalier.sweeps.collector import uncollected
+from espalier.sweeps.home import NO_ROOM, full, naming, write_probe
+from espalier.sweeps.spool import Line, Spool
 
 SWEEP_TAG, TRIAL_TAG, STEP_TAG, KIND_TAG = "espalier.sweep", "espalier.trial", "espalier.step", "espalier.kind"
 PARENT_TAG, ONCE_TAG = "mlflow.parentRunId", "espalier.record"
@@ -615,6 +615,18 @@ def spooled_stories(spool: Spool, trials: Collection[int]) -> dict[int, dict[str
 
 def _trials_of(lines: Sequence[Line]) -> set[int]:
     return {line["trial"] for line in lines if "trial" in line}
+
+
+def stories_of(folder: Path, uri: str, sweep: str, trials: Collection[int]) -> dict[int, dict[str, Any]]:
+    """Return the stories of trials that have ended: from a sweep's folder, of those that it lacks from MLflow."""
+    found: dict[int, dict[str, Any]] = {}
+    if (folder / "spool.jsonl").is_file():
+        with closing(Spool(folder)) as spool:
+            found = spooled_stories(spool, trials)
+    for trial in (t for t in trials if t not in found):
+        with suppress(BadInput):
+            found[trial] = read_trial(uri, sweep, trial)
+    return found
 
 
 def spooled_story(folder: Path, trial: int) -> dict[str, Any] | None:

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from core.watch import Stops, Watcher
-from sweeps.board import Judge
-from sweeps.outcome import leader_of
-from sweeps.stopping import Place
+from espalier.core.watch import Stops, Watcher
+from espalier.sweeps.board import Judge
+from espalier.sweeps.outcome import leader_of
+from espalier.sweeps.stopping import Place
 
 COLLAPSED = "collapsed"
 HOPELESS = ("diverged", COLLAPSED)  # verdicts that end a trial whatever its rank

@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 
-from core.errors import BadInput, brief
-from sweeps import yaml12
+from espalier.core.errors import BadInput, brief
+from espalier.sweeps import yaml12
 
 TIMEOUT_S = 30.0
 STREAM_TIMEOUT = httpx.Timeout(TIMEOUT_S, read=60.0)  # the service says something every 15 seconds

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from core.checkup import Checkup
-from core.lr_range import RangeTest
-from sweeps.decimals import decimals
-from sweeps.home import naming
-from sweeps.results import TrialResult, params_text, ranked
-from sweeps.space import Choice
-from sweeps.spec import SweepSpec
+from espalier.core.checkup import Checkup
+from espalier.core.lr_range import RangeTest
+from espalier.sweeps.decimals import decimals
+from espalier.sweeps.home import naming
+from espalier.sweeps.results import TrialResult, params_text, ranked
+from espalier.sweeps.space import Choice
+from espalier.sweeps.spec import SweepSpec
 
 INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.errors import BadInput, shown
-from sweeps import identity, paths, yaml12
-from sweeps.interrupt import guard_names
-from sweeps.results import TrialResult
-from sweeps.spec import ProgramName, SweepSpec, make_spec
-from sweeps.values import DEPTH, check_values, place
+from espalier.core.errors import BadInput, shown
+from espalier.sweeps import identity, paths, yaml12
+from espalier.sweeps.interrupt import guard_names
+from espalier.sweeps.results import TrialResult
+from espalier.sweeps.spec import ProgramName, SweepSpec, make_spec
+from espalier.sweeps.values import DEPTH, check_values, place
 
 if TYPE_CHECKING:
-    from core.watch import Watcher  # which imports torch
+    from espalier.core.watch import Watcher  # which imports torch
 
 
 def versions() -> dict[str, str]:
@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
     import numpy
     import torch
 
-    from core.native import compiler_version
+    from espalier.core.native import compiler_version
 
     try:
         own = metadata.version("espalier")
@@ -88,6 +88,11 @@ def read_best(path: str) -> tuple[BestFile, SweepSpec]:
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or error
         raise BadInput(f"{path}: cannot be read: {said}; `sweep best ID > best.yaml` writes one") from error
+    return parse_best(text, path)
+
+
+def parse_best(text: str, path: str) -> tuple[BestFile, SweepSpec]:
+    """Read the text of a best file, which messages name by `path`. Raises BadInput naming what is wrong with it."""
     fields = yaml12.read(text, path)
     check_values(fields, path, most=None, depth=DEPTH + 1)  # which holds a spec
     if not isinstance(fields, Mapping):
@@ -105,7 +110,7 @@ def read_best(path: str) -> tuple[BestFile, SweepSpec]:
 
 
 def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
-    from sweeps import plan
+    from espalier.sweeps import plan
 
     guard_names(spec.task)
     plan.check_names(spec)
@@ -154,12 +159,12 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     """
     import torch
 
-    from core import preflight
-    from core.program import PROGRAMS, why_not_here
-    from core.task import code_fingerprint, load_task
-    from sweeps import plan
-    from sweeps.outcome import Outcome, Story
-    from sweeps.trainable import make_cohort
+    from espalier.core import preflight
+    from espalier.core.program import PROGRAMS, why_not_here
+    from espalier.core.task import code_fingerprint, load_task
+    from espalier.sweeps import plan
+    from espalier.sweeps.outcome import Outcome, Story
+    from espalier.sweeps.trainable import make_cohort
 
     torch.set_num_threads(1)
     task = load_task(spec.task, plan.task_options(spec, best.params))

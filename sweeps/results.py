@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.health import VERDICTS, Thresholds, Verdict, stuck
+from espalier.core.health import VERDICTS, Thresholds, Verdict, stuck
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sweeps.watchdog import Death
+from espalier.sweeps.watchdog import Death
 
 TRIES = 4  # deaths in a row, without a checkpoint or a culprit between them, that a cohort may have
 CERTAIN, UNCERTAIN = 2, 3  # deaths at one place that are laid to a trial: by its own code; by a bare kill

@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 from ray import tune
 from ray.tune.search import Searcher
 
-from sweeps.board import open_board
-from sweeps.home import attempt_name, blaming_the_disk
-from sweeps.machine import Shape
-from sweeps.search import Search, Suggestion
-from sweeps.trainable import CohortTrainable
+from espalier.sweeps.board import open_board
+from espalier.sweeps.display import in_notebook
+from espalier.sweeps.home import attempt_name, blaming_the_disk
+from espalier.sweeps.machine import Shape
+from espalier.sweeps.search import Search, Suggestion
+from espalier.sweeps.trainable import CohortTrainable
 
 CHECKPOINTS_KEPT = 2
 T = TypeVar("T")
@@ -32,6 +33,16 @@ Watch = Callable[[str, Mapping[str, Any]], None]
 
 Lost = Callable[[str], None]
 """Hears of a cohort whose worker has died, or could not go on."""
+
+
+class _Silent(tune.ProgressReporter):
+    """Shows nothing. Tune's own way in a notebook would clear the cell, in which the sweep's progress stands."""
+
+    def should_report(self, trials: Any, done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: Any, done: bool, *sys_info: Any) -> None:
+        """Nothing is shown."""
 
 
 class CohortSearcher(Searcher):
@@ -150,6 +161,7 @@ def run_tune(
             storage_path=str(folder.parent),
             stop=StopWhenAsked(stop, look),
             verbose=0,
+            progress_reporter=_Silent() if in_notebook() else None,
             checkpoint_config=tune.CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT, checkpoint_at_end=True),
         ),
     )

@@ -33,15 +33,15 @@ from optuna.samplers import (
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
-from core.errors import BadInput, nearest
-from sweeps import identity, journal, plan
-from sweeps.home import NO_ROOM, naming
-from sweeps.outcome import Outcome, Report, Score, Story, leader_of, missing, to_beat
-from sweeps.plan import structural_key
-from sweeps.results import TrialResult, judged_together
-from sweeps.space import Choice, Range
-from sweeps.spec import SweepSpec, make_spec
-from sweeps.stopping import Halving
+from espalier.core.errors import BadInput, nearest
+from espalier.sweeps import identity, journal, plan
+from espalier.sweeps.home import NO_ROOM, naming
+from espalier.sweeps.outcome import Outcome, Report, Score, Story, leader_of, missing, to_beat
+from espalier.sweeps.plan import structural_key
+from espalier.sweeps.results import TrialResult, judged_together
+from espalier.sweeps.space import Choice, Range
+from espalier.sweeps.spec import SweepSpec, make_spec
+from espalier.sweeps.stopping import Halving
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -199,7 +199,7 @@ def open_for_reading(place: str) -> optuna.storages.BaseStorage:
 @lru_cache(maxsize=8)
 def _open_database(place: str) -> optuna.storages.RDBStorage:
     """Open a database, once in a process: connections are shared, and kept for the next who asks."""
-    from sweeps import database  # SQLAlchemy, which a journal does without
+    from espalier.sweeps import database  # SQLAlchemy, which a journal does without
 
     url = database.parsed(place)
     with database.understood(place), database.alone(url, TABLES):
@@ -214,7 +214,7 @@ def upgrade_storage(place: str) -> None:
 
     Raises BadInput for a database that cannot be reached or refuses the login.
     """
-    from sweeps import database
+    from espalier.sweeps import database
 
     url = database.parsed(place)
     with database.understood(place), database.alone(url, TABLES):
@@ -239,7 +239,7 @@ def only_driver(place: str, sweep: str) -> AbstractContextManager[None]:
     """Hold a sweep for this process among all that share its database; a journal's home has a lock of its own."""
     if "://" not in place:
         return nullcontext()
-    from sweeps import database
+    from espalier.sweeps import database
 
     return database.only_driver(place, sweep)
 
@@ -248,7 +248,7 @@ def driven(place: str, sweeps: Collection[str]) -> set[str]:
     """Return those of the sweeps that a process drives somewhere, as far as a shared database tells."""
     if "://" not in place:
         return set()
-    from sweeps import database
+    from espalier.sweeps import database
 
     return database.driven(place, sweeps)
 

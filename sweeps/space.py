@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from core.errors import shown
+from espalier.core.errors import shown
 
 
 def all_finite(value: Any) -> Any:

@@ -16,15 +16,16 @@ from pydantic import (
     model_validator,
 )
 
-from core import kinds as schedules
-from core.errors import BadInput, brief, nearest, shown
-from core.health import Thresholds
-from sweeps import paths, yaml12
-from sweeps.meaning import LOSS_PATTERN, MEANT, NAME_MOST, is_loss, misread_exponents, missing_mode
-from sweeps.space import AUTO, Part, Range, Space, all_finite, extremes
-from sweeps.stopping import Stopping
-from sweeps.values import check_values, place
-from sweeps.yaml12 import read as parse_yaml
+from espalier.core import kinds as schedules
+from espalier.core.errors import BadInput, brief, nearest, shown
+from espalier.core.health import Thresholds
+from espalier.core.tasks import READY
+from espalier.sweeps import paths, yaml12
+from espalier.sweeps.meaning import LOSS_PATTERN, MEANT, NAME_MOST, is_loss, misread_exponents, missing_mode
+from espalier.sweeps.space import AUTO, Part, Range, Space, all_finite, extremes
+from espalier.sweeps.stopping import Stopping
+from espalier.sweeps.values import check_values, place
+from espalier.sweeps.yaml12 import read as parse_yaml
 
 GRID_MOST = 1_000_000  # points: a sampler writes all of them down before the first trial
 TRIALS_MOST = 1_000_000
@@ -222,8 +223,8 @@ class SweepSpec(Part):
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$", description="letters, digits, - and _; at most 40")
     task: str = Field(
         max_length=4096,
-        description="package.module:Class or path/file.py:Class",
-        json_schema_extra={"pattern": "^[^:]+:[^:]+$"},  # for editors; whoever loads it says what is missing
+        description=f"package.module:Class, path/file.py:Class, or a ready task: {', '.join(READY)}",
+        json_schema_extra={"pattern": f"^([^:]+:[^:]+|{'|'.join(READY)})$"},  # whoever loads it says what is missing
     )
     task_options: dict[str, Annotated[Any, AfterValidator(all_finite)]] = Field(default={})
     optimizer: Annotated[
@@ -472,6 +473,24 @@ def make_spec(fields: Any, source: str = "spec", stored: bool = False) -> SweepS
     if not stored and spec.space.lr is None and (misread := misread_exponents(spec.space.lr_exponent)):
         raise BadInput(f"{source}: space.lr_exponent: {misread}")
     return spec
+
+
+def merged(fields: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a spec's fields with others; a mapping changes what it names alone.
+
+    >>> merged({"budget": {"steps": 10, "batch_size": 8}, "trials": 4}, {"budget": {"steps": 500}, "trials": 8})
+    {'budget': {'steps': 500, 'batch_size': 8}, 'trials': 8}
+    """
+    out = dict(fields)
+    for name, value in more.items():
+        below = out.get(name)
+        if isinstance(value, Mapping) and name != "task_options" and isinstance(below, Mapping | str):
+            below = {"kind": below} if isinstance(below, str) else below
+            twins = {_TWINS[key] for key in value if name == "space" and key in _TWINS}
+            out[name] = {key: inner for key, inner in below.items() if key not in twins} | dict(value)
+        else:
+            out[name] = value
+    return out
 
 
 _TWINS = {"lr": "lr_exponent", "lr_exponent": "lr"}  # two ways to write one thing: the later one stands

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from core.errors import BadInput
-from sweeps.home import NO_ROOM, naming
+from espalier.core.errors import BadInput
+from espalier.sweeps.home import NO_ROOM, naming
 
 MOST_BYTES = 256 * 2**20  # beyond this, points of curves are dropped and counted; starts and ends never
 NAMED = 3  # lines that cannot be read and are named one by one; of more their number is said

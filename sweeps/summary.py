@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps import report, results
-from sweeps.address import UI, mlflow_page
-from sweeps.decimals import decimals
-from sweeps.spec import SweepSpec
+from espalier.sweeps import report, results
+from espalier.sweeps.address import UI, mlflow_page
+from espalier.sweeps.decimals import decimals
+from espalier.sweeps.spec import SweepSpec
 
 FAILURES = 3  # reasons of trials that failed, the most frequent first
 

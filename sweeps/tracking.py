@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeps import identity, record, report, results
-from sweeps.decimals import decimals
-from sweeps.outcome import Outcome, Report, Score, missing, missing_text
-from sweeps.record import Recorder
-from sweeps.rerun import best_file
-from sweeps.results import TrialResult
-from sweeps.spec import SweepSpec
+from espalier.sweeps import identity, record, report, results
+from espalier.sweeps.decimals import decimals
+from espalier.sweeps.outcome import Outcome, Report, Score, missing, missing_text
+from espalier.sweeps.record import Recorder
+from espalier.sweeps.rerun import best_file
+from espalier.sweeps.results import TrialResult
+from espalier.sweeps.spec import SweepSpec
 
 MLFLOW_STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
 FIGURED = 5  # trials whose loss curves are drawn
@@ -40,9 +40,9 @@ def shown_params(params: Mapping[str, Any]) -> dict[str, Any]:
 def run_name(number: int, params: Mapping[str, Any], spec: SweepSpec) -> str:
     """Return what a trial's run is called: its rate, where it decays, what else was searched, its number.
 
-    >>> from sweeps.spec import make_spec
+    >>> from espalier.sweeps.spec import make_spec
     >>> space = {"lr_exponent": {"low": -2, "high": 0}, "decay_points": {"low": 0.4, "high": 0.9}}
-    >>> spec = make_spec({"name": "a", "task": "core.tasks.names:Names", "schedule": "step", "space": space})
+    >>> spec = make_spec({"name": "a", "task": "espalier.core.tasks.names:Names", "schedule": "step", "space": space})
     >>> run_name(80, {"lr_exponent": -0.7739, "decay_points": [0.8273]}, spec)
     '0.168 · decay .83 · #80'
     """

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from sweeps.collector import uncollected
+from espalier.sweeps.collector import uncollected
 
 with uncollected():
     import ray
@@ -18,31 +18,28 @@ with uncollected():
     from ray.exceptions import RayError
     from torch.utils._pytree import tree_map_only
 
-    from core import checkpoint, deadline
-    from core.deadline import TooLong
-    from core.errors import OURS, Differs, briefly, located
-    from core.loading import work_in
-    from core.program import PROGRAMS, NativeProgram, Program, choose, why_not_here
-    from core.task import Data, Task, load_data, load_task
-    from core.train import Cohort, Lane
-    from core.trial import Structure
-    from core.watch import Watcher
-    from core.width import GAIN, NATIVE, remembered
-    from sweeps import plan
-    from sweeps.board import judge
-    from sweeps.deaths import own_name
-    from sweeps.home import COHORT_FILE, NO_ROOM
-    from sweeps.referee import Referee, told
-    from sweeps.spec import SweepSpec
-    from sweeps.stopping import Halving
-    from sweeps.watchdog import Watchdog
+    from espalier.core import checkpoint, deadline
+    from espalier.core.deadline import TooLong
+    from espalier.core.errors import Differs, briefly, located
+    from espalier.core.loading import work_in
+    from espalier.core.program import PROGRAMS, NativeProgram, Program, choose, why_not_here
+    from espalier.core.task import Data, Task, load_data, load_task
+    from espalier.core.train import Cohort, Lane
+    from espalier.core.trial import Structure
+    from espalier.core.watch import Watcher
+    from espalier.core.width import GAIN, NATIVE, remembered
+    from espalier.sweeps import plan
+    from espalier.sweeps.board import judge
+    from espalier.sweeps.deaths import own_name
+    from espalier.sweeps.home import COHORT_FILE, NO_ROOM
+    from espalier.sweeps.referee import Referee, told
+    from espalier.sweeps.spec import SweepSpec
+    from espalier.sweeps.stopping import Halving
+    from espalier.sweeps.watchdog import Watchdog
 
 TURN_S = 1.0  # a report to the driver costs it a few ms, so a turn is long beside that and short for a person
 PASSING = (MemoryError, OSError, torch.OutOfMemoryError, torch.AcceleratorError, RayError)
 CHECKPOINT_S = 10.0  # the most work that a crash can lose
-
-
-_OURS = (*OURS, Path(__file__).resolve().parent)  # where no task's code is
 
 
 @lru_cache(maxsize=4)
@@ -178,9 +175,9 @@ class CohortTrainable(tune.Trainable):
             call()
         except (Exception, SystemExit) as error:
             if isinstance(error, PASSING) and not isinstance(error, FileNotFoundError):
-                self.dog.last_word(located(error, _OURS))
+                self.dog.last_word(located(error))
                 raise
-            return located(error, _OURS), traceback.format_exc()
+            return located(error), traceback.format_exc()
         finally:
             self.dog.rest()
         return None

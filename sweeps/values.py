@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from core.errors import BadInput, brief, shown
+from espalier.core.errors import BadInput, brief, shown
 
 VALUES = 20_000  # in a spec, all that its aliases stand for counted
 DEPTH = 40  # levels of lists and mappings

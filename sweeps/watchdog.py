@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from espalier.core.own import is_own
+
 SIZE = 1 << 18  # bytes of a note; trials that do not fit in are not named
 ARM_EVERY_S = 1.0  # a C thread is started for each deadline
 FLOORS_S = {"plain": 60.0, "native": 120.0, "vmap": 120.0}  # the least time for one call; compilers take some of it
@@ -29,9 +31,7 @@ BEGIN_S = 60.0  # of what comes before training, where a person has said how lon
 SLOWER = 100.0  # times the slowest call of late, where that is longer
 FORGET = 0.98
 _HEAD = struct.Struct("<QI")
-_ROOT = Path(__file__).resolve().parents[1]
-_OURS = (_ROOT / "core", _ROOT / "core" / "native", _ROOT / "sweeps")  # where no task's code is
-_TRAINABLE = _ROOT / "sweeps" / "trainable.py"
+_TRAINABLE = Path(__file__).with_name("trainable.py")
 _STDLIB = sysconfig.get_path("stdlib")
 
 
@@ -226,4 +226,4 @@ def _place(trace: str) -> str:
 
 
 def _of_a_task(file: str) -> bool:
-    return Path(file).parent not in _OURS and "site-packages" not in file and not file.startswith(("<", _STDLIB))
+    return not is_own(file) and "site-packages" not in file and not file.startswith(("<", _STDLIB))

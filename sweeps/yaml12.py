@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from core.errors import BadInput, brief
+from espalier.core.errors import BadInput, brief
 
 DEPTH = 100  # levels of lists and mappings
 ALIASED = 20_000  # values that aliases and merge keys add to those that are written out

@@ -2,8 +2,7 @@
 
 import os
 import random
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,9 +11,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-from core.task import Task
-from core.tasks.names import Names
-from core.tasks.thermometer import Thermometer
+from espalier.core.loading import restoring_folder
+from espalier.core.task import Task
+from espalier.core.tasks.names import Names
+from espalier.core.tasks.thermometer import Thermometer
 
 torch.set_num_threads(1)
 for name in ("SWEEP_STORAGE_URL", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
@@ -23,18 +23,17 @@ settings.register_profile("espalier", deadline=None, print_blob=True, max_exampl
 settings.load_profile("espalier")
 
 
-def pytest_sessionstart() -> None:
-    """Refuse two test files of one name at once, whichever file is run: pytest cannot collect both."""
-    files = sorted(Path(__file__).parent.rglob("test_*.py"))
-    names = Counter(file.name for file in files)
-    if twice := [str(file) for file in files if names[file.name] > 1]:
-        raise pytest.UsageError(f"test files need names of their own; these share one: {', '.join(twice)}")
-
-
 def generated_words(number: int, letters: str, seed: int) -> list[str]:
     """Return words of one to nine letters, the same at every call."""
     draw = random.Random(seed)
     return ["".join(draw.choices(letters, k=draw.randint(1, 9))) for _ in range(number)]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder() -> Iterator[None]:
+    """Whatever a test does as a worker, the next one looks for modules in the current folder."""
+    with restoring_folder():
+        yield
 
 
 @pytest.fixture(scope="session")

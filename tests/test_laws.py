@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
-from core import checkpoint
-from core.lanes import seeded
-from core.optim import SGD, Adam, Optimizer
-from core.order import Order, shuffled
-from core.program import PROGRAMS, NativeProgram, Program
-from core.schedule import KINDS
-from core.task import Batch, Data, Task
-from core.tasks.names import Lecture, Names
-from core.train import AVERAGE_EVERY, Cohort, Event, Scoring
-from core.trial import Hyperparameters, Structure, Trial, history
+from espalier.core import checkpoint
+from espalier.core.lanes import seeded
+from espalier.core.optim import SGD, Adam, Optimizer
+from espalier.core.order import Order, shuffled
+from espalier.core.program import PROGRAMS, NativeProgram, Program
+from espalier.core.schedule import KINDS
+from espalier.core.task import Batch, Data, Task
+from espalier.core.tasks.names import Lecture, Names
+from espalier.core.train import AVERAGE_EVERY, Cohort, Event, Scoring
+from espalier.core.trial import Hyperparameters, Structure, Trial, history
 
 STEPS, REPORTS, BATCH = 13, 3, 7
 UNSCORED = Scoring()  # for trials that have no rungs

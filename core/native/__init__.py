@@ -23,14 +23,14 @@ import torch
 from torch import Tensor, fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from core import cache, deadline
-from core.deadline import TooLong
-from core.errors import BadInput
-from core.graph import Stacked, close, largest, some
-from core.native.places import NotNative
-from core.native.simpler import simpler
-from core.native.tape import traced
-from core.native.writer import Argument, Writer
+from espalier.core import cache, deadline
+from espalier.core.deadline import TooLong
+from espalier.core.errors import BadInput
+from espalier.core.graph import Stacked, close, largest, some
+from espalier.core.native.places import NotNative
+from espalier.core.native.simpler import simpler
+from espalier.core.native.tape import traced
+from espalier.core.native.writer import Argument, Writer
 
 FLAGS = (
     "-O3",

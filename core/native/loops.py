@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from core.native.places import REALS, TYPES, Place, literal
+from espalier.core.native.places import REALS, TYPES, Place, literal
 
 LONG = 128  # elements: an inner loop that is worth its beginning and its end, which fill no vector
 MOST = 32  # operations of one loop

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from core.native.places import NotNative, Place, literal
+from espalier.core.native.places import NotNative, Place, literal
 
 if TYPE_CHECKING:
-    from core.native.writer import Writer
+    from espalier.core.native.writer import Writer
 
 Given = Mapping[str, Any]
 Made = tuple[str, tuple[str, ...]]

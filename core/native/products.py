@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from core.native.places import Place
+from espalier.core.native.places import Place
 
 SHAPES = (("#ifdef __AVX512F__", 64, 8), ("#else", 32, 6))  # bytes of a vector and rows of a tile, as in vectors.h
 WIDEST, MOST_ROWS = 64, 8

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
-from core.native.loops import Loop, Operation, merged
-from core.native.operations import EACH, SPECIAL
-from core.native.places import REALS, TYPES, NotNative, Place, Shape, contiguous, literal
-from core.native.products import Product
+from espalier.core.native.loops import Loop, Operation, merged
+from espalier.core.native.operations import EACH, SPECIAL
+from espalier.core.native.places import REALS, TYPES, NotNative, Place, Shape, contiguous, literal
+from espalier.core.native.products import Product
 
 ALIGNED = 64  # bytes: a line of the cache
 VIEWS = ("_unsafe_view", "unsafe_split", "unsafe_split_with_sizes", "lift_fresh")  # which do not say that they are
@@ -44,7 +44,7 @@ def _head() -> str:
             takes = ", ".join([kind] * (2 if name == "pow" else 1))
             lines.append(f"WHOLE {kind} {name}{suffix}({takes});")
     vectors, kernels = (
-        resources.files("core.native").joinpath(name).read_text() for name in ("vectors.h", "kernels.h")
+        resources.files("espalier.core.native").joinpath(name).read_text() for name in ("vectors.h", "kernels.h")
     )
     lines.append(vectors)
     for kind, bits in (("float", "int32_t"), ("double", "int64_t")):

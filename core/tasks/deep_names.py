@@ -8,8 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from core.errors import BadInput
-from core.tasks.names import TANH_GAIN, Names
+from espalier.core.errors import BadInput
+from espalier.core.tasks.names import TANH_GAIN, Names
 
 
 class DeepNamesNet(nn.Module):

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.errors import BadInput
-from core.task import Batch, Data, Task
+from espalier.core.errors import BadInput
+from espalier.core.task import Batch, Data, Task
 
 CLASSES, SIDE = 10, 8
 

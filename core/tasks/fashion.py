@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.errors import BadInput
-from core.task import Batch, Data, Task
+from espalier.core.errors import BadInput
+from espalier.core.task import Batch, Data, Task
 
 DEBIAN = "/usr/share/datasets/fashion-mnist"
 HOW = f"install Debian's package dataset-fashion-mnist (into {DEBIAN}), or give task_options.folder"

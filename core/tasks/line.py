@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.errors import BadInput
-from core.task import Batch, Data, Task
+from espalier.core.errors import BadInput
+from espalier.core.task import Batch, Data, Task
 
 SLOPE, INTERCEPT = 2.0, 1.0
 

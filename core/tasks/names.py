@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.errors import BadInput
-from core.lanes import seeded
-from core.order import Order
-from core.task import Batch, Data, Task
+from espalier.core.errors import BadInput
+from espalier.core.lanes import seeded
+from espalier.core.order import Order
+from espalier.core.task import Batch, Data, Task
 
 TANH_GAIN = 5 / 3  # keeps the spread of a tanh layer's input (He et al. 2015; torch.nn.init.calculate_gain("tanh"))
 

@@ -7,8 +7,8 @@ quadratic, so the exact stability limit 2 / lambda_max of gradient descent is kn
 import torch
 from torch import Tensor, nn
 
-from core.errors import BadInput
-from core.task import Batch, Data, Task
+from espalier.core.errors import BadInput
+from espalier.core.task import Batch, Data, Task
 
 CELSIUS = (0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0)
 UNKNOWN = (35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4)

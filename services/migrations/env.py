@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from services.store import Base
+from espalier.services.store import Base
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True

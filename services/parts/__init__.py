@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.parts.mlflow import MLflow
-from services.parts.postgres import Postgres
-from services.parts.process import Place
-from services.parts.ray import Ray
-from services.parts.s3 import S3
+from espalier.services.parts.mlflow import MLflow
+from espalier.services.parts.postgres import Postgres
+from espalier.services.parts.process import Place
+from espalier.services.parts.ray import Ray
+from espalier.services.parts.s3 import S3
 
 __all__ = ["S3", "MLflow", "Parts", "Place", "Postgres", "Ray", "down", "environment", "up"]
 

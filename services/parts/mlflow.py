@@ -4,10 +4,10 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from services.migrate import upgrade_mlflow, upgrade_mlflow_logins
-from services.parts.postgres import Postgres
-from services.parts.process import LOOPBACK, Daemon, Place, python, write_secret
-from services.parts.s3 import S3
+from espalier.services.migrate import upgrade_mlflow, upgrade_mlflow_logins
+from espalier.services.parts.postgres import Postgres
+from espalier.services.parts.process import LOOPBACK, Daemon, Place, python, write_secret
+from espalier.services.parts.s3 import S3
 
 ADMIN = "admin"
 LOGIN_KEPT_S = 300  # a login is hashed for 200 ms; without a memory that is done for each request

@@ -7,8 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import BadInput
-from services.parts.process import LOOPBACK, Place, write_secret
+from espalier.core.errors import BadInput
+from espalier.services.parts.process import LOOPBACK, Place, write_secret
 
 USER = "espalier"
 DATABASES = ("optuna", "mlflow", "mlflow_auth", "espalier")

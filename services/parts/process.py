@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import BadInput
+from espalier.core.errors import BadInput
 
 LOOPBACK = "127.0.0.1"
 PATIENCE_S = 120.0  # a free machine needs 2 to 15 s for a part; a loaded one several times as much

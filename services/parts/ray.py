@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.errors import BadInput
-from services.parts.process import LOOPBACK, Daemon, Place, python, write_secret
+from espalier.core.errors import BadInput
+from espalier.services.parts.process import LOOPBACK, Daemon, Place, python, write_secret
 
 HEAD = "ray-head"
 TEMPORARY_MOST = 40  # characters: Ray's sockets lie 67 deeper, and a socket's path has 107 at most

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from core.errors import BadInput
-from services.parts.process import LOOPBACK, Daemon, Place, listens, python
+from espalier.core.errors import BadInput
+from espalier.services.parts.process import LOOPBACK, Daemon, Place, listens, python
 
 BUCKET, REGION = "artifacts", "us-east-1"
 

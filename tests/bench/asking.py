@@ -13,8 +13,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeps.search import Search, create_study, open_storage
-from sweeps.spec import SweepSpec, make_spec
+from espalier.sweeps.search import Search, create_study, open_storage
+from espalier.sweeps.spec import SweepSpec, make_spec
 
 SAMPLERS = ("tpe", "random", "qmc")
 COHORT = 64
@@ -25,7 +25,7 @@ def spec_of(sampler: str, branches: int) -> SweepSpec:
     return make_spec(
         {
             "name": "asking",
-            "task": "core.tasks.names:Names",
+            "task": "espalier.core.tasks.names:Names",
             "space": {
                 "lr_exponent": {"low": -2.5, "high": 0.5},
                 "decay_points": {"low": 0.4, "high": 0.9, "branches": branches},

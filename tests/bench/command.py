@@ -11,13 +11,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 AS_IT_IS = """
-from sweeps.cli import main
+from espalier.sweeps.cli import main
 
 main()
 """
 UNRECORDED = (
     """
-from sweeps import record
+from espalier.sweeps import record
 
 
 class Mute:

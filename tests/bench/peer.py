@@ -29,7 +29,7 @@ def task_and_data() -> tuple[Any, Any]:
     """Load the data once in each process."""
     import torch
 
-    from core.tasks.names import Names
+    from espalier.core.tasks.names import Names
 
     torch.set_num_threads(1)
     task = Names()

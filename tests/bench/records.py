@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from services.parts import down, up
+from espalier.services.parts import down, up
 from tests.bench import command
 
 TRIALS, STEPS, ROUNDS = 256, 4000, 1
@@ -20,7 +20,7 @@ WAYS = ("servers", "home", "off")
 
 PROBE = """
 import atexit, json, os, time
-from sweeps import record, search
+from espalier.sweeps import record, search
 
 spent, inside = {}, []
 

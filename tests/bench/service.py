@@ -18,18 +18,18 @@ import httpx
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
-from services import local, schema
-from services.store import State, Store, Submission
-from services.tokens import create
-from sweeps import search
-from sweeps.home import Home
-from sweeps.spec import SweepSpec
+from espalier.services import local, schema
+from espalier.services.store import State, Store, Submission
+from espalier.services.tokens import create
+from espalier.sweeps import search
+from espalier.sweeps.home import Home
+from espalier.sweeps.spec import SweepSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 STORED, CLIENTS, SECONDS = 1_000, 50, 20.0
 SPEC = {
     "name": "names",
-    "task": "core.tasks.names:Names",
+    "task": "espalier.core.tasks.names:Names",
     "trials": 16,
     "budget": {"steps": 10_000},
     "space": {"lr_exponent": {"low": -2.0, "high": 0.0}, "decay_points": {"count": 1, "low": 0.4, "high": 0.9}},
@@ -72,7 +72,7 @@ def on_a_ray_cluster(runs: int = 3) -> list[float]:
 def served(home: Path, port: int) -> Iterator[str]:
     """Serve a home while the block runs."""
     env = os.environ | {"SWEEP_HOME": str(home), "SWEEP_REQUESTS_PER_MINUTE": "1000000"}
-    command = [sys.executable, "-m", "services.cli", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "espalier.services.cli", "serve", "--port", str(port)]
     with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.DEVNULL) as service:
         address = f"http://127.0.0.1:{port}"
         try:

@@ -18,7 +18,9 @@ def help_seconds(runs: int = 7) -> list[float]:
     times = []
     for _ in range(runs):
         begin = time.monotonic()
-        subprocess.run([sys.executable, "-m", "sweeps.cli", "--help"], cwd=ROOT, capture_output=True, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "espalier.sweeps.cli", "--help"], cwd=ROOT, capture_output=True, check=True
+        )
         times.append(time.monotonic() - begin)
     return times
 
@@ -28,7 +30,16 @@ def first_result_seconds(runs: int = 3) -> tuple[list[float], list[float]]:
     losses, validations = [], []
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as home:
-            command = [sys.executable, "-m", "sweeps.cli", "run", "sweeps/library/names.yaml", "--json", "--home", home]
+            command = [
+                sys.executable,
+                "-m",
+                "espalier.sweeps.cli",
+                "run",
+                "sweeps/library/names.yaml",
+                "--json",
+                "--home",
+                home,
+            ]
             begin = time.monotonic()
             with subprocess.Popen(
                 [*command, "--set", "trials=16"], cwd=ROOT, stdout=DEVNULL, stderr=PIPE, text=True

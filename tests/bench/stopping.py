@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from scipy.stats import spearmanr
 
-from core.optim import SGD
-from core.program import choose
-from core.task import Task
-from core.tasks.digits import Digits, DigitsConv
-from core.tasks.names import Names
-from core.train import Cohort, Scoring
-from core.trial import Hyperparameters, Structure, Trial
-from sweeps.stopping import Halving, Stopping
+from espalier.core.optim import SGD
+from espalier.core.program import choose
+from espalier.core.task import Task
+from espalier.core.tasks.digits import Digits, DigitsConv
+from espalier.core.tasks.names import Names
+from espalier.core.train import Cohort, Scoring
+from espalier.core.trial import Hyperparameters, Structure, Trial
+from espalier.sweeps.stopping import Halving, Stopping
 
 KINDS = ("value", "probe", "cooldown", "average")
 RUNGS = (0.01, 0.05, 0.10, 0.25, 0.50)

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.lanes import part, seeded
-from core.optim import SGD, Adam
-from core.order import Order
-from core.program import PROGRAMS, NativeProgram, why_not_compiled, why_not_vmap
-from core.task import Batch, Data, Task
-from core.train import Cohort
-from core.trial import Hyperparameters, Structure, Trial
+from espalier.core.lanes import part, seeded
+from espalier.core.optim import SGD, Adam
+from espalier.core.order import Order
+from espalier.core.program import PROGRAMS, NativeProgram, why_not_compiled, why_not_vmap
+from espalier.core.task import Batch, Data, Task
+from espalier.core.train import Cohort
+from espalier.core.trial import Hyperparameters, Structure, Trial
 
 BATCH, STEPS = 4, 12
 

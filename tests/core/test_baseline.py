@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core import checkpoint, preflight
-from core.baseline import Baselines
-from core.errors import BadInput
-from core.optim import SGD
-from core.task import Batch, Data, Task
-from core.train import Cohort, Event
-from core.trial import Hyperparameters, Structure, Trial
+from espalier.core import checkpoint, preflight
+from espalier.core.baseline import Baselines
+from espalier.core.errors import BadInput
+from espalier.core.optim import SGD
+from espalier.core.task import Batch, Data, Task
+from espalier.core.train import Cohort, Event
+from espalier.core.trial import Hyperparameters, Structure, Trial
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import torch
 
-from core import checkpoint
-from core.optim import Adam
-from core.task import Task
-from core.train import Cohort
-from core.trial import Hyperparameters, Structure, Trial
+from espalier.core import checkpoint
+from espalier.core.optim import Adam
+from espalier.core.task import Task
+from espalier.core.train import Cohort
+from espalier.core.trial import Hyperparameters, Structure, Trial
 
 DAMAGED = (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile)
 
@@ -116,7 +116,7 @@ def test_what_cannot_be_saved_leaves_the_old_file(path: Path) -> None:
 SAVES_FOREVER = """
 import sys, torch
 from pathlib import Path
-from core import checkpoint
+from espalier.core import checkpoint
 step = 0
 while True:
     checkpoint.save(Path(sys.argv[1]), {"step": step, "x": torch.full((400_000,), float(step))})

@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.checkup import GAINS, Checking, Checkup, Finding, lsuv
-from core.lanes import seeded
-from core.optim import SGD
-from core.task import Batch, Data, Task
-from core.tasks.deep_names import DeepNames
-from core.tasks.digits import Digits, DigitsConv
-from core.tasks.thermometer import Thermometer
-from core.trial import Hyperparameters, Structure
+from espalier.core.checkup import GAINS, Checking, Checkup, Finding, lsuv
+from espalier.core.lanes import seeded
+from espalier.core.optim import SGD
+from espalier.core.task import Batch, Data, Task
+from espalier.core.tasks.deep_names import DeepNames
+from espalier.core.tasks.digits import Digits, DigitsConv
+from espalier.core.tasks.thermometer import Thermometer
+from espalier.core.trial import Hyperparameters, Structure
 
 
 def checkup(task: Task, steps: int = 200, batch_size: int = 32) -> Checkup:

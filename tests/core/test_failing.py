@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.errors import located
-from core.optim import SGD
-from core.order import Order
-from core.task import Batch, Data, Task
-from core.train import Cohort, Event, Scoring
-from core.trial import Hyperparameters, Structure, Trial
-from core.watch import Look, Watcher
+from espalier.core.errors import located
+from espalier.core.optim import SGD
+from espalier.core.order import Order
+from espalier.core.task import Batch, Data, Task
+from espalier.core.train import Cohort, Event, Scoring
+from espalier.core.trial import Hyperparameters, Structure, Trial
+from espalier.core.watch import Look, Watcher
 
 STEPS, BATCH, AT, BAD = 40, 8, 13, 3
 F = nn.functional

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core import preflight
-from core.errors import BadInput, Differs
-from core.native.places import NotNative
-from core.optim import SGD
-from core.program import PROGRAMS, choose
-from core.task import Batch, Data, Task, takes_of_clock
-from core.train import Cohort
-from core.trial import Hyperparameters, Structure, Trial
-from core.watch import Look, Watcher
+from espalier.core import preflight
+from espalier.core.errors import BadInput, Differs
+from espalier.core.native.places import NotNative
+from espalier.core.optim import SGD
+from espalier.core.program import PROGRAMS, choose
+from espalier.core.task import Batch, Data, Task, takes_of_clock
+from espalier.core.train import Cohort
+from espalier.core.trial import Hyperparameters, Structure, Trial
+from espalier.core.watch import Look, Watcher
 
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")  # vmap's, of its own rules
 F = nn.functional

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, fx
 from torch.func import grad_and_value, vmap
 
-from core.graph import PRIMES, NotOneGraph, Stacked, graph_of
+from espalier.core.graph import PRIMES, NotOneGraph, Stacked, graph_of
 
 SIZES = st.integers(1, 40)
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.baseline import _classes, entropy
-from core.health import VERDICTS, Thresholds, no_better, stuck, verdict, while_learning
-from core.optim import SGD
-from core.tasks.thermometer import Thermometer
-from core.train import Cohort
-from core.trial import Hyperparameters, Structure, Trial
+from espalier.core.baseline import _classes, entropy
+from espalier.core.health import VERDICTS, Thresholds, no_better, stuck, verdict, while_learning
+from espalier.core.optim import SGD
+from espalier.core.tasks.thermometer import Thermometer
+from espalier.core.train import Cohort
+from espalier.core.trial import Hyperparameters, Structure, Trial
 
 FALLING = [3.3, 2.8, 2.5, 2.3]
 GUESS = 2.9

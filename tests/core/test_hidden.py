@@ -30,17 +30,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from core import checkpoint, preflight
-from core import hidden as hidden_module
-from core import program as program_module
-from core.cells import Unwritable, decoded, encoded
-from core.checkup import Checking
-from core.errors import BadInput, Differs
-from core.optim import SGD, Adam
-from core.program import PROGRAMS, Program, choose, why_hidden
-from core.task import Batch, Data, Task
-from core.train import Cohort, Event, Scoring
-from core.trial import Hyperparameters, Structure, Trial
+from espalier.core import checkpoint, preflight
+from espalier.core import hidden as hidden_module
+from espalier.core import program as program_module
+from espalier.core.cells import Unwritable, decoded, encoded
+from espalier.core.checkup import Checking
+from espalier.core.errors import BadInput, Differs
+from espalier.core.optim import SGD, Adam
+from espalier.core.program import PROGRAMS, Program, choose, why_hidden
+from espalier.core.task import Batch, Data, Task
+from espalier.core.train import Cohort, Event, Scoring
+from espalier.core.trial import Hyperparameters, Structure, Trial
 
 F = nn.functional
 STEPS, BATCH = 60, 16
@@ -1032,7 +1032,7 @@ class Drifts(Base):
 
 @pytest.mark.parametrize("program", [name for name in PROGRAMS if name not in ("plain", "compiled")])
 def test_a_program_whose_steps_are_pytorchs_no_more_is_found_out(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.train.COMPARE_EVERY", 20)
+    monkeypatch.setattr("espalier.core.train.COMPARE_EVERY", 20)
     task = Drifts()
     cohort = Cohort(task, task.data(), Structure(batch_size=BATCH), trials(), 8, program)
     cohort._compare_at = [0]
@@ -1055,8 +1055,8 @@ def test_comparing_changes_no_number_and_rounding_is_no_difference(
         return {e.trial: (e.status, e.curve, e.reports) for e in cohort.train() if e.kind == "finish"}
 
     expected = curves()
-    monkeypatch.setattr("core.train.COMPARE_AT", (0,))
-    monkeypatch.setattr("core.train.COMPARE_EVERY", 0)
+    monkeypatch.setattr("espalier.core.train.COMPARE_AT", (0,))
+    monkeypatch.setattr("espalier.core.train.COMPARE_EVERY", 0)
     assert str(curves()) == str(expected)
 
 
@@ -1285,7 +1285,6 @@ def test_what_a_snapshot_cannot_keep_apart_is_named() -> None:
     task = Generator()
     hidden = Program(task, SGD()).hidden(batch_of(task), task.data().valid)
     assert hidden.shared == ["self.weights"] and not hidden.cells and "share self.weights" in hidden.reason
-
 
 
 @pytest.mark.parametrize("profiled", ["cProfile", "a function"])

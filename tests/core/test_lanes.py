@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from core.lanes import Lanes, Layout, Row, part, seeded
+from espalier.core.lanes import Lanes, Layout, Row, part, seeded
 
 
 class Odd(nn.Module):

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from core import loading
-from core.errors import BadInput
-from core.loading import fingerprint, found_class
+from espalier.core import loading
+from espalier.core.errors import BadInput
+from espalier.core.loading import fingerprint, found_class
 
 LINE = """
 import torch
-from core.task import Data
+from espalier.core.task import Data
 {imports}
 
 class Line:
@@ -121,7 +121,7 @@ def test_a_project_has_packages_under_our_names(tmp_path: Path) -> None:
             },
             **others,
         )
-        assert value_of(reference) == (3, "own", 3, 3, "core.task")
+        assert value_of(reference) == (3, "own", 3, 3, "espalier.core.task")
 
 
 def test_the_standard_library_is_what_it_is_unless_only_the_file_beside_has_the_name(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_the_fingerprint_of_a_class_from_elsewhere_has_the_file_that_it_was_aske
 
 
 def test_the_fingerprint_of_a_ready_task_has_the_task_that_it_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = loading._sources([importlib.import_module("core.tasks.deep_names")])
+    files = loading._sources([importlib.import_module("espalier.core.tasks.deep_names")])
     assert {Path(file).name for file in files} == {"deep_names.py", "names.py", "__init__.py"}
     assert not any(os.path.basename(os.path.dirname(file)) == "core" for file in files)
 

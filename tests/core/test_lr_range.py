@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from core.errors import BadInput
-from core.lanes import seeded
-from core.lr_range import RULES, RangeTest, range_test, read_curves
-from core.optim import SGD
-from core.task import Task
-from core.tasks.thermometer import Thermometer
-from core.train import Cohort
-from core.trial import Hyperparameters, Structure, Trial
+from espalier.core.errors import BadInput
+from espalier.core.lanes import seeded
+from espalier.core.lr_range import RULES, RangeTest, range_test, read_curves
+from espalier.core.optim import SGD
+from espalier.core.task import Task
+from espalier.core.tasks.thermometer import Thermometer
+from espalier.core.train import Cohort
+from espalier.core.trial import Hyperparameters, Structure, Trial
 from tests.core.test_failing import BAD, BATCH, Leaves, Raises, Sound
 
 STRUCTURE = Structure(SGD(momentum=False), "constant", 11)

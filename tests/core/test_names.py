@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from core.errors import BadInput
-from core.lanes import Layout
-from core.optim import SGD
-from core.program import Program
-from core.task import Batch
-from core.tasks.names import Lecture, LectureNorm, Names, NamesMLP, read_words, windows
-from core.train import Cohort, Event
-from core.trial import Hyperparameters, Structure, Trial
+from espalier.core.errors import BadInput
+from espalier.core.lanes import Layout
+from espalier.core.optim import SGD
+from espalier.core.program import Program
+from espalier.core.task import Batch
+from espalier.core.tasks.names import Lecture, LectureNorm, Names, NamesMLP, read_words, windows
+from espalier.core.train import Cohort, Event
+from espalier.core.trial import Hyperparameters, Structure, Trial
 
 
 def slow_windows(words: list[str], letters: dict[str, int], context: int) -> tuple[list[list[int]], list[int]]:

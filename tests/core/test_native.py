@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import grad
 
-from core import native
-from core.graph import Stacked
-from core.native import NotNative, native_of
-from core.optim import SGD
-from core.program import NATIVE_FROM, NativeProgram, choose
-from core.task import Batch, Data
+from espalier.core import native
+from espalier.core.graph import Stacked
+from espalier.core.native import NotNative, native_of
+from espalier.core.optim import SGD
+from espalier.core.program import NATIVE_FROM, NativeProgram, choose
+from espalier.core.task import Batch, Data
 from tests.core.test_program import Small, Sums
 
 NAN, INF = float("nan"), float("inf")
@@ -233,8 +233,8 @@ def test_a_product_has_the_same_bits_in_vectors_of_either_width(
 
 AT_THE_END_OF_A_PAGE = """
 import ctypes, mmap, torch
-from core.graph import Stacked
-from core.native import native_of
+from espalier.core.graph import Stacked
+from espalier.core.native import native_of
 PAGE, PROT_NONE, libc = mmap.PAGESIZE, 0, ctypes.CDLL(None)
 pages = mmap.mmap(-1, 2 * PAGE)
 begin = ctypes.addressof(ctypes.c_char.from_buffer(pages))
@@ -492,7 +492,7 @@ def squashed_in_place(x: Tensor) -> list[Tensor]:
 def test_code_that_gives_other_numbers_is_refused(
     function: Callable[[Tensor], list[Tensor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.native import operations
+    from espalier.core.native import operations
 
     monkeypatch.setitem(operations.EACH, "tanh", ("{0} * 0.99f", ("self",)))  # pyright: ignore[reportArgumentType]
     with pytest.raises(NotNative, match="other numbers"):
@@ -530,7 +530,8 @@ def test_another_processor_or_another_compiler_finds_nothing_that_was_compiled(
 def test_a_file_that_was_cut_off_is_made_again(cache: Path) -> None:
     """In processes of their own: one that has loaded a library never looks at its file again."""
     code = (
-        "import torch; from core.graph import Stacked; from core.native import native_of; x = torch.ones(3)\n"
+        "import torch; from espalier.core.graph import Stacked\n"
+        "from espalier.core.native import native_of; x = torch.ones(3)\n"
         "print(native_of(lambda x: [x.cos()], [Stacked(x, None)])(1, [x])[0][0].item())"
     )
 
@@ -552,7 +553,7 @@ def test_processes_that_need_the_same_compile_it_once(
     counting = script(tmp_path / "cc", f'case "$1" in --version) ;; *) echo once >> {log};; esac\nexec {real} "$@"')
     monkeypatch.setenv("CC", counting)
     code = (
-        "import torch; from core.graph import Stacked; from core.native import native_of\n"
+        "import torch; from espalier.core.graph import Stacked; from espalier.core.native import native_of\n"
         "native_of(lambda x: [x.sin().cos()], [Stacked(torch.ones(3), None)])"
     )
     both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from core.optim import OPTIMIZERS, SGD, Adam, Optimizer
-from core.trial import Hyperparameters, Structure, Trial, history
+from espalier.core.optim import OPTIMIZERS, SGD, Adam, Optimizer
+from espalier.core.trial import Hyperparameters, Structure, Trial, history
 
 STEPS, PARAMETERS = 12, 13
 

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import preflight
-from core.errors import BadInput
-from core.order import Order, mix, shuffled
-from core.tasks.thermometer import Thermometer
+from espalier.core import preflight
+from espalier.core.errors import BadInput
+from espalier.core.order import Order, mix, shuffled
+from espalier.core.tasks.thermometer import Thermometer
 
 sizes = {"seed": st.integers(0, 2**40), "examples": st.integers(2, 90), "batch_size": st.integers(1, 30)}
 

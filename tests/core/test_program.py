@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.lanes import part, seeded
-from core.optim import SGD, Adam
-from core.program import (
+from espalier.core.lanes import part, seeded
+from espalier.core.optim import SGD, Adam
+from espalier.core.program import (
     COMPILE_FROM,
     PROGRAMS,
     NativeProgram,
@@ -20,8 +20,8 @@ from core.program import (
     why_not_compiled,
     why_not_vmap,
 )
-from core.task import Batch, Data, Task
-from core.tasks.thermometer import Thermometer
+from espalier.core.task import Batch, Data, Task
+from espalier.core.tasks.thermometer import Thermometer
 
 every_program = pytest.mark.parametrize("program", PROGRAMS)
 

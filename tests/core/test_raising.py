@@ -8,20 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from core import preflight
-from core.baseline import entropy
-from core.errors import BadInput
-from core.health import Thresholds
-from core.lanes import seeded
-from core.native import operations
-from core.optim import SGD, Adam
-from core.order import Order
-from core.program import PROGRAMS, NativeProgram
-from core.task import Batch, Data
-from core.train import Cohort, Scoring
-from core.trial import Hyperparameters, Structure, Trial
-from core.watch import Health
-from core.width import measure
+from espalier.core import preflight
+from espalier.core.baseline import entropy
+from espalier.core.errors import BadInput
+from espalier.core.health import Thresholds
+from espalier.core.lanes import seeded
+from espalier.core.native import operations
+from espalier.core.optim import SGD, Adam
+from espalier.core.order import Order
+from espalier.core.program import PROGRAMS, NativeProgram
+from espalier.core.task import Batch, Data
+from espalier.core.train import Cohort, Scoring
+from espalier.core.trial import Hyperparameters, Structure, Trial
+from espalier.core.watch import Health
+from espalier.core.width import measure
 from tests.core.test_awkward import BATCH, STEPS, Classes, by_pytorch, finished, trials
 
 Make = Callable[[], nn.Module]
@@ -259,7 +259,7 @@ def test_machine_code_with_a_wrong_update_is_found_out(monkeypatch: pytest.Monke
 
 def test_a_source_of_very_many_lines_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     task = Classes(lambda: nn.Linear(12, 5))
-    monkeypatch.setattr("core.native.MOST_LINES", 100)
+    monkeypatch.setattr("espalier.core.native.MOST_LINES", 100)
     reason = NativeProgram(task, SGD()).why_not(task.data().train, BATCH)
     assert reason and "lines of C would take minutes to compile; 100 are the most" in reason
 

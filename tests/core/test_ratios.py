@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from core.lanes import seeded
-from core.optim import SGD
-from core.program import VmapProgram
-from core.ratios import RatioMeter, between, log_ratio, median, sample_steps, summary
-from core.task import Task
-from core.train import Cohort, Event, Scoring
-from core.trial import Hyperparameters, Structure, Trial
+from espalier.core.lanes import seeded
+from espalier.core.optim import SGD
+from espalier.core.program import VmapProgram
+from espalier.core.ratios import RatioMeter, between, log_ratio, median, sample_steps, summary
+from espalier.core.task import Task
+from espalier.core.train import Cohort, Event, Scoring
+from espalier.core.trial import Hyperparameters, Structure, Trial
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

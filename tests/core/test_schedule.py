@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
-from core.errors import BadInput
-from core.schedule import (
+from espalier.core.errors import BadInput
+from espalier.core.schedule import (
     KINDS,
     SHAPES,
     Schedule,

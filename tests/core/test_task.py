@@ -7,17 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.errors import BadInput, nearest
-from core.order import shuffled
-from core.task import Batch, Data, Task, code_fingerprint, load_task, options_of, task_class
-from core.tasks.thermometer import Thermometer
+from espalier.core.errors import BadInput, nearest
+from espalier.core.order import shuffled
+from espalier.core.task import Batch, Data, Task, code_fingerprint, load_task, options_of, task_class
+from espalier.core.tasks import READY
+from espalier.core.tasks.thermometer import Thermometer
 
 Write = Callable[[str], str]
 
 GOOD = '''
 import torch
 from torch import nn
-from core.task import Data
+from espalier.core.task import Data
 
 class Line:
     """A class of its own, no subclass of Task."""
@@ -53,7 +54,7 @@ def refused(call: Callable[[], object]) -> str:
 
 
 def test_a_task_is_found_in_a_package_and_made_with_its_options() -> None:
-    task = load_task("core.tasks.thermometer:Thermometer", {"scale": 1})
+    task = load_task("espalier.core.tasks.thermometer:Thermometer", {"scale": 1})
     assert isinstance(task, Thermometer) and task.scale == 1
 
 
@@ -88,7 +89,7 @@ def test_the_options_of_a_task_are_the_arguments_of_its_init(write_task: Write) 
 
 
 INHERITING = """
-from core.task import Task
+from espalier.core.task import Task
 class A(Task):
     def __init__(self, width=3, slope=1.0): self.width, self.slope = width, slope
     def model(self): ...
@@ -128,11 +129,12 @@ def test_options_that_are_passed_on_are_those_of_the_classes_inherited_from(
 
 
 @pytest.mark.parametrize(
-    "reference", ("core.tasks.thermometer", "core.tasks.thermometer:", ":Thermometer", "", "my_task.py")
+    "reference", ("core.tasks.thermometer", "espalier.core.tasks.thermometer:", ":Thermometer", "", "my_task.py")
 )
 def test_a_reference_without_a_class_is_refused(reference: str) -> None:
     message = refused(lambda: task_class(reference))
-    assert message == f"task: '{reference}' has no class; write 'package.module:Class' or 'path/file.py:Class'"
+    wanted = f"task: '{reference}' has no class; write 'package.module:Class' or 'path/file.py:Class'"
+    assert message == f"{wanted}, or a ready task: {', '.join(READY)}"
 
 
 @pytest.mark.parametrize("name", (":Line", "a:Line", "Line:", " Line", "Line.x", "/Line", ""))
@@ -154,8 +156,8 @@ def test_a_missing_file_is_named() -> None:
 
 
 def test_a_missing_module_is_named() -> None:
-    message = refused(lambda: task_class("core.tasks.nowhere:Line"))
-    assert message.startswith("task: cannot import 'core.tasks.nowhere': ModuleNotFoundError: ")
+    message = refused(lambda: task_class("espalier.core.tasks.nowhere:Line"))
+    assert message.startswith("task: cannot import 'espalier.core.tasks.nowhere': ModuleNotFoundError: ")
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_a_missing_option_is_named(write_task: Write) -> None:
 
 
 def test_a_task_may_refuse_its_options_in_its_own_words() -> None:
-    assert refused(lambda: load_task("core.tasks.thermometer:Thermometer", {"scale": -1})).startswith(
+    assert refused(lambda: load_task("espalier.core.tasks.thermometer:Thermometer", {"scale": -1})).startswith(
         "task_options.scale: -1 "
     )
 

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from core import checkpoint
-from core.errors import BadInput
-from core.lanes import seeded
-from core.optim import SGD
-from core.task import Task
-from core.tasks.deep_names import DeepNames
-from core.tasks.fashion import DEBIAN, Fashion, find_idx, read_idx
-from core.tasks.line import INTERCEPT, SLOPE, Line
-from core.train import Cohort, Event
-from core.trial import Hyperparameters, Structure, Trial
+from espalier.core import checkpoint
+from espalier.core.errors import BadInput
+from espalier.core.lanes import seeded
+from espalier.core.optim import SGD
+from espalier.core.task import Task
+from espalier.core.tasks.deep_names import DeepNames
+from espalier.core.tasks.fashion import DEBIAN, Fashion, find_idx, read_idx
+from espalier.core.tasks.line import INTERCEPT, SLOPE, Line
+from espalier.core.train import Cohort, Event
+from espalier.core.trial import Hyperparameters, Structure, Trial
 
 
 def trained(task: Task, lr: float, steps: int, batch_size: int, program: str = "vmap") -> tuple[Cohort, Event]:

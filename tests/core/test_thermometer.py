@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import BadInput
-from core.optim import SGD, Optimizer
-from core.order import shuffled
-from core.program import PROGRAMS, Program
-from core.tasks.thermometer import CELSIUS, UNKNOWN, Thermometer
-from core.train import Cohort, Event
-from core.trial import Hyperparameters, Structure, Trial
+from espalier.core.errors import BadInput
+from espalier.core.optim import SGD, Optimizer
+from espalier.core.order import shuffled
+from espalier.core.program import PROGRAMS, Program
+from espalier.core.tasks.thermometer import CELSIUS, UNKNOWN, Thermometer
+from espalier.core.train import Cohort, Event
+from espalier.core.trial import Hyperparameters, Structure, Trial
 
 PLAIN: Optimizer = SGD(momentum=False)
 RAW, SCALED = 1.0, 0.1

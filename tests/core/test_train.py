@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.optim import SGD
-from core.program import Program, VmapProgram
-from core.task import Batch, Data, Task
-from core.tasks.thermometer import Thermometer
-from core.train import BLOCKS_PER_REPORT, Cohort, Event
-from core.trial import Hyperparameters, Structure, Trial
+from espalier.core.optim import SGD
+from espalier.core.program import Program, VmapProgram
+from espalier.core.task import Batch, Data, Task
+from espalier.core.tasks.thermometer import Thermometer
+from espalier.core.train import BLOCKS_PER_REPORT, Cohort, Event
+from espalier.core.trial import Hyperparameters, Structure, Trial
 
 CALM = Hyperparameters(lr=0.1)
 STRUCTURE = Structure(SGD(), "step", 7)

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.optim import SGD, Adam
-from core.schedule import KINDS
-from core.trial import Hyperparameters, Structure, Trial, history, parted, parting_step
+from espalier.core.optim import SGD, Adam
+from espalier.core.schedule import KINDS
+from espalier.core.trial import Hyperparameters, Structure, Trial, history, parted, parting_step
 
 structures = st.builds(
     Structure,

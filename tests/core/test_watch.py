@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core import checkpoint
-from core.health import Verdict
-from core.optim import SGD
-from core.task import Batch, Data, Task
-from core.train import Cohort, Event
-from core.trial import Hyperparameters, Structure, Trial
-from core.watch import Activations, Health, Look, Ratios, Stops, Watcher
+from espalier.core import checkpoint
+from espalier.core.health import Verdict
+from espalier.core.optim import SGD
+from espalier.core.task import Batch, Data, Task
+from espalier.core.train import Cohort, Event
+from espalier.core.trial import Hyperparameters, Structure, Trial
+from espalier.core.watch import Activations, Health, Look, Ratios, Stops, Watcher
 
 STRUCTURE = Structure(SGD(), "step", 7)
 

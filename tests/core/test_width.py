@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import width
-from core.optim import SGD
-from core.program import PROGRAMS
-from core.task import Task
-from core.trial import Structure
-from core.width import Width, knee
+from espalier.core import width
+from espalier.core.optim import SGD
+from espalier.core.program import PROGRAMS
+from espalier.core.task import Task
+from espalier.core.trial import Structure
+from espalier.core.width import Width, knee
 
 STRUCTURE = Structure(SGD(), "step", 7)
 

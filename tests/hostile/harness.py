@@ -15,19 +15,19 @@ from typing import Any
 
 import yaml
 
-from core.native import compiler
-from core.program import NATIVE_FROM
-from core.task import load_task
-from core.train import Cohort
-from core.trial import Trial
-from sweeps import plan
-from sweeps.home import Home
-from sweeps.outcome import Report, Story
-from sweeps.record import tracking_of
-from sweeps.results import TrialResult
-from sweeps.search import LINK, find_sweep, made_by, open_storage, trial_results
-from sweeps.spec import SweepSpec, make_spec
-from sweeps.tracking import shown_params
+from espalier.core.native import compiler
+from espalier.core.program import NATIVE_FROM
+from espalier.core.task import load_task
+from espalier.core.train import Cohort
+from espalier.core.trial import Trial
+from espalier.sweeps import plan
+from espalier.sweeps.home import Home
+from espalier.sweeps.outcome import Report, Story
+from espalier.sweeps.record import tracking_of
+from espalier.sweeps.results import TrialResult
+from espalier.sweeps.search import LINK, find_sweep, made_by, open_storage, trial_results
+from espalier.sweeps.spec import SweepSpec, make_spec
+from espalier.sweeps.tracking import shown_params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_S = 240.0  # no law, only the end of hope: a loaded machine takes a minute where a free one takes ten seconds
@@ -41,7 +41,7 @@ import sys
 import time
 from pathlib import Path
 
-from core.tasks.names import Names
+from espalier.core.tasks.names import Names
 
 
 class Witnessed(Names):
@@ -50,7 +50,7 @@ class Witnessed(Names):
         self.witness, self.checkpoint_s, self.pause_s = Path(witness), checkpoint_s, pause_s
 
     def data(self):
-        trainable = sys.modules.get("sweeps.trainable")
+        trainable = sys.modules.get("espalier.sweeps.trainable")
         if trainable is not None and "ray" in sys.modules:
             import ray
 
@@ -148,7 +148,7 @@ class Command:
 
     def __post_init__(self) -> None:
         self.out, self.err = self.folder / "stdout.txt", self.folder / "stderr.txt"
-        command = [sys.executable, "-m", "sweeps.cli", *self.arguments]
+        command = [sys.executable, "-m", "espalier.sweeps.cli", *self.arguments]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "COLUMNS": "100"}
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.process = subprocess.Popen(

@@ -30,7 +30,7 @@ ENGINE = ("--runtime=runc", "--ulimit=nofile=16384:16384", "--ulimit=nproc=16384
 BRIDGE, NET = "br-espalier", "10.77.0"
 ADDRESSES = {"postgres": 1, "mlflow": 11, "api": 12, "migrate": 13, "headgroup": 14, "cpu": 15}
 HOSTS = {"postgres": "postgres", "mlflow": "mlflow", "espalier-head-svc": "headgroup"}  # Services and whom they lead to
-SPEC = {"name": "warm", "task": "core.tasks.thermometer:Thermometer", "budget": {"steps": 200}, "trials": 4}
+SPEC = {"name": "warm", "task": "espalier.core.tasks.thermometer:Thermometer", "budget": {"steps": 200}, "trials": 4}
 SPEC |= {"space": {"lr_exponent": {"low": -3, "high": -2}}}
 
 

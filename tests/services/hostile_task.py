@@ -5,7 +5,7 @@ import json
 import torch
 from thief import steal
 
-from core.task import Batch, Data, Task
+from espalier.core.task import Batch, Data, Task
 
 
 class Hostile(Task):

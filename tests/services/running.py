@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import BadInput
-from services.parts import Parts, down, postgres, up
+from espalier.core.errors import BadInput
+from espalier.services.parts import Parts, down, postgres, up
 from tests.hostile.harness import Sweep
 
 SECRET_FILES = ("secrets.json", "mlflow-login.ini", "ray.token")

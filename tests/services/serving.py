@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
-from services.serve import server_options
+from espalier.services.serve import server_options
 
 
 @contextmanager

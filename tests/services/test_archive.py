@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import BadInput
-from services import archive
-from sweeps.desk import packed
+from espalier.core.errors import BadInput
+from espalier.services import archive
+from espalier.sweeps.desk import packed
 
 
 def zipped(entries: dict[str, bytes], modes: dict[str, int] | None = None) -> bytes:

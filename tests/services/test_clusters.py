@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from services import cluster as clusters
-from services.cluster import Cluster, Job, JobState, LocalCluster, RayCluster
+from espalier.services import cluster as clusters
+from espalier.services.cluster import Cluster, Job, JobState, LocalCluster, RayCluster
 from tests.services.conftest import SCRIPT, spec, until
 
 Starts = Callable[[], list[str]]

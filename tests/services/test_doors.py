@@ -12,13 +12,13 @@ import httpx
 import pytest
 from sqlalchemy import delete, update
 
-from core.errors import BadInput
-from services import streams, timed, tokens
-from services.app import build
-from services.cluster import LocalCluster
-from services.settings import Settings, read_settings
-from services.store import Store, Token
-from services.streams import LogEvents, Slots
+from espalier.core.errors import BadInput
+from espalier.services import streams, timed, tokens
+from espalier.services.app import build
+from espalier.services.cluster import LocalCluster
+from espalier.services.settings import Settings, read_settings
+from espalier.services.store import Store, Token
+from espalier.services.streams import LogEvents, Slots
 from tests.services.conftest import spec, until
 from tests.services.serving import served
 from tests.services.test_app import hand_in, problem, reaches
@@ -166,7 +166,7 @@ def test_a_second_request_on_a_line_has_its_own_time(client: httpx.Client, monke
 def test_half_of_a_body_is_answered_with_408(
     client: httpx.Client, token: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from services import received
+    from espalier.services import received
 
     monkeypatch.setattr(received, "PIECE_S", 0.2)
     head = f"POST /v1/check HTTP/1.1\nHost: x\nAuthorization: {token()['Authorization']}\n"
@@ -304,7 +304,7 @@ def test_slots_are_given_back_whatever_happens() -> None:
 
 
 def test_a_log_is_read_in_pieces_whatever_its_letters(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from services import cluster
+    from espalier.services import cluster
 
     monkeypatch.setattr(streams, "LOG_PIECE", 7)
     monkeypatch.setattr(cluster, "LOG_MOST", 40)

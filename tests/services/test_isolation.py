@@ -11,17 +11,17 @@ from typing import Any
 import psutil
 import pytest
 
-from core.errors import BadInput
-from services import confine, serve, views
-from services.cluster import Job, JobState, LocalCluster
-from services.confine import Tenants
-from services.settings import Settings
-from services.store import Store
-from services.tokens import create
-from services.views import Journal, Sweeps
-from sweeps import search
-from sweeps.home import Home
-from sweeps.spec import SweepSpec
+from espalier.core.errors import BadInput
+from espalier.services import confine, serve, views
+from espalier.services.cluster import Job, JobState, LocalCluster
+from espalier.services.confine import Tenants
+from espalier.services.settings import Settings
+from espalier.services.store import Store
+from espalier.services.tokens import create
+from espalier.services.views import Journal, Sweeps
+from espalier.sweeps import search
+from espalier.sweeps.home import Home
+from espalier.sweeps.spec import SweepSpec
 from tests.services.conftest import spec, until
 from tests.services.test_archive import zipped
 from tests.services.test_service_cli import Desk

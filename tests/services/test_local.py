@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services import local
+from espalier.services import local
 from tests.services.running import command_lines, files_that_tell, folder_for_parts
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import delete, inspect, select, text
 from sqlalchemy.orm import undefer
 
-from core.errors import BadInput
-from services import schema, tokens
-from services.parts.postgres import Postgres
-from services.parts.process import Place
-from services.store import Base, Owner, State, Store, Submission, Token
-from sweeps.address import sqlite_url
+from espalier.core.errors import BadInput
+from espalier.services import schema, tokens
+from espalier.services.parts.postgres import Postgres
+from espalier.services.parts.process import Place
+from espalier.services.store import Base, Owner, State, Store, Submission, Token
+from espalier.sweeps.address import sqlite_url
 from tests.services.running import folder_for_parts
 
 ROWS = (

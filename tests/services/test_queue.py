@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from core.errors import BadInput
-from services import queue as queues
-from services.cluster import JobState, LocalCluster, Status
-from services.intake import checked_fields, submission_of
-from services.job import arguments
-from services.queue import Queue, Quota
-from services.settings import Settings
-from services.store import State, Store, Submission
-from services.tokens import create
+from espalier.core.errors import BadInput
+from espalier.services import queue as queues
+from espalier.services.cluster import JobState, LocalCluster, Status
+from espalier.services.intake import checked_fields, submission_of
+from espalier.services.job import arguments
+from espalier.services.queue import Queue, Quota
+from espalier.services.settings import Settings
+from espalier.services.store import State, Store, Submission
+from espalier.services.tokens import create
 from tests.services.conftest import spec, until
 
 Starts = Callable[[], list[str]]

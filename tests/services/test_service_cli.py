@@ -40,7 +40,7 @@ class Desk:
 
     def start(self, *arguments: str, **env: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-m", "services.cli", *arguments],
+            [sys.executable, "-m", "espalier.services.cli", *arguments],
             cwd=self.folder,
             env=self.env | env,
             text=True,
@@ -57,7 +57,7 @@ class Desk:
     def serve(self, *more: str) -> "subprocess.Popen[str]":
         with open(self.folder / "serve.log", "a") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "services.cli", "serve", "--port", str(self.port), *more],
+                [sys.executable, "-m", "espalier.services.cli", "serve", "--port", str(self.port), *more],
                 cwd=self.folder,
                 env=self.env,
                 stdout=log,
@@ -153,7 +153,7 @@ def test_a_tasks_own_file_goes_along(served: Desk) -> None:
     code = served.folder / "code"
     code.mkdir()
     (code / "mine.py").write_text(
-        "import torch\nfrom torch import nn\nfrom core.task import Batch, Data, Task\nimport beside\n\n\n"
+        "import torch\nfrom torch import nn\nfrom espalier.core.task import Batch, Data, Task\nimport beside\n\n\n"
         "class Mine(Task):\n"
         "    def model(self):\n        return nn.Linear(1, 1)\n\n"
         "    def loss(self, model, batch):\n        return (model(batch[0]) - batch[1]).square().mean()\n\n"
@@ -179,7 +179,7 @@ class Missing:
         if name.partition(".")[0] in %r:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
-from services.cli import command
+from espalier.services.cli import command
 command()
 """
 EXTRA = ("fastapi", "uvicorn", "psutil", "jsonschema", "multipart", "pydantic_settings", "prometheus_client", "psycopg")

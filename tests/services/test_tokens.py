@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import BadInput
-from services import tokens
-from services.settings import Settings
-from services.store import Store
+from espalier.core.errors import BadInput
+from espalier.services import tokens
+from espalier.services.settings import Settings
+from espalier.services.store import Store
 
 NOW = 1_800_000_000.0
 

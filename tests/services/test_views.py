@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from services.store import ACTIVE, State, Submission
-from services.views import Sweeps, sweep_view, trial_view, trials_of
-from sweeps import search
-from sweeps.desk import show_lines
-from sweeps.home import Home
-from sweeps.spec import SweepSpec
+from espalier.services.store import ACTIVE, State, Submission
+from espalier.services.views import Sweeps, sweep_view, trial_view, trials_of
+from espalier.sweeps import search
+from espalier.sweeps.desk import show_lines
+from espalier.sweeps.home import Home
+from espalier.sweeps.spec import SweepSpec
 from tests.services.conftest import spec
 
 SWEEP = "quick-20260101-abcd"

@@ -7,14 +7,14 @@ from typing import Any
 
 import yaml
 
-from core.train import Event
-from sweeps.rerun import versions
-from sweeps.results import TrialResult
-from sweeps.spec import SweepSpec, make_spec
+from espalier.core.train import Event
+from espalier.sweeps.rerun import versions
+from espalier.sweeps.results import TrialResult
+from espalier.sweeps.spec import SweepSpec, make_spec
 
 THERMOMETER: Mapping[str, Any] = {
     "name": "warm",
-    "task": "core.tasks.thermometer:Thermometer",
+    "task": "espalier.core.tasks.thermometer:Thermometer",
     "budget": {"steps": 40, "batch_size": 11, "reports": 4},
     "space": {"lr_exponent": {"low": -3, "high": -2}},
     "trials": 6,

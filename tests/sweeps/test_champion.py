@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.artifacts import download_artifacts
 
-from core.errors import BadInput
-from core.lanes import Layout
-from core.program import Program
-from core.task import load_task
-from core.trial import Structure
-from sweeps import plan
-from sweeps.address import no_secret
-from sweeps.champion import check_name, weight_files
-from sweeps.record import default_uri
-from sweeps.rerun import BestFile, read_best
-from sweeps.search import find_sweep, open_storage
+from espalier.core.errors import BadInput
+from espalier.core.lanes import Layout
+from espalier.core.program import Program
+from espalier.core.task import load_task
+from espalier.core.trial import Structure
+from espalier.sweeps import plan
+from espalier.sweeps.address import no_secret
+from espalier.sweeps.champion import check_name, weight_files
+from espalier.sweeps.record import default_uri
+from espalier.sweeps.rerun import BestFile, read_best
+from espalier.sweeps.search import find_sweep, open_storage
 
 Sweep = Callable[..., Result]
 
@@ -139,7 +139,7 @@ def test_a_trial_that_mlflow_does_not_have_is_refused_before_it_trains(
     sweep: Sweep, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best = best_of(sweep, home)
-    monkeypatch.setattr("sweeps.champion.rerun", lambda *_: pytest.fail("it was trained"))
+    monkeypatch.setattr("espalier.sweeps.champion.rerun", lambda *_: pytest.fail("it was trained"))
     said = complaint(sweep("rerun", "best.yaml", "--register", "small-model"))
     assert "mlflow.db is not there" in said and f"sweep resume {best.sweep}" in said
 

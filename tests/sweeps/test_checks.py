@@ -10,13 +10,13 @@ import pytest
 import yaml
 from click.testing import Result
 
-from core.errors import BadInput
-from core.health import Thresholds
-from sweeps import checkup, lr_range, plan
-from sweeps.home import Home
-from sweeps.results import judged_together
-from sweeps.spec import make_spec
-from sweeps.stopping import Stopping
+from espalier.core.errors import BadInput
+from espalier.core.health import Thresholds
+from espalier.sweeps import checkup, lr_range, plan
+from espalier.sweeps.home import Home
+from espalier.sweeps.results import judged_together
+from espalier.sweeps.spec import make_spec
+from espalier.sweeps.stopping import Stopping
 from tests.conftest import generated_words
 from tests.sweeps.made import THERMOMETER, row, spec_with
 
@@ -30,7 +30,7 @@ def small_file(tmp_path: Path) -> Path:
     words.write_text("\n".join(generated_words(83, "abcdefghijkl", 7)))
     fields = {
         "name": "tiny",
-        "task": "core.tasks.names:Names",
+        "task": "espalier.core.tasks.names:Names",
         "task_options": {"path": str(words), "hidden": 20, "validation": 50},
         "budget": {"steps": 60, "batch_size": 16},
         "space": {"lr_exponent": {"low": -2, "high": 0}, "decay_points": {"branches": 4}},
@@ -89,7 +89,7 @@ def test_check_of_a_task_that_cannot_train_says_what_a_person_would_see(
 ) -> None:
     (tmp_path / "bad.py").write_text(
         f"""import torch
-from core.task import Data, Task
+from espalier.core.task import Data, Task
 
 
 class Bad(Task):
@@ -121,7 +121,7 @@ class Net(torch.nn.Module):
 
 @pytest.mark.parametrize("command", ["check", "lr-range"])
 def test_a_bad_spec_is_bad_input(sweep: Command, tmp_path: Path, command: str) -> None:
-    (tmp_path / "bad.yaml").write_text("name: bad\ntask: core.tasks.names:Nmes\n")
+    (tmp_path / "bad.yaml").write_text("name: bad\ntask: espalier.core.tasks.names:Nmes\n")
     for arguments in (["nowhere.yaml"], ["bad.yaml"], ["bad.yaml", "--set", "budgt=3"]):
         said = sweep(command, *arguments)
         assert said.exit_code == 2
@@ -201,7 +201,7 @@ def test_an_exponent_of_auto_becomes_the_range_that_a_test_finds(tmp_path: Path)
 def test_auto_that_finds_nothing_is_bad_input(small_file: Path, tmp_path: Path) -> None:
     (tmp_path / "flat.py").write_text(
         """import torch
-from core.tasks.thermometer import Thermometer
+from espalier.core.tasks.thermometer import Thermometer
 
 
 class Flat(Thermometer):
@@ -254,7 +254,7 @@ def test_the_thresholds_of_a_spec_are_those_that_judge() -> None:
 
 def test_watchers_are_found_by_name_or_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "from core.watch import Watcher\n\n\nclass Mine(Watcher):\n    pass\n\n\nclass Other:\n    pass\n"
+        "from espalier.core.watch import Watcher\n\n\nclass Mine(Watcher):\n    pass\n\n\nclass Other:\n    pass\n"
     )
     names = [type(w).__name__ for w in plan.watchers(spec_with(watchers=[f"{tmp_path}/mine.py:Mine"]))]
     assert names == ["Mine", "Ratios", "Health"]

@@ -26,12 +26,12 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from sweeps.cli import main
-from sweeps.plan import ENGINE
-from sweeps.record import STORY, SWEEP_TAG, TRIAL_TAG, default_uri
-from sweeps.rerun import read_best
-from sweeps.search import create_study, find_sweep, note_parent, open_storage
-from sweeps.spec import load_spec, parse_yaml
+from espalier.sweeps.cli import main
+from espalier.sweeps.plan import ENGINE
+from espalier.sweeps.record import STORY, SWEEP_TAG, TRIAL_TAG, default_uri
+from espalier.sweeps.rerun import read_best
+from espalier.sweeps.search import create_study, find_sweep, note_parent, open_storage
+from espalier.sweeps.spec import load_spec, parse_yaml
 from tests.sweeps.made import THERMOMETER, best_fields, best_text, spec_with
 
 Sweep = Callable[..., Result]
@@ -149,10 +149,10 @@ def test_a_metric_that_the_task_does_not_report_is_refused(sweep: Sweep) -> None
     ("task", "words"),
     [
         ("nowhere_at_all.tasks:Mine", ["nowhere_at_all.tasks", "cannot import", "No module named"]),
-        ("core.tasks.thermometer:Thermomter", ["no class 'Thermomter'", "did you mean 'Thermometer'"]),
+        ("espalier.core.tasks.thermometer:Thermomter", ["no class 'Thermomter'", "did you mean 'Thermometer'"]),
         ("core.tasks.thermometer", ["core.tasks.thermometer", "package.module:Class"]),
         ("nowhere.py:Mine", ["no file", "nowhere.py"]),
-        ("core.tasks.thermometer:UNKNOWN", ["no class 'UNKNOWN'"]),
+        ("espalier.core.tasks.thermometer:UNKNOWN", ["no class 'UNKNOWN'"]),
     ],
 )
 def test_a_task_that_cannot_be_found_is_refused(sweep: Sweep, task: str, words: list[str]) -> None:
@@ -180,7 +180,7 @@ def test_a_task_file_that_does_not_run_is_refused(sweep: Sweep, source: str, wor
 WHOLE = """
 import torch
 from torch import nn
-from core.task import Data, Task
+from espalier.core.task import Data, Task
 
 
 class Mine(Task):
@@ -294,7 +294,7 @@ def test_a_task_whose_metrics_cannot_be_computed_is_refused(sweep: Sweep) -> Non
 def test_a_data_file_of_nothing_to_learn_is_refused(sweep: Sweep, text: str | None, words: list[str]) -> None:
     if text is not None:
         Path("words.txt").write_text(text)
-    said = refused_run(sweep, task="core.tasks.names:Names", task_options={"path": "words.txt"})
+    said = refused_run(sweep, task="espalier.core.tasks.names:Names", task_options={"path": "words.txt"})
     assert "task_options.path" in said
     assert "words.txt" in said
     assert all(word in said for word in words), said
@@ -892,7 +892,7 @@ def test_sweeps_whose_journal_is_lost_are_listed_and_their_ids_are_not_taken_aga
 
 WARNS = """
 import os, sys, warnings
-from sweeps import cli
+from espalier.sweeps import cli
 cli.main = lambda **_: (warnings.warn("old", FutureWarning), print(os.environ.get("PYTHONWARNINGS"), file=sys.stderr))
 cli.command()
 """

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
-from core.errors import BadInput
-from sweeps.overview import best_of
-from sweeps.record import check_reachable, default_uri
-from sweeps.spool import FIELDS, Spool, parsed
+from espalier.core.errors import BadInput
+from espalier.sweeps.overview import best_of
+from espalier.sweeps.record import check_reachable, default_uri
+from espalier.sweeps.spool import FIELDS, Spool, parsed
 from tests.sweeps.test_driver import SWEEP, Killed, Stage, by_two_programs, cohorts, lives, turn
 from tests.sweeps.test_driver import stage as stage
 from tests.sweeps.test_record import assert_everything, new_home, recorded, recorder_at, say_everything

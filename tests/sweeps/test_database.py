@@ -8,9 +8,9 @@ from typing import Any
 import optuna
 import pytest
 
-from core.errors import BadInput
-from sweeps import database
-from sweeps.search import create_study, find_sweep, open_storage, sweep_ids
+from espalier.core.errors import BadInput
+from espalier.sweeps import database
+from espalier.sweeps.search import create_study, find_sweep, open_storage, sweep_ids
 from tests.sweeps.made import spec_with
 
 
@@ -53,7 +53,7 @@ def test_sweeps_are_listed_by_their_age_whatever_else_is_in_the_database(tmp_pat
 UPGRADE = """
 import logging, sys
 log = logging.getLogger("somebody's")
-from sweeps.search import upgrade_storage
+from espalier.sweeps.search import upgrade_storage
 upgrade_storage(sys.argv[1])
 assert not log.disabled and not logging.getLogger().handlers
 """

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sweeps import deaths
-from sweeps.watchdog import Watchdog
+from espalier.sweeps import deaths
+from espalier.sweeps.watchdog import Watchdog
 
 TRAINED = [{"3/0": 137}]
 
@@ -64,7 +64,7 @@ def test_the_death_is_that_of_the_worker_that_trained(
 
 def test_all_workers_of_a_cohort_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[int] = []
-    monkeypatch.setattr("sweeps.watchdog.os.kill", lambda pid, _: killed.append(pid))
+    monkeypatch.setattr("espalier.sweeps.watchdog.os.kill", lambda pid, _: killed.append(pid))
     for what in ("begins", "trains"):
         worker(tmp_path, what)
     deaths.kill_workers(tmp_path, "cohort-3")

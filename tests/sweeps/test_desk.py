@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from core.errors import BadInput
-from sweeps.desk import handed_in
+from espalier.core.errors import BadInput
+from espalier.sweeps.desk import handed_in
 
-TASK = "import nets\nfrom package.inner import SLOPE\nfrom core.task import Data, Task\n\nclass Line(Task): ...\n"
+TASK = (
+    "import nets\nfrom package.inner import SLOPE\nfrom espalier.core.task import Data, Task\n\nclass Line(Task): ...\n"
+)
 FILES = {
     "mytask.py": TASK,
     "nets.py": "import json, far\n",
@@ -89,7 +91,7 @@ def test_a_module_of_the_current_folder_goes_along_where_python_searches_that_fo
     assert submitted(folder, "nets:Line").names == {"nets.py", "far.py"}
     assert submitted(folder, "package.inner:Line").names == {f for f in IMPORTED if f.startswith("package/")}
     assert submitted(folder, "loose.line:Line").names == {"loose/line.py", "nets.py", "far.py"}
-    assert submitted(folder, "yaml:Line").names == submitted(folder, "core.tasks.line:Line").names == set()
+    assert submitted(folder, "yaml:Line").names == submitted(folder, "espalier.core.tasks.line:Line").names == set()
 
 
 def test_a_module_goes_along_though_another_folders_is_imported_under_its_name(
@@ -119,7 +121,7 @@ def test_a_module_of_a_package_goes_along_with_what_the_package_and_the_current_
 
 
 def test_what_is_installed_stays_where_it_is(folder: Path) -> None:
-    assert submitted(folder, "core.tasks.line:Line").names == set()
+    assert submitted(folder, "espalier.core.tasks.line:Line").names == set()
     assert submitted(folder, "elsewhere.tasks:Line").names == set()
 
 

@@ -16,16 +16,16 @@ import optuna
 import pytest
 from mlflow.tracking import MlflowClient
 
-from core import checkpoint
-from core.errors import BadInput
-from sweeps import driver
-from sweeps import home as homes
-from sweeps.display import Progress, facts, lane_steps_a_second, seconds_left
-from sweeps.home import COHORT_FILE, Home, only_driver
-from sweeps.record import STORY, SWEEP_TAG, TRIAL_TAG, Recorder, default_uri
-from sweeps.search import Search, Suggestion, create_study, find_sweep, open_storage
-from sweeps.spool import Spool
-from sweeps.summary import Summary
+from espalier.core import checkpoint
+from espalier.core.errors import BadInput
+from espalier.sweeps import driver
+from espalier.sweeps import home as homes
+from espalier.sweeps.display import Progress, facts, lane_steps_a_second, seconds_left
+from espalier.sweeps.home import COHORT_FILE, Home, only_driver
+from espalier.sweeps.record import STORY, SWEEP_TAG, TRIAL_TAG, Recorder, default_uri
+from espalier.sweeps.search import Search, Suggestion, create_study, find_sweep, open_storage
+from espalier.sweeps.spool import Spool
+from espalier.sweeps.summary import Summary
 from tests.sweeps.full_disk import no_file_beyond, size_of
 from tests.sweeps.made import life, report, spec_with
 
@@ -76,7 +76,7 @@ class Stage:
             self.configure, _, _, self.stop, self.look, _, _ = others
             play(search, others[-1], shown[0])
 
-        self.monkeypatch.setattr("sweeps.run.run_tune", run_tune)
+        self.monkeypatch.setattr("espalier.sweeps.run.run_tune", run_tune)
         session: Any = TwoCores()
         with suppress(Killed):
             self.summary = driver.resume(
@@ -241,7 +241,7 @@ def test_a_driver_that_dies_before_the_close_leaves_the_programs_to_the_next(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("sweeps.tracking.Tracking.close", dies)
+        patched.setattr("espalier.sweeps.tracking.Tracking.close", dies)
         stage.perform(by_two_programs)
     assert "espalier.program" not in stage.tags()
     stage.perform(by_two_programs)  # which is not played: nothing is left to be trained
@@ -264,7 +264,7 @@ WORKER = """
 import sys
 import time
 from pathlib import Path
-from sweeps import deaths, watchdog
+from espalier.sweeps import deaths, watchdog
 print("ready", flush=True)
 cohort = input()
 watchdog.Watchdog(Path(sys.argv[1]), deaths.own_name(Path(sys.argv[1]), cohort))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from sweeps import record
-from sweeps.record import Recorder, fetch_model, read_trial, record_once, register
+from espalier.sweeps import record
+from espalier.sweeps.record import Recorder, fetch_model, read_trial, record_once, register
 from tests.sweeps.faulty import FAULTS, LATE_S, Wrong, a_share, faulty, the_first
 from tests.sweeps.test_record import (
     SWEEP,

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from core.errors import BadInput
-from sweeps import driver, report
-from sweeps import home as homes
-from sweeps.cli import main, spoken
-from sweeps.home import NO_ROOM, Home, blaming_the_disk, told_when_full
-from sweeps.machine import RaySession
-from sweeps.record import Recorder, default_uri
-from sweeps.run import CohortSearcher
-from sweeps.search import create_study, load, open_storage
-from sweeps.spool import Spool
+from espalier.core.errors import BadInput
+from espalier.sweeps import driver, report
+from espalier.sweeps import home as homes
+from espalier.sweeps.cli import main, spoken
+from espalier.sweeps.home import NO_ROOM, Home, blaming_the_disk, told_when_full
+from espalier.sweeps.machine import RaySession
+from espalier.sweeps.record import Recorder, default_uri
+from espalier.sweeps.run import CohortSearcher
+from espalier.sweeps.search import create_study, load, open_storage
+from espalier.sweeps.spool import Spool
 from tests.sweeps.full_disk import fill, no_file_beyond, size_of, small_disk
 from tests.sweeps.made import row, spec_with
 
@@ -169,7 +169,7 @@ def test_what_the_driver_cannot_write_stops_all_cohorts_and_is_blamed_on_none(wh
 def test_an_output_that_takes_nothing_is_said(command: str, tmp_path: Path) -> None:
     """The system's own error: /dev/full answers every write with ENOSPC."""
     with open("/dev/full", "wb") as full:
-        arguments = [sys.executable, "-m", "sweeps.cli", command]
+        arguments = [sys.executable, "-m", "espalier.sweeps.cli", command]
         environment = os.environ | {"SWEEP_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
         ended = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
     assert (ended.returncode, ended.stderr) == (

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from core import checkpoint
-from core.errors import BadInput
-from sweeps.home import COHORT_FILE, Home, is_driven, last_checkpoint, new_id, only_driver
-from sweeps.overview import details, overview
-from sweeps.search import create_study, open_storage
+from espalier.core import checkpoint
+from espalier.core.errors import BadInput
+from espalier.sweeps.home import COHORT_FILE, Home, is_driven, last_checkpoint, new_id, only_driver
+from espalier.sweeps.overview import details, overview
+from espalier.sweeps.search import create_study, open_storage
 from tests.sweeps.made import spec_with
 
 
@@ -96,7 +96,7 @@ def test_a_hold_on_a_folder_that_its_driver_has_removed_is_none(tmp_path: Path) 
 
 
 def test_the_hold_of_a_dead_driver_is_gone(tmp_path: Path) -> None:
-    code = "import os, pathlib, sys; from sweeps.home import only_driver\n"
+    code = "import os, pathlib, sys; from espalier.sweeps.home import only_driver\n"
     code += "with only_driver(pathlib.Path(sys.argv[1]), 's-1'): os._exit(9)"
     root = Path(__file__).resolve().parents[2]
     ran = subprocess.run(
@@ -133,7 +133,7 @@ def test_a_checkpoint_that_a_crash_tore_is_passed_over(tmp_path: Path, left: byt
 def test_a_driver_takes_its_lock_while_others_look_in_a_loop(tmp_path: Path) -> None:
     """As `sweep list` does: it must not be taken for a driver, nor take another that looks for one."""
     (tmp_path / "driver.lock").touch()
-    script = "import sys, pathlib, sweeps.home as h\nwhile True: h.is_driven(pathlib.Path(sys.argv[1]))"
+    script = "import sys, pathlib, espalier.sweeps.home as h\nwhile True: h.is_driven(pathlib.Path(sys.argv[1]))"
     lookers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(2)]
     try:
         for _ in range(2000):
@@ -171,7 +171,15 @@ def check_it_is_listed(folder: Path) -> None:
     create_study(open_storage(Home.at(str(home)).storage), "warm-1", spec_with(), {"created": "1"})
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
-    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "sweeps.cli"]
+    command = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        sys.executable,
+        "-m",
+        "espalier.sweeps.cli",
+    ]
     root = str(Path(__file__).resolve().parents[2])
     environment = os.environ | {"PYTHONPATH": root, "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     if subprocess.run([*command, "--version"], capture_output=True, cwd="/", env=environment).returncode:

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import yaml
-from made import spec_with
 
-from core.errors import BadInput
-from sweeps import identity
-from sweeps.driver import checked
-from sweeps.home import Home
-from sweeps.search import create_study, distribution, find_sweep, load, open_storage
-from sweeps.space import AUTO, Range
-from sweeps.spec import load_spec
+from espalier.core.errors import BadInput
+from espalier.sweeps import identity
+from espalier.sweeps.driver import checked
+from espalier.sweeps.home import Home
+from espalier.sweeps.search import create_study, distribution, find_sweep, load, open_storage
+from espalier.sweeps.space import AUTO, Range
+from espalier.sweeps.spec import load_spec
+from tests.sweeps.made import spec_with
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -130,7 +130,7 @@ TASK = """
 from pathlib import Path
 
 import torch
-from core.task import Data
+from espalier.core.task import Data
 from nets import SLOPE
 
 class Line:
@@ -149,8 +149,8 @@ class Line:
 """
 STOP_AFTER = """
 import sys
-from sweeps import driver
-from sweeps.cli import command
+from espalier.sweeps import driver
+from espalier.sweeps.cli import command
 
 heard = driver.Driver._on_end
 
@@ -229,7 +229,7 @@ def test_a_sweep_whose_helper_or_data_changed_goes_on_only_with_changed_and_says
     many = SPEC | {"trials": 20, "search": {"sampler": "tpe"}}
     (folder / "spec.yaml").write_text(yaml.safe_dump(many))
     (tmp_path / "stop_after.py").write_text(STOP_AFTER)
-    environment = {"PYTHONPATH": str(Path(identity.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = {"PYTHONPATH": str(Path(identity.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     command = [

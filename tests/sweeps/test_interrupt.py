@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import interrupt
+from espalier.sweeps import interrupt
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,8 +29,8 @@ HELD = {
 
 SCRIPT = """
 import signal, sys, time
-from sweeps import interrupt
-from sweeps.cli import spoken
+from espalier.sweeps import interrupt
+from espalier.sweeps.cli import spoken
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # though whoever runs the tests may ignore it
 
@@ -75,7 +75,7 @@ def test_control_c_ends_a_process_that_is_held_up(how: str, tmp_path: Path) -> N
 def test_a_guard_that_is_dismissed_ends_nobody(tmp_path: Path) -> None:
     script = """
 import os, signal, sys, time
-from sweeps import interrupt
+from espalier.sweeps import interrupt
 
 interrupt.Guard.__init__.__defaults__ = (interrupt.ENDED, 0.2)
 signal.signal(signal.SIGINT, lambda *_: None)
@@ -91,7 +91,7 @@ print("alive")
 def test_a_guard_goes_with_its_process() -> None:
     script = """
 import os
-from sweeps import interrupt
+from espalier.sweeps import interrupt
 
 guard = interrupt.Guard("x")
 print(guard._process.pid, flush=True)
@@ -126,7 +126,7 @@ def run_guarded(folder: Path, body: str) -> "subprocess.CompletedProcess[str]":
     (folder / "mine.py").write_text("import ctypes, os, sys, threading, time\n" + body)
     script = """
 import runpy
-from sweeps import interrupt
+from espalier.sweeps import interrupt
 
 with interrupt.guarded():
     interrupt.guard_names("mine.py:Mine")

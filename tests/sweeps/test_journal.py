@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import BadInput
-from sweeps import journal as journals
-from sweeps.search import (
+from espalier.core.errors import BadInput
+from espalier.sweeps import journal as journals
+from espalier.sweeps.search import (
     Search,
     create_study,
     exists,
@@ -104,7 +104,7 @@ def test_a_lost_line_that_made_a_trial_is_made_up_for_and_the_others_keep_their_
     with caplog.at_level(logging.WARNING):
         after = {t.number: t for t in trial_results(find_sweep(open_storage(str(journal)), FIRST))}
     assert {n: (t.params, t.value) for n, t in after.items()} == {n: (t.params, t.value) for n, t in before.items()}
-    (sentence,) = [r.getMessage() for r in caplog.records if r.name.startswith("sweeps")]
+    (sentence,) = [r.getMessage() for r in caplog.records if r.name.startswith("espalier.sweeps")]
     assert str(journal) in sentence and f"line {made[2] + 1}" in sentence and "optuna.journal.damaged-1" in sentence
     assert journal.with_name("optuna.journal.damaged-1").read_bytes() == b"".join(lines)
 

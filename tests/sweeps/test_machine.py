@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import BadInput
-from sweeps import machine
-from sweeps.machine import LANES_CPU, LANES_GPU, RaySession, check_address, shape
+from espalier.core.errors import BadInput
+from espalier.sweeps import machine
+from espalier.sweeps.machine import LANES_CPU, LANES_GPU, RaySession, check_address, shape
 from tests.sweeps.made import spec_with
 
 BRANCHED = {"lr_exponent": {"low": -3, "high": 0}, "decay_points": {"branches": 4}}
@@ -122,7 +122,7 @@ LENIENT = {
 }
 STRANGER = """
 import os
-from sweeps.machine import RaySession
+from espalier.sweeps.machine import RaySession
 with RaySession(None) as session:
     session.start()
     assert session.resources()[0] > 0
@@ -144,7 +144,7 @@ with RaySession(None) as session:
 
 def test_a_sweep_at_home_lets_no_stranger_in_whatever_the_shell_says() -> None:
     """A real Ray, asked as its own clients do: without a token, with a guess, and with the token."""
-    environment = os.environ | LENIENT | {"PYTHONPATH": str(Path(machine.__file__).parents[1])}
+    environment = os.environ | LENIENT | {"PYTHONPATH": str(Path(machine.__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-c", STRANGER], env=environment, capture_output=True, text=True, timeout=120
     )

@@ -11,15 +11,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import BadInput
-from sweeps import plan
-from sweeps.header import header
-from sweeps.lr_range import run_test
-from sweeps.meaning import is_loss
-from sweeps.rerun import read_best
-from sweeps.search import create_study, find_sweep, open_storage, spec_of
-from sweeps.space import Range
-from sweeps.spec import SweepSpec, load_spec, make_spec, override
+from espalier.core.errors import BadInput
+from espalier.sweeps import plan
+from espalier.sweeps.header import header
+from espalier.sweeps.lr_range import run_test
+from espalier.sweeps.meaning import is_loss
+from espalier.sweeps.rerun import read_best
+from espalier.sweeps.search import create_study, find_sweep, open_storage, spec_of
+from espalier.sweeps.space import Range
+from espalier.sweeps.spec import SweepSpec, load_spec, make_spec, override
 from tests.sweeps.made import THERMOMETER, best_fields, spec_with
 
 
@@ -232,8 +232,8 @@ def test_what_was_taken_before_is_still_read_from_where_it_was_written(tmp_path:
 
 
 def test_the_range_test_takes_the_place_of_lr_auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweeps import lr_range
-    from sweeps.home import Home
+    from espalier.sweeps import lr_range
+    from espalier.sweeps.home import Home
 
     spec = spec_with(space={"lr": "auto"})
     test = run_test(spec, -4, 0, 40, 2)
@@ -279,7 +279,7 @@ def test_so_it_does_in_the_space_where_the_task_has_no_such_option(name: str) ->
 
 @pytest.mark.parametrize("word", ["no", "off", "false ", "yes", "True"])
 def test_a_word_is_not_taken_for_true_or_false(word: str, tmp_path: Path) -> None:
-    names = {"name": "a", "task": "core.tasks.names:Names"}
+    names = {"name": "a", "task": "espalier.core.tasks.names:Names"}
     for changed in ({"task_options": {"batchnorm": word}}, {"space": {"batchnorm": [True, word]}}):
         with pytest.raises(BadInput, match=rf"batchnorm: '{word}' is a text; write true or false"):
             plan.check_names(make_spec(names | changed))

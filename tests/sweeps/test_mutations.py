@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from core.errors import MESSAGE_MOST, BadInput
-from sweeps.header import header
-from sweeps.rerun import read_best
-from sweeps.search import distribution
-from sweeps.spec import SweepSpec, load_spec, make_spec
-from sweeps.yaml12 import read
+from espalier.core.errors import MESSAGE_MOST, BadInput
+from espalier.sweeps.header import header
+from espalier.sweeps.rerun import read_best
+from espalier.sweeps.search import distribution
+from espalier.sweeps.spec import SweepSpec, load_spec, make_spec
+from espalier.sweeps.yaml12 import read
 from tests.sweeps.made import best_text, spec_with
 
 COUNTS = [1000, pytest.param(10_000, marks=pytest.mark.slow)]

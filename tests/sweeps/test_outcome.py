@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.outcome import Outcome, Report, Story, averaged, to_beat
+from espalier.sweeps.outcome import Outcome, Report, Story, averaged, to_beat
 from tests.sweeps.made import end, life, report
 
 FINITE = st.floats(-1e6, 1e6)

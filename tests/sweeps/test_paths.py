@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import Result
-from made import THERMOMETER
 
-from core.errors import BadInput
-from sweeps import paths
-from sweeps.rerun import read_best
-from sweeps.spec import load_spec
+from espalier.core.errors import BadInput
+from espalier.sweeps import paths
+from espalier.sweeps.rerun import read_best
+from espalier.sweeps.spec import load_spec
+from tests.sweeps.made import THERMOMETER
 
 TASK = """
 from pathlib import Path
@@ -116,7 +116,7 @@ def test_no_text_is_a_traceback(there: Path, name: str, value: str) -> None:
 def test_the_annotations_of_a_task_are_read_and_nothing_of_it_is_run(there: Path) -> None:
     (there / "mine.py").write_text(TASK + "\nraise SystemExit\n")
     assert paths.path_options(f"{there / 'mine.py'}:Mine") == {"corpus", "more"}
-    assert paths.path_options("core.tasks.names:Names") == set() == paths.path_options("no.such:Thing")
+    assert paths.path_options("espalier.core.tasks.names:Names") == set() == paths.path_options("no.such:Thing")
     assert paths.path_options(None) == set() == paths.path_options("core:Task")
 
 

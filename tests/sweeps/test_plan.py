@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import BadInput
-from core.optim import SGD, Adam
-from sweeps import plan
-from sweeps.spec import SweepSpec, make_spec
+from espalier.core.errors import BadInput
+from espalier.core.optim import SGD, Adam
+from espalier.sweeps import plan
+from espalier.sweeps.spec import SweepSpec, make_spec
 from tests.sweeps.made import spec_with
 
 
@@ -104,13 +104,13 @@ def test_two_trials_share_a_program_if_and_only_if_their_structural_values_are_e
 
 
 def test_the_options_of_the_task_come_from_the_spec_and_from_the_point() -> None:
-    fields = {"name": "n", "task": "core.tasks.names:Names", "task_options": {"context": 2}}
+    fields = {"name": "n", "task": "espalier.core.tasks.names:Names", "task_options": {"context": 2}}
     spec = make_spec(fields | {"space": {"lr_exponent": -1, "hidden": [8, 16], "embedding": 3}})
     assert plan.task_options(spec, spec.space.resolve({"hidden": 16})) == {"context": 2, "hidden": 16, "embedding": 3}
 
 
 def test_a_task_option_may_be_null_in_the_space_too() -> None:
-    fields = {"name": "n", "task": "core.tasks.names:Names"}
+    fields = {"name": "n", "task": "espalier.core.tasks.names:Names"}
     spec = make_spec(fields | {"space": {"lr_exponent": -1, "validation": None}})
     assert plan.task_options(spec, spec.space.resolve({})) == {"validation": None}
     spec = make_spec(fields | {"space": {"lr_exponent": -1, "validation": [None, 100]}})

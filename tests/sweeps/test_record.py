@@ -26,8 +26,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
-from core.errors import BadInput
-from sweeps.record import (
+from espalier.core.errors import BadInput
+from espalier.sweeps.record import (
     STORY,
     SWEEP_TAG,
     TRIAL_TAG,
@@ -39,7 +39,7 @@ from sweeps.record import (
     record_once,
     tracking_of,
 )
-from sweeps.spool import Spool
+from espalier.sweeps.spool import Spool
 from tests.sweeps.answering import Quiet, serving
 
 SWEEP = "warm-20260101-abcd"
@@ -67,7 +67,7 @@ def recorder_at(home: Path, uri: str | None = None, **more: Any) -> Recorder:
 
 def say_open(recorder: Recorder) -> None:
     tags = {"espalier.data": "d1", "espalier.created": "2026-01-01"}
-    params = {"task": "core.tasks.thermometer:Thermometer", "steps": 40}
+    params = {"task": "espalier.core.tasks.thermometer:Thermometer", "steps": 40}
     recorder.say("open", name=SWEEP, tags=tags, params=params, texts={"spec.yaml": "name: warm\n"})
 
 
@@ -282,8 +282,10 @@ def test_a_process_that_dies_between_sending_and_noting_so_sends_nothing_twice(
 def test_a_trial_that_has_ended_is_recorded_while_another_waits_and_a_crash_then_loses_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.record.SEND_LATEST_S", 1000.0)
-    monkeypatch.setattr("sweeps.record.SENDING_SHARE", 1e-9)  # so that every pass is too dear to be taken often
+    monkeypatch.setattr("espalier.sweeps.record.SEND_LATEST_S", 1000.0)
+    monkeypatch.setattr(
+        "espalier.sweeps.record.SENDING_SHARE", 1e-9
+    )  # so that every pass is too dear to be taken often
     recorder = recorder_at(home)
     say_open(recorder)
     for trial in (0, 1):
@@ -309,8 +311,8 @@ def test_a_trial_that_has_ended_is_recorded_while_another_waits_and_a_crash_then
 def test_who_waits_has_all_sent_that_was_said_by_then_and_not_what_is_said_meanwhile(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.record.SEND_LATEST_S", 1000.0)
-    monkeypatch.setattr("sweeps.record.SENDING_SHARE", 1e-9)
+    monkeypatch.setattr("espalier.sweeps.record.SEND_LATEST_S", 1000.0)
+    monkeypatch.setattr("espalier.sweeps.record.SENDING_SHARE", 1e-9)
     recorder = recorder_at(home, on_run=lambda trial, run: say_report(recorder, trial, 10))
     say_open(recorder)
     for trial in (0, 1):
@@ -577,7 +579,7 @@ def test_an_experiment_of_another_server_that_has_the_same_id_gets_no_runs(home:
 def test_what_cannot_be_written_is_not_marked_as_sent(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.record.CLOSING_S", 1.0)
+    monkeypatch.setattr("espalier.sweeps.record.CLOSING_S", 1.0)
 
     def refuse(*arguments: Any, **named: Any) -> Any:
         raise MlflowException("you may not", error_code=PERMISSION_DENIED)
@@ -663,7 +665,7 @@ def settle(recorder: Recorder) -> None:
 
 
 def test_a_sweep_that_ends_waits_a_while_for_a_server_that_is_away(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.record.CLOSING_S", 300.0)
+    monkeypatch.setattr("espalier.sweeps.record.CLOSING_S", 300.0)
     port = free_port()
     recorder = recorder_at(home, f"http://127.0.0.1:{port}")
     say_open(recorder)
@@ -681,7 +683,7 @@ def test_a_sweep_that_ends_waits_a_while_for_a_server_that_is_away(home: Path, m
 def test_while_the_server_is_down_saying_returns_and_closing_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.record.CLOSING_S", 1.0)
+    monkeypatch.setattr("espalier.sweeps.record.CLOSING_S", 1.0)
     recorder = recorder_at(tmp_path, f"http://127.0.0.1:{free_port()}")
     say_everything(recorder, tmp_path)
     recorder.flush()
@@ -694,7 +696,7 @@ def test_while_the_server_is_down_saying_returns_and_closing_tells(
 MAKE = """
 import sys
 from pathlib import Path
-from sweeps.record import Recorder
+from espalier.sweeps.record import Recorder
 recorder = Recorder(sys.argv[1], "warm", "warm", Path(sys.argv[2]))
 recorder.say("open", name="warm", tags={}, params={}, texts={})
 print(recorder.close(300.0))
@@ -824,7 +826,7 @@ def test_whatever_a_crash_leaves_at_the_end_of_a_spool_the_lines_before_it_are_r
 
 
 def test_a_full_spool_drops_points_but_no_start_and_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.spool.MOST_BYTES", 1000)
+    monkeypatch.setattr("espalier.sweeps.spool.MOST_BYTES", 1000)
     with spool_in(tmp_path) as spool:
         for step in range(100):
             spool.append({"op": "report", "time": 1, "trial": 0, "step": step, "points": [["loss", step, 1.0]]})

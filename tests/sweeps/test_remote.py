@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import BadInput
-from sweeps.remote import RETRIES, Remote
+from espalier.core.errors import BadInput
+from espalier.sweeps.remote import RETRIES, Remote
 from tests.sweeps.answering import Quiet, serving
 
 Answer = tuple[int, dict[str, str], str]
@@ -102,7 +102,7 @@ def test_a_stream_is_taken_up_where_it_broke_also_when_the_service_is_away_meanw
 
 @pytest.mark.parametrize("there", [True, False])
 def test_who_follows_waits_long_for_a_service_that_was_there(serve, monkeypatch, there: bool) -> None:
-    monkeypatch.setattr("sweeps.remote._pause_s", lambda attempt, answer: 0.01)
+    monkeypatch.setattr("espalier.sweeps.remote._pause_s", lambda attempt, answer: 0.01)
     events = {"Content-Type": "text/event-stream"}
     begun: list[Answer] = [(200, events, "event: trial\ndata: 1\n\n")] if there else []
     away: list[Answer] = [(503, JSON, json.dumps({"detail": "away"}))] * (3 * RETRIES)

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from core.lr_range import read_curves
-from sweeps.report import curves_figure, exponent_figure, point_text, range_figure, ratios_figure, table_csv
-from sweeps.results import TrialResult
+from espalier.core.lr_range import read_curves
+from espalier.sweeps.report import curves_figure, exponent_figure, point_text, range_figure, ratios_figure, table_csv
+from espalier.sweeps.results import TrialResult
 from tests.sweeps.made import row, spec_with
 
 SPEC = spec_with(space={"lr_exponent": {"low": -3, "high": 0}, "decay_points": {"count": 2}})

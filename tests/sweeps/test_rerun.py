@@ -13,11 +13,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import BadInput
-from core.task import code_fingerprint, load_task
-from sweeps.rerun import BestFile, best_file, read_best, rerun
-from sweeps.spec import SweepSpec
-from sweeps.trainable import make_cohort
+from espalier.core.errors import BadInput
+from espalier.core.task import code_fingerprint, load_task
+from espalier.sweeps.rerun import BestFile, best_file, read_best, rerun
+from espalier.sweeps.spec import SweepSpec
+from espalier.sweeps.trainable import make_cohort
 from tests.sweeps.made import best_fields, best_text, row, spec_with
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)

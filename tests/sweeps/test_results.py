@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.health import Thresholds
-from sweeps.results import TrialResult, best_trial, counts, judged_together, notes, ranked
+from espalier.core.health import Thresholds
+from espalier.sweeps.results import TrialResult, best_trial, counts, judged_together, notes, ranked
 from tests.sweeps.made import row
 
 STATES = ["running", "complete", "diverged", "stopped", "failed"]

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from core.tasks.thermometer import Thermometer
-from core.train import Cohort, Lane
-from core.trial import Hyperparameters, Structure, Trial
-from sweeps import home as homes
-from sweeps.home import Home, attempt_name, last_checkpoint
-from sweeps.outcome import Outcome
-from sweeps.retries import TRIES, decide
-from sweeps.search import Search, create_study, made_by, note_made, open_storage, trial_results
-from sweeps.watchdog import Death
+from espalier.core.tasks.thermometer import Thermometer
+from espalier.core.train import Cohort, Lane
+from espalier.core.trial import Hyperparameters, Structure, Trial
+from espalier.sweeps import home as homes
+from espalier.sweeps.home import Home, attempt_name, last_checkpoint
+from espalier.sweeps.outcome import Outcome
+from espalier.sweeps.retries import TRIES, decide
+from espalier.sweeps.search import Search, create_study, made_by, note_made, open_storage, trial_results
+from espalier.sweeps.watchdog import Death
 from tests.sweeps.made import life, report, spec_with
 
 STEPS = 300
@@ -154,7 +154,7 @@ def test_a_cohort_whose_worker_died_is_given_out_again_without_the_guilty(tmp_pa
 
 
 def test_a_checkpoint_that_is_older_than_a_failure_does_not_revive_the_trial(tmp_path: Path) -> None:
-    from core import checkpoint
+    from espalier.core import checkpoint
 
     home, heard = Home.at(str(tmp_path)), []
     search = search_of(home, heard)

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from core.errors import BadInput
-from core.train import Event
-from sweeps.outcome import Outcome, Report
-from sweeps.search import (
+from espalier.core.errors import BadInput
+from espalier.core.train import Event
+from espalier.sweeps.outcome import Outcome, Report
+from espalier.sweeps.search import (
     Search,
     create_study,
     find_sweep,
@@ -29,8 +29,8 @@ from sweeps.search import (
     sweep_ids,
     trial_results,
 )
-from sweeps.space import Choice, DecayPoints, Range
-from sweeps.spec import SweepSpec
+from espalier.sweeps.space import Choice, DecayPoints, Range
+from espalier.sweeps.spec import SweepSpec
 from tests.sweeps.made import end, life, report, spec_with
 
 pytestmark = pytest.mark.filterwarnings("ignore:QMCSampler is experimental")

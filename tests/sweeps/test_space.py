@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sweeps.space import Choice, DecayPoints, Range, Space, extremes
+from espalier.sweeps.space import Choice, DecayPoints, Range, Space, extremes
 
 
 def space_of(**fields: Any) -> Space:

@@ -12,10 +12,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import BadInput
-from core.schedule import KINDS
-from sweeps import plan
-from sweeps.spec import SweepSpec, load_spec, make_spec, override, parse_yaml
+from espalier.core.errors import BadInput
+from espalier.core.schedule import KINDS
+from espalier.sweeps import plan
+from espalier.sweeps.spec import SweepSpec, load_spec, make_spec, override, parse_yaml
 from tests.sweeps.made import THERMOMETER, spec_with
 
 LIBRARY = sorted((Path(__file__).resolve().parents[2] / "sweeps" / "library").glob("*.yaml"))
@@ -40,7 +40,7 @@ def test_the_specs_of_the_library_are_right(path: Path) -> None:
 
 
 def test_name_and_task_are_enough_and_the_rest_has_defaults() -> None:
-    spec = make_spec({"name": "a", "task": "core.tasks.names:Names"})
+    spec = make_spec({"name": "a", "task": "espalier.core.tasks.names:Names"})
     assert (spec.optimizer.kind, spec.schedule.kind) == ("sgd", "step")
     assert (spec.search.sampler, spec.objective.metric, spec.objective.mode) == ("tpe", "valid_loss", "min")
     assert (spec.replicates, spec.tracking_uri) == (1, None)

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.pruners import SuccessiveHalvingPruner
 
-from core.errors import BadInput
-from core.train import Event
-from sweeps.board import Board
-from sweeps.referee import Referee
-from sweeps.stopping import Entry, Halving, Stopping
+from espalier.core.errors import BadInput
+from espalier.core.train import Event
+from espalier.sweeps.board import Board
+from espalier.sweeps.referee import Referee
+from espalier.sweeps.stopping import Entry, Halving, Stopping
 from tests.sweeps.made import end, report, spec_with
 
 RUNG = 10

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sweeps.results import TrialResult, best_trial
-from sweeps.spec import SweepSpec, override
-from sweeps.summary import Summary
+from espalier.sweeps.results import TrialResult, best_trial
+from espalier.sweeps.spec import SweepSpec, override
+from espalier.sweeps.summary import Summary
 from tests.sweeps.made import THERMOMETER, row, spec_with
 
 HALVED = spec_with(stopping={})

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from core.errors import BadInput
-from core.program import NATIVE_FROM
-from sweeps import plan
-from sweeps.rerun import BestFile, rerun, versions
-from sweeps.spec import SweepSpec
-from sweeps.trainable import make_cohort, program_for
+from espalier.core.errors import BadInput
+from espalier.core.program import NATIVE_FROM
+from espalier.sweeps import plan
+from espalier.sweeps.rerun import BestFile, rerun, versions
+from espalier.sweeps.spec import SweepSpec
+from espalier.sweeps.trainable import make_cohort, program_for
 from tests.sweeps.made import spec_with
 
 

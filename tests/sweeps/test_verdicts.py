@@ -11,19 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.health import VERDICTS
-from core.optim import SGD
-from core.program import Program
-from core.task import Task, load_task
-from core.tasks.fashion import DEBIAN
-from core.train import Cohort
-from core.trial import Trial
-from sweeps import plan
-from sweeps.outcome import Outcome, Story, to_beat
-from sweeps.results import TrialResult, best_trial, judged_together, ranked
-from sweeps.search import structural_key
-from sweeps.space import Choice, extremes
-from sweeps.spec import SweepSpec, load_spec
+from espalier.core.health import VERDICTS
+from espalier.core.optim import SGD
+from espalier.core.program import Program
+from espalier.core.task import Task, load_task
+from espalier.core.tasks.fashion import DEBIAN
+from espalier.core.train import Cohort
+from espalier.core.trial import Trial
+from espalier.sweeps import plan
+from espalier.sweeps.outcome import Outcome, Story, to_beat
+from espalier.sweeps.results import TrialResult, best_trial, judged_together, ranked
+from espalier.sweeps.search import structural_key
+from espalier.sweeps.space import Choice, extremes
+from espalier.sweeps.spec import SweepSpec, load_spec
 
 LIBRARY = Path(__file__).resolve().parents[2] / "sweeps" / "library"
 READY = sorted(path.stem for path in LIBRARY.glob("*.yaml"))

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from core.native import compiler
-from sweeps import plan, watchdog
-from sweeps.spec import SweepSpec
-from sweeps.trainable import CohortTrainable, program_for
+from espalier.core.native import compiler
+from espalier.sweeps import plan, watchdog
+from espalier.sweeps.spec import SweepSpec
+from espalier.sweeps.trainable import CohortTrainable, program_for
 from tests.sweeps.made import spec_with
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a worker is forked")
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a worker is for
 TASK = '''
 import ctypes, os, sys, time
 import torch
-from core.tasks.thermometer import Thermometer
+from espalier.core.tasks.thermometer import Thermometer
 
 
 class Breaks(Thermometer):
@@ -177,7 +177,7 @@ def test_slow_calls_are_given_time_by_what_calls_have_taken(tmp_path: Path, monk
     monkeypatch.setattr("faulthandler.enable", lambda *_, **__: None)
     monkeypatch.setattr(os, "_exit", os._exit)
     now = 1000.0
-    monkeypatch.setattr("sweeps.watchdog.time.monotonic", lambda: now)
+    monkeypatch.setattr("espalier.sweeps.watchdog.time.monotonic", lambda: now)
     for seconds, expected in ((0.01, 60.0), (10.0, 1000.0)):
         dog = watchdog.Watchdog(tmp_path, "c")
         assert limits[-1] == 600
@@ -246,7 +246,7 @@ def test_a_machine_that_has_not_the_program_says_so(
     from ray import get_runtime_context  # noqa: F401
 
     monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "node"))
-    monkeypatch.setattr("core.native.compiler", lambda: None)
+    monkeypatch.setattr("espalier.core.native.compiler", lambda: None)
     trainable = begun(tmp_path, made=NATIVE)
     said = trainable.step()
     assert said["done"] and not said["broken"]

@@ -11,13 +11,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import MESSAGE_MOST, BadInput
-from core.tasks.thermometer import Thermometer
-from sweeps import remote, yaml12
-from sweeps.rerun import read_best
-from sweeps.spec import load_spec, make_spec, override
-from sweeps.values import DEPTH as DEEPEST
-from sweeps.yaml12 import ALIASED, DEPTH, read, write
+from espalier.core.errors import MESSAGE_MOST, BadInput
+from espalier.core.tasks.thermometer import Thermometer
+from espalier.sweeps import remote, yaml12
+from espalier.sweeps.rerun import read_best
+from espalier.sweeps.spec import load_spec, make_spec, override
+from espalier.sweeps.values import DEPTH as DEEPEST
+from espalier.sweeps.yaml12 import ALIASED, DEPTH, read, write
 from tests.sweeps.made import best_fields, spec_with
 
 
@@ -110,7 +110,7 @@ def test_a_slip_in_a_spec_is_refused_in_one_line_that_says_what_to_write(
     line: str, words: list[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "s.yaml"
-    file.write_text(f"name: a\ntask: core.tasks.names:Names\n{line}\n")
+    file.write_text(f"name: a\ntask: espalier.core.tasks.names:Names\n{line}\n")
     with pytest.raises(BadInput) as refused:
         load_spec(str(file))
     assert all(word in str(refused.value) for word in words), str(refused.value)
@@ -120,7 +120,7 @@ def test_a_slip_in_a_spec_is_refused_in_one_line_that_says_what_to_write(
 def test_numbers_of_a_spec_are_what_stands_there(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_text(
-        "name: a\ntask: core.tasks.names:Names\nbudget: {steps: 0100, batch_size: 010}\n"
+        "name: a\ntask: espalier.core.tasks.names:Names\nbudget: {steps: 0100, batch_size: 010}\n"
         "space: {hidden: [008, 016, 032], activation: [off, relu]}\ntask_options: {when: 2026-11-28, eps: 1e-8}\n"
     )
     spec = load_spec(str(file), ["trials=010"])
@@ -226,7 +226,7 @@ def merge_bomb(levels: int) -> str:
 
 def alias_bomb(levels: int) -> str:
     lines = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, levels)]
-    return "name: t\ntask: core.tasks.names:Names\na0: &a0 [x]\n" + "".join(lines)
+    return "name: t\ntask: espalier.core.tasks.names:Names\na0: &a0 [x]\n" + "".join(lines)
 
 
 BOMBS = {

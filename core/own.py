@@ -1,0 +1,27 @@
+"""Where this program's own files lie. In a checkout, `espalier/core` is a link to the folder `core`."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+NAME = __name__.partition(".")[0]  # of the package
+FOLDER = Path(__file__).resolve().parents[1]  # holds core, sweeps and services, behind all links
+SEARCH_PATH = Path(__file__).parents[2]  # what has to be on Python's search path for `import espalier`
+FORMER_NAMES = ("core", "sweeps", "services")  # packages of their own once: what was written then says `core.task`
+
+_FRONT = os.path.realpath(Path(__file__).parents[1] / "__init__.py").removesuffix("__init__.py")  # `espalier` itself
+_PARTS = (_FRONT, *(f"{FOLDER / part}{os.sep}" for part in FORMER_NAMES))
+_TASKS = f"{FOLDER / 'core' / 'tasks'}{os.sep}"
+
+
+@lru_cache(maxsize=4096)
+def is_own(file: str) -> bool:
+    """Whether a source file is this program's, and of none of its ready tasks."""
+    path = os.path.realpath(file)
+    return path.startswith(_PARTS) and not path.startswith(_TASKS)
+
+
+def python_path(searched: str | None) -> str:
+    """Return $PYTHONPATH with what makes a process find this program after all that a person put there."""
+    installed = any(part in ("site-packages", "dist-packages") for part in SEARCH_PATH.parts)
+    return os.pathsep.join(filter(None, [searched, "" if installed else str(SEARCH_PATH)]))

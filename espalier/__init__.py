@@ -1,0 +1,72 @@
+"""Learning-rate sweeps for PyTorch: many trials as lanes of one program, sharing trunks.
+
+>>> import espalier as es
+>>> es.RatioMeter.__name__, es.Task.__name__
+('RatioMeter', 'Task')
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from espalier import sweeps
+    from espalier.api import BestTrial, Check, Result, check, lr_range, open, rerun, sweep
+    from espalier.core.errors import BadInput
+    from espalier.core.lr_range import RangeTest
+    from espalier.core.ratios import RatioMeter
+    from espalier.core.schedule import torch_scheduler
+    from espalier.core.task import Data, Task
+    from espalier.core.train import Event
+    from espalier.core.watch import Watcher
+    from espalier.sweeps.rerun import Rerun
+    from espalier.sweeps.spec import SweepSpec
+
+__all__ = [
+    "BadInput",
+    "BestTrial",
+    "Check",
+    "Data",
+    "Event",
+    "RangeTest",
+    "RatioMeter",
+    "Rerun",
+    "Result",
+    "SweepSpec",
+    "Task",
+    "Watcher",
+    "check",
+    "lr_range",
+    "open",
+    "rerun",
+    "sweep",
+    "sweeps",
+    "torch_scheduler",
+]
+
+_HOMES = {
+    "BadInput": "core.errors",
+    "RangeTest": "core.lr_range",
+    "RatioMeter": "core.ratios",
+    "torch_scheduler": "core.schedule",
+    "Data": "core.task",
+    "Task": "core.task",
+    "Event": "core.train",
+    "Watcher": "core.watch",
+    "Rerun": "sweeps.rerun",
+    "SweepSpec": "sweeps.spec",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, then and not before: `import espalier` takes no time."""
+    if name in ("core", "sweeps", "services"):  # of these, `sweeps` can also be called
+        return importlib.import_module(f"espalier.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module 'espalier' has no attribute '{name}'; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(f"espalier.{_HOMES.get(name, 'api')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,1 @@
+"""Laws and checks; the folders mirror those of the package by name."""

@@ -1,0 +1,1 @@
+"""The search, its records and its command line."""

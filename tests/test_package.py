@@ -1,0 +1,202 @@
+"""The package is `espalier`, and nothing else: a person's own `core`, `sweeps` and `services` stay theirs."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from espalier.core import own
+from espalier.core.loading import found_class
+from espalier.core.tasks import READY
+from espalier.sweeps.spec import load_spec
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = {"trials": 4, "budget": {"steps": 60}, "space": {"lr_exponent": {"low": -3, "high": -1}}}
+
+
+def python(code: str, folder: Path, executable: Path | str = sys.executable, **environment: str) -> str:
+    """Run code in a process of its own, from `folder`; return what it printed."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SWEEP_HOME")}
+    done = subprocess.run(
+        [str(executable), "-c", code], cwd=folder, env=kept | environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_importing_espalier_takes_neither_torch_nor_pandas(tmp_path: Path) -> None:
+    printed = python("import espalier, sys; print(*{name.split('.')[0] for name in sys.modules})", tmp_path)
+    assert "espalier" in printed.split()
+    assert not {"torch", "numpy", "pandas", "ray", "optuna", "mlflow", "pydantic"} & set(printed.split())
+
+
+def test_every_name_of_the_front_door_is_there_and_listed() -> None:
+    import espalier
+
+    assert all(getattr(espalier, name).__doc__ for name in espalier.__all__)
+    assert set(espalier.__all__) <= set(dir(espalier))
+    with pytest.raises(AttributeError, match="no attribute 'sweeep'; it has "):
+        espalier.sweeep  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("name", own.FORMER_NAMES)
+def test_a_folders_name_is_no_module_of_ours_outside_the_package(name: str, tmp_path: Path) -> None:
+    assert "No module" in python(f"try:\n import {name}\nexcept ImportError as error: print(error)", tmp_path)
+
+
+@pytest.mark.parametrize("short, reference", READY.items())
+def test_a_ready_task_has_a_short_name(short: str, reference: str) -> None:
+    source, _, name = reference.partition(":")
+    assert found_class(short) is found_class(f"espalier.core.tasks.{source}:{name}")
+
+
+@pytest.mark.parametrize("source", ["core.tasks.thermometer:Thermometer", "core.watch:Activations"])
+def test_what_an_earlier_version_wrote_is_found(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert found_class(source) is found_class(f"espalier.{source}")
+
+
+def test_a_task_that_was_written_for_an_earlier_version_still_reads(write_task: Callable[[str], str]) -> None:
+    text = (
+        "import core.ratios\nfrom core.task import Data, Task\nfrom core import order\n\nclass Mine(Task): kept = Data"
+    )
+    from espalier.core.task import Data, Task
+
+    kind = found_class(f"{write_task(text)}:Mine")
+    assert issubclass(kind, Task) and kind.kept is Data
+    assert not set(own.FORMER_NAMES) & set(sys.modules)
+
+
+def test_a_spec_of_an_earlier_version_still_reads(tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text("name: old\ntask: core.tasks.names:Names\nwatchers: [core.watch:Activations]\n")
+    spec = load_spec(str(tmp_path / "old.yaml"))
+    assert found_class(spec.task) is found_class("names")
+
+
+def test_no_file_of_ours_is_imported_under_a_former_name() -> None:
+    """It would be there twice: an error that one raises would not be the one that the other catches."""
+    assert not [name for name in sys.modules if name.partition(".")[0] in own.FORMER_NAMES]
+
+
+# --- a wheel, and a project that has packages of these names ---------------------------------------------------------
+
+PROJECT = {
+    "core/__init__": "",
+    "core/task": "WHO = 'a person'",
+    "core/models": "from torch import nn\nfrom utils.sizes import WIDTH\n"
+    "def net():\n    return nn.Sequential(nn.Linear(4, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 1))\n",
+    "utils/sizes": "WIDTH = 8",
+    "services/losses": "def squared(a, b):\n    return ((a - b) ** 2).mean()\n",
+    "sweeps/config": "EXAMPLES = 200",
+    "core/mine": """
+import torch
+import espalier as es
+from core.models import net
+from core.task import WHO
+import services.losses
+from sweeps import config
+
+
+class Line(es.Task):
+    who = WHO
+
+    def model(self):
+        return net()
+
+    def loss(self, model, batch):
+        return services.losses.squared(model(batch[0])[:, 0], batch[1])
+
+    def data(self):
+        x = torch.randn(config.EXAMPLES, 4, generator=torch.Generator().manual_seed(0))
+        return es.Data((x[:150], x[:150].sum(1)), (x[150:], x[150:].sum(1)))
+""",
+    "top": "from core.mine import Line as Base\n\n\nclass Line(Base):\n    pass\n",
+}
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a new environment in which the wheel is installed, beside the libraries of this one."""
+    folder = tmp_path_factory.mktemp("wheel")
+    wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    subprocess.run([*wheel, str(ROOT)], check=True, capture_output=True)
+    (file,) = folder.glob("espalier-*.whl")
+    venv.create(folder / "env", with_pip=False)
+    (packages,) = (folder / "env").glob("lib/python*/site-packages")
+    target = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(packages)]
+    subprocess.run([*target, str(file)], check=True, capture_output=True)
+    (here,) = {str(path) for path in map(Path, sys.path) if path.name == "site-packages" and (path / "torch").is_dir()}
+    (packages / "others.pth").write_text(here)
+    return folder / "env" / "bin" / "python"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A person's project, with packages core, services, sweeps and utils."""
+    for name, text in PROJECT.items():
+        file = tmp_path / "project" / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    for name, task in (("file", "top.py:Line"), ("module", "core.mine:Line")):
+        spec = {"name": name, "task": task, **SMALL}
+        (tmp_path / "project" / f"{name}.yaml").write_text(json.dumps(spec))
+    return tmp_path / "project"
+
+
+def test_a_wheel_has_nothing_but_espalier(installed: Path) -> None:
+    (packages,) = installed.parents[1].glob("lib/python*/site-packages")
+    assert {path.name for path in packages.iterdir() if path.suffix not in (".pth", ".dist-info")} == {
+        "bin",
+        "espalier",
+    }
+    assert "espalier/core/task.py" in python("import espalier.core.task as t; print(t.__file__)", packages, installed)
+
+
+RUN = """
+import espalier as es
+from core.mine import Line
+
+
+class Mine(Line):
+    pass
+
+
+for task in {tasks}:
+    fields = {small}
+    if isinstance(task, str):
+        fields |= {{"name": "line", "task": task}}
+        result = es.sweep(fields, progress=False, home={home!r})
+    else:
+        result = es.sweep(task, **fields, progress=False, home={home!r})
+    print(result.state, result.best is not None, es.rerun(result.best).reproduced)
+"""
+
+
+@pytest.mark.parametrize("searched", ["the current folder", pytest.param("PYTHONPATH", marks=pytest.mark.slow)])
+def test_a_project_with_packages_of_our_folders_names_trains(
+    searched: str, installed: Path, project: Path, tmp_path: Path
+) -> None:
+    """In the driver, in its workers and in a rerun, by whatever way Python finds the project."""
+    here = searched == "the current folder"
+    tasks = "(Mine, 'core.mine:Line')" if here else f"(Line, Mine, 'core.mine:Line', '{project}/top.py:Line')"
+    (project / "run.py").write_text(RUN.format(tasks=tasks, small=SMALL, home=str(tmp_path / "home")))
+    folder = project if here else tmp_path
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SWEEP_HOME")}
+    environment |= {} if here else {"PYTHONPATH": str(project)}
+    run = [str(installed), str(project / "run.py")]
+    done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.stdout.split("\n")[:-1] == ["finished True True"] * (2 if here else 4), done.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ["file", "module"])
+def test_the_command_trains_such_a_project_too(spec: str, installed: Path, project: Path, tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"SWEEP_HOME": str(tmp_path / "home")}
+    command = [str(installed), "-m", "espalier.services.cli", "run", f"{spec}.yaml", "--json"]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and json.loads(done.stdout)["states"] == {"complete": 4}, done.stderr[-3000:]
