@@ -76,14 +76,6 @@ def capture(kind: type) -> Captured:
     return _Taken(kind.__name__, vars(module)).captured()
 
 
-@dataclass
-class _Definition:
-    """One thing of a namespace as source: a statement, and the names that it uses, the ones at once first."""
-
-    source: str
-    uses: list[str]
-
-
 class _Taken:
     """What has been taken out of a namespace for one class."""
 
@@ -93,7 +85,7 @@ class _Taken:
         self.statements: dict[str, str] = {}  # in the order in which they can run
         self.arrays: dict[str, Tensor | np.ndarray] = {}
         self._texts = list(_texts(namespace))
-        self._imported = _imports_of(self._texts)
+        self._parts, self._imported = _imports_of(self._texts)
         self._begun: set[str] = set()
 
     def captured(self) -> Captured:
@@ -115,10 +107,10 @@ class _Taken:
         value = self.namespace[name]
         if self._is_defined_here(value):
             self._take_definition(name, value, user)
-        elif statement := self._import_of(name, value):
-            self.imports[name] = statement
         elif isinstance(value, Tensor | np.ndarray) and type(value) in ARRAY_SUFFIXES:
             self._take_array(name, value)
+        elif _written(value) is None and (statement := self._import_of(name, value)):
+            self.imports[name] = statement
         else:
             self.statements[name] = f"{name} = {self._literal(name, value, user)}"
 
@@ -163,9 +155,11 @@ class _Taken:
     def _import_of(self, name: str, value: Any) -> str | None:
         """Return the import statement that gives a name its value."""
         if isinstance(value, ModuleType):
-            return f"import {value.__name__}" + ("" if value.__name__ == name else f" as {name}")
-        if statement := self._imported.get(name):
-            return statement
+            parts = [f"import {part}" for part in self._parts if part.startswith(f"{name}.") and value.__name__ == name]
+            return "\n".join(parts) or f"import {value.__name__}" + ("" if value.__name__ == name else f" as {name}")
+        source, inner = self._imported.get(name, ("", ""))
+        if source and getattr(sys.modules.get(source), inner, None) is value:
+            return f"from {source} import {inner}" + ("" if inner == name else f" as {name}")
         module, inner = getattr(value, "__module__", None), str(getattr(value, "__qualname__", ""))
         known = isinstance(module, str) and module not in ("__main__", "builtins") and "." not in inner
         if known and getattr(sys.modules.get(str(module)), inner, None) is value:
@@ -220,18 +214,17 @@ def _parsed(text: str) -> ast.Module:
         return ast.Module([], [])
 
 
-def _imports_of(texts: list[str]) -> dict[str, str]:
-    """Return by name the import statement that binds it last, whether a cell's top or an inner block has it."""
-    statements: dict[str, str] = {}
+def _imports_of(texts: list[str]) -> tuple[list[str], dict[str, tuple[str, str]]]:
+    """Return the modules that are imported by their whole names, and what `from` binds, by name: (module, name)."""
+    whole: dict[str, None] = {}
+    named: dict[str, tuple[str, str]] = {}
     for text in texts:
         for node in ast.walk(_parsed(text)):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                for alias in node.names:
-                    bound = alias.asname or alias.name.partition(".")[0]
-                    one = ast.Import([alias]) if isinstance(node, ast.Import) else None
-                    one = one or ast.ImportFrom(node.module, [alias], node.level)  # type: ignore[attr-defined]
-                    statements[bound] = ast.unparse(one)
-    return statements
+            if isinstance(node, ast.Import):
+                whole |= {alias.name: None for alias in node.names if alias.asname is None}
+            elif isinstance(node, ast.ImportFrom):
+                named |= {alias.asname or alias.name: (node.module or "", alias.name) for alias in node.names}
+    return list(whole), named
 
 
 def _definitions(text: str, name: str) -> Iterator[tuple[ast.ClassDef | ast.FunctionDef, str]]:

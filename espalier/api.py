@@ -87,7 +87,13 @@ def sweeps(*, home: str | PathLike[str] | None = None, server: str | None = None
     from espalier.sweeps.search import open_for_reading, sweep_ids
 
     place = Home.at(_text(home), reading=True)
-    return [Result.at_home(place, sweep) for sweep in sweep_ids(open_for_reading(place.storage))]
+    found = []
+    for sweep in sweep_ids(open_for_reading(place.storage)):
+        try:
+            found.append(Result.at_home(place, sweep))
+        except BadInput as error:  # another version's, or damaged: the others are there all the same
+            print(f"note: {error}", file=sys.stderr)
+    return found
 
 
 def rerun(best: "str | PathLike[str] | BestTrial") -> "Rerun":

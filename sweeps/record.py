@@ -414,11 +414,7 @@ class Recorder:
 
         Of a trial whose story is in neither there is none.
         """
-        found = spooled_stories(self.spool, trials)
-        for trial in (t for t in trials if t not in found):
-            with suppress(BadInput):
-                found[trial] = read_trial(self.uri, self.sweep, trial)
-        return found
+        return _stories(self.spool, self.uri, self.sweep, trials)
 
     def wake(self) -> None:
         """Send all that waits, now."""
@@ -619,10 +615,14 @@ def _trials_of(lines: Sequence[Line]) -> set[int]:
 
 def stories_of(folder: Path, uri: str, sweep: str, trials: Collection[int]) -> dict[int, dict[str, Any]]:
     """Return the stories of trials that have ended: from a sweep's folder, of those that it lacks from MLflow."""
-    found: dict[int, dict[str, Any]] = {}
-    if (folder / "spool.jsonl").is_file():
-        with closing(Spool(folder)) as spool:
-            found = spooled_stories(spool, trials)
+    if not (folder / "spool.jsonl").is_file():
+        return _stories(None, uri, sweep, trials)
+    with closing(Spool(folder)) as spool:
+        return _stories(spool, uri, sweep, trials)
+
+
+def _stories(spool: Spool | None, uri: str, sweep: str, trials: Collection[int]) -> dict[int, dict[str, Any]]:
+    found = spooled_stories(spool, trials) if spool else {}
     for trial in (t for t in trials if t not in found):
         with suppress(BadInput):
             found[trial] = read_trial(uri, sweep, trial)

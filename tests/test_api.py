@@ -18,6 +18,9 @@ from click.testing import CliRunner
 import espalier as es
 from espalier.api import Result
 from espalier.sweeps.cli import main
+from espalier.sweeps.home import JOURNAL
+from espalier.sweeps.search import create_study, load, open_storage
+from tests.sweeps.made import spec_with
 
 SCRIPT = """
 import torch
@@ -174,6 +177,17 @@ def test_what_the_command_shows_is_the_same_sweep(ran: Ran, tmp_path: Path) -> N
     result = ran.open()
     assert result.best and shown["best"]["trial"] == result.best.number
     assert [t["value"] for t in shown["trials"]] == list(result.table["valid_loss"])
+
+
+def test_a_sweep_that_cannot_be_read_does_not_hide_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = open_storage(str(tmp_path / JOURNAL))
+    for sweep in ("whole", "of-another-version"):
+        create_study(storage, sweep, spec_with(), {"created": "2026-11-29T00:00:00Z"})
+    load(storage, "of-another-version").set_user_attr("spec", {"name": "b", "nonsense": 1})
+    assert [sweep.id for sweep in es.sweeps(home=tmp_path)] == ["whole"]
+    assert "of-another-version: another version wrote its spec" in capsys.readouterr().err
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

@@ -73,6 +73,20 @@ EACH = {
     "a module": ("import math", "class A:\n    def get(self): return math.floor(3.5)"),
     "a module by another name": ("import os.path as p", "class A:\n    def get(self): return len(p.join('a', 'b'))"),
     "a part of a package": ("import os.path", "class A:\n    def get(self): return len(os.path.join('a', 'b'))"),
+    "a module in a package": (
+        "import xml.dom.minidom\nimport xml.etree.ElementTree",
+        "class A:\n    def get(self): return len(xml.dom.minidom.parseString('<a/>').childNodes) + 2",
+    ),
+    "a name that was imported, then bound anew": (
+        "from math import floor as f",
+        "f = 3",
+        "class A:\n    def get(self): return f",
+    ),
+    "a name that was imported twice": (
+        "from math import ceil as f",
+        "from math import floor as f",
+        "class A:\n    def get(self): return f(3.5)",
+    ),
     "what was imported of a module": ("from math import floor as f", "class A:\n    def get(self): return f(3.5)"),
     "an import in a block": ("if True:\n    from math import floor", "class A:\n    def get(self): return floor(3.5)"),
     "a dictionary": ("D = {'a': [1, (2,)]}", "class A:\n    def get(self): return D['a'][0] + D['a'][1][0]"),
