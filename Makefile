@@ -48,7 +48,7 @@ test-all: lint types layers $(OTHERS)
 
 # Ten thousand mutated specs and best files, by a seed that is printed; MUTATION_SEED=N repeats a run.
 mutations: install
-	$(BIN)/pytest -q -n 2 -m slow tests/sweeps/test_mutations.py
+	$(BIN)/pytest -q -n 2 -m slow tests/sweeps/spec/test_mutations.py
 
 # Builds the image and runs it as a restricted pod would be, without a container engine. Root, on Debian; ten minutes and 12 GiB.
 # apt-get install buildah podman runc debootstrap

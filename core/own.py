@@ -8,10 +8,30 @@ NAME = __name__.partition(".")[0]  # of the package
 FOLDER = Path(__file__).resolve().parents[1]  # holds core, sweeps and services, behind all links
 SEARCH_PATH = Path(__file__).parents[2]  # what has to be on Python's search path for `import espalier`
 FORMER_NAMES = ("core", "sweeps", "services")  # packages of their own once: what was written then says `core.task`
+MOVED = {  # modules that people's files name, and where they are since core has rooms
+    "core.lanes": "core.rows",
+    "core.lr_range": "core.checks.lr_range",
+    "core.optim": "core.optimizers.optim",
+    "core.program": "core.programs.program",
+    "core.ratios": "core.measures.ratios",
+    "core.schedule": "core.schedules.schedule",
+    "core.train": "core.training.cohort",
+    "core.trial": "core.training.trial",
+    "core.watch": "core.training.watch",
+}
 
 _FRONT = os.path.realpath(Path(__file__).parents[1] / "__init__.py").removesuffix("__init__.py")  # `espalier` itself
 _PARTS = (_FRONT, *(f"{FOLDER / part}{os.sep}" for part in FORMER_NAMES))
 _TASKS = f"{FOLDER / 'core' / 'tasks'}{os.sep}"
+
+
+def present_path(module: str) -> str:
+    """Return where a module is now: `espalier.core.training.watch` for what was `core.watch`.
+
+    >>> present_path("core.watch"), present_path("core.tasks.names")
+    ('espalier.core.training.watch', 'espalier.core.tasks.names')
+    """
+    return f"{NAME}.{MOVED.get(module, module)}"
 
 
 @lru_cache(maxsize=4096)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from espalier.core import order as orders
 from espalier.core.errors import FAULT_MOST, BadInput, Exited, briefly, faults, nearest, shown
-from espalier.core.lanes import seeded
-from espalier.core.loading import fingerprint, found_class
+from espalier.core.loading.references import fingerprint, found_class
+from espalier.core.rows import seeded
 
 Batch = tuple[Tensor, ...]
 Clock = tuple[Tensor, Tensor]

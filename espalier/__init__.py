@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from espalier import sweeps
     from espalier.api import BestTrial, Check, Result, check, lr_range, open, rerun, sweep
+    from espalier.core.checks.lr_range import RangeTest
     from espalier.core.errors import BadInput
-    from espalier.core.lr_range import RangeTest
-    from espalier.core.ratios import RatioMeter
-    from espalier.core.schedule import torch_scheduler
+    from espalier.core.measures.ratios import RatioMeter
+    from espalier.core.schedules.schedule import torch_scheduler
     from espalier.core.task import Data, Task
-    from espalier.core.train import Event
-    from espalier.core.watch import Watcher
-    from espalier.sweeps.rerun import Rerun
-    from espalier.sweeps.spec import SweepSpec
+    from espalier.core.training.cohort import Event
+    from espalier.core.training.watch import Watcher
+    from espalier.sweeps.repeat.rerun import Rerun
+    from espalier.sweeps.spec.spec import SweepSpec
 
 __all__ = [
     "BadInput",
@@ -45,15 +45,15 @@ __all__ = [
 
 _HOMES = {
     "BadInput": "core.errors",
-    "RangeTest": "core.lr_range",
-    "RatioMeter": "core.ratios",
-    "torch_scheduler": "core.schedule",
+    "RangeTest": "core.checks.lr_range",
+    "RatioMeter": "core.measures.ratios",
+    "torch_scheduler": "core.schedules.schedule",
     "Data": "core.task",
     "Task": "core.task",
-    "Event": "core.train",
-    "Watcher": "core.watch",
-    "Rerun": "sweeps.rerun",
-    "SweepSpec": "sweeps.spec",
+    "Event": "core.training.cohort",
+    "Watcher": "core.training.watch",
+    "Rerun": "sweeps.repeat.rerun",
+    "SweepSpec": "sweeps.spec.spec",
 }
 
 

@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espalier.core.errors import BadInput, brief
-from espalier.sweeps.decimals import decimals
 from espalier.sweeps.home import Home
-from espalier.sweeps.results import TrialResult, best_trial, counts, ranked
-from espalier.sweeps.spec import SweepSpec, make_spec, merged
+from espalier.sweeps.results.decimals import decimals
+from espalier.sweeps.results.results import TrialResult, best_trial, counts, ranked
+from espalier.sweeps.spec.spec import SweepSpec, make_spec, merged
 
 if TYPE_CHECKING:
     import pandas
 
-    from espalier.core.lr_range import RangeTest
-    from espalier.sweeps.remote import Remote
-    from espalier.sweeps.rerun import Rerun
+    from espalier.core.checks.lr_range import RangeTest
+    from espalier.sweeps.client.service import Remote
+    from espalier.sweeps.repeat.rerun import Rerun
 
 Spec = str | PathLike[str] | Mapping[str, Any] | SweepSpec | type | object
 """What describes a sweep: a YAML file, the name of a ready sweep, a dictionary, a SweepSpec, a Task class or object."""
@@ -59,7 +59,7 @@ def sweep(
 
     Raises BadInput, before anything is trained, for what cannot run.
     """
-    from espalier.sweeps import driver
+    from espalier.sweeps.running import driver
 
     place = Home.at(_text(home))
     made = _spec(spec, task, fields, place)
@@ -84,7 +84,7 @@ def sweeps(*, home: str | PathLike[str] | None = None, server: str | None = None
     if server:
         remote = _remote(server)
         return [Result.at_service(remote, view["id"]) for view in reversed(list(remote.sweeps()))]
-    from espalier.sweeps.search import open_for_reading, sweep_ids
+    from espalier.sweeps.search.search import open_for_reading, sweep_ids
 
     place = Home.at(_text(home), reading=True)
     found = []
@@ -101,8 +101,8 @@ def rerun(best: "str | PathLike[str] | BestTrial") -> "Rerun":
 
     best: a file that `save` or `sweep best` wrote, or a result's `best`. Raises BadInput if its task is gone.
     """
-    from espalier.sweeps.rerun import parse_best, read_best
-    from espalier.sweeps.rerun import rerun as train_again
+    from espalier.sweeps.repeat.rerun import parse_best, read_best
+    from espalier.sweeps.repeat.rerun import rerun as train_again
 
     loaded, spec = parse_best(best.text, "best") if isinstance(best, BestTrial) else read_best(str(best))
     return train_again(loaded, spec)
@@ -120,7 +120,7 @@ def check(
 
     The page is recorded in MLflow. lsuv: also what layer-sequential unit-variance initialisation would give.
     """
-    from espalier.sweeps import checkup
+    from espalier.sweeps.checks import checkup
 
     place = Home.at(_text(home))
     made = _spec(spec, task, fields, place)
@@ -144,7 +144,7 @@ def lr_range(
 
     low, high: the first and the last exponent, over so many steps, in one lane for each seed. Recorded in MLflow.
     """
-    from espalier.sweeps import lr_range as ranges
+    from espalier.sweeps.checks import lr_range as ranges
 
     place = Home.at(_text(home))
     made = _spec(spec, task, fields, place)
@@ -211,7 +211,7 @@ class Result:
     @classmethod
     def at_home(cls, home: Home, sweep: str, **more: Any) -> "Result":
         """Read a sweep of a home."""
-        from espalier.sweeps.overview import details
+        from espalier.sweeps.results.overview import details
 
         found = details(home, sweep)
         trials = tuple(found.trials)
@@ -238,7 +238,7 @@ class Result:
         )
 
     def _best_text(self, trial: int) -> str:
-        from espalier.sweeps.overview import best_of
+        from espalier.sweeps.results.overview import best_of
 
         if self._remote:
             return self._remote.best(self.id, trial)
@@ -291,7 +291,7 @@ class Result:
             return [(t.number, step, value) for t in self.trials for step, value in sorted(t.reports.items())]
         if self._home is None:
             raise BadInput(f"{metric}: a service tells the objective's curve alone; MLflow has the others: {self.page}")
-        from espalier.sweeps.curves import points
+        from espalier.sweeps.results.curves import points
 
         return points(self._home, self._uri, self.id, [t.number for t in self.trials if t.state != "running"], metric)
 
@@ -301,7 +301,7 @@ class Result:
             self._remote.resume(self.id, changed)
             return Result.at_service(self._remote, self.id)
         assert self._home
-        from espalier.sweeps import driver
+        from espalier.sweeps.running import driver
 
         home = Home.at(str(self._home.path))
         with _ray(address) as session:
@@ -329,7 +329,7 @@ class Result:
 
 def _spec(spec: Any, task: Any, fields: Mapping[str, Any], home: Home) -> SweepSpec:
     """Make a spec of whatever describes it, with other fields. Raises BadInput."""
-    from espalier.sweeps import paths
+    from espalier.sweeps.spec import paths
 
     folder, source = Path.cwd(), "spec"
     if isinstance(spec, SweepSpec):
@@ -337,7 +337,7 @@ def _spec(spec: Any, task: Any, fields: Mapping[str, Any], home: Home) -> SweepS
     elif isinstance(spec, Mapping):
         written = dict(spec)
     elif isinstance(spec, str | PathLike):
-        from espalier.sweeps.spec import read_fields
+        from espalier.sweeps.spec.spec import read_fields
 
         written, source, folder = read_fields(str(spec))
     else:
@@ -355,8 +355,8 @@ def _spec(spec: Any, task: Any, fields: Mapping[str, Any], home: Home) -> SweepS
 
 def _described(task: Any, fields: Mapping[str, Any], home: Home) -> dict[str, Any]:
     """Return the fields that name a Task class or object: its reference, its options, and a name where none stands."""
-    from espalier.core.capture import capture, is_importable
-    from espalier.core.loading import reference_of
+    from espalier.core.loading.capture import capture, is_importable
+    from espalier.core.loading.references import reference_of
     from espalier.core.task import made_with
 
     kind = task if inspect.isclass(task) else type(task)
@@ -384,7 +384,7 @@ def _name_of(kind: type) -> str:
     >>> _name_of(type("MyTask", (), {}))
     'my-task'
     """
-    from espalier.core.capture import file_name
+    from espalier.core.loading.capture import file_name
 
     return file_name(kind.__name__).replace("_", "-").strip("-") or "sweep"
 
@@ -399,8 +399,8 @@ def _text(path: str | PathLike[str] | None) -> str | None:
 @contextmanager
 def _ray(address: str | None) -> Iterator[Any]:
     """Begin to start Ray, or to join the cluster at an address; what Ray prints goes to stderr."""
-    from espalier.sweeps.collector import uncollected
-    from espalier.sweeps.machine import RaySession, ToStderr
+    from espalier.sweeps.running.collector import uncollected
+    from espalier.sweeps.running.machine import RaySession, ToStderr
 
     with redirect_stdout(ToStderr()), RaySession(address) as session:
         with uncollected():
@@ -409,7 +409,7 @@ def _ray(address: str | None) -> Iterator[Any]:
 
 
 def _watch(progress: bool) -> Any:
-    from espalier.sweeps.display import shown
+    from espalier.sweeps.running.display import shown
 
     return shown if progress else lambda _: nullcontext()
 
@@ -423,7 +423,7 @@ def _result(home: Home, summary: Any) -> Result:
 
 
 def _remote(server: str) -> "Remote":
-    from espalier.sweeps.remote import Remote
+    from espalier.sweeps.client.service import Remote
 
     return Remote(server)
 

@@ -38,8 +38,8 @@ from espalier.services.store import State, Store, Submission
 from espalier.services.streams import LogEvents, Slots, Stream, SweepEvents
 from espalier.services.tokens import Caller
 from espalier.services.views import Sweep, Sweeps, Trial, sweep_view, trial_view, trials_of
-from espalier.sweeps import yaml12
 from espalier.sweeps.home import Home
+from espalier.sweeps.spec import yaml12
 
 SWEEP_ID = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 STREAM = {200: {"content": {"text/event-stream": {}, "text/plain": {}}, "description": "server-sent events"}}

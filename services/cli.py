@@ -1,4 +1,4 @@
-"""The commands of whoever runs the service, beside those of whoever uses it (sweeps.cli)."""
+"""The commands of whoever runs the service, beside those of whoever uses it (sweeps.cli.commands)."""
 
 import json
 import os
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from espalier.core.errors import BadInput
-from espalier.sweeps import cli
-from espalier.sweeps.cli import main
+from espalier.sweeps.cli import commands as cli
+from espalier.sweeps.cli.commands import main
 
 if TYPE_CHECKING:
     from espalier.services.store import Store
@@ -23,7 +23,7 @@ def command() -> None:
 
 
 def spoken(wish: Callable[..., Any]) -> Callable[..., Any]:
-    """As `sweeps.cli.spoken`; a package that only the service needs, and that is not installed, is bad input too."""
+    """As `commands.spoken`; a package that only the service needs, and that is not installed, is bad input too."""
 
     @wraps(wish)
     def guarded(*args: Any, **kwargs: Any) -> Any:

@@ -16,9 +16,9 @@ from espalier.services import archive as archives
 from espalier.services.settings import Settings
 from espalier.services.store import State, Submission
 from espalier.sweeps.home import new_id
-from espalier.sweeps.spec import SweepSpec, make_spec
-from espalier.sweeps.values import unique_fields
-from espalier.sweeps.yaml12 import read as parse_yaml
+from espalier.sweeps.spec.spec import SweepSpec, make_spec
+from espalier.sweeps.spec.values import unique_fields
+from espalier.sweeps.spec.yaml12 import read as parse_yaml
 
 DEPTH = 40  # levels of a spec
 MOST = 2**31 - 1  # trials, GPUs: what the columns hold

@@ -25,7 +25,7 @@ from espalier.core.own import SEARCH_PATH
 from espalier.services import archive, confine
 from espalier.services.cluster import ARCHIVE_FILE, CHANGED_FILE, SPEC_FILE, STOP_WAIT_S, write_whole
 from espalier.services.settings import read_settings
-from espalier.sweeps.cli import command
+from espalier.sweeps.cli.commands import command
 
 HOME, CODE = "SWEEP_JOB_HOME", "SWEEP_JOB_CODE"  # how a keeper tells its job where they are
 
@@ -61,7 +61,9 @@ def run(sweep: str, folder: Path) -> None:
         place = unpacked(folder, home / "code", read_settings().unpacked_mib) or folder
     os.environ["SWEEP_HOME"] = str(home)
     sys.argv[1:] = arguments(folder, sweep)
-    os.chdir(place)  # where core.loading finds the code: Python's own search path, which serves all, stays as it is
+    os.chdir(
+        place
+    )  # where core.loading.references finds the code: Python's own search path, which serves all, stays as it is
     command()
 
 

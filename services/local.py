@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from espalier.core.errors import BadInput
-from espalier.services import migrate, parts, schema, tokens
-from espalier.services.parts.process import LOOPBACK, Daemon, Place, python, write_secret
+from espalier.services import local_stack as parts
+from espalier.services import migrate, schema, tokens
+from espalier.services.local_stack.process import LOOPBACK, Daemon, Place, python, write_secret
 from espalier.services.store import Store
-from espalier.sweeps.decimals import decimals
+from espalier.sweeps.results.decimals import decimals
 
 ADMIN_DAYS = 365.0
 API = "api"
@@ -106,7 +107,7 @@ def _sweep(arguments: list[str], env: dict[str, str]) -> str:
 
 def _check_runs(env: dict[str, str], view: dict[str, Any]) -> Iterator[str]:
     """Check that MLflow has each trial once, and none that runs still."""
-    from espalier.sweeps import record
+    from espalier.sweeps.recording import record
 
     os.environ.update({name: env[name] for name in env if name.startswith("MLFLOW_")})
     states = record.run_states(env["MLFLOW_TRACKING_URI"], view["id"])

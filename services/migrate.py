@@ -9,9 +9,9 @@ import subprocess
 import sys
 
 from espalier.core.errors import BadInput
-from espalier.sweeps import database
 from espalier.sweeps.address import no_secret
-from espalier.sweeps.search import upgrade_storage
+from espalier.sweeps.search import database
+from espalier.sweeps.search.search import upgrade_storage
 
 
 def upgrade_optuna(url: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from espalier.services import problems
-from espalier.sweeps.spec import SweepSpec
+from espalier.sweeps.spec.spec import SweepSpec
 
 
 def describe(app: FastAPI) -> None:

@@ -23,10 +23,12 @@ from espalier.core.own import SEARCH_PATH
 from espalier.services.cluster import variables_of_jobs
 from espalier.services.confine import Tenants, entrance
 from espalier.services.store import ACTIVE, State, Submission, timestamp
-from espalier.sweeps import record, results, search
 from espalier.sweeps.address import mlflow_page, no_secret
 from espalier.sweeps.home import Home
-from espalier.sweeps.results import TrialResult
+from espalier.sweeps.recording import record
+from espalier.sweeps.results import results
+from espalier.sweeps.results.results import TrialResult
+from espalier.sweeps.search import search
 
 SETTLED_S, LASTING_S = 5.0, 60.0  # trials of a sweep that is over are read again once a minute
 JOURNAL_MOST = 2**28  # bytes of an owner's journal that are read: of a thousand sweeps; they take 30 s, once
@@ -239,11 +241,21 @@ class Sweeps:
         It is made of files and records that a job has written, so where jobs have users of their own, theirs makes it.
         """
         if (home := self.tenant_home(owner, sweep)) is None:
-            from espalier.sweeps.overview import best_of
+            from espalier.sweeps.results.overview import best_of
 
             return best_of(self.home, sweep, trial)
         chosen = [] if trial is None else ["--trial", str(trial)]
-        command = [sys.executable, "-s", "-m", "espalier.sweeps.cli", "best", sweep, "--home", str(home.path), *chosen]
+        command = [
+            sys.executable,
+            "-s",
+            "-m",
+            "espalier.sweeps.cli.commands",
+            "best",
+            sweep,
+            "--home",
+            str(home.path),
+            *chosen,
+        ]
         env = variables_of_jobs(os.environ) | {"PYTHONPATH": str(SEARCH_PATH), "COLUMNS": "200"}
         code, text, last = output_of(entrance(home.path, command), env)
         if code:

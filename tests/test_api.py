@@ -17,9 +17,9 @@ from click.testing import CliRunner
 
 import espalier as es
 from espalier.api import Result
-from espalier.sweeps.cli import main
+from espalier.sweeps.cli.commands import main
 from espalier.sweeps.home import JOURNAL
-from espalier.sweeps.search import create_study, load, open_storage
+from espalier.sweeps.search.search import create_study, load, open_storage
 from tests.sweeps.made import spec_with
 
 SCRIPT = """
@@ -144,8 +144,8 @@ def test_the_curves_come_from_mlflow_where_the_folder_is_gone(ran: Ran, tmp_path
     for spool in (tmp_path / "home" / "sweeps").glob("*/spool.*"):
         spool.unlink()
     uri = f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}"
-    from espalier.sweeps.curves import points
     from espalier.sweeps.home import Home
+    from espalier.sweeps.results.curves import points
 
     found = points(Home(tmp_path / "home"), uri, ran.id, [0, 1, 2, 3], "valid_mae")
     assert sorted(found) == sorted(there.itertuples(index=False, name=None))

@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from espalier.core import checkpoint
-from espalier.core.lanes import seeded
-from espalier.core.optim import SGD, Adam, Optimizer
+from espalier.core.optimizers.optim import SGD, Adam, Optimizer
 from espalier.core.order import Order, shuffled
-from espalier.core.program import PROGRAMS, NativeProgram, Program
-from espalier.core.schedule import KINDS
+from espalier.core.programs.program import PROGRAMS, NativeProgram, Program
+from espalier.core.rows import seeded
+from espalier.core.schedules.schedule import KINDS
 from espalier.core.task import Batch, Data, Task
 from espalier.core.tasks.names import Lecture, Names
-from espalier.core.train import AVERAGE_EVERY, Cohort, Event, Scoring
-from espalier.core.trial import Hyperparameters, Structure, Trial, history
+from espalier.core.training.cohort import AVERAGE_EVERY, Cohort, Event, Scoring
+from espalier.core.training.trial import Hyperparameters, Structure, Trial, history
 
 STEPS, REPORTS, BATCH = 13, 3, 7
 UNSCORED = Scoring()  # for trials that have no rungs
@@ -683,7 +683,7 @@ def torch_scheduler(name: str, trial: Trial, optimizer: torch.optim.Optimizer) -
         return lr_scheduler.MultiStepLR(optimizer, milestones, hyper.decay_factor)
     if not hyper.warmup and name == "cosine":
         return lr_scheduler.CosineAnnealingLR(optimizer, steps, hyper.lr * (hyper.floor or 0))
-    if name not in SCHEDULES:  # held against PyTorch's own in tests/core/test_schedule.py
+    if name not in SCHEDULES:  # held against PyTorch's own in tests/core/schedules/test_schedule.py
         structure = Structure(schedule=name, phases=PHASES)
         table = history(structure, [trial], [0], steps + 1)[:, 0, 0] / hyper.lr
         return lr_scheduler.LambdaLR(optimizer, lambda step: table[step].item())

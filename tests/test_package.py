@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from espalier.core import own
-from espalier.core.loading import found_class
+from espalier.core.loading.references import found_class
 from espalier.core.tasks import READY
-from espalier.sweeps.spec import load_spec
+from espalier.sweeps.spec.spec import load_spec
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"trials": 4, "budget": {"steps": 60}, "space": {"lr_exponent": {"low": -3, "high": -1}}}
@@ -55,15 +55,35 @@ def test_a_ready_task_has_a_short_name(short: str, reference: str) -> None:
     assert found_class(short) is found_class(f"espalier.core.tasks.{source}:{name}")
 
 
-@pytest.mark.parametrize("source", ["core.tasks.thermometer:Thermometer", "core.watch:Activations"])
-def test_what_an_earlier_version_wrote_is_found(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "former, present",
+    [
+        ("core.tasks.thermometer:Thermometer", "espalier.core.tasks.thermometer:Thermometer"),
+        ("core.watch:Activations", "espalier.core.training.watch:Activations"),
+        ("espalier.core.watch:Activations", "espalier.core.training.watch:Activations"),
+    ],
+)
+def test_what_an_earlier_version_wrote_is_found(
+    former: str, present: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert found_class(source) is found_class(f"espalier.{source}")
+    assert found_class(former) is found_class(present)
+
+
+@pytest.mark.parametrize("former, present", own.MOVED.items())
+def test_a_module_that_moved_is_found_by_its_former_name(former: str, present: str, write_task: Callable) -> None:
+    parent, _, last = former.rpartition(".")
+    text = f"from {parent} import {last} as a\nimport {former}\n"
+    text += f"from espalier.{former} import __name__ as c\n"
+    text += f"class Mine: names = a.__name__, {former}.__name__, c"
+    assert found_class(f"{write_task(text)}:Mine").names == (f"espalier.{present}",) * 3
 
 
 def test_a_task_that_was_written_for_an_earlier_version_still_reads(write_task: Callable[[str], str]) -> None:
     text = (
-        "import core.ratios\nfrom core.task import Data, Task\nfrom core import order\n\nclass Mine(Task): kept = Data"
+        "import core.ratios\nfrom core import order, watch\nfrom core.schedule import torch_scheduler\n"
+        "from core.task import Data, Task\n"
+        "class Mine(Task): kept, used = Data, (core.ratios.RatioMeter, watch.Watcher, torch_scheduler, order)"
     )
     from espalier.core.task import Data, Task
 

@@ -23,14 +23,15 @@ import torch
 from torch import Tensor, fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from espalier.core import cache, deadline
-from espalier.core.deadline import TooLong
+from espalier.core import cache
 from espalier.core.errors import BadInput
-from espalier.core.graph import Stacked, close, largest, some
-from espalier.core.native.places import NotNative
-from espalier.core.native.simpler import simpler
+from espalier.core.native.decompositions import simpler
+from espalier.core.native.emitter import Argument, Writer
 from espalier.core.native.tape import traced
-from espalier.core.native.writer import Argument, Writer
+from espalier.core.native.tensor_refs import NotNative
+from espalier.core.programs import deadline
+from espalier.core.programs.deadline import TooLong
+from espalier.core.programs.graph import Stacked, close, largest, some
 
 FLAGS = (
     "-O3",

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from espalier.core.native.places import NotNative, Place, literal
+from espalier.core.native.tensor_refs import NotNative, Place, literal
 
 if TYPE_CHECKING:
-    from espalier.core.native.writer import Writer
+    from espalier.core.native.emitter import Writer
 
 Given = Mapping[str, Any]
 Made = tuple[str, tuple[str, ...]]

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from espalier.core.errors import BadInput
-from espalier.core.lanes import seeded
 from espalier.core.order import Order
+from espalier.core.rows import seeded
 from espalier.core.task import Batch, Data, Task
 
 TANH_GAIN = 5 / 3  # keeps the spread of a tanh layer's input (He et al. 2015; torch.nn.init.calculate_gain("tanh"))

@@ -13,8 +13,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from espalier.sweeps.search import Search, create_study, open_storage
-from espalier.sweeps.spec import SweepSpec, make_spec
+from espalier.sweeps.search.search import Search, create_study, open_storage
+from espalier.sweeps.spec.spec import SweepSpec, make_spec
 
 SAMPLERS = ("tpe", "random", "qmc")
 COHORT = 64

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from espalier.core.lanes import Layout
-from espalier.core.optim import SGD
-from espalier.core.program import PROGRAMS, Program
+from espalier.core.optimizers.optim import SGD
+from espalier.core.programs.program import PROGRAMS, Program
+from espalier.core.rows import Layout
 from espalier.core.task import Data
 from espalier.core.tasks.names import Names
-from espalier.core.train import COMPARE_EVERY, Cohort
-from espalier.core.trial import Hyperparameters, Structure, Trial
+from espalier.core.training.cohort import COMPARE_EVERY, Cohort
+from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 BATCH, WARM, TIMED, REPEATS = 32, 2, 4, 5  # TIMED: turns of 64 steps in each of REPEATS measurements
 SIZES = {"small (hidden 64)": 64, "names (hidden 200)": 200, "large (hidden 800)": 800}

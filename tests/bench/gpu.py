@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from espalier.core.optim import SGD
-from espalier.core.program import PROGRAMS, CapturedProgram, Program
+from espalier.core.optimizers.optim import SGD
+from espalier.core.programs.program import PROGRAMS, CapturedProgram, Program
 from espalier.core.task import Data
 from espalier.core.tasks.names import Names
-from espalier.core.train import Cohort
-from espalier.core.trial import Hyperparameters, Structure, Trial
+from espalier.core.training.cohort import Cohort
+from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 BATCH, SAMPLED = 32, 200  # examples; steps between two samples of the ratios, as in a sweep
 HIDDEN = (64, 200, 800, 3200)

@@ -12,12 +12,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from espalier.core.health import VERDICTS
+from espalier.core.measures.verdicts import VERDICTS
 from espalier.core.tasks.fashion import DEBIAN
 from espalier.sweeps.home import Home
-from espalier.sweeps.overview import details, overview
-from espalier.sweeps.report import exponent_figure
-from espalier.sweeps.spec import load_spec
+from espalier.sweeps.results.figures import exponent_figure
+from espalier.sweeps.results.overview import details, overview
+from espalier.sweeps.spec.spec import load_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "sweeps" / "library"
@@ -32,7 +32,7 @@ def names() -> list[str]:
 
 def sweep(*arguments: str) -> str:
     """Run the command `sweep` in a process of its own, and return what it prints."""
-    command = [sys.executable, "-m", "espalier.sweeps.cli", *arguments]
+    command = [sys.executable, "-m", "espalier.sweeps.cli.commands", *arguments]
     return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from espalier.services.parts import down, up
+from espalier.services.local_stack import down, up
 from tests.bench import command
 
 TRIALS, STEPS, ROUNDS = 256, 4000, 1

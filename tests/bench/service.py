@@ -21,9 +21,9 @@ from optuna.trial import create_trial
 from espalier.services import local, schema
 from espalier.services.store import State, Store, Submission
 from espalier.services.tokens import create
-from espalier.sweeps import search
 from espalier.sweeps.home import Home
-from espalier.sweeps.spec import SweepSpec
+from espalier.sweeps.search import search
+from espalier.sweeps.spec.spec import SweepSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 STORED, CLIENTS, SECONDS = 1_000, 50, 20.0

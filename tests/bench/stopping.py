@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from scipy.stats import spearmanr
 
-from espalier.core.optim import SGD
-from espalier.core.program import choose
+from espalier.core.optimizers.optim import SGD
+from espalier.core.programs.program import choose
 from espalier.core.task import Task
 from espalier.core.tasks.digits import Digits, DigitsConv
 from espalier.core.tasks.names import Names
-from espalier.core.train import Cohort, Scoring
-from espalier.core.trial import Hyperparameters, Structure, Trial
-from espalier.sweeps.stopping import Halving, Stopping
+from espalier.core.training.cohort import Cohort, Scoring
+from espalier.core.training.trial import Hyperparameters, Structure, Trial
+from espalier.sweeps.search.halving import Halving, Stopping
 
 KINDS = ("value", "probe", "cooldown", "average")
 RUNGS = (0.01, 0.05, 0.10, 0.25, 0.50)

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from espalier.sweeps.search import find_sweep, open_storage, trial_results
+from espalier.sweeps.search.search import find_sweep, open_storage, trial_results
 from tests.bench import command
 
 

@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from espalier.core import checkpoint
-from espalier.core.optim import Adam
+from espalier.core.optimizers.optim import Adam
 from espalier.core.task import Task
-from espalier.core.train import Cohort
-from espalier.core.trial import Hyperparameters, Structure, Trial
+from espalier.core.training.cohort import Cohort
+from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 DAMAGED = (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile)
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espalier.core import preflight
+from espalier.core.checks import preflight
 from espalier.core.errors import BadInput
 from espalier.core.order import Order, mix, shuffled
 from espalier.core.tasks.thermometer import Thermometer

@@ -16,18 +16,18 @@ from typing import Any
 import yaml
 
 from espalier.core.native import compiler
-from espalier.core.program import NATIVE_FROM
+from espalier.core.programs.program import NATIVE_FROM
 from espalier.core.task import load_task
-from espalier.core.train import Cohort
-from espalier.core.trial import Trial
-from espalier.sweeps import plan
+from espalier.core.training.cohort import Cohort
+from espalier.core.training.trial import Trial
+from espalier.sweeps import cohorts as plan
 from espalier.sweeps.home import Home
-from espalier.sweeps.outcome import Report, Story
-from espalier.sweeps.record import tracking_of
-from espalier.sweeps.results import TrialResult
-from espalier.sweeps.search import LINK, find_sweep, made_by, open_storage, trial_results
-from espalier.sweeps.spec import SweepSpec, make_spec
-from espalier.sweeps.tracking import shown_params
+from espalier.sweeps.recording.record import tracking_of
+from espalier.sweeps.recording.tracking import shown_params
+from espalier.sweeps.results.results import TrialResult
+from espalier.sweeps.search.outcome import Report, Story
+from espalier.sweeps.search.search import LINK, find_sweep, made_by, open_storage, trial_results
+from espalier.sweeps.spec.spec import SweepSpec, make_spec
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_S = 240.0  # no law, only the end of hope: a loaded machine takes a minute where a free one takes ten seconds
@@ -50,7 +50,7 @@ class Witnessed(Names):
         self.witness, self.checkpoint_s, self.pause_s = Path(witness), checkpoint_s, pause_s
 
     def data(self):
-        trainable = sys.modules.get("espalier.sweeps.trainable")
+        trainable = sys.modules.get("espalier.sweeps.running.trainable")
         if trainable is not None and "ray" in sys.modules:
             import ray
 
@@ -148,7 +148,7 @@ class Command:
 
     def __post_init__(self) -> None:
         self.out, self.err = self.folder / "stdout.txt", self.folder / "stderr.txt"
-        command = [sys.executable, "-m", "espalier.sweeps.cli", *self.arguments]
+        command = [sys.executable, "-m", "espalier.sweeps.cli.commands", *self.arguments]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "COLUMNS": "100"}
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.process = subprocess.Popen(

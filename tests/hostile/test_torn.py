@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from espalier.sweeps import home as homes
-from espalier.sweeps.record import Recorder
+from espalier.sweeps.recording.record import Recorder
 from tests.hostile.harness import STEPS, Sweep, check_the_end, client_of, histories
 
 pytestmark = pytest.mark.hostile

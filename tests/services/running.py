@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from espalier.core.errors import BadInput
-from espalier.services.parts import Parts, down, postgres, up
+from espalier.services.local_stack import Parts, down, postgres, up
 from tests.hostile.harness import Sweep
 
 SECRET_FILES = ("secrets.json", "mlflow-login.ini", "ray.token")

@@ -19,9 +19,9 @@ from espalier.services.settings import Settings
 from espalier.services.store import Store
 from espalier.services.tokens import create
 from espalier.services.views import Journal, Sweeps
-from espalier.sweeps import search
 from espalier.sweeps.home import Home
-from espalier.sweeps.spec import SweepSpec
+from espalier.sweeps.search import search
+from espalier.sweeps.spec.spec import SweepSpec
 from tests.services.conftest import spec, until
 from tests.services.test_archive import zipped
 from tests.services.test_service_cli import Desk

@@ -9,8 +9,8 @@ from sqlalchemy.orm import undefer
 
 from espalier.core.errors import BadInput
 from espalier.services import schema, tokens
-from espalier.services.parts.postgres import Postgres
-from espalier.services.parts.process import Place
+from espalier.services.local_stack.postgres import Postgres
+from espalier.services.local_stack.process import Place
 from espalier.services.store import Base, Owner, State, Store, Submission, Token
 from espalier.sweeps.address import sqlite_url
 from tests.services.running import folder_for_parts

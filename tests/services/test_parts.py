@@ -17,11 +17,13 @@ import yaml
 
 from espalier.core.errors import BadInput
 from espalier.services import migrate
-from espalier.services.parts import Parts, down, environment, postgres, up
-from espalier.services.parts.process import Daemon, Place, listens
-from espalier.sweeps import champion, database, overview
+from espalier.services.local_stack import Parts, down, environment, postgres, up
+from espalier.services.local_stack.process import Daemon, Place, listens
 from espalier.sweeps.home import Home
-from espalier.sweeps.rerun import read_best
+from espalier.sweeps.repeat import champion
+from espalier.sweeps.repeat.rerun import read_best
+from espalier.sweeps.results import overview
+from espalier.sweeps.search import database
 from tests.hostile.harness import REPOSITORY, Sweep, check_the_end
 from tests.services.running import SECRET_FILES, command_lines, files_that_tell
 
@@ -80,7 +82,7 @@ def plainly(
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command of a sweep's home, or of another one, to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "espalier.sweeps.cli", *arguments, "--home", str(home or sweep.home)],
+        [sys.executable, "-m", "espalier.sweeps.cli.commands", *arguments, "--home", str(home or sweep.home)],
         cwd=REPOSITORY,
         env=os.environ | {"COLUMNS": "200"} | environment,
         capture_output=True,
@@ -219,7 +221,7 @@ def test_a_process_is_stopped_by_another_one_and_gets_no_strangers_environment(
     assert "SOMEBODYS_TOKEN" not in told
     process = first.process
     assert process is not None
-    stop = f"from espalier.services.parts.process import Daemon, Place; from pathlib import Path; Daemon(Place(Path({str(tmp_path)!r})), 'sleeper').stop()"  # noqa: E501
+    stop = f"from espalier.services.local_stack.process import Daemon, Place; from pathlib import Path; Daemon(Place(Path({str(tmp_path)!r})), 'sleeper').stop()"  # noqa: E501
     subprocess.run([sys.executable, "-c", stop], cwd=REPOSITORY, check=True)
     assert not process.alive
     first.stop()

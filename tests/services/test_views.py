@@ -8,10 +8,10 @@ import pytest
 
 from espalier.services.store import ACTIVE, State, Submission
 from espalier.services.views import Sweeps, sweep_view, trial_view, trials_of
-from espalier.sweeps import search
-from espalier.sweeps.desk import show_lines
+from espalier.sweeps.client.desk import show_lines
 from espalier.sweeps.home import Home
-from espalier.sweeps.spec import SweepSpec
+from espalier.sweeps.search import search
+from espalier.sweeps.spec.spec import SweepSpec
 from tests.services.conftest import spec
 
 SWEEP = "quick-20260101-abcd"

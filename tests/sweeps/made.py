@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from espalier.core.train import Event
-from espalier.sweeps.rerun import versions
-from espalier.sweeps.results import TrialResult
-from espalier.sweeps.spec import SweepSpec, make_spec
+from espalier.core.training.cohort import Event
+from espalier.sweeps.repeat.rerun import versions
+from espalier.sweeps.results.results import TrialResult
+from espalier.sweeps.spec.spec import SweepSpec, make_spec
 
 THERMOMETER: Mapping[str, Any] = {
     "name": "warm",

@@ -15,8 +15,8 @@ import torch
 from espalier.core import checkpoint
 from espalier.core.errors import BadInput
 from espalier.sweeps.home import COHORT_FILE, Home, is_driven, last_checkpoint, new_id, only_driver
-from espalier.sweeps.overview import details, overview
-from espalier.sweeps.search import create_study, open_storage
+from espalier.sweeps.results.overview import details, overview
+from espalier.sweeps.search.search import create_study, open_storage
 from tests.sweeps.made import spec_with
 
 
@@ -178,7 +178,7 @@ def check_it_is_listed(folder: Path) -> None:
         "--clear-groups",
         sys.executable,
         "-m",
-        "espalier.sweeps.cli",
+        "espalier.sweeps.cli.commands",
     ]
     root = str(Path(__file__).resolve().parents[2])
     environment = os.environ | {"PYTHONPATH": root, "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,0 +1,1 @@
+"""What is looked at before anything trains, and the range test."""

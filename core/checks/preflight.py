@@ -1,0 +1,265 @@
+"""What is checked of a task before anything is trained: a model, a loss that can fall, data, metrics."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from espalier.core.errors import BadInput, faults, nearest
+from espalier.core.measures.baselines import Baselines
+from espalier.core.optimizers.optim import OPTIMIZERS
+from espalier.core.order import Order
+from espalier.core.programs.program import Program
+from espalier.core.python_state.hidden import Snapshot
+from espalier.core.rows import own_generators, seeded
+from espalier.core.task import Batch, Data, Task, load_data
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What the checks found."""
+
+    data: Data
+    first_loss: float
+    metrics: Sequence[str]
+    parameters: int
+    holes: Sequence["Hole"] = ()
+    """Where the data have numbers that are not finite, which the task's loss and metrics can take."""
+    hidden: str = ""
+    """What of the loss depends on Python's state, in a sentence (core.python_state.hidden)."""
+
+
+def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: int = 0) -> Preflight:
+    """Load a task's data, take one gradient and one validation, and train nothing.
+
+    Raises BadInput saying what is wrong with the task and what would work.
+    """
+    dtype = getattr(torch, precision)
+    data = _data(task).to("cpu", dtype)
+    _model(task, seed)
+    program = Program(task, OPTIMIZERS["sgd"](), dtype)
+    if not program.layout.parameters:
+        raise BadInput("task: the model has no parameter that requires a gradient; nothing would be trained")
+    examples = len(data.train[0])
+    batch = _first_batch(task, data, examples, batch_size, seed)
+    hidden = program.hidden(batch, data.valid)
+    with hidden.of_trial(None):
+        data.checked(Baselines(task, data, batch_size, dtype).target_index)
+        holes = _holes(program, data, batch_size, seed)
+        loss = _first_loss(program, batch, seed)
+        metrics = _metrics(program, data, seed)
+    return Preflight(data, loss, metrics, program.layout.parameters, holes, hidden.reason)
+
+
+def check_metric(wanted: str, metrics: Sequence[str]) -> None:
+    """Raise BadInput if the objective is no metric of the task."""
+    known = [f"valid_{name}" for name in metrics] + ["train_loss"]
+    if wanted not in known:
+        raise BadInput(f"objective.metric: the task reports no '{wanted}'; {nearest(wanted, known)}")
+
+
+def _data(task: Task) -> Data:
+    with faults(f"task: data() of {_named(task)} failed"):
+        data = load_data(task)
+    if not isinstance(data, Data) or not all(isinstance(t, Tensor) for t in (*data.train, *data.valid)):
+        raise BadInput("task: data() must return core.task.Data(train=(tensors ...), valid=(tensors ...))")
+    for name, split in (("training", data.train), ("validation", data.valid)):
+        for i, tensor in enumerate(split):
+            if tensor.layout != torch.strided:
+                raise BadInput(f"task data: tensor {i} of the {name} split is sparse; give it as .to_dense()")
+    return data.shaped()
+
+
+# --- numbers that are not finite --------------------------------------------------------------------------------------
+
+
+PIECE = 2**22  # numbers looked at at once, so that a split on disk is never in memory as a whole
+
+
+@dataclass(frozen=True)
+class Hole:
+    """Numbers of one tensor that are not finite: how many, and the first of them; rows are counted from 0."""
+
+    split: str  # training, validation
+    place: int
+    count: int
+    row: int
+    value: float
+
+    def sentence(self) -> str:
+        """Say where they are."""
+        if self.count == 1:
+            return (
+                f"tensor {self.place} of the {self.split} split has {self.value} in row {self.row:,} (counted from 0)"
+            )
+        return (
+            f"tensor {self.place} of the {self.split} split has {self.count:,} numbers that are not finite, the first "
+            f"({self.value}) in row {self.row:,} (counted from 0)"
+        )
+
+
+def holes(data: Data) -> list[Hole]:
+    """Return the tensors that hold numbers which are not finite, each with the first of them."""
+    splits = (("training", data.train), ("validation", data.valid))
+    each = [_hole(tensor, split, place) for split, tensors in splits for place, tensor in enumerate(tensors)]
+    return [hole for hole in each if hole]
+
+
+def _hole(tensor: Tensor, split: str, place: int) -> Hole | None:
+    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.layout != torch.strided or not tensor.numel():
+        return None
+    rows, count, first = max(1, PIECE * len(tensor) // max(1, tensor.numel())), 0, None
+    for begin in range(0, len(tensor), rows):
+        piece = tensor[begin : begin + rows].reshape(min(rows, len(tensor) - begin), -1)
+        bad = ~piece.isfinite()
+        if bad.any():
+            count += int(bad.sum())
+            if first is None:
+                row, column = (int(index) for index in bad.nonzero()[0])
+                number = piece[row, column].item()
+                first = begin + row, abs(number) if isinstance(number, complex) else number
+    return Hole(split, place, count, *first) if first else None
+
+
+def _holes(program: Program, data: Data, batch_size: int, seed: int) -> list[Hole]:
+    """Return the holes that the task can take: a mask, or a loss that leaves them out. Raises BadInput for others."""
+    found = holes(data)
+    for hole in found:
+        if not _taken(program, data, hole, batch_size, seed):
+            raise BadInput(f"task data: {hole.sentence()}; fill or drop what is missing, or leave it out in loss()")
+    return found
+
+
+def _taken(program: Program, data: Data, hole: Hole, batch_size: int, seed: int) -> bool:
+    """Whether loss and gradients of a batch with the hole in it are finite; of the validation split, its metrics."""
+    split = data.train if hole.split == "training" else data.valid
+    chosen = [hole.row, *(row for row in range(min(batch_size, len(split[0]))) if row != hole.row)][:batch_size]
+    batch, row = tuple(tensor[chosen] for tensor in split), program.fresh_row(seed)
+    try:
+        if hole.split == "validation":
+            values = program.evaluate(row, batch)
+            return math.isfinite(values["loss"]) if "loss" in values else all(map(math.isfinite, values.values()))
+        one = {name: tensor[None] for name, tensor in row.items()}
+        losses, grads, _ = program.gradients(one, tuple(t[None] for t in batch), (seed, 0))
+        return bool(losses.isfinite().all()) and all(bool(grad.isfinite().all()) for grad in grads.values())
+    except Exception:  # whether it is the hole that a task cannot take, or the task, is told by its first batch
+        return True
+
+
+# --- the parts of a task ----------------------------------------------------------------------------------------------
+
+
+def _first_batch(task: Task, data: Data, examples: int, batch_size: int, seed: int) -> Batch:
+    with faults(f"task: order() of {_named(task)} failed"):
+        order = task.order(seed, examples, batch_size)
+        chosen = order(0, 1)[0]
+        batch = tuple(tensor[chosen] for tensor in data.train)
+    if not _is_pure(lambda: task.order(seed, examples, batch_size), order):
+        raise BadInput(
+            f"task: order() of {_named(task)} gives the same steps other examples when asked again, or in other "
+            "pieces, and no trial could be repeated; draw them from the seed and the number of the step alone"
+        )
+    return batch
+
+
+def _is_pure(make: Callable[[], Order], order: Order) -> bool:
+    """Whether an order of data gives every step its own examples, however it is asked."""
+    try:
+        both = order(0, 2)
+        answers = [torch.cat([order(0, 1), order(1, 2)]), make()(0, 2), torch.cat([make()(1, 2), make()(0, 1)]).flip(0)]
+        return all(torch.equal(both, answer) for answer in answers)
+    except Exception:  # of a budget of one step; whoever trains will meet what it raises
+        return True
+
+
+def _named(task: Task) -> str:
+    plain = {name: value for name, value in vars(task).items() if isinstance(value, bool | int | float | str)}
+    return f"{type(task).__name__}({', '.join(f'{name}={value!r}' for name, value in plain.items())})"
+
+
+def _model(task: Task, seed: int) -> None:
+    with faults(f"task: model() of {_named(task)} failed"), seeded(seed):
+        model = task.model()
+    if isinstance(model, nn.Module) and any(map(is_lazy, (*model.parameters(), *model.buffers()))):
+        raise BadInput(
+            f"task: model() of {_named(task)} has parameters without a shape (a Lazy module); write the sizes, or pass "
+            "an example through it in model()"
+        )
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"task: model() returned {type(model).__name__}; it must return a torch.nn.Module")
+    for kind, named in (("parameter", model.named_parameters()), ("buffer", model.named_buffers())):
+        for name, tensor in named:
+            if tensor.layout != torch.strided:
+                raise BadInput(
+                    f"task: {kind} {name} of the model is sparse, which lanes cannot lie beside each other as; keep it "
+                    "dense (.to_dense()), or a fixed one as an attribute of the module"
+                )
+    for name, parameter in model.named_parameters():
+        if parameter.is_complex():
+            raise BadInput(
+                f"task: parameter {name} of the model is complex; write its real and imaginary parts as two real ones"
+            )
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise BadInput(
+                f"task: parameter {name} of the model has a hook, which no lane runs; write what it does into loss()"
+            )
+    for path in drawn(task, model, seed):
+        raise BadInput(
+            f"task: the model's {path} is another one for every seed, and neither parameter nor buffer; register it "
+            "(register_buffer; a list of modules as nn.ModuleList), so that each trial has its own; of spectral_norm "
+            "take the one of torch.nn.utils.parametrizations"
+        )
+
+
+def drawn(task: Task, model: nn.Module, seed: int) -> list[str]:
+    """Return the places beside a model's parameters and buffers whose numbers its seed has drawn.
+
+    model: as task.model() gives it under `seed`. All lanes train in one model, so they would have those of one trial.
+    """
+
+    def made(seed: int) -> Snapshot:
+        with seeded(seed):
+            return Snapshot({"model": task.model(), "self": task}, values=False)
+
+    first = Snapshot({"model": model, "self": task}, values=False)
+    differ = first.numbers_changed(made(seed + 1))
+    if not differ:
+        return []
+    counted = first.numbers_changed(made(seed))  # of names, say: that is no matter of the seed
+    return [path.removeprefix("model.") for path in differ if path not in counted]
+
+
+def _first_loss(program: Program, batch: Batch, seed: int) -> float:
+    rows = {name: tensor[None] for name, tensor in program.fresh_row(seed).items()}
+    with own_generators(), faults("task: the loss of the first batch cannot be computed"):
+        try:
+            losses, grads, _ = program.gradients(rows, tuple(t[None] for t in batch), (seed, 0))
+        except RuntimeError as error:
+            if "does not require grad" in str(error) or "not have been used in the graph" in str(error):
+                raise BadInput(_NOTHING_MOVES) from error
+            raise
+        moves = any(grad.any() for grad in grads.values()) or not math.isfinite(losses[0].item())
+        if not moves and program.clocked:  # a loss that grows with the step may be zero at the first
+            middle = torch.tensor([LATER]), torch.tensor([0.5])
+            _, grads, _ = program.gradients(rows, tuple(t[None] for t in batch), (seed, 0), middle)
+            moves = any(grad.any() for grad in grads.values())
+    if not moves:
+        raise BadInput(_NOTHING_MOVES)
+    return losses[0].item()
+
+
+LATER = 10_000.0  # a step at which a loss that grows has begun to
+
+_NOTHING_MOVES = (
+    "task: no parameter would ever change: the gradient of the loss is zero for all of them; "
+    "loss() must depend on the model's output (no .detach(), no torch.no_grad())"
+)
+
+
+def _metrics(program: Program, data: Data, seed: int) -> list[str]:
+    few = tuple(tensor[:64] for tensor in data.valid)
+    with faults("task: metrics() of a validation batch cannot be computed"):
+        return list(program.evaluate(program.fresh_row(seed), few))

@@ -1,0 +1,1 @@
+"""People's files, modules and notebooks: finding them, and keeping their source."""

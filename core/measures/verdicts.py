@@ -1,0 +1,203 @@
+"""The verdict on a run's health, with its evidence in one sentence."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where one verdict ends and another begins.
+
+    hot, frozen: the median log10 update ratio beyond which a run is called so. Good runs of makemore's networks sit
+        between -1.3 and -2.7 (Karpathy, "Building makemore", part 3, draws its line at -3); a decade beyond either end.
+    diverged: how many times its best a loss must have reached, rising. fastai's learning-rate finder stops at 4 times,
+        PyTorch Lightning's at 4, torch-lr-finder at 5; a mean over a tenth of a run is calmer than their single losses.
+    catapult: how many times its start a loss must have reached before it fell below (Lewkowycz et al. 2020,
+        arXiv:2003.02218: at rates between 2 and 4 over the curvature a loss first grows, then settles).
+    collapsed: by which share of the loss of a constant guess, at least, a run must have ended below it.
+    stuck: how many times the loss that a neighbour reached. flat: by which share its loss fell, at most, over the last
+        quarter of its reports.
+    gain: the share of what the best of a sweep has gained over a constant guess (or over the time before training)
+        below which a run has gained nothing worth the name.
+    """
+
+    hot: float = -1.0
+    frozen: float = -4.0
+    diverged: float = 3.0
+    catapult: float = 1.5
+    collapsed: float = 0.01
+    stuck: float = 5.0
+    flat: float = 0.1
+    gain: float = 0.1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run's health says, with its evidence in one sentence."""
+
+    name: str
+    evidence: str
+
+
+VERDICTS = ("healthy", "catapult", "hot", "frozen", "stuck", "collapsed", "diverged")
+"""From the best to the worst."""
+
+LEARNT = 0.9  # share of a loss's fall after which its steps may be as small as they like
+SAMPLES = 5  # of the ratios, the least that speak for a run
+EXPLODED = 2.0  # decades above `frozen`: a step of that size, and what is small after it is small because it broke
+
+
+def verdict(
+    losses: Sequence[float],
+    update_ratios: Sequence[float],
+    diverged_at: int | None = None,
+    guess: float = math.nan,
+    thresholds: Thresholds = Thresholds(),
+    *,
+    start: float = math.nan,
+    over: bool = True,
+    beaten: str = "",
+) -> Verdict:
+    """Judge a run by itself; what shows only beside others is `stuck`, and sweeps.results.results.judged_together.
+
+    losses: training loss, averaged over blocks of steps, in order.
+    update_ratios: medians over tensors of the sampled update ratios, in order; those after the loss was learnt say
+        nothing (`while_learning`).
+    diverged_at: the step whose loss was NaN or infinite, if any.
+    guess: the loss of a constant guess, NaN where it is unknown. start: the loss before training, NaN likewise.
+    over: whether the run has ended. One that goes on may be starting, or recovering: it is collapsed only at the very
+        loss of a constant guess, which is where a model sits that has stopped to look at its input.
+    beaten: why its objective ended no better than a constant guess or than before training; empty if it did better.
+    """
+    t, last = thresholds, losses[-1] if losses else math.nan
+    if diverged_at is not None:
+        return Verdict("diverged", f"the loss was NaN or infinite at step {diverged_at}")
+    if risen := _risen([start, *losses] if over and math.isfinite(start) else losses, t.diverged):
+        return Verdict("diverged", risen)
+    if update_ratios and all(value == -math.inf for value in update_ratios):
+        return Verdict("frozen", "no step changed any weight")
+    if over and not beaten and last > (1 - t.collapsed) * guess:
+        beaten = f"the loss ended at {last:.4g}, no better than a constant guess ({guess:.4g})"
+    if not over and abs(last - guess) <= t.collapsed * guess:
+        beaten = f"the loss ended at {last:.4g}; a constant guess has {guess:.4g}"
+    ratio = median(update_ratios)
+    still = ratio < t.frozen and max(filter(math.isfinite, update_ratios)) < t.frozen + EXPLODED
+    if beaten:
+        slow = f"; the median log10 update ratio is {ratio:.2f}, below {t.frozen:g}"
+        return Verdict("frozen", beaten + slow) if still and over else Verdict("collapsed", beaten)
+    if rose := _catapulted(losses, start if over else math.nan, t.catapult):
+        return Verdict("catapult", rose)
+    if ratio > t.hot:
+        return Verdict("hot", f"the median log10 update ratio is {ratio:.2f}, above {t.hot:g}")
+    if still:
+        return Verdict("frozen", f"the median log10 update ratio is {ratio:.2f}, below {t.frozen:g}")
+    if math.isnan(ratio):
+        return Verdict("healthy", "the loss is finite; no parameter has a ratio")
+    return Verdict("healthy", f"the median log10 update ratio is {ratio:.2f}")
+
+
+def while_learning(
+    losses: Sequence[tuple[int, float]], ratios: Sequence[tuple[int, float]], start: float = math.nan
+) -> list[float]:
+    """Return the update ratios up to the step at which nine tenths of the loss's fall were done.
+
+    losses, ratios: (step, value), in order. Once a loss is learnt its gradients vanish, and the best run's steps too.
+
+    >>> while_learning([(10, 2.3), (20, 0.1), (30, 0.01), (40, 0.01)], [(s, -s / 10) for s in range(0, 40, 5)])
+    [0.0, -0.5, -1.0, -1.5, -2.0]
+    """
+    curve = [start, *(loss for _, loss in losses)] if math.isfinite(start) else [loss for _, loss in losses]
+    learnt = math.inf
+    if losses and max(curve[0], min(curve)) > min(curve):
+        line = curve[0] - LEARNT * (curve[0] - min(curve))
+        learnt = next((step for step, loss in losses if loss <= line), math.inf)
+    least = max(SAMPLES, len(ratios) // 10)
+    return [ratio for i, (step, ratio) in enumerate(ratios) if step < learnt or i < least]
+
+
+def _catapulted(losses: Sequence[float], start: float, times: float) -> str:
+    """Return how a loss rose far above its start and fell below it for good; without a start the first is taken.
+
+    For good: over the last quarter. In a short run a block is one batch, which may have half of the loss, or twice it.
+    """
+    known = math.isfinite(start)
+    before, between = (start, losses[:-1]) if known else (losses[0] if losses else 0.0, losses[1:-1])
+    if between and max(between) > times * before > 0 and max(losses[-max(1, len(losses) // 4) :]) < before:
+        return f"the loss rose from {before:.4g} to {max(between):.4g}, then fell to {losses[-1]:.4g}"
+    return ""
+
+
+def no_better(
+    name: str, value: float, guess: float, before: float, mode: str = "min", thresholds: Thresholds = Thresholds()
+) -> str:
+    """Return why a metric has ended no better than a constant guess or than before training; nothing if it is better.
+
+    guess, before: NaN where unknown. mode: "max" for a metric that is to grow.
+
+    >>> no_better("valid_accuracy", 0.086, 0.1028, 0.09, "max")
+    'valid_accuracy ended at 0.086, no better than a constant guess (0.1028)'
+    """
+    sign = 1 if mode == "min" else -1
+    if sign * value >= sign * guess - thresholds.collapsed * abs(guess):
+        return f"{name} ended at {value:.4g}, no better than a constant guess ({guess:.4g})"
+    if sign * value >= sign * before - (ROUNDING * abs(before) if mode == "min" else 0):
+        return f"{name} ended at {value:.4g}, no better than before training ({before:.4g})"
+    return ""
+
+
+ROUNDING = 1e-3  # of a loss: two programs, or a single batch more, differ by less
+
+
+def _risen(losses: Sequence[float], times: float) -> str:
+    """Return how far a loss has risen: `times` its best, still rising, and half of its way down, in decades, undone.
+
+    The last keeps a loss that came down a thousandfold and trembles at the bottom from being called diverged. Its best
+    is a mean over as many blocks as its end is: a single one may be a lucky batch.
+    """
+    if len(losses) < 2 or min(losses) <= 0:
+        return ""
+    tail = max(1, len(losses) // 10)
+    now, before = _mean(losses[-tail:]), _mean(losses[-2 * tail : -tail])
+    best = min(_mean(losses[end - tail : end]) for end in range(tail, len(losses) + 1))
+    if now > times * best and now > before and now > math.sqrt(losses[0] * best):
+        return f"the loss rose from its best {best:.4g} to {now:.4g}, and was rising"
+    return ""
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def stuck(
+    values: Sequence[float], neighbour: str, reached: float, thresholds: Thresholds = Thresholds()
+) -> Verdict | None:
+    """Return the verdict of a run whose loss lies flat, far above what a neighbour reached; None if it does not.
+
+    values: the run's validation losses, in order. reached: the neighbour's last one.
+
+    >>> stuck([60.0, 29.1, 29.05, 29.02, 29.0], "trial 7", 2.93).evidence
+    'the loss lay flat at 29, 9.9 times the 2.93 that trial 7 reached'
+    """
+    if len(values) < 2 or reached <= 0 or not math.isfinite(values[-1]):
+        return None
+    before = values[-1 - max(1, len(values) // 4)]
+    if values[-1] <= thresholds.stuck * reached or values[-1] < (1 - thresholds.flat) * before:
+        return None
+    times = values[-1] / reached
+    return Verdict(
+        "stuck", f"the loss lay flat at {values[-1]:.4g}, {times:.2g} times the {reached:.4g} that {neighbour} reached"
+    )
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the median of the finite values, NaN where there is none.
+
+    >>> median([1.0, math.inf, 3.0, 2.0]), median([])
+    (2.0, nan)
+    """
+    finite = sorted(value for value in values if math.isfinite(value))
+    if not finite:
+        return math.nan
+    half = len(finite) // 2
+    return finite[half] if len(finite) % 2 else (finite[half - 1] + finite[half]) / 2

@@ -1,0 +1,1 @@
+"""The training loop: trials, cohorts of lanes, events."""

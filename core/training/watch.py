@@ -1,0 +1,174 @@
+"""Watchers: whatever looks on while trials train - ratios, activations, verdicts, stopping - hears the same events.
+
+A watcher changes no trial's numbers. It may add values to a report, judge a trial, ask that one stops, or simply hear.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from espalier.core.measures.activations import listening
+from espalier.core.measures.baselines import Baselines
+from espalier.core.measures.ratios import summary
+from espalier.core.measures.verdicts import Thresholds, Verdict, median, no_better, verdict, while_learning
+from espalier.core.task import Batch, Task, call
+from espalier.core.training.trial import Trial
+
+
+@dataclass(frozen=True)
+class Look:
+    """A trial at the moment of a report or of its end, as its watchers see it.
+
+    curve: (step, mean training loss) of all blocks so far. ratio_steps: where ratios were sampled; update_ratios: one
+    row for each, one number for each of `tensors`. diverged_at: the step of a loss that was no number. over: whether
+    the trial has ended. values: its last report. baselines: what a constant guess has, and what the trial's model had
+    before training. memory: what the watchers remember of this trial, plain values by name; it is saved with
+    checkpoints. examples: the first of the validation split, which nobody may change.
+    """
+
+    trial: Trial
+    step: int
+    curve: Sequence[tuple[int, float]]
+    tensors: Sequence[str]
+    ratio_steps: Sequence[int]
+    update_ratios: Sequence[Sequence[float]]
+    diverged_at: int | None
+    over: bool
+    values: Mapping[str, float]
+    baselines: Baselines
+    memory: dict[str, Any]
+    task: Task
+    examples: Batch
+    make_model: Callable[[], nn.Module]
+
+    @property
+    def batch(self) -> Batch:
+        """A copy of the first validation examples."""
+        return tuple(tensor.clone() for tensor in self.examples)
+
+    def model(self) -> nn.Module:
+        """Return a copy of the trial's model as it is now, in evaluation mode."""
+        return self.make_model().eval()
+
+
+class Stops(Protocol):
+    """The part of a cohort that a watcher may use."""
+
+    def stop(self, trial: str, reason: str) -> None:
+        """Ask that a trial end as stopped, with `reason` as evidence, before its next step."""
+        ...
+
+    def leader(self, trial: str) -> str:
+        """Return the first of the trials whose histories are one with this trial's so far, or were to its end."""
+        ...
+
+
+class Watcher:
+    """Looks on. Override what you need; whatever is not overridden does nothing.
+
+    Events are core.training.cohort.Event, and `cohort.stop(event.trial, reason)` stops a trial.
+    """
+
+    def measure(self, look: Look) -> Mapping[str, float]:
+        """Return values to add to a trial's report. They are recorded like the others."""
+        return {}
+
+    def judge(self, look: Look) -> Verdict | None:
+        """Return a verdict on a trial, or None to leave it to the next watcher."""
+        return None
+
+    def hear(self, events: Iterable[Any], cohort: Stops) -> None:
+        """Take the events of a turn, in order: each goes to the method of its kind."""
+        for event in events:
+            getattr(self, event.kind)(event, cohort)
+
+    def start(self, event: Any, cohort: Stops) -> None:
+        """A trial begins."""
+
+    def report(self, event: Any, cohort: Stops) -> None:
+        """A trial was validated."""
+
+    def fork(self, event: Any, cohort: Stops) -> None:
+        """A branch leaves its trunk."""
+
+    def score(self, event: Any, cohort: Stops) -> None:
+        """A trial was scored at a rung."""
+
+    def finish(self, event: Any, cohort: Stops) -> None:
+        """A trial has trained to its end, or diverged."""
+
+    def stop(self, event: Any, cohort: Stops) -> None:
+        """A trial was stopped."""
+
+
+class Ratios(Watcher):
+    """Adds the median, the spread over tensors and the trend of the update ratios so far."""
+
+    def measure(self, look: Look) -> Mapping[str, float]:
+        found = summary(look.ratio_steps, look.update_ratios)
+        values = {
+            "update_ratio": found.median,
+            "update_ratio_spread": found.spread,
+            "update_ratio_trend": found.trend,
+        }
+        return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+class Health(Watcher):
+    """Judges by loss and ratios, and at the end by the objective: is it better than a guess, and than before?"""
+
+    def __init__(self, thresholds: Thresholds | None = None, metric: str = "valid_loss", mode: str = "min"):
+        """metric, mode: the objective; a trial that does not report it is judged by its training loss."""
+        self.thresholds = thresholds or Thresholds()
+        self.metric, self.mode = metric, mode
+
+    def judge(self, look: Look) -> Verdict | None:
+        still = -math.inf  # of a step that changed no tensor at all
+        ratios = [still if row and set(row) == {still} else median(row) for row in look.update_ratios]
+        guess = look.baselines.guess.get("train_loss", math.nan)
+        over = look.over and look.diverged_at is None
+        start, beaten = math.nan, ""
+        if over:
+            start = look.baselines.before(look.trial.seed).get("train_loss", math.nan)
+            beaten = self._beaten(look)
+        sampled = list(zip(look.ratio_steps, ratios, strict=True))
+        return verdict(
+            [loss for _, loss in look.curve],
+            while_learning(look.curve, sampled, start),
+            look.diverged_at,
+            guess,
+            self.thresholds,
+            start=start,
+            over=look.over,
+            beaten=beaten,
+        )
+
+    def _beaten(self, look: Look) -> str:
+        """Return why the objective ended no better than what it had to beat; nothing if it is better, or unknown."""
+        guess, before = look.baselines.guess, look.baselines.before(look.trial.seed)
+        name, mode = (self.metric, self.mode) if self.metric in look.values else ("train_loss", "min")
+        value = look.values.get(name, math.nan)
+        return no_better(name, value, guess.get(name, math.nan), before.get(name, math.nan), mode, self.thresholds)
+
+
+class Activations(Watcher):
+    """Adds, at each report, which share of the activations is saturated or dead, over all layers of that kind.
+
+    activation_saturated: of tanh and sigmoid, where they pass hardly any gradient. activation_dead: of units after a
+    ReLU or its kin that are at zero or below for every example. See core.measures.activations.
+    """
+
+    def measure(self, look: Look) -> Mapping[str, float]:
+        model = look.model()
+        with torch.no_grad(), listening(model) as layers:
+            call(look.task.metrics, model, look.batch)
+        found = {
+            "activation_saturated": [layer.saturated() for layer in layers],
+            "activation_dead": [layer.dead() for layer in layers],
+        }
+        known = {name: [share for share in shares if share is not None] for name, shares in found.items()}
+        return {name: sum(shares) / len(shares) for name, shares in known.items() if shares}

@@ -1,0 +1,146 @@
+"""How many lanes to train at once: the knee of lane-steps per second, measured where the trials will train.
+
+A batched step costs about the same for one lane as for several, until the machine is full; from there on more lanes
+only take memory. Models whose batched step is slower than their own (convolutions, on a CPU) are found by the same
+measurement.
+"""
+
+import hashlib
+import json
+import math
+import platform
+import resource
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from espalier.core import cache
+from espalier.core.programs import deadline
+from espalier.core.programs.program import Program
+from espalier.core.task import Data, Task, code_fingerprint
+from espalier.core.training.cohort import Cohort
+from espalier.core.training.trial import Hyperparameters, Structure, Trial
+
+GAIN = 0.05  # of lane-steps per second: twice the lanes must bring more than this
+ALONE = 0.8  # one lane at a time must take less than this share of the batched step's best time
+STEPS, REPEATS, PATIENCE_S = 8, 3, 2.0
+NATIVE = 8  # lanes of machine code, which is as fast for few as for many: of few, the first end soon
+MEMORY_SHARE = 0.7  # of what is free
+
+
+def knee(us: Mapping[int, float], gain: float = GAIN) -> int:
+    """Return the number of lanes from which on more lanes bring no more than `gain` of speed.
+
+    >>> knee({2: 100.0, 4: 60.0, 8: 40.0, 16: 39.0, 32: 39.5})
+    8
+    """
+    best = min(us)
+    for width in sorted(us):
+        if us[width] < us[best] * (1 - gain):
+            best = width
+    return best
+
+
+@dataclass(frozen=True)
+class Width:
+    """What was measured: microseconds a lane and step, by number of lanes, and alone."""
+
+    us: Mapping[int, float]
+    alone_us: float
+    bounded: bool = False  # by memory or time: more lanes than were measured are not to be had
+
+    @property
+    def alone(self) -> bool:
+        """Whether lanes had better train one at a time."""
+        return self.alone_us < ALONE * min(self.us.values())
+
+    def lanes(self, most: int) -> int | None:
+        """Return how many lanes to train at once, of at most so many; None if too few were measured to say."""
+        best, widest = knee(self.us), max(self.us)
+        if best < widest or self.bounded:
+            return min(best, most)
+        return most if most < 2 * widest else None
+
+
+def us_per_lane_step(cohort: Cohort, steps: int = STEPS, repeats: int = REPEATS) -> float:
+    """Return the least time of a lane's step in a cohort that has just begun, in us; infinite if no lane lasts."""
+    cohort.turn(max(2, steps // 2))
+    deadline.check()
+    times = [math.inf]
+    for _ in range(repeats):
+        deadline.check()
+        before, begin = cohort.lane_steps, time.perf_counter()
+        cohort.turn(steps)
+        if cohort.device != "cpu":
+            torch.cuda.synchronize()
+        if trained := cohort.lane_steps - before:
+            times.append((time.perf_counter() - begin) / trained * 1e6)
+    return min(times)
+
+
+def measure(
+    task: Task, data: Data, structure: Structure, batched: Program, alone: Program, most: int, device: str
+) -> Width:
+    """Measure 1 lane of the program `alone`, and 2, 4, 8 ... lanes of the program `batched` up to `most`.
+
+    It ends where twice the lanes bring nothing, would not fit into memory, or would take longer than PATIENCE_S. Where
+    the numbers of every lane are lost at once there is nothing to measure: then it says two.
+    """
+
+    def begun(program: Program, lanes: int) -> Cohort:
+        deadline.check()
+        # rates so small that they make nothing diverge, and all different, so that no lane is shared
+        trials = [Trial(str(k), 0, 10**9, Hyperparameters(lr=1e-12 * (k + 1)), reports=1) for k in range(lanes)]
+        return Cohort(task, data, structure, trials, lanes, program, device, ratio_samples=0)
+
+    begun(batched, 2).turn(1)  # what is made only once, as a list of operations or a compiled one, is no step's time
+    begin, alone_us = time.perf_counter(), us_per_lane_step(begun(alone, 1))
+    us: dict[int, float] = {}
+    lanes, bounded = 2, False
+    while not us or (lanes <= most and knee(us) == max(us) and not bounded):
+        free, before = _free_bytes(device), _peak_bytes(device)
+        us[lanes] = us_per_lane_step(begun(batched, lanes))
+        took_bytes = _peak_bytes(device) - before
+        next_s = 2 * us[lanes] * lanes * STEPS * (REPEATS + 1) / 1e6
+        late = time.perf_counter() - begin + next_s > PATIENCE_S
+        bounded = late or 2 * took_bytes > MEMORY_SHARE * free
+        lanes *= 2
+    return Width(us, alone_us, bounded)
+
+
+def _free_bytes(device: str) -> int:
+    if device != "cpu":
+        return torch.cuda.mem_get_info()[0]
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+    return 2**62
+
+
+def _peak_bytes(device: str) -> int:
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def remembered(
+    task: Task, data: Data, structure: Structure, batched: Program, alone: Program, most: int, device: str, key: str
+) -> Width:
+    """Return what `measure` found, now or at an earlier time on this machine; `key` names the task and its options."""
+    where = torch.cuda.get_device_name() if device != "cpu" else f"{platform.machine()} {platform.node()}"
+    facts = [key, code_fingerprint(task), structure, device, where, torch.__version__, len(data.train[0])]
+    name = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
+    file = cache.folder("widths") / f"{name}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        known = json.loads(file.read_text())
+        width = Width({int(k): us for k, us in known["us"].items()}, known["alone_us"], known["bounded"])
+        if width.lanes(most):
+            return width
+    found = measure(task, data, structure, batched, alone, most, device)
+    if math.isfinite(found.alone_us):
+        cache.keep(file, json.dumps(asdict(found)).encode())
+    return found

@@ -1,0 +1,1 @@
+"""`sweep check` and `sweep lr-range`."""

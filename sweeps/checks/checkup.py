@@ -1,0 +1,241 @@
+"""The preflight of a spec: what is found of its task, and how long the sweep will take; told and recorded."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from espalier.core.checks.checkup import Checking, Checkup, Finding, evaluation_seconds, lsuv
+from espalier.core.programs.program import PROGRAMS
+from espalier.core.rows import seeded
+from espalier.core.task import Task, call, load_data, load_task
+from espalier.core.training.cohort import Cohort
+from espalier.core.training.trial import Hyperparameters, Trial
+from espalier.core.training.width import us_per_lane_step
+from espalier.sweeps import cohorts as plan
+from espalier.sweeps.home import Home
+from espalier.sweeps.recording import record
+from espalier.sweeps.results import figures as report
+from espalier.sweeps.running.interrupt import guard_names
+from espalier.sweeps.spec.space import AUTO, DecayPoints, extremes
+from espalier.sweeps.spec.spec import SweepSpec
+
+START_S = 15.0  # from the command to the first step of a sweep: processes start
+WORKER_BYTES = 450 * 2**20  # of a process that has imported torch and Ray
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a sweep will take, from a short measurement here."""
+
+    lane_steps: int
+    shared: int
+    us_per_lane_step: float
+    validation_s: float
+    program: str
+    lanes: int
+    cohorts: int
+    device: str
+    memory_bytes: int
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds of one core, or of one GPU, that training and validating take."""
+        return self.lane_steps * self.us_per_lane_step / 1e6 + self.validation_s
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds from the command to its end."""
+        return START_S + self.busy_s / self.cohorts
+
+    def sentence(self) -> str:
+        """Say it."""
+        unit = "GPU" if self.device == "cuda" else "core"
+        share = self.shared / max(1, self.lane_steps + self.shared)
+        return (
+            f"{self.lane_steps:,} lane-steps ({share:.0%} of all steps are shared) at {self.us_per_lane_step:.0f} us "
+            f"each in {self.lanes} lanes ({self.program}): {self.busy_s / 3600:.3g} {unit}-hours, about "
+            f"{_duration(self.wall_s)} on {self.cohorts} {unit}{'s' if self.cohorts > 1 else ''}; "
+            f"{self.memory_bytes / 2**30:.1f} GiB of memory"
+        )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def examine(spec: SweepSpec, with_lsuv: bool = False) -> tuple[Checkup, Forecast | None]:
+    """Check the task of a spec, at the first of its choices, and forecast the sweep where the task can train.
+
+    Raises BadInput for a spec whose task cannot be found or made: there is nothing to check.
+    """
+    torch.set_num_threads(1)
+    guard_names(spec.task)
+    plan.check_names(spec)
+    plan.watchers(spec)
+    point = plan.first_point(spec)
+    task = load_task(spec.task, plan.task_options(spec, point))
+    structure, hyper = plan.structure(spec, point), plan.hyperparameters(spec, point)
+    found = Checking(task, structure, hyper, spec.budget.steps, _three(spec), int(point["seed"])).run()
+    findings = list(found.findings)
+    forecast = None
+    if with_lsuv and found.layers:
+        findings.append(_after_lsuv(task, spec, int(point["seed"])))
+    if found.passed:
+        forecast = foresee(spec)
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+        level = "warn" if forecast.memory_bytes > free else "pass"
+        more = f"; only {free / 2**30:.1f} GiB are free here" if level == "warn" else ""
+        findings.append(Finding(level, "forecast", forecast.sentence() + more))
+    return Checkup(findings, found.layers, found.ratios), forecast
+
+
+def _three(spec: SweepSpec) -> list[float]:
+    """Return a low, a middle and a high exponent of the space."""
+    domain = spec.space.lr_exponent
+    ends = [-4.0, 0.0] if domain == AUTO else [float(value) for value in extremes(domain)]
+    low, high = min(ends), max(ends)
+    return sorted({low, (low + high) / 2, high})
+
+
+def _after_lsuv(task: Task, spec: SweepSpec, seed: int) -> Finding:
+    with seeded(seed):
+        model = task.model()
+    data = load_data(task)
+    batch = tuple(tensor[: max(spec.budget.batch_size, 256)] for tensor in data.train)
+    ended = lsuv(model.eval(), lambda m: call(task.loss, m, batch))
+    if not ended:
+        return Finding("warn", "LSUV", "the model has no product or convolution whose weight could be scaled")
+    said = ", ".join(f"{name} {mean:+.1e} / {std:.4f}" for name, (mean, std) in ended.items())
+    well = all(abs(std - 1) < 1e-2 for _, std in ended.values())
+    return Finding("pass" if well else "warn", "LSUV", f"mean / std of each layer's outputs after it: {said}")
+
+
+def foresee(spec: SweepSpec) -> Forecast:
+    """Measure some steps and a validation as the sweep would take them, and multiply."""
+    from espalier.sweeps.running.trainable import program_for
+
+    point = plan.first_point(spec)
+    options, structure = plan.task_options(spec, point), plan.structure(spec, point)
+    task = load_task(spec.task, options)
+    data = load_data(task)
+    wanted = spec.resources
+    device = "cuda" if torch.cuda.is_available() and wanted.gpus != 0 else "cpu"
+    units = torch.cuda.device_count() if device == "cuda" else os.cpu_count() or 1
+    trials = spec.trials_wanted
+    most = max(1, min(64, trials * spec.replicates)) if wanted.lanes == "auto" else wanted.lanes
+    sample = [{"number": n, "point": point} for n in range(max(1, min(trials, most)))]
+    program, _, lanes = program_for(spec, sample, most, device)
+    if program == "compiled":  # whose compiling would be measured
+        program = "vmap"
+    made = PROGRAMS[program](task, structure.optimizer, getattr(torch, structure.dtype))
+    width = 1 if made.narrowest == 1 else lanes
+    timed = [Trial(str(k), 0, 10**9, Hyperparameters(lr=1e-12 * (k + 1)), reports=1) for k in range(width)]
+    us = us_per_lane_step(Cohort(task, data, structure, timed, width, made, device, ratio_samples=0))
+    share = shared_share(spec)
+    steps = trials * spec.replicates * spec.budget.steps
+    kept = _kept(spec)
+    trained = round(steps * (1 - share) * kept)
+    validation = evaluation_seconds(made, data.to(device, getattr(torch, structure.dtype)))
+    reports = trials * spec.replicates * min(spec.budget.reports, spec.budget.steps) * kept
+    cohorts = units if wanted.cohorts == "auto" else min(units, wanted.cohorts)
+    rows = sum(t.numel() * t.element_size() for t in made.fresh_row(0).values())
+    splits = sum(t.numel() * t.element_size() for t in (*data.train, *data.valid))
+    memory = cohorts * (WORKER_BYTES + splits + 6 * rows * (width + 1))
+    return Forecast(
+        trained, round(steps * kept) - trained, us, reports * validation, program, width, cohorts, device, memory
+    )
+
+
+def shared_share(spec: SweepSpec) -> float:
+    """Return the share of all steps that branches are expected to share with their trunks.
+
+    Of b points drawn evenly between low and high, all but the last part from the trunk: the i-th smallest lies, on the
+    average, at low + (high - low) * i / (b + 1), and is trained once instead of twice up to there.
+    """
+    points, b = spec.space.decay_points, spec.space.branches
+    if b < 2 or not isinstance(points, DecayPoints) or spec.search.sampler == "grid":
+        return 0.0
+    low, high = points.low, points.high
+    return math.fsum(low + (high - low) * i / (b + 1) for i in range(1, b)) / b
+
+
+def _kept(spec: SweepSpec) -> float:
+    """Return the share of the steps that halving leaves to be trained."""
+    if spec.stopping is None:
+        return 1.0
+    kept, before, alive = 0.0, 0.0, 1.0
+    for rung in (*spec.stopping.rungs, 1.0):
+        kept += alive * (rung - before)
+        before, alive = rung, alive / spec.stopping.reduction
+    return kept
+
+
+MARKS = {"pass": "pass", "warn": "WARN", "fail": "FAIL"}
+
+
+def lines(found: Checkup) -> list[str]:
+    """Return the page: what passed, what to look at, what failed, in plain sentences; then the layers."""
+    page = [f"{MARKS[f.level]}  {f.what}: {f.said}" for f in found.findings]
+    if found.layers:
+        page.append("")
+        page.append(f"{'layer':<34} {'mean':>9} {'std':>9} {'near 0':>7} {'satur.':>7} {'dead':>6} {'grad std':>9}")
+        for layer in found.layers:
+            name = f"{layer.name} ({layer.kind})"
+            page.append(
+                f"{name:<34} {layer.mean:>9.3g} {layer.std:>9.3g} {layer.near_zero:>7.0%} "
+                f"{_share(layer.saturated):>7} {_share(layer.dead):>6} {layer.grad_std:>9.2g}"
+            )
+    counts = {level: sum(f.level == level for f in found.findings) for level in MARKS}
+    page += ["", f"{counts['pass']} passed, {counts['warn']} to look at, {counts['fail']} failed"]
+    return page
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def document(found: Checkup, forecast: Forecast | None) -> dict[str, Any]:
+    """Return everything as plain values."""
+    return {
+        "passed": found.passed,
+        "findings": [asdict(finding) for finding in found.findings],
+        "layers": [asdict(layer) for layer in found.layers],
+        "ratios": {str(exponent): dict(ratios) for exponent, ratios in found.ratios.items()},
+        "forecast": asdict(forecast) | {"core_or_gpu_hours": forecast.busy_s / 3600, "wall_s": forecast.wall_s}
+        if forecast
+        else None,
+    }
+
+
+def record_check(spec: SweepSpec, found: Checkup, forecast: Forecast | None, home: Home) -> str:
+    """Record a check in MLflow, in an experiment beside that of the sweeps, with its figure; return the run's id."""
+    texts = {
+        "check.txt": "\n".join(lines(found)),
+        "check.json": json.dumps(document(found, forecast), indent=2),
+        "spec.yaml": spec.as_yaml(),
+    }
+    series = {f"findings_{level}": [(0, float(sum(f.level == level for f in found.findings)))] for level in MARKS}
+    with tempfile.TemporaryDirectory() as folder:
+        figures = _figures(found, spec.name, Path(folder))
+        return record.record_once(
+            record.tracking_of(spec.tracking_uri, home.path),
+            record.checks_of(spec.name),
+            "check",
+            {"espalier.kind": "check", "espalier.passed": str(found.passed).lower()},
+            series,
+            texts,
+            figures,
+        )
+
+
+def _figures(found: Checkup, name: str, folder: Path) -> Sequence[Path]:
+    return [report.check_figure(found, name, folder / "check.png")] if found.layers else []

@@ -1,0 +1,1 @@
+"""A sweep service, seen from outside."""

@@ -1,0 +1,227 @@
+"""A sweep service at the other end of a line: the only file that speaks to it.
+
+Where it is and which token opens it: an option, else $SWEEP_SERVER and $SWEEP_TOKEN, else `server` and `token` in
+$SWEEP_CONFIG (default: ~/.config/espalier/config.yaml).
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from espalier.core.errors import BadInput, brief
+from espalier.sweeps.spec import yaml12
+
+TIMEOUT_S = 30.0
+STREAM_TIMEOUT = httpx.Timeout(TIMEOUT_S, read=60.0)  # the service says something every 15 seconds
+BUSY = (429, 502, 503, 504)  # statuses that pass
+RETRIES = 5  # of what may be repeated: reading, and handing in under a key
+AWAY_S = 180.0  # how long one who follows waits for a service that was there and is gone, as when it is replaced
+
+
+def config() -> dict[str, str]:
+    """Return what the config file says. Raises BadInput for one that cannot be read."""
+    place = Path(os.environ.get("SWEEP_CONFIG") or "~/.config/espalier/config.yaml").expanduser()
+    if not place.exists():
+        return {}
+    try:
+        fields = yaml12.read(place.read_text(encoding="utf-8"), str(place)) or {}
+    except BadInput:
+        raise
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{place}: cannot be read: {error}") from error
+    if not isinstance(fields, dict) or set(fields) - {"server", "token"}:
+        raise BadInput(f"{place}: it has two fields, server and token")
+    for name, value in fields.items():
+        if not isinstance(value, str):
+            raise BadInput(f"{place}: {name}: {brief(value)} is no text; put it in quotes")
+    return fields
+
+
+def server_of(option: str | None) -> str | None:
+    """Return the service's address, if there is one."""
+    return option or os.environ.get("SWEEP_SERVER") or config().get("server")
+
+
+class Remote:
+    """The service, as functions. Raises BadInput with what the service said."""
+
+    def __init__(self, server: str):
+        if not server.startswith(("http://", "https://")):
+            raise BadInput(f"--server {server}: write http://HOST:PORT, or https://HOST")
+        self.server = server.rstrip("/")
+        token = os.environ.get("SWEEP_TOKEN") or config().get("token", "")
+        if not token.isascii() or any(c.isspace() for c in token):
+            raise BadInput(
+                "SWEEP_TOKEN: a token has neither spaces nor foreign letters; `sweep token create` makes one"
+            )
+        self.client = httpx.Client(
+            base_url=self.server,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=TIMEOUT_S,
+            trust_env=True,
+        )
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def _ask(
+        self, method: str, path: str, retries: int = RETRIES, passing: tuple[int, ...] = (), **more: Any
+    ) -> httpx.Response:
+        for attempt in range(retries + 1):
+            answer = None
+            try:
+                answer = self.client.request(method, path, **more)
+            except httpx.HTTPError as error:
+                if attempt == retries:
+                    raise self._silent(error) from error
+            else:
+                if answer.status_code in passing:
+                    return answer
+                if answer.status_code not in BUSY or attempt == retries:
+                    return self._checked(answer)
+            time.sleep(_pause_s(attempt, answer))
+        raise AssertionError("unreachable")
+
+    def _silent(self, error: Exception) -> BadInput:
+        said = str(error) or type(error).__name__
+        return BadInput(f"--server {self.server}: no service answers there ({said}); `sweep serve` starts one")
+
+    def _checked(self, answer: httpx.Response) -> httpx.Response:
+        if answer.is_success:
+            return answer
+        try:
+            detail = answer.json()["detail"]
+        except (ValueError, KeyError, TypeError):
+            detail = f"it answered {answer.status_code} {answer.reason_phrase}; is it a sweep service?"
+        hint = "; set SWEEP_TOKEN" if answer.status_code == 401 else ""
+        raise BadInput(f"{self.server}: {detail}{hint}")
+
+    def _json(self, method: str, path: str, **more: Any) -> Any:
+        answer = self._ask(method, path, **more)
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise BadInput(f"--server {self.server}: the answer is no JSON; is it a sweep service?") from error
+
+    # --- what it can do ----------------------------------------------------------------------------------------------
+
+    def submit(self, spec: Mapping[str, Any], archive: bytes | None, hours: float | None, key: str) -> dict[str, Any]:
+        """Hand in a sweep; with the same key it is handed in once, however often the line breaks."""
+        files: dict[str, Any] = {"spec": ("spec.json", json.dumps(dict(spec)), "application/json")}
+        if archive is not None:
+            files["archive"] = ("code.zip", archive, "application/zip")
+        data = {} if hours is None else {"hours": f"{hours!r}"}
+        return self._json("POST", "/v1/sweeps", files=files, data=data, headers={"Idempotency-Key": key})
+
+    def sweeps(self, state: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield all sweeps that may be seen, the newest first."""
+        before: dict[str, Any] = {}
+        while True:
+            page = self._json("GET", "/v1/sweeps", params=({"state": state} if state else {}) | before | {"limit": 200})
+            yield from page["sweeps"]
+            if page["next"] is None:
+                return
+            before = {"before": page["next"]}
+
+    def find(self, wanted: str) -> str:
+        """Return the id of a sweep: the id itself, or the newest whose spec has that name."""
+        answer = self._ask("GET", f"/v1/sweeps/{self._name(wanted)}", passing=(404,))
+        if answer.is_success:
+            return wanted
+        named = self._json("GET", "/v1/sweeps", params={"name": wanted, "limit": 1})["sweeps"]
+        return named[0]["id"] if named else wanted
+
+    def sweep(self, sweep: str) -> dict[str, Any]:
+        """Return one sweep."""
+        return self._json("GET", f"/v1/sweeps/{self._name(sweep)}")
+
+    def trials(self, sweep: str) -> list[dict[str, Any]]:
+        """Return all trials of a sweep."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._json(
+                "GET", f"/v1/sweeps/{self._name(sweep)}/trials", params={"limit": 1000, "offset": len(found)}
+            )
+            found += page["trials"]
+            if len(found) >= page["total"] or not page["trials"]:
+                return found
+
+    def best(self, sweep: str, trial: int | None) -> str:
+        """Return the best configuration as the text of a best file."""
+        params = {} if trial is None else {"trial": trial}
+        return self._ask("GET", f"/v1/sweeps/{self._name(sweep)}/best", params=params).text
+
+    def stop(self, sweep: str) -> dict[str, Any]:
+        """Ask a sweep to stop."""
+        return self._json("POST", f"/v1/sweeps/{self._name(sweep)}/stop")
+
+    def resume(self, sweep: str, changed: bool = False) -> dict[str, Any]:
+        """Have a stopped or failed sweep go on; changed: also if its data have changed since it last ran."""
+        path = f"/v1/sweeps/{self._name(sweep)}/resume"
+        return self._json("POST", f"{path}?changed=true" if changed else path, retries=0)
+
+    def logs(self, sweep: str) -> str:
+        """Return what the driver wrote so far."""
+        return self._ask("GET", f"/v1/sweeps/{self._name(sweep)}/logs", headers={"Accept": "text/plain"}).text
+
+    def follow(self, sweep: str, what: str) -> Iterator[tuple[str, Any]]:
+        """Yield (kind, data) of a stream, `events` or `logs`, until it is over; a broken line is taken up again."""
+        last, failures, broken = "", 0, None
+        path = f"/v1/sweeps/{self._name(sweep)}/{what}"
+        while True:
+            answer, following = None, False
+            hopeful = failures < RETRIES or (broken is not None and time.monotonic() - broken < AWAY_S)
+            headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
+            try:
+                with self.client.stream("GET", path, headers=headers, timeout=STREAM_TIMEOUT) as answer:
+                    if answer.status_code in BUSY and hopeful:
+                        answer.raise_for_status()
+                    if not answer.is_success:
+                        answer.read()
+                        self._checked(answer)
+                    following = True
+                    for kind, number, data in _events(answer.iter_lines()):
+                        last, failures = number or last, 0
+                        yield kind, data
+                        if kind == "end":
+                            return
+            except httpx.HTTPError as error:
+                if not hopeful:
+                    raise self._silent(error) from error
+                failures += 1
+            if following:
+                broken = time.monotonic()
+            time.sleep(_pause_s(failures, answer))
+
+    def _name(self, sweep: str) -> str:
+        if not sweep or not all(c.isascii() and (c.isalnum() or c in "-_") for c in sweep):
+            raise BadInput(f"unknown sweep '{sweep}'; ids and names have letters, digits, - and _")
+        return sweep
+
+
+def _pause_s(attempt: int, answer: httpx.Response | None) -> float:
+    """Return how long to wait before a question is asked again: longer each time, or as long as the service says."""
+    said = answer.headers.get("Retry-After", "") if answer is not None and not answer.is_success else ""
+    return min(float(said), 60.0) if said.isdecimal() else min(0.2 * 2**attempt, 5.0)
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, Any]]:
+    """Read server-sent events: (kind, id, data).
+
+    >>> list(_events(iter(["id: 3", "event: trial", 'data: {"number": 2}', "", ": still here", ""])))
+    [('trial', '3', {'number': 2})]
+    """
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+        elif "data" in fields:
+            yield fields.get("event", "message"), fields.get("id", ""), json.loads(fields["data"])
+            fields = {}
+        else:
+            fields = {}

@@ -1,0 +1,165 @@
+"""From a point of the space to what the engine trains: a structure, and one engine trial for each replicate."""
+
+import json
+from typing import Any
+
+from espalier.core.errors import BadInput, brief, faults, shown
+from espalier.core.loading.references import found_class
+from espalier.core.measures.verdicts import Thresholds
+from espalier.core.optimizers.optim import SGD, Adam, Optimizer
+from espalier.core.task import check_options, options_of, task_class
+from espalier.core.training.cohort import Scoring
+from espalier.core.training.trial import Hyperparameters, Structure, Trial
+from espalier.core.training.watch import Health, Ratios, Watcher
+from espalier.sweeps.spec.meaning import MEANT
+from espalier.sweeps.spec.space import AUTO, Choice, Point, extremes
+from espalier.sweeps.spec.spec import SweepSpec
+
+_OPTIONAL = ("momentum", "weight_decay")  # of sgd: what no trial has costs nothing
+ENGINE = (
+    *("lr_exponent", "decay_points", "decay_factor", "floor", "power", "div", "warmup", "schedule"),
+    *("momentum", "weight_decay", "seed", "batch_size"),
+)
+
+
+def check_names(spec: SweepSpec) -> None:
+    """Raise BadInput if the space names a hyperparameter that neither the engine nor the task has.
+
+    Also for an option that the task does not have, and for a text where its own default is true or false.
+    """
+    defaults = options_of(task_class(spec.task))
+    for name, domain in spec.space.own().items():
+        if name not in defaults:
+            meant = f"{MEANT[name.lower()]}; " if name.lower() in MEANT else ""
+            raise BadInput(
+                f"unknown hyperparameter '{brief(name)}' in space; {meant}this sweep takes: {', '.join(ENGINE)}, "
+                f"and the task's own: {', '.join(defaults) or 'none'}"
+            )
+        if name in spec.task_options:
+            raise BadInput(f"space.{name}: it stands under task_options too; keep one of them")
+        for value in extremes(domain):
+            _check_truth(f"space.{name}", value, defaults[name])
+    check_options(spec.task, defaults, spec.task_options)
+    for name, value in spec.task_options.items():
+        _check_truth(f"task_options.{name}", value, defaults.get(name))
+
+
+def _check_truth(field: str, value: Any, default: Any) -> None:
+    """Refuse a word for true or false: `no` is a text, and every text counts as true in Python."""
+    if isinstance(default, bool) and isinstance(value, str):
+        raise BadInput(f"{field}: {shown(value)} is a text; write true or false")
+
+
+def task_options(spec: SweepSpec, point: Point) -> dict[str, Any]:
+    """Return the arguments of the task at a point."""
+    return dict(spec.task_options) | {name: point[name] for name in spec.space.own()}
+
+
+def structural_key(spec: SweepSpec, point: Point) -> str:
+    """Return what parts trials into cohorts: two trials share a program if and only if their keys are equal."""
+    return json.dumps([task_options(spec, point), _batch_size(spec, point), _schedule(spec, point)], sort_keys=True)
+
+
+def _batch_size(spec: SweepSpec, point: Point) -> int:
+    return int(point.get("batch_size", spec.budget.batch_size))
+
+
+def _schedule(spec: SweepSpec, point: Point) -> str:
+    return str(point.get("schedule", spec.schedule.kind))
+
+
+def _optimizer(spec: SweepSpec) -> Optimizer:
+    if spec.optimizer.kind == "sgd":
+        used = {
+            name: bool(getattr(spec.optimizer, name)) or getattr(spec.space, name) is not None for name in _OPTIONAL
+        }
+        return SGD(spec.optimizer.nesterov, momentum=used["momentum"], decay=used["weight_decay"])
+    return Adam(decoupled=spec.optimizer.kind == "adamw")
+
+
+def structure(spec: SweepSpec, point: Point) -> Structure:
+    """Return what the program of a point is built from."""
+    kind, batch_size = _schedule(spec, point), _batch_size(spec, point)
+    phases = spec.schedule.phases if kind == "phases" else ()
+    return Structure(_optimizer(spec), kind, batch_size, spec.resources.precision, phases)
+
+
+def hyperparameters(spec: SweepSpec, point: Point) -> Hyperparameters:
+    """Return the numbers of a point's lane. The rate is 10 ** lr_exponent."""
+    chosen = spec.optimizer
+    default_decay = 0.01 if chosen.kind == "adamw" else 0.0  # torch.optim's own defaults
+    return Hyperparameters(
+        lr=10.0 ** float(point["lr_exponent"]),
+        decay_points=tuple(point.get("decay_points", ())),
+        decay_factor=float(point["decay_factor"]),
+        warmup=float(point["warmup"]),
+        floor=_number(spec, point, "floor"),
+        power=_number(spec, point, "power"),
+        div=_number(spec, point, "div"),
+        momentum=float(point.get("momentum", chosen.momentum or 0.0)),
+        weight_decay=float(
+            point.get("weight_decay", default_decay if chosen.weight_decay is None else chosen.weight_decay)
+        ),
+        beta1=0.9 if chosen.beta1 is None else chosen.beta1,
+        beta2=0.999 if chosen.beta2 is None else chosen.beta2,
+        eps=chosen.eps or 1e-8,
+    )
+
+
+def _number(spec: SweepSpec, point: Point, name: str) -> float | None:
+    value = point.get(name, getattr(spec.schedule, name))
+    return None if value is None else float(value)
+
+
+def members(spec: SweepSpec, number: int, point: Point) -> list[Trial]:
+    """Return a trial's replicates, under seed, seed + 1, ...; each is an engine trial `number/replicate`."""
+    hyper = hyperparameters(spec, point)
+    budget = spec.budget
+    return [
+        Trial(f"{number}/{r}", int(point["seed"]) + r, budget.steps, hyper, budget.reports, rungs(spec))
+        for r in range(spec.replicates)
+    ]
+
+
+def rungs(spec: SweepSpec) -> tuple[int, ...]:
+    """Return after how many steps trials are scored: none without stopping."""
+    return spec.stopping.steps(spec.budget.steps) if spec.stopping else ()
+
+
+def first_point(spec: SweepSpec) -> Point:
+    """Return a point in the middle of the ranges, with the first of each choice."""
+    sampled: dict[str, Any] = {}
+    for name, domain in spec.space.domains():
+        if isinstance(domain, Choice):
+            sampled[name] = domain.choices[0]
+        else:
+            middle = (domain.low * domain.high) ** 0.5 if domain.log else (domain.low + domain.high) / 2
+            sampled[name] = int(middle) if domain.integer else middle
+    point = spec.space.resolve(sampled)
+    return point | ({"lr_exponent": 0.0} if point["lr_exponent"] == AUTO else {})
+
+
+def thresholds(spec: SweepSpec) -> Thresholds:
+    """Return where one verdict ends and another begins."""
+    return Thresholds(**spec.health.model_dump())
+
+
+def watchers(spec: SweepSpec) -> list[Watcher]:
+    """Return who looks on while trials train: a person's own first, so that their verdicts come first.
+
+    Raises BadInput for one that cannot be found or made.
+    """
+    own: list[Watcher] = []
+    for reference in spec.watchers:
+        found = found_class(reference, "watchers")
+        if not issubclass(found, Watcher):
+            raise BadInput(f"watchers: {reference} is no core.training.watch.Watcher")
+        with faults(f"watchers: {reference} cannot be made"):
+            own.append(found())
+    return [*own, Ratios(), Health(thresholds(spec), spec.objective.metric, spec.objective.mode)]
+
+
+def scoring(spec: SweepSpec) -> Scoring:
+    """Return what trials are scored by."""
+    chosen = spec.stopping
+    return Scoring((chosen.score,), chosen.probe_steps(spec.budget.steps)) if chosen else Scoring(())

@@ -1,0 +1,209 @@
+"""What a sweep's records say: each thing heard of a trial as one record, the sweep's own run at its open and close."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from espalier.sweeps.recording import record
+from espalier.sweeps.recording.record import Recorder
+from espalier.sweeps.repeat import identity
+from espalier.sweeps.repeat.rerun import best_file
+from espalier.sweeps.results import figures as report
+from espalier.sweeps.results import results
+from espalier.sweeps.results.decimals import decimals
+from espalier.sweeps.results.results import TrialResult
+from espalier.sweeps.search.outcome import Outcome, Report, Score, missing, missing_text
+from espalier.sweeps.spec.spec import SweepSpec
+
+MLFLOW_STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
+FIGURED = 5  # trials whose loss curves are drawn
+DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows on top of a run's page
+WELL = ("healthy", "catapult")  # verdicts of trials that are nothing to worry about
+
+
+def shown_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trial's configuration as MLflow's charts take it: numbers each by itself, and the peak rate as a rate.
+
+    >>> shown_params({"lr_exponent": -0.5, "decay_points": [0.6, 0.8], "hidden": 100})
+    {'lr_exponent': -0.5, 'peak_lr': 0.316228, 'decay_point': 0.6, 'decay_point_2': 0.8, 'hidden': 100}
+    """
+    shown: dict[str, Any] = {}
+    for name, value in params.items():
+        if name == "decay_points":
+            shown |= {f"decay_point{f'_{n}' if n > 1 else ''}": point for n, point in enumerate(value, 1)}
+            continue
+        shown[name] = value
+        if name == "lr_exponent":
+            shown["peak_lr"] = float(f"{10 ** float(value):.6g}")
+    return shown
+
+
+def run_name(number: int, params: Mapping[str, Any], spec: SweepSpec) -> str:
+    """Return what a trial's run is called: its rate, where it decays, what else was searched, its number.
+
+    >>> from espalier.sweeps.spec.spec import make_spec
+    >>> space = {"lr_exponent": {"low": -2, "high": 0}, "decay_points": {"low": 0.4, "high": 0.9}}
+    >>> spec = make_spec({"name": "a", "task": "espalier.core.tasks.names:Names", "schedule": "step", "space": space})
+    >>> run_name(80, {"lr_exponent": -0.7739, "decay_points": [0.8273]}, spec)
+    '0.168 · decay .83 · #80'
+    """
+    parts = [f"{10 ** float(params['lr_exponent']):.3g}"] if "lr_exponent" in params else []
+    if points := params.get("decay_points"):
+        parts.append("decay " + " ".join(f"{point:.2f}".removeprefix("0") for point in points))
+    searched = [name for name, _ in spec.space.domains() if name != "lr_exponent" and not name.startswith("decay_poi")]
+    parts += [results.params_text(params, [name]) for name in searched if name in params]
+    return " · ".join([*parts, f"#{number}"])[: record.NAME_MOST]
+
+
+def description(trials: Sequence[TrialResult], best: TrialResult | None, spec: SweepSpec, sweep: str) -> str:
+    """Return what a sweep has found, in plain words, as Markdown."""
+    unhealthy = Counter(t.verdict or t.state for t in trials if t.state == "failed" or t.verdict not in (*WELL, ""))
+    seen = ", ".join(f"{number} {verdict}" for verdict, number in unhealthy.most_common())
+    health = f"{unhealthy.total()} of {len(trials)} trials were unhealthy" + (f" ({seen})." if seen else ".")
+    if best is None or best.value is None:
+        return f"No trial of {len(trials)} is complete.\n\n{health}"
+    exponent, points = best.params.get("lr_exponent"), best.params.get("decay_points")
+    rate = "" if exponent is None else f"learning rate {10 ** float(exponent):.3g} (exponent {exponent:.3f})"
+    where = " and ".join(f"{point:.0%}" for point in points or [])
+    kind = best.params.get("schedule", spec.schedule.kind)
+    decay = f"decay at {where} of the budget" if points else f"schedule {kind}"
+    others = [name for name, _ in spec.space.domains() if name != "lr_exponent" and not name.startswith("decay_poi")]
+    also = results.params_text(best.params, others)
+    found = ", ".join(part for part in (rate, decay, also) if part)
+    return (
+        f"**Best: {found}: {spec.objective.metric} {decimals(best.value)}** (trial {best.number}).\n\n{health}\n\n"
+        f"Pull it: `sweep best {sweep} > best.yaml`; train it again: `sweep rerun best.yaml`."
+    )
+
+
+class Tracking:
+    """Hears what happens to the trials of one sweep and has it recorded."""
+
+    def __init__(self, recorder: Recorder, study: Any, spec: SweepSpec, folder: Path):
+        self.recorder, self.study, self.spec, self.folder = recorder, study, spec, folder
+        self.facts = study.user_attrs
+        self.names: dict[int, str] = {}  # what the runs of trials are called
+
+    # --- trials ------------------------------------------------------------------------------------------------------
+
+    def start(self, trial: int, params: Mapping[str, Any], trunk: int | None) -> None:
+        """Record that a trial trains, and which trial's trunk it was proposed to share."""
+        tags = {"espalier.status": "running", **_paired(trunk)}
+        self.names[trial] = run_name(trial, params, self.spec)
+        self.recorder.say("start", trial=trial, name=self.names[trial], params=shown_params(params), tags=tags)
+
+    def fork(self, trial: int, trunk: int | None, parted_from: str, step: int) -> None:
+        """Record up to which step a trial was trained as one with another."""
+        tags = {"espalier.parted_from": parted_from, "espalier.fork_step": str(step), **_paired(trunk)}
+        self.recorder.say("tag", trial=trial, tags=tags)
+
+    def report(self, said: Report) -> None:
+        """Record a validation and the curve that led to it."""
+        points = [(name, said.step, v) for name, v in said.values.items() if name != "train_loss"]
+        points += [("train_loss", step, loss) for step, loss in said.curve]
+        self.recorder.say("report", trial=said.trial, step=said.step, points=points)
+
+    def score(self, said: Score) -> None:
+        """Record what a trial was worth at a rung."""
+        points = [(f"rung_{name}", said.step, value) for name, value in said.values.items()]
+        # the record knows what is new by its step: a score comes after the report of that step, and before the next
+        self.recorder.say("report", trial=said.trial, step=said.step + 0.5, points=points)
+
+    def end(self, outcome: Outcome, made_by: Mapping[str, Any]) -> None:
+        """Record how a trial ended, with its whole story; `made_by` names program, why, lanes and device."""
+        tags = {
+            "espalier.status": outcome.status,
+            "espalier.verdict": outcome.verdict,
+            "espalier.evidence": outcome.evidence,
+        }
+        if text := missing_text(missing(outcome.members)):
+            tags["espalier.missing"] = text
+        made_with = identity.made_with(self.facts, outcome.trial)
+        made_of = {kind: made_with[kind] for kind in ("code", "data") if kind in made_with}
+        if identity.CHANGES in self.facts:  # else the sweep's own run says it for all
+            tags |= {f"espalier.{kind}": value for kind, value in made_of.items()}
+        story = {"trial": outcome.trial, **made_by, **made_of, "members": outcome.members}
+        self.recorder.say(
+            "end",
+            trial=outcome.trial,
+            name=self.names.get(outcome.trial, f"trial {outcome.trial}"),
+            step=outcome.step,
+            tags=tags,
+            texts={record.STORY: json.dumps(results.finite(story))},
+            status=MLFLOW_STATUS[outcome.status],
+        )
+
+    def restore(self, t: TrialResult, partly: bool) -> None:
+        """Record what Optuna knows of a trial that has ended; partly: not everything that was said of it is lost."""
+        metric, last = self.spec.objective.metric, max(t.reports, default=0)
+        self.start(t.number, t.params, None)
+        for step, value in sorted(t.reports.items()):
+            self.recorder.say("report", trial=t.number, step=step, points=[(metric, step, value)])
+        tags = {"espalier.status": t.state, "espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
+        rest = "the rest may have gaps" if partly else "the rest was lost"
+        tags["espalier.restored"] = f"configuration, {metric} and verdict, from Optuna; {rest}"
+        told = {"name": self.names[t.number], "step": last, "texts": {}, "status": MLFLOW_STATUS[t.state]}
+        self.recorder.say("end", trial=t.number, tags=tags, **told)
+
+    # --- the sweep ---------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Record the sweep itself: its spec, versions, git state and the fingerprint of its data."""
+        spec, facts = self.spec, self.facts
+        text = spec.as_yaml()
+        tags = {f"espalier.{k}": v for k, v in facts.items() if isinstance(v, str | int | float) and "." not in k}
+        tags |= {f"espalier.version.{k}": v for k, v in facts.get("versions", {}).items()}
+        tags |= {"espalier.changed": changes} if (changes := identity.history(facts)) else {}
+        params = {
+            "task": spec.task,
+            "optimizer": spec.optimizer.kind,
+            "schedule": spec.schedule.kind,
+            "steps": spec.budget.steps,
+            "batch_size": spec.budget.batch_size,
+            "trials": spec.trials,
+            "sampler": spec.search.sampler,
+            "objective": f"{spec.objective.mode} {spec.objective.metric}",
+        }
+        self.recorder.say("open", name=self.study.study_name, tags=tags, params=params, texts={"spec.yaml": text})
+
+    def pause(self) -> None:
+        """Record that the sweep stops here and may go on."""
+        self.recorder.say("pause")
+
+    def close(self, trials: Sequence[TrialResult], totals: tuple[int, int], programs: Sequence[str]) -> None:
+        """Record the table of trials, the best file and the figures.
+
+        totals: lane-steps trained and shared. programs: each by which some of the trials have trained, and why.
+        """
+        mode = self.spec.objective.mode
+        for t in trials:
+            if t.compared:  # what shows only beside others
+                tags = {"espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
+                self.recorder.say("tag", trial=t.number, tags=tags)
+        best = results.best_trial(trials, mode)
+        texts = {"trials.csv": report.table_csv(trials)}
+        figures = [report.exponent_figure(trials, self.spec, self.folder / "exponent.png")]
+        values = {"trials": float(len(trials)), "lane_steps": float(totals[0]), "steps_shared": float(totals[1])}
+        if best is not None:
+            top = [t for t in results.ranked(trials, mode) if t.state == "complete"][:FIGURED]
+            stories = self.recorder.stories([t.number for t in top])
+            told = [(t, stories[t.number]) for t in top if t.number in stories]
+            if told:
+                figures.append(report.curves_figure(told, self.spec, self.folder / "curves.png"))
+            if story := stories.get(best.number):
+                texts["best.yaml"] = best_file(self.study, best, story)
+                if ratios := report.ratios_figure(best, story, self.spec, self.folder / "ratios.png"):
+                    figures.append(ratios)
+            if best.value is not None:
+                values[f"best_{self.spec.objective.metric}"] = best.value
+        tags = {"espalier.best_trial": "none" if best is None else best.number}
+        tags[DESCRIPTION] = description(trials, best, self.spec, self.study.study_name)
+        tags |= {"espalier.program": "; ".join(programs)} if programs else {}
+        files = [str(figure) for figure in figures]
+        self.recorder.say("close", values=values, tags=tags, texts=texts, files=files, status="FINISHED")
+
+
+def _paired(trunk: int | None) -> dict[str, str]:
+    return {} if trunk is None else {"espalier.trunk": str(trunk)}

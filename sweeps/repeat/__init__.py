@@ -1,0 +1,1 @@
+"""Training one trial again, to the same bits."""

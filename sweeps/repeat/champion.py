@@ -1,0 +1,98 @@
+"""The champion: the best trial's trained weights, made by training it again, kept in MLflow's model registry."""
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from espalier.core import checkpoint
+from espalier.core.errors import BadInput
+from espalier.core.training.watch import Look, Watcher
+from espalier.sweeps.address import no_secret
+from espalier.sweeps.home import Home
+from espalier.sweeps.recording import record
+from espalier.sweeps.repeat.rerun import BestFile, Rerun, rerun
+from espalier.sweeps.spec import paths
+from espalier.sweeps.spec.spec import SweepSpec
+
+FILE = "best.yaml"
+
+
+class Weights(Watcher):
+    """Keeps the weights that each trial ends with, as a state dict on the CPU."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, dict[str, Tensor]] = {}
+
+    def measure(self, look: Look) -> Mapping[str, float]:
+        if look.step == look.trial.steps:
+            state = look.model().state_dict()
+            self.kept[look.trial.id] = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+        return {}
+
+
+def check_name(name: str) -> None:
+    """Raise BadInput for a name that a model cannot have."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise BadInput(f"model '{name}': a name is made of letters, digits, '-', '_' and '.', for example names-model")
+
+
+def weight_files(replicates: int) -> list[str]:
+    """Return the names of the files of weights, one for each replicate.
+
+    >>> weight_files(1), weight_files(3)
+    (['weights.pt'], ['weights.pt', 'weights-1.pt', 'weights-2.pt'])
+    """
+    return ["weights.pt", *(f"weights-{r}.pt" for r in range(1, replicates))]
+
+
+def place_of(best: BestFile, spec: SweepSpec, home: Home) -> str:
+    """Return where the trial of a best file is recorded. Raises BadInput if its run is not there."""
+    uri = record.tracking_of(spec.tracking_uri, home.path)
+    record.check_reachable(uri)
+    record.run_of(uri, best.sweep, best.trial)
+    return uri
+
+
+def crown(path: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> tuple[Rerun, str | None]:
+    """Train the trial of the best file at `path` again; if it is the same to the last bit, register its weights.
+
+    Returns what came out, and the version of the model, None where it differs.
+    Raises BadInput before anything is trained if MLflow could not take it.
+    """
+    check_name(name)
+    uri, weights = place_of(best, spec, home), Weights()
+    outcome = rerun(best, spec, weights)
+    if not outcome.reproduced:
+        return outcome, None
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / FILE).write_bytes(paths.argument(path).read_bytes())
+        for r, file in enumerate(weight_files(spec.replicates)):
+            checkpoint.save(folder / file, weights.kept[f"{best.trial}/{r}"])
+        told = {f"espalier.{outcome.metric}": repr(outcome.value)}
+        return outcome, record.register(uri, name, best.sweep, best.trial, folder, told)
+
+
+def pull(wanted: str, folder: Path, home: Home) -> tuple[list[Path], str]:
+    """Download the files of `NAME` or `NAME@ALIAS` into a folder; return them, and a sentence that says what they are.
+
+    Raises BadInput for an unknown model or alias, or a folder that cannot be written.
+    """
+    name, _, alias = wanted.partition("@")
+    check_name(name)
+    uri = record.tracking_of(None, home.path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            told = record.fetch_model(uri, name, alias or record.CHAMPION, Path(place))
+            files = [file for file in sorted(Path(place).rglob("*")) if file.is_file()]
+            for file in files:
+                os.replace(file, folder / file.name)
+    except OSError as error:
+        raise BadInput(f"--to {folder}: cannot be written ({error.strerror}); name another folder") from error
+    said = f"{name} version {told['version']}, trial {told['trial']} of {told['sweep']}, from {no_secret(uri)}"
+    return [folder / file.name for file in files], said

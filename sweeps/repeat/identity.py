@@ -1,0 +1,135 @@
+"""What a sweep was begun with - its spec, its task's code, its data - and what it goes on with."""
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from espalier.core.errors import BadInput
+from espalier.sweeps.spec.space import AUTO
+from espalier.sweeps.spec.spec import SweepSpec
+
+CHANGES = "changes"  # a study attribute: a period for each time that a sweep went on with other code, data or versions
+KINDS = {"code": "the task's code", "data": "the data", "data.others": "the data of its other choices"}
+FOLDER = "code.folder"  # a study attribute: where a task that is a module was found
+
+Facts = Mapping[str, Any]
+
+
+# --- the spec --------------------------------------------------------------------------------------------------------
+
+
+def check_same_spec(sweep: str, facts: Facts, begun: SweepSpec, given: SweepSpec) -> None:
+    """Raise BadInput, naming the fields, if a sweep that exists was begun with another spec than is given now."""
+    then, now = begun.model_dump(mode="json"), given.model_dump(mode="json")
+    if "lr_range_run" in facts and given.space.lr_exponent == AUTO:  # which a range test has replaced
+        then["space"]["lr_exponent"] = AUTO
+    fields = [f"{name} ({_shown(a)} there, {_shown(b)} here)" for name, a, b in _differences(then, now)]
+    if fields:
+        more = f" and {len(fields) - 5} more" if len(fields) > 5 else ""
+        raise BadInput(
+            f"--id {sweep}: that sweep exists, with another spec: {', '.join(fields[:5])}{more}; "
+            f"give another id to begin a new sweep, or leave the spec as it was to go on"
+        )
+
+
+_ABSENT = object()
+
+
+def _differences(then: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield (field, then, now) for each place at which two trees of plain values differ."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        for name in dict.fromkeys([*then, *now]):
+            inner = f"{path}.{name}" if path else str(name)
+            yield from _differences(then.get(name, _ABSENT), now.get(name, _ABSENT), inner)
+    elif _differ(then, now):
+        yield path, then, now
+
+
+def _differ(then: Any, now: Any) -> bool:
+    """Whether two values differ; 1 and 1.0 do not, 1 and true do."""
+    if isinstance(then, list | tuple) and isinstance(now, list | tuple):
+        return len(then) != len(now) or any(map(_differ, then, now))
+    return isinstance(then, bool) != isinstance(now, bool) or then != now
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is _ABSENT or value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# --- code and data ---------------------------------------------------------------------------------------------------
+
+
+def periods(facts: Facts) -> list[Facts]:
+    """Return what the trials of a sweep were made with, from its begin on: one period, and one for each change."""
+    return [facts, *facts.get(CHANGES, [])]
+
+
+def changed_kinds(facts: Facts, now: Facts) -> list[str]:
+    """Return which of code and data are others now than when the sweep last ran."""
+    last = periods(facts)[-1]
+    return [kind for kind in KINDS if kind in last and last[kind] != now.get(kind)]
+
+
+def check_unchanged(sweep: str, facts: Facts, now: Facts) -> None:
+    """Raise BadInput, saying what differs, if code or data are others now than when the sweep last ran."""
+    last = periods(facts)[-1]
+    differing = [f"{KINDS[kind]} ({last[kind]} then, {now.get(kind)} now)" for kind in changed_kinds(facts, now)]
+    if differing:
+        have = "have" if len(differing) > 1 or "data" in differing[0] else "has"
+        raise BadInput(
+            f"{sweep}: {' and '.join(differing)} {have} changed since it last ran; its trials could not be compared: "
+            "put back what it was, or begin a new sweep; --changed goes on all the same, and records it"
+        )
+
+
+def period(now: Facts, first: int, partly: Collection[int], anew: Collection[int]) -> dict[str, Any]:
+    """Return a period that begins now, for `CHANGES`.
+
+    first: the number of the next trial. partly: trials that go on, trained in part before. anew: those that had begun
+    and begin again.
+    """
+    kept = {kind: now[kind] for kind in (*KINDS, "versions", "git_commit", "git_dirty") if kind in now}
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {**kept, "at": at, "first": first, "partly": sorted(partly), "anew": sorted(anew)}
+
+
+def differs(facts: Facts, now: Facts) -> bool:
+    """Whether code, data or versions are others now than when the sweep last ran."""
+    last = periods(facts)[-1]
+    return bool(changed_kinds(facts, now)) or ("versions" in last and last["versions"] != now.get("versions"))
+
+
+def made_with(facts: Facts, trial: int) -> dict[str, Any]:
+    """Return the versions, the data, the code and the commit that a trial was trained with.
+
+    One that trained across a change has both: "a, later b".
+    """
+    its: list[Facts] = [facts]
+    for later in facts.get(CHANGES, []):
+        if trial >= later["first"] or trial in later["anew"]:
+            its = [later]
+        elif trial in later["partly"]:
+            its.append(later)
+    rows = [dict(p.get("versions", {})) | {k: p[k] for k in ("data", "code", "git_commit") if k in p} for p in its]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: _joined([row[name] for row in rows if name in row]) for name in names}
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    several = list(dict.fromkeys(values))
+    return several[0] if len(several) == 1 else ", later ".join(map(str, several))
+
+
+def history(facts: Facts) -> str:
+    """Return in one sentence a change which changes a sweep went through; nothing if there was none."""
+    said, before = [], facts
+    for later in facts.get(CHANGES, []):
+        old = {**before.get("versions", {}), **{k: before.get(k) for k in ("code", "data")}}
+        new = {**later.get("versions", {}), **{k: later.get(k) for k in ("code", "data")}}
+        moved = ", ".join(f"{name} {old.get(name)} -> {new[name]}" for name in new if old.get(name) != new[name])
+        partly = f"; in part trials {', '.join(map(str, later['partly']))}" if later["partly"] else ""
+        again = f"; begun again {', '.join(map(str, later['anew']))}" if later["anew"] else ""
+        said.append(f"{later['at']}: {moved}; trials from {later['first']} on{partly}{again}")
+        before = later
+    return ". ".join(said)

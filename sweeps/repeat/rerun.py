@@ -1,0 +1,218 @@
+"""Pull a configuration, train it again, and compare to the last bit.
+
+A best file carries one trial: its part of the spec, its point, what it reported, and what it was made with.
+"""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from espalier.core.errors import BadInput, shown
+from espalier.sweeps.repeat import identity
+from espalier.sweeps.results.results import TrialResult
+from espalier.sweeps.running.interrupt import guard_names
+from espalier.sweeps.spec import paths, yaml12
+from espalier.sweeps.spec.spec import ProgramName, SweepSpec, make_spec
+from espalier.sweeps.spec.values import DEPTH, check_values, place
+
+if TYPE_CHECKING:
+    from espalier.core.training.watch import Watcher  # which imports torch
+
+
+def versions() -> dict[str, str]:
+    """Return what can change a number: this program, Python, torch, the compiler and the machine."""
+    import numpy
+    import torch
+
+    from espalier.core.native import compiler_version
+
+    try:
+        own = metadata.version("espalier")
+    except metadata.PackageNotFoundError:
+        own = "unknown"
+    return {
+        "espalier": own,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "machine": platform.machine(),
+        "compiler": compiler_version(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+class BestFile(BaseModel):
+    """One trial as a file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sweep: str
+    trial: int
+    params: dict[str, Any]
+    result: dict[str, float]
+    spec: dict[str, Any]
+    program: str
+    device: str
+    lanes: int = Field(default=1, ge=1, description="how many trained at once; it matters to programs of a fixed width")
+    made_with: dict[str, Any]
+    reports: list[list[tuple[int, dict[str, float]]]]
+
+
+def best_file(study: Any, best: TrialResult, story: Mapping[str, Any]) -> str:
+    """Return a trial as the text of a best file. Numbers are written so that they read back to the same bits."""
+    facts = study.user_attrs
+    spec = SweepSpec.model_validate(facts["spec"])
+    content = {
+        "sweep": study.study_name,
+        "trial": best.number,
+        "params": dict(best.params),
+        "result": {spec.objective.metric: best.value},
+        "spec": facts["spec"],
+        "program": story["program"],
+        "device": story["device"],
+        "lanes": story.get("lanes", 1),
+        "made_with": identity.made_with(facts, best.number),
+        "reports": [[[step, values] for step, values in member["reports"]] for member in story["members"]],
+    }
+    head = f"# Trial {best.number} of {study.study_name}. Train it again: sweep rerun FILE\n"
+    return head + yaml12.write(content, flow=None)
+
+
+def read_best(path: str) -> tuple[BestFile, SweepSpec]:
+    """Read a best file. Raises BadInput naming what is wrong with it."""
+    try:
+        text = paths.argument(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise BadInput(f"{path}: cannot be read: {said}; `sweep best ID > best.yaml` writes one") from error
+    return parse_best(text, path)
+
+
+def parse_best(text: str, path: str) -> tuple[BestFile, SweepSpec]:
+    """Read the text of a best file, which messages name by `path`. Raises BadInput naming what is wrong with it."""
+    fields = yaml12.read(text, path)
+    check_values(fields, path, most=None, depth=DEPTH + 1)  # which holds a spec
+    if not isinstance(fields, Mapping):
+        raise BadInput(f"{path}: not a best file; `sweep best ID > best.yaml` writes one")
+    try:
+        best = BestFile.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where, arrived = place(first["loc"]), shown(first.get("input"))
+        said = f"{first['msg'].lower()}; {arrived} arrived"
+        raise BadInput(f"{path}: {where}: {said}; `sweep best ID > best.yaml` writes a whole one") from error
+    spec = make_spec(best.spec, f"{path}: spec", stored=True)
+    _check_params(best, spec, path)
+    return best, spec
+
+
+def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
+    from espalier.sweeps import cohorts as plan
+
+    guard_names(spec.task)
+    plan.check_names(spec)
+    needed = {"lr_exponent", "decay_factor", "warmup", "seed", *spec.space.own()}
+    missing = sorted(needed - set(best.params))
+    unknown = sorted(set(best.params) - needed - set(plan.ENGINE))
+    if missing or unknown:
+        raise BadInput(
+            f"{path}: params: {'missing ' + ', '.join(missing) if missing else 'unknown ' + ', '.join(unknown)}"
+        )
+    for name, value in best.params.items():
+        engine = name in plan.ENGINE and name not in ("decay_points", "schedule")
+        if engine and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise BadInput(f"{path}: params.{name}: {shown(value)} is no number")
+    try:  # each value must be one that a space could give: a spec of constants checks that
+        make_spec(best.spec | {"space": best.params, "search": {"sampler": "random"}}, stored=True)
+    except BadInput as error:
+        raise BadInput(f"{path}: {str(error).removeprefix('spec: ').replace('space.', 'params.')}") from error
+    if best.program not in get_args(ProgramName):
+        known = ", ".join(get_args(ProgramName))
+        raise BadInput(f"{path}: program: {shown(best.program)} is unknown; known here: {known}")
+    if len(best.reports) != spec.replicates or not all(best.reports):
+        raise BadInput(f"{path}: reports: {len(best.reports)} of {spec.replicates} replicates have reports")
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What came out of training a best file again."""
+
+    metric: str
+    expected: float
+    value: float | None
+    difference: str | None
+    surroundings: Sequence[str]
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether every reported number was the same to the last bit."""
+        return self.difference is None
+
+
+def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> Rerun:
+    """Train the trial again by the same program and compare every report. Raises BadInput if its task is gone.
+
+    watcher: looks on.
+    """
+    import torch
+
+    from espalier.core.checks import preflight
+    from espalier.core.programs.program import PROGRAMS, why_not_here
+    from espalier.core.task import code_fingerprint, load_task
+    from espalier.sweeps import cohorts as plan
+    from espalier.sweeps.running.trainable import make_cohort
+    from espalier.sweeps.search.outcome import Outcome, Story
+
+    torch.set_num_threads(1)
+    task = load_task(spec.task, plan.task_options(spec, best.params))
+    found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
+    now = versions() | {"data": found.data.fingerprint(), "code": code_fingerprint(task)}
+    device = "cuda" if best.device == "cuda" and torch.cuda.is_available() else "cpu"
+    if reason := why_not_here(best.program, task, found.data, spec.budget.batch_size):
+        raise BadInput(f"program: the trial ran by the {best.program} program, which cannot be had here: {reason}")
+    trials, calm = [{"number": best.trial, "point": best.params}], spec.model_copy(update={"stopping": None})
+    lanes = max(best.lanes, spec.replicates) if PROGRAMS[best.program].steady else spec.replicates
+    cohort = make_cohort(calm, trials, lanes, best.program, device, watcher)
+    story, ends, outcome = Story(best.trial, spec.replicates), {}, None
+    for event in cohort.train():
+        told = story.hear(asdict(event))
+        ends |= {event.trial: event} if event.kind == "finish" else {}
+        outcome = told if isinstance(told, Outcome) else outcome
+    difference = None
+    for r, expected in enumerate(best.reports):
+        difference = difference or _first_difference(expected, ends[f"{best.trial}/{r}"].reports, r, spec.replicates)
+    metric = spec.objective.metric
+    expected_value = best.result.get(metric, float("nan"))
+    value = outcome.values.get(metric) if outcome else None
+    if difference is None and value != expected_value:
+        difference = f"{metric} is {value!r}, the file says {expected_value!r}"
+    around = [
+        f"{key}: {best.made_with[key]} then, {now[key]} now"
+        for key in now
+        if key in best.made_with and str(best.made_with[key]) != str(now[key])
+    ]
+    if device != best.device:
+        around.append(f"device: {best.device} then, {device} now")
+    return Rerun(metric, expected_value, value, difference, around)
+
+
+def _first_difference(
+    expected: Sequence[tuple[int, Mapping[str, float]]],
+    found: Sequence[tuple[int, Mapping[str, float]]],
+    replicate: int,
+    of: int,
+) -> str | None:
+    which = f" of replicate {replicate}" if of > 1 else ""
+    for (step, then), (at, now) in zip(expected, found, strict=False):
+        if step != at:
+            return f"a report{which} after step {at}, where the file has one after step {step}"
+        for name in then:
+            if name not in now or then[name] != now[name]:
+                return f"step {step}{which}: {name} is {now.get(name)!r}, the file says {then[name]!r}"
+    if len(expected) != len(found):
+        return f"{len(found)} reports{which}, where the file has {len(expected)}"
+    return None

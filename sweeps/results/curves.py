@@ -1,0 +1,38 @@
+"""What trials reported, read from their stories: from a sweep's spool, else from MLflow."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from espalier.core.errors import BadInput, nearest
+from espalier.sweeps.home import Home
+from espalier.sweeps.recording import record
+
+TRAIN_CURVE = "train_curve"
+
+
+def points(home: Home, uri: str, sweep: str, trials: Sequence[int], metric: str) -> list[tuple[int, int, float]]:
+    """Return (trial, step, value) of all reports of a metric, means over replicates; of `train_curve` all its blocks.
+
+    uri: of the sweep's MLflow, for trials that the home has no story of.
+
+    Raises BadInput for a metric that no trial reported.
+    """
+    known: set[str] = {TRAIN_CURVE}
+    found: list[tuple[int, int, float]] = []
+    for trial, story in record.stories_of(home.sweep(sweep), uri, sweep, trials).items():
+        members = story["members"]
+        known |= {name for member in members for _, values in member["reports"] for name in values}
+        curves = [_curve(member, metric) for member in members]
+        for step in sorted(set[int]().union(*curves)):
+            if all(step in curve for curve in curves):
+                found.append((trial, step, statistics.fmean(curve[step] for curve in curves)))
+    if not found and metric not in known:
+        raise BadInput(f"'{metric}' was not reported; {nearest(metric, known)}")
+    return found
+
+
+def _curve(member: Mapping[str, Any], metric: str) -> dict[int, float]:
+    if metric == TRAIN_CURVE:
+        return dict(member["curve"])
+    return {step: values[metric] for step, values in member["reports"] if metric in values}

@@ -1,0 +1,345 @@
+"""Figures and tables of a sweep, from plain results."""
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from espalier.core.checks.checkup import Checkup
+from espalier.core.checks.lr_range import RangeTest
+from espalier.sweeps.home import naming
+from espalier.sweeps.results.decimals import decimals
+from espalier.sweeps.results.results import TrialResult, params_text, ranked
+from espalier.sweeps.spec.space import Choice
+from espalier.sweeps.spec.spec import SweepSpec
+
+INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
+
+
+def table_csv(trials: Sequence[TrialResult]) -> str:
+    """Return the table of all trials as CSV, one row each, by number."""
+    names = sorted({name for t in trials for name in t.params})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", "state", "value", "spread", "verdict", "evidence", *names])
+    for t in sorted(trials, key=lambda t: t.number):
+        cells = [json.dumps(v) if isinstance(v, list) else v for v in (t.params.get(name, "") for name in names)]
+        writer.writerow(
+            [
+                t.number,
+                t.state,
+                "" if t.value is None else repr(t.value),
+                "" if t.spread is None else repr(t.spread),
+                t.verdict,
+                t.evidence,
+                *cells,
+            ]
+        )
+    return text.getvalue()
+
+
+def point_text(params: Mapping[str, Any], spec: SweepSpec) -> str:
+    """Return what was searched of a point, briefly: `lr_exponent -0.512, decay_points 0.61`."""
+    searched = {"decay_points" if name.startswith("decay_point") else name for name, _ in spec.space.domains()}
+    return params_text(params, searched)
+
+
+def drawing() -> Any:
+    """Return matplotlib's Figure; to import it takes the better part of a second, so it waits until it is needed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.backends import backend_agg  # noqa: F401 - what a figure imports when it is saved
+    from matplotlib.figure import Figure
+
+    return Figure
+
+
+def _axes(width: float = 8, height: float = 4.8) -> Any:
+    figure = drawing()(figsize=(width, height), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color="#e4e7eb", linewidth=0.7)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def exponent_figure(trials: Sequence[TrialResult], spec: SweepSpec, path: Path) -> Path:
+    """Draw the objective against the exponent, one dot a trial; write a PNG.
+
+    Dots are coloured by what was chosen (a schedule, a hidden size), else by their first decay point. What is too far
+    off for the axis stands at its edge; what diverged or was stopped is a tick at the bottom; all of them are counted.
+    """
+    figure, axes = _axes()
+    done = [t for t in trials if t.state == "complete" and t.value is not None and math.isfinite(t.value)]
+    done = [t for t in done if "lr_exponent" in t.params]
+    notes = []
+    if done:
+        low, high = _frame([t.value or 0.0 for t in done], spec.objective.mode)
+        _dots(figure, axes, done, _choices(spec, done), low, high)
+        _mark(axes, ranked(done, spec.objective.mode)[0])
+        axes.set_ylim(low, high)
+        if cut := sum(not low <= (t.value or 0.0) <= high for t in done):
+            notes.append(f"{cut} worse than the axis shows (triangles at its edge)")
+    for state, colour, where in (("diverged", ACCENT, 0.03), ("stopped", FAINT, 0.02)):
+        exponents = [t.params["lr_exponent"] for t in trials if t.state == state and "lr_exponent" in t.params]
+        for exponent in exponents:
+            axes.axvline(exponent, ymax=where, color=colour, linewidth=1.2)
+        if exponents:
+            shade = "red" if state == "diverged" else "grey"
+            notes.append(f"{len(exponents)} {state} ({shade} ticks at the bottom)")
+    title = f"{spec.name}: {len(done)} trials of {spec.budget.steps:,} steps"
+    axes.set_title("\n".join([title, *(["; ".join(notes)] if notes else [])]), loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
+    axes.set_ylabel(spec.objective.metric)
+    with naming(path):
+        figure.savefig(path)
+    return path
+
+
+def range_figure(test: RangeTest, name: str, path: Path) -> Path:
+    """Draw the loss of a range test over the exponent, its band over seeds, its interval; the rules below; a PNG."""
+    figure = drawing()(figsize=(9, 6), dpi=120, layout="constrained")
+    axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1 + 0.12 * len(test.rules)])
+    for each in (axes, strip):
+        each.spines[["top", "right"]].set_visible(False)
+        each.grid(True, color="#e4e7eb", linewidth=0.7)
+        each.set_axisbelow(True)
+        if test.interval:
+            each.axvspan(*test.interval, color="#e0f2fe", zorder=0, label="interval")
+        if test.edge is not None:
+            each.axvline(test.edge, color=INK, linestyle=":", linewidth=1.2, label="diverges from here")
+    for row in test.losses:
+        axes.plot(test.exponents, row, color=FAINT, linewidth=0.5, alpha=0.5, zorder=1)
+    low, middle, high = test.band
+    axes.fill_between(test.bins, low, high, color="#fed7aa", zorder=2, label="half of the seeds")
+    axes.plot(test.bins, middle, color=ACCENT, linewidth=2, zorder=3, label="median")
+    known, cut = middle[np.isfinite(middle)], ""
+    if len(known):
+        least, most = float(known.min()), float(np.median(known[: max(1, len(known) // 4)]))
+        span = max(most - least, 1e-3 * abs(most), 1e-9)
+        axes.set_ylim(least - 0.15 * span, most + 0.6 * span)
+        cut = f" (above {most + 0.6 * span:.3g} cut)" if np.nanmax(test.losses) > most + 0.6 * span else ""
+    _rules(strip, test)
+    axes.set_title(
+        f"{name}: the learning-rate range test, {len(test.losses)} seeds", loc="left", color=INK, fontsize=11
+    )
+    axes.set_ylabel(f"training loss{cut}")
+    axes.legend(fontsize=8, frameon=False, loc="upper left")
+    strip.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
+    with naming(path):
+        figure.savefig(path)
+    return path
+
+
+def _rules(strip: Any, test: RangeTest) -> None:
+    """Draw what each rule says, with its quartiles over the seeds, in a row of its own."""
+    for i, spread in enumerate(test.rules.values()):
+        if math.isfinite(spread.median):
+            across = [[spread.median - spread.low], [spread.high - spread.median]]
+            strip.errorbar(spread.median, i, xerr=across, fmt="o", markersize=4, capsize=2, color=INK, zorder=5)
+    strip.set_yticks(range(len(test.rules)), list(test.rules), fontsize=8)
+    strip.set_ylim(len(test.rules) - 0.5, -0.5)
+
+
+def check_figure(found: Checkup, name: str, path: Path) -> Path:
+    """Draw the outputs and the gradients of each layer, and the first step's update ratios by exponent; write a PNG."""
+    figure = drawing()(figsize=(9, 1.8 + 0.32 * len(found.layers) + 2.4), dpi=120, layout="constrained")
+    from matplotlib.ticker import NullFormatter
+
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1 + 0.32 * len(found.layers), 2.6])
+    top, bottom = parts
+    outs, grads = top.subplots(1, 2, sharey=True)
+    labels = [f"{layer.name} ({layer.kind})" for layer in found.layers]
+    rows = range(len(labels))
+    outs.errorbar(
+        [layer.mean for layer in found.layers], rows, xerr=[layer.std for layer in found.layers], fmt="o", color=ACCENT
+    )
+    outs.set_yticks(list(rows), labels, fontsize=8)
+    outs.invert_yaxis()
+    outs.set_title(f"{name}: outputs, mean and standard deviation", loc="left", color=INK, fontsize=10)
+    grads.barh(rows, [max(layer.grad_std, 1e-12) for layer in found.layers], color=FAINT)
+    grads.set_xscale("log")
+    shown = [layer.grad_std for layer in found.layers if layer.grad_std > 0] or [1.0]
+    grads.set_xlim(10.0 ** math.floor(math.log10(min(shown)) - 0.1), 10.0 ** math.ceil(math.log10(max(shown)) + 0.1))
+    grads.xaxis.set_minor_formatter(NullFormatter())
+    grads.set_title("standard deviation of their gradients", loc="left", color=INK, fontsize=10)
+    axes = bottom.subplots()
+    names = list(next(iter(found.ratios.values()), {}))
+    for exponent, ratios in found.ratios.items():
+        axes.plot(names, [ratios[tensor] for tensor in names], "o-", label=f"exponent {exponent:g}", linewidth=1.2)
+    axes.axhline(-3, color=INK, linestyle=":", linewidth=1)
+    axes.set_title("log10(update / weight) of the first step; -3 is the lecture's line", loc="left", fontsize=10)
+    axes.tick_params(axis="x", labelrotation=30, labelsize=8)
+    if names:
+        axes.legend(fontsize=8, frameon=False)
+    for each in (outs, grads, axes):
+        each.spines[["top", "right"]].set_visible(False)
+        each.grid(True, color="#e4e7eb", linewidth=0.7)
+        each.set_axisbelow(True)
+    with naming(path):
+        figure.savefig(path)
+    return path
+
+
+PALETTE = ("#c2410c", "#0369a1", "#15803d", "#7e22ce", "#a16207", "#be185d", "#0f766e", "#4b5563")
+MARKERS = "osD^vPX*"
+
+
+def _choices(spec: SweepSpec, done: Sequence[TrialResult]) -> dict[str, list[Any]]:
+    """Return the first two choices of a spec, each with the values that some trial has, in the spec's order."""
+    choices = {name: list(domain.choices) for name, domain in spec.space.domains() if isinstance(domain, Choice)}
+    known = {
+        name: [value for value in values if any(t.params.get(name) == value for t in done)]
+        for name, values in choices.items()
+        if name != "seed"
+    }
+    return dict([(name, values) for name, values in known.items() if len(values) > 1][:2])
+
+
+def _dots(
+    figure: Any, axes: Any, done: Sequence[TrialResult], choices: Mapping[str, list[Any]], low: float, high: float
+) -> None:
+    """Draw one dot a trial, a triangle at the edge where its value lies beyond it."""
+    points = [(t.params.get("decay_points") or [math.nan])[0] for t in done]
+    shaded = not choices and any(math.isfinite(p) for p in points)
+    norm = _scale(points) if shaded else None
+    look: dict[str, Any] = {"s": 34, "edgecolors": "white", "linewidths": 0.6, "zorder": 3, "clip_on": False}
+    dots = None
+    for t, point in zip(done, points, strict=True):
+        colour, marker = _look(t, choices)
+        shade = {"c": [point], "cmap": "viridis", "norm": norm} if shaded else {"color": colour}
+        value = t.value or 0.0
+        place = t.params["lr_exponent"], min(max(value, low), high)
+        if value < low or value > high:
+            marker = "v" if value < low else "^"
+        drawn = axes.scatter(*place, marker=marker, **look, **shade)
+        dots = drawn if shaded and math.isfinite(point) else dots
+    _count_cut(axes, done, low, high)
+    if dots is not None:
+        figure.colorbar(dots, ax=axes, label="first decay point (share of the budget)")
+    if choices:
+        _legend(axes, choices)
+
+
+def _count_cut(axes: Any, done: Sequence[TrialResult], low: float, high: float) -> None:
+    """Say how many triangles lie upon each other."""
+    beyond = [(t.params["lr_exponent"], (t.value or 0.0) > high) for t in done if not low <= (t.value or 0.0) <= high]
+    for (exponent, above), count in Counter((round(exponent, 2), above) for exponent, above in beyond).items():
+        if count > 1:
+            look = {"xytext": (6, -9 if above else 4), "textcoords": "offset points", "fontsize": 8, "color": INK}
+            axes.annotate(f"x{count}", (exponent, high if above else low), **look)
+
+
+def _scale(points: Sequence[float]) -> Any:
+    from matplotlib.colors import Normalize
+
+    known = [point for point in points if math.isfinite(point)]
+    return Normalize(min(known), max(known))
+
+
+def _look(t: TrialResult, choices: Mapping[str, list[Any]]) -> tuple[str, str]:
+    """Return the colour of a trial's first choice and the marker of its second."""
+    places = [values.index(t.params[name]) if t.params.get(name) in values else 0 for name, values in choices.items()]
+    colour, marker, *_ = [*places, 0, 0]
+    return PALETTE[colour % len(PALETTE)] if places else ACCENT, MARKERS[marker % len(MARKERS)]
+
+
+def _legend(axes: Any, choices: Mapping[str, list[Any]]) -> None:
+    """Say which colour, and which marker, is which choice."""
+    for which, (name, values) in enumerate(choices.items()):
+        for i, value in enumerate(values):
+            look = {"color": PALETTE[i % len(PALETTE)]} if which == 0 else {"marker": MARKERS[i % len(MARKERS)]}
+            axes.scatter([], [], s=34, label=f"{name} {value}", **({"color": FAINT} | look))
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _mark(axes: Any, best: TrialResult) -> None:
+    """Ring the best trial and name it."""
+    place, text = (best.params["lr_exponent"], best.value or 0.0), f"trial {best.number}: {decimals(best.value)}"
+    axes.scatter(*place, s=150, facecolors="none", edgecolors=ACCENT, linewidths=1.8, zorder=4)
+    below = {"xytext": (0, -20), "textcoords": "offset points", "ha": "center"}
+    axes.annotate(text, place, color=ACCENT, fontsize=9, **below)
+
+
+def _frame(values: Sequence[float], mode: str) -> tuple[float, float]:
+    """Return the limits of an axis that shows the best nine tenths well: what is far worse is cut."""
+    sign = 1 if mode == "min" else -1
+    ordered = sorted(sign * value for value in values)
+    best, worst = ordered[0], ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
+    worst = max(worst, best + 1e-6)
+    low, high = sorted((sign * (best - 0.12 * (worst - best)), sign * (worst + 0.1 * (worst - best))))
+    share = mode == "max" and all(0 <= value <= 1 for value in values)  # an accuracy, an AUC: there is nothing above 1
+    return (max(low, 0.0), min(high, 1.0)) if share else (low, high)
+
+
+def ratios_figure(trial: TrialResult, story: Mapping[str, Any], spec: SweepSpec, path: Path) -> Path | None:
+    """Draw the update-to-data ratio of each weight of a trial's first replicate, step by step; write a PNG.
+
+    Return None where no weight has a ratio.
+    """
+    member = story["members"][0]
+    if not member["ratios"]:
+        return None
+    figure, axes = _axes(width=9)
+    steps = [row[0] for row in member["ratios"]]
+    for i, name in enumerate(member["tensors"]):
+        axes.plot(steps, [math.nan if row[1 + i] is None else row[1 + i] for row in member["ratios"]], label=name)
+    axes.axhline(-3, color=INK, linestyle=":", linewidth=1)
+    axes.axhspan(spec.health.frozen, spec.health.hot, color="#ecfdf5", zorder=0)
+    title = (
+        f"{spec.name}: update-to-data ratios of trial {trial.number}; green: neither hot nor frozen; dotted: -3, usual"
+    )
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("step")
+    axes.set_ylabel("log10(std(update) / std(weight))")
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    with naming(path):
+        figure.savefig(path)
+    return path
+
+
+def curves_figure(told: Sequence[tuple[TrialResult, Mapping[str, Any]]], spec: SweepSpec, path: Path) -> Path:
+    """Draw the training loss, averaged over blocks of steps, of each trial's first replicate, on a log axis; a PNG."""
+    figure, axes = _axes()
+    seen: list[float] = []
+    for rank, (trial, story) in enumerate(told):
+        curve = [(step, loss) for step, loss in story["members"][0]["curve"] if loss and loss > 0]
+        seen += [loss for _, loss in curve]
+        axes.plot(
+            [step for step, _ in curve],
+            [loss for _, loss in curve],
+            label=f"trial {trial.number}: {point_text(trial.params, spec)} -> {decimals(trial.value)}",
+            linewidth=2 if rank == 0 else 1.2,
+            color=ACCENT if rank == 0 else None,
+            alpha=1 if rank == 0 else 0.75,
+            zorder=10 - rank,
+        )
+    _losses_axis(axes, seen)
+    axes.set_title(f"{spec.name}: the best trials", loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("step")
+    axes.set_ylabel("training loss, averaged over blocks (log scale)")
+    if told:
+        axes.legend(fontsize=8, frameon=False)
+    with naming(path):
+        figure.savefig(path)
+    return path
+
+
+def _losses_axis(axes: Any, losses: Sequence[float]) -> None:
+    """Make the axis logarithmic, with losses at its ticks: round ones also where they lie within a decade."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    axes.set_yscale("log")
+    low, high = (min(losses), max(losses)) if losses else (1.0, 10.0)
+    near = high < 10 * low
+    ticks = [tick for tick in MaxNLocator(6).tick_values(low, high) if tick > 0] if near else []
+    axes.yaxis.set_major_locator(FixedLocator(ticks) if near else LogLocator(numticks=10))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:.4g}"))

@@ -1,0 +1,191 @@
+"""What is known of the sweeps of a home: for `sweep list`, `show` and `best`."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from espalier.core.errors import BadInput
+from espalier.core.measures.verdicts import VERDICTS
+from espalier.sweeps.address import UI, mlflow_page, no_secret
+from espalier.sweeps.home import Home, is_driven
+from espalier.sweeps.recording import record
+from espalier.sweeps.repeat.rerun import best_file
+from espalier.sweeps.results import results
+from espalier.sweeps.results.results import TrialResult
+from espalier.sweeps.search import search
+from espalier.sweeps.search.search import find_sweep, open_for_reading, parent_of, spec_of, sweep_ids, trial_results
+from espalier.sweeps.spec.spec import SweepSpec
+
+
+@dataclass(frozen=True)
+class Details:
+    """One sweep: what was asked, how far it is, where its data lie."""
+
+    sweep: str
+    spec: SweepSpec
+    state: str  # running, interrupted, finished
+    wanted: int
+    trials: list[TrialResult]
+    tracking_uri: str
+    storage: str
+    experiment: str  # in MLflow
+    parent: tuple[str, str] | None = None  # the experiment and the run of the sweep itself in MLflow
+
+    @property
+    def page(self) -> str:
+        """The address of MLflow's page on the sweep: at home that of `sweep ui`."""
+        server = self.tracking_uri if self.tracking_uri.startswith("http") else UI
+        return mlflow_page(server, *(self.parent or ()))
+
+    @property
+    def best(self) -> TrialResult | None:
+        """The best complete trial."""
+        return results.best_trial(self.trials, self.spec.objective.mode)
+
+    def document(self) -> dict[str, Any]:
+        """Return everything as values that JSON has."""
+        best = self.best
+        found = {
+            "sweep": self.sweep,
+            "state": self.state,
+            "wanted": self.wanted,
+            "states": results.counts(self.trials),
+            "best": best
+            and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
+            "tracking_uri": no_secret(self.tracking_uri),
+            "mlflow": self.page,
+            "experiment": self.experiment,
+            "storage": no_secret(self.storage),
+            "trials": [asdict(t) for t in self.trials],
+            "spec": self.spec.model_dump(mode="json"),
+        }
+        return results.finite(found)
+
+    def row(self) -> dict[str, Any]:
+        """Return what `sweep list` tells of the sweep."""
+        best = self.best
+        return {
+            "sweep": self.sweep,
+            "state": self.state,
+            "ended": sum(t.state not in results.UNFINISHED for t in self.trials),
+            "wanted": self.wanted,
+            "metric": self.spec.objective.metric,
+            "best": best and best.value,
+            "best_trial": best and best.number,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield the head of `sweep show`."""
+        counted = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items()) or "none yet"
+        yield f"{self.sweep}: {self.state}; trials: {counted}, of {self.wanted}"
+        yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.experiment}"
+        yield f"  page     {self.page}{'' if self.tracking_uri.startswith('http') else ' while `sweep ui` runs'}"
+        yield f"  Optuna   {no_secret(self.storage)}, study {self.sweep}"
+        health = Counter(t.verdict for t in self.trials if t.verdict)
+        if health:
+            yield f"  health   {', '.join(f'{health[name]} {name}' for name in VERDICTS if name in health)}"
+        yield from (f"  note: {note}" for note in results.notes(self.trials))
+        if self.state == "interrupted":
+            yield f"  continue: sweep resume {self.sweep}"
+
+    def evidence(self, top: int) -> Iterator[str]:
+        """Yield why the best trials have the verdict that they have, each on one line."""
+        for t in results.ranked(self.trials, self.spec.objective.mode)[:top]:
+            if t.evidence:
+                yield f"trial {t.number} {t.verdict or t.state}: {t.evidence}"
+
+
+def _details(home: Home, study: Any, driven: Collection[str] | None = None) -> Details:
+    """Return what is known of a sweep; `driven`: the sweeps that a process drives, where that was asked for many."""
+    driven = _driven(home, [study.study_name]) if driven is None else driven
+    spec, trials = spec_of(study), trial_results(study)
+    wanted, ended = spec.trials_wanted, sum(t.state != "running" for t in trials)
+    state = "running" if study.study_name in driven else "finished" if ended >= wanted else "interrupted"
+    trials = trials if state == "running" else results.at_rest(trials)
+    uri = tracking_of(study, home)
+    place = search.experiment_of(study), parent_of(study)
+    return Details(study.study_name, spec, state, wanted, trials, uri, home.storage, *place)
+
+
+def _driven(home: Home, sweeps: Collection[str]) -> set[str]:
+    """Return those of the sweeps that a process drives: one of this home, or of another that shares its database."""
+    return {sweep for sweep in sweeps if is_driven(home.sweep(sweep))} | search.driven(home.storage, sweeps)
+
+
+def tracking_of(study: Any, home: Home) -> str:
+    """Return the address at which a sweep is recorded."""
+    return record.tracking_of(spec_of(study).tracking_uri, home.path, study.user_attrs.get("tracking"))
+
+
+def details(home: Home, wanted: str) -> Details:
+    """Return one sweep by id or name. Raises BadInput for an unknown one."""
+    return _details(home, found_sweep(home, open_for_reading(home.storage), wanted))
+
+
+def found_sweep(home: Home, storage: Any, wanted: str) -> Any:
+    """Return a sweep's study by id or name. Raises BadInput for an unknown one, and says if it was known once."""
+    try:
+        return find_sweep(storage, wanted)
+    except BadInput:
+        if wanted in home.lost(()):
+            raise BadInput(
+                f"{wanted}: {home.storage} does not know it; the file was deleted or damaged. Bring back a copy of it; "
+                f"else what the sweep has recorded lies in MLflow, and in {home.sweep(wanted)}"
+            ) from None
+        raise
+
+
+def overview(home: Home) -> list[dict[str, Any]]:
+    """Return one row for each sweep, the oldest first, then those that the journal has lost.
+
+    Of these, and of one that another version wrote, its id may be all there is.
+    """
+    storage = open_for_reading(home.storage)
+    sweeps, rows = sweep_ids(storage), []
+    nothing = dict.fromkeys(("ended", "wanted", "metric", "best", "best_trial"))
+    driven = _driven(home, sweeps)
+    for sweep in sweeps:
+        try:
+            rows.append(_details(home, find_sweep(storage, sweep), driven).row())
+        except BadInput:
+            rows.append({"sweep": sweep, "state": "unreadable"} | nothing)
+    rows += [{"sweep": sweep, "state": "lost"} | nothing for sweep in home.lost(sweeps)]
+    return rows
+
+
+def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
+    """Return the best trial of a sweep (or another complete one) as the text of a best file."""
+    study = found_sweep(home, open_for_reading(home.storage), wanted)
+    found = _details(home, study)
+    chosen = found.best
+    if trial is not None:
+        complete = {t.number: t for t in found.trials if t.state == "complete"}
+        if trial not in complete:
+            known = ", ".join(map(str, sorted(complete)))
+            raise BadInput(f"--trial {trial}: no complete trial of {study.study_name}; complete are: {known or 'none'}")
+        chosen = complete[trial]
+    if chosen is None:
+        raise BadInput(f"{study.study_name} has no complete trial yet ({results.counts(found.trials) or 'none began'})")
+    return best_file(study, chosen, _story(home, found, chosen.number))
+
+
+def _story(home: Home, found: Details, trial: int) -> dict[str, Any]:
+    """Return the story of a trial: from MLflow, or where that has it no more, from the sweep's spool."""
+    try:
+        record.check_reachable(found.tracking_uri, reading=True)
+        return record.read_trial(found.tracking_uri, found.sweep, trial)
+    except BadInput:
+        if story := record.spooled_story(home.sweep(found.sweep), trial):
+            return story
+        raise
+
+
+def latest_page(home: Home, server: str) -> str:
+    """Return the address of MLflow's page on the latest sweep of a home; that of its experiments without one."""
+    storage = open_for_reading(home.storage)
+    for sweep in reversed(sweep_ids(storage)):
+        study = search.load(storage, sweep)
+        if (parent := parent_of(study)) and not tracking_of(study, home).startswith("http"):
+            return mlflow_page(server, parent[0])
+    return mlflow_page(server)

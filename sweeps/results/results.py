@@ -1,0 +1,224 @@
+"""Results as plain values: the table of trials, the best one, how many ended how. Pure."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from espalier.core.measures.verdicts import VERDICTS, Thresholds, Verdict, stuck
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One row of a sweep's table."""
+
+    number: int
+    state: str  # running, complete, diverged, stopped, failed
+    value: float | None
+    params: Mapping[str, Any]
+    spread: float | None = None
+    verdict: str = ""
+    evidence: str = ""
+    duration_s: float | None = None
+    reports: Mapping[int, float] = field(default_factory=dict)
+    ended: float | None = None  # seconds since 1970
+    mlflow_run: str = ""  # the id of its run, once MLflow has it
+    to_beat: float | None = None  # what a constant guess, or its untrained model, has of the objective
+    compared: bool = False  # whether its verdict comes from the comparison with others
+    missing: Mapping[str, tuple[int, int]] = field(
+        default_factory=dict
+    )  # metrics that were no number: in n of m reports
+
+
+def best_trial(trials: Sequence[TrialResult], mode: str) -> TrialResult | None:
+    """Return the complete trial with the best value, the earlier of two equals; None if there is none."""
+    complete = [t for t in trials if t.state == "complete" and t.value is not None]
+    return (
+        min(complete, key=lambda t: ((t.value or 0.0) * (1 if mode == "min" else -1), t.number)) if complete else None
+    )
+
+
+def ranked(trials: Sequence[TrialResult], mode: str) -> list[TrialResult]:
+    """Return complete trials, the best first, then the others by number."""
+    sign = 1 if mode == "min" else -1
+    return sorted(
+        trials, key=lambda t: (t.state != "complete", sign * (t.value or 0.0) if t.state == "complete" else 0, t.number)
+    )
+
+
+NEAR = 0.3  # decades: rates within a factor of two are not what two trials differ by
+HALF = 0.5  # of the best's gain: who has less at a much higher rate has lost it to that rate
+TENTH = 10  # the best 1 / TENTH of a sweep
+
+
+def judged_together(trials: Sequence[TrialResult], thresholds: Thresholds, mode: str = "min") -> list[TrialResult]:
+    """Return the trials with the verdicts that show only beside others.
+
+    The best tenth, if it has gained anything, is neither frozen, hot nor stuck. Who gained next to nothing of what the
+    best one gained is not healthy. Who lies flat far above another is stuck, at a much higher rate hot: too low a rate
+    is never blamed on a trial whose rate was far above that of the best.
+    """
+    best = best_trial(trials, mode)
+    sign = 1 if mode == "min" else -1
+    if best is None or best.value is None or (best.to_beat is not None and sign * best.value >= sign * best.to_beat):
+        return list(trials)  # nothing was learnt that the others could be held against
+    order = [t for t in ranked(trials, mode) if t.state == "complete" and t.value is not None]
+    last = order[min(len(order), math.ceil(len(trials) / TENTH)) - 1].value
+    beside = _Beside(best, thresholds, mode)
+    judged = []
+    for t in trials:
+        top = t.state == "complete" and t.value is not None and sign * t.value <= sign * (last or 0.0)
+        verdict = beside.top(t) if top else beside.other(t)
+        judged.append(replace(t, verdict=verdict.name, evidence=verdict.evidence, compared=True) if verdict else t)
+    return judged
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """The best trial of a sweep, and what is said of a trial beside it: a verdict, or None to leave what it has."""
+
+    best: TrialResult
+    thresholds: Thresholds
+    mode: str
+
+    def top(self, t: TrialResult) -> Verdict | None:
+        """Judge one of the best tenth."""
+        gain = self._gain(t)
+        if gain is not None and gain < self.thresholds.gain:
+            return self.other(t)
+        pardoned = ("frozen", "hot", "stuck", "collapsed") if gain is not None else ("frozen", "hot", "stuck")
+        if t.verdict not in pardoned:
+            return None
+        return Verdict("healthy", f"among the best tenth of the sweep; {t.evidence}")
+
+    def other(self, t: TrialResult) -> Verdict | None:
+        """Judge one that is not among them."""
+        gain, decades = self._gain(t), self._decades(t)
+        if t.verdict == "diverged" or t.verdict not in VERDICTS:  # the latter are a person's own watcher's
+            return None
+        if t.verdict == "collapsed":
+            return (
+                Verdict("stuck", f"{t.evidence}; {self._reached(t)}") if decades < -NEAR and gain is not None else None
+            )
+        if gain is not None and gain < self.thresholds.gain and not (t.verdict == "frozen" and decades < -NEAR):
+            name = "stuck" if decades < -NEAR else "collapsed"
+            beats = f"{t.value:.4g}, against {t.to_beat:.4g} of a constant guess or before training"
+            return Verdict(name, f"hardly anything was learnt: {beats}; {self._reached(t)}")
+        if decades > NEAR and gain is not None and gain < HALF:
+            return Verdict(
+                "hot", f"less than half of the best's gain, and its rate was not too low: {self._reached(t)}"
+            )
+        if t.verdict == "frozen" and decades >= -NEAR:
+            name = "hot" if decades > NEAR else "healthy"
+            return Verdict(name, f"{t.evidence}, but its rate was not too low: {self._reached(t)}")
+        return self._flat(t, gain, decades) if t.verdict == "healthy" else None
+
+    def _flat(self, t: TrialResult, gain: float | None, decades: float) -> Verdict | None:
+        """Return the verdict of one that lies flat, far from what the best reached."""
+        if t.state != "complete" or t.number == self.best.number or self.best.value is None:
+            return None
+        values, best = [t.reports[s] for s in sorted(t.reports)], f"trial {self.best.number}"
+        if self.mode == "min":
+            seen = stuck(values, best, self.best.value, self.thresholds)
+        else:
+            seen = self._flat_below(values, gain)
+        if seen and decades > NEAR:
+            return Verdict("hot", f"{seen.evidence}, at a rate {10**decades:.3g} times lower")
+        return seen
+
+    def _flat_below(self, values: Sequence[float], gain: float | None) -> Verdict | None:
+        """As core.measures.verdicts.stuck, of a metric that is to grow."""
+        if gain is None or gain >= 1 / self.thresholds.stuck or len(values) < 2:
+            return None
+        before = values[-1 - max(1, len(values) // 4)]
+        if values[-1] > before + self.thresholds.flat * abs(before):
+            return None
+        return Verdict(
+            "stuck", f"it lay flat at {values[-1]:.4g}, where trial {self.best.number} reached {self.best.value:.4g}"
+        )
+
+    def _gain(self, t: TrialResult) -> float | None:
+        """Return which share of the best's gain over what was to be beaten a trial has; None where that is unknown."""
+        if t.value is None or t.to_beat is None or self.best.value is None:
+            return None
+        sign = 1 if self.mode == "min" else -1
+        whole = sign * (t.to_beat - self.best.value)
+        return sign * (t.to_beat - t.value) / whole if whole > 0 else None
+
+    def _decades(self, t: TrialResult) -> float:
+        """Return how far a trial's rate lies above that of the best one, in decades; 0 where one has none."""
+        own, best = t.params.get("lr_exponent"), self.best.params.get("lr_exponent")
+        return float(own - best) if isinstance(own, int | float) and isinstance(best, int | float) else 0.0
+
+    def _reached(self, t: TrialResult) -> str:
+        times = f" at {10 ** -self._decades(t):.3g} times its rate" if self._decades(t) else ""
+        return f"trial {self.best.number} reached {self.best.value:.4g}{times}"
+
+
+def notes(trials: Sequence[TrialResult]) -> list[str]:
+    """Return what a person should know of all trials together: which metrics were no number in some report.
+
+    >>> trials = [TrialResult(n, "complete", 1.0, {}, missing={"valid_auc": (2, 10)}) for n in range(3)]
+    >>> notes(trials)[0].partition(":")[0]
+    'valid_auc was no number in reports of 3 trials'
+    """
+    trials_of: dict[str, int] = {}
+    for name in (name for trial in trials for name in trial.missing):
+        trials_of[name] = trials_of.get(name, 0) + 1
+    why = "a validation averages its batches, and one of them had no value; see sweep check, or set the task's"
+    return [
+        f"{name} was no number in reports of {n} trial{'s' * (n > 1)}: {why} evaluation_batch_size to None"
+        for name, n in trials_of.items()
+    ]
+
+
+UNFINISHED = ("running", "interrupted")
+
+
+def at_rest(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    """Return the trials of a sweep that nobody drives: what Optuna has as running has been interrupted.
+
+    >>> [trial.state for trial in at_rest([TrialResult(0, "running", None, {}), TrialResult(1, "failed", None, {})])]
+    ['interrupted', 'failed']
+    """
+    return [replace(trial, state="interrupted") if trial.state == "running" else trial for trial in trials]
+
+
+def counts(trials: Sequence[TrialResult]) -> dict[str, int]:
+    """Return how many trials are in each state.
+
+    >>> counts([TrialResult(0, "complete", 1.0, {}), TrialResult(1, "running", None, {})])
+    {'complete': 1, 'running': 1}
+    """
+    found: dict[str, int] = {}
+    for trial in trials:
+        found[trial.state] = found.get(trial.state, 0) + 1
+    return dict(sorted(found.items()))
+
+
+def finite(value: Any) -> Any:
+    """Return a value with null for the numbers that JSON does not have.
+
+    >>> finite({"loss": float("nan"), "curve": [(1, 2.5), (2, float("inf"))]})
+    {'loss': None, 'curve': [[1, 2.5], [2, None]]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def params_text(params: Mapping[str, Any], names: Collection[str]) -> str:
+    """Return some of a trial's hyperparameters, briefly.
+
+    >>> params_text({"lr_exponent": -0.51234, "decay_points": [0.61, 0.8], "seed": 0}, ["lr_exponent", "decay_points"])
+    'lr_exponent -0.5123, decay_points 0.61 0.8'
+    """
+    return ", ".join(f"{name} {_short(value)}" for name, value in params.items() if name in names)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(_short(v) for v in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

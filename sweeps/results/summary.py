@@ -1,0 +1,126 @@
+"""What is left to say when a sweep's driver is done."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from espalier.sweeps.address import UI, mlflow_page
+from espalier.sweeps.results import figures as report
+from espalier.sweeps.results import results
+from espalier.sweeps.results.decimals import decimals
+from espalier.sweeps.spec.spec import SweepSpec
+
+FAILURES = 3  # reasons of trials that failed, the most frequent first
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a sweep ended, or paused; `seconds` are of the last driver."""
+
+    sweep: str
+    spec: SweepSpec
+    trials: list[results.TrialResult]
+    best: results.TrialResult | None
+    interrupted: bool
+    recorded: bool
+    seconds: float
+    lane_steps: int
+    steps_shared: int
+    first_result_s: float | None
+    server: str | None = None  # where MLflow is, if not at home
+    notes: Sequence[str] = ()  # what went wrong on the way, or was damaged and mended, a sentence each
+    halted: str | None = None  # why it was interrupted, if nobody asked for it: what a person has to see to
+    parent: tuple[str, str] | None = None  # the experiment and the run of the sweep itself in MLflow
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON document of `sweep run --json`."""
+        best = self.best
+        return {
+            "sweep": self.sweep,
+            "trials": len(self.trials),
+            "best": best
+            and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
+            "seconds": round(self.seconds, 3),
+            "lane_steps": self.lane_steps,
+            "steps_shared": self.steps_shared,
+            "states": results.counts(self.trials),
+            "interrupted": self.interrupted,
+            "recorded": self.recorded,
+            "notes": list(self.notes),
+            "halted": self.halted,
+            "first_result_s": self.first_result_s,
+            "mlflow": self.page() if self.server else None,
+        }
+
+    def closing_lines(self, at: str) -> Iterator[str]:
+        """Yield the sentences that end a sweep, and the commands that come next; `at` is what names the home."""
+        counted = results.counts(self.trials)
+        if self.halted:
+            yield f"halted: {self.halted}"
+        if self.interrupted:
+            ended = sum(n for state, n in counted.items() if state not in results.UNFINISHED)
+            yield f"interrupted with {ended} trials ended; continue: sweep resume {self.sweep}{at}"
+            return
+        yield f"{', '.join(f'{n} {state}' for state, n in counted.items())} in {self.seconds:.0f} s; " + self._work()
+        failed = Counter(t.evidence for t in self._in("failed") if t.evidence)
+        for evidence, number in failed.most_common(FAILURES):
+            yield f"failed: {evidence} ({_trials(number)})"
+        yield from (f"note: {note}" for note in results.notes(self.trials))
+        if self.best is None:
+            yield from self._without_a_best(at)
+            return
+        yield (
+            f"best: {report.point_text(self.best.params, self.spec)} (trial {self.best.number}, "
+            f"{self.spec.objective.metric} {decimals(self.best.value)})"
+        )
+        yield f"browse  {self.page() if self.server else f'sweep ui{at}, then {self.page()}'}"
+        yield f"pull    sweep best {self.sweep}{at} > best.yaml"
+        yield "rerun   sweep rerun best.yaml"
+
+    def page(self) -> str:
+        """Return the address of MLflow's page on the sweep: at home that of `sweep ui`."""
+        return mlflow_page(self.server or UI, *(self.parent or ()))
+
+    def _without_a_best(self, at: str) -> Iterator[str]:
+        """Yield why no trial is complete, and what to do about it."""
+        diverged, stopped, total = self._in("diverged"), self._in("stopped"), len(self.trials)
+        exponents = [t.params.get("lr_exponent", 0.0) for t in diverged]
+        if diverged and len(diverged) == total:
+            low = min(exponents)
+            lower = f"--set space.lr_exponent='{{low: {low - 3:.3g}, high: {low:.3g}}}'"
+            yield f"every trial diverged: search lower exponents, for example {lower}"
+            if total > 1 and len(set(exponents)) > 1 and len({t.evidence for t in diverged}) == 1:
+                yield f"{diverged[0].evidence}, whatever the rate: if lower ones do too, look for NaN in the data"
+        elif diverged:
+            yield f"diverged: exponents {min(exponents):.3g} to {max(exponents):.3g} ({_trials(len(diverged))})"
+        if stopped:
+            whole = f"all {total} trials were stopped" if total > 1 else "the only trial was stopped"
+            yield f"{whole if len(stopped) == total else 'stopped'}: {_commonest(stopped)}"
+            yield f"look at their health: sweep show {self.sweep}{at}; {self._less_strictly()}"
+
+    def _less_strictly(self) -> str:
+        if self.spec.stopping is None:
+            return "it was a watcher of the spec's that stopped them"
+        return "to stop later: --set stopping.rungs='[0.5]' or never: --set stopping=null"
+
+    def _in(self, state: str) -> list[results.TrialResult]:
+        return [t for t in self.trials if t.state == state]
+
+    def _work(self) -> str:
+        return f"{self.lane_steps:,} lane-steps trained, {self.steps_shared:,} shared"
+
+
+def _trials(number: int) -> str:
+    return f"{number} trial{'s' if number > 1 else ''}"
+
+
+def _commonest(trials: list[results.TrialResult]) -> str:
+    """Return the reason that most of some trials have but for its numbers, as the first of them says it."""
+    alike: dict[str, list[results.TrialResult]] = {}
+    for t in trials:
+        alike.setdefault(re.sub(r"[-+]?\d[\d.,]*(e[-+]?\d+)?", "#", t.evidence), []).append(t)
+    first, *others = max(alike.values(), key=len)
+    like = f", and {len(others)} like it" if others else ""
+    return f"{first.evidence} (trial {first.number}{like})"

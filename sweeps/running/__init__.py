@@ -1,0 +1,1 @@
+"""A sweep while it runs: Ray Tune, workers, the display."""

@@ -1,0 +1,289 @@
+"""The machine a sweep runs on: Ray started or joined, and how a sweep is laid out on it."""
+
+import io
+import json
+import logging
+import os
+import re
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Event, Thread, current_thread
+from threading import enumerate as enumerate_threads
+from typing import Any
+
+from espalier.core import own
+from espalier.core.errors import BadInput, brief
+from espalier.sweeps.spec.spec import SweepSpec
+
+LANES_CPU, LANES_GPU = 64, 512
+COHORT_LEAST = 8  # trials: narrower programs spend their time on overhead
+STARTING, STARTED = "starting Ray", "Ray"  # names of its thread
+QUIET = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's own wish for what it does by default in future
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder writes what they would
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver has one that writes checkpoints
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the driver says in a line what its traceback does not
+}
+# Ray obeys a hundred variables of a shell: RAY_AUTH_MODE=disabled opens its ports to everybody, RAY_GCS_STORAGE and
+# RAY_REDIS_ADDRESS share another's state, RAY_CLIENT_MODE has everything run elsewhere. A cluster of one's own takes
+# these alone, and those in small letters, which tune its parts.
+RAYS_KEPT = {
+    *("RAY_TMPDIR", "RAY_OVERRIDE_RESOURCES", "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE", "RAY_USAGE_STATS_ENABLED"),
+    *("RAY_USE_MULTIPROCESSING_CPU_COUNT", "RAY_DISABLE_DOCKER_CPU_WARNING", "RAY_BACKEND_LOG_LEVEL"),
+}
+NOT_OURS = ("TUNE_", "RAY_AIR_", "RAY_CLIENT_MODE")  # how variables begin that change what Tune does, wherever it runs
+
+
+class ToStderr(io.TextIOBase):
+    """What stands in for stdout while Ray runs, which speaks there at length of each worker that died; the driver does.
+
+    Everything else goes to stderr.
+    """
+
+    def __init__(self) -> None:
+        self._dropped = False
+
+    def write(self, text: str) -> int:
+        ends_it, self._dropped = self._dropped and not text.strip(), "A worker died or was killed" in text
+        return len(text) if self._dropped or ends_it else sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a sweep is laid out on the machine: cohorts at once, trials and lanes of each, and what each gets."""
+
+    cohorts: int
+    cohort_trials: int
+    lanes: int
+    cpus: float
+    gpus: float
+
+
+def shape(spec: SweepSpec, cpus: float, gpus: float) -> Shape:
+    """Lay a sweep out on so many cores and GPUs. One cohort a GPU, or one a core, with one thread each."""
+    wanted = spec.resources
+    per_gpus = (1.0 if gpus >= 1 else 0.0) if wanted.gpus == "auto" else wanted.gpus
+    per_cpus = 1.0 if wanted.cpus == "auto" else wanted.cpus
+    room = int(gpus / per_gpus) if per_gpus else int(cpus / per_cpus)
+    if room < 1:
+        raise BadInput(
+            f"resources: a cohort of {per_cpus:g} cpus and {per_gpus:g} gpus does not fit; "
+            f"there are {cpus:g} cpus and {gpus:g} gpus"
+        )
+    cohorts = min(room, spec.trials_wanted) if wanted.cohorts == "auto" else wanted.cohorts
+    adaptive = spec.search.sampler in ("tpe", "gp")
+    rounds = 2 if adaptive else 1  # a search that learns needs results before its last proposals
+    widest = LANES_GPU if per_gpus else LANES_CPU
+    trials = -(-spec.trials_wanted // (cohorts * rounds))
+    trials = max(min(trials, max(1, widest // spec.replicates)), min(COHORT_LEAST, -(-spec.trials_wanted // cohorts)))
+    trials = -(-trials // spec.branches) * spec.branches
+    lanes = min(widest, trials * spec.replicates) if wanted.lanes == "auto" else wanted.lanes
+    return Shape(cohorts, trials, lanes, per_cpus, per_gpus)
+
+
+def check_address(address: str | None) -> None:
+    """Raise BadInput if nothing listens where a cluster is said to be; Ray itself would wait for minutes."""
+    if address == "auto" and os.environ.get("RAY_ADDRESS", "").startswith("ray://"):
+        address = os.environ["RAY_ADDRESS"]
+    if address is None or address == "auto":
+        return
+    if address.startswith("ray://"):
+        raise BadInput(
+            f"--address {address}: no sweep can be driven through Ray Client; write HOST:PORT of the Ray head, on a "
+            "node of the cluster, or hand the sweep in to a service: sweep submit"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise BadInput(f"--address {address}: no address; write HOST:PORT of a Ray head, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise BadInput(
+            f"--address {address}: no Ray head answers there ({error}); `ray start --head` starts one"
+        ) from error
+
+
+def check_resources() -> None:
+    """Raise BadInput if RAY_OVERRIDE_RESOURCES is not what Ray can start with."""
+    if not (text := os.environ.get("RAY_OVERRIDE_RESOURCES")):
+        return
+    try:
+        amounts = json.loads(text)
+    except (ValueError, RecursionError):
+        amounts = None
+    if not isinstance(amounts, dict) or not all(_is_amount(amount) for amount in amounts.values()):
+        raise BadInput(
+            f"RAY_OVERRIDE_RESOURCES: {brief(text)} is no JSON object of amounts; "
+            'write for example {"CPU": 4}, or unset it'
+        )
+
+
+def _is_amount(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < float("inf")
+
+
+class GivenUp(Exception):
+    """Nobody waits for Ray any more."""
+
+
+class RaySession:
+    """Ray: started inside this process, or the cluster at `address`, joined.
+
+    A thread of its own starts Ray, since that takes seconds of waiting in which there is much to import; and it lives
+    as long as Ray does, whose processes die with the thread that started them. Raises BadInput if nobody is there.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        check_address(address)
+        if address is None:
+            check_resources()
+        self.address = address
+        self._resources: Future[tuple[float, float]] = Future()
+        self._over = Event()
+        self._thread: Thread | None = None
+
+    def __enter__(self) -> "RaySession":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def start(self) -> None:
+        """Begin to start or join Ray, and do not wait for it; nothing if that has been done."""
+        if self._thread is None:
+            _forget(name for name in [*os.environ] if name.startswith(NOT_OURS))
+            if self.address is None:
+                _forget(name for name in [*os.environ] if _is_of_others(name))
+            os.environ.update(QUIET)
+            logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)  # else it asks notebooks for its widgets
+            import ray  # noqa: F401 - here and now: two threads that import at once may wait for one another
+
+            for thread in _threads():
+                thread.join()  # there is one Ray at a time in a process
+            self._thread = Thread(target=self._live, name=STARTING)
+            self._thread.start()
+
+    def resources(self, given_up: Callable[[], bool] = lambda: False) -> tuple[float, float]:
+        """Return the cores and GPUs of the cluster, as soon as it is there. Raises BadInput if it cannot be.
+
+        given_up: whether nobody wants to wait any more, which raises GivenUp.
+        """
+        while not given_up():
+            with suppress(TimeoutError):
+                return self._resources.result(timeout=0.2)
+        raise GivenUp
+
+    def dead(self) -> bool:
+        """Return whether the Ray that was started here has lost its node: then nothing trains any more."""
+        import ray
+
+        with suppress(Exception):  # whatever Ray says of being asked
+            return self.address is None and not any(node["Alive"] for node in ray.nodes())
+        return False
+
+    def leave(self) -> None:
+        """Have the Ray that was started here stopped, or the cluster left, and do not wait for it."""
+        self._over.set()
+
+    def end(self) -> None:
+        """Leave, and wait until Ray is gone.
+
+        What still holds a handle of Ray's, and lets it go while another thread shuts Ray down, ends the process.
+        """
+        self.leave()
+        if self._thread and not starting():
+            self._thread.join()
+
+    def _live(self) -> None:
+        import ray
+
+        try:
+            self._resources.set_result(_joined(self.address))
+        except BaseException as error:
+            self._resources.set_exception(error)
+        else:
+            current_thread().name = STARTED
+            self._over.wait()
+            ray.shutdown()
+
+
+def starting() -> bool:
+    """Return whether this process waits for Ray, which can neither be hurried nor called off."""
+    return any(thread.name == STARTING for thread in _threads())
+
+
+def _threads() -> list[Thread]:
+    return [thread for thread in enumerate_threads() if thread.name in (STARTING, STARTED)]
+
+
+def _token_hint() -> str:
+    """Return what to do where a cluster may ask for a token that this process does not offer; Ray does not say it."""
+    offered = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    if os.environ.get("RAY_AUTH_MODE") == "token" and offered:
+        return ""
+    return "; if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the token's file"
+
+
+def _is_of_others(name: str) -> bool:
+    """Whether a variable of the shell would change whose Ray is started here, or who gets in.
+
+    >>> [_is_of_others(name) for name in ("RAY_AUTH_MODE", "RAY_TMPDIR", "RAY_memory_usage_threshold", "RAYLIB")]
+    [True, False, False, False]
+    """
+    return bool(re.match("RAY_[A-Z]", name)) and name not in RAYS_KEPT and "NOSET" not in name
+
+
+def _forget(names: Iterable[str]) -> None:
+    """Take variables out of this process's environment."""
+    for name in names:
+        os.environ.pop(name, None)
+
+
+@lru_cache(maxsize=1)
+def _own_token() -> str:
+    """Return the token of all clusters that this process starts: Ray keeps the first that it sees."""
+    return secrets.token_hex(32)
+
+
+def _joined(address: str | None) -> tuple[float, float]:
+    """Start Ray, or join it; return its cores and GPUs."""
+    import ray
+
+    worker_env = {
+        "OMP_NUM_THREADS": "1",  # spinning threads on busy cores cost more than they give
+        "MKL_CBWR": os.environ["MKL_CBWR"],
+        "PYTHONPATH": own.python_path(os.environ.get("PYTHONPATH")),
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    }
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}  # what goes wrong is raised too
+    try:
+        if address:
+            ray.init(address=address, runtime_env={"env_vars": worker_env}, **quiet)
+        else:
+            os.environ.update(worker_env)  # workers inherit it: a runtime environment would cost them a second start
+            # a cluster of one's own takes nobody else in; its token stands in no file
+            os.environ["RAY_AUTH_TOKEN"] = _own_token()
+            # prestarted workers are never used: each actor starts a process of its own, and would wait for theirs
+            os.environ.update({"RAY_prestart_worker_first_driver": "0"})
+            ray.init(address="local", include_dashboard=False, **quiet)
+    except Exception as error:
+        said = str(error).splitlines()[0]
+        raise BadInput(
+            f"--address {address}: no Ray cluster can be joined there ({said}){_token_hint()}"
+            if address
+            else f"Ray cannot start: {said}"
+        ) from error
+    total = ray.cluster_resources()
+    return total.get("CPU", 0.0), total.get("GPU", 0.0)

@@ -1,0 +1,287 @@
+"""A cohort as a Ray Tune trial: it trains for about a second, reports what happened, and can be saved and restored."""
+
+import json
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from espalier.sweeps.running.collector import uncollected
+
+with uncollected():
+    import ray
+    import torch
+    from ray import tune
+    from ray.exceptions import RayError
+    from torch.utils._pytree import tree_map_only
+
+    from espalier.core import checkpoint
+    from espalier.core.errors import Differs, briefly, located
+    from espalier.core.loading.references import work_in
+    from espalier.core.programs import deadline
+    from espalier.core.programs.deadline import TooLong
+    from espalier.core.programs.program import PROGRAMS, NativeProgram, Program, choose, why_not_here
+    from espalier.core.task import Data, Task, load_data, load_task
+    from espalier.core.training.cohort import Cohort, Lane
+    from espalier.core.training.trial import Structure
+    from espalier.core.training.watch import Watcher
+    from espalier.core.training.width import GAIN, NATIVE, remembered
+    from espalier.sweeps import cohorts as plan
+    from espalier.sweeps.home import COHORT_FILE, NO_ROOM
+    from espalier.sweeps.running.board import judge
+    from espalier.sweeps.running.deaths import own_name
+    from espalier.sweeps.running.referee import Referee, told
+    from espalier.sweeps.running.watchdog import Watchdog
+    from espalier.sweeps.search.halving import Halving
+    from espalier.sweeps.spec.spec import SweepSpec
+
+TURN_S = 1.0  # a report to the driver costs it a few ms, so a turn is long beside that and short for a person
+PASSING = (MemoryError, OSError, torch.OutOfMemoryError, torch.AcceleratorError, RayError)
+CHECKPOINT_S = 10.0  # the most work that a crash can lose
+
+
+@lru_cache(maxsize=4)
+def _task_and_data(reference: str, options: str) -> tuple[Task, Data]:
+    task = load_task(reference, json.loads(options))
+    return task, load_data(task)
+
+
+@lru_cache(maxsize=8)
+def _program(reference: str, options: str, structure: Structure, kind: str) -> Program:
+    """A program keeps the step that it has traced: a worker's next cohort of that structure takes it over."""
+    task, _ = _task_and_data(reference, options)
+    return PROGRAMS[kind](task, structure.optimizer, getattr(torch, structure.dtype))
+
+
+def make_cohort(
+    spec: SweepSpec,
+    trials: list[dict[str, Any]],
+    lanes: int,
+    program: str,
+    device: str,
+    watcher: Watcher | None = None,
+) -> Cohort:
+    """Build the cohort of trials `{"number": n, "point": {...}}`, which share one structure.
+
+    watcher: one more than the spec's own.
+    """
+    point = trials[0]["point"]
+    options, structure = json.dumps(plan.task_options(spec, point), sort_keys=True), plan.structure(spec, point)
+    task, data = _task_and_data(spec.task, options)
+    engine_trials = [member for t in trials for member in plan.members(spec, t["number"], t["point"])]
+    made = _program(spec.task, options, structure, program)
+    return Cohort(
+        task,
+        data,
+        structure,
+        engine_trials,
+        lanes,
+        made,
+        device,
+        spec.ratios.samples,
+        plan.scoring(spec),
+        spec.ratios.spacing,
+        [*plan.watchers(spec), *([watcher] if watcher else [])],
+    )
+
+
+def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, device: str) -> tuple[str, str, int]:
+    """Choose the program of trials of one structure, say why, and how many of at most `lanes` lanes train at once."""
+    point, wanted = trials[0]["point"], spec.resources
+    options, structure = json.dumps(plan.task_options(spec, point), sort_keys=True), plan.structure(spec, point)
+    task, data = _task_and_data(spec.task, options)
+    batch = tuple(tensor[: structure.batch_size] for tensor in data.train)
+    work = len(trials) * spec.replicates * spec.budget.steps
+    lanes = min(lanes, len(trials) * spec.replicates)
+
+    def why_not_native() -> str | None:
+        made = _program(spec.task, options, structure, "native")
+        assert isinstance(made, NativeProgram)
+        return made.why_not(data.train, structure.batch_size)
+
+    alone = _program(spec.task, options, structure, "plain")
+    hidden = alone.hidden(batch, data.valid).reason
+    if wanted.program == "auto" and device == "cpu" and not hidden and alone.overhead < GAIN:
+        return "plain", f"one lane at a time: {alone.step_s * 1e3:,.0f} ms a step, nearly all of it arithmetic", lanes
+    work_s = work * alone.step_s if math.isfinite(alone.step_s) else 0.0  # a loss that raised has not been timed
+    with deadline.bounded(max(deadline.DECIDE_S, deadline.DECIDE_SHARE * work_s)):
+        program, why = choose(task, batch, lanes, wanted.program, work, device, why_not_native, hidden)
+        if program == "plain" or wanted.lanes != "auto":
+            return program, why, lanes
+        if program == "native":
+            return program, why, min(lanes, max(NATIVE, 2 * spec.replicates))  # a trunk keeps a second lane free
+        batched, key = _program(spec.task, options, structure, program), f"{spec.task} {options} {program}"
+        try:
+            width = remembered(task, data, structure, batched, alone, lanes, device, key)
+        except TooLong as error:
+            return "plain", f"one lane at a time: to measure many was given up, {error}", lanes
+    if width.alone and wanted.program == "auto":
+        best = min(width.us.values())
+        return "plain", f"one lane at a time: {width.alone_us:,.0f} us a step, {best:,.0f} in a batch", lanes
+    return program, why, width.lanes(lanes) or lanes
+
+
+def why_not_as_begun(spec: SweepSpec, trials: list[dict[str, Any]], made: Mapping[str, Any], device: str) -> str | None:
+    """Return why trials cannot go on here by the program that they began with (`made`), or None if they can.
+
+    Another one would give other last bits.
+    """
+    begun = f"trials have begun by the {made['program']} program"
+    if made["device"] != device:
+        return f"{begun} on a {_device(made['device'])}, and here they would train on a {_device(device)}"
+    task, data = _task_and_data(spec.task, json.dumps(plan.task_options(spec, trials[0]["point"]), sort_keys=True))
+    reason = why_not_here(made["program"], task, data, plan.structure(spec, trials[0]["point"]).batch_size)
+    return f"{begun}, which cannot be had here: {reason}" if reason else None
+
+
+def _device(name: str) -> str:
+    return "GPU" if name == "cuda" else "CPU"
+
+
+def make_referee(spec: SweepSpec, sweep: str) -> Referee | None:
+    """Return who stops trials of a cohort; nobody without stopping."""
+    if spec.stopping is None:
+        return None
+    sign = spec.objective.sign
+    asks = judge(sweep, Halving(spec.stopping, sign))
+    return Referee(plan.rungs(spec), spec.objective.metric, sign, spec.replicates, asks, spec.health.collapsed)
+
+
+class CohortTrainable(tune.Trainable):
+    """Its config is {"cohort": JSON of {id, sweep, spec, trials, lanes, threads, device, resume_from}}."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.cohort: Cohort | None = None
+        self.halt: str | None = None  # why nobody can go on here until a person has seen to it
+        wanted = json.loads(config["cohort"])
+        before: Watchdog | None = getattr(self, "dog", None)
+        notes = Path(wanted["notes"])
+        self.dog = Watchdog(notes, own_name(notes, wanted["id"]), wanted["patience_s"])
+        if before:
+            before.close()
+        place = wanted.get("resume_from")
+        saved = checkpoint.load(Path(place) / COHORT_FILE) if place else None
+        self.broken = self._tried(lambda: self._begin(wanted, saved))
+
+    def _tried(self, call: Callable[[], Any]) -> tuple[str, str] | None:
+        """Do it; return what a task's code raised, in a line and whole: again would raise it again.
+
+        What another try may not meet is left to the driver, which begins anew from the last checkpoint.
+        """
+        self.dog.wake()
+        try:
+            call()
+        except (Exception, SystemExit) as error:
+            if isinstance(error, PASSING) and not isinstance(error, FileNotFoundError):
+                self.dog.last_word(located(error))
+                raise
+            return located(error), traceback.format_exc()
+        finally:
+            self.dog.rest()
+        return None
+
+    def _begin(self, wanted: dict[str, Any], saved: dict[str, Any] | None) -> None:
+        work_in(wanted["folder"])
+        torch.set_num_threads(wanted["threads"])
+        self.wanted, self.last = wanted, saved
+        spec, trials = SweepSpec.model_validate(wanted["spec"]), wanted["trials"]
+        self.referee = make_referee(spec, wanted["sweep"])
+        self.device = "cuda" if wanted["device"] == "cuda" and torch.cuda.is_available() else "cpu"
+        made: dict[str, Any] | None = {"device": self.device} | saved if saved else wanted.get("made")
+        if made:  # what has begun goes on by its own program, though fewer trials are left, or the node is another
+            self.halt = why_not_as_begun(spec, trials, made, self.device)
+            self.program, self.why, self.lanes = made["program"], made["why"], made["lanes"]
+        else:
+            self.program, self.why, self.lanes = program_for(spec, trials, wanted["lanes"], self.device)
+        if self.halt:
+            return
+        self.again: list[dict[str, Any]] = []
+        self.cohort = make_cohort(spec, trials, self.lanes, self.program, self.device, self.referee)
+        if saved:
+            self._restore(self.cohort, saved)
+        for number in wanted["without"]:
+            for member in (f"{number}/{replicate}" for replicate in range(spec.replicates)):
+                self.cohort.stop(member, "failed before")
+        self.suspects: dict[str, int] = wanted["suspects"]
+        self.cohort.program.beat, self.cohort.before = self.dog.beat, self._note
+        self.saved = time.monotonic()
+
+    def _note(self, lanes: Sequence[Lane]) -> None:
+        """Note whom the next calls are made for."""
+        self.dog.training([{rider.trial.id: lane.step for rider in lane.riders} for lane in lanes], self.program)
+
+    def _restore(self, cohort: Cohort, saved: dict[str, Any]) -> None:
+        cohort.load_state(saved)
+        if self.referee:
+            self.referee.load_state(saved["referee"])
+        # a driver hears of the last turns only once their checkpoint is whole: the one that resumes may have heard less
+        self.again = [told(event, cohort) for event in cohort.said()]
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train until a turn is over or all trials have ended."""
+        node = ray.get_runtime_context().get_node_id()
+        cohort: Cohort | None = self.cohort
+        if cohort is None:
+            return {"broken": self.broken, "halt": self.halt, "node": node, "done": True}
+        happened, self.again = self.again, []
+        self.broken = self._tried(partial(self._train, cohort, happened))
+        cohort = self.cohort or cohort
+        due = time.monotonic() - self.saved > CHECKPOINT_S and not self.broken
+        if due:
+            self.saved = time.monotonic()
+            due = cohort.writable  # else it begins anew after a crash, with the same numbers
+        return {
+            "broken": self.broken,
+            "events": json.dumps(happened),
+            "glimpse": cohort.glimpse(),
+            "lane_steps": cohort.lane_steps,
+            "steps_shared": cohort.steps_shared,
+            "program": self.program,
+            "why": self.why,
+            "lanes": self.lanes,
+            "device": self.device,
+            "node": node,
+            "done": cohort.done or self.broken is not None,
+            "should_checkpoint": due,
+        }
+
+    def _train(self, cohort: Cohort, happened: list[dict[str, Any]]) -> None:
+        """Train until a turn is over, adding to what has happened."""
+        begin, before = time.monotonic(), len(happened)
+        try:
+            while not cohort.done and time.monotonic() - begin < TURN_S:
+                if self.suspects and not cohort.sift(self.suspects):
+                    self.suspects = {}
+                happened.extend(told(event, cohort) for event in cohort.turn())
+        except Differs as error:
+            del happened[before:]
+            self._train_plainly(str(error))
+
+    def _train_plainly(self, why: str) -> None:
+        """Go back to what was saved last and on by plain PyTorch; what was trained since is void."""
+        made = {"program": "plain", "why": f"one lane at a time: {why}", "lanes": self.lanes, "device": self.device}
+        self._begin(self.wanted | {"made": made}, self.last | made if self.last else None)
+
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Save as Tune does; a disk that takes nothing any more is no reason to try again."""
+        try:
+            return super().save(checkpoint_dir)
+        except OSError as error:
+            self.dog.last_word(f"a checkpoint cannot be written: {briefly(error)}", halt=error.errno in NO_ROOM)
+            raise
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        if self.cohort is None:
+            return
+        chosen = {"program": self.program, "why": self.why, "lanes": self.lanes, "device": self.device}
+        chosen |= {"referee": self.referee.state()} if self.referee else {}
+        state = tree_map_only(torch.Tensor, lambda tensor: tensor.cpu(), self.cohort.state() | chosen)
+        checkpoint.save(Path(checkpoint_dir) / COHORT_FILE, state)
+        self.last = state

@@ -1,0 +1,1 @@
+"""Which point comes next: the only room that speaks to Optuna."""

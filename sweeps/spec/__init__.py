@@ -1,0 +1,1 @@
+"""What a person writes down: read, checked, explained."""

@@ -1,0 +1,156 @@
+"""Where a spec's files are: the spec itself, a ready one, and those that it names."""
+
+import ast
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from espalier.core.errors import BadInput, nearest
+from espalier.core.loading.references import parted, present_name
+from espalier.sweeps.spec.space import Space
+
+LIBRARY = Path(__file__).parents[1] / "library"  # ready sweeps, part of the package
+STDIN = "-"
+_NAMED = re.compile(r"(^|_)(path|file|filename|folder|dir|directory|root)s?$")  # options that hold paths
+_SUFFIX = re.compile(r"[^/]\.[A-Za-z][A-Za-z0-9]*$")
+
+
+def spec_text(path: str) -> tuple[str, str, Path]:
+    """Return a spec's text, how messages name it, and its folder: of a file, of `-`, or of a ready sweep's name.
+
+    Raises BadInput for what cannot be read.
+    """
+    if path == STDIN:
+        try:
+            return sys.stdin.buffer.read().decode("utf-8"), "standard input", Path.cwd()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"standard input: cannot be read: {error}; give a sweep's YAML") from error
+    file, ready = argument(path), ready_sweeps()
+    if path in ready and not os.path.isfile(path):
+        file = ready[path]
+    try:
+        return file.read_text(encoding="utf-8"), path, file.parent
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        word = re.fullmatch(r"[A-Za-z0-9_-]+", path)
+        hint = f", or the name of a ready sweep ({nearest(path, ready)})" if word else ""
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{path}: cannot be read: {reason}; give a sweep's YAML file{hint}") from error
+
+
+def ready_sweeps() -> dict[str, Path]:
+    """Return the ready sweeps by name."""
+    return {file.stem: file for file in sorted(LIBRARY.glob("*.yaml"))}
+
+
+def found_files(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a spec's fields with absolute paths of the files that they name, so that workers find them.
+
+    A file of code is looked for from the current folder, then beside the spec. What an option of the task names is
+    looked for beside the spec, then from the current folder; `~` and `$NAME` are expanded. An option is a path if the
+    task annotates it as one (`path: Path`), if it is called one (`path`, `train_file`), or if its text looks like one
+    (it has a separator or a suffix) and something is there.
+    """
+
+    def code(reference: Any) -> Any:
+        source, name = parted(reference) if isinstance(reference, str) else ("", "")
+        if not source.endswith(".py"):
+            return reference
+        source = expanded(source)
+        places = [Path(source), folder / source]
+        found = next((place for place in places if os.path.isfile(place)), places[0])
+        path = os.path.realpath(found) if os.path.isfile(found) else str(found.absolute())
+        return f"{path}:{name}" if name else path
+
+    if "task" in fields:
+        fields["task"] = code(fields["task"])
+    if isinstance(fields.get("watchers"), list | tuple):
+        fields["watchers"] = [code(reference) for reference in fields["watchers"]]
+    annotated = path_options(fields.get("task"))
+    for part, own in (("task_options", lambda name: True), ("space", lambda name: name not in Space.model_fields)):
+        if isinstance(options := fields.get(part), dict):
+            fields[part] = {
+                name: _option(value, folder, _is_path(name, annotated)) if own(name) else value
+                for name, value in options.items()
+            }
+    return fields
+
+
+def _is_path(name: Any, annotated: set[str]) -> bool:
+    return name in annotated or bool(_NAMED.search(str(name)))
+
+
+def _option(value: Any, folder: Path, is_path: bool, depth: int = 0) -> Any:
+    """Return an option with the paths in it absolute, also those in lists and below names."""
+    if depth > 8:  # nothing that a person writes; YAML's aliases may stand inside themselves
+        return value
+    if isinstance(value, list | tuple):
+        return [_option(inner, folder, is_path, depth + 1) for inner in value]
+    if isinstance(value, Mapping):
+        return {
+            name: _option(inner, folder, is_path or _is_path(name, set()), depth + 1) for name, inner in value.items()
+        }
+    return _found(value, folder, is_path) if isinstance(value, str) and value else value
+
+
+def _found(text: str, folder: Path, is_path: bool) -> str:
+    meant = expanded(text)
+    if not (is_path or os.sep in meant or _SUFFIX.search(meant)):
+        return text
+    for place in (os.path.join(folder, meant), os.path.abspath(meant)):
+        if os.path.exists(place):
+            return os.path.realpath(place)
+    return meant if is_path else text
+
+
+def expanded(text: str) -> str:
+    """Return a path with `~` and `$NAME` expanded, as far as they are known.
+
+    >>> expanded("~nobody-of-that-name/x.py"), expanded("$NOT_THERE/x.py")
+    ('~nobody-of-that-name/x.py', '$NOT_THERE/x.py')
+    """
+    try:
+        return os.path.expandvars(os.path.expanduser(text))
+    except (ValueError, RuntimeError):
+        return text
+
+
+def argument(path: str) -> Path:
+    """Return the file or folder that an argument of a command names: as it is written, or else expanded.
+
+    A shell expands `~` and `$NAME` only where they are not quoted.
+    """
+    return Path(path if os.path.lexists(path) else expanded(path))
+
+
+def path_options(task: Any) -> set[str]:
+    """Return the options that a task annotates as paths, read from its source: none of it is run."""
+    source, name = parted(task) if isinstance(task, str) else ("", "")
+    source = present_name(source)
+    try:
+        tree = ast.parse(_source_file(source).read_bytes())
+    except (OSError, SyntaxError, ValueError, ImportError, AttributeError, RecursionError):
+        return set()
+    for kind in tree.body:
+        if isinstance(kind, ast.ClassDef) and kind.name == name:
+            inits = [f for f in kind.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"]
+            arguments = [a for f in inits for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs)]
+            return {a.arg for a in arguments if a.annotation and re.search(r"\bPath\b", ast.unparse(a.annotation))}
+    return set()
+
+
+def _source_file(source: str) -> Path:
+    if source.endswith(".py"):
+        return Path(source)
+    near = Path(*source.split(".")).with_suffix(".py")
+    if near.is_file():
+        return near
+    top = importlib.util.find_spec(source.partition(".")[0])  # which imports nothing
+    if top is None:
+        raise ImportError(source)
+    rest = source.split(".")[1:]
+    places = list(top.submodule_search_locations or [])
+    return Path(places[0], *rest).with_suffix(".py") if places and rest else Path(top.origin or "")

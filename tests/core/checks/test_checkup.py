@@ -1,0 +1,468 @@
+"""The preflight: what a person would see of each error, and published numbers of initialisation."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from espalier.core.checks.checkup import GAINS, Checking, Checkup, Finding, lsuv
+from espalier.core.optimizers.optim import SGD
+from espalier.core.rows import seeded
+from espalier.core.task import Batch, Data, Task
+from espalier.core.tasks.deep_names import DeepNames
+from espalier.core.tasks.digits import Digits, DigitsConv
+from espalier.core.tasks.thermometer import Thermometer
+from espalier.core.training.trial import Hyperparameters, Structure
+
+
+def checkup(task: Task, steps: int = 200, batch_size: int = 32) -> Checkup:
+    structure = Structure(SGD(momentum=False), "constant", batch_size)
+    return Checking(task, structure, Hyperparameters(0.1), steps, [-3.0, -1.5, 0.0]).run()
+
+
+def of(found: Checkup, what: str) -> list[Finding]:
+    return [finding for finding in found.findings if finding.what == what]
+
+
+def levels(found: Checkup) -> set[str]:
+    return {finding.level for finding in found.findings}
+
+
+class Ten(Task):
+    """A sound classifier of ten classes, of which each test spoils one part."""
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(6, 40), nn.Tanh(), nn.Linear(40, 10))
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    def data(self) -> Data:
+        draw = torch.Generator().manual_seed(1)
+        x = torch.randn(640, 6, generator=draw)
+        y = (x @ torch.randn(6, 10, generator=draw)).argmax(1)
+        return Data((x[:500], y[:500]), (x[500:], y[500:]))
+
+
+def test_a_sound_task_passes(small_tasks: Mapping[str, Task]) -> None:
+    for task in (Ten(), Digits(), DigitsConv(channels=4), *small_tasks.values()):
+        found = checkup(task)
+        assert found.passed, [finding for finding in found.findings if finding.level == "fail"]
+        assert of(found, "movement")[0].level == "pass"
+        assert of(found, "descent")[0].level == "pass"
+        assert of(found, "one batch")[0].level == "pass"
+
+
+class Weighted(Ten):
+    """Class weights are no part of the model: they have the precision that they have."""
+
+    weights = torch.linspace(0.5, 2, 10)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return F.cross_entropy(model(batch[0]), batch[1], weight=self.weights)
+
+
+class Mixing(Ten):
+    """A fixed sparse matrix before the layers, as of a graph."""
+
+    mixes = torch.eye(6).to_sparse()
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return F.cross_entropy(model(torch.sparse.mm(self.mixes, batch[0].T).T), batch[1])
+
+
+class SparseGrad(Ten):
+    """Its gradient is a sparse tensor, which torch's Adam does not take."""
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.EmbeddingBag(40, 10, sparse=True), nn.Linear(10, 10))
+
+    def data(self) -> Data:
+        x = torch.randint(0, 40, (640, 6), generator=torch.Generator().manual_seed(0))
+        return Data((x[:500], x[:500, 0] // 4), (x[500:], x[500:, 0] // 4))
+
+
+class Bag(SparseGrad):
+    """All that is to be trained has sparse gradients."""
+
+    def model(self) -> nn.Module:
+        return nn.EmbeddingBag(40, 10, sparse=True)
+
+
+@pytest.mark.parametrize("task", [Weighted(), Mixing(), SparseGrad(), Bag()], ids=lambda t: type(t).__name__)
+def test_what_torch_takes_in_one_precision_or_layout_alone_is_no_fault_of_a_task(task: Task) -> None:
+    found = checkup(task)
+    assert found.passed, [finding for finding in found.findings if finding.level == "fail"]
+    assert of(found, "descent")[0].level == "pass"
+
+
+class Odd(BaseException):
+    """What is no Exception passes by whoever expects one."""
+
+
+class LeavesIn(Ten):
+    """A part of it ends the process, as a script does."""
+
+    def __init__(self, part: str, leaves: type[BaseException] = SystemExit):
+        self.part, self.leaves = part, leaves
+
+    def model(self) -> nn.Module:
+        return self._or_leave("model", super().model)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self._or_leave("loss", lambda: F.cross_entropy(model(batch[0]), batch[1]))
+
+    def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        return self._or_leave("metrics", lambda: {"loss": F.cross_entropy(model(batch[0]), batch[1])})
+
+    def data(self) -> Data:
+        return self._or_leave("data", super().data)
+
+    def _or_leave(self, part: str, call: Any) -> Any:
+        if part == self.part:
+            raise self.leaves("usage: train.py")
+        return call()
+
+
+@pytest.mark.parametrize("leaves", [SystemExit, GeneratorExit, Odd])
+@pytest.mark.parametrize("part", ["model", "loss", "metrics", "data"])
+def test_a_task_that_would_end_the_process_is_one_line(part: str, leaves: type[BaseException]) -> None:
+    (only,) = checkup(LeavesIn(part, leaves)).findings
+    assert (only.level, only.what) == ("fail", "parts") and f"{leaves.__name__}: usage: train.py" in only.said
+
+
+def test_every_sentence_is_plain(small_tasks: Mapping[str, Task]) -> None:
+    for finding in checkup(small_tasks["names"]).findings:
+        assert finding.said and not finding.said.endswith(".") and "\n" not in finding.said
+
+
+# --- the errors of the course notes -----------------------------------------------------------------------------------
+
+
+class Misspelt(Ten):
+    def model(self) -> nn.Module:
+        class Net(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = nn.Linear(6, 10)
+
+            def foward(self, x: Tensor) -> Tensor:
+                return self.layer(x)
+
+        return Net()
+
+
+class Uphill(torch.autograd.Function):
+    """The double minus: the loss is right, its gradient points the wrong way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return -grads[0]
+
+
+class Ascending(Ten):
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        out = Uphill.apply(super().loss(model, batch))
+        assert isinstance(out, Tensor)
+        return out
+
+
+class Negated(Thermometer):
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return -super().loss(model, batch)
+
+
+class NeverSteps(Ten):
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return super().loss(model, batch).detach().requires_grad_()
+
+
+class ShortTable(Ten):
+    """A table of 1,000 batches, indexed by 10,000 steps."""
+
+    def order(self, seed: int, examples: int, batch_size: int) -> Any:
+        table = torch.randint(0, examples, (1000, batch_size), generator=torch.Generator().manual_seed(seed))
+
+        def batches(first: int, last: int) -> Tensor:
+            return torch.stack([table[step] for step in range(first, last)])
+
+        return batches
+
+
+@pytest.mark.parametrize(
+    ("task", "what", "words"),
+    [
+        (Misspelt(), "parts", "forward is missing"),
+        (Ascending(), "descent", "the loss rose along the gradient"),
+        (NeverSteps(), "parts", "no parameter changed"),
+        (ShortTable(), "order", "there is no batch for step 4,999 of 10,000"),
+    ],
+)
+def test_an_error_of_the_course_notes_is_said_as_a_person_would_see_it(task: Task, what: str, words: str) -> None:
+    found = checkup(task, steps=10_000)
+    assert not found.passed
+    assert any(finding.level == "fail" and words in finding.said for finding in of(found, what)), found.findings
+
+
+def test_a_negative_loss_is_looked_at() -> None:
+    found = of(checkup(Negated(), batch_size=11), "first loss")
+    assert found[0].level == "warn" and "sign" in found[0].said
+
+
+# --- other errors -----------------------------------------------------------------------------------------------------
+
+
+class Half(Ten):
+    """Two heads, of which the loss uses one."""
+
+    def model(self) -> nn.Module:
+        return nn.ModuleDict({"used": nn.Linear(6, 10), "unused": nn.Linear(6, 10)})
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        assert isinstance(model, nn.ModuleDict)
+        return F.cross_entropy(model["used"](batch[0]), batch[1])
+
+
+def test_parameters_that_do_not_move_are_named() -> None:
+    (finding,) = of(checkup(Half()), "movement")
+    assert finding.level == "warn"
+    assert "unused.weight, unused.bias" in finding.said and " used.weight" not in finding.said
+
+
+class Loud(Ten):
+    """An output layer a hundred times too large, and a hidden one that saturates."""
+
+    def model(self) -> nn.Module:
+        model = super().model()
+        with torch.no_grad():
+            for p in model.parameters():
+                p.mul_(50)
+        return model
+
+
+def test_a_start_that_is_too_sure_and_saturated_is_seen() -> None:
+    found = checkup(Loud())
+    (first,) = of(found, "first loss")
+    assert first.level == "warn" and "ln 10 = 2.3026" in first.said
+    assert any("saturated" in finding.said for finding in of(found, "activations"))
+    assert any(finding.level == "warn" for finding in of(found, "initialisation"))
+
+
+class Dead(Ten):
+    def model(self) -> nn.Module:
+        model = nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 10))
+        with torch.no_grad():
+            model[0].bias.fill_(-100)
+        return model
+
+
+def test_dead_units_are_seen() -> None:
+    found = checkup(Dead())
+    assert any("100% of the units of relu after 0.weight are dead" in f.said for f in of(found, "activations"))
+
+
+class Drawing(Ten):
+    def order(self, seed: int, examples: int, batch_size: int) -> Any:
+        return lambda first, last: torch.randint(0, examples, (last - first, batch_size))
+
+
+def test_an_order_that_does_not_repeat_fails() -> None:
+    (finding,) = of(checkup(Drawing()), "order")
+    assert finding.level == "fail" and "when asked again" in finding.said
+
+
+class Leaking(Ten):
+    def model(self) -> nn.Module:
+        model = nn.Linear(10, 10, bias=False)
+        with torch.no_grad():
+            model.weight.copy_(20 * torch.eye(10))
+        return model
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return F.cross_entropy(model(F.one_hot(batch[1], 10).float()), batch[1])
+
+
+def test_a_first_loss_that_knows_too_much_is_seen() -> None:
+    assert "leak" in of(checkup(Leaking()), "first loss")[0].said
+
+
+def test_a_check_that_breaks_does_not_keep_the_page_from_being_printed() -> None:
+    class Breaking(Ten):
+        def order(self, seed: int, examples: int, batch_size: int) -> Any:
+            if seed == 0 and not hasattr(self, "asked"):
+                self.asked = True
+                return super().order(seed, examples, batch_size)
+            raise RuntimeError("the table is gone")
+
+    found = checkup(Breaking())
+    assert not found.passed
+    assert any("the table is gone" in finding.said for finding in found.findings)
+
+
+# --- initialisation ---------------------------------------------------------------------------------------------------
+
+
+def test_the_first_loss_of_the_lecture_is_near_ln_27(names_txt: str) -> None:
+    (first,) = of(checkup(DeepNames(names_txt)), "first loss")
+    assert first.level == "pass" and f"ln 27 = {math.log(27):.4f}" in first.said
+
+
+def test_gains_are_torchs() -> None:
+    for name, gain in GAINS.items():
+        if name in ("tanh", "relu", "leaky_relu", "sigmoid"):
+            assert gain == pytest.approx(nn.init.calculate_gain(name))
+
+
+@pytest.mark.parametrize(
+    ("fill", "words"),
+    [
+        (lambda w: nn.init.kaiming_uniform_(w, a=5**0.5), "torch's default"),
+        (lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"), "Kaiming for ReLU normal"),
+        (lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"), "Kaiming for ReLU uniform"),
+        (lambda w: nn.init.kaiming_normal_(w, nonlinearity="tanh"), "Kaiming for tanh normal"),
+        (lambda w: nn.init.xavier_uniform_(w), "Xavier uniform"),
+        (lambda w: nn.init.normal_(w), "a standard normal"),
+        (lambda w: nn.init.constant_(w, 0.5), "constant"),
+    ],
+)
+def test_the_usual_initialisations_are_known_again(fill: Any, words: str) -> None:
+    class Filled(Ten):
+        def model(self) -> nn.Module:
+            model = nn.Sequential(nn.Linear(6, 40), nn.Tanh(), nn.Linear(40, 300), nn.Tanh(), nn.Linear(300, 10))
+            fill(model[2].weight)
+            return model
+
+    with seeded(3):
+        said = [f.said for f in of(checkup(Filled()), "initialisation") if f.said.startswith("2.weight")]
+    assert words in said[0], said
+
+
+def test_a_convolutions_fan_in_counts_its_window() -> None:
+    said = [f.said for f in of(checkup(DigitsConv(channels=16)), "initialisation")]
+    assert any(line.startswith("4.weight: torch's default") for line in said), said
+
+
+@pytest.mark.parametrize("layers", [[nn.Linear(6, 40), nn.Tanh(), nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 4)]])
+def test_lsuv_leaves_every_layer_with_mean_0_and_standard_deviation_1(layers: list[nn.Module]) -> None:
+    """Both hold at the end, to a thousandth (fastai's course, part 2)."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*layers)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(7).add_(0.3)
+    x = torch.randn(512, 6)
+    ended = lsuv(model, lambda m: m(x))
+    assert list(ended) == ["0.weight", "2.weight", "4.weight"]
+    for depth, (mean, std) in zip((1, 3, 5), ended.values(), strict=True):
+        out = model[:depth](x)
+        assert out.mean().item() == pytest.approx(mean, abs=1e-4)
+        assert abs(mean) < 1e-3 and abs(std - 1) < 1e-3
+        assert out.std().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_lsuv_ends_where_nothing_can_be_scaled() -> None:
+    model = nn.Sequential(nn.Linear(6, 4, bias=False), nn.Linear(4, 2))
+    nn.init.zeros_(model[0].weight)
+    assert set(lsuv(model, lambda m: m(torch.randn(32, 6)))) == {"0.weight", "1.weight"}
+
+
+def test_lsuv_scales_weights_that_are_no_modules_too(small_tasks: Mapping[str, Task]) -> None:
+    task = small_tasks["names"]
+    model, batch = task.model(), tuple(t[:200] for t in task.data().train)
+    ended = lsuv(model, lambda m: task.loss(m, batch))
+    assert list(ended) == ["W1", "W2"]
+    assert all(abs(std - 1) < 1e-3 for _, std in ended.values())
+
+
+def test_a_nonlinearity_in_place_is_seen_and_a_wordless_error_is_said() -> None:
+    class InPlace(Dead):
+        def model(self) -> nn.Module:
+            model = super().model()
+            model[1] = nn.ReLU(inplace=True)
+            return model
+
+        def order(self, seed: int, examples: int, batch_size: int) -> Any:
+            shuffled = super().order(seed, examples, batch_size)
+
+            def batches(first: int, last: int) -> Tensor:
+                assert first < 100
+                return shuffled(first, last)
+
+            return batches
+
+    found = checkup(InPlace())
+    assert any("dead in this batch" in finding.said for finding in of(found, "activations"))
+    assert "there is no batch for step 199 of 200: AssertionError" in of(found, "order")[0].said
+
+
+# --- metrics and data -------------------------------------------------------------------------------------------------
+
+
+class Measured(Ten):
+    """Metrics that are means over examples, and one that is none."""
+
+    def __init__(self, size: int | None):
+        self.evaluation_batch_size = size
+
+    def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        out = model(batch[0])
+        loss = F.cross_entropy(out, batch[1])
+        spread = (out[:, 0] - out[:, 0].mean()).square().sum().sqrt()
+        return {"loss": loss, "accuracy": (out.argmax(-1) == batch[1]).float().mean(), "spread": spread}
+
+
+@pytest.mark.parametrize("size, level", [(40, "warn"), (None, "pass"), (4096, "pass")])
+def test_a_metric_that_is_no_mean_over_examples_is_said(size: int | None, level: str) -> None:
+    (finding,) = of(checkup(Measured(size)), "metrics")
+    assert finding.level == level and finding.said.startswith("valid_spread is ") and "no mean over" in finding.said
+    assert ("evaluation_batch_size = None" in finding.said) == (level == "warn")
+
+
+class Rare(Ten):
+    """A metric that has a value only where the first class is seen."""
+
+    evaluation_batch_size = 10
+
+    def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        seen = batch[1] == 0
+        return {"loss": self.loss(model, batch), "recall": (model(batch[0]).argmax(-1) == 0)[seen].float().mean()}
+
+    def data(self) -> Data:
+        data = super().data()
+        order = data.valid[1].argsort()
+        return Data(data.train, tuple(t[order] for t in data.valid))
+
+
+def test_a_metric_without_a_value_in_some_batch_is_said() -> None:
+    (finding,) = of(checkup(Rare()), "metrics")
+    assert finding.level == "warn" and finding.said.startswith("valid_recall is no number before training: some batch")
+
+
+def test_where_every_metric_is_a_mean_that_is_said() -> None:
+    (finding,) = of(checkup(Ten()), "metrics")
+    assert finding.level == "pass" and finding.said.startswith("each is a mean over its 140 examples")
+
+
+class Holed(Ten):
+    def data(self) -> Data:
+        data = super().data()
+        data.train[0][17, 3] = math.nan
+        return data
+
+
+def test_a_hole_in_the_data_fails_the_check() -> None:
+    (finding,) = checkup(Holed()).findings
+    assert finding.level == "fail" and "tensor 0 of the training split has nan in row 17" in finding.said
+
+
+def test_the_first_loss_is_held_against_a_constant_guess_where_there_are_no_classes() -> None:
+    (finding,) = of(checkup(Thermometer(), batch_size=11), "first loss")
+    assert "a squared error; a constant guess has 77.14" in finding.said

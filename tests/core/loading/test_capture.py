@@ -1,0 +1,214 @@
+"""A class that stands in no file, taken out of where it was written with all that it uses."""
+
+import importlib.util
+import linecache
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from espalier.core.errors import BadInput
+from espalier.core.loading.capture import _written, capture, is_importable
+from espalier.core.loading.references import fingerprint, found_class
+
+Cells = Callable[..., ModuleType]
+
+
+@pytest.fixture
+def cells() -> Iterator[Cells]:
+    """Return a function that runs some cells as a notebook does: each is compiled under a name of its own."""
+    made: list[str] = []
+
+    def run(*sources: str) -> ModuleType:
+        name = f"a_notebook_{len(made)}"
+        module = ModuleType(name)
+        made.append(name)
+        sys.modules[name] = module
+        vars(module)["In"] = ["", *sources]
+        for number, source in enumerate(sources):
+            file = f"<{name} cell {number}>"
+            linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+            exec(compile(source, file, "exec"), vars(module))
+        return module
+
+    yield run
+    for name in made:
+        del sys.modules[name]
+
+
+def written(kind: type, folder: Path) -> Any:
+    """Return a class as another process would have it, from the file that it was written into."""
+    return found_class(f"{capture(kind).write(folder)}:{kind.__name__}")
+
+
+def test_a_class_is_importable_where_its_module_is_a_file(cells: Cells) -> None:
+    assert is_importable(Path) and not is_importable(cells("class A: pass").A)
+
+
+EACH = {
+    "what it inherits from": ("class Base:\n    x = 3", "class A(Base):\n    def get(self): return self.x"),
+    "a function": ("def three(): return 3", "class A:\n    def get(self): return three()"),
+    "a function of a function": (
+        "def one(): return 1",
+        "def three(): return 3 * one()",
+        "class A:\n    def get(self): return three()",
+    ),
+    "a value that a default takes": ("N = 3", "class A:\n    def get(self, n=N): return n"),
+    "a value of the class's body": ("N = 3", "class A:\n    n = N\n    def get(self): return self.n"),
+    "a decorator": (
+        "def plus(f):\n    return lambda self: f(self) + 1",
+        "class A:\n    @plus\n    def get(self): return 2",
+    ),
+    "a decorated class": (
+        "from dataclasses import dataclass",
+        "@dataclass\nclass A:\n    n: int = 3\n    def get(self): return self.n",
+    ),
+    "a module": ("import math", "class A:\n    def get(self): return math.floor(3.5)"),
+    "a module by another name": ("import os.path as p", "class A:\n    def get(self): return len(p.join('a', 'b'))"),
+    "a part of a package": ("import os.path", "class A:\n    def get(self): return len(os.path.join('a', 'b'))"),
+    "a module in a package": (
+        "import xml.dom.minidom\nimport xml.etree.ElementTree",
+        "class A:\n    def get(self): return len(xml.dom.minidom.parseString('<a/>').childNodes) + 2",
+    ),
+    "a name that was imported, then bound anew": (
+        "from math import floor as f",
+        "f = 3",
+        "class A:\n    def get(self): return f",
+    ),
+    "a name that was imported twice": (
+        "from math import ceil as f",
+        "from math import floor as f",
+        "class A:\n    def get(self): return f(3.5)",
+    ),
+    "what was imported of a module": ("from math import floor as f", "class A:\n    def get(self): return f(3.5)"),
+    "an import in a block": ("if True:\n    from math import floor", "class A:\n    def get(self): return floor(3.5)"),
+    "a dictionary": ("D = {'a': [1, (2,)]}", "class A:\n    def get(self): return D['a'][0] + D['a'][1][0]"),
+    "a tensor": ("import torch\nT = torch.arange(3)", "class A:\n    def get(self): return int(T.sum())"),
+    "an array": ("import numpy as np\nX = np.ones(3)", "class A:\n    def get(self): return int(X.sum())"),
+    "a number of numpy's": ("import numpy as np\nN = np.float64(3)", "class A:\n    def get(self): return int(N)"),
+    "a name that a lambda uses": ("N = 3", "class A:\n    key = lambda self: N\n    def get(self): return self.key()"),
+    "a lambda": ("N = 2", "plus = lambda x: x + N", "class A:\n    def get(self): return plus(1)"),
+    "a function that remembers": (
+        "from functools import lru_cache",
+        "@lru_cache\ndef three(): return 3",
+        "class A:\n    def get(self): return three()",
+    ),
+    "a function that torch wraps": (
+        "import torch",
+        "@torch.no_grad()\ndef three(): return 3",
+        "class A:\n    def get(self): return three()",
+    ),
+    "a method that torch wraps": ("import torch", "class A:\n    @torch.no_grad()\n    def get(self): return 3"),
+    "two classes that need one another": (
+        "class B:\n    def n(self): return A.n",
+        "class A:\n    n = 3\n    def get(self): return B().n()",
+    ),
+    "itself": ("class A:\n    def get(self): return 3 if isinstance(self, A) else 0",),
+    "a function under another name": (
+        "def three(): return 3\nalias = three",
+        "class A:\n    def get(self): return alias()",
+    ),
+    "of two cells the later": ("def n(): return 2", "def n(): return 3", "class A:\n    def get(self): return n()"),
+    "a name that is local elsewhere": (
+        "x = object()",
+        "class A:\n    def get(self):\n        x = 3\n        return x",
+    ),
+    "a helper with a comprehension": ("N = 3", "class A:\n    def get(self): return sum(1 for _ in range(N))"),
+    "a class that was indented": ("if True:\n    class A:\n        def get(self): return 3",),
+    "an enumeration without methods": (
+        "from enum import Enum\nclass Kind(Enum):\n    THREE = 3",
+        "class A:\n    def get(self): return Kind.THREE.value",
+    ),
+}
+
+
+@pytest.mark.parametrize("sources", EACH.values(), ids=EACH)
+def test_what_a_class_uses_comes_along(sources: tuple[str, ...], cells: Cells, tmp_path: Path) -> None:
+    kind = cells(*sources).A
+    again = written(kind, tmp_path)
+    assert again is not kind and again().get() == kind().get() == 3
+
+
+def test_what_it_does_not_use_stays_behind(cells: Cells) -> None:
+    taken = capture(cells("secret = 'x'\nimport socket\ndef other(): return secret", "class A:\n    n = 3").A)
+    assert "secret" not in taken.text and "socket" not in taken.text and "other" not in taken.text
+
+
+REFUSED = {
+    "an object": ("class Frame: pass\ndf = Frame()", "class A:\n    def get(self): return df", "A uses df, a Frame"),
+    "an iterator": ("f = iter([1])", "class A:\n    def get(self): return f", "A uses f, a list_iterator"),
+    "a function in a function": (
+        "def make():\n    class A: pass\n    return A\nA = make()",
+        "",
+        "define it at the top level",
+    ),
+    "what a helper uses": (
+        "o = object()\ndef helper(): return o",
+        "class A:\n    def get(self): return helper()",
+        "helper uses o, an object",
+    ),
+}
+
+
+@pytest.mark.parametrize("before, cell, why", REFUSED.values(), ids=REFUSED)
+def test_what_no_file_can_hold_is_named(before: str, cell: str, why: str, cells: Cells) -> None:
+    kind = cells(before, cell).A
+    with pytest.raises(BadInput) as caught:
+        capture(kind)
+    assert why in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_equal_code_stands_in_one_place_and_other_code_in_another(cells: Cells, tmp_path: Path) -> None:
+    places = [
+        capture(cells(f"import torch\nT = torch.ones({n})", f"class A:\n    n = {m}\n    def get(self): return T").A)
+        for n, m in ((1, 1), (1, 1), (2, 1), (1, 2))
+    ]
+    files = [place.write(tmp_path) for place in places]
+    assert files[0] == files[1] and len(set(files)) == 3
+    prints = [fingerprint(found_class(f"{file}:A")) for file in files]
+    assert prints[0] == prints[1] and prints[0] != prints[3]
+
+
+def test_a_tensor_that_is_part_of_another_brings_no_more_than_itself(cells: Cells, tmp_path: Path) -> None:
+    file = capture(cells("import torch\nT = torch.ones(10**6)[:3]", "class A:\n    def get(self): return T").A)
+    assert file.write(tmp_path).with_name("T.pt").stat().st_size < 5000
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.complex_numbers(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+)
+
+
+@given(PLAIN)
+def test_a_plain_value_reads_back(value: Any) -> None:
+    text = _written(value)
+    assert text is not None
+    again = eval(text, {})
+    assert repr(again) == repr(value) or np.array_equal([again], [value], equal_nan=True)
+
+
+@pytest.mark.parametrize("value", [torch.float64, torch.device("cpu"), Path("a") / "b", {1, 2}, frozenset("ab")])
+def test_so_do_values_of_torch_and_sets(value: Any) -> None:
+    assert eval(str(_written(value)), {"torch": torch, "Path": Path}) == value
+
+
+def test_a_script_is_read_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("N = 3\nclass A:\n    def get(self): return N\n")
+    spec = importlib.util.spec_from_file_location("a_script", tmp_path / "script.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["a_script"] = module
+    try:
+        spec.loader.exec_module(module)
+        assert is_importable(module.A)
+        assert written(module.A, tmp_path)().get() == 3
+    finally:
+        del sys.modules["a_script"]

@@ -1,0 +1,257 @@
+"""A worker that breaks, as a process of its own: what it leaves behind says who did it, where, and at which step."""
+
+import ctypes
+import faulthandler
+import json
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from espalier.core.native import compiler
+from espalier.sweeps import cohorts as plan
+from espalier.sweeps.running import watchdog
+from espalier.sweeps.running.trainable import CohortTrainable, program_for
+from espalier.sweeps.spec.spec import SweepSpec
+from tests.sweeps.made import spec_with
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a worker is forked")
+
+TASK = '''
+import ctypes, os, sys, time
+import torch
+from espalier.core.tasks.thermometer import Thermometer
+
+
+class Breaks(Thermometer):
+    """It breaks where the step is 37: plain alone runs it, since it looks at its numbers."""
+
+    def __init__(self, how: str, where: str = "loss"):
+        super().__init__()
+        self.how, self.where = how, where
+
+    def model(self):
+        model = super().model()
+        model.register_buffer("step", torch.zeros(()))
+        return model
+
+    def loss(self, model, batch):
+        if model.training and int(model.step) == 37 and self.where == "loss":
+            self.breaks()
+        model.step += model.training
+        return super().loss(model, batch)
+
+    def metrics(self, model, batch):
+        if int(model.step) and self.where == "metrics":
+            self.breaks()
+        return super().metrics(model, batch)
+
+    def breaks(self):
+        if self.how == "segfault":
+            ctypes.string_at(0)
+        elif self.how == "abort":
+            os.abort()
+        elif self.how == "os._exit":
+            os._exit(3)
+        elif self.how == "kill":
+            os.kill(os.getpid(), 9)
+        elif self.how == "sleep":
+            time.sleep(1000)
+        elif self.how == "hold":
+            sum(range(10**13))  # and never lets go of the interpreter's lock
+        elif self.how == "sys.exit":
+            sys.exit("enough")
+'''
+
+
+def told(spec: SweepSpec, folder: Path, **more: Any) -> dict[str, Any]:
+    points = [{"number": k, "point": plan.first_point(spec) | {"lr_exponent": -2.0 - k}} for k in (0, 1)]
+    usual = {"id": "cohort-0", "sweep": "s", "spec": spec.model_dump(mode="json"), "trials": points, "lanes": 2}
+    usual |= {"threads": 1, "device": "cpu", "resume_from": None, "without": [], "suspects": {}, "made": None}
+    return usual | {"notes": str(folder), "folder": str(folder), "patience_s": 1.0, "attempt": 0} | more
+
+
+@pytest.fixture
+def breaking(tmp_path: Path) -> Callable[..., SweepSpec]:
+    """Return a function that makes the spec of a task that breaks."""
+    (tmp_path / "breaking.py").write_text(TASK)
+
+    def make(how: str, where: str = "loss") -> SweepSpec:
+        return spec_with(
+            task=f"{tmp_path / 'breaking.py'}:Breaks",
+            task_options={"how": how, "where": where},
+            budget={"steps": 100, "batch_size": 5, "reports": 2},
+        )
+
+    return make
+
+
+def run_worker(wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[dict[str, Any]]]:
+    """Train a cohort in a child until it is over; return how the child ended, and its results if it lived."""
+    node = SimpleNamespace(get_node_id=lambda: "node")
+    monkeypatch.setattr("ray.get_runtime_context", lambda: node)
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            trainable, results = CohortTrainable({"cohort": json.dumps(wanted)}), []
+            while not results or not results[-1]["done"]:
+                results.append(trainable.step())
+            os.write(writing, json.dumps(results).encode())
+            os.kill(os.getpid(), signal.SIGTERM)
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+            os.kill(os.getpid(), signal.SIGHUP)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), json.loads(text or "[]")
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "why"),
+    [
+        ("segfault", -signal.SIGSEGV, r"Segmentation fault in loss\(\) \(breaking.py, line \d+\)"),
+        ("abort", -signal.SIGABRT, r"Aborted in loss\(\) \(breaking.py, line \d+\)"),
+        ("os._exit", 3, r"os._exit\(3\)"),
+        ("kill", -signal.SIGKILL, r"killed \(SIGKILL\), or lost with its node"),
+        ("sleep", 1, r"loss\(\) \(breaking.py, line \d+\) has not returned for 1 s"),
+        ("hold", 1, r"loss\(\) \(breaking.py, line \d+\) has not returned for 1 s"),
+    ],
+)
+def test_a_dead_worker_has_left_why_it_died_and_whom_it_trained(
+    how: str, code: int, why: str, breaking: Callable[..., SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_worker(told(breaking(how), tmp_path), monkeypatch) == (code, [])
+    death = watchdog.read_death(tmp_path, "cohort-0")
+    assert pytest.approx(37) == death.members["0/0"]
+    assert len(death.lanes) == 1, "one lane at a time"
+    assert death.hung == (how in ("sleep", "hold"))
+    assert death.certain == (how != "kill")
+    assert re.fullmatch(why, death.why), death.why
+
+
+def test_a_fatal_signal_leaves_its_trace_though_another_has_taken_its_handler(
+    breaking: Callable[..., SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray's core does, in a process in which faulthandler was enabled before it."""
+    was_enabled = faulthandler.is_enabled()
+    faulthandler.enable(sys.__stderr__)
+    ctypes.CDLL(None).signal(signal.SIGSEGV, 0)  # the system's own
+    try:
+        assert run_worker(told(breaking("segfault"), tmp_path), monkeypatch) == (-signal.SIGSEGV, [])
+    finally:
+        faulthandler.disable()
+        if was_enabled:
+            faulthandler.enable(sys.__stderr__)
+    assert watchdog.read_death(tmp_path, "cohort-0").why.startswith("Segmentation fault in loss()")
+
+
+@pytest.mark.parametrize("how", ["sleep", "hold"])
+def test_a_validation_that_hangs_is_ended_too(
+    how: str, breaking: Callable[..., SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_worker(told(breaking(how, "metrics"), tmp_path), monkeypatch)[0] == 1
+    death = watchdog.read_death(tmp_path, "cohort-0")
+    assert death.hung and death.why.startswith("metrics() (breaking.py, line ")
+    assert death.members == {"0/0": 50}
+
+
+def test_sys_exit_is_an_error_of_the_task(
+    breaking: Callable[..., SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, results = run_worker(told(breaking("sys.exit"), tmp_path), monkeypatch)
+    assert code == -signal.SIGTERM, "the worker itself lives on"
+    assert "sys.exit" in json.dumps(results) or "SystemExit: enough" in json.dumps(results)
+
+
+def test_slow_calls_are_given_time_by_what_calls_have_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of ten seconds is no hang, and one of ten milliseconds is one after a minute."""
+    limits: list[float] = []
+    monkeypatch.setattr("faulthandler.dump_traceback_later", lambda limit, **_: limits.append(limit))
+    monkeypatch.setattr("faulthandler.enable", lambda *_, **__: None)
+    monkeypatch.setattr(os, "_exit", os._exit)
+    now = 1000.0
+    monkeypatch.setattr("espalier.sweeps.running.watchdog.time.monotonic", lambda: now)
+    for seconds, expected in ((0.01, 60.0), (10.0, 1000.0)):
+        dog = watchdog.Watchdog(tmp_path, "c")
+        assert limits[-1] == 600
+        dog.training([{"0/0": 0}], "plain")
+        for _ in range(300):
+            dog.beat(1)
+            now += seconds
+        assert limits[-1] == pytest.approx(expected)
+
+
+def test_a_note_that_is_torn_or_missing_tells_nothing(tmp_path: Path) -> None:
+    assert watchdog.read_death(tmp_path, "cohort-0").why == "ended before it could begin"
+    (tmp_path / "cohort-0.note").write_bytes(b"\x01" * 200)
+    (tmp_path / "cohort-0.trace").write_bytes(b"\xff\x00")
+    assert not watchdog.read_death(tmp_path, "cohort-0").certain
+    watchdog.kill_worker(tmp_path, "cohort-0")
+
+
+def test_a_worker_that_is_there_no_more_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number may have become somebody else's."""
+    monkeypatch.setattr("faulthandler.enable", lambda *_, **__: None)
+    monkeypatch.setattr(os, "_exit", os._exit)
+    dog = watchdog.Watchdog(tmp_path, "c")
+    dog.rest()
+    dog._facts["born"] = "1"
+    dog.training([], "plain")
+    watchdog.kill_worker(tmp_path, "c")  # it would be this process
+
+
+# --- the program belongs to trials that have begun -------------------------------------------------------------------
+
+
+def begun(folder: Path, **more: Any) -> CohortTrainable:
+    spec = spec_with(budget={"steps": 12_000, "batch_size": 5, "reports": 2})
+    trainable = CohortTrainable({"cohort": json.dumps(told(spec, folder, patience_s=None, **more))})
+    trainable.dog.rest()
+    return trainable
+
+
+@pytest.fixture
+def calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave this process's fatal signals and os._exit alone."""
+    monkeypatch.setattr("faulthandler.enable", lambda *_, **__: None)
+    monkeypatch.setattr(os, "_exit", os._exit)
+
+
+NATIVE = {"program": "native", "why": "24,000 steps of trials ahead", "lanes": 2, "device": "cpu"}
+
+
+@pytest.mark.skipif(compiler() is None, reason="machine code needs a C compiler")
+def test_what_is_left_of_a_cohort_goes_on_by_the_program_that_it_began_with(tmp_path: Path, calm: None) -> None:
+    whole = begun(tmp_path)
+    assert (whole.program, whole.lanes) == ("native", 2)
+    spec = spec_with(budget={"steps": 12_000, "batch_size": 5, "reports": 2})
+    rest = told(spec, tmp_path)["trials"][:1]
+    assert program_for(spec, rest, 2, "cpu")[0] != "native", "by itself it would be given another"
+    left = begun(tmp_path, trials=rest, made=NATIVE)
+    assert left.cohort is not None
+    assert (left.program, left.why, left.lanes) == ("native", NATIVE["why"], 2)
+
+
+def test_a_machine_that_has_not_the_program_says_so(
+    tmp_path: Path, calm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither other last bits, nor trials that have failed."""
+    from ray import get_runtime_context  # noqa: F401
+
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "node"))
+    monkeypatch.setattr("espalier.core.native.compiler", lambda: None)
+    trainable = begun(tmp_path, made=NATIVE)
+    said = trainable.step()
+    assert said["done"] and not said["broken"]
+    assert said["halt"].startswith("trials have begun by the native program, which cannot be had here: ")
+    assert "install gcc" in said["halt"]
+    on_gpu = begun(tmp_path, made=NATIVE | {"program": "captured", "device": "cuda"}).step()
+    assert on_gpu["halt"] == "trials have begun by the captured program on a GPU, and here they would train on a CPU"
