@@ -24,7 +24,7 @@ from espalier.sweeps.search.halving import Stopping
 from espalier.sweeps.spec import paths, yaml12
 from espalier.sweeps.spec.meaning import LOSS_PATTERN, MEANT, NAME_MOST, is_loss, misread_exponents, missing_mode
 from espalier.sweeps.spec.space import AUTO, Part, Range, Space, all_finite, extremes
-from espalier.sweeps.spec.values import check_values, place
+from espalier.sweeps.spec.values import as_stored, check_values, place
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
 
 GRID_MOST = 1_000_000  # points: a sampler writes all of them down before the first trial
@@ -251,6 +251,11 @@ class SweepSpec(Part):
     tracking_uri: str | None = Field(
         default=None, max_length=4096, description="an MLflow server or store; default: in the home"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_a_worker_has_it(cls, value: Any) -> Any:
+        return as_stored(value)
 
     @field_validator("stopping", mode="before")
     @classmethod

@@ -42,6 +42,24 @@ def check_values(fields: Any, source: str, most: int | None = VALUES, depth: int
             waiting += [(inner, (*path, i)) for i, inner in list(enumerate(value))[::-1]]
 
 
+def as_stored(value: Any, depth: int = DEPTH) -> Any:
+    """Return a value as a database, a best file or a worker gives it back: lists for tuples, only plain types.
+
+    Raises ValueError for one that is too deep, as one that holds itself is.
+
+    >>> as_stored({"a": [1, (2, ())]})
+    {'a': [1, [2, []]]}
+    """
+    if depth < 0:
+        raise ValueError(f"more than {DEPTH} levels of lists and mappings")
+    if isinstance(value, Mapping):
+        return {str(key): as_stored(inner, depth - 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_stored(inner, depth - 1) for inner in value]
+    kind = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+    return kind(value) if kind and type(value) is not kind else value
+
+
 def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the fields of one of JSON's objects: an object_pairs_hook. Raises ValueError for a name that stands twice.
 

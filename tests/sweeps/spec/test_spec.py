@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
@@ -611,3 +612,23 @@ def test_the_json_schema_accepts_what_the_program_accepts(changed: Any) -> None:
 )
 def test_the_json_schema_refuses_what_the_program_refuses(changed: Any) -> None:
     assert complaints(dict(THERMOMETER) | changed)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(), (1, (2, 3)), [1, ()], {"a": ({"b": (1,)},)}, np.float64(0.5), [np.float64(2.0)], np.str_("tanh")],
+    ids=repr,
+)
+def test_a_dictionary_from_python_is_taken_as_its_file_would_be(value: Any) -> None:
+    """A task would have tuples here, lists in its workers; and a sweep could not go on: its spec would differ."""
+    spec = spec_with(task_options={"a": value}, space={"b": [value] if np.isscalar(value) else [0, 1]})
+    stored = json.loads(json.dumps(spec.model_dump(mode="json")))
+    assert make_spec(stored, stored=True) == spec
+    assert type(spec.task_options["a"]) is type(stored["task_options"]["a"])
+
+
+def test_a_value_that_holds_itself_is_refused() -> None:
+    value: list[Any] = []
+    value.append(value)
+    with pytest.raises(ValueError, match="levels"):
+        SweepSpec(name="s", task="line", task_options={"a": value})
