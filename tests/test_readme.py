@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / name for name in ("README.md", "UNDER_THE_HOOD.md", "DECISIONS.md", "CHANGELOG.md")]
+PAGES = [ROOT / name for name in ("README.md", "docs/under-the-hood.md", "docs/decisions.md", "CHANGELOG.md")]
 SMALL = "--set trials=4 --set budget.steps=60 --set task_options.validation=500"
 
 
