@@ -17,12 +17,12 @@ Row = dict[str, Tensor]
 """One lane's state by name: "theta.<parameter>", "slot.<slot>.<parameter>" of the optimizer, "buffer.<name>"."""
 
 
-class Layout:
+class ParameterShapes:
     """Which parameters of a model are trained, and their shapes."""
 
     def __init__(self, model: nn.Module):
         self.shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
-        self.parameters = sum(math.prod(shape) for shape in self.shapes.values())
+        self.count = sum(math.prod(shape) for shape in self.shapes.values())
 
     def take(self, model: nn.Module) -> dict[str, Tensor]:
         """Return copies of the model's trained parameters."""

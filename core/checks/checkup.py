@@ -405,7 +405,7 @@ class Checking:
         hyper = replace(self.hyper, lr=10.0**exponent, warmup=0.0)
         program = Program(self.task, self.structure.optimizer, self.dtype)
         rows = {name: tensor[None].clone() for name, tensor in program.fresh_row(self.seed).items()}
-        names = program.layout.matrices()
+        names = program.parameters.matrices()
         before = {name: rows[f"theta.{name}"].clone() for name in names}
         trial = Trial("t", self.seed, max(2, self.steps), hyper)
         structure = replace(self.structure, clocked=program.clocked)

@@ -41,7 +41,7 @@ def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: in
     data = _data(task).to("cpu", dtype)
     _model(task, seed)
     program = Program(task, OPTIMIZERS["sgd"](), dtype)
-    if not program.layout.parameters:
+    if not program.parameters.count:
         raise BadInput("task: the model has no parameter that requires a gradient; nothing would be trained")
     examples = len(data.train[0])
     batch = _first_batch(task, data, examples, batch_size, seed)
@@ -51,7 +51,7 @@ def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: in
         holes = _holes(program, data, batch_size, seed)
         loss = _first_loss(program, batch, seed)
         metrics = _metrics(program, data, seed)
-    return Preflight(data, loss, metrics, program.layout.parameters, holes, hidden.reason)
+    return Preflight(data, loss, metrics, program.parameters.count, holes, hidden.reason)
 
 
 def check_metric(wanted: str, metrics: Sequence[str]) -> None:

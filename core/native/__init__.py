@@ -23,15 +23,14 @@ import torch
 from torch import Tensor, fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from espalier.core import cache
+from espalier.core import cache, deadline
+from espalier.core.deadline import TooLong
 from espalier.core.errors import BadInput
 from espalier.core.native.decompositions import simpler
 from espalier.core.native.emitter import Argument, Writer
+from espalier.core.native.stacked import Stacked, close, largest
 from espalier.core.native.tape import traced
 from espalier.core.native.tensor_refs import NotNative
-from espalier.core.programs import deadline
-from espalier.core.programs.deadline import TooLong
-from espalier.core.programs.graph import Stacked, close, largest, some
 
 FLAGS = (
     "-O3",
@@ -141,17 +140,17 @@ def _argument(given: Stacked, stepped: bool) -> Argument:
 
 
 def _traced(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> fx.GraphModule:
-    function(*(some(a, 1) for a in arguments))  # what it keeps in a cache of its own should have numbers
+    function(*(a.with_lanes(1) for a in arguments))  # what it keeps in a cache of its own should have numbers
     with sdpa_kernel(SDPBackend.MATH):  # attention as products
-        return traced(function, [some(a, 1) for a in arguments], simpler=simpler())
+        return traced(function, [a.with_lanes(1) for a in arguments], simpler=simpler())
 
 
 def _agree(native: Native, function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> bool:
     """Compare two lanes of the compiled function with the function on each of them: what it returns and changes."""
     many = any(a.lanes is not None for a in arguments)
     lanes = 2 if many else 1
-    ours = [some(a, lanes) for a in arguments]
-    kept = [some(a, lanes) for a in arguments]
+    ours = [a.with_lanes(lanes) for a in arguments]
+    kept = [a.with_lanes(lanes) for a in arguments]
     found = native(lanes, ours)
     for lane in range(lanes):
         mine, theirs = (

@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from torch.fx.node import map_aggregate
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from espalier.core.programs import deadline
+from espalier.core import deadline
 
 LOOK = torch.ops.aten._local_scalar_dense.default
 

@@ -7,7 +7,6 @@ torch.nn.functional fix them.)
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,8 +16,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_aggregate
 from torch.overrides import TorchFunctionMode
 
-from espalier.core.programs import deadline
-from espalier.core.programs.deadline import TooLong
+from espalier.core import deadline
+from espalier.core.deadline import TooLong
+from espalier.core.native.stacked import Stacked, close
 
 PRIMES = (211, 223, 227, 229, 233, 239, 241, 251, 257, 263)  # few enough lanes for what vmap does one lane at a time
 
@@ -30,14 +30,6 @@ class NotOneGraph(Exception):
     """The function cannot be written down as one list of operations."""
 
 
-@dataclass(frozen=True)
-class Stacked:
-    """An argument of the function: a tensor, and which of its axes counts lanes (None: it is the same for all)."""
-
-    tensor: Tensor
-    lanes: int | None
-
-
 def graph_of(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> fx.GraphModule:
     """Return the function as a graph that takes the same tensors with any number of lanes, and changes them in place.
 
@@ -46,7 +38,7 @@ def graph_of(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stac
     """
     try:
         many = _unmistakable(arguments)
-        function(*(some(a, 2) for a in arguments))  # what it keeps in a cache of its own should have numbers
+        function(*(a.with_lanes(2) for a in arguments))  # what it keeps in a cache of its own should have numbers
         module = _generalised(_traced(function, arguments, many), arguments, many)
         same = _agree(module, function, arguments)
     except TooLong:
@@ -184,33 +176,8 @@ def _strides(node: Any) -> tuple[int, ...]:
 def _agree(module: fx.GraphModule, function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> bool:
     """Compare both on other numbers of lanes than it was traced with, what they return and what they change."""
     for lanes in (2, 5):
-        ours, theirs = ([some(a, lanes) for a in arguments] for _ in range(2))
+        ours, theirs = ([a.with_lanes(lanes) for a in arguments] for _ in range(2))
         found, expected = [*module(*ours), *ours], [*function(*theirs), *theirs]
         if len(found) != len(expected) or not all(map(close, found, expected)):
             return False
     return True
-
-
-def some(argument: Stacked, lanes: int) -> Tensor:
-    """Return a copy of an argument with so many lanes, taken from those that there are in turn."""
-    if argument.lanes is None:
-        return argument.tensor
-    size = argument.tensor.shape[argument.lanes]
-    which = torch.arange(lanes, device=argument.tensor.device) % size
-    return argument.tensor.index_select(argument.lanes, which)
-
-
-def largest(tensor: Tensor) -> float:
-    """Return the largest magnitude among the finite numbers of a tensor, 0 where there is none."""
-    return tensor.double().nan_to_num(0, 0, 0).abs().max().item() if tensor.numel() else 0.0
-
-
-def close(a: Tensor, b: Tensor, scale: float = 0.0) -> bool:
-    """Return whether two results are one but for rounding. scale: of the largest number that went into them.
-
-    A gradient that is zero but for rounding (of a bias before a normalisation) is noise on that scale.
-    """
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    noise = 16 * torch.finfo(b.dtype).eps * scale if b.is_floating_point() else 0.0
-    return torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-4 * largest(b) + noise, equal_nan=True)

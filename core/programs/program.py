@@ -23,17 +23,18 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from espalier.core import deadline
+from espalier.core.deadline import TooLong
 from espalier.core.errors import BadInput, briefly
 from espalier.core.measures.ratios import step_ratios, step_ratios_of_a_lane
 from espalier.core.native import Native, native_of
+from espalier.core.native.stacked import Stacked, close, largest
 from espalier.core.native.tensor_refs import NotNative
 from espalier.core.optimizers.optim import SGD, Optimizer
 from espalier.core.order import mix
-from espalier.core.programs import deadline
-from espalier.core.programs.deadline import TooLong
-from espalier.core.programs.graph import NotOneGraph, Stacked, close, graph_of, largest
+from espalier.core.programs.graph import NotOneGraph, graph_of
 from espalier.core.python_state.hidden import Hidden, Raised, hidden_state, left_alone
-from espalier.core.rows import Layout, Row, own_generators, part, seed_python, seeded
+from espalier.core.rows import ParameterShapes, Row, own_generators, part, seed_python, seeded
 from espalier.core.task import Batch, Clock, Data, Task, call, takes_of_clock
 
 warnings.filterwarnings("ignore", "There is a performance drop")  # vmap's advice to who writes its rules
@@ -41,7 +42,7 @@ CALL_S = 10e-6  # of an operation on tensors, with its share of autograd
 FEW = 64  # examples of a validation at which it is seen whether metrics() has state in Python
 SLOW_S, FEWEST = 0.2, 8  # a loss that takes longer is looked at with so many examples of either split
 VALIDATION = 1  # parts what a validation draws at random from what the step after it draws
-PASSING = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, BadInput)  # no lane's fault
+TRANSIENT_ERRORS = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, BadInput)  # no lane's fault
 Named = dict[str, Tensor]
 Stepper = Callable[..., Sequence[Tensor]]
 
@@ -77,10 +78,10 @@ def copied(batch: Batch) -> Batch:
 class Program:
     """The functions of one task: a fresh lane's state, a step, a validation. This one is plain: one lane."""
 
-    narrowest = 1
-    steady = False
+    min_width = 1
+    fixed_width = False
     """Whether a cohort keeps one width to its end, since another one may give a lane other bits."""
-    in_turn = False
+    lanes_run_sequentially = False
     """Whether the lanes of a step are computed one after the other, so that one that is free costs nothing."""
     idle: frozenset[str] = frozenset()
     """Parameters that the loss makes no use of. A step leaves them as they are, and so does torch.optim: no decay."""
@@ -93,13 +94,13 @@ class Program:
         """Return how many rows a step of so many lanes works on."""
         return lanes
 
-    def look_at(self, batch: Batch) -> None:
+    def prepare(self, batch: Batch) -> None:
         """See in a batch, before the first step, what its width and its idle parameters are."""
 
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
         self.task, self.optimizer, self.dtype = task, optimizer, dtype
         self.model = self._new_model(0)
-        self.layout = Layout(self.model)
+        self.parameters = ParameterShapes(self.model)
         self.bound = _Bound(task, self.model)
         self.clocked = bool(takes_of_clock(type(task).loss))
         self.raised: dict[int, str] = {}
@@ -124,7 +125,7 @@ class Program:
     def fresh_row(self, seed: int) -> Row:
         """Return the state of a trial before its first step: weights drawn under `seed`, optimizer state zero."""
         model = self._new_model(seed)
-        theta = self.layout.take(model)
+        theta = self.parameters.take(model)
         row = {f"theta.{name}": tensor for name, tensor in theta.items()}
         for slot in self.optimizer.slots:
             row |= {f"slot.{slot}.{name}": torch.zeros_like(tensor) for name, tensor in theta.items()}
@@ -166,7 +167,7 @@ class Program:
         if self._hidden is None:
             try:
                 self._hidden = self._seen(train, valid)
-            except PASSING:
+            except TRANSIENT_ERRORS:
                 raise
             except Raised:
                 self._hidden = Hidden()
@@ -207,9 +208,9 @@ class Program:
             if self.step_s > SLOW_S:
                 lanes, few = tuple(t[:, :FEWEST] for t in whole), tuple(t[:FEWEST] for t in few)
                 with suppress(Raised), left_alone(self.task, self.model):
-                    return hidden_state(self.task, self.model, loss, metrics, PASSING)
+                    return hidden_state(self.task, self.model, loss, metrics, TRANSIENT_ERRORS)
                 lanes = whole  # a loss may take batches of one size alone
-            return hidden_state(self.task, self.model, loss, metrics, PASSING)
+            return hidden_state(self.task, self.model, loss, metrics, TRANSIENT_ERRORS)
 
     @property
     def overhead(self) -> float:
@@ -244,7 +245,7 @@ class Program:
         The generators of Python and numpy are left there: see `own_generators`. clock_N: (N,) each; None: the begin.
         """
         self.model.train()
-        own = {name: parameter for name, parameter in self.model.named_parameters() if name in self.layout.shapes}
+        own = {name: parameter for name, parameter in self.model.named_parameters() if name in self.parameters.shapes}
         theta = {name: rows[f"theta.{name}"][0].detach().requires_grad_(p.requires_grad) for name, p in own.items()}
         buffers = {name: tensor[0] for name, tensor in part(rows, "buffer.").items()}
 
@@ -316,7 +317,7 @@ class Program:
         lanes = len(index_NB)
         try:
             return self.step(rows, train, index_NB, c_CN1, stream, keep)
-        except PASSING:
+        except TRANSIENT_ERRORS:
             raise
         except (Exception, SystemExit) as error:
             lost = [k for k in range(lanes) if self._lost(rows, k, train, index_NB[k], c_CN1[:, k], stream, error)]
@@ -325,7 +326,7 @@ class Program:
         sound = [k for k in range(lanes) if k not in lost]
         loss_N = torch.full((lanes,), math.nan, dtype=self.dtype, device=index_NB.device)
         if not sound:
-            return loss_N, {name: torch.full_like(rows[f"theta.{name}"], math.nan) for name in self.layout.shapes}
+            return loss_N, {name: torch.full_like(rows[f"theta.{name}"], math.nan) for name in self.parameters.shapes}
         index_NB = index_NB.clone()
         for k in lost:
             index_NB[k] = index_NB[sound[0]]
@@ -353,17 +354,17 @@ class Program:
             Program.gradients(self, one, tuple(tensor[index_B[None]] for tensor in train), stream, clock_N)
 
         row = {name: tensor[k] for name, tensor in rows.items()}
-        if self.at_fault(row, loss):
+        if self.lane_caused_error(row, loss):
             if is_finite(row):
                 self.raised[k] = briefly(error)
             return True
-        alone = self.narrowest == 1 and not isinstance(error, OSError)  # nobody else can have raised it
+        alone = self.min_width == 1 and not isinstance(error, OSError)  # nobody else can have raised it
         own = error if alone else _raised_by(lambda: loss(row))
         if own is not None:
             self.failed.setdefault(k, own)
         return own is not None
 
-    def at_fault(self, row: Row, call: Callable[[Row], Any]) -> bool:
+    def lane_caused_error(self, row: Row, call: Callable[[Row], Any]) -> bool:
         """Whether a lane's state is why a call raises: its parameters are no numbers, or with fresh ones none does."""
         if not is_finite(row):
             return True
@@ -572,7 +573,7 @@ class _WholeVectors(TorchDispatchMode):
     def __init__(self, lanes: int):
         super().__init__()
         self.lanes = lanes
-        self.few = False  # whether there was a lane with few elements
+        self.has_small_lanes = False  # whether there was a lane with few elements
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -587,7 +588,7 @@ class _WholeVectors(TorchDispatchMode):
         size = math.prod(shape)
         if size > TAIL * self.lanes and all(self._lane_by_lane(a) for a in many if a.shape == shape):
             return func(*args, **kwargs)
-        self.few = True
+        self.has_small_lanes = True
         padded = [
             torch.cat([a.expand(shape).reshape(-1), a.new_zeros(TAIL)]) if isinstance(a, Tensor) and a.dim() else a
             for a in args
@@ -608,14 +609,14 @@ class VmapProgram(Program):
     Such a list needs none of autograd's and vmap's bookkeeping of 1.5 ms a step, and serves every width.
     """
 
-    narrowest = 2
+    min_width = 2
 
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
         super().__init__(task, optimizer, dtype)
         self._batched = vmap(grad_and_value(self._lane_loss, has_aux=True))
         self._graphs: dict[tuple[Any, ...], Stepper | None] = {}
         self._alone: Program | None = None
-        self.few = False
+        self.has_small_lanes = False
 
     def width(self, lanes: int) -> int:
         """One row more than there are lanes: the last elements of a tensor lie in it, which nobody reads.
@@ -678,7 +679,7 @@ class VmapProgram(Program):
         wanted = loss_1[0].item()
         return abs(ours - wanted) <= 30 * abs(expected - wanted)
 
-    def look_at(self, batch: Batch) -> None:
+    def prepare(self, batch: Batch) -> None:
         one = {name: tensor.to(batch[0].device)[None] for name, tensor in self.fresh_row(0).items()}
         with self._apart():
             Program.gradients(self, one, copied(tuple(tensor[None] for tensor in batch)))
@@ -690,7 +691,7 @@ class VmapProgram(Program):
         clock_N = self._clock(batch[0], clock_N)
         with _without_onednn(), _WholeVectors(len(batch[0])) as vectors:
             grads, (loss_N, after) = self._batched(part(rows, "theta."), part(rows, "buffer."), batch, clock_N)
-        self.few = self.few or vectors.few
+        self.has_small_lanes = self.has_small_lanes or vectors.has_small_lanes
         return loss_N, grads, after
 
     def _lane_loss(self, theta: Named, buffers: Named, batch: Batch, clock: Clock) -> tuple[Tensor, Named]:
@@ -706,7 +707,7 @@ class VmapProgram(Program):
             return super().step(rows, train, index_NB, c_CN1, stream, keep)
         with _without_onednn():
             loss_N, *kept = graph(*inputs)
-        return loss_N, dict(zip(self.layout.shapes, kept, strict=False))
+        return loss_N, dict(zip(self.parameters.shapes, kept, strict=False))
 
     def _stepper(self, names: list[str], train: Batch, inputs: list[Tensor], keep: bool) -> Stepper | None:
         """Return the list of operations for inputs like these, written down once; None if that cannot be done."""
@@ -746,8 +747,8 @@ class CompiledProgram(VmapProgram):
     Its bits are its own, not those of the vmap program, and a lane keeps them at every width.
     """
 
-    def look_at(self, batch: Batch) -> None:
-        super().look_at(batch)
+    def prepare(self, batch: Batch) -> None:
+        super().prepare(batch)
         two = {name: t.to(batch[0].device).expand(2, *t.shape) for name, t in self.fresh_row(0).items()}
         self.gradients(two, tuple(tensor.expand(2, *tensor.shape) for tensor in batch))
 
@@ -756,7 +757,7 @@ class CompiledProgram(VmapProgram):
 
         The fused loops then end with no scalar code. They would leave the elements out again that others get.
         """
-        return -(-lanes // REGISTER) * REGISTER if self.few else super().width(lanes)
+        return -(-lanes // REGISTER) * REGISTER if self.has_small_lanes else super().width(lanes)
 
     def step(
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
@@ -782,7 +783,7 @@ class NativeProgram(VmapProgram):
     lanes are as fast as many. Validations are machine code too where they can be.
     """
 
-    in_turn = True
+    lanes_run_sequentially = True
 
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
         super().__init__(task, optimizer, dtype)
@@ -793,7 +794,7 @@ class NativeProgram(VmapProgram):
     def width(self, lanes: int) -> int:
         return lanes
 
-    def look_at(self, batch: Batch) -> None:
+    def prepare(self, batch: Batch) -> None:
         """Nothing: a step is written down from one lane's own."""
 
     def step(
@@ -807,7 +808,7 @@ class NativeProgram(VmapProgram):
             None if keep else 1,
             lost=lambda k, _, error: self._lost(rows, k, train, index_NB[k], c_CN1[:, k], stream, error),
         )
-        return loss_N, dict(zip(self.layout.shapes, kept, strict=False))
+        return loss_N, dict(zip(self.parameters.shapes, kept, strict=False))
 
     def steps(self, rows: Row, train: Batch, index_SNB: Tensor, c_SCN1: Tensor, stream: tuple[int, int]) -> Tensor:
         """One lane takes all its steps before the next one takes its first: its numbers stay where they are."""
@@ -952,7 +953,7 @@ class CapturedProgram(VmapProgram):
     width stays what it was at first: a GPU may take other kernels, with other bits, at another one.
     """
 
-    steady = True
+    fixed_width = True
 
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
         super().__init__(task, optimizer, dtype)
@@ -960,7 +961,7 @@ class CapturedProgram(VmapProgram):
 
     def width(self, lanes: int) -> int:
         """Return the next power of two."""
-        return 1 << (max(lanes, self.narrowest) - 1).bit_length()
+        return 1 << (max(lanes, self.min_width) - 1).bit_length()
 
     def step(
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int], keep: bool = False
@@ -980,7 +981,7 @@ class CapturedProgram(VmapProgram):
         with _without_onednn():
             replay()
         loss_N, *kept = outputs
-        return loss_N.clone(), dict(zip(self.layout.shapes, kept, strict=False))
+        return loss_N.clone(), dict(zip(self.parameters.shapes, kept, strict=False))
 
     def _copied_step(
         self, row: Row, train: Batch, index_1B: Tensor, c_C11: Tensor, stream: tuple[int, int]

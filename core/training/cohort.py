@@ -21,7 +21,7 @@ from espalier.core.errors import BadInput, Differs, briefly, located
 from espalier.core.measures.baselines import Baselines
 from espalier.core.measures.ratios import Spacing, between, sample_steps
 from espalier.core.order import Order
-from espalier.core.programs.program import PASSING, PROGRAMS, Program, VmapProgram, is_finite
+from espalier.core.programs.program import PROGRAMS, TRANSIENT_ERRORS, Program, VmapProgram, is_finite
 from espalier.core.python_state.cells import Unwritable
 from espalier.core.rows import Lanes, Row, own_generators, part
 from espalier.core.task import Data, Task
@@ -186,16 +186,16 @@ class Cohort:
         self.structure = replace(structure, clocked=self.program.clocked)
         self.data = data.to(device, dtype)
         self.baselines = Baselines(task, self.data, structure.batch_size, dtype)
-        self.matrices = self.program.layout.matrices()
-        self.room = self.most = 1 if self.program.narrowest == 1 else max(1, lanes)
+        self.matrices = self.program.parameters.matrices()
+        self.room = self.most = 1 if self.program.min_width == 1 else max(1, lanes)
         row = {name: tensor.to(device) for name, tensor in self._fresh_row(0).items()}
         batch = tuple(tensor[: structure.batch_size] for tensor in self.data.train)
         self.hidden = self.program.hidden(batch, self.data.valid)
-        if self.hidden.reason and self.program.narrowest > 1:
+        if self.hidden.reason and self.program.min_width > 1:
             raise BadInput(f"program: {self.hidden.reason}; such a task can train by the plain program alone")
-        if self.program.narrowest == 1:
+        if self.program.min_width == 1:
             self.hidden.clear()  # a set that remembers, say, the first batch
-        self.program.look_at(batch)
+        self.program.prepare(batch)
         self.lanes = Lanes(row, self.program.width(self.room))
         self.riding: list[Lane] = []
         self.parked: list[tuple[Lane, Row]] = []
@@ -360,7 +360,7 @@ class Cohort:
                 lane = Lane([Rider(trial) for trial in self._next_trials()])
                 try:
                     row = self._fresh_row(lane.seed)
-                except PASSING:
+                except TRANSIENT_ERRORS:
                     raise
                 except (Exception, SystemExit) as error:  # model() raises for this seed
                     yield from self._failed(lane, error)
@@ -385,7 +385,7 @@ class Cohort:
         One that costs nothing is kept for the first branch of each trunk: then trials end one after the other, and
         not all at last, when many trunks of one age have parted.
         """
-        kept = sum(lane.parting is not None for lane in self.riding) if self.program.in_turn else 0
+        kept = sum(lane.parting is not None for lane in self.riding) if self.program.lanes_run_sequentially else 0
         return bool(self.queue) and (self.lanes.used + kept < self.room or not self.lanes.used)
 
     def _next_trials(self) -> list[Trial]:
@@ -398,7 +398,7 @@ class Cohort:
 
     def _compare(self) -> None:
         """Now and then hold the next step of one lane, another each time, against PyTorch's own."""
-        if self.program.narrowest == 1 or self.lane_steps < self._compare_at[0]:
+        if self.program.min_width == 1 or self.lane_steps < self._compare_at[0]:
             return
         self._compare_at = self._compare_at[1:] or [self.lane_steps + COMPARE_EVERY]
         k = self._compared % len(self.riding)
@@ -421,7 +421,7 @@ class Cohort:
             for k, lane in enumerate(self.riding):
                 try:
                     self._order(lane.seed, lane.step, steps)
-                except PASSING:
+                except TRANSIENT_ERRORS:
                     raise
                 except (Exception, SystemExit) as error:
                     lost[k] = error
@@ -448,7 +448,7 @@ class Cohort:
     @contextmanager
     def _python(self) -> Iterator[None]:
         """Let the trial of a plain program have its own generators and state in Python while it trains."""
-        if self.program.narrowest > 1:  # nothing of Python is called
+        if self.program.min_width > 1:  # nothing of Python is called
             yield
             return
         lane = self._trained = self.riding[0]
@@ -472,7 +472,7 @@ class Cohort:
         """Train every lane by `steps` steps and return the losses (N, S), float64."""
         self.before(self.riding)
         used = self.lanes.used
-        width = self.lanes.width if self.program.steady else self.program.width(used)
+        width = self.lanes.width if self.program.fixed_width else self.program.width(used)
         lanes = [*self.riding, *[self.riding[0]] * (width - used)]  # spare rows take the first lane's batches
         ages = [lane.step for lane in lanes]
         leaders = [lane.trials[0] for lane in lanes]
@@ -566,7 +566,7 @@ class Cohort:
         if not rider.score:
             try:
                 report = self._said(lane, rider, valid)
-            except PASSING:
+            except TRANSIENT_ERRORS:
                 raise
             except (Exception, SystemExit) as error:  # a watcher's
                 lane.riders.remove(rider)
@@ -642,10 +642,10 @@ class Cohort:
         with self.hidden.of_trial(lane.python and self.hidden.spare(lane.python)):
             try:
                 return self.program.evaluate(state, *here)
-            except PASSING:
+            except TRANSIENT_ERRORS:
                 raise
             except (Exception, SystemExit) as error:
-                if self.program.at_fault(state, lambda row: self.program.evaluate(row, *here)):
+                if self.program.lane_caused_error(state, lambda row: self.program.evaluate(row, *here)):
                     self.program.raised[k] = briefly(error)
                 else:
                     self.program.failed[k] = error

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import torch
 
-from espalier.core import cache
-from espalier.core.programs import deadline
+from espalier.core import cache, deadline
 from espalier.core.programs.program import Program
 from espalier.core.task import Data, Task, code_fingerprint
 from espalier.core.training.cohort import Cohort

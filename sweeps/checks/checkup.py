@@ -137,7 +137,7 @@ def foresee(spec: SweepSpec) -> Forecast:
     if program == "compiled":  # whose compiling would be measured
         program = "vmap"
     made = PROGRAMS[program](task, structure.optimizer, getattr(torch, structure.dtype))
-    width = 1 if made.narrowest == 1 else lanes
+    width = 1 if made.min_width == 1 else lanes
     timed = [Trial(str(k), 0, 10**9, Hyperparameters(lr=1e-12 * (k + 1)), reports=1) for k in range(width)]
     us = us_per_lane_step(Cohort(task, data, structure, timed, width, made, device, ratio_samples=0))
     share = shared_share(spec)

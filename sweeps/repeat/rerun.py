@@ -175,7 +175,7 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     if reason := why_not_here(best.program, task, found.data, spec.budget.batch_size):
         raise BadInput(f"program: the trial ran by the {best.program} program, which cannot be had here: {reason}")
     trials, calm = [{"number": best.trial, "point": best.params}], spec.model_copy(update={"stopping": None})
-    lanes = max(best.lanes, spec.replicates) if PROGRAMS[best.program].steady else spec.replicates
+    lanes = max(best.lanes, spec.replicates) if PROGRAMS[best.program].fixed_width else spec.replicates
     cohort = make_cohort(calm, trials, lanes, best.program, device, watcher)
     story, ends, outcome = Story(best.trial, spec.replicates), {}, None
     for event in cohort.train():

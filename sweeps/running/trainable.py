@@ -18,11 +18,10 @@ with uncollected():
     from ray.exceptions import RayError
     from torch.utils._pytree import tree_map_only
 
-    from espalier.core import checkpoint
+    from espalier.core import checkpoint, deadline
+    from espalier.core.deadline import TooLong
     from espalier.core.errors import Differs, briefly, located
     from espalier.core.loading.references import work_in
-    from espalier.core.programs import deadline
-    from espalier.core.programs.deadline import TooLong
     from espalier.core.programs.program import PROGRAMS, NativeProgram, Program, choose, why_not_here
     from espalier.core.task import Data, Task, load_data, load_task
     from espalier.core.training.cohort import Cohort, Lane

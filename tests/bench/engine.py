@@ -15,7 +15,7 @@ import torch
 
 from espalier.core.optimizers.optim import SGD
 from espalier.core.programs.program import PROGRAMS, Program
-from espalier.core.rows import Layout
+from espalier.core.rows import ParameterShapes
 from espalier.core.task import Data
 from espalier.core.tasks.names import Names
 from espalier.core.training.cohort import COMPARE_EVERY, Cohort
@@ -54,10 +54,10 @@ def floor_us(task: Names, gflops: float, gbytes: float) -> float:
     A product of the forward pass has two of the same size in the backward pass; each parameter is read for the forward
     pass, for the backward pass and for the update, its gradient written and read, and the parameter written.
     """
-    layout = Layout(task.model())
-    inner = [shape for name, shape in layout.shapes.items() if len(shape) == 2 and "C" not in name.split(".")]
+    parameters = ParameterShapes(task.model())
+    inner = [shape for name, shape in parameters.shapes.items() if len(shape) == 2 and "C" not in name.split(".")]
     operations = 3 * 2 * BATCH * sum(math.prod(shape) for shape in inner)
-    moved = 6 * 4 * layout.parameters
+    moved = 6 * 4 * parameters.count
     return max(operations / gflops / 1e3, moved / gbytes / 1e3)
 
 

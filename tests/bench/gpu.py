@@ -167,13 +167,13 @@ def measure(
         program = PROGRAMS["captured"](task, PLAIN_SGD)
         assert isinstance(program, CapturedProgram)
         row: dict[str, Any] = {
-            "parameters": program.layout.parameters,
+            "parameters": program.parameters.count,
             "eager_us": solo(task, data, device, capture=False, steps=steps),
             "captured_us": solo(task, data, device, capture=True, steps=steps) if device != "cpu" else None,
             "lanes_us": {},
         }
         for width in lanes:
-            if width * program.layout.parameters * 4 * 8 > 60e9:
+            if width * program.parameters.count * 4 * 8 > 60e9:
                 break
             row["lanes_us"][width] = us_per_lane_step(task, data, program, width, device)
             program._held.clear()

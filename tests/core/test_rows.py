@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from espalier.core.rows import Lanes, Layout, Row, part, seeded
+from espalier.core.rows import Lanes, ParameterShapes, Row, part, seeded
 
 
 class Odd(nn.Module):
@@ -28,15 +28,15 @@ class Odd(nn.Module):
 
 def test_a_row_holds_every_trained_parameter_once() -> None:
     model = Odd()
-    layout = Layout(model)
-    assert layout.parameters == 1 + 5 + 21 + 1 + 12
-    assert list(layout.shapes) == ["scalar", "vector", "matrix", "single", "kernel"]
-    assert sum(tensor.numel() for tensor in layout.take(model).values()) == 40
+    parameters = ParameterShapes(model)
+    assert parameters.count == 1 + 5 + 21 + 1 + 12
+    assert list(parameters.shapes) == ["scalar", "vector", "matrix", "single", "kernel"]
+    assert sum(tensor.numel() for tensor in parameters.take(model).values()) == 40
 
 
 def test_what_is_taken_of_a_model_is_a_copy() -> None:
     model = Odd()
-    taken = Layout(model).take(model)
+    taken = ParameterShapes(model).take(model)
     assert all(torch.equal(taken[name], dict(model.named_parameters())[name]) for name in taken)
     taken["matrix"].zero_()
     assert model.matrix.any(), "the row is a copy of the model, not the model"
@@ -44,7 +44,7 @@ def test_what_is_taken_of_a_model_is_a_copy() -> None:
 
 def test_matrices_are_the_parameters_of_two_or_more_axes_and_two_or_more_numbers() -> None:
     """One number has no standard deviation."""
-    assert Layout(Odd()).matrices() == ["matrix", "kernel"]
+    assert ParameterShapes(Odd()).matrices() == ["matrix", "kernel"]
 
 
 def row_of(value: int) -> Row:

@@ -23,8 +23,8 @@ from torch.func import grad
 
 from espalier.core import native
 from espalier.core.native import NotNative, native_of
+from espalier.core.native.stacked import Stacked
 from espalier.core.optimizers.optim import SGD
-from espalier.core.programs.graph import Stacked
 from espalier.core.programs.program import NATIVE_FROM, NativeProgram, choose
 from espalier.core.task import Batch, Data
 from tests.core.programs.test_program import Small, Sums
@@ -233,7 +233,7 @@ def test_a_product_has_the_same_bits_in_vectors_of_either_width(
 
 AT_THE_END_OF_A_PAGE = """
 import ctypes, mmap, torch
-from espalier.core.programs.graph import Stacked
+from espalier.core.native.stacked import Stacked
 from espalier.core.native import native_of
 PAGE, PROT_NONE, libc = mmap.PAGESIZE, 0, ctypes.CDLL(None)
 pages = mmap.mmap(-1, 2 * PAGE)
@@ -530,7 +530,7 @@ def test_another_processor_or_another_compiler_finds_nothing_that_was_compiled(
 def test_a_file_that_was_cut_off_is_made_again(cache: Path) -> None:
     """In processes of their own: one that has loaded a library never looks at its file again."""
     code = (
-        "import torch; from espalier.core.programs.graph import Stacked\n"
+        "import torch; from espalier.core.native.stacked import Stacked\n"
         "from espalier.core.native import native_of; x = torch.ones(3)\n"
         "print(native_of(lambda x: [x.cos()], [Stacked(x, None)])(1, [x])[0][0].item())"
     )
@@ -553,7 +553,7 @@ def test_processes_that_need_the_same_compile_it_once(
     counting = script(tmp_path / "cc", f'case "$1" in --version) ;; *) echo once >> {log};; esac\nexec {real} "$@"')
     monkeypatch.setenv("CC", counting)
     code = (
-        "import torch; from espalier.core.programs.graph import Stacked; from espalier.core.native import native_of\n"
+        "import torch; from espalier.core.native.stacked import Stacked; from espalier.core.native import native_of\n"
         "native_of(lambda x: [x.sin().cos()], [Stacked(torch.ones(3), None)])"
     )
     both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]

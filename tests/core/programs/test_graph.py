@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, fx
 from torch.func import grad_and_value, vmap
 
-from espalier.core.programs.graph import PRIMES, NotOneGraph, Stacked, graph_of
+from espalier.core.native.stacked import Stacked
+from espalier.core.programs.graph import PRIMES, NotOneGraph, graph_of
 
 SIZES = st.integers(1, 40)
 

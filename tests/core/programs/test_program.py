@@ -194,11 +194,11 @@ def test_frozen_parameters_are_kept_and_not_trained() -> None:
     for name in PROGRAMS:
         program = PROGRAMS[name](Frozen(), SGD())
         row = program.fresh_row(1)
-        assert program.layout.parameters == 5 + 5 + 1
+        assert program.parameters.count == 5 + 5 + 1
         with seeded(1):
             assert torch.equal(row["buffer.0.weight"], Frozen().model().get_parameter("0.weight"))
-        rows = {key: tensor.expand(program.narrowest, *tensor.shape) for key, tensor in row.items()}
-        _, grads, after = program.gradients(rows, one_batch(Frozen(), program.narrowest), (1, 0))
+        rows = {key: tensor.expand(program.min_width, *tensor.shape) for key, tensor in row.items()}
+        _, grads, after = program.gradients(rows, one_batch(Frozen(), program.min_width), (1, 0))
         assert {key: grad.shape for key, grad in grads.items()} == {k: t.shape for k, t in part(rows, "theta.").items()}
         assert torch.equal(after["0.weight"][0], row["buffer.0.weight"])
 

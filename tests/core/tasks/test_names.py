@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from espalier.core.errors import BadInput
 from espalier.core.optimizers.optim import SGD
 from espalier.core.programs.program import Program
-from espalier.core.rows import Layout
+from espalier.core.rows import ParameterShapes
 from espalier.core.task import Batch
 from espalier.core.tasks.names import Lecture, LectureNorm, Names, NamesMLP, read_words, windows
 from espalier.core.training.cohort import Cohort, Event
@@ -172,7 +172,7 @@ def test_making_the_data_draws_nothing_from_the_global_generators(words_file: Pa
 def test_the_parameters_are_those_of_the_sizes(words_file: Path, batchnorm: bool) -> None:
     task = Names(str(words_file), context=4, embedding=6, hidden=10, batchnorm=batchnorm)
     hidden = 2 * 10 if batchnorm else 10  # gain and bias of the norm, or the bias alone
-    assert Layout(task.model()).parameters == 13 * 6 + 4 * 6 * 10 + hidden + 10 * 13 + 13
+    assert ParameterShapes(task.model()).count == 13 * 6 + 4 * 6 * 10 + hidden + 10 * 13 + 13
 
 
 @pytest.mark.parametrize("batchnorm", (False, True))
@@ -269,7 +269,7 @@ def test_the_model_has_the_lectures_12097_parameters_drawn_from_one_generator(na
     }
     task = Lecture(names_txt)
     program = Program(task, SGD())
-    assert program.layout.parameters == 12_097
+    assert program.parameters.count == 12_097
     row = program.fresh_row(SEED)
     assert all(torch.equal(row[f"theta.{name}"], tensor) for name, tensor in expected.items())
     assert isinstance(task.model(), NamesMLP)

@@ -183,7 +183,7 @@ def test_the_counts_say_what_was_trained_and_what_was_shared(names: Task) -> Non
 class InTurn(VmapProgram):
     """A program in which a free lane costs nothing."""
 
-    in_turn = True
+    lanes_run_sequentially = True
 
 
 @pytest.mark.parametrize(("program", "begin_at_once"), [(VmapProgram, 4), (InTurn, 2)])

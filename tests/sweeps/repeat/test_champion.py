@@ -15,7 +15,7 @@ from mlflow.artifacts import download_artifacts
 
 from espalier.core.errors import BadInput
 from espalier.core.programs.program import Program
-from espalier.core.rows import Layout
+from espalier.core.rows import ParameterShapes
 from espalier.core.task import load_task
 from espalier.core.training.trial import Structure
 from espalier.sweeps import cohorts as plan
@@ -49,7 +49,7 @@ def loss_with(state: Mapping[str, torch.Tensor], best: BestFile) -> dict[str, fl
     task = load_task(spec.task, plan.task_options(spec, best.params))
     program = Program(task, Structure().optimizer)
     assert set(state) == set(task.model().state_dict())
-    named = Layout(task.model()).shapes
+    named = ParameterShapes(task.model()).shapes
     row = {("theta." if name in named else "buffer.") + name: tensor for name, tensor in state.items()}
     return program.evaluate(row, task.data().valid)
 
