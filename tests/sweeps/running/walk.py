@@ -1,0 +1,233 @@
+"""One small sweep from its YAML to MLflow in this process, and which of our functions it called, in order.
+
+    python -m tests.sweeps.running.walk
+
+Ray Tune is a stand-in: it gives out cohorts and hands in the events that a worker would have reported. Everything else
+is the real driver, on a real journal and a real MLflow store.
+"""
+
+import inspect
+import json
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray.tune
+from pydantic import BaseModel
+
+from espalier.sweeps.home import Home
+from espalier.sweeps.results.summary import Summary
+from espalier.sweeps.running import driver, tune
+from espalier.sweeps.spec.spec import SweepSpec, load_spec
+from tests.sweeps.made import THERMOMETER, life
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGES = ("core", "sweeps", "services", "espalier")
+LOOP_FOLDER = "sweeps/running/"
+LISTENERS = ("sweeps/search/", "sweeps/recording/", "sweeps/running/display.py", "sweeps/running/progress.py")
+"""Whose functions the loop calls, and which call nothing of the loop's."""
+
+SPEC_FOLDERS = ("sweeps/spec/", "core/schedules/kinds.py")
+"""A spec's own functions, and those that check its fields: a stay there is none, since any use of a field is one."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of one of our functions. callers: the files of the functions that wait for it, the innermost first."""
+
+    file: str
+    function: str
+    callers: Sequence[str]
+    takes_spec: bool
+    in_driver: bool  # the main thread; else it is the thread that sends records
+
+
+class Walk:
+    """The calls of our functions while `recording` is entered, of this thread and of those that begin meanwhile."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self._files: dict[str, str | None] = {}
+        self._specs: dict[int, list[object]] = {}  # each spec that was met, by its id, with all that it has
+        self._parts: set[int] = set()  # their ids
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record calls while the block runs."""
+        threading.setprofile(self._profile)
+        sys.setprofile(self._profile)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)  # type: ignore[arg-type]
+
+    def _profile(self, frame: FrameType, event: str, _: object) -> None:
+        if event != "call" or (file := self._own_file(frame)) is None:
+            return
+        callers = []
+        outer = frame.f_back
+        while outer is not None:
+            if name := self._own_file(outer):
+                callers.append(name)
+            elif outer.f_code.co_name == "<module>" and _own_file(outer.f_code.co_filename):
+                return  # it is being imported
+            outer = outer.f_back
+        in_driver = threading.current_thread() is threading.main_thread()
+        self.calls.append(Call(file, frame.f_code.co_qualname, callers, self._takes_spec(frame), in_driver))
+
+    def _own_file(self, frame: FrameType) -> str | None:
+        """Return the file of one of our functions, from the project's root; None for others, and for class bodies."""
+        code = frame.f_code
+        if not code.co_flags & inspect.CO_OPTIMIZED:
+            return None
+        if code.co_filename not in self._files:
+            self._files[code.co_filename] = _own_file(code.co_filename)
+        return self._files[code.co_filename]
+
+    def _takes_spec(self, frame: FrameType) -> bool:
+        """Whether a function is given a spec, or something that a spec has."""
+        code = frame.f_code
+        given = [frame.f_locals.get(name) for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]]
+        for spec in given:
+            if isinstance(spec, SweepSpec) and id(spec) not in self._specs:
+                self._specs[id(spec)] = [spec, *_parts(spec)]
+                self._parts |= {id(part) for part in self._specs[id(spec)]}
+        return any(id(value) in self._parts for value in given)
+
+    # --- what it shows -----------------------------------------------------------------------------------------------
+
+    def files(self) -> list[str]:
+        """Return the files that ran code, the first first."""
+        return list(dict.fromkeys(call.file for call in self.calls))
+
+    def callbacks(self) -> list[str]:
+        """Return the calls of the loop's functions by those that it calls: search, records, progress."""
+        return [
+            f"{call.callers[0]} -> {call.file}:{call.function}"
+            for call in self.calls
+            if _of_loop(call.file) and any(caller.startswith(LISTENERS) for caller in call.callers)
+        ]
+
+    def stays_of_spec(self) -> list[str]:
+        """Return the files which the spec is handed to from the driver's start on, in order, no file twice in a row."""
+        begin = next(k for k, call in enumerate(self.calls) if call.file == "sweeps/running/driver.py")
+        stays: list[str] = []
+        for call in self.calls[begin:]:
+            outside = not call.file.startswith(SPEC_FOLDERS)
+            if call.takes_spec and call.in_driver and outside and stays[-1:] != [call.file]:
+                stays.append(call.file)
+        return stays
+
+
+def returns(stays: Sequence[str]) -> int:
+    """Return how many stays are in a file that was left before.
+
+    >>> returns(["a", "b", "a", "c", "b"])
+    2
+    """
+    return len(stays) - len(set(stays))
+
+
+def _own_file(filename: str) -> str | None:
+    path = Path(os.path.realpath(filename))
+    if not path.is_relative_to(ROOT):
+        return None
+    relative = path.relative_to(ROOT)
+    return relative.as_posix() if relative.parts[0] in PACKAGES else None
+
+
+def _of_loop(file: str) -> bool:
+    return file.startswith(LOOP_FOLDER) and not file.startswith(LISTENERS)
+
+
+def _parts(value: object) -> Iterator[object]:
+    """Yield what a spec has: its models, its mappings, and its texts of some length (Python shares short ones)."""
+    if isinstance(value, BaseModel):
+        yield value
+        for name in type(value).model_fields:
+            yield from _parts(getattr(value, name))
+    elif (isinstance(value, dict) and value) or (isinstance(value, str) and len(value) > 8):
+        yield value
+
+
+# --- the sweep --------------------------------------------------------------------------------------------------------
+
+
+class TwoCores:
+    """A session with a Ray that nobody needs."""
+
+    def resources(self, given_up: Any = None) -> tuple[float, float]:
+        return 2.0, 0.0
+
+    def start(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+    def end(self) -> None: ...
+
+    def dead(self) -> bool:
+        return False
+
+
+class StandInTuner:
+    """Ray Tune without Ray: cohorts are asked for while there are any, and each trains by one turn."""
+
+    def __init__(self, trainable: Any, tune_config: Any, run_config: Any):
+        self.searcher, self.stopper = tune_config.search_alg, run_config.stop
+
+    def fit(self) -> None:
+        number = 0
+        while isinstance(config := self.searcher.suggest(f"tune-{number}"), dict):
+            result = worker_turn(json.loads(config["cohort"]))
+            self.searcher.on_trial_result(f"tune-{number}", result)
+            self.stopper.stop_all()
+            self.searcher.on_trial_complete(f"tune-{number}", result | {"events": "[]", "done": True})
+            number += 1
+
+
+def worker_turn(cohort: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a worker reports of a cohort whose trials complete within one turn."""
+    events = [event for trial in cohort["trials"] for event in life(trial["number"], 2.0 + trial["number"])]
+    chosen = {"program": "vmap", "why": "many lanes", "lanes": 2, "device": "cpu", "node": "here"}
+    counts = {"lane_steps": 40, "steps_shared": 0}
+    return {"events": json.dumps(events), "broken": None, "glimpse": None, "done": False} | counts | chosen
+
+
+def walk_one_sweep(folder: Path, patched: Callable[[object, str, object], None] = setattr) -> tuple[Walk, Summary]:
+    """Run a sweep of one trial from a YAML file in `folder`; return its walk, and how it ended.
+
+    patched: sets an attribute, as monkeypatch.setattr does.
+    """
+    path = folder / "warm.yaml"
+    path.write_text(json.dumps(dict(THERMOMETER) | {"trials": 1}))  # JSON is YAML
+    patched(ray.tune, "Tuner", StandInTuner)
+    session: Any = TwoCores()
+    walk = Walk()
+    with walk.recording():
+        spec = load_spec(str(path), ())
+        summary = driver.start(spec, Home.at(str(folder / "home")), lambda _: nullcontext(), session)
+    return walk, summary
+
+
+def main() -> None:
+    """Print the walk."""
+    assert tune
+    with tempfile.TemporaryDirectory() as folder:
+        walk, summary = walk_one_sweep(Path(folder))
+    files, callbacks, stays = walk.files(), walk.callbacks(), walk.stays_of_spec()
+    assert summary.recorded
+    print(f"{len(files)} own files run code:", *files, sep="\n  ")
+    print(f"{len(callbacks)} callbacks into the loop:", *dict.fromkeys(callbacks), sep="\n  ")
+    print(f"spec: {len(stays)} stays in {len(set(stays))} files, {returns(stays)} returns:", *stays, sep="\n  ")
+
+
+if __name__ == "__main__":
+    main()
