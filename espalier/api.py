@@ -399,11 +399,11 @@ def _text(path: str | PathLike[str] | None) -> str | None:
 @contextmanager
 def _ray(address: str | None) -> Iterator[Any]:
     """Begin to start Ray, or to join the cluster at an address; what Ray prints goes to stderr."""
-    from espalier.sweeps.running.collector import uncollected
+    from espalier.sweeps.garbage import gc_paused
     from espalier.sweeps.running.machine import RaySession, ToStderr
 
     with redirect_stdout(ToStderr()), RaySession(address) as session:
-        with uncollected():
+        with gc_paused():
             session.start()
         yield session
 

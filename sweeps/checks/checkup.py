@@ -19,10 +19,10 @@ from espalier.core.training.cohort import Cohort
 from espalier.core.training.trial import Hyperparameters, Trial
 from espalier.core.training.width import us_per_lane_step
 from espalier.sweeps import cohorts as plan
+from espalier.sweeps.guard import guard_task
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording import record
 from espalier.sweeps.results import figures as report
-from espalier.sweeps.running.interrupt import guard_names
 from espalier.sweeps.spec.space import AUTO, DecayPoints, extremes
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -78,7 +78,7 @@ def examine(spec: SweepSpec, with_lsuv: bool = False) -> tuple[Checkup, Forecast
     Raises BadInput for a spec whose task cannot be found or made: there is nothing to check.
     """
     torch.set_num_threads(1)
-    guard_names(spec.task)
+    guard_task(spec.task)
     plan.check_names(spec)
     plan.watchers(spec)
     point = plan.first_point(spec)
@@ -121,7 +121,7 @@ def _after_lsuv(task: Task, spec: SweepSpec, seed: int) -> Finding:
 
 def foresee(spec: SweepSpec) -> Forecast:
     """Measure some steps and a validation as the sweep would take them, and multiply."""
-    from espalier.sweeps.running.trainable import program_for
+    from espalier.sweeps.engine import program_for
 
     point = plan.first_point(spec)
     options, structure = plan.task_options(spec, point), plan.structure(spec, point)

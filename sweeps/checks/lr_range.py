@@ -16,10 +16,10 @@ from espalier.core.errors import BadInput
 from espalier.core.programs.program import why_not_vmap
 from espalier.core.task import load_task
 from espalier.sweeps import cohorts as plan
+from espalier.sweeps.guard import guard_task
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording import record
 from espalier.sweeps.results import figures as report
-from espalier.sweeps.running.interrupt import guard_names
 from espalier.sweeps.spec.meaning import misread_exponents
 from espalier.sweeps.spec.space import AUTO, Range
 from espalier.sweeps.spec.spec import SweepSpec
@@ -45,7 +45,7 @@ def run_test(
         raise BadInput(f"--seeds {seeds}: at least 1")
     torch.set_num_threads(1)
     point = plan.first_point(spec)
-    guard_names(spec.task)
+    guard_task(spec.task)
     task = load_task(spec.task, plan.task_options(spec, point))
     structure, first = plan.structure(spec, point), int(point["seed"])
     found = preflight.check(task, structure.batch_size, structure.dtype, first)

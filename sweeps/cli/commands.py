@@ -61,9 +61,9 @@ def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_guard(*args: Any, **kwargs: Any) -> Any:
-        from espalier.sweeps.running import interrupt
+        from espalier.sweeps import guard
 
-        with interrupt.guarded():
+        with guard.guarded():
             return command(*args, **kwargs)
 
     return with_guard
@@ -133,11 +133,11 @@ def run(
         for line in [header(loaded), *(f"note: {note}" for note in loaded.notes())]:
             click.echo(line, err=True)
 
-    from espalier.sweeps.running.collector import uncollected
+    from espalier.sweeps.garbage import gc_paused
     from espalier.sweeps.running.machine import RaySession, ToStderr
 
     with redirect_stdout(ToStderr()), RaySession(address) as session:
-        with uncollected():
+        with gc_paused():
             session.start()
             from espalier.sweeps.running import driver
             from espalier.sweeps.running.display import shown

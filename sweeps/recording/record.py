@@ -39,9 +39,9 @@ from urllib.request import url2pathname
 from espalier.core import cache
 from espalier.core.errors import BadInput, nearest
 from espalier.sweeps.address import no_secret, sqlite_file, sqlite_url, without_login
+from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.home import NO_ROOM, full, naming, write_probe
 from espalier.sweeps.recording.spool import Line, Spool
-from espalier.sweeps.running.collector import uncollected
 
 SWEEP_TAG, TRIAL_TAG, STEP_TAG, KIND_TAG = "espalier.sweep", "espalier.trial", "espalier.step", "espalier.kind"
 PARENT_TAG, ONCE_TAG = "mlflow.parentRunId", "espalier.record"
@@ -697,7 +697,7 @@ class _Sender:
 
     def __init__(self, recorder: Recorder, store_damaged: bool = False):
         self.recorder, self.uri, self.sweep = recorder, recorder.uri, recorder.sweep
-        with uncollected():
+        with gc_paused():
             self.mlflow = _quiet_mlflow()
             _make_store(self.mlflow, self.uri, recorder.note, store_damaged)
             self.store = _inode(self.uri)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from espalier.sweeps import identity
 from espalier.sweeps.recording import record
 from espalier.sweeps.recording.record import Recorder
-from espalier.sweeps.repeat import identity
 from espalier.sweeps.repeat.rerun import best_file
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.results import results

@@ -3,46 +3,22 @@
 A best file carries one trial: its part of the spec, its point, what it reported, and what it was made with.
 """
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from espalier.core.errors import BadInput, shown
-from espalier.sweeps.repeat import identity
+from espalier.sweeps import identity
+from espalier.sweeps.guard import guard_task
 from espalier.sweeps.results.results import TrialResult
-from espalier.sweeps.running.interrupt import guard_names
 from espalier.sweeps.spec import paths, yaml12
 from espalier.sweeps.spec.spec import ProgramName, SweepSpec, make_spec
 from espalier.sweeps.spec.values import DEPTH, check_values, place
 
 if TYPE_CHECKING:
     from espalier.core.training.watch import Watcher  # which imports torch
-
-
-def versions() -> dict[str, str]:
-    """Return what can change a number: this program, Python, torch, the compiler and the machine."""
-    import numpy
-    import torch
-
-    from espalier.core.native import compiler_version
-
-    try:
-        own = metadata.version("espalier")
-    except metadata.PackageNotFoundError:
-        own = "unknown"
-    return {
-        "espalier": own,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "numpy": numpy.__version__,
-        "machine": platform.machine(),
-        "compiler": compiler_version(),
-        "processor": torch.backends.cpu.get_cpu_capability(),
-    }
 
 
 class BestFile(BaseModel):
@@ -113,7 +89,7 @@ def parse_best(text: str, path: str) -> tuple[BestFile, SweepSpec]:
 def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
     from espalier.sweeps import cohorts as plan
 
-    guard_names(spec.task)
+    guard_task(spec.task)
     plan.check_names(spec)
     needed = {"lr_exponent", "decay_factor", "warmup", "seed", *spec.space.own()}
     missing = sorted(needed - set(best.params))
@@ -164,13 +140,13 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     from espalier.core.programs.program import PROGRAMS, why_not_here
     from espalier.core.task import code_fingerprint, load_task
     from espalier.sweeps import cohorts as plan
-    from espalier.sweeps.running.trainable import make_cohort
+    from espalier.sweeps.engine import make_cohort
     from espalier.sweeps.search.outcome import Outcome, Story
 
     torch.set_num_threads(1)
     task = load_task(spec.task, plan.task_options(spec, best.params))
     found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
-    now = versions() | {"data": found.data.fingerprint(), "code": code_fingerprint(task)}
+    now = identity.versions() | {"data": found.data.fingerprint(), "code": code_fingerprint(task)}
     device = "cuda" if best.device == "cuda" and torch.cuda.is_available() else "cpu"
     if reason := why_not_here(best.program, task, found.data, spec.budget.batch_size):
         raise BadInput(f"program: the trial ran by the {best.program} program, which cannot be had here: {reason}")

@@ -3,7 +3,6 @@
 import gc
 import json
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -12,27 +11,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from espalier.core.checks import preflight
 from espalier.core.errors import BadInput
 from espalier.core.loading.references import current_folder, restoring_folder, work_in
-from espalier.core.task import Data, Task, code_fingerprint, load_task
-from espalier.sweeps import cohorts as plan
 from espalier.sweeps import home as homes
+from espalier.sweeps import identity
 from espalier.sweeps.address import no_secret
+from espalier.sweeps.garbage import gc_paused
+from espalier.sweeps.guard import ENDED, STOPPED, dismiss_guard, set_messages
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording import record
 from espalier.sweeps.recording.record import Recorder
 from espalier.sweeps.recording.tracking import MLFLOW_STATUS, Tracking
-from espalier.sweeps.repeat import identity
-from espalier.sweeps.repeat.rerun import versions
 from espalier.sweeps.results import results
 from espalier.sweeps.results.overview import found_sweep, tracking_of
 from espalier.sweeps.results.summary import Summary
 from espalier.sweeps.running import deaths, machine
-from espalier.sweeps.running.collector import uncollected
 from espalier.sweeps.running.display import Progress, trials_text
-from espalier.sweeps.running.interrupt import ENDED, STOPPED, Interrupt, dismiss, guard_names, guard_says
+from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.machine import RaySession
+from espalier.sweeps.running.preflight import check_spec
 from espalier.sweeps.running.retries import Decision, decide
 from espalier.sweeps.running.watchdog import Death
 from espalier.sweeps.search.outcome import Outcome, Report, Score
@@ -53,7 +50,7 @@ from espalier.sweeps.search.search import (
     spec_of,
     trial_results,
 )
-from espalier.sweeps.spec.space import AUTO, extremes
+from espalier.sweeps.spec.space import AUTO
 from espalier.sweeps.spec.spec import SweepSpec
 
 WORK = "work."  # a study attribute for each cohort of which a trial has ended: lane-steps trained, steps shared
@@ -70,72 +67,6 @@ RAY_DEAD = "Ray's own process (raylet) has ended: somebody killed it, or the mac
 LINKS_WAIT_S = 10.0  # for the runs of trials that have ended, whose names Optuna takes only before it is told
 
 
-def git_state(folder: Path) -> dict[str, str]:
-    """Return the commit of the checkout that `folder` is in, and whether it has changes; empty outside one."""
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10)
-        status = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    if commit.returncode:
-        return {}
-    return {"git_commit": commit.stdout.strip(), "git_dirty": str(bool(status.stdout.strip())).lower()}
-
-
-def checked(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda: None) -> dict[str, Any]:
-    """Refuse what cannot be trained before anything is started; return the facts of the task: fingerprints, sizes.
-
-    on_named: called once all that the spec names is there, before the task is made, which may take its time.
-    """
-    guard_names(spec.task)
-    plan.check_names(spec)
-    plan.watchers(spec)
-    record.check_reachable(record.tracking_of(spec.tracking_uri, home.path))
-    on_named()
-    facts: dict[str, Any] = {}
-    for options in _first_options(spec):
-        task = load_task(spec.task, options)
-        found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
-        preflight.check_metric(spec.objective.metric, found.metrics)
-        _check_program(spec, task, found.data, found.hidden)
-        data = found.data.fingerprint()
-        if facts and data != facts["data"]:
-            facts["data.others"] = data
-        facts = facts or {
-            "data": data,
-            "code": code_fingerprint(task),
-            "parameters": found.parameters,
-            "first_loss": found.first_loss,
-        }
-    return facts
-
-
-def _check_program(spec: SweepSpec, task: Task, data: Data, hidden: str) -> None:
-    from espalier.core.native import compiler
-    from espalier.core.optimizers.optim import SGD
-    from espalier.core.programs.program import NativeProgram, why_not_vmap
-
-    wanted = spec.resources.program
-    if hidden and wanted not in ("auto", "plain"):
-        raise BadInput(f"resources.program: {wanted}: {hidden}; write plain, or auto")
-    batch = tuple(tensor[: spec.budget.batch_size] for tensor in data.train)
-    if wanted == "native" and compiler() and (reason := NativeProgram(task, SGD()).why_not(batch, len(batch[0]))):
-        raise BadInput(f"resources.program: native: the model has no machine code ({reason}); write auto")
-    if wanted in ("vmap", "compiled") and (reason := why_not_vmap(task, batch)):
-        raise BadInput(
-            f"resources.program: {wanted}: the model cannot run in many lanes ({reason}); write plain, or auto"
-        )
-
-
-def _first_options(spec: SweepSpec) -> list[dict[str, Any]]:
-    """The first, and the last, value of each of the task's own domains, to see that both ends can be built."""
-    own = {name: extremes(domain) for name, domain in spec.space.own().items()}
-    first, last = ({name: values[end] for name, values in own.items()} for end in (0, -1))
-    return [dict(spec.task_options) | end for end in ([first] if first == last else [first, last])]
-
-
 def start(
     spec: SweepSpec,
     home: Home,
@@ -147,7 +78,7 @@ def start(
 ) -> Summary:
     """Run a new sweep, under an id of its own or a given one; one that exists already goes on, if that is its spec.
 
-    changed: as of `resume`. on_named: as of `checked`. Raises BadInput before anything is trained if it cannot run.
+    changed: as of `resume`. on_named: as of `check_spec`. Raises BadInput before anything is trained if it cannot run.
     """
     begin = time.monotonic()
     storage = open_storage(home.storage)
@@ -158,17 +89,17 @@ def start(
         return resume(sweep, home, watch, session, changed, anyway=not changed)
     if sweep:
         _check_unused(home, sweep)
-    facts = checked(spec, home, on_named)
+    facts = check_spec(spec, home, on_named)
     if spec.space.lr_exponent == AUTO:
         from espalier.sweeps.checks.lr_range import resolved
 
         spec, found = resolved(spec, home)
         facts |= found
     sweep = sweep or homes.new_id(spec.name)
-    facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions()}
+    facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": identity.versions()}
     facts |= {"tracking": record.begins(home.path), identity.FOLDER: str(current_folder())}
     with _gone_unless_begun(home, storage, sweep), _held(home, sweep):  # two processes may begin one id at once
-        study = create_study(storage, sweep, spec, facts | git_state(Path.cwd()))
+        study = create_study(storage, sweep, spec, facts | identity.git_state(Path.cwd()))
         with homes.told_when_full(CONTINUE.format(sweep)):
             try:
                 return _drive(Driver(home, storage, study, begin), watch, session)
@@ -216,7 +147,7 @@ def _check_unchanged(driver: "Driver", changed: bool) -> None:
     folder = facts.get(identity.FOLDER)
     if folder and Path(folder).is_dir():
         work_in(folder)
-    now = checked(driver.spec, driver.home) | {"versions": versions()} | git_state(Path.cwd())
+    now = check_spec(driver.spec, driver.home) | {"versions": identity.versions()} | identity.git_state(Path.cwd())
     if not changed:
         identity.check_unchanged(driver.sweep, facts, now)
     if identity.differs(facts, now):
@@ -296,7 +227,7 @@ class Driver:
         if unfinished or self.check_anyway:
             self.check_before_training()
         then = CONTINUE.format(self.sweep)
-        guard_says(f"{STOPPED} at once; {then}", f"{ENDED}; {then}")
+        set_messages(f"{STOPPED} at once; {then}", f"{ENDED}; {then}")
         self.recorder = Recorder(
             self.uri,
             self.sweep,
@@ -313,7 +244,7 @@ class Driver:
                 self.tracking.open()
                 if unfinished:
                     self._train(interrupt, session)
-                dismiss()  # from here on no code of the task's can hold this process up
+                dismiss_guard()  # from here on no code of the task's can hold this process up
                 self._settle(interrupt.asked.is_set())
             summary = self._finish(interrupt.asked.is_set())
             session.end()
@@ -324,7 +255,7 @@ class Driver:
     def _train(self, interrupt: Interrupt, session: RaySession) -> None:
         self.progress.phase = "starting Ray"
         session.start()
-        with uncollected():
+        with gc_paused():
             from espalier.sweeps.running import (
                 tune as runs,  # Tune, which takes a second to import, while Ray's processes start
             )

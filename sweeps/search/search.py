@@ -35,9 +35,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from espalier.core.errors import BadInput, nearest
 from espalier.sweeps import cohorts as plan
+from espalier.sweeps import identity
 from espalier.sweeps.cohorts import structural_key
 from espalier.sweeps.home import NO_ROOM, naming
-from espalier.sweeps.repeat import identity
 from espalier.sweeps.results.results import TrialResult, judged_together
 from espalier.sweeps.search import journal
 from espalier.sweeps.search.halving import Halving

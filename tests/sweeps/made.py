@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from espalier.core.training.cohort import Event
-from espalier.sweeps.repeat.rerun import versions
+from espalier.sweeps.identity import versions
 from espalier.sweeps.results.results import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 

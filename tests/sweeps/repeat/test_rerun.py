@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
 from espalier.core.task import code_fingerprint, load_task
+from espalier.sweeps.engine import make_cohort
 from espalier.sweeps.repeat.rerun import BestFile, best_file, read_best, rerun
-from espalier.sweeps.running.trainable import make_cohort
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import best_fields, best_text, row, spec_with
 

@@ -182,7 +182,7 @@ def test_who_comes_second_takes_nothing_from_who_is_making_the_sweep(
             optuna.create_study(storage=open_storage(home.storage), study_name=SWEEP)
             return {}
 
-        monkeypatch.setattr(driver, "checked", while_it_looks)
+        monkeypatch.setattr(driver, "check_spec", while_it_looks)
         with pytest.raises(BadInput, match=f"sweep {SWEEP} is being driven by process"):
             driver.start(spec, home, lambda _: nullcontext(), session, SWEEP)
         assert [s.study_name for s in open_storage(home.storage).get_all_studies()] == [SWEEP]
@@ -264,7 +264,7 @@ WORKER = """
 import sys
 import time
 from pathlib import Path
-from espalier.sweeps import deaths, watchdog
+from espalier.sweeps.running import deaths, watchdog
 print("ready", flush=True)
 cohort = input()
 watchdog.Watchdog(Path(sys.argv[1]), deaths.own_name(Path(sys.argv[1]), cohort))

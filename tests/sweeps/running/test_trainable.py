@@ -8,8 +8,9 @@ import pytest
 from espalier.core.errors import BadInput
 from espalier.core.programs.program import NATIVE_FROM
 from espalier.sweeps import cohorts as plan
-from espalier.sweeps.repeat.rerun import BestFile, rerun, versions
-from espalier.sweeps.running.trainable import make_cohort, program_for
+from espalier.sweeps.engine import make_cohort, program_for
+from espalier.sweeps.identity import versions
+from espalier.sweeps.repeat.rerun import BestFile, rerun
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import spec_with
 

@@ -17,8 +17,9 @@ import pytest
 
 from espalier.core.native import compiler
 from espalier.sweeps import cohorts as plan
+from espalier.sweeps.engine import program_for
 from espalier.sweeps.running import watchdog
-from espalier.sweeps.running.trainable import CohortTrainable, program_for
+from espalier.sweeps.running.trainable import CohortTrainable
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import spec_with
 

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from espalier.core.errors import BadInput
+from espalier.sweeps import identity
 from espalier.sweeps.home import Home
-from espalier.sweeps.repeat import identity
-from espalier.sweeps.running.driver import checked
+from espalier.sweeps.running.preflight import check_spec
 from espalier.sweeps.search.search import create_study, distribution, find_sweep, load, open_storage
 from espalier.sweeps.spec.space import AUTO, Range
 from espalier.sweeps.spec.spec import load_spec
@@ -187,7 +187,7 @@ def test_what_has_changed_is_refused_before_anything_starts(tmp_path: Path, swee
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC))
     home = Home.at(str(tmp_path / "home"))
     spec, storage = load_spec(str(tmp_path / "spec.yaml")), open_storage(home.storage)
-    study = create_study(storage, "line-1", spec, checked(spec, home))
+    study = create_study(storage, "line-1", spec, check_spec(spec, home))
     domain = {"lr_exponent": distribution(Range(low=-2, high=-1))}
     study.ask(domain)
     changes = {"mytask.py": TASK + "# more", "nets.py": "SLOPE = 3.0 # more", "offset.txt": "1"}

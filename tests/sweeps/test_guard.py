@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from espalier.sweeps.running import interrupt
+from espalier.sweeps import guard
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 HELD = {
     "python": "while True: pass",
@@ -29,17 +29,15 @@ HELD = {
 
 SCRIPT = """
 import signal, sys, time
-from espalier.sweeps import interrupt
+from espalier.sweeps import guard
 from espalier.sweeps.cli.commands import spoken
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # though whoever runs the tests may ignore it
 
-interrupt.Guard.__init__.__defaults__ = (interrupt.ENDED, 1.0)
-
 @spoken
 def command():
-    with interrupt.guarded():
-        interrupt.guard_says("sweep: stopped at once; continue: sweep resume warm-1", "")
+    with guard.guarded(grace_s=1.0):
+        guard.set_messages("sweep: stopped at once; continue: sweep resume warm-1", "")
         print("ready", flush=True)
 {body}
 
@@ -75,11 +73,10 @@ def test_control_c_ends_a_process_that_is_held_up(how: str, tmp_path: Path) -> N
 def test_a_guard_that_is_dismissed_ends_nobody(tmp_path: Path) -> None:
     script = """
 import os, signal, sys, time
-from espalier.sweeps import interrupt
+from espalier.sweeps import guard
 
-interrupt.Guard.__init__.__defaults__ = (interrupt.ENDED, 0.2)
 signal.signal(signal.SIGINT, lambda *_: None)
-with interrupt.guarded():
+with guard.guarded(grace_s=0.2):
     os.kill(os.getpid(), signal.SIGINT)
 time.sleep(1)
 print("alive")
@@ -91,10 +88,10 @@ print("alive")
 def test_a_guard_goes_with_its_process() -> None:
     script = """
 import os
-from espalier.sweeps import interrupt
+from espalier.sweeps import guard
 
-guard = interrupt.Guard("x")
-print(guard._process.pid, flush=True)
+watcher = guard.Guard("x")
+print(watcher._process.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
@@ -126,10 +123,10 @@ def run_guarded(folder: Path, body: str) -> "subprocess.CompletedProcess[str]":
     (folder / "mine.py").write_text("import ctypes, os, sys, threading, time\n" + body)
     script = """
 import runpy
-from espalier.sweeps import interrupt
+from espalier.sweeps import guard
 
-with interrupt.guarded():
-    interrupt.guard_names("mine.py:Mine")
+with guard.guarded():
+    guard.guard_task("mine.py:Mine")
     runpy.run_path("mine.py")
 print("went on")
 """
@@ -165,6 +162,6 @@ def test_what_a_tasks_own_processes_do_is_no_end_of_the_command(body: str, tmp_p
 
 def test_a_command_that_has_ended_leaves_the_process_as_it_was() -> None:
     before = os._exit, faulthandler.is_enabled()
-    with interrupt.guarded():
-        interrupt.guard_names("mine.py:Mine")
+    with guard.guarded():
+        guard.guard_task("mine.py:Mine")
     assert (os._exit, faulthandler.is_enabled()) == before

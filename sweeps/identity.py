@@ -1,7 +1,11 @@
 """What a sweep was begun with - its spec, its task's code, its data - and what it goes on with."""
 
+import platform
+import subprocess
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from espalier.core.errors import BadInput
@@ -133,3 +137,42 @@ def history(facts: Facts) -> str:
         said.append(f"{later['at']}: {moved}; trials from {later['first']} on{partly}{again}")
         before = later
     return ". ".join(said)
+
+
+# --- what it runs by --------------------------------------------------------------------------------------------------
+
+
+def versions() -> dict[str, str]:
+    """Return what can change a number: this program, Python, torch, the compiler and the machine."""
+    import numpy
+    import torch
+
+    from espalier.core.native import compiler_version
+
+    try:
+        own = metadata.version("espalier")
+    except metadata.PackageNotFoundError:
+        own = "unknown"
+    return {
+        "espalier": own,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "machine": platform.machine(),
+        "compiler": compiler_version(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def git_state(folder: Path) -> dict[str, str]:
+    """Return the commit of the checkout that `folder` is in, and whether it has changes; empty outside one."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10)
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    if commit.returncode:
+        return {}
+    return {"git_commit": commit.stdout.strip(), "git_dirty": str(bool(status.stdout.strip())).lower()}

@@ -1,0 +1,66 @@
+"""Refuses a sweep that cannot be trained, before anything of it is started."""
+
+from collections.abc import Callable
+from typing import Any
+
+from espalier.core.checks import preflight
+from espalier.core.errors import BadInput
+from espalier.core.task import Data, Task, code_fingerprint, load_task
+from espalier.sweeps import cohorts as plan
+from espalier.sweeps.guard import guard_task
+from espalier.sweeps.home import Home
+from espalier.sweeps.recording import record
+from espalier.sweeps.spec.space import extremes
+from espalier.sweeps.spec.spec import SweepSpec
+
+
+def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda: None) -> dict[str, Any]:
+    """Refuse what cannot be trained before anything is started; return the facts of the task: fingerprints, sizes.
+
+    on_named: called once all that the spec names is there, before the task is made, which may take its time.
+    """
+    guard_task(spec.task)
+    plan.check_names(spec)
+    plan.watchers(spec)
+    record.check_reachable(record.tracking_of(spec.tracking_uri, home.path))
+    on_named()
+    facts: dict[str, Any] = {}
+    for options in _first_options(spec):
+        task = load_task(spec.task, options)
+        found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
+        preflight.check_metric(spec.objective.metric, found.metrics)
+        _check_program(spec, task, found.data, found.hidden)
+        data = found.data.fingerprint()
+        if facts and data != facts["data"]:
+            facts["data.others"] = data
+        facts = facts or {
+            "data": data,
+            "code": code_fingerprint(task),
+            "parameters": found.parameters,
+            "first_loss": found.first_loss,
+        }
+    return facts
+
+
+def _check_program(spec: SweepSpec, task: Task, data: Data, hidden: str) -> None:
+    from espalier.core.native import compiler
+    from espalier.core.optimizers.optim import SGD
+    from espalier.core.programs.program import NativeProgram, why_not_vmap
+
+    wanted = spec.resources.program
+    if hidden and wanted not in ("auto", "plain"):
+        raise BadInput(f"resources.program: {wanted}: {hidden}; write plain, or auto")
+    batch = tuple(tensor[: spec.budget.batch_size] for tensor in data.train)
+    if wanted == "native" and compiler() and (reason := NativeProgram(task, SGD()).why_not(batch, len(batch[0]))):
+        raise BadInput(f"resources.program: native: the model has no machine code ({reason}); write auto")
+    if wanted in ("vmap", "compiled") and (reason := why_not_vmap(task, batch)):
+        raise BadInput(
+            f"resources.program: {wanted}: the model cannot run in many lanes ({reason}); write plain, or auto"
+        )
+
+
+def _first_options(spec: SweepSpec) -> list[dict[str, Any]]:
+    """The first, and the last, value of each of the task's own domains, to see that both ends can be built."""
+    own = {name: extremes(domain) for name, domain in spec.space.own().items()}
+    first, last = ({name: values[end] for name, values in own.items()} for end in (0, -1))
+    return [dict(spec.task_options) | end for end in ([first] if first == last else [first, last])]
