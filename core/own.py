@@ -1,6 +1,7 @@
 """Where this program's own files lie. In a checkout, `espalier/core` is a link to the folder `core`."""
 
 import os
+import sysconfig
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,11 +35,27 @@ def present_path(module: str) -> str:
     return f"{NAME}.{MOVED.get(module, module)}"
 
 
+_LIBRARIES = tuple(
+    {f"{os.path.realpath(sysconfig.get_path(kind))}{os.sep}" for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+
+
 @lru_cache(maxsize=4096)
 def is_own(file: str) -> bool:
     """Whether a source file is this program's, and of none of its ready tasks."""
     path = os.path.realpath(file)
     return path.startswith(_PARTS) and not path.startswith(_TASKS)
+
+
+@lru_cache(maxsize=4096)
+def is_library(file: str) -> bool:
+    """Whether a source file is Python's own, or of a package that is installed. Links are not followed."""
+    return file.startswith(_LIBRARIES) or any(part in ("site-packages", "dist-packages") for part in Path(file).parts)
+
+
+def is_own_or_library(file: str) -> bool:
+    """Whether a source file is no person's: this program's, Python's, or of an installed package."""
+    return file.startswith("<frozen") or is_own(file) or is_library(file)
 
 
 def python_path(searched: str | None) -> str:

@@ -13,7 +13,7 @@ from espalier.core.measures.baselines import Baselines
 from espalier.core.optimizers.optim import OPTIMIZERS
 from espalier.core.order import Order
 from espalier.core.programs.program import Program
-from espalier.core.python_state.hidden import Snapshot
+from espalier.core.python_state.snapshot import Snapshot
 from espalier.core.rows import own_generators, seeded
 from espalier.core.task import Batch, Data, Task, load_data
 
@@ -29,7 +29,7 @@ class Preflight:
     holes: Sequence["Hole"] = ()
     """Where the data have numbers that are not finite, which the task's loss and metrics can take."""
     hidden: str = ""
-    """What of the loss depends on Python's state, in a sentence (core.python_state.hidden)."""
+    """What of the loss depends on Python's state, in a sentence (core.python_state)."""
 
 
 def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: int = 0) -> Preflight:

@@ -33,7 +33,8 @@ from espalier.core.native.tensor_refs import NotNative
 from espalier.core.optimizers.optim import SGD, Optimizer
 from espalier.core.order import mix
 from espalier.core.programs.graph import NotOneGraph, graph_of
-from espalier.core.python_state.hidden import Hidden, Raised, hidden_state, left_alone
+from espalier.core.python_state.detect import TaskRaised, find_python_state, state_restored
+from espalier.core.python_state.state import PythonState
 from espalier.core.rows import ParameterShapes, Row, own_generators, part, seed_python, seeded
 from espalier.core.task import Batch, Clock, Data, Task, call, takes_of_clock
 
@@ -106,7 +107,7 @@ class Program:
         self.raised: dict[int, str] = {}
         self.beat: Callable[[int], None] = lambda steps: None  # called before each call of the task's code, with steps
         self.failed: dict[int, BaseException] = {}
-        self._hidden: Hidden | None = None
+        self._hidden: PythonState | None = None
         self.step_s, self.operations = math.inf, 0
         """Of one lane's gradient by PyTorch, once `hidden` has been asked: its time, and how many operations it is."""
 
@@ -159,7 +160,7 @@ class Program:
     def _call(self, what: str, theta: Named, buffers: Named, batch: Batch, clock: Clock) -> Any:
         return functional_call(self.bound, _in_model(theta | buffers), (what, batch, clock))
 
-    def hidden(self, train: Batch, valid: Batch) -> Hidden:
+    def hidden(self, train: Batch, valid: Batch) -> PythonState:
         """Return what the task keeps in Python beside its model's tensors, seen at a few examples of either split.
 
         Nothing of a task that raises there: whoever trains by it will meet that.
@@ -169,13 +170,13 @@ class Program:
                 self._hidden = self._seen(train, valid)
             except TRANSIENT_ERRORS:
                 raise
-            except Raised:
-                self._hidden = Hidden()
+            except TaskRaised:
+                self._hidden = PythonState()
             except Exception as error:
-                self._hidden = Hidden(f"what loss() keeps in Python cannot be looked at ({briefly(error)})")
+                self._hidden = PythonState(f"what loss() keeps in Python cannot be looked at ({briefly(error)})")
         return self._hidden
 
-    def _seen(self, train: Batch, valid: Batch) -> Hidden:
+    def _seen(self, train: Batch, valid: Batch) -> PythonState:
         both = [{name: t.to(train[0].device) for name, t in self.fresh_row(seed).items()} for seed in (0, 1)]
         spent = list[float]()
         lanes = whole = tuple(tensor[None] for tensor in self.fitting(train))
@@ -197,7 +198,7 @@ class Program:
             return Program.evaluate(self, both[other], given, (int(other), int(other)), python=False)
 
         with own_generators():
-            with suppress(Exception, SystemExit), left_alone(self.task, self.model):
+            with suppress(Exception, SystemExit), state_restored(self.task, self.model):
                 loss(False)
                 if self.step_s > SLOW_S:  # or the first call alone, which loads and compiles what it needs
                     lanes = tuple(tensor[:, :FEWEST] for tensor in whole)
@@ -207,10 +208,10 @@ class Program:
                         loss(False)
             if self.step_s > SLOW_S:
                 lanes, few = tuple(t[:, :FEWEST] for t in whole), tuple(t[:FEWEST] for t in few)
-                with suppress(Raised), left_alone(self.task, self.model):
-                    return hidden_state(self.task, self.model, loss, metrics, TRANSIENT_ERRORS)
+                with suppress(TaskRaised), state_restored(self.task, self.model):
+                    return find_python_state(self.task, self.model, loss, metrics, TRANSIENT_ERRORS)
                 lanes = whole  # a loss may take batches of one size alone
-            return hidden_state(self.task, self.model, loss, metrics, TRANSIENT_ERRORS)
+            return find_python_state(self.task, self.model, loss, metrics, TRANSIENT_ERRORS)
 
     @property
     def overhead(self) -> float:

@@ -22,7 +22,7 @@ from espalier.core.measures.baselines import Baselines
 from espalier.core.measures.ratios import Spacing, between, sample_steps
 from espalier.core.order import Order
 from espalier.core.programs.program import PROGRAMS, TRANSIENT_ERRORS, Program, VmapProgram, is_finite
-from espalier.core.python_state.cells import Unwritable
+from espalier.core.python_state.encoding import Unwritable
 from espalier.core.rows import Lanes, Row, own_generators, part
 from espalier.core.task import Data, Task
 from espalier.core.training import trial as trials_
@@ -115,7 +115,7 @@ class Lane:
     samples: list[list[float]] = field(default_factory=list)  # ratios, as in Event
     awaited: list[str] = field(default_factory=list)  # trials for which a probe trains: the lane is parked till then
     python: dict[str, Any] | None = (
-        None  # what the task keeps in Python (core.python_state.hidden); None: as at the begin
+        None  # what the task keeps in Python (core.python_state); None: as at the begin
     )
 
     @property
@@ -821,7 +821,7 @@ class Cohort:
     def state(self) -> dict[str, Any]:
         """Return everything that a resumed cohort needs beside its task, data and trials.
 
-        Raises core.python_state.cells.Unwritable where the task keeps what no checkpoint takes.
+        Raises core.python_state.encoding.Unwritable where the task keeps what no checkpoint takes.
         """
 
         self._claim()

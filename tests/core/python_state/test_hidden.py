@@ -37,8 +37,8 @@ from espalier.core.errors import BadInput, Differs
 from espalier.core.optimizers.optim import SGD, Adam
 from espalier.core.programs import program as program_module
 from espalier.core.programs.program import PROGRAMS, Program, choose, why_hidden
-from espalier.core.python_state import hidden as hidden_module
-from espalier.core.python_state.cells import Unwritable, decoded, encoded
+from espalier.core.python_state import detect
+from espalier.core.python_state.encoding import Unwritable, decoded, encoded
 from espalier.core.task import Batch, Data, Task
 from espalier.core.training.cohort import Cohort, Event, Scoring
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
@@ -1266,7 +1266,7 @@ def test_what_another_thread_does_to_the_process_is_no_state_of_the_loss(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Ray does while it starts; here just while the one call is watched that tells."""
-    clocks = hidden_module._clocks
+    clocks = detect.noting_reads
 
     @contextmanager
     def beside() -> Iterator[list[str]]:
@@ -1276,7 +1276,7 @@ def test_what_another_thread_does_to_the_process_is_no_state_of_the_loss(
             random.random() if what == "random" else np.random.random()
             yield asked
 
-    monkeypatch.setattr(hidden_module, "_clocks", beside)
+    monkeypatch.setattr(detect, "noting_reads", beside)
     assert why_hidden(Base(), batch_of(Base())) == ""
     for make, words in ((Environment, "the environment"), (Flip, "Python's random"), (Mixup, "numpy.random")):
         assert words in why_hidden(make(), batch_of(make()))
@@ -1313,4 +1313,4 @@ def test_training_can_be_profiled(profiled: str) -> None:
         sys.setprofile(before)
         assert on is count
     assert found == expected and len(found) == 3
-    assert {"hidden_state", "_made_at_first", "turn"} <= called.keys()
+    assert {"find_python_state", "first_call", "turn"} <= called.keys()

@@ -1,0 +1,135 @@
+"""The state that a task keeps in Python beside its model's tensors: counters, caches, generators.
+
+A program that writes a step down as a list of operations freezes whatever Python decided in it. So a task with such
+state trains by plain PyTorch, and what can be kept apart of its state each trial has for itself.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from espalier.core.python_state.copies import UNKEPT, Memo, copied
+from espalier.core.python_state.encoding import Decoder, Unwritable, encoded_together
+from espalier.core.python_state.snapshot import Roots, Snapshot, by_own_path, changed_variables
+from espalier.core.python_state.variables import ABSENT, Variable, as_plain_container
+
+Values = Mapping[str, Any]
+"""What a trial has in each variable, by the variable's path."""
+
+
+@dataclass
+class PythonState:
+    """What a task keeps in Python, as it is found before training.
+
+    reason: of loss(), one sentence that says what state it has, "" where there is none. validation: of metrics().
+    cells: the variables that each trial has for itself. shared: paths of those that all trials of a process share.
+    before: what a new trial begins with. places: by path, the variables that existed before the first step, in any
+    process. caches: variables in which looking for state has left something.
+    """
+
+    reason: str = ""
+    cells: list[Variable] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
+    validation: str = ""
+    roots: Roots = field(default_factory=dict)
+    before: Snapshot | None = None
+    places: Mapping[str, Variable] = field(default_factory=dict)
+    caches: list[Variable] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Put back what lay in the caches. What steps are written down from is better left: a table is one number."""
+        if self.before:
+            self.before.restore(self.caches)
+
+    # --- one trial's state in the variables --------------------------------------------------------------------------
+
+    @contextmanager
+    def of_trial(self, values: Values | None) -> Iterator[None]:
+        """Set the variables to a trial's state (None: a new trial's) for the block, and to a new trial's after it.
+
+        values: as `taken` gave them. What the trial's code changes inside of them is changed for good.
+        """
+        if not self.cells:
+            yield
+            return
+        self._set(self.begin() if values is None else values)
+        try:
+            yield
+        finally:
+            self._set(self.begin())
+
+    def taken(self) -> dict[str, Any]:
+        """Return what the variables hold now, by path."""
+        return {variable.path: variable.contents() for variable in self.cells}
+
+    def begin(self) -> dict[str, Any]:
+        """Return what a new trial begins with."""
+        memo = self._memo()
+        return {variable.path: copied(self._initial(variable.path), memo) for variable in self.cells}
+
+    def late(self) -> dict[str, Any]:
+        """Return what a trial has changed beyond the known variables, which are put back and known from now on.
+
+        A loss may leave alone for a thousand steps what it changes at the next. To be called while all known variables
+        hold what a new trial begins with.
+        """
+        if self.before is None:
+            return {}
+        after = Snapshot(self.roots, self.before, values=False)
+        known = {variable.path for variable in self.cells} | set(self.shared)
+        changed = by_own_path(changed_variables(self.before, self.before, after))
+        new = {path: variable for path, variable in changed.items() if path not in known}
+        self.shared += [path for path in new if self._initial(path) is UNKEPT]
+        apart = [variable for path, variable in new.items() if self._initial(path) is not UNKEPT]
+        values = {variable.path: variable.contents() for variable in apart}
+        memo = self._memo()
+        for variable in apart:
+            variable.set(copied(self._initial(variable.path), memo))
+        self.cells += apart
+        return values
+
+    def spare(self, values: Values) -> Values:
+        """Return a trial's state for a validation, which is to leave the trial's own as it is."""
+        return self.copy(values) if self.validation else values
+
+    def copy(self, values: Values) -> dict[str, Any]:
+        """Return a copy of a trial's state for another that goes on from there."""
+        memo = self._memo()
+        return {path: copied(value, memo) for path, value in values.items()}
+
+    def _set(self, values: Values) -> None:
+        memo = self._memo()
+        for variable in self.cells:
+            path = variable.path
+            variable.set(values[path] if path in values else copied(self._initial(path), memo))
+
+    def _memo(self) -> Memo:
+        """Return what copies of one trial's state are to be made with, all together."""
+        return self.before.memo() if self.before else {}
+
+    def _initial(self, path: str) -> Any:
+        return self.before.value(path) if self.before else ABSENT
+
+    # --- in a checkpoint ---------------------------------------------------------------------------------------------
+
+    def encoded(self, values: Values | None) -> dict[str, Any] | None:
+        """Return a trial's state as a checkpoint takes it. Raises Unwritable."""
+        if values is None:
+            return None
+        for path in values:
+            if path not in self.places:
+                raise Unwritable(f"{path}, which came to be while training")
+        contents = {path: self._without_its_kind(path, value) for path, value in self.copy(values).items()}
+        return encoded_together(contents, self.before.names if self.before else {})
+
+    def decoded(self, values: Values | None) -> dict[str, Any] | None:
+        """Return what `encoded` was given, by another process maybe."""
+        known = {variable.path for variable in self.cells}
+        self.cells += [self.places[path] for path in values or () if path not in known]
+        decode = Decoder(self.before.identities if self.before else {})
+        return None if values is None else {path: decode(value) for path, value in values.items()}
+
+    def _without_its_kind(self, path: str, value: Any) -> Any:
+        """Return the contents of a container, if one of its kind is there already to take them; other values as is."""
+        return as_plain_container(value) if type(value) is type(self._initial(path)) else value
