@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from espalier.core import order as orders
 from espalier.core.errors import FAULT_MOST, BadInput, Exited, briefly, faults, nearest, shown
-from espalier.core.loading.references import fingerprint, found_class
+from espalier.core.loading.fingerprint import fingerprint
+from espalier.core.loading.references import found_class
 from espalier.core.rows import seeded
 
 Batch = tuple[Tensor, ...]

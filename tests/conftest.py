@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from espalier.core.loading.references import restoring_folder
+from espalier.core.loading.folders import restoring_folder
 from espalier.core.task import Task
 from espalier.core.tasks.names import Names
 from espalier.core.tasks.thermometer import Thermometer

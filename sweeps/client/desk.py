@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from espalier.core.errors import BadInput
-from espalier.core.loading.references import current_folder, file_here, files_beside, parted
+from espalier.core.loading.dependencies import file_here, files_beside
+from espalier.core.loading.folders import current_folder
+from espalier.core.loading.references import parted
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.home import JOURNAL
 from espalier.sweeps.results.decimals import decimals

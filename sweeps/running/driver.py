@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.core.errors import BadInput
-from espalier.core.loading.references import current_folder, restoring_folder, work_in
+from espalier.core.loading.folders import current_folder, restoring_folder, work_in
 from espalier.sweeps import home as homes
 from espalier.sweeps import identity
 from espalier.sweeps.address import no_secret

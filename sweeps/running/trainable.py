@@ -19,7 +19,7 @@ with gc_paused():
 
     from espalier.core import checkpoint
     from espalier.core.errors import Differs, briefly, located
-    from espalier.core.loading.references import work_in
+    from espalier.core.loading.folders import work_in
     from espalier.core.training.cohort import Cohort, Lane
     from espalier.sweeps import cohorts as plan
     from espalier.sweeps.engine import make_cohort, program_for, why_not_as_begun

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from espalier.core.errors import BadInput, nearest
-from espalier.core.loading.references import parted, present_name
+from espalier.core.loading.references import parted
+from espalier.core.loading.scopes import present_name
 from espalier.sweeps.spec.space import Space
 
 LIBRARY = Path(__file__).parents[1] / "library"  # ready sweeps, part of the package

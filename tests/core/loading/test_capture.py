@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
 from espalier.core.loading.capture import _written, capture, is_importable
-from espalier.core.loading.references import fingerprint, found_class
+from espalier.core.loading.fingerprint import fingerprint
+from espalier.core.loading.references import found_class
 
 Cells = Callable[..., ModuleType]
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from espalier.core.errors import BadInput
-from espalier.core.loading import references as loading
-from espalier.core.loading.references import fingerprint, found_class
+from espalier.core.loading import folders
+from espalier.core.loading.dependencies import sources_of
+from espalier.core.loading.fingerprint import fingerprint
+from espalier.core.loading.references import found_class
 
 LINE = """
 import torch
@@ -145,10 +147,10 @@ def test_a_module_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: py
     assert value_of("inner/mytask.py:Line") == 13  # as a file, whose folder comes first, and the current one last
     monkeypatch.chdir("/")
     assert "ModuleNotFoundError" in refused("inner.mytask:Line")
-    with loading.restoring_folder():
-        loading.work_in(str(tmp_path))
+    with folders.restoring_folder():
+        folders.work_in(str(tmp_path))
         assert value_of("inner.mytask:Line") == 7
-    assert loading.current_folder() == Path("/")
+    assert folders.current_folder() == Path("/")
 
 
 def test_classes_of_the_files_beside_can_be_pickled(tmp_path: Path) -> None:
@@ -270,7 +272,7 @@ def test_the_fingerprint_of_a_class_from_elsewhere_has_the_file_that_it_was_aske
 
 
 def test_the_fingerprint_of_a_ready_task_has_the_task_that_it_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = loading._sources([importlib.import_module("espalier.core.tasks.deep_names")])
+    files = sources_of([importlib.import_module("espalier.core.tasks.deep_names")])
     assert {Path(file).name for file in files} == {"deep_names.py", "names.py", "__init__.py"}
     assert not any(os.path.basename(os.path.dirname(file)) == "core" for file in files)
 
@@ -286,7 +288,7 @@ def test_the_fingerprint_of_a_package_on_pythons_path_has_its_other_modules(
     monkeypatch.syspath_prepend(str(tmp_path))
     for n in (1, 2):
         kind = found_class(f"mine{n}.mytask:Line")
-        files = loading._sources([sys.modules[kind.__module__]])
+        files = sources_of([sys.modules[kind.__module__]])
         assert {Path(file).name for file in files} == {"__init__.py", "mytask.py", "nets.py", f"helper{n}.py"}
         prints.append(fingerprint(kind))
     assert prints[0] != prints[1]

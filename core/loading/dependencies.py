@@ -1,0 +1,131 @@
+"""The source files that a module depends on, read off its import statements; nothing is run.
+
+Only files of the module's author count: libraries, and this program outside its ready tasks, do not.
+"""
+
+import ast
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from espalier.core import own
+from espalier.core.loading.files import NamedFile, source_files
+from espalier.core.loading.folders import current_folder
+from espalier.core.loading.scopes import Scope, installed, scope_of, scope_of_module
+
+
+class Source(NamedTuple):
+    """A module's name, its file, and the scope that its imports see first."""
+
+    name: str
+    path: str
+    scope: Scope | None
+
+
+def files_beside(sources: Sequence[tuple[Path, Path]]) -> list[Path]:
+    """Return what modules import, by their import statements, of the folders that they are imported from; none is run.
+
+    sources: (folder, file) of each module. The result holds the files themselves and those of the packages around them.
+    """
+    waiting: list[Source] = []
+    for folder, file in ((folder.resolve(), file.resolve()) for folder, file in sources):
+        folder = folder if file.is_relative_to(folder) else file.parent  # a link to a file elsewhere
+        scope = scope_of(folder)
+        packages = [package for package in file.parents if package != folder and package.is_relative_to(folder)]
+        for path in (file, *(package / "__init__.py" for package in packages)):
+            inner = path.parent if path.name == "__init__.py" and path.parent != folder else path.with_suffix("")
+            waiting.append(Source(".".join(inner.relative_to(folder).parts), str(path), scope))
+    folders = [source.scope.folder for source in waiting if source.scope]
+    return [path for path in map(Path, _reachable(waiting)) if any(map(path.is_relative_to, folders))]
+
+
+def file_here(module: str) -> Path | None:
+    """Return the file of a module that the current folder has, None for one that Python finds elsewhere.
+
+    Python may search the current folder too: `python -m`, PYTHONPATH, a project that is installed to be edited.
+    """
+    scope = scope_of(current_folder())
+    files = source_files(module, [scope.folder])
+    if not files or not (scope.has(module) or _searched(module, files)):
+        return None
+    return Path(files[-1][1])
+
+
+def _searched(module: str, files: list[NamedFile]) -> bool:
+    """Whether Python by itself finds a person's module in these files."""
+    top = module.partition(".")[0]
+    ours = top == own.NAME or top in sys.stdlib_module_names or own.is_library(files[-1][1])
+    if ours or (spec := installed(top)) is None:
+        return False
+    places = [os.path.dirname(place) for place in spec.submodule_search_locations or [spec.origin or ""]]
+    return source_files(module, places) == files
+
+
+def sources_of(modules: Sequence[ModuleType]) -> dict[str, str]:
+    """Return by path, for modules and all that they import of their author's: the name and a hash of the text."""
+    waiting: list[Source] = []
+    for module in modules:
+        scope = scope_of_module(module.__name__)
+        name = module.__name__.partition(".")[2] if scope else module.__name__
+        waiting.append(Source(name, os.path.realpath(getattr(module, "__file__", None) or ""), scope))
+    return _reachable(waiting)
+
+
+def _reachable(waiting: list[Source]) -> dict[str, str]:
+    """Return as `sources_of` does what these sources, and all that they import of their author's, consist of."""
+    texts: dict[str, str] = {}
+    first = waiting[0].path if waiting else ""
+    while waiting:
+        name, path, scope = waiting.pop()
+        if path in texts or own.is_own(path) or not os.path.isfile(path):
+            continue
+        text = Path(path).read_bytes()
+        texts[path] = f"{name} {hashlib.sha256(text).hexdigest()}"
+        for imported in _imports(text, name, Path(path).name == "__init__.py"):
+            for near in filter(None, (scope, scope and scope.last)):
+                waiting += [Source(*file, near) for file in source_files(imported, [near.folder], packages=True)]
+            waiting += [Source(*file, None) for file in _of_the_author(imported, first)]
+    return texts
+
+
+def _imports(text: bytes, name: str, is_package: bool) -> Iterator[str]:
+    """Yield the names of all modules that a file may import, at its top or later."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    package = (name if is_package else name.rpartition(".")[0]).split(".")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join(filter(None, [*above, node.module or ""]))
+            yield from filter(None, [base, *(".".join(filter(None, [base, alias.name])) for alias in node.names)])
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
+            if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
+                yield node.args[0].value
+
+
+def _of_the_author(name: str, first: str) -> list[NamedFile]:
+    """Return (name, file) of a module that Python finds by itself, unless it is a library's.
+
+    first: the task's own file, whose package is its author's wherever it is installed.
+    """
+    top, _, rest = name.partition(".")
+    if not top or top in sys.stdlib_module_names or (spec := installed(top)) is None:
+        return []
+    places = list(spec.submodule_search_locations or [])
+    place = os.path.realpath(places[0] if places else spec.origin or "")
+    own_package = top == own.NAME or (bool(places) and first.startswith(place + os.sep))
+    if own.is_library(place) and not own_package:
+        return []
+    files = [(top, os.path.realpath(spec.origin))] if spec.origin and spec.origin.endswith(".py") else []
+    if rest and places:
+        files += [(f"{top}.{inner}", file) for inner, file in source_files(rest, places, packages=True)]
+    return files

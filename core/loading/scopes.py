@@ -1,0 +1,226 @@
+"""Imports of a person's code: the folder of a file is searched first, for what the file imports and what that imports.
+
+So it is with `python train.py`. But the modules of a folder have names of their own in sys.modules
+(`espalier_1a2b.nets`): two folders may each have a `nets.py`, and a file called `random.py` or `core.py` is seen by the
+code beside it, and by nothing else.
+"""
+
+import builtins
+import hashlib
+import importlib
+import importlib.abc
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
+
+from espalier.core import own
+from espalier.core.loading import former_names
+from espalier.core.loading.files import source_files
+from espalier.core.loading.folders import current_folder
+from espalier.core.loading.script import as_a_script
+
+Namespace = Mapping[str, object] | None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the code of one folder sees: the folder before all else and, after all else, the folder of `last`.
+
+    name: of the package in sys.modules that holds the folder's modules.
+    """
+
+    folder: str
+    name: str
+    last: "Scope | None" = None
+
+    def import_(
+        self,
+        name: str,
+        globals: Namespace = None,
+        locals: Namespace = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """Be `__import__` for the modules of the folder."""
+        names = fromlist or ()
+        if (not level and self.is_former(name, names)) or (names and former_names.has_moved(name)):
+            return former_names.import_former(name, names)
+        scope = None if level else self.owner(name, names)
+        if scope is None:
+            return builtins.__import__(name, globals, locals, names, level)
+        module = builtins.__import__(f"{scope.name}.{name}", globals, locals, names, 0)
+        return module if names else sys.modules[f"{scope.name}.{name.partition('.')[0]}"]
+
+    def owner(self, name: str, names: Sequence[str] = ()) -> "Scope | None":
+        """Return the scope of which `from NAME import NAMES` means a file, None for what Python finds by itself."""
+        if self.has(name, names):
+            return self
+        if self.last is None or installed(name.partition(".")[0]) is not None:
+            return None
+        return self.last if self.last.has(name, names) else None
+
+    def has(self, name: str, names: Sequence[str] = ()) -> bool:
+        """Whether `from NAME import NAMES` means a file of the folder."""
+        top = name.partition(".")[0]
+        if top == own.NAME:
+            return False
+        if f"{self.name}.{name}" in sys.modules:
+            return True
+        if (beside := PathFinder.find_spec(top, [self.folder])) is None:
+            return False
+        if top in sys.builtin_module_names or (top in sys.stdlib_module_names and _offers(name, names)):
+            return False  # by a project that works, `import random` means the one that torch imports too
+        elsewhere = installed(top)
+        return elsewhere is None or (beside.origin is not None and elsewhere.origin != beside.origin)
+
+    def is_former(self, name: str, names: Sequence[str] = ()) -> bool:
+        """Whether `from NAME import NAMES` was written for an earlier version of this program."""
+        return former_names.is_former(name, names, [scope.folder for scope in (self, self.last) if scope])
+
+
+_scopes: dict[str, Scope] = {}
+
+
+def scope_of(folder: Path, last: Scope | None = None) -> Scope:
+    """Return the scope of a folder. The first one sets the finders of this file into sys.meta_path."""
+    key = os.fsencode(f"{folder}\0{last.folder if last else ''}")
+    name = f"espalier_{hashlib.sha256(key).hexdigest()[:12]}"
+    if name not in _scopes:
+        if _BesideFinder not in sys.meta_path:
+            sys.meta_path[:] = [_BesideFinder, *sys.meta_path, _PlainNameFinder]  # pyright: ignore[reportArgumentType]
+        _scopes[name] = Scope(str(folder), name, last)
+        package = ModuleType(name, "The modules of a folder.")
+        package.__path__ = [str(folder)]
+        sys.modules[name] = package
+    return _scopes[name]
+
+
+def scope_of_module(module: str) -> Scope | None:
+    """Return the scope that a module of a whole name was imported by, None for one that Python found by itself."""
+    return _scopes.get(module.partition(".")[0])
+
+
+def present_name(module: str) -> str:
+    """Return the name that a module has now: `espalier.core.tasks.names` for `core.tasks.names`, if that is ours."""
+    if module.startswith(f"{own.NAME}."):
+        return own.present_path(module.removeprefix(f"{own.NAME}."))
+    return own.present_path(module) if scope_of(current_folder()).is_former(module) else module
+
+
+def import_source(source: str) -> ModuleType:
+    """Import a file (`path/file.py`), or a module of the current folder or of those that Python searches.
+
+    Raises FileNotFoundError, ScriptEnded, and whatever the code itself raises.
+    """
+    importlib.invalidate_caches()  # files may be as new as the last look at their folder
+    former_names.forget_folders()
+    if source.endswith(".py"):
+        return _import_file(source)
+    scope = scope_of(current_folder())
+    name = present_name(source)
+    name = f"{scope.name}.{source}" if name == source and scope.has(source) else name
+    with as_a_script(source):
+        return importlib.import_module(name)
+
+
+def _import_file(source: str) -> ModuleType:
+    path = Path(os.path.expanduser(source))
+    if not os.path.isfile(path):
+        raise FileNotFoundError(source)
+    path = path.resolve()
+    scope = scope_of(path.parent, scope_of(current_folder()))
+    name = f"{scope.name}.{path.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path, loader=_ScopedLoader(name, str(path), scope))
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            with as_a_script(str(path)):
+                spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+# --- what Python finds by itself --------------------------------------------------------------------------------------
+
+
+def installed(top: str) -> ModuleSpec | None:
+    """Return what Python finds by itself under a name without dots; nothing is imported."""
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ValueError, ImportError):  # a module that was made by hand, such as __main__
+        return ModuleSpec(top, None) if top in sys.modules else None
+    if spec is not None and isinstance(spec.loader, _ScopedLoader | _AliasLoader):  # of another folder
+        return None
+    return None if spec and former_names.is_own_package(top, spec.origin or "") else spec
+
+
+def _offers(name: str, names: Sequence[str]) -> bool:
+    """Whether a module of the standard library has what is imported of it."""
+    try:
+        module = importlib.import_module(name)
+    except ImportError:
+        return False
+    return all(item == "*" or hasattr(module, item) or source_files(f"{name}.{item}", None) for item in names)
+
+
+# --- finders and loaders ----------------------------------------------------------------------------------------------
+
+
+class _ScopedLoader(SourceFileLoader):
+    """Runs a file of a scope, whose imports look beside it first; without a cache, which a quick change would fool."""
+
+    def __init__(self, fullname: str, path: str, scope: Scope):
+        super().__init__(fullname, path)
+        self.scope = scope
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        vars(module)["__builtins__"] = {**vars(builtins), "__import__": self.scope.import_}
+        super().exec_module(module)
+
+
+class _BesideFinder:
+    """Finds the modules of scopes, under their own names."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
+        scope = scope_of_module(name)
+        if scope is None or path is None:
+            return None
+        spec = PathFinder.find_spec(name, path)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _ScopedLoader(name, str(spec.origin), scope)
+        return spec
+
+
+class _AliasLoader(importlib.abc.Loader):
+    """Makes a module of a scope known under its plain name."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.modules[module.__name__] = importlib.import_module(self.name)
+
+
+class _PlainNameFinder:
+    """Finds what nobody else does, in the latest folder that has it: for importlib.import_module, and for pickles."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
+        for scope in reversed(_scopes.values()):
+            if path is None and source_files(name, [scope.folder]):
+                return ModuleSpec(name, _AliasLoader(f"{scope.name}.{name}"))
+        return None
