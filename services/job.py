@@ -63,7 +63,7 @@ def run(sweep: str, folder: Path) -> None:
     sys.argv[1:] = arguments(folder, sweep)
     os.chdir(
         place
-    )  # where core.loading.references finds the code: Python's own search path, which serves all, stays as it is
+    )  # where core.loading.scopes finds the code: Python's own search path, which serves all, stays as it is
     command()
 
 

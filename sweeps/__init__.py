@@ -7,7 +7,7 @@ from typing import Any
 
 # A person's folder may have a random.py, or a package called core. Ray puts the driver's folder in front of all else
 # that its workers import, and so does `python -m`: it is taken away again.
-# core.loading.references finds what a task imports.
+# core.loading.scopes finds what a task imports.
 _OWN = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 if os.path.basename(sys.argv[0]) == "default_worker.py":
     _ray = os.path.dirname(os.path.dirname(os.path.dirname(sys.argv[0])))
