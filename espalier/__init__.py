@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from espalier.core.measures.ratios import RatioMeter
     from espalier.core.schedules.schedule import torch_scheduler
     from espalier.core.task import Data, Task
-    from espalier.core.training.cohort import Event
+    from espalier.core.training.events import Event
     from espalier.core.training.watch import Watcher
     from espalier.sweeps.repeat.rerun import Rerun
     from espalier.sweeps.spec.spec import SweepSpec
@@ -50,7 +50,7 @@ _HOMES = {
     "torch_scheduler": "core.schedules.schedule",
     "Data": "core.task",
     "Task": "core.task",
-    "Event": "core.training.cohort",
+    "Event": "core.training.events",
     "Watcher": "core.training.watch",
     "Rerun": "sweeps.repeat.rerun",
     "SweepSpec": "sweeps.spec.spec",

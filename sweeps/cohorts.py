@@ -9,6 +9,7 @@ from espalier.core.measures.verdicts import Thresholds
 from espalier.core.optimizers.optim import SGD, Adam, Optimizer
 from espalier.core.task import check_options, options_of, task_class
 from espalier.core.training.cohort import Scoring
+from espalier.core.training.events import TrialId
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Health, Ratios, Watcher
 from espalier.sweeps.spec.meaning import MEANT
@@ -112,11 +113,11 @@ def _number(spec: SweepSpec, point: Point, name: str) -> float | None:
 
 
 def members(spec: SweepSpec, number: int, point: Point) -> list[Trial]:
-    """Return a trial's replicates, under seed, seed + 1, ...; each is an engine trial `number/replicate`."""
+    """Return a trial's replicates, under seed, seed + 1, ...; each is an engine trial whose id is a TrialId."""
     hyper = hyperparameters(spec, point)
     budget = spec.budget
     return [
-        Trial(f"{number}/{r}", int(point["seed"]) + r, budget.steps, hyper, budget.reports, rungs(spec))
+        Trial(str(TrialId(number, r)), int(point["seed"]) + r, budget.steps, hyper, budget.reports, rungs(spec))
         for r in range(spec.replicates)
     ]
 

@@ -3,7 +3,6 @@
 "The same" means the same bits: events are compared by the hexadecimal form of every number in them.
 """
 
-import dataclasses
 import itertools
 import math
 import random
@@ -28,7 +27,8 @@ from espalier.core.rows import seeded
 from espalier.core.schedules.schedule import KINDS
 from espalier.core.task import Batch, Data, Task
 from espalier.core.tasks.names import Lecture, Names
-from espalier.core.training.cohort import AVERAGE_EVERY, Cohort, Event, Scoring
+from espalier.core.training.cohort import AVERAGE_EVERY, Cohort, Scoring
+from espalier.core.training.events import Ended, Event, Forked, Reported, Scored, Started
 from espalier.core.training.trial import Hyperparameters, Structure, Trial, history
 
 STEPS, REPORTS, BATCH = 13, 3, 7
@@ -112,7 +112,7 @@ def exact(value: Any) -> Any:
 
 def stream(events: Iterable[Event]) -> list[dict[str, Any]]:
     """Return every event whole, in order."""
-    return [exact({f.name: getattr(event, f.name) for f in dataclasses.fields(event)}) for event in events]
+    return [exact(event.to_json()) for event in events]
 
 
 def results(events: Iterable[Event]) -> dict[str, list[dict[str, Any]]]:
@@ -120,6 +120,7 @@ def results(events: Iterable[Event]) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for event in stream(events):
         if event["kind"] in ("report", "finish", "stop"):
+            event.pop("leader", None)
             found.setdefault(event.pop("trial"), []).append(event)
     return found
 
@@ -357,8 +358,8 @@ def test_a_fork_names_its_step_and_its_trunk(engine: Engine) -> None:
     hypers = {"never": (), "early": (3 / STEPS,), "late": (10 / STEPS,)}
     trials = [Trial(key, 0, STEPS, replace(case.hyper, decay_points=p), REPORTS) for key, p in hypers.items()]
     events = list(engine.cohort(case.task, case.structure, trials, 3).train())
-    assert [(e.trial, e.step) for e in events if e.kind == "start"] == [("never", 0), ("early", 0), ("late", 0)]
-    assert [(e.trial, e.step, e.trunk) for e in events if e.kind == "fork"] == [
+    assert [(e.trial, e.step) for e in events if isinstance(e, Started)] == [("never", 0), ("early", 0), ("late", 0)]
+    assert [(e.trial, e.step, e.trunk) for e in events if isinstance(e, Forked)] == [
         ("early", 3, "never"),
         ("late", 10, "never"),
     ]
@@ -370,7 +371,7 @@ def test_trials_that_warm_up_share_the_step_at_rate_zero(engine: Engine) -> None
     trials = [Trial(f"{lr}", 0, STEPS, replace(case.hyper, lr=lr), REPORTS) for lr in (0.01, 0.1, DIVERGENT)]
     cohort = engine.cohort(case.task, case.structure, trials, 2)
     events = list(cohort.train())
-    assert [(e.trial, e.step) for e in events if e.kind == "fork"] == [("0.1", 1), (f"{DIVERGENT}", 1)]
+    assert [(e.trial, e.step) for e in events if isinstance(e, Forked)] == [("0.1", 1), (f"{DIVERGENT}", 1)]
     assert results(events) == engine.all_alone(case.task, case.structure, trials)
 
 
@@ -399,7 +400,7 @@ def resumed(make: Callable[[], Cohort], kills: Sequence[int], path: Path) -> lis
         cohort.load_state(checkpoint.load(path))
         assert counts(cohort) == counted, "what was trained before a kill is counted"
     seen += cohort.train()
-    assert stream(cohort.ended) == stream(event for event in seen if event.kind in ("finish", "stop"))
+    assert stream(cohort.ended) == stream(event for event in seen if isinstance(event, Ended))
     return stream(seen)
 
 
@@ -520,7 +521,7 @@ def test_a_stop_that_was_asked_for_before_a_kill_is_not_forgotten(engine: Engine
 
     cohort, seen = asked()
     whole = [*seen, *cohort.train()]
-    assert [event.evidence for event in whole if event.kind == "stop"] == ["enough"]
+    assert [event.evidence for event in whole if isinstance(event, Ended) and event.status == "stopped"] == ["enough"]
     cohort, seen = asked()
     checkpoint.save(tmp_path / "cohort.pt", cohort.state())
     again = engine.cohort(case.task, case.structure, case.trials(), lanes=5)
@@ -563,7 +564,7 @@ def end_of_the_wild(engine: Engine, program: str) -> Event:
     calm = replace(WILD, id="calm", hyper=Hyperparameters(lr=0.01))
     task, data, structure = engine.tasks["linear"], engine.data["linear"], replace(LINEAR.structure, dtype="float64")
     cohort = Cohort(task, data, structure, [calm, WILD], 2, program, ratio_samples=37, curve_points=WILD.steps)
-    ends = {event.trial: event for event in cohort.train() if event.kind == "finish"}
+    ends = {event.trial: event for event in cohort.train() if isinstance(event, Ended)}
     assert (ends["calm"].status, ends["wild"].status) == ("complete", "diverged")
     return ends["wild"]
 
@@ -840,7 +841,7 @@ def with_rungs(trials: Sequence[Trial], rungs: Iterable[int]) -> list[Trial]:
 
 def scores(events: Iterable[Event]) -> dict[tuple[str, int, str], Any]:
     """Return the values of every score by trial, rung and kind; each is said once."""
-    said = [event for event in events if event.kind == "score"]
+    said = [event for event in events if isinstance(event, Scored)]
     found = {(event.trial, event.step, event.score): exact(dict(event.values)) for event in said}
     assert len(found) == len(said)
     return found
@@ -871,10 +872,10 @@ def test_scores_change_no_trial_and_are_those_of_a_solo_run(
     for trial in trials:
         alone |= scores(engine.cohort(task, structure, [trial], 1, scoring=scoring).train())
     assert scores(events) == alone
-    ends = {event.trial: event.step for event in events if event.kind == "finish"}
+    ends = {event.trial: event.step for event in events if isinstance(event, Ended)}
     passed = {(trial.id, rung) for trial in trials for rung in rungs if rung <= ends[trial.id]}
     assert {(trial, rung, kind) for trial, rung in passed for kind in kinds} >= set(alone)
-    complete = {event.trial for event in events if event.status == "complete"}
+    complete = {event.trial for event in events if isinstance(event, Ended) and event.status == "complete"}
     assert {key for key in alone if key[0] in complete} == {
         (trial, rung, kind) for trial, rung in passed for kind in kinds if trial in complete
     }
@@ -919,7 +920,7 @@ def test_a_cohort_repeats_what_its_trials_have_said(
     engine: Engine, crowd: tuple[str, Structure, list[Trial]], lanes: int, rungs: set[int], turns_: int
 ) -> None:
     def plain(events: Iterable[Event]) -> list[dict[str, Any]]:
-        bare = (replace(e, verdict="", evidence="", ratios=()) if e.kind == "report" else e for e in events)
+        bare = (replace(e, verdict="", evidence="", ratios=()) if isinstance(e, Reported) else e for e in events)
         return sorted(stream(bare), key=str)
 
     cohort = engine.cohort(*crowd[:2], with_rungs(crowd[2], rungs), lanes, scoring=Scoring(EVERY_SCORE, 2))
@@ -940,13 +941,16 @@ def test_a_probe_is_the_run_that_decays_there_and_a_value_is_the_validation_ther
     trial = Trial("t", 3, STEPS, hyper, STEPS, rungs=(5,))
     found = scores(engine.cohort(task_name, case.structure, [trial], 2, scoring=Scoring(EVERY_SCORE, 4)).train())
     decaying = replace(trial, rungs=(), hyper=replace(hyper, decay_points=(5 / STEPS,), decay_factor=0.1))
-    reports = {e.step: e.values for e in engine.cohort(task_name, case.structure, [decaying], 2).train()}
+
+    def values_by_step(trial: Trial) -> dict[int, Mapping[str, float]]:
+        events = engine.cohort(task_name, case.structure, [trial], 2).train()
+        return {event.step: event.values for event in events if isinstance(event, Reported)}
+
+    reports = values_by_step(decaying)
     valid = {step: exact({k: v for k, v in values.items() if k[:5] == "valid"}) for step, values in reports.items()}
     assert found["t", 5, "probe"] == valid[9]
     assert found["t", 5, "value"] == valid[5]
-    constant = {
-        e.step: e.values for e in engine.cohort(task_name, case.structure, [replace(trial, rungs=())], 2).train()
-    }
+    constant = values_by_step(replace(trial, rungs=()))
     assert found["t", 5, "cooldown"]["valid_loss"] == constant[9]["valid_loss"].hex(), "a constant rate stays"
 
 
@@ -980,7 +984,7 @@ def test_the_average_is_that_of_the_weights_at_every_eighth_step(engine: Engine,
     mean: dict[str, Tensor] = {}
     said: list[Event] = []
     while not said:
-        said = [event for event in cohort.turn() if event.kind == "score"]
+        said = [event for event in cohort.turn() if isinstance(event, Scored)]
         row, step = cohort.lanes.row(0), cohort.riding[0].step
         weights = {name: t.double() for name, t in row.items() if name.startswith(("theta.", "buffer."))}
         if step % AVERAGE_EVERY == 0:
@@ -1028,7 +1032,7 @@ def test_a_trial_that_is_stopped_at_its_rung_frees_its_lane_and_its_neighbours_g
     events: list[Event] = []
     while not cohort.done:
         events += cohort.turn()
-        if any(event.kind == "score" and event.trial == "trunk" for event in events):
+        if any(isinstance(event, Scored) and event.trial == "trunk" for event in events):
             cohort.stop("trunk", "it is the worse one")
     found = results(events)
     assert found["trunk"][-1]["status"] == "stopped"

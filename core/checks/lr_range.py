@@ -14,6 +14,7 @@ from espalier.core.errors import BadInput
 from espalier.core.programs.program import Program
 from espalier.core.task import Data, Task
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.events import Ended
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 Curve = np.ndarray
@@ -199,7 +200,7 @@ def range_test(
     trials = [Trial(str(seed), seed, steps, ramp, reports=1) for seed in seeds]
     rising = replace(structure, schedule="exponential", phases=())
     cohort = Cohort(task, data, rising, trials, len(trials), program, device, 0, watchers=(), curve_points=steps)
-    ends = [event for event in cohort.train() if event.kind == "finish"]
+    ends = [event for event in cohort.train() if isinstance(event, Ended)]
     failed = [end for end in ends if end.status == "failed" and end.step < steps]  # which no rate has caused
     if len(failed) == len(ends):
         raise BadInput(f"task: the range test failed for each of {len(seeds)} seeds: {failed[0].evidence}")

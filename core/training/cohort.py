@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,44 +26,13 @@ from espalier.core.python_state.encoding import Unwritable
 from espalier.core.rows import Lanes, Row, own_generators, part
 from espalier.core.task import Data, Task
 from espalier.core.training import trial as trials_
+from espalier.core.training.events import Ended, Event, Forked, Reported, Scored, Started, Status
 from espalier.core.training.trial import Structure, Trial
 from espalier.core.training.watch import Health, Look, Ratios, Watcher
 
 COMPARE_AT, COMPARE_EVERY = (0, 500), 20_000  # lane-steps at which one lane is held against PyTorch's own step: < 0.5 %
 STRETCH = 64  # steps between looks at the losses: short enough to drop a diverged lane soon, long enough to be cheap
 BLOCKS_PER_REPORT = 10  # points of the training curve between two reports
-
-
-@dataclass(frozen=True)
-class Event:
-    """What happened to a trial after `step` of its steps.
-
-    start; fork (`trunk`: the trial it parts from); report (`values`, the `curve` since the last report as (step, mean
-    training loss), `ratios` as (step, update ratio of each tensor ..., gradient ratio of each tensor ...), and the
-    `verdict` so far with its `evidence`); score (`values` at the rung `step`, none if the probe diverged, by which
-    `score`; its `trunk` is the first of the trials whose histories were one with this trial's up to there); finish or
-    stop (`status`, `verdict`, `evidence`, the last finite `values`, all `reports`, `curve` and `ratios`, and the names
-    of the `tensors` that have ratios, and of a complete trial its `baselines`: what a constant "guess" has, and what
-    its model had "before" training). A report or an end also names what was `missing`: metrics that were no number,
-    each with the steps of its reports without it. A trial whose task raised has failed, with the whole `trace`.
-    """
-
-    kind: Literal["start", "fork", "report", "score", "finish", "stop"]
-    trial: str
-    step: int
-    values: Mapping[str, float] = field(default_factory=dict)
-    curve: Sequence[tuple[int, float]] = ()
-    ratios: Sequence[Sequence[float]] = ()
-    tensors: Sequence[str] = ()
-    reports: Sequence[tuple[int, Mapping[str, float]]] = ()
-    trunk: str = ""
-    score: str = ""
-    status: Literal["", "complete", "diverged", "stopped", "failed"] = ""
-    verdict: str = ""
-    evidence: str = ""
-    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    missing: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    trace: str = ""
 
 
 PROBES: Mapping[str, float | None] = {"probe": 0.1, "cooldown": None}
@@ -112,7 +81,7 @@ class Lane:
     step: int = 0
     parting: int | None = None
     losses: list[float] = field(default_factory=list)  # of the last steps, back to the oldest report of a rider
-    samples: list[list[float]] = field(default_factory=list)  # ratios, as in Event
+    samples: list[list[float]] = field(default_factory=list)  # ratios, as in Reported
     awaited: list[str] = field(default_factory=list)  # trials for which a probe trains: the lane is parked till then
     python: dict[str, Any] | None = (
         None  # what the task keeps in Python (core.python_state); None: as at the begin
@@ -150,7 +119,7 @@ class Cohort:
     >>> task = Thermometer()
     >>> trials = [Trial(str(k), 0, 100, Hyperparameters(lr=10.0**-k)) for k in (2, 3)]
     >>> cohort = Cohort(task, task.data(), Structure(batch_size=11), trials)
-    >>> [(event.trial, round(event.values["valid_loss"], 2)) for event in cohort.train() if event.kind == "finish"]
+    >>> [(event.trial, round(event.values["valid_loss"], 2)) for event in cohort.train() if isinstance(event, Ended)]
     [('2', 22.08), ('3', 28.94)]
     """
 
@@ -202,7 +171,7 @@ class Cohort:
         self.queue = list(trials)
         self.known = {trial.id: trial for trial in trials}
         self.lane_steps = self.trial_steps = self.probe_steps = 0
-        self.ended: list[Event] = []
+        self.ended: list[Ended] = []
         self.stops: dict[str, str] = {}
         self.leaders: dict[str, str] = {}
         self.noted: list[Event] = []  # starts, forks and scores
@@ -287,7 +256,7 @@ class Cohort:
         """Return all that has been said so far, for somebody who was not there; of reports not verdicts and ratios."""
         lanes = [*self.riding, *(lane for lane, _ in self.parked)]
         riders = [rider for lane in lanes for rider in lane.riders if not rider.score]
-        events = list(self.noted)
+        events: list[Event] = list(self.noted)
         for trial, reports, curve in [
             *((rider.trial.id, rider.reports, rider.curve) for rider in riders),
             *((event.trial, event.reports, event.curve) for event in self.ended),
@@ -295,10 +264,10 @@ class Cohort:
             begin = 0
             for step, values in reports:
                 end = bisect_right(curve, step, key=itemgetter(0))
-                events.append(Event("report", trial, step, dict(values), curve[begin:end]))
+                events.append(Reported(trial, step, dict(values), curve[begin:end]))
                 begin = end
-        order = {"start": 0, "fork": 1, "report": 2, "score": 3}
-        return [*sorted(events, key=lambda event: (event.step, order[event.kind])), *self.ended]
+        order = [Started, Forked, Reported, Scored]
+        return [*sorted(events, key=lambda event: (event.step, order.index(type(event)))), *self.ended]
 
     def glimpse(self) -> tuple[str, int, float] | None:
         """Return the trial with the least training loss of late, its step and that loss (a mean over a stretch)."""
@@ -322,7 +291,7 @@ class Cohort:
             for rider in [r for r in lane.riders if r.trial.id in self.stops]:
                 lane.riders.remove(rider)
                 if not rider.score:
-                    yield self._end(lane, rider, "stop", "stopped", self.stops[rider.trial.id])
+                    yield self._end(lane, rider, "stopped", self.stops[rider.trial.id])
         for lane, _ in self.parked:
             lane.awaited = [trial for trial in lane.awaited if trial not in self.stops]
         self.stops.clear()
@@ -346,7 +315,7 @@ class Cohort:
                 self._lead(branch)
                 for rider in branch.riders:
                     if not rider.score:
-                        yield self._note(Event("fork", rider.trial.id, lane.step, trunk=lane.trials[0].id))
+                        yield self._note(Forked(rider.trial.id, lane.step, lane.trials[0].id))
 
     def _fill(self) -> Iterator[Event]:
         """Give free lanes to branches that wait, then to the queue; trials of one beginning get on together."""
@@ -368,7 +337,7 @@ class Cohort:
                 lane.parting = self._parting(lane)
                 self._lead(lane)
                 for trial in lane.trials:
-                    yield self._note(Event("start", trial.id, 0))
+                    yield self._note(Started(trial.id, 0))
             self.lanes.fill(row)
             self.riding.append(lane)
 
@@ -443,7 +412,7 @@ class Cohort:
             else:
                 reason = f"{located(error)}, at step {lane.step}"
                 trace = "".join(traceback.format_exception(error))
-                yield self._end(lane, rider, "finish", "failed", reason, trace)
+                yield self._end(lane, rider, "failed", reason, trace)
 
     @contextmanager
     def _python(self) -> Iterator[None]:
@@ -539,7 +508,7 @@ class Cohort:
                 continue
             if losses := lane.losses_since(rider.reported):
                 rider.values["train_loss"] = losses[-1]
-            yield self._end(lane, rider, "finish", "diverged", reason)
+            yield self._end(lane, rider, "diverged", reason)
 
     def _report(self) -> Iterator[Event]:
         """Validate the lanes in which a report or a score is due; riders of one lane say the same numbers."""
@@ -578,7 +547,7 @@ class Cohort:
             if rider.score:
                 yield self._scored(rider, rider.score, valid)
             else:
-                yield self._end(lane, rider, "finish", "complete", "")
+                yield self._end(lane, rider, "complete", "")
 
     def _score(self, k: int, lane: Lane, riders: list[Rider]) -> Iterator[Event]:
         """Score riders by averaged weights; send probes ahead, and park the lane until they are back."""
@@ -608,7 +577,7 @@ class Cohort:
             for lane, _ in self.parked:
                 if trial.id in lane.awaited:
                     lane.awaited.remove(trial.id)
-        return self._note(Event("score", trial.id, step, values, score=kind, trunk=self.leader(trial.id)))
+        return self._note(Scored(trial.id, step, values, kind, self.leader(trial.id)))
 
     # --- what the turns are made of --------------------------------------------------------------------------------
 
@@ -671,7 +640,7 @@ class Cohort:
             rider.values |= watcher.measure(look)
         rider.reports.append((lane.step, dict(rider.values)))
         judged = self._judged(look)
-        return Event("report", rider.trial.id, lane.step, dict(rider.values), curve, ratios, missing=missing, **judged)
+        return Reported(rider.trial.id, lane.step, dict(rider.values), curve, ratios, missing=missing, **judged)
 
     def _look(
         self,
@@ -706,7 +675,7 @@ class Cohort:
         places = [(riding, self.lanes.row(k)) for k, riding in enumerate(self.riding) if riding is lane] + self.parked
         return next((row for other, row in places if other is lane), None) or self._fresh_row(lane.seed)
 
-    def _judged(self, look: Look) -> dict[str, Any]:
+    def _judged(self, look: Look) -> dict[str, str]:
         """Return the verdict of the first watcher that has one."""
         found = next((said for watcher in self.watchers if (said := watcher.judge(look))), None)
         return {"verdict": found.name, "evidence": found.evidence} if found else {}
@@ -776,25 +745,31 @@ class Cohort:
             else:
                 self.trial_steps += steps * len(lane.riders)
 
-    def _end(
-        self, lane: Lane, rider: Rider, kind: Literal["finish", "stop"], status: Any, reason: str, trace: str = ""
-    ) -> Event:
+    def _end(self, lane: Lane, rider: Rider, status: Status, reason: str, trace: str = "") -> Event:
+        trial = rider.trial
         curve = rider.curve + _blocks(lane.losses_since(rider.reported), lane.step, self.curve_points)
         look = self._look(lane, rider, curve, True, lane.step if status == "diverged" else None)
-        whole: dict[str, Any] = {
-            "status": status,
-            **(self._judged(look) if status != "failed" else {}),
-            **({"evidence": reason} if reason else {}),
-            "trace": trace,
-            "curve": curve,
-            "ratios": self._samples_of(lane, rider.trial),
-            "tensors": list(self.matrices),
-            "reports": copy.deepcopy(rider.reports),
-            "missing": copy.deepcopy(rider.missing),
-            "baselines": self._baselines_of(rider.trial) if status == "complete" and self.watchers else {},
-        }
-        self.ended.append(Event(kind, rider.trial.id, lane.step, dict(rider.values), **whole))
-        return self.ended[-1]
+        judged = self._judged(look) if status != "failed" else {}
+        event = Ended(
+            trial.id,
+            lane.step,
+            status,
+            dict(rider.values),
+            **judged | ({"evidence": reason} if reason else {}),
+            curve=curve,
+            ratios=self._samples_of(lane, trial),
+            tensors=list(self.matrices),
+            reports=copy.deepcopy(rider.reports),
+            baselines=self._baselines_of(trial) if status == "complete" and self.watchers else {},
+            missing=copy.deepcopy(rider.missing),
+            trace=trace,
+            leader=self._leader_of_end(trial.id, status),
+        )
+        self.ended.append(event)
+        return event
+
+    def _leader_of_end(self, trial: str, status: Status) -> str:
+        return "" if status == "stopped" else self.leader(trial)
 
     def _free_empty(self) -> None:
         for k in reversed([k for k, lane in enumerate(self.riding) if lane.awaited or not lane.riders]):
@@ -840,8 +815,8 @@ class Cohort:
             "queue": [trial.id for trial in self.queue],
             "stops": dict(self.stops),
             "leaders": dict(self.leaders),
-            "noted": [asdict(event) for event in self.noted],
-            "ended": [asdict(event) for event in self.ended],
+            "noted": [event.to_json() for event in self.noted],
+            "ended": [event.to_json() for event in self.ended],
             "lane_steps": self.lane_steps,
             "trial_steps": self.trial_steps,
             "probe_steps": self.probe_steps,
@@ -869,8 +844,13 @@ class Cohort:
         self.parked = [(lane(saved["lane"]), saved["row"]) for saved in state["parked"]]
         self.queue = [self.known[key] for key in state["queue"]]
         self.stops, self.leaders = dict(state["stops"]), dict(state["leaders"])
-        self.noted = [Event(**event) for event in state["noted"]]
-        self.ended = [Event(**event) for event in state["ended"]]
+        self.noted = [Event.from_json(event) for event in state["noted"]]
+        ended = (Event.from_json(event) for event in state["ended"])
+        self.ended = [  # a checkpoint of an earlier version does not say which trial leads
+            replace(event, leader=self._leader_of_end(event.trial, event.status))
+            for event in ended
+            if isinstance(event, Ended)
+        ]
         for name in ("lane_steps", "trial_steps", "probe_steps"):
             setattr(self, name, state[name])
         self._compare_at = [self.lane_steps + steps for steps in COMPARE_AT]

@@ -16,6 +16,7 @@ from espalier.core.measures.baselines import Baselines
 from espalier.core.measures.ratios import summary
 from espalier.core.measures.verdicts import Thresholds, Verdict, median, no_better, verdict, while_learning
 from espalier.core.task import Batch, Task, call
+from espalier.core.training.events import Ended, Event, Forked, Reported, Scored, Started
 from espalier.core.training.trial import Trial
 
 
@@ -70,7 +71,7 @@ class Stops(Protocol):
 class Watcher:
     """Looks on. Override what you need; whatever is not overridden does nothing.
 
-    Events are core.training.cohort.Event, and `cohort.stop(event.trial, reason)` stops a trial.
+    Events are those of core.training.events, and `cohort.stop(event.trial, reason)` stops a trial.
     """
 
     def measure(self, look: Look) -> Mapping[str, float]:
@@ -81,27 +82,41 @@ class Watcher:
         """Return a verdict on a trial, or None to leave it to the next watcher."""
         return None
 
-    def hear(self, events: Iterable[Any], cohort: Stops) -> None:
-        """Take the events of a turn, in order: each goes to the method of its kind."""
+    def hear(self, events: Iterable[Event], cohort: Stops) -> None:
+        """Take the events of a turn, in order: each goes to the method of its type."""
         for event in events:
-            getattr(self, event.kind)(event, cohort)
+            match event:
+                case Started():
+                    self.start(event, cohort)
+                case Forked():
+                    self.fork(event, cohort)
+                case Reported():
+                    self.report(event, cohort)
+                case Scored():
+                    self.score(event, cohort)
+                case Ended(status="stopped"):
+                    self.stop(event, cohort)
+                case Ended():
+                    self.finish(event, cohort)
+                case _:
+                    raise TypeError(f"no kind of event: {event}")
 
-    def start(self, event: Any, cohort: Stops) -> None:
+    def start(self, event: Started, cohort: Stops) -> None:
         """A trial begins."""
 
-    def report(self, event: Any, cohort: Stops) -> None:
+    def report(self, event: Reported, cohort: Stops) -> None:
         """A trial was validated."""
 
-    def fork(self, event: Any, cohort: Stops) -> None:
+    def fork(self, event: Forked, cohort: Stops) -> None:
         """A branch leaves its trunk."""
 
-    def score(self, event: Any, cohort: Stops) -> None:
+    def score(self, event: Scored, cohort: Stops) -> None:
         """A trial was scored at a rung."""
 
-    def finish(self, event: Any, cohort: Stops) -> None:
+    def finish(self, event: Ended, cohort: Stops) -> None:
         """A trial has trained to its end, or diverged."""
 
-    def stop(self, event: Any, cohort: Stops) -> None:
+    def stop(self, event: Ended, cohort: Stops) -> None:
         """A trial was stopped."""
 
 

@@ -14,7 +14,7 @@ from espalier.sweeps.results import figures as report
 from espalier.sweeps.results import results
 from espalier.sweeps.results.decimals import decimals
 from espalier.sweeps.results.results import TrialResult
-from espalier.sweeps.search.outcome import Outcome, Report, Score, missing, missing_text
+from espalier.sweeps.search.outcome import Fork, Outcome, Report, Score, missing, missing_text
 from espalier.sweeps.spec.spec import SweepSpec
 
 MLFLOW_STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
@@ -94,10 +94,10 @@ class Tracking:
         self.names[trial] = run_name(trial, params, self.spec)
         self.recorder.say("start", trial=trial, name=self.names[trial], params=shown_params(params), tags=tags)
 
-    def fork(self, trial: int, trunk: int | None, parted_from: str, step: int) -> None:
+    def fork(self, fork: Fork) -> None:
         """Record up to which step a trial was trained as one with another."""
-        tags = {"espalier.parted_from": parted_from, "espalier.fork_step": str(step), **_paired(trunk)}
-        self.recorder.say("tag", trial=trial, tags=tags)
+        tags = {"espalier.parted_from": str(fork.parted_from), "espalier.fork_step": str(fork.step)}
+        self.recorder.say("tag", trial=fork.trial, tags=tags | _paired(fork.trunk))
 
     def report(self, said: Report) -> None:
         """Record a validation and the curve that led to it."""
@@ -124,7 +124,7 @@ class Tracking:
         made_of = {kind: made_with[kind] for kind in ("code", "data") if kind in made_with}
         if identity.CHANGES in self.facts:  # else the sweep's own run says it for all
             tags |= {f"espalier.{kind}": value for kind, value in made_of.items()}
-        story = {"trial": outcome.trial, **made_by, **made_of, "members": outcome.members}
+        story = {"trial": outcome.trial, **made_by, **made_of, "members": [end.to_json() for end in outcome.members]}
         self.recorder.say(
             "end",
             trial=outcome.trial,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from espalier.core import checkpoint
 from espalier.core.errors import BadInput
+from espalier.core.training.events import TrialId
 from espalier.core.training.watch import Look, Watcher
 from espalier.sweeps.address import no_secret
 from espalier.sweeps.home import Home
@@ -72,7 +73,7 @@ def crown(path: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> 
         folder = Path(place)
         (folder / FILE).write_bytes(paths.argument(path).read_bytes())
         for r, file in enumerate(weight_files(spec.replicates)):
-            checkpoint.save(folder / file, weights.kept[f"{best.trial}/{r}"])
+            checkpoint.save(folder / file, weights.kept[str(TrialId(best.trial, r))])
         told = {f"espalier.{outcome.metric}": repr(outcome.value)}
         return outcome, record.register(uri, name, best.sweep, best.trial, folder, told)
 

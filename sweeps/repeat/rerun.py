@@ -4,7 +4,7 @@ A best file carries one trial: its part of the spec, its point, what it reported
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -139,6 +139,7 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     from espalier.core.checks import preflight
     from espalier.core.programs.program import PROGRAMS, why_not_here
     from espalier.core.task import code_fingerprint, load_task
+    from espalier.core.training.events import Ended, TrialId
     from espalier.sweeps import cohorts as plan
     from espalier.sweeps.engine import make_cohort
     from espalier.sweeps.search.outcome import Outcome, Story
@@ -153,14 +154,15 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     trials, calm = [{"number": best.trial, "point": best.params}], spec.model_copy(update={"stopping": None})
     lanes = max(best.lanes, spec.replicates) if PROGRAMS[best.program].fixed_width else spec.replicates
     cohort = make_cohort(calm, trials, lanes, best.program, device, watcher)
-    story, ends, outcome = Story(best.trial, spec.replicates), {}, None
+    story, outcome = Story(best.trial, spec.replicates), None
+    ends: dict[TrialId, Ended] = {}
     for event in cohort.train():
-        told = story.hear(asdict(event))
-        ends |= {event.trial: event} if event.kind == "finish" else {}
+        told = story.hear(event)
+        ends |= {event.trial_id: event} if isinstance(event, Ended) else {}
         outcome = told if isinstance(told, Outcome) else outcome
     difference = None
     for r, expected in enumerate(best.reports):
-        difference = difference or _first_difference(expected, ends[f"{best.trial}/{r}"].reports, r, spec.replicates)
+        difference = difference or _first_difference(expected, ends[TrialId(best.trial, r)].reports, r, spec.replicates)
     metric = spec.objective.metric
     expected_value = best.result.get(metric, float("nan"))
     value = outcome.values.get(metric) if outcome else None

@@ -13,6 +13,7 @@ from typing import Any
 
 from espalier.core.errors import BadInput
 from espalier.core.loading.folders import current_folder, restoring_folder, work_in
+from espalier.core.training.events import Ended, Event, TrialId
 from espalier.sweeps import home as homes
 from espalier.sweeps import identity
 from espalier.sweeps.address import no_secret
@@ -32,7 +33,7 @@ from espalier.sweeps.running.machine import RaySession
 from espalier.sweeps.running.preflight import check_spec
 from espalier.sweeps.running.retries import Decision, decide
 from espalier.sweeps.running.watchdog import Death
-from espalier.sweeps.search.outcome import Outcome, Report, Score
+from espalier.sweeps.search.outcome import News, Outcome, Report, Score, Start
 from espalier.sweeps.search.search import (
     Search,
     create_study,
@@ -337,7 +338,7 @@ class Driver:
             del self.deaths[cohort]
         self._note_death(cohort, death, decision)
         for member, step in decision.guilty.items():
-            self.search.fail([int(member.split("/")[0])], f"{death.why}, at step {step}", step)
+            self.search.fail([TrialId.parse(member).number], f"{death.why}, at step {step}", step)
         if decision.give_up:
             self.search.cohort_over(cohort, failed=True, why=f"its worker died {tries} times: {death.why}")
         else:
@@ -346,7 +347,7 @@ class Driver:
     def _note_death(self, cohort: str, death: Death, decision: Decision) -> None:
         """Say in a line that a worker has died, whom it trained, and what comes of it."""
         guilty, trained = (
-            sorted({int(member.split("/")[0]) for member in members}) for members in (decision.guilty, death.members)
+            sorted({TrialId.parse(member).number for member in members}) for members in (decision.guilty, death.members)
         )
         step = f" at step {max(death.members.values()):,}" if len(death.lanes) == 1 else ""
         whom = f", training {trials_text(trained)}{step}" if trained else ""
@@ -428,17 +429,18 @@ class Driver:
             progress.training_begin = time.monotonic()
         if cohort in self.search.live and self.search.live[cohort]["resume_from"] is None:
             self._keep_lost(cohort)
-        events, work = json.loads(result["events"]), (result["lane_steps"], result["steps_shared"])
+        events = [Event.from_json(event) for event in json.loads(result["events"])]
+        work = result["lane_steps"], result["steps_shared"]
         progress.lane_steps[cohort], progress.steps_shared[cohort] = work
         if cohort not in self.heard:  # what an earlier driver noted may be newer than the checkpoint
             progress.steps_before.pop(cohort, None)
         # a resumed cohort brings the work of earlier drivers; a worker that died goes on with less than it had said
         progress.steps_before[cohort] = min(work[0], progress.steps_before.get(cohort, work[0]))
-        if result["done"] or any(event["kind"] in ("finish", "stop") for event in events):
+        if result["done"] or any(isinstance(event, Ended) for event in events):
             self.study.set_user_attr(f"{WORK}{cohort}", work)  # with the trials that have ended, whatever becomes of it
         if result["glimpse"] and progress.latest is None:
             member, step, loss = result["glimpse"]
-            progress.training = int(member.split("/")[0]), step, loss
+            progress.training = TrialId.parse(member).number, step, loss
         self.heard[cohort] = None
         made = {name: result[name] for name in ("program", "why", "lanes", "device")}
         if self.made_by.get(cohort) != made:  # before anything of it is told: what has begun goes on by it
@@ -469,7 +471,7 @@ class Driver:
             del self.progress.steps_before[cohort]
             self.noted.remove(cohort)
 
-    def _listen(self, said: Report | Score | Outcome | Mapping[str, Any]) -> None:
+    def _listen(self, said: News) -> None:
         assert self.tracking
         if isinstance(said, Report):
             self._on_report(said)
@@ -479,11 +481,11 @@ class Driver:
         elif isinstance(said, Outcome):
             self._on_end(said)
             self.tracking.end(said, self._made_by(said.trial))
-        elif said["kind"] == "start":
-            self.progress.states[said["number"]] = "running"
-            self.tracking.start(said["number"], said["params"], said["trunk"])
-        elif said["kind"] == "fork":
-            self.tracking.fork(said["number"], said["trunk"], said["parted_from"], said["step"])
+        elif isinstance(said, Start):
+            self.progress.states[said.trial] = "running"
+            self.tracking.start(said.trial, said.params, said.trunk)
+        else:
+            self.tracking.fork(said)
 
     def _made_by(self, trial: int) -> Mapping[str, Any]:
         """Return what a trial's cohort has said of its program; nothing if it has not been heard."""
@@ -503,7 +505,7 @@ class Driver:
 
     def _on_end(self, outcome: Outcome) -> None:
         self.progress.states[outcome.trial] = outcome.status
-        if trace := next((member["trace"] for member in outcome.members if member.get("trace")), ""):
+        if trace := next((member.trace for member in outcome.members if member.trace), ""):
             self._keep_error(f"trial-{outcome.trial}", trace)
         value = outcome.values.get(self.progress.metric)
         if outcome.status == "complete" and value is not None:

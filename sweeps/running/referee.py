@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from espalier.core.training.events import Ended, Event, Reported, Scored, TrialId
 from espalier.core.training.watch import Stops, Watcher
 from espalier.sweeps.running.board import Judge
 from espalier.sweeps.search.halving import Place
@@ -11,12 +12,6 @@ from espalier.sweeps.search.outcome import leader_of
 
 COLLAPSED = "collapsed"
 HOPELESS = ("diverged", COLLAPSED)  # verdicts that end a trial whatever its rank
-
-
-def told(event: Any, cohort: Stops) -> dict[str, Any]:
-    """Return an event as it is told on: with the first of the trials that share the history of a score or an end."""
-    leader = {"leader": event.trunk or cohort.leader(event.trial)} if event.kind in ("score", "finish") else {}
-    return dict(vars(event)) | leader
 
 
 class Referee(Watcher):
@@ -35,25 +30,28 @@ class Referee(Watcher):
         self.lows: dict[int, float] = {}  # the least training loss of all members at each step
         self.over: set[int] = set()
 
-    def hear(self, events: Iterable[Any], cohort: Stops) -> None:
+    def hear(self, events: Iterable[Event], cohort: Stops) -> None:
         """Stop who is to stop."""
-        for member, reason in self.rule(told(event, cohort) for event in events).items():
+        for member, reason in self.rule(events).items():
             cohort.stop(member, reason)
 
-    def rule(self, events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    def rule(self, events: Iterable[Event]) -> dict[str, str]:
         """Take events in order and return the members to stop, each with the reason."""
         fresh: list[Place] = []
         stopped: dict[int, str] = {}
         for event in events:
-            trial = int(event["trial"].split("/")[0])
-            if event["kind"] == "score":
-                fresh += self._scored(trial, event)
-            elif event["kind"] == "report" and (reason := self._reported(trial, event)):
-                stopped[trial] = reason
-            elif event["kind"] == "finish" and event["status"] == "diverged":
-                stopped |= self._diverged(trial, event)
-            elif event["kind"] == "finish" and event["status"] == "failed" and self.replicates > 1:
-                stopped[trial] = f"another seed failed: {event['evidence']}"
+            trial = event.trial_id.number
+            match event:
+                case Scored():
+                    fresh += self._scored(trial, event)
+                case Reported() if reason := self._reported(trial, event):
+                    stopped[trial] = reason
+                case Ended(status="diverged"):
+                    stopped |= self._diverged(trial, event)
+                case Ended(status="failed") if self.replicates > 1:
+                    stopped[trial] = f"another seed failed: {event.evidence}"
+                case _:
+                    pass
         if fresh:
             entries = [(*place, *worth) for place, worth in self.own.items()]
             reasons = {trial: reason for (_, trial), reason in self.ask(entries, fresh).items() if reason}
@@ -61,31 +59,31 @@ class Referee(Watcher):
         for trial in [t for t in stopped if t in self.over]:
             del stopped[trial]
         self.over |= set(stopped)
-        return {f"{trial}/{r}": reason for trial, reason in stopped.items() for r in range(self.replicates)}
+        return {str(TrialId(trial, r)): reason for trial, reason in stopped.items() for r in range(self.replicates)}
 
-    def _scored(self, trial: int, event: Mapping[str, Any]) -> list[Place]:
+    def _scored(self, trial: int, event: Scored) -> list[Place]:
         """Note a member's score; return the (rung, trial) that is complete with it, if any."""
-        key = event["step"], trial
-        value = event["values"].get(self.metric, math.nan)
+        key = event.step, trial
+        value = event.values.get(self.metric, math.nan)
         heard = self.heard.setdefault(key, {})
-        heard[event["trial"]] = math.inf if math.isnan(value) else self.sign * value
+        heard[event.trial] = math.inf if math.isnan(value) else self.sign * value
         if len(heard) < self.replicates or key in self.own:
             return []
         self.own[key] = sum(heard.values()) / len(heard), leader_of(event)
         return [key]
 
-    def _reported(self, trial: int, event: Mapping[str, Any]) -> str:
+    def _reported(self, trial: int, event: Reported) -> str:
         """Return why a trial is hopeless: all its members have said so in their last two reports."""
-        of_trial, member, step = self.hopeless.setdefault(trial, {}), event["trial"], event["step"]
-        loss, rate = event["values"].get("train_loss", math.inf), event["values"].get("lr", math.nan)
+        of_trial, member, step = self.hopeless.setdefault(trial, {}), event.trial, event.step
+        loss, rate = event.values.get("train_loss", math.inf), event.values.get("lr", math.nan)
         rising, self.rates[member] = rate > self.rates.get(member, math.inf), rate
         self.lows[step] = min(loss, self.lows.get(step, math.inf))
-        bad = event["verdict"] in HOPELESS and step >= self.rungs[0]
-        if bad and event["verdict"] == COLLAPSED:
+        bad = event.verdict in HOPELESS and step >= self.rungs[0]
+        if bad and event.verdict == COLLAPSED:
             bad = not rising and self._left_behind(step, loss)
         of_trial[member] = of_trial.get(member, 0) + 1 if bad else 0
         if len(of_trial) == self.replicates and min(of_trial.values()) >= 2:
-            return f"{event['verdict']} at step {event['step']}: {event['evidence']}"
+            return f"{event.verdict} at step {step}: {event.evidence}"
         return ""
 
     def _left_behind(self, step: int, loss: float) -> bool:
@@ -95,12 +93,12 @@ class Referee(Watcher):
         """
         return min(low for at, low in self.lows.items() if at <= step) < loss * (1 - self.collapsed)
 
-    def _diverged(self, trial: int, event: Mapping[str, Any]) -> dict[int, str]:
+    def _diverged(self, trial: int, event: Ended) -> dict[int, str]:
         """A diverged trial is the worst at every rung it did not reach, and its other members end."""
         for rung in self.rungs:
-            if rung > event["step"]:
+            if rung > event.step:
                 self.own[rung, trial] = math.inf, leader_of(event)
-        return {trial: f"another seed diverged: {event['evidence']}"} if self.replicates > 1 else {}
+        return {trial: f"another seed diverged: {event.evidence}"} if self.replicates > 1 else {}
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed referee needs."""

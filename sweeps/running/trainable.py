@@ -21,12 +21,13 @@ with gc_paused():
     from espalier.core.errors import Differs, briefly, located
     from espalier.core.loading.folders import work_in
     from espalier.core.training.cohort import Cohort, Lane
+    from espalier.core.training.events import Event, TrialId
     from espalier.sweeps import cohorts as plan
     from espalier.sweeps.engine import make_cohort, program_for, why_not_as_begun
     from espalier.sweeps.home import COHORT_FILE, NO_ROOM
     from espalier.sweeps.running.board import judge
     from espalier.sweeps.running.deaths import own_name
-    from espalier.sweeps.running.referee import Referee, told
+    from espalier.sweeps.running.referee import Referee
     from espalier.sweeps.running.watchdog import Watchdog
     from espalier.sweeps.search.halving import Halving
     from espalier.sweeps.spec.spec import SweepSpec
@@ -93,13 +94,13 @@ class CohortTrainable(tune.Trainable):
             self.program, self.why, self.lanes = program_for(spec, trials, wanted["lanes"], self.device)
         if self.halt:
             return
-        self.again: list[dict[str, Any]] = []
+        self.again: list[Event] = []
         self.cohort = make_cohort(spec, trials, self.lanes, self.program, self.device, self.referee)
         if saved:
             self._restore(self.cohort, saved)
         for number in wanted["without"]:
-            for member in (f"{number}/{replicate}" for replicate in range(spec.replicates)):
-                self.cohort.stop(member, "failed before")
+            for replicate in range(spec.replicates):
+                self.cohort.stop(str(TrialId(number, replicate)), "failed before")
         self.suspects: dict[str, int] = wanted["suspects"]
         self.cohort.program.beat, self.cohort.before = self.dog.beat, self._note
         self.saved = time.monotonic()
@@ -113,7 +114,7 @@ class CohortTrainable(tune.Trainable):
         if self.referee:
             self.referee.load_state(saved["referee"])
         # a driver hears of the last turns only once their checkpoint is whole: the one that resumes may have heard less
-        self.again = [told(event, cohort) for event in cohort.said()]
+        self.again = cohort.said()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -134,7 +135,7 @@ class CohortTrainable(tune.Trainable):
             due = cohort.writable  # else it begins anew after a crash, with the same numbers
         return {
             "broken": self.broken,
-            "events": json.dumps(happened),
+            "events": json.dumps([event.to_json() for event in happened]),
             "glimpse": cohort.glimpse(),
             "lane_steps": cohort.lane_steps,
             "steps_shared": cohort.steps_shared,
@@ -147,14 +148,14 @@ class CohortTrainable(tune.Trainable):
             "should_checkpoint": due,
         }
 
-    def _train(self, cohort: Cohort, happened: list[dict[str, Any]]) -> None:
+    def _train(self, cohort: Cohort, happened: list[Event]) -> None:
         """Train until a turn is over, adding to what has happened."""
         begin, before = time.monotonic(), len(happened)
         try:
             while not cohort.done and time.monotonic() - begin < TURN_S:
                 if self.suspects and not cohort.sift(self.suspects):
                     self.suspects = {}
-                happened.extend(told(event, cohort) for event in cohort.turn())
+                happened.extend(cohort.turn())
         except Differs as error:
             del happened[before:]
             self._train_plainly(str(error))

@@ -10,6 +10,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from espalier.core.measures.verdicts import VERDICTS
+from espalier.core.training.events import Ended, Event, Reported, Scored, TrialId
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trial trains. trunk: the trial whose trunk it was proposed to share, if it was."""
+
+    trial: int
+    params: Mapping[str, Any]
+    trunk: int | None
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A trial trains by itself from `step` on, parted from another. trunk: as of a start, or as it turned out."""
+
+    trial: int
+    step: int
+    parted_from: int
+    trunk: int | None
 
 
 @dataclass(frozen=True)
@@ -37,7 +57,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended. `members` are its replicates' finish events, in order."""
+    """How a trial ended. `members` are the ends of its replicates, in order."""
 
     trial: int
     status: str  # complete, diverged, stopped, failed
@@ -45,7 +65,11 @@ class Outcome:
     values: Mapping[str, float]
     verdict: str
     evidence: str
-    members: Sequence[Mapping[str, Any]]
+    members: Sequence[Ended]
+
+
+News = Start | Fork | Report | Score | Outcome
+"""What is heard of a trial."""
 
 
 def averaged(many: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -61,12 +85,12 @@ def averaged(many: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return means
 
 
-def leader_of(event: Mapping[str, Any]) -> int:
-    """Return the first of the trials of one history, as a score or an end tells it; without a word the trial itself."""
-    return int(event.get("leader", event["trial"]).split("/")[0])
+def leader_of(event: Scored | Ended) -> int:
+    """Return the first of the trials of one history, the trial itself where the event names none."""
+    return TrialId.parse(event.leader or event.trial).number
 
 
-def to_beat(members: Sequence[Mapping[str, Any]], metric: str, mode: str) -> float | None:
+def to_beat(members: Sequence[Ended], metric: str, mode: str) -> float | None:
     """Return what a constant guess, or the untrained model, has of a metric, whichever is better: the members' mean.
 
     None where that is not known of each of them.
@@ -74,20 +98,21 @@ def to_beat(members: Sequence[Mapping[str, Any]], metric: str, mode: str) -> flo
     better = min if mode == "min" else max
     known = []
     for member in members:
-        values = [values[metric] for values in member.get("baselines", {}).values() if metric in values]
+        values = [values[metric] for values in member.baselines.values() if metric in values]
         known += [better(values)] if values else []
     return statistics.fmean(known) if known and len(known) == len(members) else None
 
 
-def missing(members: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+def missing(members: Sequence[Ended]) -> dict[str, tuple[int, int]]:
     """Return the metrics that were no number: in how many reports of a trial's members, and of how many.
 
-    >>> missing([{"missing": {"valid_auc": [10, 30]}, "reports": [[10, {}], [20, {}], [30, {}]]}])
+    >>> reports = [(10, {}), (20, {}), (30, {})]
+    >>> missing([Ended("0/0", 30, "complete", missing={"valid_auc": [10, 30]}, reports=reports)])
     {'valid_auc': (2, 3)}
     """
-    reports = sum(len(member["reports"]) for member in members)
-    names = dict.fromkeys(name for member in members for name in member.get("missing", {}))
-    return {name: (sum(len(m.get("missing", {}).get(name, ())) for m in members), reports) for name in names}
+    reports = sum(len(member.reports) for member in members)
+    names = dict.fromkeys(name for member in members for name in member.missing)
+    return {name: (sum(len(m.missing.get(name, ())) for m in members), reports) for name in names}
 
 
 def missing_text(counts: Mapping[str, tuple[int, int]]) -> str:
@@ -99,12 +124,10 @@ def missing_text(counts: Mapping[str, tuple[int, int]]) -> str:
     return "; ".join(f"{name} was no number in {n} of {reports} reports" for name, (n, reports) in counts.items())
 
 
-def _badness(end: Mapping[str, Any]) -> tuple[int, int]:
+def _badness(end: Ended) -> tuple[int, int]:
     """Rank the ends of replicates: a trial is as well as the worst of them."""
-    verdict = end["verdict"]
-    return ("complete", "stopped", "diverged", "failed").index(end["status"]), VERDICTS.index(
-        verdict
-    ) if verdict in VERDICTS else -1
+    status = ("complete", "stopped", "diverged", "failed").index(end.status)
+    return status, VERDICTS.index(end.verdict) if end.verdict in VERDICTS else -1
 
 
 @dataclass
@@ -113,36 +136,37 @@ class Story:
 
     trial: int
     replicates: int
-    reports: dict[int, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
-    scores: dict[int, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
-    ends: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    reports: dict[int, dict[TrialId, Reported]] = field(default_factory=dict)
+    scores: dict[int, dict[TrialId, Scored]] = field(default_factory=dict)
+    ends: dict[TrialId, Ended] = field(default_factory=dict)
 
-    def hear(self, event: Mapping[str, Any]) -> Report | Score | Outcome | None:
+    def hear(self, event: Event) -> Report | Score | Outcome | None:
         """Take one event; return the trial's report or end when its last replicate has delivered."""
-        if event["kind"] == "report":
-            heard = self.reports.setdefault(event["step"], {})
-            heard[event["trial"]] = event
-            return self._report(event["step"]) if len(heard) == self.replicates else None
-        if event["kind"] == "score":
-            heard = self.scores.setdefault(event["step"], {})
-            heard[event["trial"]] = event["values"]
-            if len(heard) < self.replicates:
+        if isinstance(event, Reported):
+            reports = self.reports.setdefault(event.step, {})
+            reports[event.trial_id] = event
+            return self._report(event.step) if len(reports) == self.replicates else None
+        if isinstance(event, Scored):
+            scores = self.scores.setdefault(event.step, {})
+            scores[event.trial_id] = event
+            if len(scores) < self.replicates:
                 return None
-            return Score(self.trial, event["step"], averaged(list(heard.values())), leader_of(event))
-        if event["kind"] in ("finish", "stop"):
-            self.ends[event["trial"]] = event
+            values = averaged([score.values for score in scores.values()])
+            return Score(self.trial, event.step, values, leader_of(event))
+        if isinstance(event, Ended):
+            self.ends[event.trial_id] = event
             return self._outcome() if len(self.ends) == self.replicates else None
         return None
 
     def _report(self, step: int) -> Report:
-        heard = list(self.reports.pop(step).values())
-        curves = [event["curve"] for event in heard]
+        reports = list(self.reports.pop(step).values())
+        curves = [report.curve for report in reports]
         curve = [(points[0][0], statistics.fmean(loss for _, loss in points)) for points in zip(*curves, strict=True)]
-        return Report(self.trial, step, averaged([event["values"] for event in heard]), curve)
+        return Report(self.trial, step, averaged([report.values for report in reports]), curve)
 
     def _outcome(self) -> Outcome:
-        ends = [self.ends[key] for key in sorted(self.ends, key=lambda key: int(key.split("/")[1]))]
+        ends = [end for _, end in sorted(self.ends.items())]
         worst = max(ends, key=_badness)
-        values = averaged([{k: v for k, v in e["values"].items() if math.isfinite(v)} for e in ends])
-        evidence = "; ".join(text for text in (worst["evidence"], missing_text(missing(ends))) if text)
-        return Outcome(self.trial, worst["status"], worst["step"], values, worst["verdict"], evidence, ends)
+        values = averaged([{k: v for k, v in end.values.items() if math.isfinite(v)} for end in ends])
+        evidence = "; ".join(text for text in (worst.evidence, missing_text(missing(ends))) if text)
+        return Outcome(self.trial, worst.status, worst.step, values, worst.verdict, evidence, ends)

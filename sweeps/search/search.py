@@ -34,6 +34,7 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, Jour
 from optuna.trial import FrozenTrial, TrialState
 
 from espalier.core.errors import BadInput, nearest
+from espalier.core.training.events import Event, Forked, Started
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps import identity
 from espalier.sweeps.cohorts import structural_key
@@ -41,7 +42,7 @@ from espalier.sweeps.home import NO_ROOM, naming
 from espalier.sweeps.results.results import TrialResult, judged_together
 from espalier.sweeps.search import journal
 from espalier.sweeps.search.halving import Halving
-from espalier.sweeps.search.outcome import Outcome, Report, Score, Story, leader_of, missing, to_beat
+from espalier.sweeps.search.outcome import Fork, News, Outcome, Report, Score, Start, Story, leader_of, missing, to_beat
 from espalier.sweeps.spec.space import Choice, Range
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 
@@ -565,7 +566,7 @@ class Search:
         spec: SweepSpec,
         cohorts: int,
         cohort_trials: int,
-        listen: Callable[[Report | Score | Outcome | Mapping[str, Any]], None],
+        listen: Callable[[News], None],
         checkpoint_of: Callable[[str], str | None] = lambda cohort: None,
         wait_for: Callable[[Callable[[], bool]], Any] = lambda linked: None,
     ):
@@ -617,7 +618,7 @@ class Search:
         self.live[suggestion["id"]] = suggestion
         return suggestion
 
-    def hear(self, events: Sequence[Mapping[str, Any]]) -> None:
+    def hear(self, events: Sequence[Event]) -> None:
         """Take the events of a cohort's trials, in order. Events that were heard before change nothing."""
         for event in events:
             self._hear(event)
@@ -633,7 +634,7 @@ class Search:
         for number in trials:
             if number in self.stories:
                 if number not in self.begun:
-                    self._begin(number, {"kind": "start", "trunk": "", "step": 0})
+                    self._begin(number)
                 self._end(Outcome(number, "failed", step, {}, "", why, []))
 
     def cohort_again(self, cohort: str, suspects: Mapping[str, int]) -> None:
@@ -795,13 +796,15 @@ class Search:
         self.params[frozen.number] = dict(trial.params)
         return trial.params
 
-    def _hear(self, event: Mapping[str, Any]) -> None:
-        number = int(event["trial"].split("/")[0])
+    def _hear(self, event: Event) -> None:
+        number = event.trial_id.number
         story = self.stories.get(number)
         if story is None:
             return  # ended before a crash, and replayed from the checkpoint
-        if event["kind"] in ("start", "fork"):
-            self._begin(number, event)
+        if isinstance(event, Started):
+            self._begin(number)
+        elif isinstance(event, Forked):
+            self.listen(Fork(number, event.step, event.trunk_id.number, self._trunk_since(event)))
         told = story.hear(event)
         if isinstance(told, Report):
             value = told.values.get(self.spec.objective.metric)
@@ -818,29 +821,19 @@ class Search:
         elif isinstance(told, Outcome):
             self._end(told)
 
-    def _begin(self, number: int, event: Mapping[str, Any]) -> None:
-        """Have it heard that a trial trains, or from where on by itself."""
-        if event["kind"] == "start":
-            self.begun.add(number)
-        self.listen(
-            {
-                "kind": event["kind"],
-                "number": number,
-                "params": self._point(self.handles[number].params),
-                "trunk": self._trunk(number, event),
-                "parted_from": event["trunk"].split("/")[0],
-                "step": event["step"],
-            }
-        )
+    def _begin(self, number: int) -> None:
+        """Have it heard that a trial trains."""
+        self.begun.add(number)
+        self.listen(Start(number, self.point_of(number), self.trunk_of(number)))
 
-    def _trunk(self, number: int, event: Mapping[str, Any]) -> int | None:
+    def _trunk_since(self, fork: Forked) -> int | None:
         """Return the trial whose trunk this one shares: as proposed, or where nothing is, as it turned out.
 
         After a warm-up's first step, whose rate is 0, any two of a seed part: that is no trunk.
         """
-        if self.branches > 1 or event["kind"] == "start" or event["step"] < 2:
-            return self.trunk_of(number)
-        return int(event["trunk"].split("/")[0])
+        if self.branches > 1 or fork.step < 2:
+            return self.trunk_of(fork.trial_id.number)
+        return fork.trunk_id.number
 
     def _end(self, outcome: Outcome) -> None:
         if outcome.status == "stopped":

@@ -25,6 +25,7 @@ from espalier.core.programs.program import PROGRAMS, CapturedProgram, Program
 from espalier.core.task import Data
 from espalier.core.tasks.names import Names
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.events import Reported
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 BATCH, SAMPLED = 32, 200  # examples; steps between two samples of the ratios, as in a sweep
@@ -64,7 +65,7 @@ def laws(task: Names, data: Data, device: str, steps: int = 120) -> dict[str, An
     def losses(some: Sequence[Trial], program: str, lanes: int) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {}
         for event in Cohort(task, data, STRUCTURE, some, lanes, program, device).train():
-            if event.kind == "report":
+            if isinstance(event, Reported):
                 found.setdefault(event.trial, []).append(event.values["train_loss"])
         return found
 

@@ -24,6 +24,7 @@ from espalier.core.task import Task
 from espalier.core.tasks.digits import Digits, DigitsConv
 from espalier.core.tasks.names import Names
 from espalier.core.training.cohort import Cohort, Scoring
+from espalier.core.training.events import Ended, Scored, TrialId
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.sweeps.search.halving import Halving, Stopping
 
@@ -62,9 +63,9 @@ def measure(net: str, steps: int | None = None, seed: int | None = None) -> dict
     cohort = Cohort(task, data, structure, trials, 24, program, ratio_samples=0, scoring=scoring)
     found: dict[str, dict[str, Any]] = {t.id: {"scores": {}, "final": None, "ended": 0} for t in trials}
     for event in cohort.train():
-        if event.kind == "score":
+        if isinstance(event, Scored):
             found[event.trial]["scores"][f"{event.score} {event.step}"] = event.values.get("valid_loss")
-        elif event.kind == "finish":
+        elif isinstance(event, Ended):
             complete = event.status == "complete"
             found[event.trial] |= {"final": event.values["valid_loss"] if complete else None, "ended": event.step}
     return {
@@ -134,7 +135,11 @@ def simulate(
     rungs = [round(share * measured["steps"]) for share in stopping.rungs]
     probe = PROBE if kind in ("probe", "cooldown") else 0.0
     for seed in range(SEEDS):
-        trials = {int(key.split("/")[0]): t for key, t in measured["trials"].items() if key.endswith(f"/{seed}")}
+        trials = {
+            TrialId.parse(key).number: t
+            for key, t in measured["trials"].items()
+            if TrialId.parse(key).replicate == seed
+        }
         ended = {k: t["final"] for k, t in trials.items() if t["final"] is not None}
         best = min(ended, key=lambda k: ended[k])
         for order in range(orders):

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -371,7 +371,7 @@ def _uninterrupted(told: str) -> dict[int, Reports]:
     for (key, program), trials in alike.items():
         cohort = Cohort(task, task.data(), structures[key], trials, 16, program, scoring=plan.scoring(spec))
         for event in cohort.train():
-            heard = stories[int(event.trial.split("/")[0])].hear(asdict(event))
+            heard = stories[event.trial_id.number].hear(event)
             if isinstance(heard, Report):
                 found[heard.trial].append((heard.step, dict(heard.values)))
     return found

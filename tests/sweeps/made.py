@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
-from espalier.core.training.cohort import Event
+from espalier.core.training.events import Ended, Event, Reported, Started, Status, TrialId
 from espalier.sweeps.identity import versions
 from espalier.sweeps.results.results import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
@@ -27,28 +26,30 @@ def spec_with(**changed: Any) -> SweepSpec:
     return make_spec(dict(THERMOMETER) | changed)
 
 
-def report(trial: str, step: int, loss: float, **values: float) -> dict[str, Any]:
-    """Return a report as a worker sends it."""
-    said = {"valid_loss": loss, "train_loss": loss + 1, **values}
-    return asdict(Event("report", trial, step, said, [(step - 1, loss + 2), (step, loss + 1)]))
+def report(trial: str, step: int, loss: float, **values: float) -> Reported:
+    """Return a report of a trial whose training loss is one above its validation loss."""
+    values = {"valid_loss": loss, "train_loss": loss + 1, **values}
+    return Reported(trial, step, values, [(step - 1, loss + 2), (step, loss + 1)])
 
 
-def end(trial: str, step: int, loss: float, status: str = "complete", **changed: Any) -> dict[str, Any]:
-    """Return a trial's last event as a worker sends it."""
-    kind: Any = "stop" if status == "stopped" else "finish"
+def end(trial: str, step: int, loss: float, status: str = "complete", **changed: Any) -> Ended:
+    """Return a trial's last event."""
     verdict = "diverged" if status == "diverged" else "healthy"
-    said: dict[str, Any] = {"verdict": verdict, "evidence": f"evidence of {trial}", "status": status} | changed
     values = {"valid_loss": loss, "train_loss": loss + 1}
-    event = Event(kind, trial, step, values, [(step, loss + 1)], reports=[(step, values)], **said)
-    return asdict(event)
+    fields: dict[str, Any] = {
+        "values": values,
+        "verdict": verdict,
+        "evidence": f"evidence of {trial}",
+        "curve": [(step, loss + 1)],
+        "reports": [(step, values)],
+    }
+    return Ended(trial, step, cast(Status, status), **fields | changed)
 
 
-def life(
-    number: int, loss: float, steps: Sequence[int] = (10, 20, 30, 40), replicates: int = 1
-) -> list[dict[str, Any]]:
+def life(number: int, loss: float, steps: Sequence[int] = (10, 20, 30, 40), replicates: int = 1) -> list[Event]:
     """Return all events of a trial that completes, replicate r with a loss of loss + r."""
-    names = [f"{number}/{r}" for r in range(replicates)]
-    events = [asdict(Event("start", name, 0)) for name in names]
+    names = [str(TrialId(number, r)) for r in range(replicates)]
+    events: list[Event] = [Started(name, 0) for name in names]
     for step in steps:
         events += [report(name, step, loss + r) for r, name in enumerate(names)]
     return events + [end(name, steps[-1], loss + r) for r, name in enumerate(names)]

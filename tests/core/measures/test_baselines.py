@@ -16,7 +16,8 @@ from espalier.core.errors import BadInput
 from espalier.core.measures.baselines import Baselines
 from espalier.core.optimizers.optim import SGD
 from espalier.core.task import Batch, Data, Task
-from espalier.core.training.cohort import Cohort, Event
+from espalier.core.training.cohort import Cohort
+from espalier.core.training.events import Ended, Event, Reported
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 
@@ -269,7 +270,7 @@ class Rare(Free):
 
 
 def finished(cohort: Cohort) -> list[Event]:
-    return [event for event in cohort.train() if event.kind == "finish"]
+    return [event for event in cohort.train() if isinstance(event, Ended)]
 
 
 def rare_cohort() -> Cohort:
@@ -280,9 +281,10 @@ def rare_cohort() -> Cohort:
 
 def test_a_metric_that_is_no_number_is_said_in_every_report_and_at_the_end() -> None:
     events = list(rare_cohort().train())
-    assert [event.missing for event in events if event.kind == "report"] == [{"valid_auc": [s]} for s in (10, 20, 30)]
-    assert events[-1].missing == {"valid_auc": [10, 20, 30]}
-    assert all("valid_auc" not in event.values for event in events)
+    *reports, end = [event for event in events if isinstance(event, Reported | Ended)]
+    assert [report.missing for report in reports] == [{"valid_auc": [step]} for step in (10, 20, 30)]
+    assert end.missing == {"valid_auc": [10, 20, 30]}
+    assert all("valid_auc" not in event.values for event in (*reports, end))
 
 
 def test_what_was_missing_survives_a_checkpoint(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from espalier.core.optimizers.optim import SGD
 from espalier.core.programs.program import VmapProgram
 from espalier.core.rows import seeded
 from espalier.core.task import Task
-from espalier.core.training.cohort import Cohort, Event, Scoring
+from espalier.core.training.cohort import Cohort, Scoring
+from espalier.core.training.events import Ended, Event, Reported
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 
@@ -107,7 +108,7 @@ def test_trials_of_different_lengths_that_share_a_lane_have_the_ratios_of_their_
 
     def said(together: Sequence[Trial]) -> list[Event]:
         cohort = Cohort(task, task.data(), structure, together, 2, program, ratio_samples=5)
-        found = [event for event in cohort.train() if event.kind in ("report", "finish")]
+        found = [event for event in cohort.train() if isinstance(event, Reported | Ended)]
         assert cohort.lane_steps == max(trial.steps for trial in together)
         return found
 
@@ -135,7 +136,7 @@ def test_no_ratios_are_taken_of_probes(small_tasks: Mapping[str, Task]) -> None:
         cohort = Cohort(task, task.data(), structure, trials, 2, Counting(task, SGD()), scoring=scoring)
         events = list(cohort.train())
         assert cohort.probe_steps == 2 * scoring.steps * ("probe" in scoring.kinds)
-        return [event for event in events if event.kind == "finish"]
+        return [event for event in events if isinstance(event, Ended)]
 
     plain = ends(Scoring(("value",)))
     samples = sum(len(end.ratios) for end in plain)

@@ -14,6 +14,7 @@ from espalier.core.measures.verdicts import VERDICTS, Thresholds, no_better, stu
 from espalier.core.optimizers.optim import SGD
 from espalier.core.tasks.thermometer import Thermometer
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.events import Reported
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 FALLING = [3.3, 2.8, 2.5, 2.3]
@@ -188,7 +189,7 @@ def _trained(scale: float, exponent: float, steps: int) -> tuple[list[float], st
     *events, end = Cohort(
         task, task.data(), Structure(SGD(momentum=False), "constant", 11), [trial], 1, "plain"
     ).train()
-    return [event.values["valid_loss"] for event in events if event.kind == "report"], end.verdict
+    return [event.values["valid_loss"] for event in events if isinstance(event, Reported)], end.verdict
 
 
 @pytest.mark.parametrize(("scale", "limit"), [(1.0, -3.4686), (0.1, -1.4818)])

@@ -3,7 +3,6 @@
 import itertools
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from espalier.core.programs.program import PROGRAMS, NativeProgram, why_not_comp
 from espalier.core.rows import part, seeded
 from espalier.core.task import Batch, Data, Task
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.events import Ended
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 BATCH, STEPS = 4, 12
@@ -141,7 +141,7 @@ def trials(count: int) -> list[Trial]:
 def finished(task: Task, of: list[Trial], program: str, **structural: Any) -> dict[str, Any]:
     structure = Structure(batch_size=BATCH, **structural)
     cohort = Cohort(task, task.data(), structure, of, lanes=len(of), program=program, ratio_samples=3)
-    return {event.trial: asdict(event) for event in cohort.train() if event.kind == "finish"}
+    return {event.trial: event.to_json() for event in cohort.train() if isinstance(event, Ended)}
 
 
 def by_pytorch(task: Task, trial: Trial) -> Iterator[float]:

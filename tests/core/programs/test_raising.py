@@ -19,6 +19,7 @@ from espalier.core.programs.program import PROGRAMS, NativeProgram
 from espalier.core.rows import seeded
 from espalier.core.task import Batch, Data
 from espalier.core.training.cohort import Cohort, Scoring
+from espalier.core.training.events import Ended, Scored
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Health
 from espalier.core.training.width import measure
@@ -145,7 +146,7 @@ def test_a_lane_at_whose_numbers_the_model_raises_takes_no_other_with_it(
 
     def ends(of: list[Trial]) -> Mapping[str, Any]:
         cohort = Cohort(task, task.data(), Structure(batch_size=BATCH), of, 4, program, ratio_samples=ratio_samples)
-        return {event.trial: event for event in cohort.train() if event.kind == "finish"}
+        return {event.trial: event for event in cohort.train() if isinstance(event, Ended)}
 
     found = ends([wild, calm])
     assert found["wild"].status == "diverged"
@@ -180,7 +181,7 @@ def test_what_a_score_raised_is_no_evidence_of_a_later_divergence() -> None:
     task, trial = Classes(Worn), Trial("t", 0, 60, Hyperparameters(lr=0.05), 1, rungs=(10,))
     scoring = Scoring(("average",))
     cohort = Cohort(task, task.data(), Structure(batch_size=BATCH), [trial], 1, "plain", scoring=scoring)
-    score, end = (event for event in cohort.train() if event.kind in ("score", "finish"))
+    score, end = (event for event in cohort.train() if isinstance(event, Scored | Ended))
     assert score.values == {}
     assert (end.status, end.step) == ("diverged", 30)
     assert "raised" not in end.evidence
@@ -466,7 +467,7 @@ def test_a_trial_whose_steps_change_nothing_is_frozen() -> None:
     still = Trial("still", 0, STEPS, Hyperparameters(lr=1e-30), 2)
     structure = Structure(batch_size=BATCH)
     cohort = Cohort(task, task.data(), structure, [still], 2, "vmap", watchers=[Health(Thresholds(collapsed=0.0))])
-    (end,) = (event for event in cohort.train() if event.kind == "finish")
+    (end,) = (event for event in cohort.train() if isinstance(event, Ended))
     assert (end.verdict, end.evidence) == ("frozen", "no step changed any weight")
 
 
@@ -477,7 +478,7 @@ def test_a_score_names_the_first_of_the_trials_that_share_a_history() -> None:
     cohort = Cohort(task, task.data(), structure, trials, scoring=Scoring(("value", "cooldown"), 2))
     leaders: dict[tuple[int, str], dict[str, str]] = {}
     for event in cohort.train():
-        if event.kind == "score":
+        if isinstance(event, Scored):
             leaders.setdefault((event.step, event.score), {})[event.trial] = event.trunk
     named = {place: [*map(found.get, "0123")] for place, found in leaders.items()}
     expected = {3: [*"0003"], 6: [*"0113"], 9: [*"0123"]}

@@ -40,7 +40,8 @@ from espalier.core.programs.program import PROGRAMS, Program, choose, why_hidden
 from espalier.core.python_state import detect
 from espalier.core.python_state.encoding import Unwritable, decoded, encoded
 from espalier.core.task import Batch, Data, Task
-from espalier.core.training.cohort import Cohort, Event, Scoring
+from espalier.core.training.cohort import Cohort, Scoring
+from espalier.core.training.events import Ended, Event, Scored
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 F = nn.functional
@@ -729,7 +730,7 @@ def trials(count: int = 3) -> list[Trial]:
 
 def ends(task: Task, of: list[Trial], program: str = "plain", **more: Any) -> dict[str, Event]:
     cohort = Cohort(task, task.data(), PLAIN_SGD, of, 8, program, **more)
-    return {event.trial: event for event in cohort.train() if event.kind == "finish"}
+    return {event.trial: event for event in cohort.train() if isinstance(event, Ended)}
 
 
 def by_pytorch(task: Task, trial: Trial) -> list[float]:
@@ -883,9 +884,9 @@ def test_a_branch_and_a_resumed_run_have_the_state_of_the_trial(make: type[Base]
 
     points = [(), (0.5,), (0.7,)]
     of = [Trial(str(k), 0, STEPS, Hyperparameters(lr=0.05, decay_points=p), 3) for k, p in enumerate(points)]
-    together = {e.trial: e for e in made(of).train() if e.kind == "finish"}
+    together = {e.trial: e for e in made(of).train() if isinstance(e, Ended)}
     for trial in of:
-        alone = next(e for e in made([trial]).train() if e.kind == "finish")
+        alone = next(e for e in made([trial]).train() if isinstance(e, Ended))
         assert together[trial.id].curve == alone.curve
     cohort = made(of)
     while cohort.lane_steps < 70:
@@ -1013,7 +1014,7 @@ def test_a_validation_by_the_loss_gets_the_steps_that_were_trained(program: str)
     found = ends(NoMetrics(), trials(1), program)["0"]
     task = Annealed()
     cohort = Cohort(task, task.data(), PLAIN_SGD, trials(1), 1)
-    end = next(event for event in cohort.train() if event.kind == "finish")
+    end = next(event for event in cohort.train() if isinstance(event, Ended))
     plain = {step: values["valid_loss"] for step, values in end.reports}
     for step, values in found.reports:
         assert values["valid_loss"] == pytest.approx(plain[step] * (1 + min(1, step / 40)), rel=1e-4)
@@ -1053,7 +1054,7 @@ def test_comparing_changes_no_number_and_rounding_is_no_difference(
         task = Base()
         of = [*trials(), *(Trial(f"{lr}", 0, STEPS, Hyperparameters(lr=lr), 3) for lr in (3.0, 1e12))]
         cohort = Cohort(task, task.data(), Structure(optimizer, "constant", BATCH), of, 8, program)
-        return {e.trial: (e.status, e.curve, e.reports) for e in cohort.train() if e.kind == "finish"}
+        return {e.trial: (e.status, e.curve, e.reports) for e in cohort.train() if isinstance(e, Ended)}
 
     expected = curves()
     monkeypatch.setattr("espalier.core.training.cohort.COMPARE_AT", (0,))
@@ -1183,8 +1184,8 @@ def test_branches_and_probes_have_what_is_kept_from_a_later_step_on() -> None:
         task = Phases()
         cohort = Cohort(task, task.data(), structure, of, 8, "plain", curve_points=STEPS, scoring=scoring)
         events = list(cohort.train())
-        scores = {e.trial: e.values for e in events if e.kind == "score"}
-        return {e.trial: (e.curve, scores[e.trial]) for e in events if e.kind == "finish"}
+        scores = {e.trial: e.values for e in events if isinstance(e, Scored)}
+        return {e.trial: (e.curve, scores[e.trial]) for e in events if isinstance(e, Ended)}
 
     together = curves(of)
     for trial in of:
@@ -1295,7 +1296,7 @@ def test_training_can_be_profiled(profiled: str) -> None:
 
     def train() -> list[float]:
         cohort = Cohort(Base(), Base().data(), PLAIN_SGD, trials(3), 3, "vmap")  # which refuses what has hidden state
-        return [event.values["valid_loss"] for event in cohort.train() if event.kind == "finish"]
+        return [event.values["valid_loss"] for event in cohort.train() if isinstance(event, Ended)]
 
     def count(frame: FrameType, event: str, function: Any) -> None:
         called.update([frame.f_code.co_name] if event == "call" else [])

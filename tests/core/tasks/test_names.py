@@ -18,7 +18,8 @@ from espalier.core.programs.program import Program
 from espalier.core.rows import ParameterShapes
 from espalier.core.task import Batch
 from espalier.core.tasks.names import Lecture, LectureNorm, Names, NamesMLP, read_words, windows
-from espalier.core.training.cohort import Cohort, Event
+from espalier.core.training.cohort import Cohort
+from espalier.core.training.events import Event
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 

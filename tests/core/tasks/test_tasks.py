@@ -20,7 +20,8 @@ from espalier.core.task import Task
 from espalier.core.tasks.deep_names import DeepNames
 from espalier.core.tasks.fashion import DEBIAN, Fashion, find_idx, read_idx
 from espalier.core.tasks.line import INTERCEPT, SLOPE, Line
-from espalier.core.training.cohort import Cohort, Event
+from espalier.core.training.cohort import Cohort
+from espalier.core.training.events import Event
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 

@@ -11,7 +11,8 @@ from espalier.core.optimizers.optim import SGD, Optimizer
 from espalier.core.order import shuffled
 from espalier.core.programs.program import PROGRAMS, Program
 from espalier.core.tasks.thermometer import CELSIUS, UNKNOWN, Thermometer
-from espalier.core.training.cohort import Cohort, Event
+from espalier.core.training.cohort import Cohort
+from espalier.core.training.events import Event, Reported
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 PLAIN: Optimizer = SGD(momentum=False)
@@ -107,7 +108,7 @@ def test_scaled_readings_fall_as_published() -> None:
     while not running.done:
         for event in running.turn():
             losses |= dict(event.curve)
-            if event.kind == "report" and event.step <= 5000:
+            if isinstance(event, Reported) and event.step <= 5000:
                 theta = parameters(running)
     published = {1: 80.364342, 500: 7.860116, 1000: 3.828538, 2000: 2.957697, 3000: 2.928648, 5000: 2.927647}
     assert {step: losses[step] for step in published} == pytest.approx(published, abs=1.1e-6)

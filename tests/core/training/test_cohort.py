@@ -15,7 +15,8 @@ from espalier.core.optimizers.optim import SGD
 from espalier.core.programs.program import Program, VmapProgram
 from espalier.core.task import Batch, Data, Task
 from espalier.core.tasks.thermometer import Thermometer
-from espalier.core.training.cohort import BLOCKS_PER_REPORT, Cohort, Event
+from espalier.core.training.cohort import BLOCKS_PER_REPORT, Cohort
+from espalier.core.training.events import Ended, Event, Reported, Started
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 CALM = Hyperparameters(lr=0.1)
@@ -58,7 +59,7 @@ def test_a_trial_starts_reports_at_its_steps_and_finishes(names: Task) -> None:
 
 def test_a_report_carries_the_losses_the_rate_and_the_ratio(names: Task) -> None:
     hyper = replace(CALM, decay_points=(0.5,))
-    reports = [e for e in cohort(names, [Trial("t", 0, 40, hyper, 2)]).train() if e.kind == "report"]
+    reports = [e for e in cohort(names, [Trial("t", 0, 40, hyper, 2)]).train() if isinstance(e, Reported)]
     for report in reports:
         ratios = {"update_ratio", "update_ratio_spread", "update_ratio_trend"}
         assert set(report.values) == {"valid_loss", "train_loss", "lr", *ratios}
@@ -68,7 +69,7 @@ def test_a_report_carries_the_losses_the_rate_and_the_ratio(names: Task) -> None
 
 
 def test_the_last_event_tells_the_whole_trial_again(names: Task) -> None:
-    *reports, end = [e for e in cohort(names, [Trial("t", 0, 30, CALM, 3)]).train() if e.kind != "start"]
+    *reports, end = [e for e in cohort(names, [Trial("t", 0, 30, CALM, 3)]).train() if not isinstance(e, Started)]
     assert end.curve == [point for report in reports for point in report.curve]
     assert end.ratios == [row for report in reports for row in report.ratios]
     assert end.reports == [(report.step, report.values) for report in reports]
@@ -111,7 +112,7 @@ def test_a_model_whose_validation_alone_is_not_finite_has_diverged(metric: str) 
 
     trial = Trial("t", 0, 8, Hyperparameters(lr=0.01), 2)
     events = list(cohort(Blind(), [trial], structure=replace(STRUCTURE, batch_size=11)).train())
-    assert [(e.kind, e.step, e.status) for e in events] == [("start", 0, ""), ("finish", 4, "diverged")]
+    assert [(e.kind, e.step) for e in events] == [("start", 0), ("finish", 4)] and events[-1].status == "diverged"
     assert all(map(math.isfinite, events[-1].values.values()))
 
 
@@ -125,7 +126,7 @@ def test_what_a_validation_draws_hangs_on_the_seed_of_the_trial_and_its_step(pro
 
     trials = [Trial(f"{seed} {lr}", seed, 8, Hyperparameters(lr), 2) for seed in (0, 1, 2) for lr in (0.01, 0.002)]
     events = cohort(Draws(), trials, structure=replace(STRUCTURE, batch_size=11), program=program).train()
-    reports = [event for event in events if event.kind == "report"]
+    reports = [event for event in events if isinstance(event, Reported)]
     drawn = {(int(e.trial[0]), e.step): e.values["valid_drawn"] for e in reports}
     assert len(set(drawn.values())) == len(drawn) == 6, "another seed, or another step, draws others"
     assert [e.values["valid_drawn"] for e in reports] == [drawn[int(e.trial[0]), e.step] for e in reports]
@@ -142,24 +143,24 @@ def test_a_trial_may_be_stopped_wherever_it_is(names: Task, lanes: int) -> None:
         for stopped in trials:
             running = cohort(names, trials, lanes, program=program)
             events = [event for _ in range(turns) for event in running.turn()]
-            already = any(e.trial == stopped.id and e.kind == "finish" for e in events)
+            already = any(e.trial == stopped.id and isinstance(e, Ended) for e in events)
             running.stop(stopped.id, "enough of it")
             events += running.train()
             found = by_trial(events)
-            ends = [e for e in found[stopped.id] if e.kind in ("finish", "stop")]
+            ends = [e for e in found[stopped.id] if isinstance(e, Ended)]
             assert [e.kind for e in ends] == ["finish" if already else "stop"]
             if not already:
                 assert (ends[0].status, ends[0].evidence) == ("stopped", "enough of it")
                 assert found[stopped.id][-1] is ends[0]
             for other in {t.id for t in trials} - {stopped.id}:
-                assert [e for e in found[other] if e.kind in ("report", "finish")] == [
-                    e for e in whole[other] if e.kind in ("report", "finish")
+                assert [e for e in found[other] if isinstance(e, Reported | Ended)] == [
+                    e for e in whole[other] if isinstance(e, Reported | Ended)
                 ]
 
 
 def test_a_stopped_trial_keeps_what_it_measured(names: Task) -> None:
     running = cohort(names, [Trial("t", 0, 40, CALM, 4)])
-    reports = [e for _ in range(2) for e in running.turn() if e.kind == "report"]
+    reports = [e for _ in range(2) for e in running.turn() if isinstance(e, Reported)]
     running.stop("t", "rung 1")
     (end,) = running.train()
     assert (end.kind, end.step, end.values) == ("stop", 20, reports[-1].values)
@@ -169,7 +170,8 @@ def test_a_stopped_trial_keeps_what_it_measured(names: Task) -> None:
 def test_stopping_a_trial_that_is_not_there_stops_nothing(names: Task) -> None:
     running = cohort(names, [Trial("t", 0, 8, CALM, 2)])
     running.stop("another", "enough")
-    assert [e.status for e in running.train()][-1] == "complete"
+    *_, end = running.train()
+    assert isinstance(end, Ended) and end.status == "complete"
 
 
 def test_the_counts_say_what_was_trained_and_what_was_shared(names: Task) -> None:
@@ -195,25 +197,27 @@ def test_a_lane_that_costs_nothing_is_kept_for_a_trunks_first_branch(
     trials = [Trial(f"t{k}", 0, 20, hyper, 2) for k, hyper in enumerate(hypers)]
     running = cohort(names, trials, 4, program=program(names, SGD()))
     first = running.turn()
-    assert sum(event.kind == "start" for event in first) == 2 * begin_at_once
+    assert sum(isinstance(event, Started) for event in first) == 2 * begin_at_once
     events = [*first, *running.train()]
     said = [(event.kind, event.trial) for event in events]
     assert (said.index(("finish", "t0")) < said.index(("start", "t7"))) == (program is InTurn)
-    plainly = {e.trial: e.values for e in cohort(names, trials, 8).train() if e.kind == "finish"}
-    assert {e.trial: e.values for e in events if e.kind == "finish"} == plainly
+    plainly = {e.trial: e.values for e in cohort(names, trials, 8).train() if isinstance(e, Ended)}
+    assert {e.trial: e.values for e in events if isinstance(e, Ended)} == plainly
 
 
 def test_no_lane_is_kept_where_no_trials_will_part(names: Task) -> None:
     trials = [Trial(f"t{k}", 0, 20, Hyperparameters(lr), 2) for k, lr in enumerate((0.1, 0.05, 0.02, 0.01))]
     running = cohort(names, trials, 4, program=InTurn(names, SGD()))
-    assert [event.trial for event in running.turn() if event.kind == "start"] == [trial.id for trial in trials]
+    assert [event.trial for event in running.turn() if isinstance(event, Started)] == [trial.id for trial in trials]
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3])
 def test_however_few_lanes_a_trunk_and_its_branches_all_end(names: Task, lanes: int) -> None:
     hypers = [Hyperparameters(lr, (point,)) for lr in (0.1, 0.05) for point in (0.25, 0.5, 0.75)]
     trials = [Trial(f"t{k}", k % 2, 20, hyper, 2) for k, hyper in enumerate(hypers)]
-    ended = [e.status for e in cohort(names, trials, lanes, program=InTurn(names, SGD())).train() if e.kind == "finish"]
+    ended = [
+        e.status for e in cohort(names, trials, lanes, program=InTurn(names, SGD())).train() if isinstance(e, Ended)
+    ]
     assert ended == ["complete"] * 6
 
 

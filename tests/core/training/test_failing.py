@@ -3,7 +3,6 @@
 import copy
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -14,7 +13,8 @@ from espalier.core.errors import located
 from espalier.core.optimizers.optim import SGD
 from espalier.core.order import Order
 from espalier.core.task import Batch, Data, Task
-from espalier.core.training.cohort import Cohort, Event, Scoring
+from espalier.core.training.cohort import Cohort, Scoring
+from espalier.core.training.events import Ended, Event, Scored
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Look, Watcher
 
@@ -143,11 +143,11 @@ def trials(seeds: list[int]) -> list[Trial]:
 
 def ends(task: Task, of: list[Trial], program: str, **more: Any) -> dict[str, Event]:
     cohort = Cohort(task, task.data(), Structure(SGD(), "constant", BATCH), of, 8, program, **more)
-    return {event.trial: event for event in cohort.train() if event.kind == "finish"}
+    return {event.trial: event for event in cohort.train() if isinstance(event, Ended)}
 
 
 def compared(event: Event) -> str:
-    return str(asdict(event) | {"trial": ""})
+    return str(event.to_json() | {"trial": "", "leader": ""})
 
 
 @pytest.mark.parametrize(("make", "program"), CASES)
@@ -184,8 +184,8 @@ def test_all_trials_of_a_trunk_that_raises_fail_and_their_scores_are_none() -> N
     scoring, structure = Scoring(("average", "probe"), 4), Structure(SGD(), "step", BATCH)
     cohort = Cohort(Raises(), Raises().data(), structure, of, 8, "plain", scoring=scoring)
     events = list(cohort.train())
-    assert {e.status for e in events if e.kind == "finish"} == {"failed"}
-    assert {(e.trial, e.step) for e in events if e.kind == "score"} == {(t.id, 5) for t in of}
+    assert {e.status for e in events if isinstance(e, Ended)} == {"failed"}
+    assert {(e.trial, e.step) for e in events if isinstance(e, Scored)} == {(t.id, 5) for t in of}
 
 
 class Breaks(Watcher):
@@ -243,7 +243,7 @@ def test_a_failed_trial_is_kept_in_a_checkpoint() -> None:
         return Cohort(Raises(), Raises().data(), Structure(SGD(), "constant", BATCH), trials([BAD, 0]), 8, "plain")
 
     whole, first = made(), made()
-    expected = {e.trial: e.status for e in whole.train() if e.kind == "finish"}
+    expected = {e.trial: e.status for e in whole.train() if isinstance(e, Ended)}
     while not first.ended:
         first.turn(4)
     resumed = made()

@@ -13,7 +13,8 @@ from espalier.core import checkpoint
 from espalier.core.measures.verdicts import Verdict
 from espalier.core.optimizers.optim import SGD
 from espalier.core.task import Batch, Data, Task
-from espalier.core.training.cohort import Cohort, Event
+from espalier.core.training.cohort import Cohort
+from espalier.core.training.events import Ended, Event, Reported
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Activations, Health, Look, Ratios, Stops, Watcher
 
@@ -75,7 +76,7 @@ def test_what_a_watcher_measures_is_part_of_the_report(small_tasks: Mapping[str,
     task = small_tasks["names"]
     running = cohort(task, Norm(), count=1, program=program)
     *_, last, end = running.train()
-    assert last.kind == "report"
+    assert isinstance(last, Reported)
     row = running.lanes.row(0)
     expected = torch.cat([t.flatten() for name, t in row.items() if name.startswith("theta.")]).norm().item()
     assert last.values["weight_norm"] == pytest.approx(expected, rel=1e-5)
@@ -87,14 +88,17 @@ def test_watchers_change_no_numbers(small_tasks: Mapping[str, Task]) -> None:
 
     def stripped(events: list[Event]) -> list[Event]:
         mine = ("weight_norm", "activation_saturated")
-        return [
-            replace(
-                event,
-                values={name: value for name, value in event.values.items() if name not in mine},
-                reports=[(step, {k: v for k, v in values.items() if k not in mine}) for step, values in event.reports],
-            )
-            for event in events
-        ]
+
+        def others(values: Mapping[str, float]) -> dict[str, float]:
+            return {name: value for name, value in values.items() if name not in mine}
+
+        def of(event: Event) -> Event:
+            if isinstance(event, Ended):
+                reports = [(step, others(values)) for step, values in event.reports]
+                return replace(event, values=others(event.values), reports=reports)
+            return replace(event, values=others(event.values)) if isinstance(event, Reported) else event
+
+        return [of(event) for event in events]
 
     watched = list(cohort(task, Norm(), Activations()).train())
     assert 0 <= watched[-1].values["activation_saturated"] <= 1, "tanh is called as a function here"
@@ -110,7 +114,7 @@ class Impatient(Watcher):
 
 
 def test_a_watcher_may_stop_a_trial(small_tasks: Mapping[str, Task]) -> None:
-    ends = {e.trial: e for e in cohort(small_tasks["names"], Impatient()).train() if e.kind in ("finish", "stop")}
+    ends = {e.trial: e for e in cohort(small_tasks["names"], Impatient()).train() if isinstance(e, Ended)}
     assert {trial: end.status for trial, end in ends.items()} == {"0": "complete", "1": "complete", "2": "stopped"}
     assert ends["2"].evidence == "it was the third"
     assert ends["2"].step == 10
@@ -122,7 +126,7 @@ class Gloomy(Watcher):
 
 
 def test_the_first_watcher_with_a_verdict_gives_it(small_tasks: Mapping[str, Task]) -> None:
-    ends = {event.trial: event for event in cohort(small_tasks["names"], Gloomy()).train() if event.kind == "finish"}
+    ends = {event.trial: event for event in cohort(small_tasks["names"], Gloomy()).train() if isinstance(event, Ended)}
     assert (ends["1"].verdict, ends["1"].evidence) == ("frozen", "it is cold")
     assert ends["0"].verdict not in ("", "frozen")
 
@@ -145,7 +149,7 @@ def test_what_a_watcher_remembers_survives_a_checkpoint(small_tasks: Mapping[str
     second.load_state(checkpoint.load(tmp_path / "cohort.pt"))
     events += list(second.train())
     assert events == whole
-    assert [event.values["asked"] for event in events if event.kind == "finish"] == [4.0] * 3
+    assert [event.values["asked"] for event in events if isinstance(event, Ended)] == [4.0] * 3
 
 
 class Deep(Task):

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_a_sweep_that_was_killed_and_damaged_goes_on_to_its_end(damage: str, sta
     def until_the_kill(search: Any, watch: Any, progress: Any) -> None:
         for cohort in cohorts(search):
             watch(cohort["id"], turn(*(e for t in cohort["trials"][:2] for e in lives({"id": "", "trials": [t]}))))
-            watch(cohort["id"], turn({**lives(cohort)[-6], "trial": f"{cohort['trials'][2]['number']}/0"}))
+            watch(cohort["id"], turn(replace(lives(cohort)[-6], trial=f"{cohort['trials'][2]['number']}/0")))
         raise Killed
 
     def the_rest(search: Any, watch: Any, progress: Any) -> None:

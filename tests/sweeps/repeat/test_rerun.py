@@ -3,7 +3,6 @@
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
 from espalier.core.task import code_fingerprint, load_task
+from espalier.core.training.events import Ended
 from espalier.sweeps.engine import make_cohort
 from espalier.sweeps.repeat.rerun import BestFile, best_file, read_best, rerun
 from espalier.sweeps.spec.spec import SweepSpec
@@ -246,7 +246,7 @@ def trained(replicates: int = 1) -> dict[str, Any]:
     spec = spec_with(replicates=replicates)
     params = best_fields()["params"]
     cohort = make_cohort(spec, [{"number": 3, "point": params}], 4, "vmap", "cpu")
-    ends = {event.trial: asdict(event) for event in cohort.train() if event.kind == "finish"}
+    ends = {event.trial: event.to_json() for event in cohort.train() if isinstance(event, Ended)}
     members = [ends[f"3/{r}"] for r in range(replicates)]
     losses = [member["values"]["valid_loss"] for member in members]
     task = load_task(spec.task, {})

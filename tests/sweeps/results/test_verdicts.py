@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from espalier.core.programs.program import Program
 from espalier.core.task import Task, load_task
 from espalier.core.tasks.fashion import DEBIAN
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.events import Event
 from espalier.core.training.trial import Trial
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.results.results import TrialResult, best_trial, judged_together, ranked
@@ -83,8 +83,8 @@ def cohort_rows(spec: SweepSpec, made: Mapping[int, dict[str, Any]]) -> list[Tri
     rows: dict[int, dict[int, float]] = {number: {} for number in made}
     outcomes = []
     for event in cohort.train():
-        number = int(event.trial.split("/")[0])
-        told = stories[number].hear(json.loads(json.dumps(asdict(event))))
+        number = event.trial_id.number
+        told = stories[number].hear(Event.from_json(json.loads(json.dumps(event.to_json()))))
         if isinstance(told, Outcome):
             outcomes.append(told)
         elif told is not None and spec.objective.metric in told.values:

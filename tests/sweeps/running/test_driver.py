@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from espalier.core import checkpoint
 from espalier.core.errors import BadInput
+from espalier.core.training import events as training
 from espalier.sweeps import home as homes
 from espalier.sweeps.home import COHORT_FILE, Home, only_driver
 from espalier.sweeps.recording.record import STORY, SWEEP_TAG, TRIAL_TAG, Recorder, default_uri
@@ -115,13 +116,14 @@ def stage(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) ->
     return Stage(tmp_path / "home", monkeypatch)
 
 
-def turn(*events: dict[str, Any], steps: int = 0, program: str = "vmap", why: str = "many lanes") -> dict[str, Any]:
+def turn(*events: training.Event, steps: int = 0, program: str = "vmap", why: str = "many lanes") -> dict[str, Any]:
     """Return what a cohort's worker says after a turn."""
-    said = {"events": json.dumps(events), "lane_steps": steps, "steps_shared": 0, "program": program, "why": why}
+    written = json.dumps([event.to_json() for event in events])
+    said = {"events": written, "lane_steps": steps, "steps_shared": 0, "program": program, "why": why}
     return said | {"broken": None, "glimpse": None, "lanes": 2, "device": "cpu", "node": "here", "done": False}
 
 
-def lives(cohort: Suggestion) -> list[dict[str, Any]]:
+def lives(cohort: Suggestion) -> list[training.Event]:
     """Return all events of a cohort whose trials complete."""
     return [event for trial in cohort["trials"] for event in life(trial["number"], 2.0 + trial["number"])]
 

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from espalier.core.tasks.thermometer import Thermometer
 from espalier.core.training.cohort import Cohort, Lane
+from espalier.core.training.events import Ended
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.sweeps import home as homes
 from espalier.sweeps.home import Home, attempt_name, last_checkpoint
@@ -31,8 +31,8 @@ def made(trials: Sequence[Trial], lanes: int, program: str) -> Cohort:
     return Cohort(task, task.data(), Structure(batch_size=11), trials, lanes, program)
 
 
-def ends(cohort: Cohort) -> dict[str, dict[str, Any]]:
-    return {event.trial: asdict(event) for event in cohort.ended}
+def ends(cohort: Cohort) -> dict[str, Ended]:
+    return {event.trial: event for event in cohort.ended}
 
 
 @pytest.mark.parametrize("program", ["plain", "vmap", "native"])
@@ -93,7 +93,7 @@ def test_only_the_trials_at_which_a_worker_dies_fail(program: str, certain: bool
     riders_of_the_dead = {t.id for t in trials for dead in fatal if t.id == dead or _one_history(t, dead, trials)}
     assert set(fatal) & failed or all(step >= STEPS for step in fatal.values())
     assert failed <= riders_of_the_dead
-    whole = {name: end for name, end in ends(cohort).items() if end["status"] == "complete"}
+    whole = {name: end for name, end in ends(cohort).items() if end.status == "complete"}
     assert set(whole) == {t.id for t in trials} - failed
     assert whole == {name: end for name, end in ends(calm).items() if name in whole}
 

@@ -7,6 +7,7 @@ import pytest
 
 from espalier.core.errors import BadInput
 from espalier.core.programs.program import NATIVE_FROM
+from espalier.core.training.events import Ended, Started
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.engine import make_cohort, program_for
 from espalier.sweeps.identity import versions
@@ -37,7 +38,7 @@ def test_all_replicates_of_a_trial_train_side_by_side() -> None:
     assert (program, lanes) == ("native", 24)
     begun = make_cohort(spec, branches, lanes, program, "cpu").turn()
     replicates = {f"{trial}/{replicate}" for trial in (0, 1) for replicate in range(12)}
-    assert {event.trial for event in begun if event.kind == "start"} == replicates
+    assert {event.trial for event in begun if isinstance(event, Started)} == replicates
 
 
 def test_short_work_is_not_compiled() -> None:
@@ -48,7 +49,7 @@ def best_of(spec: SweepSpec) -> BestFile:
     """Train two trials by machine code, as a cohort would, and return the file of the second."""
     each = trials(spec, 2)
     cohort = make_cohort(spec, each, 2, "native", "cpu")
-    ends = {event.trial: event for event in cohort.train() if event.kind == "finish"}
+    ends = {event.trial: event for event in cohort.train() if isinstance(event, Ended)}
     end = ends["1/0"]
     return BestFile(
         sweep="warm-1",

@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from optuna.pruners import SuccessiveHalvingPruner
 
 from espalier.core.errors import BadInput
-from espalier.core.training.cohort import Event
+from espalier.core.training.events import Event, Reported, Scored
 from espalier.sweeps.running.board import Board
 from espalier.sweeps.running.referee import Referee
 from espalier.sweeps.search.halving import Entry, Halving, Stopping
@@ -117,9 +117,9 @@ def referee(judge: Board | None = None, replicates: int = 1, mode: str = "min") 
     return Referee(STOPPING.steps(40), "valid_loss", sign, replicates, (judge or Board(Halving(STOPPING, sign))).judge)
 
 
-def score(member: str, value: float, step: int = 10) -> dict[str, Any]:
+def score(member: str, value: float, step: int = 10, leader: str = "") -> Scored:
     values = {"valid_loss": value} if math.isfinite(value) else {}
-    return asdict(Event("score", member, step, values, score="average"))
+    return Scored(member, step, values, "average", leader)
 
 
 def test_the_worse_half_of_a_cohort_stops_and_is_told_so_once() -> None:
@@ -131,8 +131,8 @@ def test_the_worse_half_of_a_cohort_stops_and_is_told_so_once() -> None:
     assert judge.rule(crowd) == {}
 
 
-def of_one_trunk(first: int, loss: float, branches: int = 4) -> list[dict[str, Any]]:
-    return [score(f"{trial}/0", loss) | {"leader": f"{first}/0"} for trial in range(first, first + branches)]
+def of_one_trunk(first: int, loss: float, branches: int = 4) -> list[Scored]:
+    return [score(f"{trial}/0", loss, leader=f"{first}/0") for trial in range(first, first + branches)]
 
 
 def test_branches_that_share_their_trunk_count_as_one() -> None:
@@ -146,7 +146,7 @@ def test_branches_that_share_their_trunk_count_as_one() -> None:
 
 def test_branches_that_diverged_in_their_trunk_count_as_one() -> None:
     judge = referee()
-    lost = [end(f"{trial}/0", 7, 9.0, "diverged") | {"leader": "0/0"} for trial in range(4)]
+    lost = [end(f"{trial}/0", 7, 9.0, "diverged", leader="0/0") for trial in range(4)]
     assert judge.rule([*lost, score("4/0", 2.0)]) == {}
     assert judge.rule([score("5/0", 3.0)]) == {}, "the second of three"
     assert judge.rule([score("6/0", 4.0)]) == {"6/0": _reason(3, 4, 4.0, 2)}
@@ -181,9 +181,9 @@ def test_the_other_seeds_of_a_trial_that_diverged_end_too() -> None:
     assert referee(replicates=2).rule([end("4/1", 7, 9.0, "diverged")]).keys() == {"4/0", "4/1"}
 
 
-def said(member: str, step: int, verdict: str, train_loss: float = 2.0, rate: float = 0.1) -> dict[str, Any]:
+def said(member: str, step: int, verdict: str, train_loss: float = 2.0, rate: float = 0.1) -> Reported:
     values = {"valid_loss": 3.0, "train_loss": train_loss, "lr": rate}
-    return report(member, step, 3.0) | {"verdict": verdict, "evidence": "it was seen", "values": values}
+    return replace(report(member, step, 3.0), verdict=verdict, evidence="it was seen", values=values)
 
 
 @pytest.mark.parametrize("verdict", ["diverged", "collapsed"])
@@ -268,7 +268,7 @@ def test_a_resumed_referee_says_what_the_uninterrupted_one_says(cut: int, order:
     whole = referee(replicates=2)
     expected = [whole.rule([event]) for event in events]
 
-    def resumed(events: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    def resumed(events: Sequence[Event]) -> list[dict[str, str]]:
         judge = referee(replicates=2)
         first = [judge.rule([event]) for event in events[:cut]]
         again = referee(replicates=2)

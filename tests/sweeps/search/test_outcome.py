@@ -2,19 +2,20 @@
 
 import random
 import statistics
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espalier.sweeps.search.outcome import Outcome, Report, Story, averaged, to_beat
+from espalier.core.training.events import Event, Forked, Started, TrialId
+from espalier.sweeps.search.outcome import Outcome, Report, Score, Story, averaged, to_beat
 from tests.sweeps.made import end, life, report
 
 FINITE = st.floats(-1e6, 1e6)
 
 
-def told(replicates: int, events: list[dict[str, Any]]) -> list[Report | Outcome]:
+def told(replicates: int, events: Sequence[Event]) -> list[Report | Score | Outcome]:
     """Return what a story tells while it hears the events."""
     story = Story(4, replicates)
     return [said for event in events if (said := story.hear(event)) is not None]
@@ -89,22 +90,22 @@ def test_the_members_of_an_outcome_stand_in_the_order_of_their_seeds() -> None:
     ends = [end(f"4/{r}", 40, float(r)) for r in range(12)]
     (outcome,) = told(12, ends[::-1])
     assert isinstance(outcome, Outcome)
-    assert [member["trial"] for member in outcome.members] == [f"4/{r}" for r in range(12)]
+    assert [member.trial_id for member in outcome.members] == [TrialId(4, r) for r in range(12)]
 
 
-@pytest.mark.parametrize("kind", ["start", "fork"])
-def test_a_start_and_a_fork_are_no_news_of_a_story(kind: str) -> None:
-    assert Story(4, 1).hear({"kind": kind, "trial": "4/0", "step": 3}) is None
+@pytest.mark.parametrize("event", [Started("4/0", 0), Forked("4/0", 3, "2/0")])
+def test_a_start_and_a_fork_are_no_news_of_a_story(event: Event) -> None:
+    assert Story(4, 1).hear(event) is None
 
 
 def test_a_trial_that_ends_before_its_first_report_has_no_values() -> None:
-    event = end("4/0", 0, 1.0, "diverged") | {"values": {}}
+    event = end("4/0", 0, 1.0, "diverged", values={})
     (outcome,) = told(1, [event])
     assert outcome.values == {}
 
 
 def test_values_that_are_not_finite_are_left_out() -> None:
-    event = end("4/0", 3, 1.0, "diverged") | {"values": {"valid_loss": 2.0, "train_loss": float("inf")}}
+    event = end("4/0", 3, 1.0, "diverged", values={"valid_loss": 2.0, "train_loss": float("inf")})
     (outcome,) = told(1, [event])
     assert outcome.values == {"valid_loss": 2.0}
 
@@ -136,13 +137,14 @@ def test_a_trial_is_as_well_as_the_worst_of_its_replicates() -> None:
 
 def test_what_is_to_beat_is_the_better_of_a_guess_and_the_untrained_model_in_the_mean() -> None:
     members = [
-        {"baselines": {"guess": {"valid_loss": 2.3}, "before": {"valid_loss": 2.5}}},
-        {"baselines": {"guess": {}, "before": {"valid_loss": 2.1}}},
+        end("0/0", 40, 2.0, baselines={"guess": {"valid_loss": 2.3}, "before": {"valid_loss": 2.5}}),
+        end("0/1", 40, 2.0, baselines={"guess": {}, "before": {"valid_loss": 2.1}}),
     ]
     assert to_beat(members, "valid_loss", "min") == pytest.approx(2.2)
     assert to_beat(members, "valid_loss", "max") == pytest.approx(2.3)
     assert to_beat(members, "valid_accuracy", "max") is None
-    assert to_beat([*members, {}], "valid_loss", "min") is None and to_beat([], "valid_loss", "min") is None
+    assert to_beat([*members, end("0/2", 40, 2.0)], "valid_loss", "min") is None
+    assert to_beat([], "valid_loss", "min") is None
 
 
 def test_the_evidence_names_a_metric_that_was_no_number() -> None:

@@ -7,7 +7,6 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from espalier.core.errors import BadInput
-from espalier.core.training.cohort import Event
-from espalier.sweeps.search.outcome import Outcome, Report
+from espalier.core.training.events import Event, Forked, Scored, Started
+from espalier.sweeps.search.outcome import Fork, Outcome, Report, Start
 from espalier.sweeps.search.search import (
     Search,
     create_study,
@@ -85,7 +84,7 @@ def loss_of(point: Mapping[str, Any]) -> float:
     return (point["lr_exponent"] + 2) ** 2 + sum(point.get("decay_points", []))
 
 
-def finish(search: Search, lives: Callable[[int, float], list[dict[str, Any]]] = life) -> list[list[dict[str, Any]]]:
+def finish(search: Search, lives: Callable[[int, float], list[Event]] = life) -> list[list[dict[str, Any]]]:
     """Train all cohorts to their ends; return the trials of each."""
     seen = []
     while not search.exhausted:
@@ -490,7 +489,7 @@ def test_another_objective_is_told_for_what_it_is(tmp_path: Path) -> None:
     for number in range(2):
         values = {"valid_accuracy": 0.5 + number / 4}
         desk.search.hear([report(f"{number}/0", 40, 1.0, **values)])
-        desk.search.hear([end(f"{number}/0", 40, 1.0) | {"values": values}])
+        desk.search.hear([end(f"{number}/0", 40, 1.0, values=values)])
     desk.search.settle(everything=True)
     assert [trial.value for trial in desk.trials] == [0.5, 0.75]
     study = find_sweep(open_storage(desk.journal), "warm")
@@ -499,14 +498,14 @@ def test_another_objective_is_told_for_what_it_is(tmp_path: Path) -> None:
 
 def test_a_trial_without_the_objective_fails_and_is_not_left_running(desk: Desk) -> None:
     desk.search.next_cohort()
-    desk.search.hear([end("0/0", 40, 1.0) | {"values": {"train_loss": 1.0}}])
+    desk.search.hear([end("0/0", 40, 1.0, values={"train_loss": 1.0})])
     desk.search.settle(everything=True)
     assert desk.trials[0].state == TrialState.FAIL
 
 
 def test_a_trial_whose_objective_is_no_number_at_its_end_fails_and_says_so(desk: Desk) -> None:
     desk.search.next_cohort()
-    desk.search.hear([end("0/0", 40, 1.0) | {"values": {"train_loss": 1.0}}])
+    desk.search.hear([end("0/0", 40, 1.0, values={"train_loss": 1.0})])
     desk.search.settle(everything=True)
     row = trial_results(desk.search.study)[0]
     assert (row.state, row.evidence) == ("failed", "valid_loss was no number at step 40")
@@ -515,7 +514,7 @@ def test_a_trial_whose_objective_is_no_number_at_its_end_fails_and_says_so(desk:
 def test_a_trial_stopped_before_its_first_report_is_pruned_at_what_it_was_worth(tmp_path: Path) -> None:
     desk = Desk(tmp_path, spec_with(trials=4, stopping={"rungs": [0.25, 0.5]}))
     desk.search.next_cohort()
-    scores = [asdict(Event("score", "1/0", step, {"valid_loss": 5.0 - step}, score="average")) for step in (1, 2)]
+    scores = [Scored("1/0", step, {"valid_loss": 5.0 - step}, "average") for step in (1, 2)]
     desk.search.hear([*scores, end("1/0", 2, 3.0, "stopped")])
     desk.search.settle(everything=True)
     assert (desk.trials[1].state, desk.trials[1].intermediate_values) == (TrialState.PRUNED, {2: 3.0})
@@ -549,13 +548,12 @@ def test_a_trial_that_fails_before_anything_was_heard_of_it_begins_with_its_poin
     """Its worker died at its first steps: the record still has what it was to be trained with."""
     suggestion = desk.search.next_cohort()
     assert suggestion
-    desk.search.hear([asdict(Event("start", "0/0", 0))])
+    desk.search.hear([Started("0/0", 0)])
     desk.search.fail([0, 1], "Segmentation fault", 137)
-    starts = [said for said in desk.told(dict) if said["kind"] == "start"]
-    assert [(said["number"], said["params"]) for said in starts] == [
+    assert [(start.trial, start.params) for start in desk.told(Start)] == [
         (number, desk.search.point_of(number)) for number in (0, 1)
     ]
-    assert [getattr(said, "trial", None) for said in desk.heard] == [None, 0, None, 1]
+    assert [(type(news), news.trial) for news in desk.heard] == [(Start, 0), (Outcome, 0), (Start, 1), (Outcome, 1)]
 
 
 def test_the_run_of_a_trial_stands_in_its_attributes_whenever_it_becomes_known(desk: Desk) -> None:
@@ -573,12 +571,11 @@ def test_the_run_of_a_trial_stands_in_its_attributes_whenever_it_becomes_known(d
 
 def test_what_happens_to_a_trial_is_listened_to_once_and_in_order(desk: Desk) -> None:
     desk.search.next_cohort()
-    fork = asdict(Event("fork", "5/0", 20, trunk="2/0"))
-    desk.search.hear([*life(2, 1.0), fork, *life(5, 2.0)[3:]])
-    starts = [said for said in desk.heard if isinstance(said, Mapping)]
-    assert [(said["kind"], said["number"]) for said in starts] == [("start", 2), ("fork", 5)]
-    assert starts[0]["params"] == desk.search.point_of(2)
-    assert [starts[1][name] for name in ("trunk", "parted_from", "step")] == [2, "2", 20]
+    desk.search.hear([*life(2, 1.0), Forked("5/0", 20, "2/0"), *life(5, 2.0)[3:]])
+    assert [news for news in desk.heard if isinstance(news, Start | Fork)] == [
+        Start(2, desk.search.point_of(2), None),
+        Fork(5, 20, parted_from=2, trunk=2),
+    ]
     assert [(said.trial, said.step) for said in desk.told(Report)] == [(2, s) for s in (10, 20, 30, 40)] + [
         (5, s) for s in (30, 40)
     ]
@@ -589,20 +586,19 @@ def test_a_branch_is_paired_with_the_trunk_it_was_proposed_for_whether_or_not_it
     """It may be stopped on the way; and after a warm-up's first step trunks part that have nothing else in common."""
     desk = Desk(tmp_path, spec_with(trials=6, space={"decay_points": {"branches": 3}}), cohort_trials=6)
     desk.search.next_cohort()
-    forks = [asdict(Event("fork", f"{trial}/0", step, trunk="0/0")) for trial, step in ((3, 1), (1, 20))]
-    desk.search.hear([asdict(Event("start", f"{trial}/0", 0)) for trial in range(6)] + forks)
-    said = [(event["kind"], event["number"], event["trunk"]) for event in desk.heard]
-    assert said == [
-        *(("start", trial, trunk) for trial, trunk in enumerate((None, 0, 0, None, 3, 3))),
-        ("fork", 3, None),
-        ("fork", 1, 0),
+    forks = [Forked(f"{trial}/0", step, "0/0") for trial, step in ((3, 1), (1, 20))]
+    desk.search.hear([*(Started(f"{trial}/0", 0) for trial in range(6)), *forks])
+    assert [(type(news), news.trial, news.trunk) for news in desk.heard] == [
+        *((Start, trial, trunk) for trial, trunk in enumerate((None, 0, 0, None, 3, 3))),
+        (Fork, 3, None),
+        (Fork, 1, 0),
     ]
 
 
 def test_where_no_trunks_are_proposed_the_one_that_was_shared_is_told(desk: Desk) -> None:
     desk.search.next_cohort()
-    desk.search.hear([asdict(Event("fork", f"{trial}/0", step, trunk="0/0")) for trial, step in ((3, 1), (1, 20))])
-    assert [(event["number"], event["trunk"]) for event in desk.heard] == [(3, None), (1, 0)]
+    desk.search.hear([Forked(f"{trial}/0", step, "0/0") for trial, step in ((3, 1), (1, 20))])
+    assert [(news.trial, news.trunk) for news in desk.told(Fork)] == [(3, None), (1, 0)]
 
 
 def test_replayed_events_of_an_ended_trial_change_nothing(desk: Desk) -> None:
@@ -820,7 +816,7 @@ def test_a_sweep_that_has_ended_has_nothing_to_give(tmp_path: Path) -> None:
 def test_a_resumed_sweep_knows_the_scores_and_who_went_on_or_was_stopped(tmp_path: Path) -> None:
     desk = Desk(tmp_path, spec_with(trials=4, stopping={"rungs": [0.25, 0.5], "least": 2}))
     assert desk.search.next_cohort()
-    scored = [asdict(Event("score", f"{k}/0", 10, {"valid_loss": 3.0 + k}, score="average")) for k in range(3)]
+    scored = [Scored(f"{k}/0", 10, {"valid_loss": 3.0 + k}, "average") for k in range(3)]
     desk.search.hear([*(report(f"{k}/0", 10, 3.0) for k in range(4)), *scored])
     desk.search.hear([report("0/0", 20, 2.0), end("2/0", 10, 5.0, "stopped"), end("3/0", 10, 9.0, "diverged")])
     rule = desk.take_up().rule()
@@ -833,7 +829,7 @@ def test_a_stop_of_replicates_is_known_at_the_rung_that_all_of_them_reached(tmp_
     """One of them may have run ahead of the others by then."""
     desk = Desk(tmp_path, spec_with(trials=3, replicates=2, stopping={"rungs": [0.25, 0.5], "least": 2}))
     assert desk.search.next_cohort()
-    scored = [asdict(Event("score", f"0/{r}", 10, {"valid_loss": 5.0}, score="average")) for r in range(2)]
+    scored = [Scored(f"0/{r}", 10, {"valid_loss": 5.0}, "average") for r in range(2)]
     desk.search.hear([*scored, end("0/0", 17, 5.0, "stopped"), end("0/1", 10, 5.0, "stopped")])
     rule = desk.take_up().rule()
     assert rule
