@@ -1,34 +1,37 @@
-"""The commands of whoever runs the service, beside those of whoever uses it (sweeps.cli.commands)."""
+"""The commands of whoever runs the service, beside those of whoever uses it (sweeps.cli)."""
 
 import json
 import os
 import time
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.cli import commands as cli
-from espalier.sweeps.cli.commands import main
+from espalier.sweeps.cli import process
+from espalier.sweeps.cli.app import SERVICE, main
 
 if TYPE_CHECKING:
     from espalier.services.store import Store
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 def command() -> None:
     """Be the command of a process."""
-    cli.command()
+    process.command()
 
 
-def spoken(wish: Callable[..., Any]) -> Callable[..., Any]:
-    """As `commands.spoken`; a package that only the service needs, and that is not installed, is bad input too."""
+def needs_service_packages(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn the lack of a package that only the service needs into bad input."""
 
-    @wraps(wish)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
+    @wraps(command)
+    def with_hint(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return wish(*args, **kwargs)
+            return command(*args, **kwargs)
         except ModuleNotFoundError as error:
             missing = str(error.name).partition(".")[0]
             raise BadInput(
@@ -36,7 +39,7 @@ def spoken(wish: Callable[..., Any]) -> Callable[..., Any]:
                 "in a checkout pip install -e '.[service]'"
             ) from error
 
-    return cli.spoken(guarded)
+    return with_hint
 
 
 def _take_home(context: click.Context, option: click.Parameter, value: str | None) -> None:
@@ -54,13 +57,13 @@ home_option = click.option(
 )
 
 
-@main.command()
+@click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Beyond this machine only with tokens.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
 @click.option("--tls-certificate", metavar="FILE", help="Speak HTTPS with this certificate.")
 @click.option("--tls-key", metavar="FILE", help="The certificate's private key.")
 @home_option
-@spoken
+@needs_service_packages
 def serve(host: str, port: int, tls_certificate: str | None, tls_key: str | None) -> None:
     """Serve sweeps over HTTP: taken in, queued, run on this machine or on a Ray cluster.
 
@@ -77,7 +80,7 @@ def serve(host: str, port: int, tls_certificate: str | None, tls_key: str | None
     serve_app(read_settings(), host, port, tls_certificate, tls_key)
 
 
-@main.group()
+@click.group()
 def token() -> None:
     """Make, list and revoke the tokens that open the service."""
 
@@ -87,7 +90,7 @@ def token() -> None:
 @click.option("--role", default="submit", show_default=True, help="read, submit or admin.")
 @click.option("--days", type=float, help="How long it is valid (default: until it is revoked).")
 @home_option
-@spoken
+@needs_service_packages
 def token_create(owner: str, role: str, days: float | None) -> None:
     """Make a token and print it: the only time that it is seen.
 
@@ -105,7 +108,7 @@ def token_create(owner: str, role: str, days: float | None) -> None:
 @token.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @home_option
-@spoken
+@needs_service_packages
 def token_list(as_json: bool) -> None:
     """List the tokens, without their secrets.
 
@@ -130,7 +133,7 @@ def token_list(as_json: bool) -> None:
 @token.command("revoke")
 @click.argument("token_id")
 @home_option
-@spoken
+@needs_service_packages
 def token_revoke(token_id: str) -> None:
     """End the token with the id TOKEN_ID (see `sweep token list`) at once.
 
@@ -145,13 +148,13 @@ def token_revoke(token_id: str) -> None:
     click.echo(f"{token_id} is revoked", err=True)
 
 
-@main.command()
+@click.command()
 @click.argument("owner")
 @click.option("--trials", type=click.IntRange(min=0), help="Trials, over all sweeps.")
 @click.option("--gpu-hours", type=click.FloatRange(min=0), help="GPU-hours, over all sweeps.")
 @click.option("--unlimited", is_flag=True, help="Take all limits away.")
 @home_option
-@spoken
+@needs_service_packages
 def quota(owner: str, trials: int | None, gpu_hours: float | None, unlimited: bool) -> None:
     """Set or show what OWNER may use.
 
@@ -165,14 +168,14 @@ def quota(owner: str, trials: int | None, gpu_hours: float | None, unlimited: bo
         click.echo(queue.set_quota(session, owner, trials, gpu_hours, unlimited, time.time()))
 
 
-@main.group()
+@click.group()
 def db() -> None:
     """Look after the databases."""
 
 
 @db.command("upgrade")
 @home_option
-@spoken
+@needs_service_packages
 def db_upgrade() -> None:
     """Bring the databases of the service, of Optuna and of MLflow to the schema of this version.
 
@@ -205,6 +208,8 @@ def _store() -> "Store":
     schema.check(store)
     return store
 
+
+main.add_section(SERVICE, [serve, token, quota, db])
 
 if __name__ == "__main__":
     command()

@@ -25,7 +25,7 @@ from espalier.core.own import SEARCH_PATH
 from espalier.services import archive, confine
 from espalier.services.cluster import ARCHIVE_FILE, CHANGED_FILE, SPEC_FILE, STOP_WAIT_S, write_whole
 from espalier.services.settings import read_settings
-from espalier.sweeps.cli.commands import command
+from espalier.sweeps.cli.process import command
 
 HOME, CODE = "SWEEP_JOB_HOME", "SWEEP_JOB_CODE"  # how a keeper tells its job where they are
 

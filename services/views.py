@@ -249,7 +249,7 @@ class Sweeps:
             sys.executable,
             "-s",
             "-m",
-            "espalier.sweeps.cli.commands",
+            "espalier.sweeps.cli",
             "best",
             sweep,
             "--home",

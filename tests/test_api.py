@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 import espalier as es
 from espalier.api import Result
-from espalier.sweeps.cli.commands import main
+from espalier.sweeps.cli.app import main
 from espalier.sweeps.home import JOURNAL
 from espalier.sweeps.search.search import create_study, load, open_storage
 from tests.sweeps.made import spec_with

@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command `sweep`: a thin skin over functions. Heavy imports wait until a command needs them."""

@@ -11,7 +11,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 AS_IT_IS = """
-from espalier.sweeps.cli.commands import main
+from espalier.sweeps.cli.app import main
 
 main()
 """

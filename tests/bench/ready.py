@@ -32,7 +32,7 @@ def names() -> list[str]:
 
 def sweep(*arguments: str) -> str:
     """Run the command `sweep` in a process of its own, and return what it prints."""
-    command = [sys.executable, "-m", "espalier.sweeps.cli.commands", *arguments]
+    command = [sys.executable, "-m", "espalier.sweeps.cli", *arguments]
     return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 

@@ -19,7 +19,7 @@ def help_seconds(runs: int = 7) -> list[float]:
     for _ in range(runs):
         begin = time.monotonic()
         subprocess.run(
-            [sys.executable, "-m", "espalier.sweeps.cli.commands", "--help"], cwd=ROOT, capture_output=True, check=True
+            [sys.executable, "-m", "espalier.sweeps.cli", "--help"], cwd=ROOT, capture_output=True, check=True
         )
         times.append(time.monotonic() - begin)
     return times
@@ -33,7 +33,7 @@ def first_result_seconds(runs: int = 3) -> tuple[list[float], list[float]]:
             command = [
                 sys.executable,
                 "-m",
-                "espalier.sweeps.cli.commands",
+                "espalier.sweeps.cli",
                 "run",
                 "sweeps/library/names.yaml",
                 "--json",

@@ -148,7 +148,7 @@ class Command:
 
     def __post_init__(self) -> None:
         self.out, self.err = self.folder / "stdout.txt", self.folder / "stderr.txt"
-        command = [sys.executable, "-m", "espalier.sweeps.cli.commands", *self.arguments]
+        command = [sys.executable, "-m", "espalier.sweeps.cli", *self.arguments]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "COLUMNS": "100"}
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.process = subprocess.Popen(

@@ -82,7 +82,7 @@ def plainly(
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command of a sweep's home, or of another one, to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "espalier.sweeps.cli.commands", *arguments, "--home", str(home or sweep.home)],
+        [sys.executable, "-m", "espalier.sweeps.cli", *arguments, "--home", str(home or sweep.home)],
         cwd=REPOSITORY,
         env=os.environ | {"COLUMNS": "200"} | environment,
         capture_output=True,

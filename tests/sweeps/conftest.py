@@ -21,7 +21,7 @@ def sweep_process(*arguments: str, folder: Path) -> "subprocess.CompletedProcess
     """Run the real command in a process of its own, from `folder`."""
     environment = {k: v for k, v in os.environ.items() if k != "SWEEP_HOME"}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "110"}
-    command = [sys.executable, "-m", "espalier.sweeps.cli.commands", *arguments]
+    command = [sys.executable, "-m", "espalier.sweeps.cli", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
@@ -34,7 +34,7 @@ def in_process() -> Callable[..., "subprocess.CompletedProcess[str]"]:
 @pytest.fixture
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """The command in this process, from an empty folder whose state lies in its own home: `sweep("list")`."""
-    from espalier.sweeps.cli.commands import main
+    from espalier.sweeps.cli.app import main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SWEEP_HOME", str(tmp_path / "home"))

@@ -30,11 +30,11 @@ HELD = {
 SCRIPT = """
 import signal, sys, time
 from espalier.sweeps import guard
-from espalier.sweeps.cli.commands import spoken
+from espalier.sweeps.cli.errors import handle_errors
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # though whoever runs the tests may ignore it
 
-@spoken
+@handle_errors()
 def command():
     with guard.guarded(grace_s=1.0):
         guard.set_messages("sweep: stopped at once; continue: sweep resume warm-1", "")

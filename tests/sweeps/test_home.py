@@ -178,7 +178,7 @@ def check_it_is_listed(folder: Path) -> None:
         "--clear-groups",
         sys.executable,
         "-m",
-        "espalier.sweeps.cli.commands",
+        "espalier.sweeps.cli",
     ]
     root = str(Path(__file__).resolve().parents[2])
     environment = os.environ | {"PYTHONPATH": root, "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}

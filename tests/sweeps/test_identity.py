@@ -150,7 +150,7 @@ class Line:
 STOP_AFTER = """
 import sys
 from espalier.sweeps import driver
-from espalier.sweeps.cli.commands import command
+from espalier.sweeps.cli.process import command
 
 heard = driver.Driver._on_end
 

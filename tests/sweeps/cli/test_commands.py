@@ -26,7 +26,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from espalier.sweeps.cli.commands import main
+from espalier.sweeps.cli.app import main
 from espalier.sweeps.cohorts import ENGINE
 from espalier.sweeps.recording.record import STORY, SWEEP_TAG, TRIAL_TAG, default_uri
 from espalier.sweeps.repeat.rerun import read_best
@@ -892,9 +892,13 @@ def test_sweeps_whose_journal_is_lost_are_listed_and_their_ids_are_not_taken_aga
 
 WARNS = """
 import os, sys, warnings
-from espalier.sweeps import cli
-cli.main = lambda **_: (warnings.warn("old", FutureWarning), print(os.environ.get("PYTHONWARNINGS"), file=sys.stderr))
-cli.command()
+from espalier.sweeps.cli import process
+def main(**_):
+    warnings.warn("old", FutureWarning)
+    print(os.environ.get("PYTHONWARNINGS"), file=sys.stderr)
+
+process.main = main
+process.command()
 """
 
 

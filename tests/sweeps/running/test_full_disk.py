@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from espalier.core.errors import BadInput
 from espalier.sweeps import home as homes
-from espalier.sweeps.cli.commands import main, spoken
+from espalier.sweeps.cli.app import main
 from espalier.sweeps.home import NO_ROOM, Home, blaming_the_disk, told_when_full
 from espalier.sweeps.recording.record import Recorder, default_uri
 from espalier.sweeps.recording.spool import Spool
@@ -108,7 +108,7 @@ def test_a_sweep_that_a_full_disk_keeps_from_beginning_leaves_no_folder(tmp_path
 
 
 def test_an_end_of_a_file_that_nobody_foresaw_is_no_abort() -> None:
-    main.command("ends")(spoken(raising(EOFError("Ran out of input"))))
+    main.command("ends")(raising(EOFError("Ran out of input")))
     try:
         ended = CliRunner().invoke(main, ["ends"])
     finally:
@@ -170,7 +170,7 @@ def test_what_the_driver_cannot_write_stops_all_cohorts_and_is_blamed_on_none(wh
 def test_an_output_that_takes_nothing_is_said(command: str, tmp_path: Path) -> None:
     """The system's own error: /dev/full answers every write with ENOSPC."""
     with open("/dev/full", "wb") as full:
-        arguments = [sys.executable, "-m", "espalier.sweeps.cli.commands", command]
+        arguments = [sys.executable, "-m", "espalier.sweeps.cli", command]
         environment = os.environ | {"SWEEP_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
         ended = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
     assert (ended.returncode, ended.stderr) == (
@@ -181,7 +181,7 @@ def test_an_output_that_takes_nothing_is_said(command: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("number", NO_ROOM)
 def test_the_command_says_so_in_one_line_and_ends_with_code_2(number: int) -> None:
-    main.command("full")(spoken(raising(OSError(number, os.strerror(number), "/home/a/spool.jsonl"))))
+    main.command("full")(raising(OSError(number, os.strerror(number), "/home/a/spool.jsonl")))
     try:
         ended = CliRunner().invoke(main, ["full"])
     finally:

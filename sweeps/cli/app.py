@@ -1,0 +1,29 @@
+"""The command `sweep`, put together: which commands there are, under which headings."""
+
+import click
+
+from espalier.sweeps.cli import look, reuse, search, service, shell
+from espalier.sweeps.cli.sections import SectionedGroup
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+SERVICE = "Service"  # the heading that the commands of whoever runs the service have too
+
+
+@click.group(cls=SectionedGroup, context_settings=CONTEXT)
+@click.version_option(package_name="espalier", prog_name="sweep")
+def main() -> None:
+    """Find the learning rate of a PyTorch model: many trials side by side, recorded in MLflow.
+
+    \b
+    sweep run sweeps/library/names.yaml      search
+    sweep ui                                 browse the result
+    sweep best names > best.yaml             pull the best configuration
+    sweep rerun best.yaml                    train it again, to the same number
+    """
+
+
+main.add_section("Search", [search.run, search.resume, search.check, search.lr_range])
+main.add_section("Look", [look.list_, look.show, look.ui])
+main.add_section("Reuse", [reuse.best, reuse.rerun, reuse.pull])
+main.add_section(SERVICE, [service.submit, service.logs, service.stop])
+main.add_section("Shell and editor", [shell.schema])

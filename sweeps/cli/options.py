@@ -1,0 +1,31 @@
+"""Options that several commands share."""
+
+import re
+
+import click
+
+from espalier.core.errors import brief
+
+home_option = click.option("--home", metavar="DIR", help="Where state lies (default: $SWEEP_HOME, else ./sweep-data).")
+server_option = click.option(
+    "--server", metavar="URL", help="Ask a sweep service (default: $SWEEP_SERVER, or the config file's)."
+)
+set_option = click.option(
+    "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Override a field of the spec; repeatable."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_at_end_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document on stdout at the end."
+)
+changed_option = click.option(
+    "--changed", is_flag=True, help="Go on although the task's code or the data have changed, and record it."
+)
+
+
+def check_id(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Refuse an id that a sweep cannot have."""
+    if value is not None and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", value):
+        raise click.BadParameter(
+            f"'{brief(value)}'; an id begins with a letter, and has letters, digits, - and _; at most 63"
+        )
+    return value

@@ -1,0 +1,91 @@
+"""Commands that reuse what was found: pull a configuration, train it again, fetch trained weights."""
+
+import sys
+
+import click
+
+from espalier.sweeps.cli.errors import ends_on_ctrl_c
+from espalier.sweeps.cli.options import home_option, server_option
+from espalier.sweeps.cli.remote import remote_of
+from espalier.sweeps.results.decimals import decimals
+
+
+@click.command()
+@click.argument("sweep")
+@click.option("--trial", type=int, help="Another trial than the best.")
+@server_option
+@home_option
+def best(sweep: str, trial: int | None, server: str | None, home: str | None) -> None:
+    """Print the best configuration of SWEEP as a file that `sweep rerun` takes.
+
+    \b
+    Example:
+      sweep best names > best.yaml
+    """
+    if remote := remote_of(server, home):
+        click.echo(remote.best(remote.find(sweep), trial), nl=False)
+        return
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.results.overview import best_of
+
+    click.echo(best_of(Home.at(home, reading=True), sweep, trial), nl=False)
+
+
+@click.command()
+@click.argument("file")
+@click.option("--register", metavar="NAME", help="Keep the trained weights in MLflow, as the champion of model NAME.")
+@home_option
+@ends_on_ctrl_c
+def rerun(file: str, register: str | None, home: str | None) -> None:
+    """Train the trial of the best file FILE again and compare every number. Exit code 0: the same to the last bit.
+
+    With --register its weights become a version of a model in MLflow's registry, if every number is the same.
+
+    \b
+    Example:
+      sweep rerun best.yaml --register names-model
+    """
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.repeat.rerun import read_best
+    from espalier.sweeps.repeat.rerun import rerun as train_again
+
+    loaded, spec = read_best(file)
+    click.echo(f"training trial {loaded.trial} of {loaded.sweep} again: {spec.budget.steps:,} steps", err=True)
+    if register:
+        from espalier.sweeps.repeat.champion import crown
+
+        outcome, version = crown(file, loaded, spec, register, Home.at(home))
+    else:
+        outcome, version = train_again(loaded, spec), None
+    if outcome.reproduced:
+        click.echo(f"reproduced: {outcome.metric} {decimals(outcome.value)}, bit for bit")
+        if version:
+            click.echo(f"registered: {register} version {version}, the champion; fetch it: sweep pull {register}")
+        return
+    click.echo(f"not reproduced: {outcome.difference}")
+    for line in outcome.surroundings or ["versions, device, data and code are the same"]:
+        click.echo(f"  {line}")
+    sys.exit(1)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--to", metavar="DIR", help="The folder for the files (default: ./NAME).")
+@home_option
+def pull(model: str, to: str | None, home: str | None) -> None:
+    """Download MODEL, which is NAME or NAME@ALIAS (default: @champion): its weights and its best file.
+
+    The weights are a state dict: model.load_state_dict(torch.load("NAME/weights.pt", weights_only=True)).
+
+    \b
+    Example:
+      sweep pull names-model
+    """
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.repeat.champion import pull as fetch
+    from espalier.sweeps.spec.paths import argument
+
+    files, said = fetch(model, argument(to or model.partition("@")[0]), Home.at(home))
+    click.echo(said, err=True)
+    for file in files:
+        click.echo(str(file))

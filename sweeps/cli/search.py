@@ -1,0 +1,182 @@
+"""Commands that search: a sweep is run or goes on, its task is checked, its range of rates is found."""
+
+import json
+import sys
+from contextlib import redirect_stdout
+
+import click
+
+from espalier.sweeps.cli.errors import ends_on_ctrl_c
+from espalier.sweeps.cli.options import (
+    changed_option,
+    check_id,
+    home_option,
+    json_at_end_option,
+    json_option,
+    server_option,
+    set_option,
+)
+from espalier.sweeps.cli.output import print_summary
+from espalier.sweeps.cli.remote import follow_remote, remote_of
+
+
+@click.command()
+@click.argument("spec")
+@set_option
+@json_at_end_option
+@click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster, e.g. auto or 127.0.0.1:6379.")
+@click.option("--id", "sweep", metavar="ID", callback=check_id, help="The id of the sweep; one that exists goes on.")
+@changed_option
+@home_option
+@ends_on_ctrl_c
+def run(
+    spec: str,
+    assignments: tuple[str, ...],
+    as_json: bool,
+    address: str | None,
+    sweep: str | None,
+    changed: bool,
+    home: str | None,
+) -> None:
+    """Run the sweep that SPEC describes: a file, `-` for standard input, or a ready sweep (names, line, digits ...).
+
+    \b
+    Example:
+      sweep run names --set trials=16 --set budget.steps=500
+    """
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.spec.header import header
+    from espalier.sweeps.spec.spec import load_spec
+
+    loaded = load_spec(spec, assignments)
+    place = Home.at(home)
+
+    def say_header() -> None:
+        for line in [header(loaded), *(f"note: {note}" for note in loaded.notes())]:
+            click.echo(line, err=True)
+
+    from espalier.sweeps.garbage import gc_paused
+    from espalier.sweeps.running.machine import RaySession, ToStderr
+
+    with redirect_stdout(ToStderr()), RaySession(address) as session:
+        with gc_paused():
+            session.start()
+            from espalier.sweeps.running import driver
+            from espalier.sweeps.running.display import shown
+
+        summary = driver.start(loaded, place, shown, session, sweep, changed, say_header)
+    print_summary(summary, place, as_json, home)
+
+
+@click.command()
+@click.argument("sweep")
+@json_at_end_option
+@click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster.")
+@changed_option
+@server_option
+@home_option
+@ends_on_ctrl_c
+def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server: str | None, home: str | None) -> None:
+    """Continue SWEEP (an id, or a name: its latest sweep) after an interrupt or a crash.
+
+    \b
+    Example:
+      sweep resume names
+    """
+    if remote := remote_of(server, home):
+        follow_remote(remote, remote.resume(remote.find(sweep), changed)["id"], True, as_json)
+        return
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.running import driver
+    from espalier.sweeps.running.display import shown
+    from espalier.sweeps.running.machine import RaySession, ToStderr
+
+    place = Home.at(home)
+    with redirect_stdout(ToStderr()), RaySession(address) as session:
+        summary = driver.resume(sweep, place, shown, session, changed)
+    print_summary(summary, place, as_json, home)
+
+
+@click.command()
+@click.argument("spec")
+@set_option
+@click.option("--lsuv", is_flag=True, help="Also say what layer-sequential unit-variance initialisation would give.")
+@json_option
+@home_option
+@ends_on_ctrl_c
+def check(spec: str, assignments: tuple[str, ...], lsuv: bool, as_json: bool, home: str | None) -> None:
+    """Look at the task of SPEC before hours are spent on it: a page of plain sentences. Exit code 1: something fails.
+
+    The first loss, every layer's activations and gradients, its initialisation, one batch learned by heart, whether
+    every parameter moves, whether the loss falls against the gradient, the update ratio at three exponents, and a
+    forecast of the sweep's time and memory. Page and figures are recorded in MLflow.
+
+    \b
+    Example:
+      sweep check sweeps/library/names.yaml
+    """
+    from espalier.sweeps.checks import checkup
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.spec.spec import load_spec
+
+    loaded, place = load_spec(spec, assignments), Home.at(home)
+    found, forecast = checkup.examine(loaded, lsuv)
+    run = checkup.record_check(loaded, found, forecast, place)
+    if as_json:
+        click.echo(json.dumps(checkup.document(found, forecast) | {"mlflow_run": run}, indent=2))
+    for line in [] if as_json else checkup.lines(found):
+        click.echo(line)
+    if not found.passed:
+        sys.exit(1)
+
+
+@click.command("lr-range")
+@click.argument("spec")
+@set_option
+@click.option("--low", default=-6.0, show_default=True, help="The first exponent.")
+@click.option("--high", default=1.5, show_default=True, help="The last exponent.")
+@click.option("--steps", default=400, show_default=True, help="Steps from the first to the last.")
+@click.option("--seeds", default=16, show_default=True, help="Lanes, each of another seed.")
+@json_option
+@click.option("--figure", metavar="FILE", help="Also write the figure to a PNG file.")
+@home_option
+@ends_on_ctrl_c
+def lr_range(
+    spec: str,
+    assignments: tuple[str, ...],
+    low: float,
+    high: float,
+    steps: int,
+    seeds: int,
+    as_json: bool,
+    figure: str | None,
+    home: str | None,
+) -> None:
+    """Find which exponents are worth searching for the task of SPEC, with error bars, beside every published rule.
+
+    The rate rises exponentially in one lane for each seed; nothing else is touched. `lr_exponent: auto` in a spec does
+    this first. Exit code 1: no interval can be given.
+
+    \b
+    Example:
+      sweep lr-range sweeps/library/names.yaml --seeds 8
+    """
+    from espalier.sweeps.checks import lr_range as ranges
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.spec.spec import load_spec
+
+    loaded, place = load_spec(spec, assignments), Home.at(home)
+    click.echo(f"range test of {loaded.name}: {seeds} seeds, {steps} steps, exponents {low:g} ... {high:g}", err=True)
+    test = ranges.run_test(loaded, low, high, steps, seeds)
+    run = ranges.record_test(loaded, test, place)
+    if figure:
+        from espalier.sweeps.results.figures import range_figure
+        from espalier.sweeps.spec.paths import argument
+
+        range_figure(test, loaded.name, argument(figure))
+    if as_json:
+        click.echo(json.dumps(ranges.document(test) | {"mlflow_run": run}, indent=2))
+    for line in [] if as_json else ranges.lines(test):
+        click.echo(line)
+    if test.interval is None:
+        sys.exit(1)

@@ -1,0 +1,86 @@
+"""Commands that hand a sweep in to a service, and follow or stop it there."""
+
+import click
+
+from espalier.sweeps.cli.options import json_at_end_option, server_option, set_option
+from espalier.sweeps.cli.remote import follow_remote, needed_remote
+
+
+@click.command()
+@click.argument("spec")
+@set_option
+@click.option(
+    "--code",
+    metavar="FOLDER",
+    help="Send all of this folder. Without it the task's file goes along, with the files that it imports.",
+)
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="How long it may run.")
+@click.option("--wait/--no-wait", default=True, help="Follow it until it is over, or only hand it in.")
+@json_at_end_option
+@server_option
+def submit(
+    spec: str,
+    assignments: tuple[str, ...],
+    code: str | None,
+    hours: float | None,
+    wait: bool,
+    as_json: bool,
+    server: str | None,
+) -> None:
+    """Hand the sweep that the file SPEC describes to a service, and follow it. Ctrl-C detaches; the sweep goes on.
+
+    Exit code 0: finished; 1: failed, or no trial is complete; 130: stopped.
+
+    \b
+    Example:
+      sweep submit sweeps/library/names.yaml --server http://127.0.0.1:8080
+    """
+    from espalier.sweeps.client.desk import handed_in
+
+    remote = needed_remote(server)
+    taken = handed_in(remote, spec, assignments, code, hours)
+    click.echo(f"{taken['id']}: {taken['state']}", err=True)
+    follow_remote(remote, taken["id"], wait, as_json)
+
+
+@click.command()
+@click.argument("sweep")
+@click.option("--follow", is_flag=True, help="Go on until the sweep is over.")
+@server_option
+def logs(sweep: str, follow: bool, server: str | None) -> None:
+    """Print what the driver of SWEEP wrote on a service's cluster.
+
+    \b
+    Example:
+      sweep logs names --server http://127.0.0.1:8080
+    """
+    remote = needed_remote(server)
+    found = remote.find(sweep)
+    if not follow:
+        click.echo(remote.logs(found), nl=False)
+        return
+    try:
+        for kind, text in remote.follow(found, "logs"):
+            click.echo(text if kind == "log" else "", nl=False)
+    except KeyboardInterrupt:
+        return
+
+
+@click.command()
+@click.argument("sweep")
+@click.option("--wait", is_flag=True, help="Wait until it has stopped.")
+@server_option
+def stop(sweep: str, wait: bool, server: str | None) -> None:
+    """Stop SWEEP on a service's cluster: it writes its checkpoints, and `sweep resume` goes on from there.
+
+    \b
+    Example:
+      sweep stop names --server http://127.0.0.1:8080
+    """
+    from espalier.sweeps.client.desk import follow, state_line
+
+    remote = needed_remote(server)
+    view = remote.stop(remote.find(sweep))
+    if wait:
+        view = follow(remote, view["id"], lambda line: None)
+    click.echo(state_line(view["id"], view), err=True)
