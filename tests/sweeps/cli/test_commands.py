@@ -30,12 +30,19 @@ from espalier.sweeps.cli.app import main
 from espalier.sweeps.cohorts import ENGINE
 from espalier.sweeps.recording.record import STORY, SWEEP_TAG, TRIAL_TAG, default_uri
 from espalier.sweeps.repeat.rerun import read_best
+from espalier.sweeps.running.machine import RaySession
 from espalier.sweeps.search.search import create_study, find_sweep, note_parent, open_storage
 from espalier.sweeps.spec.spec import load_spec, parse_yaml
 from tests.sweeps.made import THERMOMETER, best_fields, best_text, spec_with
 
 Sweep = Callable[..., Result]
 ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(autouse=True)
+def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands in this process train nothing: each would begin to start Ray, and the next would wait for it."""
+    monkeypatch.setattr(RaySession, "start", lambda session: None)
 
 
 def complaint(result: Result) -> str:
