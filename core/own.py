@@ -12,10 +12,10 @@ FORMER_NAMES = ("core", "sweeps", "services")  # packages of their own once: wha
 MOVED = {  # modules that people's files name, and where they are since core has rooms
     "core.lanes": "core.rows",
     "core.lr_range": "core.checks.lr_range",
-    "core.optim": "core.optimizers.optim",
+    "core.optim": "core.optimizers",
     "core.program": "core.programs.program",
     "core.ratios": "core.measures.ratios",
-    "core.schedule": "core.schedules.schedule",
+    "core.schedule": "core.schedules.for_torch",
     "core.train": "core.training.cohort",
     "core.trial": "core.training.trial",
     "core.watch": "core.training.watch",

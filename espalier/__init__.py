@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from espalier.core.checks.lr_range import RangeTest
     from espalier.core.errors import BadInput
     from espalier.core.measures.ratios import RatioMeter
-    from espalier.core.schedules.schedule import torch_scheduler
+    from espalier.core.schedules.for_torch import torch_scheduler
     from espalier.core.task import Data, Task
     from espalier.core.training.events import Event
     from espalier.core.training.watch import Watcher
@@ -47,7 +47,7 @@ _HOMES = {
     "BadInput": "core.errors",
     "RangeTest": "core.checks.lr_range",
     "RatioMeter": "core.measures.ratios",
-    "torch_scheduler": "core.schedules.schedule",
+    "torch_scheduler": "core.schedules.for_torch",
     "Data": "core.task",
     "Task": "core.task",
     "Event": "core.training.events",

@@ -6,7 +6,10 @@ from typing import Any
 from espalier.core.errors import BadInput, brief, faults, shown
 from espalier.core.loading.references import found_class
 from espalier.core.measures.verdicts import Thresholds
-from espalier.core.optimizers.optim import SGD, Adam, Optimizer
+from espalier.core.numbers import Flag, Number
+from espalier.core.optimizers import OPTIMIZERS, Optimizer
+from espalier.core.schedules.registry import SCHEDULES
+from espalier.core.schedules.warmup import WARMUP
 from espalier.core.task import check_options, options_of, task_class
 from espalier.core.training.cohort import Scoring
 from espalier.core.training.events import TrialId
@@ -16,7 +19,6 @@ from espalier.sweeps.spec.meaning import MEANT
 from espalier.sweeps.spec.space import AUTO, Choice, Point, extremes
 from espalier.sweeps.spec.spec import SweepSpec
 
-_OPTIONAL = ("momentum", "weight_decay")  # of sgd: what no trial has costs nothing
 ENGINE = (
     *("lr_exponent", "decay_points", "decay_factor", "floor", "power", "div", "warmup", "schedule"),
     *("momentum", "weight_decay", "seed", "batch_size"),
@@ -70,12 +72,11 @@ def _schedule(spec: SweepSpec, point: Point) -> str:
 
 
 def _optimizer(spec: SweepSpec) -> Optimizer:
-    if spec.optimizer.kind == "sgd":
-        used = {
-            name: bool(getattr(spec.optimizer, name)) or getattr(spec.space, name) is not None for name in _OPTIONAL
-        }
-        return SGD(spec.optimizer.nesterov, momentum=used["momentum"], decay=used["weight_decay"])
-    return Adam(decoupled=spec.optimizer.kind == "adamw")
+    rule = OPTIMIZERS[spec.optimizer.kind]
+    flags = {flag.name: bool(getattr(spec.optimizer, flag.name)) for flag in rule.numbers if isinstance(flag, Flag)}
+    numbers = [number.name for number in rule.numbers if isinstance(number, Number)]
+    used = {name for name in numbers if getattr(spec.optimizer, name) or getattr(spec.space, name, None) is not None}
+    return rule.make(flags, used)
 
 
 def structure(spec: SweepSpec, point: Point) -> Structure:
@@ -87,29 +88,16 @@ def structure(spec: SweepSpec, point: Point) -> Structure:
 
 def hyperparameters(spec: SweepSpec, point: Point) -> Hyperparameters:
     """Return the numbers of a point's lane. The rate is 10 ** lr_exponent."""
-    chosen = spec.optimizer
-    default_decay = 0.01 if chosen.kind == "adamw" else 0.0  # torch.optim's own defaults
-    return Hyperparameters(
-        lr=10.0 ** float(point["lr_exponent"]),
-        decay_points=tuple(point.get("decay_points", ())),
-        decay_factor=float(point["decay_factor"]),
-        warmup=float(point["warmup"]),
-        floor=_number(spec, point, "floor"),
-        power=_number(spec, point, "power"),
-        div=_number(spec, point, "div"),
-        momentum=float(point.get("momentum", chosen.momentum or 0.0)),
-        weight_decay=float(
-            point.get("weight_decay", default_decay if chosen.weight_decay is None else chosen.weight_decay)
-        ),
-        beta1=0.9 if chosen.beta1 is None else chosen.beta1,
-        beta2=0.999 if chosen.beta2 is None else chosen.beta2,
-        eps=chosen.eps or 1e-8,
-    )
-
-
-def _number(spec: SweepSpec, point: Point, name: str) -> float | None:
-    value = point.get(name, getattr(spec.schedule, name))
-    return None if value is None else float(value)
+    rule, schedule = OPTIMIZERS[spec.optimizer.kind], SCHEDULES[_schedule(spec, point)]
+    numbers: dict[str, float] = {}
+    for number, part in [
+        *((number, spec.optimizer) for number in rule.numbers),
+        *((number, spec.schedule) for number in (*schedule.numbers, WARMUP)),
+    ]:
+        if isinstance(number, Number):
+            value = point.get(number.name, getattr(part, number.name, None))
+            numbers[number.name] = number.default if value is None else float(value)
+    return Hyperparameters(10.0 ** float(point["lr_exponent"]), point.get("decay_points", ()), numbers.items())
 
 
 def members(spec: SweepSpec, number: int, point: Point) -> list[Trial]:

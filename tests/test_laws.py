@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from espalier.core import checkpoint
-from espalier.core.optimizers.optim import SGD, Adam, Optimizer
+from espalier.core.optimizers import SGD, Adam, AdamW, Optimizer
 from espalier.core.order import Order, shuffled
 from espalier.core.programs.program import PROGRAMS, NativeProgram, Program
 from espalier.core.rows import seeded
-from espalier.core.schedules.schedule import KINDS
+from espalier.core.schedules.registry import SCHEDULES
 from espalier.core.task import Batch, Data, Task
 from espalier.core.tasks.names import Lecture, Names
 from espalier.core.training.cohort import AVERAGE_EVERY, Cohort, Scoring
@@ -40,10 +40,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "momentum": SGD(),
     "Nesterov": SGD(nesterov=True),
     "Adam": Adam(),
-    "AdamW": Adam(decoupled=True),
+    "AdamW": AdamW(),
 }
-SCHEDULES = ("constant", "step", "cosine")
-OTHERS = [kind for kind in KINDS if kind not in SCHEDULES]
+COMMON = ("constant", "step", "cosine")
+OTHERS = [kind for kind in SCHEDULES if kind not in COMMON]
 PHASES = ((0.3, "cosine", 0.1, 1.0), (0.7, "exponential", 1.0, 0.05))
 TASKS = ("names", "names with BatchNorm", "thermometer")
 
@@ -90,7 +90,7 @@ class Case:
         return [Trial(key, seed, STEPS, numbers_, REPORTS) for key, (seed, numbers_) in numbers.items()]
 
 
-CASES = [Case(*each) for each in itertools.product(TASKS, OPTIMIZERS, SCHEDULES, (0.0, 3.5 / STEPS))]
+CASES = [Case(*each) for each in itertools.product(TASKS, OPTIMIZERS, COMMON, (0.0, 3.5 / STEPS))]
 CASES += [  # every other schedule once, with the tasks, the optimizers and the warm-up taking turns
     Case(TASKS[i % len(TASKS)], list(OPTIMIZERS)[i % len(OPTIMIZERS)], kind, i % 2 * 3.5 / STEPS)
     for i, kind in enumerate(OTHERS)
@@ -669,33 +669,34 @@ def test_any_permutation_of_any_crowd_permutes_the_results(
 def torch_optimizer(name: str, hyper: Hyperparameters, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     if name in ("Adam", "AdamW"):
         kind = torch.optim.Adam if name == "Adam" else torch.optim.AdamW
-        betas = (hyper.beta1, hyper.beta2)
-        return kind(parameters, lr=hyper.lr, betas=betas, eps=hyper.eps, weight_decay=hyper.weight_decay)
+        return kind(parameters, lr=hyper.lr, weight_decay=hyper.get("weight_decay", 0.0))
     nesterov = name == "Nesterov"
-    momentum = 0.0 if name == "SGD" else hyper.momentum
-    return torch.optim.SGD(parameters, hyper.lr, momentum, weight_decay=hyper.weight_decay, nesterov=nesterov)
+    momentum = 0.0 if name == "SGD" else hyper.get("momentum", 0.0)
+    decay = hyper.get("weight_decay", 0.0)
+    return torch.optim.SGD(parameters, hyper.lr, momentum, weight_decay=decay, nesterov=nesterov)
 
 
 def torch_scheduler(name: str, trial: Trial, optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
     """PyTorch's own schedule where it has one; with warm-up, LambdaLR of the formula written out."""
     hyper, steps = trial.hyper, trial.steps
-    if not hyper.warmup and name == "step":
+    warmup, floor, decay = hyper.get("warmup", 0.0), hyper.get("floor", 0.0), hyper.get("decay_factor", 0.1)
+    if not warmup and name == "step":
         milestones = [math.ceil(point * steps - 1e-9) for point in hyper.decay_points]
-        return lr_scheduler.MultiStepLR(optimizer, milestones, hyper.decay_factor)
-    if not hyper.warmup and name == "cosine":
-        return lr_scheduler.CosineAnnealingLR(optimizer, steps, hyper.lr * (hyper.floor or 0))
-    if name not in SCHEDULES:  # held against PyTorch's own in tests/core/schedules/test_schedule.py
+        return lr_scheduler.MultiStepLR(optimizer, milestones, decay)
+    if not warmup and name == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, steps, hyper.lr * floor)
+    if name not in COMMON:  # held against PyTorch's own in tests/core/schedules/test_schedule.py
         structure = Structure(schedule=name, phases=PHASES)
         table = history(structure, [trial], [0], steps + 1)[:, 0, 0] / hyper.lr
         return lr_scheduler.LambdaLR(optimizer, lambda step: table[step].item())
 
     def factor(step: int) -> float:
         u = step / steps
-        ramp = min(1.0, u / hyper.warmup) if hyper.warmup else 1.0
+        ramp = min(1.0, u / warmup) if warmup else 1.0
         if name == "step":
-            return ramp * hyper.decay_factor ** sum(u >= point for point in hyper.decay_points)
+            return ramp * decay ** sum(u >= point for point in hyper.decay_points)
         if name == "cosine":
-            share, floor = max(0.0, (u - hyper.warmup) / (1 - hyper.warmup)), hyper.floor or 0
+            share = max(0.0, (u - warmup) / (1 - warmup))
             return ramp * (floor + (1 - floor) * (1 + math.cos(math.pi * share)) / 2)
         return ramp
 
@@ -1069,7 +1070,7 @@ def test_by_the_other_programs_any_crowd_in_any_order_equals_its_solo_runs(
 
 
 def test_the_captured_program_gives_the_numbers_of_the_list_it_captured(engine: Engine) -> None:
-    for case in CASES[:: len(SCHEDULES)]:
+    for case in CASES[:: len(COMMON)]:
         captured = results(engine.cohort(case.task, case.structure, case.trials(), 3, "captured").train())
         assert captured == results(engine.cohort(case.task, case.structure, case.trials(), 3).train())
 
@@ -1087,7 +1088,7 @@ def test_by_the_compiled_program_a_lane_equals_a_solo_run_at_the_sizes_of_the_le
 def test_by_the_compiled_program_every_optimizer_and_task_keeps_the_laws(
     engine: Engine, task_name: str, optimizer: str, tmp_path: Path
 ) -> None:
-    for schedule, warmup in itertools.product(SCHEDULES, (0.0, 3.5 / STEPS)):
+    for schedule, warmup in itertools.product(COMMON, (0.0, 3.5 / STEPS)):
         case = Case(task_name, optimizer, schedule, warmup)
 
         def make(case: Case = case) -> Cohort:

@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from espalier.core.errors import BadInput, faults, nearest
 from espalier.core.measures.baselines import Baselines
-from espalier.core.optimizers.optim import OPTIMIZERS
+from espalier.core.optimizers import OPTIMIZERS
 from espalier.core.order import Order
 from espalier.core.programs.program import Program
 from espalier.core.python_state.snapshot import Snapshot

@@ -30,7 +30,7 @@ from espalier.core.measures.ratios import step_ratios, step_ratios_of_a_lane
 from espalier.core.native import Native, native_of
 from espalier.core.native.stacked import Stacked, close, largest
 from espalier.core.native.tensor_refs import NotNative
-from espalier.core.optimizers.optim import SGD, Optimizer
+from espalier.core.optimizers import SGD, Optimizer
 from espalier.core.order import mix
 from espalier.core.programs.graph import NotOneGraph, graph_of
 from espalier.core.python_state.detect import TaskRaised, find_python_state, state_restored
@@ -773,10 +773,6 @@ class CompiledProgram(VmapProgram):
         return fused
 
 
-_SOME = {"momentum": 0.9, "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8}
-SOME = {name: torch.tensor([value], dtype=torch.float64) for name, value in _SOME.items()}
-
-
 class NativeProgram(VmapProgram):
     """The step of one lane as machine code, called for all lanes one after the other (core.native).
 
@@ -836,7 +832,7 @@ class NativeProgram(VmapProgram):
         size = min(batch_size, len(train[0]))
         index_NB = torch.arange(2 * size).view(2, size) % len(train[0])
         rate_12, step_12 = torch.tensor([[0.1, 0.03]], dtype=torch.float64), torch.tensor([[2.0, 5.0]]).double()
-        c_CN1 = self.optimizer.columns(rate_12, step_12, SOME)[0][..., None]
+        c_CN1 = self.optimizer.columns(rate_12, step_12, self.optimizer.typical())[0][..., None]
         if self.clocked:
             c_CN1 = torch.cat([c_CN1, torch.tensor([[[2.0], [5.0]], [[0.25], [0.625]]]).double()])
         try:

@@ -6,16 +6,18 @@ what is a number in a row is in Hyperparameters.
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from espalier.core.optimizers.optim import SGD, Optimizer
-from espalier.core.schedules import schedule as schedules
-from espalier.core.schedules.schedule import Phase, Schedule
+from espalier.core.numbers import Number
+from espalier.core.optimizers import SGD, Optimizer
+from espalier.core.schedules.registry import SCHEDULES, build
+from espalier.core.schedules.schedule import Phase, RateFunction
+from espalier.core.schedules.warmup import WARMUP
 
 
 @dataclass(frozen=True)
@@ -31,29 +33,37 @@ class Structure:
     """Whether the loss takes the step: then a history has two more rows, the step and the share of the budget."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Hyperparameters:
-    """The numbers of one lane. `decay_points` and `warmup` are shares of the budget; None is the schedule's default."""
+    """The numbers of one lane: its rate, its decay points, and by name what its schedule and its optimizer take.
+
+    A number that is not given has the default that its schedule or optimizer declares.
+
+    >>> hyper = Hyperparameters(0.1, (0.5,), momentum=0.9, floor=None)
+    >>> hyper.get("momentum", 0.0), hyper.get("floor", 0.01)
+    (0.9, 0.01)
+    """
 
     lr: float
-    decay_points: tuple[float, ...] = ()
-    decay_factor: float = 0.1
-    warmup: float = 0.0
-    floor: float | None = None
-    power: float | None = None
-    div: float | None = None
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
+    decay_points: tuple[float, ...]  # shares of the budget
+    numbers: tuple[tuple[str, float], ...]
 
-    def __post_init__(self) -> None:
-        """Take any sequence of decay points."""
-        object.__setattr__(self, "decay_points", tuple(self.decay_points))
+    def __init__(
+        self,
+        lr: float,
+        decay_points: Iterable[float] = (),
+        numbers: Iterable[tuple[str, float]] = (),
+        **more: float | None,
+    ):
+        """Take any sequence of decay points. numbers, more: by name; None stands for the default."""
+        object.__setattr__(self, "lr", lr)
+        object.__setattr__(self, "decay_points", tuple(decay_points))
+        named = {name: value for name, value in (dict(numbers) | more).items() if value is not None}
+        object.__setattr__(self, "numbers", tuple(sorted(named.items())))
 
-
-_NUMBERS = [f.name for f in fields(Hyperparameters) if f.name != "decay_points"]
+    def get(self, name: str, default: float) -> float:
+        """Return a number by name."""
+        return dict(self.numbers).get(name, default)
 
 
 @dataclass(frozen=True)
@@ -110,23 +120,25 @@ def _report_steps(steps: int, reports: int) -> tuple[int, ...]:
     return tuple(sorted({max(1, round(steps * i / reports)) for i in range(1, reports + 1)}))
 
 
-def rates(structure: Structure, trials: Sequence[Trial]) -> tuple[Schedule, Mapping[str, Tensor]]:
+def rates(structure: Structure, trials: Sequence[Trial]) -> tuple[RateFunction, Mapping[str, Tensor]]:
     """Return the schedule of R trials as one function of u, and their numbers as columns (R,)."""
     return _rates(structure, tuple(trials))
 
 
 @lru_cache(maxsize=256)
-def _rates(structure: Structure, trials: tuple[Trial, ...]) -> tuple[Schedule, Mapping[str, Tensor]]:
-    kind = schedules.KINDS[structure.schedule]
+def _rates(structure: Structure, trials: tuple[Trial, ...]) -> tuple[RateFunction, Mapping[str, Tensor]]:
+    numbers = [WARMUP, *SCHEDULES[structure.schedule].numbers, *structure.optimizer.numbers]
     hyper = {
-        name: torch.tensor([kind.number(name, getattr(t.hyper, name)) for t in trials], dtype=torch.float64)
-        for name in _NUMBERS
+        number.name: torch.tensor([t.hyper.get(number.name, number.default) for t in trials], dtype=torch.float64)
+        for number in numbers
+        if isinstance(number, Number)
     }
+    hyper["lr"] = torch.tensor([t.hyper.lr for t in trials], dtype=torch.float64)
     hyper["budget"] = torch.tensor([t.budget for t in trials], dtype=torch.float64)
     most = max(len(t.hyper.decay_points) for t in trials)
     points = [[*t.hyper.decay_points, *[math.inf] * (most - len(t.hyper.decay_points))] for t in trials]
     points_RP = torch.tensor(points, dtype=torch.float64).reshape(len(trials), most)
-    return schedules.build(structure.schedule, hyper | {"points": points_RP}, structure.phases), hyper
+    return build(structure.schedule, hyper | {"points": points_RP}, structure.phases), hyper
 
 
 def history(structure: Structure, trials: Sequence[Trial], first_R: Sequence[int], steps: int) -> Tensor:
@@ -145,7 +157,9 @@ def history(structure: Structure, trials: Sequence[Trial], first_R: Sequence[int
     return torch.cat([table_SCR, step_SR[:, None], (step_SR / hyper["budget"])[:, None]], 1)
 
 
-def _probing(schedule: Schedule, trials: Sequence[Trial], budget_R: Tensor, step_SR: Tensor, lr_SR: Tensor) -> Tensor:
+def _probing(
+    schedule: RateFunction, trials: Sequence[Trial], budget_R: Tensor, step_SR: Tensor, lr_SR: Tensor
+) -> Tensor:
     """Return the rates with those of probes replaced."""
 
     def column(number: Callable[[Trial, Probe], float]) -> Tensor:

@@ -44,7 +44,7 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda
 
 def _check_program(spec: SweepSpec, task: Task, data: Data, hidden: str) -> None:
     from espalier.core.native import compiler
-    from espalier.core.optimizers.optim import SGD
+    from espalier.core.optimizers import SGD
     from espalier.core.programs.program import NativeProgram, why_not_vmap
 
     wanted = spec.resources.program

@@ -18,7 +18,13 @@ from pydantic import (
 
 from espalier.core.errors import BadInput, brief, nearest, shown
 from espalier.core.measures.verdicts import Thresholds
-from espalier.core.schedules import kinds as schedules
+from espalier.core.schedules.falling import FLOOR
+from espalier.core.schedules.onecycle_fastai import DIV
+from espalier.core.schedules.phases import check_phases
+from espalier.core.schedules.polynomial import POWER
+from espalier.core.schedules.registry import SCHEDULES, why_not_so_many_points
+from espalier.core.schedules.step import DECAY_FACTOR
+from espalier.core.schedules.warmup import WARMUP
 from espalier.core.tasks import READY
 from espalier.sweeps.search.halving import Stopping
 from espalier.sweeps.spec import paths, yaml12
@@ -92,7 +98,7 @@ class ScheduleSpec(Part):
     @classmethod
     def _right(cls, phases: Any) -> Any:
         try:
-            return tuple(schedules.check_phases(phases)) if phases else phases
+            return tuple(check_phases(phases)) if phases else phases
         except BadInput as error:
             raise ValueError(str(error).partition(": ")[2]) from error
 
@@ -359,16 +365,16 @@ class SweepSpec(Part):
     def _check_schedule(self) -> None:
         space, kinds = self.space, self.schedule_kinds()
         for kind in kinds:
-            if kind not in schedules.KINDS:
-                raise ValueError(f"space.schedule: unknown kind '{brief(kind)}'; {nearest(kind, schedules.KINDS)}")
-            if why := schedules.unfit_points(kind, space.most_points()):
+            if kind not in SCHEDULES:
+                raise ValueError(f"space.schedule: unknown kind '{brief(kind)}'; {nearest(kind, SCHEDULES)}")
+            if why := why_not_so_many_points(kind, space.most_points()):
                 raise ValueError(f"space.decay_points: {why}")
         for name in ("floor", "power", "div"):
             for field, value in (
                 (f"space.{name}", getattr(space, name)),
                 (f"schedule.{name}", getattr(self.schedule, name)),
             ):
-                if value is not None and not any(name in schedules.KINDS[kind].takes for kind in kinds):
+                if value is not None and not any(_takes_number(kind, name) for kind in kinds):
                     raise ValueError(f"{field}: schedule '{kinds[0]}' has none; {_taking(name)}")
             if getattr(space, name) is not None and getattr(self.schedule, name) is not None:
                 raise ValueError(f"space.{name}: it stands under schedule too; keep one of them")
@@ -379,8 +385,12 @@ class SweepSpec(Part):
             raise ValueError("schedule.phases: they belong to kind 'phases', which needs them")
 
 
+def _takes_number(kind: str, name: str) -> bool:
+    return any(number.name == name for number in SCHEDULES[kind].numbers)
+
+
 def _taking(name: str) -> str:
-    kinds = [f"'{kind}'" for kind, chosen in schedules.KINDS.items() if name in chosen.takes]
+    kinds = [f"'{kind}'" for kind in SCHEDULES if _takes_number(kind, name)]
     return f"it is a number of {', '.join(kinds)}"
 
 
@@ -388,7 +398,7 @@ _BOUNDS = (
     ("lr_exponent", -40.0, 40.0),
     ("momentum", 0.0, 1.0),
     ("weight_decay", 0.0, 1e9),
-    *((name, *limits) for name, limits in schedules.LIMITS.items()),
+    *((n.name, n.low, n.high) for n in (DECAY_FACTOR, WARMUP, FLOOR, POWER, DIV)),
 )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.programs.program import PROGRAMS, Program
 from espalier.core.rows import ParameterShapes
 from espalier.core.task import Data

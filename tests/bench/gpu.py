@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.programs.program import PROGRAMS, CapturedProgram, Program
 from espalier.core.task import Data
 from espalier.core.tasks.names import Names

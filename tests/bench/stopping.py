@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from scipy.stats import spearmanr
 
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.programs.program import choose
 from espalier.core.task import Task
 from espalier.core.tasks.digits import Digits, DigitsConv

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from espalier.core import checkpoint
-from espalier.core.optimizers.optim import Adam
+from espalier.core.optimizers import Adam
 from espalier.core.task import Task
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.trial import Hyperparameters, Structure, Trial

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
-from espalier.core.optimizers.optim import SGD, Adam
+from espalier.core.numbers import Number
+from espalier.core.optimizers import OPTIMIZERS, SGD, Adam, AdamW
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from tests.sweeps.made import spec_with
@@ -36,20 +38,25 @@ def test_the_numbers_of_a_point_reach_the_lane_as_they_are() -> None:
     spec = spec_with(space=space | {"weight_decay": 1e-4})
     hyper = plan.hyperparameters(spec, spec.space.resolve({}))
     assert hyper.decay_points == (0.5, 0.75)
-    assert (hyper.decay_factor, hyper.momentum, hyper.weight_decay, hyper.warmup) == (0.3, 0.9, 1e-4, 0.05)
+    assert dict(hyper.numbers) == {"decay_factor": 0.3, "momentum": 0.9, "weight_decay": 1e-4, "warmup": 0.05}
 
 
-@pytest.mark.parametrize(("kind", "decay"), [("sgd", 0.0), ("adam", 0.0), ("adamw", 0.01)])
-def test_what_is_not_said_has_the_defaults_of_torch(kind: str, decay: float) -> None:
-    hyper = plan.hyperparameters(spec_with(optimizer=kind), point_of(spec_with()))
-    assert (hyper.momentum, hyper.weight_decay) == (0.0, decay)
-    assert (hyper.beta1, hyper.beta2, hyper.eps) == (0.9, 0.999, 1e-8)
+@pytest.mark.parametrize(
+    ("kind", "theirs"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+)
+def test_what_is_not_said_has_the_defaults_of_torch(kind: str, theirs: type[torch.optim.Optimizer]) -> None:
+    numbers = dict(plan.hyperparameters(spec_with(optimizer=kind), point_of(spec_with())).numbers)
+    defaults = theirs([torch.nn.Parameter(torch.zeros(1))]).defaults
+    defaults |= dict(zip(("beta1", "beta2"), defaults.get("betas", ()), strict=False))
+    own = {number.name for number in OPTIMIZERS[kind].numbers if isinstance(number, Number)}
+    assert own == {"sgd": {"momentum", "weight_decay"}}.get(kind, {"beta1", "beta2", "eps", "weight_decay"})
+    assert {name: numbers[name] for name in own} == {name: defaults[name] for name in own}
 
 
 def test_what_is_said_of_an_optimizer_is_kept_zeros_too() -> None:
     said = {"kind": "adamw", "weight_decay": 0.0, "beta1": 0.0, "beta2": 0.5, "eps": 1e-3}
     hyper = plan.hyperparameters(spec_with(optimizer=said), point_of(spec_with()))
-    assert (hyper.weight_decay, hyper.beta1, hyper.beta2, hyper.eps) == (0.0, 0.0, 0.5, 1e-3)
+    assert dict(hyper.numbers) | said == dict(hyper.numbers) | {"kind": "adamw"}
 
 
 def test_an_optimizer_has_momentum_where_any_trial_may_have_it() -> None:
@@ -62,8 +69,8 @@ def test_an_optimizer_has_momentum_where_any_trial_may_have_it() -> None:
     assert optimizer(space={"lr_exponent": -2, "momentum": [0.0, 0.9]}).momentum
     nesterov = optimizer(optimizer={"kind": "sgd", "momentum": 0.9, "nesterov": True})
     assert (nesterov.momentum, nesterov.nesterov) == (True, True)
-    assert optimizer(optimizer="adam") == Adam(decoupled=False)
-    assert optimizer(optimizer="adamw") == Adam(decoupled=True)
+    assert optimizer(optimizer="adam") == Adam()
+    assert optimizer(optimizer="adamw") == AdamW()
 
 
 def test_a_batch_size_in_the_space_overrides_that_of_the_budget() -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from espalier.core.checks.checkup import GAINS, Checking, Checkup, Finding, lsuv
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.rows import seeded
 from espalier.core.task import Batch, Data, Task
 from espalier.core.tasks.deep_names import DeepNames

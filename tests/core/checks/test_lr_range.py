@@ -14,7 +14,7 @@ from torch import nn
 
 from espalier.core.checks.lr_range import RULES, RangeTest, range_test, read_curves
 from espalier.core.errors import BadInput
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.rows import seeded
 from espalier.core.task import Task
 from espalier.core.tasks.thermometer import Thermometer

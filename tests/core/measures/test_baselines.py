@@ -14,7 +14,7 @@ from espalier.core import checkpoint
 from espalier.core.checks import preflight
 from espalier.core.errors import BadInput
 from espalier.core.measures.baselines import Baselines
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.task import Batch, Data, Task
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended, Event, Reported

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from espalier.core.measures.ratios import RatioMeter, between, log_ratio, median, sample_steps, summary
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.programs.program import VmapProgram
 from espalier.core.rows import seeded
 from espalier.core.task import Task

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from espalier.core.measures.baselines import _classes, entropy
 from espalier.core.measures.verdicts import VERDICTS, Thresholds, no_better, stuck, verdict, while_learning
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.tasks.thermometer import Thermometer
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Reported

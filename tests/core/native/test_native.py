@@ -24,7 +24,7 @@ from torch.func import grad
 from espalier.core import native
 from espalier.core.native import NotNative, native_of
 from espalier.core.native.stacked import Stacked
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.programs.program import NATIVE_FROM, NativeProgram, choose
 from espalier.core.task import Batch, Data
 from tests.core.programs.test_program import Small, Sums

@@ -132,7 +132,7 @@ def test_looking_at_a_task_before_it_trains_loads_no_compiler_of_torchs() -> Non
 def test_a_worker_needs_no_compiler_of_torchs_for_machine_code() -> None:
     program = (
         "import sys; from espalier.core.programs.program import NativeProgram; "
-        "from espalier.core.optimizers.optim import SGD; "
+        "from espalier.core.optimizers import SGD; "
         "from espalier.core.tasks.digits import Digits; task = Digits(); data = task.data(); "
         "made = NativeProgram(task, SGD()); print(made.why_not(data.train, 8)); "
         "made.evaluate(made.fresh_row(0), data.valid); print('torch._dynamo' in sys.modules, 'sympy' in sys.modules)"

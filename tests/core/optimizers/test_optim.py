@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from espalier.core.optimizers.optim import OPTIMIZERS, SGD, Adam, Optimizer
+from espalier.core.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
 from espalier.core.training.trial import Hyperparameters, Structure, Trial, history
 
 STEPS, PARAMETERS = 12, 13
@@ -21,17 +21,18 @@ OURS: dict[str, Optimizer] = {
     "momentum": SGD(),
     "Nesterov": SGD(nesterov=True),
     "Adam": Adam(),
-    "AdamW": Adam(decoupled=True),
+    "AdamW": AdamW(),
 }
 every_optimizer = pytest.mark.parametrize("name", OURS)
 
 
 def theirs(name: str, hyper: Hyperparameters, theta: nn.Parameter) -> torch.optim.Optimizer:
-    settings_: dict[str, Any] = {"lr": hyper.lr, "weight_decay": hyper.weight_decay}
+    numbers = dict(hyper.numbers)
+    settings_: dict[str, Any] = {"lr": hyper.lr, "weight_decay": numbers.get("weight_decay", 0.0)}
     if name in ("Adam", "AdamW"):
         kind = torch.optim.Adam if name == "Adam" else torch.optim.AdamW
-        return kind([theta], betas=(hyper.beta1, hyper.beta2), eps=hyper.eps, **settings_)
-    momentum = 0.0 if name == "SGD" else hyper.momentum
+        return kind([theta], betas=(numbers["beta1"], numbers["beta2"]), eps=numbers["eps"], **settings_)
+    momentum = 0.0 if name == "SGD" else numbers["momentum"]
     return torch.optim.SGD([theta], momentum=momentum, nesterov=name == "Nesterov", **settings_)
 
 
@@ -138,11 +139,7 @@ def test_an_optimizer_can_be_the_key_of_a_cohort(name: str) -> None:
 
 
 def test_the_names_of_optimizers_make_what_they_say() -> None:
-    assert {name: make() for name, make in OPTIMIZERS.items()} == {
-        "sgd": SGD(),
-        "adam": Adam(),
-        "adamw": Adam(decoupled=True),
-    }
+    assert {name: OPTIMIZERS[name]() for name in OPTIMIZERS} == {"sgd": SGD(), "adam": Adam(), "adamw": AdamW()}
 
 
 def test_momentum_is_written_in_the_row_of_its_lane() -> None:

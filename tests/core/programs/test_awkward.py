@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from espalier.core.optimizers.optim import SGD, Adam
+from espalier.core.optimizers import SGD, Adam
 from espalier.core.order import Order
 from espalier.core.programs.program import PROGRAMS, NativeProgram, why_not_compiled, why_not_vmap
 from espalier.core.rows import part, seeded
@@ -149,8 +149,9 @@ def by_pytorch(task: Task, trial: Trial) -> Iterator[float]:
     data = task.data().to("cpu", torch.float64)
     with seeded(trial.seed):
         model = task.model().double()
-    hyper = trial.hyper
-    optimizer = torch.optim.SGD(model.parameters(), hyper.lr, hyper.momentum, weight_decay=hyper.weight_decay)
+    numbers = dict(trial.hyper.numbers)
+    decay = numbers["weight_decay"]
+    optimizer = torch.optim.SGD(model.parameters(), trial.hyper.lr, numbers["momentum"], weight_decay=decay)
     for indexes in task.order(trial.seed, len(data.train[0]), BATCH)(0, trial.steps):
         loss = task.loss(model, tuple(tensor[indexes] for tensor in data.train))
         optimizer.zero_grad()
@@ -297,7 +298,7 @@ def test_adam_with_a_beta_close_to_one_is_that_of_torch(program: str) -> None:
     data = task.data()
     with seeded(0):
         model = task.model()
-    optimizer = torch.optim.Adam(model.parameters(), hyper.lr, (hyper.beta1, hyper.beta2), hyper.eps)
+    optimizer = torch.optim.Adam(model.parameters(), hyper.lr, (0.99999, 0.999999))
     for indexes in task.order(0, len(data.train[0]), BATCH)(0, STEPS):
         optimizer.zero_grad()
         task.loss(model, tuple(tensor[indexes] for tensor in data.train)).backward()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from espalier.core.checks import preflight
 from espalier.core.errors import BadInput, Differs
 from espalier.core.native.tensor_refs import NotNative
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.programs.program import PROGRAMS, choose
 from espalier.core.task import Batch, Data, Task, takes_of_clock
 from espalier.core.training.cohort import Cohort

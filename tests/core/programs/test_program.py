@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from espalier.core.optimizers.optim import SGD, Adam
+from espalier.core.optimizers import SGD, Adam
 from espalier.core.programs.program import (
     COMPILE_FROM,
     PROGRAMS,

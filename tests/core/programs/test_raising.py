@@ -13,7 +13,7 @@ from espalier.core.errors import BadInput
 from espalier.core.measures.baselines import entropy
 from espalier.core.measures.verdicts import Thresholds
 from espalier.core.native import operations
-from espalier.core.optimizers.optim import SGD, Adam
+from espalier.core.optimizers import SGD, Adam
 from espalier.core.order import Order
 from espalier.core.programs.program import PROGRAMS, NativeProgram
 from espalier.core.rows import seeded

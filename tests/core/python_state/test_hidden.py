@@ -34,7 +34,7 @@ from espalier.core import checkpoint
 from espalier.core.checks import preflight
 from espalier.core.checks.checkup import Checking
 from espalier.core.errors import BadInput, Differs
-from espalier.core.optimizers.optim import SGD, Adam
+from espalier.core.optimizers import SGD, Adam
 from espalier.core.programs import program as program_module
 from espalier.core.programs.program import PROGRAMS, Program, choose, why_hidden
 from espalier.core.python_state import detect

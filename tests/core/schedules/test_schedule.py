@@ -12,22 +12,17 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from espalier.core.errors import BadInput
-from espalier.core.schedules.schedule import (
-    KINDS,
-    SHAPES,
-    Schedule,
-    anneal,
-    build,
-    combined,
-    constant,
-    fall,
-    step_decay,
-    torch_scheduler,
-    warmed,
-)
+from espalier.core.schedules.constant import constant
+from espalier.core.schedules.for_torch import torch_scheduler
+from espalier.core.schedules.phases import combined
+from espalier.core.schedules.registry import SCHEDULES, build
+from espalier.core.schedules.schedule import RateFunction
+from espalier.core.schedules.shapes import SHAPES, anneal, fall
+from espalier.core.schedules.step import step_decay
+from espalier.core.schedules.warmup import warmed
 
 
-def cosine(peak_K: Tensor, floor_K: Tensor, start_K: Tensor) -> Schedule:
+def cosine(peak_K: Tensor, floor_K: Tensor, start_K: Tensor) -> RateFunction:
     return fall("cosine", peak_K, floor_K, start_K)
 
 
@@ -35,7 +30,7 @@ def double(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def rates(schedule: Schedule, steps: int) -> list[float]:
+def rates(schedule: RateFunction, steps: int) -> list[float]:
     """Return the rate of the first lane at every step of a budget."""
     return [schedule(step / steps)[0].item() for step in range(steps)]
 
@@ -130,7 +125,7 @@ def test_the_rates_of_a_lane_do_not_depend_on_the_lanes_beside_it(
         points_KP = torch.stack([first_K, second_K], 1)
         numbers = {"lr": peak_K, "points": points_KP, "decay_factor": floor_K, "floor": floor_K + 1e-3}
         numbers |= {"power": peak_K, "div": 1 + peak_K, "warmup": warmup_K, "budget": 100 * peak_K.ceil() + 1}
-        return torch.stack([build(kind, numbers, PHASES)(u) for kind in KINDS])
+        return torch.stack([build(kind, numbers, PHASES)(u) for kind in SCHEDULES])
 
     k = data.draw(st.integers(0, len(columns) - 1))
     together = table(columns, double(*at)[:, None].expand(len(at), len(columns)))[:, :, k]

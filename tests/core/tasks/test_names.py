@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from espalier.core.errors import BadInput
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.programs.program import Program
 from espalier.core.rows import ParameterShapes
 from espalier.core.task import Batch

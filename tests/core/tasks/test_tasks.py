@@ -14,7 +14,7 @@ from torch import nn
 
 from espalier.core import checkpoint
 from espalier.core.errors import BadInput
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.rows import seeded
 from espalier.core.task import Task
 from espalier.core.tasks.deep_names import DeepNames

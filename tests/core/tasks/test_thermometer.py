@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from espalier.core.errors import BadInput
-from espalier.core.optimizers.optim import SGD, Optimizer
+from espalier.core.optimizers import SGD, Optimizer
 from espalier.core.order import shuffled
 from espalier.core.programs.program import PROGRAMS, Program
 from espalier.core.tasks.thermometer import CELSIUS, UNKNOWN, Thermometer

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.programs.program import Program, VmapProgram
 from espalier.core.task import Batch, Data, Task
 from espalier.core.tasks.thermometer import Thermometer

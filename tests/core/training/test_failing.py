@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from espalier.core.errors import located
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.order import Order
 from espalier.core.task import Batch, Data, Task
 from espalier.core.training.cohort import Cohort, Scoring

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from espalier.core import checkpoint
 from espalier.core.measures.verdicts import Verdict
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.task import Batch, Data, Task
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended, Event, Reported

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from espalier.core.measures.verdicts import VERDICTS
-from espalier.core.optimizers.optim import SGD
+from espalier.core.optimizers import SGD
 from espalier.core.programs.program import Program
 from espalier.core.task import Task, load_task
 from espalier.core.tasks.fashion import DEBIAN

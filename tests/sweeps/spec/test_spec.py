@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
-from espalier.core.schedules.schedule import KINDS
+from espalier.core.schedules.registry import SCHEDULES
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec, override, parse_yaml
 from tests.sweeps.made import THERMOMETER, spec_with
@@ -339,7 +339,7 @@ def test_decay_points_need_a_schedule_that_has_as_many(schedule: Any, points: An
     assert "'step'" in said
 
 
-@pytest.mark.parametrize("kind", [kind for kind, chosen in KINDS.items() if chosen.points == 1])
+@pytest.mark.parametrize("kind", [kind for kind in SCHEDULES if SCHEDULES[kind].decay_points == 1])
 def test_where_the_rate_falls_once_a_decay_point_says_from_where(kind: str) -> None:
     spec = spec_with(schedule=kind, space={"decay_points": {"low": 0.3, "high": 0.6, "branches": 4}})
     assert spec.space.branches == 4
@@ -374,7 +374,7 @@ def test_the_kind_of_schedule_may_be_searched_and_parts_cohorts() -> None:
     ]
     assert [plan.structure(spec, point).schedule for point in points] == spec.schedule_kinds()
     assert len({plan.structural_key(spec, point) for point in points}) == 3
-    assert plan.hyperparameters(spec, points[0]).floor == 0.05
+    assert dict(plan.hyperparameters(spec, points[0]).numbers)["floor"] == 0.05
 
 
 @pytest.mark.parametrize("name", ["momentum", "weight_decay"])

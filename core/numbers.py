@@ -1,0 +1,71 @@
+"""The numbers that a schedule or an optimizer takes, each declared once: its default, its limits, what it means.
+
+Specs, their JSON Schema, errors and the engine take them from here. Nothing of this needs torch.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Home = Literal["both", "spec", "space"]
+"""Where a number may stand in a spec: fixed beside its kind, searched in the space, or in either."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number by name, with its default and its limits.
+
+    low, high: the least and the most that it may be. above, below: whether that end itself is excluded.
+    fixed_high: a tighter upper limit where it stands beside its kind, which may be written by a slip there.
+    typical: a value at which it has an effect, for holding programs against each other; its default if there is none.
+
+    >>> momentum = Number("momentum", 0.0, 0.0, 1.0, "how much of the last step is kept", below=True)
+    >>> momentum.limits, momentum.accepts(0.9), momentum.accepts(1.0), momentum.accepts(True)
+    ('[0, 1)', True, False, False)
+    """
+
+    name: str
+    default: float
+    low: float
+    high: float
+    doc: str = ""
+    above: bool = False
+    below: bool = False
+    home: Home = "both"
+    fixed_high: float | None = None
+    typical: float | None = None
+
+    @property
+    def limits(self) -> str:
+        """The limits as an interval."""
+        return f"{'(' if self.above else '['}{self.low:g}, {self.high:g}{')' if self.below else ']'}"
+
+    def accepts(self, value: object) -> bool:
+        """Whether a value is a number within the limits."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        too_low = value <= self.low if self.above else value < self.low
+        too_high = value >= self.high if self.below else value > self.high
+        return not (too_low or too_high) and value == value
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Something that is on or off, and changes the program."""
+
+    name: str
+    default: bool = False
+    doc: str = ""
+
+
+def by_name(*lists: Iterable[Number | Flag]) -> dict[str, Number | Flag]:
+    """Return what several kinds take by name, each name once, in the order in which they first come.
+
+    >>> list(by_name([Number("a", 0, 0, 1), Flag("b")], [Number("a", 1, 0, 1), Number("c", 0, 0, 1)]))
+    ['a', 'b', 'c']
+    """
+    named: dict[str, Number | Flag] = {}
+    for entries in lists:
+        for entry in entries:
+            named.setdefault(entry.name, entry)
+    return named

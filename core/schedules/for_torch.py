@@ -1,0 +1,96 @@
+"""A schedule for somebody's own loop: PyTorch's LRScheduler."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from espalier.core.errors import BadInput, nearest
+from espalier.core.numbers import Number
+from espalier.core.schedules.registry import SCHEDULES, build, why_not_so_many_points
+from espalier.core.schedules.schedule import Schedule
+from espalier.core.schedules.warmup import WARMUP
+
+_FIELDS = ("kind", "steps", "lr", "lr_exponent", "decay_points", "phases")
+
+
+def torch_scheduler(
+    config: Mapping[str, Any], optimizer: torch.optim.Optimizer, last_step: int = -1
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Return a schedule as PyTorch's LRScheduler: call its `step()` after each `optimizer.step()`.
+
+    config: `kind` and `steps` (the budget), and what the kind takes: `decay_points` (shares of the budget),
+        `decay_factor`, `warmup`, `floor`, `power`, `div`, `phases`. The peak is each parameter group's own rate, unless
+        `lr` or `lr_exponent` gives one for all.
+    last_step: -1 at the start; the steps taken so far less one, to go on.
+
+    Raises BadInput for a key that is unknown or missing, or that the kind does not take.
+
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    >>> scheduler = torch_scheduler({"kind": "step", "steps": 4, "decay_points": [0.5]}, optimizer)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates.append(round(scheduler.get_last_lr()[0], 6))
+    ...     optimizer.step()
+    ...     scheduler.step()
+    >>> rates
+    [0.1, 0.1, 0.01, 0.01]
+    """
+    kind, steps, points = _checked(config)
+    numbers = {number.name: config.get(number.name) for number in _takes(SCHEDULES[kind])}
+    defaults = {number.name: number.default for number in _takes(SCHEDULES[kind])}
+    columns: dict[str, Tensor] = {
+        name: torch.tensor([defaults[name] if value is None else value], dtype=torch.float64)
+        for name, value in numbers.items()
+    }
+    columns |= {"lr": torch.ones(1, dtype=torch.float64), "budget": torch.tensor([float(steps)], dtype=torch.float64)}
+    columns["points"] = torch.tensor([points], dtype=torch.float64).reshape(1, len(points))
+    rate = build(kind, columns, config.get("phases", ()))
+    peak = 10.0 ** config["lr_exponent"] if "lr_exponent" in config else config.get("lr")
+    if peak is not None:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] = float(peak)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step / steps).item(), last_step)
+
+
+def _takes(schedule: type[Schedule]) -> list[Number]:
+    return [WARMUP, *schedule.numbers]
+
+
+def _checked(config: Mapping[str, Any]) -> tuple[str, int, list[float]]:
+    """Return the kind, the budget and the decay points of a config. Raises BadInput."""
+    for key in ("kind", "steps"):
+        if key not in config:
+            raise BadInput(f"schedule.{key}: missing; it is required")
+    kind, steps = config["kind"], config["steps"]
+    schedule = SCHEDULES[str(kind)]
+    _check_keys(config, kind, schedule)
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise BadInput(f"schedule.steps: {steps!r} is no whole number above 0")
+    if "lr" in config and "lr_exponent" in config:
+        raise BadInput("schedule.lr: lr_exponent is given too; keep one of them")
+    points = sorted(float(point) for point in config.get("decay_points") or ())
+    if why := why_not_so_many_points(kind, len(points)):
+        raise BadInput(f"schedule.decay_points: {why}")
+    if any(not 0 <= point <= 1 for point in points):
+        raise BadInput(f"schedule.decay_points: {points}; decay points are shares of the budget in [0, 1]")
+    numbers = {n.name: config[n.name] for n in _takes(schedule) if config.get(n.name) is not None}
+    for number in _takes(schedule):
+        if number.name in numbers and not number.accepts(numbers[number.name]):
+            raise BadInput(f"schedule.{number.name}: {numbers[number.name]!r} is no number in {number.limits}")
+    schedule.check(numbers)
+    if schedule.takes_phases != bool(config.get("phases")):
+        raise BadInput("schedule.phases: they belong to kind 'phases', which needs them")
+    return kind, steps, points
+
+
+def _check_keys(config: Mapping[str, Any], kind: str, schedule: type[Schedule]) -> None:
+    """Raise BadInput for a key that no schedule has, or not this one."""
+    own = [number.name for number in _takes(schedule)]
+    others = {number.name for name in SCHEDULES for number in SCHEDULES[name].numbers}
+    for key in config:
+        if key in others and key not in own and config[key] is not None:
+            raise BadInput(f"schedule.{key}: schedule '{kind}' has none; it takes {', '.join(own)}")
+        if key not in others and key not in (*_FIELDS, *own):
+            raise BadInput(f"schedule.{key}: unknown field; {nearest(key, [*_FIELDS, *own, *others])}")
