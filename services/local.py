@@ -107,10 +107,10 @@ def _sweep(arguments: list[str], env: dict[str, str]) -> str:
 
 def _check_runs(env: dict[str, str], view: dict[str, Any]) -> Iterator[str]:
     """Check that MLflow has each trial once, and none that runs still."""
-    from espalier.sweeps.recording import record
+    from espalier.sweeps.recording.stories import run_states
 
     os.environ.update({name: env[name] for name in env if name.startswith("MLFLOW_")})
-    states = record.run_states(env["MLFLOW_TRACKING_URI"], view["id"])
+    states = run_states(env["MLFLOW_TRACKING_URI"], view["id"])
     wanted = view["trials"]["wanted"]
     if sorted(states) != list(range(wanted)) or any(len(found) != 1 for found in states.values()):
         raise BadInput(f"MLflow has {len(states)} of {wanted} trials, or some more than once")

@@ -25,7 +25,8 @@ from espalier.services.confine import Tenants, entrance
 from espalier.services.store import ACTIVE, State, Submission, timestamp
 from espalier.sweeps.address import mlflow_page, no_secret
 from espalier.sweeps.home import Home
-from espalier.sweeps.recording import record
+from espalier.sweeps.recording.names import SWEEP_TAG
+from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.results import results
 from espalier.sweeps.results.results import TrialResult
 from espalier.sweeps.search import search
@@ -170,7 +171,7 @@ class Sweeps:
     def mlflow_url(self, owner: str = "", sweep: str = "") -> str:
         """Return where people browse MLflow, for a sweep of an owner."""
         home = self.tenant_home(owner, sweep) or self.home
-        return self._told_url or record.tracking_of(None, home.path, None)
+        return self._told_url or resolve_tracking_uri(None, home.path, None)
 
     def trials(self, sweep: str, over_since: float | None = None, owner: str = "") -> list[TrialResult]:
         """Return the trials of a sweep; none before its driver has begun.
@@ -329,7 +330,7 @@ def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, 
             url=no_secret(sweeps.mlflow_url(submission.owner, submission.sweep)),
             page=sweeps.page(submission.sweep),
             experiment=sweeps.experiment(submission.sweep, submission.name),
-            filter=f"tags.`{record.SWEEP_TAG}` = '{submission.sweep}'",
+            filter=f"tags.`{SWEEP_TAG}` = '{submission.sweep}'",
         ),
         best=best and _best(best, objective["metric"]),
         links={"self": here} | {name: f"{here}/{name}" for name in ("trials", "best", "logs", "events")},

@@ -21,7 +21,9 @@ from espalier.core.training.width import us_per_lane_step
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.guard import guard_task
 from espalier.sweeps.home import Home
-from espalier.sweeps.recording import record
+from espalier.sweeps.recording.names import checks_of
+from espalier.sweeps.recording.single_run import record_once
+from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.spec.space import AUTO, DecayPoints, extremes
 from espalier.sweeps.spec.spec import SweepSpec
@@ -226,9 +228,9 @@ def record_check(spec: SweepSpec, found: Checkup, forecast: Forecast | None, hom
     series = {f"findings_{level}": [(0, float(sum(f.level == level for f in found.findings)))] for level in MARKS}
     with tempfile.TemporaryDirectory() as folder:
         figures = _figures(found, spec.name, Path(folder))
-        return record.record_once(
-            record.tracking_of(spec.tracking_uri, home.path),
-            record.checks_of(spec.name),
+        return record_once(
+            resolve_tracking_uri(spec.tracking_uri, home.path),
+            checks_of(spec.name),
             "check",
             {"espalier.kind": "check", "espalier.passed": str(found.passed).lower()},
             series,

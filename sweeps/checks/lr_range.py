@@ -18,7 +18,9 @@ from espalier.core.task import load_task
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.guard import guard_task
 from espalier.sweeps.home import Home
-from espalier.sweeps.recording import record
+from espalier.sweeps.recording.names import checks_of
+from espalier.sweeps.recording.single_run import record_once
+from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.spec.meaning import misread_exponents
 from espalier.sweeps.spec.space import AUTO, Range
@@ -128,9 +130,9 @@ def record_test(spec: SweepSpec, test: RangeTest, home: Home) -> str:
         series |= {"interval_low": [(0, test.interval[0])], "interval_high": [(0, test.interval[1])]}
     with tempfile.TemporaryDirectory() as folder:
         figure = report.range_figure(test, spec.name, Path(folder) / "lr-range.png")
-        return record.record_once(
-            record.tracking_of(spec.tracking_uri, home.path),
-            record.checks_of(spec.name),
+        return record_once(
+            resolve_tracking_uri(spec.tracking_uri, home.path),
+            checks_of(spec.name),
             "lr-range",
             {"espalier.kind": "lr-range"},
             series,

@@ -88,11 +88,12 @@ def ui(port: int, host: str, home: str | None) -> None:
     """
     from espalier.sweeps.address import open_port
     from espalier.sweeps.home import Home
-    from espalier.sweeps.recording.record import STORE, check_reachable, default_uri
+    from espalier.sweeps.recording.reachable import check_reachable
+    from espalier.sweeps.recording.tracking_uri import STORE_FILE, default_uri
     from espalier.sweeps.results.overview import latest_page
 
     place = Home.at(home, reading=True)
-    if not (place.path / STORE).is_file():  # MLflow makes one
+    if not (place.path / STORE_FILE).is_file():  # MLflow makes one
         place = Home.at(home)
     check_reachable(default_uri(place.path), reading=True)
     try:

@@ -1,68 +1,57 @@
-"""The spool of a sweep: what is to be recorded as lines of JSON on disk, and how many of them have been sent.
+"""The spool of a sweep: records as lines of JSON on disk, and how many of them have been sent.
 
 It keeps every line, so that whatever MLflow lacks can be sent again. A file that was damaged is read as far as it goes.
+A mark on disk says up to where all lines have been sent; in memory it is known for each trial by itself.
 """
 
 import errno
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.home import NO_ROOM, naming
+from espalier.sweeps.recording.records import (
+    Line,
+    ParentRecord,
+    Record,
+    SweepClosed,
+    TrialEnded,
+    TrialReported,
+    TrialStarted,
+    from_json,
+    to_json,
+)
 
-MOST_BYTES = 256 * 2**20  # beyond this, points of curves are dropped and counted; starts and ends never
-NAMED = 3  # lines that cannot be read and are named one by one; of more their number is said
-Line = dict[str, Any]
-
-FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
-    "open": {"name": str, "tags": dict, "params": dict, "texts": dict},
-    "pause": {},
-    "close": {"values": dict, "tags": dict, "texts": dict, "files": list, "status": str},
-    "start": {"trial": int, "name": str, "params": dict, "tags": dict},
-    "tag": {"trial": int, "tags": dict},
-    "report": {"trial": int, "step": (int, float), "points": list},
-    "end": {"trial": int, "name": str, "step": (int, float), "tags": dict, "texts": dict, "status": str},
-}
-"""What a line of each kind has, beside its `op` and its `time` (ms since 1970)."""
-
-
-def parsed(text: bytes) -> Line | None:
-    """Return a line of the spool, None for what is none. Zeros before it are what a lost write has left.
-
-    >>> parsed(b'\\0\\0{"op": "pause", "time": 1}')
-    {'op': 'pause', 'time': 1}
-    >>> parsed(b'{"op": "pau\\xff"}')
-    """
-    try:
-        line = json.loads(text.strip(b"\0\r\n "))
-    except (ValueError, RecursionError):
-        return None
-    fields = FIELDS.get(str(line.get("op"))) if isinstance(line, dict) else None
-    if fields is None or not isinstance(line.get("time"), int):
-        return None
-    return line if all(isinstance(line.get(name), kind) for name, kind in fields.items()) else None
+MAX_UNSENT_BYTES = 256 * 2**20  # beyond this, points of curves are dropped and counted; starts and ends never
+NAMED_LINES = 3  # that cannot be read: these are named one by one, the others counted
+R = TypeVar("R", bound=Record)
 
 
 class Spool:
     """Lines on disk in the order they were said, and how many of them have been sent."""
 
-    def __init__(self, folder: Path, note: Callable[[str], None] = lambda text: None):
-        """Open the spool of a folder. note: told in one sentence what of it is damaged.
+    def __init__(self, folder: Path, max_unsent_bytes: int = MAX_UNSENT_BYTES):
+        """Open the spool of a folder, made if it is not there.
 
+        max_unsent_bytes: when more than this waits, reports are dropped.
         Raises BadInput for files that cannot be opened.
         """
         self.path, self.mark, self.refused = (folder / f"spool.{end}" for end in ("jsonl", "sent", "refused"))
-        self.note = note
-        self.reached: dict[int, float] = {}  # trial -> its last step said
+        self.max_unsent_bytes = max_unsent_bytes
+        self.damage: list[str] = []  # a sentence on each part that cannot be read
+        self.reached: dict[int, float] = {}  # trial -> the last step that it has reported
         self.begun: set[int] = set()
-        self.first: dict[int, int] = {}  # trial -> the place of its first line
+        self.first: dict[int, int] = {}  # trial -> the position of its first line
         self.ended: dict[int, str] = {}  # trial -> the status of its run
-        self.own: list[Line] = []  # the sweep's own lines: open, pause, close
+        self.own: list[ParentRecord] = []  # the sweep's own records
         self.dropped = 0
+        self.sent_at = 0.0  # when a line was sent last, by the monotonic clock
+        self._sent_of: dict[int | None, int] = {}  # trial -> the position behind its last line that has been sent
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for file in (self.path, self.mark, self.refused):
@@ -86,103 +75,119 @@ class Spool:
         if not self.path.exists():
             return
         with open(self.path, "r+b") as file:
-            end = place = file.seek(0, os.SEEK_END)
-            while place > 0:
-                begin = max(0, place - 2**16)
+            end = position = file.seek(0, os.SEEK_END)
+            while position > 0:
+                begin = max(0, position - 2**16)
                 file.seek(begin)
-                if (cut := file.read(place - begin).rfind(b"\n")) >= 0:
-                    place = begin + cut + 1
+                if (cut := file.read(position - begin).rfind(b"\n")) >= 0:
+                    position = begin + cut + 1
                     break
-                place = begin
-            if place < end:
-                file.truncate(place)
+                position = begin
+            if position < end:
+                file.truncate(position)
 
     def _scan(self) -> None:
         """Read the whole spool once: how far each trial is, and which lines cannot be read."""
         bad: list[str] = []
-        for number, (place, line) in enumerate(self._lines(), 1):
+        for number, (position, line) in enumerate(self._lines(), 1):
             if line is None:
-                bad.append(f"{self.path}: line {number} (byte {place:,}) cannot be read and is left out")
+                bad.append(f"{self.path}: line {number} (byte {position:,}) cannot be read and is left out")
             else:
-                self._take_note(line, place)
-        for sentence in bad[:NAMED]:
-            self.note(sentence)
-        if len(bad) > NAMED:
-            self.note(f"{self.path}: {len(bad) - NAMED} more lines cannot be read and are left out")
+                self._index(line.record, position)
+        self.damage += bad[:NAMED_LINES]
+        if len(bad) > NAMED_LINES:
+            self.damage.append(f"{self.path}: {len(bad) - NAMED_LINES} more lines cannot be read and are left out")
 
-    def _take_note(self, line: Line, place: int) -> None:
-        if "trial" not in line:
-            self.own.append(line)
+    def _index(self, record: Record, position: int) -> None:
+        """Keep how far a record's trial is."""
+        if record.trial is None:
+            self.own.append(record)
             return
-        self.begun.add(line["trial"])
-        self.first.setdefault(line["trial"], place)
-        if line["op"] == "report":
-            self.reached[line["trial"]] = max(line["step"], self.reached.get(line["trial"], -1))
-        elif line["op"] == "end":
-            self.ended[line["trial"]] = line["status"]
-        elif line["op"] == "start":
-            self.ended.pop(line["trial"], None)
+        self.begun.add(record.trial)
+        self.first.setdefault(record.trial, position)
+        if isinstance(record, TrialReported):
+            self.reached[record.trial] = max(record.step, self.reached.get(record.trial, -1))
+        elif isinstance(record, TrialEnded):
+            self.ended[record.trial] = record.status
+        elif isinstance(record, TrialStarted):
+            self.ended.pop(record.trial, None)
 
     def _read_mark(self) -> int:
         """Return how many bytes have been sent; 0 where the mark cannot be right: sending twice changes nothing."""
         if not self.mark.exists():
             return 0
         text, size = self.mark.read_bytes()[:40].strip(), self.path.stat().st_size
-        place = int(text) if text.isdigit() and len(text) < 20 else -1
-        if place == 0 or (0 < place <= size and self._ends_a_line(place)):
-            return place
-        told = text.decode(errors="replace")
-        self.note(f"{self.mark}: {told!r} is no place in {self.path.name} ({size:,} bytes); all of it is sent again")
+        position = int(text) if text.isdigit() and len(text) < 20 else -1
+        if position == 0 or (0 < position <= size and self._ends_a_line(position)):
+            return position
+        content = text.decode(errors="replace")
+        self.damage.append(
+            f"{self.mark}: {content!r} is no place in {self.path.name} ({size:,} bytes); all of it is sent again"
+        )
         return 0
 
-    def _ends_a_line(self, place: int) -> bool:
+    def _ends_a_line(self, position: int) -> bool:
         with open(self.path, "rb") as file:
-            file.seek(place - 1)
+            file.seek(position - 1)
             return file.read(1) == b"\n"
 
     # --- lines -------------------------------------------------------------------------------------------------------
 
-    def append(self, line: Line) -> None:
-        """Write one line so that it outlives this process; but no report again, as trials that resume say them all."""
-        if line["op"] == "report":
-            if line["step"] <= self.reached.get(line["trial"], -1):
+    def append(self, record: Record, time_ms: int) -> None:
+        """Write one record so that it outlives this process; but no report again, as trials that resume repeat them."""
+        if isinstance(record, TrialReported):
+            if record.step <= self.reached.get(record.trial, -1):
                 return
-            if self._file.tell() - self.sent > MOST_BYTES:
+            if self._file.tell() - self.sent > self.max_unsent_bytes:
                 self.dropped += 1
                 return
-        place = self._write(json.dumps(line).encode() + b"\n")
-        self._take_note(line, place)
+        position = self._write(to_json(record, time_ms).encode() + b"\n")
+        self._index(record, position)
 
     def _write(self, text: bytes) -> int:
-        """Write whole text or nothing; return its place. Raises OSError, which names the file."""
-        place, rest = self._file.tell(), memoryview(text)
+        """Write whole text or nothing; return its position. Raises OSError, which names the file."""
+        position, rest = self._file.tell(), memoryview(text)
         try:
             with naming(self.path):
                 while rest:
                     rest = rest[self._file.write(rest) :]
         except OSError:
-            self._file.truncate(place)
-            self._file.seek(place)
+            self._file.truncate(position)
+            self._file.seek(position)
             raise
-        return place
+        return position
+
+    @property
+    def size(self) -> int:
+        """The position behind the last line, in bytes."""
+        return self.path.stat().st_size
 
     def pending(self, most: int = 5000) -> tuple[list[Line], int]:
-        """Return lines that wait, each with its place in the file as `at`, and the place after them."""
-        lines, place = [], self.sent
+        """Return lines behind the mark, at most so many, and the position behind them."""
+        lines, position = [], self.sent
         with open(self.path, "rb") as file:
-            file.seek(place)
+            file.seek(position)
             while len(lines) < most and (text := file.readline()).endswith(b"\n"):
-                if (line := parsed(text)) is not None:
-                    lines.append(line | {"at": place})
-                place += len(text)
-        return lines, place
+                if (line := from_json(text, position)) is not None:
+                    lines.append(line)
+                position += len(text)
+        return lines, position
 
-    def done(self, place: int) -> None:
-        """Remember that everything before a place has been sent."""
-        self.sent = place
+    def unsent(self, lines: Iterable[Line]) -> list[Line]:
+        """Return those of some lines that have not been acknowledged."""
+        return [line for line in lines if line.position >= self._sent_of.get(line.trial, 0)]
+
+    def acknowledge(self, line: Line) -> None:
+        """Remember that the lines of a trial up to this one have been sent."""
+        self._sent_of[line.trial] = max(line.position + 1, self._sent_of.get(line.trial, 0))
+        self.sent_at = time.monotonic()
+
+    def move_mark(self, position: int) -> None:
+        """Remember on disk that everything before a position has been sent."""
+        self.sent = position
         temporary = self.mark.with_suffix(".part")
         with naming(self.mark):
-            temporary.write_text(str(place))
+            temporary.write_text(str(position))
         os.replace(temporary, self.mark)
 
     def close(self) -> None:
@@ -190,20 +195,25 @@ class Spool:
         self._file.close()
 
     def _lines(self) -> Iterator[tuple[int, Line | None]]:
-        place = 0
+        position = 0
         with open(self.path, "rb") as file:
             for text in file:
                 if text.endswith(b"\n"):
-                    yield place, parsed(text)
-                place += len(text)
+                    yield position, from_json(text, position)
+                position += len(text)
 
-    def said(self, op: str) -> Iterator[Line]:
-        """Yield all lines of one kind, sent or not."""
-        return (line for _, line in self._lines() if line and line["op"] == op)
+    def records(self, kind: type[R]) -> Iterator[R]:
+        """Yield all records of one kind, sent or not."""
+        return (line.record for _, line in self._lines() if line and isinstance(line.record, kind))
 
-    def of(self, trials: Collection[int | None]) -> list[Line]:
+    def lines_of(self, trials: Collection[int | None]) -> list[Line]:
         """Return all lines of some trials, sent or not; None stands for the sweep itself."""
-        return [line | {"at": place} for place, line in self._lines() if line and line.get("trial") in trials]
+        return [line for _, line in self._lines() if line and line.trial in trials]
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the end of the sweep has been said."""
+        return any(isinstance(record, SweepClosed) for record in self.own)
 
     # --- what MLflow refuses -----------------------------------------------------------------------------------------
 
@@ -214,12 +224,12 @@ class Spool:
 
     def refusals(self) -> list[dict[str, str]]:
         """Return what MLflow has refused."""
-        found = []
+        refusals = []
         for text in self.refused.read_bytes().splitlines() if self.refused.exists() else []:
             with suppress(ValueError, KeyError, TypeError):
                 entry = json.loads(text)
-                found.append({name: str(entry[name]) for name in ("trial", "what", "why")})
-        return found
+                refusals.append({name: str(entry[name]) for name in ("trial", "what", "why")})
+        return refusals
 
     def forget_refusals(self) -> None:
         """Begin anew: what was refused is about to be sent again."""

@@ -7,8 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from espalier.sweeps import identity
-from espalier.sweeps.recording import record
-from espalier.sweeps.recording.record import Recorder
+from espalier.sweeps.recording.names import DESCRIPTION_TAG, NAME_CHARACTERS, RUN_STATUS, STORY, list_trials
+from espalier.sweeps.recording.recorder import Recorder
+from espalier.sweeps.recording.records import (
+    Point,
+    SweepClosed,
+    SweepOpened,
+    SweepPaused,
+    TrialEnded,
+    TrialReported,
+    TrialStarted,
+    TrialTagged,
+)
 from espalier.sweeps.repeat.rerun import best_file
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.results import results
@@ -17,9 +27,8 @@ from espalier.sweeps.results.results import TrialResult
 from espalier.sweeps.search.outcome import Fork, Outcome, Report, Score, missing, missing_text
 from espalier.sweeps.spec.spec import SweepSpec
 
-MLFLOW_STATUS = {"complete": "FINISHED", "stopped": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
+NAMED_TRIALS = 6  # of those that were restored
 FIGURED = 5  # trials whose loss curves are drawn
-DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows on top of a run's page
 WELL = ("healthy", "catapult")  # verdicts of trials that are nothing to worry about
 
 
@@ -54,7 +63,7 @@ def run_name(number: int, params: Mapping[str, Any], spec: SweepSpec) -> str:
         parts.append("decay " + " ".join(f"{point:.2f}".removeprefix("0") for point in points))
     searched = [name for name, _ in spec.space.domains() if name != "lr_exponent" and not name.startswith("decay_poi")]
     parts += [results.params_text(params, [name]) for name in searched if name in params]
-    return " · ".join([*parts, f"#{number}"])[: record.NAME_MOST]
+    return " · ".join([*parts, f"#{number}"])[:NAME_CHARACTERS]
 
 
 def description(trials: Sequence[TrialResult], best: TrialResult | None, spec: SweepSpec, sweep: str) -> str:
@@ -71,9 +80,9 @@ def description(trials: Sequence[TrialResult], best: TrialResult | None, spec: S
     decay = f"decay at {where} of the budget" if points else f"schedule {kind}"
     others = [name for name, _ in spec.space.domains() if name != "lr_exponent" and not name.startswith("decay_poi")]
     also = results.params_text(best.params, others)
-    found = ", ".join(part for part in (rate, decay, also) if part)
+    text = ", ".join(part for part in (rate, decay, also) if part)
     return (
-        f"**Best: {found}: {spec.objective.metric} {decimals(best.value)}** (trial {best.number}).\n\n{health}\n\n"
+        f"**Best: {text}: {spec.objective.metric} {decimals(best.value)}** (trial {best.number}).\n\n{health}\n\n"
         f"Pull it: `sweep best {sweep} > best.yaml`; train it again: `sweep rerun best.yaml`."
     )
 
@@ -92,24 +101,24 @@ class Tracking:
         """Record that a trial trains, and which trial's trunk it was proposed to share."""
         tags = {"espalier.status": "running", **_paired(trunk)}
         self.names[trial] = run_name(trial, params, self.spec)
-        self.recorder.say("start", trial=trial, name=self.names[trial], params=shown_params(params), tags=tags)
+        self.recorder.record(TrialStarted(trial, self.names[trial], shown_params(params), tags))
 
     def fork(self, fork: Fork) -> None:
         """Record up to which step a trial was trained as one with another."""
         tags = {"espalier.parted_from": str(fork.parted_from), "espalier.fork_step": str(fork.step)}
-        self.recorder.say("tag", trial=fork.trial, tags=tags | _paired(fork.trunk))
+        self.recorder.record(TrialTagged(fork.trial, tags | _paired(fork.trunk)))
 
-    def report(self, said: Report) -> None:
+    def report(self, report: Report) -> None:
         """Record a validation and the curve that led to it."""
-        points = [(name, said.step, v) for name, v in said.values.items() if name != "train_loss"]
-        points += [("train_loss", step, loss) for step, loss in said.curve]
-        self.recorder.say("report", trial=said.trial, step=said.step, points=points)
+        points: list[Point] = [(n, report.step, value) for n, value in report.values.items() if n != "train_loss"]
+        points += [("train_loss", step, loss) for step, loss in report.curve]
+        self.recorder.record(TrialReported(report.trial, report.step, points))
 
-    def score(self, said: Score) -> None:
+    def score(self, score: Score) -> None:
         """Record what a trial was worth at a rung."""
-        points = [(f"rung_{name}", said.step, value) for name, value in said.values.items()]
-        # the record knows what is new by its step: a score comes after the report of that step, and before the next
-        self.recorder.say("report", trial=said.trial, step=said.step + 0.5, points=points)
+        points = [(f"rung_{name}", score.step, value) for name, value in score.values.items()]
+        # a later step is what makes a report new: a score comes after the report of that step, and before the next
+        self.recorder.record(TrialReported(score.trial, score.step + 0.5, points))
 
     def end(self, outcome: Outcome, made_by: Mapping[str, Any]) -> None:
         """Record how a trial ended, with its whole story; `made_by` names program, why, lanes and device."""
@@ -125,27 +134,39 @@ class Tracking:
         if identity.CHANGES in self.facts:  # else the sweep's own run says it for all
             tags |= {f"espalier.{kind}": value for kind, value in made_of.items()}
         story = {"trial": outcome.trial, **made_by, **made_of, "members": [end.to_json() for end in outcome.members]}
-        self.recorder.say(
-            "end",
-            trial=outcome.trial,
-            name=self.names.get(outcome.trial, f"trial {outcome.trial}"),
-            step=outcome.step,
-            tags=tags,
-            texts={record.STORY: json.dumps(results.finite(story))},
-            status=MLFLOW_STATUS[outcome.status],
-        )
+        name = self.names.get(outcome.trial, f"trial {outcome.trial}")
+        texts = {STORY: json.dumps(results.finite(story))}
+        status = RUN_STATUS[outcome.status]
+        self.recorder.record(TrialEnded(outcome.trial, name, outcome.step, tags, texts, status))
 
-    def restore(self, t: TrialResult, partly: bool) -> None:
-        """Record what Optuna knows of a trial that has ended; partly: not everything that was said of it is lost."""
+    # --- what was lost -----------------------------------------------------------------------------------------------
+
+    def restore(self, lost: Sequence[TrialResult]) -> None:
+        """Record what Optuna knows of trials that have ended, of which neither MLflow nor the spool has everything."""
+        spool = self.recorder.spool
+        partly = {t.number for t in lost if t.number in spool.ended}
+        for t in lost:
+            self._restore_trial(t, t.number in partly)
+        if whole := [t.number for t in lost if t.number not in partly]:
+            self.recorder.note(
+                f"{spool.path}: the records of {list_trials(whole, NAMED_TRIALS)} were lost; "
+                f"restored from Optuna without their training curves and {STORY}"
+            )
+        if partly:
+            self.recorder.note(
+                f"{spool.path}: records of {list_trials(partly, NAMED_TRIALS)} were lost; restored from Optuna"
+            )
+
+    def _restore_trial(self, t: TrialResult, partly: bool) -> None:
+        """partly: the spool has its end, so not everything is lost."""
         metric, last = self.spec.objective.metric, max(t.reports, default=0)
         self.start(t.number, t.params, None)
         for step, value in sorted(t.reports.items()):
-            self.recorder.say("report", trial=t.number, step=step, points=[(metric, step, value)])
+            self.recorder.record(TrialReported(t.number, step, [(metric, step, value)]))
         tags = {"espalier.status": t.state, "espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
         rest = "the rest may have gaps" if partly else "the rest was lost"
         tags["espalier.restored"] = f"configuration, {metric} and verdict, from Optuna; {rest}"
-        told = {"name": self.names[t.number], "step": last, "texts": {}, "status": MLFLOW_STATUS[t.state]}
-        self.recorder.say("end", trial=t.number, tags=tags, **told)
+        self.recorder.record(TrialEnded(t.number, self.names[t.number], last, tags, {}, RUN_STATUS[t.state]))
 
     # --- the sweep ---------------------------------------------------------------------------------------------------
 
@@ -166,11 +187,11 @@ class Tracking:
             "sampler": spec.search.sampler,
             "objective": f"{spec.objective.mode} {spec.objective.metric}",
         }
-        self.recorder.say("open", name=self.study.study_name, tags=tags, params=params, texts={"spec.yaml": text})
+        self.recorder.record(SweepOpened(self.study.study_name, tags, params, {"spec.yaml": text}))
 
     def pause(self) -> None:
         """Record that the sweep stops here and may go on."""
-        self.recorder.say("pause")
+        self.recorder.record(SweepPaused())
 
     def close(self, trials: Sequence[TrialResult], totals: tuple[int, int], programs: Sequence[str]) -> None:
         """Record the table of trials, the best file and the figures.
@@ -181,7 +202,7 @@ class Tracking:
         for t in trials:
             if t.compared:  # what shows only beside others
                 tags = {"espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
-                self.recorder.say("tag", trial=t.number, tags=tags)
+                self.recorder.record(TrialTagged(t.number, tags))
         best = results.best_trial(trials, mode)
         texts = {"trials.csv": report.table_csv(trials)}
         figures = [report.exponent_figure(trials, self.spec, self.folder / "exponent.png")]
@@ -189,9 +210,9 @@ class Tracking:
         if best is not None:
             top = [t for t in results.ranked(trials, mode) if t.state == "complete"][:FIGURED]
             stories = self.recorder.stories([t.number for t in top])
-            told = [(t, stories[t.number]) for t in top if t.number in stories]
-            if told:
-                figures.append(report.curves_figure(told, self.spec, self.folder / "curves.png"))
+            curves = [(t, stories[t.number]) for t in top if t.number in stories]
+            if curves:
+                figures.append(report.curves_figure(curves, self.spec, self.folder / "curves.png"))
             if story := stories.get(best.number):
                 texts["best.yaml"] = best_file(self.study, best, story)
                 if ratios := report.ratios_figure(best, story, self.spec, self.folder / "ratios.png"):
@@ -199,10 +220,10 @@ class Tracking:
             if best.value is not None:
                 values[f"best_{self.spec.objective.metric}"] = best.value
         tags = {"espalier.best_trial": "none" if best is None else best.number}
-        tags[DESCRIPTION] = description(trials, best, self.spec, self.study.study_name)
+        tags[DESCRIPTION_TAG] = description(trials, best, self.spec, self.study.study_name)
         tags |= {"espalier.program": "; ".join(programs)} if programs else {}
         files = [str(figure) for figure in figures]
-        self.recorder.say("close", values=values, tags=tags, texts=texts, files=files, status="FINISHED")
+        self.recorder.record(SweepClosed(values, tags, texts, files, "FINISHED"))
 
 
 def _paired(trunk: int | None) -> dict[str, str]:

@@ -14,7 +14,11 @@ from espalier.core.training.events import TrialId
 from espalier.core.training.watch import Look, Watcher
 from espalier.sweeps.address import no_secret
 from espalier.sweeps.home import Home
-from espalier.sweeps.recording import record
+from espalier.sweeps.recording.models import fetch_model, register
+from espalier.sweeps.recording.names import CHAMPION
+from espalier.sweeps.recording.reachable import check_reachable
+from espalier.sweeps.recording.stories import find_run
+from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.repeat.rerun import BestFile, Rerun, rerun
 from espalier.sweeps.spec import paths
 from espalier.sweeps.spec.spec import SweepSpec
@@ -52,9 +56,9 @@ def weight_files(replicates: int) -> list[str]:
 
 def place_of(best: BestFile, spec: SweepSpec, home: Home) -> str:
     """Return where the trial of a best file is recorded. Raises BadInput if its run is not there."""
-    uri = record.tracking_of(spec.tracking_uri, home.path)
-    record.check_reachable(uri)
-    record.run_of(uri, best.sweep, best.trial)
+    uri = resolve_tracking_uri(spec.tracking_uri, home.path)
+    check_reachable(uri)
+    find_run(uri, best.sweep, best.trial)
     return uri
 
 
@@ -75,7 +79,7 @@ def crown(path: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> 
         for r, file in enumerate(weight_files(spec.replicates)):
             checkpoint.save(folder / file, weights.kept[str(TrialId(best.trial, r))])
         told = {f"espalier.{outcome.metric}": repr(outcome.value)}
-        return outcome, record.register(uri, name, best.sweep, best.trial, folder, told)
+        return outcome, register(uri, name, best.sweep, best.trial, folder, told)
 
 
 def pull(wanted: str, folder: Path, home: Home) -> tuple[list[Path], str]:
@@ -85,11 +89,11 @@ def pull(wanted: str, folder: Path, home: Home) -> tuple[list[Path], str]:
     """
     name, _, alias = wanted.partition("@")
     check_name(name)
-    uri = record.tracking_of(None, home.path)
+    uri = resolve_tracking_uri(None, home.path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            told = record.fetch_model(uri, name, alias or record.CHAMPION, Path(place))
+            told = fetch_model(uri, name, alias or CHAMPION, Path(place))
             files = [file for file in sorted(Path(place).rglob("*")) if file.is_file()]
             for file in files:
                 os.replace(file, folder / file.name)

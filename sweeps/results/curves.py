@@ -6,7 +6,7 @@ from typing import Any
 
 from espalier.core.errors import BadInput, nearest
 from espalier.sweeps.home import Home
-from espalier.sweeps.recording import record
+from espalier.sweeps.recording.stories import stories_of
 
 TRAIN_CURVE = "train_curve"
 
@@ -20,7 +20,7 @@ def points(home: Home, uri: str, sweep: str, trials: Sequence[int], metric: str)
     """
     known: set[str] = {TRAIN_CURVE}
     found: list[tuple[int, int, float]] = []
-    for trial, story in record.stories_of(home.sweep(sweep), uri, sweep, trials).items():
+    for trial, story in stories_of(home.sweep(sweep), uri, sweep, trials).items():
         members = story["members"]
         known |= {name for member in members for _, values in member["reports"] for name in values}
         curves = [_curve(member, metric) for member in members]

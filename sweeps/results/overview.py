@@ -9,7 +9,9 @@ from espalier.core.errors import BadInput
 from espalier.core.measures.verdicts import VERDICTS
 from espalier.sweeps.address import UI, mlflow_page, no_secret
 from espalier.sweeps.home import Home, is_driven
-from espalier.sweeps.recording import record
+from espalier.sweeps.recording.reachable import check_reachable
+from espalier.sweeps.recording.stories import read_trial, spooled_story
+from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.repeat.rerun import best_file
 from espalier.sweeps.results import results
 from espalier.sweeps.results.results import TrialResult
@@ -115,7 +117,7 @@ def _driven(home: Home, sweeps: Collection[str]) -> set[str]:
 
 def tracking_of(study: Any, home: Home) -> str:
     """Return the address at which a sweep is recorded."""
-    return record.tracking_of(spec_of(study).tracking_uri, home.path, study.user_attrs.get("tracking"))
+    return resolve_tracking_uri(spec_of(study).tracking_uri, home.path, study.user_attrs.get("tracking"))
 
 
 def details(home: Home, wanted: str) -> Details:
@@ -173,10 +175,10 @@ def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
 def _story(home: Home, found: Details, trial: int) -> dict[str, Any]:
     """Return the story of a trial: from MLflow, or where that has it no more, from the sweep's spool."""
     try:
-        record.check_reachable(found.tracking_uri, reading=True)
-        return record.read_trial(found.tracking_uri, found.sweep, trial)
+        check_reachable(found.tracking_uri, reading=True)
+        return read_trial(found.tracking_uri, found.sweep, trial)
     except BadInput:
-        if story := record.spooled_story(home.sweep(found.sweep), trial):
+        if story := spooled_story(home.sweep(found.sweep), trial):
             return story
         raise
 

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,11 @@ from espalier.sweeps.address import no_secret
 from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.guard import ENDED, STOPPED, dismiss_guard, set_messages
 from espalier.sweeps.home import Home
-from espalier.sweeps.recording import record
-from espalier.sweeps.recording.record import Recorder
-from espalier.sweeps.recording.tracking import MLFLOW_STATUS, Tracking
+from espalier.sweeps.recording.reachable import check_reachable
+from espalier.sweeps.recording.recorder import Recorder
+from espalier.sweeps.recording.sender import SendPolicy
+from espalier.sweeps.recording.tracking import Tracking
+from espalier.sweeps.recording.tracking_uri import tracking_origin
 from espalier.sweeps.results import results
 from espalier.sweeps.results.overview import found_sweep, tracking_of
 from espalier.sweeps.results.summary import Summary
@@ -98,7 +99,7 @@ def start(
         facts |= found
     sweep = sweep or homes.new_id(spec.name)
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": identity.versions()}
-    facts |= {"tracking": record.begins(home.path), identity.FOLDER: str(current_folder())}
+    facts |= {"tracking": tracking_origin(home.path), identity.FOLDER: str(current_folder())}
     with _gone_unless_begun(home, storage, sweep), _held(home, sweep):  # two processes may begin one id at once
         study = create_study(storage, sweep, spec, facts | identity.git_state(Path.cwd()))
         with homes.told_when_full(CONTINUE.format(sweep)):
@@ -135,7 +136,7 @@ def resume(
     begin = time.monotonic()
     storage = open_storage(home.storage)
     study = found_sweep(home, storage, wanted)
-    record.check_reachable(tracking_of(study, home))
+    check_reachable(tracking_of(study, home))
     driver = Driver(home, storage, study, begin)
     driver.check_before_training, driver.check_anyway = lambda: _check_unchanged(driver, changed), anyway
     with homes.told_when_full(CONTINUE.format(driver.sweep)), _held(home, driver.sweep), restoring_folder():
@@ -234,14 +235,12 @@ class Driver:
             self.sweep,
             self.spec.name,
             self.folder,
-            self._on_run,
-            self._on_parent,
-            FIRST_SEND_S,
+            SendPolicy(first_wait_s=FIRST_SEND_S),
             (parent_of(self.study) or (None,))[0],
         )
         self.tracking = Tracking(self.recorder, self.study, self.spec, self.folder)
         try:
-            if unfinished or not any(self.recorder.spool.said("close")):  # else there is only the spool to be sent
+            if unfinished or not self.recorder.spool.is_closed:  # else there is only the spool to be sent
                 self.tracking.open()
                 if unfinished:
                     self._train(interrupt, session)
@@ -278,7 +277,7 @@ class Driver:
             layout.cohort_trials,
             self._listen,
             lambda cohort: homes.last_checkpoint(self.folder, cohort),
-            lambda linked: recorder.send_until(lambda: linked() or interrupt.asked.is_set(), LINKS_WAIT_S),
+            lambda linked: self._wait_for_links(),
         )
         told = {
             "notes": str(self.folder / homes.WORKERS),
@@ -370,6 +369,7 @@ class Driver:
         Those of this machine are killed before.
         """
         assert self.search and self.recorder
+        self._take_links()
         if self.recorder.full:
             self._halt(self.recorder.full)
         for cohort, text in self.progress.unheard():
@@ -448,6 +448,7 @@ class Driver:
             note_made(self.study, cohort, made)
         self._name_programs(cohort)
         progress.nodes.add(result["node"])
+        self._take_links()
         self.search.hear(events)
 
     def _name_programs(self, cohort: str) -> None:
@@ -524,20 +525,29 @@ class Driver:
 
     # --- what is recorded --------------------------------------------------------------------------------------------
 
-    def _on_run(self, trial: int, run: str) -> None:
-        if self.search:
-            self.search.link(trial, run)
-        else:
-            note_link(self.study, trial, run)
+    def _take_links(self) -> None:
+        """Keep with the study which runs the recorder has made since this was called last."""
+        assert self.recorder
+        for link in self.recorder.take_links():
+            if self.search:
+                self.search.link(link.trial, link.run)
+            else:
+                note_link(self.study, link.trial, link.run)
+        if parent := self.recorder.parent:
+            note_parent(self.study, parent.experiment_id, parent.run, parent.experiment)
 
-    def _on_parent(self, experiment: str, run: str, name: str) -> None:
-        note_parent(self.study, experiment, run, name)
+    def _wait_for_links(self) -> None:
+        """Wait a while until trials that have ended have runs: Optuna takes their names only before it is told."""
+        assert self.search and self.recorder and self.interrupt
+        self.recorder.wait_for_runs(self.search.ended.keys(), LINKS_WAIT_S, self.interrupt.asked)
+        self._take_links()
 
     def _settle(self, interrupted: bool) -> None:
         """Say the last words of the sweep, or of this part of it."""
         self.progress.phase = "recording"
         assert self.recorder and self.tracking
         self.recorder.flush(self._closing_s(30.0))
+        self._take_links()
         if self.search:
             self.search.settle(everything=True)
         trials = trial_results(self.study)
@@ -557,8 +567,11 @@ class Driver:
         recorder = self.recorder
         assert recorder
         trials = trial_results(self.study)
-        over = {t.number: MLFLOW_STATUS[t.state] for t in trials if t.state != "running"}
-        recorded = recorder.close(self._closing_s(60.0), over=over, restore=partial(self._restore, trials))
+        ended = {t.number for t in trials if t.state != "running"}
+        if lacking := recorder.audit(ended, self._closing_s(60.0)):
+            self._restore(trials, lacking)
+        recorded = recorder.close(ended, self._closing_s(60.0))
+        self._take_links()
         for note in recorder.notes:
             self.progress.note(note)
         if recorder.full and not recorded:
@@ -582,21 +595,9 @@ class Driver:
         )
 
     def _restore(self, trials: Sequence[results.TrialResult], lacking: Collection[int | None]) -> None:
-        """Say again what Optuna knows of trials that neither MLflow nor the spool has."""
-        assert self.recorder and self.tracking
-        lost = [t for t in trials if t.number in lacking and t.state != "running"]
-        spool = self.recorder.spool
-        partly = set(spool.ended)  # what is said below is of these, too
-        for t in lost:
-            self.tracking.restore(t, t.number in partly)
-        whole, parts = ([t.number for t in lost if (t.number in partly) == some] for some in (False, True))
-        if whole:
-            self.recorder.note(
-                f"{spool.path}: the records of {trials_text(whole)} were lost; restored from Optuna without "
-                f"their training curves and {record.STORY}"
-            )
-        if parts:
-            self.recorder.note(f"{spool.path}: records of {trials_text(parts)} were lost; restored from Optuna")
+        """Record again what Optuna knows of trials that neither MLflow nor the spool has."""
+        assert self.tracking
+        self.tracking.restore([t for t in trials if t.number in lacking and t.state != "running"])
         if None in lacking:
             self.tracking.open()
             if all(t.state != "running" for t in trials):

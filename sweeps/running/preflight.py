@@ -9,7 +9,8 @@ from espalier.core.task import Data, Task, code_fingerprint, load_task
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.guard import guard_task
 from espalier.sweeps.home import Home
-from espalier.sweeps.recording import record
+from espalier.sweeps.recording.reachable import check_reachable
+from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.spec.space import extremes
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -22,7 +23,7 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda
     guard_task(spec.task)
     plan.check_names(spec)
     plan.watchers(spec)
-    record.check_reachable(record.tracking_of(spec.tracking_uri, home.path))
+    check_reachable(resolve_tracking_uri(spec.tracking_uri, home.path))
     on_named()
     facts: dict[str, Any] = {}
     for options in _first_options(spec):

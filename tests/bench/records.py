@@ -20,7 +20,8 @@ WAYS = ("servers", "home", "off")
 
 PROBE = """
 import atexit, json, os, time
-from espalier.sweeps import record, search
+from espalier.sweeps.recording.recorder import Recorder
+from espalier.sweeps.search import search
 
 spent, inside = {}, []
 
@@ -42,8 +43,8 @@ def timed(owner, name):
     setattr(owner, name, call)
 
 
-for name in ("flush", "close"):
-    timed(record.Recorder, name)
+for name in ("flush", "audit", "close"):
+    timed(Recorder, name)
 for name in ("next_cohort", "hear"):
     timed(search.Search, name)
 atexit.register(lambda: open(os.environ["SPENT"], "w").write(json.dumps(spent)))
@@ -61,7 +62,7 @@ def run(way: str, servers: dict[str, str], trials: int, steps: int) -> dict[str,
         ran = command.run(f"{folder}/home", command.drawn(trials, steps), PROBE + program, environment)
         assert ran["recorded"]
         spent, wall = json.loads(Path(place["SPENT"]).read_text()), ran["wall_s"]
-    waited, searched = spent["flush"] + spent["close"], spent["next_cohort"] + spent["hear"]
+    waited, searched = spent["flush"] + spent["audit"] + spent["close"], spent["next_cohort"] + spent["hear"]
     return {"wall_s": wall, "waited_s": waited, "search_s": searched, "share": waited / wall}
 
 

@@ -22,8 +22,8 @@ from espalier.core.training.cohort import Cohort
 from espalier.core.training.trial import Trial
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.home import Home
-from espalier.sweeps.recording.record import tracking_of
 from espalier.sweeps.recording.tracking import shown_params
+from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.results.results import TrialResult
 from espalier.sweeps.search.outcome import Report, Story
 from espalier.sweeps.search.search import LINK, find_sweep, made_by, open_storage, trial_results
@@ -323,7 +323,7 @@ class Sweep:
 
     @property
     def tracking(self) -> str:
-        return tracking_of(self.fields.get("tracking_uri"), self.home)
+        return resolve_tracking_uri(self.fields.get("tracking_uri"), self.home)
 
     def runs(self) -> list[Any]:
         """Return what MLflow knows: every run of the experiment but those that name another sweep."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from espalier.sweeps import home as homes
-from espalier.sweeps.recording.record import Recorder
+from espalier.sweeps.recording.recorder import Recorder
+from espalier.sweeps.recording.records import SweepOpened, TrialReported, TrialStarted
 from tests.hostile.harness import STEPS, Sweep, check_the_end, client_of, histories
 
 pytestmark = pytest.mark.hostile
@@ -19,11 +20,10 @@ def test_a_report_that_was_said_twice_before_it_was_sent_is_logged_once(tmp_path
     """A worker that starts again repeats its reports; while MLflow is away both wait in the spool."""
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     recorder = Recorder(uri, "s-1", "s", tmp_path)
-    recorder.say("open", name="s-1", tags={}, params={}, texts={})
-    recorder.say("start", trial=0, name="trial 0", params={}, tags={})
+    recorder.record(SweepOpened("s-1", {}, {}, {}))
+    recorder.record(TrialStarted(0, "trial 0", {}, {}))
     for time_ms, step in ((1, 100), (2, 200), (3, 100), (4, 200), (5, 300)):
-        line = {"op": "report", "time": time_ms, "trial": 0, "step": step, "points": [["valid_loss", step, 0.5]]}
-        recorder.spool.append(line)
+        recorder.spool.append(TrialReported(0, step, [("valid_loss", step, 0.5)]), time_ms)
     assert recorder.close()
     client = client_of(uri)
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])

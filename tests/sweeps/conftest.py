@@ -115,8 +115,8 @@ def run_small(folder: Path, fields: dict[str, Any]) -> SmallSweep:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store in which nothing is recorded yet: making its tables takes seconds, copying it does not."""
-    from espalier.sweeps.recording.record import _quiet_mlflow
+    from espalier.sweeps.recording.server import create_tables
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    _quiet_mlflow().tracking.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    create_tables(path)
     return path

@@ -11,8 +11,10 @@ from sqlalchemy import make_url
 from espalier.core.errors import BadInput
 from espalier.sweeps.address import sqlite_file, sqlite_url
 from espalier.sweeps.home import Home
-from espalier.sweeps.recording.record import check_reachable, default_uri, read_trial
-from tests.sweeps.recording.test_record import SWEEP, assert_everything, new_home, recorded, recorder_at, say_everything
+from espalier.sweeps.recording.reachable import check_reachable
+from espalier.sweeps.recording.stories import read_trial
+from espalier.sweeps.recording.tracking_uri import default_uri
+from tests.sweeps.recording.saying import SWEEP, assert_everything, new_home, recorded, recorder_at, say_everything
 
 NAMES = ["a?b", "a%20b", "50%", "%3F", "a#b", "a b", "a'b", 'a"b', "a\nb", "ä漢", "x" * 240, "a;b&c=d@e:f", "a\\b"]
 

@@ -28,7 +28,8 @@ from PIL import Image
 
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.cohorts import ENGINE
-from espalier.sweeps.recording.record import STORY, SWEEP_TAG, TRIAL_TAG, default_uri
+from espalier.sweeps.recording.names import STORY, SWEEP_TAG, TRIAL_TAG
+from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.repeat.rerun import read_best
 from espalier.sweeps.running.machine import RaySession
 from espalier.sweeps.search.search import create_study, find_sweep, note_parent, open_storage

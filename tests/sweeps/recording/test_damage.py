@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.recording.record import check_reachable, default_uri
-from espalier.sweeps.recording.spool import FIELDS, Spool, parsed
+from espalier.sweeps.recording.reachable import check_reachable
+from espalier.sweeps.recording.records import KINDS, TrialTagged, from_json
+from espalier.sweeps.recording.spool import Spool
+from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.results.overview import best_of
-from tests.sweeps.recording.test_record import assert_everything, new_home, recorded, recorder_at, say_everything
+from tests.sweeps.recording.saying import assert_everything, new_home, recorded, recorder_at, say_everything
 from tests.sweeps.running.test_driver import SWEEP, Killed, Stage, by_two_programs, cohorts, lives, turn
 from tests.sweeps.running.test_driver import stage as stage
 
@@ -207,8 +209,8 @@ def test_the_best_file_comes_from_the_spool_where_mlflow_has_lost_it(stage: Stag
 
 @given(st.binary(max_size=200))
 def test_no_bytes_make_a_line_of_the_spool_that_breaks_who_reads_it(text: bytes) -> None:
-    line = parsed(text)
-    assert line is None or line["op"] in FIELDS
+    line = from_json(text)
+    assert line is None or line.record.op in KINDS
 
 
 @settings(max_examples=60, deadline=None)
@@ -219,20 +221,19 @@ def test_whatever_bytes_of_a_spool_are_damaged_the_lines_that_can_be_read_are_re
     folder = tmp_path_factory.mktemp("spool")
     whole = Spool(folder)
     for n in range(30):
-        whole.append({"op": "tag", "time": n, "trial": n, "tags": {"a": "b" * n}})
-    whole.done(0)
+        whole.append(TrialTagged(n, {"a": "b" * n}), n)
+    whole.move_mark(0)
     whole.close()
     content = bytearray(whole.path.read_bytes())
     lines = bytes(content).splitlines(keepends=True)
     at, length = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(1, 200))
     content[at : at + length] = bytes([data.draw(st.sampled_from([0, 10, 55, 255]))]) * len(content[at : at + length])
     whole.path.write_bytes(content)
-    notes: list[str] = []
-    again = Spool(folder, notes.append)
+    again = Spool(folder)
     again.close()
     untouched = {json.loads(line)["trial"] for line in lines if line in bytes(content).splitlines(keepends=True)}
-    assert untouched <= {line["trial"] for line in again.pending()[0]}
-    assert all("\n" not in note for note in notes)
+    assert untouched <= {line.trial for line in again.pending()[0]}
+    assert all("\n" not in note for note in again.damage)
 
 
 def test_a_home_is_not_read_as_another_file(tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from espalier.sweeps.recording import record
-from espalier.sweeps.recording.record import Recorder, fetch_model, read_trial, record_once, register
+from espalier.sweeps.recording.models import fetch_model, register
+from espalier.sweeps.recording.recorder import Recorder
+from espalier.sweeps.recording.sender import SendPolicy
+from espalier.sweeps.recording.single_run import record_once
+from espalier.sweeps.recording.stories import read_trial
 from tests.sweeps.faulty import FAULTS, LATE_S, Wrong, a_share, faulty, the_first
-from tests.sweeps.recording.test_record import (
+from tests.sweeps.recording.saying import (
     SWEEP,
     assert_everything,
     free_port,
@@ -45,6 +48,7 @@ MODEL_CALLS = (
     "PUT",
 )
 ALWAYS = [("model-versions/create", fault) for fault in ("answer", "late")]
+POLICY = SendPolicy()
 GRAVE = ("runs/create",)
 
 
@@ -72,11 +76,11 @@ def cases(calls: tuple[str, ...]) -> list[object]:
     ]
 
 
-def recorded_through(server: str, wrong: Wrong, folder: Path, sweep: str = SWEEP) -> tuple[str, bool]:
+def recorded_through(server: str, wrong: Wrong, folder: Path, policy: SendPolicy = POLICY) -> tuple[str, bool]:
     """Record a whole sweep in an experiment of its own; return its name, and what the recorder says of it."""
     name = f"warm-{uuid.uuid4().hex[:8]}"
     with faulty(server, wrong) as (uri, met):
-        recorder = Recorder(uri, sweep, name, folder / name)
+        recorder = Recorder(uri, SWEEP, name, folder / name, policy)
         say_everything(recorder, folder)
         recorder.flush()
         complete = recorder.close()
@@ -152,11 +156,9 @@ def test_a_quarter_of_all_requests_goes_wrong_and_sixteen_trials_have_sixteen_ru
         assert run.data.params and client.list_artifacts(run.info.run_id)
 
 
-def test_what_could_not_be_recorded_is_said_and_recorded_later(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(record, "CLOSING_S", 1.0)
-    name, complete = recorded_through(server, the_first("runs/log-batch", "500", times=10**6), tmp_path)
+def test_what_could_not_be_recorded_is_said_and_recorded_later(server: str, tmp_path: Path) -> None:
+    always = the_first("runs/log-batch", "500", times=10**6)
+    name, complete = recorded_through(server, always, tmp_path, SendPolicy(closing_s=1.0))
     assert not complete
     recorder = Recorder(server, SWEEP, name, tmp_path / name)
     assert recorder.close()

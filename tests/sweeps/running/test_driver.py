@@ -21,8 +21,11 @@ from espalier.core.errors import BadInput
 from espalier.core.training import events as training
 from espalier.sweeps import home as homes
 from espalier.sweeps.home import COHORT_FILE, Home, only_driver
-from espalier.sweeps.recording.record import STORY, SWEEP_TAG, TRIAL_TAG, Recorder, default_uri
+from espalier.sweeps.recording.names import STORY, SWEEP_TAG, TRIAL_TAG
+from espalier.sweeps.recording.recorder import Recorder
+from espalier.sweeps.recording.records import SweepPaused, TrialEnded
 from espalier.sweeps.recording.spool import Spool
+from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.results.summary import Summary
 from espalier.sweeps.running import driver
 from espalier.sweeps.running.display import Progress, facts, lane_steps_a_second, seconds_left
@@ -96,7 +99,7 @@ class Stage:
         """The trial.json of each trial that was recorded."""
         spool = Spool(self.home.sweep(SWEEP))
         spool.close()
-        return {line["trial"]: json.loads(line["texts"][STORY]) for line in spool.said("end")}
+        return {end.trial: json.loads(end.texts[STORY]) for end in spool.records(TrialEnded)}
 
     def tags(self) -> dict[str, str]:
         """The tags of the sweep's own run."""
@@ -145,7 +148,7 @@ def test_a_driver_whose_disk_is_full_says_so_and_the_next_one_goes_on(file: str,
         search.cohort_over(first["id"], failed=False)
         journal, spool = stage.home.path / "optuna.journal", stage.recorders[-1].spool
         while file.endswith("spool.jsonl") and size_of(spool.path) < size_of(journal) + 9_000:
-            stage.recorders[-1].say("pause")
+            stage.recorders[-1].record(SweepPaused())
         broken = {"broken": ("ValueError: no", "a trace" * 90_000), "done": True} if file.endswith("errors") else {}
         limit = 100_000 if broken else max(size_of(journal), size_of(spool.path))
         with no_file_beyond(limit + 40):

@@ -17,8 +17,10 @@ from espalier.core.errors import BadInput
 from espalier.sweeps import home as homes
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.home import NO_ROOM, Home, blaming_the_disk, told_when_full
-from espalier.sweeps.recording.record import Recorder, default_uri
+from espalier.sweeps.recording.recorder import Recorder
+from espalier.sweeps.recording.records import SweepOpened, TrialStarted
 from espalier.sweeps.recording.spool import Spool
+from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.running import driver
 from espalier.sweeps.running.machine import RaySession
@@ -75,10 +77,10 @@ def test_a_figure_and_a_lock_that_cannot_be_written_are_named(tmp_path: Path) ->
 def test_the_store_of_the_record_is_named_until_there_is_room_again(tmp_path: Path) -> None:
     store = tmp_path / "mlflow.db"
     recorder = Recorder(default_uri(tmp_path), "s-1", "s", tmp_path)
-    recorder.say("open", name="s-1", tags={}, params={}, texts={})
+    recorder.record(SweepOpened("s-1", {}, {}, {}))
     recorder.flush()
     assert recorder.full is None
-    recorder.say("start", trial=0, name="trial 0", params={}, tags={"a": "x" * 4000})
+    recorder.record(TrialStarted(0, "trial 0", {}, {"a": "x" * 4000}))
     with no_file_beyond(max(1000, size_of(recorder.spool.path))):
         recorder.flush()
         assert recorder.full == f"{store}: File too large; make room, then continue"
@@ -121,7 +123,7 @@ def test_the_store_of_the_record_on_a_full_disk_is_named(tmp_path: Path, empty_s
         (disk / "mlflow.db").write_bytes(empty_store.read_bytes())
         recorder = Recorder(default_uri(disk), "s-1", "s", tmp_path / "spool")
         filler = fill(disk)
-        recorder.say("open", name="s-1", tags={}, params={}, texts={})
+        recorder.record(SweepOpened("s-1", {}, {}, {}))
         recorder.flush()
         assert recorder.full == f"{disk / 'mlflow.db'}: No space left on device; make room, then continue"
         filler.unlink()

@@ -1,0 +1,117 @@
+"""MLflow's experiments: which of them a name means, and their runs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING
+
+from espalier.sweeps.address import sqlite_file
+from espalier.sweeps.recording.retry import LostAnswer, create_once, is_refusal, retry
+
+if TYPE_CHECKING:
+    from espalier.sweeps.recording.server import MlflowClient, Run
+
+
+@dataclass(frozen=True)
+class ExperimentRef:
+    """An experiment by its id, and its name now."""
+
+    id: str
+    name: str
+
+
+def find_experiments(client: "MlflowClient", name: str) -> tuple[list[ExperimentRef], str]:
+    """Return the experiments NAME, NAME-2, ... that can be written, and the first of these names that is free.
+
+    A deleted experiment keeps its name and takes no runs, so its place is taken by NAME-2, and so on.
+    """
+    active: list[ExperimentRef] = []
+    for number in count(1):
+        candidate = name if number == 1 else f"{name}-{number}"
+        experiment = retry(partial(client.get_experiment_by_name, candidate))
+        if experiment is None:
+            return active, candidate
+        if not experiment.experiment_id or experiment.name != candidate:
+            raise LostAnswer(f"MLflow answered without the experiment {candidate}")
+        if experiment.lifecycle_stage == "active":
+            active.append(ExperimentRef(experiment.experiment_id, experiment.name))
+    raise AssertionError
+
+
+def open_experiment(client: "MlflowClient", name: str, uri: str) -> ExperimentRef:
+    """Return the experiment for a name, made if it is new; a home's store has its artifacts beside it."""
+    active, free = find_experiments(client, name)
+    if active:
+        return active[0]
+    store = sqlite_file(uri)
+    folder = None if store is None else (store.absolute().parent / "mlartifacts" / free).as_uri()
+
+    def create() -> str:
+        experiment = client.create_experiment(free, artifact_location=folder)
+        if not experiment:
+            raise LostAnswer("MLflow answered without the id of an experiment")
+        return experiment
+
+    def find() -> str | None:
+        experiment = client.get_experiment_by_name(free)
+        return experiment.experiment_id if experiment is not None and experiment.lifecycle_stage == "active" else None
+
+    return ExperimentRef(create_once(create, find), free)
+
+
+def deleted_note(name: str, experiment: ExperimentRef) -> str | None:
+    """Return the sentence to say where a name's own experiment was deleted, and another has its place."""
+    if experiment.name == name:
+        return None
+    return (
+        f"the experiment {name} was deleted in MLflow, which takes no runs there; "
+        f"recorded in experiment {experiment.name}"
+    )
+
+
+def active_experiment(client: "MlflowClient", experiment_id: str) -> ExperimentRef | None:
+    """Return an experiment by its id, None where there is none or it is deleted."""
+    try:
+        experiment = retry(partial(client.get_experiment, experiment_id))
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        return None
+    active = experiment.lifecycle_stage == "active"
+    return ExperimentRef(experiment.experiment_id, experiment.name) if active else None
+
+
+def all_experiments(client: "MlflowClient") -> list[str]:
+    """Return the ids of all experiments that are not deleted."""
+    ids: list[str] = []
+    token = None
+    while True:
+        page = retry(partial(client.search_experiments, page_token=token))
+        ids += [experiment.experiment_id for experiment in page]
+        token = page.token
+        if not token:
+            return ids
+
+
+def search_runs(client: "MlflowClient", experiments: Sequence[str], filter_text: str) -> Iterator["Run"]:
+    """Yield all runs that a filter of MLflow's lets through, page by page."""
+    token = None
+    while True:
+        page = retry(partial(client.search_runs, list(experiments), filter_text, max_results=1000, page_token=token))
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def first_run(client: "MlflowClient", experiments: Sequence[str], filter_text: str) -> "Run | None":
+    """Return a run that a filter lets through, None if there is none."""
+    return next(iter(client.search_runs(list(experiments), filter_text, max_results=1)), None)
+
+
+def require_id(run: "Run") -> "Run":
+    """Return a run as MLflow answers it. Raises LostAnswer for an answer that names none."""
+    if not run.info.run_id:
+        raise LostAnswer("MLflow answered without the id of a run")
+    return run

@@ -1,0 +1,55 @@
+"""What a sweep's records are called in MLflow: tags, artifacts, aliases, statuses; and the limits that MLflow has."""
+
+import re
+from collections.abc import Collection, Mapping
+
+SWEEP_TAG, TRIAL_TAG, STEP_TAG, KIND_TAG = "espalier.sweep", "espalier.trial", "espalier.step", "espalier.kind"
+PARENT_TAG = "mlflow.parentRunId"  # by which MLflow shows a run below another
+ONCE_TAG = "espalier.record"  # a random identity, by which a run that is no trial is found after a lost answer
+DESCRIPTION_TAG = "mlflow.note.content"  # the text that MLflow shows on top of a run's page
+CHAMPION = "champion"  # the alias of a model's best version, and the folder of its files among the run's artifacts
+STORY = "trial.json"  # a child run's artifact: every report, the curve and the ratios of each replicate
+FIGURES = "figures"  # the folder of the figures among the artifacts of the sweep's own run
+RUN_STATUS: Mapping[str, str] = {
+    "complete": "FINISHED",
+    "stopped": "FINISHED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+}
+"""The status of a trial's run by the state of the trial."""
+ENDED = ("FINISHED", "FAILED")
+
+# https://mlflow.org/docs/latest/api_reference/rest-api.html#request-limits
+METRICS_PER_BATCH, PARAMS_PER_BATCH = 800, 100  # 1000 entries a batch, 100 params and 100 tags among them
+TAG_CHARACTERS, PARAM_CHARACTERS, NAME_CHARACTERS = 5000, 6000, 250
+
+
+def metric_name(name: str) -> str:
+    """Return a name that MLflow takes.
+
+    >>> metric_name("valid_accuracy@5")
+    'valid_accuracy_5'
+    """
+    return re.sub(r"[^\w\-. /:]", "_", name)
+
+
+def checks_of(name: str) -> str:
+    """Return the experiment for what is no sweep of a name: checks and range tests.
+
+    >>> checks_of("names")
+    'names-checks'
+    """
+    return f"{name}-checks"
+
+
+def list_trials(trials: Collection[int | None], most: int = 3) -> str:
+    """Return how trials are called in a sentence; None stands for the sweep's own run. most: so many are named.
+
+    >>> list_trials({3, None}), list_trials(set(range(2000)))
+    ('trial 3 and the sweep itself', 'trials 0, 1, 2 and 1997 more')
+    """
+    numbers = sorted(t for t in trials if t is not None)
+    first = ", ".join(map(str, numbers[:most]))
+    first += f" and {len(numbers) - most} more" if len(numbers) > most else ""
+    parts = [f"trial{'s' if len(numbers) > 1 else ''} {first}"] if numbers else []
+    return " and ".join(parts + ["the sweep itself"] * (None in trials))

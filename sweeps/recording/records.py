@@ -1,0 +1,155 @@
+"""What is recorded: one type for each kind of record, with its JSON.
+
+A record is said once by the sweep's loop, lies in the spool as a line of JSON, and is sent to MLflow from there.
+`trial` is None in the records of the sweep's own run.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+Point = tuple[str, float, float]  # a metric's name, the step, the value
+
+
+@dataclass(frozen=True)
+class SweepOpened:
+    """The sweep begins, or goes on."""
+
+    op: ClassVar = "open"
+    trial: ClassVar = None
+    name: str
+    tags: Mapping[str, object]
+    params: Mapping[str, object]
+    texts: Mapping[str, str]  # text artifacts by name
+
+
+@dataclass(frozen=True)
+class SweepPaused:
+    """The sweep is interrupted and may go on."""
+
+    op: ClassVar = "pause"
+    trial: ClassVar = None
+
+
+@dataclass(frozen=True)
+class SweepClosed:
+    """The sweep has ended: its last values, artifacts and status."""
+
+    op: ClassVar = "close"
+    trial: ClassVar = None
+    values: Mapping[str, float]
+    tags: Mapping[str, object]
+    texts: Mapping[str, str]
+    files: Sequence[str]  # paths of figures
+    status: str
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    """A trial trains, or trains again."""
+
+    op: ClassVar = "start"
+    trial: int
+    name: str
+    params: Mapping[str, object]
+    tags: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class TrialTagged:
+    """Something has become known of a trial."""
+
+    op: ClassVar = "tag"
+    trial: int
+    tags: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class TrialReported:
+    """Points of a trial's metrics up to a step. Later reports have later steps: that makes them idempotent."""
+
+    op: ClassVar = "report"
+    trial: int
+    step: float
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial has ended."""
+
+    op: ClassVar = "end"
+    trial: int
+    name: str
+    step: float
+    tags: Mapping[str, object]
+    texts: Mapping[str, str]
+    status: str
+
+
+ParentRecord = SweepOpened | SweepPaused | SweepClosed
+TrialRecord = TrialStarted | TrialTagged | TrialReported | TrialEnded
+Record = ParentRecord | TrialRecord
+KINDS: Mapping[str, type[Record]] = {
+    kind.op: kind
+    for kind in (SweepOpened, SweepPaused, SweepClosed, TrialStarted, TrialTagged, TrialReported, TrialEnded)
+}
+JSON_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "trial": int,
+    "name": str,
+    "step": (int, float),
+    "status": str,
+    "tags": dict,
+    "params": dict,
+    "texts": dict,
+    "values": dict,
+    "points": list,
+    "files": list,
+}
+"""What the JSON of a field is, by its name."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A record in a spool: said at a time (ms since 1970), lying at a position (bytes from the begin of the file)."""
+
+    record: Record
+    time_ms: int
+    position: int = 0
+
+    @property
+    def trial(self) -> int | None:
+        """The trial that the record is of; None: the sweep itself."""
+        return self.record.trial
+
+
+def to_json(record: Record, time_ms: int) -> str:
+    """Return a record as a line of JSON.
+
+    >>> to_json(SweepPaused(), 1)
+    '{"op": "pause", "time": 1}'
+    """
+    return json.dumps({"op": record.op, "time": time_ms, **vars(record)})
+
+
+def from_json(text: bytes, position: int = 0) -> Line | None:
+    """Return a line of the spool, None for what is none. Zeros before it are what a lost write has left.
+
+    Fields that a record does not have are left out: earlier versions had more.
+
+    >>> from_json(b'\\0\\0{"op": "pause", "time": 1}')
+    Line(record=SweepPaused(), time_ms=1, position=0)
+    >>> from_json(b'{"op": "pau\\xff"}')
+    """
+    try:
+        content = json.loads(text.strip(b"\0\r\n "))
+    except (ValueError, RecursionError):
+        return None
+    kind = KINDS.get(str(content.get("op"))) if isinstance(content, dict) else None
+    if kind is None or not isinstance(content.get("time"), int):
+        return None
+    values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(kind)}
+    if not all(isinstance(value, JSON_TYPES[name]) for name, value in values.items()):
+        return None
+    return Line(kind(**values), content["time"], position)

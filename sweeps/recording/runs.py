@@ -1,0 +1,201 @@
+"""The runs of one sweep in MLflow: found by their identity tags, one for each trial, made where there is none.
+
+The sweep's own run is the parent of its trials' runs; its trial is None.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from espalier.sweeps.recording.experiments import (
+    ExperimentRef,
+    active_experiment,
+    deleted_note,
+    find_experiments,
+    first_run,
+    open_experiment,
+    require_id,
+    search_runs,
+)
+from espalier.sweeps.recording.feedback import Feedback, ParentRun
+from espalier.sweeps.recording.names import KIND_TAG, PARENT_TAG, STEP_TAG, SWEEP_TAG, TAG_CHARACTERS, TRIAL_TAG
+from espalier.sweeps.recording.retry import create_once, is_refusal, retry
+
+if TYPE_CHECKING:
+    from espalier.sweeps.recording.server import MlflowClient, Run
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a sweep is recorded: a server or a store, the sweep's id, the name of its experiment."""
+
+    uri: str
+    sweep: str
+    experiment: str
+
+
+@dataclass
+class RunState:
+    """What is known of one run: as it was found, and what has been recorded since."""
+
+    run_id: str
+    artifacts: str  # where its artifacts lie
+    parent: str | None = None  # the run below which it is
+    status: str | None = None  # as it was found
+    step: float = -1  # the last that has been recorded
+    has_params: bool = False
+    has_metrics: bool = False
+    is_new: bool = False
+
+
+def _state_of(run: "Run") -> RunState:
+    return RunState(
+        run.info.run_id,
+        run.info.artifact_uri or "",
+        run.data.tags.get(PARENT_TAG, ""),
+        run.info.status,
+        _step_of(run),
+        bool(run.data.params),
+        bool(run.data.metrics),
+    )
+
+
+def _step_of(run: "Run") -> float:
+    return float(run.data.tags.get(STEP_TAG, -1))
+
+
+def _trial_of(run: "Run") -> int | None:
+    text = run.data.tags.get(TRIAL_TAG)
+    return None if text is None else int(text)
+
+
+class SweepRuns:
+    """The runs of a sweep by trial, as MLflow has them when this is made and with those that are made since."""
+
+    def __init__(self, client: "MlflowClient", target: Target, feedback: Feedback):
+        """Find the runs, of each trial one, and the experiment that has most of them."""
+        self.client, self.target, self.feedback = client, target, feedback
+        self.by_trial: dict[int | None, RunState] = {}
+        names = self._possible_experiments()
+        runs = self._find([*names])
+        self.experiment = self._choose_experiment(runs, names)
+        for trial, same in _by_trial(runs).items():
+            self._adopt(trial, same)
+
+    # --- finding them ------------------------------------------------------------------------------------------------
+
+    def _find(self, experiments: Sequence[str]) -> list["Run"]:
+        """Return the sweep's runs in some experiments."""
+        wanted = f"tags.`{SWEEP_TAG}` = '{self.target.sweep}'"
+        runs = list(search_runs(self.client, experiments, wanted)) if experiments else []
+        if experiments and not self.feedback.known_runs <= {run.info.run_id for run in runs}:
+            runs = list(search_runs(self.client, experiments, wanted))  # deleted, or the answer was empty
+        return runs
+
+    def _possible_experiments(self) -> dict[str, str]:
+        """Return the experiments that may have runs of the sweep, id -> name: those of its name, and where it was."""
+        names = {e.id: e.name for e in find_experiments(self.client, self.target.experiment)[0]}
+        before = self.feedback.experiment_id
+        if before and before not in names and (experiment := active_experiment(self.client, before)):  # renamed
+            names[before] = experiment.name
+        return names
+
+    def _choose_experiment(self, runs: Collection["Run"], names: Mapping[str, str]) -> ExperimentRef:
+        """Return the experiment that has most of the sweep's runs; of equals the one where it was before."""
+        name, before = self.target.experiment, self.feedback.experiment_id
+        counts = Counter(run.info.experiment_id for run in runs)
+        if not counts:
+            experiment = open_experiment(self.client, name, self.target.uri)
+            self.feedback.note(deleted_note(name, experiment))
+            return experiment
+        most = max(counts, key=lambda experiment: (counts[experiment], experiment == before))
+        experiment = ExperimentRef(most, names[most])
+        if experiment.name != name:
+            self.feedback.note(f"recorded in experiment {experiment.name}, not in {name}: the sweep's runs are there")
+        return experiment
+
+    def _adopt(self, trial: int | None, runs: list["Run"]) -> None:
+        """Take over one of a trial's runs and delete the others.
+
+        A second one was made by a request that was taken for lost and came late. Or it lies in an experiment that was
+        deleted, so that the sweep went on in another, and then restored.
+        """
+        runs.sort(key=lambda r: (self._is_elsewhere(r), -_step_of(r), -len(r.data.params), r.info.start_time))
+        if self._is_elsewhere(runs[0]):  # until there is one here
+            return
+        self.by_trial[trial] = state = _state_of(runs[0])
+        self._link(trial, state)  # a trial that goes on after a crash does not start again
+        for duplicate in runs[1:]:
+            self._delete(trial, duplicate.info.run_id)
+
+    def _is_elsewhere(self, run: "Run") -> bool:
+        return run.info.experiment_id != self.experiment.id
+
+    def _delete(self, trial: int | None, run: str) -> None:
+        try:
+            retry(partial(self.client.delete_run, run))
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            who = "the sweep" if trial is None else f"trial {trial}"
+            self.feedback.note(f"{who} has a second run {run} in MLflow, which may not be deleted: {error}")
+
+    def _link(self, trial: int | None, state: RunState) -> None:
+        if trial is None:
+            self.feedback.link_parent(ParentRun(self.experiment.id, state.run_id, self.experiment.name))
+        else:
+            self.feedback.link(trial, state.run_id)
+
+    # --- making and ending them --------------------------------------------------------------------------------------
+
+    def find_or_create(self, trial: int | None, name: str, tags: Mapping[str, object], time_ms: int) -> RunState:
+        """Return a trial's run, made with a name and tags if there is none."""
+        if trial not in self.by_trial:
+            identity = {SWEEP_TAG: self.target.sweep} | (
+                {KIND_TAG: "sweep"} if trial is None else {TRIAL_TAG: str(trial)}
+            )
+            texts = identity | {tag: str(value)[:TAG_CHARACTERS] for tag, value in tags.items()}
+            same = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in identity.items())
+            run = create_once(
+                lambda: require_id(self.client.create_run(self.experiment.id, time_ms, texts, name)),
+                lambda: first_run(self.client, [self.experiment.id], same),
+            )
+            self.by_trial[trial] = RunState(run.info.run_id, run.info.artifact_uri or "", is_new=True)
+            self._link(trial, self.by_trial[trial])
+        return self.by_trial[trial]
+
+    def parent(self, time_ms: int) -> RunState:
+        """Return the sweep's own run, made if there is none."""
+        return self.find_or_create(None, self.target.sweep, {}, time_ms)
+
+    def set_running(self, run: RunState) -> None:
+        """Take up a run that was found, as when a sweep goes on; a new one runs anyway."""
+        if not run.is_new:
+            retry(partial(self.client.update_run, run.run_id, status="RUNNING"))
+
+    def end_running(self) -> None:
+        """Leave none of the runs that were found RUNNING: nobody is there to go on with it."""
+        for run in self.by_trial.values():
+            if run.status == "RUNNING":
+                retry(partial(self.client.set_terminated, run.run_id, "KILLED"))
+
+    def pause(self, time_ms: int) -> None:
+        """End all runs that MLflow takes for running, as killed."""
+        running = f"tags.`{SWEEP_TAG}` = '{self.target.sweep}' and attributes.status = 'RUNNING'"
+        for run in list(search_runs(self.client, [self.experiment.id], running)):
+            retry(partial(self.client.set_terminated, run.info.run_id, "KILLED", time_ms))
+
+    def forget_steps(self, trials: Collection[int | None]) -> None:
+        """Take nothing for recorded of some trials."""
+        for trial in trials:
+            if trial in self.by_trial:
+                self.by_trial[trial].step = -1
+
+
+def _by_trial(runs: Collection["Run"]) -> dict[int | None, list["Run"]]:
+    by_trial: dict[int | None, list[Run]] = {}
+    for run in runs:
+        by_trial.setdefault(_trial_of(run), []).append(run)
+    return by_trial

@@ -1,0 +1,166 @@
+"""The seam to MLflow: the only file that imports it, and only once something is recorded or read, as that is slow.
+
+Types of MLflow's are imported from here, by type checkers alone.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from espalier.core.errors import BadInput
+from espalier.sweeps.address import no_secret, sqlite_file, sqlite_url
+from espalier.sweeps.recording.names import NAME_CHARACTERS, PARAM_CHARACTERS, TAG_CHARACTERS, metric_name
+from espalier.sweeps.recording.retry import LostAnswer, retry
+from espalier.sweeps.recording.tracking_uri import uri_source
+
+if TYPE_CHECKING:
+    from mlflow.entities import FileInfo
+    from mlflow.entities import Metric as Metric
+    from mlflow.entities import Param as Param
+    from mlflow.entities import Run as Run
+    from mlflow.entities import RunTag as RunTag
+    from mlflow.entities.model_registry import ModelVersion as ModelVersion
+    from mlflow.tracking import MlflowClient as MlflowClient
+
+_opened_stores: dict[str, tuple[int, int]] = {}  # uri -> the file's inode when it was opened last, how often it changed
+
+
+def configure_mlflow() -> None:
+    """Import MLflow as this project uses it: without telemetry, progress bars, noise, and retries of its own."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    # not by itself: it would repeat what makes a run, and a lost answer would make two; `create_once` looks first
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    import mlflow.artifacts
+    import mlflow.tracking  # noqa: F401 - both slow, and wanted by whatever comes next
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises, 90 lines a time
+
+
+def file_id(uri: str) -> int:
+    """Return which file a store is now, as its inode; 0 where there is none, or no file."""
+    store = sqlite_file(uri)
+    return store.stat().st_ino if store is not None and store.exists() else 0
+
+
+def open_client(uri: str) -> "MlflowClient":
+    """Return a client of a server or a store.
+
+    MLflow keeps connections by address, and those to a deleted file go on writing to it. So a file that has replaced
+    another gets the same address with one slash more.
+    """
+    now = file_id(uri)
+    before, changes = _opened_stores.get(uri, (now, 0))
+    changes += before != now
+    _opened_stores[uri] = now, changes
+    if changes:
+        scheme, _, rest = uri.partition(":///")
+        uri = f"{scheme}:///{('/' if rest.startswith('/') else './') * changes}{rest}"
+    configure_mlflow()
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def create_tables(store: Path) -> None:
+    """Make the tables of a new sqlite store, by MLflow's migrations; that takes two seconds."""
+    configure_mlflow()
+    from mlflow.tracking import MlflowClient
+
+    MlflowClient(tracking_uri=sqlite_url(store)).search_experiments()
+
+
+def mlflow_version() -> str:
+    """Return MLflow's version, whose tables a store has."""
+    configure_mlflow()
+    from mlflow.version import VERSION
+
+    return VERSION
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error says that a sqlite file is damaged."""
+    return "database disk image is malformed" in str(error) or "file is not a database" in str(error)
+
+
+@contextmanager
+def as_bad_input(uri: str, what: str = "the record") -> Iterator[None]:
+    """Raise what MLflow or the network raises as BadInput."""
+    configure_mlflow()
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, OSError, SQLAlchemyError) as error:
+        reason = str(error).split("\n")[0]
+        hint = "; sweep resume ID sets the file aside and records that sweep again" if is_damage(error) else ""
+        raise BadInput(f"{uri_source(uri)}: {no_secret(uri)} refuses {what}: {no_secret(reason)}{hint}") from error
+
+
+# --- entities ---------------------------------------------------------------------------------------------------------
+
+
+def make_metric(name: str, value: float, time_ms: int, step: float) -> "Metric":
+    """Return a point of a metric, its name as MLflow takes it."""
+    from mlflow.entities import Metric
+
+    return Metric(metric_name(name), value, time_ms, step)  # type: ignore[arg-type]
+
+
+def make_params(params: Mapping[str, object]) -> list["Param"]:
+    """Return params, what is no text as JSON, cut to MLflow's limits."""
+    from mlflow.entities import Param
+
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in params.items()}
+    return [Param(name[:NAME_CHARACTERS], text[:PARAM_CHARACTERS]) for name, text in texts.items()]
+
+
+def make_tags(tags: Mapping[str, object]) -> list["RunTag"]:
+    """Return tags, cut to MLflow's limits."""
+    from mlflow.entities import RunTag
+
+    return [RunTag(name, str(value)[:TAG_CHARACTERS]) for name, value in tags.items()]
+
+
+# --- artifacts --------------------------------------------------------------------------------------------------------
+
+
+def download_folder(uri: str, address: str, folder: Path | str) -> None:
+    """Download a folder of a run's artifacts file by file: what is lost on the way is one file."""
+    configure_mlflow()
+    import mlflow.artifacts
+
+    def list_files() -> list["FileInfo"]:
+        files = mlflow.artifacts.list_artifacts(artifact_uri=address, tracking_uri=uri)
+        if not files:
+            raise LostAnswer(f"MLflow answered without the files of {address}")
+        return files
+
+    for item in retry(list_files):
+        inside = f"{address}/{item.path.rpartition('/')[2]}"
+        if item.is_dir:
+            download_folder(uri, inside, folder)
+        else:
+            download_file(uri, inside, folder)
+
+
+def download_file(uri: str, address: str, folder: Path | str) -> str:
+    """Download an artifact by its address; by its run MLflow takes a lost answer for no artifact. Return its path."""
+    configure_mlflow()
+    import mlflow.artifacts
+
+    return retry(
+        lambda: mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder), tracking_uri=uri)
+    )

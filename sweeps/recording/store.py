@@ -1,0 +1,100 @@
+"""A sqlite store of MLflow's: made whole or not at all, its damage and a full disk recognised."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from itertools import count
+from pathlib import Path
+
+from espalier.core import cache
+from espalier.sweeps.address import sqlite_file
+from espalier.sweeps.home import NO_ROOM, full, write_probe
+from espalier.sweeps.recording.server import create_tables, mlflow_version
+from espalier.sweeps.recording.tracking_uri import STORE_FILE
+
+
+def is_filled(store: Path) -> bool:
+    """Whether a store's file is there and not empty."""
+    return store.exists() and store.stat().st_size > 0
+
+
+def damage_of(store: Path) -> str | None:
+    """Return what sqlite says of a file that it cannot read, or that is shorter than it was; None if all is well."""
+    try:
+        with closing(sqlite3.connect(store, timeout=30)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    except sqlite3.OperationalError:  # locked, or not to be opened: that tells nothing of what it holds
+        return None
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None
+
+
+def prepare_store(uri: str, damaged: bool = False) -> str | None:
+    """Make the tables of a new sqlite store whole or not at all: MLflow cannot open one whose making was killed.
+
+    A home's store that cannot be read is kept under another name; the sentence that is returned says so.
+    damaged: it is known that it cannot be read.
+    """
+    store = sqlite_file(uri)
+    if store is None or (not damaged and is_filled(store) and not damage_of(store)):
+        return None
+    note = None
+    part = store.with_name(f"{store.name}.part")
+    with open(store.with_name(f"{store.name}.lock"), "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another sweep may begin in this home
+        if store.name == STORE_FILE and is_filled(store) and (damaged or damage_of(store)):
+            note = _set_aside(store)
+        if not is_filled(store):
+            part.unlink(missing_ok=True)
+            _fill(part)
+            os.replace(part, store)
+    return note
+
+
+def _set_aside(store: Path) -> str:
+    """Rename a damaged store; return the sentence that says so."""
+    aside = next(p for n in count(1) if not (p := store.with_name(f"{store.name}.damaged-{n}")).exists())
+    os.replace(store, aside)
+    return (
+        f"{store}: its records cannot be read; it is kept as {aside.name}, and a new one has this sweep's; "
+        "for those of another: sweep resume ID"
+    )
+
+
+def _fill(store: Path) -> None:
+    """Make the tables of a sqlite store, or copy empty ones: MLflow's migrations take two seconds.
+
+    MLflow's experiment "Default" has its artifacts below the working directory, so each has a copy of its own.
+    """
+    here = hashlib.sha256(os.getcwd().encode(errors="surrogateescape")).hexdigest()[:16]
+    empty = cache.folder("mlflow") / f"{mlflow_version()}-{here}.db"
+    if empty.is_file() and is_filled(empty) and not damage_of(empty):
+        with suppress(OSError):
+            shutil.copyfile(empty, store)
+            return
+    create_tables(store)
+    cache.keep(empty, store.read_bytes())
+
+
+def full_disk(error: Exception, uri: str) -> str | None:
+    """Return which file has no room if that is what an error comes from, and what to do; None for other errors.
+
+    MLflow says so in many ways, so its disk is asked. A server's disk is not this machine's.
+    """
+    store = sqlite_file(uri)
+    if store is not None and not isinstance(error, OSError):
+        try:
+            write_probe(store.parent)
+        except OSError as failure:
+            error = failure
+            error.filename = str(store)
+        if "database or disk is full" in str(error):
+            error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(store))
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return str(full(error, "continue"))
+    return None

@@ -1,0 +1,96 @@
+"""What was recorded of a trial, whole (its trial.json): from the spool, else from its run in MLflow."""
+
+import json
+import tempfile
+from collections.abc import Collection
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from espalier.core.errors import BadInput
+from espalier.sweeps.address import no_secret, sqlite_file
+from espalier.sweeps.recording.experiments import all_experiments, search_runs
+from espalier.sweeps.recording.names import STORY, SWEEP_TAG, TRIAL_TAG
+from espalier.sweeps.recording.reachable import check_reachable
+from espalier.sweeps.recording.records import TrialEnded
+from espalier.sweeps.recording.retry import retry
+from espalier.sweeps.recording.server import as_bad_input, download_file, open_client
+from espalier.sweeps.recording.spool import Spool
+from espalier.sweeps.recording.store import is_filled
+
+TrialStory = dict[str, Any]  # as in trial.json
+
+
+def spooled_stories(spool: Spool, trials: Collection[int]) -> dict[int, TrialStory]:
+    """Return the stories of trials that have ended, as far as a spool has them."""
+    ends = (end for end in spool.records(TrialEnded) if end.trial in trials and STORY in end.texts)
+    return {end.trial: json.loads(end.texts[STORY]) for end in ends}
+
+
+def spooled_story(folder: Path, trial: int) -> TrialStory | None:
+    """Return the story of a trial as a sweep's folder has it, None where it does not."""
+    if not (folder / "spool.jsonl").is_file():
+        return None
+    with closing(Spool(folder)) as spool:
+        return spooled_stories(spool, [trial]).get(trial)
+
+
+def stories_of(folder: Path, uri: str, sweep: str, trials: Collection[int]) -> dict[int, TrialStory]:
+    """Return the stories of trials that have ended: from a sweep's folder, of those that it lacks from MLflow."""
+    if not (folder / "spool.jsonl").is_file():
+        return complete_stories({}, uri, sweep, trials)
+    with closing(Spool(folder)) as spool:
+        return complete_stories(spooled_stories(spool, trials), uri, sweep, trials)
+
+
+def complete_stories(
+    stories: dict[int, TrialStory], uri: str, sweep: str, trials: Collection[int]
+) -> dict[int, TrialStory]:
+    """Return stories with those that they lack from MLflow. Of a trial that it does not have either there is none."""
+    complete = dict(stories)
+    for trial in (t for t in trials if t not in stories):
+        with suppress(BadInput):
+            complete[trial] = read_trial(uri, sweep, trial)
+    return complete
+
+
+def read_trial(uri: str, sweep: str, trial: int) -> TrialStory:
+    """Return the story of a trial from its run. Raises BadInput if MLflow does not have it."""
+    run = find_run(uri, sweep, trial)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            artifacts = retry(partial(open_client(uri).get_run, run)).info.artifact_uri
+            file = download_file(uri, f"{artifacts}/{STORY}", folder)
+            return json.loads(Path(file).read_text())
+        except Exception as error:
+            reason = str(error).split("\n")[0]
+            raise BadInput(f"trial {trial} of {sweep} has no artifact {STORY} in {no_secret(uri)}: {reason}") from error
+
+
+def find_run(uri: str, sweep: str, trial: int) -> str:
+    """Return the id of a trial's run. Raises BadInput if MLflow does not have it."""
+    store = sqlite_file(uri)
+    if store is not None and not is_filled(store):
+        raise BadInput(f"{store} is not there; record the sweep again: sweep resume {sweep}")
+    with as_bad_input(uri):
+        client = open_client(uri)
+        tags = f"tags.`{SWEEP_TAG}` = '{sweep}' and tags.`{TRIAL_TAG}` = '{trial}'"
+        runs = retry(lambda: client.search_runs(all_experiments(client), tags, max_results=1))
+    if not runs:
+        raise BadInput(
+            f"trial {trial} of {sweep} has no run in {no_secret(uri)}; record it again: sweep resume {sweep}"
+        )
+    return runs[0].info.run_id
+
+
+def run_states(uri: str, sweep: str) -> dict[int, list[str]]:
+    """Return the states of each trial's runs: one run each, where all is well. Raises BadInput."""
+    check_reachable(uri)
+    states: dict[int, list[str]] = {}
+    with as_bad_input(uri):
+        client = open_client(uri)
+        for run in search_runs(client, all_experiments(client), f"tags.`{SWEEP_TAG}` = '{sweep}'"):
+            if TRIAL_TAG in run.data.tags:
+                states.setdefault(int(run.data.tags[TRIAL_TAG]), []).append(run.info.status)
+    return states

@@ -1,0 +1,270 @@
+"""Turns a sweep's records into MLflow calls: few, wide, and safe to repeat."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from espalier.sweeps.garbage import gc_paused
+from espalier.sweeps.home import naming
+from espalier.sweeps.recording.feedback import Feedback
+from espalier.sweeps.recording.names import (
+    FIGURES,
+    METRICS_PER_BATCH,
+    PARAMS_PER_BATCH,
+    PARENT_TAG,
+    STEP_TAG,
+    TRIAL_TAG,
+)
+from espalier.sweeps.recording.records import (
+    Line,
+    SweepClosed,
+    SweepOpened,
+    SweepPaused,
+    TrialEnded,
+    TrialReported,
+    TrialStarted,
+    TrialTagged,
+)
+from espalier.sweeps.recording.retry import is_refusal, retry
+from espalier.sweeps.recording.runs import RunState, SweepRuns, Target
+from espalier.sweeps.recording.server import file_id, make_metric, make_params, make_tags, open_client
+from espalier.sweeps.recording.spool import Spool
+from espalier.sweeps.recording.store import prepare_store
+
+if TYPE_CHECKING:
+    from espalier.sweeps.recording.server import Metric, Param, RunTag
+
+FAILING_TRIALS = 3  # trials in a row whose records cannot be sent: then the server is away
+
+
+class RunWriter:
+    """Writes lines of a spool to the runs of one sweep. It begins by asking which runs there are."""
+
+    def __init__(self, target: Target, spool: Spool, feedback: Feedback, store_damaged: bool = False):
+        """store_damaged: the target's sqlite store is known to be damaged; a new one takes its place."""
+        self.spool, self.uri = spool, target.uri
+        with gc_paused():
+            feedback.note(prepare_store(self.uri, store_damaged))
+            self.store = file_id(self.uri)
+            self.client = open_client(self.uri)
+        self.runs = SweepRuns(self.client, target, feedback)
+
+    def is_outdated(self) -> bool:
+        """Whether the store is another file than it was."""
+        return self.store != file_id(self.uri)
+
+    def send(self, lines: Sequence[Line]) -> None:
+        """Send lines: the sweep's own in their order, and between two of them all of a trial's at once."""
+        by_trial: dict[int, list[Line]] = {}
+        for line in lines:
+            if line.trial is not None:
+                by_trial.setdefault(line.trial, []).append(line)
+            else:
+                self._send_trials(by_trial)
+                by_trial = {}
+                self._send_own(line)
+                self.spool.acknowledge(line)
+        self._send_trials(by_trial)
+
+    def _send_trials(self, by_trial: dict[int, list[Line]]) -> None:
+        """Send the lines of some trials: first make the runs of all that began, since the search waits for their ids.
+
+        A trial whose records cannot be sent does not hold up the others. Raises the first error at the end.
+        """
+        self._read_lost_starts(by_trial)
+        failures: list[Exception] = []
+        work = [(send, trial) for send in (self._begin, self._write_and_acknowledge) for trial in by_trial]
+        for send, trial in work:
+            try:
+                send(trial, by_trial[trial])
+            except Exception as error:
+                failures.append(error)
+                if len(failures) == FAILING_TRIALS:
+                    break
+        if failures:
+            raise failures[0]
+
+    def _read_lost_starts(self, by_trial: dict[int, list[Line]]) -> None:
+        """Add all earlier lines of a trial whose run somebody has deleted: the new one gets all of them."""
+        begun = {trial: lines[0].position for trial, lines in by_trial.items() if trial not in self.runs.by_trial}
+        deleted = {trial for trial, position in begun.items() if self.spool.first.get(trial, position) < position}
+        if not deleted:
+            return
+        for trial in deleted:
+            by_trial[trial] = []
+        for line in self.spool.lines_of(deleted):
+            assert line.trial is not None
+            by_trial[line.trial].append(line)
+
+    # --- a sweep -----------------------------------------------------------------------------------------------------
+
+    def _send_own(self, line: Line) -> None:
+        record = line.record
+        if isinstance(record, SweepOpened):
+            self._open(record, line.time_ms)
+        elif isinstance(record, SweepPaused):
+            self.runs.pause(line.time_ms)
+        elif isinstance(record, SweepClosed):
+            self._close(record, line.time_ms)
+
+    def _open(self, record: SweepOpened, time_ms: int) -> None:
+        run = self.runs.find_or_create(None, record.name, record.tags, time_ms)
+        self.runs.set_running(run)
+        self._log(None, run, params=record.params, tags=record.tags)
+        self._write_texts(run, record.texts)
+
+    def _close(self, record: SweepClosed, time_ms: int) -> None:
+        run = self.runs.parent(time_ms)
+        values = {} if run.has_metrics else record.values  # once, however often the end is said
+        run.has_metrics = True
+        points = [make_metric(name, value, time_ms, 0) for name, value in values.items() if math.isfinite(value)]
+        self._log(None, run, points, tags=record.tags)
+        self._write_texts(run, record.texts)
+        for path in record.files:
+            if Path(path).exists():
+                retry(partial(self.client.log_artifact, run.run_id, path, FIGURES))
+        retry(partial(self.client.set_terminated, run.run_id, record.status, time_ms))
+
+    # --- a trial: its start, tags, reports, end ----------------------------------------------------------------------
+
+    def _begin(self, trial: int, lines: Sequence[Line]) -> None:
+        """Make a trial's run, by the first record that has its name."""
+        kinds = TrialStarted if trial in self.runs.by_trial else (TrialStarted, TrialEnded)
+        line = next((line for line in lines if isinstance(line.record, kinds)), None)
+        if line is None:
+            return
+        record = line.record
+        assert isinstance(record, TrialStarted | TrialEnded)
+        parent = self.runs.parent(line.time_ms).run_id
+        tags = {TRIAL_TAG: str(trial), PARENT_TAG: parent} | (
+            dict(record.tags) if isinstance(record, TrialStarted) else {}
+        )
+        self.runs.find_or_create(trial, record.name, tags, line.time_ms)
+
+    def _write_and_acknowledge(self, trial: int, lines: Sequence[Line]) -> None:
+        if trial in self.runs.by_trial:  # else its start was in a line that was lost
+            self._write(trial, self.runs.by_trial[trial], lines)
+        self.spool.acknowledge(lines[-1])
+
+    def _write(self, trial: int, run: RunState, lines: Sequence[Line]) -> None:
+        """Record lines of one trial in one batch: all that MLflow does for a call, it does once."""
+        params: Mapping[str, object] = {}
+        texts: Mapping[str, str] = {}
+        tags: dict[str, object] = {}
+        step = run.step
+        last: Line | None = None  # of its starts and ends
+        for line in lines:
+            record = line.record
+            if isinstance(record, TrialReported):
+                step = max(step, record.step)
+                continue
+            if isinstance(record, TrialStarted | TrialTagged | TrialEnded):
+                tags |= record.tags
+            if isinstance(record, TrialStarted):
+                params, last = record.params, line
+            elif isinstance(record, TrialEnded):
+                texts, last = record.texts, line
+        if step > run.step:
+            tags[STEP_TAG] = str(step)
+        new_parent = self._new_parent(run)
+        self._log(trial, run, self._new_points(run, lines), params, tags | new_parent)
+        run.step, run.parent = step, new_parent.get(PARENT_TAG, run.parent)
+        self._write_texts(run, texts)
+        if last and isinstance(last.record, TrialEnded):
+            retry(partial(self.client.set_terminated, run.run_id, last.record.status, last.time_ms))
+        elif last:
+            self.runs.set_running(run)
+
+    def _new_parent(self, run: RunState) -> dict[str, str]:
+        """Return the tag of the sweep's own run where somebody deleted the one below which a run was found."""
+        parent = self.runs.by_trial.get(None)
+        now = parent.run_id if parent else ""
+        return {} if run.parent in (None, now) else {PARENT_TAG: now}
+
+    def _new_points(self, run: RunState, lines: Sequence[Line]) -> list["Metric"]:
+        """Return the points of reports that are newer than the trial's last recorded step, without NaN and infinity."""
+        return [
+            make_metric(name, value, line.time_ms, step)
+            for line in lines
+            if isinstance(line.record, TrialReported) and line.record.step > run.step
+            for name, step, value in line.record.points
+            if math.isfinite(value)
+        ]
+
+    # --- how ---------------------------------------------------------------------------------------------------------
+
+    def _write_texts(self, run: RunState, texts: Mapping[str, str]) -> None:
+        """Write text artifacts: into the run's own folder if that is here, since MLflow looks the run up for each."""
+        uri = urlsplit(run.artifacts)
+        for name, text in texts.items():
+            if uri.scheme == "file":
+                file = Path(url2pathname(uri.path)) / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with naming(file):
+                    file.write_text(text, encoding="utf-8")
+            else:
+                retry(partial(self.client.log_text, run.run_id, text, name))
+
+    def _log(
+        self,
+        trial: int | None,
+        run: RunState,
+        points: Sequence["Metric"] = (),
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, object] | None = None,
+    ) -> None:
+        """Log values in as few batches as MLflow's limits allow, tags with the last: it writes metrics before tags.
+
+        A point that is there already is there once, so a crash in between loses nothing. Of a batch that is refused
+        for one of its parts the others are logged one by one, and that part is noted as refused.
+        """
+        last_tags = make_tags(tags or {})
+        batches = [*batched(points, make_params(params or {}))] or [((), ())] * bool(last_tags)
+        for number, (some_points, some_params) in enumerate(batches, 1):
+            batch_tags = last_tags if number == len(batches) else []
+            try:
+                retry(partial(self.client.log_batch, run.run_id, some_points, some_params, batch_tags))
+            except Exception as error:
+                if not is_refusal(error) or not self._is_active(run):
+                    raise
+                self._log_apart(trial, run, some_points, some_params, batch_tags)
+
+    def _is_active(self, run: RunState) -> bool:
+        """Whether a run is there, and not deleted: then a refusal is one of what it was to be given."""
+        return retry(partial(self.client.get_run, run.run_id)).info.lifecycle_stage == "active"
+
+    def _log_apart(
+        self,
+        trial: int | None,
+        run: RunState,
+        points: Sequence["Metric"],
+        params: Sequence["Param"],
+        tags: Sequence["RunTag"],
+    ) -> None:
+        """Log the parts of a refused batch one by one; what is refused again is noted as such."""
+        names = sorted({point.key for point in points})
+        parts = [(f"metric {name}", {"metrics": [p for p in points if p.key == name]}) for name in names]
+        parts += [(f"param {param.key}", {"params": [param]}) for param in params]
+        parts += [(f"tag {tag.key}", {"tags": [tag]}) for tag in tags]
+        for what, part in parts:
+            try:
+                retry(partial(self.client.log_batch, run.run_id, **part))
+            except Exception as error:
+                if not is_refusal(error):
+                    raise
+                who = "parent" if trial is None else str(trial)
+                self.spool.refuse(who, what[:100], str(error).split("\n")[0][:300])
+
+
+def batched(points: Sequence["Metric"], params: Sequence["Param"]) -> zip_longest:
+    """Return the fewest batches of points and params that MLflow takes."""
+    return zip_longest(
+        (points[i : i + METRICS_PER_BATCH] for i in range(0, len(points), METRICS_PER_BATCH)),
+        (params[i : i + PARAMS_PER_BATCH] for i in range(0, len(params), PARAMS_PER_BATCH)),
+        fillvalue=(),
+    )
