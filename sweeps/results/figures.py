@@ -46,8 +46,7 @@ def table_csv(trials: Sequence[TrialResult]) -> str:
 
 def point_text(params: Mapping[str, Any], spec: SweepSpec) -> str:
     """Return what was searched of a point, briefly: `lr_exponent -0.512, decay_points 0.61`."""
-    searched = {"decay_points" if name.startswith("decay_point") else name for name, _ in spec.space.domains()}
-    return params_text(params, searched)
+    return params_text(params, spec.space.searched())
 
 
 def drawing() -> Any:

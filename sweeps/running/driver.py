@@ -28,10 +28,10 @@ from espalier.sweeps.results import results
 from espalier.sweeps.results.overview import found_sweep, tracking_of
 from espalier.sweeps.results.summary import Summary
 from espalier.sweeps.running import deaths, machine
-from espalier.sweeps.running.display import Progress, trials_text
 from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.machine import RaySession
 from espalier.sweeps.running.preflight import check_spec
+from espalier.sweeps.running.progress import Progress, trials_text
 from espalier.sweeps.running.retries import Decision, decide
 from espalier.sweeps.running.watchdog import Death
 from espalier.sweeps.search.outcome import News, Outcome, Report, Score, Start
@@ -180,6 +180,7 @@ def _drive(driver: "Driver", watch: Callable[[Progress], Any], session: RaySessi
         Interrupt().listening() as interrupt,
         watch(driver.progress),
     ):
+        driver.progress.stopping = interrupt.asked.is_set
         return driver.drive(interrupt, session)
 
 
@@ -196,6 +197,7 @@ class Driver:
         self.progress = Progress(
             self.sweep, self.spec.trials_wanted, self.spec.budget.steps, objective.mode, objective.metric, begin
         )
+        self.progress.searched = self.spec.space.searched()
         self.search: Search | None = None
         self.recorder: Recorder | None = None
         self.tracking: Tracking | None = None

@@ -305,6 +305,10 @@ class Space(BaseModel):
             elif isinstance(domain, Range | Choice):
                 yield name, domain
 
+    def searched(self) -> set[str]:
+        """Return the hyperparameters of a point that trials differ in."""
+        return {"decay_points" if name.startswith("decay_point") else name for name, _ in self.domains()}
+
     def resolve(self, sampled: Mapping[str, Any]) -> Point:
         """Return the whole point: sampled values with the constants beside them, decay points as one sorted list."""
         fields = {name: getattr(self, name) for name in self.engine_fields()}

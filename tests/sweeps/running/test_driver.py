@@ -28,7 +28,7 @@ from espalier.sweeps.recording.spool import Spool
 from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.results.summary import Summary
 from espalier.sweeps.running import driver
-from espalier.sweeps.running.display import Progress, facts, lane_steps_a_second, seconds_left
+from espalier.sweeps.running.progress import Progress, facts, lane_steps_a_second, seconds_left
 from espalier.sweeps.search.search import Search, Suggestion, create_study, find_sweep, open_storage
 from tests.sweeps.full_disk import no_file_beyond, size_of
 from tests.sweeps.made import life, report, spec_with

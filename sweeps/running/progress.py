@@ -1,0 +1,169 @@
+"""What a person wants to know while a sweep runs, and how it is said: phase, trials, the best, speed, time left."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from espalier.sweeps.results.decimals import decimals
+from espalier.sweeps.results.results import params_text
+
+UNHEARD_S = 60.0
+NAMED = 6  # trials; of more, how many
+
+
+@dataclass
+class Progress:
+    """What is known of a running sweep. Changed by the driver, read by the display."""
+
+    sweep: str
+    wanted: int
+    steps: int
+    mode: str
+    metric: str
+    begin: float = field(default_factory=time.monotonic)
+    states: dict[int, str] = field(default_factory=dict)
+    best: tuple[int, float, Mapping[str, Any]] | None = None
+    latest: tuple[int, int, float] | None = None
+    training: tuple[int, int, float] | None = None  # before the first validation: trial, step, mean training loss
+    lane_steps: dict[str, int] = field(default_factory=dict)
+    steps_shared: dict[str, int] = field(default_factory=dict)
+    steps_before: dict[str, int] = field(default_factory=dict)  # lane-steps of a cohort that are no news
+    training_begin: float | None = None
+    share_before: float = 0.0
+    program: str = ""
+    nodes: set[str] = field(default_factory=set)
+    first_result_s: float | None = None
+    steps_done: dict[int, int] = field(default_factory=dict)
+    heard: dict[str, float] = field(default_factory=dict)  # when each cohort that trains was last heard of
+    cohorts: dict[str, list[int]] = field(default_factory=dict)  # the trials of each cohort that trains
+    notes: list[str] = field(default_factory=list)  # what went wrong, a sentence each
+    phase: str = "starting"
+    searched: Collection[str] = ()  # the hyperparameters that trials differ in
+    stopping: Callable[[], bool] = lambda: False  # whether the sweep was asked to end before all is trained
+
+    def count(self, *states: str) -> int:
+        """Return how many trials are in any of these states."""
+        return sum(state in states for state in self.states.values())
+
+    def note(self, text: str) -> None:
+        """Say once that something went wrong."""
+        self.notes.append(text)
+
+    def unheard(self) -> list[tuple[str, str]]:
+        """Return the cohorts that have not been heard of for long, each with a sentence about it."""
+        now, late = time.monotonic(), []
+        for cohort, heard in list(self.heard.items()):
+            if now - heard > UNHEARD_S:
+                whom = trials_text(self.cohorts.get(cohort, []))
+                late.append((cohort, f"{cohort} ({whom}) has not been heard of for {clock(now - heard)}"))
+        return late
+
+    def left(self) -> int:
+        """Return how many trials have not ended."""
+        return self.wanted - len(self.states) + self.count("running")
+
+
+def lane_steps_a_second(progress: Progress) -> float:
+    """Return how fast lanes have trained since the first of them began."""
+    if progress.training_begin is None:
+        return 0.0
+    trained = sum(progress.lane_steps.values()) - sum(progress.steps_before.values())
+    return trained / max(1e-3, time.monotonic() - progress.training_begin)
+
+
+def share_done(progress: Progress) -> float:
+    """Return the share of all steps that trials have made, in [0, 1]; one that ended early has made all of its own."""
+    ended = progress.wanted - progress.left()
+    running = [step for t, step in progress.steps_done.items() if progress.states.get(t) == "running"]
+    return (ended + sum(step / progress.steps for step in running)) / progress.wanted
+
+
+def seconds_left(progress: Progress) -> float | None:
+    """Return a forecast from the share of all steps that this driver has trained, None before there is one."""
+    share = share_done(progress) - progress.share_before
+    if share <= 0 or progress.training_begin is None:
+        return None
+    return (time.monotonic() - progress.training_begin) * (1 - share - progress.share_before) / share
+
+
+def clock(seconds: float | None) -> str:
+    """Return a duration as a clock shows it.
+
+    >>> clock(75), clock(7384), clock(None)
+    ('1:15', '2:03:04', '-')
+    """
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def trials_text(numbers: Sequence[int]) -> str:
+    """Return the names of some trials.
+
+    >>> trials_text([3]), trials_text([1, 2]), trials_text(range(10))
+    ('trial 3', 'trials 1, 2', 'trials 0, 1, 2, 3, 4, 5 and 4 more')
+    """
+    named = ", ".join(map(str, numbers[:NAMED]))
+    more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
+    return f"trial{'s' if len(numbers) != 1 else ''} {named}{more}"
+
+
+def phase_text(progress: Progress) -> str:
+    """Return what the sweep is at: starting Ray, starting workers, training, stopping, recording."""
+    return "stopping" if progress.stopping() and progress.phase != "recording" else progress.phase
+
+
+def counts_text(progress: Progress) -> str:
+    """Return how many trials are where."""
+    counts = [f"{progress.count('complete')} done", f"{progress.count('running')} running"]
+    counts.append(f"{progress.count('stopped')} stopped")
+    counts += [f"{n} {state}" for state in ("diverged", "failed") if (n := progress.count(state))]
+    return f"{', '.join(counts)}, of {progress.wanted}"
+
+
+def point_text(params: Mapping[str, Any], searched: Collection[str]) -> str:
+    """Return a trial's rate as a number, and everything else of it that was searched.
+
+    >>> point_text({"lr_exponent": -0.5, "hidden": 200, "seed": 0}, ["lr_exponent", "hidden"])
+    'rate 0.316, lr_exponent -0.5, hidden 200'
+    """
+    rate = f"rate {10.0 ** params['lr_exponent']:.3g}" if "lr_exponent" in params else ""
+    return ", ".join(filter(None, [rate, params_text(params, searched)]))
+
+
+def best_text(progress: Progress) -> str:
+    """Return the best complete trial; before there is one, the latest loss; "-" before that."""
+    if progress.best:
+        number, value, params = progress.best
+        return f"{progress.metric} {decimals(value)}  trial {number}: {point_text(params, progress.searched)}"
+    if not (latest := progress.latest or progress.training):
+        return "-"
+    number, step, value = latest
+    metric = progress.metric if progress.latest else "train_loss"
+    return f"{metric} {decimals(value)} so far (trial {number} after step {step:,})"
+
+
+def speed_text(progress: Progress) -> str:
+    """Return how fast lanes train, and how much is shared; "-" before they do."""
+    rate = lane_steps_a_second(progress)
+    return f"{rate:,.0f} lane-steps/s, {sum(progress.steps_shared.values()):,} steps shared" if rate else "-"
+
+
+def time_text(progress: Progress) -> str:
+    """Return how long the sweep has run, and how long it is likely to take from here on."""
+    return f"{clock(time.monotonic() - progress.begin)} passed, {clock(seconds_left(progress))} left"
+
+
+def facts(progress: Progress) -> list[tuple[str, str]]:
+    """Return everything that is known, as (label, text); "-" is what is not known yet."""
+    return [
+        ("phase", phase_text(progress)),
+        ("trials", counts_text(progress)),
+        ("best", best_text(progress)),
+        ("speed", speed_text(progress)),
+        ("program", progress.program or "-"),
+        ("waiting", "; ".join(text for _, text in progress.unheard()) or "-"),
+        ("time", time_text(progress)),
+    ]
