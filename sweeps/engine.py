@@ -10,8 +10,10 @@ import torch
 
 from espalier.core import deadline
 from espalier.core.deadline import TooLong
-from espalier.core.programs.program import PROGRAMS, NativeProgram, Program, choose, why_not_here
-from espalier.core.task import Data, Task, load_data, load_task
+from espalier.core.programs import PROGRAMS
+from espalier.core.programs.choose import choose, why_not
+from espalier.core.programs.program import Program
+from espalier.core.task import Batch, Data, Task, load_data, load_task
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.trial import Structure
 from espalier.core.training.watch import Watcher
@@ -65,30 +67,33 @@ def make_cohort(
     )
 
 
+def _first_batch(data: Data, structure: Structure) -> Batch:
+    return tuple(tensor[: structure.batch_size] for tensor in data.train)
+
+
 def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, device: str) -> tuple[str, str, int]:
     """Choose the program of trials of one structure, say why, and how many of at most `lanes` lanes train at once."""
     point, wanted = trials[0]["point"], spec.resources
     options, structure = json.dumps(plan.task_options(spec, point), sort_keys=True), plan.structure(spec, point)
     task, data = _task_and_data(spec.task, options)
-    batch = tuple(tensor[: structure.batch_size] for tensor in data.train)
+    batch = _first_batch(data, structure)
     work = len(trials) * spec.replicates * spec.budget.steps
     lanes = min(lanes, len(trials) * spec.replicates)
 
     def why_not_native() -> str | None:
-        made = _program(spec.task, options, structure, "native")
-        assert isinstance(made, NativeProgram)
-        return made.why_not(data.train, structure.batch_size)
+        return _program(spec.task, options, structure, "native").why_not(data.train, structure.batch_size)
 
     alone = _program(spec.task, options, structure, "plain")
-    hidden = alone.hidden(batch, data.valid).reason
-    if wanted.program == "auto" and device == "cpu" and not hidden and alone.overhead < GAIN:
-        return "plain", f"one lane at a time: {alone.step_s * 1e3:,.0f} ms a step, nearly all of it arithmetic", lanes
-    work_s = work * alone.step_s if math.isfinite(alone.step_s) else 0.0  # a loss that raised has not been timed
+    hidden, step_s = alone.hidden(batch, data.valid).reason, alone.probe.step_s
+    if wanted.program == "auto" and device == "cpu" and not hidden and alone.probe.overhead < GAIN:
+        return "plain", f"one lane at a time: {step_s * 1e3:,.0f} ms a step, nearly all of it arithmetic", lanes
+    work_s = work * step_s if math.isfinite(step_s) else 0.0  # a loss that raised has not been timed
     with deadline.bounded(max(deadline.DECIDE_S, deadline.DECIDE_SHARE * work_s)):
         program, why = choose(task, batch, lanes, wanted.program, work, device, why_not_native, hidden)
-        if program == "plain" or wanted.lanes != "auto":
+        kind = PROGRAMS[program]
+        if kind.min_width == 1 or wanted.lanes != "auto":
             return program, why, lanes
-        if program == "native":
+        if kind.lanes_run_sequentially:
             return program, why, min(lanes, max(NATIVE, 2 * spec.replicates))  # a trunk keeps a second lane free
         batched, key = _program(spec.task, options, structure, program), f"{spec.task} {options} {program}"
         try:
@@ -110,7 +115,7 @@ def why_not_as_begun(spec: SweepSpec, trials: list[dict[str, Any]], made: Mappin
     if made["device"] != device:
         return f"{begun} on a {_device(made['device'])}, and here they would train on a {_device(device)}"
     task, data = _task_and_data(spec.task, json.dumps(plan.task_options(spec, trials[0]["point"]), sort_keys=True))
-    reason = why_not_here(made["program"], task, data, plan.structure(spec, trials[0]["point"]).batch_size)
+    reason = why_not(made["program"], task, _first_batch(data, plan.structure(spec, trials[0]["point"])))
     return f"{begun}, which cannot be had here: {reason}" if reason else None
 
 

@@ -22,7 +22,9 @@ from torch.optim import lr_scheduler
 from espalier.core import checkpoint
 from espalier.core.optimizers import SGD, Adam, AdamW, Optimizer
 from espalier.core.order import Order, shuffled
-from espalier.core.programs.program import PROGRAMS, NativeProgram, Program
+from espalier.core.programs import PROGRAMS
+from espalier.core.programs.machine_code import NativeProgram
+from espalier.core.programs.program import Program
 from espalier.core.rows import seeded
 from espalier.core.schedules.registry import SCHEDULES
 from espalier.core.task import Batch, Data, Task

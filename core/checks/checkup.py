@@ -19,6 +19,7 @@ from espalier.core.measures.activations import Layer, listening
 from espalier.core.measures.baselines import Baselines, apart
 from espalier.core.measures.ratios import log_ratio
 from espalier.core.measures.verdicts import median
+from espalier.core.programs.plain import PlainProgram
 from espalier.core.programs.program import Program
 from espalier.core.rows import own_generators, seeded
 from espalier.core.task import Batch, Data, Task, call
@@ -154,7 +155,7 @@ class Checking:
 
     def state(self) -> Iterator[Finding]:
         """What a loss decides in Python is not seen by a program that writes its steps down."""
-        hidden = Program(self.task, self.structure.optimizer, self.dtype).hidden(self._batch(), self.data.valid)
+        hidden = PlainProgram(self.task, self.structure.optimizer, self.dtype).hidden(self._batch(), self.data.valid)
         if not hidden.reason and not hidden.validation:
             yield Finding("pass", "state", "loss() and metrics() depend on the model, the batch and the step alone")
         if hidden.reason:
@@ -201,7 +202,7 @@ class Checking:
     def metrics(self) -> Iterator[Finding]:
         """A validation averages its batches, so a metric must be a mean over examples, and a number in each batch."""
         task = apart(self.task)
-        program = Program(task, self.structure.optimizer, self.dtype)
+        program = PlainProgram(task, self.structure.optimizer, self.dtype)
         row, valid, most = program.fresh_row(self.seed), self.data.valid, self.task.evaluation_batch_size
         examples = len(valid[0])
         batches = 1 if most is None else -(-examples // most)
@@ -403,7 +404,7 @@ class Checking:
     def _step_ratios(self, exponent: float) -> dict[str, float]:
         """Return the update ratio of each tensor at the first step whose rate is not zero."""
         hyper = replace(self.hyper, lr=10.0**exponent, warmup=0.0)
-        program = Program(self.task, self.structure.optimizer, self.dtype)
+        program = PlainProgram(self.task, self.structure.optimizer, self.dtype)
         rows = {name: tensor[None].clone() for name, tensor in program.fresh_row(self.seed).items()}
         names = program.parameters.matrices()
         before = {name: rows[f"theta.{name}"].clone() for name in names}

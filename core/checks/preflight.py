@@ -12,6 +12,7 @@ from espalier.core.errors import BadInput, faults, nearest
 from espalier.core.measures.baselines import Baselines
 from espalier.core.optimizers import OPTIMIZERS
 from espalier.core.order import Order
+from espalier.core.programs.plain import PlainProgram
 from espalier.core.programs.program import Program
 from espalier.core.python_state.snapshot import Snapshot
 from espalier.core.rows import own_generators, seeded
@@ -40,7 +41,7 @@ def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: in
     dtype = getattr(torch, precision)
     data = _data(task).to("cpu", dtype)
     _model(task, seed)
-    program = Program(task, OPTIMIZERS["sgd"](), dtype)
+    program = PlainProgram(task, OPTIMIZERS["sgd"](), dtype)
     if not program.parameters.count:
         raise BadInput("task: the model has no parameter that requires a gradient; nothing would be trained")
     examples = len(data.train[0])

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from espalier.core.optimizers import SGD
 from espalier.core.order import mix
+from espalier.core.programs.plain import PlainProgram
 from espalier.core.programs.program import Program
 from espalier.core.rows import seeded
 from espalier.core.task import Batch, Data, Task, call, named_target
@@ -177,7 +178,7 @@ class Baselines:
     @cached_property
     def program(self) -> Program:
         """The plain program, whatever the trials train by."""
-        return Program(self.task, SGD(), self.dtype)
+        return PlainProgram(self.task, SGD(), self.dtype)
 
     @cached_property
     def guess(self) -> Mapping[str, float]:

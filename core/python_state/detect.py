@@ -158,9 +158,7 @@ class _Probe:
             return f"two calls of {self.name}() at the same inputs give different numbers", {}
         return ("", {}) if seconds > REMEMBERED_S else self._remembered(after, second)
 
-    def _sentence(
-        self, changed: Variables, counters: Sequence[str], outside: set[str], reads: Sequence[str]
-    ) -> str:
+    def _sentence(self, changed: Variables, counters: Sequence[str], outside: set[str], reads: Sequence[str]) -> str:
         """Return what a second call changed or read, the gravest alone; "" where there is nothing."""
         if "random" in outside:
             return f"{self.name}() draws from Python's random"

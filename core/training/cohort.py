@@ -21,7 +21,10 @@ from espalier.core.errors import BadInput, Differs, briefly, located
 from espalier.core.measures.baselines import Baselines
 from espalier.core.measures.ratios import Spacing, between, sample_steps
 from espalier.core.order import Order
-from espalier.core.programs.program import PROGRAMS, TRANSIENT_ERRORS, Program, VmapProgram, is_finite
+from espalier.core.programs import PROGRAMS
+from espalier.core.programs.faults import TRANSIENT_ERRORS
+from espalier.core.programs.program import Program
+from espalier.core.programs.task_functions import is_finite
 from espalier.core.python_state.encoding import Unwritable
 from espalier.core.rows import Lanes, Row, own_generators, part
 from espalier.core.task import Data, Task
@@ -83,9 +86,7 @@ class Lane:
     losses: list[float] = field(default_factory=list)  # of the last steps, back to the oldest report of a rider
     samples: list[list[float]] = field(default_factory=list)  # ratios, as in Reported
     awaited: list[str] = field(default_factory=list)  # trials for which a probe trains: the lane is parked till then
-    python: dict[str, Any] | None = (
-        None  # what the task keeps in Python (core.python_state); None: as at the begin
-    )
+    python: dict[str, Any] | None = None  # what the task keeps in Python (core.python_state); None: as at the begin
 
     @property
     def trials(self) -> list[Trial]:
@@ -376,7 +377,6 @@ class Cohort:
         row = {name: t for name, t in self.lanes.row(k).items() if not name.startswith("average.")}
         if lane.step >= lane.trials[0].steps or not is_finite(row):
             return
-        assert isinstance(self.program, VmapProgram)
         table_C1 = trials_.history(self.structure, [lane.trials[0]], [lane.step], 1)[0].to(self.program.dtype)
         index_B = self._order(lane.seed, lane.step, 1)[0].to(self.device, torch.int64)
         here = self.data.train, index_B, table_C1.to(self.device), (lane.seed, lane.step)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from espalier.core.checks.checkup import Checking, Checkup, Finding, evaluation_seconds, lsuv
-from espalier.core.programs.program import PROGRAMS
+from espalier.core.programs import PROGRAMS
 from espalier.core.rows import seeded
 from espalier.core.task import Task, call, load_data, load_task
 from espalier.core.training.cohort import Cohort

@@ -13,7 +13,7 @@ import torch
 from espalier.core.checks import preflight
 from espalier.core.checks.lr_range import HIGH, LOW, SEEDS, STEPS, RangeTest, range_test
 from espalier.core.errors import BadInput
-from espalier.core.programs.program import why_not_vmap
+from espalier.core.programs.choose import why_not
 from espalier.core.task import load_task
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.guard import guard_task
@@ -54,7 +54,7 @@ def run_test(
     data = found.data
     batch = tuple(tensor[: structure.batch_size] for tensor in data.train)
     device = "cuda" if torch.cuda.is_available() and spec.resources.gpus != 0 else "cpu"
-    alone = seeds == 1 or found.hidden or why_not_vmap(task, batch) is not None
+    alone = seeds == 1 or found.hidden or why_not("vmap", task, batch) is not None
     program = "plain" if alone else "vmap" if device == "cpu" else "captured"
     return range_test(
         task,

@@ -137,7 +137,8 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     import torch
 
     from espalier.core.checks import preflight
-    from espalier.core.programs.program import PROGRAMS, why_not_here
+    from espalier.core.programs import PROGRAMS
+    from espalier.core.programs.choose import why_not
     from espalier.core.task import code_fingerprint, load_task
     from espalier.core.training.events import Ended, TrialId
     from espalier.sweeps import cohorts as plan
@@ -149,7 +150,7 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
     now = identity.versions() | {"data": found.data.fingerprint(), "code": code_fingerprint(task)}
     device = "cuda" if best.device == "cuda" and torch.cuda.is_available() else "cpu"
-    if reason := why_not_here(best.program, task, found.data, spec.budget.batch_size):
+    if reason := why_not(best.program, task, tuple(t[: spec.budget.batch_size] for t in found.data.train)):
         raise BadInput(f"program: the trial ran by the {best.program} program, which cannot be had here: {reason}")
     trials, calm = [{"number": best.trial, "point": best.params}], spec.model_copy(update={"stopping": None})
     lanes = max(best.lanes, spec.replicates) if PROGRAMS[best.program].fixed_width else spec.replicates

@@ -45,16 +45,15 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda
 
 def _check_program(spec: SweepSpec, task: Task, data: Data, hidden: str) -> None:
     from espalier.core.native import compiler
-    from espalier.core.optimizers import SGD
-    from espalier.core.programs.program import NativeProgram, why_not_vmap
+    from espalier.core.programs.choose import why_not
 
     wanted = spec.resources.program
     if hidden and wanted not in ("auto", "plain"):
         raise BadInput(f"resources.program: {wanted}: {hidden}; write plain, or auto")
     batch = tuple(tensor[: spec.budget.batch_size] for tensor in data.train)
-    if wanted == "native" and compiler() and (reason := NativeProgram(task, SGD()).why_not(batch, len(batch[0]))):
+    if wanted == "native" and compiler() and (reason := why_not("native", task, batch)):
         raise BadInput(f"resources.program: native: the model has no machine code ({reason}); write auto")
-    if wanted in ("vmap", "compiled") and (reason := why_not_vmap(task, batch)):
+    if wanted in ("vmap", "compiled") and (reason := why_not("vmap", task, batch)):
         raise BadInput(
             f"resources.program: {wanted}: the model cannot run in many lanes ({reason}); write plain, or auto"
         )

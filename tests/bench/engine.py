@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from espalier.core.optimizers import SGD
-from espalier.core.programs.program import PROGRAMS, Program
+from espalier.core.programs import PROGRAMS
+from espalier.core.programs.program import Program
 from espalier.core.rows import ParameterShapes
 from espalier.core.task import Data
 from espalier.core.tasks.names import Names

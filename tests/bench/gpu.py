@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 from espalier.core.optimizers import SGD
-from espalier.core.programs.program import PROGRAMS, CapturedProgram, Program
+from espalier.core.programs import PROGRAMS
+from espalier.core.programs.captured import CapturedProgram
+from espalier.core.programs.program import Program
 from espalier.core.task import Data
 from espalier.core.tasks.names import Names
 from espalier.core.training.cohort import Cohort
@@ -177,7 +179,7 @@ def measure(
             if width * program.parameters.count * 4 * 8 > 60e9:
                 break
             row["lanes_us"][width] = us_per_lane_step(task, data, program, width, device)
-            program._held.clear()
+            program.forget()
         found["models"][size] = row
     program = PROGRAMS["captured"](small, PLAIN_SGD)
     width = min(512, max(lanes))

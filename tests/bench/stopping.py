@@ -19,7 +19,7 @@ import torch
 from scipy.stats import spearmanr
 
 from espalier.core.optimizers import SGD
-from espalier.core.programs.program import choose
+from espalier.core.programs.choose import choose
 from espalier.core.task import Task
 from espalier.core.tasks.digits import Digits, DigitsConv
 from espalier.core.tasks.names import Names

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from espalier.core.native import compiler
-from espalier.core.programs.program import NATIVE_FROM
+from espalier.core.programs.choose import NATIVE_FROM
 from espalier.core.task import load_task
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.trial import Trial

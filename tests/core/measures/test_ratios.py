@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from espalier.core.measures.ratios import RatioMeter, between, log_ratio, median, sample_steps, summary
 from espalier.core.optimizers import SGD
-from espalier.core.programs.program import VmapProgram
+from espalier.core.programs.vmap import VmapProgram
 from espalier.core.rows import seeded
 from espalier.core.task import Task
 from espalier.core.training.cohort import Cohort, Scoring

@@ -25,7 +25,8 @@ from espalier.core import native
 from espalier.core.native import NotNative, native_of
 from espalier.core.native.stacked import Stacked
 from espalier.core.optimizers import SGD
-from espalier.core.programs.program import NATIVE_FROM, NativeProgram, choose
+from espalier.core.programs.choose import NATIVE_FROM, choose
+from espalier.core.programs.machine_code import NativeProgram
 from espalier.core.task import Batch, Data
 from tests.core.programs.test_program import Small, Sums
 

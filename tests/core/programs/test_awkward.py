@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from espalier.core.optimizers import SGD, Adam
 from espalier.core.order import Order
-from espalier.core.programs.program import PROGRAMS, NativeProgram, why_not_compiled, why_not_vmap
+from espalier.core.programs import PROGRAMS
+from espalier.core.programs.choose import why_not
+from espalier.core.programs.machine_code import NativeProgram
 from espalier.core.rows import part, seeded
 from espalier.core.task import Batch, Data, Task
 from espalier.core.training.cohort import Cohort
@@ -198,7 +200,7 @@ def test_a_lane_has_the_same_bits_in_any_company(model: str, program: str) -> No
 
 def test_a_finished_model_has_its_tied_weights_tied_and_every_buffer() -> None:
     task = Classes(Tied)
-    for program in PROGRAMS.values():
+    for program in map(PROGRAMS.__getitem__, PROGRAMS):
         made = program(task, SGD())
         row = {name: tensor + 1 for name, tensor in made.fresh_row(3).items()}
         model = made.module(row)
@@ -222,8 +224,8 @@ class Doubles(Classes):
 def test_data_of_another_type_is_no_reason_against_many_lanes() -> None:
     task = Doubles(MODELS["tied weights"])
     batch = tuple(tensor[:BATCH] for tensor in task.data().train)
-    assert why_not_vmap(task, batch) is None
-    assert why_not_compiled(task, batch) is None
+    assert why_not("vmap", task, batch) is None
+    assert why_not("compiled", task, batch) is None
 
 
 class InTurn(Classes):

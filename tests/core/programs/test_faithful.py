@@ -12,7 +12,8 @@ from espalier.core.checks import preflight
 from espalier.core.errors import BadInput, Differs
 from espalier.core.native.tensor_refs import NotNative
 from espalier.core.optimizers import SGD
-from espalier.core.programs.program import PROGRAMS, choose
+from espalier.core.programs import PROGRAMS
+from espalier.core.programs.choose import choose
 from espalier.core.task import Batch, Data, Task, takes_of_clock
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended

@@ -9,16 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from espalier.core.optimizers import SGD, Adam
-from espalier.core.programs.program import (
-    COMPILE_FROM,
-    PROGRAMS,
-    NativeProgram,
-    Program,
-    VmapProgram,
-    choose,
-    why_not_compiled,
-    why_not_vmap,
-)
+from espalier.core.programs import PROGRAMS
+from espalier.core.programs.choose import COMPILE_FROM, choose, why_not
+from espalier.core.programs.machine_code import NativeProgram
+from espalier.core.programs.plain import PlainProgram
+from espalier.core.programs.vmap import VmapProgram
 from espalier.core.rows import part, seeded
 from espalier.core.task import Batch, Data, Task
 from espalier.core.tasks.thermometer import Thermometer
@@ -97,7 +92,7 @@ def one_batch(task: Task, lanes: int | None = None) -> Batch:
 def test_a_task_that_can_run_in_many_lanes_does(small_tasks: Mapping[str, Task]) -> None:
     for task in [*small_tasks.values(), Small()]:
         assert choose(task, one_batch(task), 8) == ("vmap", "many lanes")
-        assert why_not_vmap(task, one_batch(task)) is None
+        assert why_not("vmap", task, one_batch(task)) is None
 
 
 @pytest.mark.parametrize(
@@ -143,12 +138,12 @@ def test_long_work_is_compiled_and_short_work_is_not(small_tasks: Mapping[str, T
 def test_what_cannot_be_compiled_is_not_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     task = Small()
     monkeypatch.setattr("shutil.which", lambda name: None)
-    assert why_not_compiled(task, one_batch(task)) == "there is no C++ compiler here: install g++"
+    assert why_not("compiled", task, one_batch(task)) == "there is no C++ compiler here: install g++"
     said = ("vmap", "many lanes; they cannot be compiled (there is no C++ compiler here: install g++)")
     assert choose(task, one_batch(task), 8, work=COMPILE_FROM) == said
     assert choose(task, one_batch(task), 8, "compiled") == said
     monkeypatch.undo()
-    assert "random" in str(why_not_compiled(Small(nn.Dropout), one_batch(Small())))
+    assert "random" in str(why_not("compiled", Small(nn.Dropout), one_batch(Small())))
 
 
 def test_choosing_changes_neither_the_generator_nor_the_data(small_tasks: Mapping[str, Task]) -> None:
@@ -238,7 +233,7 @@ def test_a_gradient_leaves_parameters_buffers_and_batch_as_they_were(
 def test_a_program_may_be_given_batches_of_other_sizes_and_data_that_lie_otherwise(program: str) -> None:
     """What was written down for the first must not serve the second."""
     task = Small()
-    made, plain, train = PROGRAMS[program](task, SGD()), Program(task, SGD()), task.data().train
+    made, plain, train = PROGRAMS[program](task, SGD()), PlainProgram(task, SGD()), task.data().train
     turned = tuple(tensor.T.contiguous().T for tensor in train)
     c = torch.tensor([0.1, 0.0, 0.0])[:, None, None]
     for data, size in itertools.product((train, turned), (7, 4, 7)):
@@ -254,7 +249,7 @@ def test_a_batched_step_has_one_row_to_spare() -> None:
     program = VmapProgram(Thermometer(), SGD())
     widths = [program.width(lanes) for lanes in range(1, 200)]
     assert widths == list(range(2, 201))
-    assert [Program(Thermometer(), SGD()).width(lanes) for lanes in (1, 2)] == [1, 2]
+    assert [PlainProgram(Thermometer(), SGD()).width(lanes) for lanes in (1, 2)] == [1, 2]
 
 
 # --- a validation ----------------------------------------------------------------------------------------------------
@@ -328,7 +323,7 @@ class Spread(Measured):
 def test_every_program_validates_as_many_examples_at_once_as_the_task_says(program: str, size: int | None) -> None:
     task, x_NF = Spread(size), torch.randn(1000, 3, generator=torch.Generator().manual_seed(1))
     valid = (x_NF * torch.linspace(0, 2, 1000)[:, None], x_NF.sum(1, keepdim=True))
-    made, plain = PROGRAMS[program](task, SGD()), Program(task, SGD())
+    made, plain = PROGRAMS[program](task, SGD()), PlainProgram(task, SGD())
     row = made.fresh_row(2)
     assert made.evaluate(row, valid) == pytest.approx(plain.evaluate(row, valid), rel=1e-6)
 
@@ -356,7 +351,7 @@ def test_what_a_validation_draws_is_a_function_of_seed_and_step(program: str) ->
 
 def test_dropout_is_off_in_a_validation_and_on_again_in_the_next_step() -> None:
     task = Measured(None, lambda: nn.Dropout(0.5))
-    program = Program(task, SGD())
+    program = PlainProgram(task, SGD())
     row, valid = program.fresh_row(0), task.data().valid
     step = ({name: tensor[None] for name, tensor in row.items()}, one_batch(task, 1))
     losses = [program.gradients(*step, (0, k))[0].item() for k in range(3)]

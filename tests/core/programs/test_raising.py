@@ -15,7 +15,8 @@ from espalier.core.measures.verdicts import Thresholds
 from espalier.core.native import operations
 from espalier.core.optimizers import SGD, Adam
 from espalier.core.order import Order
-from espalier.core.programs.program import PROGRAMS, NativeProgram
+from espalier.core.programs import PROGRAMS
+from espalier.core.programs.machine_code import NativeProgram
 from espalier.core.rows import seeded
 from espalier.core.task import Batch, Data
 from espalier.core.training.cohort import Cohort, Scoring

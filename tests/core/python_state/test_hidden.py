@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
-from types import FrameType, SimpleNamespace
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,8 +35,12 @@ from espalier.core.checks import preflight
 from espalier.core.checks.checkup import Checking
 from espalier.core.errors import BadInput, Differs
 from espalier.core.optimizers import SGD, Adam
-from espalier.core.programs import program as program_module
-from espalier.core.programs.program import PROGRAMS, Program, choose, why_hidden
+from espalier.core.programs import PROGRAMS, probe
+from espalier.core.programs.choose import choose, why_hidden
+from espalier.core.programs.plain import PlainProgram
+from espalier.core.programs.probe import TaskProbe
+from espalier.core.programs.steps import autograd
+from espalier.core.programs.task_functions import TaskFunctions
 from espalier.core.python_state import detect
 from espalier.core.python_state.encoding import Unwritable, decoded, encoded
 from espalier.core.task import Batch, Data, Task
@@ -805,7 +809,7 @@ def test_looking_for_state_moves_none(make: type[Base]) -> None:
         return re.sub(" at 0x[0-9a-f]+", "", str(vars(task)) + str((COUNTS, SEEN)))  # an iterator may be another one
 
     before = looks()
-    Program(task, SGD()).hidden(batch_of(task), task.data().valid)
+    PlainProgram(task, SGD()).hidden(batch_of(task), task.data().valid)
     assert looks() == before
     assert random.getstate() == states[0]
     assert np.random.get_state(legacy=False)["state"]["key"].tolist() == states[1]
@@ -822,31 +826,29 @@ def test_a_slow_loss_is_looked_at_with_few_examples_and_shows_the_same(
     make: type[Base], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reason = why_hidden(make(), batch_of(make()))
-    monkeypatch.setattr(program_module, "SLOW_S", 0.0)
-    sizes, gradients = list[int](), Program.gradients
+    sizes = list[int]()
 
-    def counted(program: Program, rows: Any, batch: Batch, *more: Any) -> Any:
+    def counted(functions: TaskFunctions, rows: Any, batch: Batch, *more: Any) -> Any:
         sizes.append(batch[0].shape[1])
-        return gradients(program, rows, batch, *more)
+        return autograd(functions, rows, batch, *more)
 
-    monkeypatch.setattr(Program, "gradients", counted)
+    monkeypatch.setattr(probe, "autograd", counted)
     task = make()
-    assert Program(task, SGD()).hidden(batch_of(task), task.data().valid).reason == reason
-    assert sizes[0] == BATCH and program_module.FEWEST in sizes
+    looked = TaskProbe(TaskFunctions(task), slow_s=0.0)
+    assert looked.hidden(batch_of(task), task.data().valid).reason == reason
+    assert sizes[0] == BATCH and probe.FEW_OF_SLOW in sizes
     assert getattr(task, "n", 0) == 0 and getattr(task, "start", None) is None
 
 
-def test_a_first_call_that_takes_long_makes_no_loss_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_call_that_takes_long_makes_no_loss_slow() -> None:
     """As the first call in a process does, which imports and compiles."""
-    times = itertools.chain([0.0, 1.0], itertools.count(1.0, 0.001))
-    monkeypatch.setattr(program_module, "time", SimpleNamespace(thread_time=lambda: next(times)))
-    program = Program(Base(), SGD())
-    program.hidden(batch_of(Base()), Base().data().valid)
-    assert program.step_s == pytest.approx(0.001)
-    times = itertools.count(0.0, 1.0)
-    program = Program(Base(), SGD())
-    program.hidden(batch_of(Base()), Base().data().valid)
-    assert program.step_s == 1.0
+    for times, step_s in (
+        (itertools.chain([0.0, 1.0], itertools.count(1.0, 0.001)), 0.001),
+        (itertools.count(0.0, 1.0), 1.0),
+    ):
+        looked = TaskProbe(TaskFunctions(Base()), clock=functools.partial(next, times))
+        looked.hidden(batch_of(Base()), Base().data().valid)
+        assert looked.step_s == pytest.approx(step_s)
 
 
 def test_the_check_says_it() -> None:
@@ -1285,7 +1287,7 @@ def test_what_another_thread_does_to_the_process_is_no_state_of_the_loss(
 
 def test_what_a_snapshot_cannot_keep_apart_is_named() -> None:
     task = Generator()
-    hidden = Program(task, SGD()).hidden(batch_of(task), task.data().valid)
+    hidden = PlainProgram(task, SGD()).hidden(batch_of(task), task.data().valid)
     assert hidden.shared == ["self.weights"] and not hidden.cells and "share self.weights" in hidden.reason
 
 

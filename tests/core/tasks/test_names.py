@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from espalier.core.errors import BadInput
 from espalier.core.optimizers import SGD
-from espalier.core.programs.program import Program
+from espalier.core.programs.plain import PlainProgram
 from espalier.core.rows import ParameterShapes
 from espalier.core.task import Batch
 from espalier.core.tasks.names import Lecture, LectureNorm, Names, NamesMLP, read_words, windows
@@ -269,7 +269,7 @@ def test_the_model_has_the_lectures_12097_parameters_drawn_from_one_generator(na
         "b2": torch.randn(27, generator=g) * 0,
     }
     task = Lecture(names_txt)
-    program = Program(task, SGD())
+    program = PlainProgram(task, SGD())
     assert program.parameters.count == 12_097
     row = program.fresh_row(SEED)
     assert all(torch.equal(row[f"theta.{name}"], tensor) for name, tensor in expected.items())

@@ -9,7 +9,8 @@ from torch import Tensor
 from espalier.core.errors import BadInput
 from espalier.core.optimizers import SGD, Optimizer
 from espalier.core.order import shuffled
-from espalier.core.programs.program import PROGRAMS, Program
+from espalier.core.programs import PROGRAMS
+from espalier.core.programs.plain import PlainProgram
 from espalier.core.tasks.thermometer import CELSIUS, UNKNOWN, Thermometer
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Event, Reported
@@ -49,7 +50,7 @@ def after_steps(running: Cohort, steps: int) -> list[Tensor]:
 
 def first_gradient(scale: float) -> tuple[float, list[float]]:
     task = Thermometer(scale)
-    program = Program(task, PLAIN)
+    program = PlainProgram(task, PLAIN)
     batch = tuple(tensor[None] for tensor in task.data().train)
     rows = {name: tensor[None] for name, tensor in program.fresh_row(0).items()}
     loss_1, grads, _ = program.gradients(rows, batch)

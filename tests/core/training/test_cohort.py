@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from espalier.core.optimizers import SGD
-from espalier.core.programs.program import Program, VmapProgram
+from espalier.core.programs.program import Program
+from espalier.core.programs.vmap import VmapProgram
 from espalier.core.task import Batch, Data, Task
 from espalier.core.tasks.thermometer import Thermometer
 from espalier.core.training.cohort import BLOCKS_PER_REPORT, Cohort

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.core.optimizers import SGD
-from espalier.core.programs.program import PROGRAMS
+from espalier.core.programs import PROGRAMS
 from espalier.core.task import Task
 from espalier.core.training import width
 from espalier.core.training.trial import Structure

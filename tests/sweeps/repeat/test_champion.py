@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlflow.artifacts import download_artifacts
 
 from espalier.core.errors import BadInput
-from espalier.core.programs.program import Program
+from espalier.core.programs.plain import PlainProgram
 from espalier.core.rows import ParameterShapes
 from espalier.core.task import load_task
 from espalier.core.training.trial import Structure
@@ -47,7 +47,7 @@ def loss_with(state: Mapping[str, torch.Tensor], best: BestFile) -> dict[str, fl
     """Return the validation of a state dict, by the task of a best file."""
     spec = read_best("best.yaml")[1]
     task = load_task(spec.task, plan.task_options(spec, best.params))
-    program = Program(task, Structure().optimizer)
+    program = PlainProgram(task, Structure().optimizer)
     assert set(state) == set(task.model().state_dict())
     named = ParameterShapes(task.model()).shapes
     row = {("theta." if name in named else "buffer.") + name: tensor for name, tensor in state.items()}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from espalier.core.measures.verdicts import VERDICTS
 from espalier.core.optimizers import SGD
+from espalier.core.programs.plain import PlainProgram
 from espalier.core.programs.program import Program
 from espalier.core.task import Task, load_task
 from espalier.core.tasks.fashion import DEBIAN
@@ -115,7 +116,7 @@ def shares(target: Tensor) -> Tensor:
 def floors(spec: SweepSpec, task: Task) -> list[float]:
     """Return what a constant guess and an untrained model have of the objective, by this test's own arithmetic."""
     data, metric = task.data(), spec.objective.metric
-    program = Program(task, SGD())
+    program = PlainProgram(task, SGD())
     before = program.evaluate(program.fresh_row(0), data.valid)[metric.removeprefix("valid_")]
     seen, asked = data.train[1], data.valid[1]
     if metric == "valid_accuracy":
@@ -202,7 +203,7 @@ def test_what_a_trial_has_to_beat_costs_one_validation_for_each_seed(monkeypatch
     fresh = Program.fresh_row
 
     def counted(self: Program, seed: int) -> dict[str, Tensor]:
-        if type(self) is Program:  # the plain one is that of the baselines, here
+        if type(self) is PlainProgram:  # the plain one is that of the baselines, here
             asked.append(seed)
         return fresh(self, seed)
 

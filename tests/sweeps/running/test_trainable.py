@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from espalier.core.errors import BadInput
-from espalier.core.programs.program import NATIVE_FROM
+from espalier.core.programs.choose import NATIVE_FROM
 from espalier.core.training.events import Ended, Started
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.engine import make_cohort, program_for

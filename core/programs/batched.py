@@ -1,0 +1,136 @@
+"""A step of all lanes as one batched computation: by vmap, or by a flat list of operations that was made of it.
+
+N = lanes, B = examples in a batch, C = the optimizer's coefficients.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.func import grad_and_value, vmap
+
+from espalier.core.deadline import TooLong
+from espalier.core.native.stacked import Stacked
+from espalier.core.optimizers import Optimizer
+from espalier.core.programs.bits import LaneByLane, WholeVectors, without_onednn
+from espalier.core.programs.graph import NotOneGraph, graph_of
+from espalier.core.programs.refusals import reason_of
+from espalier.core.programs.steps import Gradients, autograd, take_step
+from espalier.core.programs.task_functions import TaskFunctions, Tensors, copied
+from espalier.core.rows import Row, part
+from espalier.core.task import Batch, Clock
+
+warnings.filterwarnings("ignore", "There is a performance drop")  # vmap's advice to who writes its rules
+
+Stepper = Callable[..., Sequence[Tensor]]
+"""A step as a function of rows, splits of the data, index_NB and c_CN1. It returns losses (N,) and gradients."""
+
+
+def lane_axes(rows: int, splits: int) -> list[int | None]:
+    """Return which axis counts lanes, for each argument of a step: rows, splits of the data, index_NB, c_CN1."""
+    return [0] * rows + [None] * splits + [0, 1]
+
+
+class BatchedGradients:
+    """The gradients of all lanes by one call: `vmap` over the gradient of one lane."""
+
+    def __init__(self, functions: TaskFunctions):
+        self.functions = functions
+        self.idle = frozenset[str]()  # parameters that the loss makes no use of
+        self.has_small_lanes = False  # whether a tensor had few elements in each lane
+        self._batched = vmap(grad_and_value(self._lane_loss, has_aux=True))
+
+    def prepare(self, batch: Batch) -> None:
+        """Learn from a step of one lane which parameters are idle: vmap gives those gradients of zero."""
+        row = self.functions.fresh_row(0)
+        one = {name: tensor.to(batch[0].device)[None] for name, tensor in row.items()}
+        with self.functions.restored():
+            self.idle = autograd(self.functions, one, copied(tuple(tensor[None] for tensor in batch))).idle
+
+    def __call__(self, rows: Row, batch: Batch, clock_N: Clock | None = None) -> Gradients:
+        """Return the gradients of N lanes, each of its own mean loss."""
+        self.functions.model.train()
+        clock_N = self.functions.clock_of(batch[0], clock_N)
+        with without_onednn(), WholeVectors(len(batch[0])) as vectors:
+            grads, (loss_N, after) = self._batched(part(rows, "theta."), part(rows, "buffer."), batch, clock_N)
+        self.has_small_lanes = self.has_small_lanes or vectors.has_small_lanes
+        return Gradients(loss_N, grads, after, self.idle)
+
+    def why_not(self, batch: Batch) -> str | None:
+        """Return why the loss cannot run for many lanes at once, or None if it can. Trains nothing."""
+        rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in self.functions.fresh_row(0).items()}
+        try:
+            with self.functions.restored():
+                self(rows, tuple(torch.stack([tensor] * 2) for tensor in self.functions.fitting(batch)))
+        except TooLong:
+            raise
+        except Exception as error:  # any of what a user's model may do to vmap
+            return reason_of(error)
+        return None
+
+    def _lane_loss(self, theta: Tensors, buffers: Tensors, batch: Batch, clock: Clock) -> tuple[Tensor, Tensors]:
+        with LaneByLane():
+            return self.functions.loss(theta, buffers, batch, clock, lambda loss: loss)
+
+
+class BatchedStep:
+    """The step of all lanes, written down once as a list of operations (graph) where that can be done.
+
+    Such a list needs none of autograd's and vmap's bookkeeping of 1.5 ms a step, and serves every width.
+    """
+
+    def __init__(
+        self,
+        functions: TaskFunctions,
+        optimizer: Optimizer,
+        finish: Callable[[fx.GraphModule, Sequence[Stacked]], Stepper] = lambda module, arguments: module,
+    ):
+        """Finish: what is made of the list of operations before it is used, given the arguments it was made for."""
+        self.functions, self.optimizer, self.finish = functions, optimizer, finish
+        self.gradients = BatchedGradients(functions)
+        self._steppers: dict[tuple[Any, ...], Stepper | None] = {}
+
+    def __call__(
+        self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, keep: bool = False
+    ) -> tuple[Tensor, Tensors]:
+        """Take a step, as `Program.step` does."""
+        inputs = [*rows.values(), *train, index_NB, c_CN1]
+        stepper = self.stepper(list(rows), train, inputs, keep)
+        if stepper is None:
+            return self.by_vmap(rows, train, index_NB, c_CN1, keep)
+        with without_onednn():
+            loss_N, *grads = stepper(*inputs)
+        return loss_N, dict(zip(self.functions.parameters.shapes, grads, strict=False))
+
+    def by_vmap(self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, keep: bool) -> tuple[Tensor, Tensors]:
+        """Take a step by vmap itself."""
+        clocked = self.functions.clocked
+        return take_step(self.gradients, self.optimizer, clocked, rows, train, index_NB, c_CN1, keep)
+
+    def stepper(self, names: list[str], train: Batch, inputs: list[Tensor], keep: bool) -> Stepper | None:
+        """Return the list of operations for inputs like these, written down once; None if that cannot be done."""
+        index_NB = inputs[-2]
+        key = (keep, index_NB.shape[1], *(tensor.device for tensor in train), *(tensor.shape for tensor in train))
+        if key not in self._steppers:
+            try:
+                self._steppers[key] = self.finish(*self.graph(names, len(train), inputs, keep))
+            except NotOneGraph:
+                self._steppers[key] = None
+        return self._steppers[key]
+
+    def graph(
+        self, names: list[str], splits: int, inputs: list[Tensor], keep: bool
+    ) -> tuple[fx.GraphModule, Sequence[Stacked]]:
+        """Return the step as one list of operations over any number of lanes, and its arguments. Raises NotOneGraph."""
+
+        def step(*tensors: Tensor) -> list[Tensor]:
+            rows, rest = dict(zip(names, tensors, strict=False)), tensors[len(names) :]
+            with self.functions.restored():
+                loss_N, grads = self.by_vmap(rows, rest[:splits], rest[-2], rest[-1], keep)
+            return [loss_N, *grads.values()]
+
+        axes = lane_axes(len(names), splits)
+        arguments = [Stacked(tensor, axis) for tensor, axis in zip(inputs, axes, strict=True)]
+        return graph_of(step, arguments), arguments
