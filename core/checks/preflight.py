@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from espalier.core.checks.holes import Hole, holes
 from espalier.core.errors import BadInput, faults, nearest
 from espalier.core.measures.baselines import Baselines
 from espalier.core.optimizers import OPTIMIZERS
@@ -27,7 +28,7 @@ class Preflight:
     first_loss: float
     metrics: Sequence[str]
     parameters: int
-    holes: Sequence["Hole"] = ()
+    holes: Sequence[Hole] = ()
     """Where the data have numbers that are not finite, which the task's loss and metrics can take."""
     hidden: str = ""
     """What of the loss depends on Python's state, in a sentence (core.python_state)."""
@@ -46,13 +47,13 @@ def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: in
         raise BadInput("task: the model has no parameter that requires a gradient; nothing would be trained")
     examples = len(data.train[0])
     batch = _first_batch(task, data, examples, batch_size, seed)
-    hidden = program.hidden(batch, data.valid)
-    with hidden.of_trial(None):
+    state = program.hidden(batch, data.valid)
+    with state.of_trial(None):
         data.checked(Baselines(task, data, batch_size, dtype).target_index)
-        holes = _holes(program, data, batch_size, seed)
+        bearable = _bearable_holes(program, data, batch_size, seed)
         loss = _first_loss(program, batch, seed)
         metrics = _metrics(program, data, seed)
-    return Preflight(data, loss, metrics, program.parameters.count, holes, hidden.reason)
+    return Preflight(data, loss, metrics, program.parameters.count, bearable, state.reason)
 
 
 def check_metric(wanted: str, metrics: Sequence[str]) -> None:
@@ -74,64 +75,13 @@ def _data(task: Task) -> Data:
     return data.shaped()
 
 
-# --- numbers that are not finite --------------------------------------------------------------------------------------
-
-
-PIECE = 2**22  # numbers looked at at once, so that a split on disk is never in memory as a whole
-
-
-@dataclass(frozen=True)
-class Hole:
-    """Numbers of one tensor that are not finite: how many, and the first of them; rows are counted from 0."""
-
-    split: str  # training, validation
-    place: int
-    count: int
-    row: int
-    value: float
-
-    def sentence(self) -> str:
-        """Say where they are."""
-        if self.count == 1:
-            return (
-                f"tensor {self.place} of the {self.split} split has {self.value} in row {self.row:,} (counted from 0)"
-            )
-        return (
-            f"tensor {self.place} of the {self.split} split has {self.count:,} numbers that are not finite, the first "
-            f"({self.value}) in row {self.row:,} (counted from 0)"
-        )
-
-
-def holes(data: Data) -> list[Hole]:
-    """Return the tensors that hold numbers which are not finite, each with the first of them."""
-    splits = (("training", data.train), ("validation", data.valid))
-    each = [_hole(tensor, split, place) for split, tensors in splits for place, tensor in enumerate(tensors)]
-    return [hole for hole in each if hole]
-
-
-def _hole(tensor: Tensor, split: str, place: int) -> Hole | None:
-    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.layout != torch.strided or not tensor.numel():
-        return None
-    rows, count, first = max(1, PIECE * len(tensor) // max(1, tensor.numel())), 0, None
-    for begin in range(0, len(tensor), rows):
-        piece = tensor[begin : begin + rows].reshape(min(rows, len(tensor) - begin), -1)
-        bad = ~piece.isfinite()
-        if bad.any():
-            count += int(bad.sum())
-            if first is None:
-                row, column = (int(index) for index in bad.nonzero()[0])
-                number = piece[row, column].item()
-                first = begin + row, abs(number) if isinstance(number, complex) else number
-    return Hole(split, place, count, *first) if first else None
-
-
-def _holes(program: Program, data: Data, batch_size: int, seed: int) -> list[Hole]:
+def _bearable_holes(program: Program, data: Data, batch_size: int, seed: int) -> list[Hole]:
     """Return the holes that the task can take: a mask, or a loss that leaves them out. Raises BadInput for others."""
-    found = holes(data)
-    for hole in found:
+    in_data = holes(data)
+    for hole in in_data:
         if not _taken(program, data, hole, batch_size, seed):
             raise BadInput(f"task data: {hole.sentence()}; fill or drop what is missing, or leave it out in loss()")
-    return found
+    return in_data
 
 
 def _taken(program: Program, data: Data, hole: Hole, batch_size: int, seed: int) -> bool:

@@ -29,6 +29,7 @@ Edge = tuple[str, Any, Variable | None]
 _MODULE_OWN = ("_parameters", "_buffers", "_modules", "training", "_non_persistent_buffers_set")
 _LEAVES = (*ATOMS, Tensor, np.ndarray, torch.Generator, random.Random, Enum)
 _NO_STATE = ("__dict__", "__weakref__", "__doc__", "__module__", "__annotations__")
+_NOTED_BY_COPY = ("__slotnames__",)  # on a class, when the first object of it is copied
 
 
 class ObjectGraph:
@@ -151,7 +152,7 @@ def _of_container(path: str, value: Any, variable: Variable | None) -> Iterator[
 
 def _of_attributes(path: str, owner: object, attributes: Mapping[str, Any]) -> Iterator[Edge]:
     for name, value in attributes.items():
-        if name not in _NO_STATE:
+        if name not in (*_NO_STATE, *_NOTED_BY_COPY):
             yield f"{path}.{name}", value, Variable(f"{path}.{name}", owner, name, True)
 
 

@@ -11,7 +11,10 @@ from typing import Any
 
 import torch
 
-from espalier.core.checks.checkup import Checking, Checkup, Finding, evaluation_seconds, lsuv
+from espalier.core.checks.checkup import check_up
+from espalier.core.checks.findings import Checkup, Finding
+from espalier.core.checks.initialisation import lsuv
+from espalier.core.checks.timing import evaluation_seconds
 from espalier.core.programs import PROGRAMS
 from espalier.core.rows import seeded
 from espalier.core.task import Task, call, load_data, load_task
@@ -86,7 +89,7 @@ def examine(spec: SweepSpec, with_lsuv: bool = False) -> tuple[Checkup, Forecast
     point = plan.first_point(spec)
     task = load_task(spec.task, plan.task_options(spec, point))
     structure, hyper = plan.structure(spec, point), plan.hyperparameters(spec, point)
-    found = Checking(task, structure, hyper, spec.budget.steps, _three(spec), int(point["seed"])).run()
+    found = check_up(task, structure, hyper, spec.budget.steps, _three(spec), int(point["seed"]))
     findings = list(found.findings)
     forecast = None
     if with_lsuv and found.layers:

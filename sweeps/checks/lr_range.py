@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from espalier.core.checks import preflight
-from espalier.core.checks.lr_range import HIGH, LOW, SEEDS, STEPS, RangeTest, range_test
+from espalier.core.checks.lr_range import HIGH, LOW, SEEDS, STEPS, Ramp, RangeTest, range_test
 from espalier.core.errors import BadInput
 from espalier.core.programs.choose import why_not
 from espalier.core.task import load_task
@@ -61,9 +61,7 @@ def run_test(
         data,
         structure,
         plan.hyperparameters(spec, point),
-        low,
-        high,
-        steps,
+        Ramp(low, high, steps),
         range(first, first + seeds),
         program,
         device,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from espalier.core.checks.checkup import Checkup
+from espalier.core.checks.findings import Checkup
 from espalier.core.checks.lr_range import RangeTest
 from espalier.sweeps.home import naming
 from espalier.sweeps.results.decimals import decimals

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from espalier.core.checks.checkup import GAINS, Checking, Checkup, Finding, lsuv
+from espalier.core.checks.checkup import check_up
+from espalier.core.checks.findings import Checkup, Finding
+from espalier.core.checks.initialisation import GAINS, lsuv
 from espalier.core.optimizers import SGD
 from espalier.core.rows import seeded
 from espalier.core.task import Batch, Data, Task
@@ -21,7 +23,7 @@ from espalier.core.training.trial import Hyperparameters, Structure
 
 def checkup(task: Task, steps: int = 200, batch_size: int = 32) -> Checkup:
     structure = Structure(SGD(momentum=False), "constant", batch_size)
-    return Checking(task, structure, Hyperparameters(0.1), steps, [-3.0, -1.5, 0.0]).run()
+    return check_up(task, structure, Hyperparameters(0.1), steps, [-3.0, -1.5, 0.0])
 
 
 def of(found: Checkup, what: str) -> list[Finding]:

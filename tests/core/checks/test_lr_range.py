@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from espalier.core.checks.lr_range import RULES, RangeTest, range_test, read_curves
+from espalier.core.checks.lr_range import Ramp, RangeTest, range_test, read_curves
+from espalier.core.checks.lr_rules import RULES
 from espalier.core.errors import BadInput
 from espalier.core.optimizers import SGD
 from espalier.core.rows import seeded
@@ -216,7 +217,7 @@ def test_on_the_thermometer_the_edge_lies_at_the_exact_limit(scale: float, limit
     """Just above 2 / lambda_max, since a loss needs steps to grow. So 1e-2 diverges raw, and is safe scaled."""
     task = Thermometer(scale)
     low, high = limit - 2.5, limit + 1.5
-    found = range_test(task, task.data(), STRUCTURE, Hyperparameters(1.0), low, high, 1000, range(2))
+    found = range_test(task, task.data(), STRUCTURE, Hyperparameters(1.0), Ramp(low, high, 1000), range(2))
     assert found.edge is not None and limit < found.edge < limit + 0.2
     assert found.interval is not None and found.interval[1] <= found.edge
     assert (found.edge < -2) == (scale == 1.0)
@@ -225,7 +226,7 @@ def test_on_the_thermometer_the_edge_lies_at_the_exact_limit(scale: float, limit
 def test_each_lane_is_plain_training_under_the_ramp(small_tasks: Mapping[str, Task]) -> None:
     task = small_tasks["names"]
     structure = Structure(SGD(), "step", 7)
-    found = range_test(task, task.data(), structure, Hyperparameters(1.0, momentum=0.5), -4, 0, 60, range(3, 6))
+    found = range_test(task, task.data(), structure, Hyperparameters(1.0, momentum=0.5), Ramp(-4, 0, 60), range(3, 6))
     with seeded(4):
         model = task.model()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.5)
@@ -252,7 +253,7 @@ def test_it_touches_nothing_else(small_tasks: Mapping[str, Task]) -> None:
     undisturbed = list(make().train())
     cohort, drawn = make(), torch.get_rng_state()
     events = [*cohort.turn(10)]
-    range_test(task, task.data(), structure, Hyperparameters(1.0), -4, 0, 40, range(3), cohort.program)
+    range_test(task, task.data(), structure, Hyperparameters(1.0), Ramp(-4, 0, 40), range(3), cohort.program)
     assert torch.equal(torch.get_rng_state(), drawn)
     while not cohort.done:
         events += cohort.turn(10)
@@ -261,7 +262,11 @@ def test_it_touches_nothing_else(small_tasks: Mapping[str, Task]) -> None:
 
 @pytest.mark.parametrize(
     ("changed", "words"),
-    [({"low": 1.0, "high": 1.0}, "low must be below high"), ({"steps": 5}, "at least 30"), ({"seeds": ()}, "seeds")],
+    [
+        ({"ramp": Ramp(1.0, 1.0)}, "low must be below high"),
+        ({"ramp": Ramp(steps=5)}, "at least 30"),
+        ({"seeds": ()}, "seeds"),
+    ],
 )
 def test_a_test_of_which_nothing_can_be_read_is_refused(changed: dict[str, Any], words: str) -> None:
     task = Thermometer()
@@ -273,7 +278,7 @@ def test_a_seed_for_which_the_task_raises_is_left_out_and_has_not_diverged() -> 
     task, structure = Raises(), Structure(SGD(momentum=False), "constant", BATCH)
 
     def tested(*seeds: int) -> RangeTest:
-        return range_test(task, task.data(), structure, Hyperparameters(1.0), -4, -1, 60, seeds, "plain")
+        return range_test(task, task.data(), structure, Hyperparameters(1.0), Ramp(-4, -1, 60), seeds, "plain")
 
     assert tested(0, 1).notes == tested(0, 1, BAD).notes[1:]
     assert tested(0, 1, BAD).notes[0].startswith("1 of 3 seeds failed and are left out: ValueError: a broken example (")
@@ -285,4 +290,4 @@ def test_a_seed_for_which_the_task_raises_is_left_out_and_has_not_diverged() -> 
 def test_a_task_that_always_leaves_is_no_rate_that_is_too_high() -> None:
     structure = Structure(SGD(momentum=False), "constant", BATCH)
     with pytest.raises(BadInput, match=r"SystemExit: usage: train\.py"):
-        range_test(Leaves(), Sound().data(), structure, Hyperparameters(1.0), -4, -1, 60, [BAD], "plain")
+        range_test(Leaves(), Sound().data(), structure, Hyperparameters(1.0), Ramp(-4, -1, 60), [BAD], "plain")

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from espalier.core import checkpoint
 from espalier.core.checks import preflight
-from espalier.core.checks.checkup import Checking
+from espalier.core.checks.checkup import check_up
 from espalier.core.errors import BadInput, Differs
 from espalier.core.optimizers import SGD, Adam
 from espalier.core.programs import PROGRAMS, probe
@@ -853,11 +853,11 @@ def test_a_first_call_that_takes_long_makes_no_loss_slow() -> None:
 
 def test_the_check_says_it() -> None:
     task = Attribute()
-    checking = Checking(task, Structure(batch_size=BATCH), Hyperparameters(lr=0.1), STEPS, [-2.0, -1.0, 0.0])
-    found = {finding.what: finding for finding in checking.run().findings}
-    assert found["state"].level == "warn" and "self.n" in found["state"].said
-    free = Checking(Base(), Structure(batch_size=BATCH), Hyperparameters(lr=0.1), STEPS, [-2.0, -1.0, 0.0])
-    assert {finding.what: finding.level for finding in free.run().findings}["state"] == "pass"
+    found = check_up(task, Structure(batch_size=BATCH), Hyperparameters(lr=0.1), STEPS, [-2.0, -1.0, 0.0])
+    states = [finding for finding in found.findings if finding.what == "state"]
+    assert [state.level for state in states] == ["warn"] and "self.n" in states[0].said
+    free = check_up(Base(), Structure(batch_size=BATCH), Hyperparameters(lr=0.1), STEPS, [-2.0, -1.0, 0.0])
+    assert {finding.what: finding.level for finding in free.findings}["state"] == "pass"
 
 
 # --- and trained ------------------------------------------------------------------------------------------------------
@@ -980,8 +980,8 @@ class FromNothing(Base):
 
 def test_a_loss_that_begins_at_zero_is_no_loss_that_cannot_fall() -> None:
     assert preflight.check(FromNothing(), BATCH).first_loss == 0
-    checking = Checking(FromNothing(), Structure(batch_size=BATCH), Hyperparameters(lr=0.1), STEPS, [-2.0, -1.0, 0.0])
-    assert checking.run().passed
+    found = check_up(FromNothing(), Structure(batch_size=BATCH), Hyperparameters(lr=0.1), STEPS, [-2.0, -1.0, 0.0])
+    assert found.passed
     assert ends(FromNothing(), trials(1), "native")["0"].status == "complete"
 
 
@@ -1283,6 +1283,17 @@ def test_what_another_thread_does_to_the_process_is_no_state_of_the_loss(
     assert why_hidden(Base(), batch_of(Base())) == ""
     for make, words in ((Environment, "the environment"), (Flip, "Python's random"), (Mixup, "numpy.random")):
         assert words in why_hidden(make(), batch_of(make()))
+
+
+def test_what_python_notes_on_a_class_that_is_copied_is_no_state() -> None:
+    class Fresh(Attribute):
+        """Nothing has copied one of these yet: the first copy sets __slotnames__ on the class."""
+
+    task = Fresh()
+    state = Program(task, SGD()).hidden(*(split[:2] for split in (task.data().train, task.data().valid)))
+    assert state.reason and "__slotnames__" not in vars(Fresh)
+    copy.copy(task)
+    assert "__slotnames__" in vars(Fresh) and state.late() == {}
 
 
 def test_what_a_snapshot_cannot_keep_apart_is_named() -> None:

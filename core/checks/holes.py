@@ -1,0 +1,55 @@
+"""Holes in data: numbers that are not finite, counted and named before anything is trained."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from espalier.core.task import Data
+
+PIECE = 2**22  # numbers looked at at once, so that a split on disk is never in memory as a whole
+
+
+@dataclass(frozen=True)
+class Hole:
+    """Numbers of one tensor that are not finite: how many, and the first of them; rows are counted from 0."""
+
+    split: str  # training, validation
+    place: int
+    count: int
+    row: int
+    value: float
+
+    def sentence(self) -> str:
+        """Say where they are."""
+        if self.count == 1:
+            return (
+                f"tensor {self.place} of the {self.split} split has {self.value} in row {self.row:,} (counted from 0)"
+            )
+        return (
+            f"tensor {self.place} of the {self.split} split has {self.count:,} numbers that are not finite, the first "
+            f"({self.value}) in row {self.row:,} (counted from 0)"
+        )
+
+
+def holes(data: Data) -> list[Hole]:
+    """Return the tensors that hold numbers which are not finite, each with the first of them."""
+    splits = (("training", data.train), ("validation", data.valid))
+    each = [_hole(tensor, split, place) for split, tensors in splits for place, tensor in enumerate(tensors)]
+    return [hole for hole in each if hole]
+
+
+def _hole(tensor: Tensor, split: str, place: int) -> Hole | None:
+    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.layout != torch.strided or not tensor.numel():
+        return None
+    rows, count, first = max(1, PIECE * len(tensor) // max(1, tensor.numel())), 0, None
+    for begin in range(0, len(tensor), rows):
+        piece = tensor[begin : begin + rows].reshape(min(rows, len(tensor) - begin), -1)
+        bad = ~piece.isfinite()
+        if bad.any():
+            count += int(bad.sum())
+            if first is None:
+                row, column = (int(index) for index in bad.nonzero()[0])
+                number = piece[row, column].item()
+                first = begin + row, abs(number) if isinstance(number, complex) else number
+    return Hole(split, place, count, *first) if first else None
