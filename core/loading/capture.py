@@ -7,14 +7,11 @@ and tensors that it names, and what these name. The file can be read, and trains
 import ast
 import builtins
 import hashlib
-import inspect
 import io
 import linecache
-import math
 import re
-import symtable
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -25,9 +22,19 @@ import torch
 from torch import Tensor
 
 from espalier.core.errors import BadInput, brief
+from espalier.core.loading.definitions import (
+    Imports,
+    definitions,
+    first_line,
+    functions_in,
+    names_used,
+    parsed,
+    place_of,
+    texts_of,
+)
+from espalier.core.loading.literals import literal
 
 ARRAY_SUFFIXES = {Tensor: ".pt", np.ndarray: ".npy"}
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)  # whose bodies run later
 _GENERATED = re.compile(r"<(string|stdin|unknown)>")
 
 
@@ -84,13 +91,13 @@ class _Taken:
         self.imports: dict[str, str] = {}
         self.statements: dict[str, str] = {}  # in the order in which they can run
         self.arrays: dict[str, Tensor | np.ndarray] = {}
-        self._texts = list(_texts(namespace))
-        self._parts, self._imported = _imports_of(self._texts)
+        self._texts = list(texts_of(namespace))
+        self._imports = Imports.of(self._texts)
         self._begun: set[str] = set()
 
     def captured(self) -> Captured:
         self._take(self.name, self.name)
-        head = [f'"""{self.name}, as it was defined in {_where(self.namespace)}."""', ""]
+        head = [f'"""{self.name}, as it was defined in {place_of(self.namespace)}."""', ""]
         if self.arrays:
             self.imports.setdefault("Path", "from pathlib import Path")
         imports = sorted(dict.fromkeys(self.imports.values()))
@@ -109,7 +116,7 @@ class _Taken:
             self._take_definition(name, value, user)
         elif isinstance(value, Tensor | np.ndarray) and type(value) in ARRAY_SUFFIXES:
             self._take_array(name, value)
-        elif _written(value) is None and (statement := self._import_of(name, value)):
+        elif literal(value) is None and (statement := self._import_of(name, value)):
             self.imports[name] = statement
         else:
             self.statements[name] = f"{name} = {self._literal(name, value, user)}"
@@ -123,7 +130,7 @@ class _Taken:
         if source is None:
             raise BadInput(f"task: the source of {name}, which {user} uses, is not known; write it into a file")
         tree = ast.parse(source)
-        at_once, later = _names_used(source, tree)
+        at_once, later = names_used(source, tree)
         for used in at_once:
             self._take(used, name)
         own = value.__name__ in (name, "<lambda>")
@@ -134,37 +141,48 @@ class _Taken:
     def _lambda(self, name: str) -> str | None:
         """Return the statement that gives a lambda its name."""
         for text in reversed(self._texts):
-            for node in reversed(_parsed(text).body):
-                if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda) and _is(node.targets, name):
+            for node in reversed(parsed(text).body):
+                if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda) and _binds(node, name):
                     return ast.unparse(node)
         return None
 
     def _source_of(self, name: str, value: Any) -> str | None:
         """Return the statement that defines a function or a class, of several of one name the one that is in use."""
-        codes = [f.__code__ for f in _functions_in(value) if not _GENERATED.match(f.__code__.co_filename)]
+        codes = [f.__code__ for f in functions_in(value) if not _GENERATED.match(f.__code__.co_filename)]
         for code in codes:
             text = "".join(linecache.getlines(code.co_filename, dict(self.namespace)))
-            for node, source in _definitions(text, name):
-                if _first_line(node) <= code.co_firstlineno <= (node.end_lineno or 0):
+            for node, source in definitions(text, name):
+                if first_line(node) <= code.co_firstlineno <= (node.end_lineno or 0):
                     return source
         for text in reversed(self._texts):  # a class without methods does not say where it stands
-            if found := list(_definitions(text, name)):
+            if found := list(definitions(text, name)):
                 return found[-1][1]
         return None
 
-    def _import_of(self, name: str, value: Any) -> str | None:
+    def _import_of(self, name: str, value: object) -> str | None:
         """Return the import statement that gives a name its value."""
         if isinstance(value, ModuleType):
-            parts = [f"import {part}" for part in self._parts if part.startswith(f"{name}.") and value.__name__ == name]
-            return "\n".join(parts) or f"import {value.__name__}" + ("" if value.__name__ == name else f" as {name}")
-        source, inner = self._imported.get(name, ("", ""))
+            return self._import_of_module(name, value)
+        source, inner = self._imports.named.get(name, ("", ""))
         if source and getattr(sys.modules.get(source), inner, None) is value:
-            return f"from {source} import {inner}" + ("" if inner == name else f" as {name}")
+            return f"from {source} import {inner}{_as(name, inner)}"
         module, inner = getattr(value, "__module__", None), str(getattr(value, "__qualname__", ""))
         known = isinstance(module, str) and module not in ("__main__", "builtins") and "." not in inner
         if known and getattr(sys.modules.get(str(module)), inner, None) is value:
-            return f"from {module} import {inner}" + ("" if inner == name else f" as {name}")
+            return f"from {module} import {inner}{_as(name, inner)}"
         return None
+
+    def _import_of_module(self, name: str, module: ModuleType) -> str:
+        parts = [part for part in self._imports.whole if part.startswith(f"{name}.") and module.__name__ == name]
+        if parts:
+            return "\n".join(f"import {part}" for part in parts)
+        source, inner = self._imports.named.get(name, ("", ""))
+        if sys.modules.get(module.__name__) is not module:  # it calls itself otherwise than it is imported
+            if sys.modules.get(whole := self._imports.aliases.get(name, "")) is module:
+                return f"import {whole} as {name}"
+            if getattr(sys.modules.get(source), inner, None) is module:
+                return f"from {source} import {inner}{_as(name, inner)}"
+        return f"import {module.__name__}{_as(name, module.__name__)}"
 
     def _take_array(self, name: str, value: Tensor | np.ndarray) -> None:
         self.arrays[name] = value.detach().cpu() if isinstance(value, Tensor) else value
@@ -176,11 +194,18 @@ class _Taken:
             self.imports["numpy"] = "import numpy"
             self.statements[name] = f"{name} = numpy.load({file}, allow_pickle=False)"
 
+    def _class_name(self, kind: type, user: str) -> str | None:
+        """Take a class, and return the name by which the file knows it; None if the notebook has no such name."""
+        if self.namespace.get(kind.__name__) is not kind:
+            return None
+        self._take(kind.__name__, user)
+        return kind.__name__
+
     def _literal(self, name: str, value: Any, user: str) -> str:
-        text = _written(value)
+        text = literal(value, lambda kind: self._class_name(kind, user))
         if text is None:
             raise BadInput(
-                f"task: {user} uses {name}, {_a(type(value).__name__)} of {_where(self.namespace)} "
+                f"task: {user} uses {name}, {_a(type(value).__name__)} of {place_of(self.namespace)} "
                 f"({brief(repr(value), 60)}), which no file can hold; make it inside the task, "
                 "or turn it into numbers, text, tensors or arrays"
             )
@@ -189,147 +214,6 @@ class _Taken:
         if isinstance(value, torch.dtype | torch.device):
             self.imports["torch"] = "import torch"
         return text
-
-
-# --- where sources are found -----------------------------------------------------------------------------------------
-
-
-def _where(namespace: Mapping[str, Any]) -> str:
-    return Path(namespace["__file__"]).name if namespace.get("__file__") else "a notebook"
-
-
-def _texts(namespace: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the source of `__main__`: its file, or the cells of a notebook in their order."""
-    if file := namespace.get("__file__"):
-        yield "".join(linecache.getlines(str(file)))
-    shell = namespace.get("get_ipython")
-    for cell in namespace.get("In") or []:
-        yield shell().transform_cell(cell) if shell else cell
-
-
-def _parsed(text: str) -> ast.Module:
-    try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError):  # a cell that failed
-        return ast.Module([], [])
-
-
-def _imports_of(texts: list[str]) -> tuple[list[str], dict[str, tuple[str, str]]]:
-    """Return the modules that are imported by their whole names, and what `from` binds, by name: (module, name)."""
-    whole: dict[str, None] = {}
-    named: dict[str, tuple[str, str]] = {}
-    for text in texts:
-        for node in ast.walk(_parsed(text)):
-            if isinstance(node, ast.Import):
-                whole |= {alias.name: None for alias in node.names if alias.asname is None}
-            elif isinstance(node, ast.ImportFrom):
-                named |= {alias.asname or alias.name: (node.module or "", alias.name) for alias in node.names}
-    return list(whole), named
-
-
-def _definitions(text: str, name: str) -> Iterator[tuple[ast.ClassDef | ast.FunctionDef, str]]:
-    """Yield each definition of a name in a text with its source, decorators included, moved to the margin."""
-    lines = text.splitlines()
-    for node in ast.walk(_parsed(text)):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            own = lines[_first_line(node) - 1 : node.end_lineno]
-            margin = node.col_offset
-            yield node, "\n".join(line[margin:] if not line[:margin].strip() else line for line in own)  # type: ignore[misc]
-
-
-def _is(targets: list[ast.expr], name: str) -> bool:
-    return [target.id for target in targets if isinstance(target, ast.Name)] == [name]
-
-
-def _first_line(node: Any) -> int:
-    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-
-
-def _functions_in(value: Any) -> Iterator[FunctionType]:
-    """Yield the functions that a class or a function is made of."""
-    parts = [value]
-    if isinstance(value, type):
-        parts = [p for m in vars(value).values() for p in (m, getattr(m, "__func__", None), getattr(m, "fget", None))]
-    for part in parts:
-        if callable(part) and isinstance(inner := inspect.unwrap(part), FunctionType):
-            yield inner
-
-
-def _names_used(source: str, tree: ast.Module) -> tuple[list[str], list[str]]:
-    """Return the global names that a definition uses as it is made (bases, decorators, defaults), and later."""
-    definition = tree.body[0]
-    table = symtable.symtable(source, "<task>", "exec")
-    used = dict.fromkeys(_globals_of(table))
-    later = {id(node) for node in ast.walk(definition) if isinstance(node, _FUNCTIONS)}
-    now = dict.fromkeys(n.id for n in _walk_without(definition, later) if isinstance(n, ast.Name))
-    defined = getattr(definition, "name", None)
-    return [n for n in used if n in now and n != defined], [n for n in used if n not in now and n != defined]
-
-
-def _walk_without(definition: ast.AST, functions: set[int]) -> Iterator[ast.AST]:
-    """Yield the nodes of a definition without the bodies of functions in it, but with their defaults and decorators."""
-    waiting: list[ast.AST] = [definition]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if id(node) in functions:
-            outside = [*getattr(node, "decorator_list", []), *node.args.defaults, *filter(None, node.args.kw_defaults)]  # type: ignore[attr-defined]
-            annotations = [a.annotation for a in ast.walk(node.args) if isinstance(a, ast.arg) and a.annotation]  # type: ignore[attr-defined]
-            returns = [node.returns] if getattr(node, "returns", None) else []  # type: ignore[attr-defined]
-            waiting += [*outside, *annotations, *returns]
-        else:
-            waiting += ast.iter_child_nodes(node)
-
-
-def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
-    """Yield the names that a text takes from its surroundings."""
-    top = table.get_type() == "module"
-    for symbol in table.get_symbols():
-        outer = symbol.is_referenced() and not symbol.is_assigned() if top else symbol.is_global()
-        if outer:
-            yield symbol.get_name()
-    for inner in table.get_children():
-        yield from _globals_of(inner)
-
-
-# --- values ----------------------------------------------------------------------------------------------------------
-
-
-def _written(value: Any) -> str | None:
-    """Return an expression that gives a plain value again, None for one that is not plain.
-
-    >>> _written({"a": [1, (2.5, float("inf"))], "b": None}), _written(object())
-    ("{'a': [1, (2.5, float('inf'))], 'b': None}", None)
-    """
-    kind = type(value)
-    if kind is float and not math.isfinite(value):
-        return f"float('{value}')"
-    if kind is complex:
-        return f"complex({_written(value.real)}, {_written(value.imag)})"
-    if value is None or kind in (bool, int, float, str, bytes):
-        return repr(value)
-    if isinstance(value, np.number | np.bool_):
-        return _written(value.item())
-    if kind in (torch.dtype, torch.device):
-        return repr(value) if kind is torch.dtype else f"torch.{value!r}"
-    if isinstance(value, Path):
-        return f"Path({str(value)!r})"
-    if isinstance(value, dict) and kind is dict:
-        items = [(_written(key), _written(inner)) for key, inner in value.items()]
-        return None if any(None in pair for pair in items) else "{" + ", ".join(f"{k}: {v}" for k, v in items) + "}"
-    if isinstance(value, list | tuple | set | frozenset) and kind in (list, tuple, set, frozenset):
-        parts = [_written(inner) for inner in (sorted(value, key=repr) if kind in (set, frozenset) else value)]
-        return None if None in parts else _sequence(kind, [part for part in parts if part is not None])
-    return None
-
-
-def _sequence(kind: type, parts: list[str]) -> str:
-    inside = ", ".join(parts)
-    if kind is list:
-        return f"[{inside}]"
-    if kind is tuple:
-        return f"({inside}{',' if len(parts) == 1 else ''})"
-    return f"{kind.__name__}([{inside}])"
 
 
 def _suffix(value: Any) -> str:
@@ -343,6 +227,14 @@ def _bytes(value: Tensor | np.ndarray) -> bytes:
         else:
             np.save(file, value, allow_pickle=False)
         return file.getvalue()
+
+
+def _binds(assignment: ast.Assign, name: str) -> bool:
+    return [target.id for target in assignment.targets if isinstance(target, ast.Name)] == [name]
+
+
+def _as(name: str, inner: str) -> str:
+    return "" if inner == name else f" as {name}"
 
 
 def file_name(kind: str) -> str:

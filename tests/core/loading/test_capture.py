@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
-from espalier.core.loading.capture import _written, capture, is_importable
+from espalier.core.loading.capture import capture, is_importable
 from espalier.core.loading.fingerprint import fingerprint
+from espalier.core.loading.literals import literal
 from espalier.core.loading.references import found_class
 
 Cells = Callable[..., ModuleType]
@@ -91,6 +92,24 @@ EACH = {
     "what was imported of a module": ("from math import floor as f", "class A:\n    def get(self): return f(3.5)"),
     "an import in a block": ("if True:\n    from math import floor", "class A:\n    def get(self): return floor(3.5)"),
     "a dictionary": ("D = {'a': [1, (2,)]}", "class A:\n    def get(self): return D['a'][0] + D['a'][1][0]"),
+    "an instance of a dataclass": (
+        "from dataclasses import dataclass, field",
+        "@dataclass(frozen=True)\nclass Size:\n    n: int\n    more: list = field(default_factory=list)",
+        "SIZE = Size(1, [Size(2)])",
+        "class A:\n    def get(self, size=SIZE): return size.n + SIZE.more[0].n",
+    ),
+    "an instance that looks at its fields": (
+        "from dataclasses import dataclass",
+        "@dataclass(slots=True)\nclass Size:\n    n: int = 3\n    def __post_init__(self): assert self.n > 0",
+        "SIZES = {'a': Size()}",
+        "class A:\n    def get(self): return SIZES['a'].n",
+    ),
+    "a module that calls itself otherwise": (
+        "import sys, types\nmade = types.ModuleType('otherwise')\nmade.n = 3\nsys.modules['xml.made_here'] = made\n"
+        "import xml\nxml.made_here = made\ndel made",
+        "import xml.made_here as c",
+        "class A:\n    def get(self): return c.n",
+    ),
     "a tensor": ("import torch\nT = torch.arange(3)", "class A:\n    def get(self): return int(T.sum())"),
     "an array": ("import numpy as np\nX = np.ones(3)", "class A:\n    def get(self): return int(X.sum())"),
     "a number of numpy's": ("import numpy as np\nN = np.float64(3)", "class A:\n    def get(self): return int(N)"),
@@ -150,6 +169,12 @@ REFUSED = {
         "",
         "define it at the top level",
     ),
+    "an instance that its fields do not make": (
+        "from dataclasses import dataclass",
+        "@dataclass\nclass Size:\n    n: int\n    def __post_init__(self): self.n += 1\nSIZE = Size(1)\n"
+        "class A:\n    def get(self): return SIZE.n",
+        "SIZE, a Size",
+    ),
     "what a helper uses": (
         "o = object()\ndef helper(): return o",
         "class A:\n    def get(self): return helper()",
@@ -190,7 +215,7 @@ PLAIN = st.recursive(
 
 @given(PLAIN)
 def test_a_plain_value_reads_back(value: Any) -> None:
-    text = _written(value)
+    text = literal(value)
     assert text is not None
     again = eval(text, {})
     assert repr(again) == repr(value) or np.array_equal([again], [value], equal_nan=True)
@@ -198,7 +223,7 @@ def test_a_plain_value_reads_back(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [torch.float64, torch.device("cpu"), Path("a") / "b", {1, 2}, frozenset("ab")])
 def test_so_do_values_of_torch_and_sets(value: Any) -> None:
-    assert eval(str(_written(value)), {"torch": torch, "Path": Path}) == value
+    assert eval(str(literal(value)), {"torch": torch, "Path": Path}) == value
 
 
 def test_a_script_is_read_from_its_file(tmp_path: Path) -> None:
