@@ -67,16 +67,14 @@ class CohortTrainable(tune.Trainable):
 
         What another try may not meet is left to the driver, which begins anew from the last checkpoint.
         """
-        self.dog.wake()
-        try:
-            call()
-        except (Exception, SystemExit) as error:
-            if isinstance(error, PASSING) and not isinstance(error, FileNotFoundError):
-                self.dog.last_word(located(error))
-                raise
-            return located(error), traceback.format_exc()
-        finally:
-            self.dog.rest()
+        with self.dog.watching():
+            try:
+                call()
+            except (Exception, SystemExit) as error:
+                if isinstance(error, PASSING) and not isinstance(error, FileNotFoundError):
+                    self.dog.last_word(located(error))
+                    raise
+                return located(error), traceback.format_exc()
         return None
 
     def _begin(self, wanted: dict[str, Any], saved: dict[str, Any] | None) -> None:
@@ -132,7 +130,8 @@ class CohortTrainable(tune.Trainable):
         due = time.monotonic() - self.saved > CHECKPOINT_S and not self.broken
         if due:
             self.saved = time.monotonic()
-            due = cohort.writable  # else it begins anew after a crash, with the same numbers
+            with self.dog.watching():  # a task's own objects are asked what they consist of
+                due = cohort.writable  # else it begins anew after a crash, with the same numbers
         return {
             "broken": self.broken,
             "events": json.dumps([event.to_json() for event in happened]),
@@ -178,6 +177,8 @@ class CohortTrainable(tune.Trainable):
             return
         chosen = {"program": self.program, "why": self.why, "lanes": self.lanes, "device": self.device}
         chosen |= {"referee": self.referee.state()} if self.referee else {}
-        state = tree_map_only(torch.Tensor, lambda tensor: tensor.cpu(), self.cohort.state() | chosen)
+        with self.dog.watching():
+            state = self.cohort.state() | chosen
+        state = tree_map_only(torch.Tensor, lambda tensor: tensor.cpu(), state)
         checkpoint.save(Path(checkpoint_dir) / COHORT_FILE, state)
         self.last = state

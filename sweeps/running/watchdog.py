@@ -15,8 +15,8 @@ import socket
 import struct
 import sysconfig
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,14 @@ class Watchdog:
         self._done = self._ahead = 0
         self._write()
 
-    def wake(self) -> None:
-        """Watch from now on."""
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch while the block runs, which calls a task's code; before and after it is the driver's turn."""
         self._arm(time.monotonic())
+        try:
+            yield
+        finally:
+            self.rest()
 
     def beat(self, steps: int) -> None:
         """What took its time before is over, and so many steps are about to be made by one call."""

@@ -3,6 +3,7 @@
 import ctypes
 import faulthandler
 import json
+import math
 import os
 import re
 import signal
@@ -31,12 +32,26 @@ import torch
 from espalier.core.tasks.thermometer import Thermometer
 
 
+class Opaque:
+    """It can be copied, but hangs when it is asked what it consists of, as for a checkpoint."""
+
+    def __copy__(self):
+        return Opaque()
+
+    def __deepcopy__(self, memo):
+        return Opaque()
+
+    def __reduce_ex__(self, protocol):
+        time.sleep(1000)
+
+
 class Breaks(Thermometer):
     """It breaks where the step is 37: plain alone runs it, since it looks at its numbers."""
 
     def __init__(self, how: str, where: str = "loss"):
         super().__init__()
         self.how, self.where = how, where
+        self.state = [0]
 
     def model(self):
         model = super().model()
@@ -46,6 +61,8 @@ class Breaks(Thermometer):
     def loss(self, model, batch):
         if model.training and int(model.step) == 37 and self.where == "loss":
             self.breaks()
+        if self.where == "checkpoint":
+            self.state = [self.state[0] + 1, Opaque()]
         model.step += model.training
         return super().loss(model, batch)
 
@@ -84,18 +101,25 @@ def breaking(tmp_path: Path) -> Callable[..., SweepSpec]:
     """Return a function that makes the spec of a task that breaks."""
     (tmp_path / "breaking.py").write_text(TASK)
 
-    def make(how: str, where: str = "loss") -> SweepSpec:
+    def make(how: str, where: str = "loss", steps: int = 100) -> SweepSpec:
         return spec_with(
             task=f"{tmp_path / 'breaking.py'}:Breaks",
             task_options={"how": how, "where": where},
-            budget={"steps": 100, "batch_size": 5, "reports": 2},
+            budget={"steps": steps, "batch_size": 5, "reports": 2},
         )
 
     return make
 
 
-def run_worker(wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[dict[str, Any]]]:
-    """Train a cohort in a child until it is over; return how the child ended, and its results if it lived."""
+def run_worker(
+    wanted: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    between: Callable[[CohortTrainable], Any] = lambda trainable: None,
+) -> tuple[int, list[dict[str, Any]]]:
+    """Train a cohort in a child until it is over; return how the child ended, and its results if it lived.
+
+    between: what is done between its turns.
+    """
     node = SimpleNamespace(get_node_id=lambda: "node")
     monkeypatch.setattr("ray.get_runtime_context", lambda: node)
     reading, writing = os.pipe()
@@ -104,6 +128,7 @@ def run_worker(wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> tuple
             trainable, results = CohortTrainable({"cohort": json.dumps(wanted)}), []
             while not results or not results[-1]["done"]:
                 results.append(trainable.step())
+                between(trainable)
             os.write(writing, json.dumps(results).encode())
             os.kill(os.getpid(), signal.SIGTERM)
         except BaseException:
@@ -162,6 +187,21 @@ def test_a_validation_that_hangs_is_ended_too(
     death = watchdog.read_death(tmp_path, "cohort-0")
     assert death.hung and death.why.startswith("metrics() (breaking.py, line ")
     assert death.members == {"0/0": 50}
+
+
+def expect_checkpoint_at_once(trainable: CohortTrainable) -> None:
+    """At the end of its next turn a checkpoint is due, and it is seen whether it can be written."""
+    trainable.saved = -math.inf
+
+
+@pytest.mark.parametrize("moment", ["seen whether it can be written", "written"])
+def test_state_that_hangs_while_a_checkpoint_is_written_is_ended_too(
+    moment: str, breaking: Callable[..., SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between = expect_checkpoint_at_once if moment != "written" else lambda t: t.save_checkpoint(str(tmp_path))
+    assert run_worker(told(breaking("", "checkpoint", 10**6), tmp_path, patience_s=4.0), monkeypatch, between)[0] == 1
+    death = watchdog.read_death(tmp_path, "cohort-0")
+    assert death.hung and death.why.startswith("__reduce_ex__() (breaking.py, line "), death.why
 
 
 def test_sys_exit_is_an_error_of_the_task(
