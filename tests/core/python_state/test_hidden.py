@@ -1290,7 +1290,7 @@ def test_what_python_notes_on_a_class_that_is_copied_is_no_state() -> None:
         """Nothing has copied one of these yet: the first copy sets __slotnames__ on the class."""
 
     task = Fresh()
-    state = Program(task, SGD()).hidden(*(split[:2] for split in (task.data().train, task.data().valid)))
+    state = PlainProgram(task, SGD()).hidden(*(split[:2] for split in (task.data().train, task.data().valid)))
     assert state.reason and "__slotnames__" not in vars(Fresh)
     copy.copy(task)
     assert "__slotnames__" in vars(Fresh) and state.late() == {}
