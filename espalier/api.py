@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from espalier.core.errors import BadInput, brief
 from espalier.sweeps.home import Home
-from espalier.sweeps.results.decimals import decimals
-from espalier.sweeps.results.results import TrialResult, best_trial, counts, ranked
+from espalier.sweeps.results.formatting import decimals
+from espalier.sweeps.results.trial_result import TrialResult, best_trial, counts, ranked
 from espalier.sweeps.spec.spec import SweepSpec, make_spec, merged
 
 if TYPE_CHECKING:
@@ -84,11 +84,11 @@ def sweeps(*, home: str | PathLike[str] | None = None, server: str | None = None
     if server:
         remote = _remote(server)
         return [Result.at_service(remote, view["id"]) for view in reversed(list(remote.sweeps()))]
-    from espalier.sweeps.search.search import open_for_reading, sweep_ids
+    from espalier.sweeps.search.store import SweepStore
 
     place = Home.at(_text(home), reading=True)
     found = []
-    for sweep in sweep_ids(open_for_reading(place.storage)):
+    for sweep in SweepStore.open_for_reading(place.storage).ids():
         try:
             found.append(Result.at_home(place, sweep))
         except BadInput as error:  # another version's, or damaged: the others are there all the same
@@ -211,7 +211,7 @@ class Result:
     @classmethod
     def at_home(cls, home: Home, sweep: str, **more: Any) -> "Result":
         """Read a sweep of a home."""
-        from espalier.sweeps.results.overview import details
+        from espalier.sweeps.browse.details import details
 
         found = details(home, sweep)
         trials = tuple(found.trials)
@@ -238,7 +238,7 @@ class Result:
         )
 
     def _best_text(self, trial: int) -> str:
-        from espalier.sweeps.results.overview import best_of
+        from espalier.sweeps.browse.details import best_of
 
         if self._remote:
             return self._remote.best(self.id, trial)
@@ -291,7 +291,7 @@ class Result:
             return [(t.number, step, value) for t in self.trials for step, value in sorted(t.reports.items())]
         if self._home is None:
             raise BadInput(f"{metric}: a service tells the objective's curve alone; MLflow has the others: {self.page}")
-        from espalier.sweeps.results.curves import points
+        from espalier.sweeps.browse.curves import points
 
         return points(self._home, self._uri, self.id, [t.number for t in self.trials if t.state != "running"], metric)
 

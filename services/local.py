@@ -16,7 +16,7 @@ from espalier.services import local_stack as parts
 from espalier.services import migrate, schema, tokens
 from espalier.services.local_stack.process import LOOPBACK, Daemon, Place, python, write_secret
 from espalier.services.store import Store
-from espalier.sweeps.results.decimals import decimals
+from espalier.sweeps.results.formatting import decimals
 
 ADMIN_DAYS = 365.0
 API = "api"

@@ -11,7 +11,7 @@ import sys
 from espalier.core.errors import BadInput
 from espalier.sweeps.address import no_secret
 from espalier.sweeps.search import database
-from espalier.sweeps.search.search import upgrade_storage
+from espalier.sweeps.search.storage import upgrade_storage
 
 
 def upgrade_optuna(url: str) -> None:
@@ -39,7 +39,7 @@ def _run(what: str, uri: str, command: list[str]) -> None:
         raise BadInput(f"{name}: {no_secret(uri)}: only PostgreSQL can be upgraded here with a password")
     if url.password:
         quiet["PGPASSWORD"] = url.password  # libpq reads it
-    with database.understood(uri, name), database.alone(url, what):
+    with database.as_bad_input(uri, name), database.advisory_lock(url, what):
         said = subprocess.run(
             [sys.executable, "-m", *command, bare.render_as_string(hide_password=False)],
             env=os.environ | quiet,

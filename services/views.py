@@ -27,9 +27,10 @@ from espalier.sweeps.address import mlflow_page, no_secret
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.names import SWEEP_TAG
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
-from espalier.sweeps.results import results
-from espalier.sweeps.results.results import TrialResult
-from espalier.sweeps.search import search
+from espalier.sweeps.results import trial_result as results
+from espalier.sweeps.results.formatting import finite
+from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.search.store import SweepStore
 
 SETTLED_S, LASTING_S = 5.0, 60.0  # trials of a sweep that is over are read again once a minute
 JOURNAL_MOST = 2**28  # bytes of an owner's journal that are read: of a thousand sweeps; they take 30 s, once
@@ -122,10 +123,10 @@ class Journal:
         self.path, self.uid = path, uid
         self._file: int | None = None
         self._is: tuple[int, int] | None = None
-        self._storage: Any = None
+        self._store: SweepStore | None = None
 
-    def storage(self) -> Any:
-        """Return it as Optuna's storage, opened again where it is another file than before. Raises KeyError."""
+    def store(self) -> SweepStore:
+        """Return the sweeps in it, opened again where it is another file than before. Raises KeyError."""
         try:
             file = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -136,14 +137,14 @@ class Journal:
         if not stat.S_ISREG(facts.st_mode) or facts.st_uid != self.uid or facts.st_size > JOURNAL_MOST:
             os.close(file)
             raise KeyError(f"{self.path} is no journal")
-        if self._is == (facts.st_dev, facts.st_ino):
+        if self._store and self._is == (facts.st_dev, facts.st_ino):
             os.close(file)
         else:
             if self._file is not None:
                 os.close(self._file)
             self._file, self._is = file, (facts.st_dev, facts.st_ino)
-            self._storage = search.open_for_reading(f"/proc/self/fd/{file}")  # by handle: the name may change hands
-        return self._storage
+            self._store = SweepStore.open_for_reading(f"/proc/self/fd/{file}")  # by handle: the name may change hands
+        return self._store
 
 
 class Sweeps:
@@ -155,7 +156,7 @@ class Sweeps:
     def __init__(self, home: Home, mlflow_url: str = "", tenants: Tenants | None = None):
         self.home, self.tenants = home, tenants
         self._told_url = mlflow_url
-        self.storage = search.open_storage(home.storage)
+        self.store = SweepStore.open(home.storage)
         self._known: dict[str, tuple[float, list[TrialResult]]] = {}
         self._pages: dict[str, str] = {}
         self._experiments: dict[str, str] = {}
@@ -195,12 +196,12 @@ class Sweeps:
         """Read the trials of a sweep; none of one that has not begun, or that another version wrote."""
         home = self.tenant_home(owner, sweep)
         try:
-            study = search.load(self._storage(home), sweep)
-            found = search.trial_results(study)
+            record_ = self._store(home).load(sweep)
+            found = record_.results()
             url = self.mlflow_url(owner, sweep)
-            if (parent := search.parent_of(study)) and url.startswith(("http://", "https://")):
-                self._pages[sweep] = mlflow_page(url, *parent)
-            self._experiments[sweep] = search.experiment_of(study)
+            if (parent := record_.parent) and url.startswith(("http://", "https://")):
+                self._pages[sweep] = mlflow_page(url, *parent.ids)
+            self._experiments[sweep] = record_.experiment
             if home is not None:
                 for trial in found:
                     trial_view(trial).model_dump_json()  # raises for what no answer could carry
@@ -213,15 +214,15 @@ class Sweeps:
             return []
         return found
 
-    def _storage(self, home: Home | None) -> Any:
-        """Return Optuna's storage of a tenant's home, or the service's own; a database is one for all."""
+    def _store(self, home: Home | None) -> SweepStore:
+        """Return the sweeps of a tenant's home, or the service's own; a database is one for all."""
         if home is None or "://" in home.storage:
-            return self.storage
+            return self.store
         if home.path.name not in self._journals:
             if not home.path.is_dir():
                 raise KeyError(str(home.path))
             self._journals[home.path.name] = Journal(Path(home.storage), home.path.stat().st_uid)
-        return self._journals[home.path.name].storage()
+        return self._journals[home.path.name].store()
 
     def page(self, sweep: str) -> str | None:
         """Return where people see a sweep whose trials were read, if MLflow is a server and has it."""
@@ -242,7 +243,7 @@ class Sweeps:
         It is made of files and records that a job has written, so where jobs have users of their own, theirs makes it.
         """
         if (home := self.tenant_home(owner, sweep)) is None:
-            from espalier.sweeps.results.overview import best_of
+            from espalier.sweeps.browse.details import best_of
 
             return best_of(self.home, sweep, trial)
         chosen = [] if trial is None else ["--trial", str(trial)]
@@ -338,12 +339,12 @@ def sweep_view(submission: Submission, spec: Mapping[str, Any], sweeps: Sweeps, 
 
 
 def _best(trial: TrialResult, metric: str) -> Best:
-    return Best(trial=trial.number, params=results.finite(dict(trial.params)), metric=metric, value=trial.value or 0.0)
+    return Best(trial=trial.number, params=finite(dict(trial.params)), metric=metric, value=trial.value or 0.0)
 
 
 def trial_view(trial: TrialResult) -> Trial:
     """Return one trial."""
-    fields = results.finite(asdict(trial))
+    fields = finite(asdict(trial))
     reports = fields.pop("reports")
     step = max(reports, default=None)
     latest = None if step is None else reports[step]

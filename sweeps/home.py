@@ -1,24 +1,19 @@
-"""The folder in which a sweep's state lies, who drives it, and its checkpoints."""
+"""The folder in which a sweep's state lies, its checkpoints, and what is said of a disk that is full."""
 
 import errno
-import fcntl
 import logging
 import os
 import secrets
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 from espalier.core.errors import BadInput
 
 JOURNAL = "optuna.journal"
 COHORT_FILE = "cohort.pt"
-LOCK = "driver.lock"  # of a sweep's folder: held by the process that drives it
-LOOK_S = 1.0  # how long a driver waits for those who look whether a sweep is driven: each takes microseconds
 WORKERS = "workers"  # in a sweep's folder: what each cohort's worker leaves behind when it dies
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what a person has to see to
 PROBE_BYTES = 1 << 16
@@ -134,69 +129,6 @@ def blaming_the_disk(folder: Path) -> Iterator[None]:
     except Exception:
         write_probe(folder)
         raise
-
-
-@contextmanager
-def only_driver(folder: Path, sweep: str) -> Iterator[None]:
-    """Hold the sweep for this process. Raises BadInput if another one drives it; a killed driver's hold is gone."""
-    with _driver_lock(folder) as lock:
-        if not _taken(lock):
-            lock.seek(0)
-            number = lock.read(20).strip()
-            driver = f"process {number}" if number.isdecimal() else "another process"
-            raise BadInput(f"sweep {sweep} is being driven by {driver}; stop that one first")
-        if not _is_at(lock):  # the one who held it has removed its folder: what was locked is a file without a name
-            raise BadInput(f"sweep {sweep} was removed by who drove it; give the command again")
-        lock.truncate(0)
-        with naming(lock.name):
-            os.write(lock.fileno(), str(os.getpid()).encode())  # unbuffered: else closing would fail once more
-        yield
-
-
-def _driver_lock(folder: Path) -> IO[str]:
-    """Open the lock's file, made if it is not there. Raises BadInput for something else in its place."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return open(folder / LOCK, "a+", encoding="utf-8", errors="replace")
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise
-        raise BadInput(
-            f"{error.filename or folder / LOCK}: cannot be opened ({error.strerror}); move it away, then resume"
-        ) from error
-
-
-def _is_at(lock: IO[str]) -> bool:
-    """Whether an open file is the one that its path names."""
-    try:
-        return os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name))
-    except FileNotFoundError:
-        return False
-
-
-def _taken(lock: IO[str]) -> bool:
-    """Take a lock for this process alone, unless another holds it for longer than it takes to look."""
-    deadline = time.monotonic() + LOOK_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(LOOK_S / 50)
-
-
-def is_driven(folder: Path) -> bool:
-    """Whether some process drives the sweep of this folder now. Those who look share the lock for a moment."""
-    try:
-        with open(folder / LOCK) as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
-        return True
-    except OSError:  # none, or something else in its place: then nobody can hold it
-        return False
 
 
 def last_checkpoint(sweep_folder: Path, cohort: str) -> str | None:

@@ -19,7 +19,7 @@ import espalier as es
 from espalier.api import Result
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.home import JOURNAL
-from espalier.sweeps.search.search import create_study, load, open_storage
+from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.made import spec_with
 
 SCRIPT = """
@@ -144,8 +144,8 @@ def test_the_curves_come_from_mlflow_where_the_folder_is_gone(ran: Ran, tmp_path
     for spool in (tmp_path / "home" / "sweeps").glob("*/spool.*"):
         spool.unlink()
     uri = f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}"
+    from espalier.sweeps.browse.curves import points
     from espalier.sweeps.home import Home
-    from espalier.sweeps.results.curves import points
 
     found = points(Home(tmp_path / "home"), uri, ran.id, [0, 1, 2, 3], "valid_mae")
     assert sorted(found) == sorted(there.itertuples(index=False, name=None))
@@ -182,10 +182,10 @@ def test_what_the_command_shows_is_the_same_sweep(ran: Ran, tmp_path: Path) -> N
 def test_a_sweep_that_cannot_be_read_does_not_hide_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    storage = open_storage(str(tmp_path / JOURNAL))
+    storage = SweepStore.open(str(tmp_path / JOURNAL))
     for sweep in ("whole", "of-another-version"):
-        create_study(storage, sweep, spec_with(), {"created": "2026-11-29T00:00:00Z"})
-    load(storage, "of-another-version").set_user_attr("spec", {"name": "b", "nonsense": 1})
+        storage.create(sweep, spec_with(), {"created": "2026-11-29T00:00:00Z"})
+    storage.load("of-another-version").study.set_user_attr("spec", {"name": "b", "nonsense": 1})
     assert [sweep.id for sweep in es.sweeps(home=tmp_path)] == ["whole"]
     assert "of-another-version: another version wrote its spec" in capsys.readouterr().err
 

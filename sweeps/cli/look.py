@@ -11,7 +11,7 @@ from espalier.sweeps.address import UI_PORT
 from espalier.sweeps.cli.options import home_option, json_option, server_option
 from espalier.sweeps.cli.output import print_trials
 from espalier.sweeps.cli.remote import list_remote, remote_of, show_remote
-from espalier.sweeps.results.decimals import decimals
+from espalier.sweeps.results.formatting import decimals
 
 
 @click.command("list")
@@ -29,10 +29,10 @@ def list_(as_json: bool, state: str | None, server: str | None, home: str | None
     if remote := remote_of(server, home):
         list_remote(remote, as_json, state)
         return
+    from espalier.sweeps.browse.details import list_sweeps
     from espalier.sweeps.home import Home
-    from espalier.sweeps.results.overview import overview
 
-    rows = overview(Home.at(home, reading=True))
+    rows = list_sweeps(Home.at(home, reading=True))
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif not rows:
@@ -61,8 +61,8 @@ def show(sweep: str, as_json: bool, top: int, server: str | None, home: str | No
     if remote := remote_of(server, home):
         show_remote(remote, sweep, as_json, top)
         return
+    from espalier.sweeps.browse.details import details
     from espalier.sweeps.home import Home
-    from espalier.sweeps.results.overview import details
 
     found = details(Home.at(home, reading=True), sweep)
     if as_json:
@@ -87,10 +87,10 @@ def ui(port: int, host: str, home: str | None) -> None:
       sweep ui --port 5000
     """
     from espalier.sweeps.address import open_port
+    from espalier.sweeps.browse.details import latest_page
     from espalier.sweeps.home import Home
     from espalier.sweeps.recording.reachable import check_reachable
     from espalier.sweeps.recording.tracking_uri import STORE_FILE, default_uri
-    from espalier.sweeps.results.overview import latest_page
 
     place = Home.at(home, reading=True)
     if not (place.path / STORE_FILE).is_file():  # MLflow makes one

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from espalier.sweeps.results.decimals import decimals
+from espalier.sweeps.results.formatting import decimals
 
 
 def print_trials(trials: Any, spec: Any, top: int, err: bool) -> None:
@@ -15,7 +15,7 @@ def print_trials(trials: Any, spec: Any, top: int, err: bool) -> None:
     from rich.table import Table
 
     from espalier.sweeps.results.figures import point_text
-    from espalier.sweeps.results.results import ranked
+    from espalier.sweeps.results.trial_result import ranked
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("trial", spec.objective.metric, "state", "configuration", "verdict"):

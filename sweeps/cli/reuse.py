@@ -7,7 +7,7 @@ import click
 from espalier.sweeps.cli.errors import ends_on_ctrl_c
 from espalier.sweeps.cli.options import home_option, server_option
 from espalier.sweeps.cli.remote import remote_of
-from espalier.sweeps.results.decimals import decimals
+from espalier.sweeps.results.formatting import decimals
 
 
 @click.command()
@@ -25,8 +25,8 @@ def best(sweep: str, trial: int | None, server: str | None, home: str | None) ->
     if remote := remote_of(server, home):
         click.echo(remote.best(remote.find(sweep), trial), nl=False)
         return
+    from espalier.sweeps.browse.details import best_of
     from espalier.sweeps.home import Home
-    from espalier.sweeps.results.overview import best_of
 
     click.echo(best_of(Home.at(home, reading=True), sweep, trial), nl=False)
 

@@ -14,8 +14,8 @@ from espalier.core.loading.folders import current_folder
 from espalier.core.loading.references import parted
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.home import JOURNAL
-from espalier.sweeps.results.decimals import decimals
-from espalier.sweeps.results.results import TrialResult, params_text, ranked
+from espalier.sweeps.results.formatting import decimals, params_text
+from espalier.sweeps.results.trial_result import TrialResult, ranked
 from espalier.sweeps.spec import paths
 from espalier.sweeps.spec.spec import SweepSpec, make_spec, read_fields
 

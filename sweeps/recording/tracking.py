@@ -21,10 +21,11 @@ from espalier.sweeps.recording.records import (
 )
 from espalier.sweeps.repeat.rerun import best_file
 from espalier.sweeps.results import figures as report
-from espalier.sweeps.results import results
-from espalier.sweeps.results.decimals import decimals
-from espalier.sweeps.results.results import TrialResult
-from espalier.sweeps.search.outcome import Fork, Outcome, Report, Score, missing, missing_text
+from espalier.sweeps.results.formatting import decimals, finite, params_text
+from espalier.sweeps.results.trial_result import TrialResult, best_trial, ranked
+from espalier.sweeps.search.replicates import missing_counts, missing_text
+from espalier.sweeps.search.study import SweepRecord
+from espalier.sweeps.search.trial_events import Fork, Outcome, Report, Score
 from espalier.sweeps.spec.spec import SweepSpec
 
 NAMED_TRIALS = 6  # of those that were restored
@@ -62,7 +63,7 @@ def run_name(number: int, params: Mapping[str, Any], spec: SweepSpec) -> str:
     if points := params.get("decay_points"):
         parts.append("decay " + " ".join(f"{point:.2f}".removeprefix("0") for point in points))
     searched = [name for name, _ in spec.space.domains() if name != "lr_exponent" and not name.startswith("decay_poi")]
-    parts += [results.params_text(params, [name]) for name in searched if name in params]
+    parts += [params_text(params, [name]) for name in searched if name in params]
     return " · ".join([*parts, f"#{number}"])[:NAME_CHARACTERS]
 
 
@@ -79,7 +80,7 @@ def description(trials: Sequence[TrialResult], best: TrialResult | None, spec: S
     kind = best.params.get("schedule", spec.schedule.kind)
     decay = f"decay at {where} of the budget" if points else f"schedule {kind}"
     others = [name for name, _ in spec.space.domains() if name != "lr_exponent" and not name.startswith("decay_poi")]
-    also = results.params_text(best.params, others)
+    also = params_text(best.params, others)
     text = ", ".join(part for part in (rate, decay, also) if part)
     return (
         f"**Best: {text}: {spec.objective.metric} {decimals(best.value)}** (trial {best.number}).\n\n{health}\n\n"
@@ -90,9 +91,9 @@ def description(trials: Sequence[TrialResult], best: TrialResult | None, spec: S
 class Tracking:
     """Hears what happens to the trials of one sweep and has it recorded."""
 
-    def __init__(self, recorder: Recorder, study: Any, spec: SweepSpec, folder: Path):
-        self.recorder, self.study, self.spec, self.folder = recorder, study, spec, folder
-        self.facts = study.user_attrs
+    def __init__(self, recorder: Recorder, sweep_record: SweepRecord, spec: SweepSpec, folder: Path):
+        self.recorder, self.sweep_record, self.spec, self.folder = recorder, sweep_record, spec, folder
+        self.facts = sweep_record.facts
         self.names: dict[int, str] = {}  # what the runs of trials are called
 
     # --- trials ------------------------------------------------------------------------------------------------------
@@ -127,15 +128,15 @@ class Tracking:
             "espalier.verdict": outcome.verdict,
             "espalier.evidence": outcome.evidence,
         }
-        if text := missing_text(missing(outcome.members)):
+        if text := missing_text(missing_counts(outcome.replicates)):
             tags["espalier.missing"] = text
         made_with = identity.made_with(self.facts, outcome.trial)
         made_of = {kind: made_with[kind] for kind in ("code", "data") if kind in made_with}
         if identity.CHANGES in self.facts:  # else the sweep's own run says it for all
             tags |= {f"espalier.{kind}": value for kind, value in made_of.items()}
-        story = {"trial": outcome.trial, **made_by, **made_of, "members": [end.to_json() for end in outcome.members]}
+        story = {"trial": outcome.trial, **made_by, **made_of, "members": [end.to_json() for end in outcome.replicates]}
         name = self.names.get(outcome.trial, f"trial {outcome.trial}")
-        texts = {STORY: json.dumps(results.finite(story))}
+        texts = {STORY: json.dumps(finite(story))}
         status = RUN_STATUS[outcome.status]
         self.recorder.record(TrialEnded(outcome.trial, name, outcome.step, tags, texts, status))
 
@@ -187,7 +188,7 @@ class Tracking:
             "sampler": spec.search.sampler,
             "objective": f"{spec.objective.mode} {spec.objective.metric}",
         }
-        self.recorder.record(SweepOpened(self.study.study_name, tags, params, {"spec.yaml": text}))
+        self.recorder.record(SweepOpened(self.sweep_record.id, tags, params, {"spec.yaml": text}))
 
     def pause(self) -> None:
         """Record that the sweep stops here and may go on."""
@@ -203,24 +204,24 @@ class Tracking:
             if t.compared:  # what shows only beside others
                 tags = {"espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
                 self.recorder.record(TrialTagged(t.number, tags))
-        best = results.best_trial(trials, mode)
+        best = best_trial(trials, mode)
         texts = {"trials.csv": report.table_csv(trials)}
         figures = [report.exponent_figure(trials, self.spec, self.folder / "exponent.png")]
         values = {"trials": float(len(trials)), "lane_steps": float(totals[0]), "steps_shared": float(totals[1])}
         if best is not None:
-            top = [t for t in results.ranked(trials, mode) if t.state == "complete"][:FIGURED]
+            top = [t for t in ranked(trials, mode) if t.state == "complete"][:FIGURED]
             stories = self.recorder.stories([t.number for t in top])
             curves = [(t, stories[t.number]) for t in top if t.number in stories]
             if curves:
                 figures.append(report.curves_figure(curves, self.spec, self.folder / "curves.png"))
             if story := stories.get(best.number):
-                texts["best.yaml"] = best_file(self.study, best, story)
+                texts["best.yaml"] = best_file(self.sweep_record, best, story)
                 if ratios := report.ratios_figure(best, story, self.spec, self.folder / "ratios.png"):
                     figures.append(ratios)
             if best.value is not None:
                 values[f"best_{self.spec.objective.metric}"] = best.value
         tags = {"espalier.best_trial": "none" if best is None else best.number}
-        tags[DESCRIPTION_TAG] = description(trials, best, self.spec, self.study.study_name)
+        tags[DESCRIPTION_TAG] = description(trials, best, self.spec, self.sweep_record.id)
         tags |= {"espalier.program": "; ".join(programs)} if programs else {}
         files = [str(figure) for figure in figures]
         self.recorder.record(SweepClosed(values, tags, texts, files, "FINISHED"))

@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from espalier.core.errors import BadInput, shown
 from espalier.sweeps import identity
 from espalier.sweeps.guard import guard_task
-from espalier.sweeps.results.results import TrialResult
+from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec import paths, yaml12
 from espalier.sweeps.spec.spec import ProgramName, SweepSpec, make_spec
 from espalier.sweeps.spec.values import DEPTH, check_values, place
 
 if TYPE_CHECKING:
     from espalier.core.training.watch import Watcher  # which imports torch
+    from espalier.sweeps.search.study import SweepRecord  # which imports Optuna
 
 
 class BestFile(BaseModel):
@@ -38,23 +39,21 @@ class BestFile(BaseModel):
     reports: list[list[tuple[int, dict[str, float]]]]
 
 
-def best_file(study: Any, best: TrialResult, story: Mapping[str, Any]) -> str:
+def best_file(sweep_record: "SweepRecord", best: TrialResult, story: Mapping[str, Any]) -> str:
     """Return a trial as the text of a best file. Numbers are written so that they read back to the same bits."""
-    facts = study.user_attrs
-    spec = SweepSpec.model_validate(facts["spec"])
     content = {
-        "sweep": study.study_name,
+        "sweep": sweep_record.id,
         "trial": best.number,
         "params": dict(best.params),
-        "result": {spec.objective.metric: best.value},
-        "spec": facts["spec"],
+        "result": {sweep_record.spec.objective.metric: best.value},
+        "spec": sweep_record.stored_spec,
         "program": story["program"],
         "device": story["device"],
         "lanes": story.get("lanes", 1),
-        "made_with": identity.made_with(facts, best.number),
+        "made_with": identity.made_with(sweep_record.facts, best.number),
         "reports": [[[step, values] for step, values in member["reports"]] for member in story["members"]],
     }
-    head = f"# Trial {best.number} of {study.study_name}. Train it again: sweep rerun FILE\n"
+    head = f"# Trial {best.number} of {sweep_record.id}. Train it again: sweep rerun FILE\n"
     return head + yaml12.write(content, flow=None)
 
 
@@ -143,7 +142,8 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     from espalier.core.training.events import Ended, TrialId
     from espalier.sweeps import cohorts as plan
     from espalier.sweeps.engine import make_cohort
-    from espalier.sweeps.search.outcome import Outcome, Story
+    from espalier.sweeps.search.replicates import Replicates
+    from espalier.sweeps.search.trial_events import Outcome
 
     torch.set_num_threads(1)
     task = load_task(spec.task, plan.task_options(spec, best.params))
@@ -155,10 +155,10 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     trials, calm = [{"number": best.trial, "point": best.params}], spec.model_copy(update={"stopping": None})
     lanes = max(best.lanes, spec.replicates) if PROGRAMS[best.program].fixed_width else spec.replicates
     cohort = make_cohort(calm, trials, lanes, best.program, device, watcher)
-    story, outcome = Story(best.trial, spec.replicates), None
+    replicates, outcome = Replicates(best.trial, spec.replicates), None
     ends: dict[TrialId, Ended] = {}
     for event in cohort.train():
-        told = story.hear(event)
+        told = replicates.merge(event)
         ends |= {event.trial_id: event} if isinstance(event, Ended) else {}
         outcome = told if isinstance(told, Outcome) else outcome
     difference = None

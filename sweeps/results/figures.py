@@ -14,8 +14,8 @@ import numpy as np
 from espalier.core.checks.findings import Checkup
 from espalier.core.checks.lr_range import RangeTest
 from espalier.sweeps.home import naming
-from espalier.sweeps.results.decimals import decimals
-from espalier.sweeps.results.results import TrialResult, params_text, ranked
+from espalier.sweeps.results.formatting import decimals, params_text
+from espalier.sweeps.results.trial_result import TrialResult, ranked
 from espalier.sweeps.spec.space import Choice
 from espalier.sweeps.spec.spec import SweepSpec
 

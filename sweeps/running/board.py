@@ -10,9 +10,9 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from espalier.sweeps.search.halving import Entry, Halving, Place
+from espalier.sweeps.search.halving import Entry, Halving, RungKey
 
-Judge = Callable[[Sequence[Entry], Sequence[Place]], dict[Place, str]]
+Judge = Callable[[Sequence[Entry], Sequence[RungKey]], dict[RungKey, str]]
 """Takes scores and which of them are fresh; returns why each of those ends, "" if it goes on."""
 
 
@@ -22,7 +22,7 @@ class Board:
     def __init__(self, rule: Halving):
         self.rule = rule
 
-    def judge(self, entries: Sequence[Entry], fresh: Sequence[Place]) -> dict[Place, str]:
+    def judge(self, entries: Sequence[Entry], fresh: Sequence[RungKey]) -> dict[RungKey, str]:
         """Take the scores that a cohort knows and say what becomes of those that are fresh."""
         return self.rule.judge(entries, fresh)
 
@@ -39,7 +39,7 @@ def _name(sweep: str) -> str:
 def judge(sweep: str, alone: Halving) -> Judge:
     """Return how a worker asks the board. Without a board the worker's own rule decides."""
 
-    def ask(entries: Sequence[Entry], fresh: Sequence[Place]) -> dict[Place, str]:
+    def ask(entries: Sequence[Entry], fresh: Sequence[RungKey]) -> dict[RungKey, str]:
         try:
             reply: Any = ray.get_actor(_name(sweep)).judge.remote(entries, fresh)
             return ray.get(reply, timeout=10)

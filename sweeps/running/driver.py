@@ -16,6 +16,7 @@ from espalier.core.training.events import Ended, Event, TrialId
 from espalier.sweeps import home as homes
 from espalier.sweeps import identity
 from espalier.sweeps.address import no_secret
+from espalier.sweeps.browse.details import find_sweep, sweep_tracking_uri
 from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.guard import ENDED, STOPPED, dismiss_guard, set_messages
 from espalier.sweeps.home import Home
@@ -24,9 +25,8 @@ from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.sender import SendPolicy
 from espalier.sweeps.recording.tracking import Tracking
 from espalier.sweeps.recording.tracking_uri import tracking_origin
-from espalier.sweeps.results import results
-from espalier.sweeps.results.overview import found_sweep, tracking_of
-from espalier.sweeps.results.summary import Summary
+from espalier.sweeps.results.closing import Summary
+from espalier.sweeps.results.trial_result import TrialResult, at_rest, best_trial
 from espalier.sweeps.running import deaths, machine
 from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.machine import RaySession
@@ -34,29 +34,15 @@ from espalier.sweeps.running.preflight import check_spec
 from espalier.sweeps.running.progress import Progress, trials_text
 from espalier.sweeps.running.retries import Decision, decide
 from espalier.sweeps.running.watchdog import Death
-from espalier.sweeps.search.outcome import News, Outcome, Report, Score, Start
-from espalier.sweeps.search.search import (
-    Search,
-    create_study,
-    delete_study,
-    exists,
-    load,
-    made_by,
-    note_change,
-    note_link,
-    note_made,
-    note_parent,
-    only_driver,
-    open_storage,
-    parent_of,
-    spec_of,
-    trial_results,
-)
+from espalier.sweeps.search.cohort_plan import Provenance
+from espalier.sweeps.search.driver_lock import DriverLock
+from espalier.sweeps.search.search import Search
+from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.search.study import ParentRun, SweepRecord, Work
+from espalier.sweeps.search.trial_events import Fork, Outcome, Report, Score, Start, TrialEvent
 from espalier.sweeps.spec.space import AUTO
 from espalier.sweeps.spec.spec import SweepSpec
 
-WORK = "work."  # a study attribute for each cohort of which a trial has ended: lane-steps trained, steps shared
-PROGRAMS = "programs"  # a study attribute: each "program (why)" that a cohort has trained by, the first first
 ERRORS = "errors"  # in a sweep's folder: what a task's code raised, whole, a file for each trial or cohort it ended
 LOST = " before"  # after a cohort's name: what it had trained when its checkpoints were lost
 FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers' start needs
@@ -83,10 +69,10 @@ def start(
     changed: as of `resume`. on_named: as of `check_spec`. Raises BadInput before anything is trained if it cannot run.
     """
     begin = time.monotonic()
-    storage = open_storage(home.storage)
-    if sweep and exists(storage, sweep):
-        study = load(storage, sweep)
-        identity.check_same_spec(sweep, study.user_attrs, spec_of(study), spec)
+    store = SweepStore.open(home.storage)
+    if sweep and store.exists(sweep):
+        begun = store.load(sweep)
+        identity.check_same_spec(sweep, begun.facts, begun.spec, spec)
         on_named()
         return resume(sweep, home, watch, session, changed, anyway=not changed)
     if sweep:
@@ -100,13 +86,13 @@ def start(
     sweep = sweep or homes.new_id(spec.name)
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": identity.versions()}
     facts |= {"tracking": tracking_origin(home.path), identity.FOLDER: str(current_folder())}
-    with _gone_unless_begun(home, storage, sweep), _held(home, sweep):  # two processes may begin one id at once
-        study = create_study(storage, sweep, spec, facts | identity.git_state(Path.cwd()))
+    with _gone_unless_begun(home, store, sweep), DriverLock(home, sweep):  # two processes may begin one id at once
+        sweep_record = store.create(sweep, spec, facts | identity.git_state(Path.cwd()))
         with homes.told_when_full(CONTINUE.format(sweep)):
             try:
-                return _drive(Driver(home, storage, study, begin), watch, session)
+                return _drive(Driver(home, sweep_record, begin), watch, session)
             except BadInput:  # what the machine refuses leaves nothing behind
-                delete_study(storage, sweep)
+                store.delete(sweep)
                 shutil.rmtree(home.sweep(sweep), ignore_errors=True)
                 raise
 
@@ -134,18 +120,17 @@ def resume(
     last ran. changed: go on all the same, and record it. anyway: compare them also where nothing is left to train.
     """
     begin = time.monotonic()
-    storage = open_storage(home.storage)
-    study = found_sweep(home, storage, wanted)
-    check_reachable(tracking_of(study, home))
-    driver = Driver(home, storage, study, begin)
+    sweep_record = find_sweep(home, SweepStore.open(home.storage), wanted)
+    check_reachable(sweep_tracking_uri(sweep_record, home))
+    driver = Driver(home, sweep_record, begin)
     driver.check_before_training, driver.check_anyway = lambda: _check_unchanged(driver, changed), anyway
-    with homes.told_when_full(CONTINUE.format(driver.sweep)), _held(home, driver.sweep), restoring_folder():
+    with homes.told_when_full(CONTINUE.format(driver.sweep)), DriverLock(home, driver.sweep), restoring_folder():
         return _drive(driver, watch, session)
 
 
 def _check_unchanged(driver: "Driver", changed: bool) -> None:
     """Raise BadInput if a sweep cannot go on with the code and the data as they are now; note what has changed."""
-    facts = driver.study.user_attrs
+    facts = driver.record.facts
     folder = facts.get(identity.FOLDER)
     if folder and Path(folder).is_dir():
         work_in(folder)
@@ -153,25 +138,19 @@ def _check_unchanged(driver: "Driver", changed: bool) -> None:
     if not changed:
         identity.check_unchanged(driver.sweep, facts, now)
     if identity.differs(facts, now):
-        note_change(driver.study, now, lambda cohort: homes.last_checkpoint(driver.folder, cohort))
+        unfinished = driver.record.unfinished(driver.checkpoints())
+        driver.record.add_change(identity.period(now, unfinished.first, unfinished.partly, unfinished.anew))
 
 
 @contextmanager
-def _gone_unless_begun(home: Home, storage: Any, sweep: str) -> Iterator[None]:
+def _gone_unless_begun(home: Home, store: SweepStore, sweep: str) -> Iterator[None]:
     """Leave no folder of a sweep that could not even begin, as on a disk that takes nothing."""
     try:
         yield
     except OSError:
-        if not exists(storage, sweep):
+        if not store.exists(sweep):
             shutil.rmtree(home.sweep(sweep), ignore_errors=True)
         raise
-
-
-@contextmanager
-def _held(home: Home, sweep: str) -> Iterator[None]:
-    """Hold a sweep for this process. Raises BadInput if another one drives it, here or through a shared database."""
-    with homes.only_driver(home.sweep(sweep), sweep), only_driver(home.storage, sweep):
-        yield
 
 
 def _drive(driver: "Driver", watch: Callable[[Progress], Any], session: RaySession) -> Summary:
@@ -187,12 +166,12 @@ def _drive(driver: "Driver", watch: Callable[[Progress], Any], session: RaySessi
 class Driver:
     """Holds the parts of one running sweep."""
 
-    def __init__(self, home: Home, storage: Any, study: Any, begin: float):
-        self.home, self.storage, self.study, self.begin = home, storage, study, begin
-        self.sweep: str = study.study_name
-        self.spec = spec_of(study)
+    def __init__(self, home: Home, sweep_record: SweepRecord, begin: float):
+        self.home, self.record, self.begin = home, sweep_record, begin
+        self.sweep = sweep_record.id
+        self.spec = sweep_record.spec
         self.folder = home.sweep(self.sweep)
-        self.uri = tracking_of(study, home)
+        self.uri = sweep_tracking_uri(sweep_record, home)
         objective = self.spec.objective
         self.progress = Progress(
             self.sweep, self.spec.trials_wanted, self.spec.budget.steps, objective.mode, objective.metric, begin
@@ -201,7 +180,8 @@ class Driver:
         self.search: Search | None = None
         self.recorder: Recorder | None = None
         self.tracking: Tracking | None = None
-        self.made_by = made_by(study)  # by cohort
+        self.provenance = sweep_record.provenance  # by cohort
+        self.runs: dict[int, str] = {}  # trial -> MLflow run, as the recorder makes them known
         self.heard: dict[str, None] = {}  # cohorts, by this driver, the first first
         self.deaths: dict[str, list[Death]] = {}  # of the workers of a cohort since it last got on
         self.resumed_from: dict[str, str | None] = {}
@@ -210,7 +190,7 @@ class Driver:
         self.halted: str | None = None
         self.leaving = False
         self.interrupt: Interrupt | None = None
-        self.programs: list[str] = list(study.user_attrs.get(PROGRAMS, []))
+        self.programs: list[str] = sweep_record.programs
         self.check_before_training: Callable[[], None] = lambda: None
         self.check_anyway = False  # also where nothing is left to train
         self.noted: set[str] = set()  # cohorts whose work an earlier driver noted
@@ -218,13 +198,11 @@ class Driver:
     def drive(self, interrupt: Interrupt, session: RaySession) -> Summary:
         """Train what is to be trained and record it."""
         self.interrupt = interrupt
-        self.progress.states = {t.number: t.state for t in trial_results(self.study)}
-        for name, work in self.study.user_attrs.items():
-            if name.startswith(WORK):
-                cohort = name.removeprefix(WORK)
-                self.progress.lane_steps[cohort], self.progress.steps_shared[cohort] = work
-                self.progress.steps_before[cohort] = work[0]
-                self.noted.add(cohort)
+        self.progress.states = {t.number: t.state for t in self.record.results()}
+        for cohort, work in self.record.work.items():
+            self.progress.lane_steps[cohort], self.progress.steps_shared[cohort] = work.lane_steps, work.steps_shared
+            self.progress.steps_before[cohort] = work.lane_steps
+            self.noted.add(cohort)
         self.progress.share_before = 1 - self.progress.left() / self.progress.wanted
         self._note_best()
         unfinished = self.progress.left() > 0
@@ -238,9 +216,9 @@ class Driver:
             self.spec.name,
             self.folder,
             SendPolicy(first_wait_s=FIRST_SEND_S),
-            (parent_of(self.study) or (None,))[0],
+            parent.experiment if (parent := self.record.parent) else None,
         )
-        self.tracking = Tracking(self.recorder, self.study, self.spec, self.folder)
+        self.tracking = Tracking(self.recorder, self.record, self.spec, self.folder)
         try:
             if unfinished or not self.recorder.spool.is_closed:  # else there is only the spool to be sent
                 self.tracking.open()
@@ -271,16 +249,7 @@ class Driver:
         self.progress.phase = "starting workers"
         recorder = self.recorder
         assert recorder
-        self.search = Search(
-            self.storage,
-            self.study,
-            self.spec,
-            layout.cohorts,
-            layout.cohort_trials,
-            self._listen,
-            lambda cohort: homes.last_checkpoint(self.folder, cohort),
-            lambda linked: self._wait_for_links(),
-        )
+        self.search = Search(self.record, layout.cohorts, layout.cohort_trials, self.checkpoints())
         told = {
             "notes": str(self.folder / homes.WORKERS),
             "patience_s": None if self.spec.resources.patience == "auto" else self.spec.resources.patience,
@@ -294,7 +263,7 @@ class Driver:
         place = self.home.next_tune(self.sweep)
         runs.run_tune(
             self.search,
-            lambda suggestion: told | self._given_out(suggestion),
+            lambda: told | given if (given := self._give_out()) else None,
             layout,
             place,
             interrupt.asked,
@@ -308,15 +277,32 @@ class Driver:
 
     # --- what the cohorts say ----------------------------------------------------------------------------------------
 
-    def _given_out(self, suggestion: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a cohort's worker is told, when it is about to begin."""
-        cohort = suggestion["id"]
+    def checkpoints(self) -> dict[str, str]:
+        """Return the last checkpoint of each interrupted cohort that has one."""
+        folders = {c: homes.last_checkpoint(self.folder, c) for c in self.record.interrupted_cohorts()}
+        return {cohort: folder for cohort, folder in folders.items() if folder}
+
+    def _give_out(self) -> dict[str, Any] | None:
+        """Return what the worker of the next cohort is told; None while there is none to train.
+
+        Before Optuna is asked for more, the runs of trials that have ended are awaited: it is told of them first.
+        """
+        assert self.search and self.recorder and self.interrupt
+        search, stop = self.search, self.interrupt.asked
+        if search.asks_next:
+            self.recorder.wait_for_runs(search.ended.keys(), LINKS_WAIT_S, stop)
+            self._take_links()
+        plan = search.next_cohort(self.runs)
+        if plan is None:
+            return None
+        cohort = plan.id
         deaths.forget(self.folder / homes.WORKERS, cohort)
-        self.resumed_from[cohort] = suggestion["resume_from"]
+        self.resumed_from[cohort] = plan.resume_from
         self.silent.add(cohort)
         self.progress.heard[cohort] = time.monotonic()
-        self.progress.cohorts[cohort] = [trial["number"] for trial in suggestion["trials"]]
-        return dict(suggestion) | {"made": self.made_by.get(cohort)}
+        self.progress.cohorts[cohort] = plan.numbers
+        made = self.provenance.get(cohort)
+        return plan.to_json() | {"made": made.to_json() if made else None}
 
     def _on_lost(self, cohort: str) -> None:
         """A worker has died: end what it was for, and give out the rest again."""
@@ -325,13 +311,14 @@ class Driver:
         self.progress.heard.pop(cohort, None)
         death = deaths.read_death(self.folder / homes.WORKERS, cohort)
         if self.interrupt.asked.is_set():
-            self.search.cohort_over(cohort, failed=False)
+            self.search.cohort_over(cohort)
             return
         if death.halt:
             self._halt(death.why)
-            self.search.cohort_over(cohort, failed=False)
+            self.search.cohort_over(cohort)
             return
-        if self.search.checkpoint_of(cohort) != self.resumed_from[cohort]:
+        checkpoint = homes.last_checkpoint(self.folder, cohort)
+        if checkpoint != self.resumed_from[cohort]:
             self.deaths.pop(cohort, None)  # it had got on
         self.deaths.setdefault(cohort, []).append(death)
         tries, decision = len(self.deaths[cohort]), decide(self.deaths[cohort])
@@ -339,11 +326,11 @@ class Driver:
             del self.deaths[cohort]
         self._note_death(cohort, death, decision)
         for member, step in decision.guilty.items():
-            self.search.fail([TrialId.parse(member).number], f"{death.why}, at step {step}", step)
+            self._take(self.search.fail([TrialId.parse(member).number], f"{death.why}, at step {step}", step))
         if decision.give_up:
-            self.search.cohort_over(cohort, failed=True, why=f"its worker died {tries} times: {death.why}")
+            self._take(self.search.cohort_failed(cohort, f"its worker died {tries} times: {death.why}"))
         else:
-            self.search.cohort_again(cohort, decision.suspects)
+            self.search.cohort_again(cohort, decision.suspects, checkpoint)
 
     def _note_death(self, cohort: str, death: Death, decision: Decision) -> None:
         """Say in a line that a worker has died, whom it trained, and what comes of it."""
@@ -414,7 +401,7 @@ class Driver:
             self._on_events(cohort, result)
         if broken := result["broken"]:
             why, whole = broken
-            self.search.cohort_over(cohort, failed=True, why=why)
+            self._take(self.search.cohort_failed(cohort, why))
             self._keep_error(cohort, whole)
 
     def _keep_error(self, name: str, whole: str) -> None:
@@ -429,7 +416,7 @@ class Driver:
         progress.phase = "training"
         if progress.training_begin is None:
             progress.training_begin = time.monotonic()
-        if cohort in self.search.live and self.search.live[cohort]["resume_from"] is None:
+        if cohort in self.search.live and self.search.live[cohort].resume_from is None:
             self._keep_lost(cohort)
         events = [Event.from_json(event) for event in json.loads(result["events"])]
         work = result["lane_steps"], result["steps_shared"]
@@ -439,29 +426,29 @@ class Driver:
         # a resumed cohort brings the work of earlier drivers; a worker that died goes on with less than it had said
         progress.steps_before[cohort] = min(work[0], progress.steps_before.get(cohort, work[0]))
         if result["done"] or any(isinstance(event, Ended) for event in events):
-            self.study.set_user_attr(f"{WORK}{cohort}", work)  # with the trials that have ended, whatever becomes of it
+            self.record.set_work(cohort, Work(*work))  # with the trials that have ended, whatever becomes of it
         if result["glimpse"] and progress.latest is None:
             member, step, loss = result["glimpse"]
             progress.training = TrialId.parse(member).number, step, loss
         self.heard[cohort] = None
-        made = {name: result[name] for name in ("program", "why", "lanes", "device")}
-        if self.made_by.get(cohort) != made:  # before anything of it is told: what has begun goes on by it
-            self.made_by[cohort] = made
-            note_made(self.study, cohort, made)
+        made = Provenance(result["program"], result["why"], result["lanes"], result["device"])
+        if self.provenance.get(cohort) != made:  # before anything of it is told: what has begun goes on by it
+            self.provenance[cohort] = made
+            self.record.set_provenance(cohort, made)
         self._name_programs(cohort)
         progress.nodes.add(result["node"])
+        self._take(self.search.hear(events))
         self._take_links()
-        self.search.hear(events)
 
     def _name_programs(self, cohort: str) -> None:
         """Say by which programs cohorts train now, and keep a new one with the study, for whoever closes the sweep."""
         assert self.search
-        named = {name: f"{self.made_by[name]['program']} ({self.made_by[name]['why']})" for name in self.heard}
+        named = {name: f"{self.provenance[name].program} ({self.provenance[name].why})" for name in self.heard}
         training = dict.fromkeys(program for name, program in named.items() if name in self.search.live)
         self.progress.program = "; ".join(training) or self.progress.program
         if named[cohort] not in self.programs:
             self.programs.append(named[cohort])
-            self.study.set_user_attr(PROGRAMS, self.programs)
+            self.record.set_programs(self.programs)
 
     def _keep_lost(self, cohort: str) -> None:
         """Keep the count of what an earlier driver trained of a cohort that begins anew without a checkpoint."""
@@ -470,30 +457,33 @@ class Driver:
             for count in counts:
                 count[earlier] = count.get(earlier, 0) + count.pop(cohort)
             self.progress.steps_before[earlier] = self.progress.lane_steps[earlier]
-            self.study.set_user_attr(f"{WORK}{earlier}", [count[earlier] for count in counts])
+            self.record.set_work(earlier, Work(*(count[earlier] for count in counts)))
             del self.progress.steps_before[cohort]
             self.noted.remove(cohort)
 
-    def _listen(self, said: News) -> None:
+    def _take(self, events: Sequence[TrialEvent]) -> None:
+        """Show and record what has happened to trials."""
         assert self.tracking
-        if isinstance(said, Report):
-            self._on_report(said)
-            self.tracking.report(said)
-        elif isinstance(said, Score):
-            self.tracking.score(said)
-        elif isinstance(said, Outcome):
-            self._on_end(said)
-            self.tracking.end(said, self._made_by(said.trial))
-        elif isinstance(said, Start):
-            self.progress.states[said.trial] = "running"
-            self.tracking.start(said.trial, said.params, said.trunk)
-        else:
-            self.tracking.fork(said)
+        for event in events:
+            match event:
+                case Start():
+                    self.progress.states[event.trial] = "running"
+                    self.tracking.start(event.trial, event.params, event.trunk)
+                case Fork():
+                    self.tracking.fork(event)
+                case Report():
+                    self._on_report(event)
+                    self.tracking.report(event)
+                case Score():
+                    self.tracking.score(event)
+                case Outcome():
+                    self._on_end(event)
+                    self.tracking.end(event, made.to_json() if (made := self._provenance_of(event.trial)) else {})
 
-    def _made_by(self, trial: int) -> Mapping[str, Any]:
-        """Return what a trial's cohort has said of its program; nothing if it has not been heard."""
+    def _provenance_of(self, trial: int) -> Provenance | None:
+        """Return how a trial's cohort trains; None if that has not been heard."""
         assert self.search
-        return self.made_by.get(self.search.handles[trial].user_attrs.get("cohort", ""), {})
+        return self.provenance.get(self.search.cohort_of(trial) or "")
 
     def _on_report(self, report: Report) -> None:
         progress = self.progress
@@ -508,7 +498,7 @@ class Driver:
 
     def _on_end(self, outcome: Outcome) -> None:
         self.progress.states[outcome.trial] = outcome.status
-        if trace := next((member.trace for member in outcome.members if member.trace), ""):
+        if trace := next((end.trace for end in outcome.replicates if end.trace), ""):
             self._keep_error(f"trial-{outcome.trial}", trace)
         value = outcome.values.get(self.progress.metric)
         if outcome.status == "complete" and value is not None:
@@ -521,7 +511,7 @@ class Driver:
             self.progress.best = (trial, value, point)
 
     def _note_best(self) -> None:
-        best = results.best_trial(trial_results(self.study), self.progress.mode)
+        best = best_trial(self.record.results(), self.progress.mode)
         if best and best.value is not None:
             self.progress.best = (best.number, best.value, best.params)
 
@@ -530,19 +520,13 @@ class Driver:
     def _take_links(self) -> None:
         """Keep with the study which runs the recorder has made since this was called last."""
         assert self.recorder
-        for link in self.recorder.take_links():
-            if self.search:
-                self.search.link(link.trial, link.run)
-            else:
-                note_link(self.study, link.trial, link.run)
+        self.runs |= {link.trial: link.run for link in self.recorder.take_links()}
+        if self.search:
+            self.search.settle(self.runs)
+        else:
+            self.record.set_late_runs(self.runs)
         if parent := self.recorder.parent:
-            note_parent(self.study, parent.experiment_id, parent.run, parent.experiment)
-
-    def _wait_for_links(self) -> None:
-        """Wait a while until trials that have ended have runs: Optuna takes their names only before it is told."""
-        assert self.search and self.recorder and self.interrupt
-        self.recorder.wait_for_runs(self.search.ended.keys(), LINKS_WAIT_S, self.interrupt.asked)
-        self._take_links()
+            self.record.set_parent(ParentRun(parent.experiment_id, parent.run, parent.experiment))
 
     def _settle(self, interrupted: bool) -> None:
         """Say the last words of the sweep, or of this part of it."""
@@ -551,8 +535,8 @@ class Driver:
         self.recorder.flush(self._closing_s(30.0))
         self._take_links()
         if self.search:
-            self.search.settle(everything=True)
-        trials = trial_results(self.study)
+            self.search.settle(self.runs, everything=True)
+        trials = self.record.results()
         if interrupted or any(t.state == "running" for t in trials):
             self.tracking.pause()
         else:
@@ -568,7 +552,7 @@ class Driver:
         self.progress.phase = "recording"
         recorder = self.recorder
         assert recorder
-        trials = trial_results(self.study)
+        trials = self.record.results()
         ended = {t.number for t in trials if t.state != "running"}
         if lacking := recorder.audit(ended, self._closing_s(60.0)):
             self._restore(trials, lacking)
@@ -583,8 +567,8 @@ class Driver:
         return Summary(
             self.sweep,
             self.spec,
-            results.at_rest(trials),
-            results.best_trial(trials, progress.mode),
+            at_rest(trials),
+            best_trial(trials, progress.mode),
             interrupted,
             recorded,
             time.monotonic() - self.begin,
@@ -593,10 +577,10 @@ class Driver:
             no_secret(self.uri) if self.uri.startswith("http") else None,
             self.progress.notes,
             self.halted,
-            parent_of(self.study),
+            parent.ids if (parent := self.record.parent) else None,
         )
 
-    def _restore(self, trials: Sequence[results.TrialResult], lacking: Collection[int | None]) -> None:
+    def _restore(self, trials: Sequence[TrialResult], lacking: Collection[int | None]) -> None:
         """Record again what Optuna knows of trials that neither MLflow nor the spool has."""
         assert self.tracking
         self.tracking.restore([t for t in trials if t.number in lacking and t.state != "running"])

@@ -5,8 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from espalier.sweeps.results.decimals import decimals
-from espalier.sweeps.results.results import params_text
+from espalier.sweeps.results.formatting import decimals, params_text
 
 UNHEARD_S = 60.0
 NAMED = 6  # trials; of more, how many

@@ -7,8 +7,8 @@ from typing import Any
 from espalier.core.training.events import Ended, Event, Reported, Scored, TrialId
 from espalier.core.training.watch import Stops, Watcher
 from espalier.sweeps.running.board import Judge
-from espalier.sweeps.search.halving import Place
-from espalier.sweeps.search.outcome import leader_of
+from espalier.sweeps.search.halving import RungKey
+from espalier.sweeps.search.replicates import leader_of
 
 COLLAPSED = "collapsed"
 HOPELESS = ("diverged", COLLAPSED)  # verdicts that end a trial whatever its rank
@@ -23,8 +23,8 @@ class Referee(Watcher):
         """sign: -1 where the metric is to grow. collapsed: the share of that threshold (verdicts.Thresholds)."""
         self.metric, self.sign, self.replicates = metric, sign, replicates
         self.rungs, self.ask, self.collapsed = rungs, judge, collapsed
-        self.own: dict[Place, tuple[float, int]] = {}  # score, leader
-        self.heard: dict[Place, dict[str, float]] = {}
+        self.own: dict[RungKey, tuple[float, int]] = {}  # score, leader
+        self.heard: dict[RungKey, dict[str, float]] = {}
         self.hopeless: dict[int, dict[str, int]] = {}  # trial -> member -> reports in a row that said so
         self.rates: dict[str, float] = {}  # at a member's last report
         self.lows: dict[int, float] = {}  # the least training loss of all members at each step
@@ -37,7 +37,7 @@ class Referee(Watcher):
 
     def rule(self, events: Iterable[Event]) -> dict[str, str]:
         """Take events in order and return the members to stop, each with the reason."""
-        fresh: list[Place] = []
+        fresh: list[RungKey] = []
         stopped: dict[int, str] = {}
         for event in events:
             trial = event.trial_id.number
@@ -61,7 +61,7 @@ class Referee(Watcher):
         self.over |= set(stopped)
         return {str(TrialId(trial, r)): reason for trial, reason in stopped.items() for r in range(self.replicates)}
 
-    def _scored(self, trial: int, event: Scored) -> list[Place]:
+    def _scored(self, trial: int, event: Scored) -> list[RungKey]:
         """Note a member's score; return the (rung, trial) that is complete with it, if any."""
         key = event.step, trial
         value = event.values.get(self.metric, math.nan)

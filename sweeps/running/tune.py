@@ -20,13 +20,14 @@ from espalier.sweeps.running.board import open_board
 from espalier.sweeps.running.display import in_notebook
 from espalier.sweeps.running.machine import Shape
 from espalier.sweeps.running.trainable import CohortTrainable
-from espalier.sweeps.search.search import Search, Suggestion
+from espalier.sweeps.search.rule import stopping_rule
+from espalier.sweeps.search.search import Search
 
 CHECKPOINTS_KEPT = 2
 T = TypeVar("T")
 
-Configure = Callable[[Suggestion], dict[str, Any]]
-"""Makes of a suggested cohort what its worker is told."""
+Configure = Callable[[], dict[str, Any] | None]
+"""Returns what the worker of the next cohort is told; None while there is none to train."""
 
 Watch = Callable[[str, Mapping[str, Any]], None]
 """Hears each result of a cohort, by the cohort's id."""
@@ -60,11 +61,10 @@ class CohortSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.stop.is_set() or (self.search.exhausted and not self.search.live):
             return Searcher.FINISHED
-        suggestion = self._tried(self.search.next_cohort)
-        configured = suggestion and self._tried(lambda: self.configure(suggestion))
-        if not suggestion or not configured:
+        configured = self._tried(self.configure)
+        if not configured:
             return Searcher.FINISHED if self.error else None
-        self.cohorts[trial_id] = suggestion["id"]
+        self.cohorts[trial_id] = configured["id"]
         return {"cohort": json.dumps(configured)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -79,7 +79,7 @@ class CohortSearcher(Searcher):
             return
         if result:
             self.watch(cohort, result)
-        self.search.cohort_over(cohort, failed=False)
+        self.search.cohort_over(cohort)
 
     def _tried(self, call: Callable[[], T]) -> T | None:
         """Do it, unless something has failed before. What fails stops all cohorts: Tune would blame it on one of them.
@@ -165,8 +165,8 @@ def run_tune(
             checkpoint_config=tune.CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT, checkpoint_at_end=True),
         ),
     )
-    rule = search.rule()
-    board = open_board(search.study.study_name, rule) if rule else None
+    rule = stopping_rule(search.record)
+    board = open_board(search.record.id, rule) if rule else None
     try:
         with blaming_the_disk(folder.parent):
             tuner.fit()

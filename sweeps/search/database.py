@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy import URL, Connection, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -23,11 +23,11 @@ CONNECT_S = 10  # a database that does not answer by then is away
 def parsed(url: str, name: str = VARIABLE) -> URL:
     """Return a database's address; `postgresql://` means psycopg. Raises BadInput, naming the variable `name`."""
     try:
-        found = make_url(url)
-        found.get_dialect()
+        parts = make_url(url)
+        parts.get_dialect()
     except (ArgumentError, ValueError):  # which may repeat what it was given
         raise BadInput(f"{name}: '{no_secret(url)}' is no address of a database; write {EXAMPLE}") from None
-    return found.set(drivername="postgresql+psycopg") if found.drivername == "postgresql" else found
+    return parts.set(drivername="postgresql+psycopg") if parts.drivername == "postgresql" else parts
 
 
 def engine_options(url: URL) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def engine_options(url: URL) -> dict[str, Any]:
 
 
 @contextmanager
-def understood(url: str, name: str = VARIABLE) -> Iterator[None]:
-    """Turn what a database or its driver says into BadInput that names the variable and no password."""
+def as_bad_input(url: str, name: str = VARIABLE) -> Iterator[None]:
+    """Raise the errors of a database or its driver as BadInput, which names the variable and no password."""
     try:
         yield
     except ImportError as error:
@@ -50,12 +50,12 @@ def understood(url: str, name: str = VARIABLE) -> Iterator[None]:
         psycopg = "PostgreSQL's comes with pip install 'espalier[service]'"
         raise BadInput(f"{name}: {no_secret(url)} needs {driver}, which is not installed; {psycopg}") from error
     except (SQLAlchemyError, OSError) as error:
-        said = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
-        raise BadInput(f"{name}: {no_secret(url)} cannot be used: {no_secret(said[0])}") from error
+        lines = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
+        raise BadInput(f"{name}: {no_secret(url)} cannot be used: {no_secret(lines[0])}") from error
 
 
 @contextmanager
-def alone(url: URL, what: str) -> Iterator[None]:
+def advisory_lock(url: URL, what: str) -> Iterator[None]:
     """Hold a lock of this name in a PostgreSQL database while the block runs; others wait. Elsewhere there is none.
 
     The lock ends with the connection, so one whose holder died is gone.
@@ -67,7 +67,7 @@ def alone(url: URL, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def only_driver(place: str, sweep: str) -> Iterator[None]:
+def driver_lock(place: str, sweep: str) -> Iterator[None]:
     """Hold a sweep for this process among all machines that share a PostgreSQL database; others hold nothing.
 
     Raises BadInput if another process holds it. A dead driver's hold is gone as soon as the server has noticed.
@@ -76,14 +76,14 @@ def only_driver(place: str, sweep: str) -> Iterator[None]:
     if url.get_backend_name() != "postgresql":
         yield
         return
-    with understood(place), _session(url) as session:
-        taken = session.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (_driver_lock(sweep),))
+    with as_bad_input(place), _session(url) as session:
+        taken = session.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (_driver_lock_number(sweep),))
         if not taken.scalar():
             raise BadInput(f"sweep {sweep} is being driven by another process, maybe elsewhere; stop that one first")
         yield
 
 
-def driven(place: str, sweeps: Collection[str]) -> set[str]:
+def driven_sweeps(place: str, sweeps: Collection[str]) -> set[str]:
     """Return those of the sweeps that some process drives now, wherever. A database without locks knows of none."""
     url = parsed(place)
     if url.get_backend_name() != "postgresql" or not sweeps:
@@ -92,12 +92,12 @@ def driven(place: str, sweeps: Collection[str]) -> set[str]:
         "SELECT classid::bigint << 32 | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 "
         "AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
-    with understood(place), _session(url) as session:
+    with as_bad_input(place), _session(url) as session:
         held = {number for (number,) in session.exec_driver_sql(held_by_sessions)}
-    return {sweep for sweep in sweeps if _driver_lock(sweep) in held}
+    return {sweep for sweep in sweeps if _driver_lock_number(sweep) in held}
 
 
-def _driver_lock(sweep: str) -> int:
+def _driver_lock_number(sweep: str) -> int:
     return lock_number(f"driver of {sweep}")
 
 
@@ -111,7 +111,7 @@ def lock_number(what: str) -> int:
 
 
 @contextmanager
-def _session(url: URL) -> Iterator[Any]:
+def _session(url: URL) -> Iterator[Connection]:
     """Connect for as long as the block runs; closing the connection gives back what the session holds."""
     engine = create_engine(url, poolclass=NullPool, connect_args=engine_options(url).get("connect_args", {}))
     try:

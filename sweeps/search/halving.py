@@ -16,7 +16,7 @@ ScoreName = Literal["probe", "cooldown", "average", "value"]
 Entry = tuple[int, int, float, int]
 """A rung (in steps), a trial's number, its score, of which the smaller is the better, and the number of the first trial
 that has the same history up to there."""
-Place = tuple[int, int]
+RungKey = tuple[int, int]
 """A rung (in steps) and a trial's number."""
 
 
@@ -61,14 +61,14 @@ class Halving:
         """Begin without scores. sign: -1 where they are a metric to be maximised, turned round."""
         self.stopping, self.sign = stopping, sign
         self.board: dict[int, dict[int, tuple[float, int]]] = {}
-        self.decided: dict[Place, str] = {}
+        self.decided: dict[RungKey, str] = {}
 
     def enter(self, entries: Iterable[Entry]) -> None:
         """Take scores; one that is known changes nothing."""
         for rung, trial, score, leader in entries:
             self.board.setdefault(rung, {})[trial] = (math.inf if math.isnan(score) else score), leader
 
-    def judge(self, entries: Iterable[Entry], fresh: Sequence[Place]) -> dict[Place, str]:
+    def judge(self, entries: Iterable[Entry], fresh: Sequence[RungKey]) -> dict[RungKey, str]:
         """Take scores, and return for each fresh one the `reason`.
 
         What was decided once is not decided again: a trial that is scored anew after a crash has gone on, or ended,

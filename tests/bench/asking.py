@@ -13,7 +13,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from espalier.sweeps.search.search import Search, create_study, open_storage
+from espalier.sweeps.search.search import Search
+from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 
 SAMPLERS = ("tpe", "random", "qmc")
@@ -41,11 +42,11 @@ def finished(search: Search, number: int) -> list[FrozenTrial]:
     draw = random.Random(0)
     made = []
     for _ in range(number):
-        params = {name: draw.uniform(domain.low, domain.high) for name, domain in search.distributions.items()}  # pyright: ignore[reportAttributeAccessIssue]
+        params = {name: draw.uniform(domain.low, domain.high) for name, domain in search.asker.domains.items()}  # pyright: ignore[reportAttributeAccessIssue]
         value = 2.3 + abs(params["lr_exponent"] + 0.8) / 3 + draw.gauss(0, 0.01)
         made.append(
             create_trial(
-                state=TrialState.COMPLETE, value=value, params=params, distributions=dict(search.distributions)
+                state=TrialState.COMPLETE, value=value, params=params, distributions=dict(search.asker.domains)
             )
         )
     return made
@@ -54,15 +55,14 @@ def finished(search: Search, number: int) -> list[FrozenTrial]:
 def per_second(sampler: str, branches: int, trials: int) -> float:
     """Return how many trials a second a search gives out after `trials` have finished."""
     with tempfile.TemporaryDirectory() as folder:
-        storage = open_storage(str(Path(folder) / "optuna.journal"))
+        store = SweepStore.open(str(Path(folder) / "optuna.journal"))
         spec = spec_of(sampler, branches)
-        study = create_study(storage, "asking", spec, {"created": "now"})
-        empty = Search(storage, study, spec, 100, COHORT, lambda said: None)
-        study.add_trials(finished(empty, trials))
-        search = Search(storage, study, spec, 100, COHORT, lambda said: None)
+        record = store.create("asking", spec, {"created": "now"})
+        record.study.add_trials(finished(Search(record, 100, COHORT), trials))
+        search = Search(record, 100, COHORT)
         search.next_cohort()  # the first builds what a sampler keeps
         begin = time.perf_counter()
-        given = sum(len((search.next_cohort() or {"trials": []})["trials"]) for _ in range(2))
+        given = sum(len(plan.trials) for _ in range(2) if (plan := search.next_cohort()))
         return given / (time.perf_counter() - begin)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from espalier.core.measures.verdicts import VERDICTS
 from espalier.core.tasks.fashion import DEBIAN
+from espalier.sweeps.browse.details import details, list_sweeps
 from espalier.sweeps.home import Home
 from espalier.sweeps.results.figures import exponent_figure
-from espalier.sweeps.results.overview import details, overview
 from espalier.sweeps.spec.spec import load_spec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +39,7 @@ def sweep(*arguments: str) -> str:
 def shown(name: str, home: str) -> dict[str, Any]:
     """Return the document of a ready sweep, and how long it took; one that the home has whole is not run again."""
     file, seconds, place = f"sweeps/library/{name}.yaml", None, Home.at(home)
-    finished = [each["sweep"] for each in overview(place) if each["state"] == "finished"]
+    finished = [each["sweep"] for each in list_sweeps(place) if each["state"] == "finished"]
     whole = [each for each in finished if details(place, each).spec == load_spec(str(ROOT / file), ())]
     if not whole:
         begin = time.monotonic()

@@ -22,7 +22,7 @@ from espalier.services import local, schema
 from espalier.services.store import State, Store, Submission
 from espalier.services.tokens import create
 from espalier.sweeps.home import Home
-from espalier.sweeps.search import search
+from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.spec import SweepSpec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,7 +90,7 @@ def served(home: Path, port: int) -> Iterator[str]:
 def store_sweeps(home: Home, count: int) -> tuple[str, list[str]]:
     """Store that many sweeps that are over, one with 96 trials; return a token and their ids."""
     spec = SweepSpec.model_validate(SPEC)
-    storage = search.open_storage(home.storage)
+    store = SweepStore.open(home.storage)
     store = Store(f"sqlite:///{home.path / 'service.db'}")
     schema.upgrade(store)
     now = time.time()
@@ -117,8 +117,8 @@ def store_sweeps(home: Home, count: int) -> tuple[str, list[str]]:
             for sweep in ids
         )
     for sweep in ids:
-        search.create_study(storage, sweep, spec, {"created": "2026-11-21T00:00:00Z"})
-    study = search.load(storage, ids[0])
+        store.create(sweep, spec, {"created": "2026-11-21T00:00:00Z"})
+    study = store.load(ids[0]).study
     space = {"lr_exponent": FloatDistribution(-2.0, 0.0), "decay_points": FloatDistribution(0.4, 0.9)}
     study.add_trials(
         create_trial(

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from espalier.sweeps.search.search import find_sweep, open_storage, trial_results
+from espalier.sweeps.search.store import SweepStore
 from tests.bench import command
 
 
@@ -40,7 +40,7 @@ def race(trials: int = 128, steps: int = 5000, branches: int = 4) -> dict[str, A
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         mine = command.run(home, drawn(trials, steps, branches) | {"stopping": "{}"})
-        results = trial_results(find_sweep(open_storage(str(home / "optuna.journal")), mine["sweep"]))
+        results = SweepStore.open(str(home / "optuna.journal")).find(mine["sweep"]).results()
         spool = (home / "sweeps" / mine["sweep"] / "spool.jsonl").read_text().splitlines()
     points = [{"lr_exponent": t.params["lr_exponent"], "decay_point": t.params["decay_points"][0]} for t in results]
     theirs = peer(points, steps, "--asha")
@@ -66,7 +66,7 @@ def compare(trials: int = 96, steps: int = 10_000, branches: int = 4) -> dict[st
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         mine = command.run(home, drawn(trials, steps, branches))
-        results = trial_results(find_sweep(open_storage(str(home / "optuna.journal")), mine["sweep"]))
+        results = SweepStore.open(str(home / "optuna.journal")).find(mine["sweep"]).results()
     with tempfile.TemporaryDirectory() as folder:
         unrecorded = command.run(folder, drawn(trials, steps, branches), command.UNRECORDED)
     points = [{"lr_exponent": t.params["lr_exponent"], "decay_point": t.params["decay_points"][0]} for t in results]

@@ -24,9 +24,11 @@ from espalier.sweeps import cohorts as plan
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.tracking import shown_params
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
-from espalier.sweeps.results.results import TrialResult
-from espalier.sweeps.search.outcome import Report, Story
-from espalier.sweeps.search.search import LINK, find_sweep, made_by, open_storage, trial_results
+from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.search.replicates import Replicates
+from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.search.study import SweepRecord
+from espalier.sweeps.search.trial_events import Report
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -296,30 +298,25 @@ class Sweep:
 
     def trials(self) -> list[TrialResult]:
         """Return what Optuna's storage knows."""
-        return trial_results(self.study)
+        return self.record.results()
 
     @property
-    def study(self) -> Any:
+    def record(self) -> SweepRecord:
         """The sweep in Optuna's storage."""
-        return find_sweep(open_storage(Home(self.home).storage), self.id)
+        return SweepStore.open(Home(self.home).storage).find(self.id)
 
     def attributes(self) -> dict[int, dict[str, Any]]:
         """Return what Optuna's storage has noted for each trial."""
-        return {t.number: dict(t.user_attrs) for t in self.study.get_trials(deepcopy=False)}
+        return {t.number: dict(t.frozen.user_attrs) for t in self.record.trials()}
 
     def programs(self) -> dict[int, str]:
         """Return by which program each trial has trained."""
-        made, known = made_by(self.study), self.attributes()
-        return {n: made[known[n]["cohort"]]["program"] for n in known if known[n].get("cohort") in made}
+        made, known = self.record.provenance, self.attributes()
+        return {n: made[known[n]["cohort"]].program for n in known if known[n].get("cohort") in made}
 
     def links(self) -> dict[int, str]:
         """Return the MLflow run that Optuna's storage has noted for each trial."""
-        study = self.study
-        late = study.user_attrs
-        return {
-            t.number: late.get(f"{LINK}{t.number}", t.user_attrs.get("mlflow_run"))
-            for t in study.get_trials(deepcopy=False)
-        }
+        return {t.number: t.mlflow_run or None for t in self.record.results()}
 
     @property
     def tracking(self) -> str:
@@ -366,12 +363,12 @@ def _uninterrupted(told: str) -> dict[int, Reports]:
     for number, point, program in points:
         alike.setdefault((plan.structural_key(spec, point), program), []).extend(plan.members(spec, number, point))
     structures = {plan.structural_key(spec, point): plan.structure(spec, point) for _, point, _ in points}
-    stories = {number: Story(number, spec.replicates) for number, _, _ in points}
+    stories = {number: Replicates(number, spec.replicates) for number, _, _ in points}
     found: dict[int, Reports] = {number: [] for number, _, _ in points}
     for (key, program), trials in alike.items():
         cohort = Cohort(task, task.data(), structures[key], trials, 16, program, scoring=plan.scoring(spec))
         for event in cohort.train():
-            heard = stories[event.trial_id.number].hear(event)
+            heard = stories[event.trial_id.number].merge(event)
             if isinstance(heard, Report):
                 found[heard.trial].append((heard.step, dict(heard.values)))
     return found

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from espalier.sweeps.search.search import RUNG, STOPPED
+from espalier.sweeps.search.attributes import RUNG, STOPPED
 from tests.hostile.harness import Sweep, check_chosen, check_the_end, wait_until
 
 pytestmark = pytest.mark.hostile

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+from optuna.distributions import FloatDistribution
 
 from espalier.core.errors import BadInput
 from espalier.services import confine, serve, views
@@ -20,7 +21,7 @@ from espalier.services.store import Store
 from espalier.services.tokens import create
 from espalier.services.views import Journal, Sweeps
 from espalier.sweeps.home import Home
-from espalier.sweeps.search import search
+from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.services.conftest import spec, until
 from tests.services.test_archive import zipped
@@ -135,8 +136,8 @@ def test_user_ids_are_not_given_twice_and_run_out_with_a_word(tmp_path: Path) ->
 
 def written(path: Path, sweep: str) -> None:
     """Write a journal with a sweep of one trial, as the user whose folder it lies in."""
-    study = search.create_study(search.open_storage(str(path)), sweep, SweepSpec.model_validate(spec()), {})
-    study.tell(study.ask({"lr_exponent": search.FloatDistribution(-2.0, 0.0)}), 2.5)
+    study = SweepStore.open(str(path)).create(sweep, SweepSpec.model_validate(spec()), {}).study
+    study.tell(study.ask({"lr_exponent": FloatDistribution(-2.0, 0.0)}), 2.5)
     os.chown(path, path.parent.stat().st_uid, -1)
 
 
@@ -202,7 +203,7 @@ def test_a_journal_that_grows_without_end_is_not_read(tmp_path: Path) -> None:
     path.touch()
     os.truncate(path, 2**33)
     with pytest.raises(KeyError):
-        Journal(path, os.getuid()).storage()
+        Journal(path, os.getuid()).store()
 
 
 @pytest.mark.parametrize(

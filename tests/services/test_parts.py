@@ -19,10 +19,10 @@ from espalier.core.errors import BadInput
 from espalier.services import migrate
 from espalier.services.local_stack import Parts, down, environment, postgres, up
 from espalier.services.local_stack.process import Daemon, Place, listens
+from espalier.sweeps.browse import details as browse
 from espalier.sweeps.home import Home
 from espalier.sweeps.repeat import champion
 from espalier.sweeps.repeat.rerun import read_best
-from espalier.sweeps.results import overview
 from espalier.sweeps.search import database
 from tests.hostile.harness import REPOSITORY, Sweep, check_the_end
 from tests.services.running import SECRET_FILES, command_lines, files_that_tell
@@ -54,7 +54,7 @@ def test_real_parts_keep_a_sweep_whole_tell_no_secret_and_give_the_champion_back
     listed = parts.s3.client().list_objects_v2(Bucket="artifacts")["Contents"]
     assert sum(item["Key"].endswith("/trial.json") for item in listed) == sweep.spec.trials
 
-    details = overview.details(Home(sweep.home), sweep.id)
+    details = browse.details(Home(sweep.home), sweep.id)
     shown = json.dumps(details.document()) + "".join(details.lines())
     assert f"postgresql+psycopg://espalier:***@127.0.0.1:{parts.postgres.port}/optuna" in shown
     assert not [secret for secret in secrets_of(parts) if secret in shown]
@@ -67,7 +67,7 @@ def test_real_parts_keep_a_sweep_whole_tell_no_secret_and_give_the_champion_back
 def check_the_champion(sweep: Sweep, trial: int) -> None:
     """The best trial is trained again, registered, and fetched: weights and best file."""
     home, file, folder = Home(sweep.home), sweep.folder / "best.yaml", sweep.folder / "champion"
-    file.write_text(overview.best_of(home, sweep.id))
+    file.write_text(browse.best_of(home, sweep.id))
     outcome, version = champion.crown(str(file), *read_best(str(file)), "hostile-model", home)
     assert (outcome.reproduced, version) == (True, "1")
     files, said = champion.pull("hostile-model", folder, home)
@@ -94,10 +94,10 @@ def test_who_drives_is_known_wherever_the_database_is_shared(parts: Parts) -> No
     place, sweeps = parts.postgres.url("optuna"), [f"names-{number}" for number in range(8)]
     with ExitStack() as held:
         for sweep in sweeps[::2]:
-            held.enter_context(database.only_driver(place, sweep))
-        assert database.driven(place, sweeps) == set(sweeps[::2])
-        assert database.driven(parts.postgres.url("mlflow"), sweeps) == set()
-    assert database.driven(place, sweeps) == set()
+            held.enter_context(database.driver_lock(place, sweep))
+        assert database.driven_sweeps(place, sweeps) == set(sweeps[::2])
+        assert database.driven_sweeps(parts.postgres.url("mlflow"), sweeps) == set()
+    assert database.driven_sweeps(place, sweeps) == set()
 
 
 @pytest.mark.slow

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.distributions import FloatDistribution
 
 from espalier.services.store import ACTIVE, State, Submission
 from espalier.services.views import Sweeps, sweep_view, trial_view, trials_of
 from espalier.sweeps.client.desk import show_lines
 from espalier.sweeps.home import Home
-from espalier.sweeps.search import search
+from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.search.study import ParentRun
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.services.conftest import spec
 
@@ -21,15 +23,16 @@ SWEEP = "quick-20260101-abcd"
 def home(tmp_path: Path) -> Home:
     """A home with a sweep of two trials, one of which has ended while MLflow knew its run, one before it did."""
     home = Home.at(str(tmp_path / "home"))
-    storage = search.open_storage(home.storage)
-    study = search.create_study(storage, SWEEP, SweepSpec.model_validate(spec()), {"created": "2026-01-01T00:00:00Z"})
+    store = SweepStore.open(home.storage)
+    record = store.create(SWEEP, SweepSpec.model_validate(spec()), {"created": "2026-01-01T00:00:00Z"})
+    study = record.study
     for number in (0, 1):
-        trial = study.ask({"lr_exponent": search.FloatDistribution(-2.0, 0.0)})
+        trial = study.ask({"lr_exponent": FloatDistribution(-2.0, 0.0)})
         if number == 0:
             trial.set_user_attr("mlflow_run", "a" * 32)
         trial.report(2.5, 10)
         study.tell(trial, 2.5 - number)
-    search.note_link(study, 1, "b" * 32)
+    record.set_late_runs({1: "b" * 32})
     return home
 
 
@@ -52,7 +55,7 @@ def test_the_page_of_a_sweep_is_that_of_its_own_run_once_there_is_one(home: Home
         return sweep_view(submission(), spec(), Sweeps(home, mlflow_url), None).mlflow.page
 
     assert page("https://mlflow.example.org/") is None
-    search.note_parent(search.load(search.open_storage(home.storage), SWEEP), "3", "c" * 32, "quick-2")
+    SweepStore.open(home.storage).load(SWEEP).set_parent(ParentRun("3", "c" * 32, "quick-2"))
     wanted = f"https://mlflow.example.org/#/experiments/3/runs/{'c' * 32}?workflowType=machine_learning"
     assert page("https://ada:hush@mlflow.example.org/") == wanted
     assert page(f"sqlite:///{home.path}/mlflow.db") is None  # no server, no page
@@ -61,8 +64,8 @@ def test_the_page_of_a_sweep_is_that_of_its_own_run_once_there_is_one(home: Home
 
 @pytest.mark.parametrize("state", State)
 def test_no_trial_of_a_sweep_that_does_not_run_is_said_to_run(home: Home, state: State) -> None:
-    study = search.load(search.open_storage(home.storage), SWEEP)
-    study.ask({"lr_exponent": search.FloatDistribution(-2.0, 0.0)})
+    study = SweepStore.open(home.storage).load(SWEEP).study
+    study.ask({"lr_exponent": FloatDistribution(-2.0, 0.0)})
     now = submission()
     now.state, now.attempt = str(state), 1
     view = sweep_view(now, spec(), Sweeps(home), None)
@@ -76,7 +79,7 @@ def test_no_trial_of_a_sweep_that_does_not_run_is_said_to_run(home: Home, state:
 
 
 def test_a_sweep_that_another_version_wrote_is_shown_without_its_trials(home: Home) -> None:
-    study = search.load(search.open_storage(home.storage), SWEEP)
+    study = SweepStore.open(home.storage).load(SWEEP).study
     study.set_user_attr("spec", study.user_attrs["spec"] | {"replicates": 1001})
     view = sweep_view(submission(), spec(), Sweeps(home), None)
     assert (view.id, view.trials.ended, view.best) == (SWEEP, 0, None)

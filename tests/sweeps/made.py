@@ -8,7 +8,7 @@ import yaml
 
 from espalier.core.training.events import Ended, Event, Reported, Started, Status, TrialId
 from espalier.sweeps.identity import versions
-from espalier.sweeps.results.results import TrialResult
+from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 
 THERMOMETER: Mapping[str, Any] = {

@@ -1,4 +1,4 @@
-"""The folder in which a sweep's state lies, who drives it, and its checkpoints."""
+"""The folder in which a sweep's state lies, and its checkpoints."""
 
 import os
 import re
@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ import torch
 
 from espalier.core import checkpoint
 from espalier.core.errors import BadInput
-from espalier.sweeps.home import COHORT_FILE, Home, is_driven, last_checkpoint, new_id, only_driver
-from espalier.sweeps.results.overview import details, overview
-from espalier.sweeps.search.search import create_study, open_storage
+from espalier.sweeps.browse.details import details, list_sweeps
+from espalier.sweeps.home import COHORT_FILE, Home, last_checkpoint, new_id
+from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.made import spec_with
 
 
@@ -63,49 +62,6 @@ def test_every_start_of_the_driver_has_a_folder_of_its_own(tmp_path: Path) -> No
         place.mkdir(parents=True)
 
 
-def test_a_sweep_has_one_driver_at_a_time(tmp_path: Path) -> None:
-    assert not is_driven(tmp_path)
-    with only_driver(tmp_path, "s-1"):
-        assert is_driven(tmp_path)
-        with (
-            pytest.raises(BadInput, match=f"sweep s-1 is being driven by process {os.getpid()}"),
-            only_driver(tmp_path, "s-1"),
-        ):
-            raise AssertionError("two drivers")
-    assert not is_driven(tmp_path)
-    with only_driver(tmp_path, "s-1"):
-        assert is_driven(tmp_path)
-
-
-def test_a_hold_on_a_folder_that_its_driver_has_removed_is_none(tmp_path: Path) -> None:
-    folder, held, gone = tmp_path / "s-1", threading.Event(), threading.Event()
-
-    def refused_by_the_machine() -> None:
-        with only_driver(folder, "s-1"):
-            held.set()
-            gone.wait()
-            shutil.rmtree(folder)
-
-    first = threading.Thread(target=refused_by_the_machine)
-    first.start()
-    held.wait()
-    threading.Timer(0.2, gone.set).start()
-    with pytest.raises(BadInput, match="was removed by who drove it"), only_driver(folder, "s-1"):
-        raise AssertionError("held by a file without a name")
-    first.join()
-
-
-def test_the_hold_of_a_dead_driver_is_gone(tmp_path: Path) -> None:
-    code = "import os, pathlib, sys; from espalier.sweeps.home import only_driver\n"
-    code += "with only_driver(pathlib.Path(sys.argv[1]), 's-1'): os._exit(9)"
-    root = Path(__file__).resolve().parents[2]
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=root, env=os.environ | {"PYTHONPATH": str(root)}
-    )
-    assert ran.returncode == 9
-    assert not is_driven(tmp_path)
-
-
 def saved(folder: Path, start: int, cohort: str, number: int) -> Path:
     place = folder / f"tune-{start:03}" / cohort / f"checkpoint_{number:06}"
     place.mkdir(parents=True)
@@ -130,31 +86,15 @@ def test_a_checkpoint_that_a_crash_tore_is_passed_over(tmp_path: Path, left: byt
     assert last_checkpoint(tmp_path, "cohort-0") == str(whole)
 
 
-def test_a_driver_takes_its_lock_while_others_look_in_a_loop(tmp_path: Path) -> None:
-    """As `sweep list` does: it must not be taken for a driver, nor take another that looks for one."""
-    (tmp_path / "driver.lock").touch()
-    script = "import sys, pathlib, espalier.sweeps.home as h\nwhile True: h.is_driven(pathlib.Path(sys.argv[1]))"
-    lookers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(2)]
-    try:
-        for _ in range(2000):
-            assert not is_driven(tmp_path)
-            with only_driver(tmp_path, "s"):
-                assert is_driven(tmp_path)
-    finally:
-        for looker in lookers:
-            looker.kill()
-            looker.wait()
-
-
 def test_a_home_is_read_without_writing_anything(tmp_path: Path) -> None:
     home = Home.at(str(tmp_path / "never"), reading=True)
-    assert overview(home) == []
+    assert list_sweeps(home) == []
     with pytest.raises(BadInput, match="unknown sweep 'x'"):
         details(home, "x")
     assert not (tmp_path / "never").exists()
-    create_study(open_storage(Home.at(str(tmp_path / "never")).storage), "warm-1", spec_with(), {"created": "1"})
+    SweepStore.open(Home.at(str(tmp_path / "never")).storage).create("warm-1", spec_with(), {"created": "1"})
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert [row["sweep"] for row in overview(home)] == ["warm-1"]
+    assert [row["sweep"] for row in list_sweeps(home)] == ["warm-1"]
     assert details(home, "warm-1").trials == []
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
@@ -168,7 +108,7 @@ def test_a_home_that_one_may_not_write_is_listed() -> None:
 
 def check_it_is_listed(folder: Path) -> None:
     home = folder / "home"
-    create_study(open_storage(Home.at(str(home)).storage), "warm-1", spec_with(), {"created": "1"})
+    SweepStore.open(Home.at(str(home)).storage).create("warm-1", spec_with(), {"created": "1"})
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     command = [
@@ -190,27 +130,3 @@ def check_it_is_listed(folder: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "warm-1" in done.stdout
-
-
-@pytest.mark.parametrize("wrong", ["folder", "loop", "dangling link"])
-def test_something_else_in_the_place_of_the_lock_is_one_line_and_nobody_drives(wrong: str, tmp_path: Path) -> None:
-    lock = tmp_path / "driver.lock"
-    if wrong == "folder":
-        lock.mkdir()
-    else:
-        lock.symlink_to(lock if wrong == "loop" else tmp_path / "nowhere" / "at all")
-    assert not is_driven(tmp_path)
-    with (
-        pytest.raises(BadInput, match=r"driver\.lock: cannot be opened \(.*move it away") as refused,
-        only_driver(tmp_path, "s"),
-    ):
-        pass
-    assert "\n" not in str(refused.value)
-
-
-def test_who_drives_is_named_whatever_the_lock_says(tmp_path: Path) -> None:
-    with only_driver(tmp_path, "s"):
-        (tmp_path / "driver.lock").write_bytes(b"\xff\xfe\0 12\n34")
-        with pytest.raises(BadInput, match="is being driven by another process") as refused, only_driver(tmp_path, "s"):
-            pass
-    assert "\n" not in str(refused.value)

@@ -14,7 +14,8 @@ from espalier.core.errors import BadInput
 from espalier.sweeps import identity
 from espalier.sweeps.home import Home
 from espalier.sweeps.running.preflight import check_spec
-from espalier.sweeps.search.search import create_study, distribution, find_sweep, load, open_storage
+from espalier.sweeps.search.asking import distribution
+from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.space import AUTO, Range
 from espalier.sweeps.spec.spec import load_spec
 from tests.sweeps.made import spec_with
@@ -186,8 +187,8 @@ def test_what_has_changed_is_refused_before_anything_starts(tmp_path: Path, swee
         (tmp_path / name).write_text(text)
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC))
     home = Home.at(str(tmp_path / "home"))
-    spec, storage = load_spec(str(tmp_path / "spec.yaml")), open_storage(home.storage)
-    study = create_study(storage, "line-1", spec, check_spec(spec, home))
+    spec, store = load_spec(str(tmp_path / "spec.yaml")), SweepStore.open(home.storage)
+    study = store.create("line-1", spec, check_spec(spec, home)).study
     domain = {"lr_exponent": distribution(Range(low=-2, high=-1))}
     study.ask(domain)
     changes = {"mytask.py": TASK + "# more", "nets.py": "SLOPE = 3.0 # more", "offset.txt": "1"}
@@ -204,7 +205,7 @@ def test_what_has_changed_is_refused_before_anything_starts(tmp_path: Path, swee
     assert (
         said.exit_code == 2 and "budget.steps (40 there, 3 here)" in said.output and "trials (6 there, " in said.output
     )
-    assert identity.CHANGES not in load(storage, "line-1").user_attrs
+    assert identity.CHANGES not in store.load("line-1").facts
     for _ in range(5):
         study.ask(domain)
     for number in range(6):
@@ -257,7 +258,7 @@ def test_a_sweep_whose_helper_or_data_changed_goes_on_only_with_changed_and_says
     done = in_process("resume", "line-1", "--changed", "--json", "--home", "h", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     shown = json.loads(in_process("show", "line-1", "--json", "--home", "h", folder=tmp_path).stdout)
-    facts = find_sweep(open_storage(str(tmp_path / "h" / "optuna.journal")), "line").user_attrs
+    facts = SweepStore.open(str(tmp_path / "h" / "optuna.journal")).find("line").facts
     (change,) = facts[identity.CHANGES]
     assert 0 < change["first"] < 20 and change["code"] != facts["code"] and change["data"] != facts["data"]
     for trial in (0, 19):

@@ -15,7 +15,7 @@ from espalier.core.measures.verdicts import Thresholds
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.checks import checkup, lr_range
 from espalier.sweeps.home import Home
-from espalier.sweeps.results.results import judged_together
+from espalier.sweeps.results.comparison import judged_together
 from espalier.sweeps.search.halving import Stopping
 from espalier.sweeps.spec.spec import make_spec
 from tests.conftest import generated_words

@@ -32,7 +32,8 @@ from espalier.sweeps.recording.names import STORY, SWEEP_TAG, TRIAL_TAG
 from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.repeat.rerun import read_best
 from espalier.sweeps.running.machine import RaySession
-from espalier.sweeps.search.search import create_study, find_sweep, note_parent, open_storage
+from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.search.study import ParentRun
 from espalier.sweeps.spec.spec import load_spec, parse_yaml
 from tests.sweeps.made import THERMOMETER, best_fields, best_text, spec_with
 
@@ -261,7 +262,7 @@ def test_a_task_that_breaks_while_it_trains_fails_its_trials_and_is_told_in_one_
     assert [file.name for file in files] == ["trial-0.txt", "trial-1.txt", "trial-2.txt"]
     file = files[0]
     assert file.read_text().startswith("Traceback")
-    trials = find_sweep(open_storage(str(tmp_path / "home" / "optuna.journal")), "odd").get_trials()
+    trials = SweepStore.open(str(tmp_path / "home" / "optuna.journal")).find("odd").study.get_trials()
     assert {trial.user_attrs["evidence"] for trial in trials} == {why}
 
 
@@ -368,7 +369,7 @@ def test_what_a_spec_may_not_do_as_hoped_is_noted_on_stderr_alone(sweep: Sweep) 
 
 
 def test_a_sweep_is_shown_as_json_that_any_reader_takes(sweep: Sweep, tmp_path: Path) -> None:
-    study = create_study(open_storage(str(tmp_path / "home" / "optuna.journal")), "warm-1-a", spec_with(), {})
+    study = SweepStore.open(str(tmp_path / "home" / "optuna.journal")).create("warm-1-a", spec_with(), {}).study
     trial = study.ask()
     trial.report(math.nan, 10)
     trial.report(2.5, 20)
@@ -379,10 +380,10 @@ def test_a_sweep_is_shown_as_json_that_any_reader_takes(sweep: Sweep, tmp_path: 
 def test_a_sweep_that_nobody_drives_shows_no_trial_as_running_and_where_it_is_recorded(
     sweep: Sweep, tmp_path: Path
 ) -> None:
-    storage = open_storage(str(tmp_path / "home" / "optuna.journal"))
-    study = create_study(storage, "left-1", spec_with(), {"created": "2026-01-01T00:00:00Z"})
-    study.ask()
-    note_parent(study, "3", "c" * 32, "left-2")
+    store = SweepStore.open(str(tmp_path / "home" / "optuna.journal"))
+    record = store.create("left-1", spec_with(), {"created": "2026-01-01T00:00:00Z"})
+    record.study.ask()
+    record.set_parent(ParentRun("3", "c" * 32, "left-2"))
     said = sweep("show", "left-1").stdout
     assert "left-1: interrupted; trials: 1 interrupted, of" in said and "running" not in said
     assert "experiment left-2" in said
@@ -393,9 +394,9 @@ def test_a_sweep_that_nobody_drives_shows_no_trial_as_running_and_where_it_is_re
 
 
 def test_a_sweep_that_another_version_wrote_hides_no_other(sweep: Sweep, tmp_path: Path) -> None:
-    storage = open_storage(str(tmp_path / "home" / "optuna.journal"))
+    store = SweepStore.open(str(tmp_path / "home" / "optuna.journal"))
     for name in ("old-1-a", "warm-1-a"):
-        study = create_study(storage, name, spec_with(), {})
+        study = store.create(name, spec_with(), {}).study
         if name == "old-1-a":
             study.set_user_attr("spec", study.user_attrs["spec"] | {"replicates": 1001, "colour": "red"})
     rows = {row["sweep"]: row for row in json.loads(sweep("list", "--json").stdout)}
@@ -599,7 +600,7 @@ def runs_of(small_sweep: Any) -> tuple[Run, dict[int, Run]]:
 
 
 def trials_of(small_sweep: Any) -> list[Any]:
-    return find_sweep(open_storage(str(small_sweep.home / "optuna.journal")), small_sweep.id).get_trials()
+    return SweepStore.open(str(small_sweep.home / "optuna.journal")).find(small_sweep.id).study.get_trials()
 
 
 def test_json_is_one_document_on_stdout_and_the_display_is_on_stderr(small_sweep: Any) -> None:

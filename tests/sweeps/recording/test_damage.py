@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 from espalier.core.errors import BadInput
+from espalier.sweeps.browse.details import best_of
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.records import KINDS, TrialTagged, from_json
 from espalier.sweeps.recording.spool import Spool
 from espalier.sweeps.recording.tracking_uri import default_uri
-from espalier.sweeps.results.overview import best_of
+from espalier.sweeps.search.cohort_plan import CohortPlan
 from tests.sweeps.recording.saying import assert_everything, new_home, recorded, recorder_at, say_everything
 from tests.sweeps.running.test_driver import SWEEP, Killed, Stage, by_two_programs, cohorts, lives, turn
 from tests.sweeps.running.test_driver import stage as stage
@@ -152,14 +153,14 @@ def test_what_neither_the_store_nor_the_spool_has_is_restored_from_optuna_and_sa
 def test_a_sweep_that_was_killed_and_damaged_goes_on_to_its_end(damage: str, stage: Stage) -> None:
     def until_the_kill(search: Any, watch: Any, progress: Any) -> None:
         for cohort in cohorts(search):
-            watch(cohort["id"], turn(*(e for t in cohort["trials"][:2] for e in lives({"id": "", "trials": [t]}))))
-            watch(cohort["id"], turn(replace(lives(cohort)[-6], trial=f"{cohort['trials'][2]['number']}/0")))
+            watch(cohort.id, turn(*(e for t in cohort.trials[:2] for e in lives(CohortPlan("", [t])))))
+            watch(cohort.id, turn(replace(lives(cohort)[-6], trial=f"{cohort.trials[2].number}/0")))
         raise Killed
 
     def the_rest(search: Any, watch: Any, progress: Any) -> None:
         while cohort := search.next_cohort():
-            watch(cohort["id"], turn(*lives(cohort)))
-            search.cohort_over(cohort["id"], failed=False)
+            watch(cohort.id, turn(*lives(cohort)))
+            search.cohort_over(cohort.id)
 
     stage.perform(until_the_kill)
     spool(stage.home.path, "sent").touch()

@@ -23,7 +23,7 @@ from espalier.sweeps.address import no_secret
 from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.repeat.champion import check_name, weight_files
 from espalier.sweeps.repeat.rerun import BestFile, read_best
-from espalier.sweeps.search.search import find_sweep, open_storage
+from espalier.sweeps.search.store import SweepStore
 
 Sweep = Callable[..., Result]
 
@@ -84,7 +84,7 @@ def test_a_trial_is_one_version_however_often_it_is_registered_and_the_last_is_t
     sweep: Sweep, home: Path
 ) -> None:
     best = best_of(sweep, home)
-    trials = find_sweep(open_storage(str(home / "optuna.journal")), "small").get_trials(deepcopy=False)
+    trials = SweepStore.open(str(home / "optuna.journal")).find("small").study.get_trials(deepcopy=False)
     other = next(t.number for t in trials if t.state.name == "COMPLETE" and t.number != best.trial)
     best_of(sweep, home, "small", "--trial", str(other), file="other.yaml")
     for file, version in (("best.yaml", 1), ("best.yaml", 1), ("other.yaml", 2)):

@@ -44,8 +44,9 @@ def refusal(tmp_path: Path, text: str) -> str:
 
 
 def study_of(spec: SweepSpec, **facts: Any) -> Any:
-    """Return the little that a best file takes of a study."""
-    return SimpleNamespace(study_name="warm-20260101-abcd", user_attrs={"spec": spec.model_dump(mode="json")} | facts)
+    """Return the little that a best file takes of a sweep's record."""
+    stored = spec.model_dump(mode="json")
+    return SimpleNamespace(id="warm-20260101-abcd", spec=spec, stored_spec=stored, facts=facts)
 
 
 SHARES = st.floats(0, 1)

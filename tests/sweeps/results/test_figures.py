@@ -22,7 +22,7 @@ from espalier.sweeps.results.figures import (
     ratios_figure,
     table_csv,
 )
-from espalier.sweeps.results.results import TrialResult
+from espalier.sweeps.results.trial_result import TrialResult
 from tests.sweeps.made import row, spec_with
 
 SPEC = spec_with(space={"lr_exponent": {"low": -3, "high": 0}, "decay_points": {"count": 2}})

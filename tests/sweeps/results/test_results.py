@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.core.measures.verdicts import Thresholds
-from espalier.sweeps.results.results import TrialResult, best_trial, counts, judged_together, notes, ranked
+from espalier.sweeps.results.comparison import judged_together
+from espalier.sweeps.results.trial_result import TrialResult, best_trial, counts, notes, ranked
 from tests.sweeps.made import row
 
 STATES = ["running", "complete", "diverged", "stopped", "failed"]

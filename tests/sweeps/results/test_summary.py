@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from espalier.sweeps.results.results import TrialResult, best_trial
-from espalier.sweeps.results.summary import Summary
+from espalier.sweeps.results.closing import Summary
+from espalier.sweeps.results.trial_result import TrialResult, best_trial
 from espalier.sweeps.spec.spec import SweepSpec, override
 from tests.sweeps.made import THERMOMETER, row, spec_with
 

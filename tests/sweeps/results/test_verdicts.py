@@ -20,9 +20,11 @@ from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Event
 from espalier.core.training.trial import Trial
 from espalier.sweeps import cohorts as plan
-from espalier.sweeps.results.results import TrialResult, best_trial, judged_together, ranked
-from espalier.sweeps.search.outcome import Outcome, Story, to_beat
-from espalier.sweeps.search.search import structural_key
+from espalier.sweeps.cohorts import structural_key
+from espalier.sweeps.results.comparison import judged_together
+from espalier.sweeps.results.trial_result import TrialResult, best_trial, ranked
+from espalier.sweeps.search.replicates import Replicates, value_to_beat
+from espalier.sweeps.search.trial_events import Outcome
 from espalier.sweeps.spec.space import Choice, extremes
 from espalier.sweeps.spec.spec import SweepSpec, load_spec
 
@@ -80,7 +82,7 @@ def cohort_rows(spec: SweepSpec, made: Mapping[int, dict[str, Any]]) -> list[Tri
     task = load_task(spec.task, plan.task_options(spec, first))
     members = [member for number, point in made.items() for member in plan.members(spec, number, point)]
     cohort = Cohort(task, task.data(), plan.structure(spec, first), members, len(members), watchers=plan.watchers(spec))
-    stories = {number: Story(number, spec.replicates) for number in made}
+    stories = {number: Replicates(number, spec.replicates) for number in made}
     rows: dict[int, dict[int, float]] = {number: {} for number in made}
     outcomes = []
     for event in cohort.train():
@@ -96,7 +98,7 @@ def cohort_rows(spec: SweepSpec, made: Mapping[int, dict[str, Any]]) -> list[Tri
 def row_of(spec: SweepSpec, point: dict[str, Any], outcome: Outcome, reports: Mapping[int, float]) -> TrialResult:
     metric, mode = spec.objective.metric, spec.objective.mode
     value = outcome.values.get(metric) if outcome.status == "complete" else None
-    beats = to_beat(outcome.members, metric, mode)
+    beats = value_to_beat(outcome.members, metric, mode)
     return TrialResult(
         outcome.trial,
         outcome.status,

@@ -20,16 +20,19 @@ from espalier.core import checkpoint
 from espalier.core.errors import BadInput
 from espalier.core.training import events as training
 from espalier.sweeps import home as homes
-from espalier.sweeps.home import COHORT_FILE, Home, only_driver
+from espalier.sweeps.home import COHORT_FILE, Home
 from espalier.sweeps.recording.names import STORY, SWEEP_TAG, TRIAL_TAG
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.records import SweepPaused, TrialEnded
 from espalier.sweeps.recording.spool import Spool
 from espalier.sweeps.recording.tracking_uri import default_uri
-from espalier.sweeps.results.summary import Summary
+from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running import driver
 from espalier.sweeps.running.progress import Progress, facts, lane_steps_a_second, seconds_left
-from espalier.sweeps.search.search import Search, Suggestion, create_study, find_sweep, open_storage
+from espalier.sweeps.search.cohort_plan import CohortPlan
+from espalier.sweeps.search.driver_lock import DriverLock
+from espalier.sweeps.search.search import Search
+from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.full_disk import no_file_beyond, size_of
 from tests.sweeps.made import life, report, spec_with
 
@@ -61,10 +64,10 @@ class Stage:
         self.home, self.monkeypatch = Home.at(str(home)), monkeypatch
         self.recorders: list[Recorder] = []
         self.summary: Summary | None = None  # of the last driver that came to an end
-        self.configure: Callable[[Suggestion], Mapping[str, Any]]  # as Tune calls it for a cohort that is to begin
+        self.configure: Callable[[], Mapping[str, Any]]  # as Tune calls it for the next cohort
         self.stop: Event
         self.look: Callable[[], bool]
-        create_study(open_storage(self.home.storage), SWEEP, spec_with(), {"created": "2026-01-01"})
+        SweepStore.open(self.home.storage).create(SWEEP, spec_with(), {"created": "2026-01-01"})
 
         def recorder(*arguments: Any) -> Recorder:
             self.recorders.append(Recorder(*arguments))
@@ -126,12 +129,12 @@ def turn(*events: training.Event, steps: int = 0, program: str = "vmap", why: st
     return said | {"broken": None, "glimpse": None, "lanes": 2, "device": "cpu", "node": "here", "done": False}
 
 
-def lives(cohort: Suggestion) -> list[training.Event]:
+def lives(cohort: CohortPlan) -> list[training.Event]:
     """Return all events of a cohort whose trials complete."""
-    return [event for trial in cohort["trials"] for event in life(trial["number"], 2.0 + trial["number"])]
+    return [event for trial in cohort.trials for event in life(trial.number, 2.0 + trial.number)]
 
 
-def cohorts(search: Search) -> tuple[Suggestion, Suggestion]:
+def cohorts(search: Search) -> tuple[CohortPlan, CohortPlan]:
     first, second = search.next_cohort(), search.next_cohort()
     assert first and second
     return first, second
@@ -144,15 +147,15 @@ def cohorts(search: Search) -> tuple[Suggestion, Suggestion]:
 def test_a_driver_whose_disk_is_full_says_so_and_the_next_one_goes_on(file: str, stage: Stage) -> None:
     def fails(search: Search, watch: Watch, progress: Progress) -> None:
         first, second = cohorts(search)
-        watch(first["id"], turn(*lives(first)))
-        search.cohort_over(first["id"], failed=False)
+        watch(first.id, turn(*lives(first)))
+        search.cohort_over(first.id)
         journal, spool = stage.home.path / "optuna.journal", stage.recorders[-1].spool
         while file.endswith("spool.jsonl") and size_of(spool.path) < size_of(journal) + 9_000:
             stage.recorders[-1].record(SweepPaused())
         broken = {"broken": ("ValueError: no", "a trace" * 90_000), "done": True} if file.endswith("errors") else {}
         limit = 100_000 if broken else max(size_of(journal), size_of(spool.path))
         with no_file_beyond(limit + 40):
-            watch(second["id"], turn(*lives(second)) | broken)
+            watch(second.id, turn(*lives(second)) | broken)
 
     with pytest.raises(BadInput) as caught:
         stage.perform(fails)
@@ -163,8 +166,8 @@ def test_a_driver_whose_disk_is_full_says_so_and_the_next_one_goes_on(file: str,
 
     def goes_on(search: Search, watch: Watch, progress: Progress) -> None:
         while (cohort := search.next_cohort()) is not None:
-            watch(cohort["id"], turn(*lives(cohort)))
-            search.cohort_over(cohort["id"], failed=False)
+            watch(cohort.id, turn(*lives(cohort)))
+            search.cohort_over(cohort.id)
 
     stage.perform(goes_on)
     assert stage.summary and stage.summary.recorded
@@ -183,14 +186,14 @@ def test_who_comes_second_takes_nothing_from_who_is_making_the_sweep(
     with ExitStack() as first:
 
         def while_it_looks(*_: Any) -> dict[str, Any]:
-            first.enter_context(only_driver(home.sweep(SWEEP), SWEEP))
-            optuna.create_study(storage=open_storage(home.storage), study_name=SWEEP)
+            first.enter_context(DriverLock(home, SWEEP))
+            optuna.create_study(storage=SweepStore.open(home.storage).storage, study_name=SWEEP)
             return {}
 
         monkeypatch.setattr(driver, "check_spec", while_it_looks)
         with pytest.raises(BadInput, match=f"sweep {SWEEP} is being driven by process"):
             driver.start(spec, home, lambda _: nullcontext(), session, SWEEP)
-        assert [s.study_name for s in open_storage(home.storage).get_all_studies()] == [SWEEP]
+        assert [s.study_name for s in SweepStore.open(home.storage).storage.get_all_studies()] == [SWEEP]
         assert home.sweep(SWEEP).is_dir()
 
 
@@ -209,10 +212,10 @@ def by_two_programs(search: Search, watch: Watch, progress: Progress) -> list[st
         (first, turn(*lives(first), **NATIVE)),
         (second, turn(*lives(second))),
     ):
-        watch(cohort["id"], said)
+        watch(cohort.id, said)
         shown.append(dict(facts(progress))["program"])
         if json.loads(said["events"]):
-            search.cohort_over(cohort["id"], failed=False)
+            search.cohort_over(cohort.id)
     return shown
 
 
@@ -229,10 +232,10 @@ def test_every_program_of_a_sweep_is_named_with_its_reason(stage: Stage) -> None
 def test_trials_of_a_cohort_that_is_lost_have_the_program_of_their_own_cohort(stage: Stage) -> None:
     def play(search: Search, watch: Watch, progress: Progress) -> None:
         first, second = cohorts(search)
-        watch(first["id"], turn(**NATIVE))
-        watch(second["id"], turn(*lives(second)))
-        search.cohort_over(second["id"], failed=False)
-        search.cohort_over(first["id"], failed=True)
+        watch(first.id, turn(**NATIVE))
+        watch(second.id, turn(*lives(second)))
+        search.cohort_over(second.id)
+        watch(first.id, turn(**NATIVE) | {"broken": ("ValueError: no", "a trace"), "done": True})
 
     stage.perform(play)
     programs = {number: story["program"] for number, story in stage.stories().items()}
@@ -256,7 +259,7 @@ def test_a_driver_that_dies_before_the_close_leaves_the_programs_to_the_next(
 def test_an_unknown_program_is_not_written_over_a_known_one(stage: Stage) -> None:
     stage.perform(by_two_programs)
     known = stage.tags()["espalier.program"]
-    find_sweep(open_storage(stage.home.storage), SWEEP).set_user_attr(driver.PROGRAMS, [])  # as before there were any
+    SweepStore.open(stage.home.storage).find(SWEEP).set_programs([])  # as before there were any
     (stage.home.sweep(SWEEP) / "spool.jsonl").unlink()  # another machine's, on which the sweep is closed again
     (stage.home.sweep(SWEEP) / "spool.sent").unlink()
     stage.perform(by_two_programs)
@@ -305,9 +308,7 @@ def test_workers_that_begin_after_an_interrupt_are_killed_though_nobody_waits_fo
         process.stdin.flush()
 
     def play(search: Search, watch: Watch, progress: Progress) -> None:
-        first, other = cohorts(search)
-        for cohort in (first, other):
-            stage.configure(cohort)
+        first, other = stage.configure(), stage.configure()
         stage.stop.set()
         begin(soon, first["id"])
         while not stage.look():
@@ -329,19 +330,19 @@ def test_the_speed_after_a_kill_counts_from_what_each_cohort_says_first(stage: S
     def until_the_kill(search: Search, watch: Watch, progress: Progress) -> None:
         for cohort in cohorts(search):
             if kept:
-                stage.keep_checkpoint(cohort["id"])
-            watch(cohort["id"], turn(steps=100))
-            watch(cohort["id"], turn(*life(cohort["trials"][0]["number"], 2.0), steps=900))
+                stage.keep_checkpoint(cohort.id)
+            watch(cohort.id, turn(steps=100))
+            watch(cohort.id, turn(*life(cohort.trials[0].number, 2.0), steps=900))
         raise Killed
 
     def after_it(search: Search, watch: Watch, progress: Progress) -> None:
         first, second = cohorts(search)
-        watch(first["id"], turn(steps=400))  # what the checkpoint has, and a turn
-        watch(second["id"], turn(steps=300))
+        watch(first.id, turn(steps=400))  # what the checkpoint has, and a turn
+        watch(second.id, turn(steps=300))
         assert lane_steps_a_second(progress) == 0
         assert seconds_left(progress) is None, "nothing is known yet"
-        number = first["trials"][-1]["number"]
-        watch(first["id"], turn(report(f"{number}/0", 10, 2.0), steps=500))
+        number = first.trials[-1].number
+        watch(first.id, turn(report(f"{number}/0", 10, 2.0), steps=500))
         assert lane_steps_a_second(progress) > 0
         left = seconds_left(progress)
         assert left is not None and left >= 0
@@ -355,10 +356,10 @@ def test_the_speed_after_a_kill_counts_from_what_each_cohort_says_first(stage: S
 def test_a_worker_that_goes_on_from_an_old_checkpoint_makes_no_speed_negative(stage: Stage) -> None:
     def play(search: Search, watch: Watch, progress: Progress) -> None:
         first, _ = cohorts(search)
-        watch(first["id"], turn(steps=400))
-        watch(first["id"], turn(steps=100))
+        watch(first.id, turn(steps=400))
+        watch(first.id, turn(steps=100))
         assert lane_steps_a_second(progress) == 0
-        watch(first["id"], turn(steps=200))
+        watch(first.id, turn(steps=200))
         assert lane_steps_a_second(progress) > 0
 
     stage.perform(play)

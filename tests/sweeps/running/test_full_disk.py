@@ -14,7 +14,6 @@ import pytest
 from click.testing import CliRunner
 
 from espalier.core.errors import BadInput
-from espalier.sweeps import home as homes
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.home import NO_ROOM, Home, blaming_the_disk, told_when_full
 from espalier.sweeps.recording.recorder import Recorder
@@ -25,7 +24,8 @@ from espalier.sweeps.results import figures as report
 from espalier.sweeps.running import driver
 from espalier.sweeps.running.machine import RaySession
 from espalier.sweeps.running.tune import CohortSearcher
-from espalier.sweeps.search.search import create_study, load, open_storage
+from espalier.sweeps.search.driver_lock import DriverLock
+from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.full_disk import fill, no_file_beyond, size_of, small_disk
 from tests.sweeps.made import row, spec_with
 
@@ -36,13 +36,13 @@ PAUSE = {"op": "pause", "time": 1, "text": "x" * 300}
 
 def test_the_journal_is_named_and_holds_whole_operations(tmp_path: Path) -> None:
     path = tmp_path / "optuna.journal"
-    study = create_study(open_storage(str(path)), "s-1", spec_with(), {})
+    study = SweepStore.open(str(path)).create("s-1", spec_with(), {}).study
     with no_file_beyond(size_of(path) + 50), pytest.raises(OSError, match=CANNOT) as caught:
         study.set_user_attr("a", "x" * 300)
     assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
     assert path.read_bytes().endswith(b"\n")
     study.set_user_attr("b", 1)
-    assert {name: v for name, v in load(open_storage(str(path)), "s-1").user_attrs.items() if name in "ab"} == {"b": 1}
+    assert {name: v for name, v in SweepStore.open(str(path)).load("s-1").facts.items() if name in "ab"} == {"b": 1}
 
 
 def test_the_spool_is_named_and_holds_whole_lines(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_figure_and_a_lock_that_cannot_be_written_are_named(tmp_path: Path) ->
     with no_file_beyond(100), pytest.raises(OSError, match=CANNOT) as caught:
         report.exponent_figure([row(0, 1.0)], spec_with(), figure)
     assert caught.value.filename == str(figure)
-    with no_file_beyond(0), pytest.raises(OSError, match=CANNOT) as caught, homes.only_driver(tmp_path, "s-1"):
+    with no_file_beyond(0), pytest.raises(OSError, match=CANNOT) as caught, DriverLock(Home(tmp_path), "s-1"):
         raise AssertionError("it was held")
     assert caught.value.filename == str(tmp_path / "driver.lock")
 

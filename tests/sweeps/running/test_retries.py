@@ -15,8 +15,10 @@ from espalier.sweeps import home as homes
 from espalier.sweeps.home import Home, attempt_name, last_checkpoint
 from espalier.sweeps.running.retries import TRIES, decide
 from espalier.sweeps.running.watchdog import Death
-from espalier.sweeps.search.outcome import Outcome
-from espalier.sweeps.search.search import Search, create_study, made_by, note_made, open_storage, trial_results
+from espalier.sweeps.search.cohort_plan import Provenance
+from espalier.sweeps.search.search import Search
+from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.search.trial_events import Outcome
 from tests.sweeps.made import life, report, spec_with
 
 STEPS = 300
@@ -114,67 +116,60 @@ def test_a_cohort_that_dies_before_it_trains_is_given_up_after_a_few_tries() -> 
 # --- the search, which gives a cohort out again -----------------------------------------------------------------------
 
 
-def search_of(home: Home, heard: list[Any], resumed: bool = False) -> Search:
-    storage = open_storage(home.storage)
-    if not resumed:
-        create_study(storage, "warm-1", spec_with(), {"created": "2026-01-01"})
-    import optuna
-
-    study = optuna.load_study(study_name="warm-1", storage=storage)
-    return Search(
-        storage, study, spec_with(), 2, 3, heard.append, lambda cohort: last_checkpoint(home.sweep("warm-1"), cohort)
-    )
+def search_of(home: Home, resumed: bool = False) -> Search:
+    store = SweepStore.open(home.storage)
+    record = store.load("warm-1") if resumed else store.create("warm-1", spec_with(), {"created": "2026-01-01"})
+    folders = {cohort: last_checkpoint(home.sweep("warm-1"), cohort) for cohort in record.interrupted_cohorts()}
+    return Search(record, 2, 3, {cohort: folder for cohort, folder in folders.items() if folder})
 
 
 def test_a_cohort_whose_worker_died_is_given_out_again_without_the_guilty(tmp_path: Path) -> None:
-    heard: list[Any] = []
-    search = search_of(Home.at(str(tmp_path)), heard)
+    search = search_of(Home.at(str(tmp_path)))
     first, second = search.next_cohort(), search.next_cohort()
     assert first and second and search.next_cohort() is None and search.exhausted
-    a, b, c = (trial["number"] for trial in first["trials"])
-    search.hear([*life(a, 2.0), report(f"{b}/0", 10, 3.0)])
-    search.fail([b], "segfault", 12)
-    search.cohort_again(first["id"], {f"{c}/0": 76})
+    a, b, c = first.numbers
+    events = search.hear([*life(a, 2.0), report(f"{b}/0", 10, 3.0)])
+    events += search.fail([b], "segfault", 12)
+    search.cohort_again(first.id, {f"{c}/0": 76})
     again = search.next_cohort()
     assert again
-    assert [trial["number"] for trial in again["trials"]] == [c], (
-        "without a checkpoint those begin anew who have not ended"
-    )
-    assert (again["id"], again["attempt"], again["suspects"]) == (first["id"], 1, {f"{c}/0": 76})
-    ended = [said for said in heard if isinstance(said, Outcome)]
+    assert again.numbers == [c], "without a checkpoint those begin anew who have not ended"
+    assert (again.id, again.attempt, again.suspects) == (first.id, 1, {f"{c}/0": 76})
+    ended = [event for event in events if isinstance(event, Outcome)]
     assert [(o.trial, o.status, o.evidence, o.step) for o in ended] == [
         (a, "complete", f"evidence of {a}/0", 40),
         (b, "failed", "segfault", 12),
     ]
     search.hear(life(c, 1.0))
-    search.cohort_again(first["id"], {})
+    search.cohort_again(first.id, {})
     assert search.next_cohort() is None, "all its trials have ended"
     search.settle(everything=True)
-    assert [t.state for t in trial_results(search.study) if t.number in (a, b, c)] == ["complete", "failed", "complete"]
+    assert [t.state for t in search.record.results() if t.number in (a, b, c)] == ["complete", "failed", "complete"]
 
 
 def test_a_checkpoint_that_is_older_than_a_failure_does_not_revive_the_trial(tmp_path: Path) -> None:
     from espalier.core import checkpoint
 
-    home, heard = Home.at(str(tmp_path)), []
-    search = search_of(home, heard)
+    home = Home.at(str(tmp_path))
+    search = search_of(home)
     first = search.next_cohort()
     assert first
-    place = home.next_tune("warm-1") / attempt_name(first["id"], 2) / "checkpoint_000001"
+    assert first
+    place = home.next_tune("warm-1") / attempt_name(first.id, 2) / "checkpoint_000001"
     place.mkdir(parents=True)
     checkpoint.save(place / homes.COHORT_FILE, {})
-    failed = first["trials"][0]["number"]
+    failed = first.numbers[0]
     search.fail([failed], "hung")
-    search.cohort_again(first["id"], {})
+    search.cohort_again(first.id, {}, last_checkpoint(home.sweep("warm-1"), first.id))
     again = search.next_cohort()
-    assert again and again["without"] == [failed] and again["resume_from"] == str(place)
+    assert again and again.without == (failed,) and again.resume_from == str(place)
     search.settle(everything=True)
-    later = search_of(home, heard, resumed=True).next_cohort()
-    assert later and later["id"] == first["id"] and later["without"] == [failed]
+    later = search_of(home, resumed=True).next_cohort()
+    assert later and later.id == first.id and later.without == (failed,)
 
 
 def test_the_program_of_a_cohort_is_kept_with_the_study(tmp_path: Path) -> None:
-    search = search_of(Home.at(str(tmp_path)), [])
-    made = {"program": "native", "why": "long", "lanes": 8, "device": "cpu"}
-    note_made(search.study, "cohort-0", made)
-    assert made_by(search.study) == {"cohort-0": made}
+    search = search_of(Home.at(str(tmp_path)))
+    provenance = Provenance("native", "long", 8, "cpu")
+    search.record.set_provenance("cohort-0", provenance)
+    assert search.record.provenance == {"cohort-0": provenance}

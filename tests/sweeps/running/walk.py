@@ -23,7 +23,7 @@ import ray.tune
 from pydantic import BaseModel
 
 from espalier.sweeps.home import Home
-from espalier.sweeps.results.summary import Summary
+from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running import driver, tune
 from espalier.sweeps.spec.spec import SweepSpec, load_spec
 from tests.sweeps.made import THERMOMETER, life

@@ -10,7 +10,8 @@ import pytest
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.search import database
-from espalier.sweeps.search.search import create_study, find_sweep, open_storage, sweep_ids
+from espalier.sweeps.search.storage import open_storage
+from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.made import spec_with
 
 
@@ -28,7 +29,7 @@ def test_postgresql_means_psycopg_and_another_driver_stays() -> None:
 @pytest.mark.parametrize("url", ["postgresql+pg8000://me:hidden@host/db", "mysql+pymysql://me:hidden@host/db"])
 def test_a_driver_that_is_not_installed_is_named(url: str) -> None:
     with pytest.raises(BadInput, match=r"SWEEP_STORAGE_URL: .*me:\*\*\*@host/db needs (pg8000|pymysql)"):
-        open_storage(url)
+        SweepStore.open(url)
 
 
 def test_a_server_that_may_restart_is_asked_before_it_is_used() -> None:
@@ -42,18 +43,19 @@ def test_sweeps_are_listed_by_their_age_whatever_else_is_in_the_database(tmp_pat
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
     storage: Any = open_storage(url)
     assert open_storage(url) is storage  # once in a process
+    store = SweepStore(storage)
     optuna.create_study(storage=storage, study_name="somebody-else")
     for day in (3, 1, 2):
-        create_study(storage, f"warm-2026010{day}-abcd", spec_with(), {"created": f"2026-01-0{day}T00:00:00Z"})
-    assert sweep_ids(storage) == [f"warm-2026010{day}-abcd" for day in (1, 2, 3)]
-    assert find_sweep(storage, "warm").study_name == "warm-20260103-abcd"
+        store.create(f"warm-2026010{day}-abcd", spec_with(), {"created": f"2026-01-0{day}T00:00:00Z"})
+    assert store.ids() == [f"warm-2026010{day}-abcd" for day in (1, 2, 3)]
+    assert store.find("warm").id == "warm-20260103-abcd"
     storage.engine.dispose()
 
 
 UPGRADE = """
 import logging, sys
 log = logging.getLogger("somebody's")
-from espalier.sweeps.search.search import upgrade_storage
+from espalier.sweeps.search.storage import upgrade_storage
 upgrade_storage(sys.argv[1])
 assert not log.disabled and not logging.getLogger().handlers
 """

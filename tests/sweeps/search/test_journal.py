@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.search import journal as journals
-from espalier.sweeps.search.search import (
-    Search,
-    create_study,
-    exists,
-    find_sweep,
-    open_for_reading,
-    open_storage,
-    sweep_ids,
-    trial_results,
-)
+from espalier.sweeps.search.search import Search
+from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.made import life, spec_with
 
 FIRST, SECOND = "warm-20260101-aaaa", "warm-20260102-bbbb"
@@ -29,14 +21,13 @@ FIRST, SECOND = "warm-20260101-aaaa", "warm-20260102-bbbb"
 def written(folder: Path) -> Path:
     """Write a journal of two sweeps of six trials, the second interrupted."""
     place = folder / "optuna.journal"
-    storage, spec = open_storage(str(place)), spec_with()
+    store, spec = SweepStore.open(str(place)), spec_with()
     for sweep, ends in ((FIRST, 6), (SECOND, 3)):
-        study = create_study(storage, sweep, spec, {"created": sweep, "parameters": 2})
-        search = Search(storage, study, spec, 1, 6, lambda said: None)
+        search = Search(store.create(sweep, spec, {"created": sweep, "parameters": 2}), 1, 6)
         cohort = search.next_cohort()
         assert cohort
-        for trial in cohort["trials"][:ends]:
-            search.hear(life(trial["number"], 1.0 + trial["number"]))
+        for trial in cohort.trials[:ends]:
+            search.hear(life(trial.number, 1.0 + trial.number))
         search.settle(everything=True)
     return place
 
@@ -56,7 +47,7 @@ def journal(whole: bytes, tmp_path: Path) -> Path:
 
 
 def states(place: Path, sweep: str) -> dict[int, str]:
-    return {t.number: t.state for t in trial_results(find_sweep(open_storage(str(place)), sweep))}
+    return {t.number: t.state for t in SweepStore.open(str(place)).find(sweep).results()}
 
 
 ALL = dict.fromkeys(range(6), "complete")
@@ -98,11 +89,11 @@ def test_a_lost_line_that_made_a_trial_is_made_up_for_and_the_others_keep_their_
 ) -> None:
     lines = whole.splitlines(keepends=True)
     made = [n for n, line in enumerate(lines) if json.loads(line)["op_code"] == journals.CREATE_TRIAL]
-    before = {t.number: t for t in trial_results(find_sweep(open_storage(str(journal)), FIRST))}
+    before = {t.number: t for t in SweepStore.open(str(journal)).find(FIRST).results()}
     lines[made[2]] = b"\0" * 40 + b"\n"
     journal.write_bytes(b"".join(lines))
     with caplog.at_level(logging.WARNING):
-        after = {t.number: t for t in trial_results(find_sweep(open_storage(str(journal)), FIRST))}
+        after = {t.number: t for t in SweepStore.open(str(journal)).find(FIRST).results()}
     assert {n: (t.params, t.value) for n, t in after.items()} == {n: (t.params, t.value) for n, t in before.items()}
     (sentence,) = [r.getMessage() for r in caplog.records if r.name.startswith("espalier.sweeps")]
     assert str(journal) in sentence and f"line {made[2] + 1}" in sentence and "optuna.journal.damaged-1" in sentence
@@ -127,14 +118,14 @@ def test_no_damage_makes_a_home_unreadable(
             content[at : at + length] = filler * len(content[at : at + length])
     place = tmp_path_factory.mktemp("damaged") / "optuna.journal"
     place.write_bytes(content)
-    sweep_ids(open_for_reading(str(place)))
-    storage = open_storage(str(place))
-    for sweep in sweep_ids(storage):
+    SweepStore.open_for_reading(str(place)).ids()
+    store = SweepStore.open(str(place))
+    for sweep in store.ids():
         try:
-            trial_results(find_sweep(storage, sweep))
+            store.find(sweep).results()
         except BadInput as error:  # of a spec that was damaged itself
             assert "\n" not in str(error)
-    assert sweep_ids(open_storage(str(place))) == sweep_ids(storage)
+    assert SweepStore.open(str(place)).ids() == store.ids()
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
@@ -146,8 +137,8 @@ def test_who_only_looks_at_a_damaged_journal_sees_what_can_be_read_and_writes_no
     for number in range(second + 6, len(lines) - 2, 11):
         damaged = damage(lines[number], len(lines[number]) // 2)
         journal.write_bytes(b"".join([*lines[:number], damaged, *lines[number + 1 :]]))
-        storage = open_for_reading(str(journal))
-        assert {t.number: t.state for t in trial_results(find_sweep(storage, FIRST))} == ALL
+        store = SweepStore.open_for_reading(str(journal))
+        assert {t.number: t.state for t in store.find(FIRST).results()} == ALL
         assert journal.read_bytes() == b"".join([*lines[:number], damaged, *lines[number + 1 :]])
         assert [path.name for path in journal.parent.iterdir()] == [journal.name]
 
@@ -155,12 +146,12 @@ def test_who_only_looks_at_a_damaged_journal_sees_what_can_be_read_and_writes_no
 def test_an_empty_journal_has_no_sweeps(tmp_path: Path) -> None:
     place = tmp_path / "optuna.journal"
     place.touch()
-    assert sweep_ids(open_storage(str(place))) == []
+    assert SweepStore.open(str(place)).ids() == []
 
 
 def test_a_folder_where_the_journal_should_be_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "optuna.journal").mkdir()
-    for way, verb in ((open_storage, "opened"), (open_for_reading, "read")):
+    for way, verb in ((SweepStore.open, "opened"), (SweepStore.open_for_reading, "read")):
         with pytest.raises(BadInput, match=rf"optuna\.journal: cannot be {verb}") as refused:
             way(str(tmp_path / "optuna.journal"))
         assert "\n" not in str(refused.value)
@@ -171,9 +162,9 @@ def test_a_kill_between_a_study_and_its_spec_does_not_keep_its_id(journal: Path,
     second = next(n for n, line in enumerate(lines) if SECOND.encode() in line)
     for after in range(1, 4):  # the study, then its facts
         journal.write_bytes(b"".join(lines[: second + after]))
-        storage = open_storage(str(journal))
-        assert not exists(storage, SECOND)
-        create_study(storage, SECOND, spec_with(), {"created": "now"})
-        assert exists(open_storage(str(journal)), SECOND)
+        store = SweepStore.open(str(journal))
+        assert not store.exists(SECOND)
+        store.create(SECOND, spec_with(), {"created": "now"})
+        assert SweepStore.open(str(journal)).exists(SECOND)
     with pytest.raises(BadInput, match=f"sweep {SECOND} exists already"):
-        create_study(open_storage(str(journal)), SECOND, spec_with(), {})
+        SweepStore.open(str(journal)).create(SECOND, spec_with(), {})

@@ -6,7 +6,8 @@ import math
 import random
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,11 @@ from optuna.trial import TrialState
 
 from espalier.core.errors import BadInput
 from espalier.core.training.events import Event, Forked, Scored, Started
-from espalier.sweeps.search.outcome import Fork, Outcome, Report, Start
-from espalier.sweeps.search.search import (
-    Search,
-    create_study,
-    find_sweep,
-    open_storage,
-    spec_of,
-    sweep_ids,
-    trial_results,
-)
+from espalier.sweeps.search.cohort_plan import PlannedTrial
+from espalier.sweeps.search.rule import stopping_rule
+from espalier.sweeps.search.search import Search
+from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.search.trial_events import Fork, Outcome, Report, Start, TrialEvent
 from espalier.sweeps.spec.space import Choice, DecayPoints, Range
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import end, life, report, spec_with
@@ -52,48 +48,54 @@ class Desk:
     def __init__(self, folder: Path, spec: SweepSpec, cohorts: int = 2, cohort_trials: int = 4):
         self.spec, self.cohorts, self.cohort_trials = spec, cohorts, cohort_trials
         self.journal = str(folder / "home" / "optuna.journal")
-        create_study(open_storage(self.journal), "warm-20260101-abcd", spec, {"created": "2026-01-01"})
-        self.heard: list[Any] = []
+        SweepStore.open(self.journal).create("warm-20260101-abcd", spec, {"created": "2026-01-01"})
+        self.events: list[TrialEvent] = []
+        self.runs: dict[int, str] = {}
         self.checkpoints: dict[str, str] = {}
         self.search = self.take_up()
 
     def take_up(self) -> Search:
         """Return the search of a new process, which knows what the storage knows."""
-        storage = open_storage(self.journal)
-        study = find_sweep(storage, "warm")
-        self.search = Search(
-            storage, study, self.spec, self.cohorts, self.cohort_trials, self.heard.append, self.checkpoints.get
-        )
+        record = SweepStore.open(self.journal).find("warm")
+        self.search = Search(record, self.cohorts, self.cohort_trials, self.checkpoints)
         return self.search
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """Let the search hear events, and keep what it makes of them."""
+        self.events += self.search.hear(events)
+
+    def settle(self) -> None:
+        """Tell Optuna of every trial that has ended."""
+        self.search.settle(self.runs, everything=True)
 
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """The trials as another process reads them."""
-        return find_sweep(open_storage(self.journal), "warm").get_trials()
+        return SweepStore.open(self.journal).find("warm").study.get_trials()
 
     def states(self) -> Counter[str]:
         """How many trials are in each state."""
         return Counter(trial.state.name for trial in self.trials)
 
-    def told(self, kind: type) -> list[Any]:
-        """What was listened to, of one kind."""
-        return [said for said in self.heard if isinstance(said, kind)]
+    def of(self, kind: type) -> list[Any]:
+        """The events of trials of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
 
 
 def loss_of(point: Mapping[str, Any]) -> float:
     return (point["lr_exponent"] + 2) ** 2 + sum(point.get("decay_points", []))
 
 
-def finish(search: Search, lives: Callable[[int, float], list[Event]] = life) -> list[list[dict[str, Any]]]:
+def finish(search: Search, lives: Callable[[int, float], list[Event]] = life) -> list[Sequence[PlannedTrial]]:
     """Train all cohorts to their ends; return the trials of each."""
     seen = []
     while not search.exhausted:
         suggestion = search.next_cohort()
         assert suggestion is not None
-        seen.append(suggestion["trials"])
-        for trial in suggestion["trials"]:
-            search.hear(lives(trial["number"], loss_of(trial["point"])))
-        search.cohort_over(suggestion["id"], failed=False)
+        seen.append(suggestion.trials)
+        for trial in suggestion.trials:
+            search.hear(lives(trial.number, loss_of(trial.point)))
+        search.cohort_over(suggestion.id)
     search.settle(everything=True)
     return seen
 
@@ -104,7 +106,7 @@ def finish(search: Search, lives: Callable[[int, float], list[Event]] = life) ->
 def test_every_trial_is_given_out_exactly_once(tmp_path: Path) -> None:
     desk = Desk(tmp_path, spec_with(trials=11))
     seen = finish(desk.search)
-    assert sorted(trial["number"] for cohort in seen for trial in cohort) == list(range(11))
+    assert sorted(trial.number for cohort in seen for trial in cohort) == list(range(11))
     assert desk.states() == {"COMPLETE": 11}
     assert desk.search.next_cohort() is None
 
@@ -115,10 +117,10 @@ def test_no_more_cohorts_train_at_once_than_are_wanted(tmp_path: Path) -> None:
     assert first and second
     assert search.next_cohort() is None
     assert not search.exhausted
-    search.cohort_over(first["id"], failed=False)
+    search.cohort_over(first.id)
     third = search.next_cohort()
     assert third
-    assert len({first["id"], second["id"], third["id"]}) == 3
+    assert len({first.id, second.id, third.id}) == 3
 
 
 def test_a_cohort_has_as_many_trials_as_wanted_and_the_last_has_the_rest(tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_a_cohort_has_as_many_trials_as_wanted_and_the_last_has_the_rest(tmp_pat
 def test_the_branches_of_a_trunk_share_all_but_the_decay_points(tmp_path: Path) -> None:
     space = BRANCHED.space.model_dump() | {"momentum": {"low": 0, "high": 0.9}, "scale": {"low": 0.1, "high": 1}}
     desk = Desk(tmp_path, spec_with(space=space, trials=16), cohort_trials=8)
-    points = {trial["number"]: trial["point"] for cohort in finish(desk.search) for trial in cohort}
+    points = {trial.number: trial.point for cohort in finish(desk.search) for trial in cohort}
     trunks = [[points[4 * trunk + branch] for branch in range(4)] for trunk in range(4)]
     for trunk in trunks:
         shared = [{name: value for name, value in point.items() if name != "decay_points"} for point in trunk]
@@ -138,7 +140,7 @@ def test_the_branches_of_a_trunk_share_all_but_the_decay_points(tmp_path: Path) 
 
 
 def test_a_trunk_may_lie_in_two_cohorts(tmp_path: Path) -> None:
-    points = {t["number"]: t["point"] for c in finish(Desk(tmp_path, BRANCHED, cohort_trials=3).search) for t in c}
+    points = {t.number: t.point for c in finish(Desk(tmp_path, BRANCHED, cohort_trials=3).search) for t in c}
     for trunk in range(4):
         assert len({points[4 * trunk + branch]["lr_exponent"] for branch in range(4)}) == 1
 
@@ -147,10 +149,10 @@ def test_structural_choices_part_cohorts(tmp_path: Path) -> None:
     desk = Desk(tmp_path, STRUCTURED, cohort_trials=10)
     seen = finish(desk.search)
     for cohort in seen:
-        assert len({(trial["point"]["scale"], trial["point"]["batch_size"]) for trial in cohort}) == 1
-    asked_together = [{number // 10 for trial in cohort for number in [trial["number"]]} for cohort in seen]
+        assert len({(trial.point["scale"], trial.point["batch_size"]) for trial in cohort}) == 1
+    asked_together = [{number // 10 for trial in cohort for number in [trial.number]} for cohort in seen]
     structures = Counter(
-        (min(batch), cohort[0]["point"]["scale"], cohort[0]["point"]["batch_size"])
+        (min(batch), cohort[0].point["scale"], cohort[0].point["batch_size"])
         for batch, cohort in zip(asked_together, seen, strict=True)
     )
     assert set(structures.values()) == {1}
@@ -162,8 +164,8 @@ def test_the_cohort_of_a_trial_stands_in_its_attributes(tmp_path: Path) -> None:
     desk = Desk(tmp_path, STRUCTURED, cohort_trials=10)
     suggestion = desk.search.next_cohort()
     assert suggestion
-    of_cohort = [t.number for t in desk.trials if t.user_attrs.get("cohort") == suggestion["id"]]
-    assert of_cohort == [trial["number"] for trial in suggestion["trials"]]
+    of_cohort = [t.number for t in desk.trials if t.user_attrs.get("cohort") == suggestion.id]
+    assert of_cohort == [trial.number for trial in suggestion.trials]
     assert all("cohort" in trial.user_attrs for trial in desk.trials)
 
 
@@ -206,7 +208,7 @@ def assert_inside(point: Mapping[str, Any], spec: SweepSpec) -> None:
 def test_a_sampler_gives_trials_inside_the_space(sampler: str, tmp_path: Path) -> None:
     spec = spec_with(space=MIXED, search={"sampler": sampler, "seed": 1}, trials=24)
     desk = Desk(tmp_path, spec, cohort_trials=8)
-    points = [trial["point"] for cohort in finish(desk.search) for trial in cohort]
+    points = [trial.point for cohort in finish(desk.search) for trial in cohort]
     assert len(points) == 24
     for point in points:
         assert_inside(point, spec)
@@ -219,7 +221,7 @@ def test_a_sampler_gives_trials_inside_the_space(sampler: str, tmp_path: Path) -
 def test_the_same_seed_gives_the_same_trials_and_another_seed_others(sampler: str, tmp_path: Path) -> None:
     def points(name: str, seed: int) -> list[Any]:
         spec = spec_with(space=BRANCHED.space.model_dump(), search={"sampler": sampler, "seed": seed}, trials=8)
-        return [t["point"] for cohort in finish(Desk(tmp_path / name, spec).search) for t in cohort]
+        return [t.point for cohort in finish(Desk(tmp_path / name, spec).search) for t in cohort]
 
     assert points("a", 1) == points("b", 1)
     assert points("c", 2) != points("d", 1)
@@ -227,7 +229,7 @@ def test_the_same_seed_gives_the_same_trials_and_another_seed_others(sampler: st
 
 def test_a_search_that_learns_ends_nearer_to_the_best(tmp_path: Path) -> None:
     spec = spec_with(space={"lr_exponent": {"low": -30, "high": 30}}, search={"sampler": "tpe", "seed": 0}, trials=36)
-    losses = [loss_of(t["point"]) for cohort in finish(Desk(tmp_path, spec).search) for t in cohort]
+    losses = [loss_of(t.point) for cohort in finish(Desk(tmp_path, spec).search) for t in cohort]
     assert sorted(losses[24:])[6] < sorted(losses[:12])[6]
 
 
@@ -257,10 +259,11 @@ def repeated(name: str, **search: Any) -> SweepSpec:
 def train_in_any_order(desk: Desk, dice: random.Random, deaths: int = 0, diverging: float = -1.2) -> dict[int, Any]:
     """Train cohorts whose events come in any order, in processes that die anywhere; return each trial's parameters."""
     search = desk.take_up()
-    feeds: dict[str, list[dict[str, Any]]] = {}
+    feeds: dict[str, list[Event]] = {}
+    runs: dict[int, str] = {}
     while True:
         if not feeds or dice.random() < 0.3:
-            ask, last = search.study.ask, dice.randrange(1, 60) if deaths else None
+            ask, last = search.record.study.ask, dice.randrange(1, 60) if deaths else None
             calls = itertools.count(1)
 
             def mortal_ask(*arguments: Any, ask: Any = ask, last: Any = last, calls: Any = calls) -> Any:
@@ -268,21 +271,21 @@ def train_in_any_order(desk: Desk, dice: random.Random, deaths: int = 0, divergi
                     raise KeyboardInterrupt
                 return ask(*arguments)
 
-            search.study.ask = mortal_ask
+            search.record.study.ask = mortal_ask
             try:
-                suggestion = search.next_cohort()
+                suggestion = search.next_cohort(runs)
             except KeyboardInterrupt:
-                deaths, feeds, search = deaths - 1, {}, desk.take_up()
+                deaths, feeds, runs, search = deaths - 1, {}, {}, desk.take_up()
                 continue
-            search.study.ask = ask
+            search.record.study.ask = ask
             if suggestion:
                 lives = [
-                    life(t["number"], loss_of(t["point"]))
-                    if t["point"]["lr_exponent"] < diverging
-                    else [end(f"{t['number']}/0", 7, 9.0, "diverged")]
-                    for t in suggestion["trials"]
+                    life(t.number, loss_of(t.point))
+                    if t.point["lr_exponent"] < diverging
+                    else [end(f"{t.number}/0", 7, 9.0, "diverged")]
+                    for t in suggestion.trials
                 ]
-                feeds[suggestion["id"]] = [event for story in itertools.zip_longest(*lives) for event in story if event]
+                feeds[suggestion.id] = [event for story in itertools.zip_longest(*lives) for event in story if event]
         if not feeds:
             if search.exhausted:
                 search.settle(everything=True)
@@ -291,13 +294,15 @@ def train_in_any_order(desk: Desk, dice: random.Random, deaths: int = 0, divergi
         cohort = dice.choice(list(feeds))
         for _ in range(min(dice.choice([1, 3, 50]), len(feeds[cohort]))):
             search.hear([feeds[cohort].pop(0)])
+            search.settle(runs)
         if dice.random() < 0.2:
-            search.link(dice.choice(list(search.handles)), "run")
+            runs[dice.choice(list(search.trials))] = "run"
+            search.settle(runs)
         if not feeds[cohort]:
-            search.cohort_over(cohort, failed=False)
+            search.cohort_over(cohort)
             del feeds[cohort]
         if deaths and dice.random() < 0.03:
-            deaths, feeds, search = deaths - 1, {}, desk.take_up()
+            deaths, feeds, runs, search = deaths - 1, {}, {}, desk.take_up()
 
 
 @pytest.mark.parametrize("name", REPEATED)
@@ -342,7 +347,7 @@ def test_a_round_is_shared_by_all_cohorts_and_its_trunks_stay_whole(tmp_path: Pa
     desk = Desk(tmp_path, repeated("tpe with branches"), cohorts=2, cohort_trials=24)
     assert desk.spec.round_trials == 12
     first, second = desk.search.next_cohort(), desk.search.next_cohort()
-    assert first and second and [len(c["trials"]) for c in (first, second)] == [8, 4]
+    assert first and second and [len(c.trials) for c in (first, second)] == [8, 4]
     assert desk.search.next_cohort() is None and len(desk.trials) == 12
 
 
@@ -350,9 +355,9 @@ def test_a_search_that_waits_for_nothing_more_goes_on(tmp_path: Path) -> None:
     desk = Desk(tmp_path, repeated("tpe"), cohorts=2, cohort_trials=5)
     first, second = desk.search.next_cohort(), desk.search.next_cohort()
     assert first and second
-    desk.search.cohort_over(first["id"], failed=True)
+    desk.search.cohort_failed(first.id)
     assert desk.search.next_cohort() is None
-    desk.search.cohort_over(second["id"], failed=True)
+    desk.search.cohort_failed(second.id)
     assert desk.search.next_cohort()
 
 
@@ -395,7 +400,7 @@ def test_a_grid_gives_each_of_its_points_once(
 ) -> None:
     spec = spec_with(space=space, search={"sampler": "grid"}, trials=100)
     desk = Desk(tmp_path, spec, cohort_trials=cohort_trials)
-    points = [trial["point"] for cohort in finish(desk.search) for trial in cohort]
+    points = [trial.point for cohort in finish(desk.search) for trial in cohort]
     assert spec.trials_wanted == spec.space.grid_size() == size == len(points)
     assert len({json.dumps(point, sort_keys=True) for point in points}) == size
     for point in points:
@@ -405,7 +410,7 @@ def test_a_grid_gives_each_of_its_points_once(
 
 def test_a_grid_larger_than_the_wish_stops_at_the_wish(tmp_path: Path) -> None:
     spec = spec_with(space={"lr_exponent": {"low": -3, "high": -1, "step": 0.1}}, search={"sampler": "grid"}, trials=5)
-    points = [t["point"]["lr_exponent"] for cohort in finish(Desk(tmp_path, spec).search) for t in cohort]
+    points = [t.point["lr_exponent"] for cohort in finish(Desk(tmp_path, spec).search) for t in cohort]
     assert len(set(points)) == len(points) == 5
 
 
@@ -418,7 +423,7 @@ def test_a_constant_space_is_trained_as_often_as_wished(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["[a", "[1, 2]", "plain"])
 def test_a_choice_of_words_gives_the_words(value: str, tmp_path: Path) -> None:
     desk = Desk(tmp_path, spec_with(space={"lr_exponent": -2, "kind": [value, value + "b"]}, trials=4))
-    points = [t["point"]["kind"] for cohort in finish(desk.search) for t in cohort]
+    points = [t.point["kind"] for cohort in finish(desk.search) for t in cohort]
     assert set(points) <= {value, value + "b"}
 
 
@@ -433,8 +438,8 @@ def desk(tmp_path: Path) -> Desk:
 
 def test_a_complete_trial_has_its_last_value_and_its_reports(desk: Desk) -> None:
     desk.search.next_cohort()
-    desk.search.hear(life(2, 7.5))
-    desk.search.settle(everything=True)
+    desk.hear(life(2, 7.5))
+    desk.settle()
     trial = desk.trials[2]
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 7.5)
     assert trial.intermediate_values == {10: 7.5, 20: 7.5, 30: 7.5, 40: 7.5}
@@ -445,24 +450,24 @@ def test_a_complete_trial_has_its_last_value_and_its_reports(desk: Desk) -> None
 
 def test_a_diverged_trial_is_a_failed_one_that_says_why(desk: Desk) -> None:
     desk.search.next_cohort()
-    desk.search.hear([report("3/0", 10, 2.0), end("3/0", 17, 9.0, "diverged")])
-    desk.search.settle(everything=True)
+    desk.hear([report("3/0", 10, 2.0), end("3/0", 17, 9.0, "diverged")])
+    desk.settle()
     trial = desk.trials[3]
     assert (trial.state, trial.values) == (TrialState.FAIL, None)
     assert trial.intermediate_values == {10: 2.0}
     said = {name: trial.user_attrs[name] for name in ("status", "verdict", "evidence")}
     assert said == {"status": "diverged", "verdict": "diverged", "evidence": "evidence of 3/0"}
-    assert trial_results(desk.search.study)[3].state == "diverged"
+    assert desk.search.record.results()[3].state == "diverged"
 
 
 def test_a_stopped_trial_is_a_pruned_one_with_the_values_it_reported(desk: Desk) -> None:
     desk.search.next_cohort()
-    desk.search.hear([report("1/0", 10, 3.0), report("1/0", 20, 2.0), end("1/0", 20, 2.0, "stopped")])
-    desk.search.settle(everything=True)
+    desk.hear([report("1/0", 10, 3.0), report("1/0", 20, 2.0), end("1/0", 20, 2.0, "stopped")])
+    desk.settle()
     trial = desk.trials[1]
     assert trial.state == TrialState.PRUNED
     assert trial.intermediate_values == {10: 3.0, 20: 2.0}
-    assert trial_results(desk.search.study)[1].state == "stopped"
+    assert desk.search.record.results()[1].state == "stopped"
 
 
 def test_a_trial_of_several_replicates_is_told_once_by_their_mean(tmp_path: Path) -> None:
@@ -477,8 +482,8 @@ def test_a_trial_of_several_replicates_is_told_once_by_their_mean(tmp_path: Path
 def test_a_replicate_that_diverges_fails_its_trial(tmp_path: Path) -> None:
     desk = Desk(tmp_path, spec_with(trials=1, replicates=2))
     desk.search.next_cohort()
-    desk.search.hear([end("0/0", 40, 1.0), end("0/1", 3, 9.0, "diverged")])
-    desk.search.settle(everything=True)
+    desk.hear([end("0/0", 40, 1.0), end("0/1", 3, 9.0, "diverged")])
+    desk.settle()
     assert desk.trials[0].state == TrialState.FAIL
     assert desk.trials[0].user_attrs["status"] == "diverged"
 
@@ -488,26 +493,26 @@ def test_another_objective_is_told_for_what_it_is(tmp_path: Path) -> None:
     desk.search.next_cohort()
     for number in range(2):
         values = {"valid_accuracy": 0.5 + number / 4}
-        desk.search.hear([report(f"{number}/0", 40, 1.0, **values)])
-        desk.search.hear([end(f"{number}/0", 40, 1.0, values=values)])
-    desk.search.settle(everything=True)
+        desk.hear([report(f"{number}/0", 40, 1.0, **values)])
+        desk.hear([end(f"{number}/0", 40, 1.0, values=values)])
+    desk.settle()
     assert [trial.value for trial in desk.trials] == [0.5, 0.75]
-    study = find_sweep(open_storage(desk.journal), "warm")
+    study = SweepStore.open(desk.journal).find("warm").study
     assert (study.direction.name, study.best_trial.number) == ("MAXIMIZE", 1)
 
 
 def test_a_trial_without_the_objective_fails_and_is_not_left_running(desk: Desk) -> None:
     desk.search.next_cohort()
-    desk.search.hear([end("0/0", 40, 1.0, values={"train_loss": 1.0})])
-    desk.search.settle(everything=True)
+    desk.hear([end("0/0", 40, 1.0, values={"train_loss": 1.0})])
+    desk.settle()
     assert desk.trials[0].state == TrialState.FAIL
 
 
 def test_a_trial_whose_objective_is_no_number_at_its_end_fails_and_says_so(desk: Desk) -> None:
     desk.search.next_cohort()
-    desk.search.hear([end("0/0", 40, 1.0, values={"train_loss": 1.0})])
-    desk.search.settle(everything=True)
-    row = trial_results(desk.search.study)[0]
+    desk.hear([end("0/0", 40, 1.0, values={"train_loss": 1.0})])
+    desk.settle()
+    row = desk.search.record.results()[0]
     assert (row.state, row.evidence) == ("failed", "valid_loss was no number at step 40")
 
 
@@ -515,20 +520,18 @@ def test_a_trial_stopped_before_its_first_report_is_pruned_at_what_it_was_worth(
     desk = Desk(tmp_path, spec_with(trials=4, stopping={"rungs": [0.25, 0.5]}))
     desk.search.next_cohort()
     scores = [Scored("1/0", step, {"valid_loss": 5.0 - step}, "average") for step in (1, 2)]
-    desk.search.hear([*scores, end("1/0", 2, 3.0, "stopped")])
-    desk.search.settle(everything=True)
+    desk.hear([*scores, end("1/0", 2, 3.0, "stopped")])
+    desk.settle()
     assert (desk.trials[1].state, desk.trials[1].intermediate_values) == (TrialState.PRUNED, {2: 3.0})
 
 
 def test_what_a_cohort_says_of_its_failure_is_the_evidence_of_its_trials(desk: Desk) -> None:
     suggestion = desk.search.next_cohort()
     assert suggestion
-    desk.search.cohort_over(
-        suggestion["id"], failed=True, why="IndexError: Target -1 is out of bounds (mine.py, line 7)"
-    )
-    desk.search.cohort_over(suggestion["id"], failed=False)
-    desk.search.settle(everything=True)
-    assert {row.evidence for row in trial_results(desk.search.study)} == {
+    desk.search.cohort_failed(suggestion.id, "IndexError: Target -1 is out of bounds (mine.py, line 7)")
+    desk.search.cohort_over(suggestion.id)
+    desk.settle()
+    assert {row.evidence for row in desk.search.record.results()} == {
         "IndexError: Target -1 is out of bounds (mine.py, line 7)"
     }
 
@@ -536,50 +539,62 @@ def test_what_a_cohort_says_of_its_failure_is_the_evidence_of_its_trials(desk: D
 def test_a_cohort_that_failed_for_good_fails_the_trials_it_had_not_finished(desk: Desk) -> None:
     suggestion = desk.search.next_cohort()
     assert suggestion
-    desk.search.hear([*life(0, 1.0), report("1/0", 10, 2.0)])
-    desk.search.cohort_over(suggestion["id"], failed=True)
-    desk.search.settle(everything=True)
+    desk.hear([*life(0, 1.0), report("1/0", 10, 2.0)])
+    desk.search.cohort_failed(suggestion.id)
+    desk.settle()
     assert desk.states() == {"COMPLETE": 1, "FAIL": 5}
     assert {t.user_attrs["status"] for t in desk.trials[1:]} == {"failed"}
-    assert [row.state for row in trial_results(desk.search.study)] == ["complete"] + ["failed"] * 5
+    assert [row.state for row in desk.search.record.results()] == ["complete"] + ["failed"] * 5
 
 
 def test_a_trial_that_fails_before_anything_was_heard_of_it_begins_with_its_point(desk: Desk) -> None:
     """Its worker died at its first steps: the record still has what it was to be trained with."""
     suggestion = desk.search.next_cohort()
     assert suggestion
-    desk.search.hear([Started("0/0", 0)])
-    desk.search.fail([0, 1], "Segmentation fault", 137)
-    assert [(start.trial, start.params) for start in desk.told(Start)] == [
+    desk.hear([Started("0/0", 0)])
+    desk.events += desk.search.fail([0, 1], "Segmentation fault", 137)
+    assert [(start.trial, start.params) for start in desk.of(Start)] == [
         (number, desk.search.point_of(number)) for number in (0, 1)
     ]
-    assert [(type(news), news.trial) for news in desk.heard] == [(Start, 0), (Outcome, 0), (Start, 1), (Outcome, 1)]
+    assert [(type(event), event.trial) for event in desk.events] == [
+        (Start, 0),
+        (Outcome, 0),
+        (Start, 1),
+        (Outcome, 1),
+    ]
 
 
 def test_the_run_of_a_trial_stands_in_its_attributes_whenever_it_becomes_known(desk: Desk) -> None:
     suggestion = desk.search.next_cohort()
     assert suggestion
-    desk.search.link(0, "known before the end")
-    desk.search.hear(life(0, 1.0))
-    desk.search.hear(life(1, 1.0))
-    desk.search.link(1, "known after the end")
-    desk.search.settle(everything=True)
+    desk.runs[0] = "known before the end"
+    desk.hear(life(0, 1.0))
+    desk.hear(life(1, 1.0))
+    desk.search.settle(desk.runs)
+    desk.runs[1] = "known after the end"
+    desk.hear(life(2, 1.0))
+    desk.settle()
     assert [t.user_attrs.get("mlflow_run") for t in desk.trials[:2]] == ["known before the end", "known after the end"]
-    desk.search.link(0, "again")
-    desk.search.settle(everything=True)
+    desk.runs |= {0: "another", 2: "known after it was told"}
+    desk.search.settle(desk.runs)
+    assert [t.mlflow_run for t in desk.search.record.results()[:3]] == [
+        "another",
+        "known after the end",
+        "known after it was told",
+    ]
 
 
 def test_what_happens_to_a_trial_is_listened_to_once_and_in_order(desk: Desk) -> None:
     desk.search.next_cohort()
-    desk.search.hear([*life(2, 1.0), Forked("5/0", 20, "2/0"), *life(5, 2.0)[3:]])
-    assert [news for news in desk.heard if isinstance(news, Start | Fork)] == [
-        Start(2, desk.search.point_of(2), None),
-        Fork(5, 20, parted_from=2, trunk=2),
-    ]
-    assert [(said.trial, said.step) for said in desk.told(Report)] == [(2, s) for s in (10, 20, 30, 40)] + [
+    fork = Forked("5/0", 20, "2/0")
+    desk.hear([*life(2, 1.0), fork, *life(5, 2.0)[3:]])
+    (start,), (fork,) = desk.of(Start), desk.of(Fork)
+    assert (start.trial, start.params) == (2, desk.search.point_of(2))
+    assert (fork.trial, fork.trunk, fork.parted_from, fork.step) == (5, 2, 2, 20)
+    assert [(said.trial, said.step) for said in desk.of(Report)] == [(2, s) for s in (10, 20, 30, 40)] + [
         (5, s) for s in (30, 40)
     ]
-    assert [said.trial for said in desk.told(Outcome)] == [2, 5]
+    assert [said.trial for said in desk.of(Outcome)] == [2, 5]
 
 
 def test_a_branch_is_paired_with_the_trunk_it_was_proposed_for_whether_or_not_it_leaves_it(tmp_path: Path) -> None:
@@ -587,46 +602,43 @@ def test_a_branch_is_paired_with_the_trunk_it_was_proposed_for_whether_or_not_it
     desk = Desk(tmp_path, spec_with(trials=6, space={"decay_points": {"branches": 3}}), cohort_trials=6)
     desk.search.next_cohort()
     forks = [Forked(f"{trial}/0", step, "0/0") for trial, step in ((3, 1), (1, 20))]
-    desk.search.hear([*(Started(f"{trial}/0", 0) for trial in range(6)), *forks])
-    assert [(type(news), news.trial, news.trunk) for news in desk.heard] == [
-        *((Start, trial, trunk) for trial, trunk in enumerate((None, 0, 0, None, 3, 3))),
-        (Fork, 3, None),
-        (Fork, 1, 0),
-    ]
+    desk.hear([*(Started(f"{trial}/0", 0) for trial in range(6)), *forks])
+    assert [start.trunk for start in desk.of(Start)] == [None, 0, 0, None, 3, 3]
+    assert [(fork.trial, fork.trunk) for fork in desk.of(Fork)] == [(3, None), (1, 0)]
 
 
 def test_where_no_trunks_are_proposed_the_one_that_was_shared_is_told(desk: Desk) -> None:
     desk.search.next_cohort()
-    desk.search.hear([Forked(f"{trial}/0", step, "0/0") for trial, step in ((3, 1), (1, 20))])
-    assert [(news.trial, news.trunk) for news in desk.told(Fork)] == [(3, None), (1, 0)]
+    desk.hear([Forked(f"{trial}/0", step, "0/0") for trial, step in ((3, 1), (1, 20))])
+    assert [(fork.trial, fork.trunk) for fork in desk.of(Fork)] == [(3, None), (1, 0)]
 
 
 def test_replayed_events_of_an_ended_trial_change_nothing(desk: Desk) -> None:
     desk.search.next_cohort()
-    desk.search.hear([*life(0, 1.0), *life(1, 2.0)])
-    desk.search.settle(everything=True)
-    before, heard = desk.trials, len(desk.heard)
-    desk.search.hear([*life(0, 5.0), *life(1, 5.0)[-1:]])
-    desk.search.settle(everything=True)
+    desk.hear([*life(0, 1.0), *life(1, 2.0)])
+    desk.settle()
+    before, heard = desk.trials, len(desk.events)
+    desk.hear([*life(0, 5.0), *life(1, 5.0)[-1:]])
+    desk.settle()
     assert desk.trials == before
-    assert len(desk.heard) == heard
+    assert len(desk.events) == heard
 
 
 def test_replayed_reports_of_a_running_trial_change_nothing_in_the_storage(desk: Desk) -> None:
     desk.search.next_cohort()
-    desk.search.hear(life(0, 1.0)[:3])
+    desk.hear(life(0, 1.0)[:3])
     before = desk.trials
-    desk.search.hear(life(0, 1.0)[:3])
+    desk.hear(life(0, 1.0)[:3])
     assert desk.trials == before
-    desk.search.hear(life(0, 1.0)[1:])
-    desk.search.settle(everything=True)
+    desk.hear(life(0, 1.0)[1:])
+    desk.settle()
     assert desk.trials[0].intermediate_values == {10: 1.0, 20: 1.0, 30: 1.0, 40: 1.0}
 
 
 def test_the_table_has_every_trial_with_its_whole_point(tmp_path: Path) -> None:
     desk = Desk(tmp_path, BRANCHED)
-    points = {t["number"]: t["point"] for cohort in finish(desk.search) for t in cohort}
-    for row in trial_results(desk.search.study):
+    points = {t.number: t.point for cohort in finish(desk.search) for t in cohort}
+    for row in desk.search.record.results():
         assert row.params == points[row.number]
         assert row.value == loss_of(row.params)
         assert row.reports == dict.fromkeys((10, 20, 30, 40), row.value)
@@ -653,29 +665,29 @@ def work(desk: Desk, moves: int, dies_asking: int | None = None) -> bool:
     """Let a process make so many moves (a cohort given out, an event told) and die. Return whether the sweep ended."""
     search, feeds = desk.take_up(), {}
     asked = itertools.count()
-    ask = search.study.ask
+    ask = search.record.study.ask
 
     def mortal_ask(*arguments: Any) -> Any:
         if next(asked) == dies_asking:
             raise KeyboardInterrupt
         return ask(*arguments)
 
-    search.study.ask = mortal_ask
+    search.record.study.ask = mortal_ask
     for _ in range(moves):
         suggestion = search.next_cohort()
         if suggestion:
             ended = {t.number for t in desk.trials if t.state.is_finished()}
-            alive = [t for t in suggestion["trials"] if suggestion["resume_from"] or t["number"] not in ended]
-            assert alive == suggestion["trials"]
-            lives = [life(t["number"], loss_of(t["point"])) for t in alive]
-            feeds[suggestion["id"]] = [event for story in itertools.zip_longest(*lives) for event in story if event]
+            alive = [t for t in suggestion.trials if suggestion.resume_from or t.number not in ended]
+            assert alive == list(suggestion.trials)
+            lives = [life(t.number, loss_of(t.point)) for t in alive]
+            feeds[suggestion.id] = [event for story in itertools.zip_longest(*lives) for event in story if event]
         elif not feeds:
             break
         else:
             cohort = next(iter(feeds))
             search.hear([feeds[cohort].pop(0)])
             if not feeds[cohort]:
-                search.cohort_over(cohort, failed=False)
+                search.cohort_over(cohort)
                 del feeds[cohort]
     if search.exhausted and not feeds:
         search.settle(everything=True)
@@ -718,19 +730,19 @@ def test_a_grid_that_dies_while_it_asks_still_gives_each_point_once(dies_asking:
 
 def test_a_trial_that_was_asked_for_but_not_yet_in_a_cohort_is_given_out(tmp_path: Path) -> None:
     desk = Desk(tmp_path, spec_with(trials=3))
-    desk.search.study.ask(desk.search.distributions)
+    desk.search.record.study.ask(desk.search.asker.domains)
     assert "cohort" not in desk.trials[0].user_attrs
     search = desk.take_up()
     seen = finish(search)
-    assert sorted(t["number"] for cohort in seen for t in cohort) == [0, 1, 2]
+    assert sorted(t.number for cohort in seen for t in cohort) == [0, 1, 2]
     assert_whole(desk)
 
 
 @pytest.mark.parametrize("known", range(3))
 def test_a_trial_that_died_while_it_was_sampled_is_sampled_to_the_end(known: int, tmp_path: Path) -> None:
     desk = Desk(tmp_path, STRUCTURED)
-    names = list(desk.search.distributions)[:known]
-    trial = desk.search.study.ask({name: desk.search.distributions[name] for name in names})
+    names = list(desk.search.asker.domains)[:known]
+    trial = desk.search.record.study.ask({name: desk.search.asker.domains[name] for name in names})
     finish(desk.take_up())
     assert_whole(desk)
     kept = desk.trials[0].params
@@ -762,31 +774,31 @@ def test_an_interrupted_cohort_without_a_checkpoint_begins_again_with_what_it_ha
     desk = Desk(tmp_path, spec_with(trials=4))
     suggestion = desk.search.next_cohort()
     assert suggestion
-    desk.search.hear([*life(1, 1.0), report("2/0", 10, 1.0)])
-    desk.search.settle(everything=True)
+    desk.hear([*life(1, 1.0), report("2/0", 10, 1.0)])
+    desk.settle()
     again = desk.take_up().next_cohort()
     assert again
-    assert (again["id"], again["resume_from"]) == (suggestion["id"], None)
-    assert [t["number"] for t in again["trials"]] == [0, 2, 3]
-    points = {t["number"]: t["point"] for t in suggestion["trials"]}
-    assert {t["number"]: t["point"] for t in again["trials"]} == {n: points[n] for n in (0, 2, 3)}
+    assert (again.id, again.resume_from) == (suggestion.id, None)
+    assert [t.number for t in again.trials] == [0, 2, 3]
+    points = {t.number: t.point for t in suggestion.trials}
+    assert {t.number: t.point for t in again.trials} == {n: points[n] for n in (0, 2, 3)}
 
 
 def test_an_interrupted_cohort_with_a_checkpoint_takes_all_its_trials_along(tmp_path: Path) -> None:
     desk = Desk(tmp_path, spec_with(trials=4))
     suggestion = desk.search.next_cohort()
     assert suggestion
-    desk.search.hear(life(1, loss_of(suggestion["trials"][1]["point"])))
-    desk.search.settle(everything=True)
-    desk.checkpoints[suggestion["id"]] = "/the/checkpoint"
+    desk.hear(life(1, loss_of(suggestion.trials[1].point)))
+    desk.settle()
+    desk.checkpoints[suggestion.id] = "/the/checkpoint"
     search = desk.take_up()
     again = search.next_cohort()
-    assert again == suggestion | {"resume_from": "/the/checkpoint"}
-    before = len(desk.heard)
+    assert again == replace(suggestion, resume_from="/the/checkpoint")
+    before = len(desk.events)
     search.hear(life(1, 99.0)[-1:])  # replayed by the cohort: it was told already
-    assert len(desk.heard) == before
-    for trial in again["trials"]:
-        search.hear(life(trial["number"], loss_of(trial["point"]))[-1:])
+    assert len(desk.events) == before
+    for trial in again.trials:
+        search.hear(life(trial.number, loss_of(trial.point))[-1:])
     search.settle(everything=True)
     assert_whole(desk)
 
@@ -795,13 +807,13 @@ def test_a_cohort_all_of_whose_trials_ended_is_not_trained_again(tmp_path: Path)
     desk = Desk(tmp_path, spec_with(trials=8))
     first = desk.search.next_cohort()
     assert first
-    for trial in first["trials"]:
-        desk.search.hear(life(trial["number"], 1.0))
-    desk.search.settle(everything=True)
+    for trial in first.trials:
+        desk.hear(life(trial.number, 1.0))
+    desk.settle()
     search = desk.take_up()
     again = search.next_cohort()
     assert again
-    assert {t["number"] for t in again["trials"]}.isdisjoint(t["number"] for t in first["trials"])
+    assert {t.number for t in again.trials}.isdisjoint(t.number for t in first.trials)
 
 
 def test_a_sweep_that_has_ended_has_nothing_to_give(tmp_path: Path) -> None:
@@ -817,9 +829,9 @@ def test_a_resumed_sweep_knows_the_scores_and_who_went_on_or_was_stopped(tmp_pat
     desk = Desk(tmp_path, spec_with(trials=4, stopping={"rungs": [0.25, 0.5], "least": 2}))
     assert desk.search.next_cohort()
     scored = [Scored(f"{k}/0", 10, {"valid_loss": 3.0 + k}, "average") for k in range(3)]
-    desk.search.hear([*(report(f"{k}/0", 10, 3.0) for k in range(4)), *scored])
-    desk.search.hear([report("0/0", 20, 2.0), end("2/0", 10, 5.0, "stopped"), end("3/0", 10, 9.0, "diverged")])
-    rule = desk.take_up().rule()
+    desk.hear([*(report(f"{k}/0", 10, 3.0) for k in range(4)), *scored])
+    desk.hear([report("0/0", 20, 2.0), end("2/0", 10, 5.0, "stopped"), end("3/0", 10, 9.0, "diverged")])
+    rule = stopping_rule(desk.take_up().record)
     assert rule
     assert rule.decided == {(10, 0): "", (10, 2): "evidence of 2/0"}, "trial 1 is to be judged"
     assert rule.board[10] == {0: (3.0, 0), 1: (4.0, 1), 2: (5.0, 2)}
@@ -830,8 +842,8 @@ def test_a_stop_of_replicates_is_known_at_the_rung_that_all_of_them_reached(tmp_
     desk = Desk(tmp_path, spec_with(trials=3, replicates=2, stopping={"rungs": [0.25, 0.5], "least": 2}))
     assert desk.search.next_cohort()
     scored = [Scored(f"0/{r}", 10, {"valid_loss": 5.0}, "average") for r in range(2)]
-    desk.search.hear([*scored, end("0/0", 17, 5.0, "stopped"), end("0/1", 10, 5.0, "stopped")])
-    rule = desk.take_up().rule()
+    desk.hear([*scored, end("0/0", 17, 5.0, "stopped"), end("0/1", 10, 5.0, "stopped")])
+    rule = stopping_rule(desk.take_up().record)
     assert rule
     assert rule.decided == {(10, 0): "evidence of 0/0"}
     better = [(10, trial, 1.0, trial) for trial in range(5, 9)]
@@ -843,9 +855,9 @@ def test_a_trial_that_diverged_is_the_worst_at_the_rungs_it_did_not_reach_for_a_
 ) -> None:
     desk = Desk(tmp_path, spec_with(trials=4, stopping={"rungs": [0.25, 0.5], "least": 2}))
     assert desk.search.next_cohort()
-    desk.search.hear([report("1/0", 10, 3.0), end("1/0", 17, 9.0, "diverged")])
-    desk.search.settle(everything=True)
-    rule = desk.take_up().rule()
+    desk.hear([report("1/0", 10, 3.0), end("1/0", 17, 9.0, "diverged")])
+    desk.settle()
+    rule = stopping_rule(desk.take_up().record)
     assert rule
     assert rule.board == {20: {1: (math.inf, 1)}}
 
@@ -853,66 +865,65 @@ def test_a_trial_that_diverged_is_the_worst_at_the_rungs_it_did_not_reach_for_a_
 # --- sweeps in a storage ----------------------------------------------------------------------------------------------
 
 
-def stored(tmp_path: Path, *ids: str) -> Any:
-    storage = open_storage(str(tmp_path / "deep" / "optuna.journal"))
+def stored(tmp_path: Path, *ids: str) -> SweepStore:
+    store = SweepStore.open(str(tmp_path / "deep" / "optuna.journal"))
     for day, sweep in enumerate(ids):
-        create_study(storage, sweep, spec_with(name=sweep.rsplit("-", 2)[0]), {"created": f"2026-01-{day + 1:02}"})
-    return storage
+        store.create(sweep, spec_with(name=sweep.rsplit("-", 2)[0]), {"created": f"2026-01-{day + 1:02}"})
+    return store
 
 
 def test_a_sweep_is_found_by_its_id_and_by_its_name_the_latest(tmp_path: Path) -> None:
-    storage = stored(tmp_path, "warm-20260101-aaaa", "cold-20260102-bbbb", "warm-20260103-0000")
-    assert sweep_ids(storage) == ["warm-20260101-aaaa", "cold-20260102-bbbb", "warm-20260103-0000"]
-    assert find_sweep(storage, "warm").study_name == "warm-20260103-0000"
-    assert find_sweep(storage, "warm-20260101-aaaa").study_name == "warm-20260101-aaaa"
-    assert spec_of(find_sweep(storage, "cold")) == spec_with(name="cold")
+    store = stored(tmp_path, "warm-20260101-aaaa", "cold-20260102-bbbb", "warm-20260103-0000")
+    assert store.ids() == ["warm-20260101-aaaa", "cold-20260102-bbbb", "warm-20260103-0000"]
+    assert store.find("warm").id == "warm-20260103-0000"
+    assert store.find("warm-20260101-aaaa").id == "warm-20260101-aaaa"
+    assert store.find("cold").spec == spec_with(name="cold")
 
 
 def test_a_name_with_dashes_is_not_taken_for_another(tmp_path: Path) -> None:
-    storage = stored(tmp_path, "a-20260101-aaaa", "a-b-20260102-bbbb")
-    assert find_sweep(storage, "a").study_name == "a-20260101-aaaa"
-    assert find_sweep(storage, "a-b").study_name == "a-b-20260102-bbbb"
+    store = stored(tmp_path, "a-20260101-aaaa", "a-b-20260102-bbbb")
+    assert store.find("a").id == "a-20260101-aaaa"
+    assert store.find("a-b").id == "a-b-20260102-bbbb"
 
 
 def test_a_name_is_the_specs_whatever_the_ids_look_like(tmp_path: Path) -> None:
     """Ids that people give; an id wins over a name; a spec of another version has its name all the same."""
-    storage = open_storage(str(tmp_path / "optuna.journal"))
+    store = SweepStore.open(str(tmp_path / "optuna.journal"))
     begun = [("tiny-20260101-aaaa", "tiny"), ("exp-lr-high", "tiny"), ("best", "tiny"), ("tiny-9", "best")]
     for day, (sweep, name) in enumerate(begun):
-        create_study(storage, sweep, spec_with(name=name), {"created": f"2026-01-{day + 1:02}"})
-    assert find_sweep(storage, "tiny").study_name == "best" == find_sweep(storage, "best").study_name
-    assert find_sweep(storage, "exp-lr-high").study_name == "exp-lr-high"
+        store.create(sweep, spec_with(name=name), {"created": f"2026-01-{day + 1:02}"})
+    assert store.find("tiny").id == "best" == store.find("best").id
+    assert store.find("exp-lr-high").id == "exp-lr-high"
     for wanted in ("exp", "exp-lr", "tiny-20260101", "9"):
         with pytest.raises(BadInput, match="unknown sweep"):
-            find_sweep(storage, wanted)
-    foreign = optuna.create_study(storage=storage, study_name="x-1-2")
+            store.find(wanted)
+    foreign = optuna.create_study(storage=store.storage, study_name="x-1-2")
     foreign.set_user_attr("spec", {"name": "foreign", "of_another_version": True})
     foreign.set_user_attr("created", "2026-02-01")
-    assert find_sweep(storage, "foreign").study_name == "x-1-2"
-    broken = optuna.create_study(storage=storage, study_name="y-1-2")
+    assert store.find("foreign").id == "x-1-2"
+    broken = optuna.create_study(storage=store.storage, study_name="y-1-2")
     broken.set_user_attr("spec", "no mapping")
-    assert find_sweep(storage, "tiny").study_name == "best" and find_sweep(storage, "y-1-2").study_name == "y-1-2"
+    assert store.find("tiny").id == "best" and store.find("y-1-2").id == "y-1-2"
 
 
 def test_an_unknown_sweep_is_refused_with_the_nearest_known(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="unknown sweep 'warn'; did you mean 'warm'"):
-        find_sweep(stored(tmp_path, "warm-20260101-aaaa"), "warn")
+        stored(tmp_path, "warm-20260101-aaaa").find("warn")
 
 
 def test_an_empty_home_says_so(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="unknown sweep 'warm'; there is none here"):
-        find_sweep(stored(tmp_path), "warm")
+        stored(tmp_path).find("warm")
 
 
 def test_studies_of_others_are_left_alone(tmp_path: Path) -> None:
-    storage = stored(tmp_path, "warm-20260101-aaaa")
-    optuna.create_study(storage=storage, study_name="somebody-else-here")
-    assert sweep_ids(storage) == ["warm-20260101-aaaa"]
+    store = stored(tmp_path, "warm-20260101-aaaa")
+    optuna.create_study(storage=store.storage, study_name="somebody-else-here")
+    assert store.ids() == ["warm-20260101-aaaa"]
 
 
 def test_a_database_serves_as_storage_too(tmp_path: Path) -> None:
-    storage = open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
-    study = create_study(storage, "warm-20260101-abcd", spec_with(trials=2), {})
-    search = Search(storage, study, spec_with(trials=2), 1, 2, lambda said: None)
-    finish(search)
-    assert [trial.state for trial in study.get_trials()] == [TrialState.COMPLETE] * 2
+    store = SweepStore.open(f"sqlite:///{tmp_path / 'optuna.db'}")
+    record = store.create("warm-20260101-abcd", spec_with(trials=2), {})
+    finish(Search(record, 1, 2))
+    assert [trial.state for trial in record.trials()] == ["complete"] * 2

@@ -15,7 +15,7 @@ from espalier.core.errors import BadInput
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.checks.lr_range import run_test
 from espalier.sweeps.repeat.rerun import read_best
-from espalier.sweeps.search.search import create_study, find_sweep, open_storage, spec_of
+from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.header import header
 from espalier.sweeps.spec.meaning import is_loss
 from espalier.sweeps.spec.space import Range
@@ -221,9 +221,9 @@ def test_of_two_ways_to_write_the_rate_an_override_keeps_the_later() -> None:
 def test_what_was_taken_before_is_still_read_from_where_it_was_written(tmp_path: Path) -> None:
     stored = spec_with(space={"lr_exponent": {"low": -3, "high": 0}}).model_dump(mode="json")
     stored["space"]["lr_exponent"] = {"low": 0.1, "high": 0.9, "log": False, "step": None, "integer": False}
-    storage = open_storage(str(tmp_path / "optuna.journal"))
-    create_study(storage, "warm-20260101-abcd", SweepSpec.model_validate(stored), {"created": "2026-01-01"})
-    assert spec_of(find_sweep(storage, "warm")).space.lr_exponent == Range(low=0.1, high=0.9)
+    storage = SweepStore.open(str(tmp_path / "optuna.journal"))
+    storage.create("warm-20260101-abcd", SweepSpec.model_validate(stored), {"created": "2026-01-01"})
+    assert storage.find("warm").spec.space.lr_exponent == Range(low=0.1, high=0.9)
     file = tmp_path / "best.yaml"
     file.write_text(json.dumps(best_fields(spec=stored, params=best_fields()["params"] | {"lr_exponent": 0.3})))
     assert read_best(str(file))[0].params["lr_exponent"] == 0.3

@@ -15,7 +15,7 @@ import pytest
 
 from espalier.core.errors import MESSAGE_MOST, BadInput
 from espalier.sweeps.repeat.rerun import read_best
-from espalier.sweeps.search.search import distribution
+from espalier.sweeps.search.asking import distribution
 from espalier.sweeps.spec.header import header
 from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec
 from espalier.sweeps.spec.yaml12 import read

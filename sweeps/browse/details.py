@@ -8,15 +8,17 @@ from typing import Any
 from espalier.core.errors import BadInput
 from espalier.core.measures.verdicts import VERDICTS
 from espalier.sweeps.address import UI, mlflow_page, no_secret
-from espalier.sweeps.home import Home, is_driven
+from espalier.sweeps.home import Home
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.stories import read_trial, spooled_story
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.repeat.rerun import best_file
-from espalier.sweeps.results import results
-from espalier.sweeps.results.results import TrialResult
-from espalier.sweeps.search import search
-from espalier.sweeps.search.search import find_sweep, open_for_reading, parent_of, spec_of, sweep_ids, trial_results
+from espalier.sweeps.results import trial_result as results
+from espalier.sweeps.results.formatting import finite
+from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.search.driver_lock import driven_sweeps
+from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.search.study import ParentRun, SweepRecord
 from espalier.sweeps.spec.spec import SweepSpec
 
 
@@ -32,13 +34,13 @@ class Details:
     tracking_uri: str
     storage: str
     experiment: str  # in MLflow
-    parent: tuple[str, str] | None = None  # the experiment and the run of the sweep itself in MLflow
+    parent: ParentRun | None = None  # the sweep's own run in MLflow
 
     @property
     def page(self) -> str:
         """The address of MLflow's page on the sweep: at home that of `sweep ui`."""
         server = self.tracking_uri if self.tracking_uri.startswith("http") else UI
-        return mlflow_page(server, *(self.parent or ()))
+        return mlflow_page(server, *(self.parent.ids if self.parent else ()))
 
     @property
     def best(self) -> TrialResult | None:
@@ -62,7 +64,7 @@ class Details:
             "trials": [asdict(t) for t in self.trials],
             "spec": self.spec.model_dump(mode="json"),
         }
-        return results.finite(found)
+        return finite(found)
 
     def row(self) -> dict[str, Any]:
         """Return what `sweep list` tells of the sweep."""
@@ -98,37 +100,34 @@ class Details:
                 yield f"trial {t.number} {t.verdict or t.state}: {t.evidence}"
 
 
-def _details(home: Home, study: Any, driven: Collection[str] | None = None) -> Details:
-    """Return what is known of a sweep; `driven`: the sweeps that a process drives, where that was asked for many."""
-    driven = _driven(home, [study.study_name]) if driven is None else driven
-    spec, trials = spec_of(study), trial_results(study)
+def _details(home: Home, sweep_record: SweepRecord, driven: Collection[str]) -> Details:
+    """Return what is known of a sweep. driven: the sweeps that a process drives now, this one among them or not."""
+    sweep, spec, trials = sweep_record.id, sweep_record.spec, sweep_record.results()
     wanted, ended = spec.trials_wanted, sum(t.state != "running" for t in trials)
-    state = "running" if study.study_name in driven else "finished" if ended >= wanted else "interrupted"
+    state = "running" if sweep in driven else "finished" if ended >= wanted else "interrupted"
     trials = trials if state == "running" else results.at_rest(trials)
-    uri = tracking_of(study, home)
-    place = search.experiment_of(study), parent_of(study)
-    return Details(study.study_name, spec, state, wanted, trials, uri, home.storage, *place)
+    uri = sweep_tracking_uri(sweep_record, home)
+    return Details(sweep, spec, state, wanted, trials, uri, home.storage, sweep_record.experiment, sweep_record.parent)
 
 
-def _driven(home: Home, sweeps: Collection[str]) -> set[str]:
-    """Return those of the sweeps that a process drives: one of this home, or of another that shares its database."""
-    return {sweep for sweep in sweeps if is_driven(home.sweep(sweep))} | search.driven(home.storage, sweeps)
-
-
-def tracking_of(study: Any, home: Home) -> str:
+def sweep_tracking_uri(sweep_record: SweepRecord, home: Home) -> str:
     """Return the address at which a sweep is recorded."""
-    return resolve_tracking_uri(spec_of(study).tracking_uri, home.path, study.user_attrs.get("tracking"))
+    return resolve_tracking_uri(sweep_record.spec.tracking_uri, home.path, sweep_record.tracking_origin)
 
 
 def details(home: Home, wanted: str) -> Details:
     """Return one sweep by id or name. Raises BadInput for an unknown one."""
-    return _details(home, found_sweep(home, open_for_reading(home.storage), wanted))
+    return _details_of(home, find_sweep(home, SweepStore.open_for_reading(home.storage), wanted))
 
 
-def found_sweep(home: Home, storage: Any, wanted: str) -> Any:
-    """Return a sweep's study by id or name. Raises BadInput for an unknown one, and says if it was known once."""
+def _details_of(home: Home, sweep_record: SweepRecord) -> Details:
+    return _details(home, sweep_record, driven_sweeps(home, [sweep_record.id]))
+
+
+def find_sweep(home: Home, store: SweepStore, wanted: str) -> SweepRecord:
+    """Return a sweep by id or name. Raises BadInput for an unknown one, and says if it was known once."""
     try:
-        return find_sweep(storage, wanted)
+        return store.find(wanted)
     except BadInput:
         if wanted in home.lost(()):
             raise BadInput(
@@ -138,19 +137,19 @@ def found_sweep(home: Home, storage: Any, wanted: str) -> Any:
         raise
 
 
-def overview(home: Home) -> list[dict[str, Any]]:
+def list_sweeps(home: Home) -> list[dict[str, Any]]:
     """Return one row for each sweep, the oldest first, then those that the journal has lost.
 
     Of these, and of one that another version wrote, its id may be all there is.
     """
-    storage = open_for_reading(home.storage)
-    sweeps, rows = sweep_ids(storage), []
+    store = SweepStore.open_for_reading(home.storage)
+    sweeps, rows = store.ids(), []
     nothing = dict.fromkeys(("ended", "wanted", "metric", "best", "best_trial"))
-    driven = _driven(home, sweeps)
+    driven = driven_sweeps(home, sweeps)
     for sweep in sweeps:
         try:
-            rows.append(_details(home, find_sweep(storage, sweep), driven).row())
-        except BadInput:
+            rows.append(_details(home, store.load(sweep), driven).row())
+        except (BadInput, KeyError):
             rows.append({"sweep": sweep, "state": "unreadable"} | nothing)
     rows += [{"sweep": sweep, "state": "lost"} | nothing for sweep in home.lost(sweeps)]
     return rows
@@ -158,18 +157,18 @@ def overview(home: Home) -> list[dict[str, Any]]:
 
 def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
     """Return the best trial of a sweep (or another complete one) as the text of a best file."""
-    study = found_sweep(home, open_for_reading(home.storage), wanted)
-    found = _details(home, study)
+    sweep_record = find_sweep(home, SweepStore.open_for_reading(home.storage), wanted)
+    found = _details_of(home, sweep_record)
     chosen = found.best
     if trial is not None:
         complete = {t.number: t for t in found.trials if t.state == "complete"}
         if trial not in complete:
             known = ", ".join(map(str, sorted(complete)))
-            raise BadInput(f"--trial {trial}: no complete trial of {study.study_name}; complete are: {known or 'none'}")
+            raise BadInput(f"--trial {trial}: no complete trial of {sweep_record.id}; complete are: {known or 'none'}")
         chosen = complete[trial]
     if chosen is None:
-        raise BadInput(f"{study.study_name} has no complete trial yet ({results.counts(found.trials) or 'none began'})")
-    return best_file(study, chosen, _story(home, found, chosen.number))
+        raise BadInput(f"{sweep_record.id} has no complete trial yet ({results.counts(found.trials) or 'none began'})")
+    return best_file(sweep_record, chosen, _story(home, found, chosen.number))
 
 
 def _story(home: Home, found: Details, trial: int) -> dict[str, Any]:
@@ -185,9 +184,9 @@ def _story(home: Home, found: Details, trial: int) -> dict[str, Any]:
 
 def latest_page(home: Home, server: str) -> str:
     """Return the address of MLflow's page on the latest sweep of a home; that of its experiments without one."""
-    storage = open_for_reading(home.storage)
-    for sweep in reversed(sweep_ids(storage)):
-        study = search.load(storage, sweep)
-        if (parent := parent_of(study)) and not tracking_of(study, home).startswith("http"):
-            return mlflow_page(server, parent[0])
+    store = SweepStore.open_for_reading(home.storage)
+    for sweep in reversed(store.ids()):
+        sweep_record = store.load(sweep)
+        if (parent := sweep_record.parent) and not sweep_tracking_uri(sweep_record, home).startswith("http"):
+            return mlflow_page(server, parent.experiment)
     return mlflow_page(server)

@@ -8,8 +8,8 @@ from typing import Any
 
 from espalier.sweeps.address import UI, mlflow_page
 from espalier.sweeps.results import figures as report
-from espalier.sweeps.results import results
-from espalier.sweeps.results.decimals import decimals
+from espalier.sweeps.results import trial_result as results
+from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.spec.spec import SweepSpec
 
 FAILURES = 3  # reasons of trials that failed, the most frequent first
@@ -32,7 +32,7 @@ class Summary:
     server: str | None = None  # where MLflow is, if not at home
     notes: Sequence[str] = ()  # what went wrong on the way, or was damaged and mended, a sentence each
     halted: str | None = None  # why it was interrupted, if nobody asked for it: what a person has to see to
-    parent: tuple[str, str] | None = None  # the experiment and the run of the sweep itself in MLflow
+    parent: tuple[str, str] | None = None  # ids of the experiment and of the sweep's own run in MLflow
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document of `sweep run --json`."""

@@ -1,50 +1,11 @@
-"""Results as plain values: the table of trials, the best one, how many ended how. Pure."""
+"""Verdicts that show only beside others: each trial compared with the best of its sweep. Pure."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from espalier.core.measures.verdicts import VERDICTS, Thresholds, Verdict, stuck
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """One row of a sweep's table."""
-
-    number: int
-    state: str  # running, complete, diverged, stopped, failed
-    value: float | None
-    params: Mapping[str, Any]
-    spread: float | None = None
-    verdict: str = ""
-    evidence: str = ""
-    duration_s: float | None = None
-    reports: Mapping[int, float] = field(default_factory=dict)
-    ended: float | None = None  # seconds since 1970
-    mlflow_run: str = ""  # the id of its run, once MLflow has it
-    to_beat: float | None = None  # what a constant guess, or its untrained model, has of the objective
-    compared: bool = False  # whether its verdict comes from the comparison with others
-    missing: Mapping[str, tuple[int, int]] = field(
-        default_factory=dict
-    )  # metrics that were no number: in n of m reports
-
-
-def best_trial(trials: Sequence[TrialResult], mode: str) -> TrialResult | None:
-    """Return the complete trial with the best value, the earlier of two equals; None if there is none."""
-    complete = [t for t in trials if t.state == "complete" and t.value is not None]
-    return (
-        min(complete, key=lambda t: ((t.value or 0.0) * (1 if mode == "min" else -1), t.number)) if complete else None
-    )
-
-
-def ranked(trials: Sequence[TrialResult], mode: str) -> list[TrialResult]:
-    """Return complete trials, the best first, then the others by number."""
-    sign = 1 if mode == "min" else -1
-    return sorted(
-        trials, key=lambda t: (t.state != "complete", sign * (t.value or 0.0) if t.state == "complete" else 0, t.number)
-    )
-
+from espalier.sweeps.results.trial_result import TrialResult, best_trial, ranked
 
 NEAR = 0.3  # decades: rates within a factor of two are not what two trials differ by
 HALF = 0.5  # of the best's gain: who has less at a much higher rate has lost it to that rate
@@ -153,72 +114,3 @@ class _Beside:
     def _reached(self, t: TrialResult) -> str:
         times = f" at {10 ** -self._decades(t):.3g} times its rate" if self._decades(t) else ""
         return f"trial {self.best.number} reached {self.best.value:.4g}{times}"
-
-
-def notes(trials: Sequence[TrialResult]) -> list[str]:
-    """Return what a person should know of all trials together: which metrics were no number in some report.
-
-    >>> trials = [TrialResult(n, "complete", 1.0, {}, missing={"valid_auc": (2, 10)}) for n in range(3)]
-    >>> notes(trials)[0].partition(":")[0]
-    'valid_auc was no number in reports of 3 trials'
-    """
-    trials_of: dict[str, int] = {}
-    for name in (name for trial in trials for name in trial.missing):
-        trials_of[name] = trials_of.get(name, 0) + 1
-    why = "a validation averages its batches, and one of them had no value; see sweep check, or set the task's"
-    return [
-        f"{name} was no number in reports of {n} trial{'s' * (n > 1)}: {why} evaluation_batch_size to None"
-        for name, n in trials_of.items()
-    ]
-
-
-UNFINISHED = ("running", "interrupted")
-
-
-def at_rest(trials: Sequence[TrialResult]) -> list[TrialResult]:
-    """Return the trials of a sweep that nobody drives: what Optuna has as running has been interrupted.
-
-    >>> [trial.state for trial in at_rest([TrialResult(0, "running", None, {}), TrialResult(1, "failed", None, {})])]
-    ['interrupted', 'failed']
-    """
-    return [replace(trial, state="interrupted") if trial.state == "running" else trial for trial in trials]
-
-
-def counts(trials: Sequence[TrialResult]) -> dict[str, int]:
-    """Return how many trials are in each state.
-
-    >>> counts([TrialResult(0, "complete", 1.0, {}), TrialResult(1, "running", None, {})])
-    {'complete': 1, 'running': 1}
-    """
-    found: dict[str, int] = {}
-    for trial in trials:
-        found[trial.state] = found.get(trial.state, 0) + 1
-    return dict(sorted(found.items()))
-
-
-def finite(value: Any) -> Any:
-    """Return a value with null for the numbers that JSON does not have.
-
-    >>> finite({"loss": float("nan"), "curve": [(1, 2.5), (2, float("inf"))]})
-    {'loss': None, 'curve': [[1, 2.5], [2, None]]}
-    """
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: finite(inner) for key, inner in value.items()}
-    return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def params_text(params: Mapping[str, Any], names: Collection[str]) -> str:
-    """Return some of a trial's hyperparameters, briefly.
-
-    >>> params_text({"lr_exponent": -0.51234, "decay_points": [0.61, 0.8], "seed": 0}, ["lr_exponent", "decay_points"])
-    'lr_exponent -0.5123, decay_points 0.61 0.8'
-    """
-    return ", ".join(f"{name} {_short(value)}" for name, value in params.items() if name in names)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(_short(v) for v in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.core.training.events import Event, Forked, Started, TrialId
-from espalier.sweeps.search.outcome import Outcome, Report, Score, Story, averaged, to_beat
+from espalier.sweeps.search.replicates import Replicates, averaged, value_to_beat
+from espalier.sweeps.search.trial_events import Outcome, Report, Score
 from tests.sweeps.made import end, life, report
 
 FINITE = st.floats(-1e6, 1e6)
 
 
-def told(replicates: int, events: Sequence[Event]) -> list[Report | Score | Outcome]:
-    """Return what a story tells while it hears the events."""
-    story = Story(4, replicates)
-    return [said for event in events if (said := story.hear(event)) is not None]
+def told(count: int, events: Sequence[Event]) -> list[Report | Score | Outcome]:
+    """Return what the events of replicates are merged into."""
+    replicates = Replicates(4, count)
+    return [said for event in events if (said := replicates.merge(event)) is not None]
 
 
 def test_the_story_of_one_replicate_is_its_own() -> None:
@@ -29,7 +30,7 @@ def test_the_story_of_one_replicate_is_its_own() -> None:
     assert isinstance(outcome, Outcome)
     assert (outcome.trial, outcome.status, outcome.step, outcome.verdict) == (4, "complete", 40, "healthy")
     assert outcome.values == {"valid_loss": 2.5, "train_loss": 3.5}
-    assert len(outcome.members) == 1
+    assert len(outcome.replicates) == 1
 
 
 def test_a_story_of_several_replicates_has_their_mean_and_their_spread() -> None:
@@ -53,19 +54,19 @@ def test_the_order_in_which_replicates_deliver_does_not_change_a_bit(losses: lis
 
 
 def test_a_report_waits_for_the_last_replicate() -> None:
-    story = Story(4, 2)
-    assert story.hear(report("4/0", 10, 1.0)) is None
-    assert story.hear(report("4/0", 20, 1.0)) is None
-    said = story.hear(report("4/1", 10, 2.0))
+    replicates = Replicates(4, 2)
+    assert replicates.merge(report("4/0", 10, 1.0)) is None
+    assert replicates.merge(report("4/0", 20, 1.0)) is None
+    said = replicates.merge(report("4/1", 10, 2.0))
     assert isinstance(said, Report)
     assert (said.step, said.values["valid_loss"]) == (10, 1.5)
 
 
 def test_an_event_heard_twice_does_not_count_twice() -> None:
-    story = Story(4, 2)
-    assert [story.hear(report("4/0", 10, 1.0)) for _ in range(3)] == [None] * 3
-    assert [story.hear(end("4/0", 40, 1.0)) for _ in range(3)] == [None] * 3
-    assert isinstance(story.hear(end("4/1", 40, 2.0)), Outcome)
+    replicates = Replicates(4, 2)
+    assert [replicates.merge(report("4/0", 10, 1.0)) for _ in range(3)] == [None] * 3
+    assert [replicates.merge(end("4/0", 40, 1.0)) for _ in range(3)] == [None] * 3
+    assert isinstance(replicates.merge(end("4/1", 40, 2.0)), Outcome)
 
 
 @pytest.mark.parametrize("diverged", [0, 1, 2])
@@ -76,7 +77,7 @@ def test_a_diverged_replicate_makes_the_trial_diverged(diverged: int) -> None:
     assert isinstance(outcome, Outcome)
     assert (outcome.status, outcome.step, outcome.verdict) == ("diverged", 17, "diverged")
     assert outcome.evidence == f"evidence of 4/{diverged}"
-    assert len(outcome.members) == 3
+    assert len(outcome.replicates) == 3
 
 
 def test_a_stopped_replicate_makes_the_trial_stopped_unless_one_diverged() -> None:
@@ -90,12 +91,12 @@ def test_the_members_of_an_outcome_stand_in_the_order_of_their_seeds() -> None:
     ends = [end(f"4/{r}", 40, float(r)) for r in range(12)]
     (outcome,) = told(12, ends[::-1])
     assert isinstance(outcome, Outcome)
-    assert [member.trial_id for member in outcome.members] == [TrialId(4, r) for r in range(12)]
+    assert [member.trial_id for member in outcome.replicates] == [TrialId(4, r) for r in range(12)]
 
 
 @pytest.mark.parametrize("event", [Started("4/0", 0), Forked("4/0", 3, "2/0")])
 def test_a_start_and_a_fork_are_no_news_of_a_story(event: Event) -> None:
-    assert Story(4, 1).hear(event) is None
+    assert Replicates(4, 1).merge(event) is None
 
 
 def test_a_trial_that_ends_before_its_first_report_has_no_values() -> None:
@@ -130,8 +131,8 @@ def test_a_trial_is_as_well_as_the_worst_of_its_replicates() -> None:
         end("0/1", 40, 1.0, verdict="collapsed", evidence="it sits at a guess"),
         end("0/2", 40, 1.0, verdict="hot"),
     ]
-    story = Story(0, 3)
-    (outcome,) = [told for told in map(story.hear, ends) if told]
+    replicates = Replicates(0, 3)
+    (outcome,) = [told for told in map(replicates.merge, ends) if told]
     assert isinstance(outcome, Outcome) and (outcome.verdict, outcome.evidence) == ("collapsed", "it sits at a guess")
 
 
@@ -140,14 +141,14 @@ def test_what_is_to_beat_is_the_better_of_a_guess_and_the_untrained_model_in_the
         end("0/0", 40, 2.0, baselines={"guess": {"valid_loss": 2.3}, "before": {"valid_loss": 2.5}}),
         end("0/1", 40, 2.0, baselines={"guess": {}, "before": {"valid_loss": 2.1}}),
     ]
-    assert to_beat(members, "valid_loss", "min") == pytest.approx(2.2)
-    assert to_beat(members, "valid_loss", "max") == pytest.approx(2.3)
-    assert to_beat(members, "valid_accuracy", "max") is None
-    assert to_beat([*members, end("0/2", 40, 2.0)], "valid_loss", "min") is None
-    assert to_beat([], "valid_loss", "min") is None
+    assert value_to_beat(members, "valid_loss", "min") == pytest.approx(2.2)
+    assert value_to_beat(members, "valid_loss", "max") == pytest.approx(2.3)
+    assert value_to_beat(members, "valid_accuracy", "max") is None
+    assert value_to_beat([*members, end("0/2", 40, 2.0)], "valid_loss", "min") is None
+    assert value_to_beat([], "valid_loss", "min") is None
 
 
 def test_the_evidence_names_a_metric_that_was_no_number() -> None:
-    (outcome,) = [t for t in map(Story(0, 1).hear, [end("0/0", 40, 1.0, missing={"valid_auc": [10]})]) if t]
+    (outcome,) = [t for t in map(Replicates(0, 1).merge, [end("0/0", 40, 1.0, missing={"valid_auc": [10]})]) if t]
     assert isinstance(outcome, Outcome)
     assert outcome.evidence == "evidence of 0/0; valid_auc was no number in 1 of 1 reports"

@@ -1,0 +1,77 @@
+"""One row of a sweep's table for each trial; which is the best, how many ended how. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+UNFINISHED = ("running", "interrupted")  # states of trials that have no end
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One row of a sweep's table."""
+
+    number: int
+    state: str  # running, complete, diverged, stopped, failed
+    value: float | None
+    params: Mapping[str, Any]
+    spread: float | None = None
+    verdict: str = ""
+    evidence: str = ""
+    duration_s: float | None = None
+    reports: Mapping[int, float] = field(default_factory=dict)
+    ended: float | None = None  # seconds since 1970
+    mlflow_run: str = ""  # the id of its run, once MLflow has it
+    to_beat: float | None = None  # what a constant guess, or its untrained model, has of the objective
+    compared: bool = False  # whether its verdict comes from the comparison with others
+    missing: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """metrics that were no number: in n of m reports"""
+
+
+def best_trial(trials: Sequence[TrialResult], mode: str) -> TrialResult | None:
+    """Return the complete trial with the best value, the earlier of two equals; None if there is none."""
+    complete = [t for t in trials if t.state == "complete" and t.value is not None]
+    sign = 1 if mode == "min" else -1
+    return min(complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
+
+
+def ranked(trials: Sequence[TrialResult], mode: str) -> list[TrialResult]:
+    """Return complete trials, the best first, then the others by number."""
+    sign = 1 if mode == "min" else -1
+    return sorted(
+        trials, key=lambda t: (t.state != "complete", sign * (t.value or 0.0) if t.state == "complete" else 0, t.number)
+    )
+
+
+def notes(trials: Sequence[TrialResult]) -> list[str]:
+    """Return what a person should know of all trials together: which metrics were no number in some report.
+
+    >>> trials = [TrialResult(n, "complete", 1.0, {}, missing={"valid_auc": (2, 10)}) for n in range(3)]
+    >>> notes(trials)[0].partition(":")[0]
+    'valid_auc was no number in reports of 3 trials'
+    """
+    trials_of = Counter(name for trial in trials for name in trial.missing)
+    why = "a validation averages its batches, and one of them had no value; see sweep check, or set the task's"
+    return [
+        f"{name} was no number in reports of {n} trial{'s' * (n > 1)}: {why} evaluation_batch_size to None"
+        for name, n in trials_of.items()
+    ]
+
+
+def at_rest(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    """Return the trials of a sweep that nobody drives: what Optuna has as running has been interrupted.
+
+    >>> [trial.state for trial in at_rest([TrialResult(0, "running", None, {}), TrialResult(1, "failed", None, {})])]
+    ['interrupted', 'failed']
+    """
+    return [replace(trial, state="interrupted") if trial.state == "running" else trial for trial in trials]
+
+
+def counts(trials: Sequence[TrialResult]) -> dict[str, int]:
+    """Return how many trials are in each state.
+
+    >>> counts([TrialResult(0, "complete", 1.0, {}), TrialResult(1, "running", None, {})])
+    {'complete': 1, 'running': 1}
+    """
+    return dict(sorted(Counter(trial.state for trial in trials).items()))

@@ -1,0 +1,122 @@
+"""Asking Optuna for trials and telling it how they ended."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from numpy.random import SeedSequence
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
+from optuna.trial import TrialState
+
+from espalier.sweeps.search.samplers import Sampler, sampler_of
+from espalier.sweeps.search.samplers.grid import GridOrder
+from espalier.sweeps.search.study import SweepRecord
+from espalier.sweeps.search.trial_events import Outcome
+from espalier.sweeps.search.trial_record import OpenTrial, TrialRecord, storable
+from espalier.sweeps.spec.space import Choice, Range
+from espalier.sweeps.spec.spec import SweepSpec
+
+
+def distribution(domain: Range | Choice) -> BaseDistribution:
+    """Return Optuna's form of a domain. Choices that are lists travel as JSON."""
+    if isinstance(domain, Choice):
+        return CategoricalDistribution([storable(choice) for choice in domain.choices])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an end that the steps do not meet moves down to the last that they do
+        if domain.integer:
+            return IntDistribution(int(domain.low), int(domain.high), domain.log, int(domain.step or 1))
+        return FloatDistribution(domain.low, domain.high, domain.log, domain.step)
+
+
+class Draws:
+    """The sampler of each trial: one for all, or, where a search must repeat, one for each number.
+
+    Then what a trial is asked with depends on its number and on the trials that have ended, not on the process.
+    """
+
+    def __init__(self, spec: SweepSpec, domains: Mapping[str, BaseDistribution], asked: int):
+        """asked: how many trials exist already; a resumed search must not repeat its first draws."""
+        self.domains, self.seed = domains, spec.search.seed
+        self.sampler: Sampler = sampler_of(spec.search.sampler)
+        self.shared = None if spec.search.repeatable else self.sampler.make(domains, self.seed, self.seed + asked)
+        self.order = GridOrder(domains, self.seed) if spec.search.repeatable and self.sampler.enumerates else None
+
+    def of(self, number: int) -> BaseSampler:
+        """Return the sampler of a trial."""
+        if self.shared:
+            return self.shared
+        if self.order:
+            return PartialFixedSampler(self.order.point(number), RandomSampler()) if self.domains else RandomSampler()
+        draw_seed = int(SeedSequence([self.seed, number]).generate_state(1)[0])
+        return self.sampler.make(self.domains, self.seed, draw_seed)
+
+
+class Asker:
+    """Asks for the trials of one sweep, one after another."""
+
+    def __init__(self, record: SweepRecord):
+        trials = record.trials()
+        self.study, self.storage, self.spec = record.study, record.storage, record.spec
+        self.domains = {name: distribution(domain) for name, domain in self.spec.space.domains()}
+        self.draws = Draws(self.spec, self.domains, len(trials))
+        self.params: dict[int, dict[str, Any]] = {trial.number: dict(trial.params) for trial in trials}
+
+    @property
+    def asked(self) -> int:
+        """How many trials exist."""
+        return len(self.params)
+
+    def ask(self) -> OpenTrial:
+        """Return a new trial; the branches of a trunk share all that is sampled but the decay points."""
+        self._take_sampler(self.asked)
+        trial = OpenTrial(self.study.ask(self.domains))
+        self.params[trial.number] = trial.params
+        return trial
+
+    def adopt(self, record: TrialRecord) -> OpenTrial:
+        """Take over a trial of an earlier process; what that died before sampling is sampled now."""
+        self._take_sampler(record.number)
+        if record.params.keys() >= self.domains.keys():  # nothing is left to be drawn
+            self.study.sampler = RandomSampler()
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, record.number)
+        handle = optuna.trial.Trial(self.study, trial_id)
+        for name, domain in self.domains.items():
+            if isinstance(domain, CategoricalDistribution):
+                handle.suggest_categorical(name, domain.choices)
+            elif isinstance(domain, IntDistribution):
+                handle.suggest_int(name, domain.low, domain.high, step=domain.step, log=domain.log)
+            elif isinstance(domain, FloatDistribution):
+                handle.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+        trial = OpenTrial(handle)
+        self.params[record.number] = trial.params
+        return trial
+
+    def tell(self, trial: OpenTrial, outcome: Outcome, run: str | None) -> None:
+        """Tell how a trial ended, with its attributes: it takes none afterwards. run: its MLflow run, if known."""
+        trial.set_outcome(outcome, run, self.spec.objective, self.spec.stopping is not None)
+        # a GridSampler that hears of its last point stops the study, which only Optuna's own loop allows
+        self.study.sampler = RandomSampler() if self.draws.sampler.enumerates else self.draws.of(trial.number)
+        value = outcome.values.get(self.spec.objective.metric)
+        if outcome.status == "complete" and value is not None:
+            self.study.tell(trial.handle, value)
+        else:
+            stopped = outcome.status == "stopped"
+            self.study.tell(trial.handle, state=TrialState.PRUNED if stopped else TrialState.FAIL)
+
+    def trunk_of(self, number: int) -> int | None:
+        """Return the trial whose trunk this one was proposed to share, None for one that was proposed by itself."""
+        place = number % self.spec.branches
+        return number - place if place else None
+
+    def _take_sampler(self, number: int) -> None:
+        """Set the sampler that the trial of this number is asked with: a branch keeps what its trunk sampled."""
+        first = self.trunk_of(number)
+        trunk = {} if first is None else self.params.get(first, {})
+        fixed = {name: value for name, value in trunk.items() if not name.startswith("decay_point")}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            base = self.draws.of(number)
+            self.study.sampler = PartialFixedSampler(fixed, base) if fixed else base

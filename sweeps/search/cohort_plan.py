@@ -1,0 +1,77 @@
+"""What one cohort is to train, the plan that the search makes and a worker gets; and by what it trains."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from espalier.sweeps.spec.space import Point
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial's number in the study and its whole configuration."""
+
+    number: int
+    point: Point
+
+
+@dataclass(frozen=True)
+class CohortPlan:
+    """A cohort to train.
+
+    resume_from: the folder of its last checkpoint. without: trials that are in that checkpoint and train no more.
+    suspects: trial -> the step at which it may have killed the worker; see Cohort.sift. attempt: how often the cohort
+    was given out before by this driver.
+    """
+
+    id: str
+    trials: Sequence[PlannedTrial]
+    resume_from: str | None = None
+    without: Sequence[int] = ()
+    suspects: Mapping[str, int] = field(default_factory=dict)
+    attempt: int = 0
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of its trials."""
+        return [trial.number for trial in self.trials]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as values that JSON has.
+
+        >>> plan = CohortPlan("cohort-3", (PlannedTrial(3, {"lr_exponent": -2.0}),), suspects={"3/0": 64})
+        >>> CohortPlan.from_json(plan.to_json()) == plan
+        True
+        """
+        fields = asdict(self)
+        return fields | {"trials": list(fields["trials"]), "without": list(self.without)}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "CohortPlan":
+        """Return the plan that `to_json` gave."""
+        trials = tuple(PlannedTrial(trial["number"], trial["point"]) for trial in fields["trials"])
+        return cls(
+            fields["id"],
+            trials,
+            fields["resume_from"],
+            tuple(fields["without"]),
+            dict(fields["suspects"]),
+            fields["attempt"],
+        )
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a cohort trains: by which program and why, how many lanes at once, on "cpu" or "cuda".
+
+    It is the trials' own from their first step on: another program gives other last bits.
+    """
+
+    program: str
+    why: str
+    lanes: int
+    device: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as values that JSON has."""
+        return asdict(self)

@@ -1,0 +1,115 @@
+"""Who drives a sweep: one process at a time, among all that share its home or its database."""
+
+import fcntl
+import os
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from espalier.core.errors import BadInput
+from espalier.sweeps.home import NO_ROOM, Home, naming
+
+LOCK = "driver.lock"  # of a sweep's folder: held by the process that drives it
+LOOK_S = 1.0  # how long a driver waits for those who look whether a sweep is driven: each takes microseconds
+
+
+class DriverLock:
+    """Held by the one process that drives a sweep; it ends with its process, however that ends.
+
+    It is a lock on a file of the sweep's folder, and an advisory lock where homes share a PostgreSQL database.
+    """
+
+    def __init__(self, home: Home, sweep: str):
+        self.home, self.sweep = home, sweep
+        self._held = ExitStack()
+
+    def __enter__(self) -> "DriverLock":
+        """Take the lock. Raises BadInput if another process has it."""
+        with ExitStack() as taken:
+            taken.enter_context(_folder_lock(self.home.sweep(self.sweep), self.sweep))
+            if "://" in self.home.storage:
+                from espalier.sweeps.search import database  # SQLAlchemy, which a journal does without
+
+                taken.enter_context(database.driver_lock(self.home.storage, self.sweep))
+            self._held = taken.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Give it back."""
+        self._held.close()
+
+
+def driven_sweeps(home: Home, sweeps: Collection[str]) -> set[str]:
+    """Return those of the sweeps that a process drives now: of this home, or of another that shares its database."""
+    here = {sweep for sweep in sweeps if is_driven(home.sweep(sweep))}
+    if "://" not in home.storage:
+        return here
+    from espalier.sweeps.search import database
+
+    return here | database.driven_sweeps(home.storage, sweeps)
+
+
+@contextmanager
+def _folder_lock(folder: Path, sweep: str) -> Iterator[None]:
+    """Lock a file of the sweep's folder while the block runs."""
+    with _lock_file(folder) as lock:
+        if not _taken(lock):
+            lock.seek(0)
+            number = lock.read(20).strip()
+            driver = f"process {number}" if number.isdecimal() else "another process"
+            raise BadInput(f"sweep {sweep} is being driven by {driver}; stop that one first")
+        if not _is_at(lock):  # the one who held it has removed its folder: what was locked is a file without a name
+            raise BadInput(f"sweep {sweep} was removed by who drove it; give the command again")
+        lock.truncate(0)
+        with naming(lock.name):
+            os.write(lock.fileno(), str(os.getpid()).encode())  # unbuffered: else closing would fail once more
+        yield
+
+
+def _lock_file(folder: Path) -> IO[str]:
+    """Open the lock's file, made if it is not there. Raises BadInput for something else in its place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return open(folder / LOCK, "a+", encoding="utf-8", errors="replace")
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise BadInput(
+            f"{error.filename or folder / LOCK}: cannot be opened ({error.strerror}); move it away, then resume"
+        ) from error
+
+
+def _is_at(lock: IO[str]) -> bool:
+    """Whether an open file is the one that its path names."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name))
+    except FileNotFoundError:
+        return False
+
+
+def _taken(lock: IO[str]) -> bool:
+    """Take a lock for this process alone, unless another holds it for longer than it takes to look."""
+    deadline = time.monotonic() + LOOK_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LOOK_S / 50)
+
+
+def is_driven(folder: Path) -> bool:
+    """Whether some process drives the sweep of this folder now. Those who look share the lock for a moment."""
+    try:
+        with open(folder / LOCK) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # none, or something else in its place: then nobody can hold it
+        return False

@@ -1,0 +1,22 @@
+"""Trials parted into cohorts by their structure: those of one cohort share a program."""
+
+from collections.abc import Sequence
+
+from espalier.sweeps.cohorts import structural_key
+from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial
+from espalier.sweeps.spec.spec import SweepSpec
+
+
+def cohorts_of(spec: SweepSpec, trials: Sequence[PlannedTrial], cohorts: int, cohort_trials: int) -> list[CohortPlan]:
+    """Part trials that are asked for at once: as much as one cohort takes, or a round, which all cohorts share.
+
+    cohorts: how many train at once. cohort_trials: how many trials one gets at most.
+    """
+    groups: dict[str, list[PlannedTrial]] = {}
+    for trial in trials:
+        groups.setdefault(structural_key(spec, trial.point), []).append(trial)
+    width = cohort_trials
+    if spec.round_trials:
+        width = min(width, -(-len(trials) // (cohorts * spec.branches)) * spec.branches)
+    parts = (group[k : k + width] for group in groups.values() for k in range(0, len(group), width))
+    return [CohortPlan(f"cohort-{part[0].number}", tuple(part)) for part in parts]

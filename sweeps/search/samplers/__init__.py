@@ -1,0 +1,43 @@
+"""Samplers: who proposes the points of a search. The registry is their only list, readable without Optuna."""
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+
+
+class Sampler:
+    """Makes one of Optuna's samplers. A person's own inherits from this, and is named as `file.py:Class` in a spec.
+
+    learns: whether what it proposes depends on the trials that have ended.
+    enumerates: whether it proposes each point of a finite space once.
+    """
+
+    learns: ClassVar[bool] = True
+    enumerates: ClassVar[bool] = False
+
+    def make(self, domains: "Mapping[str, BaseDistribution]", seed: int, draw_seed: int) -> "BaseSampler":
+        """Return the sampler of a space.
+
+        seed: as the spec has it, the same in each process. draw_seed: another in each process, so that one that goes
+        on with a sweep does not repeat the first draws of the one before.
+        """
+        raise NotImplementedError
+
+
+SAMPLERS: Mapping[str, str] = {
+    "tpe": "tpe:TPE",
+    "random": "random:Random",
+    "qmc": "qmc:QMC",
+    "grid": "grid:Grid",
+    "gp": "gp:GP",
+}
+
+
+def sampler_of(name: str) -> Sampler:
+    """Return the sampler that a spec names."""
+    module, _, kind = SAMPLERS[name].partition(":")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), kind)()

@@ -1,0 +1,18 @@
+"""Random search (Bergstra and Bengio 2012)."""
+
+from collections.abc import Mapping
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+
+from espalier.sweeps.search.samplers import Sampler
+
+
+class Random(Sampler):
+    """Draws each point by itself."""
+
+    learns = False
+
+    def make(self, domains: Mapping[str, BaseDistribution], seed: int, draw_seed: int) -> BaseSampler:
+        """Return the sampler."""
+        return RandomSampler(seed=draw_seed)

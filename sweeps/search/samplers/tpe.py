@@ -1,0 +1,16 @@
+"""The tree-structured Parzen estimator (Bergstra et al. 2011), multivariate as Optuna has it."""
+
+from collections.abc import Mapping
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, TPESampler
+
+from espalier.sweeps.search.samplers import Sampler
+
+
+class TPE(Sampler):
+    """Learns from trials that are complete, and from those that stopping ends."""
+
+    def make(self, domains: Mapping[str, BaseDistribution], seed: int, draw_seed: int) -> BaseSampler:
+        """Return the sampler."""
+        return TPESampler(seed=draw_seed)

@@ -1,0 +1,90 @@
+"""The sweeps of one of Optuna's storages: begun, found by id or name, removed."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from espalier.core.errors import BadInput, nearest
+from espalier.sweeps.search import attributes, storage
+from espalier.sweeps.search.study import SweepRecord
+from espalier.sweeps.spec.spec import SweepSpec
+
+
+class SweepStore:
+    """All sweeps of a home, or of a database that several share."""
+
+    def __init__(self, storage: BaseStorage):
+        self.storage = storage
+
+    @classmethod
+    def open(cls, place: str) -> "SweepStore":
+        """Open a storage to write to: a database URL, or the path of a journal. Raises BadInput if that cannot be."""
+        return cls(storage.open_storage(place))
+
+    @classmethod
+    def open_for_reading(cls, place: str) -> "SweepStore":
+        """Open a storage that somebody else writes; nothing is written, no damage mended. Raises BadInput."""
+        return cls(storage.open_for_reading(place))
+
+    def create(self, sweep: str, spec: SweepSpec, facts: Mapping[str, Any]) -> SweepRecord:
+        """Begin a sweep: a study of its id that carries its spec. Raises BadInput for one that exists.
+
+        The spec is written last: a study without one is what a kill in between has left, and is made anew.
+        """
+        direction = "minimize" if spec.objective.mode == "min" else "maximize"
+        with suppress(KeyError):
+            left = self._study(sweep)
+            if attributes.SPEC in left.user_attrs or left.get_trials(deepcopy=False):
+                raise BadInput(f"sweep {sweep} exists already; continue it: sweep resume {sweep}")
+            self.delete(sweep)
+        study = optuna.create_study(storage=self.storage, study_name=sweep, direction=direction)
+        for name, value in facts.items():
+            study.set_user_attr(name, value)
+        study.set_user_attr(attributes.SPEC, spec.model_dump(mode="json"))
+        return SweepRecord(study, self.storage)
+
+    def delete(self, sweep: str) -> None:
+        """Remove a sweep."""
+        optuna.delete_study(study_name=sweep, storage=self.storage)
+
+    def ids(self) -> list[str]:
+        """Return the ids of all sweeps, the oldest first."""
+        return [sweep for sweep, _ in self._ids_and_names()]
+
+    def exists(self, sweep: str) -> bool:
+        """Whether a sweep of that id was begun."""
+        try:
+            return attributes.SPEC in self._study(sweep).user_attrs
+        except KeyError:
+            return False
+
+    def load(self, sweep: str) -> SweepRecord:
+        """Load a sweep by its id alone, however many there are. Raises KeyError."""
+        return SweepRecord(self._study(sweep), self.storage)
+
+    def find(self, wanted: str) -> SweepRecord:
+        """Load a sweep by its id, else the latest one whose spec has that name. Raises BadInput for an unknown one."""
+        sweeps = self._ids_and_names()
+        by_id = [sweep for sweep, _ in sweeps if sweep == wanted]
+        matching = by_id or [sweep for sweep, name in sweeps if name == wanted]
+        if not matching:
+            known = {*(sweep for sweep, _ in sweeps), *(name for _, name in sweeps if name)}
+            raise BadInput(f"unknown sweep '{wanted}'; {nearest(wanted, known)}")
+        return self.load(matching[-1])
+
+    def _study(self, sweep: str) -> optuna.Study:
+        return optuna.load_study(study_name=sweep, storage=self.storage)
+
+    def _ids_and_names(self) -> list[tuple[str, str]]:
+        """Return the id of each sweep, the oldest first, and the name in its spec, which this version need not take."""
+        studies = self.storage.get_all_studies()  # Optuna's summaries would read every trial of every study
+        begun = [study for study in studies if attributes.SPEC in study.user_attrs]
+        begun.sort(key=lambda study: str(study.user_attrs.get(attributes.CREATED, "")))
+        return [(study.study_name, _name_in(study.user_attrs[attributes.SPEC])) for study in begun]
+
+
+def _name_in(spec: Any) -> str:
+    return str(spec.get("name", "")) if isinstance(spec, Mapping) else ""

@@ -1,0 +1,201 @@
+"""One trial in Optuna's storage: what is written of it while it trains, and how it reads afterwards."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from espalier.sweeps.search import attributes
+from espalier.sweeps.search.replicates import leader_of, missing_counts, value_to_beat
+from espalier.sweeps.search.trial_events import Outcome
+from espalier.sweeps.spec.spec import Objective
+
+_STATES = {TrialState.RUNNING: "running", TrialState.COMPLETE: "complete", TrialState.PRUNED: "stopped"}
+
+
+@dataclass(frozen=True)
+class RungScore:
+    """What a trial was worth at a rung, None where it diverged; leader: the first trial of the same history."""
+
+    value: float | None
+    leader: int
+
+
+def storable(choice: Any) -> Any:
+    """Return a choice as Optuna takes it: lists, and texts that would look like one, as JSON."""
+    return json.dumps(choice) if isinstance(choice, list) or str(choice).startswith(("[", '"')) else choice
+
+
+def sampled_params(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a trial has in the storage as they stand in the spec's choices."""
+    return {name: _plain(value) for name, value in stored.items()}
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) and value.startswith(("[", '"')) else value
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial as the storage has it."""
+
+    frozen: FrozenTrial
+
+    @property
+    def number(self) -> int:
+        """Its number in the study."""
+        return self.frozen.number
+
+    @property
+    def running(self) -> bool:
+        """Whether nobody has told Optuna how it ended."""
+        return self.frozen.state == TrialState.RUNNING
+
+    @property
+    def state(self) -> str:
+        """running, complete, stopped, diverged or failed."""
+        return _STATES.get(self.frozen.state) or self.status or "failed"
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What was sampled, as Optuna has it."""
+        return self.frozen.params
+
+    @property
+    def reports(self) -> dict[int, float]:
+        """The objective at each step at which it was reported."""
+        return self.frozen.intermediate_values
+
+    @property
+    def value(self) -> float | None:
+        """The objective at the end of a complete trial."""
+        return self.frozen.value if self.frozen.state == TrialState.COMPLETE else None
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long it took from being asked for to its end."""
+        return self.frozen.duration.total_seconds() if self.frozen.duration else None
+
+    @property
+    def ended(self) -> float | None:
+        """When it ended, in seconds since 1970."""
+        return self.frozen.datetime_complete.timestamp() if self.frozen.datetime_complete else None
+
+    @property
+    def cohort(self) -> str | None:
+        """The cohort that it is in; None while it has none."""
+        return self._attributes.get(attributes.COHORT)
+
+    @property
+    def status(self) -> str | None:
+        """How it ended: complete, diverged, stopped or failed."""
+        return self._attributes.get(attributes.STATUS)
+
+    @property
+    def verdict(self) -> str:
+        """What was said of its health; "" before its end."""
+        return self._attributes.get(attributes.VERDICT, "")
+
+    @property
+    def evidence(self) -> str:
+        """Why it has that verdict."""
+        return self._attributes.get(attributes.EVIDENCE, "")
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of the objective over its replicates."""
+        return self._attributes.get(attributes.SPREAD)
+
+    @property
+    def to_beat(self) -> float | None:
+        """What a constant guess, or its untrained model, has of the objective."""
+        return self._attributes.get(attributes.TO_BEAT)
+
+    @property
+    def missing(self) -> dict[str, tuple[int, int]]:
+        """The metrics that were no number: in how many reports, of how many."""
+        return {name: (n, of) for name, (n, of) in self._attributes.get(attributes.MISSING, {}).items()}
+
+    @property
+    def run(self) -> str:
+        """Its MLflow run, where that was known at its end; else ""."""
+        return self._attributes.get(attributes.RUN, "")
+
+    @property
+    def leader(self) -> int:
+        """Of one that diverged: the first trial of the same history up to there."""
+        return self._attributes.get(attributes.LEADER, self.number)
+
+    @property
+    def stop_evidence(self) -> str | None:
+        """Why it was stopped, known also before Optuna is told; None if it was not."""
+        stop = self._attributes.get(attributes.STOPPED)
+        return stop["evidence"] if stop else None
+
+    @property
+    def scores(self) -> dict[int, RungScore]:
+        """Its scores by rung, in steps."""
+        prefix = attributes.RUNG
+        scored = ((name, entry) for name, entry in self._attributes.items() if name.startswith(prefix))
+        return {int(name.removeprefix(prefix)): RungScore(*entry) for name, entry in scored}
+
+    @property
+    def _attributes(self) -> dict[str, Any]:
+        return self.frozen.user_attrs
+
+
+class OpenTrial:
+    """A trial of which Optuna has not been told how it ended: it takes reports and attributes until then."""
+
+    def __init__(self, handle: optuna.trial.Trial):
+        self.handle = handle
+        self.number = handle.number
+        self.params: dict[str, Any] = dict(handle.params)
+
+    @property
+    def cohort(self) -> str | None:
+        """The cohort that it is in; None while it has none."""
+        return self.handle.user_attrs.get(attributes.COHORT)
+
+    def set_cohort(self, cohort: str) -> None:
+        """Write which cohort it is in."""
+        self.handle.set_user_attr(attributes.COHORT, cohort)
+
+    def report(self, value: float, step: int) -> None:
+        """Write the objective after a step."""
+        self.handle.report(value, step)
+
+    def set_score(self, rung: int, score: RungScore) -> None:
+        """Write what it was worth at a rung."""
+        self.handle.set_user_attr(f"{attributes.RUNG}{rung}", [score.value, score.leader])
+
+    def scores(self) -> dict[int, RungScore]:
+        """Return its scores by rung, in steps."""
+        prefix = attributes.RUNG
+        scored = ((name, entry) for name, entry in self.handle.user_attrs.items() if name.startswith(prefix))
+        return {int(name.removeprefix(prefix)): RungScore(*entry) for name, entry in scored}
+
+    def set_stop(self, outcome: Outcome) -> None:
+        """Write why it stops."""
+        self.handle.set_user_attr(attributes.STOPPED, {"step": outcome.step, "evidence": outcome.evidence})
+
+    def set_outcome(self, outcome: Outcome, run: str | None, objective: Objective, stopping: bool) -> None:
+        """Write how it ended. run: its MLflow run, if that is known. stopping: whether the sweep has rungs."""
+        metric = objective.metric
+        diverged_at_rungs = outcome.status == "diverged" and stopping and outcome.replicates
+        entries = {
+            attributes.STATUS: outcome.status,
+            attributes.VERDICT: outcome.verdict,
+            attributes.EVIDENCE: outcome.evidence,
+            attributes.RUN: run,
+            attributes.LEADER: leader_of(outcome.replicates[0]) if diverged_at_rungs else None,
+            attributes.SPREAD: outcome.values.get(f"{metric}_std"),
+            attributes.MISSING: missing_counts(outcome.replicates) or None,
+            attributes.TO_BEAT: value_to_beat(outcome.replicates, metric, objective.mode),
+        }
+        for name, entry in entries.items():
+            if entry is not None:
+                self.handle.set_user_attr(name, entry)
