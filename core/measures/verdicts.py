@@ -59,7 +59,7 @@ def verdict(
     over: bool = True,
     beaten: str = "",
 ) -> Verdict:
-    """Judge a run by itself; what shows only beside others is `stuck`, and sweeps.results.results.judged_together.
+    """Judge a run by itself; what shows only beside others is `stuck`, and sweeps.results.comparison.judged_together.
 
     losses: training loss, averaged over blocks of steps, in order.
     update_ratios: medians over tensors of the sampled update ratios, in order; those after the loss was learnt say
