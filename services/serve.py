@@ -16,8 +16,8 @@ from typing import Any
 from espalier.core.errors import BadInput
 from espalier.core.own import SEARCH_PATH
 from espalier.services import confine, migrate, schema, tokens
-from espalier.services.access import is_loopback
 from espalier.services.cluster import tenants_of, variables_of_jobs
+from espalier.services.http.access import is_loopback
 from espalier.services.settings import Settings
 from espalier.services.store import Store
 from espalier.sweeps.address import no_secret, open_port
@@ -134,7 +134,7 @@ def serve(settings: Settings, host: str, port: int, certificate: str | None, key
     """Serve until a signal ends it; sweeps that run go on. Raises BadInput."""
     import uvicorn
 
-    from espalier.services.app import build
+    from espalier.services.http.app import build
 
     os.umask(0o077)
     confine.hide_environment()
@@ -158,7 +158,7 @@ def serve(settings: Settings, host: str, port: int, certificate: str | None, key
 
 def server_options(settings: Settings) -> dict[str, Any]:
     """Return how uvicorn serves: only a trusted proxy's X-Forwarded-For is believed, and nobody is waited for."""
-    from espalier.services.timed import TimedProtocol
+    from espalier.services.http.timeouts import TimedProtocol
 
     return {
         "http": TimedProtocol,

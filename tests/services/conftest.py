@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from espalier.services import schema, tokens
-from espalier.services.app import build
 from espalier.services.cluster import LocalCluster
+from espalier.services.http.app import build
 from espalier.services.queue import Queue
 from espalier.services.settings import Settings
 from espalier.services.store import Store

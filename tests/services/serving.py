@@ -18,7 +18,7 @@ def served(app: FastAPI) -> Iterator[str]:
     with socket.socket(proto=socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(128)  # who comes before the server is there waits for it
-        options = server_options(app.state.parts.settings) | {"log_level": "error", "timeout_graceful_shutdown": 1}
+        options = server_options(app.state.backend.settings) | {"log_level": "error", "timeout_graceful_shutdown": 1}
         server = uvicorn.Server(uvicorn.Config(app, **options))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

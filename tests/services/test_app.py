@@ -228,7 +228,7 @@ def test_owners_see_and_stop_their_own_and_an_admin_all(client: httpx.Client, to
 def test_too_many_requests_are_told_to_wait(
     store: Store, cluster: LocalCluster, settings: Settings, token: Token
 ) -> None:
-    from espalier.services.app import build
+    from espalier.services.http.app import build
     from tests.services.serving import served
 
     slow = settings.model_copy(update={"requests_per_minute": 8})
@@ -246,7 +246,7 @@ def test_too_many_requests_are_told_to_wait(
 def test_without_tokens_this_machine_alone_comes_in(
     store: Store, cluster: LocalCluster, settings: Settings, token: Token
 ) -> None:
-    from espalier.services.app import build
+    from espalier.services.http.app import build
     from tests.services.serving import served
 
     with served(build(settings, True, cluster)) as address, httpx.Client(base_url=address) as client:
@@ -372,7 +372,7 @@ def test_a_cluster_that_is_away_makes_it_unready_and_nothing_is_lost(
 def test_a_service_that_is_killed_and_started_again_goes_on(
     store: Store, cluster: LocalCluster, settings: Settings, token: Token
 ) -> None:
-    from espalier.services.app import build
+    from espalier.services.http.app import build
     from tests.services.serving import served
 
     who = token()
@@ -390,7 +390,7 @@ def test_a_service_that_is_killed_and_started_again_goes_on(
 def test_two_services_over_one_database_are_one(
     store: Store, cluster: LocalCluster, settings: Settings, token: Token
 ) -> None:
-    from espalier.services.app import build
+    from espalier.services.http.app import build
     from tests.services.serving import served
 
     who = token()

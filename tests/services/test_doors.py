@@ -13,12 +13,13 @@ import pytest
 from sqlalchemy import delete, update
 
 from espalier.core.errors import BadInput
-from espalier.services import streams, timed, tokens
-from espalier.services.app import build
+from espalier.services import tokens
 from espalier.services.cluster import LocalCluster
+from espalier.services.http import streams, timeouts
+from espalier.services.http.app import build
+from espalier.services.http.streams import LogEvents, Slots
 from espalier.services.settings import Settings, read_settings
 from espalier.services.store import Store, Token
-from espalier.services.streams import LogEvents, Slots
 from tests.services.conftest import spec, until
 from tests.services.serving import served
 from tests.services.test_app import hand_in, problem, reaches
@@ -146,14 +147,14 @@ def test_then_how_large_it_is_and_then_what(client: httpx.Client, token: Make, p
 
 @pytest.mark.parametrize("begin", [b"", b"GET /heal", b"GET / HTTP/1.1\r\nHost: x\r\nA: "])
 def test_half_of_a_request_is_hung_up_on(client: httpx.Client, monkeypatch: pytest.MonkeyPatch, begin: bytes) -> None:
-    monkeypatch.setattr(timed, "REQUEST_S", 0.3)
+    monkeypatch.setattr(timeouts, "REQUEST_S", 0.3)
     with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=20) as line:
         line.sendall(begin)
         assert line.recv(100) == b""
 
 
 def test_a_second_request_on_a_line_has_its_own_time(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timed, "REQUEST_S", 0.5)
+    monkeypatch.setattr(timeouts, "REQUEST_S", 0.5)
     with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=20) as line:
         line.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = b""
@@ -166,9 +167,9 @@ def test_a_second_request_on_a_line_has_its_own_time(client: httpx.Client, monke
 def test_half_of_a_body_is_answered_with_408(
     client: httpx.Client, token: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from espalier.services import received
+    from espalier.services.http import request_body
 
-    monkeypatch.setattr(received, "PIECE_S", 0.2)
+    monkeypatch.setattr(request_body, "PIECE_S", 0.2)
     head = f"POST /v1/check HTTP/1.1\nHost: x\nAuthorization: {token()['Authorization']}\n"
     assert b" 408" in said(client, f"{head}Content-Type: application/json\nContent-Length: 9\n", b"{").split(b"\r\n")[0]
     form = f"{head.replace('check', 'sweeps')}Content-Type: multipart/form-data; boundary=x\nContent-Length: 99\n"

@@ -11,11 +11,11 @@ from sqlalchemy import select
 from espalier.core.errors import BadInput
 from espalier.services import queue as queues
 from espalier.services.cluster import JobState, LocalCluster, Status
-from espalier.services.intake import checked_fields, submission_of
 from espalier.services.job import arguments
 from espalier.services.queue import Queue, Quota
 from espalier.services.settings import Settings
 from espalier.services.store import State, Store, Submission
+from espalier.services.submissions import checked_fields, submission_of
 from espalier.services.tokens import create
 from tests.services.conftest import spec, until
 

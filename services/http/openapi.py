@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from espalier.services import problems
+from espalier.services.http import problems
 from espalier.sweeps.spec.spec import SweepSpec
 
 

@@ -12,7 +12,7 @@ import anyio
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from espalier.services.problems import Problem, answer
+from espalier.services.http.problems import Problem, answer
 from espalier.services.views import Sweeps, trial_view
 
 POLL_S = 0.5  # between two looks

@@ -12,7 +12,7 @@ from espalier.services import queue
 from espalier.services.store import Store
 
 
-class _Waiting(Collector):
+class _SweepCounts(Collector):
     def __init__(self, store: Store):
         self.store = store
 
@@ -24,8 +24,8 @@ class _Waiting(Collector):
         yield family
 
 
-class Measures:
-    """The measures of one process."""
+class Metrics:
+    """The metrics of one process."""
 
     def __init__(self, store: Store):
         self.registry = CollectorRegistry()
@@ -35,7 +35,7 @@ class Measures:
         self.seconds = Histogram(
             "espalier_request_seconds", "Seconds until the answer began.", ["route"], registry=self.registry
         )
-        self.registry.register(_Waiting(store))
+        self.registry.register(_SweepCounts(store))
 
     async def measure(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
         """Count a request under its route's pattern: ids would make a series each."""
@@ -50,5 +50,5 @@ class Measures:
             self.seconds.labels(route).observe(time.monotonic() - begin)
 
     def text(self) -> bytes:
-        """Return all measures in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from espalier.services import tokens
-from espalier.services.problems import Problem
+from espalier.services.http.problems import Problem
 from espalier.services.store import Owner, Store
 from espalier.services.tokens import Caller
 

@@ -1,5 +1,7 @@
 """The body of a submission: a spec as JSON or YAML, or a form with a spec, an archive of code and hours."""
 
+from dataclasses import dataclass
+
 import anyio
 from fastapi import Request
 from starlette.datastructures import FormData
@@ -9,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from espalier.core.errors import BadInput, nearest
-from espalier.services.problems import Problem
+from espalier.services.http.problems import Problem
 from espalier.services.settings import Settings
 
 EXAMPLE = {
@@ -26,7 +28,17 @@ FIELDS = ("spec", "archive", "hours")
 SPEC_SCHEMA = {"$ref": "#/components/schemas/SweepSpec"}
 
 
-async def _multipart(request: Request, settings: Settings) -> tuple[bytes, str, bytes | None, str | None]:
+@dataclass(frozen=True)
+class SubmissionBody:
+    """What a request brings: the text of a spec and its kind (json or yaml), an archive of code, hours as they came."""
+
+    spec: bytes
+    kind: str
+    archive: bytes | None = None
+    hours: str | None = None
+
+
+async def _multipart(request: Request, settings: Settings) -> SubmissionBody:
     try:
         form = await request.form(max_files=2, max_fields=4, max_part_size=int(settings.spec_kib * 1024))
     except ClientDisconnect as error:
@@ -36,12 +48,12 @@ async def _multipart(request: Request, settings: Settings) -> tuple[bytes, str, 
     except (ValueError, LookupError, AttributeError, TypeError) as error:  # an unknown charset, a broken head of a part
         raise Problem(422, f"the form cannot be read: {type(error).__name__}") from error
     try:
-        return await _parts(form)
+        return await _read_form(form)
     finally:
         await form.close()
 
 
-async def _parts(form: FormData) -> tuple[bytes, str, bytes | None, str | None]:
+async def _read_form(form: FormData) -> SubmissionBody:
     for name in form:
         if name not in FIELDS:
             raise BadInput(f"{name[:64]!r}: unknown field; {nearest(name[:64], FIELDS)}")
@@ -51,9 +63,9 @@ async def _parts(form: FormData) -> tuple[bytes, str, bytes | None, str | None]:
         raise BadInput("spec: missing; a form has the parts spec, archive and hours")
     if archive is not None and not isinstance(archive, Uploaded):
         raise BadInput("archive: a file is needed, a zip of the code")
-    words = await spec.read() if isinstance(spec, Uploaded) else str(spec).encode("utf-8", "replace")
+    text = await spec.read() if isinstance(spec, Uploaded) else str(spec).encode("utf-8", "replace")
     packed = await archive.read() if isinstance(archive, Uploaded) else None
-    return words, kind, packed, hours if isinstance(hours, str) else None
+    return SubmissionBody(text, kind, packed, hours if isinstance(hours, str) else None)
 
 
 def bounded(request: Request, most: int) -> Request:
@@ -93,21 +105,22 @@ async def text_of(request: Request) -> bytes:
         raise Problem(400, "the body broke off") from error
 
 
-async def received(request: Request, settings: Settings) -> tuple[bytes, str, bytes | None, str | None]:
-    """Return the spec's text, its kind, the archive and the hours of a request. Raises Problem."""
+async def read_body(request: Request, settings: Settings) -> SubmissionBody:
+    """Return what a request brings. Raises Problem."""
     kind = _kind(request)
     if kind == "multipart/form-data":
         most = int((settings.archive_mib * 2**20) + settings.spec_kib * 1024 + 65_536)
         return await _multipart(bounded(request, most), settings)
-    return *await received_spec(request, settings), None, None
+    return await read_spec_body(request, settings)
 
 
-async def received_spec(request: Request, settings: Settings) -> tuple[bytes, str]:
-    """Return the spec's text and its kind of a request that brings nothing else. Raises Problem."""
+async def read_spec_body(request: Request, settings: Settings) -> SubmissionBody:
+    """Return what a request brings that may bring a spec alone. Raises Problem."""
     kind = _kind(request)
     if kind not in KINDS:
         raise Problem(415, f"Content-Type: '{kind[:100]}'; send application/yaml, application/json{FORM}")
-    return await text_of(bounded(request, int(settings.spec_kib * 1024) + 65_536)), KINDS[kind]
+    text = await text_of(bounded(request, int(settings.spec_kib * 1024) + 65_536))
+    return SubmissionBody(text, KINDS[kind])
 
 
 def _kind(request: Request) -> str:

@@ -10,7 +10,7 @@ REQUEST_S = 15.0  # for the whole head of a request, and for a body that nobody 
 class TimedProtocol(H11Protocol):
     """uvicorn's protocol, whose own timeout holds only between two requests.
 
-    A head has REQUEST_S to arrive; a body is read under services.received's limits.
+    A head has REQUEST_S to arrive; a body is read under the limits of request_body.
     """
 
     _deadline: asyncio.TimerHandle | None = None

@@ -1,0 +1,68 @@
+"""The HTTP service, put together: the application with its routes, its queue and its state."""
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from espalier.services import schema
+from espalier.services.cluster import Cluster, LocalCluster, cluster_of
+from espalier.services.http import problems
+from espalier.services.http.access import Access, RateLimit
+from espalier.services.http.backend import Backend
+from espalier.services.http.metrics import Metrics
+from espalier.services.http.openapi import describe
+from espalier.services.http.pages import plain
+from espalier.services.http.routes import api
+from espalier.services.http.streams import Slots
+from espalier.services.queue import Queue
+from espalier.services.settings import Settings
+from espalier.services.store import Store
+from espalier.services.views import Sweeps
+from espalier.sweeps.home import Home
+
+
+def build(settings: Settings, loopback: bool = True, cluster: Cluster | None = None) -> FastAPI:
+    """Return the application. Raises BadInput if its database is missing or has another schema.
+
+    loopback: whether it listens to this machine alone; without any token nobody else is let in.
+    """
+    store = Store(settings.database)
+    schema.check(store)
+    cluster = cluster or cluster_of(settings)
+    holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    queue = Queue(store, cluster, settings, time.time, holder)
+    access = Access(store, RateLimit(settings.requests_per_minute), loopback)
+    tenants = cluster.tenants if isinstance(cluster, LocalCluster) else None
+    sweeps = Sweeps(Home.at(str(settings.home)), settings.mlflow_url, tenants)
+    backend = Backend(
+        settings, store, cluster, queue, sweeps, access, Metrics(store), Slots(settings.streams_per_owner)
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        thread = threading.Thread(target=queue.run, name="queue", daemon=True)
+        thread.start()
+        yield
+        queue.close()
+
+    app = FastAPIOffline(
+        title="Espalier",
+        version=version("espalier"),
+        summary="Learning-rate sweeps on a cluster: handed in, watched, stopped, resumed, pulled.",
+        lifespan=lifespan,
+    )
+    app.state.backend, app.state.access = backend, access
+    problems.install(app)
+    app.middleware("http")(backend.metrics.measure)
+    app.include_router(api)
+    app.include_router(plain)
+    describe(app)
+    return app

@@ -1,0 +1,62 @@
+"""What the routes work with, and the sweeps that a caller may see."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi import Path as Place
+from sqlalchemy import select
+from sqlalchemy.orm import undefer
+
+from espalier.services.cluster import Cluster
+from espalier.services.http.access import Access
+from espalier.services.http.metrics import Metrics
+from espalier.services.http.problems import Problem
+from espalier.services.http.streams import Slots
+from espalier.services.queue import Queue, position
+from espalier.services.settings import Settings
+from espalier.services.store import Store, Submission
+from espalier.services.tokens import Caller
+from espalier.services.views import Sweep, Sweeps, sweep_view
+
+SWEEP_ID = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
+
+
+@dataclass
+class Backend:
+    """What the routes work with."""
+
+    settings: Settings
+    store: Store
+    cluster: Cluster
+    queue: Queue
+    sweeps: Sweeps
+    access: Access
+    metrics: Metrics
+    slots: Slots
+
+
+def backend_of(request: Request) -> Backend:
+    """Return what the application was made of."""
+    return request.app.state.backend
+
+
+BackendDep = Annotated[Backend, Depends(backend_of)]
+Id = Annotated[str, Place(pattern=SWEEP_ID, examples=["names-20261121-1a2b3c4d"])]
+
+
+def own_sweep(backend: Backend, caller: Caller, sweep: str, *columns: Any) -> Submission:
+    """Return a sweep that the caller may see. Raises Problem 404: of other people's nothing is said."""
+    with backend.store.reading() as session:
+        options = [undefer(Submission.spec), *map(undefer, columns)]
+        submission = session.scalar(select(Submission).where(Submission.sweep == sweep).options(*options))
+    if submission is None or not (caller.admin or submission.owner == caller.owner):
+        raise Problem(404, f"there is no sweep '{sweep}' of yours")
+    return submission
+
+
+def view_of(backend: Backend, submission: Submission) -> Sweep:
+    """Return a submission as an answer shows it, with how many wait before it."""
+    with backend.store.reading() as session:
+        before = position(session, submission)
+    return sweep_view(submission, submission.spec, backend.sweeps, before)

@@ -1,0 +1,251 @@
+"""The routes below /v1: sweeps handed in, watched, stopped, resumed and pulled. They read as their signatures."""
+
+from functools import partial
+from typing import Annotated, Any
+
+import anyio
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from pydantic import BaseModel, Field
+from sqlalchemy import select
+from sqlalchemy.orm import undefer
+
+from espalier.core.errors import BadInput
+from espalier.services.http import problems
+from espalier.services.http.access import Reader, Submitter
+from espalier.services.http.backend import BackendDep, Id, own_sweep, view_of
+from espalier.services.http.problems import Problem, responses
+from espalier.services.http.request_body import BODY, CHECKED, hours_of, read_body, read_spec_body
+from espalier.services.http.streams import LogEvents, Stream, SweepEvents
+from espalier.services.queue import position
+from espalier.services.store import State, Submission
+from espalier.services.submissions import read_spec, submission_of
+from espalier.services.views import Sweep, Trial, sweep_view, trial_view, trials_of
+from espalier.sweeps.spec import yaml12
+
+STREAM = {200: {"content": {"text/event-stream": {}, "text/plain": {}}, "description": "server-sent events"}}
+
+
+class Submitted(BaseModel):
+    """What was taken in."""
+
+    id: str = Field(examples=["names-20261121-1a2b3c4d"])
+    state: State
+    position: int | None = Field(description="how many sweeps wait before it")
+    links: dict[str, str]
+
+
+class Page(BaseModel):
+    """Some sweeps, the newest first; `next` asks for those before them."""
+
+    sweeps: list[Sweep]
+    next: int | None = Field(None, description="the `before` of the next page; null: this is the last")
+
+
+class Trials(BaseModel):
+    """The trials of a sweep."""
+
+    trials: list[Trial]
+    total: int
+
+
+After = Annotated[str | None, Header(alias="Last-Event-ID", description="go on after this event", max_length=20)]
+
+api = APIRouter(prefix="/v1")
+
+
+def _after(value: str | None) -> int:
+    if value is None or value == "":
+        return 0
+    if not value.isascii() or not value.isdigit():
+        raise Problem(
+            422,
+            f"Last-Event-ID: '{value}' is no event's number",
+            [problems.Wrong(field="Last-Event-ID", detail="no number")],
+        )
+    return int(value)
+
+
+# --- handing in ------------------------------------------------------------------------------------------------------
+
+
+BODIES = responses(400, 401, 403, 408, 411, 413, 415, 422, 429)
+
+
+@api.post("/sweeps", status_code=202, openapi_extra=BODY, responses=BODIES)
+async def submit(
+    request: Request,
+    response: Response,
+    backend: BackendDep,
+    caller: Submitter,
+    hours: Annotated[str | None, Query(description="how long it may run, in hours", max_length=20)] = None,
+    key: Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)] = None,
+) -> Submitted:
+    """Hand in a sweep. The same Idempotency-Key with the same content gives the same sweep, however often it comes."""
+    body = await read_body(request, backend.settings)
+
+    def admit() -> Submitted:
+        fields, spec = read_spec(body.spec, body.kind, backend.settings)
+        wanted = hours_of(body.hours or hours)
+        submission = submission_of(caller.owner, fields, spec, body.archive, wanted, key, backend.settings)
+        admitted, _ = backend.queue.admit(submission)
+        view = view_of(backend, own_sweep(backend, caller, admitted.sweep))
+        return Submitted(id=view.id, state=view.state, position=view.position, links=view.links)
+
+    submitted = await anyio.to_thread.run_sync(admit)
+    response.headers["Location"] = submitted.links["self"]
+    return submitted
+
+
+@api.post("/check", openapi_extra=CHECKED, responses=BODIES)
+async def check(request: Request, backend: BackendDep, caller: Submitter) -> dict[str, Any]:
+    """Say whether a spec would be taken, without handing it in."""
+    body = await read_spec_body(request, backend.settings)
+
+    def look() -> dict[str, Any]:
+        fields, spec = read_spec(body.spec, body.kind, backend.settings)
+        submission = submission_of(caller.owner, fields, spec, None, None, None, backend.settings)
+        return {"name": spec.name, "trials": spec.trials, "gpus": submission.gpus, "spec": fields}
+
+    return await anyio.to_thread.run_sync(look)
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+@api.get("/sweeps", responses=responses(401, 422, 429))
+def sweeps(
+    backend: BackendDep,
+    caller: Reader,
+    state: Annotated[State | None, Query(description="only those in this state")] = None,
+    name: Annotated[str | None, Query(description="only those whose spec has this name", max_length=64)] = None,
+    owner: Annotated[str | None, Query(description="only this owner's; for admins", max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="the `next` of the page before")] = None,
+) -> Page:
+    """List sweeps, the newest first: the caller's own, or, for an admin, everybody's."""
+    query = select(Submission).options(undefer(Submission.spec)).order_by(Submission.number.desc()).limit(limit + 1)
+    query = query if caller.admin else query.where(Submission.owner == caller.owner)
+    if owner is not None:
+        query = query.where(Submission.owner == owner.replace("\0", ""))
+    if name is not None:
+        query = query.where(Submission.name == name.replace("\0", ""))
+    if state is not None:
+        query = query.where(Submission.state == state)
+    if before is not None:
+        query = query.where(Submission.number < before)
+    with backend.store.reading() as session:
+        submissions = list(session.scalars(query))
+        views = [sweep_view(s, s.spec, backend.sweeps, position(session, s)) for s in submissions[:limit]]
+    return Page(sweeps=views, next=submissions[limit - 1].number if len(submissions) > limit else None)
+
+
+@api.get("/sweeps/{sweep}", responses=responses(401, 404, 422, 429))
+def sweep(sweep: Id, backend: BackendDep, caller: Reader) -> Sweep:
+    """Show one sweep: where it is, how far, the best so far."""
+    return view_of(backend, own_sweep(backend, caller, sweep))
+
+
+@api.get("/sweeps/{sweep}/trials", responses=responses(401, 404, 422, 429))
+def trials(
+    sweep: Id,
+    backend: BackendDep,
+    caller: Reader,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=10**6)] = 0,
+) -> Trials:
+    """List the trials of a sweep, by number."""
+    all_trials = trials_of(own_sweep(backend, caller, sweep), backend.sweeps)
+    return Trials(trials=[trial_view(t) for t in all_trials[offset : offset + limit]], total=len(all_trials))
+
+
+LOGS = responses(401, 404, 422, 429, 503) | STREAM
+BEST = {200: {"content": {"application/yaml": {"schema": {"type": "string"}}, "application/json": {}}}}
+
+
+@api.get("/sweeps/{sweep}/best", response_class=Response, responses=responses(401, 404, 409, 422, 429, 503) | BEST)  # pyright: ignore[reportArgumentType]
+def best(
+    sweep: Id,
+    request: Request,
+    backend: BackendDep,
+    caller: Reader,
+    trial: Annotated[int | None, Query(ge=0, le=10**9, description="another trial than the best")] = None,
+) -> Response:
+    """Pull the best configuration as a file that `sweep rerun` takes: YAML, or JSON where that is asked for."""
+    submission = own_sweep(backend, caller, sweep)
+    complete = [t.number for t in backend.sweeps.trials(sweep, owner=submission.owner) if t.state == "complete"]
+    if not complete:
+        raise Problem(409, f"{sweep} has no complete trial yet; it is {submission.state}")
+    if trial is not None and trial not in complete:
+        raise Problem(404, f"trial {trial} of {sweep} is not complete; complete are {', '.join(map(str, complete))}")
+    try:
+        with backend.slots.taken(caller.owner):
+            head, _, body = backend.sweeps.best(sweep, submission.owner, trial).partition("\n")
+    except BadInput as error:  # nothing that the caller could do better
+        raise Problem(503, str(error), headers={"Retry-After": "10"}) from error
+    content = yaml12.read(body, "best file")
+    for field in ("task", "watchers", "task_options"):  # where files lay in the cluster means nothing at another desk
+        if field in submission.spec:
+            content["spec"][field] = submission.spec[field]
+    if "json" in request.headers.get("accept", ""):
+        return JSONResponse(content)
+    written = yaml12.write(content, flow=None)
+    return Response(f"{head}\n{written}", media_type="application/yaml")
+
+
+@api.get("/sweeps/{sweep}/events", response_class=StreamingResponse, responses=responses(401, 404, 422, 429) | STREAM)
+def events(sweep: Id, backend: BackendDep, caller: Reader, after: After = None) -> StreamingResponse:
+    """Follow a sweep until it is over: an event for each trial that ends, and for each change of its state."""
+    submission = own_sweep(backend, caller, sweep)
+    view = lambda: view_of(backend, own_sweep(backend, caller, sweep))  # noqa: E731
+    look = SweepEvents(backend.sweeps, sweep, submission.owner, view, _after(after)).look
+    return Stream(look, backend.slots, caller.owner, partial(backend.access.ended, caller))
+
+
+@api.get(
+    "/sweeps/{sweep}/logs", response_class=StreamingResponse, responses=responses(401, 404, 422, 429, 503) | STREAM
+)
+def logs(sweep: Id, request: Request, backend: BackendDep, caller: Reader, after: After = None) -> Response:
+    """Read what the sweep's driver wrote: all of it as text/plain, or, as text/event-stream, until it is over."""
+    submission = own_sweep(backend, caller, sweep)
+    if "text/event-stream" not in request.headers.get("accept", ""):
+        with backend.slots.taken(caller.owner):
+            return PlainTextResponse(backend.cluster.logs(submission.job))
+    read = LogEvents(
+        lambda start, most: backend.cluster.log_from(submission.job, start, most),
+        lambda: State(own_sweep(backend, caller, sweep).state).over,
+        _after(after),
+    )
+    return Stream(read.look, backend.slots, caller.owner, partial(backend.access.ended, caller))
+
+
+# --- changing -------------------------------------------------------------------------------------------------------
+
+
+@api.post("/sweeps/{sweep}/stop", status_code=202, responses=responses(401, 403, 404, 422, 429))
+def stop(sweep: Id, backend: BackendDep, caller: Submitter) -> Sweep:
+    """Stop a sweep: it writes its checkpoints and ends; `resume` goes on from there. Nothing if it is over."""
+    own_sweep(backend, caller, sweep)
+    backend.queue.stop(sweep, f"stopped by {caller.owner}")
+    return view_of(backend, own_sweep(backend, caller, sweep))
+
+
+@api.post("/sweeps/{sweep}/resume", status_code=202, responses=responses(401, 403, 404, 409, 422, 429))
+def resume(
+    sweep: Id,
+    backend: BackendDep,
+    caller: Submitter,
+    changed: Annotated[bool, Query(description="go on also if the data have changed, and record it")] = False,
+) -> Sweep:
+    """Put a stopped or failed sweep at its old place in the queue; it goes on from its checkpoints.
+
+    It runs the code that was handed in. If its data, or code that is installed here, have changed since it last ran, it
+    fails and says what differs, unless `changed` is true: then each trial bears the fingerprints it was trained with.
+    """
+    submission = own_sweep(backend, caller, sweep)
+    if submission.state == State.FINISHED:
+        raise Problem(409, f"{sweep} is finished; there is nothing to go on with")
+    if submission.state == State.STOPPING:
+        raise Problem(409, f"{sweep} is being stopped; wait until it has stopped")
+    backend.queue.resume(sweep, changed)
+    return view_of(backend, own_sweep(backend, caller, sweep))
