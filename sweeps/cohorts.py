@@ -11,8 +11,8 @@ from espalier.core.optimizers import OPTIMIZERS, Optimizer
 from espalier.core.schedules.registry import SCHEDULES
 from espalier.core.schedules.warmup import WARMUP
 from espalier.core.task import check_options, options_of, task_class
-from espalier.core.training.cohort import Scoring
 from espalier.core.training.events import TrialId
+from espalier.core.training.scores import Scoring
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Health, Ratios, Watcher
 from espalier.sweeps.spec.meaning import MEANT

@@ -15,6 +15,7 @@ from espalier.core.programs.choose import choose, why_not
 from espalier.core.programs.program import Program
 from espalier.core.task import Batch, Data, Task, load_data, load_task
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Structure
 from espalier.core.training.watch import Watcher
 from espalier.core.training.width import GAIN, NATIVE, remembered
@@ -53,17 +54,19 @@ def make_cohort(
     engine_trials = [member for t in trials for member in plan.members(spec, t["number"], t["point"])]
     made = _program(spec.task, options, structure, program)
     return Cohort(
-        task,
-        data,
-        structure,
-        engine_trials,
-        lanes,
-        made,
-        device,
-        spec.ratios.samples,
-        plan.scoring(spec),
-        spec.ratios.spacing,
-        [*plan.watchers(spec), *([watcher] if watcher else [])],
+        CohortSetup(
+            task,
+            data,
+            structure,
+            engine_trials,
+            lanes,
+            made,
+            device,
+            spec.ratios.samples,
+            plan.scoring(spec),
+            spec.ratios.spacing,
+            [*plan.watchers(spec), *([watcher] if watcher else [])],
+        )
     )
 
 

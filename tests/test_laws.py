@@ -29,9 +29,13 @@ from espalier.core.rows import seeded
 from espalier.core.schedules.registry import SCHEDULES
 from espalier.core.task import Batch, Data, Task
 from espalier.core.tasks.names import Lecture, Names
-from espalier.core.training.cohort import AVERAGE_EVERY, Cohort, Scoring
+from espalier.core.training.averages import AVERAGE_EVERY
+from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended, Event, Forked, Reported, Scored, Started
-from espalier.core.training.trial import Hyperparameters, Structure, Trial, history
+from espalier.core.training.history import history
+from espalier.core.training.scores import Scoring
+from espalier.core.training.setup import CohortSetup
+from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 STEPS, REPORTS, BATCH = 13, 3, 7
 UNSCORED = Scoring()  # for trials that have no rungs
@@ -151,7 +155,7 @@ class Engine:
         if key not in self._programs:
             self._programs[key] = PROGRAMS[program](self.tasks[task], structure.optimizer)
         used = PROGRAMS[program](self.tasks[task], structure.optimizer) if new else self._programs[key]
-        return Cohort(self.tasks[task], self.data[task], structure, trials, lanes, used, scoring=scoring)
+        return Cohort(CohortSetup(self.tasks[task], self.data[task], structure, trials, lanes, used, scoring=scoring))
 
     def alone(self, task: str, structure: Structure, trial: Trial, program: str = "vmap") -> list[dict[str, Any]]:
         """Return the results of a trial that trains alone."""
@@ -387,7 +391,7 @@ def turns(cohort: Cohort) -> Iterator[list[Event]]:
 
 def counts(cohort: Cohort) -> tuple[int, ...]:
     """Return how many steps a cohort has trained, of lanes, of trials and of probes, and how many trials shared."""
-    return cohort.lane_steps, cohort.trial_steps, cohort.probe_steps, cohort.steps_shared
+    return cohort.lane_steps, cohort.work.trial_steps, cohort.work.probe_steps, cohort.steps_shared
 
 
 def resumed(make: Callable[[], Cohort], kills: Sequence[int], path: Path) -> list[dict[str, Any]]:
@@ -503,7 +507,7 @@ def test_a_resumed_run_counts_the_steps_of_the_uninterrupted_run(engine: Engine,
     cohort = make()
     saved = [cohort.state() for _ in turns(cohort)]
     whole = counts(cohort)
-    assert cohort.probe_steps == 3 * 3, "two of the trials share a lane up to the rung, and so a probe"
+    assert cohort.work.probe_steps == 3 * 3, "two of the trials share a lane up to the rung, and so a probe"
     for state in saved[::2]:
         checkpoint.save(tmp_path / "cohort.pt", state)
         again = make()
@@ -565,7 +569,9 @@ def end_of_the_wild(engine: Engine, program: str) -> Event:
     """Return how it ends beside a calm trial, with a point of its curve for each step."""
     calm = replace(WILD, id="calm", hyper=Hyperparameters(lr=0.01))
     task, data, structure = engine.tasks["linear"], engine.data["linear"], replace(LINEAR.structure, dtype="float64")
-    cohort = Cohort(task, data, structure, [calm, WILD], 2, program, ratio_samples=37, curve_points=WILD.steps)
+    cohort = Cohort(
+        CohortSetup(task, data, structure, [calm, WILD], 2, program, ratio_samples=37, curve_points=WILD.steps)
+    )
     ends = {event.trial: event for event in cohort.train() if isinstance(event, Ended)}
     assert (ends["calm"].status, ends["wild"].status) == ("complete", "diverged")
     return ends["wild"]
@@ -735,7 +741,7 @@ def test_one_lane_is_pytorch(engine: Engine, case: Case) -> None:
     compiled = str(case) in ("names with BatchNorm, AdamW, cosine after warm-up", "names, Nesterov, step")
     native = case.schedule == "step" and not case.warmup  # each step anew, in float64
     for program in PROGRAMS if compiled else ("plain", "native", "vmap") if native else ("plain", "vmap"):
-        cohort = Cohort(task, data, replace(case.structure, dtype="float64"), [trial], 1, program)
+        cohort = Cohort(CohortSetup(task, data, replace(case.structure, dtype="float64"), [trial], 1, program))
         *_, end = cohort.train()
         assert [step for step, _ in end.curve] == list(range(1, 31))
         assert [loss for _, loss in end.curve] == pytest.approx(losses, rel=1e-6)
@@ -886,7 +892,7 @@ def test_scores_change_no_trial_and_are_those_of_a_solo_run(
         plain = engine.cohort(task, structure, bare, lanes)
         list(plain.train())
         assert cohort.steps_shared == plain.steps_shared
-        assert cohort.lane_steps - cohort.probe_steps == plain.lane_steps
+        assert cohort.lane_steps - cohort.work.probe_steps == plain.lane_steps
 
 
 @settings(max_examples=25)
@@ -928,10 +934,10 @@ def test_a_cohort_repeats_what_its_trials_have_said(
 
     cohort = engine.cohort(*crowd[:2], with_rungs(crowd[2], rungs), lanes, scoring=Scoring(EVERY_SCORE, 2))
     seen = list(itertools.chain.from_iterable(itertools.islice(turns(cohort), turns_)))
-    assert plain(cohort.said()) == plain(seen)
+    assert plain(cohort.events_so_far()) == plain(seen)
     again = engine.cohort(*crowd[:2], with_rungs(crowd[2], rungs), lanes, scoring=Scoring(EVERY_SCORE, 2))
     again.load_state(cohort.state())
-    assert stream(again.said()) == stream(cohort.said())
+    assert stream(again.events_so_far()) == stream(cohort.events_so_far())
 
 
 @pytest.mark.parametrize("task_name", TASKS)
@@ -988,7 +994,7 @@ def test_the_average_is_that_of_the_weights_at_every_eighth_step(engine: Engine,
     said: list[Event] = []
     while not said:
         said = [event for event in cohort.turn() if isinstance(event, Scored)]
-        row, step = cohort.lanes.row(0), cohort.riding[0].step
+        row, step = cohort.pool.rows.row(0), cohort.pool.active[0].step
         weights = {name: t.double() for name, t in row.items() if name.startswith(("theta.", "buffer."))}
         if step % AVERAGE_EVERY == 0:
             beta = (1 - AVERAGE_EVERY / step) ** (published_power(0.10) + 1)

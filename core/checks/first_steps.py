@@ -18,7 +18,8 @@ from espalier.core.measures.verdicts import median
 from espalier.core.programs.plain import PlainProgram
 from espalier.core.rows import own_generators
 from espalier.core.task import Batch
-from espalier.core.training.trial import Trial, history
+from espalier.core.training.history import history
+from espalier.core.training.trial import Trial
 
 ADAM_STEPS = 300
 ADAM_EXPONENTS = (-2.0, -3.0, -1.0)  # tried in this order

@@ -15,6 +15,7 @@ from espalier.core.programs.program import Program
 from espalier.core.task import Data, Task
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 LOW, HIGH, STEPS, SEEDS = -6.0, 1.5, 400, 16  # of a test of which nothing else is said
@@ -105,7 +106,9 @@ def range_test(
     rising_rate = replace(hyper, lr=10.0**ramp.low, floor=factor, decay_points=(), warmup=0.0)
     trials = [Trial(str(seed), seed, steps, rising_rate, reports=1) for seed in seeds]
     rising = replace(structure, schedule="exponential", phases=())
-    cohort = Cohort(task, data, rising, trials, len(trials), program, device, 0, watchers=(), curve_points=steps)
+    cohort = Cohort(
+        CohortSetup(task, data, rising, trials, len(trials), program, device, 0, watchers=(), curve_points=steps)
+    )
     ends = [event for event in cohort.train() if isinstance(event, Ended)]
     failed = [end for end in ends if end.status == "failed" and end.step < steps]  # which no rate has caused
     if len(failed) == len(ends):

@@ -22,6 +22,7 @@ from espalier.core import cache, deadline
 from espalier.core.programs.program import Program
 from espalier.core.task import Data, Task, code_fingerprint
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 GAIN = 0.05  # of lane-steps per second: twice the lanes must bring more than this
@@ -74,7 +75,7 @@ def us_per_lane_step(cohort: Cohort, steps: int = STEPS, repeats: int = REPEATS)
         deadline.check()
         before, begin = cohort.lane_steps, time.perf_counter()
         cohort.turn(steps)
-        if cohort.device != "cpu":
+        if cohort.data.train[0].is_cuda:
             torch.cuda.synchronize()
         if trained := cohort.lane_steps - before:
             times.append((time.perf_counter() - begin) / trained * 1e6)
@@ -94,7 +95,7 @@ def measure(
         deadline.check()
         # rates so small that they make nothing diverge, and all different, so that no lane is shared
         trials = [Trial(str(k), 0, 10**9, Hyperparameters(lr=1e-12 * (k + 1)), reports=1) for k in range(lanes)]
-        return Cohort(task, data, structure, trials, lanes, program, device, ratio_samples=0)
+        return Cohort(CohortSetup(task, data, structure, trials, lanes, program, device, ratio_samples=0))
 
     begun(batched, 2).turn(1)  # what is made only once, as a list of operations or a compiled one, is no step's time
     begin, alone_us = time.perf_counter(), us_per_lane_step(begun(alone, 1))

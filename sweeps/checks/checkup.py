@@ -19,6 +19,7 @@ from espalier.core.programs import PROGRAMS
 from espalier.core.rows import seeded
 from espalier.core.task import Task, call, load_data, load_task
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Trial
 from espalier.core.training.width import us_per_lane_step
 from espalier.sweeps import cohorts as plan
@@ -144,7 +145,7 @@ def foresee(spec: SweepSpec) -> Forecast:
     made = PROGRAMS[program](task, structure.optimizer, getattr(torch, structure.dtype))
     width = 1 if made.min_width == 1 else lanes
     timed = [Trial(str(k), 0, 10**9, Hyperparameters(lr=1e-12 * (k + 1)), reports=1) for k in range(width)]
-    us = us_per_lane_step(Cohort(task, data, structure, timed, width, made, device, ratio_samples=0))
+    us = us_per_lane_step(Cohort(CohortSetup(task, data, structure, timed, width, made, device, ratio_samples=0)))
     share = shared_share(spec)
     steps = trials * spec.replicates * spec.budget.steps
     kept = _kept(spec)

@@ -20,8 +20,9 @@ with gc_paused():
     from espalier.core import checkpoint
     from espalier.core.errors import Differs, briefly, located
     from espalier.core.loading.folders import work_in
-    from espalier.core.training.cohort import Cohort, Lane
+    from espalier.core.training.cohort import Cohort
     from espalier.core.training.events import Event, TrialId
+    from espalier.core.training.lane import Lane
     from espalier.sweeps import cohorts as plan
     from espalier.sweeps.engine import make_cohort, program_for, why_not_as_begun
     from espalier.sweeps.home import COHORT_FILE, NO_ROOM
@@ -112,7 +113,7 @@ class CohortTrainable(tune.Trainable):
         if self.referee:
             self.referee.load_state(saved["referee"])
         # a driver hears of the last turns only once their checkpoint is whole: the one that resumes may have heard less
-        self.again = cohort.said()
+        self.again = cohort.events_so_far()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.setup(new_config)
@@ -152,7 +153,7 @@ class CohortTrainable(tune.Trainable):
         begin, before = time.monotonic(), len(happened)
         try:
             while not cohort.done and time.monotonic() - begin < TURN_S:
-                if self.suspects and not cohort.sift(self.suspects):
+                if self.suspects and not cohort.isolate(self.suspects):
                     self.suspects = {}
                 happened.extend(cohort.turn())
         except Differs as error:

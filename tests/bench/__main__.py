@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from espalier.core.training.cohort import COMPARE_EVERY
+from espalier.core.training.comparison import COMPARE_EVERY
 from tests.bench import growth, ready, records, service, startup, stopping, trials_per_hour
 
 NAMES = ("trials-per-hour", "race", "engine", "stopping", "growth", "ready", "records", "service")

@@ -19,7 +19,9 @@ from espalier.core.programs.program import Program
 from espalier.core.rows import ParameterShapes
 from espalier.core.task import Data
 from espalier.core.tasks.names import Names
-from espalier.core.training.cohort import COMPARE_EVERY, Cohort
+from espalier.core.training.cohort import Cohort
+from espalier.core.training.comparison import COMPARE_EVERY
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 BATCH, WARM, TIMED, REPEATS = 32, 2, 4, 5  # TIMED: turns of 64 steps in each of REPEATS measurements
@@ -70,7 +72,7 @@ def trials(number: int, steps: int = 1_000_000) -> list[Trial]:
 def us_per_lane_step(task: Names, data: Data, program: str | Program, lanes: int, ratio_samples: int = 5000) -> float:
     """Return the median time of a lane's step, in us. By default ratios are taken every 200 steps, as in a sweep."""
     structure = Structure(PLAIN_SGD, "constant", BATCH)
-    cohort = Cohort(task, data, structure, trials(lanes), lanes, program, ratio_samples=ratio_samples)
+    cohort = Cohort(CohortSetup(task, data, structure, trials(lanes), lanes, program, ratio_samples=ratio_samples))
     for _ in range(WARM):
         cohort.turn()
     times = []
@@ -109,7 +111,7 @@ def trunk(points: int = 8, steps: int = 4000) -> dict[str, float]:
     def seconds(groups: Sequence[Sequence[Trial]], kind: str = "native") -> float:
         begin = time.perf_counter()
         for group in groups:
-            for _ in Cohort(task, data, structure, group, points, programs[kind]).train():
+            for _ in Cohort(CohortSetup(task, data, structure, group, points, programs[kind])).train():
                 pass
         return time.perf_counter() - begin
 
@@ -139,12 +141,14 @@ def ratios(lanes: int = 32) -> dict[str, float]:
 def comparing(lanes: int = 8) -> dict[str, float]:
     """Return the time in which a lane's step is held against PyTorch's own, and its share of a sweep's time."""
     task = Names()
-    cohort = Cohort(task, task.data(), Structure(PLAIN_SGD, "constant", BATCH), trials(lanes), lanes, "native")
+    cohort = Cohort(
+        CohortSetup(task, task.data(), Structure(PLAIN_SGD, "constant", BATCH), trials(lanes), lanes, "native")
+    )
     cohort.turn()
     times = []
     for _ in range(20):
-        cohort._compare_at, begin = [0], time.perf_counter()
-        cohort._compare()
+        cohort.comparison.due, begin = [0], time.perf_counter()
+        cohort.comparison.check(cohort.lane_steps)
         times.append((time.perf_counter() - begin) * 1e6)
     us, step_us = statistics.median(times), us_per_lane_step(task, task.data(), cohort.program, lanes)
     return {"us": us, "step_us": step_us, "share": us / (COMPARE_EVERY * step_us)}

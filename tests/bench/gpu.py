@@ -28,6 +28,7 @@ from espalier.core.task import Data
 from espalier.core.tasks.names import Names
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Reported
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 BATCH, SAMPLED = 32, 200  # examples; steps between two samples of the ratios, as in a sweep
@@ -66,7 +67,7 @@ def laws(task: Names, data: Data, device: str, steps: int = 120) -> dict[str, An
 
     def losses(some: Sequence[Trial], program: str, lanes: int) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {}
-        for event in Cohort(task, data, STRUCTURE, some, lanes, program, device).train():
+        for event in Cohort(CohortSetup(task, data, STRUCTURE, some, lanes, program, device)).train():
             if isinstance(event, Reported):
                 found.setdefault(event.trial, []).append(event.values["train_loss"])
         return found
@@ -144,7 +145,7 @@ def us_per_lane_step(
     task: Names, data: Data, program: Program, lanes: int, device: str, turns: int = 8, samples: int = 10**9 // SAMPLED
 ) -> float:
     """Return the median time of a lane's step in us, of whole turns of the training loop."""
-    cohort = Cohort(task, data, STRUCTURE, trials(lanes), lanes, program, device, ratio_samples=samples)
+    cohort = Cohort(CohortSetup(task, data, STRUCTURE, trials(lanes), lanes, program, device, ratio_samples=samples))
     for _ in range(2):
         cohort.turn()
     times = []

@@ -23,8 +23,10 @@ from espalier.core.programs.choose import choose
 from espalier.core.task import Task
 from espalier.core.tasks.digits import Digits, DigitsConv
 from espalier.core.tasks.names import Names
-from espalier.core.training.cohort import Cohort, Scoring
+from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended, Scored, TrialId
+from espalier.core.training.scores import Scoring
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.sweeps.search.halving import Halving, Stopping
 
@@ -60,7 +62,7 @@ def measure(net: str, steps: int | None = None, seed: int | None = None) -> dict
     if "Conv2d" in repr(task.model()):
         program = "plain"  # grouped convolutions are slower than single ones
     scoring = Scoring(KINDS, max(1, round(PROBE * budget)))
-    cohort = Cohort(task, data, structure, trials, 24, program, ratio_samples=0, scoring=scoring)
+    cohort = Cohort(CohortSetup(task, data, structure, trials, 24, program, ratio_samples=0, scoring=scoring))
     found: dict[str, dict[str, Any]] = {t.id: {"scores": {}, "final": None, "ended": 0} for t in trials}
     for event in cohort.train():
         if isinstance(event, Scored):
@@ -75,7 +77,7 @@ def measure(net: str, steps: int | None = None, seed: int | None = None) -> dict
         "program": f"{program} ({why})",
         "configurations": configurations,
         "lane_steps": cohort.lane_steps,
-        "probe_steps": cohort.probe_steps,
+        "probe_steps": cohort.work.probe_steps,
         "trials": found,
     }
 

@@ -20,6 +20,7 @@ from espalier.core import checkpoint
 from espalier.core.optimizers import Adam
 from espalier.core.task import Task
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 DAMAGED = (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile)
@@ -59,7 +60,7 @@ def test_what_is_loaded_is_what_was_saved(path: Path) -> None:
 def test_a_cohorts_state_survives_the_disk(small_tasks: Mapping[str, Task], tmp_path: Path) -> None:
     task = small_tasks["names with BatchNorm"]
     trials = [Trial(f"t{k}", 0, 9, Hyperparameters(0.1, decay_points=(k / 9,)), 3) for k in (3, 5, 7)]
-    cohort = Cohort(task, task.data(), Structure(Adam(), "step", 7), trials, 2)
+    cohort = Cohort(CohortSetup(task, task.data(), Structure(Adam(), "step", 7), trials, 2))
     cohort.turn()
     checkpoint.save(tmp_path / "cohort.pt", cohort.state())
     assert same(checkpoint.load(tmp_path / "cohort.pt"), cohort.state())

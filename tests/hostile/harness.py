@@ -19,6 +19,7 @@ from espalier.core.native import compiler
 from espalier.core.programs.choose import NATIVE_FROM
 from espalier.core.task import load_task
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Trial
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.home import Home
@@ -366,7 +367,9 @@ def _uninterrupted(told: str) -> dict[int, Reports]:
     stories = {number: Replicates(number, spec.replicates) for number, _, _ in points}
     found: dict[int, Reports] = {number: [] for number, _, _ in points}
     for (key, program), trials in alike.items():
-        cohort = Cohort(task, task.data(), structures[key], trials, 16, program, scoring=plan.scoring(spec))
+        cohort = Cohort(
+            CohortSetup(task, task.data(), structures[key], trials, 16, program, scoring=plan.scoring(spec))
+        )
         for event in cohort.train():
             heard = stories[event.trial_id.number].merge(event)
             if isinstance(heard, Report):

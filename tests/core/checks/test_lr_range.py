@@ -20,6 +20,7 @@ from espalier.core.rows import seeded
 from espalier.core.task import Task
 from espalier.core.tasks.thermometer import Thermometer
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from tests.core.training.test_failing import BAD, BATCH, Leaves, Raises, Sound
 
@@ -248,7 +249,9 @@ def test_it_touches_nothing_else(small_tasks: Mapping[str, Task]) -> None:
     structure = Structure(SGD(), "constant", 7)
 
     def make() -> Cohort:
-        return Cohort(task, task.data(), structure, [Trial("t", 0, 30, Hyperparameters(0.1), 3)], 2, "vmap")
+        return Cohort(
+            CohortSetup(task, task.data(), structure, [Trial("t", 0, 30, Hyperparameters(0.1), 3)], 2, "vmap")
+        )
 
     undisturbed = list(make().train())
     cohort, drawn = make(), torch.get_rng_state()

@@ -18,6 +18,7 @@ from espalier.core.optimizers import SGD
 from espalier.core.task import Batch, Data, Task
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended, Event, Reported
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 
@@ -276,7 +277,7 @@ def finished(cohort: Cohort) -> list[Event]:
 def rare_cohort() -> Cohort:
     task = Rare()
     trial = Trial("t", 0, 30, Hyperparameters(0.1), 3)
-    return Cohort(task, task.data(), Structure(SGD(), "constant", 20), [trial], 1, "plain")
+    return Cohort(CohortSetup(task, task.data(), Structure(SGD(), "constant", 20), [trial], 1, "plain"))
 
 
 def test_a_metric_that_is_no_number_is_said_in_every_report_and_at_the_end() -> None:

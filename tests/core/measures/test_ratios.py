@@ -16,8 +16,10 @@ from espalier.core.optimizers import SGD
 from espalier.core.programs.vmap import VmapProgram
 from espalier.core.rows import seeded
 from espalier.core.task import Task
-from espalier.core.training.cohort import Cohort, Scoring
+from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended, Event, Reported
+from espalier.core.training.scores import Scoring
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 
@@ -52,7 +54,7 @@ def first_ratios(task: Task, lr: float, dtype: str, structure: Structure | None 
     """Return the update ratios of step 0, one for each tensor, as the training function reports them."""
     trial = Trial("t", 0, 1, Hyperparameters(lr=lr), reports=1)
     structure = structure or Structure(SGD(), "constant", 7, dtype)
-    *_, end = Cohort(task, task.data(), structure, [trial], 1).train()
+    *_, end = Cohort(CohortSetup(task, task.data(), structure, [trial], 1)).train()
     step, *ratios = end.ratios[0]
     assert step == 0
     return list(ratios[: len(ratios) // 2])
@@ -74,7 +76,7 @@ def test_the_ratio_of_plain_sgd_at_step_0_is_the_rate_times_the_gradients_ratio(
     """The update is the true step lr * gradient, and the gradient's own ratio stands beside it."""
     task = small_tasks["names"]
     trial = Trial("t", 0, 1, Hyperparameters(lr=0.01), reports=1)
-    *_, end = Cohort(task, task.data(), Structure(SGD(), "constant", 7, "float64"), [trial], 1).train()
+    *_, end = Cohort(CohortSetup(task, task.data(), Structure(SGD(), "constant", 7, "float64"), [trial], 1)).train()
     _, *ratios = end.ratios[0]
     updates, gradients = ratios[:3], ratios[3:]
     assert updates == pytest.approx([gradient - 2 for gradient in gradients], abs=1e-9)
@@ -87,7 +89,7 @@ def test_ratios_are_taken_at_equal_shares_of_the_budget(small_tasks: Mapping[str
         trial = Trial("t", 0, 40, Hyperparameters(lr=0.01), reports=3)
         structure = Structure(SGD(), "constant", 7)
         *_, end = Cohort(
-            small_tasks[task], small_tasks[task].data(), structure, [trial], 1, ratio_samples=samples
+            CohortSetup(small_tasks[task], small_tasks[task].data(), structure, [trial], 1, ratio_samples=samples)
         ).train()
         return end
 
@@ -107,7 +109,7 @@ def test_trials_of_different_lengths_that_share_a_lane_have_the_ratios_of_their_
     trials = [Trial(f"{steps}", 0, steps, Hyperparameters(lr=0.01), reports=2) for steps in (20, 200)]
 
     def said(together: Sequence[Trial]) -> list[Event]:
-        cohort = Cohort(task, task.data(), structure, together, 2, program, ratio_samples=5)
+        cohort = Cohort(CohortSetup(task, task.data(), structure, together, 2, program, ratio_samples=5))
         found = [event for event in cohort.train() if isinstance(event, Reported | Ended)]
         assert cohort.lane_steps == max(trial.steps for trial in together)
         return found
@@ -133,9 +135,9 @@ def test_no_ratios_are_taken_of_probes(small_tasks: Mapping[str, Task]) -> None:
 
     def ends(scoring: Scoring) -> list[Event]:
         taken.clear()
-        cohort = Cohort(task, task.data(), structure, trials, 2, Counting(task, SGD()), scoring=scoring)
+        cohort = Cohort(CohortSetup(task, task.data(), structure, trials, 2, Counting(task, SGD()), scoring=scoring))
         events = list(cohort.train())
-        assert cohort.probe_steps == 2 * scoring.steps * ("probe" in scoring.kinds)
+        assert cohort.work.probe_steps == 2 * scoring.steps * ("probe" in scoring.kinds)
         return [event for event in events if isinstance(event, Ended)]
 
     plain = ends(Scoring(("value",)))
@@ -178,7 +180,7 @@ def test_the_marks_of_a_stretch_are_those_that_lie_in_it(steps: int, samples: in
 def test_a_trial_may_be_sampled_by_equal_factors(small_tasks: Mapping[str, Task]) -> None:
     trial = Trial("t", 0, 40, Hyperparameters(lr=0.01), reports=3)
     task, structure = small_tasks["names"], Structure(SGD(), "constant", 7)
-    cohort = Cohort(task, task.data(), structure, [trial], 1, ratio_samples=8, ratio_spacing="log")
+    cohort = Cohort(CohortSetup(task, task.data(), structure, [trial], 1, ratio_samples=8, ratio_spacing="log"))
     *_, end = cohort.train()
     assert [row[0] for row in end.ratios] == list(sample_steps(40, 8, "log"))
     assert end.tensors == ["C", "W1", "W2"]
@@ -211,7 +213,7 @@ def test_a_summary_leaves_out_what_is_no_number() -> None:
 def test_reports_carry_the_median_the_spread_and_the_trend(small_tasks: Mapping[str, Task]) -> None:
     trial = Trial("t", 0, 40, Hyperparameters(lr=0.1), reports=2)
     task = small_tasks["names"]
-    *_, end = Cohort(task, task.data(), Structure(SGD(), "constant", 7), [trial], 1).train()
+    *_, end = Cohort(CohortSetup(task, task.data(), Structure(SGD(), "constant", 7), [trial], 1)).train()
     tensors = len(end.tensors)
     expected = summary([int(row[0]) for row in end.ratios], [row[1 : 1 + tensors] for row in end.ratios])
     assert end.values["update_ratio"] == expected.median
@@ -259,7 +261,7 @@ def test_a_meter_measures_what_the_training_function_measures(small_tasks: Mappi
     task = small_tasks["names"]
     trial = Trial("t", 3, 10, Hyperparameters(lr=0.1), reports=1)
     structure = Structure(SGD(momentum=False), "constant", 7)
-    *_, end = Cohort(task, task.data(), structure, [trial], 1, "plain", ratio_samples=10).train()
+    *_, end = Cohort(CohortSetup(task, task.data(), structure, [trial], 1, "plain", ratio_samples=10)).train()
     with seeded(3):
         model = task.model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -15,6 +15,7 @@ from espalier.core.optimizers import SGD
 from espalier.core.tasks.thermometer import Thermometer
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Reported
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 FALLING = [3.3, 2.8, 2.5, 2.3]
@@ -187,7 +188,7 @@ def _trained(scale: float, exponent: float, steps: int) -> tuple[list[float], st
     task = Thermometer(scale)
     trial = Trial("t", 0, steps, Hyperparameters(10.0**exponent), 20)
     *events, end = Cohort(
-        task, task.data(), Structure(SGD(momentum=False), "constant", 11), [trial], 1, "plain"
+        CohortSetup(task, task.data(), Structure(SGD(momentum=False), "constant", 11), [trial], 1, "plain")
     ).train()
     return [event.values["valid_loss"] for event in events if isinstance(event, Reported)], end.verdict
 

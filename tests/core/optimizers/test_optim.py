@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from espalier.core.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
-from espalier.core.training.trial import Hyperparameters, Structure, Trial, history
+from espalier.core.training.history import history
+from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 STEPS, PARAMETERS = 12, 13
 

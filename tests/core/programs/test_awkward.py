@@ -19,6 +19,7 @@ from espalier.core.rows import part, seeded
 from espalier.core.task import Batch, Data, Task
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 BATCH, STEPS = 4, 12
@@ -142,7 +143,7 @@ def trials(count: int) -> list[Trial]:
 
 def finished(task: Task, of: list[Trial], program: str, **structural: Any) -> dict[str, Any]:
     structure = Structure(batch_size=BATCH, **structural)
-    cohort = Cohort(task, task.data(), structure, of, lanes=len(of), program=program, ratio_samples=3)
+    cohort = Cohort(CohortSetup(task, task.data(), structure, of, lanes=len(of), program=program, ratio_samples=3))
     return {event.trial: event.to_json() for event in cohort.train() if isinstance(event, Ended)}
 
 

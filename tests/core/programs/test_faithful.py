@@ -17,6 +17,7 @@ from espalier.core.programs.choose import choose
 from espalier.core.task import Batch, Data, Task, takes_of_clock
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Look, Watcher
 
@@ -376,7 +377,7 @@ def test_a_program_trains_as_pytorch_would_or_refuses(make: type[Task], program:
     before = [tensor.clone() for tensor in (*data.train, *data.valid)]
     structure = Structure(SGD(momentum=False), "constant", BATCH)
     try:
-        cohort = Cohort(task, data, structure, trials(), 4, program, curve_points=STEPS)
+        cohort = Cohort(CohortSetup(task, data, structure, trials(), 4, program, curve_points=STEPS))
         ends = {event.trial: event for event in cohort.train() if isinstance(event, Ended)}
     except REFUSALS:
         assert program != "plain"
@@ -397,7 +398,7 @@ def test_what_is_chosen_by_itself_trains_it(make: type[Task]) -> None:
     preflight.check(task, BATCH)
     program, _ = choose(task, tuple(tensor[:BATCH] for tensor in data.train), 4, work=30_000)
     structure = Structure(SGD(momentum=False), "constant", BATCH)
-    cohort = Cohort(task, data, structure, trials(), 4, program, curve_points=STEPS)
+    cohort = Cohort(CohortSetup(task, data, structure, trials(), 4, program, curve_points=STEPS))
     ends = {event.trial: event for event in cohort.train() if isinstance(event, Ended)}
     for trial in trials():
         losses, _ = by_pytorch(make(), trial)
@@ -414,7 +415,7 @@ def test_a_watcher_that_changes_its_examples_changes_nobody_elses() -> None:
     task = Base()
     data = task.data()
     before = data.valid[0].clone()
-    cohort = Cohort(task, data, Structure(batch_size=BATCH), trials(), 4, "vmap", watchers=(Doubles(),))
+    cohort = Cohort(CohortSetup(task, data, Structure(batch_size=BATCH), trials(), 4, "vmap", watchers=(Doubles(),)))
     ends = [event for event in cohort.train() if isinstance(event, Ended)]
     assert len({event.values["sum"] for event in ends}) == 1
     assert torch.equal(data.valid[0], before)

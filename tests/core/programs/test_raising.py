@@ -19,8 +19,10 @@ from espalier.core.programs import PROGRAMS
 from espalier.core.programs.machine_code import NativeProgram
 from espalier.core.rows import seeded
 from espalier.core.task import Batch, Data
-from espalier.core.training.cohort import Cohort, Scoring
+from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended, Scored
+from espalier.core.training.scores import Scoring
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Health
 from espalier.core.training.width import measure
@@ -146,7 +148,9 @@ def test_a_lane_at_whose_numbers_the_model_raises_takes_no_other_with_it(
     calm, wild = (Trial(name, 0, STEPS, Hyperparameters(lr=lr), 2) for name, lr in (("calm", 0.05), ("wild", 1e30)))
 
     def ends(of: list[Trial]) -> Mapping[str, Any]:
-        cohort = Cohort(task, task.data(), Structure(batch_size=BATCH), of, 4, program, ratio_samples=ratio_samples)
+        cohort = Cohort(
+            CohortSetup(task, task.data(), Structure(batch_size=BATCH), of, 4, program, ratio_samples=ratio_samples)
+        )
         return {event.trial: event for event in cohort.train() if isinstance(event, Ended)}
 
     found = ends([wild, calm])
@@ -181,7 +185,7 @@ class Worn(nn.Module):
 def test_what_a_score_raised_is_no_evidence_of_a_later_divergence() -> None:
     task, trial = Classes(Worn), Trial("t", 0, 60, Hyperparameters(lr=0.05), 1, rungs=(10,))
     scoring = Scoring(("average",))
-    cohort = Cohort(task, task.data(), Structure(batch_size=BATCH), [trial], 1, "plain", scoring=scoring)
+    cohort = Cohort(CohortSetup(task, task.data(), Structure(batch_size=BATCH), [trial], 1, "plain", scoring=scoring))
     score, end = (event for event in cohort.train() if isinstance(event, Scored | Ended))
     assert score.values == {}
     assert (end.status, end.step) == ("diverged", 30)
@@ -467,7 +471,9 @@ def test_a_trial_whose_steps_change_nothing_is_frozen() -> None:
     task = Classes(lambda: nn.Linear(12, 5))
     still = Trial("still", 0, STEPS, Hyperparameters(lr=1e-30), 2)
     structure = Structure(batch_size=BATCH)
-    cohort = Cohort(task, task.data(), structure, [still], 2, "vmap", watchers=[Health(Thresholds(collapsed=0.0))])
+    cohort = Cohort(
+        CohortSetup(task, task.data(), structure, [still], 2, "vmap", watchers=[Health(Thresholds(collapsed=0.0))])
+    )
     (end,) = (event for event in cohort.train() if isinstance(event, Ended))
     assert (end.verdict, end.evidence) == ("frozen", "no step changed any weight")
 
@@ -476,7 +482,7 @@ def test_a_score_names_the_first_of_the_trials_that_share_a_history() -> None:
     task, structure = Classes(lambda: nn.Linear(12, 5)), Structure(SGD(), "step", BATCH)
     hypers = [Hyperparameters(0.1, (point,)) for point in (0.25, 0.5, 0.75)] + [Hyperparameters(0.2, (0.5,))]
     trials = [Trial(str(k), 0, STEPS, hyper, 4, rungs=(3, 6, 9)) for k, hyper in enumerate(hypers)]
-    cohort = Cohort(task, task.data(), structure, trials, scoring=Scoring(("value", "cooldown"), 2))
+    cohort = Cohort(CohortSetup(task, task.data(), structure, trials, scoring=Scoring(("value", "cooldown"), 2)))
     leaders: dict[tuple[int, str], dict[str, str]] = {}
     for event in cohort.train():
         if isinstance(event, Scored):

@@ -44,8 +44,10 @@ from espalier.core.programs.task_functions import TaskFunctions
 from espalier.core.python_state import detect
 from espalier.core.python_state.encoding import Unwritable, decoded, encoded
 from espalier.core.task import Batch, Data, Task
-from espalier.core.training.cohort import Cohort, Scoring
+from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended, Event, Scored
+from espalier.core.training.scores import Scoring
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 F = nn.functional
@@ -733,7 +735,7 @@ def trials(count: int = 3) -> list[Trial]:
 
 
 def ends(task: Task, of: list[Trial], program: str = "plain", **more: Any) -> dict[str, Event]:
-    cohort = Cohort(task, task.data(), PLAIN_SGD, of, 8, program, **more)
+    cohort = Cohort(CohortSetup(task, task.data(), PLAIN_SGD, of, 8, program, **more))
     return {event.trial: event for event in cohort.train() if isinstance(event, Ended)}
 
 
@@ -778,7 +780,7 @@ def test_a_loss_with_state_in_python_trains_by_plain_and_says_why(make: type[Bas
     for wanted in ("vmap", "native", "compiled", "captured"):
         assert choose(task, batch_of(task), 8, wanted)[0] == "plain"
         with pytest.raises(BadInput, match=r"loss\(\)"):
-            Cohort(task, task.data(), Structure(batch_size=BATCH), trials(), 8, wanted)
+            Cohort(CohortSetup(task, task.data(), Structure(batch_size=BATCH), trials(), 8, wanted))
 
 
 @pytest.mark.parametrize("make", FREE)
@@ -882,7 +884,9 @@ def test_a_branch_and_a_resumed_run_have_the_state_of_the_trial(make: type[Base]
     def made(of: list[Trial]) -> Cohort:
         reset_globals()
         task = make()
-        return Cohort(task, task.data(), Structure(SGD(), "step", BATCH), of, 8, "plain", curve_points=STEPS)
+        return Cohort(
+            CohortSetup(task, task.data(), Structure(SGD(), "step", BATCH), of, 8, "plain", curve_points=STEPS)
+        )
 
     points = [(), (0.5,), (0.7,)]
     of = [Trial(str(k), 0, STEPS, Hyperparameters(lr=0.05, decay_points=p), 3) for k, p in enumerate(points)]
@@ -1015,7 +1019,7 @@ def test_a_loss_gets_the_step_and_the_share_in_every_program(
 def test_a_validation_by_the_loss_gets_the_steps_that_were_trained(program: str) -> None:
     found = ends(NoMetrics(), trials(1), program)["0"]
     task = Annealed()
-    cohort = Cohort(task, task.data(), PLAIN_SGD, trials(1), 1)
+    cohort = Cohort(CohortSetup(task, task.data(), PLAIN_SGD, trials(1), 1))
     end = next(event for event in cohort.train() if isinstance(event, Ended))
     plain = {step: values["valid_loss"] for step, values in end.reports}
     for step, values in found.reports:
@@ -1038,8 +1042,8 @@ class Drifts(Base):
 def test_a_program_whose_steps_are_pytorchs_no_more_is_found_out(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("espalier.core.training.cohort.COMPARE_EVERY", 20)
     task = Drifts()
-    cohort = Cohort(task, task.data(), Structure(batch_size=BATCH), trials(), 8, program)
-    cohort._compare_at = [0]
+    cohort = Cohort(CohortSetup(task, task.data(), Structure(batch_size=BATCH), trials(), 8, program))
+    cohort.comparison.due = [0]
     for _ in range(3):
         cohort.turn(10)
     task.weight = 1.01
@@ -1055,7 +1059,7 @@ def test_comparing_changes_no_number_and_rounding_is_no_difference(
     def curves() -> dict[str, Any]:
         task = Base()
         of = [*trials(), *(Trial(f"{lr}", 0, STEPS, Hyperparameters(lr=lr), 3) for lr in (3.0, 1e12))]
-        cohort = Cohort(task, task.data(), Structure(optimizer, "constant", BATCH), of, 8, program)
+        cohort = Cohort(CohortSetup(task, task.data(), Structure(optimizer, "constant", BATCH), of, 8, program))
         return {e.trial: (e.status, e.curve, e.reports) for e in cohort.train() if isinstance(e, Ended)}
 
     expected = curves()
@@ -1141,11 +1145,11 @@ def test_what_is_kept_from_a_later_step_on_each_trial_has_for_itself(tmp_path: A
         for trial, losses in zip(trials(), expected, strict=True):
             assert [loss for _, loss in found[trial.id].curve] == pytest.approx(losses, rel=1e-5)
     assert vars(task) == vars(Phases())
-    cohort = Cohort(task, task.data(), PLAIN_SGD, trials(), 8, "plain", curve_points=STEPS)
+    cohort = Cohort(CohortSetup(task, task.data(), PLAIN_SGD, trials(), 8, "plain", curve_points=STEPS))
     while cohort.lane_steps < STEPS - 10:
         cohort.turn(7)
     checkpoint.save(tmp_path / "cohort.pt", cohort.state())
-    resumed = Cohort(Phases(), task.data(), PLAIN_SGD, trials(), 8, "plain", curve_points=STEPS)
+    resumed = Cohort(CohortSetup(Phases(), task.data(), PLAIN_SGD, trials(), 8, "plain", curve_points=STEPS))
     resumed.load_state(checkpoint.load(tmp_path / "cohort.pt"))
     list(resumed.train())
     assert {e.trial: e.curve for e in resumed.ended} == {name: e.curve for name, e in found.items()}
@@ -1162,7 +1166,7 @@ class Lazy(Base):
 
 def test_what_is_made_when_first_wanted_comes_back_from_a_checkpoint(tmp_path: Any) -> None:
     def made() -> Cohort:
-        return Cohort(Lazy(), Lazy().data(), PLAIN_SGD, trials(), 8, "plain", curve_points=STEPS)
+        return Cohort(CohortSetup(Lazy(), Lazy().data(), PLAIN_SGD, trials(), 8, "plain", curve_points=STEPS))
 
     calm = made()
     list(calm.train())
@@ -1184,7 +1188,7 @@ def test_branches_and_probes_have_what_is_kept_from_a_later_step_on() -> None:
 
     def curves(of: list[Trial]) -> dict[str, Any]:
         task = Phases()
-        cohort = Cohort(task, task.data(), structure, of, 8, "plain", curve_points=STEPS, scoring=scoring)
+        cohort = Cohort(CohortSetup(task, task.data(), structure, of, 8, "plain", curve_points=STEPS, scoring=scoring))
         events = list(cohort.train())
         scores = {e.trial: e.values for e in events if isinstance(e, Scored)}
         return {e.trial: (e.curve, scores[e.trial]) for e in events if isinstance(e, Ended)}
@@ -1234,7 +1238,7 @@ class Strange(Base):
 
 
 def test_what_no_checkpoint_takes_makes_none() -> None:
-    cohort = Cohort(Strange(), Strange().data(), PLAIN_SGD, trials(1), 1, "plain")
+    cohort = Cohort(CohortSetup(Strange(), Strange().data(), PLAIN_SGD, trials(1), 1, "plain"))
     while cohort.lane_steps < 8:
         cohort.turn(4)
     assert cohort.writable and cohort.state()
@@ -1308,7 +1312,9 @@ def test_training_can_be_profiled(profiled: str) -> None:
     called = Counter[str]()
 
     def train() -> list[float]:
-        cohort = Cohort(Base(), Base().data(), PLAIN_SGD, trials(3), 3, "vmap")  # which refuses what has hidden state
+        cohort = Cohort(
+            CohortSetup(Base(), Base().data(), PLAIN_SGD, trials(3), 3, "vmap")
+        )  # which refuses what has hidden state
         return [event.values["valid_loss"] for event in cohort.train() if isinstance(event, Ended)]
 
     def count(frame: FrameType, event: str, function: Any) -> None:

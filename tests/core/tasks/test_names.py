@@ -20,6 +20,7 @@ from espalier.core.task import Batch
 from espalier.core.tasks.names import Lecture, LectureNorm, Names, NamesMLP, read_words, windows
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Event
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 
@@ -241,7 +242,9 @@ class BothSplits(Lecture):
 def trained(task: BothSplits, trial: Trial) -> tuple[list[float], Event]:
     """Train to the end by the plain program; return the loss of every step and the last event."""
     structure, points = Structure(SGD(momentum=False)), trial.steps  # of the curve: one for each step
-    *_, end = Cohort(task, task.data(), structure, [trial], 1, "plain", ratio_samples=0, curve_points=points).train()
+    *_, end = Cohort(
+        CohortSetup(task, task.data(), structure, [trial], 1, "plain", ratio_samples=0, curve_points=points)
+    ).train()
     return [loss for _, loss in end.curve], end
 
 

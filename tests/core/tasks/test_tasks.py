@@ -22,12 +22,15 @@ from espalier.core.tasks.fashion import DEBIAN, Fashion, find_idx, read_idx
 from espalier.core.tasks.line import INTERCEPT, SLOPE, Line
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Event
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 
 def trained(task: Task, lr: float, steps: int, batch_size: int, program: str = "vmap") -> tuple[Cohort, Event]:
     structure = Structure(SGD(momentum=False), "constant", batch_size)
-    cohort = Cohort(task, task.data(), structure, [Trial("t", 0, steps, Hyperparameters(lr), 4)], 1, program)
+    cohort = Cohort(
+        CohortSetup(task, task.data(), structure, [Trial("t", 0, steps, Hyperparameters(lr), 4)], 1, program)
+    )
     *_, end = cohort.train()
     return cohort, end
 
@@ -68,7 +71,7 @@ def test_the_line_is_found_as_by_least_squares() -> None:
     x, y = (t.double().numpy() for t in task.data().train)
     slope, intercept = np.polyfit(x, y, 1)
     cohort, end = trained(task, 0.5, 2000, len(x), "plain")
-    row = cohort.lanes.row(0)
+    row = cohort.pool.rows.row(0)
     assert row["theta.w"].item() == pytest.approx(slope, abs=1e-3) == pytest.approx(SLOPE, abs=0.1)
     assert row["theta.b"].item() - slope * x.mean() == pytest.approx(intercept, abs=1e-3)
     assert intercept == pytest.approx(INTERCEPT, abs=0.1)
@@ -81,7 +84,7 @@ def test_the_lines_state_in_training_and_evaluation_survives_a_checkpoint(tmp_pa
     structure = Structure(SGD(), "constant", 16)
 
     def make() -> Cohort:
-        return Cohort(task, task.data(), structure, [Trial("t", 0, 40, Hyperparameters(0.1), 4)], 1)
+        return Cohort(CohortSetup(task, task.data(), structure, [Trial("t", 0, 40, Hyperparameters(0.1), 4)], 1))
 
     whole = list(make().train())
     first = make()
@@ -89,7 +92,7 @@ def test_the_lines_state_in_training_and_evaluation_survives_a_checkpoint(tmp_pa
     checkpoint.save(tmp_path / "c.pt", first.state())
     second = make()
     second.load_state(checkpoint.load(tmp_path / "c.pt"))
-    row = second.lanes.row(0)
+    row = second.pool.rows.row(0)
     assert row["buffer.batches"].item() == 20 and row["buffer.centre"].item() != 0
     assert events + list(second.train()) == whole
 

@@ -14,6 +14,7 @@ from espalier.core.programs.plain import PlainProgram
 from espalier.core.tasks.thermometer import CELSIUS, UNKNOWN, Thermometer
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Event, Reported
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 PLAIN: Optimizer = SGD(momentum=False)
@@ -25,7 +26,7 @@ LIMITS = {RAW: 3.3994e-4, SCALED: 0.032978}  # 2 / lambda_max
 def cohort(scale: float, lr: float, steps: int, reports: int = 10, program: str = "plain") -> Cohort:
     task = Thermometer(scale)
     trial = Trial("t", 0, steps, Hyperparameters(lr), reports)
-    return Cohort(task, task.data(), Structure(PLAIN, "constant", batch_size=11), [trial], 1, program)
+    return Cohort(CohortSetup(task, task.data(), Structure(PLAIN, "constant", batch_size=11), [trial], 1, program))
 
 
 def end(running: Cohort) -> Event:
@@ -35,7 +36,7 @@ def end(running: Cohort) -> Event:
 
 def parameters(running: Cohort) -> Tensor:
     """Return (w, b) of the only lane."""
-    row = running.lanes.row(0)
+    row = running.pool.rows.row(0)
     return torch.cat([row["theta.w"].flatten(), row["theta.b"].flatten()])
 
 
@@ -152,7 +153,7 @@ def test_the_optimum() -> None:
     assert [w.item(), b.item()] == pytest.approx([5.367719, -17.304785], abs=6e-7)
     task, structure = Thermometer(SCALED), Structure(SGD(), "constant", batch_size=11, dtype="float64")
     trial = Trial("t", 0, 800, Hyperparameters(0.03, momentum=0.95))
-    last = end(Cohort(task, task.data(), structure, [trial], 1, "plain"))
+    last = end(Cohort(CohortSetup(task, task.data(), structure, [trial], 1, "plain")))
     assert last.values["valid_loss"] == pytest.approx(2.927645479, abs=1e-6), "the readings are stored as float32"
 
 

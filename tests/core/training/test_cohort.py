@@ -16,8 +16,9 @@ from espalier.core.programs.program import Program
 from espalier.core.programs.vmap import VmapProgram
 from espalier.core.task import Batch, Data, Task
 from espalier.core.tasks.thermometer import Thermometer
-from espalier.core.training.cohort import BLOCKS_PER_REPORT, Cohort
+from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended, Event, Reported, Started
+from espalier.core.training.setup import BLOCKS_PER_REPORT, CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 CALM = Hyperparameters(lr=0.1)
@@ -36,7 +37,7 @@ def cohort(
     structure: Structure = STRUCTURE,
     program: str | Program = "vmap",
 ) -> Cohort:
-    return Cohort(task, task.data(), structure, trials, lanes, program)
+    return Cohort(CohortSetup(task, task.data(), structure, trials, lanes, program))
 
 
 def by_trial(events: Sequence[Event]) -> dict[str, list[Event]]:
@@ -180,7 +181,7 @@ def test_the_counts_say_what_was_trained_and_what_was_shared(names: Task) -> Non
     hypers = [replace(CALM, decay_points=points) for points in ((), (8 / 20,), (12 / 20,))]
     running = cohort(names, [Trial(f"t{k}", 0, 20, hyper, 4) for k, hyper in enumerate(hypers)])
     list(running.train())
-    assert (running.trial_steps, running.lane_steps, running.steps_shared) == (60, 40, 20)
+    assert (running.work.trial_steps, running.lane_steps, running.steps_shared) == (60, 40, 20)
 
 
 class InTurn(VmapProgram):
@@ -252,4 +253,4 @@ def test_data_of_single_precision_trains_in_the_precision_of_the_structure() -> 
     for dtype in ("float32", "float64"):
         running = cohort(Half(), [trial], structure=replace(STRUCTURE, dtype=dtype, batch_size=11))
         list(running.train())
-        assert next(iter(running.lanes.rows.values())).dtype == getattr(torch, dtype)
+        assert next(iter(running.pool.rows.rows.values())).dtype == getattr(torch, dtype)

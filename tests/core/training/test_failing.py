@@ -13,8 +13,10 @@ from espalier.core.errors import located
 from espalier.core.optimizers import SGD
 from espalier.core.order import Order
 from espalier.core.task import Batch, Data, Task
-from espalier.core.training.cohort import Cohort, Scoring
+from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended, Event, Scored
+from espalier.core.training.scores import Scoring
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Look, Watcher
 
@@ -142,7 +144,7 @@ def trials(seeds: list[int]) -> list[Trial]:
 
 
 def ends(task: Task, of: list[Trial], program: str, **more: Any) -> dict[str, Event]:
-    cohort = Cohort(task, task.data(), Structure(SGD(), "constant", BATCH), of, 8, program, **more)
+    cohort = Cohort(CohortSetup(task, task.data(), Structure(SGD(), "constant", BATCH), of, 8, program, **more))
     return {event.trial: event for event in cohort.train() if isinstance(event, Ended)}
 
 
@@ -182,7 +184,7 @@ def test_all_trials_of_a_trunk_that_raises_fail_and_their_scores_are_none() -> N
     hypers = [Hyperparameters(lr=0.1, decay_points=(p,)) for p in (0.5, 0.8)]
     of = [Trial(f"{k}/0", BAD, STEPS, hyper, 2, (5, 20)) for k, hyper in enumerate(hypers)]
     scoring, structure = Scoring(("average", "probe"), 4), Structure(SGD(), "step", BATCH)
-    cohort = Cohort(Raises(), Raises().data(), structure, of, 8, "plain", scoring=scoring)
+    cohort = Cohort(CohortSetup(Raises(), Raises().data(), structure, of, 8, "plain", scoring=scoring))
     events = list(cohort.train())
     assert {e.status for e in events if isinstance(e, Ended)} == {"failed"}
     assert {(e.trial, e.step) for e in events if isinstance(e, Scored)} == {(t.id, 5) for t in of}
@@ -240,7 +242,9 @@ def test_a_file_that_is_away_for_a_moment_is_no_trials_fault() -> None:
 
 def test_a_failed_trial_is_kept_in_a_checkpoint() -> None:
     def made() -> Cohort:
-        return Cohort(Raises(), Raises().data(), Structure(SGD(), "constant", BATCH), trials([BAD, 0]), 8, "plain")
+        return Cohort(
+            CohortSetup(Raises(), Raises().data(), Structure(SGD(), "constant", BATCH), trials([BAD, 0]), 8, "plain")
+        )
 
     whole, first = made(), made()
     expected = {e.trial: e.status for e in whole.train() if isinstance(e, Ended)}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from espalier.core.optimizers import SGD, Adam, AdamW
 from espalier.core.schedules.registry import SCHEDULES
-from espalier.core.training.trial import Hyperparameters, Structure, Trial, history, parted, parting_step
+from espalier.core.training.history import history, parted, parting_step
+from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 structures = st.builds(
     Structure,

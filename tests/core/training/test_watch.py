@@ -15,6 +15,7 @@ from espalier.core.optimizers import SGD
 from espalier.core.task import Batch, Data, Task
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended, Event, Reported
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Activations, Health, Look, Ratios, Stops, Watcher
 
@@ -30,7 +31,7 @@ def trials(count: int = 3) -> list[Trial]:
 
 def cohort(task: Task, *watchers: Watcher, count: int = 3, program: str = "vmap") -> Cohort:
     own = [*watchers, Ratios(), Health()]
-    return Cohort(task, task.data(), STRUCTURE, trials(count), 2, program, watchers=own)
+    return Cohort(CohortSetup(task, task.data(), STRUCTURE, trials(count), 2, program, watchers=own))
 
 
 class Listener(Watcher):
@@ -77,7 +78,7 @@ def test_what_a_watcher_measures_is_part_of_the_report(small_tasks: Mapping[str,
     running = cohort(task, Norm(), count=1, program=program)
     *_, last, end = running.train()
     assert isinstance(last, Reported)
-    row = running.lanes.row(0)
+    row = running.pool.rows.row(0)
     expected = torch.cat([t.flatten() for name, t in row.items() if name.startswith("theta.")]).norm().item()
     assert last.values["weight_norm"] == pytest.approx(expected, rel=1e-5)
     assert end.reports[-1][1]["weight_norm"] == end.values["weight_norm"] == last.values["weight_norm"]

@@ -18,6 +18,7 @@ from espalier.core.task import Task, load_task
 from espalier.core.tasks.fashion import DEBIAN
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Event
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Trial
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.cohorts import structural_key
@@ -81,7 +82,8 @@ def cohort_rows(spec: SweepSpec, made: Mapping[int, dict[str, Any]]) -> list[Tri
     first = next(iter(made.values()))
     task = load_task(spec.task, plan.task_options(spec, first))
     members = [member for number, point in made.items() for member in plan.members(spec, number, point)]
-    cohort = Cohort(task, task.data(), plan.structure(spec, first), members, len(members), watchers=plan.watchers(spec))
+    structure, watchers = plan.structure(spec, first), plan.watchers(spec)
+    cohort = Cohort(CohortSetup(task, task.data(), structure, members, len(members), watchers=watchers))
     stories = {number: Replicates(number, spec.replicates) for number in made}
     rows: dict[int, dict[int, float]] = {number: {} for number in made}
     outcomes = []
@@ -221,7 +223,9 @@ def test_trials_are_the_same_to_the_last_bit_whether_somebody_judges_them_or_not
 
     def values(watchers: Sequence[Any]) -> list[Any]:
         member: Trial = plan.members(spec, 0, point)[0]
-        cohort = Cohort(task, task.data(), plan.structure(spec, point), [member], 1, "plain", watchers=watchers)
+        cohort = Cohort(
+            CohortSetup(task, task.data(), plan.structure(spec, point), [member], 1, "plain", watchers=watchers)
+        )
         end = list(cohort.train())[-1]
         return [end.curve, [values["valid_loss"] for _, values in end.reports]]
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from espalier.core.tasks.thermometer import Thermometer
-from espalier.core.training.cohort import Cohort, Lane
+from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended
+from espalier.core.training.lane import Lane
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.sweeps import home as homes
 from espalier.sweeps.home import Home, attempt_name, last_checkpoint
@@ -30,7 +32,7 @@ class Died(Exception):
 
 def made(trials: Sequence[Trial], lanes: int, program: str) -> Cohort:
     task = Thermometer()
-    return Cohort(task, task.data(), Structure(batch_size=11), trials, lanes, program)
+    return Cohort(CohortSetup(task, task.data(), Structure(batch_size=11), trials, lanes, program))
 
 
 def ends(cohort: Cohort) -> dict[str, Ended]:
@@ -75,7 +77,7 @@ def test_only_the_trials_at_which_a_worker_dies_fail(program: str, certain: bool
         left, turns = dict(suspects), 0
         try:
             while not cohort.done:
-                if left and not cohort.sift(left):
+                if left and not cohort.isolate(left):
                     left = {}
                 cohort.turn()
                 turns += 1

@@ -1,0 +1,162 @@
+"""Who trains next: branches that leave their trunk, lanes that waited, and trials of the queue."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from espalier.core.programs.faults import TRANSIENT_ERRORS
+from espalier.core.rows import Row
+from espalier.core.training.ends import Ends
+from espalier.core.training.events import Event, Forked, Started
+from espalier.core.training.history import parted
+from espalier.core.training.lane import Lane, Rider
+from espalier.core.training.lane_python import LanePython
+from espalier.core.training.log import EventLog
+from espalier.core.training.pool import LanePool
+from espalier.core.training.trial import Structure, Trial
+
+
+class Admission:
+    """The queue of a cohort's trials, and how they and their branches get free rows.
+
+    stops: trials that are to stop before their next step, each with the reason. queue_first: whether trials of the
+    queue go before lanes that are parked.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        structure: Structure,
+        pool: LanePool,
+        log: EventLog,
+        python: LanePython,
+        ends: Ends,
+        new_row: Callable[[int], Row],
+        sequential: bool,
+    ):
+        """new_row: returns the state that a trial of a seed begins with. It may raise what the task raises.
+
+        sequential: whether lanes run one after the other, so that a row in use costs nothing.
+        """
+        self.queue = list(trials)
+        self.known = {trial.id: trial for trial in trials}
+        self.structure, self.pool, self.log, self.python, self.ends = structure, pool, log, python, ends
+        self.new_row, self.sequential = new_row, sequential
+        self.stops: dict[str, str] = {}
+        self.queue_first = False
+
+    def stop_asked(self) -> Iterator[Event]:
+        """End the trials that are to stop."""
+        waiting = [Lane([Rider(trial)]) for trial in self.queue]
+        for lane in [*self.pool.lanes, *waiting]:
+            for rider in [r for r in lane.riders if r.trial.id in self.stops]:
+                lane.riders.remove(rider)
+                if not rider.score:
+                    yield self.ends.end(lane, rider, "stopped", self.stops[rider.trial.id])
+        for lane, _ in self.pool.parked:
+            lane.awaited = [trial for trial in lane.awaited if trial not in self.stops]
+        self.stops.clear()
+        self.queue = [lane.leader for lane in waiting if lane.riders]
+        self.pool.free_idle()
+
+    def advance(self) -> Iterator[Event]:
+        """Fork lanes whose riders' histories part now, and give free rows to whoever is next."""
+        yield from self._fork()
+        yield from self._fill()
+        while any(lane.parting == lane.step for lane in self.pool.active):  # one that was parked where its riders part
+            yield from self._fork()
+            yield from self._fill()
+
+    def _fork(self) -> Iterator[Event]:
+        """Copy the row where riders part: the first group keeps the lane, the others wait for one."""
+        for k, lane in enumerate(list(self.pool.active)):
+            if lane.parting != lane.step:
+                continue
+            self.python.claim()
+            riders = {rider.trial.id: rider for rider in lane.riders}
+            groups = parted(self.structure, lane.trials, lane.step)
+            lane.riders, *others = [[riders[trial.id] for trial in group] for group in groups]
+            lane.plan_fork(self.structure)
+            for other in others:
+                branch = lane.branch(other, self.python.copy_of(lane))
+                branch.plan_fork(self.structure)
+                self.pool.park(branch, k)
+                self.log.lead(branch)
+                for rider in branch.riders:
+                    if not rider.score:
+                        yield self.log.note(Forked(rider.trial.id, lane.step, lane.leader.id))
+
+    def _fill(self) -> Iterator[Event]:
+        """Give free rows to lanes that are parked, then to the queue."""
+        while self.pool.has_room:
+            parked = None if self.queue_first else self.pool.take_parked()
+            if parked:
+                self.pool.admit(*parked)
+            elif self._may_begin():
+                yield from self._begin()
+            else:
+                return
+
+    def _begin(self) -> Iterator[Event]:
+        """Begin the next trials of the queue, those that share a beginning in one lane."""
+        lane = Lane([Rider(trial) for trial in self._next_trials()])
+        try:
+            row = self.new_row(lane.seed)
+        except TRANSIENT_ERRORS:
+            raise
+        except (Exception, SystemExit) as error:  # model() raises for this seed
+            yield from self.ends.fail(lane, error)
+            return
+        lane.plan_fork(self.structure)
+        self.log.lead(lane)
+        self.pool.admit(lane, row)
+        for trial in lane.trials:
+            yield self.log.note(Started(trial.id, 0))
+
+    def _may_begin(self) -> bool:
+        """Whether the next of the queue gets a free row.
+
+        Where lanes run one after the other, a row is kept for the first branch of each trunk. Then trials end one
+        after the other, and not all at last, when many trunks of one age have parted.
+        """
+        used = self.pool.rows.used
+        reserved = sum(lane.parting is not None for lane in self.pool.active) if self.sequential else 0
+        return bool(self.queue) and (used + reserved < self.pool.room or not used)
+
+    def _next_trials(self) -> list[Trial]:
+        seed = self.queue[0].seed
+        same_seed = [trial for trial in self.queue if trial.seed == seed]
+        trials = parted(self.structure, same_seed, 0)[0]
+        taken = {trial.id for trial in trials}
+        self.queue = [trial for trial in self.queue if trial.id not in taken]
+        return trials
+
+    def isolate(self, suspects: Mapping[str, int]) -> bool:
+        """Let lanes train one at a time until the suspects have got past a step each; return whether any has not.
+
+        One of them broke something: so it is found out which. See Cohort.isolate.
+        """
+
+        def is_suspect(lane: Lane) -> bool:
+            return any(lane.step <= suspects.get(rider.trial.id, -1) for rider in lane.riders)
+
+        pool = self.pool
+        waiting = any(trial.id in suspects for trial in self.queue)
+        left = waiting or any(is_suspect(lane) for lane in pool.lanes)
+        pool.room = 1 if left else pool.most
+        self.queue_first = waiting and not any(is_suspect(lane) for lane, _ in pool.parked)
+        if left:
+            for k in reversed([k for k, lane in enumerate(pool.active) if k or not is_suspect(lane)]):
+                pool.park(pool.active[k], k)
+                pool.free(k)
+            pool.parked.sort(key=lambda parked: not is_suspect(parked[0]))
+            self.queue.sort(key=lambda trial: trial.id not in suspects)
+        return left
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"queue": [trial.id for trial in self.queue], "stops": dict(self.stops)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.queue = [self.known[key] for key in state["queue"]]
+        self.stops = dict(state["stops"])

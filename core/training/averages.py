@@ -1,0 +1,61 @@
+"""A moving average of a trial's weights: what it would be worth if its rate fell now, at no step's cost.
+
+The state "average.<name>" of a row goes beside "<name>".
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from espalier.core.rows import Row
+from espalier.core.training.lane import Lane
+
+PREFIX = "average."
+AVERAGE_EVERY, AVERAGE_POWER = 8, 6.94
+"""The averaged weights: beta = (1 - m / t) ** (power + 1) at every m-th step t, so that the average's width stays a
+tenth of the steps so far (Karras et al. 2024, arXiv:2312.02696, equation 2 with sigma_rel 0.10)."""
+
+
+class Averages:
+    """Averages of all lanes' weights, where a score needs them (`wanted`)."""
+
+    def __init__(self, wanted: bool):
+        self.wanted = wanted
+
+    def beside(self, row: Row) -> Row:
+        """Return a new lane's row with its averages, which begin as its weights and buffers."""
+        if not self.wanted:
+            return row
+        averaged = {name: t for name, t in row.items() if not name.startswith("slot.") and t.is_floating_point()}
+        return row | {f"{PREFIX}{name}": t.clone() for name, t in averaged.items()}
+
+    def next_due(self, active: Sequence[Lane], trained: int) -> list[int]:
+        """Return after how many steps of a stretch, of which some are `trained`, each lane's average moves next."""
+        if not self.wanted:
+            return []
+        ages = (lane.step + trained for lane in active if not lane.is_probe)
+        return [trained + AVERAGE_EVERY - age % AVERAGE_EVERY for age in ages]
+
+    def update(self, rows: Mapping[str, Tensor], active: Sequence[Lane], trained: int) -> None:
+        """Move the averages of the lanes that are due, so many steps after the stretch's begin."""
+        if not self.wanted:
+            return
+        due = [
+            (k, lane.step + trained)
+            for k, lane in enumerate(active)
+            if (lane.step + trained) % AVERAGE_EVERY == 0 and not lane.is_probe
+        ]
+        if not due:
+            return
+        lanes = [k for k, _ in due]
+        share = torch.tensor([1 - (1 - AVERAGE_EVERY / step) ** (AVERAGE_POWER + 1) for _, step in due])
+        for name in [name for name in rows if name.startswith(PREFIX)]:
+            now, mean = rows[name.removeprefix(PREFIX)][lanes], rows[name][lanes]
+            column = share.to(now).view(-1, *[1] * (now.dim() - 1))
+            rows[name][lanes] = mean + (now - mean) * column
+
+
+def without_averages(rows: Mapping[str, Tensor]) -> Row:
+    """Return what a step trains."""
+    return {name: tensor for name, tensor in rows.items() if not name.startswith(PREFIX)}

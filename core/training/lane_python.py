@@ -1,0 +1,82 @@
+"""What a task keeps in Python (counters, caches, generators), for each lane its own.
+
+Only the plain program calls Python as it trains: it has one lane in use, and the state goes in and out with the lane.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from espalier.core.errors import BadInput
+from espalier.core.programs.program import Program
+from espalier.core.python_state.encoding import Unwritable
+from espalier.core.rows import own_generators
+from espalier.core.task import Batch
+from espalier.core.training.lane import Lane
+
+
+class LanePython:
+    """Gives each lane the task's Python state while it trains or is validated."""
+
+    def __init__(self, program: Program, batch: Batch, valid: Batch):
+        """Look for state of the task. Raises BadInput where it has some and the program does not call Python."""
+        self.traced = program.min_width > 1
+        self.state = program.hidden(batch, valid)
+        if self.state.reason and self.traced:
+            raise BadInput(f"program: {self.state.reason}; such a task can train by the plain program alone")
+        if not self.traced:
+            self.state.clear()  # a set that remembers, say, the first batch
+        self._trained: Lane | None = None  # last
+
+    def initial(self) -> AbstractContextManager[None]:
+        """Let a block begin with what a new trial begins with, and leave that behind for others."""
+        return self.state.of_trial(None)
+
+    @contextmanager
+    def training(self, active: Sequence[Lane]) -> Iterator[None]:
+        """Let the lane that trains have its own generators and state."""
+        if self.traced:
+            yield
+            return
+        lane = self._trained = active[0]
+        with own_generators(), self.state.of_trial(lane.python):
+            yield
+            if self.state.cells:
+                lane.python = self.state.taken()
+
+    def validating(self, lane: Lane) -> AbstractContextManager[None]:
+        """Let a lane that is validated have its state, and keep that as it is."""
+        return self.state.of_trial(lane.python and self.state.spare(lane.python))
+
+    def copy_of(self, lane: Lane) -> dict[str, Any] | None:
+        """Return a copy of a lane's state for a branch."""
+        return lane.python and self.state.copy(lane.python)
+
+    def claim(self) -> None:
+        """Give the lane that trained last what its task turns out to keep beyond what was known of."""
+        if self._trained and (late := self.state.late()):
+            self._trained.python = (self._trained.python or self.state.begin()) | late
+
+    def settle(self, active: Sequence[Lane]) -> None:
+        """Leave nothing of a lane that is gone to the next."""
+        if self._trained and not any(self._trained is lane for lane in active):
+            self.claim()
+            self._trained = None
+
+    def is_writable(self, lanes: Sequence[Lane]) -> bool:
+        """Whether a checkpoint takes the state of some lanes."""
+        try:
+            self.claim()
+            for lane in lanes:
+                self.encoded(lane)
+        except Unwritable:
+            return False
+        return True
+
+    def encoded(self, lane: Lane) -> dict[str, Any] | None:
+        """Return a lane's state as a checkpoint takes it. Raises core.python_state.encoding.Unwritable."""
+        return self.state.encoded(lane.python)
+
+    def decoded(self, saved: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Return a lane's state from what `encoded` gave, in another process maybe."""
+        return self.state.decoded(saved)

@@ -1,0 +1,85 @@
+"""What has happened to a cohort's trials so far, and which of them lead: told anew to whoever was not there."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from operator import itemgetter
+from typing import Any
+
+from espalier.core.training.events import Ended, Event, Forked, Reported, Scored, Started, Status
+from espalier.core.training.lane import Lane
+
+_ORDER = [Started, Forked, Reported, Scored]  # at one step
+
+
+class EventLog:
+    """Starts, forks and scores (`noted`), and the ends. Reports are kept with their trials."""
+
+    def __init__(self) -> None:
+        self.noted: list[Event] = []
+        self.ended: list[Ended] = []
+        self.leaders: dict[str, str] = {}
+
+    def note(self, event: Event) -> Event:
+        """Keep a start, a fork or a score, and return it."""
+        self.noted.append(event)
+        return event
+
+    def end(self, event: Ended) -> Ended:
+        """Keep an end, and return it."""
+        self.ended.append(event)
+        return event
+
+    def lead(self, lane: Lane) -> None:
+        """Note that the first trial of a lane leads the others."""
+        self.leaders |= {rider.trial.id: lane.leader.id for rider in lane.riders if not rider.score}
+
+    def leader(self, trial: str) -> str:
+        """Return the first of the trials whose histories are one with this trial's so far, or were to its end."""
+        return self.leaders.get(trial, trial)
+
+    def leader_at_end(self, trial: str, status: Status) -> str:
+        """Return what `Ended.leader` says."""
+        return "" if status == "stopped" else self.leader(trial)
+
+    def replay(self, lanes: Sequence[Lane]) -> list[Event]:
+        """Return all events so far, in order. Reports have neither verdicts nor ratios.
+
+        lanes: those that have not ended.
+        """
+        riders = [rider for lane in lanes for rider in lane.riders if not rider.score]
+        events = list(self.noted)
+        for rider in riders:
+            events += _reports(rider.trial.id, rider.reports, rider.curve)
+        for event in self.ended:
+            events += _reports(event.trial, event.reports, event.curve)
+        return [*sorted(events, key=lambda event: (event.step, _ORDER.index(type(event)))), *self.ended]
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {
+            "leaders": dict(self.leaders),
+            "noted": [event.to_json() for event in self.noted],
+            "ended": [event.to_json() for event in self.ended],
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken, by an earlier version maybe, whose ends do not say which trial leads."""
+        self.leaders = dict(state["leaders"])
+        self.noted = [Event.from_json(event) for event in state["noted"]]
+        ended = (Event.from_json(event) for event in state["ended"])
+        self.ended = [
+            replace(event, leader=self.leader_at_end(event.trial, event.status))
+            for event in ended
+            if isinstance(event, Ended)
+        ]
+
+
+def _reports(
+    trial: str, reports: Sequence[tuple[int, Mapping[str, float]]], curve: Sequence[tuple[int, float]]
+) -> Iterator[Reported]:
+    begin = 0
+    for step, values in reports:
+        end = bisect_right(curve, step, key=itemgetter(0))
+        yield Reported(trial, step, dict(values), curve[begin:end])
+        begin = end

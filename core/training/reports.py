@@ -1,0 +1,142 @@
+"""Reports and ends of trials: validations, the training curve, ratios, and what watchers add."""
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from torch import nn
+
+from espalier.core.measures.baselines import Baselines
+from espalier.core.task import Data, Task
+from espalier.core.training.events import Ended, Reported, Status
+from espalier.core.training.history import rates
+from espalier.core.training.lane import Lane, Rider
+from espalier.core.training.sampling import Sampling
+from espalier.core.training.trial import Structure, Trial
+from espalier.core.training.validation import finite_values
+from espalier.core.training.watch import Look, Watcher
+
+
+class Views:
+    """Shows trials to watchers."""
+
+    def __init__(
+        self,
+        task: Task,
+        data: Data,
+        baselines: Baselines,
+        sampling: Sampling,
+        model_of: Callable[[Lane], nn.Module],
+    ):
+        """model_of: returns the model of a lane as it is now."""
+        self.task, self.baselines, self.sampling, self.model_of = task, baselines, sampling, model_of
+        self.examples = tuple(tensor[: task.evaluation_batch_size] for tensor in data.valid)
+
+    def look(
+        self,
+        lane: Lane,
+        rider: Rider,
+        curve: Sequence[tuple[int, float]],
+        over: bool = False,
+        diverged_at: int | None = None,
+    ) -> Look:
+        """Return a trial as its watchers see it."""
+        samples = self.sampling.of_trial(lane, rider.trial)
+        tensors = len(self.sampling.tensors)
+        return Look(
+            trial=rider.trial,
+            step=lane.step,
+            curve=curve,
+            tensors=self.sampling.tensors,
+            ratio_steps=[int(sample[0]) for sample in samples],
+            update_ratios=[sample[1 : 1 + tensors] for sample in samples],
+            diverged_at=diverged_at,
+            over=over,
+            values=rider.values,
+            baselines=self.baselines,
+            memory=rider.memory,
+            task=self.task,
+            examples=self.examples,
+            make_model=lambda: self.model_of(lane),
+        )
+
+
+class Reports:
+    """Makes the events that say what a trial has measured."""
+
+    def __init__(self, views: Views, watchers: Sequence[Watcher], structure: Structure, curve_points: int):
+        """curve_points: blocks of the training curve between two reports."""
+        self.views, self.watchers, self.structure, self.curve_points = views, watchers, structure, curve_points
+
+    def report(self, lane: Lane, rider: Rider, metrics: Mapping[str, float]) -> Reported:
+        """Return a rider's report of a validation and of what it trained since its last report.
+
+        Raises what a watcher raises.
+        """
+        trial, losses = rider.trial, lane.losses_since(rider.reported)
+        rider.values = finite_values(metrics)
+        missing = {f"valid_{name}": [lane.step] for name, value in metrics.items() if not math.isfinite(value)}
+        for name in missing:
+            rider.missing.setdefault(name, []).append(lane.step)
+        rider.values |= {"train_loss": float(np.mean(losses)), "lr": self._rate(trial, lane.step - 1)}
+        curve = blocks(losses, lane.step, self.curve_points)
+        rider.curve += curve
+        ratios = [row for row in self.views.sampling.of_trial(lane, trial) if row[0] >= rider.reported]
+        rider.reported = lane.step
+        look = self.views.look(lane, rider, rider.curve)
+        for watcher in self.watchers:
+            rider.values |= watcher.measure(look)
+        rider.reports.append((lane.step, dict(rider.values)))
+        verdict, evidence = self._judge(look)
+        return Reported(trial.id, lane.step, dict(rider.values), curve, ratios, verdict, evidence, missing)
+
+    def end(self, lane: Lane, rider: Rider, status: Status, reason: str, trace: str, leader: str) -> Ended:
+        """Return a rider's end. reason: the evidence, instead of that of a verdict."""
+        trial = rider.trial
+        curve = rider.curve + blocks(lane.losses_since(rider.reported), lane.step, self.curve_points)
+        look = self.views.look(lane, rider, curve, over=True, diverged_at=lane.step if status == "diverged" else None)
+        verdict, evidence = self._judge(look) if status != "failed" else ("", "")
+        return Ended(
+            trial.id,
+            lane.step,
+            status,
+            dict(rider.values),
+            verdict,
+            reason or evidence,
+            curve=curve,
+            ratios=self.views.sampling.of_trial(lane, trial),
+            tensors=list(self.views.sampling.tensors),
+            reports=copy.deepcopy(rider.reports),
+            baselines=self._baselines_of(trial) if status == "complete" and self.watchers else {},
+            missing=copy.deepcopy(rider.missing),
+            trace=trace,
+            leader=leader,
+        )
+
+    def _judge(self, look: Look) -> tuple[str, str]:
+        """Return the verdict and the evidence of the first watcher that has a verdict."""
+        verdicts = (verdict for watcher in self.watchers if (verdict := watcher.judge(look)))
+        first = next(verdicts, None)
+        return (first.name, first.evidence) if first else ("", "")
+
+    def _baselines_of(self, trial: Trial) -> dict[str, dict[str, float]]:
+        baselines = self.views.baselines
+        return {"guess": dict(baselines.guess), "before": dict(baselines.before(trial.seed))}
+
+    def _rate(self, trial: Trial, step: int) -> float:
+        schedule, _ = rates(self.structure, [trial])
+        return float(schedule(step / trial.steps)[0])
+
+
+def blocks(losses: Sequence[float], last: int, most: int) -> list[tuple[int, float]]:
+    """Return the means of up to `most` equal blocks of losses, each with the step it ends after; the last is `last`.
+
+    >>> blocks([4.0, 2.0, 1.0, 1.0], 10, 2)
+    [(8, 3.0), (10, 1.0)]
+    """
+    if not losses:
+        return []
+    parts = np.array_split(np.asarray(losses), min(most, len(losses)))
+    ends = last - len(losses) + np.cumsum([len(part) for part in parts])
+    return [(int(end), float(part.mean())) for end, part in zip(ends, parts, strict=True)]

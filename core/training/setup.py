@@ -1,0 +1,56 @@
+"""What a cohort is made of: the task, its trials, how they train, and what is measured while they do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from espalier.core.measures.ratios import Spacing
+from espalier.core.programs import PROGRAMS
+from espalier.core.programs.program import Program
+from espalier.core.task import Data, Task
+from espalier.core.training.scores import Scoring
+from espalier.core.training.trial import Structure, Trial
+from espalier.core.training.watch import Health, Ratios, Watcher
+
+BLOCKS_PER_REPORT = 10  # points of the training curve between two reports
+
+
+@dataclass(frozen=True)
+class CohortSetup:
+    """Trials of one structure, and how they train together.
+
+    lanes: how many may train at once; the plain program takes one. program: the name of one, or one that was used
+    before for the same task, optimizer and type. ratio_samples: how often the ratios of a trial are taken, 0 for
+    never; ratio_spacing: how they lie. scoring: what trials that have rungs are scored by. watchers: who looks on.
+    curve_points: blocks of the training curve between two reports.
+    """
+
+    task: Task
+    data: Data
+    structure: Structure
+    trials: Sequence[Trial]
+    lanes: int = 64
+    program: str | Program = "vmap"
+    device: str = "cpu"
+    ratio_samples: int = 50
+    scoring: Scoring = field(default_factory=Scoring)
+    ratio_spacing: Spacing = "linear"
+    watchers: Sequence[Watcher] = (Ratios(), Health())
+    curve_points: int = BLOCKS_PER_REPORT
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of the state."""
+        return getattr(torch, self.structure.dtype)
+
+    @property
+    def wants_averages(self) -> bool:
+        """Whether some trial is scored by its averaged weights."""
+        return "average" in self.scoring.kinds and any(trial.rungs for trial in self.trials)
+
+    def make_program(self) -> Program:
+        """Return the program that trains the trials."""
+        if isinstance(self.program, str):
+            return PROGRAMS[self.program](self.task, self.structure.optimizer, self.dtype)
+        return self.program
