@@ -5,16 +5,18 @@ A best file carries one trial: its part of the spec, its point, what it reported
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from espalier.core.errors import BadInput, shown
+from espalier.core.loading.registry import is_reference
+from espalier.core.programs import PROGRAMS
 from espalier.sweeps import identity
 from espalier.sweeps.guard import guard_task
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec import paths, yaml12
-from espalier.sweeps.spec.spec import ProgramName, SweepSpec, make_spec
+from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import DEPTH, check_values, place
 
 if TYPE_CHECKING:
@@ -105,8 +107,8 @@ def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
         make_spec(best.spec | {"space": best.params, "search": {"sampler": "random"}}, stored=True)
     except BadInput as error:
         raise BadInput(f"{path}: {str(error).removeprefix('spec: ').replace('space.', 'params.')}") from error
-    if best.program not in get_args(ProgramName):
-        known = ", ".join(get_args(ProgramName))
+    if best.program not in PROGRAMS and not is_reference(best.program):
+        known = ", ".join(PROGRAMS)
         raise BadInput(f"{path}: program: {shown(best.program)} is unknown; known here: {known}")
     if len(best.reports) != spec.replicates or not all(best.reports):
         raise BadInput(f"{path}: reports: {len(best.reports)} of {spec.replicates} replicates have reports")
@@ -136,7 +138,6 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     import torch
 
     from espalier.core.checks import preflight
-    from espalier.core.programs import PROGRAMS
     from espalier.core.programs.choose import why_not
     from espalier.core.task import code_fingerprint, load_task
     from espalier.core.training.events import Ended, TrialId

@@ -5,6 +5,7 @@ from typing import Any
 
 from espalier.core.checks import preflight
 from espalier.core.errors import BadInput
+from espalier.core.loading.registry import is_reference
 from espalier.core.task import Data, Task, code_fingerprint, load_task
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.guard import guard_task
@@ -45,14 +46,18 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda
 
 def _check_program(spec: SweepSpec, task: Task, data: Data, hidden: str) -> None:
     from espalier.core.native import compiler
+    from espalier.core.programs import PROGRAMS
     from espalier.core.programs.choose import why_not
 
     wanted = spec.resources.program
-    if hidden and wanted not in ("auto", "plain"):
+    own = PROGRAMS[wanted] if is_reference(wanted) else None
+    if hidden and wanted not in ("auto", "plain") and not (own and own.min_width == 1):
         raise BadInput(f"resources.program: {wanted}: {hidden}; write plain, or auto")
     batch = tuple(tensor[: spec.budget.batch_size] for tensor in data.train)
     if wanted == "native" and compiler() and (reason := why_not("native", task, batch)):
         raise BadInput(f"resources.program: native: the model has no machine code ({reason}); write auto")
+    if own and (reason := why_not(wanted, task, batch)):
+        raise BadInput(f"resources.program: {wanted}: it cannot train the model ({reason}); write auto")
     if wanted in ("vmap", "compiled") and (reason := why_not("vmap", task, batch)):
         raise BadInput(
             f"resources.program: {wanted}: the model cannot run in many lanes ({reason}); write plain, or auto"

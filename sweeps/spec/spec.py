@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,7 +17,9 @@ from pydantic import (
 )
 
 from espalier.core.errors import BadInput, brief, nearest, shown
+from espalier.core.loading.registry import is_reference
 from espalier.core.measures.verdicts import Thresholds
+from espalier.core.programs import PROGRAMS
 from espalier.core.schedules.falling import FLOOR
 from espalier.core.schedules.onecycle_fastai import DIV
 from espalier.core.schedules.phases import check_phases
@@ -188,7 +190,11 @@ class HealthSpec(Part):
     gain: float = Field(default=Thresholds.gain, ge=0, lt=1, description="share of the best's gain that counts as any")
 
 
-ProgramName = Literal["plain", "native", "vmap", "compiled", "captured"]
+OwnProgram = Annotated[str, Field(pattern=r"^[^:]+:[^:]+$", max_length=4096, description="file.py:Class, of your own")]
+if TYPE_CHECKING:
+    ProgramName = str
+else:
+    ProgramName = Literal[PROGRAMS.names]
 
 
 class Resources(Part):
@@ -200,13 +206,22 @@ class Resources(Part):
     )
     cohorts: Annotated[int, Field(ge=1, le=10_000)] | Auto = "auto"
     lanes: Annotated[int, Field(ge=1, le=100_000)] | Auto = "auto"
-    program: ProgramName | Auto = "auto"
+    program: ProgramName | Auto | OwnProgram = "auto"
     precision: Literal["float32", "float64"] = "float32"
     patience: Annotated[float, Field(ge=1, le=1e6)] | Auto = Field(
         default="auto",
         description="seconds that one call of the task's code may take, a step or a validation batch, before its "
         "worker is ended; auto: a hundred times what calls took, at least one minute, at first ten",
     )
+
+    @field_validator("program", mode="before")
+    @classmethod
+    def _is_known(cls, value: Any) -> Any:
+        if isinstance(value, str) and value not in (*PROGRAMS, AUTO) and not is_reference(value):
+            raise ValueError(
+                f"{shown(value)} is unknown; {nearest(value, (*PROGRAMS, AUTO))}, or your own file.py:Class"
+            )
+        return value
 
     @field_validator("gpus", mode="before")
     @classmethod
