@@ -8,7 +8,7 @@ from espalier.core.training.events import Ended, Event, Reported, Scored, TrialI
 from espalier.core.training.watch import Stops, Watcher
 from espalier.sweeps.running.board import Judge
 from espalier.sweeps.search.halving import RungKey
-from espalier.sweeps.search.replicates import leader_of
+from espalier.sweeps.search.replicates import Gathering, leader_of, mean_score
 
 COLLAPSED = "collapsed"
 HOPELESS = ("diverged", COLLAPSED)  # verdicts that end a trial whatever its rank
@@ -24,7 +24,7 @@ class Referee(Watcher):
         self.metric, self.sign, self.replicates = metric, sign, replicates
         self.rungs, self.ask, self.collapsed = rungs, judge, collapsed
         self.own: dict[RungKey, tuple[float, int]] = {}  # score, leader
-        self.heard: dict[RungKey, dict[str, float]] = {}
+        self.waiting: dict[int, Gathering[float]] = {}  # trial -> scores of its members, until all have theirs
         self.hopeless: dict[int, dict[str, int]] = {}  # trial -> member -> reports in a row that said so
         self.rates: dict[str, float] = {}  # at a member's last report
         self.lows: dict[int, float] = {}  # the least training loss of all members at each step
@@ -64,12 +64,12 @@ class Referee(Watcher):
     def _scored(self, trial: int, event: Scored) -> list[RungKey]:
         """Note a member's score; return the (rung, trial) that is complete with it, if any."""
         key = event.step, trial
-        value = event.values.get(self.metric, math.nan)
-        heard = self.heard.setdefault(key, {})
-        heard[event.trial] = math.inf if math.isnan(value) else self.sign * value
-        if len(heard) < self.replicates or key in self.own:
+        value = self.sign * event.values.get(self.metric, math.nan)
+        waiting = self.waiting.setdefault(trial, Gathering(self.replicates))
+        scores = waiting.add(event.step, event.trial_id, math.inf if math.isnan(value) else value)
+        if not scores or key in self.own:
             return []
-        self.own[key] = sum(heard.values()) / len(heard), leader_of(event)
+        self.own[key] = mean_score(scores), leader_of(event)
         return [key]
 
     def _reported(self, trial: int, event: Reported) -> str:
@@ -104,7 +104,11 @@ class Referee(Watcher):
         """Return what a resumed referee needs."""
         return {
             "own": [[*place, *worth] for place, worth in self.own.items()],
-            "heard": [[*key, heard] for key, heard in self.heard.items()],
+            "heard": [
+                [rung, trial, {str(member): score for member, score in scores.items()}]
+                for trial, waiting in self.waiting.items()
+                for rung, scores in waiting.waiting.items()
+            ],
             "hopeless": self.hopeless,
             "rates": self.rates,
             "lows": self.lows,
@@ -114,7 +118,11 @@ class Referee(Watcher):
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
         self.own = {(rung, trial): (score, leader) for rung, trial, score, leader in state["own"]}
-        self.heard = {(rung, trial): dict(heard) for rung, trial, heard in state["heard"]}
+        self.waiting = {}
+        for rung, trial, scores in state["heard"]:
+            if (rung, trial) not in self.own:  # earlier versions kept also what was complete
+                waiting = self.waiting.setdefault(trial, Gathering(self.replicates))
+                waiting.waiting[rung] = {TrialId.parse(member): score for member, score in scores.items()}
         self.hopeless = {trial: dict(reports) for trial, reports in state["hopeless"].items()}
         self.rates, self.lows = dict(state["rates"]), dict(state["lows"])
         self.over = set(state["over"])

@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 from optuna.trial import TrialState
 
-from espalier.sweeps.search.samplers import Sampler, sampler_of
+from espalier.sweeps.search.samplers import SAMPLERS, Sampler
 from espalier.sweeps.search.samplers.grid import GridOrder
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.trial_events import Outcome
@@ -39,7 +39,7 @@ class Draws:
     def __init__(self, spec: SweepSpec, domains: Mapping[str, BaseDistribution], asked: int):
         """asked: how many trials exist already; a resumed search must not repeat its first draws."""
         self.domains, self.seed = domains, spec.search.seed
-        self.sampler: Sampler = sampler_of(spec.search.sampler)
+        self.sampler: Sampler = SAMPLERS[spec.search.sampler]()
         self.shared = None if spec.search.repeatable else self.sampler.make(domains, self.seed, self.seed + asked)
         self.order = GridOrder(domains, self.seed) if spec.search.repeatable and self.sampler.enumerates else None
 

@@ -28,6 +28,15 @@ def averaged(many: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return means
 
 
+def mean_score(scores: Sequence[float]) -> float:
+    """Return the mean of the scores of all replicates; infinite, the worst, if one of them is.
+
+    >>> mean_score([1.0, 2.0]), mean_score([1.0, math.inf])
+    (1.5, inf)
+    """
+    return math.inf if math.inf in scores else statistics.fmean(scores)
+
+
 def leader_of(event: Scored | Ended) -> int:
     """Return the first of the trials of one history, the trial itself where the event names none."""
     return TrialId.parse(event.leader or event.trial).number
@@ -76,10 +85,9 @@ def _badness(end: Ended) -> tuple[int, int]:
 class Gathering(Generic[T]):
     """What the replicates of a trial deliver of one kind, by step, until the last of them has."""
 
-    def __init__(self, replicates: int, waiting: Mapping[int, Mapping[TrialId, T]] | None = None):
-        """waiting: step -> replicate -> what it has delivered, where some have."""
+    def __init__(self, replicates: int):
         self.replicates = replicates
-        self.waiting = {step: dict(delivered) for step, delivered in (waiting or {}).items()}
+        self.waiting: dict[int, dict[TrialId, T]] = {}  # step -> replicate -> what it has delivered
 
     def add(self, step: int, replicate: TrialId, delivery: T) -> list[T]:
         """Take what a replicate delivers after a step; return that of all once it is the last of them, else nothing."""

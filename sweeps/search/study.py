@@ -60,6 +60,7 @@ class SweepRecord:
 
     def __init__(self, study: optuna.Study, storage: BaseStorage):
         self.study, self.storage = study, storage
+        self._written_parent: ParentRun | None = None
         self.id = study.study_name
 
     # --- what it was begun with --------------------------------------------------------------------------------------
@@ -106,7 +107,9 @@ class SweepRecord:
 
     def set_parent(self, parent: ParentRun) -> None:
         """Note where MLflow has the sweep itself."""
-        entry = [parent.experiment, parent.run, parent.name]
+        if parent == self._written_parent:
+            return
+        self._written_parent, entry = parent, [parent.experiment, parent.run, parent.name]
         if self.study.user_attrs.get(attributes.PARENT) != entry:
             self.study.set_user_attr(attributes.PARENT, entry)
 

@@ -1,8 +1,9 @@
 """Samplers: who proposes the points of a search. The registry is their only list, readable without Optuna."""
 
-import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
+
+from espalier.core.loading.registry import Registry
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -28,16 +29,15 @@ class Sampler:
         raise NotImplementedError
 
 
-SAMPLERS: Mapping[str, str] = {
-    "tpe": "tpe:TPE",
-    "random": "random:Random",
-    "qmc": "qmc:QMC",
-    "grid": "grid:Grid",
-    "gp": "gp:GP",
-}
-
-
-def sampler_of(name: str) -> Sampler:
-    """Return the sampler that a spec names."""
-    module, _, kind = SAMPLERS[name].partition(":")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), kind)()
+SAMPLERS: Registry[Sampler] = Registry(
+    "search.sampler",
+    "sweeps.search.samplers:Sampler",
+    {
+        "tpe": "sweeps.search.samplers.tpe:TPE",
+        "random": "sweeps.search.samplers.random:Random",
+        "qmc": "sweeps.search.samplers.qmc:QMC",
+        "grid": "sweeps.search.samplers.grid:Grid",
+        "gp": "sweeps.search.samplers.gp:GP",
+    },
+    noun="sampler",
+)
