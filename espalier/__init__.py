@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from espalier import sweeps
-    from espalier.api import BestTrial, Check, Result, check, lr_range, open, rerun, sweep
+    from espalier.api import check, lr_range, open, rerun, sweep
     from espalier.core.checks.lr_range import RangeTest
     from espalier.core.errors import BadInput
     from espalier.core.measures.ratios import RatioMeter
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from espalier.core.task import Data, Task
     from espalier.core.training.events import Event
     from espalier.core.training.watch import Watcher
+    from espalier.result import BestTrial, Check, Result
     from espalier.sweeps.repeat.rerun import Rerun
     from espalier.sweeps.spec.spec import SweepSpec
 
@@ -52,6 +53,9 @@ _HOMES = {
     "Task": "core.task",
     "Event": "core.training.events",
     "Watcher": "core.training.watch",
+    "BestTrial": "result",
+    "Check": "result",
+    "Result": "result",
     "Rerun": "sweeps.repeat.rerun",
     "SweepSpec": "sweeps.spec.spec",
 }

@@ -265,6 +265,22 @@ class Sweeps:
         return text
 
 
+def curves_of(submission: Submission, sweeps: Sweeps, metric: str) -> list[Any]:
+    """Return (trial, step, value) of every report of a metric, null for what is no number. Raises BadInput.
+
+    All but the objective are read from files that a job has written, so not where jobs have users of their own.
+    """
+    objective = {"metric": "valid_loss"} | dict(submission.spec.get("objective") or {})
+    if metric == objective["metric"]:
+        trials = trials_of(submission, sweeps)
+        return finite([(t.number, step, value) for t in trials for step, value in sorted(t.reports.items())])
+    if sweeps.tenant_home(submission.owner, submission.sweep) is not None:
+        raise BadInput(f"metric: {metric}: this service has the curves of {objective['metric']}; MLflow has the others")
+    from espalier.sweeps.origins import HomeOrigin
+
+    return finite(HomeOrigin(sweeps.home).points(submission.sweep, metric))
+
+
 def trials_of(submission: Submission, sweeps: Sweeps, over_since: float | None = None) -> list[TrialResult]:
     """Return the trials of a sweep; where it does not run, those that were interrupted say so."""
     trials = sweeps.trials(submission.sweep, over_since, submission.owner)

@@ -16,7 +16,7 @@ import yaml
 from click.testing import CliRunner
 
 import espalier as es
-from espalier.api import Result
+from espalier.result import Result
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.home import JOURNAL
 from espalier.sweeps.search.store import SweepStore

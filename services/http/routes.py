@@ -20,7 +20,7 @@ from espalier.services.http.streams import LogEvents, Stream, SweepEvents
 from espalier.services.queue import position
 from espalier.services.store import State, Submission
 from espalier.services.submissions import read_spec, submission_of
-from espalier.services.views import Sweep, Trial, sweep_view, trial_view, trials_of
+from espalier.services.views import Sweep, Trial, curves_of, sweep_view, trial_view, trials_of
 from espalier.sweeps.spec import yaml12
 
 STREAM = {200: {"content": {"text/event-stream": {}, "text/plain": {}}, "description": "server-sent events"}}
@@ -47,6 +47,13 @@ class Trials(BaseModel):
 
     trials: list[Trial]
     total: int
+
+
+class Curves(BaseModel):
+    """The reports of a metric."""
+
+    metric: str
+    points: list[tuple[int, int, float | None]] = Field(description="trial, step and value, by trial and step")
 
 
 After = Annotated[str | None, Header(alias="Last-Event-ID", description="go on after this event", max_length=20)]
@@ -157,6 +164,28 @@ def trials(
     """List the trials of a sweep, by number."""
     all_trials = trials_of(own_sweep(backend, caller, sweep), backend.sweeps)
     return Trials(trials=[trial_view(t) for t in all_trials[offset : offset + limit]], total=len(all_trials))
+
+
+@api.get("/sweeps/{sweep}/spec", responses=responses(401, 404, 422, 429))
+def spec(sweep: Id, backend: BackendDep, caller: Reader) -> dict[str, Any]:
+    """Show the spec of a sweep, as it was handed in."""
+    return own_sweep(backend, caller, sweep).spec
+
+
+@api.get("/sweeps/{sweep}/curves", responses=responses(401, 404, 422, 429, 503))
+def curves(
+    sweep: Id,
+    backend: BackendDep,
+    caller: Reader,
+    metric: Annotated[str, Query(description="the objective, or another that the trials report", max_length=200)],
+) -> Curves:
+    """List every report of a metric, replicates averaged; `train_curve` is the training loss in fine steps."""
+    submission = own_sweep(backend, caller, sweep)
+    try:
+        with backend.slots.taken(caller.owner):
+            return Curves(metric=metric, points=curves_of(submission, backend.sweeps, metric))
+    except BadInput as error:
+        raise Problem(404, str(error)) from error
 
 
 LOGS = responses(401, 404, 422, 429, 503) | STREAM

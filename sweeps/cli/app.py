@@ -23,7 +23,7 @@ def main() -> None:
 
 
 main.add_section("Search", [search.run, search.resume, search.check, search.lr_range])
-main.add_section("Look", [look.list_, look.show, look.ui])
+main.add_section("Look", [look.list_, look.show, look.ui, look.delete])
 main.add_section("Reuse", [reuse.best, reuse.rerun, reuse.pull])
 main.add_section(SERVICE, [service.submit, service.logs, service.stop])
 main.add_section("Shell and editor", [shell.schema])

@@ -121,3 +121,29 @@ def ui(port: int, host: str, home: str | None) -> None:
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     sys.stderr.flush()
     os.execv(sys.executable, command)
+
+
+@click.command()
+@click.argument("sweep")
+@click.option("--records", is_flag=True, help="Also delete its runs in MLflow.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@home_option
+def delete(sweep: str, records: bool, yes: bool, home: str | None) -> None:
+    """Remove SWEEP (an id, or a name: its latest sweep) from this home, with its checkpoints.
+
+    Its runs stay in MLflow, unless --records is given. A sweep that a process drives is refused: stop that first.
+
+    \b
+    Example:
+      sweep delete names --yes
+    """
+    from espalier.sweeps.deletion import delete_sweep, find_deletable
+    from espalier.sweeps.home import Home
+
+    where = Home.at(home)
+    chosen = find_deletable(where, sweep)
+    if not yes:
+        what = "its trials, its folder and its runs in MLflow" if records else "its trials and its folder"
+        click.confirm(f"delete {chosen}: {what}?", abort=True, err=True)
+    for line in delete_sweep(where, chosen, records).lines():
+        click.echo(line)

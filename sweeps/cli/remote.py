@@ -10,6 +10,7 @@ from espalier.core.errors import BadInput
 
 if TYPE_CHECKING:
     from espalier.sweeps.client.service import Remote
+    from espalier.sweeps.origins import Origin
 
 
 def remote_of(server: str | None, home: str | None) -> "Remote | None":
@@ -20,6 +21,15 @@ def remote_of(server: str | None, home: str | None) -> "Remote | None":
         raise BadInput("--home and --server: keep one of them")
     address = None if home else server_of(server)
     return Remote(address) if address else None
+
+
+def chosen_origin(server: str | None, home: str | None) -> "Origin":
+    """Return the service that is meant, or this machine's home, for reading."""
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.origins import HomeOrigin, ServiceOrigin
+
+    remote = remote_of(server, home)
+    return ServiceOrigin(remote) if remote else HomeOrigin(Home.at(home, reading=True))
 
 
 def needed_remote(server: str | None) -> "Remote":

@@ -6,7 +6,7 @@ import click
 
 from espalier.sweeps.cli.errors import ends_on_ctrl_c
 from espalier.sweeps.cli.options import home_option, server_option
-from espalier.sweeps.cli.remote import remote_of
+from espalier.sweeps.cli.remote import chosen_origin
 from espalier.sweeps.results.formatting import decimals
 
 
@@ -22,13 +22,7 @@ def best(sweep: str, trial: int | None, server: str | None, home: str | None) ->
     Example:
       sweep best names > best.yaml
     """
-    if remote := remote_of(server, home):
-        click.echo(remote.best(remote.find(sweep), trial), nl=False)
-        return
-    from espalier.sweeps.browse.details import best_of
-    from espalier.sweeps.home import Home
-
-    click.echo(best_of(Home.at(home, reading=True), sweep, trial), nl=False)
+    click.echo(chosen_origin(server, home).best_file(sweep, trial), nl=False)
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from contextlib import redirect_stdout
 
 import click
 
@@ -45,27 +44,12 @@ def run(
       sweep run names --set trials=16 --set budget.steps=500
     """
     from espalier.sweeps.home import Home
-    from espalier.sweeps.spec.header import header
     from espalier.sweeps.spec.spec import load_spec
 
-    loaded = load_spec(spec, assignments)
-    place = Home.at(home)
+    loaded, where = load_spec(spec, assignments), Home.at(home)
+    from espalier.sweeps.running.here import run_here
 
-    def say_header() -> None:
-        for line in [header(loaded), *(f"note: {note}" for note in loaded.notes())]:
-            click.echo(line, err=True)
-
-    from espalier.sweeps.garbage import gc_paused
-    from espalier.sweeps.running.machine import RaySession, ToStderr
-
-    with redirect_stdout(ToStderr()), RaySession(address) as session:
-        with gc_paused():
-            session.start()
-            from espalier.sweeps.running import driver
-            from espalier.sweeps.running.display import shown
-
-        summary = driver.start(loaded, place, shown, session, sweep, changed, say_header)
-    print_summary(summary, place, as_json, home)
+    print_summary(run_here(loaded, where, address, sweep, changed), where, as_json, home)
 
 
 @click.command()
@@ -87,14 +71,10 @@ def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server
         follow_remote(remote, remote.resume(remote.find(sweep), changed)["id"], True, as_json)
         return
     from espalier.sweeps.home import Home
-    from espalier.sweeps.running import driver
-    from espalier.sweeps.running.display import shown
-    from espalier.sweeps.running.machine import RaySession, ToStderr
+    from espalier.sweeps.running.here import resume_here
 
-    place = Home.at(home)
-    with redirect_stdout(ToStderr()), RaySession(address) as session:
-        summary = driver.resume(sweep, place, shown, session, changed)
-    print_summary(summary, place, as_json, home)
+    where = Home.at(home)
+    print_summary(resume_here(sweep, where, address, changed), where, as_json, home)
 
 
 @click.command()

@@ -7,6 +7,7 @@ $SWEEP_CONFIG (default: ~/.config/espalier/config.yaml).
 import json
 import os
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ class Remote:
             timeout=TIMEOUT_S,
             trust_env=True,
         )
+        weakref.finalize(self, self.client.close)
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -138,6 +140,15 @@ class Remote:
     def sweep(self, sweep: str) -> dict[str, Any]:
         """Return one sweep."""
         return self._json("GET", f"/v1/sweeps/{self._name(sweep)}")
+
+    def spec(self, sweep: str) -> dict[str, Any]:
+        """Return the spec of a sweep, as it was handed in."""
+        return self._json("GET", f"/v1/sweeps/{self._name(sweep)}/spec")
+
+    def curves(self, sweep: str, metric: str) -> list[tuple[int, int, float]]:
+        """Return (trial, step, value) of every report of a metric."""
+        answer = self._json("GET", f"/v1/sweeps/{self._name(sweep)}/curves", params={"metric": metric})
+        return [(trial, step, value) for trial, step, value in answer["points"]]
 
     def trials(self, sweep: str) -> list[dict[str, Any]]:
         """Return all trials of a sweep."""

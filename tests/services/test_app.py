@@ -10,6 +10,7 @@ import httpx
 import pytest
 import yaml
 
+import espalier as es
 from espalier.services.cluster import LocalCluster
 from espalier.services.settings import Settings
 from espalier.services.store import Store
@@ -176,7 +177,8 @@ ROUTES = [
     ("POST", "/v1/sweeps"),
     ("POST", "/v1/check"),
     ("GET", "/v1/sweeps"),
-    *[("GET", f"/v1/sweeps/quick-1{part}") for part in ("", "/trials", "/best", "/logs", "/events")],
+    *[("GET", f"/v1/sweeps/quick-1{part}") for part in ("", "/spec", "/trials", "/best", "/logs", "/events")],
+    ("GET", "/v1/sweeps/quick-1/curves?metric=valid_loss"),
     ("POST", "/v1/sweeps/quick-1/stop"),
     ("POST", "/v1/sweeps/quick-1/resume"),
 ]
@@ -200,8 +202,8 @@ def test_strangers_see_nothing(client: httpx.Client, method: str, path: str, hea
 
 def test_every_route_is_in_that_list_or_open_on_purpose(client: httpx.Client) -> None:
     described = client.get("/openapi.json").json()["paths"]
-    known = {path.replace("quick-1", "{sweep}") for _, path in ROUTES} | {"/", "/healthz", "/readyz", "/metrics"}
-    assert set(described) == known
+    known = {path.replace("quick-1", "{sweep}").partition("?")[0] for _, path in ROUTES}
+    assert set(described) == known | {"/", "/healthz", "/readyz", "/metrics"}
 
 
 def test_a_token_that_reads_changes_nothing(client: httpx.Client, token: Token) -> None:
@@ -288,6 +290,21 @@ def test_a_sweep_without_results_has_no_best(client: httpx.Client, token: Token)
         "no complete trial"
         in problem(client.get(f"/v1/sweeps/{hand_in(client, who)}/best", headers=who), 409)["detail"]
     )
+
+
+def test_a_sweep_of_a_service_is_a_result_in_python(
+    client: httpx.Client, token: Token, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = token()
+    sweep = hand_in(client, who)
+    monkeypatch.setenv("SWEEP_TOKEN", who["Authorization"].removeprefix("Bearer "))
+    server = str(client.base_url)
+    result = es.open("quick", server=server)
+    assert (result.id, result.spec.name, result.spec.trials, result.best) == (sweep, "quick", 4, None)
+    assert list(result.curves().columns) == ["trial", "step", "value"]
+    assert [one.id for one in es.sweeps(server=server)] == [sweep]
+    with pytest.raises(es.BadInput):  # its job is a script that trains nothing
+        result.curves("valid_accuracy")
 
 
 def test_filters_choose(client: httpx.Client, token: Token) -> None:

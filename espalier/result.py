@@ -1,0 +1,205 @@
+"""A sweep and what came of it, for Python: tables, curves, its best trial."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from espalier.core.errors import BadInput
+from espalier.sweeps.home import Home
+from espalier.sweeps.origins import HomeOrigin, Origin, ServiceOrigin, SweepState
+from espalier.sweeps.results.closing import Summary
+from espalier.sweeps.results.formatting import decimals
+from espalier.sweeps.results.trial_result import TrialResult, best_trial, counts, ranked
+from espalier.sweeps.spec.spec import SweepSpec
+
+if TYPE_CHECKING:
+    import pandas
+
+SHOWN = 10  # trials in a notebook's table
+
+
+@dataclass(frozen=True)
+class BestTrial:
+    """The best complete trial of a sweep, and all that trains it again."""
+
+    number: int
+    value: float
+    params: Mapping[str, Any]
+    verdict: str
+    evidence: str
+    text: str = field(repr=False)
+    """A best file: what `sweep rerun` takes."""
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write a best file, which `rerun` and `sweep rerun` take. Return its path."""
+        place = Path(path)
+        place.write_text(self.text, encoding="utf-8")
+        return place
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found of a task; `print` it for the page. document: the same as plain values."""
+
+    passed: bool
+    document: Mapping[str, Any] = field(repr=False)
+    lines: Sequence[str] = field(repr=False)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    def _repr_markdown_(self) -> str:
+        return "```\n" + str(self) + "\n```"
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """A sweep and what came of it, as it was when it was opened."""
+
+    id: str
+    spec: SweepSpec
+    state: str
+    """running, interrupted or finished; of a service also queued, stopped or failed"""
+    trials: Sequence[TrialResult]
+    page: str
+    """MLflow's page on it; at home while `sweep ui` runs"""
+    origin: Origin = field(repr=False)
+    """Where it is kept: a home or a service"""
+    summary: Summary | None = None
+    """How the run went, if this process drove it"""
+
+    @classmethod
+    def read(cls, origin: Origin, sweep: str) -> "Result":
+        """Read a sweep by its id, or by its name the latest. Raises BadInput for an unknown one."""
+        return cls.of(origin.read(sweep), origin)
+
+    @classmethod
+    def of(cls, found: SweepState, origin: Origin) -> "Result":
+        """Return a sweep as it was when it was read."""
+        return cls(found.id, found.spec, found.state, found.trials, found.page, origin)
+
+    @classmethod
+    def of_run(cls, summary: Summary, home: Home) -> "Result":
+        """Return a sweep as its driver left it."""
+        state = "interrupted" if summary.interrupted else "finished"
+        trials = tuple(summary.trials)
+        return cls(summary.sweep, summary.spec, state, trials, summary.page(), HomeOrigin(home), summary)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What went wrong on the way, or was damaged and mended, a sentence each; of a run of this process."""
+        return tuple(self.summary.notes) if self.summary else ()
+
+    @property
+    def recorded(self) -> bool | None:
+        """Whether MLflow has everything; None: this process did not run it."""
+        return self.summary.recorded if self.summary else None
+
+    @cached_property
+    def best(self) -> BestTrial | None:
+        """The best complete trial; None if there is none."""
+        found = best_trial(self.trials, self.spec.objective.mode)
+        if found is None or found.value is None:
+            return None
+        text = self.origin.best_file(self.id, found.number)
+        return BestTrial(found.number, found.value, dict(found.params), found.verdict, found.evidence, text)
+
+    @cached_property
+    def table(self) -> "pandas.DataFrame":
+        """A row a trial, by number: its state, the objective, its hyperparameters, its rate, its verdict and why."""
+        import pandas
+
+        metric = self.spec.objective.metric
+        rows = [
+            {
+                "state": t.state,
+                metric: t.value,
+                **({f"{metric}_std": t.spread} if self.spec.replicates > 1 else {}),
+                **{name: _cell(value) for name, value in t.params.items()},
+                **({"lr": 10.0 ** t.params["lr_exponent"]} if "lr_exponent" in t.params else {}),
+                "verdict": t.verdict,
+                "evidence": t.evidence,
+                "duration_s": t.duration_s,
+            }
+            for t in sorted(self.trials, key=lambda t: t.number)
+        ]
+        index = pandas.Index(sorted(t.number for t in self.trials), name="trial")
+        return pandas.DataFrame(rows, index=index)
+
+    @cached_property
+    def verdicts(self) -> "pandas.Series":
+        """The verdict on each trial that has one, by number."""
+        import pandas
+
+        found = {t.number: t.verdict for t in sorted(self.trials, key=lambda t: t.number) if t.verdict}
+        return pandas.Series(found, name="verdict", dtype="object").rename_axis("trial")
+
+    def curves(self, metric: str | None = None) -> "pandas.DataFrame":
+        """Return what the trials reported of a metric (default: the objective): columns trial, step and value.
+
+        `train_curve` is the training loss in fine steps. Replicates are averaged. Raises BadInput for an unknown one.
+        """
+        import pandas
+
+        wanted, known = metric or self.spec.objective.metric, [t for t in self.trials if t.reports]
+        if wanted == self.spec.objective.metric and known:
+            points = [(t.number, step, value) for t in known for step, value in sorted(t.reports.items())]
+        else:
+            points = self.origin.points(self.id, wanted)
+        return pandas.DataFrame(points, columns=["trial", "step", "value"])
+
+    def resume(self, *, changed: bool = False, address: str | None = None, progress: bool = True) -> "Result":
+        """Go on with a sweep that was stopped; return it as it is then. changed: although code or data changed."""
+        if isinstance(self.origin, ServiceOrigin):
+            self.origin.remote.resume(self.id, changed)
+            return Result.read(self.origin, self.id)
+        assert isinstance(self.origin, HomeOrigin)
+        from espalier.sweeps.running.here import resume_here
+
+        home = Home.at(str(self.origin.home.path))
+        return finished(resume_here(self.id, home, address, changed, progress), home)
+
+    def delete(self, *, records: bool = False) -> None:
+        """Remove it from its home, with its checkpoints; records: also its runs in MLflow.
+
+        Raises BadInput if a process drives it, or if a service has it.
+        """
+        if not isinstance(self.origin, HomeOrigin):
+            raise BadInput(f"{self.id}: a service keeps its sweeps; delete it on the machine where its home lies")
+        from espalier.sweeps.deletion import delete_sweep
+
+        delete_sweep(Home.at(str(self.origin.home.path)), self.id, records)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def __str__(self) -> str:
+        counted = ", ".join(f"{n} {state}" for state, n in counts(self.trials).items()) or "no trial yet"
+        best, metric = best_trial(self.trials, self.spec.objective.mode), self.spec.objective.metric
+        ending = f"; best {metric} {decimals(best.value)} (trial {best.number})" if best else ""
+        return f"{self.id}: {self.state}; {counted}, of {self.spec.trials_wanted}{ending}"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        order = [t.number for t in ranked(self.trials, self.spec.objective.mode)]
+        shown = self.table.loc[order[:SHOWN]].drop(columns=["evidence", "duration_s"])
+        return f"<p>{escape(str(self))}</p>{shown.to_html()}"
+
+
+def finished(summary: Summary, home: Home) -> Result:
+    """Return what a run came to; say on stderr what went wrong on the way."""
+    for note in summary.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if summary.halted:
+        print(f"halted: {summary.halted}", file=sys.stderr)
+    return Result.of_run(summary, home)
+
+
+def _cell(value: Any) -> Any:
+    """Return a hyperparameter as a table has it: a list as a tuple, which can be grouped by."""
+    return tuple(value) if isinstance(value, list) else value

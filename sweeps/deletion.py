@@ -1,0 +1,83 @@
+"""A sweep removed from its home: its study, its folder and, if that is wanted, its runs in MLflow."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from espalier.core.errors import BadInput
+from espalier.sweeps.address import no_secret
+from espalier.sweeps.home import Home
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What was removed of a sweep, and where its runs are, if these stay."""
+
+    sweep: str
+    folder: str
+    runs: int | None
+    """MLflow's runs that were deleted; None: they stay"""
+    tracking_uri: str
+    """"": unknown, since its spec cannot be read"""
+
+    def lines(self) -> Iterator[str]:
+        """Yield what went and what stays."""
+        yield f"deleted {self.sweep}: its trials and {self.folder}"
+        place = no_secret(self.tracking_uri) or "MLflow"
+        if self.runs is None:
+            yield f"its runs stay in {place}: tag espalier.sweep = {self.sweep}; --records deletes them too"
+        else:
+            yield f"deleted {self.runs} runs in {place}; `mlflow gc` frees their space"
+
+
+def find_deletable(home: Home, wanted: str) -> str:
+    """Return the id of a sweep by its id or name, also of one whose trials are lost. Raises BadInput."""
+    from espalier.sweeps.browse.details import find_sweep
+    from espalier.sweeps.search.store import SweepStore
+
+    if wanted in home.lost(()):
+        return wanted
+    return find_sweep(home, SweepStore.open_for_reading(home.storage), wanted).id
+
+
+def delete_sweep(home: Home, sweep: str, records: bool = False) -> Deletion:
+    """Remove a sweep by its id from a home: its trials, its folder, and with `records` its runs in MLflow.
+
+    Raises BadInput, with nothing removed, if a process drives it or MLflow does not answer.
+    """
+    from espalier.sweeps.search.driver_lock import DriverLock
+    from espalier.sweeps.search.store import SweepStore
+
+    store, folder = SweepStore.open(home.storage), home.sweep(sweep)
+    known = store.exists(sweep)
+    if not known and not folder.is_dir():
+        raise BadInput(f"unknown sweep '{sweep}'; `sweep list` names those of {home.path}")
+    with DriverLock(home, sweep):
+        uri = _tracking_uri(home, sweep, known, needed=records)
+        runs = _delete_runs(uri, sweep) if records else None
+        if known:
+            store.delete(sweep)
+        shutil.rmtree(folder)
+    return Deletion(sweep, str(folder), runs, uri)
+
+
+def _tracking_uri(home: Home, sweep: str, known: bool, needed: bool) -> str:
+    """Return where a sweep is recorded; "" if that cannot be known and need not be."""
+    from espalier.sweeps.browse.details import sweep_tracking_uri
+    from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
+    from espalier.sweeps.search.store import SweepStore
+
+    if not known:
+        return resolve_tracking_uri(None, home.path)
+    try:
+        return sweep_tracking_uri(SweepStore.open_for_reading(home.storage).load(sweep), home)
+    except BadInput:
+        if needed:
+            raise
+        return ""
+
+
+def _delete_runs(uri: str, sweep: str) -> int:
+    from espalier.sweeps.recording.removal import delete_runs
+
+    return delete_runs(uri, sweep)

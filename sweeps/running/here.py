@@ -1,0 +1,59 @@
+"""A sweep driven by this process: what `sweep run`, `sweep resume` and their calls in Python have in common."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+
+from espalier.sweeps.garbage import gc_paused
+from espalier.sweeps.home import Home
+from espalier.sweeps.results.closing import Summary
+from espalier.sweeps.running.display import in_notebook, shown
+from espalier.sweeps.running.machine import RaySession, ToStderr
+from espalier.sweeps.running.progress import Progress
+from espalier.sweeps.spec.header import header
+from espalier.sweeps.spec.spec import SweepSpec
+
+
+def run_here(
+    spec: SweepSpec,
+    home: Home,
+    address: str | None = None,
+    id: str | None = None,
+    changed: bool = False,
+    progress: bool = True,
+) -> Summary:
+    """Run a sweep, on the Ray cluster at an address or on one of its own. Raises BadInput for what cannot run."""
+    with _ray(address) as session:
+        with gc_paused():
+            session.start()  # Ray's processes start while the driver is imported
+            from espalier.sweeps.running import driver
+
+        announce = (lambda: _announce(spec)) if progress and not in_notebook() else (lambda: None)
+        return driver.start(spec, home, _watch(progress), session, id, changed, announce)
+
+
+def resume_here(
+    sweep: str, home: Home, address: str | None = None, changed: bool = False, progress: bool = True
+) -> Summary:
+    """Go on with a sweep; Ray is started only if something is left to train. Raises BadInput."""
+    from espalier.sweeps.running import driver
+
+    with _ray(address) as session:
+        return driver.resume(sweep, home, _watch(progress), session, changed)
+
+
+@contextmanager
+def _ray(address: str | None) -> Iterator[RaySession]:
+    """What Ray prints goes to stderr."""
+    with redirect_stdout(ToStderr()), RaySession(address) as session:
+        yield session
+
+
+def _watch(progress: bool) -> Callable[[Progress], AbstractContextManager[None]]:
+    return shown if progress else lambda _: nullcontext()
+
+
+def _announce(spec: SweepSpec) -> None:
+    """Print what is about to be trained, and what the spec may not do as its writer hopes."""
+    for line in [header(spec), *(f"note: {note}" for note in spec.notes())]:
+        print(line, file=sys.stderr, flush=True)
