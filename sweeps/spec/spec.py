@@ -218,9 +218,8 @@ class Resources(Part):
     @classmethod
     def _is_known(cls, value: Any) -> Any:
         if isinstance(value, str) and value not in (*PROGRAMS, AUTO) and not is_reference(value):
-            raise ValueError(
-                f"{shown(value)} is unknown; {nearest(value, (*PROGRAMS, AUTO))}, or your own file.py:Class"
-            )
+            hint = nearest(value, (*PROGRAMS, AUTO)).removesuffix("?")
+            raise ValueError(f"{shown(value)} is unknown; {hint}, or file.py:Class of your own")
         return value
 
     @field_validator("gpus", mode="before")

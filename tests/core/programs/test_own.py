@@ -10,6 +10,7 @@ from espalier.core.programs import PROGRAMS
 from espalier.core.programs.choose import choose
 from espalier.core.tasks.thermometer import Thermometer
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.events import Reported
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from tests.core.programs.test_program import Small, one_batch
 
@@ -51,7 +52,7 @@ def test_a_cohort_trains_by_a_program_of_ones_own(mine: str) -> None:
     def values(some: list[Trial], program: str) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {trial.id: [] for trial in some}
         for event in Cohort(task, task.data(), structure, some, 3, program).train():
-            if event.kind == "report":
+            if isinstance(event, Reported):
                 found[event.trial].append(event.values["valid_loss"])
         return found
 
@@ -73,7 +74,7 @@ def test_it_is_chosen_when_a_spec_names_it(mine: str) -> None:
     ("name", "words"),
     [
         ("vmpa", ["resources.program", "vmpa", "did you mean 'vmap'?"]),
-        ("nothing", ["plain, native, vmap, compiled, captured", "file.py:Class"]),
+        ("zzz", ["plain, native, vmap, compiled, captured", "file.py:Class"]),
         ("MINE:NoProgram", ["NoProgram is no Program", "espalier.core.programs.program:Program"]),
         ("MINE:Missing", ["resources.program", "Missing", "LaneAfterLane"]),
     ],
