@@ -11,6 +11,7 @@ from espalier.core.programs.choose import choose
 from espalier.core.tasks.thermometer import Thermometer
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Reported
+from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from tests.core.programs.test_program import Small, one_batch
 
@@ -51,7 +52,7 @@ def test_a_cohort_trains_by_a_program_of_ones_own(mine: str) -> None:
 
     def values(some: list[Trial], program: str) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {trial.id: [] for trial in some}
-        for event in Cohort(task, task.data(), structure, some, 3, program).train():
+        for event in Cohort(CohortSetup(task, task.data(), structure, some, 3, program)).train():
             if isinstance(event, Reported):
                 found[event.trial].append(event.values["valid_loss"])
         return found
