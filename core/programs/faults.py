@@ -26,10 +26,10 @@ class LaneFaults:
         It is if its own numbers are the reason, or if the task raises for that lane.
         """
         _, clock_1 = with_clock(step.c_C1[:, None], self.functions.clocked)
-        batch = tuple(tensor[step.index_B[None]] for tensor in step.train)
 
         def loss(row: Row) -> None:
             one = {name: tensor.detach()[None] for name, tensor in row.items()}
+            batch = tuple(tensor[step.index_B[None]] for tensor in step.train)  # which raises where it is not there
             autograd(self.functions, one, batch, step.stream, clock_1)
 
         if self.lane_caused_error(step.row, loss):

@@ -75,7 +75,7 @@ def test_it_is_chosen_when_a_spec_names_it(mine: str) -> None:
     ("name", "words"),
     [
         ("vmpa", ["resources.program", "vmpa", "did you mean 'vmap'?"]),
-        ("zzz", ["plain, native, vmap, compiled, captured", "file.py:Class"]),
+        ("zzz", ["captured, compiled, native, plain, vmap", "file.py:Class"]),
         ("MINE:NoProgram", ["NoProgram is no Program", "espalier.core.programs.program:Program"]),
         ("MINE:Missing", ["resources.program", "Missing", "LaneAfterLane"]),
     ],
