@@ -2,7 +2,7 @@
 
 import difflib
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def briefly(error: BaseException) -> str:
 
 
 @contextmanager
-def faults(what: str, passing: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
+def faults(what: str, passing: tuple[type[BaseException], ...] = ()) -> Generator[None]:
     """Turn whatever a person's code raises, sys.exit among it, into BadInput that begins with `what`, on one line.
 
     BadInput, Ctrl-C and what is `passing` are raised as they are.

@@ -57,7 +57,7 @@ class Data:
         target = None if place is None else self.train[place]
         if target is None or target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
             return self
-        if target.unique().numel() < 2:
+        if torch.unique(target).numel() < 2:  # pyright: ignore[reportUnknownMemberType]
             raise BadInput(
                 f"task data: all {len(target)} training targets are of one class ({target.flatten()[0].item()}); "
                 "at least two are needed"
@@ -92,7 +92,7 @@ def _pieces(tensor: Tensor) -> Iterator[Tensor]:
         yield tensor
         return
     examples = max(1, PIECE_BYTES * len(tensor) // (tensor.numel() * tensor.element_size()))
-    yield from tensor.split(examples)
+    yield from (tensor[begin : begin + examples] for begin in range(0, len(tensor), examples))
 
 
 class Task:
@@ -151,7 +151,7 @@ class Task:
 _made_with: "WeakKeyDictionary[Task, tuple[tuple[Any, ...], dict[str, Any]]]" = WeakKeyDictionary()
 
 
-def made_with(task: Any) -> dict[str, Any]:
+def made_with(task: object) -> dict[str, Any]:
     """Return the options that a task object was made with, by name.
 
     Raises BadInput for an object of a class that is no Task and takes options, of which nothing is known.
@@ -210,16 +210,16 @@ def task_class(reference: str) -> type[Task]:
 
     Raises BadInput if it cannot be imported, is no class, or lacks model(), loss() or data().
     """
-    found = found_class(reference)
+    kind: type[object] = found_class(reference)
     for method in ("model", "loss", "data"):
-        if getattr(found, method, None) in (None, getattr(Task, method)):
+        if getattr(kind, method, None) in (None, getattr(Task, method)):
             raise BadInput(f"task: {reference} has no {method}(); a task is a class with model(), loss() and data()")
-    return found if issubclass(found, Task) else _completed(found)
+    return kind if issubclass(kind, Task) else _completed(kind)
 
 
-def _completed(found: type) -> type[Task]:
+def _completed(kind: type[Any]) -> type[Task]:
     """Return a class that has what Task has beside the three methods."""
-    return type(found.__name__, (found, Task), {"__module__": found.__module__})
+    return type(kind.__name__, (kind, Task), {"__module__": kind.__module__})
 
 
 def options_of(task: type[Task]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Checkup:
 
     findings: Sequence[Finding]
     layers: Sequence[LayerReport] = ()
-    ratios: Mapping[float, Mapping[str, float]] = field(default_factory=dict)
+    ratios: Mapping[float, Mapping[str, float]] = field(default_factory=dict[float, Mapping[str, float]])
 
     @property
     def passed(self) -> bool:

@@ -150,7 +150,7 @@ LEFT = 4.0  # times its least so far: where fastai and Lightning stop
 
 def _edge(exponents: np.ndarray, losses: np.ndarray) -> float | None:
     """Return from which exponent on half of the seeds' losses have left for good; None if they stay."""
-    lefts = []
+    lefts: list[float] = []
     for row in losses:
         least = np.fmin.accumulate(np.where(np.isfinite(row), row, np.inf))
         inside = np.isfinite(row) & ((row <= LEFT * least) | (least <= 0))

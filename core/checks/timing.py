@@ -8,7 +8,7 @@ from espalier.core.task import Data
 
 def evaluation_seconds(program: Program, data: Data, seed: int = 0) -> float:
     """Return the time of one validation, in seconds, the least of two."""
-    row, times = program.fresh_row(seed), []
+    row, times = program.fresh_row(seed), list[float]()
     for _ in range(2):
         begin = time.perf_counter()
         program.evaluate(row, data.valid)

@@ -23,7 +23,8 @@ def texts_of(namespace: Mapping[str, Any]) -> Iterator[str]:
     if file := namespace.get("__file__"):
         yield "".join(linecache.getlines(str(file)))
     shell = namespace.get("get_ipython")
-    for cell in namespace.get("In") or []:
+    cells: list[str] = namespace.get("In") or []
+    for cell in cells:
         yield shell().transform_cell(cell) if shell else cell
 
 
@@ -41,9 +42,9 @@ class Imports:
     whole: modules imported by their whole names. aliases: by alias, the module. named: by name, (module, its name).
     """
 
-    whole: list[str] = field(default_factory=list)
-    aliases: dict[str, str] = field(default_factory=dict)
-    named: dict[str, tuple[str, str]] = field(default_factory=dict)
+    whole: list[str] = field(default_factory=list[str])
+    aliases: dict[str, str] = field(default_factory=dict[str, str])
+    named: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
 
     @classmethod
     def of(cls, texts: list[str]) -> "Imports":

@@ -1,6 +1,6 @@
 """The folder in which a person's modules are looked for, where it is another than the current one of this process."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def work_in(folder: str) -> None:
 
 
 @contextmanager
-def restoring_folder() -> Iterator[None]:
+def restoring_folder() -> Generator[None]:
     """Look for modules after the block where they were looked for before it, whatever work_in was called with."""
     before = [*_current]
     try:

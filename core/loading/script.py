@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -47,7 +47,7 @@ class ScriptEnded(Exception):
 
 
 @contextmanager
-def as_a_script(path: str) -> Iterator[None]:
+def as_a_script(path: str) -> Generator[None]:
     """Import a file as `python FILE < /dev/null` would run it: without our arguments, and nobody to ask.
 
     What it prints is shown on stderr if it comes through. Raises ScriptEnded for one that ends the program.

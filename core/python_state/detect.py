@@ -6,7 +6,7 @@ freeze. One sentence says what it is, and what to do instead.
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ def find_python_state(
     """
     roots = {"self": task, "model": model}
     begin = Snapshot(roots)
-    reasons, changed = [], dict[str, Variable]()
+    reasons, changed = list[str](), dict[str, Variable]()
     for name, function, seed in (("loss", loss, mix(0, 0)), ("metrics", metrics, 0)):
         probe = _Probe(name, functools.partial(_guarded, function, passing), roots, seed, begin)
         reason_at_first, at_first = probe.first_call()
@@ -55,7 +55,7 @@ def find_python_state(
 
 
 @contextmanager
-def state_restored(task: object, model: nn.Module) -> Iterator[None]:
+def state_restored(task: object, model: nn.Module) -> Generator[None]:
     """Put back whatever calls of the task's functions change in Python meanwhile."""
     roots = {"self": task, "model": model}
     begin = Snapshot(roots)

@@ -7,7 +7,7 @@ import os
 import random
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +44,7 @@ class ProcessState:
 
 
 @contextmanager
-def noting_reads() -> Iterator[list[str]]:
+def noting_reads() -> Generator[list[str]]:
     """Note what a person's own code asks meanwhile of the clock, of files, and of the system's randomness.
 
     Uses Python's profiler; one that was set before is set again after the block.

@@ -4,7 +4,7 @@ A program that writes a step down as a list of operations freezes whatever Pytho
 state trains by plain PyTorch, and what can be kept apart of its state each trial has for itself.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,13 +29,13 @@ class PythonState:
     """
 
     reason: str = ""
-    cells: list[Variable] = field(default_factory=list)
-    shared: list[str] = field(default_factory=list)
+    cells: list[Variable] = field(default_factory=list[Variable])
+    shared: list[str] = field(default_factory=list[str])
     validation: str = ""
-    roots: Roots = field(default_factory=dict)
+    roots: Roots = field(default_factory=dict[str, Any])
     before: Snapshot | None = None
-    places: Mapping[str, Variable] = field(default_factory=dict)
-    caches: list[Variable] = field(default_factory=list)
+    places: Mapping[str, Variable] = field(default_factory=dict[str, Variable])
+    caches: list[Variable] = field(default_factory=list[Variable])
 
     def clear(self) -> None:
         """Put back what lay in the caches. What steps are written down from is better left: a table is one number."""
@@ -45,7 +45,7 @@ class PythonState:
     # --- one trial's state in the variables --------------------------------------------------------------------------
 
     @contextmanager
-    def of_trial(self, values: Values | None) -> Iterator[None]:
+    def of_trial(self, values: Values | None) -> Generator[None]:
         """Set the variables to a trial's state (None: a new trial's) for the block, and to a new trial's after it.
 
         values: as `taken` gave them. What the trial's code changes inside of them is changed for good.
