@@ -124,10 +124,10 @@ def stream(events: Iterable[Event]) -> list[dict[str, Any]]:
 def results(events: Iterable[Event]) -> dict[str, list[dict[str, Any]]]:
     """Return what each trial measured: its reports and its end, without who rode with whom."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for event in stream(events):
-        if event["kind"] in ("report", "finish", "stop"):
-            event.pop("leader", None)
-            found.setdefault(event.pop("trial"), []).append(event)
+    for event in events:
+        if isinstance(event, Reported | Ended):
+            written = exact(event.to_json()) | {"leader": ""}
+            found.setdefault(written.pop("trial"), []).append(written)
     return found
 
 

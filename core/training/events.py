@@ -100,7 +100,7 @@ class Reported(Event):
 class Scored(Event):
     """A trial was scored at the rung `step`.
 
-    values: none if its probe diverged. score: by which of core.training.cohort.Scoring. trunk: the first of the trials
+    values: none if its probe diverged. score: by which of core.training.scores.Scoring. trunk: the first of the trials
     whose histories were one with this trial's up to there.
     """
 
