@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 5.0
 PANEL_EVERY_S = 0.25
 CLOSING_S = 5.0  # how long the end of a sweep waits for the last picture
+ECHO = 3  # columns kept free: where a terminal echoes ^C, which at its edge would go to a new line and tear the panel
 TRAINING = ("training", "stopping", "recording")  # phases in which the bar has a length
 WRAPPED = ("best", "waiting")  # rows that may take several lines of the panel; others are cut at its edge
 
@@ -61,8 +62,8 @@ def show_panel(progress: Progress, over: threading.Event) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    noted, render = 0, lambda: panel(progress)
-    console = Console(stderr=True)
+    noted, console = 0, Console(stderr=True)
+    render = lambda: panel(progress, console.width - ECHO)  # noqa: E731
     with Live(console=console, refresh_per_second=4, get_renderable=render, transient=True) as live:
         while not over.wait(PANEL_EVERY_S) or noted < len(progress.notes):
             for note in progress.notes[noted:]:
@@ -70,7 +71,7 @@ def show_panel(progress: Progress, over: threading.Event) -> None:
                 noted += 1
 
 
-def panel(progress: Progress) -> "RenderableType":
+def panel(progress: Progress, width: int | None = None) -> "RenderableType":
     """Return the progress as a panel: a bar with the time left, below it the facts."""
     from rich.console import Group
     from rich.panel import Panel
@@ -84,7 +85,9 @@ def panel(progress: Progress) -> "RenderableType":
         if label not in ("phase", "time") and text != "-":
             row = Text(text) if label in WRAPPED else Text(text, no_wrap=True, overflow="ellipsis")
             grid.add_row(label, row)
-    return Panel(Group(_bar(progress), grid), title=Text(progress.sweep), title_align="left", border_style="green")
+    return Panel(
+        Group(_bar(progress), grid), title=Text(progress.sweep), title_align="left", border_style="green", width=width
+    )
 
 
 def _bar(progress: Progress) -> "RenderableType":
