@@ -8,7 +8,8 @@ from typing import Any
 
 from espalier.core.errors import BadInput, brief
 from espalier.sweeps.home import Home
-from espalier.sweeps.spec.spec import SweepSpec, make_spec, merged
+from espalier.sweeps.spec.overrides import merged
+from espalier.sweeps.spec.spec import SweepSpec, make_spec
 
 Spec = str | PathLike[str] | Mapping[str, Any] | SweepSpec | type | object
 """What describes a sweep: a YAML file, the name of a ready sweep, a dictionary, a SweepSpec, a Task class or object."""

@@ -15,14 +15,11 @@ from espalier.core.training.events import TrialId
 from espalier.core.training.scores import Scoring
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Health, Ratios, Watcher
+from espalier.sweeps.own_kinds import check_own_kinds, own_numbers, task_domains
+from espalier.sweeps.spec.kinds import numbers_of
 from espalier.sweeps.spec.meaning import MEANT
-from espalier.sweeps.spec.space import AUTO, Choice, Point, extremes
+from espalier.sweeps.spec.space import AUTO, ENGINE, Choice, Point, extremes
 from espalier.sweeps.spec.spec import SweepSpec
-
-ENGINE = (
-    *("lr_exponent", "decay_points", "decay_factor", "floor", "power", "div", "warmup", "schedule"),
-    *("momentum", "weight_decay", "seed", "batch_size"),
-)
 
 
 def check_names(spec: SweepSpec) -> None:
@@ -30,13 +27,16 @@ def check_names(spec: SweepSpec) -> None:
 
     Also for an option that the task does not have, and for a text where its own default is true or false.
     """
+    check_own_kinds(spec)
     defaults = options_of(task_class(spec.task))
-    for name, domain in spec.space.own().items():
+    for name in own_numbers(spec).keys() & defaults.keys():
+        raise BadInput(f"space.{name}: the task and a kind of your own both have it; rename one of them")
+    for name, domain in task_domains(spec).items():
         if name not in defaults:
             meant = f"{MEANT[name.lower()]}; " if name.lower() in MEANT else ""
             raise BadInput(
-                f"unknown hyperparameter '{brief(name)}' in space; {meant}this sweep takes: {', '.join(ENGINE)}, "
-                f"and the task's own: {', '.join(defaults) or 'none'}"
+                f"unknown hyperparameter '{brief(name)}' in space; {meant}this sweep takes: "
+                f"{', '.join([*ENGINE, *own_numbers(spec)])}, and the task's own: {', '.join(defaults) or 'none'}"
             )
         if name in spec.task_options:
             raise BadInput(f"space.{name}: it stands under task_options too; keep one of them")
@@ -55,7 +55,7 @@ def _check_truth(field: str, value: Any, default: Any) -> None:
 
 def task_options(spec: SweepSpec, point: Point) -> dict[str, Any]:
     """Return the arguments of the task at a point."""
-    return dict(spec.task_options) | {name: point[name] for name in spec.space.own()}
+    return dict(spec.task_options) | {name: point[name] for name in task_domains(spec)}
 
 
 def structural_key(spec: SweepSpec, point: Point) -> str:
@@ -73,9 +73,10 @@ def _schedule(spec: SweepSpec, point: Point) -> str:
 
 def _optimizer(spec: SweepSpec) -> Optimizer:
     rule = OPTIMIZERS[spec.optimizer.kind]
-    flags = {flag.name: bool(getattr(spec.optimizer, flag.name)) for flag in rule.numbers if isinstance(flag, Flag)}
+    beside = numbers_of(spec.optimizer)
+    flags = {flag.name: bool(beside.get(flag.name, flag.default)) for flag in rule.numbers if isinstance(flag, Flag)}
     numbers = [number.name for number in rule.numbers if isinstance(number, Number)]
-    used = {name for name in numbers if getattr(spec.optimizer, name) or getattr(spec.space, name, None) is not None}
+    used = {name for name in numbers if beside.get(name) or getattr(spec.space, name, None) is not None}
     return rule.make(flags, used)
 
 
@@ -90,13 +91,14 @@ def hyperparameters(spec: SweepSpec, point: Point) -> Hyperparameters:
     """Return the numbers of a point's lane. The rate is 10 ** lr_exponent."""
     rule, schedule = OPTIMIZERS[spec.optimizer.kind], SCHEDULES[_schedule(spec, point)]
     numbers: dict[str, float] = {}
-    for number, part in [
-        *((number, spec.optimizer) for number in rule.numbers),
-        *((number, spec.schedule) for number in (*schedule.numbers, WARMUP)),
-    ]:
-        if isinstance(number, Number):
-            value = point.get(number.name, getattr(part, number.name, None))
-            numbers[number.name] = number.default if value is None else float(value)
+    for entries, beside in (
+        (rule.numbers, numbers_of(spec.optimizer)),
+        ((*schedule.numbers, WARMUP), numbers_of(spec.schedule)),
+    ):
+        for number in entries:
+            if isinstance(number, Number):
+                value = point.get(number.name, beside.get(number.name))
+                numbers[number.name] = number.default if value is None else float(value)
     return Hyperparameters(10.0 ** float(point["lr_exponent"]), point.get("decay_points", ()), numbers.items())
 
 

@@ -17,6 +17,7 @@ from espalier.sweeps.home import JOURNAL
 from espalier.sweeps.results.formatting import decimals, params_text
 from espalier.sweeps.results.trial_result import TrialResult, ranked
 from espalier.sweeps.spec import paths
+from espalier.sweeps.spec.references import map_references, references
 from espalier.sweeps.spec.spec import SweepSpec, make_spec, read_fields
 
 Say = Callable[[str], None]
@@ -31,12 +32,13 @@ def handed_in(
     fields, source, folder = read_fields(path, assignments)
     spec = make_spec(paths.found_files(dict(fields), folder) if isinstance(fields, dict) else fields, source)
     archive = None
-    sources = [source for reference in (spec.task, *spec.watchers) if (source := _source(reference))]
+    named = references(spec.model_dump(mode="json"))
+    sources = [source for reference in named if (source := _source(reference))]
     root = _root([folder for folder, _ in sources], code) if sources or code else None
     options, data = _options_inside(spec, root)
     if root:
         archive = packed(root, None if code else [*_with_imports(root, sources), *data])
-        fields |= _inside(spec, root)
+        fields = _inside(fields, folder, root)
     return remote.submit(fields | options, archive, hours, secrets.token_hex(16))
 
 
@@ -86,23 +88,27 @@ def _root(folders: Sequence[Path], code: str | None) -> Path:
             raise BadInput(f"--code {code}: no such folder")
         return folder.resolve()
     if len(set(folders)) > 1:
-        raise BadInput("the task and the watchers lie in several folders; name one that holds all: --code FOLDER")
+        raise BadInput(
+            "the task and other code of yours lie in several folders; name one that holds all: --code FOLDER"
+        )
     return folders[0]
 
 
-def _inside(spec: SweepSpec, root: Path) -> dict[str, Any]:
-    """Return the references to code, told from the root of the archive. Raises BadInput for files outside."""
+def _inside(fields: Mapping[str, Any], folder: Path, root: Path) -> dict[str, Any]:
+    """Return a spec's fields with references to code relative to the root of the archive.
 
-    def told(reference: str) -> str:
-        file, name = parted(reference)
+    Raises BadInput for files outside.
+    """
+
+    def relative(reference: str) -> str:
+        file, name = parted(paths.code_path(reference, folder))
         if not file.endswith(".py"):
             return reference
         if not Path(file).is_relative_to(root):
             raise BadInput(f"--code {root}: {file} lies outside; name a folder that holds it")
         return f"{Path(file).relative_to(root).as_posix()}:{name}"
 
-    watchers = {"watchers": [told(reference) for reference in spec.watchers]} if spec.watchers else {}
-    return {"task": told(spec.task), **watchers}
+    return map_references(fields, relative)
 
 
 def packed(root: Path, files: Sequence[Path] | None = None) -> bytes:

@@ -16,6 +16,7 @@ from espalier.sweeps import identity
 from espalier.sweeps.guard import guard_task
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec import paths, yaml12
+from espalier.sweeps.spec.space import ENGINE
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import DEPTH, check_values, place
 
@@ -94,13 +95,13 @@ def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
     plan.check_names(spec)
     needed = {"lr_exponent", "decay_factor", "warmup", "seed", *spec.space.own()}
     missing = sorted(needed - set(best.params))
-    unknown = sorted(set(best.params) - needed - set(plan.ENGINE))
+    unknown = sorted(set(best.params) - needed - set(ENGINE))
     if missing or unknown:
         raise BadInput(
             f"{path}: params: {'missing ' + ', '.join(missing) if missing else 'unknown ' + ', '.join(unknown)}"
         )
     for name, value in best.params.items():
-        engine = name in plan.ENGINE and name not in ("decay_points", "schedule")
+        engine = name in ENGINE and name not in ("decay_points", "schedule")
         if engine and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise BadInput(f"{path}: params.{name}: {shown(value)} is no number")
     try:  # each value must be one that a space could give: a spec of constants checks that
@@ -139,17 +140,18 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
 
     from espalier.core.checks import preflight
     from espalier.core.programs.choose import why_not
-    from espalier.core.task import code_fingerprint, load_task
+    from espalier.core.task import load_task
     from espalier.core.training.events import Ended, TrialId
     from espalier.sweeps import cohorts as plan
     from espalier.sweeps.engine import make_cohort
+    from espalier.sweeps.own_kinds import code_of
     from espalier.sweeps.search.replicates import Replicates
     from espalier.sweeps.search.trial_events import Outcome
 
     torch.set_num_threads(1)
     task = load_task(spec.task, plan.task_options(spec, best.params))
     found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
-    now = identity.versions() | {"data": found.data.fingerprint(), "code": code_fingerprint(task)}
+    now = identity.versions() | {"data": found.data.fingerprint(), "code": code_of(spec, task)}
     device = "cuda" if best.device == "cuda" and torch.cuda.is_available() else "cpu"
     if reason := why_not(best.program, task, tuple(t[: spec.budget.batch_size] for t in found.data.train)):
         raise BadInput(f"program: the trial ran by the {best.program} program, which cannot be had here: {reason}")

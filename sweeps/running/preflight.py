@@ -6,10 +6,11 @@ from typing import Any
 from espalier.core.checks import preflight
 from espalier.core.errors import BadInput
 from espalier.core.loading.registry import is_reference
-from espalier.core.task import Data, Task, code_fingerprint, load_task
+from espalier.core.task import Data, Task, load_task
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.guard import guard_task
 from espalier.sweeps.home import Home
+from espalier.sweeps.own_kinds import code_of, task_domains
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.spec.space import extremes
@@ -37,7 +38,7 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda
             facts["data.others"] = data
         facts = facts or {
             "data": data,
-            "code": code_fingerprint(task),
+            "code": code_of(spec, task),
             "parameters": found.parameters,
             "first_loss": found.first_loss,
         }
@@ -66,6 +67,6 @@ def _check_program(spec: SweepSpec, task: Task, data: Data, hidden: str) -> None
 
 def _first_options(spec: SweepSpec) -> list[dict[str, Any]]:
     """The first, and the last, value of each of the task's own domains, to see that both ends can be built."""
-    own = {name: extremes(domain) for name, domain in spec.space.own().items()}
+    own = {name: extremes(domain) for name, domain in task_domains(spec).items()}
     first, last = ({name: values[end] for name, values in own.items()} for end in (0, -1))
     return [dict(spec.task_options) | end for end in ([first] if first == last else [first, last])]

@@ -12,6 +12,7 @@ from typing import Any
 from espalier.core.errors import BadInput, nearest
 from espalier.core.loading.references import parted
 from espalier.core.loading.scopes import present_name
+from espalier.sweeps.spec.references import map_references
 from espalier.sweeps.spec.space import Space
 
 LIBRARY = Path(__file__).parents[1] / "library"  # ready sweeps, part of the package
@@ -56,20 +57,7 @@ def found_files(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
     (it has a separator or a suffix) and something is there.
     """
 
-    def code(reference: Any) -> Any:
-        source, name = parted(reference) if isinstance(reference, str) else ("", "")
-        if not source.endswith(".py"):
-            return reference
-        source = expanded(source)
-        places = [Path(source), folder / source]
-        found = next((place for place in places if os.path.isfile(place)), places[0])
-        path = os.path.realpath(found) if os.path.isfile(found) else str(found.absolute())
-        return f"{path}:{name}" if name else path
-
-    if "task" in fields:
-        fields["task"] = code(fields["task"])
-    if isinstance(fields.get("watchers"), list | tuple):
-        fields["watchers"] = [code(reference) for reference in fields["watchers"]]
+    fields = map_references(fields, lambda reference: code_path(reference, folder))
     annotated = path_options(fields.get("task"))
     for part, own in (("task_options", lambda name: True), ("space", lambda name: name not in Space.model_fields)):
         if isinstance(options := fields.get(part), dict):
@@ -78,6 +66,18 @@ def found_files(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
                 for name, value in options.items()
             }
     return fields
+
+
+def code_path(reference: str, folder: Path) -> str:
+    """Return a reference to a class of a file with the file's absolute path; another one as it is."""
+    source, name = parted(reference)
+    if not source.endswith(".py"):
+        return reference
+    source = expanded(source)
+    places = [Path(source), folder / source]
+    place = next((place for place in places if os.path.isfile(place)), places[0])
+    path = os.path.realpath(place) if os.path.isfile(place) else str(place.absolute())
+    return f"{path}:{name}" if name else path
 
 
 def _is_path(name: Any, annotated: set[str]) -> bool:

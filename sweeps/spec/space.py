@@ -17,12 +17,19 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     Tag,
     ValidationInfo,
+    create_model,
     field_validator,
     model_serializer,
     model_validator,
 )
 
 from espalier.core.errors import shown
+from espalier.core.loading.registry import Registry
+from espalier.core.numbers import Number, by_name
+from espalier.core.optimizers import OPTIMIZERS
+from espalier.core.schedules.registry import SCHEDULES
+from espalier.core.schedules.step import DECAY_FACTOR
+from espalier.core.schedules.warmup import WARMUP
 
 
 def all_finite(value: Any) -> Any:
@@ -45,13 +52,17 @@ Scalar = Annotated[bool | int | float | str | None, AfterValidator(all_finite)]
 Point = dict[str, Any]
 
 
-def _kinds(annotation: Any) -> Iterator[Any]:
-    """Yield the types that a field may have: what a union is of, and not what a list holds."""
+def union_members(annotation: Any) -> Iterator[Any]:
+    """Yield the types that a field may have: what a union is of, and not what a list holds.
+
+    >>> list(union_members(int | Annotated[float, "of a kind"] | list[str]))
+    [<class 'int'>, <class 'float'>, list[str]]
+    """
     if get_origin(annotation) is Annotated:
-        yield from _kinds(get_args(annotation)[0])
+        yield from union_members(get_args(annotation)[0])
     elif get_origin(annotation) in (Union, UnionType):
         for kind in get_args(annotation):
-            yield from _kinds(kind)
+            yield from union_members(kind)
     else:
         yield annotation
 
@@ -65,7 +76,7 @@ class Part(BaseModel):
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, field: ValidationInfo) -> Any:
         if isinstance(value, bool) and field.field_name:
-            kinds = set(_kinds(cls.model_fields[field.field_name].annotation))
+            kinds = set(union_members(cls.model_fields[field.field_name].annotation))
             if kinds & {int, float} and bool not in kinds:
                 raise ValueError(f"{value} is no number")
         return value
@@ -203,8 +214,24 @@ def _points_kind(value: Any) -> str:
     return "points" if isinstance(value, list) else "sampled"
 
 
-class Space(BaseModel):
-    """Hyperparameters by name. Names not listed here are the task's own, and structural."""
+_Domain: Any = Domain | None  # pyright: ignore[reportOperatorIssue]
+
+
+def _searched(registry: Registry[Any]) -> dict[str, Any]:
+    """Return as fields of a model the numbers of a registry's kinds that a space may search, None where it does not."""
+    taken = by_name(*(registry[kind].numbers for kind in registry))
+    return {
+        name: (
+            _Domain,
+            Field(default=None, description=f"{number.doc[:1].upper()}{number.doc[1:]}."),
+        )
+        for name, number in taken.items()
+        if isinstance(number, Number) and number.home == "both"
+    }
+
+
+class _Rates(BaseModel):
+    """The fields of a space stand in the order in which a search draws them."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, Domain]
@@ -228,13 +255,25 @@ class Space(BaseModel):
         ]
         | None
     ) = Field(default=None, description="Shares of the budget at which the rate is multiplied by decay_factor.")
-    decay_factor: Domain = 0.1
-    momentum: Domain | None = None
-    weight_decay: Domain | None = None
-    warmup: Domain = Field(default=0.0, description="Share of the budget over which the rate rises from 0.")
-    floor: Domain | None = Field(default=None, description="The rate at the end, as a share of the peak.")
-    power: Domain | None = Field(default=None, description="Of schedule polynomial.")
-    div: Domain | None = Field(default=None, description="Of the one-cycles: the first rate is peak / div.")
+    decay_factor: Domain = DECAY_FACTOR.default
+
+
+_WithOptimizers = create_model("_WithOptimizers", __base__=_Rates, **_searched(OPTIMIZERS))
+
+
+class _WithWarmup(_WithOptimizers):
+    warmup: Domain = Field(default=WARMUP.default, description="Share of the budget over which the rate rises from 0.")
+
+
+_WithSchedules = create_model("_WithSchedules", __base__=_WithWarmup, **_searched(SCHEDULES))
+
+
+class Space(_WithSchedules):
+    """Hyperparameters by name. Names not listed here are the task's own, and structural.
+
+    Or they are numbers of a schedule or an optimizer of one's own.
+    """
+
     schedule: Domain | None = Field(default=None, description="Kinds to choose from; structural.")
     seed: Domain = 0
     batch_size: Domain | None = Field(default=None, description="Overrides budget.batch_size; structural.")
@@ -283,12 +322,12 @@ class Space(BaseModel):
         return value
 
     def own(self) -> dict[str, Any]:
-        """Return the domains of the task's own hyperparameters."""
+        """Return the domains of the task's own hyperparameters, and of the numbers of a person's own kinds."""
         return dict(self.__pydantic_extra__ or {})
 
     def engine_fields(self) -> list[str]:
         """Return the hyperparameters that every task has and that one number describes: not the decay points."""
-        return [name for name in type(self).model_fields if name not in ("lr", "decay_points")]
+        return [name for name in ENGINE if name != "decay_points"]
 
     def domains(self) -> Iterator[tuple[str, Range | Choice]]:
         """Yield what is to be sampled, by name: constants are not."""
@@ -341,3 +380,7 @@ class Space(BaseModel):
     def branches(self) -> int:
         """How many trials are proposed for one trunk."""
         return self.decay_points.branches if isinstance(self.decay_points, DecayPoints) else 1
+
+
+ENGINE = tuple(name for name in Space.model_fields if name != "lr")
+"""The hyperparameters of every sweep, in the order in which a search draws them."""

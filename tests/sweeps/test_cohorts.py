@@ -11,6 +11,7 @@ from espalier.core.errors import BadInput
 from espalier.core.numbers import Number
 from espalier.core.optimizers import OPTIMIZERS, SGD, Adam, AdamW
 from espalier.sweeps import cohorts as plan
+from espalier.sweeps.spec.space import ENGINE
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from tests.sweeps.made import spec_with
 
@@ -130,7 +131,7 @@ def test_an_unknown_hyperparameter_is_refused_with_all_that_the_sweep_takes() ->
         plan.check_names(spec)
     said = str(refused.value)
     assert "unknown hyperparameter 'learning_rate' in space" in said
-    assert all(name in said for name in (*plan.ENGINE, "scale"))
+    assert all(name in said for name in (*ENGINE, "scale"))
 
 
 def test_a_hyperparameter_stands_in_the_space_or_among_the_options_but_not_in_both() -> None:

@@ -34,7 +34,8 @@ from espalier.sweeps.repeat.rerun import read_best
 from espalier.sweeps.running.machine import RaySession
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.search.study import ParentRun
-from espalier.sweeps.spec.spec import load_spec, parse_yaml
+from espalier.sweeps.spec.spec import load_spec
+from espalier.sweeps.spec.yaml12 import read as parse_yaml
 from tests.sweeps.made import THERMOMETER, best_fields, best_text, spec_with
 
 Sweep = Callable[..., Result]

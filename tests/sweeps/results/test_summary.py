@@ -8,7 +8,8 @@ import pytest
 
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.trial_result import TrialResult, best_trial
-from espalier.sweeps.spec.spec import SweepSpec, override
+from espalier.sweeps.spec.overrides import override
+from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import THERMOMETER, row, spec_with
 
 HALVED = spec_with(stopping={})

@@ -18,8 +18,9 @@ from espalier.sweeps.repeat.rerun import read_best
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.header import header
 from espalier.sweeps.spec.meaning import is_loss
+from espalier.sweeps.spec.overrides import override
 from espalier.sweeps.spec.space import Range
-from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec, override
+from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec
 from tests.sweeps.made import THERMOMETER, best_fields, spec_with
 
 

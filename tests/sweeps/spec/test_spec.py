@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from espalier.core.errors import BadInput
 from espalier.core.schedules.registry import SCHEDULES
 from espalier.sweeps import cohorts as plan
-from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec, override, parse_yaml
+from espalier.sweeps.spec.overrides import override
+from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec
+from espalier.sweeps.spec.yaml12 import read as parse_yaml
 from tests.sweeps.made import THERMOMETER, spec_with
 
 LIBRARY = sorted((Path(__file__).resolve().parents[3] / "sweeps" / "library").glob("*.yaml"))

@@ -16,7 +16,8 @@ from espalier.core.tasks.thermometer import Thermometer
 from espalier.sweeps.client import service as remote
 from espalier.sweeps.repeat.rerun import read_best
 from espalier.sweeps.spec import yaml12
-from espalier.sweeps.spec.spec import load_spec, make_spec, override
+from espalier.sweeps.spec.overrides import override
+from espalier.sweeps.spec.spec import load_spec, make_spec
 from espalier.sweeps.spec.values import DEPTH as DEEPEST
 from espalier.sweeps.spec.yaml12 import ALIASED, DEPTH, read, write
 from tests.sweeps.made import best_fields, spec_with

@@ -1,0 +1,144 @@
+"""Schedules and optimizers of a person's own: loaded, and held to what they declare before anything trains."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from espalier.core.errors import BadInput, faults, nearest, shown
+from espalier.core.loading.fingerprint import fingerprint
+from espalier.core.loading.references import found_class
+from espalier.core.loading.registry import is_reference
+from espalier.core.numbers import Flag, Number
+from espalier.core.optimizers import OPTIMIZERS, Optimizer
+from espalier.core.schedules.registry import SCHEDULES, why_not_so_many_points
+from espalier.core.schedules.schedule import Schedule
+from espalier.core.task import Task, code_fingerprint
+from espalier.sweeps.spec.kinds import numbers_of
+from espalier.sweeps.spec.references import references
+from espalier.sweeps.spec.rules import check_domain
+from espalier.sweeps.spec.space import ENGINE
+from espalier.sweeps.spec.spec import SweepSpec
+
+Owner = tuple[str, str, type[Schedule] | type[Optimizer]]
+"""The part of a spec, the reference, and the class of a kind of one's own."""
+
+
+def owners(spec: SweepSpec) -> Iterator[Owner]:
+    """Yield the optimizer and the schedules of a spec that are a person's own. Raises BadInput for a bad reference."""
+    if is_reference(spec.optimizer.kind):
+        yield "optimizer", spec.optimizer.kind, OPTIMIZERS[spec.optimizer.kind]
+    for kind in dict.fromkeys(spec.schedule_kinds()):
+        if is_reference(kind):
+            yield "schedule", kind, SCHEDULES[kind]
+
+
+def own_numbers(spec: SweepSpec) -> dict[str, Number]:
+    """Return the numbers that a space may hold for kinds of a person's own, beside those of every sweep."""
+    entries = [entry for _, _, kind in owners(spec) for entry in kind.numbers]
+    return {entry.name: entry for entry in entries if isinstance(entry, Number) and entry.name not in ENGINE}
+
+
+def task_domains(spec: SweepSpec) -> dict[str, Any]:
+    """Return the domains of the task's own hyperparameters."""
+    own = own_numbers(spec)
+    return {name: domain for name, domain in spec.space.own().items() if name not in own}
+
+
+def check_own_kinds(spec: SweepSpec) -> None:
+    """Raise BadInput for a kind of a person's own that cannot be used, or not with the numbers of the spec."""
+    for part, reference, kind in owners(spec):
+        with faults(f"{part}.kind: {reference}"):
+            _check_beside(spec, part, reference, kind)
+            _check_searched(spec, part, kind)
+            if issubclass(kind, Schedule):
+                _try_schedule(spec, reference, kind)
+            else:
+                _try_optimizer(reference, kind)
+    _check_clashes(spec)
+
+
+def _check_beside(spec: SweepSpec, part: str, reference: str, kind: type[Schedule] | type[Optimizer]) -> None:
+    """Check what stands beside the kind; a schedule that is only among those searched has nothing there."""
+    chosen = getattr(spec, part)
+    entries = {entry.name: entry for entry in kind.numbers}
+    for name, value in numbers_of(chosen).items() if chosen.kind == reference else ():
+        entry = entries.get(name)
+        if entry is None:
+            raise BadInput(f"{part}.{name}: {reference} has no such number; {nearest(name, entries)}")
+        if isinstance(entry, Flag) and not isinstance(value, bool):
+            raise BadInput(f"{part}.{name}: {shown(value)} arrived; write true or false")
+        if isinstance(entry, Number) and not entry.accepts(value):
+            raise BadInput(f"{part}.{name}: {shown(value)} is no number in {entry.limits}")
+        if getattr(spec.space, name, None) is not None and name not in ("decay_factor", "warmup"):
+            raise BadInput(f"space.{name}: it stands under {part} too; keep one of them")
+
+
+def _check_searched(spec: SweepSpec, part: str, kind: type[Schedule] | type[Optimizer]) -> None:
+    for entry in kind.numbers:
+        domain = getattr(spec.space, entry.name, None)
+        if domain is None:
+            continue
+        if isinstance(entry, Flag) or entry.home == "spec":
+            raise BadInput(f"space.{entry.name}: it cannot be searched; write it under {part}")
+        try:
+            check_domain(entry, domain)
+        except ValueError as error:
+            raise BadInput(str(error)) from error
+
+
+def _check_clashes(spec: SweepSpec) -> None:
+    """Refuse one name for two numbers, of which a point could hold but one."""
+    kinds: list[tuple[str, Any]] = [(f"optimizer {spec.optimizer.kind}", OPTIMIZERS[spec.optimizer.kind])]
+    for schedule in spec.schedule_kinds():
+        rule, rate = kinds[0][1], SCHEDULES[schedule]
+        for name in {entry.name for entry in rule.numbers} & {number.name for number in rate.numbers}:
+            raise BadInput(f"{name}: {kinds[0][0]} and schedule {schedule} both have it; rename one of them")
+    for part, reference, kind in owners(spec):
+        for entry in kind.numbers:
+            if entry.name in ("lr", "lr_exponent", "points", "budget", "decay_points", "schedule", "seed"):
+                raise BadInput(f"{part}.kind: {reference}: '{entry.name}' is taken; give its number another name")
+
+
+def _try_schedule(spec: SweepSpec, reference: str, kind: type[Schedule]) -> None:
+    """Ask a schedule for the rates at the begin, in the middle and at the last step."""
+    if why := why_not_so_many_points(reference, spec.space.most_points()):
+        raise BadInput(f"space.decay_points: {why}")
+    columns = {number.name: torch.tensor([number.default], dtype=torch.float64) for number in kind.numbers}
+    columns |= {name: torch.ones(1, dtype=torch.float64) for name in ("lr", "budget")}
+    columns |= {"warmup": torch.zeros(1).double(), "points": torch.zeros(1, 0).double()}
+    rate = kind().build(columns)
+    for share in (0.0, 0.5, (spec.budget.steps - 1) / spec.budget.steps):
+        value = rate(share)
+        if value.shape != (1,) or not math.isfinite(value.item()) or value.item() < 0:
+            raise BadInput(
+                f"schedule.kind: {reference}: the rate at {share:g} of the budget is {shown(value.tolist())}"
+            )
+
+
+def _try_optimizer(reference: str, kind: type[Optimizer]) -> None:
+    """Take a step of two lanes of three parameters."""
+    rule = kind.make({entry.name: entry.default for entry in kind.numbers if isinstance(entry, Flag)}, ())
+    hash(rule)
+    typical = {name: column.expand(2) for name, column in rule.typical().items()}
+    lr_12, step_12 = torch.full((1, 2), 0.1).double(), torch.zeros(1, 2).double()
+    table_1C2 = rule.columns(lr_12, step_12, typical)
+    if table_1C2.dim() != 3 or len(table_1C2) != 1 or table_1C2.shape[2] != 2:
+        raise BadInput(f"optimizer.kind: {reference}: columns() has the shape {list(table_1C2.shape)}, not [S, C, K]")
+    theta_23, slots = torch.ones(2, 3), {slot: torch.zeros(2, 3) for slot in rule.slots}
+    rule.update(theta_23, torch.ones(2, 3), slots, list(table_1C2[0].float()[..., None]))
+
+
+def code_of(spec: SweepSpec, task: Task) -> str:
+    """Return a hash of the source files that a sweep trains by: the task's, and those of kinds of a person's own."""
+    kinds = [reference for reference in references(_kinds_alone(spec)) if is_reference(reference)]
+    prints = [code_fingerprint(task), *(fingerprint(found_class(reference, "kind")) for reference in kinds)]
+    return prints[0] if len(prints) == 1 else hashlib.sha256("\n".join(prints).encode()).hexdigest()[:16]
+
+
+def _kinds_alone(spec: SweepSpec) -> dict[str, Any]:
+    """Return the fields of a spec without its task, which has a fingerprint, and its watchers, which change nothing."""
+    fields = spec.model_dump(mode="json")
+    return {name: value for name, value in fields.items() if name not in ("task", "watchers")}

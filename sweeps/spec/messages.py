@@ -1,0 +1,70 @@
+"""What is said of a spec that is wrong: one sentence a field, with what arrived and what would work."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from espalier.core.errors import nearest, shown
+from espalier.sweeps.spec import yaml12
+from espalier.sweeps.spec.kinds import NAMED, OWN
+from espalier.sweeps.spec.meaning import MEANT
+from espalier.sweeps.spec.space import Range, union_members
+from espalier.sweeps.spec.values import place
+
+NAMED_MOST = 10  # wrong fields that a message names
+
+
+def messages(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return what is wrong with the fields of a model, one sentence each, on one line."""
+    fields: dict[str, list[Any]] = {}
+    for item in error.errors(include_url=False):
+        fields.setdefault(".".join(map(str, _path(item))), []).append(item)
+    named = [_message(errors, model) for errors in list(fields.values())[:NAMED_MOST]]
+    more = [f"and {len(fields) - NAMED_MOST:,} more"] if len(fields) > NAMED_MOST else []
+    return "; ".join(named + more)
+
+
+def _known_keys(path: Sequence[Any], model: type[BaseModel]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(part)
+        models = [kind for kind in union_members(field.annotation) if hasattr(kind, "model_fields")] if field else []
+        if not models:
+            return {"decay_points": ["count", "low", "high", "step", "branches"]}.get(
+                str(path[-1]), list(Range.model_fields)
+            )
+        model = models[0]
+    return list(model.model_fields)
+
+
+_TAGS = {"range", "choice", "list", "constant", "sampled", "points", "auto", NAMED, OWN}
+
+
+_ALTERNATIVE = re.compile(r"(bool|int|float|str|none|constrained-.*|list\[.*\]|literal\[.*\])$")
+
+
+def _path(error: Mapping[str, Any]) -> list[Any]:
+    """Return the fields that lead to a mistake, up to where one of several types was tried."""
+    path = [part for part in error["loc"] if part not in _TAGS and not str(part).startswith("function-")]
+    end = next((i for i, part in enumerate(path) if _ALTERNATIVE.match(str(part))), len(path))
+    return path[:end]
+
+
+def _message(errors: Sequence[Mapping[str, Any]], model: type[BaseModel]) -> str:
+    """Say in one sentence what is wrong with a field; of several types that it may have, each says its own."""
+    error, path = errors[0], _path(errors[0])
+    field = place(tuple(path)) if path else ""
+    if error["type"] == "extra_forbidden":
+        name = str(path[-1])
+        return f"{field}: unknown field; {MEANT.get(name.lower()) or nearest(name, _known_keys(path[:-1], model))}"
+    if error["type"] == "missing":
+        return f"{field}: missing; it is required"
+    text = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{field}: {text}" if field else text
+    others = dict.fromkeys(str(other["msg"]).removeprefix("Input should be ") for other in errors[1:])
+    arrived = error.get("input")
+    space = yaml12.missing_space(arrived) if isinstance(arrived, str) else ""
+    wanted = ", or ".join([text[0].lower() + text[1:], *others])
+    return f"{field or 'spec'}: {wanted}; {shown(arrived)} arrived{f', with {space}' if space else ''}"

@@ -1,0 +1,54 @@
+"""Changes to the fields of a spec before it is checked: `--set a.b=value`, and one mapping laid over another."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from espalier.core.errors import BadInput, brief
+from espalier.sweeps.spec.yaml12 import read as parse_yaml
+
+_TWINS = {"lr": "lr_exponent", "lr_exponent": "lr"}  # two ways to write one thing: the later one stands
+
+
+def merged(fields: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a spec's fields with others; a mapping changes what it names alone.
+
+    >>> merged({"budget": {"steps": 10, "batch_size": 8}, "trials": 4}, {"budget": {"steps": 500}, "trials": 8})
+    {'budget': {'steps': 500, 'batch_size': 8}, 'trials': 8}
+    """
+    out = dict(fields)
+    for name, value in more.items():
+        below = out.get(name)
+        if isinstance(value, Mapping) and name != "task_options" and isinstance(below, Mapping | str):
+            below = {"kind": below} if isinstance(below, str) else below
+            twins = {_TWINS[key] for key in value if name == "space" and key in _TWINS}
+            out[name] = {key: inner for key, inner in below.items() if key not in twins} | dict(value)
+        else:
+            out[name] = value
+    return out
+
+
+def override(fields: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Apply `a.b=value` assignments (values are YAML) to a spec's fields.
+
+    >>> override({"budget": {"steps": 10}}, ["budget.steps=500", "trials=8"])
+    {'budget': {'steps': 500}, 'trials': 8}
+    """
+    paths = [assignment.partition("=")[0].strip() for assignment in assignments]
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path.strip():
+            raise BadInput(f"--set {brief(assignment)}: write FIELD=VALUE, for example --set budget.steps=500")
+        *parents, last = path.strip().split(".")
+        here = fields
+        for parent in parents:
+            below = here.get(parent)
+            if isinstance(below, str) and parent in ("optimizer", "schedule"):
+                below = {"kind": below}
+            here[parent] = dict(below) if isinstance(below, Mapping) else {}
+            here = here[parent]
+        here[last] = parse_yaml(text, f"--set {brief(path)}")
+        if parents[:1] == ["space"] and (twin := _TWINS.get([*parents, last][1])):
+            fields["space"].pop(twin, None)
+        if (parents, last) == (["objective"], "metric") and "objective.mode" not in paths:
+            here.pop("mode", None)  # which belonged to the other metric
+    return fields

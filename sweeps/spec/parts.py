@@ -1,0 +1,145 @@
+"""The parts of a spec that are about the sweep: how long, how searched, what for, on what."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from espalier.core.errors import brief, nearest, shown
+from espalier.core.loading.registry import is_reference
+from espalier.core.measures.verdicts import Thresholds
+from espalier.core.programs import PROGRAMS
+from espalier.sweeps.spec.meaning import LOSS_PATTERN, NAME_MOST, is_loss, missing_mode
+from espalier.sweeps.spec.space import AUTO, Part
+
+STEPS_MOST = 10**10
+BATCH_MOST = 10**9
+Auto = Literal["auto"]
+
+
+class Budget(Part):
+    """How long each trial trains."""
+
+    steps: int = Field(default=10_000, ge=1, le=STEPS_MOST)
+    batch_size: int = Field(default=32, ge=1, le=BATCH_MOST)
+    reports: int = Field(
+        default=10,
+        ge=1,
+        le=10_000,
+        description="validations of a trial, evenly spaced, the last at its end; no more than one a step",
+    )
+
+
+class Search(Part):
+    """Who proposes the trials."""
+
+    sampler: Literal["tpe", "random", "qmc", "grid", "gp"] = Field(
+        default="tpe",
+        description="gp learns from complete trials alone, and needs 10; tpe learns from those that stopping ends, too",
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**32,
+        description="of what is proposed; tpe and gp go on from the trials that have ended, which depends on timing: "
+        "the same seed proposes the same points only with repeatable: true",
+    )
+    repeatable: bool = Field(
+        default=False,
+        description="propose the same points each time, whatever the timing, the cores and the interrupts: trials are "
+        "asked for in rounds of a quarter, each when the one before has ended",
+    )
+
+
+class Objective(Part):
+    """What is sought: a metric of the task's validation. One that is no loss needs its mode."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"metric": {"not": {"pattern": LOSS_PATTERN}}}, "required": ["metric"]},
+            "then": {"required": ["mode"]},
+        }
+    )
+
+    metric: str = Field(default="valid_loss", min_length=1, max_length=NAME_MOST)
+    mode: Literal["min", "max"] = Field(
+        default="min", description="whether less or more is better; only a loss or an error may leave it out"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_mode(cls, value: Any) -> Any:
+        metric = value.get("metric") if isinstance(value, Mapping) else None
+        if isinstance(metric, str) and "mode" not in value and not is_loss(metric):
+            raise ValueError(missing_mode(brief(metric)))
+        return value
+
+    @property
+    def sign(self) -> float:
+        """What the metric is multiplied by for the smaller to be the better."""
+        return 1.0 if self.mode == "min" else -1.0
+
+
+class RatiosSpec(Part):
+    """When the update-to-data ratios of a trial are taken."""
+
+    samples: int = Field(default=50, ge=0, le=1_000_000, description="how often; 0 for never")
+    spacing: Literal["linear", "log"] = Field(default="linear", description="evenly, or each a factor after the last")
+
+
+class HealthSpec(Part):
+    """Where one verdict ends and another begins; core.measures.verdicts.Thresholds names the sources."""
+
+    hot: float = Field(default=Thresholds.hot, description="median log10 update ratio above which a run is hot")
+    frozen: float = Field(default=Thresholds.frozen, description="... below which it is frozen")
+    diverged: float = Field(default=Thresholds.diverged, gt=1, description="times its best, and rising")
+    catapult: float = Field(default=Thresholds.catapult, gt=1, description="times its start, before it fell below")
+    collapsed: float = Field(
+        default=Thresholds.collapsed, ge=0, description="share of a constant guess's loss to be gained"
+    )
+    stuck: float = Field(default=Thresholds.stuck, gt=1, description="times the loss that a neighbour reached")
+    flat: float = Field(default=Thresholds.flat, gt=0, lt=1, description="fall over the last quarter of a stuck run")
+    gain: float = Field(default=Thresholds.gain, ge=0, lt=1, description="share of the best's gain that counts as any")
+
+
+OwnProgram = Annotated[str, Field(pattern=r"^[^:]+:[^:]+$", max_length=4096, description="file.py:Class, of your own")]
+if TYPE_CHECKING:
+    ProgramName = str
+else:
+    ProgramName = Literal[PROGRAMS.names]
+
+
+class Resources(Part):
+    """What a cohort gets, how many train at once, and how wide they are. `auto` looks at the machine."""
+
+    cpus: Annotated[float, Field(gt=0, le=10_000)] | Auto = "auto"
+    gpus: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
+        default="auto", description="of each cohort, which trains on one; a part of one: several cohorts share it"
+    )
+    cohorts: Annotated[int, Field(ge=1, le=10_000)] | Auto = "auto"
+    lanes: Annotated[int, Field(ge=1, le=100_000)] | Auto = "auto"
+    program: ProgramName | Auto | OwnProgram = "auto"
+    precision: Literal["float32", "float64"] = "float32"
+    patience: Annotated[float, Field(ge=1, le=1e6)] | Auto = Field(
+        default="auto",
+        description="seconds that one call of the task's code may take, a step or a validation batch, before its "
+        "worker is ended; auto: a hundred times what calls took, at least one minute, at first ten",
+    )
+
+    @field_validator("program", mode="before")
+    @classmethod
+    def _is_known(cls, value: Any) -> Any:
+        if isinstance(value, str) and value not in (*PROGRAMS, AUTO) and not is_reference(value):
+            hint = nearest(value, (*PROGRAMS, AUTO)).removesuffix("?")
+            raise ValueError(f"{shown(value)} is unknown; {hint}, or file.py:Class of your own")
+        return value
+
+    @field_validator("gpus", mode="before")
+    @classmethod
+    def _one_gpu(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and value > 1:
+            raise ValueError(
+                f"{shown(value)}; a cohort trains on one GPU and would leave the others idle: write 1 or less, and "
+                "cohorts for how many train at once"
+            )
+        return value

@@ -1,0 +1,62 @@
+"""Where a spec names code of a person's own: the task, watchers, and every kind that may be file.py:Class."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from espalier.core.loading.registry import is_reference
+
+KINDS = (
+    ("optimizer", "kind"),
+    ("schedule", "kind"),
+    ("search", "sampler"),
+    ("stopping", "score"),
+    ("resources", "program"),
+)
+"""Part and field of each kind that may be of one's own. A part that is a text is its kind."""
+
+
+def map_references(fields: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Return a spec's fields, which may be wrong, with each reference to code changed.
+
+    >>> fields = {"task": "line", "schedule": {"kind": "a.py:A"}, "space": {"schedule": ["step", "a.py:A"]}}
+    >>> map_references(fields, lambda reference: f"/x/{reference}")["space"]
+    {'schedule': ['step', '/x/a.py:A']}
+    """
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [changed(inner) for inner in value]
+        if isinstance(value, Mapping) and "choices" in value:
+            return dict(value) | {"choices": changed(value["choices"])}
+        return change(value) if isinstance(value, str) and is_reference(value) else value
+
+    out = dict(fields)
+    if isinstance(out.get("task"), str):
+        out["task"] = change(out["task"])
+    if isinstance(out.get("watchers"), list | tuple):
+        out["watchers"] = [change(value) if isinstance(value, str) else value for value in out["watchers"]]
+    for part, field in KINDS:
+        below = out.get(part)
+        if isinstance(below, Mapping) and field in below:
+            out[part] = dict(below) | {field: changed(below[field])}
+        elif part in ("optimizer", "schedule"):
+            out |= {part: changed(below)} if isinstance(below, str) else {}
+    if isinstance(space := out.get("space"), Mapping) and "schedule" in space:
+        out["space"] = dict(space) | {"schedule": changed(space["schedule"])}
+    return out
+
+
+def references(fields: Mapping[str, Any]) -> list[str]:
+    """Return every reference to code in a spec's fields: the task's first, then the watchers', then kinds of one's own.
+
+    >>> references({"task": "line", "optimizer": "lion.py:Lion", "search": {"sampler": "tpe"}})
+    ['line', 'lion.py:Lion']
+    """
+    seen: dict[str, None] = {}
+
+    def note(reference: str) -> str:
+        seen[reference] = None
+        return reference
+
+    map_references(fields, note)
+    return list(seen)

@@ -1,0 +1,162 @@
+"""What the parts of a spec must agree on. Each rule raises ValueError that begins with the field.
+
+A kind of a person's own is not loaded here: sweeps.own_kinds holds it to the same rules before anything is trained.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from espalier.core.errors import BadInput, brief, nearest, shown
+from espalier.core.loading.registry import is_reference
+from espalier.core.numbers import Number
+from espalier.core.optimizers import OPTIMIZERS
+from espalier.core.schedules.registry import SCHEDULES, why_not_so_many_points
+from espalier.core.schedules.warmup import WARMUP
+from espalier.sweeps.spec.kinds import numbers_of, taken, takers
+from espalier.sweeps.spec.parts import BATCH_MOST
+from espalier.sweeps.spec.space import AUTO, Range, extremes
+
+if TYPE_CHECKING:
+    from espalier.sweeps.spec.spec import SweepSpec
+
+GRID_MOST = 1_000_000  # points: a sampler writes all of them down before the first trial
+EXPONENT = Number("lr_exponent", -1.0, -40.0, 40.0, "the peak rate is 10 ** lr_exponent")
+NEEDED = ("lr_exponent", "decay_factor", "warmup", "seed")  # every trial has one
+
+
+def check(spec: "SweepSpec") -> None:
+    """Raise ValueError for parts that do not go together."""
+    _check_optimizer(spec)
+    _check_stopping(spec)
+    _check_space(spec)
+    _check_schedule(spec)
+    _check_grid(spec)
+
+
+def _check_optimizer(spec: "SweepSpec") -> None:
+    kind, beside = spec.optimizer.kind, numbers_of(spec.optimizer)
+    for name, number in taken(OPTIMIZERS).items():
+        if not isinstance(number, Number) or number.home != "both" or getattr(spec.space, name) is None:
+            continue
+        if name in beside:
+            raise ValueError(f"space.{name}: it stands under optimizer too; keep one of them")
+        if not is_reference(kind) and kind not in takers(OPTIMIZERS, name):
+            own = ", ".join(entry.name for entry in OPTIMIZERS[kind].numbers)
+            raise ValueError(f"space.{name}: {kind} has no {name}; it takes {own}")
+
+
+def _check_stopping(spec: "SweepSpec") -> None:
+    if spec.stopping is None:
+        return
+    if spec.budget.steps < 2:
+        raise ValueError("stopping: a trial of one step has no rungs; leave stopping out")
+    if not spec.objective.metric.startswith("valid_"):
+        raise ValueError(
+            f"stopping: trials are scored by what a validation measures, which {brief(spec.objective.metric)} is not; "
+            "seek a valid_ metric, or leave stopping out"
+        )
+    if spec.round_trials:
+        raise ValueError(
+            f"search.repeatable: stopping ranks trials as they arrive, and {spec.search.sampler} learns from those "
+            "that it stops; leave one of them out, or search at random"
+        )
+
+
+def _numbers() -> Iterator[Number]:
+    """Yield every number that may stand in a space."""
+    named = taken(OPTIMIZERS) | taken(SCHEDULES) | {"warmup": WARMUP}
+    yield EXPONENT
+    yield from (entry for entry in named.values() if isinstance(entry, Number) and entry.home != "spec")
+
+
+def _check_space(spec: "SweepSpec") -> None:
+    space = spec.space
+    for number in _numbers():
+        domain = getattr(space, number.name)
+        if domain is not None and not (number is EXPONENT and domain == AUTO):
+            check_domain(number, domain)
+    for name in ("seed", "batch_size"):
+        _check_whole(name, getattr(space, name), *((1, BATCH_MOST) if name == "batch_size" else (0, 2**63 - 1)))
+    for name in NEEDED:
+        if any(value is None for value in extremes(getattr(space, name))):
+            raise ValueError(f"space.{name}: null; every trial needs one: give a number, a range or a list")
+
+
+def check_domain(number: Number, domain: Any) -> None:
+    """Raise ValueError for a domain of a number that goes beyond its limits."""
+    for value in extremes(domain):
+        if not number.accepts(value):
+            instead = ", nor auto" if number is EXPONENT else ""
+            raise ValueError(f"space.{number.name}: {shown(value)} is no number in {number.limits}{instead}")
+
+
+def _check_whole(name: str, domain: Any, least: int, most: int) -> None:
+    for value in extremes(domain) if domain is not None else []:
+        whole = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not whole or value != int(value) or not least <= value <= most:
+            end = "2**63 - 1" if most == 2**63 - 1 else f"{most:,}"
+            raise ValueError(f"space.{name}: {shown(value)} is no whole number from {least} to {end}")
+    if isinstance(domain, Range) and not domain.integer:
+        raise ValueError(f"space.{name}: a range of whole numbers needs 'integer: true'")
+
+
+def _check_schedule(spec: "SweepSpec") -> None:
+    kinds = spec.schedule_kinds()
+    for kind in kinds:
+        if is_reference(kind):
+            continue
+        if kind not in SCHEDULES:
+            raise ValueError(f"space.schedule: unknown kind '{brief(kind)}'; {nearest(kind, SCHEDULES)}")
+        if why := why_not_so_many_points(kind, spec.space.most_points()):
+            raise ValueError(f"space.decay_points: {why}")
+    _check_numbers_of_schedules(spec, kinds)
+    if ("phases" in kinds) != bool(spec.schedule.phases):
+        raise ValueError("schedule.phases: they belong to kind 'phases', which needs them")
+
+
+def _check_numbers_of_schedules(spec: "SweepSpec", kinds: list[str]) -> None:
+    space, beside = spec.space, numbers_of(spec.schedule)
+    for name, number in taken(SCHEDULES).items():
+        if not isinstance(number, Number) or number.home != "both":
+            continue
+        known = [kind for kind in kinds if is_reference(kind) or kind in takers(SCHEDULES, name)]
+        for field, there in ((f"space.{name}", getattr(space, name) is not None), (f"schedule.{name}", name in beside)):
+            if there and not known:
+                those = ", ".join(f"'{kind}'" for kind in takers(SCHEDULES, name))
+                raise ValueError(f"{field}: schedule '{kinds[0]}' has none; it is a number of {those}")
+        if getattr(space, name) is not None and name in beside:
+            raise ValueError(f"space.{name}: it stands under schedule too; keep one of them")
+    least = {name: min(map(float, extremes(domain))) for name, domain in _searched(spec) if domain is not None}
+    for kind in kinds:
+        try:
+            if not is_reference(kind):
+                SCHEDULES[kind].check(beside | least)
+        except BadInput as error:
+            raise ValueError(str(error)) from error
+
+
+def _searched(spec: "SweepSpec") -> Iterator[tuple[str, Any]]:
+    for name, number in taken(SCHEDULES).items():
+        if isinstance(number, Number) and number.home == "both":
+            yield name, getattr(spec.space, name)
+
+
+def _check_grid(spec: "SweepSpec") -> None:
+    sampler = spec.search.sampler
+    for name, domain in spec.space.domains() if sampler == "gp" else ():
+        if isinstance(domain, Range) and (domain.integer or domain.step) and domain.grid_size > GRID_MOST:
+            raise ValueError(
+                f"space.{name}: {domain.grid_size:,} points; gp writes down those of a stepped or whole range, "
+                f"{GRID_MOST:,} at most: give a wider step, or another sampler"
+            )
+    if sampler != "grid":
+        return
+    for name, domain in spec.space.domains():
+        if isinstance(domain, Range) and not (domain.integer or domain.step):
+            raise ValueError(f"space.{name}: a grid needs its points; give 'step', or a list")
+    if (points := spec.space.grid_size()) > GRID_MOST:
+        raise ValueError(
+            f"space: a grid of {points:,} points; {GRID_MOST:,} at most: give wider steps or shorter lists, "
+            "or another sampler, which need not write them all down"
+        )

@@ -1,0 +1,194 @@
+"""A schedule and an optimizer of a person's own, each a class in a file that a spec names: nothing else is touched."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from espalier.core.errors import BadInput
+from espalier.core.schedules.for_torch import torch_scheduler
+from espalier.core.training.history import history
+from espalier.sweeps import cohorts as plan
+from espalier.sweeps.engine import make_cohort
+from espalier.sweeps.own_kinds import code_of
+from espalier.sweeps.spec import paths
+from espalier.sweeps.spec.spec import SweepSpec, make_spec
+from tests.sweeps.made import THERMOMETER
+
+SCHEDULE = """
+import math
+
+from espalier.core.numbers import Number
+from espalier.core.schedules.schedule import Schedule
+
+
+class Sawtooth(Schedule):
+    numbers = (Number("teeth", 3, 1, 100, "how many times the rate falls"),)
+
+    def rate(self, u, teeth):
+        return 1 - math.sin(u * teeth) ** 2 / 2
+"""
+OPTIMIZER = """
+from dataclasses import dataclass
+
+from espalier.core.numbers import Flag, Number
+from espalier.core.optimizers import Optimizer
+
+
+@dataclass(frozen=True)
+class Lion(Optimizer):
+    numbers = (Number("kept", 0.9, 0.0, 1.0, "how much of the mean is kept", below=True), Flag("signed", True))
+    slots = ("mean",)
+
+    signed: bool = True
+
+    def update(self, theta_KP, grad_KP, slots, c_CK1):
+        lr_K1, kept_K1 = c_CK1
+        mean_KP = slots["mean"]
+        mean_KP.mul_(kept_K1).add_(grad_KP * (1 - kept_K1))
+        theta_KP.sub_((mean_KP.sign() if self.signed else mean_KP) * lr_K1)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(SCHEDULE)
+    (tmp_path / "lion.py").write_text(OPTIMIZER)
+    return tmp_path
+
+
+def spec_of(folder: Path, **changed: Any) -> SweepSpec:
+    """Return a spec beside the two files, that names both."""
+    space = {"lr_exponent": -2, "teeth": [2, 5], "kept": [0.5, 0.9]}
+    fields = dict(THERMOMETER) | {"schedule": "mine.py:Sawtooth", "optimizer": "lion.py:Lion", "space": space}
+    return make_spec(paths.found_files(fields | changed, folder))
+
+
+def points(spec: SweepSpec) -> list[dict[str, Any]]:
+    domains = dict(spec.space.domains())
+    listed = {name: domain.choices for name, domain in domains.items()}  # pyright: ignore[reportAttributeAccessIssue]
+    count = max(map(len, listed.values()))
+    return [spec.space.resolve({name: values[i] for name, values in listed.items()}) for i in range(count)]
+
+
+def trained(spec: SweepSpec, program: str, count: int = 2) -> dict[str, Any]:
+    """Return the last values of each trial."""
+    trials = [{"number": i, "point": point} for i, point in enumerate(points(spec)[:count])]
+    cohort = make_cohort(spec, trials, max(count, 2), program, "cpu")
+    ends = [event for event in cohort.train() if event.kind == "finish"]
+    return {str(end.trial): (end.values, end.curve) for end in ends}
+
+
+def test_a_spec_keeps_the_absolute_paths_of_a_persons_kinds(folder: Path) -> None:
+    spec = spec_of(folder, space={"lr_exponent": -2, "schedule": ["cosine", "mine.py:Sawtooth"]})
+    real = folder.resolve()
+    assert spec.optimizer.kind == f"{real / 'lion.py'}:Lion"
+    assert spec.schedule.kind == f"{real / 'mine.py'}:Sawtooth"
+    assert spec.schedule_kinds() == ["cosine", f"{real / 'mine.py'}:Sawtooth"]
+    assert make_spec(spec.model_dump(mode="json"), stored=True) == spec
+
+
+def test_numbers_of_ones_own_reach_the_lane_from_the_space_and_from_beside_the_kind(folder: Path) -> None:
+    spec = spec_of(folder)
+    plan.check_names(spec)
+    numbers = [dict(plan.hyperparameters(spec, point).numbers) for point in points(spec)]
+    assert [(n["teeth"], n["kept"]) for n in numbers] == [(2.0, 0.5), (5.0, 0.9)]
+    assert plan.task_options(spec, points(spec)[0]) == {}
+    beside = spec_of(
+        folder,
+        schedule={"kind": "mine.py:Sawtooth", "teeth": 7},
+        optimizer={"kind": "lion.py:Lion", "signed": False},
+        space={"lr_exponent": -2},
+    )
+    plan.check_names(beside)
+    point = beside.space.resolve({})
+    assert dict(plan.hyperparameters(beside, point).numbers)["teeth"] == 7
+    assert plan.structure(beside, point).optimizer.signed is False  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_trials_of_a_persons_kinds_train_and_differ_by_their_numbers(folder: Path) -> None:
+    found = trained(spec_of(folder), "vmap")
+    assert found["0/0"][0]["valid_loss"] != found["1/0"][0]["valid_loss"]
+    assert all(value == value for values, _ in found.values() for value in values.values())
+
+
+def test_a_trial_of_a_persons_kinds_has_the_same_bits_alone_and_beside_others(folder: Path) -> None:
+    spec = spec_of(folder)
+    assert trained(spec, "vmap", 1)["0/0"] == trained(spec, "vmap")["0/0"]
+
+
+@pytest.mark.parametrize("program", ["plain", "native"])
+def test_every_program_trains_a_persons_kinds_alike(folder: Path, program: str) -> None:
+    spec = spec_of(folder)
+    there, here = trained(spec, program), trained(spec, "vmap")
+    for trial, (values, _) in here.items():
+        assert there[trial][0]["valid_loss"] == pytest.approx(values["valid_loss"], rel=1e-4)
+
+
+def test_a_persons_schedule_gives_a_lane_the_same_rates_beside_any_others(folder: Path) -> None:
+    spec = spec_of(folder)
+    structure = plan.structure(spec, points(spec)[0])
+    trials = [plan.members(spec, i, point)[0] for i, point in enumerate(points(spec))]
+    together = history(structure, trials, [3, 3], 20)
+    for r, trial in enumerate(trials):
+        assert torch.equal(together[:, :, r], history(structure, [trial], [0], 40)[3:23, :, 0])
+
+
+def test_a_persons_schedule_is_a_scheduler_of_torch_too(folder: Path) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    config = {"kind": f"{folder / 'mine.py'}:Sawtooth", "steps": 10, "teeth": 4}
+    scheduler = torch_scheduler(config, optimizer)
+    assert scheduler.get_last_lr() == [0.1]
+    with pytest.raises(BadInput, match=r"schedule.teeth: 0 is no number in \[1, 100\]"):
+        torch_scheduler(config | {"teeth": 0}, optimizer)
+
+
+def test_the_code_of_a_sweep_changes_with_a_persons_kinds_and_only_then(folder: Path) -> None:
+    from espalier.core.task import code_fingerprint, load_task
+
+    task = load_task(THERMOMETER["task"], {})
+    plain = make_spec(dict(THERMOMETER))
+    assert code_of(plain, task) == code_fingerprint(task)
+    before = code_of(spec_of(folder), task)
+    assert before not in (code_of(plain, task), code_of(spec_of(folder, schedule="cosine"), task))
+
+
+WRONG = [
+    ({"schedule": {"kind": "mine.py:Sawtooth", "tooth": 3}}, ["schedule.tooth", "did you mean 'teeth'?"]),
+    ({"schedule": {"kind": "mine.py:Sawtooth", "teeth": 0}, "space": {}}, ["schedule.teeth: 0", "[1, 100]"]),
+    ({"schedule": {"kind": "mine.py:Sawtooth", "teeth": 3}, "space": {"teeth": 4}}, ["space.teeth", "keep one"]),
+    ({"space": {"teeth": [2, 101]}}, ["space.teeth: 101 is no number in [1, 100]"]),
+    ({"space": {"signed": [True]}}, ["space.signed", "cannot be searched"]),
+    ({"space": {"teath": [2, 3]}}, ["unknown hyperparameter 'teath'", "teeth"]),
+    ({"space": {"decay_points": [0.5]}}, ["space.decay_points", "Sawtooth' has no decay points"]),
+    ({"optimizer": {"kind": "lion.py:Lion", "signed": 3}}, ["optimizer.signed", "true or false"]),
+    ({"optimizer": "lion.py:Tiger"}, ["optimizer.kind", "has no class 'Tiger'", "Lion"]),
+    ({"optimizer": "mine.py:Sawtooth"}, ["Sawtooth is no Optimizer"]),
+    ({"schedule": "nowhere.py:A"}, ["schedule.kind: no file"]),
+]
+
+
+@pytest.mark.parametrize(("changed", "words"), WRONG, ids=str)
+def test_what_a_persons_kind_does_not_take_is_refused_before_anything_trains(
+    folder: Path, changed: dict[str, Any], words: list[str]
+) -> None:
+    spec = spec_of(folder, **{"space": {"lr_exponent": -2}} | changed)
+    with pytest.raises(BadInput) as refused:
+        plan.check_names(spec)
+    assert all(word in str(refused.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("return 1 / 0", "ZeroDivisionError"),
+        ("return float('nan')", "the rate at 0"),
+        ("return -u", "the rate at 0.5"),
+        ("return 'a'", "TypeError"),
+    ],
+)
+def test_a_schedule_that_gives_no_rates_is_refused_before_anything_trains(folder: Path, body: str, words: str) -> None:
+    (folder / "bad.py").write_text(SCHEDULE.replace("return 1 - math.sin(u * teeth) ** 2 / 2", body))
+    with pytest.raises(BadInput, match=words):
+        plan.check_names(spec_of(folder, schedule="bad.py:Sawtooth", space={"lr_exponent": -2}))
