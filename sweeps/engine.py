@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 
@@ -20,6 +20,8 @@ from espalier.core.training.trial import Structure
 from espalier.core.training.watch import Watcher
 from espalier.core.training.width import GAIN, NATIVE, remembered
 from espalier.sweeps import cohorts as plan
+from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
+from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
 
@@ -36,90 +38,111 @@ def _program(reference: str, options: str, structure: Structure, kind: str) -> P
     return PROGRAMS[kind](task, structure.optimizer, getattr(torch, structure.dtype))
 
 
+@dataclass(frozen=True)
+class _Common:
+    """What the trials of a cohort share. options: the task's arguments, as JSON."""
+
+    reference: str
+    options: str
+    structure: Structure
+
+    @classmethod
+    def of(cls, spec: SweepSpec, point: Point) -> "_Common":
+        options = json.dumps(plan.task_options(spec, point), sort_keys=True)
+        return cls(spec.task, options, plan.structure(spec, point))
+
+    def task_and_data(self) -> tuple[Task, Data]:
+        return _task_and_data(self.reference, self.options)
+
+    def program(self, kind: str) -> Program:
+        return _program(self.reference, self.options, self.structure, kind)
+
+    def why_not_native(self) -> str | None:
+        _, data = self.task_and_data()
+        return self.program("native").why_not(data.train, self.structure.batch_size)
+
+    def first_batch(self) -> Batch:
+        _, data = self.task_and_data()
+        return tuple(tensor[: self.structure.batch_size] for tensor in data.train)
+
+
 def make_cohort(
-    spec: SweepSpec,
-    trials: list[dict[str, Any]],
-    lanes: int,
-    program: str,
-    device: str,
-    watcher: Watcher | None = None,
+    spec: SweepSpec, trials: Sequence[PlannedTrial], provenance: Provenance, watcher: Watcher | None = None
 ) -> Cohort:
-    """Build the cohort of trials `{"number": n, "point": {...}}`, which share one structure.
-
-    watcher: one more than the spec's own.
-    """
-    point = trials[0]["point"]
-    options, structure = json.dumps(plan.task_options(spec, point), sort_keys=True), plan.structure(spec, point)
-    task, data = _task_and_data(spec.task, options)
-    engine_trials = [member for t in trials for member in plan.members(spec, t["number"], t["point"])]
-    made = _program(spec.task, options, structure, program)
-    return Cohort(
-        CohortSetup(
-            task,
-            data,
-            structure,
-            engine_trials,
-            lanes,
-            made,
-            device,
-            spec.ratios.samples,
-            plan.scoring(spec),
-            spec.ratios.spacing,
-            [*plan.watchers(spec), *([watcher] if watcher else [])],
-        )
+    """Build the cohort of trials of one structure. watcher: one more than the spec's own."""
+    common = _Common.of(spec, trials[0].point)
+    task, data = common.task_and_data()
+    setup = CohortSetup(
+        task,
+        data,
+        common.structure,
+        [replicate for trial in trials for replicate in plan.members(spec, trial.number, trial.point)],
+        provenance.lanes,
+        common.program(provenance.program),
+        provenance.device,
+        spec.ratios.samples,
+        plan.scoring(spec),
+        spec.ratios.spacing,
+        [*plan.watchers(spec), *([watcher] if watcher else [])],
     )
+    return Cohort(setup)
 
 
-def _first_batch(data: Data, structure: Structure) -> Batch:
-    return tuple(tensor[: structure.batch_size] for tensor in data.train)
-
-
-def program_for(spec: SweepSpec, trials: list[dict[str, Any]], lanes: int, device: str) -> tuple[str, str, int]:
-    """Choose the program of trials of one structure, say why, and how many of at most `lanes` lanes train at once."""
-    point, wanted = trials[0]["point"], spec.resources
-    options, structure = json.dumps(plan.task_options(spec, point), sort_keys=True), plan.structure(spec, point)
-    task, data = _task_and_data(spec.task, options)
-    batch = _first_batch(data, structure)
+def program_for(spec: SweepSpec, trials: Sequence[PlannedTrial], lanes: int, device: str) -> Provenance:
+    """Choose the program of trials of one structure, and how many of at most `lanes` lanes train at once."""
+    common = _Common.of(spec, trials[0].point)
     work = len(trials) * spec.replicates * spec.budget.steps
     lanes = min(lanes, len(trials) * spec.replicates)
+    program, why, lanes = _choose(common, spec, work, lanes, device)
+    return Provenance(program, why, lanes, device)
 
-    def why_not_native() -> str | None:
-        return _program(spec.task, options, structure, "native").why_not(data.train, structure.batch_size)
 
-    alone = _program(spec.task, options, structure, "plain")
+def _choose(common: _Common, spec: SweepSpec, work: int, lanes: int, device: str) -> tuple[str, str, int]:
+    """Return the program, why, and how many lanes train at once. work: the steps of all trials."""
+    task, data = common.task_and_data()
+    batch, wanted, alone = common.first_batch(), spec.resources, common.program("plain")
     hidden, step_s = alone.hidden(batch, data.valid).reason, alone.probe.step_s
     if wanted.program == "auto" and device == "cpu" and not hidden and alone.probe.overhead < GAIN:
         return "plain", f"one lane at a time: {step_s * 1e3:,.0f} ms a step, nearly all of it arithmetic", lanes
     work_s = work * step_s if math.isfinite(step_s) else 0.0  # a loss that raised has not been timed
     with deadline.bounded(max(deadline.DECIDE_S, deadline.DECIDE_SHARE * work_s)):
-        program, why = choose(task, batch, lanes, wanted.program, work, device, why_not_native, hidden)
+        program, why = choose(task, batch, lanes, wanted.program, work, device, common.why_not_native, hidden)
         kind = PROGRAMS[program]
         if kind.min_width == 1 or wanted.lanes != "auto":
             return program, why, lanes
         if kind.lanes_run_sequentially:
             return program, why, min(lanes, max(NATIVE, 2 * spec.replicates))  # a trunk keeps a second lane free
-        batched, key = _program(spec.task, options, structure, program), f"{spec.task} {options} {program}"
-        try:
-            width = remembered(task, data, structure, batched, alone, lanes, device, key)
-        except TooLong as error:
-            return "plain", f"one lane at a time: to measure many was given up, {error}", lanes
-    if width.alone and wanted.program == "auto":
+        return _measured(common, spec, (program, why), lanes, device)
+
+
+def _measured(
+    common: _Common, spec: SweepSpec, chosen: tuple[str, str], lanes: int, device: str
+) -> tuple[str, str, int]:
+    """Return what is fastest where many lanes can train at once, by a measurement here."""
+    (task, data), alone, (program, why) = common.task_and_data(), common.program("plain"), chosen
+    key = f"{spec.task} {common.options} {program}"
+    try:
+        width = remembered(task, data, common.structure, common.program(program), alone, lanes, device, key)
+    except TooLong as error:
+        return "plain", f"one lane at a time: to measure many was given up, {error}", lanes
+    if width.alone and spec.resources.program == "auto":
         best = min(width.us.values())
         return "plain", f"one lane at a time: {width.alone_us:,.0f} us a step, {best:,.0f} in a batch", lanes
     return program, why, width.lanes(lanes) or lanes
 
 
-def why_not_as_begun(spec: SweepSpec, trials: list[dict[str, Any]], made: Mapping[str, Any], device: str) -> str | None:
-    """Return why trials cannot go on here by the program that they began with (`made`), or None if they can.
+def why_not_as_begun(spec: SweepSpec, trials: Sequence[PlannedTrial], begun: Provenance, device: str) -> str | None:
+    """Return why trials cannot go on here by the program that they began with, None if they can.
 
     Another one would give other last bits.
     """
-    begun = f"trials have begun by the {made['program']} program"
-    if made["device"] != device:
-        return f"{begun} on a {_device(made['device'])}, and here they would train on a {_device(device)}"
-    task, data = _task_and_data(spec.task, json.dumps(plan.task_options(spec, trials[0]["point"]), sort_keys=True))
-    reason = why_not(made["program"], task, _first_batch(data, plan.structure(spec, trials[0]["point"])))
-    return f"{begun}, which cannot be had here: {reason}" if reason else None
+    sentence = f"trials have begun by the {begun.program} program"
+    if begun.device != device:
+        return f"{sentence} on a {_device(begun.device)}, and here they would train on a {_device(device)}"
+    common = _Common.of(spec, trials[0].point)
+    task, _ = common.task_and_data()
+    reason = why_not(begun.program, task, common.first_batch())
+    return f"{sentence}, which cannot be had here: {reason}" if reason else None
 
 
 def _device(name: str) -> str:

@@ -128,6 +128,7 @@ def _after_lsuv(task: Task, spec: SweepSpec, seed: int) -> Finding:
 def foresee(spec: SweepSpec) -> Forecast:
     """Measure some steps and a validation as the sweep would take them, and multiply."""
     from espalier.sweeps.engine import program_for
+    from espalier.sweeps.search.cohort_plan import PlannedTrial
 
     point = plan.first_point(spec)
     options, structure = plan.task_options(spec, point), plan.structure(spec, point)
@@ -138,8 +139,9 @@ def foresee(spec: SweepSpec) -> Forecast:
     units = torch.cuda.device_count() if device == "cuda" else os.cpu_count() or 1
     trials = spec.trials_wanted
     most = max(1, min(64, trials * spec.replicates)) if wanted.lanes == "auto" else wanted.lanes
-    sample = [{"number": n, "point": point} for n in range(max(1, min(trials, most)))]
-    program, _, lanes = program_for(spec, sample, most, device)
+    sample = [PlannedTrial(n, point) for n in range(max(1, min(trials, most)))]
+    chosen = program_for(spec, sample, most, device)
+    program, lanes = chosen.program, chosen.lanes
     if program == "compiled":  # whose compiling would be measured
         program = "vmap"
     made = PROGRAMS[program](task, structure.optimizer, getattr(torch, structure.dtype))

@@ -23,9 +23,10 @@ from espalier.sweeps.repeat.rerun import best_file
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.results.formatting import decimals, finite, params_text
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, ranked
+from espalier.sweeps.search.cohort_plan import Provenance
 from espalier.sweeps.search.replicates import missing_counts, missing_text
 from espalier.sweeps.search.study import SweepRecord
-from espalier.sweeps.search.trial_events import Fork, Outcome, Report, Score
+from espalier.sweeps.search.trial_events import Fork, Outcome, Report, Score, Start, TrialEvent
 from espalier.sweeps.spec.spec import SweepSpec
 
 NAMED_TRIALS = 6  # of those that were restored
@@ -97,6 +98,20 @@ class Tracking:
         self.names: dict[int, str] = {}  # what the runs of trials are called
 
     # --- trials ------------------------------------------------------------------------------------------------------
+
+    def take_event(self, event: TrialEvent, provenance: Provenance | None) -> None:
+        """Record something that has happened to a trial. provenance: how its cohort trains, if that is known."""
+        match event:
+            case Start():
+                self.start(event.trial, event.params, event.trunk)
+            case Fork():
+                self.fork(event)
+            case Report():
+                self.report(event)
+            case Score():
+                self.score(event)
+            case Outcome():
+                self.end(event, provenance.to_json() if provenance else {})
 
     def start(self, trial: int, params: Mapping[str, Any], trunk: int | None) -> None:
         """Record that a trial trains, and which trial's trunk it was proposed to share."""

@@ -21,6 +21,7 @@ from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import DEPTH, check_values, place
 
 if TYPE_CHECKING:
+    from espalier.core.training.events import Ended
     from espalier.core.training.watch import Watcher  # which imports torch
     from espalier.sweeps.search.study import SweepRecord  # which imports Optuna
 
@@ -141,45 +142,63 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     from espalier.core.checks import preflight
     from espalier.core.programs.choose import why_not
     from espalier.core.task import load_task
-    from espalier.core.training.events import Ended, TrialId
     from espalier.sweeps import cohorts as plan
-    from espalier.sweeps.engine import make_cohort
     from espalier.sweeps.own_kinds import code_of
-    from espalier.sweeps.search.replicates import Replicates
-    from espalier.sweeps.search.trial_events import Outcome
 
     torch.set_num_threads(1)
     task = load_task(spec.task, plan.task_options(spec, best.params))
-    found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
-    now = identity.versions() | {"data": found.data.fingerprint(), "code": code_of(spec, task)}
+    data = preflight.check(task, spec.budget.batch_size, spec.resources.precision).data
+    now = identity.versions() | {"data": data.fingerprint(), "code": code_of(spec, task)}
     device = "cuda" if best.device == "cuda" and torch.cuda.is_available() else "cpu"
-    if reason := why_not(best.program, task, tuple(t[: spec.budget.batch_size] for t in found.data.train)):
+    if reason := why_not(best.program, task, tuple(t[: spec.budget.batch_size] for t in data.train)):
         raise BadInput(f"program: the trial ran by the {best.program} program, which cannot be had here: {reason}")
-    trials, calm = [{"number": best.trial, "point": best.params}], spec.model_copy(update={"stopping": None})
+    ends = _train(best, spec, device, watcher)
+    metric, value = spec.objective.metric, _merged_values(ends).get(spec.objective.metric)
+    expected = best.result.get(metric, float("nan"))
+    differences = (
+        _first_difference(reports, end.reports, r, spec.replicates)
+        for r, (reports, end) in enumerate(zip(best.reports, ends, strict=True))
+    )
+    difference = next(filter(None, differences), None)
+    if difference is None and value != expected:
+        difference = f"{metric} is {value!r}, the file says {expected!r}"
+    return Rerun(metric, expected, value, difference, _changed_surroundings(best, now, device))
+
+
+def _train(best: BestFile, spec: SweepSpec, device: str, watcher: "Watcher | None") -> "list[Ended]":
+    """Train the trial, and return the ends of its replicates, in order."""
+    from espalier.core.programs import PROGRAMS
+    from espalier.core.training.events import Ended
+    from espalier.sweeps.engine import make_cohort
+    from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
+
     lanes = max(best.lanes, spec.replicates) if PROGRAMS[best.program].fixed_width else spec.replicates
-    cohort = make_cohort(calm, trials, lanes, best.program, device, watcher)
-    replicates, outcome = Replicates(best.trial, spec.replicates), None
-    ends: dict[TrialId, Ended] = {}
-    for event in cohort.train():
-        told = replicates.merge(event)
-        ends |= {event.trial_id: event} if isinstance(event, Ended) else {}
-        outcome = told if isinstance(told, Outcome) else outcome
-    difference = None
-    for r, expected in enumerate(best.reports):
-        difference = difference or _first_difference(expected, ends[TrialId(best.trial, r)].reports, r, spec.replicates)
-    metric = spec.objective.metric
-    expected_value = best.result.get(metric, float("nan"))
-    value = outcome.values.get(metric) if outcome else None
-    if difference is None and value != expected_value:
-        difference = f"{metric} is {value!r}, the file says {expected_value!r}"
-    around = [
-        f"{key}: {best.made_with[key]} then, {now[key]} now"
-        for key in now
-        if key in best.made_with and str(best.made_with[key]) != str(now[key])
+    provenance = Provenance(best.program, "as in the best file", lanes, device)
+    unstopped = spec.model_copy(update={"stopping": None})
+    cohort = make_cohort(unstopped, [PlannedTrial(best.trial, best.params)], provenance, watcher)
+    ends = [event for event in cohort.train() if isinstance(event, Ended)]
+    return sorted(ends, key=lambda end: end.trial_id)
+
+
+def _merged_values(ends: "Sequence[Ended]") -> Mapping[str, float]:
+    """Return the last values of a trial: of its replicates taken together."""
+    from espalier.sweeps.search.replicates import Replicates
+    from espalier.sweeps.search.trial_events import Outcome
+
+    replicates = Replicates(ends[0].trial_id.number, len(ends))
+    outcome = [replicates.merge(end) for end in ends][-1]
+    assert isinstance(outcome, Outcome)
+    return outcome.values
+
+
+def _changed_surroundings(best: BestFile, now: Mapping[str, Any], device: str) -> list[str]:
+    """Return what is other now than when the trial was trained: versions, code, data, device."""
+    then = best.made_with | {"device": best.device}
+    return [
+        f"{name}: {then[name]} then, {value} now"
+        for name, value in (dict(now) | {"device": device}).items()
+        if name in then and str(then[name]) != str(value)
     ]
-    if device != best.device:
-        around.append(f"device: {best.device} then, {device} now")
-    return Rerun(metric, expected_value, value, difference, around)
 
 
 def _first_difference(

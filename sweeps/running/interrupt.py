@@ -17,7 +17,13 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.asked = threading.Event()
+        self.halted: str | None = None  # why the sweep cannot go on, where nobody asked for the end
         self._begin = 0.0
+
+    def halt(self, why: str) -> None:
+        """End the sweep as an interrupt does, since it cannot go on before a person has seen to something."""
+        self.halted = self.halted or why
+        self.asked.set()
 
     def since(self) -> float:
         """Return how long ago the interrupt came, in seconds; 0 without one."""

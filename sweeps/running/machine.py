@@ -1,4 +1,4 @@
-"""The machine a sweep runs on: Ray started or joined, and how a sweep is laid out on it."""
+"""The machine a sweep runs on: Ray started or joined, and what of it a sweep gets."""
 
 import io
 import json
@@ -61,8 +61,8 @@ class ToStderr(io.TextIOBase):
 
 
 @dataclass(frozen=True)
-class Shape:
-    """How a sweep is laid out on the machine: cohorts at once, trials and lanes of each, and what each gets."""
+class Allocation:
+    """What a sweep gets of the machine: how many cohorts at once, trials and lanes of each, cores and GPUs of each."""
 
     cohorts: int
     cohort_trials: int
@@ -71,8 +71,8 @@ class Shape:
     gpus: float
 
 
-def shape(spec: SweepSpec, cpus: float, gpus: float) -> Shape:
-    """Lay a sweep out on so many cores and GPUs. One cohort a GPU, or one a core, with one thread each."""
+def allocate(spec: SweepSpec, cpus: float, gpus: float) -> Allocation:
+    """Divide so many cores and GPUs among cohorts. One cohort a GPU, or one a core, with one thread each."""
     wanted = spec.resources
     per_gpus = (1.0 if gpus >= 1 else 0.0) if wanted.gpus == "auto" else wanted.gpus
     per_cpus = 1.0 if wanted.cpus == "auto" else wanted.cpus
@@ -90,7 +90,7 @@ def shape(spec: SweepSpec, cpus: float, gpus: float) -> Shape:
     trials = max(min(trials, max(1, widest // spec.replicates)), min(COHORT_LEAST, -(-spec.trials_wanted // cohorts)))
     trials = -(-trials // spec.branches) * spec.branches
     lanes = min(widest, trials * spec.replicates) if wanted.lanes == "auto" else wanted.lanes
-    return Shape(cohorts, trials, lanes, per_cpus, per_gpus)
+    return Allocation(cohorts, trials, lanes, per_cpus, per_gpus)
 
 
 def check_address(address: str | None) -> None:

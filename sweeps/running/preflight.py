@@ -22,17 +22,19 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda
 
     on_named: called once all that the spec names is there, before the task is made, which may take its time.
     """
+    ends, wanted = _first_options(spec), spec.resources.program
     guard_task(spec.task)
     plan.check_names(spec)
     plan.watchers(spec)
     check_reachable(resolve_tracking_uri(spec.tracking_uri, home.path))
     on_named()
     facts: dict[str, Any] = {}
-    for options in _first_options(spec):
+    for options in ends:
         task = load_task(spec.task, options)
         found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
         preflight.check_metric(spec.objective.metric, found.metrics)
-        _check_program(spec, task, found.data, found.hidden)
+        if wanted not in ("auto", "plain"):
+            _check_program(spec, task, found.data, found.hidden)
         data = found.data.fingerprint()
         if facts and data != facts["data"]:
             facts["data.others"] = data
@@ -46,13 +48,14 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda
 
 
 def _check_program(spec: SweepSpec, task: Task, data: Data, hidden: str) -> None:
+    """Raise BadInput where the program that a spec names cannot train its task. hidden: what of it is hidden state."""
     from espalier.core.native import compiler
     from espalier.core.programs import PROGRAMS
     from espalier.core.programs.choose import why_not
 
     wanted = spec.resources.program
     own = PROGRAMS[wanted] if is_reference(wanted) else None
-    if hidden and wanted not in ("auto", "plain") and not (own and own.min_width == 1):
+    if hidden and not (own and own.min_width == 1):
         raise BadInput(f"resources.program: {wanted}: {hidden}; write plain, or auto")
     batch = tuple(tensor[: spec.budget.batch_size] for tensor in data.train)
     if wanted == "native" and compiler() and (reason := why_not("native", task, batch)):

@@ -6,6 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from espalier.sweeps.results.formatting import decimals, params_text
+from espalier.sweeps.results.trial_result import TrialResult, best_trial
+from espalier.sweeps.running.messages import Turn
+from espalier.sweeps.running.work import WorkCount
+from espalier.sweeps.search.cohort_plan import CohortPlan
+from espalier.sweeps.search.trial_events import Outcome, Report, Start, TrialEvent
+from espalier.sweeps.spec.space import Point
+from espalier.sweeps.spec.spec import SweepSpec
 
 UNHEARD_S = 60.0
 NAMED = 6  # trials; of more, how many
@@ -25,9 +32,7 @@ class Progress:
     best: tuple[int, float, Mapping[str, Any]] | None = None
     latest: tuple[int, int, float] | None = None
     training: tuple[int, int, float] | None = None  # before the first validation: trial, step, mean training loss
-    lane_steps: dict[str, int] = field(default_factory=dict)
-    steps_shared: dict[str, int] = field(default_factory=dict)
-    steps_before: dict[str, int] = field(default_factory=dict)  # lane-steps of a cohort that are no news
+    work: WorkCount = field(default_factory=WorkCount)
     training_begin: float | None = None
     share_before: float = 0.0
     program: str = ""
@@ -35,11 +40,83 @@ class Progress:
     first_result_s: float | None = None
     steps_done: dict[int, int] = field(default_factory=dict)
     heard: dict[str, float] = field(default_factory=dict)  # when each cohort that trains was last heard of
-    cohorts: dict[str, list[int]] = field(default_factory=dict)  # the trials of each cohort that trains
+    cohorts: dict[str, CohortPlan] = field(default_factory=dict)
+    points: dict[int, Point] = field(default_factory=dict)  # of the trials of this driver
     notes: list[str] = field(default_factory=list)  # what went wrong, a sentence each
     phase: str = "starting"
     searched: Collection[str] = ()  # the hyperparameters that trials differ in
     stopping: Callable[[], bool] = lambda: False  # whether the sweep was asked to end before all is trained
+
+    @classmethod
+    def of(cls, sweep: str, spec: SweepSpec, begin: float) -> "Progress":
+        """Return the progress of a sweep of which nothing is known yet. begin: when the command began."""
+        objective = spec.objective
+        progress = cls(sweep, spec.trials_wanted, spec.budget.steps, objective.mode, objective.metric, begin)
+        progress.searched = spec.space.searched()
+        return progress
+
+    # --- what it is told ---------------------------------------------------------------------------------------------
+
+    def take_results(self, trials: Sequence[TrialResult]) -> None:
+        """Take the trials that earlier drivers have left."""
+        self.states = {trial.number: trial.state for trial in trials}
+        self.share_before = 1 - self.left() / self.wanted
+        best = best_trial(trials, self.mode)
+        if best and best.value is not None:
+            self.best = (best.number, best.value, best.params)
+
+    def begin_cohort(self, plan: CohortPlan) -> None:
+        """Take a cohort that is about to train."""
+        self.heard[plan.id] = time.monotonic()
+        self.cohorts[plan.id] = plan
+        self.points |= {trial.number: trial.point for trial in plan.trials}
+
+    def lose_worker(self, cohort: str) -> None:
+        """Wait for no turn of a cohort any more."""
+        self.heard.pop(cohort, None)
+
+    def take_turn(self, cohort: str, turn: Turn) -> None:
+        """Take a turn, but for its events."""
+        self.heard[cohort] = time.monotonic()
+        if turn.done:
+            del self.heard[cohort]
+        if turn.provenance is None or turn.halt:
+            return
+        self.phase = "training"
+        if self.training_begin is None:
+            self.training_begin = time.monotonic()
+        if turn.glimpse and self.latest is None:
+            self.training = turn.glimpse.trial.number, turn.glimpse.step, turn.glimpse.loss
+        self.nodes.add(turn.node)
+
+    def take_event(self, event: TrialEvent) -> None:
+        """Take something that has happened to a trial."""
+        match event:
+            case Start():
+                self.states[event.trial] = "running"
+            case Report():
+                self._take_report(event)
+            case Outcome():
+                self._take_outcome(event)
+            case _:  # a fork or a score changes nothing here
+                pass
+
+    def _take_report(self, report: Report) -> None:
+        if self.first_result_s is None:
+            self.first_result_s = round(time.monotonic() - self.begin, 3)
+        self.steps_done[report.trial] = max(report.step, self.steps_done.get(report.trial, 0))
+        if (value := report.values.get(self.metric)) is not None:
+            self.latest = (report.trial, report.step, value)
+
+    def _take_outcome(self, outcome: Outcome) -> None:
+        self.states[outcome.trial] = outcome.status
+        value, sign = outcome.values.get(self.metric), 1.0 if self.mode == "min" else -1.0
+        if outcome.status != "complete" or value is None:
+            return
+        if self.best is None or sign * value < sign * self.best[1]:
+            self.best = (outcome.trial, value, self.points[outcome.trial])
+
+    # --- what it tells -----------------------------------------------------------------------------------------------
 
     def count(self, *states: str) -> int:
         """Return how many trials are in any of these states."""
@@ -54,7 +131,7 @@ class Progress:
         now, late = time.monotonic(), []
         for cohort, heard in list(self.heard.items()):
             if now - heard > UNHEARD_S:
-                whom = trials_text(self.cohorts.get(cohort, []))
+                whom = trials_text(self.cohorts[cohort].numbers)
                 late.append((cohort, f"{cohort} ({whom}) has not been heard of for {clock(now - heard)}"))
         return late
 
@@ -67,8 +144,7 @@ def lane_steps_a_second(progress: Progress) -> float:
     """Return how fast lanes have trained since the first of them began."""
     if progress.training_begin is None:
         return 0.0
-    trained = sum(progress.lane_steps.values()) - sum(progress.steps_before.values())
-    return trained / max(1e-3, time.monotonic() - progress.training_begin)
+    return progress.work.trained_here() / max(1e-3, time.monotonic() - progress.training_begin)
 
 
 def share_done(progress: Progress) -> float:
@@ -147,7 +223,7 @@ def best_text(progress: Progress) -> str:
 def speed_text(progress: Progress) -> str:
     """Return how fast lanes train, and how much is shared; "-" before they do."""
     rate = lane_steps_a_second(progress)
-    return f"{rate:,.0f} lane-steps/s, {sum(progress.steps_shared.values()):,} steps shared" if rate else "-"
+    return f"{rate:,.0f} lane-steps/s, {progress.work.total().steps_shared:,} steps shared" if rate else "-"
 
 
 def time_text(progress: Progress) -> str:

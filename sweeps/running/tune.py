@@ -1,15 +1,13 @@
-"""A run of cohorts on Ray Tune.
+"""The seam to Ray Tune: Tune calls its searcher and its stopper, and each call becomes one of the sweep's loop.
 
 With trainable.py the only file that imports ray.tune. Nothing of Tune's own state is needed to resume: a resumed sweep
 is a new Tune run over the cohorts that were not finished, so nothing pickled is ever read.
 """
 
-import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 from typing import Any, TypeVar
 
 from ray import tune
@@ -18,25 +16,17 @@ from ray.tune.search import Searcher
 from espalier.sweeps.home import attempt_name, blaming_the_disk
 from espalier.sweeps.running.board import open_board
 from espalier.sweeps.running.display import in_notebook
-from espalier.sweeps.running.machine import Shape
+from espalier.sweeps.running.loop import Loop
+from espalier.sweeps.running.machine import Allocation
+from espalier.sweeps.running.messages import Assignment, Turn
 from espalier.sweeps.running.trainable import CohortTrainable
-from espalier.sweeps.search.rule import stopping_rule
-from espalier.sweeps.search.search import Search
+from espalier.sweeps.search.halving import Halving
 
 CHECKPOINTS_KEPT = 2
 T = TypeVar("T")
 
-Configure = Callable[[], dict[str, Any] | None]
-"""Returns what the worker of the next cohort is told; None while there is none to train."""
 
-Watch = Callable[[str, Mapping[str, Any]], None]
-"""Hears each result of a cohort, by the cohort's id."""
-
-Lost = Callable[[str], None]
-"""Hears of a cohort whose worker has died, or could not go on."""
-
-
-class _Silent(tune.ProgressReporter):
+class _NoReporter(tune.ProgressReporter):
     """Shows nothing. Tune's own way in a notebook would clear the cell, in which the sweep's progress stands."""
 
     def should_report(self, trials: Any, done: bool = False) -> bool:
@@ -47,52 +37,53 @@ class _Silent(tune.ProgressReporter):
 
 
 class CohortSearcher(Searcher):
-    """Search, as Ray Tune asks for it. It has no state of its own: Optuna's storage has it."""
+    """Gives Tune a cohort for each of its trials, and the loop what Tune says of them.
 
-    def __init__(self, search: Search, configure: Configure, watch: Watch, lost: Lost, stop: Event):
+    It has no state of its own: Optuna's storage has it. What the loop raises stops all cohorts, and is kept: Tune
+    would blame it on one of them. From then on nothing is written: trials may be further than what stands on disk.
+    """
+
+    def __init__(self, loop: Loop):
         super().__init__()
-        self.search, self.configure, self.watch, self.lost, self.stop = search, configure, watch, lost, stop
-        self.cohorts: dict[str, str] = {}
-        self.error: Exception | None = None  # of this process: then the cohorts stop, and nobody hears of them any more
+        self.loop = loop
+        self.cohorts: dict[str, str] = {}  # of Tune's trials
+        self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self.stop.is_set() or (self.search.exhausted and not self.search.live):
+        if self.loop.finished:
             return Searcher.FINISHED
-        configured = self._tried(self.configure)
-        if not configured:
+        assignment = self.tried(self.loop.next_cohort)
+        if assignment is None:
             return Searcher.FINISHED if self.error else None
-        self.cohorts[trial_id] = configured["id"]
-        return {"cohort": json.dumps(configured)}
+        self.cohorts[trial_id] = assignment.plan.id
+        return assignment.to_config()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        self._tried(lambda: self.watch(self.cohorts[trial_id], result))
+        self.tried(lambda: self.loop.take_turn(self.cohorts[trial_id], Turn.from_result(result)))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._tried(lambda: self._on_complete(self.cohorts[trial_id], result, error))
+        self.tried(lambda: self._complete(self.cohorts[trial_id], result, error))
 
-    def _on_complete(self, cohort: str, result: dict[str, Any] | None, error: bool) -> None:
+    def _complete(self, cohort: str, result: dict[str, Any] | None, error: bool) -> None:
         if error:
-            self.lost(cohort)
+            self.loop.lose_worker(cohort)
             return
         if result:
-            self.watch(cohort, result)
-        self.search.cohort_over(cohort)
+            self.loop.take_turn(cohort, Turn.from_result(result))
+        self.loop.end_cohort(cohort)
 
-    def _tried(self, call: Callable[[], T]) -> T | None:
-        """Do it, unless something has failed before. What fails stops all cohorts: Tune would blame it on one of them.
-
-        From then on nothing is written, since the trials may be further than what stands on disk.
-        """
+    def tried(self, call: Callable[[], T]) -> T | None:
+        """Do it, unless something has failed before."""
         if self.error:
             return None
         try:
             return call()
         except Exception as error:
             self.error = error
-            self.stop.set()
+            self.loop.interrupt.asked.set()
             return None
 
     def save(self, checkpoint_path: str) -> None:
@@ -105,51 +96,43 @@ class CohortSearcher(Searcher):
 class StopWhenAsked(tune.Stopper):
     """Stops each cohort at its next report, after a checkpoint, once an interrupt has come; and all, if that is late.
 
-    look: called at every turn of Tune's loop, ten times a second and more; returns whether that is so.
+    Tune asks `stop_all` at every turn of its own loop, ten times a second and more.
     """
 
-    def __init__(self, stop: Event, look: Callable[[], bool]):
-        self.stop: Event | None = stop
-        self.look = look
+    def __init__(self, searcher: CohortSearcher):
+        self.searcher: CohortSearcher | None = searcher
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"stop": None, "look": None}
+        return {"searcher": None}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self.stop is not None and self.stop.is_set()
+        return self.searcher is not None and self.searcher.loop.interrupt.asked.is_set()
 
     def stop_all(self) -> bool:
-        return self.stop is not None and self.look()
+        if self.searcher is None:
+            return False
+        self.searcher.tried(self.searcher.loop.take_links)
+        return self.searcher.loop.check()
 
 
 def _trial_folder(trial: Any) -> str:
-    cohort = json.loads(trial.config["cohort"])
-    return attempt_name(cohort["id"], cohort["attempt"])
+    plan = Assignment.from_config(trial.config).plan
+    return attempt_name(plan.id, plan.attempt)
 
 
-def run_tune(
-    search: Search,
-    configure: Configure,
-    layout: Shape,
-    folder: Path,
-    stop: Event,
-    look: Callable[[], bool],
-    lost: Lost,
-    watch: Watch,
-) -> None:
-    """Run the search to its end, or until `stop` has been obeyed: each cohort stops after a checkpoint.
+def run_tune(loop: Loop, allocation: Allocation, folder: Path, sweep: str, rule: Halving | None) -> None:
+    """Run the loop to its end, or until an interrupt has been obeyed: each cohort stops after a checkpoint.
 
-    look: see StopWhenAsked. lost, watch: hear what becomes of cohorts. A cohort that is lost Tune does not try again:
-    `search` may give it out once more.
-    Raises what search, configure, lost and watch raise, after all cohorts have stopped.
+    folder: of Tune's experiment. rule: who stops early, None where nobody does.
+    Raises what the loop raises, after all cohorts have stopped. A cohort that is lost Tune does not try again: the
+    loop may give it out once more.
     """
-    for name in ("execution.experiment_state", "tune"):  # that state is not needed, and what failed is said elsewhere
+    for name in ("execution.experiment_state", "tune"):  # that state is not needed; what failed is printed elsewhere
         logging.getLogger(f"ray.tune.{name}").setLevel(logging.CRITICAL)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(layout.cohorts)  # else each worker waits for the one before it
-    trainable = tune.with_resources(CohortTrainable, {"cpu": layout.cpus, "gpu": layout.gpus})
-    searcher = CohortSearcher(search, configure, watch, lost, stop)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allocation.cohorts)  # else each worker waits for the one before it
+    searcher = CohortSearcher(loop)
     tuner = tune.Tuner(
-        trainable,
+        tune.with_resources(CohortTrainable, {"cpu": allocation.cpus, "gpu": allocation.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
@@ -159,14 +142,13 @@ def run_tune(
         run_config=tune.RunConfig(
             name=folder.name,
             storage_path=str(folder.parent),
-            stop=StopWhenAsked(stop, look),
+            stop=StopWhenAsked(searcher),
             verbose=0,
-            progress_reporter=_Silent() if in_notebook() else None,
+            progress_reporter=_NoReporter() if in_notebook() else None,
             checkpoint_config=tune.CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT, checkpoint_at_end=True),
         ),
     )
-    rule = stopping_rule(search.record)
-    board = open_board(search.record.id, rule) if rule else None
+    board = open_board(sweep, rule) if rule else None
     try:
         with blaming_the_disk(folder.parent):
             tuner.fit()

@@ -150,22 +150,18 @@ class Line:
 """
 STOP_AFTER = """
 import sys
-from espalier.sweeps import driver
+from espalier.core.training.events import Ended
 from espalier.sweeps.cli.process import command
+from espalier.sweeps.running.loop import Loop
 
-heard = driver.Driver._on_end
+take_turn = Loop.take_turn
 
-def ended(self, outcome):
-    heard(self, outcome)
-    self.interrupt.asked.set()
+def take_turn_and_stop(self, cohort, turn):
+    take_turn(self, cohort, turn)
+    if any(isinstance(event, Ended) for event in turn.events):
+        self.interrupt.asked.set()
 
-drive = driver.Driver.drive
-
-def driven(self, interrupt, session):
-    self.interrupt = interrupt
-    return drive(self, interrupt, session)
-
-driver.Driver._on_end, driver.Driver.drive = ended, driven
+Loop.take_turn = take_turn_and_stop
 command()
 """
 SPEC = {

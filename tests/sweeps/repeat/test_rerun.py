@@ -17,6 +17,7 @@ from espalier.core.task import code_fingerprint, load_task
 from espalier.core.training.events import Ended
 from espalier.sweeps.engine import make_cohort
 from espalier.sweeps.repeat.rerun import BestFile, best_file, read_best, rerun
+from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import best_fields, best_text, row, spec_with
 
@@ -246,7 +247,7 @@ def trained(replicates: int = 1) -> dict[str, Any]:
     """Return the fields of a best file whose numbers came from training, as a sweep would write them."""
     spec = spec_with(replicates=replicates)
     params = best_fields()["params"]
-    cohort = make_cohort(spec, [{"number": 3, "point": params}], 4, "vmap", "cpu")
+    cohort = make_cohort(spec, [PlannedTrial(3, params)], Provenance("vmap", "", 4, "cpu"))
     ends = {event.trial: event.to_json() for event in cohort.train() if isinstance(event, Ended)}
     members = [ends[f"3/{r}"] for r in range(replicates)]
     losses = [member["values"]["valid_loss"] for member in members]

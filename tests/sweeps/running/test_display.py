@@ -9,6 +9,7 @@ from rich.console import Console
 
 from espalier.sweeps.running.display import panel, show_lines, shown
 from espalier.sweeps.running.progress import Progress, best_text, facts, share_done
+from espalier.sweeps.search.study import Work
 
 
 def training() -> Progress:
@@ -20,8 +21,7 @@ def training() -> Progress:
     progress.steps_done = {13: 5000, 14: 2500}
     progress.best = (7, 2.31706, {"lr_exponent": -0.5, "decay_points": [0.6, 0.8], "schedule": "step", "hidden": 200})
     progress.training_begin = time.monotonic() - 50
-    progress.lane_steps = {"cohort-0": 120_000}
-    progress.steps_shared = {"cohort-0": 3_000}
+    progress.work.by_cohort["cohort-0"] = Work(120_000, 3_000)
     progress.program = (
         "compiled (many lanes, and a reason that is much longer than one line of a terminal has room for)"
     )

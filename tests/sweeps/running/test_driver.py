@@ -6,10 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import optuna
@@ -18,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from espalier.core import checkpoint
 from espalier.core.errors import BadInput
-from espalier.core.training import events as training
+from espalier.core.training.events import Event
 from espalier.sweeps import home as homes
 from espalier.sweeps.home import COHORT_FILE, Home
 from espalier.sweeps.recording.names import STORY, SWEEP_TAG, TRIAL_TAG
@@ -28,16 +27,16 @@ from espalier.sweeps.recording.spool import Spool
 from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running import driver
+from espalier.sweeps.running.loop import Loop
+from espalier.sweeps.running.messages import TaskError, Turn
 from espalier.sweeps.running.progress import Progress, facts, lane_steps_a_second, seconds_left
-from espalier.sweeps.search.cohort_plan import CohortPlan
+from espalier.sweeps.search.cohort_plan import CohortPlan, Provenance
 from espalier.sweeps.search.driver_lock import DriverLock
-from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.full_disk import no_file_beyond, size_of
 from tests.sweeps.made import life, report, spec_with
 
 SWEEP = "warm-20260101-abcd"
-Watch = Callable[[str, Mapping[str, Any]], None]
 
 
 class Killed(BaseException):
@@ -64,9 +63,6 @@ class Stage:
         self.home, self.monkeypatch = Home.at(str(home)), monkeypatch
         self.recorders: list[Recorder] = []
         self.summary: Summary | None = None  # of the last driver that came to an end
-        self.configure: Callable[[], Mapping[str, Any]]  # as Tune calls it for the next cohort
-        self.stop: Event
-        self.look: Callable[[], bool]
         SweepStore.open(self.home.storage).create(SWEEP, spec_with(), {"created": "2026-01-01"})
 
         def recorder(*arguments: Any) -> Recorder:
@@ -75,15 +71,11 @@ class Stage:
 
         monkeypatch.setattr(driver, "Recorder", recorder)
 
-    def perform(self, play: Callable[[Search, Watch, Progress], Any]) -> Progress:
+    def perform(self, play: Callable[[Loop], Any]) -> Progress:
         """Drive the sweep while Ray Tune is a play; return what the display knew in the end."""
         shown: list[Progress] = []
 
-        def run_tune(search: Search, *others: Any) -> None:
-            self.configure, _, _, self.stop, self.look, _, _ = others
-            play(search, others[-1], shown[0])
-
-        self.monkeypatch.setattr("espalier.sweeps.running.tune.run_tune", run_tune)
+        self.monkeypatch.setattr("espalier.sweeps.running.tune.run_tune", lambda loop, *_: play(loop))
         session: Any = TwoCores()
         with suppress(Killed):
             self.summary = driver.resume(
@@ -122,22 +114,25 @@ def stage(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) ->
     return Stage(tmp_path / "home", monkeypatch)
 
 
-def turn(*events: training.Event, steps: int = 0, program: str = "vmap", why: str = "many lanes") -> dict[str, Any]:
-    """Return what a cohort's worker says after a turn."""
-    written = json.dumps([event.to_json() for event in events])
-    said = {"events": written, "lane_steps": steps, "steps_shared": 0, "program": program, "why": why}
-    return said | {"broken": None, "glimpse": None, "lanes": 2, "device": "cpu", "node": "here", "done": False}
+MANY_LANES = Provenance("vmap", "many lanes", 2, "cpu")
+NATIVE = Provenance("native", "40,000 steps of trials ahead", 2, "cpu")
+BROKEN = TaskError("ValueError: no", "a trace")
 
 
-def lives(cohort: CohortPlan) -> list[training.Event]:
+def turn(*events: Event, steps: int = 0, provenance: Provenance = MANY_LANES, error: TaskError | None = None) -> Turn:
+    """Return what a cohort's worker reports after a turn."""
+    return Turn("here", error is not None, events, provenance, lane_steps=steps, error=error)
+
+
+def lives(cohort: CohortPlan) -> list[Event]:
     """Return all events of a cohort whose trials complete."""
     return [event for trial in cohort.trials for event in life(trial.number, 2.0 + trial.number)]
 
 
-def cohorts(search: Search) -> tuple[CohortPlan, CohortPlan]:
-    first, second = search.next_cohort(), search.next_cohort()
+def cohorts(loop: Loop) -> tuple[CohortPlan, CohortPlan]:
+    first, second = loop.next_cohort(), loop.next_cohort()
     assert first and second
-    return first, second
+    return first.plan, second.plan
 
 
 # --- a full disk ------------------------------------------------------------------------------------------------------
@@ -145,17 +140,17 @@ def cohorts(search: Search) -> tuple[CohortPlan, CohortPlan]:
 
 @pytest.mark.parametrize("file", ["optuna.journal", f"sweeps/{SWEEP}/spool.jsonl", f"sweeps/{SWEEP}/errors"])
 def test_a_driver_whose_disk_is_full_says_so_and_the_next_one_goes_on(file: str, stage: Stage) -> None:
-    def fails(search: Search, watch: Watch, progress: Progress) -> None:
-        first, second = cohorts(search)
-        watch(first.id, turn(*lives(first)))
-        search.cohort_over(first.id)
+    def fails(loop: Loop) -> None:
+        first, second = cohorts(loop)
+        loop.take_turn(first.id, turn(*lives(first)))
+        loop.end_cohort(first.id)
         journal, spool = stage.home.path / "optuna.journal", stage.recorders[-1].spool
         while file.endswith("spool.jsonl") and size_of(spool.path) < size_of(journal) + 9_000:
             stage.recorders[-1].record(SweepPaused())
-        broken = {"broken": ("ValueError: no", "a trace" * 90_000), "done": True} if file.endswith("errors") else {}
-        limit = 100_000 if broken else max(size_of(journal), size_of(spool.path))
+        error = TaskError("ValueError: no", "a trace" * 90_000) if file.endswith("errors") else None
+        limit = 100_000 if error else max(size_of(journal), size_of(spool.path))
         with no_file_beyond(limit + 40):
-            watch(second.id, turn(*lives(second)) | broken)
+            loop.take_turn(second.id, turn(*lives(second), error=error))
 
     with pytest.raises(BadInput) as caught:
         stage.perform(fails)
@@ -164,10 +159,10 @@ def test_a_driver_whose_disk_is_full_says_so_and_the_next_one_goes_on(file: str,
     assert said.startswith(str(stage.home.path / file)), said
     assert said.endswith(f": File too large; make room, then continue: sweep resume {SWEEP}")
 
-    def goes_on(search: Search, watch: Watch, progress: Progress) -> None:
-        while (cohort := search.next_cohort()) is not None:
-            watch(cohort.id, turn(*lives(cohort)))
-            search.cohort_over(cohort.id)
+    def goes_on(loop: Loop) -> None:
+        while (assignment := loop.next_cohort()) is not None:
+            loop.take_turn(assignment.plan.id, turn(*lives(assignment.plan)))
+            loop.end_cohort(assignment.plan.id)
 
     stage.perform(goes_on)
     assert stage.summary and stage.summary.recorded
@@ -199,43 +194,41 @@ def test_who_comes_second_takes_nothing_from_who_is_making_the_sweep(
 
 # --- programs ---------------------------------------------------------------------------------------------------------
 
-NATIVE = {"program": "native", "why": "40,000 steps of trials ahead"}
 
-
-def by_two_programs(search: Search, watch: Watch, progress: Progress) -> list[str]:
+def by_two_programs(loop: Loop) -> list[str]:
     """Train one cohort by machine code and one by vmap; return what the display says after each turn."""
     shown: list[str] = []
-    first, second = cohorts(search)
+    first, second = cohorts(loop)
     for cohort, said in (
-        (first, turn(**NATIVE)),
+        (first, turn(provenance=NATIVE)),
         (second, turn()),
-        (first, turn(*lives(first), **NATIVE)),
+        (first, turn(*lives(first), provenance=NATIVE)),
         (second, turn(*lives(second))),
     ):
-        watch(cohort.id, said)
-        shown.append(dict(facts(progress))["program"])
-        if json.loads(said["events"]):
-            search.cohort_over(cohort.id)
+        loop.take_turn(cohort.id, said)
+        shown.append(dict(facts(loop.progress))["program"])
+        if said.events:
+            loop.end_cohort(cohort.id)
     return shown
 
 
 def test_every_program_of_a_sweep_is_named_with_its_reason(stage: Stage) -> None:
     shown: list[str] = []
-    stage.perform(lambda *said: shown.extend(by_two_programs(*said)))
+    stage.perform(lambda loop: shown.extend(by_two_programs(loop)))
     native, vmap = "native (40,000 steps of trials ahead)", "vmap (many lanes)"
     assert shown == [native, f"{native}; {vmap}", f"{native}; {vmap}", vmap], "the display names what trains"
     assert stage.tags()["espalier.program"] == f"{native}; {vmap}"
     chosen = [(story["program"], story["why"], story["lanes"], story["device"]) for story in stage.stories().values()]
-    assert sorted(chosen) == [("native", NATIVE["why"], 2, "cpu")] * 3 + [("vmap", "many lanes", 2, "cpu")] * 3
+    assert sorted(chosen) == [("native", NATIVE.why, 2, "cpu")] * 3 + [("vmap", "many lanes", 2, "cpu")] * 3
 
 
 def test_trials_of_a_cohort_that_is_lost_have_the_program_of_their_own_cohort(stage: Stage) -> None:
-    def play(search: Search, watch: Watch, progress: Progress) -> None:
-        first, second = cohorts(search)
-        watch(first.id, turn(**NATIVE))
-        watch(second.id, turn(*lives(second)))
-        search.cohort_over(second.id)
-        watch(first.id, turn(**NATIVE) | {"broken": ("ValueError: no", "a trace"), "done": True})
+    def play(loop: Loop) -> None:
+        first, second = cohorts(loop)
+        loop.take_turn(first.id, turn(provenance=NATIVE))
+        loop.take_turn(second.id, turn(*lives(second)))
+        loop.end_cohort(second.id)
+        loop.take_turn(first.id, turn(provenance=NATIVE, error=BROKEN))
 
     stage.perform(play)
     programs = {number: story["program"] for number, story in stage.stories().items()}
@@ -307,14 +300,14 @@ def test_workers_that_begin_after_an_interrupt_are_killed_though_nobody_waits_fo
         process.stdin.write(f"{cohort}\n")
         process.stdin.flush()
 
-    def play(search: Search, watch: Watch, progress: Progress) -> None:
-        first, other = stage.configure(), stage.configure()
-        stage.stop.set()
-        begin(soon, first["id"])
-        while not stage.look():
+    def play(loop: Loop) -> None:
+        first, other = cohorts(loop)
+        loop.interrupt.asked.set()
+        begin(soon, first.id)
+        while not loop.check():
             time.sleep(0.02)
-        begin(late, other["id"])
-        begin(second, first["id"])  # as Tune begins a second one for a cohort: its note has a name of its own
+        begin(late, other.id)
+        begin(second, first.id)  # as Tune begins a second one for a cohort: its note has a name of its own
         for process in (soon, late, second):
             assert process.wait(60) == -signal.SIGKILL
 
@@ -327,39 +320,39 @@ def test_workers_that_begin_after_an_interrupt_are_killed_though_nobody_waits_fo
 
 @pytest.mark.parametrize("kept", [True, False], ids=["a checkpoint", "no checkpoint"])
 def test_the_speed_after_a_kill_counts_from_what_each_cohort_says_first(stage: Stage, kept: bool) -> None:
-    def until_the_kill(search: Search, watch: Watch, progress: Progress) -> None:
-        for cohort in cohorts(search):
+    def until_the_kill(loop: Loop) -> None:
+        for cohort in cohorts(loop):
             if kept:
                 stage.keep_checkpoint(cohort.id)
-            watch(cohort.id, turn(steps=100))
-            watch(cohort.id, turn(*life(cohort.trials[0].number, 2.0), steps=900))
+            loop.take_turn(cohort.id, turn(steps=100))
+            loop.take_turn(cohort.id, turn(*life(cohort.trials[0].number, 2.0), steps=900))
         raise Killed
 
-    def after_it(search: Search, watch: Watch, progress: Progress) -> None:
-        first, second = cohorts(search)
-        watch(first.id, turn(steps=400))  # what the checkpoint has, and a turn
-        watch(second.id, turn(steps=300))
-        assert lane_steps_a_second(progress) == 0
-        assert seconds_left(progress) is None, "nothing is known yet"
+    def after_it(loop: Loop) -> None:
+        first, second = cohorts(loop)
+        loop.take_turn(first.id, turn(steps=400))  # what the checkpoint has, and a turn
+        loop.take_turn(second.id, turn(steps=300))
+        assert lane_steps_a_second(loop.progress) == 0
+        assert seconds_left(loop.progress) is None, "nothing is known yet"
         number = first.trials[-1].number
-        watch(first.id, turn(report(f"{number}/0", 10, 2.0), steps=500))
-        assert lane_steps_a_second(progress) > 0
-        left = seconds_left(progress)
+        loop.take_turn(first.id, turn(report(f"{number}/0", 10, 2.0), steps=500))
+        assert lane_steps_a_second(loop.progress) > 0
+        left = seconds_left(loop.progress)
         assert left is not None and left >= 0
-        assert "-" not in dict(facts(progress))["speed"].partition(" ")[0]
+        assert "-" not in dict(facts(loop.progress))["speed"].partition(" ")[0]
 
     stage.perform(until_the_kill)
     progress = stage.perform(after_it)
-    assert sum(progress.lane_steps.values()) == 500 + 300 + (0 if kept else 1800)
+    assert progress.work.total().lane_steps == 500 + 300 + (0 if kept else 1800)
 
 
 def test_a_worker_that_goes_on_from_an_old_checkpoint_makes_no_speed_negative(stage: Stage) -> None:
-    def play(search: Search, watch: Watch, progress: Progress) -> None:
-        first, _ = cohorts(search)
-        watch(first.id, turn(steps=400))
-        watch(first.id, turn(steps=100))
-        assert lane_steps_a_second(progress) == 0
-        watch(first.id, turn(steps=200))
-        assert lane_steps_a_second(progress) > 0
+    def play(loop: Loop) -> None:
+        first, _ = cohorts(loop)
+        loop.take_turn(first.id, turn(steps=400))
+        loop.take_turn(first.id, turn(steps=100))
+        assert lane_steps_a_second(loop.progress) == 0
+        loop.take_turn(first.id, turn(steps=200))
+        assert lane_steps_a_second(loop.progress) > 0
 
     stage.perform(play)

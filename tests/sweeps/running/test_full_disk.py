@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
@@ -22,8 +21,11 @@ from espalier.sweeps.recording.spool import Spool
 from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.running import driver
+from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.machine import RaySession
+from espalier.sweeps.running.messages import Assignment, Turn, WorkerSettings
 from espalier.sweeps.running.tune import CohortSearcher
+from espalier.sweeps.search.cohort_plan import CohortPlan
 from espalier.sweeps.search.driver_lock import DriverLock
 from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.full_disk import fill, no_file_beyond, size_of, small_disk
@@ -31,7 +33,7 @@ from tests.sweeps.made import row, spec_with
 
 ROOT = Path(__file__).resolve().parents[3]
 CANNOT = "File too large"
-PAUSE = {"op": "pause", "time": 1, "text": "x" * 300}
+OPENED = SweepOpened("x" * 300, {}, {}, {})
 
 
 def test_the_journal_is_named_and_holds_whole_operations(tmp_path: Path) -> None:
@@ -47,16 +49,16 @@ def test_the_journal_is_named_and_holds_whole_operations(tmp_path: Path) -> None
 
 def test_the_spool_is_named_and_holds_whole_lines(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    spool.append(PAUSE)
+    spool.append(OPENED, 1)
     with no_file_beyond(size_of(spool.path) + 50), pytest.raises(OSError, match=CANNOT) as caught:
-        spool.append(PAUSE)
+        spool.append(OPENED, 1)
     assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(spool.path))
     assert len(spool.own) == 1, "a line that is not on disk was said"
-    spool.append(PAUSE)
+    spool.append(OPENED, 1)
     assert spool.path.read_bytes().count(b"\n") == 2
-    spool.done(size_of(spool.path))
+    spool.move_mark(size_of(spool.path))
     with no_file_beyond(1), pytest.raises(OSError, match=CANNOT) as caught:
-        spool.done(size_of(spool.path))
+        spool.move_mark(size_of(spool.path))
     assert caught.value.filename == str(spool.mark)
     spool.close()
     again = Spool(tmp_path)
@@ -71,7 +73,7 @@ def test_a_figure_and_a_lock_that_cannot_be_written_are_named(tmp_path: Path) ->
     assert caught.value.filename == str(figure)
     with no_file_beyond(0), pytest.raises(OSError, match=CANNOT) as caught, DriverLock(Home(tmp_path), "s-1"):
         raise AssertionError("it was held")
-    assert caught.value.filename == str(tmp_path / "driver.lock")
+    assert caught.value.filename == str(tmp_path / "sweeps" / "s-1" / "driver.lock")
 
 
 def test_the_store_of_the_record_is_named_until_there_is_room_again(tmp_path: Path) -> None:
@@ -137,34 +139,37 @@ def raising(error: Exception) -> Callable[..., Any]:
     return call
 
 
-class Cohorts:
-    """A search with one cohort, which counts what it hears."""
+class OneCohort:
+    """A loop with one cohort, which counts what it is told."""
 
-    exhausted = False
-    live: tuple[str, ...] = ()
-    over = 0
+    finished = False
 
-    def next_cohort(self) -> Any:
-        return {"id": "cohort-0"}
+    def __init__(self) -> None:
+        self.interrupt, self.told = Interrupt(), 0
+        settings = WorkerSettings("s-1", {}, 1, "", "", None, 1, "cpu")
+        self.assignment = Assignment(settings, CohortPlan("cohort-0", ()))
 
-    def cohort_over(self, cohort: str, failed: bool) -> None:
-        self.over += 1
+    def next_cohort(self) -> Assignment:
+        return self.assignment
+
+    def take_turn(self, *_: Any) -> None:
+        self.told += 1
+
+    lose_worker = end_cohort = take_turn
 
 
-@pytest.mark.parametrize("where", ["configure", "watch", "lost", "next_cohort"])
+@pytest.mark.parametrize("where", ["next_cohort", "take_turn", "lose_worker"])
 def test_what_the_driver_cannot_write_stops_all_cohorts_and_is_blamed_on_none(where: str) -> None:
-    error, stop, cohorts, heard = OSError(errno.ENOSPC, "full"), Event(), Cohorts(), []
-    calls: dict[str, Any] = {"configure": dict, "watch": lambda *_: heard.append("watch"), "lost": heard.append}
-    calls |= {where: raising(error)}
-    if where == "next_cohort":
-        cohorts.next_cohort = calls.pop(where)  # type: ignore[method-assign]
-    searcher = CohortSearcher(cohorts, calls["configure"], calls["watch"], calls["lost"], stop)  # type: ignore[arg-type]
+    error, loop = OSError(errno.ENOSPC, "full"), OneCohort()
+    setattr(loop, where, raising(error))
+    searcher, turn = CohortSearcher(loop), Turn("node", done=True)  # type: ignore[arg-type]
     suggested = searcher.suggest("t")
-    if where in ("watch", "lost"):
+    if where != "next_cohort":
         assert isinstance(suggested, dict)
-        searcher.on_trial_complete("t", {"loss": 1}, error=where == "lost")
-        assert searcher.on_trial_result("t", {}) is None
-    assert (searcher.error, stop.is_set(), heard, cohorts.over) == (error, True, [], 0)
+        searcher.on_trial_complete("t", turn.to_result(), error=where == "lose_worker")
+        assert searcher.on_trial_result("t", turn.to_result()) is None
+    assert (searcher.error, loop.interrupt.asked.is_set(), loop.told) == (error, True, 0)
+    loop.finished = True
     assert searcher.suggest("u") == searcher.FINISHED
 
 

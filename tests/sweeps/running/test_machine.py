@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.running import machine
-from espalier.sweeps.running.machine import LANES_CPU, LANES_GPU, RaySession, check_address, shape
+from espalier.sweeps.running.machine import LANES_CPU, LANES_GPU, RaySession, allocate, check_address
 from tests.sweeps.made import spec_with
 
 BRANCHED = {"lr_exponent": {"low": -3, "high": 0}, "decay_points": {"branches": 4}}
@@ -37,44 +37,44 @@ def specs(draw: Any) -> Any:
 @given(specs(), st.integers(2, 64), st.integers(0, 8))
 def test_any_sweep_is_laid_out_within_the_machine(spec: Any, cpus: int, gpus: int) -> None:
     try:
-        layout = shape(spec, float(cpus), float(gpus))
+        allocation = allocate(spec, float(cpus), float(gpus))
     except BadInput as error:
         assert str(error).startswith("resources:")
         assert gpus < (spec.resources.gpus if spec.resources.gpus != "auto" else 1)
         return
-    assert layout.cohorts >= 1
-    assert layout.cohort_trials >= 1
-    assert layout.cohort_trials % spec.space.branches == 0
-    assert layout.lanes >= 1
-    assert 0 < layout.cpus <= cpus
-    assert layout.gpus <= gpus
+    assert allocation.cohorts >= 1
+    assert allocation.cohort_trials >= 1
+    assert allocation.cohort_trials % spec.space.branches == 0
+    assert allocation.lanes >= 1
+    assert 0 < allocation.cpus <= cpus
+    assert allocation.gpus <= gpus
     if spec.resources.lanes == "auto":
-        assert layout.lanes <= (LANES_GPU if layout.gpus else LANES_CPU)
+        assert allocation.lanes <= (LANES_GPU if allocation.gpus else LANES_CPU)
     else:
-        assert layout.lanes == spec.resources.lanes
+        assert allocation.lanes == spec.resources.lanes
     if spec.resources.cohorts != "auto":
-        assert layout.cohorts == spec.resources.cohorts
+        assert allocation.cohorts == spec.resources.cohorts
 
 
 def test_a_cohort_gets_a_gpu_each_or_else_a_core_each() -> None:
     spec = spec_with(trials=512)
-    assert (shape(spec, 16, 2).cohorts, shape(spec, 16, 2).gpus) == (2, 1)
-    assert (shape(spec, 16, 0).cohorts, shape(spec, 16, 0).gpus) == (16, 0)
-    assert shape(spec, 16, 0).cpus == 1
+    assert (allocate(spec, 16, 2).cohorts, allocate(spec, 16, 2).gpus) == (2, 1)
+    assert (allocate(spec, 16, 0).cohorts, allocate(spec, 16, 0).gpus) == (16, 0)
+    assert allocate(spec, 16, 0).cpus == 1
 
 
 @pytest.mark.parametrize("decay_points", [None, {"low": 0.2, "high": 0.8, "step": 0.2, "branches": 4}])
 def test_the_points_of_a_small_grid_lie_on_all_cores(decay_points: Any) -> None:
     space = {"lr_exponent": [-3, -1] if decay_points else list(range(-8, 0)), "decay_points": decay_points}
     spec = spec_with(space=space, search={"sampler": "grid"}, trials=32)
-    assert (shape(spec, 2, 0).cohorts, shape(spec, 2, 0).cohort_trials) == (2, 4)
-    assert (shape(spec, 16, 0).cohorts, shape(spec, 16, 0).cohort_trials) == (8, 1)
+    assert (allocate(spec, 2, 0).cohorts, allocate(spec, 2, 0).cohort_trials) == (2, 4)
+    assert (allocate(spec, 16, 0).cohorts, allocate(spec, 16, 0).cohort_trials) == (8, 1)
 
 
 @pytest.mark.parametrize("resources", [{"cpus": 3}, {"gpus": 1}, {"gpus": 0.5, "cpus": 1}])
 def test_a_cohort_that_does_not_fit_is_refused_with_what_there_is(resources: dict[str, float]) -> None:
     with pytest.raises(BadInput, match=r"resources: .*there are 2 cpus and 0 gpus"):
-        shape(spec_with(resources=resources), 2, 0)
+        allocate(spec_with(resources=resources), 2, 0)
 
 
 def test_no_address_and_auto_are_not_looked_at() -> None:

@@ -1,12 +1,15 @@
 """The way of one trial, from the YAML of its sweep to MLflow, as a profiler sees it."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from tests.sweeps.running.walk import Walk, returns, walk_one_sweep
+from tests.sweeps.running.walk import ROOT, Walk, returns, walk_one_sweep
 
-FILES_MOST = 59
-CALLBACKS_MOST = 22
-SPEC_RETURNS_MOST = 14
+TURN_FILES_MOST = 25
+SPEC_RETURNS_MOST = 8
+KIND_OF_EVENT = re.compile(r"""event(\.kind\b|\["kind"\])|\bkind\b.*["'](report|score|finish|fork|start|stop)["']""")
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +21,28 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
     return walk
 
 
-def test_few_files_run_code_between_yaml_and_mlflow(walk: Walk) -> None:
-    assert len(walk.files()) <= FILES_MOST, walk.files()
+def test_few_files_run_code_from_what_a_worker_reports_to_what_is_written(walk: Walk) -> None:
+    assert len(walk.turn_files()) <= TURN_FILES_MOST, walk.turn_files()
 
 
 def test_nobody_calls_back_into_the_loop(walk: Walk) -> None:
-    assert len(walk.callbacks()) <= CALLBACKS_MOST, walk.callbacks()
+    assert not walk.callbacks()
+
+
+def test_a_report_goes_from_the_loop_to_the_search_the_progress_and_the_records(walk: Walk) -> None:
+    """Four files in all, none of them twice."""
+    assert walk.handed_on("Reported", "Report") == [
+        "sweeps/search/search.py",
+        "sweeps/running/progress.py",
+        "sweeps/recording/tracking.py",
+    ]
 
 
 def test_the_spec_is_handed_on_in_an_order_that_visits_each_file_about_once(walk: Walk) -> None:
     assert returns(walk.stays_of_spec()) <= SPEC_RETURNS_MOST, walk.stays_of_spec()
+
+
+def test_what_kind_an_event_is_nobody_asks_by_a_text() -> None:
+    files = [f for folder in ("core", "sweeps") for f in (ROOT / folder).rglob("*.py")]
+    asking = [file for file in files if KIND_OF_EVENT.search(file.read_text(encoding="utf-8"))]
+    assert asking in ([], [Path(ROOT / "core/training/events.py")])

@@ -12,12 +12,13 @@ from espalier.sweeps import cohorts as plan
 from espalier.sweeps.engine import make_cohort, program_for
 from espalier.sweeps.identity import versions
 from espalier.sweeps.repeat.rerun import BestFile, rerun
+from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import spec_with
 
 
-def trials(spec: SweepSpec, number: int) -> list[dict[str, Any]]:
-    return [{"number": k, "point": plan.first_point(spec) | {"lr_exponent": -2 - k / number}} for k in range(number)]
+def trials(spec: SweepSpec, number: int) -> list[PlannedTrial]:
+    return [PlannedTrial(k, plan.first_point(spec) | {"lr_exponent": -2 - k / number}) for k in range(number)]
 
 
 def long(**changed: Any) -> SweepSpec:
@@ -25,36 +26,37 @@ def long(**changed: Any) -> SweepSpec:
 
 
 def test_long_work_is_machine_code_in_few_lanes() -> None:
-    assert program_for(long(), trials(long(), 20), 64, "cpu") == ("native", "40,000 steps of trials ahead", 8)
-    assert program_for(long(), trials(long(), 10), 3, "cpu")[2] == 3, "no more than there are"
-    assert program_for(long(resources={"lanes": 16}), trials(long(), 20), 16, "cpu")[2] == 16, "as the spec says"
+    native = Provenance("native", "40,000 steps of trials ahead", 8, "cpu")
+    assert program_for(long(), trials(long(), 20), 64, "cpu") == native
+    assert program_for(long(), trials(long(), 10), 3, "cpu").lanes == 3, "no more than there are"
+    assert program_for(long(resources={"lanes": 16}), trials(long(), 20), 16, "cpu").lanes == 16, "as the spec says"
 
 
 def test_all_replicates_of_a_trial_train_side_by_side() -> None:
     """A rung waits for every one of them; each keeps a lane free for its first branch."""
     spec = long(replicates=12)
-    branches = [{"number": k, "point": trials(spec, 1)[0]["point"] | {"decay_points": [0.5 + k / 10]}} for k in (0, 1)]
-    program, _, lanes = program_for(spec, branches, 64, "cpu")
-    assert (program, lanes) == ("native", 24)
-    begun = make_cohort(spec, branches, lanes, program, "cpu").turn()
+    branches = [PlannedTrial(k, trials(spec, 1)[0].point | {"decay_points": [0.5 + k / 10]}) for k in (0, 1)]
+    provenance = program_for(spec, branches, 64, "cpu")
+    assert (provenance.program, provenance.lanes) == ("native", 24)
+    begun = make_cohort(spec, branches, provenance).turn()
     replicates = {f"{trial}/{replicate}" for trial in (0, 1) for replicate in range(12)}
     assert {event.trial for event in begun if isinstance(event, Started)} == replicates
 
 
 def test_short_work_is_not_compiled() -> None:
-    assert program_for(spec_with(), trials(spec_with(), 6), 6, "cpu")[0] == "vmap"
+    assert program_for(spec_with(), trials(spec_with(), 6), 6, "cpu").program == "vmap"
 
 
 def best_of(spec: SweepSpec) -> BestFile:
     """Train two trials by machine code, as a cohort would, and return the file of the second."""
     each = trials(spec, 2)
-    cohort = make_cohort(spec, each, 2, "native", "cpu")
+    cohort = make_cohort(spec, each, Provenance("native", "", 2, "cpu"))
     ends = {event.trial: event for event in cohort.train() if isinstance(event, Ended)}
     end = ends["1/0"]
     return BestFile(
         sweep="warm-1",
         trial=1,
-        params=each[1]["point"],
+        params=each[1].point,
         result={"valid_loss": end.values["valid_loss"]},
         spec=spec.model_dump(mode="json"),
         program="native",

@@ -9,7 +9,8 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,9 @@ from espalier.core.native import compiler
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.engine import program_for
 from espalier.sweeps.running import watchdog
+from espalier.sweeps.running.messages import Assignment, Turn, WorkerSettings
 from espalier.sweeps.running.trainable import CohortTrainable
+from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial, Provenance
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import spec_with
 
@@ -89,11 +92,17 @@ class Breaks(Thermometer):
 '''
 
 
-def told(spec: SweepSpec, folder: Path, **more: Any) -> dict[str, Any]:
-    points = [{"number": k, "point": plan.first_point(spec) | {"lr_exponent": -2.0 - k}} for k in (0, 1)]
-    usual = {"id": "cohort-0", "sweep": "s", "spec": spec.model_dump(mode="json"), "trials": points, "lanes": 2}
-    usual |= {"threads": 1, "device": "cpu", "resume_from": None, "without": [], "suspects": {}, "made": None}
-    return usual | {"notes": str(folder), "folder": str(folder), "patience_s": 1.0, "attempt": 0} | more
+def assigned(
+    spec: SweepSpec,
+    folder: Path,
+    patience_s: float | None = 1.0,
+    only: Sequence[int] = (0, 1),
+    provenance: Provenance | None = None,
+) -> Assignment:
+    """Return a cohort of two trials, or of one of them, as a worker gets it."""
+    settings = WorkerSettings("s", spec.model_dump(mode="json"), 2, str(folder), str(folder), patience_s, 1, "cpu")
+    trials = [PlannedTrial(k, plan.first_point(spec) | {"lr_exponent": -2.0 - k}) for k in only]
+    return Assignment(settings, CohortPlan("cohort-0", trials), provenance)
 
 
 @pytest.fixture
@@ -112,7 +121,7 @@ def breaking(tmp_path: Path) -> Callable[..., SweepSpec]:
 
 
 def run_worker(
-    wanted: dict[str, Any],
+    assignment: Assignment,
     monkeypatch: pytest.MonkeyPatch,
     between: Callable[[CohortTrainable], Any] = lambda trainable: None,
 ) -> tuple[int, list[dict[str, Any]]]:
@@ -125,7 +134,7 @@ def run_worker(
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
         try:
-            trainable, results = CohortTrainable({"cohort": json.dumps(wanted)}), []
+            trainable, results = CohortTrainable(assignment.to_config()), []
             while not results or not results[-1]["done"]:
                 results.append(trainable.step())
                 between(trainable)
@@ -154,7 +163,7 @@ def run_worker(
 def test_a_dead_worker_has_left_why_it_died_and_whom_it_trained(
     how: str, code: int, why: str, breaking: Callable[..., SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run_worker(told(breaking(how), tmp_path), monkeypatch) == (code, [])
+    assert run_worker(assigned(breaking(how), tmp_path), monkeypatch) == (code, [])
     death = watchdog.read_death(tmp_path, "cohort-0")
     assert pytest.approx(37) == death.members["0/0"]
     assert len(death.lanes) == 1, "one lane at a time"
@@ -171,7 +180,7 @@ def test_a_fatal_signal_leaves_its_trace_though_another_has_taken_its_handler(
     faulthandler.enable(sys.__stderr__)
     ctypes.CDLL(None).signal(signal.SIGSEGV, 0)  # the system's own
     try:
-        assert run_worker(told(breaking("segfault"), tmp_path), monkeypatch) == (-signal.SIGSEGV, [])
+        assert run_worker(assigned(breaking("segfault"), tmp_path), monkeypatch) == (-signal.SIGSEGV, [])
     finally:
         faulthandler.disable()
         if was_enabled:
@@ -183,7 +192,7 @@ def test_a_fatal_signal_leaves_its_trace_though_another_has_taken_its_handler(
 def test_a_validation_that_hangs_is_ended_too(
     how: str, breaking: Callable[..., SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run_worker(told(breaking(how, "metrics"), tmp_path), monkeypatch)[0] == 1
+    assert run_worker(assigned(breaking(how, "metrics"), tmp_path), monkeypatch)[0] == 1
     death = watchdog.read_death(tmp_path, "cohort-0")
     assert death.hung and death.why.startswith("metrics() (breaking.py, line ")
     assert death.members == {"0/0": 50}
@@ -191,7 +200,7 @@ def test_a_validation_that_hangs_is_ended_too(
 
 def expect_checkpoint_at_once(trainable: CohortTrainable) -> None:
     """At the end of its next turn a checkpoint is due, and it is seen whether it can be written."""
-    trainable.saved = -math.inf
+    trainable.saved_at = -math.inf
 
 
 @pytest.mark.parametrize("moment", ["seen whether it can be written", "written"])
@@ -199,7 +208,8 @@ def test_state_that_hangs_while_a_checkpoint_is_written_is_ended_too(
     moment: str, breaking: Callable[..., SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     between = expect_checkpoint_at_once if moment != "written" else lambda t: t.save_checkpoint(str(tmp_path))
-    assert run_worker(told(breaking("", "checkpoint", 10**6), tmp_path, patience_s=4.0), monkeypatch, between)[0] == 1
+    assignment = assigned(breaking("", "checkpoint", 10**6), tmp_path, patience_s=4.0)
+    assert run_worker(assignment, monkeypatch, between)[0] == 1
     death = watchdog.read_death(tmp_path, "cohort-0")
     assert death.hung and death.why.startswith("__reduce_ex__() (breaking.py, line "), death.why
 
@@ -207,7 +217,7 @@ def test_state_that_hangs_while_a_checkpoint_is_written_is_ended_too(
 def test_sys_exit_is_an_error_of_the_task(
     breaking: Callable[..., SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, results = run_worker(told(breaking("sys.exit"), tmp_path), monkeypatch)
+    code, results = run_worker(assigned(breaking("sys.exit"), tmp_path), monkeypatch)
     assert code == -signal.SIGTERM, "the worker itself lives on"
     assert "sys.exit" in json.dumps(results) or "SystemExit: enough" in json.dumps(results)
 
@@ -254,8 +264,8 @@ def test_a_worker_that_is_there_no_more_is_not_killed(tmp_path: Path, monkeypatc
 
 def begun(folder: Path, **more: Any) -> CohortTrainable:
     spec = spec_with(budget={"steps": 12_000, "batch_size": 5, "reports": 2})
-    trainable = CohortTrainable({"cohort": json.dumps(told(spec, folder, patience_s=None, **more))})
-    trainable.dog.rest()
+    trainable = CohortTrainable(assigned(spec, folder, patience_s=None, **more).to_config())
+    trainable.watchdog.rest()
     return trainable
 
 
@@ -266,19 +276,19 @@ def calm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "_exit", os._exit)
 
 
-NATIVE = {"program": "native", "why": "24,000 steps of trials ahead", "lanes": 2, "device": "cpu"}
+NATIVE = Provenance("native", "24,000 steps of trials ahead", 2, "cpu")
 
 
 @pytest.mark.skipif(compiler() is None, reason="machine code needs a C compiler")
 def test_what_is_left_of_a_cohort_goes_on_by_the_program_that_it_began_with(tmp_path: Path, calm: None) -> None:
     whole = begun(tmp_path)
-    assert (whole.program, whole.lanes) == ("native", 2)
+    assert whole.provenance and (whole.provenance.program, whole.provenance.lanes) == ("native", 2)
     spec = spec_with(budget={"steps": 12_000, "batch_size": 5, "reports": 2})
-    rest = told(spec, tmp_path)["trials"][:1]
-    assert program_for(spec, rest, 2, "cpu")[0] != "native", "by itself it would be given another"
-    left = begun(tmp_path, trials=rest, made=NATIVE)
+    rest = assigned(spec, tmp_path, only=[0]).plan.trials
+    assert program_for(spec, rest, 2, "cpu").program != "native", "by itself it would be given another"
+    left = begun(tmp_path, only=[0], provenance=NATIVE)
     assert left.cohort is not None
-    assert (left.program, left.why, left.lanes) == ("native", NATIVE["why"], 2)
+    assert left.provenance == NATIVE
 
 
 def test_a_machine_that_has_not_the_program_says_so(
@@ -289,10 +299,10 @@ def test_a_machine_that_has_not_the_program_says_so(
 
     monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "node"))
     monkeypatch.setattr("espalier.core.native.compiler", lambda: None)
-    trainable = begun(tmp_path, made=NATIVE)
-    said = trainable.step()
-    assert said["done"] and not said["broken"]
-    assert said["halt"].startswith("trials have begun by the native program, which cannot be had here: ")
-    assert "install gcc" in said["halt"]
-    on_gpu = begun(tmp_path, made=NATIVE | {"program": "captured", "device": "cuda"}).step()
-    assert on_gpu["halt"] == "trials have begun by the captured program on a GPU, and here they would train on a CPU"
+    turn = Turn.from_result(begun(tmp_path, provenance=NATIVE).step())
+    assert turn.done and not turn.error
+    assert turn.halt and turn.halt.startswith("trials have begun by the native program, which cannot be had here: ")
+    assert "install gcc" in turn.halt
+    on_gpu = begun(tmp_path, provenance=replace(NATIVE, program="captured", device="cuda")).step()
+    where = "on a GPU, and here they would train on a CPU"
+    assert Turn.from_result(on_gpu).halt == f"trials have begun by the captured program {where}"

@@ -12,9 +12,9 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,13 +25,20 @@ from pydantic import BaseModel
 from espalier.sweeps.home import Home
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running import driver, tune
+from espalier.sweeps.running.messages import Assignment, Turn
+from espalier.sweeps.search.cohort_plan import CohortPlan, Provenance
 from espalier.sweeps.spec.spec import SweepSpec, load_spec
 from tests.sweeps.made import THERMOMETER, life
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("core", "sweeps", "services", "espalier")
-LOOP_FOLDER = "sweeps/running/"
-LISTENERS = ("sweeps/search/", "sweeps/recording/", "sweeps/running/display.py", "sweeps/running/progress.py")
+LOOP_FOLDER, LOOP = "sweeps/running/", "sweeps/running/loop.py"
+TAKE_TURN = "Loop.take_turn"
+LISTENERS = (
+    "sweeps/search/",
+    "sweeps/recording/",
+    *(f"sweeps/running/{name}.py" for name in ("display", "progress", "work", "messages")),
+)
 """Whose functions the loop calls, and which call nothing of the loop's."""
 
 SPEC_FOLDERS = ("sweeps/spec/", "core/schedules/kinds.py")
@@ -45,7 +52,7 @@ class Call:
     file: str
     function: str
     callers: Sequence[str]
-    takes_spec: bool
+    takes: frozenset[str]  # the names of the types of its arguments; a part of a spec counts as one
     in_driver: bool  # the main thread; else it is the thread that sends records
 
 
@@ -81,7 +88,7 @@ class Walk:
                 return  # it is being imported
             outer = outer.f_back
         in_driver = threading.current_thread() is threading.main_thread()
-        self.calls.append(Call(file, frame.f_code.co_qualname, callers, self._takes_spec(frame), in_driver))
+        self.calls.append(Call(file, frame.f_code.co_qualname, callers, self._types_taken(frame), in_driver))
 
     def _own_file(self, frame: FrameType) -> str | None:
         """Return the file of one of our functions, from the project's root; None for others, and for class bodies."""
@@ -92,21 +99,45 @@ class Walk:
             self._files[code.co_filename] = _own_file(code.co_filename)
         return self._files[code.co_filename]
 
-    def _takes_spec(self, frame: FrameType) -> bool:
-        """Whether a function is given a spec, or something that a spec has."""
+    def _types_taken(self, frame: FrameType) -> frozenset[str]:
+        """Return the types of a function's arguments; a spec is also what is given something that a spec has."""
         code = frame.f_code
-        given = [frame.f_locals.get(name) for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]]
-        for spec in given:
-            if isinstance(spec, SweepSpec) and id(spec) not in self._specs:
-                self._specs[id(spec)] = [spec, *_parts(spec)]
-                self._parts |= {id(part) for part in self._specs[id(spec)]}
-        return any(id(value) in self._parts for value in given)
+        values = [frame.f_locals.get(name) for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]]
+        for value in values:
+            if isinstance(value, SweepSpec) and id(value) not in self._specs:
+                self._specs[id(value)] = [value, *_parts(value)]
+                self._parts |= {id(part) for part in self._specs[id(value)]}
+        items = (item for value in values if type(value) in (list, tuple) for item in value[:1])
+        names = {type(value).__name__ for value in (*values, *items)}
+        return frozenset(names | ({"SweepSpec"} if any(id(value) in self._parts for value in values) else set()))
 
     # --- what it shows -----------------------------------------------------------------------------------------------
 
     def files(self) -> list[str]:
         """Return the files that ran code, the first first."""
         return list(dict.fromkeys(call.file for call in self.calls))
+
+    def turn_files(self) -> list[str]:
+        """Return the files that run code in the driver while it takes a turn of a worker, the first first."""
+        begins = [k for k, call in enumerate(self.calls) if call.function == TAKE_TURN]
+        inside = [call for k in begins for call in self._until_return(k)]
+        return list(dict.fromkeys(call.file for call in inside))
+
+    def _until_return(self, begin: int) -> Iterator[Call]:
+        """Yield a call, and those that are made before it returns."""
+        first = self.calls[begin]
+        yield first
+        for call in self.calls[begin + 1 :]:
+            if call.in_driver and len(call.callers) <= len(first.callers):
+                return
+            if call.in_driver:
+                yield call
+
+    def handed_on(self, *types: str) -> list[str]:
+        """Return the files that the loop hands a value of some types to, in order, the first time that it does."""
+        given = [c.file for c in self.calls if c.callers[:1] == [LOOP] and c.file != LOOP and c.takes & set(types)]
+        again = next((k for k in range(1, len(given)) if given[k] == given[0]), len(given))
+        return given[:again]
 
     def callbacks(self) -> list[str]:
         """Return the calls of the loop's functions by those that it calls: search, records, progress."""
@@ -122,7 +153,7 @@ class Walk:
         stays: list[str] = []
         for call in self.calls[begin:]:
             outside = not call.file.startswith(SPEC_FOLDERS)
-            if call.takes_spec and call.in_driver and outside and stays[-1:] != [call.file]:
+            if "SweepSpec" in call.takes and call.in_driver and outside and stays[-1:] != [call.file]:
                 stays.append(call.file)
         return stays
 
@@ -186,19 +217,17 @@ class StandInTuner:
     def fit(self) -> None:
         number = 0
         while isinstance(config := self.searcher.suggest(f"tune-{number}"), dict):
-            result = worker_turn(json.loads(config["cohort"]))
-            self.searcher.on_trial_result(f"tune-{number}", result)
+            turn = worker_turn(Assignment.from_config(config).plan)
+            self.searcher.on_trial_result(f"tune-{number}", turn.to_result())
             self.stopper.stop_all()
-            self.searcher.on_trial_complete(f"tune-{number}", result | {"events": "[]", "done": True})
+            self.searcher.on_trial_complete(f"tune-{number}", replace(turn, done=True, events=()).to_result())
             number += 1
 
 
-def worker_turn(cohort: Mapping[str, Any]) -> dict[str, Any]:
+def worker_turn(plan: CohortPlan) -> Turn:
     """Return what a worker reports of a cohort whose trials complete within one turn."""
-    events = [event for trial in cohort["trials"] for event in life(trial["number"], 2.0 + trial["number"])]
-    chosen = {"program": "vmap", "why": "many lanes", "lanes": 2, "device": "cpu", "node": "here"}
-    counts = {"lane_steps": 40, "steps_shared": 0}
-    return {"events": json.dumps(events), "broken": None, "glimpse": None, "done": False} | counts | chosen
+    events = [event for trial in plan.trials for event in life(trial.number, 2.0 + trial.number)]
+    return Turn("here", False, events, Provenance("vmap", "many lanes", 2, "cpu"), lane_steps=40)
 
 
 def walk_one_sweep(folder: Path, patched: Callable[[object, str, object], None] = setattr) -> tuple[Walk, Summary]:
@@ -224,6 +253,9 @@ def main() -> None:
         walk, summary = walk_one_sweep(Path(folder))
     files, callbacks, stays = walk.files(), walk.callbacks(), walk.stays_of_spec()
     assert summary.recorded
+    turn = walk.turn_files()
+    print(f"{len(turn)} own files run code while a turn is taken:", *turn, sep="\n  ")
+    print("a report:", *walk.handed_on("Reported", "Report"), sep="\n  ")
     print(f"{len(files)} own files run code:", *files, sep="\n  ")
     print(f"{len(callbacks)} callbacks into the loop:", *dict.fromkeys(callbacks), sep="\n  ")
     print(f"spec: {len(stays)} stays in {len(set(stays))} files, {returns(stays)} returns:", *stays, sep="\n  ")

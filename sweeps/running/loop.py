@@ -1,0 +1,132 @@
+"""The one loop of a sweep: what Ray Tune reports of cohorts is handed to the search, the progress and the records.
+
+They call nobody back: what the search makes of an event it returns, and what the recorder has learnt is asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from espalier.core.training.events import TrialId
+from espalier.sweeps.home import last_checkpoint, naming
+from espalier.sweeps.recording.recorder import Recorder
+from espalier.sweeps.recording.tracking import Tracking
+from espalier.sweeps.running.interrupt import Interrupt
+from espalier.sweeps.running.ledger import Ledger
+from espalier.sweeps.running.messages import Assignment, Turn, WorkerSettings
+from espalier.sweeps.running.progress import Progress
+from espalier.sweeps.running.workers import Workers, death_sentence
+from espalier.sweeps.search.search import Search
+from espalier.sweeps.search.trial_events import Outcome, TrialEvent
+
+ERRORS = "errors"  # in a sweep's folder: what a task's code raised, whole, a file for each trial or cohort it ended
+LINKS_WAIT_S = 10.0  # for the runs of trials that have ended, whose names Optuna takes only before it is told
+
+
+@dataclass
+class Loop:
+    """Takes what becomes of cohorts, in the driver's main thread. folder: the sweep's own."""
+
+    folder: Path
+    settings: WorkerSettings
+    interrupt: Interrupt
+    search: Search
+    progress: Progress
+    tracking: Tracking
+    workers: Workers
+    ledger: Ledger
+
+    @property
+    def recorder(self) -> Recorder:
+        """What sends the records."""
+        return self.tracking.recorder
+
+    @property
+    def finished(self) -> bool:
+        """Whether no cohort is left to be given out, now or later."""
+        return self.interrupt.asked.is_set() or (self.search.exhausted and not self.search.live)
+
+    def next_cohort(self) -> Assignment | None:
+        """Return the next cohort to train; None while there is none.
+
+        Before Optuna is asked for more, the runs of trials that have ended are awaited: it is told of them first.
+        """
+        if self.search.asks_next:
+            ended = self.search.unlinked(self.ledger.runs)
+            self.recorder.wait_for_runs(ended, LINKS_WAIT_S, self.interrupt.asked)
+        plan = self.search.next_cohort(self.ledger.take_links(self.recorder))
+        if plan is None:
+            return None
+        self.workers.begin(plan)
+        self.progress.begin_cohort(plan)
+        return Assignment(self.settings, plan, self.ledger.provenance.get(plan.id))
+
+    def take_turn(self, cohort: str, turn: Turn) -> None:
+        """Take what a cohort's worker reports."""
+        self.workers.take_turn(cohort)
+        self.progress.take_turn(cohort, turn)
+        if turn.halt:
+            self.interrupt.halt(turn.halt)
+            return
+        if turn.provenance:  # else it could not even begin
+            plan, had_result = self.search.live.get(cohort), self.progress.first_result_s is not None
+            self.ledger.take_turn(cohort, turn, begins_anew=plan is not None and plan.resume_from is None)
+            self.progress.program = self.ledger.programs_of(self.search.live) or self.progress.program
+            for event in turn.events:
+                self._pass_on(self.search.hear([event]))
+            if not had_result and self.progress.first_result_s is not None:
+                self.recorder.wake()  # trials get their runs before they end
+            self.take_links()
+        if turn.error:
+            self._pass_on(self.search.cohort_failed(cohort, turn.error.reason))
+            self._keep_error(cohort, turn.error.trace)
+
+    def _pass_on(self, events: Sequence[TrialEvent]) -> None:
+        """Show and record what has happened to trials, as the search sees it."""
+        for event in events:
+            if isinstance(event, Outcome) and (trace := next((end.trace for end in event.replicates if end.trace), "")):
+                self._keep_error(f"trial-{event.trial}", trace)
+            self.progress.take_event(event)
+            self.tracking.take_event(event, self.ledger.provenance_of(self.search.cohort_of(event.trial)))
+
+    def _keep_error(self, name: str, trace: str) -> None:
+        """Write what a task's code raised into a file of its own. Raises OSError, which names the file."""
+        file = self.folder / ERRORS / f"{name}.txt"
+        with naming(file):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(trace, encoding="utf-8")
+
+    def end_cohort(self, cohort: str) -> None:
+        """Take note that a cohort has left, finished or interrupted."""
+        self.search.cohort_over(cohort)
+
+    def lose_worker(self, cohort: str) -> None:
+        """A worker has died: end the trials that it died of, and give out the rest again."""
+        self.progress.lose_worker(cohort)
+        death = self.workers.read_death(cohort)
+        if death.halt and not self.interrupt.asked.is_set():
+            self.interrupt.halt(death.why)
+        if self.interrupt.asked.is_set():
+            self.search.cohort_over(cohort)
+            return
+        checkpoint = last_checkpoint(self.folder, cohort)
+        decision = self.workers.decide(cohort, death, checkpoint)
+        self.progress.note(death_sentence(cohort, death, decision))
+        for replicate, step in decision.guilty.items():
+            why = f"{death.why}, at step {step}"
+            self._pass_on(self.search.fail([TrialId.parse(replicate).number], why, step))
+        if decision.give_up:
+            why = f"its worker died {self.workers.tries(cohort)} times: {death.why}"
+            self._pass_on(self.search.cohort_failed(cohort, why))
+        else:
+            self.search.cohort_again(cohort, decision.suspects, checkpoint)
+
+    def take_links(self) -> None:
+        """Write which MLflow runs there are, and tell Optuna of the trials that have waited for theirs."""
+        self.search.settle(self.ledger.take_links(self.recorder))
+
+    def check(self) -> bool:
+        """Look after what reports nothing, ten times a second; return whether the cohorts that train are left alone."""
+        if self.recorder.full:
+            self.interrupt.halt(self.recorder.full)
+        return self.workers.check(self.search.live)

@@ -1,0 +1,120 @@
+"""Supervises workers: those that are silent, that die or hang, and that do not stop when they are asked to."""
+
+import threading
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from espalier.core.training.events import TrialId
+from espalier.sweeps.running import deaths
+from espalier.sweeps.running.interrupt import Interrupt
+from espalier.sweeps.running.machine import RaySession
+from espalier.sweeps.running.progress import Progress, trials_text
+from espalier.sweeps.running.retries import Decision, decide
+from espalier.sweeps.running.watchdog import Death
+from espalier.sweeps.search.cohort_plan import CohortPlan
+
+KILL_AFTER_S, LEAVE_AFTER_S = 5.0, 6.0  # after an interrupt: workers that have not stopped; those that cannot be killed
+KILL_SILENT_AFTER_S, LEAVE_SILENT_AFTER_S = 0.5, 1.5  # those without a turn yet; Tune waits 5 s for each start
+LATE_S = 10.0  # after those that did not stop are left alone, for workers that had not even begun
+RAY_DEAD = "Ray's own process (raylet) has ended: somebody killed it, or the machine was out of memory"
+
+
+class Workers:
+    """The workers of one driver, as far as they are known by their turns, and by the notes that they leave."""
+
+    def __init__(self, notes: Path, progress: Progress, interrupt: Interrupt, session: RaySession):
+        """notes: the folder in which workers leave notes."""
+        self.notes, self.progress, self.interrupt, self.session = notes, progress, interrupt, session
+        self.resumed_from: dict[str, str | None] = {}  # the checkpoint that each cohort began from
+        self.silent: set[str] = set()  # cohorts that have begun, or begun again, and have had no turn yet
+        self.missed: set[str] = set()  # cohorts without a turn for long
+        self.deaths: dict[str, list[Death]] = {}  # of the workers of a cohort since it last got on
+        self.leaving = False
+
+    def begin(self, plan: CohortPlan) -> None:
+        """Note that a worker is about to begin a cohort."""
+        deaths.forget(self.notes, plan.id)
+        self.resumed_from[plan.id] = plan.resume_from
+        self.silent.add(plan.id)
+
+    def take_turn(self, cohort: str) -> None:
+        """Note that a cohort's worker lives."""
+        self.missed.discard(cohort)
+        self.silent.discard(cohort)
+
+    # --- deaths ------------------------------------------------------------------------------------------------------
+
+    def read_death(self, cohort: str) -> Death:
+        """Return why the worker of a cohort has died."""
+        self.missed.discard(cohort)
+        return deaths.read_death(self.notes, cohort)
+
+    def decide(self, cohort: str, death: Death, checkpoint: str | None) -> Decision:
+        """Return what becomes of a cohort whose worker has died. checkpoint: the last one that it has now."""
+        if checkpoint != self.resumed_from[cohort]:
+            self.deaths.pop(cohort, None)  # it had got on
+        earlier = self.deaths.setdefault(cohort, [])
+        earlier.append(death)
+        decision = decide(earlier)
+        if decision.guilty:
+            del self.deaths[cohort]
+        return decision
+
+    def tries(self, cohort: str) -> int:
+        """Return how often a cohort's worker has died since it last got on."""
+        return len(self.deaths.get(cohort, ()))
+
+    # --- interrupts --------------------------------------------------------------------------------------------------
+
+    def check(self, live: Collection[str]) -> bool:
+        """Note which cohorts are silent. Return whether those that an interrupt has not stopped are left alone.
+
+        Those of this machine are killed before. live: the cohorts that train.
+        """
+        self._note_missing()
+        since = self.interrupt.since()
+        if not since:
+            return False
+        for cohort in live:
+            if since > (KILL_SILENT_AFTER_S if cohort in self.silent else KILL_AFTER_S):
+                deaths.kill_workers(self.notes, cohort)
+        leave = since > (LEAVE_SILENT_AFTER_S if self.silent >= set(live) else LEAVE_AFTER_S)
+        if leave and not self.leaving:
+            self.leaving = True
+            threading.Thread(target=self._kill_late_ones, args=(list(live),), daemon=True).start()
+        return leave
+
+    def _note_missing(self) -> None:
+        for cohort, sentence in self.progress.unheard():
+            if cohort not in self.missed:
+                self.missed.add(cohort)
+                if self.session.dead():
+                    self.interrupt.halt(RAY_DEAD)
+                else:
+                    self.progress.note(sentence)
+
+    def _kill_late_ones(self, cohorts: Collection[str]) -> None:
+        """Kill workers that begin only now: Tune, which does not look any more, would wait for them for long."""
+        end = time.monotonic() + LATE_S
+        while time.monotonic() < end:
+            for cohort in cohorts:
+                deaths.kill_workers(self.notes, cohort)
+            time.sleep(0.1)
+
+
+def death_sentence(cohort: str, death: Death, decision: Decision) -> str:
+    """Return in a line that a worker has died, whom it trained, and what comes of it."""
+    guilty, trained = (_numbers(replicates) for replicates in (decision.guilty, death.members))
+    step = f" at step {max(death.members.values()):,}" if len(death.lanes) == 1 else ""
+    whom = f", training {trials_text(trained)}{step}" if trained else ""
+    after = "it goes on from its last checkpoint"
+    if guilty:
+        after = f"{trials_text(guilty)} failed, the others go on"
+    elif decision.give_up:
+        after = "its trials have failed"
+    return f"{cohort}: its worker ended: {death.why}{whom}; {after}"
+
+
+def _numbers(replicates: Collection[str]) -> list[int]:
+    return sorted({TrialId.parse(replicate).number for replicate in replicates})
