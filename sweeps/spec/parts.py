@@ -1,6 +1,6 @@
 """The parts of a spec that are about the sweep: how long, how searched, what for, on what."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -9,12 +9,29 @@ from espalier.core.errors import brief, nearest, shown
 from espalier.core.loading.registry import is_reference
 from espalier.core.measures.verdicts import Thresholds
 from espalier.core.programs import PROGRAMS
+from espalier.sweeps.search.samplers import SAMPLERS
 from espalier.sweeps.spec.meaning import LOSS_PATTERN, NAME_MOST, is_loss, missing_mode
 from espalier.sweeps.spec.space import AUTO, Part
 
 STEPS_MOST = 10**10
 BATCH_MOST = 10**9
 Auto = Literal["auto"]
+OwnKindName = Annotated[str, Field(pattern=r"^[^:]+:[^:]+$", max_length=4096, description="file.py:Class, of your own")]
+if TYPE_CHECKING:
+    ProgramName = str
+    SamplerName = str
+else:
+    ProgramName = Literal[PROGRAMS.names]
+    SamplerName = Literal[SAMPLERS.names]
+
+
+def _known(value: Any, names: Iterable[str]) -> Any:
+    """Return a value that is one of the names, or a reference, or no text. Raises ValueError."""
+    names = tuple(names)
+    if isinstance(value, str) and value not in names and not is_reference(value):
+        hint = nearest(value, names).removesuffix("?")
+        raise ValueError(f"{shown(value)} is unknown; {hint}, or file.py:Class of your own")
+    return value
 
 
 class Budget(Part):
@@ -33,7 +50,7 @@ class Budget(Part):
 class Search(Part):
     """Who proposes the trials."""
 
-    sampler: Literal["tpe", "random", "qmc", "grid", "gp"] = Field(
+    sampler: SamplerName | OwnKindName = Field(
         default="tpe",
         description="gp learns from complete trials alone, and needs 10; tpe learns from those that stopping ends, too",
     )
@@ -49,6 +66,11 @@ class Search(Part):
         description="propose the same points each time, whatever the timing, the cores and the interrupts: trials are "
         "asked for in rounds of a quarter, each when the one before has ended",
     )
+
+    @field_validator("sampler", mode="before")
+    @classmethod
+    def _is_known(cls, value: Any) -> Any:
+        return _known(value, SAMPLERS)
 
 
 class Objective(Part):
@@ -102,13 +124,6 @@ class HealthSpec(Part):
     gain: float = Field(default=Thresholds.gain, ge=0, lt=1, description="share of the best's gain that counts as any")
 
 
-OwnProgram = Annotated[str, Field(pattern=r"^[^:]+:[^:]+$", max_length=4096, description="file.py:Class, of your own")]
-if TYPE_CHECKING:
-    ProgramName = str
-else:
-    ProgramName = Literal[PROGRAMS.names]
-
-
 class Resources(Part):
     """What a cohort gets, how many train at once, and how wide they are. `auto` looks at the machine."""
 
@@ -118,7 +133,7 @@ class Resources(Part):
     )
     cohorts: Annotated[int, Field(ge=1, le=10_000)] | Auto = "auto"
     lanes: Annotated[int, Field(ge=1, le=100_000)] | Auto = "auto"
-    program: ProgramName | Auto | OwnProgram = "auto"
+    program: ProgramName | Auto | OwnKindName = "auto"
     precision: Literal["float32", "float64"] = "float32"
     patience: Annotated[float, Field(ge=1, le=1e6)] | Auto = Field(
         default="auto",
@@ -129,10 +144,7 @@ class Resources(Part):
     @field_validator("program", mode="before")
     @classmethod
     def _is_known(cls, value: Any) -> Any:
-        if isinstance(value, str) and value not in (*PROGRAMS, AUTO) and not is_reference(value):
-            hint = nearest(value, (*PROGRAMS, AUTO)).removesuffix("?")
-            raise ValueError(f"{shown(value)} is unknown; {hint}, or file.py:Class of your own")
-        return value
+        return _known(value, (*PROGRAMS, AUTO))
 
     @field_validator("gpus", mode="before")
     @classmethod

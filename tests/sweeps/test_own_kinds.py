@@ -165,6 +165,7 @@ WRONG = [
     ({"optimizer": {"kind": "lion.py:Lion", "signed": 3}}, ["optimizer.signed", "true or false"]),
     ({"optimizer": "lion.py:Tiger"}, ["optimizer.kind", "has no class 'Tiger'", "Lion"]),
     ({"optimizer": "mine.py:Sawtooth"}, ["Sawtooth is no Optimizer"]),
+    ({"search": {"sampler": "mine.py:Sawtooth"}}, ["search.sampler", "Sawtooth is no Sampler"]),
     ({"schedule": "nowhere.py:A"}, ["schedule.kind: no file"]),
 ]
 
