@@ -122,7 +122,8 @@ def test_what_looks_at_numbers_or_uses_what_is_not_its_own_is_refused(
 def test_looking_at_a_task_before_it_trains_loads_no_compiler_of_torchs() -> None:
     """It would cost each sweep a second before its workers begin."""
     program = (
-        "import sys; from core.checks.preflight import check; from core.tasks.digits import Digits; check(Digits()); "
+        "import sys; from espalier.core.checks.preflight import check; "
+        "from espalier.core.tasks.digits import Digits; check(Digits()); "
         "print('torch._dynamo' in sys.modules, 'sympy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -131,7 +132,7 @@ def test_looking_at_a_task_before_it_trains_loads_no_compiler_of_torchs() -> Non
 
 def test_a_worker_needs_no_compiler_of_torchs_for_machine_code() -> None:
     program = (
-        "import sys; from espalier.core.programs.program import NativeProgram; "
+        "import sys; from espalier.core.programs.machine_code import NativeProgram; "
         "from espalier.core.optimizers import SGD; "
         "from espalier.core.tasks.digits import Digits; task = Digits(); data = task.data(); "
         "made = NativeProgram(task, SGD()); print(made.why_not(data.train, 8)); "

@@ -1040,7 +1040,7 @@ class Drifts(Base):
 
 @pytest.mark.parametrize("program", [name for name in PROGRAMS if name not in ("plain", "compiled")])
 def test_a_program_whose_steps_are_pytorchs_no_more_is_found_out(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("espalier.core.training.cohort.COMPARE_EVERY", 20)
+    monkeypatch.setattr("espalier.core.training.comparison.COMPARE_EVERY", 20)
     task = Drifts()
     cohort = Cohort(CohortSetup(task, task.data(), Structure(batch_size=BATCH), trials(), 8, program))
     cohort.comparison.due = [0]
@@ -1063,8 +1063,8 @@ def test_comparing_changes_no_number_and_rounding_is_no_difference(
         return {e.trial: (e.status, e.curve, e.reports) for e in cohort.train() if isinstance(e, Ended)}
 
     expected = curves()
-    monkeypatch.setattr("espalier.core.training.cohort.COMPARE_AT", (0,))
-    monkeypatch.setattr("espalier.core.training.cohort.COMPARE_EVERY", 0)
+    monkeypatch.setattr("espalier.core.training.comparison.COMPARE_AT", (0,))
+    monkeypatch.setattr("espalier.core.training.comparison.COMPARE_EVERY", 0)
     assert str(curves()) == str(expected)
 
 
