@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 OTHERS := $(VENV)/.others
 
 .DEFAULT_GOAL := test
-.PHONY: up down e2e install lint types layers test test-all mutations image-test sweep bench clean
+.PHONY: up down e2e install lint types layers test test-all mutations image-test docs pictures sweep bench clean
 
 install: $(INSTALLED)
 
@@ -39,8 +39,9 @@ types: install
 layers: install
 	$(BIN)/lint-imports
 
+# The tiers are listed in docs/tests.md.
 test: lint types layers $(OTHERS)
-	$(BIN)/pytest -q -n 2 --dist worksteal -m 'not slow'
+	$(BIN)/pytest -q -n 2 --dist worksteal --fast
 
 # Also what is long, kills processes or starts several Ray nodes.
 test-all: lint types layers $(OTHERS)
@@ -54,6 +55,14 @@ mutations: install
 # apt-get install buildah podman runc debootstrap
 image-test:
 	tests/image/build_and_run.sh
+
+# What docs/ takes from the program itself: the fields of a spec, the help of every command.
+docs: install
+	$(BIN)/python docs/build.py
+
+# The terminal while a sweep runs, and MLflow's page of it: docs/pictures. Needs Chromium (apt-get install chromium).
+pictures: install
+	$(BIN)/python docs/pictures.py
 
 sweep: install
 	$(BIN)/sweep run sweeps/library/names.yaml

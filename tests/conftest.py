@@ -15,12 +15,21 @@ from espalier.core.loading.folders import restoring_folder
 from espalier.core.task import Task
 from espalier.core.tasks.names import Names
 from espalier.core.tasks.thermometer import Thermometer
+from tests import tiers
 
 torch.set_num_threads(1)
 for name in ("SWEEP_STORAGE_URL", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
     os.environ.pop(name, None)  # a person's own servers are not for tests
 settings.register_profile("espalier", deadline=None, print_blob=True, max_examples=25)
 settings.load_profile("espalier")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    tiers.add_option(parser)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    tiers.select(config, items)
 
 
 def generated_words(number: int, letters: str, seed: int) -> list[str]:

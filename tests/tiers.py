@@ -1,0 +1,80 @@
+"""Which tests run when: all of them with `make test-all`, and with `make test` (pytest --fast) what docs/tests.md says.
+
+`slow` runs in `make test-all` alone. Of a test that is `each_value`, `make test` runs so many cases that every value of
+every parameter occurs; of one that is `sampled(n)`, n cases. Both choose by a hash of the case's name, so a choice
+stays the same until somebody adds or renames a case.
+"""
+
+from collections.abc import Hashable, Iterable, Sequence
+from hashlib import sha256
+from typing import TypeVar
+
+import pytest
+
+Case = TypeVar("Case")
+
+
+def add_option(parser: pytest.Parser) -> None:
+    """Have pytest take --fast."""
+    parser.addoption("--fast", action="store_true", help="leave out slow tests, and take some cases of each_value ones")
+
+
+def select(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --fast, deselect what does not run in `make test`."""
+    if not config.getoption("--fast"):
+        return
+    chosen = [item for item in items if not item.get_closest_marker("slow")]
+    for function in _functions(chosen):
+        taken = _taken(function)
+        left_out = {id(item) for item in function} - {id(item) for item in taken}
+        chosen = [item for item in chosen if id(item) not in left_out]
+    kept = {id(item) for item in chosen}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
+    items[:] = chosen
+
+
+def _functions(items: Iterable[pytest.Item]) -> list[list[pytest.Item]]:
+    """Return the cases of each test function that says that some of them are enough."""
+    functions: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("each_value") or item.get_closest_marker("sampled"):
+            functions.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    return list(functions.values())
+
+
+def _taken(cases: Sequence[pytest.Item]) -> list[pytest.Item]:
+    names = [case.nodeid for case in cases]
+    if marker := cases[0].get_closest_marker("sampled"):
+        return [cases[k] for k in sample(names, marker.args[0])]
+    values = [[*case.callspec.indices.items()] if hasattr(case, "callspec") else [] for case in cases]  # pyright: ignore
+    return [cases[k] for k in cover(names, values)]
+
+
+def sample(names: Sequence[str], count: int) -> list[int]:
+    """Return the places of `count` names, always the same ones, in order.
+
+    >>> sample(["a", "b", "c"], 2) == sample(["a", "b", "c"], 2), len(sample(["a", "b"], 5))
+    (True, 2)
+    """
+    return sorted(sorted(range(len(names)), key=lambda k: _hash(names[k]))[:count])
+
+
+def cover(names: Sequence[str], values: Sequence[Sequence[Hashable]]) -> list[int]:
+    """Return the places of few cases that have every value that any has, chosen greedily, ties by the hash of the name.
+
+    >>> chosen = cover(["x0", "x1", "y0", "y1"], [["x", 0], ["x", 1], ["y", 0], ["y", 1]])
+    >>> len(chosen), chosen in ([0, 3], [1, 2])
+    (2, True)
+    """
+    missing = {value for of_case in values for value in of_case}
+    left, chosen = sorted(range(len(names)), key=lambda k: _hash(names[k])), []
+    while missing:
+        best = max(left, key=lambda k: len(missing & {*values[k]}))
+        missing -= {*values[best]}
+        left.remove(best)
+        chosen.append(best)
+    return sorted(chosen) or left[:1]
+
+
+def _hash(name: str) -> bytes:
+    return sha256(name.encode()).digest()
