@@ -3,7 +3,7 @@
 # read-only, uid 10001, no capabilities. What that proves, and what not: k8s/README.md, "The image".
 #
 # As root on Debian: apt-get install buildah podman runc debootstrap. Needs 12 GiB of disk and some minutes; IMAGE_TEST_FOLDER keeps
-# the stand-in and the layers between runs.
+# the stand-in and the layers between runs. Packages come from the mirror that apt uses here, or from DEBIAN_MIRROR.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -29,11 +29,13 @@ said() { printf '\n== %s\n' "$*"; }
 
 # --- a base that carries the real one's tag ------------------------------------------------------------------------
 python=$(sed -n 's/^ARG PYTHON=//p' Dockerfile)
-base=docker.io/library/python:$python-slim-bookworm
+base=localhost/python:$python-slim-bookworm # what `FROM python:...` finds first, so that no registry is asked
 if ! buildah "${storage[@]}" inspect --type image "$base" > /dev/null 2>&1; then
+    mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2> /dev/null | head -n 1)}
+    [ -n "$mirror" ] || { echo "apt names no mirror on this machine: set DEBIAN_MIRROR to the address of one" >&2; exit 2; }
     said "a stand-in for $base: Debian's own Python $(sed 's/\.[0-9]*$//' <<< "$python")"
     debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv,python3-pip,libpython3.11-dev \
-        bookworm "$work/base" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" > "$work/debootstrap.log" \
+        bookworm "$work/base" "$mirror" > "$work/debootstrap.log" \
         || { tail -20 "$work/debootstrap.log" >&2; exit 1; }
     ln -s python3 "$work/base/usr/bin/python"
     rm -f "$work"/base/usr/lib/python3*/EXTERNALLY-MANAGED
@@ -117,7 +119,7 @@ said "g++ makes a kernel"
 inside --entrypoint "" "$image" python -c "import torch; print(torch.compile(lambda x: x.sin() + 1)(torch.ones(5)))"
 
 said "a sweep of two trials"
-inside "$image" run /opt/venv/lib/python3.11/site-packages/sweeps/library/thermometer.yaml --set trials=2 --set budget.steps=40 | tail -4
+inside "$image" run thermometer --set trials=2 --set budget.steps=40 | tail -4
 
 said "Ray's head as KubeRay starts it; its probe needs no token, its jobs do"
 token=0123456789abcdef0123456789abcdef
