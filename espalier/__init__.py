@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from espalier.core.checks.lr_range import RangeTest
     from espalier.core.errors import BadInput
     from espalier.core.measures.ratios import RatioMeter
+    from espalier.core.numbers import Flag, Number
+    from espalier.core.optimizers.optimizer import Optimizer
+    from espalier.core.programs.program import Program
     from espalier.core.schedules.for_torch import torch_scheduler
+    from espalier.core.schedules.schedule import Schedule
     from espalier.core.task import Data, Task
     from espalier.core.training.events import Event
     from espalier.core.training.watch import Watcher
     from espalier.result import BestTrial, Check, Result
     from espalier.sweeps.repeat.rerun import Rerun
+    from espalier.sweeps.search.samplers import Sampler
     from espalier.sweeps.spec.spec import SweepSpec
 
 __all__ = [
@@ -28,10 +33,16 @@ __all__ = [
     "Check",
     "Data",
     "Event",
+    "Flag",
+    "Number",
+    "Optimizer",
+    "Program",
     "RangeTest",
     "RatioMeter",
     "Rerun",
     "Result",
+    "Sampler",
+    "Schedule",
     "SweepSpec",
     "Task",
     "Watcher",
@@ -49,6 +60,12 @@ _HOMES = {
     "RangeTest": "core.checks.lr_range",
     "RatioMeter": "core.measures.ratios",
     "torch_scheduler": "core.schedules.for_torch",
+    "Flag": "core.numbers",
+    "Number": "core.numbers",
+    "Optimizer": "core.optimizers.optimizer",
+    "Program": "core.programs.program",
+    "Sampler": "sweeps.search.samplers",
+    "Schedule": "core.schedules.schedule",
     "Data": "core.task",
     "Task": "core.task",
     "Event": "core.training.events",

@@ -1,0 +1,149 @@
+"""Makes the pictures of docs/pictures: the terminal while a sweep runs, and MLflow's page of that sweep.
+
+`make pictures`. Needs Chromium (apt-get install chromium), and runs the ready sweep `names`.
+"""
+
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import ioctl
+from pathlib import Path
+
+import pyte
+from PIL import Image
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+PICTURES = Path(__file__).resolve().parent / "pictures"
+SWEEP = Path(sys.executable).with_name("sweep")
+COLUMNS, LINES = 80, 24
+ARGUMENTS = ["run", "names"]
+ASSISTANT = 368  # pixels at the right edge, of a panel that MLflow opens for a chat
+SHARE = 0.6  # of the trials that have ended when the terminal's picture is taken
+
+
+def terminal(home: Path) -> pyte.Screen:
+    """Run a sweep in a terminal of 80 x 24, and return the screen as it was when most trials had ended."""
+    process, master = pty.fork()
+    if process == 0:
+        os.environ.update(SWEEP_HOME=str(home), COLUMNS=str(COLUMNS), LINES=str(LINES), TERM="xterm-256color")
+        os.execv(SWEEP, ["sweep", *ARGUMENTS])
+    ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+    screen, kept = pyte.Screen(COLUMNS, LINES), None
+    stream = pyte.ByteStream(screen)
+    while data := _read(master):
+        stream.feed(data)
+        ended = re.search(r"(\d+) done", "\n".join(screen.display))
+        if kept is None and ended and int(ended[1]) >= SHARE * 96:
+            kept = _copied(screen)
+    os.waitpid(process, 0)
+    return kept or screen
+
+
+def _read(master: int) -> bytes:
+    try:
+        return os.read(master, 65536)
+    except OSError:  # the process has ended
+        return b""
+
+
+def _copied(screen: pyte.Screen) -> pyte.Screen:
+    copy = pyte.Screen(screen.columns, screen.lines)
+    for y in range(screen.lines):
+        for x in range(screen.columns):
+            copy.buffer[y][x] = screen.buffer[y][x]
+    return copy
+
+
+def drawn(screen: pyte.Screen) -> str:
+    """Return a screen as an SVG picture."""
+    console = Console(width=screen.columns, record=True, file=io.StringIO(), force_terminal=True)
+    for y in range(used(screen)):
+        line = Text()
+        for x in range(screen.columns):
+            cell = screen.buffer[y][x]
+            line.append(cell.data, Style(color=_colour(cell.fg), bgcolor=_colour(cell.bg), bold=cell.bold))
+        console.print(line, no_wrap=True, overflow="crop")
+    return console.export_svg(title="$ sweep run names")
+
+
+def used(screen: pyte.Screen) -> int:
+    """Return how many lines of a screen have something on them or above it."""
+    return 1 + max(y for y, line in enumerate(screen.display) if line.strip())
+
+
+def _colour(name: str) -> str | None:
+    names = {"default": None, "brown": "yellow"}
+    return f"#{name}" if re.fullmatch("[0-9a-f]{6}", name) else names.get(name, name)
+
+
+def screenshot(url: str, file: Path, width: int, height: int) -> None:
+    """Have Chromium draw a page."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not browser:
+        sys.exit("needs Chromium: apt-get install chromium")
+    options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=30000"]
+    options += [f"--window-size={width},{height}", f"--screenshot={file}"]
+    subprocess.run([browser, *options, url], check=True, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def mlflow_page(home: Path) -> Iterator[str]:
+    """Serve MLflow's page of the home's sweep; yield its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [SWEEP, "ui", "--home", home, "--port", str(port)], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        page = json.loads(subprocess.check_output([SWEEP, "show", "names", "--home", home, "--json"]))["mlflow"]
+        address = re.sub(r"^http://[^/]*", f"http://127.0.0.1:{port}", page)
+        _wait_for(f"http://127.0.0.1:{port}/")
+        yield address
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait()
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(120):
+        time.sleep(0.5)
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            continue
+    sys.exit(f"{url}: no answer")
+
+
+def main() -> None:
+    """Make both pictures."""
+    PICTURES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        home, svg = Path(folder) / "home", Path(folder) / "terminal.svg"
+        screen = terminal(home)
+        svg.write_text(drawn(screen), encoding="utf-8")
+        screenshot(svg.as_uri(), PICTURES / "terminal.png", 1000, 85 + round(24.6 * used(screen)))
+        with mlflow_page(home) as page:
+            screenshot(page, PICTURES / "mlflow.png", 1560, 960)
+        with Image.open(PICTURES / "mlflow.png") as picture:
+            picture.crop((0, 0, picture.width - ASSISTANT, picture.height)).save(PICTURES / "mlflow.png")
+
+
+if __name__ == "__main__":
+    main()
