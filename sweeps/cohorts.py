@@ -58,6 +58,13 @@ def task_options(spec: SweepSpec, point: Point) -> dict[str, Any]:
     return dict(spec.task_options) | {name: point[name] for name in task_domains(spec)}
 
 
+def end_options(spec: SweepSpec) -> list[dict[str, Any]]:
+    """Return the arguments of the task at the first, and at the last, value of each of its own domains."""
+    own = {name: extremes(domain) for name, domain in task_domains(spec).items()}
+    first, last = ({name: values[end] for name, values in own.items()} for end in (0, -1))
+    return [dict(spec.task_options) | end for end in ([first] if first == last else [first, last])]
+
+
 def structural_key(spec: SweepSpec, point: Point) -> str:
     """Return what parts trials into cohorts: two trials share a program if and only if their keys are equal."""
     return json.dumps([task_options(spec, point), _batch_size(spec, point), _schedule(spec, point)], sort_keys=True)

@@ -10,10 +10,9 @@ from espalier.core.task import Data, Task, load_task
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.guard import guard_task
 from espalier.sweeps.home import Home
-from espalier.sweeps.own_kinds import code_of, task_domains
+from espalier.sweeps.own_kinds import code_of
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
-from espalier.sweeps.spec.space import extremes
 from espalier.sweeps.spec.spec import SweepSpec
 
 
@@ -22,9 +21,10 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda
 
     on_named: called once all that the spec names is there, before the task is made, which may take its time.
     """
-    ends, wanted = _first_options(spec), spec.resources.program
+    wanted = spec.resources.program
     guard_task(spec.task)
     plan.check_names(spec)
+    ends = plan.end_options(spec)
     plan.watchers(spec)
     check_reachable(resolve_tracking_uri(spec.tracking_uri, home.path))
     on_named()
@@ -66,10 +66,3 @@ def _check_program(spec: SweepSpec, task: Task, data: Data, hidden: str) -> None
         raise BadInput(
             f"resources.program: {wanted}: the model cannot run in many lanes ({reason}); write plain, or auto"
         )
-
-
-def _first_options(spec: SweepSpec) -> list[dict[str, Any]]:
-    """The first, and the last, value of each of the task's own domains, to see that both ends can be built."""
-    own = {name: extremes(domain) for name, domain in task_domains(spec).items()}
-    first, last = ({name: values[end] for name, values in own.items()} for end in (0, -1))
-    return [dict(spec.task_options) | end for end in ([first] if first == last else [first, last])]

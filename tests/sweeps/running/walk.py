@@ -41,8 +41,8 @@ LISTENERS = (
 )
 """Whose functions the loop calls, and which call nothing of the loop's."""
 
-SPEC_FOLDERS = ("sweeps/spec/", "core/schedules/kinds.py")
-"""A spec's own functions, and those that check its fields: a stay there is none, since any use of a field is one."""
+SPEC_FOLDERS = ("sweeps/spec/", "sweeps/own_kinds.py", "core/schedules/", "core/optimizers/")
+"""A spec's own functions, and those of the kinds that it names. A stay there is none: any use of a field is one."""
 
 
 @dataclass(frozen=True)
