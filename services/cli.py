@@ -57,7 +57,7 @@ home_option = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="Serve sweeps over HTTP.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Beyond this machine only with tokens.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
 @click.option("--tls-certificate", metavar="FILE", help="Speak HTTPS with this certificate.")
@@ -148,7 +148,7 @@ def token_revoke(token_id: str) -> None:
     click.echo(f"{token_id} is revoked", err=True)
 
 
-@click.command()
+@click.command(short_help="Set or show what an owner may use.")
 @click.argument("owner")
 @click.option("--trials", type=click.IntRange(min=0), help="Trials, over all sweeps.")
 @click.option("--gpu-hours", type=click.FloatRange(min=0), help="GPU-hours, over all sweeps.")

@@ -15,7 +15,7 @@ def main() -> None:
     """Find the learning rate of a PyTorch model: many trials side by side, recorded in MLflow.
 
     \b
-    sweep run sweeps/library/names.yaml      search
+    sweep run names                          search
     sweep ui                                 browse the result
     sweep best names > best.yaml             pull the best configuration
     sweep rerun best.yaml                    train it again, to the same number
@@ -26,4 +26,4 @@ main.add_section("Search", [search.run, search.resume, search.check, search.lr_r
 main.add_section("Look", [look.list_, look.show, look.ui, look.delete])
 main.add_section("Reuse", [reuse.best, reuse.rerun, reuse.pull])
 main.add_section(SERVICE, [service.submit, service.logs, service.stop])
-main.add_section("Shell and editor", [shell.schema])
+main.add_section("Shell and editor", [shell.schema, shell.completion])

@@ -8,13 +8,14 @@ import click
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.address import UI_PORT
+from espalier.sweeps.cli.completion import offered_sweeps
 from espalier.sweeps.cli.options import home_option, json_option, server_option
 from espalier.sweeps.cli.output import print_trials
 from espalier.sweeps.cli.remote import list_remote, remote_of, show_remote
 from espalier.sweeps.results.formatting import decimals
 
 
-@click.command("list")
+@click.command("list", short_help="List the sweeps of a home or a service.")
 @json_option
 @click.option("--state", help="Of a service: only those queued, running, stopped, finished or failed.")
 @server_option
@@ -36,7 +37,7 @@ def list_(as_json: bool, state: str | None, server: str | None, home: str | None
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif not rows:
-        click.echo("no sweep here yet; start one: sweep run sweeps/library/names.yaml")
+        click.echo("no sweep here yet; start one: sweep run names")
     for row in rows if not as_json else []:
         if row["state"] in ("unreadable", "lost"):
             click.echo(f"{row['sweep']:<32} {row['state']:<12} why: sweep show {row['sweep']}")
@@ -45,8 +46,8 @@ def list_(as_json: bool, state: str | None, server: str | None, home: str | None
         click.echo(f"{row['sweep']:<32} {row['state']:<12} {row['ended']:>4} of {row['wanted']:<5} best {best}")
 
 
-@click.command()
-@click.argument("sweep")
+@click.command(short_help="Show one: its state, its best trials.")
+@click.argument("sweep", shell_complete=offered_sweeps)
 @json_option
 @click.option("--top", default=10, show_default=True, help="How many trials to list.")
 @server_option
@@ -75,7 +76,7 @@ def show(sweep: str, as_json: bool, top: int, server: str | None, home: str | No
         click.echo(line)
 
 
-@click.command()
+@click.command(short_help="Open MLflow's page.")
 @click.option("--port", type=click.IntRange(1, 65535), default=UI_PORT, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @home_option
@@ -123,8 +124,8 @@ def ui(port: int, host: str, home: str | None) -> None:
     os.execv(sys.executable, command)
 
 
-@click.command()
-@click.argument("sweep")
+@click.command(short_help="Remove one, with its checkpoints.")
+@click.argument("sweep", shell_complete=offered_sweeps)
 @click.option("--records", is_flag=True, help="Also delete its runs in MLflow.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @home_option

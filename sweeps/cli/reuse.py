@@ -4,14 +4,15 @@ import sys
 
 import click
 
+from espalier.sweeps.cli.completion import offered_sweeps
 from espalier.sweeps.cli.errors import ends_on_ctrl_c
 from espalier.sweeps.cli.options import home_option, server_option
 from espalier.sweeps.cli.remote import chosen_origin
 from espalier.sweeps.results.formatting import decimals
 
 
-@click.command()
-@click.argument("sweep")
+@click.command(short_help="Print the best configuration as a file.")
+@click.argument("sweep", shell_complete=offered_sweeps)
 @click.option("--trial", type=int, help="Another trial than the best.")
 @server_option
 @home_option
@@ -25,7 +26,7 @@ def best(sweep: str, trial: int | None, server: str | None, home: str | None) ->
     click.echo(chosen_origin(server, home).best_file(sweep, trial), nl=False)
 
 
-@click.command()
+@click.command(short_help="Train a best file again, compare every number.")
 @click.argument("file")
 @click.option("--register", metavar="NAME", help="Keep the trained weights in MLflow, as the champion of model NAME.")
 @home_option
@@ -62,7 +63,7 @@ def rerun(file: str, register: str | None, home: str | None) -> None:
     sys.exit(1)
 
 
-@click.command()
+@click.command(short_help="Download the trained weights of a model.")
 @click.argument("model")
 @click.option("--to", metavar="DIR", help="The folder for the files (default: ./NAME).")
 @home_option

@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from espalier.sweeps.cli.completion import offered_specs, offered_sweeps
 from espalier.sweeps.cli.errors import ends_on_ctrl_c
 from espalier.sweeps.cli.options import (
     changed_option,
@@ -19,8 +20,8 @@ from espalier.sweeps.cli.output import print_summary
 from espalier.sweeps.cli.remote import follow_remote, remote_of
 
 
-@click.command()
-@click.argument("spec")
+@click.command(short_help="Run the sweep that a spec describes.")
+@click.argument("spec", shell_complete=offered_specs)
 @set_option
 @json_at_end_option
 @click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster, e.g. auto or 127.0.0.1:6379.")
@@ -52,8 +53,8 @@ def run(
     print_summary(run_here(loaded, where, address, sweep, changed), where, as_json, home)
 
 
-@click.command()
-@click.argument("sweep")
+@click.command(short_help="Continue one after an interrupt or a crash.")
+@click.argument("sweep", shell_complete=offered_sweeps)
 @json_at_end_option
 @click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster.")
 @changed_option
@@ -77,8 +78,8 @@ def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server
     print_summary(resume_here(sweep, where, address, changed), where, as_json, home)
 
 
-@click.command()
-@click.argument("spec")
+@click.command(short_help="Look at a task before hours are spent on it.")
+@click.argument("spec", shell_complete=offered_specs)
 @set_option
 @click.option("--lsuv", is_flag=True, help="Also say what layer-sequential unit-variance initialisation would give.")
 @json_option
@@ -93,7 +94,7 @@ def check(spec: str, assignments: tuple[str, ...], lsuv: bool, as_json: bool, ho
 
     \b
     Example:
-      sweep check sweeps/library/names.yaml
+      sweep check names
     """
     from espalier.sweeps.checks import checkup
     from espalier.sweeps.home import Home
@@ -110,8 +111,8 @@ def check(spec: str, assignments: tuple[str, ...], lsuv: bool, as_json: bool, ho
         sys.exit(1)
 
 
-@click.command("lr-range")
-@click.argument("spec")
+@click.command("lr-range", short_help="Find which rates are worth searching.")
+@click.argument("spec", shell_complete=offered_specs)
 @set_option
 @click.option("--low", default=-6.0, show_default=True, help="The first exponent.")
 @click.option("--high", default=1.5, show_default=True, help="The last exponent.")
@@ -124,13 +125,10 @@ def check(spec: str, assignments: tuple[str, ...], lsuv: bool, as_json: bool, ho
 def lr_range(
     spec: str,
     assignments: tuple[str, ...],
-    low: float,
-    high: float,
-    steps: int,
-    seeds: int,
     as_json: bool,
     figure: str | None,
     home: str | None,
+    **ramp: float,
 ) -> None:
     """Find which exponents are worth searching for the task of SPEC, with error bars, beside every published rule.
 
@@ -139,13 +137,14 @@ def lr_range(
 
     \b
     Example:
-      sweep lr-range sweeps/library/names.yaml --seeds 8
+      sweep lr-range names --seeds 8
     """
     from espalier.sweeps.checks import lr_range as ranges
     from espalier.sweeps.home import Home
     from espalier.sweeps.spec.spec import load_spec
 
     loaded, place = load_spec(spec, assignments), Home.at(home)
+    low, high, steps, seeds = ramp["low"], ramp["high"], int(ramp["steps"]), int(ramp["seeds"])
     click.echo(f"range test of {loaded.name}: {seeds} seeds, {steps} steps, exponents {low:g} ... {high:g}", err=True)
     test = ranges.run_test(loaded, low, high, steps, seeds)
     run = ranges.record_test(loaded, test, place)

@@ -2,12 +2,13 @@
 
 import click
 
+from espalier.sweeps.cli.completion import offered_specs, offered_sweeps
 from espalier.sweeps.cli.options import json_at_end_option, server_option, set_option
 from espalier.sweeps.cli.remote import follow_remote, needed_remote
 
 
-@click.command()
-@click.argument("spec")
+@click.command(short_help="Hand a sweep to a service, and follow it.")
+@click.argument("spec", shell_complete=offered_specs)
 @set_option
 @click.option(
     "--code",
@@ -43,8 +44,8 @@ def submit(
     follow_remote(remote, taken["id"], wait, as_json)
 
 
-@click.command()
-@click.argument("sweep")
+@click.command(short_help="Print what a sweep's driver wrote.")
+@click.argument("sweep", shell_complete=offered_sweeps)
 @click.option("--follow", is_flag=True, help="Go on until the sweep is over.")
 @server_option
 def logs(sweep: str, follow: bool, server: str | None) -> None:
@@ -66,8 +67,8 @@ def logs(sweep: str, follow: bool, server: str | None) -> None:
         return
 
 
-@click.command()
-@click.argument("sweep")
+@click.command(short_help="Stop a sweep; resume goes on from there.")
+@click.argument("sweep", shell_complete=offered_sweeps)
 @click.option("--wait", is_flag=True, help="Wait until it has stopped.")
 @server_option
 def stop(sweep: str, wait: bool, server: str | None) -> None:

@@ -1,6 +1,8 @@
 """A sweep driven by this process: what `sweep run`, `sweep resume` and their calls in Python have in common."""
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 
@@ -56,4 +58,11 @@ def _watch(progress: bool) -> Callable[[Progress], AbstractContextManager[None]]
 def _announce(spec: SweepSpec) -> None:
     """Print what is about to be trained, and what the spec may not do as its writer hopes."""
     for line in [header(spec), *(f"note: {note}" for note in spec.notes())]:
-        print(line, file=sys.stderr, flush=True)
+        print(wrapped(line), file=sys.stderr, flush=True)
+
+
+def wrapped(line: str) -> str:
+    """Return a line as it is shown: on a terminal broken between words, elsewhere as it is."""
+    if not sys.stderr.isatty():
+        return line
+    return textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent="  ", break_on_hyphens=False)

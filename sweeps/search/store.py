@@ -52,7 +52,14 @@ class SweepStore:
 
     def ids(self) -> list[str]:
         """Return the ids of all sweeps, the oldest first."""
-        return [sweep for sweep, _ in self._ids_and_names()]
+        return [sweep for sweep, _ in self.ids_and_names()]
+
+    def ids_and_names(self) -> list[tuple[str, str]]:
+        """Return the id of each sweep, the oldest first, and the name in its spec, which this version need not take."""
+        studies = self.storage.get_all_studies()  # Optuna's summaries would read every trial of every study
+        begun = [study for study in studies if attributes.SPEC in study.user_attrs]
+        begun.sort(key=lambda study: str(study.user_attrs.get(attributes.CREATED, "")))
+        return [(study.study_name, _name_in(study.user_attrs[attributes.SPEC])) for study in begun]
 
     def exists(self, sweep: str) -> bool:
         """Whether a sweep of that id was begun."""
@@ -67,7 +74,7 @@ class SweepStore:
 
     def find(self, wanted: str) -> SweepRecord:
         """Load a sweep by its id, else the latest one whose spec has that name. Raises BadInput for an unknown one."""
-        sweeps = self._ids_and_names()
+        sweeps = self.ids_and_names()
         by_id = [sweep for sweep, _ in sweeps if sweep == wanted]
         matching = by_id or [sweep for sweep, name in sweeps if name == wanted]
         if not matching:
@@ -77,13 +84,6 @@ class SweepStore:
 
     def _study(self, sweep: str) -> optuna.Study:
         return optuna.load_study(study_name=sweep, storage=self.storage)
-
-    def _ids_and_names(self) -> list[tuple[str, str]]:
-        """Return the id of each sweep, the oldest first, and the name in its spec, which this version need not take."""
-        studies = self.storage.get_all_studies()  # Optuna's summaries would read every trial of every study
-        begun = [study for study in studies if attributes.SPEC in study.user_attrs]
-        begun.sort(key=lambda study: str(study.user_attrs.get(attributes.CREATED, "")))
-        return [(study.study_name, _name_in(study.user_attrs[attributes.SPEC])) for study in begun]
 
 
 def _name_in(spec: Any) -> str:
