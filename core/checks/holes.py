@@ -32,24 +32,27 @@ class Hole:
         )
 
 
-def holes(data: Data) -> list[Hole]:
-    """Return the tensors that hold numbers which are not finite, each with the first of them."""
+def holes(data: Data, piece: int = PIECE) -> list[Hole]:
+    """Return the tensors that hold numbers which are not finite, each with the first of them.
+
+    piece: how many numbers are looked at at once.
+    """
     splits = (("training", data.train), ("validation", data.valid))
-    each = [_hole(tensor, split, place) for split, tensors in splits for place, tensor in enumerate(tensors)]
+    each = [_hole(tensor, split, place, piece) for split, tensors in splits for place, tensor in enumerate(tensors)]
     return [hole for hole in each if hole]
 
 
-def _hole(tensor: Tensor, split: str, place: int) -> Hole | None:
+def _hole(tensor: Tensor, split: str, place: int, piece: int) -> Hole | None:
     if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.layout != torch.strided or not tensor.numel():
         return None
-    rows, count, first = max(1, PIECE * len(tensor) // max(1, tensor.numel())), 0, None
+    rows, count, first = max(1, piece * len(tensor) // max(1, tensor.numel())), 0, None
     for begin in range(0, len(tensor), rows):
-        piece = tensor[begin : begin + rows].reshape(min(rows, len(tensor) - begin), -1)
-        bad = ~piece.isfinite()
+        values = tensor[begin : begin + rows].reshape(min(rows, len(tensor) - begin), -1)
+        bad = ~values.isfinite()
         if bad.any():
             count += int(bad.sum())
             if first is None:
                 row, column = (int(index) for index in bad.nonzero()[0])
-                number = piece[row, column].item()
+                number = values[row, column].item()
                 first = begin + row, abs(number) if isinstance(number, complex) else number
     return Hole(split, place, count, *first) if first else None

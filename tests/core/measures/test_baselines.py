@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from espalier.core import checkpoint
 from espalier.core.checks import preflight
+from espalier.core.checks.holes import holes
 from espalier.core.errors import BadInput
 from espalier.core.measures.baselines import Baselines
 from espalier.core.optimizers import SGD
@@ -221,9 +222,8 @@ def test_several_are_counted_and_the_first_is_named() -> None:
         preflight.check(holed("training", 0, {150: math.nan, 11: math.inf, 12: math.nan}), 32)
 
 
-def test_a_split_is_looked_at_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "PIECE", 60)
-    (hole,) = preflight.holes(holed("training", 0, {99: math.nan, 150: math.inf}).data())
+def test_a_split_is_looked_at_in_pieces() -> None:
+    (hole,) = holes(holed("training", 0, {99: math.nan, 150: math.inf}).data(), piece=60)
     assert (hole.split, hole.place, hole.count, hole.row) == ("training", 0, 2, 99)
 
 

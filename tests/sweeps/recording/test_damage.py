@@ -18,6 +18,7 @@ from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.records import KINDS, TrialTagged, from_json
 from espalier.sweeps.recording.spool import Spool
 from espalier.sweeps.recording.tracking_uri import default_uri
+from espalier.sweeps.running.loop import Loop
 from espalier.sweeps.search.cohort_plan import CohortPlan
 from tests.sweeps.recording.saying import assert_everything, new_home, recorded, recorder_at, say_everything
 from tests.sweeps.running.test_driver import SWEEP, Killed, Stage, by_two_programs, cohorts, lives, turn
@@ -151,16 +152,16 @@ def test_what_neither_the_store_nor_the_spool_has_is_restored_from_optuna_and_sa
 
 @pytest.mark.parametrize("damage", always(RESTORED | {"mark no number": "mark no number"}, "a hole of zeros"))
 def test_a_sweep_that_was_killed_and_damaged_goes_on_to_its_end(damage: str, stage: Stage) -> None:
-    def until_the_kill(search: Any, watch: Any, progress: Any) -> None:
-        for cohort in cohorts(search):
-            watch(cohort.id, turn(*(e for t in cohort.trials[:2] for e in lives(CohortPlan("", [t])))))
-            watch(cohort.id, turn(replace(lives(cohort)[-6], trial=f"{cohort.trials[2].number}/0")))
+    def until_the_kill(loop: Loop) -> None:
+        for cohort in cohorts(loop):
+            loop.take_turn(cohort.id, turn(*(e for t in cohort.trials[:2] for e in lives(CohortPlan("", [t])))))
+            loop.take_turn(cohort.id, turn(replace(lives(cohort)[-6], trial=f"{cohort.trials[2].number}/0")))
         raise Killed
 
-    def the_rest(search: Any, watch: Any, progress: Any) -> None:
-        while cohort := search.next_cohort():
-            watch(cohort.id, turn(*lives(cohort)))
-            search.cohort_over(cohort.id)
+    def the_rest(loop: Loop) -> None:
+        while (assignment := loop.next_cohort()) is not None:
+            loop.take_turn(assignment.plan.id, turn(*lives(assignment.plan)))
+            loop.end_cohort(assignment.plan.id)
 
     stage.perform(until_the_kill)
     spool(stage.home.path, "sent").touch()

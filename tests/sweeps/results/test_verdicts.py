@@ -89,7 +89,7 @@ def cohort_rows(spec: SweepSpec, made: Mapping[int, dict[str, Any]]) -> list[Tri
     outcomes = []
     for event in cohort.train():
         number = event.trial_id.number
-        told = stories[number].hear(Event.from_json(json.loads(json.dumps(event.to_json()))))
+        told = stories[number].merge(Event.from_json(json.loads(json.dumps(event.to_json()))))
         if isinstance(told, Outcome):
             outcomes.append(told)
         elif told is not None and spec.objective.metric in told.values:
@@ -100,7 +100,7 @@ def cohort_rows(spec: SweepSpec, made: Mapping[int, dict[str, Any]]) -> list[Tri
 def row_of(spec: SweepSpec, point: dict[str, Any], outcome: Outcome, reports: Mapping[int, float]) -> TrialResult:
     metric, mode = spec.objective.metric, spec.objective.mode
     value = outcome.values.get(metric) if outcome.status == "complete" else None
-    beats = value_to_beat(outcome.members, metric, mode)
+    beats = value_to_beat(outcome.replicates, metric, mode)
     return TrialResult(
         outcome.trial,
         outcome.status,
