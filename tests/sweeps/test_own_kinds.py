@@ -8,10 +8,12 @@ import torch
 
 from espalier.core.errors import BadInput
 from espalier.core.schedules.for_torch import torch_scheduler
+from espalier.core.training.events import Ended
 from espalier.core.training.history import history
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.engine import make_cohort
 from espalier.sweeps.own_kinds import code_of
+from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.spec import paths
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from tests.sweeps.made import THERMOMETER
@@ -74,9 +76,9 @@ def points(spec: SweepSpec) -> list[dict[str, Any]]:
 
 def trained(spec: SweepSpec, program: str, count: int = 2) -> dict[str, Any]:
     """Return the last values of each trial."""
-    trials = [{"number": i, "point": point} for i, point in enumerate(points(spec)[:count])]
-    cohort = make_cohort(spec, trials, max(count, 2), program, "cpu")
-    ends = [event for event in cohort.train() if event.kind == "finish"]
+    trials = [PlannedTrial(i, point) for i, point in enumerate(points(spec)[:count])]
+    cohort = make_cohort(spec, trials, Provenance(program, "", max(count, 2), "cpu"))
+    ends = [event for event in cohort.train() if isinstance(event, Ended)]
     return {str(end.trial): (end.values, end.curve) for end in ends}
 
 
