@@ -20,8 +20,8 @@ class CohortPlan:
     """A cohort to train.
 
     resume_from: the folder of its last checkpoint. without: trials that are in that checkpoint and train no more.
-    suspects: trial -> the step at which it may have killed the worker; see Cohort.isolate. attempt: how often the cohort
-    was given out before by this driver.
+    suspects: trial -> the step at which it may have killed the worker; see Cohort.isolate. attempt: how often this
+    driver gave the cohort out before.
     """
 
     id: str
