@@ -265,17 +265,22 @@ class Sweeps:
         return text
 
 
+def objective_of(submission: Submission) -> str:
+    """Return the metric that a sweep seeks."""
+    return str((submission.spec.get("objective") or {}).get("metric", "valid_loss"))
+
+
 def curves_of(submission: Submission, sweeps: Sweeps, metric: str) -> list[Any]:
     """Return (trial, step, value) of every report of a metric, null for what is no number. Raises BadInput.
 
     All but the objective are read from files that a job has written, so not where jobs have users of their own.
     """
-    objective = {"metric": "valid_loss"} | dict(submission.spec.get("objective") or {})
-    if metric == objective["metric"]:
+    objective = objective_of(submission)
+    if metric == objective:
         trials = trials_of(submission, sweeps)
         return finite([(t.number, step, value) for t in trials for step, value in sorted(t.reports.items())])
     if sweeps.tenant_home(submission.owner, submission.sweep) is not None:
-        raise BadInput(f"metric: {metric}: this service has the curves of {objective['metric']}; MLflow has the others")
+        raise BadInput(f"metric: {metric}: this service has the curves of {objective}; MLflow has the others")
     from espalier.sweeps.origins import HomeOrigin
 
     return finite(HomeOrigin(sweeps.home).points(submission.sweep, metric))

@@ -20,7 +20,7 @@ from espalier.services.http.streams import LogEvents, Stream, SweepEvents
 from espalier.services.queue import position
 from espalier.services.store import State, Submission
 from espalier.services.submissions import read_spec, submission_of
-from espalier.services.views import Sweep, Trial, curves_of, sweep_view, trial_view, trials_of
+from espalier.services.views import Sweep, Trial, curves_of, objective_of, sweep_view, trial_view, trials_of
 from espalier.sweeps.spec import yaml12
 
 STREAM = {200: {"content": {"text/event-stream": {}, "text/plain": {}}, "description": "server-sent events"}}
@@ -49,11 +49,19 @@ class Trials(BaseModel):
     total: int
 
 
+class Point(BaseModel):
+    """What a trial reported after a step."""
+
+    trial: int
+    step: int
+    value: float | None
+
+
 class Curves(BaseModel):
-    """The reports of a metric."""
+    """The reports of a metric, by trial and step."""
 
     metric: str
-    points: list[tuple[int, int, float | None]] = Field(description="trial, step and value, by trial and step")
+    points: list[Point]
 
 
 After = Annotated[str | None, Header(alias="Last-Event-ID", description="go on after this event", max_length=20)]
@@ -177,13 +185,16 @@ def curves(
     sweep: Id,
     backend: BackendDep,
     caller: Reader,
-    metric: Annotated[str, Query(description="the objective, or another that the trials report", max_length=200)],
+    metric: Annotated[str | None, Query(description="default: the objective", max_length=200)] = None,
 ) -> Curves:
     """List every report of a metric, replicates averaged; `train_curve` is the training loss in fine steps."""
     submission = own_sweep(backend, caller, sweep)
+    wanted = metric or objective_of(submission)
     try:
         with backend.slots.taken(caller.owner):
-            return Curves(metric=metric, points=curves_of(submission, backend.sweeps, metric))
+            rows = curves_of(submission, backend.sweeps, wanted)
+            points = [Point(trial=trial, step=step, value=value) for trial, step, value in rows]
+            return Curves(metric=wanted, points=points)
     except BadInput as error:
         raise Problem(404, str(error)) from error
 

@@ -148,7 +148,7 @@ class Remote:
     def curves(self, sweep: str, metric: str) -> list[tuple[int, int, float]]:
         """Return (trial, step, value) of every report of a metric."""
         answer = self._json("GET", f"/v1/sweeps/{self._name(sweep)}/curves", params={"metric": metric})
-        return [(trial, step, value) for trial, step, value in answer["points"]]
+        return [(point["trial"], point["step"], point["value"]) for point in answer["points"]]
 
     def trials(self, sweep: str) -> list[dict[str, Any]]:
         """Return all trials of a sweep."""
