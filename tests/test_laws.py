@@ -37,6 +37,8 @@ from espalier.core.training.scores import Scoring
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
+pytestmark = pytest.mark.each_value
+
 STEPS, REPORTS, BATCH = 13, 3, 7
 UNSCORED = Scoring()  # for trials that have no rungs
 DIVERGENT = 1e38  # a rate at which every task's loss is NaN or infinite within two steps

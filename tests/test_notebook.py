@@ -96,6 +96,7 @@ def test_a_task_of_a_notebook_is_swept_and_trains_again_to_the_same_bits(kernel:
     assert kernel.run("result").startswith("<Result line-")
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_run_again_with_other_code_is_another_task(kernel: Kernel) -> None:
     first = kernel.run("es.check(Line, budget={'steps': 60}).passed; result.spec.task")
     kernel.run(TASK.replace("nn.Tanh()", "nn.ReLU()"))

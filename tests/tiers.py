@@ -1,10 +1,11 @@
 """Which tests run when: all of them with `make test-all`, and with `make test` (pytest --fast) what docs/tests.md says.
 
 `slow` runs in `make test-all` alone. Of a test that is `each_value`, `make test` runs so many cases that every value of
-every parameter occurs; of one that is `sampled(n)`, n cases. Both choose by a hash of the case's name, so a choice
-stays the same until somebody adds or renames a case.
+every parameter occurs, as the names of the cases tell them; of one that is `sampled(n)`, n cases. Both choose by a hash
+of the case's name, so a choice stays the same until somebody adds or renames a case.
 """
 
+import re
 from collections.abc import Hashable, Iterable, Sequence
 from hashlib import sha256
 from typing import TypeVar
@@ -46,8 +47,17 @@ def _taken(cases: Sequence[pytest.Item]) -> list[pytest.Item]:
     names = [case.nodeid for case in cases]
     if marker := cases[0].get_closest_marker("sampled"):
         return [cases[k] for k in sample(names, marker.args[0])]
-    values = [[*case.callspec.indices.items()] if hasattr(case, "callspec") else [] for case in cases]  # pyright: ignore
-    return [cases[k] for k in cover(names, values)]
+    return [cases[k] for k in cover(names, [words(name) for name in names])]
+
+
+def words(name: str) -> list[str]:
+    """Return the values that a case's name tells.
+
+    >>> words("tests/test_laws.py::test_a_lane[vmap-names, SGD, step]")
+    ['vmap', 'names', 'SGD', 'step']
+    """
+    _, _, values = name.rstrip("]").partition("[")
+    return re.split(", |-", values) if values else []
 
 
 def sample(names: Sequence[str], count: int) -> list[int]:

@@ -36,6 +36,7 @@ def test_a_sweep_whose_driver_was_killed_is_resumed_to_the_numbers_of_a_calm_one
     check_the_end(sweep)
 
 
+@pytest.mark.slow
 def test_what_began_by_machine_code_and_was_killed_before_its_first_checkpoint_begins_again_by_it(
     make_sweep: Callable[..., Sweep],
 ) -> None:
@@ -56,6 +57,7 @@ def test_what_began_by_machine_code_and_was_killed_before_its_first_checkpoint_b
     check_the_end(sweep)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_stops_trials_early_survives_the_kill_of_a_worker_and_of_its_driver(
     make_sweep: Callable[..., Sweep],
 ) -> None:

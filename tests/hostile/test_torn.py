@@ -117,6 +117,7 @@ def test_an_end_that_was_spooled_but_not_told_to_optuna_is_recorded_once(sweep: 
     check_the_end(sweep)
 
 
+@pytest.mark.slow
 def test_what_only_a_checkpoint_knows_is_recorded(sweep: Sweep) -> None:
     """The driver dies when a cohort has saved itself, and before it has heard of anything that led there."""
     driver = sweep.run()

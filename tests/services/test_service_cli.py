@@ -149,6 +149,7 @@ def test_control_c_detaches_and_stop_and_resume_go_round(served: Desk) -> None:
     resumed.communicate(timeout=60)
 
 
+@pytest.mark.slow
 def test_a_tasks_own_file_goes_along(served: Desk) -> None:
     code = served.folder / "code"
     code.mkdir()

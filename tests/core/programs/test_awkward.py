@@ -22,6 +22,8 @@ from espalier.core.training.events import Ended
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
+pytestmark = pytest.mark.each_value
+
 BATCH, STEPS = 4, 12
 
 

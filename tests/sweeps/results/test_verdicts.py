@@ -156,6 +156,7 @@ def ready(name: str, *assignments: str) -> SweepSpec:
     return load_spec(str(LIBRARY / f"{name}.yaml"), assignments)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", READY)
 def test_the_verdicts_of_a_small_ready_sweep_keep_to_the_rules(name: str) -> None:
     spec = ready(name, *SMALL[name])
