@@ -32,6 +32,14 @@ def in_process() -> Callable[..., "subprocess.CompletedProcess[str]"]:
 
 
 @pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands in this process train nothing: each would begin to start Ray, and the next would wait for it."""
+    from espalier.sweeps.running.machine import RaySession
+
+    monkeypatch.setattr(RaySession, "start", lambda session: None)
+
+
+@pytest.fixture
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """The command in this process, from an empty folder whose state lies in its own home: `sweep("list")`."""
     from espalier.sweeps.cli.app import main

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from espalier.core import own
 from espalier.core.errors import BadInput
 from espalier.sweeps import identity
 from espalier.sweeps.home import Home
@@ -177,6 +178,7 @@ SPEC = {
 }
 
 
+@pytest.mark.usefixtures("no_ray")
 def test_what_has_changed_is_refused_before_anything_starts(tmp_path: Path, sweep: Callable[..., Any]) -> None:
     """An interrupted sweep, made without Ray; the data, a helper and the task itself change in turn."""
     for name, text in (("mytask.py", TASK), ("nets.py", "SLOPE = 3.0"), ("offset.txt", "0")):
@@ -226,7 +228,7 @@ def test_a_sweep_whose_helper_or_data_changed_goes_on_only_with_changed_and_says
     many = SPEC | {"trials": 20, "search": {"sampler": "tpe"}}
     (folder / "spec.yaml").write_text(yaml.safe_dump(many))
     (tmp_path / "stop_after.py").write_text(STOP_AFTER)
-    environment = {"PYTHONPATH": str(Path(identity.__file__).parents[3]), "OMP_NUM_THREADS": "1"}
+    environment = {"PYTHONPATH": str(own.SEARCH_PATH), "OMP_NUM_THREADS": "1"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     command = [

@@ -31,7 +31,6 @@ from espalier.sweeps.cohorts import ENGINE
 from espalier.sweeps.recording.names import STORY, SWEEP_TAG, TRIAL_TAG
 from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.repeat.rerun import read_best
-from espalier.sweeps.running.machine import RaySession
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.search.study import ParentRun
 from espalier.sweeps.spec.spec import load_spec
@@ -42,10 +41,7 @@ Sweep = Callable[..., Result]
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture(autouse=True)
-def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands in this process train nothing: each would begin to start Ray, and the next would wait for it."""
-    monkeypatch.setattr(RaySession, "start", lambda session: None)
+pytestmark = pytest.mark.usefixtures("no_ray")
 
 
 def complaint(result: Result) -> str:
