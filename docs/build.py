@@ -147,7 +147,8 @@ def _help(path: tuple[str, ...]) -> str:
     from espalier.services.cli import main as command
 
     inner: click.Command = command
-    context = click.Context(inner, info_name="sweep", terminal_width=88, max_content_width=88)
+    settings = {**inner.context_settings, "terminal_width": 88, "max_content_width": 88}
+    context = click.Context(inner, info_name="sweep", **settings)
     for name in path[1:]:
         assert isinstance(inner, click.Group)
         inner = inner.get_command(context, name) or inner
