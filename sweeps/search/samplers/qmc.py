@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, QMCSampler
+from optuna.trial import FrozenTrial
 
 from espalier.sweeps.search.samplers import Sampler
 
@@ -15,4 +17,16 @@ class QMC(Sampler):
 
     def make(self, domains: Mapping[str, BaseDistribution], seed: int, draw_seed: int) -> BaseSampler:
         """Return the sampler. Its seed is the spec's in each process: the sequence goes on."""
-        return QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+        return _Sequence(domains, seed)
+
+
+class _Sequence(QMCSampler):
+    """Optuna's, which draws its first trial at random, and every other while none is complete or running: here not."""
+
+    def __init__(self, domains: Mapping[str, BaseDistribution], seed: int):
+        super().__init__(seed=seed, scramble=True, warn_independent_sampling=False)
+        self.domains = domains
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return what the sequence draws for a trial."""
+        return dict(self.domains) if trial.number else {}
