@@ -32,7 +32,7 @@ PICTURES = Path(__file__).resolve().parent / "pictures"
 SWEEP = Path(sys.executable).with_name("sweep")
 COLUMNS, LINES = 80, 24
 ARGUMENTS = ["run", "names"]
-ASSISTANT = 368  # pixels at the right edge, of a panel that MLflow opens for a chat
+ASSISTANT = 402  # pixels at the right edge, of a panel that MLflow opens for a chat
 SHARE = 0.6  # of the trials that have ended when the terminal's picture is taken
 
 
@@ -47,8 +47,9 @@ def terminal(home: Path) -> pyte.Screen:
     stream = pyte.ByteStream(screen)
     while data := _read(master):
         stream.feed(data)
-        ended = re.search(r"(\d+) done", "\n".join(screen.display))
-        if kept is None and ended and int(ended[1]) >= SHARE * 96:
+        text = "\n".join(screen.display)
+        ended, whole = re.search(r"(\d+) done", text), "program" in text and "╰" in text  # else it is being drawn
+        if kept is None and whole and ended and int(ended[1]) >= SHARE * 96:
             kept = _copied(screen)
     os.waitpid(process, 0)
     return kept or screen
