@@ -167,7 +167,6 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
 
 def _train(best: BestFile, spec: SweepSpec, device: str, watcher: "Watcher | None") -> "list[Ended]":
     """Train the trial, and return the ends of its replicates, in order."""
-    from espalier.core.programs import PROGRAMS
     from espalier.core.training.events import Ended
     from espalier.sweeps.engine import make_cohort
     from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from espalier.core.own import is_own
+from espalier.core.programs import PROGRAMS
 
 SIZE = 1 << 18  # bytes of a note; trials that do not fit in are not named
 ARM_EVERY_S = 1.0  # a C thread is started for each deadline
-FLOORS_S = {"plain": 60.0, "native": 120.0, "vmap": 120.0}  # the least time for one call; compilers take some of it
-FLOOR_S = 600.0  # of what compiles for minutes, and of what comes before training: data() may fetch its examples
+FLOOR_S = 600.0  # of what comes before training: data() may fetch its examples
 BEGIN_S = 60.0  # of what comes before training, where a person has said how long a call may take
 SLOWER = 100.0  # times the slowest call of late, where that is longer
 FORGET = 0.98
@@ -39,7 +39,7 @@ class Watchdog:
     """Watches the training of one cohort, in its worker.
 
     patience_s: how long one call of a task's code may take; None: `SLOWER` times what calls have taken of late, and at
-    least FLOORS_S.
+    least what the program says (Program.call_s).
     """
 
     def __init__(self, folder: Path, cohort: str, patience_s: float | None = None):
@@ -48,7 +48,7 @@ class Watchdog:
         pid = os.getpid()
         self._facts: dict[str, Any] = {"pid": pid, "born": born(pid), "host": socket.gethostname(), "oom": oom_kills()}
         self._length = self._done = self._ahead = 0
-        self._floor, self._slowest, self._begun = FLOOR_S, 0.0, False
+        self._program, self._floor, self._slowest, self._begun = "", FLOOR_S, 0.0, False
         self._last = self._armed = 0.0
         faulthandler.disable()  # what is enabled keeps its handlers, though another's, as Ray's, took their places
         faulthandler.enable(self._trace, all_threads=True)
@@ -61,7 +61,8 @@ class Watchdog:
         self._facts["lanes"] = lanes
         if not self._begun:
             self._begun, self._armed = True, 0.0
-        self._floor = FLOORS_S.get(program, FLOOR_S)
+        if program != self._program:
+            self._program, self._floor = program, PROGRAMS[program].call_s
         self._done = self._ahead = 0
         self._write()
 
