@@ -9,7 +9,7 @@ NAME = __name__.partition(".")[0]  # of the package
 FOLDER = Path(__file__).resolve().parents[1]  # holds core, sweeps and services, behind all links
 SEARCH_PATH = Path(__file__).parents[2]  # what has to be on Python's search path for `import espalier`
 FORMER_NAMES = ("core", "sweeps", "services")  # packages of their own once: what was written then says `core.task`
-MOVED = {  # modules that people's files name, and where they are since core has rooms
+MOVED = {  # modules that people's files name, and where they are now
     "core.lanes": "core.rows",
     "core.lr_range": "core.checks.lr_range",
     "core.optim": "core.optimizers",
@@ -19,6 +19,7 @@ MOVED = {  # modules that people's files name, and where they are since core has
     "core.train": "core.training.cohort",
     "core.trial": "core.training.trial",
     "core.watch": "core.training.watch",
+    "sweeps.search.samplers": "sweeps.samplers",
 }
 
 _FRONT = os.path.realpath(Path(__file__).parents[1] / "__init__.py").removesuffix("__init__.py")  # `espalier` itself

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from espalier.core.training.watch import Watcher
     from espalier.result import BestTrial, Check, Result
     from espalier.sweeps.repeat.rerun import Rerun
-    from espalier.sweeps.search.samplers import Sampler
+    from espalier.sweeps.samplers import Sampler
     from espalier.sweeps.spec.spec import SweepSpec
 
 __all__ = [
@@ -64,7 +64,7 @@ _HOMES = {
     "Number": "core.numbers",
     "Optimizer": "core.optimizers.optimizer",
     "Program": "core.programs.program",
-    "Sampler": "sweeps.search.samplers",
+    "Sampler": "sweeps.samplers",
     "Schedule": "core.schedules.schedule",
     "Data": "core.task",
     "Task": "core.task",

@@ -66,7 +66,7 @@ def rerun(best: "str | PathLike[str] | BestTrial") -> "Rerun":
 
     best: a file that `save` or `sweep best` wrote, or a result's `best`. Raises BadInput if its task is gone.
     """
-    from espalier.sweeps.repeat.rerun import parse_best, read_best
+    from espalier.sweeps.best_file import parse_best, read_best
     from espalier.sweeps.repeat.rerun import rerun as train_again
 
     loaded, spec = parse_best(best.text, "best") if isinstance(best, BestTrial) else read_best(str(best))

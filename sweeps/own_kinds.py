@@ -16,7 +16,7 @@ from espalier.core.optimizers import OPTIMIZERS, Optimizer
 from espalier.core.schedules.registry import SCHEDULES, why_not_so_many_points
 from espalier.core.schedules.schedule import Schedule
 from espalier.core.task import Task, code_fingerprint
-from espalier.sweeps.search.samplers import SAMPLERS
+from espalier.sweeps.samplers import SAMPLERS
 from espalier.sweeps.spec.kinds import numbers_of
 from espalier.sweeps.spec.references import references
 from espalier.sweeps.spec.rules import check_domain

@@ -8,11 +8,11 @@ from typing import Any
 from espalier.core.errors import BadInput
 from espalier.core.measures.verdicts import VERDICTS
 from espalier.sweeps.address import UI, mlflow_page, no_secret
+from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.stories import read_trial, spooled_story
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
-from espalier.sweeps.repeat.rerun import best_file
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.trial_result import TrialResult
@@ -168,7 +168,7 @@ def best_of(home: Home, wanted: str, trial: int | None = None) -> str:
         chosen = complete[trial]
     if chosen is None:
         raise BadInput(f"{sweep_record.id} has no complete trial yet ({results.counts(found.trials) or 'none began'})")
-    return best_file(sweep_record, chosen, _story(home, found, chosen.number))
+    return best_file_text(sweep_record, chosen, _story(home, found, chosen.number))
 
 
 def _story(home: Home, found: Details, trial: int) -> dict[str, Any]:

@@ -40,8 +40,8 @@ def rerun(file: str, register: str | None, home: str | None) -> None:
     Example:
       sweep rerun best.yaml --register names-model
     """
+    from espalier.sweeps.best_file import read_best
     from espalier.sweeps.home import Home
-    from espalier.sweeps.repeat.rerun import read_best
     from espalier.sweeps.repeat.rerun import rerun as train_again
 
     loaded, spec = read_best(file)

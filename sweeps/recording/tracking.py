@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.sweeps import identity
+from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.recording.names import DESCRIPTION_TAG, NAME_CHARACTERS, RUN_STATUS, STORY, list_trials
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.records import (
@@ -19,7 +20,6 @@ from espalier.sweeps.recording.records import (
     TrialStarted,
     TrialTagged,
 )
-from espalier.sweeps.repeat.rerun import best_file
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.results.formatting import decimals, finite, params_text
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, ranked
@@ -230,7 +230,7 @@ class Tracking:
             if curves:
                 figures.append(report.curves_figure(curves, self.spec, self.folder / "curves.png"))
             if story := stories.get(best.number):
-                texts["best.yaml"] = best_file(self.sweep_record, best, story)
+                texts["best.yaml"] = best_file_text(self.sweep_record, best, story)
                 if ratios := report.ratios_figure(best, story, self.spec, self.folder / "ratios.png"):
                     figures.append(ratios)
             if best.value is not None:

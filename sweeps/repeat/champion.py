@@ -13,13 +13,14 @@ from espalier.core.errors import BadInput
 from espalier.core.training.events import TrialId
 from espalier.core.training.watch import Look, Watcher
 from espalier.sweeps.address import no_secret
+from espalier.sweeps.best_file import BestFile
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.models import fetch_model, register
 from espalier.sweeps.recording.names import CHAMPION
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.stories import find_run
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
-from espalier.sweeps.repeat.rerun import BestFile, Rerun, rerun
+from espalier.sweeps.repeat.rerun import Rerun, rerun
 from espalier.sweeps.spec import paths
 from espalier.sweeps.spec.spec import SweepSpec
 

@@ -83,8 +83,7 @@ def allocate(spec: SweepSpec, cpus: float, gpus: float) -> Allocation:
             f"there are {cpus:g} cpus and {gpus:g} gpus"
         )
     cohorts = min(room, spec.trials_wanted) if wanted.cohorts == "auto" else wanted.cohorts
-    adaptive = spec.search.sampler in ("tpe", "gp")
-    rounds = 2 if adaptive else 1  # a search that learns needs results before its last proposals
+    rounds = 2 if spec.search.learns else 1  # a search that learns needs results before its last proposals
     widest = LANES_GPU if per_gpus else LANES_CPU
     trials = -(-spec.trials_wanted // (cohorts * rounds))
     trials = max(min(trials, max(1, widest // spec.replicates)), min(COHORT_LEAST, -(-spec.trials_wanted // cohorts)))

@@ -10,8 +10,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 from optuna.trial import TrialState
 
-from espalier.sweeps.search.samplers import SAMPLERS, Sampler
-from espalier.sweeps.search.samplers.grid import GridOrder
+from espalier.sweeps.samplers import SAMPLERS, Sampler
+from espalier.sweeps.samplers.grid import GridOrder
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.trial_events import Outcome
 from espalier.sweeps.search.trial_record import OpenTrial, TrialRecord, storable

@@ -23,7 +23,7 @@ from espalier.core.optimizers import OPTIMIZERS
 from espalier.core.schedules.phases import check_phases
 from espalier.core.schedules.registry import SCHEDULES
 from espalier.core.schedules.schedule import Phase
-from espalier.sweeps.spec.space import Part, all_finite
+from espalier.sweeps.spec.space import Part, Space, all_finite, extremes
 
 NAMED, OWN = "a named kind", "a kind of one's own"
 REFERENCE = r"^[^:]+:[^:]+$"
@@ -133,6 +133,11 @@ def numbers_of(part: OptimizerSpec | ScheduleSpec | OwnKind) -> dict[str, Any]:
     """Return the numbers and flags that stand beside a kind."""
     fields = dict(part)
     return {n: value for n, value in fields.items() if n not in ("kind", "phases") and value is not None}
+
+
+def schedule_kinds(schedule: ScheduleSpec | OwnKind, space: Space) -> list[str]:
+    """Return every schedule that a trial may have: those of the space, else the one."""
+    return [schedule.kind] if space.schedule is None else list(map(str, extremes(space.schedule)))
 
 
 def as_kind(value: Any) -> Any:

@@ -9,10 +9,11 @@ from espalier.core.errors import brief, nearest, shown
 from espalier.core.loading.registry import is_reference
 from espalier.core.measures.verdicts import Thresholds
 from espalier.core.programs import PROGRAMS
-from espalier.sweeps.search.samplers import SAMPLERS
+from espalier.sweeps.samplers import SAMPLERS
 from espalier.sweeps.spec.meaning import LOSS_PATTERN, NAME_MOST, is_loss, missing_mode
 from espalier.sweeps.spec.space import AUTO, Part
 
+LEARNING = ("tpe", "gp")  # samplers that go on from the trials that have ended
 STEPS_MOST = 10**10
 BATCH_MOST = 10**9
 Auto = Literal["auto"]
@@ -71,6 +72,16 @@ class Search(Part):
     @classmethod
     def _is_known(cls, value: Any) -> Any:
         return _known(value, SAMPLERS)
+
+    @property
+    def learns(self) -> bool:
+        """Whether what is proposed depends on the trials that have ended."""
+        return self.sampler in LEARNING
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether trials are asked for in rounds: a search that learns repeats itself only so."""
+        return self.repeatable and self.learns
 
 
 class Objective(Part):

@@ -4,8 +4,8 @@ A kind of a person's own is not loaded here: sweeps.own_kinds holds it to the sa
 """
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from espalier.core.errors import BadInput, brief, nearest, shown
 from espalier.core.loading.registry import is_reference
@@ -13,31 +13,21 @@ from espalier.core.numbers import Number
 from espalier.core.optimizers import OPTIMIZERS
 from espalier.core.schedules.registry import SCHEDULES, why_not_so_many_points
 from espalier.core.schedules.warmup import WARMUP
-from espalier.sweeps.spec.kinds import numbers_of, taken, takers
-from espalier.sweeps.spec.parts import BATCH_MOST
-from espalier.sweeps.spec.space import AUTO, Range, extremes
-
-if TYPE_CHECKING:
-    from espalier.sweeps.spec.spec import SweepSpec
+from espalier.sweeps.spec.kinds import OptimizerSpec, OwnKind, ScheduleSpec, numbers_of, schedule_kinds, taken, takers
+from espalier.sweeps.spec.parts import BATCH_MOST, Budget, Objective, Search
+from espalier.sweeps.spec.space import AUTO, Range, Space, extremes
+from espalier.sweeps.spec.stopping import Stopping
 
 GRID_MOST = 1_000_000  # points: a sampler writes all of them down before the first trial
 EXPONENT = Number("lr_exponent", -1.0, -40.0, 40.0, "the peak rate is 10 ** lr_exponent")
 NEEDED = ("lr_exponent", "decay_factor", "warmup", "seed")  # every trial has one
 
 
-def check(spec: "SweepSpec") -> None:
-    """Raise ValueError for parts that do not go together."""
-    _check_optimizer(spec)
-    _check_stopping(spec)
-    _check_space(spec)
-    _check_schedule(spec)
-    _check_grid(spec)
-
-
-def _check_optimizer(spec: "SweepSpec") -> None:
-    kind, beside = spec.optimizer.kind, numbers_of(spec.optimizer)
+def check_optimizer(optimizer: OptimizerSpec | OwnKind, space: Space) -> None:
+    """Raise ValueError unless each number of the optimizer stands at one place, and its kind has it."""
+    kind, beside = optimizer.kind, numbers_of(optimizer)
     for name, number in taken(OPTIMIZERS).items():
-        if not isinstance(number, Number) or number.home != "both" or getattr(spec.space, name) is None:
+        if not isinstance(number, Number) or number.home != "both" or getattr(space, name) is None:
             continue
         if name in beside:
             raise ValueError(f"space.{name}: it stands under optimizer too; keep one of them")
@@ -46,19 +36,20 @@ def _check_optimizer(spec: "SweepSpec") -> None:
             raise ValueError(f"space.{name}: {kind} has no {name}; it takes {own}")
 
 
-def _check_stopping(spec: "SweepSpec") -> None:
-    if spec.stopping is None:
+def check_stopping(stopping: Stopping | None, budget: Budget, objective: Objective, search: Search) -> None:
+    """Raise ValueError if trials cannot be stopped: for want of rungs or scores, or by a search that must repeat."""
+    if stopping is None:
         return
-    if spec.budget.steps < 2:
+    if budget.steps < 2:
         raise ValueError("stopping: a trial of one step has no rungs; leave stopping out")
-    if not spec.objective.metric.startswith("valid_"):
+    if not objective.metric.startswith("valid_"):
         raise ValueError(
-            f"stopping: trials are scored by what a validation measures, which {brief(spec.objective.metric)} is not; "
+            f"stopping: trials are scored by what a validation measures, which {brief(objective.metric)} is not; "
             "seek a valid_ metric, or leave stopping out"
         )
-    if spec.round_trials:
+    if search.in_rounds:
         raise ValueError(
-            f"search.repeatable: stopping ranks trials as they arrive, and {spec.search.sampler} learns from those "
+            f"search.repeatable: stopping ranks trials as they arrive, and {search.sampler} learns from those "
             "that it stops; leave one of them out, or search at random"
         )
 
@@ -70,8 +61,8 @@ def _numbers() -> Iterator[Number]:
     yield from (entry for entry in named.values() if isinstance(entry, Number) and entry.home != "spec")
 
 
-def _check_space(spec: "SweepSpec") -> None:
-    space = spec.space
+def check_space(space: Space) -> None:
+    """Raise ValueError for a domain beyond the limits of its number, or null where every trial needs a number."""
     for number in _numbers():
         domain = getattr(space, number.name)
         if domain is not None and not (number is EXPONENT and domain == AUTO):
@@ -101,22 +92,23 @@ def _check_whole(name: str, domain: Any, least: int, most: int) -> None:
         raise ValueError(f"space.{name}: a range of whole numbers needs 'integer: true'")
 
 
-def _check_schedule(spec: "SweepSpec") -> None:
-    kinds = spec.schedule_kinds()
+def check_schedule(schedule: ScheduleSpec | OwnKind, space: Space) -> None:
+    """Raise ValueError for a schedule that is unknown, or lacks the numbers or points that the spec gives it."""
+    kinds = schedule_kinds(schedule, space)
     for kind in kinds:
         if is_reference(kind):
             continue
         if kind not in SCHEDULES:
             raise ValueError(f"space.schedule: unknown kind '{brief(kind)}'; {nearest(kind, SCHEDULES)}")
-        if why := why_not_so_many_points(kind, spec.space.most_points()):
+        if why := why_not_so_many_points(kind, space.most_points()):
             raise ValueError(f"space.decay_points: {why}")
-    _check_numbers_of_schedules(spec, kinds)
-    if ("phases" in kinds) != bool(spec.schedule.phases):
+    _check_numbers_of_schedules(kinds, numbers_of(schedule), space)
+    if ("phases" in kinds) != bool(schedule.phases):
         raise ValueError("schedule.phases: they belong to kind 'phases', which needs them")
 
 
-def _check_numbers_of_schedules(spec: "SweepSpec", kinds: list[str]) -> None:
-    space, beside = spec.space, numbers_of(spec.schedule)
+def _check_numbers_of_schedules(kinds: Sequence[str], beside: Mapping[str, Any], space: Space) -> None:
+    """beside: the numbers that stand under `schedule`."""
     for name, number in taken(SCHEDULES).items():
         if not isinstance(number, Number) or number.home != "both":
             continue
@@ -127,7 +119,7 @@ def _check_numbers_of_schedules(spec: "SweepSpec", kinds: list[str]) -> None:
                 raise ValueError(f"{field}: schedule '{kinds[0]}' has none; it is a number of {those}")
         if getattr(space, name) is not None and name in beside:
             raise ValueError(f"space.{name}: it stands under schedule too; keep one of them")
-    least = {name: min(map(float, extremes(domain))) for name, domain in _searched(spec) if domain is not None}
+    least = {name: min(map(float, extremes(domain))) for name, domain in _searched(space) if domain is not None}
     for kind in kinds:
         try:
             if not is_reference(kind):
@@ -136,15 +128,16 @@ def _check_numbers_of_schedules(spec: "SweepSpec", kinds: list[str]) -> None:
             raise ValueError(str(error)) from error
 
 
-def _searched(spec: "SweepSpec") -> Iterator[tuple[str, Any]]:
+def _searched(space: Space) -> Iterator[tuple[str, Any]]:
     for name, number in taken(SCHEDULES).items():
         if isinstance(number, Number) and number.home == "both":
-            yield name, getattr(spec.space, name)
+            yield name, getattr(space, name)
 
 
-def _check_grid(spec: "SweepSpec") -> None:
-    sampler = spec.search.sampler
-    for name, domain in spec.space.domains() if sampler == "gp" else ():
+def check_grid(search: Search, space: Space) -> None:
+    """Raise ValueError for domains with too many points, or none, for a sampler that writes them all down."""
+    sampler = search.sampler
+    for name, domain in space.domains() if sampler == "gp" else ():
         if isinstance(domain, Range) and (domain.integer or domain.step) and domain.grid_size > GRID_MOST:
             raise ValueError(
                 f"space.{name}: {domain.grid_size:,} points; gp writes down those of a stepped or whole range, "
@@ -152,10 +145,10 @@ def _check_grid(spec: "SweepSpec") -> None:
             )
     if sampler != "grid":
         return
-    for name, domain in spec.space.domains():
+    for name, domain in space.domains():
         if isinstance(domain, Range) and not (domain.integer or domain.step):
             raise ValueError(f"space.{name}: a grid needs its points; give 'step', or a list")
-    if (points := spec.space.grid_size()) > GRID_MOST:
+    if (points := space.grid_size()) > GRID_MOST:
         raise ValueError(
             f"space: a grid of {points:,} points; {GRID_MOST:,} at most: give wider steps or shorter lists, "
             "or another sampler, which need not write them all down"

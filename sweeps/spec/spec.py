@@ -8,19 +8,18 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 
 from espalier.core.errors import BadInput, shown
 from espalier.core.tasks import READY
-from espalier.sweeps.search.halving import Stopping
 from espalier.sweeps.spec import paths, rules, yaml12
-from espalier.sweeps.spec.kinds import AnyOptimizer, AnySchedule, OptimizerSpec, ScheduleSpec
+from espalier.sweeps.spec.kinds import AnyOptimizer, AnySchedule, OptimizerSpec, ScheduleSpec, schedule_kinds
 from espalier.sweeps.spec.meaning import misread_exponents
 from espalier.sweeps.spec.messages import messages
 from espalier.sweeps.spec.overrides import override
 from espalier.sweeps.spec.parts import Budget, HealthSpec, Objective, RatiosSpec, Resources, Search
-from espalier.sweeps.spec.space import Part, Space, all_finite, extremes
+from espalier.sweeps.spec.space import Part, Space, all_finite
+from espalier.sweeps.spec.stopping import Stopping
 from espalier.sweeps.spec.values import as_stored, check_values
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
 
 TRIALS_MOST = 1_000_000
-LEARNING = ("tpe", "gp")  # samplers that go on from the trials that have ended
 ROUNDS, ROUND_LEAST = 4, 8  # of a search that repeats: how many, and trials of one
 
 
@@ -70,7 +69,11 @@ class SweepSpec(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SweepSpec":
-        rules.check(self)
+        rules.check_optimizer(self.optimizer, self.space)
+        rules.check_stopping(self.stopping, self.budget, self.objective, self.search)
+        rules.check_space(self.space)
+        rules.check_schedule(self.schedule, self.space)
+        rules.check_grid(self.search, self.space)
         return self
 
     @property
@@ -89,7 +92,7 @@ class SweepSpec(Part):
 
         It depends on the spec alone, not on the machine.
         """
-        if not self.search.repeatable or self.search.sampler not in LEARNING:
+        if not self.search.in_rounds:
             return 0
         trials = max(ROUND_LEAST, -(-self.trials_wanted // ROUNDS))
         return -(-trials // self.branches) * self.branches
@@ -97,7 +100,7 @@ class SweepSpec(Part):
     def notes(self) -> list[str]:
         """Return what is taken as it stands, and may not do what its writer hopes."""
         search, notes = self.search, []
-        if "seed" in search.model_fields_set and search.sampler in LEARNING and not search.repeatable:
+        if "seed" in search.model_fields_set and search.learns and not search.repeatable:
             notes.append(
                 f"search.seed: {search.sampler} goes on from the trials that have ended, so another run proposes other "
                 "points; search.repeatable: true proposes the same"
@@ -115,7 +118,7 @@ class SweepSpec(Part):
 
     def schedule_kinds(self) -> list[str]:
         """Return every schedule that a trial may have."""
-        return [self.schedule.kind] if self.space.schedule is None else list(map(str, extremes(self.space.schedule)))
+        return schedule_kinds(self.schedule, self.space)
 
 
 def make_spec(fields: Any, source: str = "spec", stored: bool = False) -> SweepSpec:

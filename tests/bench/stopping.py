@@ -28,7 +28,8 @@ from espalier.core.training.events import Ended, Scored, TrialId
 from espalier.core.training.scores import Scoring
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
-from espalier.sweeps.search.halving import Halving, Stopping
+from espalier.sweeps.search.halving import Halving
+from espalier.sweeps.spec.stopping import Stopping
 
 KINDS = ("value", "probe", "cooldown", "average")
 RUNGS = (0.01, 0.05, 0.10, 0.25, 0.50)

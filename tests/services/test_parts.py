@@ -19,10 +19,10 @@ from espalier.core.errors import BadInput
 from espalier.services import migrate
 from espalier.services.local_stack import Parts, down, environment, postgres, up
 from espalier.services.local_stack.process import Daemon, Place, listens
+from espalier.sweeps.best_file import read_best
 from espalier.sweeps.browse import details as browse
 from espalier.sweeps.home import Home
 from espalier.sweeps.repeat import champion
-from espalier.sweeps.repeat.rerun import read_best
 from espalier.sweeps.search import database
 from tests.hostile.harness import REPOSITORY, Sweep, check_the_end
 from tests.services.running import SECRET_FILES, command_lines, files_that_tell

@@ -16,8 +16,8 @@ from espalier.sweeps import cohorts as plan
 from espalier.sweeps.checks import checkup, lr_range
 from espalier.sweeps.home import Home
 from espalier.sweeps.results.comparison import judged_together
-from espalier.sweeps.search.halving import Stopping
 from espalier.sweeps.spec.spec import make_spec
+from espalier.sweeps.spec.stopping import Stopping
 from tests.conftest import generated_words
 from tests.sweeps.made import THERMOMETER, row, spec_with
 

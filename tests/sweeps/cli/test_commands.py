@@ -26,11 +26,11 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
+from espalier.sweeps.best_file import read_best
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.cohorts import ENGINE
 from espalier.sweeps.recording.names import STORY, SWEEP_TAG, TRIAL_TAG
 from espalier.sweeps.recording.tracking_uri import default_uri
-from espalier.sweeps.repeat.rerun import read_best
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.search.study import ParentRun
 from espalier.sweeps.spec.spec import load_spec

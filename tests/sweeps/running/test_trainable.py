@@ -9,9 +9,10 @@ from espalier.core.errors import BadInput
 from espalier.core.programs.choose import NATIVE_FROM
 from espalier.core.training.events import Ended, Started
 from espalier.sweeps import cohorts as plan
+from espalier.sweeps.best_file import BestFile
 from espalier.sweeps.engine import make_cohort, program_for
 from espalier.sweeps.identity import versions
-from espalier.sweeps.repeat.rerun import BestFile, rerun
+from espalier.sweeps.repeat.rerun import rerun
 from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import spec_with

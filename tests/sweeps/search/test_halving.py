@@ -16,7 +16,8 @@ from espalier.core.errors import BadInput
 from espalier.core.training.events import Event, Reported, Scored
 from espalier.sweeps.running.board import Board
 from espalier.sweeps.running.referee import Referee
-from espalier.sweeps.search.halving import Entry, Halving, Stopping
+from espalier.sweeps.search.halving import Entry, Halving
+from espalier.sweeps.spec.stopping import Stopping
 from tests.sweeps.made import end, report, spec_with
 
 RUNG = 10

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
 from espalier.sweeps import cohorts as plan
+from espalier.sweeps.best_file import read_best
 from espalier.sweeps.checks.lr_range import run_test
-from espalier.sweeps.repeat.rerun import read_best
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.header import header
 from espalier.sweeps.spec.meaning import is_loss

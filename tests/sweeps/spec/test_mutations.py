@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from espalier.core.errors import MESSAGE_MOST, BadInput
-from espalier.sweeps.repeat.rerun import read_best
+from espalier.sweeps.best_file import read_best
 from espalier.sweeps.search.asking import distribution
 from espalier.sweeps.spec.header import header
 from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec

@@ -11,7 +11,7 @@ import yaml
 from click.testing import Result
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.repeat.rerun import read_best
+from espalier.sweeps.best_file import read_best
 from espalier.sweeps.spec import paths
 from espalier.sweeps.spec.spec import load_spec
 from tests.sweeps.made import THERMOMETER

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from espalier.core.errors import MESSAGE_MOST, BadInput
 from espalier.core.tasks.thermometer import Thermometer
+from espalier.sweeps.best_file import read_best
 from espalier.sweeps.client import service as remote
-from espalier.sweeps.repeat.rerun import read_best
 from espalier.sweeps.spec import yaml12
 from espalier.sweeps.spec.overrides import override
 from espalier.sweeps.spec.spec import load_spec, make_spec

@@ -9,7 +9,7 @@ import numpy
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GridSampler
 
-from espalier.sweeps.search.samplers import Sampler
+from espalier.sweeps.samplers import Sampler
 
 
 class Grid(Sampler):

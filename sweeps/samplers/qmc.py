@@ -7,7 +7,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, QMCSampler
 from optuna.trial import FrozenTrial
 
-from espalier.sweeps.search.samplers import Sampler
+from espalier.sweeps.samplers import Sampler
 
 
 class QMC(Sampler):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler
 
-from espalier.sweeps.search.samplers import Sampler
+from espalier.sweeps.samplers import Sampler
 
 
 class GP(Sampler):

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from espalier.core.errors import BadInput
+from espalier.sweeps.samplers import SAMPLERS, Sampler
 from espalier.sweeps.search.asking import Draws, distribution
-from espalier.sweeps.search.samplers import SAMPLERS, Sampler
+from espalier.sweeps.spec.parts import LEARNING
 from espalier.sweeps.spec.space import Range
 from tests.sweeps.made import spec_with
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:QMCSampler is experimental")
 
 MINE = """
 from optuna.samplers import RandomSampler
-from espalier.sweeps.search.samplers import Sampler
+from MODULE import Sampler
 
 class Mine(Sampler):
     learns = False
@@ -35,12 +36,16 @@ def test_every_sampler_of_the_registry_can_be_made(name: str) -> None:
 
 
 def test_which_samplers_learn_from_ended_trials_and_which_enumerates() -> None:
-    assert [name for name in SAMPLERS.names if SAMPLERS[name].learns] == ["tpe", "gp"]
+    assert tuple(name for name in SAMPLERS.names if SAMPLERS[name].learns) == LEARNING == ("tpe", "gp")
     assert [name for name in SAMPLERS.names if SAMPLERS[name].enumerates] == ["grid"]
 
 
-def test_a_persons_own_sampler_is_found_in_its_file_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mine.py").write_text(MINE)
+@pytest.mark.parametrize("module", ["espalier", "espalier.sweeps.samplers", "espalier.sweeps.search.samplers"])
+def test_a_persons_own_sampler_is_found_in_its_file_and_draws(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last name is of an earlier version."""
+    (tmp_path / "mine.py").write_text(MINE.replace("MODULE", module))
     monkeypatch.chdir(tmp_path)
     spec = spec_with()
     own = spec.model_copy(update={"search": spec.search.model_copy(update={"sampler": "mine.py:Mine"})})

@@ -31,13 +31,13 @@ class Sampler:
 
 SAMPLERS: Registry[Sampler] = Registry(
     "search.sampler",
-    "sweeps.search.samplers:Sampler",
+    "sweeps.samplers:Sampler",
     {
-        "tpe": "sweeps.search.samplers.tpe:TPE",
-        "random": "sweeps.search.samplers.random:Random",
-        "qmc": "sweeps.search.samplers.qmc:QMC",
-        "grid": "sweeps.search.samplers.grid:Grid",
-        "gp": "sweeps.search.samplers.gp:GP",
+        "tpe": "sweeps.samplers.tpe:TPE",
+        "random": "sweeps.samplers.random:Random",
+        "qmc": "sweeps.samplers.qmc:QMC",
+        "grid": "sweeps.samplers.grid:Grid",
+        "gp": "sweeps.samplers.gp:GP",
     },
     noun="sampler",
 )

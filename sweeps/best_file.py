@@ -1,0 +1,113 @@
+"""A best file: one trial as YAML, from which it can be trained again.
+
+It has the trial's spec, its point, what it reported, and what it was made with.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from espalier.core.errors import BadInput, shown
+from espalier.core.loading.registry import is_reference
+from espalier.core.programs import PROGRAMS
+from espalier.sweeps import identity
+from espalier.sweeps.guard import guard_task
+from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.spec import paths, yaml12
+from espalier.sweeps.spec.space import ENGINE
+from espalier.sweeps.spec.spec import SweepSpec, make_spec
+from espalier.sweeps.spec.values import DEPTH, check_values, place
+
+if TYPE_CHECKING:
+    from espalier.sweeps.search.study import SweepRecord  # which imports Optuna
+
+
+class BestFile(BaseModel):
+    """One trial as a file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sweep: str
+    trial: int
+    params: dict[str, Any]
+    result: dict[str, float]
+    spec: dict[str, Any]
+    program: str
+    device: str
+    lanes: int = Field(default=1, ge=1, description="how many trained at once; it matters to programs of a fixed width")
+    made_with: dict[str, Any]
+    reports: list[list[tuple[int, dict[str, float]]]]
+
+
+def best_file_text(sweep_record: "SweepRecord", best: TrialResult, story: Mapping[str, Any]) -> str:
+    """Return a trial as the text of a best file. Numbers are written so that they read back to the same bits."""
+    content = {
+        "sweep": sweep_record.id,
+        "trial": best.number,
+        "params": dict(best.params),
+        "result": {sweep_record.spec.objective.metric: best.value},
+        "spec": sweep_record.stored_spec,
+        "program": story["program"],
+        "device": story["device"],
+        "lanes": story.get("lanes", 1),
+        "made_with": identity.made_with(sweep_record.facts, best.number),
+        "reports": [[[step, values] for step, values in member["reports"]] for member in story["members"]],
+    }
+    head = f"# Trial {best.number} of {sweep_record.id}. Train it again: sweep rerun FILE\n"
+    return head + yaml12.write(content, flow=None)
+
+
+def read_best(path: str) -> tuple[BestFile, SweepSpec]:
+    """Read a best file. Raises BadInput naming what is wrong with it."""
+    try:
+        text = paths.argument(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{path}: cannot be read: {reason}; `sweep best ID > best.yaml` writes one") from error
+    return parse_best(text, path)
+
+
+def parse_best(text: str, path: str) -> tuple[BestFile, SweepSpec]:
+    """Read the text of a best file, which messages name by `path`. Raises BadInput naming what is wrong with it."""
+    fields = yaml12.read(text, path)
+    check_values(fields, path, most=None, depth=DEPTH + 1)  # which holds a spec
+    if not isinstance(fields, Mapping):
+        raise BadInput(f"{path}: not a best file; `sweep best ID > best.yaml` writes one")
+    try:
+        best = BestFile.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where, arrived = place(first["loc"]), shown(first.get("input"))
+        wrong = f"{first['msg'].lower()}; {arrived} arrived"
+        raise BadInput(f"{path}: {where}: {wrong}; `sweep best ID > best.yaml` writes a whole one") from error
+    spec = make_spec(best.spec, f"{path}: spec", stored=True)
+    _check_params(best, spec, path)
+    return best, spec
+
+
+def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
+    from espalier.sweeps import cohorts as plan
+
+    guard_task(spec.task)
+    plan.check_names(spec)
+    needed = {"lr_exponent", "decay_factor", "warmup", "seed", *spec.space.own()}
+    missing = sorted(needed - set(best.params))
+    unknown = sorted(set(best.params) - needed - set(ENGINE))
+    if missing or unknown:
+        raise BadInput(
+            f"{path}: params: {'missing ' + ', '.join(missing) if missing else 'unknown ' + ', '.join(unknown)}"
+        )
+    for name, value in best.params.items():
+        engine = name in ENGINE and name not in ("decay_points", "schedule")
+        if engine and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise BadInput(f"{path}: params.{name}: {shown(value)} is no number")
+    try:  # each value must be one that a space could give: a spec of constants checks that
+        make_spec(best.spec | {"space": best.params, "search": {"sampler": "random"}}, stored=True)
+    except BadInput as error:
+        raise BadInput(f"{path}: {str(error).removeprefix('spec: ').replace('space.', 'params.')}") from error
+    if best.program not in PROGRAMS and not is_reference(best.program):
+        known = ", ".join(PROGRAMS)
+        raise BadInput(f"{path}: program: {shown(best.program)} is unknown; known here: {known}")
+    if len(best.reports) != spec.replicates or not all(best.reports):
+        raise BadInput(f"{path}: reports: {len(best.reports)} of {spec.replicates} replicates have reports")

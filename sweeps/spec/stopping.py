@@ -1,0 +1,41 @@
+"""Successive halving as a spec has it: when trials are scored, by what, and how many go on."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+ScoreName = Literal["probe", "cooldown", "average", "value"]
+
+
+class Stopping(BaseModel):
+    """Successive halving: when trials are scored, by what, and how many go on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    rungs: tuple[float, ...] = Field(
+        default=(0.1, 0.25, 0.5), max_length=100, description="shares of the budget, between 0 and 1"
+    )
+    reduction: float = Field(default=2.0, gt=1, le=1e6, description="the best 1 / reduction at a rung go on")
+    least: int = Field(
+        default=4,
+        ge=2,
+        le=1_000_000,
+        description="trials scored at a rung before any is stopped; those of one history count as one",
+    )
+    score: ScoreName = "average"
+    probe: float = Field(default=0.02, gt=0, le=0.5, description="share of the budget that a probe trains")
+
+    @field_validator("rungs")
+    @classmethod
+    def _rising(cls, rungs: tuple[float, ...]) -> tuple[float, ...]:
+        if not rungs or any(not 0 < share < 1 for share in rungs) or list(rungs) != sorted(set(rungs)):
+            raise ValueError(f"rungs are shares of the budget between 0 and 1, rising; {list(rungs)} arrived")
+        return rungs
+
+    def steps(self, budget: int) -> tuple[int, ...]:
+        """Return after how many steps trials are scored."""
+        return tuple(sorted({min(max(1, round(share * budget)), budget - 1) for share in self.rungs} - {0}))
+
+    def probe_steps(self, budget: int) -> int:
+        """Return how many steps a probe trains."""
+        return max(1, round(self.probe * budget))
