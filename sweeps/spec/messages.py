@@ -46,9 +46,11 @@ _ALTERNATIVE = re.compile(r"(bool|int|float|str|none|constrained-.*|list\[.*\]|l
 
 def _path(error: Mapping[str, Any]) -> list[Any]:
     """Return the fields that lead to a mistake, up to where one of several types was tried."""
-    path = [part for part in error["loc"] if part not in _TAGS and not str(part).startswith("function-")]
+    unknown = error["loc"][-1:] if error["type"] == "extra_forbidden" else ()  # a person's own word
+    parts = error["loc"][: len(error["loc"]) - len(unknown)]
+    path = [part for part in parts if part not in _TAGS and not str(part).startswith("function-")]
     end = next((i for i, part in enumerate(path) if _ALTERNATIVE.match(str(part))), len(path))
-    return path[:end]
+    return [*path[:end], *unknown]
 
 
 def _message(errors: Sequence[Mapping[str, Any]], model: type[BaseModel]) -> str:

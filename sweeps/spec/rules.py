@@ -4,7 +4,7 @@ A kind of a person's own is not loaded here: sweeps.own_kinds holds it to the sa
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from espalier.core.errors import BadInput, brief, nearest, shown
@@ -107,7 +107,7 @@ def check_schedule(schedule: ScheduleSpec | OwnKind, space: Space) -> None:
         raise ValueError("schedule.phases: they belong to kind 'phases', which needs them")
 
 
-def _check_numbers_of_schedules(kinds: Sequence[str], beside: Mapping[str, Any], space: Space) -> None:
+def _check_numbers_of_schedules(kinds: Sequence[str], beside: dict[str, Any], space: Space) -> None:
     """beside: the numbers that stand under `schedule`."""
     for name, number in taken(SCHEDULES).items():
         if not isinstance(number, Number) or number.home != "both":

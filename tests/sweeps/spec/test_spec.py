@@ -101,6 +101,12 @@ def test_an_unknown_key_is_refused_with_the_nearest_right_one(changed: Any, fiel
     assert f"did you mean '{right}'?" in said
 
 
+@pytest.mark.parametrize("name", ["points", "range", "auto", "int", "list"])
+def test_an_unknown_key_that_is_called_like_a_type_is_refused_like_any_other(name: str) -> None:
+    assert f"{name}: unknown field" in refusal(**{name: 3})
+    assert f"budget.{name}: unknown field" in refusal(budget={name: 3})
+
+
 def test_a_key_that_resembles_none_is_refused_with_all_that_are_known() -> None:
     said = refusal(search={"zzz": 1})
     assert "search.zzz" in said
