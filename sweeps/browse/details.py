@@ -15,10 +15,11 @@ from espalier.sweeps.recording.stories import read_trial, spooled_story
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import finite
+from espalier.sweeps.results.parent_run import ParentRun
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.driver_lock import driven_sweeps
 from espalier.sweeps.search.store import SweepStore
-from espalier.sweeps.search.study import ParentRun, SweepRecord
+from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.spec.spec import SweepSpec
 
 
@@ -188,5 +189,5 @@ def latest_page(home: Home, server: str) -> str:
     for sweep in reversed(store.ids()):
         sweep_record = store.load(sweep)
         if (parent := sweep_record.parent) and not sweep_tracking_uri(sweep_record, home).startswith("http"):
-            return mlflow_page(server, parent.experiment)
+            return mlflow_page(server, parent.experiment_id)
     return mlflow_page(server)

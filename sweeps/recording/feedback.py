@@ -4,6 +4,8 @@ import threading
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from espalier.sweeps.results.parent_run import ParentRun
+
 
 @dataclass(frozen=True)
 class RunLink:
@@ -11,15 +13,6 @@ class RunLink:
 
     trial: int
     run: str
-
-
-@dataclass(frozen=True)
-class ParentRun:
-    """The sweep's own run in MLflow, and the experiment where it is."""
-
-    experiment_id: str
-    run: str
-    experiment: str
 
 
 class Feedback:
@@ -67,4 +60,4 @@ class Feedback:
     def known_runs(self) -> set[str]:
         """The ids of all runs that were learnt."""
         with self._lock:
-            return {*self._runs.values(), *([self.parent.run] if self.parent else [])}
+            return {*self._runs.values(), *([self.parent.run_id] if self.parent else [])}

@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from espalier.sweeps.recording.feedback import Feedback, ParentRun, RunLink
+from espalier.sweeps.recording.feedback import Feedback, RunLink
 from espalier.sweeps.recording.names import list_trials
 from espalier.sweeps.recording.records import Record
 from espalier.sweeps.recording.runs import Target
 from espalier.sweeps.recording.sender import AuditRequest, Sender, SendPolicy
 from espalier.sweeps.recording.spool import Spool
 from espalier.sweeps.recording.stories import TrialStory, complete_stories, spooled_stories
+from espalier.sweeps.results.parent_run import ParentRun
 
 CLOSING_PATIENCE_S = 60.0
 

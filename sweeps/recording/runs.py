@@ -19,9 +19,10 @@ from espalier.sweeps.recording.experiments import (
     require_id,
     search_runs,
 )
-from espalier.sweeps.recording.feedback import Feedback, ParentRun
+from espalier.sweeps.recording.feedback import Feedback
 from espalier.sweeps.recording.names import KIND_TAG, PARENT_TAG, STEP_TAG, SWEEP_TAG, TAG_CHARACTERS, TRIAL_TAG
 from espalier.sweeps.recording.retry import create_once, is_refusal, retry
+from espalier.sweeps.results.parent_run import ParentRun
 
 if TYPE_CHECKING:
     from espalier.sweeps.recording.server import MlflowClient, Run

@@ -10,6 +10,7 @@ from espalier.sweeps.address import UI, mlflow_page
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import decimals
+from espalier.sweeps.results.parent_run import ParentRun
 from espalier.sweeps.spec.spec import SweepSpec
 
 FAILURES = 3  # reasons of trials that failed, the most frequent first
@@ -32,7 +33,7 @@ class Summary:
     server: str | None = None  # where MLflow is, if not at home
     notes: Sequence[str] = ()  # what went wrong on the way, or was damaged and mended, a sentence each
     halted: str | None = None  # why it was interrupted, if nobody asked for it: what a person has to see to
-    parent: tuple[str, str] | None = None  # ids of the experiment and of the sweep's own run in MLflow
+    parent: ParentRun | None = None  # the sweep's own run in MLflow
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document of `sweep run --json`."""
@@ -81,7 +82,7 @@ class Summary:
 
     def page(self) -> str:
         """Return the address of MLflow's page on the sweep: at home that of `sweep ui`."""
-        return mlflow_page(self.server or UI, *(self.parent or ()))
+        return mlflow_page(self.server or UI, *(self.parent.ids if self.parent else ()))
 
     def _without_a_best(self, at: str) -> Iterator[str]:
         """Yield why no trial is complete, and what to do about it."""

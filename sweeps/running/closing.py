@@ -96,5 +96,5 @@ class Closing:
             server=no_secret(uri) if uri.startswith("http") else None,
             notes=progress.notes,
             halted=self.interrupt.halted,
-            parent=self.record.parent.ids if self.record.parent else None,
+            parent=self.record.parent,
         )

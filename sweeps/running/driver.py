@@ -193,7 +193,9 @@ class Driver:
     def _recorder(self) -> Recorder:
         uri, parent = sweep_tracking_uri(self.record, self.home), self.record.parent
         policy = SendPolicy(first_wait_s=FIRST_SEND_S)
-        return Recorder(uri, self.record.id, self.spec.name, self.folder, policy, parent.experiment if parent else None)
+        return Recorder(
+            uri, self.record.id, self.spec.name, self.folder, policy, parent.experiment_id if parent else None
+        )
 
     def _train(self, session: RaySession, tracking: Tracking) -> Search | None:
         """Start Ray and run the loop to its end; return the search, None if nobody waited for Ray to start."""

@@ -7,7 +7,7 @@ from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.running.messages import Turn
 from espalier.sweeps.running.work import WorkCount
 from espalier.sweeps.search.cohort_plan import Provenance
-from espalier.sweeps.search.study import ParentRun, SweepRecord, Work
+from espalier.sweeps.search.study import SweepRecord, Work
 
 
 class Ledger:
@@ -22,7 +22,6 @@ class Ledger:
         self.provenance = record.provenance
         self.programs = record.programs
         self.runs: dict[int, str] = {}
-        self._parent: str | None = None  # the sweep's own run
         self._trained_here: dict[str, None] = {}  # cohorts, the first first
 
     def take_turn(self, cohort: str, turn: Turn, begins_anew: bool) -> None:
@@ -53,9 +52,8 @@ class Ledger:
     def take_links(self, recorder: Recorder) -> Mapping[int, str]:
         """Take what the recorder has learnt; return the runs of trials."""
         self.runs |= {link.trial: link.run for link in recorder.take_links()}
-        if (run := recorder.parent) and run.run != self._parent:
-            self._parent = run.run
-            self.record.set_parent(ParentRun(run.experiment_id, run.run, run.experiment))
+        if recorder.parent:
+            self.record.set_parent(recorder.parent)
         return self.runs
 
 

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from espalier.core.measures.verdicts import Thresholds
 from espalier.sweeps.results.comparison import judged_together
+from espalier.sweeps.results.parent_run import ParentRun
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search import attributes
 from espalier.sweeps.search.cohort_plan import Provenance
@@ -27,20 +28,6 @@ class Work:
 
     lane_steps: int
     steps_shared: int
-
-
-@dataclass(frozen=True)
-class ParentRun:
-    """The sweep's own run in MLflow: ids of the experiment and of the run, and the experiment's name."""
-
-    experiment: str
-    run: str
-    name: str
-
-    @property
-    def ids(self) -> tuple[str, str]:
-        """The ids of the experiment and of the run."""
-        return self.experiment, self.run
 
 
 @dataclass(frozen=True)
@@ -102,21 +89,21 @@ class SweepRecord:
         entry = self.study.user_attrs.get(attributes.PARENT)
         if not entry:
             return None
-        experiment, run, *name = entry  # earlier versions wrote no name
-        return ParentRun(experiment, run, name[0] if name else self.stored_spec["name"])
+        experiment_id, run_id, *name = entry  # earlier versions wrote no name
+        return ParentRun(experiment_id, run_id, name[0] if name else self.stored_spec["name"])
 
     def set_parent(self, parent: ParentRun) -> None:
         """Note where MLflow has the sweep itself."""
         if parent == self._written_parent:
             return
-        self._written_parent, entry = parent, [parent.experiment, parent.run, parent.name]
+        self._written_parent, entry = parent, [*parent.ids, parent.experiment]
         if self.study.user_attrs.get(attributes.PARENT) != entry:
             self.study.set_user_attr(attributes.PARENT, entry)
 
     @property
     def experiment(self) -> str:
         """The name of the experiment that it is recorded in: its spec's, unless that experiment was deleted."""
-        return self.parent.name if self.parent else self.spec.name
+        return self.parent.experiment if self.parent else self.spec.name
 
     @property
     def provenance(self) -> dict[str, Provenance]:

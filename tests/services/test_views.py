@@ -11,8 +11,8 @@ from espalier.services.store import ACTIVE, State, Submission
 from espalier.services.views import Sweeps, sweep_view, trial_view, trials_of
 from espalier.sweeps.client.desk import show_lines
 from espalier.sweeps.home import Home
+from espalier.sweeps.results.parent_run import ParentRun
 from espalier.sweeps.search.store import SweepStore
-from espalier.sweeps.search.study import ParentRun
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.services.conftest import spec
 

@@ -31,8 +31,8 @@ from espalier.sweeps.cli.app import main
 from espalier.sweeps.cohorts import ENGINE
 from espalier.sweeps.recording.names import STORY, SWEEP_TAG, TRIAL_TAG
 from espalier.sweeps.recording.tracking_uri import default_uri
+from espalier.sweeps.results.parent_run import ParentRun
 from espalier.sweeps.search.store import SweepStore
-from espalier.sweeps.search.study import ParentRun
 from espalier.sweeps.spec.spec import load_spec
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
 from tests.sweeps.made import THERMOMETER, best_fields, best_text, spec_with
