@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.core.errors import BadInput
+from espalier.sweeps.spec.normal_form import normal_fields
 from espalier.sweeps.spec.space import AUTO
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -23,10 +24,14 @@ Facts = Mapping[str, Any]
 
 
 def check_same_spec(sweep: str, facts: Facts, begun: SweepSpec, given: SweepSpec) -> None:
-    """Raise BadInput, naming the fields, if a sweep that exists was begun with another spec than is given now."""
-    then, now = begun.model_dump(mode="json"), given.model_dump(mode="json")
+    """Raise BadInput, naming the fields, if a sweep that exists was begun with another spec than is given now.
+
+    What is written in another way and means the same is the same, as the short name of a task.
+    """
+    in_rates = begun.space.lr is not None and given.space.lr is not None
+    then, now = (normal_fields(spec, in_rates) for spec in (begun, given))
     if "lr_range_run" in facts and given.space.lr_exponent == AUTO:  # which a range test has replaced
-        then["space"]["lr_exponent"] = AUTO
+        then["space"]["lr_exponent"] = now["space"]["lr_exponent"] = AUTO
     fields = [f"{name} ({_shown(a)} there, {_shown(b)} here)" for name, a, b in _differences(then, now)]
     if fields:
         more = f" and {len(fields) - 5} more" if len(fields) > 5 else ""

@@ -37,7 +37,7 @@ def import_former(name: str, names: Sequence[str]) -> ModuleType:
         loaded = importlib.import_module(own.present_path(module))
         parent, _, last = module.rpartition(".")
         if parent:
-            setattr(sys.modules[f"{own.NAME}.{parent}"], last, loaded)
+            setattr(importlib.import_module(f"{own.NAME}.{parent}"), last, loaded)
     return sys.modules[own.present_path(name if names else name.partition(".")[0])]
 
 

@@ -62,6 +62,63 @@ def test_the_same_spec_goes_on_however_it_is_written() -> None:
     assert refusal({"task_options": {"scale": 1}}, {"task_options": {"scale": 1.0}}) == ""
 
 
+@pytest.mark.parametrize(
+    "begun, given",
+    [
+        ({"task": "core.tasks.thermometer:Thermometer"}, {"task": "thermometer"}),
+        ({"task": "thermometer"}, {"task": "espalier.core.tasks.thermometer:Thermometer"}),
+        ({"watchers": ["core.watch:Activations"]}, {"watchers": ["espalier.core.training.watch:Activations"]}),
+        (
+            {"space": {"lr": {"low": 1e-3, "high": 0.1, "log": True}}},
+            {"space": {"lr_exponent": {"low": -3, "high": -1}}},
+        ),
+        ({"space": {"lr_exponent": [-1, -2]}}, {"space": {"lr": [0.1, 0.01]}}),
+        ({"space": {"lr": [0.1, 0.01]}}, {"space": {"lr": {"choices": [0.1, 0.01]}}}),
+        ({"space": {"seed": [1, 2]}}, {"space": {"seed": {"choices": [1, 2]}}}),
+        ({"optimizer": "adamw"}, {"optimizer": {"kind": "adamw", "beta1": 0.9}}),
+        ({"schedule": "polynomial"}, {"schedule": {"kind": "polynomial", "power": 1.0}}),
+        ({"watchers": [], "stopping": {}}, {"stopping": {"least": 4}}),
+    ],
+)
+def test_the_same_spec_in_another_spelling_goes_on(begun: dict[str, Any], given: dict[str, Any]) -> None:
+    assert refusal(begun, given) == "" == refusal(given, begun)
+
+
+def test_a_file_by_another_path_is_the_same_file(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.mkdir()
+    (real / "data.bin").touch()
+    link.symlink_to(real)
+    by_path, by_link = (
+        {"task": f"{folder}/own.py:Own", "task_options": {"file": f"{folder}/data.bin"}} for folder in (real, link)
+    )
+    assert refusal(by_path, by_link) == ""
+    assert "task_options.file" in refusal(by_path, by_path | {"task_options": {"file": f"{real}/other.bin"}})
+
+
+@pytest.mark.parametrize(
+    "begun, given, wanted",
+    [
+        ({"task": "line"}, {"task": "names"}, "task (espalier.core.tasks.line:Line there, espalier.core.tasks.names"),
+        (
+            {"space": {"lr": [0.1, 0.01]}},
+            {"space": {"lr": [0.1, 0.03]}},
+            "space.lr ([0.1, 0.01] there, [0.1, 0.03] here",
+        ),
+        ({"space": {"lr": [0.1, 0.01]}}, {"space": {"lr_exponent": [-1, -3]}}, "space.lr_exponent ([-1.0, -2.0] there"),
+        (
+            {"optimizer": "adamw"},
+            {"optimizer": {"kind": "adamw", "beta1": 0.8}},
+            "optimizer.beta1 (0.9 there, 0.8 here",
+        ),
+    ],
+)
+def test_another_meaning_is_refused_and_named_by_its_field(
+    begun: dict[str, Any], given: dict[str, Any], wanted: str
+) -> None:
+    assert wanted in refusal(begun, given)
+
+
 def test_a_range_that_a_test_has_found_is_the_same_as_auto() -> None:
     found, auto = {"space": {"lr_exponent": {"low": -3, "high": -1}}}, {"space": {"lr_exponent": AUTO}}
     assert refusal(found, auto, {"lr_range_run": "1"}) == "" == refusal(found, found, {"lr_range_run": "1"})

@@ -864,6 +864,21 @@ def test_a_trial_that_diverged_is_the_worst_at_the_rungs_it_did_not_reach_for_a_
     assert rule.board == {20: {1: (math.inf, 1)}}
 
 
+def test_trials_of_one_history_that_diverged_under_a_later_seed_count_as_one_for_a_resumed_sweep_too(
+    tmp_path: Path,
+) -> None:
+    """Their first seeds were stopped for it, and name no leader: only the seed that diverged does."""
+    desk = Desk(tmp_path, spec_with(trials=2, replicates=2, stopping={"rungs": [0.25, 0.5], "least": 2}))
+    assert desk.search.next_cohort()
+    for trial in range(2):
+        ends = [end(f"{trial}/0", 10, 5.0, "stopped"), end(f"{trial}/1", 7, 9.0, "diverged", leader="0/1")]
+        desk.hear(ends)
+    desk.settle()
+    rule = stopping_rule(desk.take_up().record)
+    assert rule
+    assert rule.board == {rung: {0: (math.inf, 0), 1: (math.inf, 0)} for rung in (10, 20)}
+
+
 # --- sweeps in a storage ----------------------------------------------------------------------------------------------
 
 

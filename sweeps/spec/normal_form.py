@@ -1,0 +1,76 @@
+"""A spec's fields in one spelling each, so that two specs can be compared by what they mean."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from espalier.core.loading.references import parted
+from espalier.core.loading.registry import Registry, is_reference
+from espalier.core.loading.scopes import present_name
+from espalier.core.numbers import Number
+from espalier.core.optimizers import OPTIMIZERS
+from espalier.core.schedules.registry import SCHEDULES
+from espalier.sweeps.spec.references import map_references
+from espalier.sweeps.spec.spec import SweepSpec
+
+
+def normal_fields(spec: SweepSpec, in_rates: bool = False) -> dict[str, Any]:
+    """Return a spec's fields, each in one spelling: references, paths, rates and choices, and defaults written out.
+
+    in_rates: leave `space.lr` as it is; else it becomes `space.lr_exponent`.
+    """
+    fields = map_references(spec.model_dump(mode="json"), present_reference)
+    space = fields["space"]
+    if "lr" in space and not in_rates:
+        del space["lr"]
+        exponents = spec.space.lr_exponent
+        space["lr_exponent"] = exponents.model_dump(mode="json") if isinstance(exponents, BaseModel) else exponents
+    own = spec.space.own()
+    fields["space"] = {n: _real_paths(_listed(domain)) if n in own else _listed(domain) for n, domain in space.items()}
+    fields["task_options"] = _real_paths(fields["task_options"])
+    for part, registry in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        fields[part] = _with_defaults(fields[part], registry, fields["space"])
+    return fields
+
+
+def present_reference(reference: str) -> str:
+    """Return a reference to a class by the name that it has now: short names and former ones written out.
+
+    >>> present_reference("names"), present_reference("core.tasks.names:Names")
+    ('espalier.core.tasks.names:Names', 'espalier.core.tasks.names:Names')
+    """
+    source, name = parted(reference)
+    source = os.path.realpath(source) if source.endswith(".py") else present_name(source)
+    return f"{source}:{name}" if name else reference
+
+
+def _listed(domain: Any) -> Any:
+    """Return a choice as the plain list that means the same, any other domain as it is."""
+    return domain["choices"] if isinstance(domain, Mapping) and set(domain) == {"choices"} else domain
+
+
+def _real_paths(value: Any) -> Any:
+    """Return an option with the links in absolute paths followed, where something is there."""
+    if isinstance(value, Mapping):
+        return {name: _real_paths(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_real_paths(inner) for inner in value]
+    return os.path.realpath(value) if isinstance(value, str) and os.path.isabs(value) and _exists(value) else value
+
+
+def _exists(path: str) -> bool:
+    try:
+        return os.path.exists(path)
+    except ValueError:  # a text that no path can be
+        return False
+
+
+def _with_defaults(part: Mapping[str, Any], registry: Registry[Any], space: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an optimizer or a schedule with the defaults of its kind's numbers, but for those that are searched."""
+    if is_reference(part["kind"]) or (registry is SCHEDULES and space["schedule"] is not None):
+        return dict(part)
+    numbers = [number for number in registry[part["kind"]].numbers if isinstance(number, Number)]
+    missing = [n for n in numbers if n.name in part and part[n.name] is None and space.get(n.name) is None]
+    return dict(part) | {number.name: number.default for number in missing}
