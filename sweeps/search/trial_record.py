@@ -185,13 +185,13 @@ class OpenTrial:
     def set_outcome(self, outcome: Outcome, run: str | None, objective: Objective, stopping: bool) -> None:
         """Write how it ended. run: its MLflow run, if that is known. stopping: whether the sweep has rungs."""
         metric = objective.metric
-        diverged_at_rungs = outcome.status == "diverged" and stopping and outcome.replicates
+        diverged = [end for end in outcome.replicates if end.status == "diverged"] if stopping else []
         entries = {
             attributes.STATUS: outcome.status,
             attributes.VERDICT: outcome.verdict,
             attributes.EVIDENCE: outcome.evidence,
             attributes.RUN: run,
-            attributes.LEADER: leader_of(outcome.replicates[0]) if diverged_at_rungs else None,
+            attributes.LEADER: leader_of(diverged[0]) if diverged and outcome.status == "diverged" else None,
             attributes.SPREAD: outcome.values.get(f"{metric}_std"),
             attributes.MISSING: missing_counts(outcome.replicates) or None,
             attributes.TO_BEAT: value_to_beat(outcome.replicates, metric, objective.mode),
