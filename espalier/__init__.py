@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from espalier.core.programs.program import Program
     from espalier.core.schedules.for_torch import torch_scheduler
     from espalier.core.schedules.schedule import Schedule
+    from espalier.core.scores.score import Score
     from espalier.core.task import Data, Task
     from espalier.core.training.events import Event
     from espalier.core.training.watch import Watcher
@@ -43,6 +44,7 @@ __all__ = [
     "Result",
     "Sampler",
     "Schedule",
+    "Score",
     "SweepSpec",
     "Task",
     "Watcher",
@@ -66,6 +68,7 @@ _HOMES = {
     "Program": "core.programs.program",
     "Sampler": "sweeps.samplers",
     "Schedule": "core.schedules.schedule",
+    "Score": "core.scores.score",
     "Data": "core.task",
     "Task": "core.task",
     "Event": "core.training.events",

@@ -1,4 +1,4 @@
-"""Schedules and optimizers of a person's own: loaded, and held to what they declare before anything trains."""
+"""Kinds of a person's own: loaded, and held to what they declare before anything trains."""
 
 import hashlib
 import math
@@ -15,6 +15,8 @@ from espalier.core.numbers import Flag, Number
 from espalier.core.optimizers import OPTIMIZERS, Optimizer
 from espalier.core.schedules.registry import SCHEDULES, why_not_so_many_points
 from espalier.core.schedules.schedule import Schedule
+from espalier.core.scores.registry import SCORES
+from espalier.core.scores.score import Rung
 from espalier.core.task import Task, code_fingerprint
 from espalier.sweeps.samplers import SAMPLERS
 from espalier.sweeps.spec.kinds import numbers_of
@@ -61,6 +63,8 @@ def check_own_kinds(spec: SweepSpec) -> None:
     _check_clashes(spec)
     if is_reference(spec.search.sampler):
         SAMPLERS[spec.search.sampler]
+    if spec.stopping and is_reference(spec.stopping.score):
+        _try_score(spec.stopping.score, spec.objective.metric)
 
 
 def _check_beside(spec: SweepSpec, part: str, reference: str, kind: type[Schedule] | type[Optimizer]) -> None:
@@ -132,6 +136,20 @@ def _try_optimizer(reference: str, kind: type[Optimizer]) -> None:
         raise BadInput(f"optimizer.kind: {reference}: columns() has the shape {list(table_1C2.shape)}, not [S, C, K]")
     theta_23, slots = torch.ones(2, 3), {slot: torch.zeros(2, 3) for slot in rule.slots}
     rule.update(theta_23, torch.ones(2, 3), slots, list(table_1C2[0].float()[..., None]))
+
+
+def _try_score(reference: str, metric: str) -> None:
+    """Ask a score for its values at a rung in the middle of a trial that has reported twice."""
+    kind = SCORES[reference]
+    if kind.averaged and kind.trains_on:
+        raise BadInput(f"stopping.score: {reference}: averaged and trains_on are both true; keep one of them")
+    with faults(f"stopping.score: {reference}"):
+        earlier, now = {"valid_loss": 1.5, metric: 1.5}, {"valid_loss": 1.25, metric: 1.25}
+        values = kind().values(Rung(50, 100, now, [(25, 1.5), (50, 1.25)], [(25, earlier), (50, now)]))
+        numbers = {name for name, value in dict(values).items() if math.isfinite(value)}
+    if metric not in numbers:
+        have = f"it has {', '.join(sorted(numbers))}" if numbers else "it has no number at all"
+        raise BadInput(f"stopping.score: {reference}: values() has no {metric}, which the sweep seeks; {have}")
 
 
 def code_of(spec: SweepSpec, task: Task) -> str:

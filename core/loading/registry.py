@@ -23,6 +23,15 @@ def is_reference(name: object) -> bool:
     return isinstance(name, str) and ":" in name
 
 
+def short_name(name: str) -> str:
+    """Return what a kind is called in a sentence: its name, or the class of a person's own.
+
+    >>> short_name("average"), short_name("/home/me/mine.py:Trend")
+    ('average', 'Trend')
+    """
+    return name.rpartition(":")[2]
+
+
 class Registry(Generic[T]):
     """Classes by name, imported when they are asked for.
 

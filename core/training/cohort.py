@@ -77,7 +77,9 @@ class Cohort:
         self.validation = Validation(program, data.valid, self.pool, self.python, lambda lanes: self.before(lanes))
         views = Views(task, data, baselines, sampling, model_of)
         self.reports = Reports(views, self.watchers, structure, setup.curve_points)
-        self.scores = Scores(scoring, structure, self.pool, self.log, self.python, averages, self.validation)
+        self.scores = Scores(
+            scoring, structure, self.pool, self.log, self.python, averages, self.validation, setup.curve_points
+        )
         self.ends = Ends(program, self.pool, self.log, self.reports, self.scores)
         self.admission = Admission(
             setup.trials,
@@ -135,7 +137,8 @@ class Cohort:
         for k, lane in enumerate(self.pool.active):
             due = [rider for rider in lane.riders if rider.next_report() == lane.step]
             at_rung = [rider for rider in lane.riders if lane.step in rider.trial.rungs]
-            if due or (at_rung and self.scores.by_value):
+            metrics: Mapping[str, float] = {}
+            if due or (at_rung and self.scores.validates):
                 metrics = self.validation.metrics(k)
                 if is_diverged(metrics):
                     yield from self.ends.diverge(k)
@@ -143,11 +146,8 @@ class Cohort:
                 for rider in due:
                     yield from self._report_and_maybe_finish(lane, rider, metrics)
                 lane.forget_reported_losses()
-                if self.scores.by_value:
-                    for rider in at_rung:
-                        yield self.scores.score(rider, "value", metrics, lane.step)
             if at_rung:
-                yield from self.scores.at_rung(k, lane, at_rung)
+                yield from self.scores.at_rung(k, lane, at_rung, metrics)
         self.pool.free_idle()
 
     def _report_and_maybe_finish(self, lane: Lane, rider: Rider, metrics: Mapping[str, float]) -> Iterator[Event]:
@@ -164,7 +164,7 @@ class Cohort:
         if rider.trial.steps == lane.step:
             lane.riders.remove(rider)
             if rider.score:
-                yield self.scores.score(rider, rider.score, metrics)
+                yield self.scores.score(lane, rider, rider.score, metrics)
             else:
                 yield self.ends.end(lane, rider, "complete")
 

@@ -31,7 +31,7 @@ class Ends:
         riders, lane.riders = lane.riders, []
         for rider in riders:
             if rider.score:
-                yield self.scores.score(rider, rider.score, {})
+                yield self.scores.lost(lane, rider)
             else:
                 reason = f"{located(error)}, at step {lane.step}"
                 trace = "".join(traceback.format_exception(error))
@@ -54,7 +54,7 @@ class Ends:
         reason = f"the model raised at step {lane.step}: {raised}" if raised else ""
         for rider in riders:
             if rider.score:
-                yield self.scores.score(rider, rider.score, {})
+                yield self.scores.lost(lane, rider)
                 continue
             if losses := lane.losses_since(rider.reported):
                 rider.values["train_loss"] = losses[-1]

@@ -100,8 +100,8 @@ class Reported(Event):
 class Scored(Event):
     """A trial was scored at the rung `step`.
 
-    values: none if its probe diverged. score: by which of core.training.scores.Scoring. trunk: the first of the trials
-    whose histories were one with this trial's up to there.
+    values: none if the copy that trained on for it diverged. score: by which of core.scores.registry.SCORES, or of a
+    person's own. trunk: the first of the trials whose histories were one with this trial's up to there.
     """
 
     values: Mapping[str, float]

@@ -1,34 +1,37 @@
-"""Scores at rungs: what a trial would be worth if its rate fell now. They decide who is stopped.
+"""Scores trials at their rungs: own weights, averaged weights, and copies that train on while their trial waits."""
 
-Trials compared at a rung by their raw loss rank poorly: the noise of a high rate hides the progress until the decay.
-"""
-
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from espalier.core.errors import faults
+from espalier.core.scores.registry import SCORES
+from espalier.core.scores.score import Rung
 from espalier.core.training.averages import AVERAGE_EVERY, PREFIX, Averages
 from espalier.core.training.events import Event, Scored
 from espalier.core.training.lane import Lane, Rider
 from espalier.core.training.lane_python import LanePython
 from espalier.core.training.log import EventLog
 from espalier.core.training.pool import LanePool
+from espalier.core.training.reports import blocks
 from espalier.core.training.trial import Structure
 from espalier.core.training.validation import Validation, finite_values, is_diverged
-
-PROBES: Mapping[str, float | None] = {"probe": 0.1, "cooldown": None}
-"""Scores for which a branch is trained on: the factor of core.training.trial.Probe."""
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What trials are scored by at their rungs. Nothing of it changes a trial's own numbers.
+    """What trials are scored by at their rungs.
 
-    value: the validation there. probe: that of a branch after `steps` steps at a tenth of the rate. cooldown: that of a
-    branch whose rate falls in a line to what the schedule ends with. average: that of a moving average of the weights.
+    kinds: names of core.scores.registry.SCORES, or `file.py:Class`. steps: how many a copy trains that trains on.
     """
 
     kinds: tuple[str, ...] = ("probe",)
     steps: int = 100
+
+    @property
+    def averaged(self) -> bool:
+        """Whether some score is that of averaged weights."""
+        return any(SCORES[kind].averaged for kind in self.kinds)
 
 
 class Scores:
@@ -43,42 +46,69 @@ class Scores:
         python: LanePython,
         averages: Averages,
         validation: Validation,
+        curve_points: int,
     ):
-        self.scoring, self.structure, self.averages = scoring, structure, averages
+        """curve_points: blocks of the training curve between two reports."""
+        self.kinds = {kind: SCORES[kind]() for kind in scoring.kinds}
+        self.steps, self.structure, self.averages, self.curve_points = scoring.steps, structure, averages, curve_points
         self.pool, self.log, self.python, self.validation = pool, log, python, validation
+        copies = [kind for kind, score in self.kinds.items() if score.trains_on]
+        self._of_averages = [kind for kind, score in self.kinds.items() if score.averaged]
+        self._of_copies = copies
+        self._of_weights = [kind for kind in self.kinds if kind not in (*self._of_averages, *copies)]
 
     @property
-    def by_value(self) -> bool:
-        """Whether the validation at a rung is a score."""
-        return "value" in self.scoring.kinds
+    def validates(self) -> bool:
+        """Whether some score is made of the validation of a trial's own weights at the rung."""
+        return bool(self._of_weights)
 
-    def score(self, rider: Rider, kind: str, metrics: Mapping[str, float], step: int = 0) -> Event:
-        """Return a score. That of a probe belongs to the step at which it left, and frees the lane that awaits it."""
-        trial = rider.trial
-        values = {} if is_diverged(metrics) else finite_values(metrics)
+    def score(self, lane: Lane, rider: Rider, kind: str, metrics: Mapping[str, float]) -> Event:
+        """Return the score that a validation gives. Raises BadInput where a person's own score raises."""
+        if is_diverged(metrics):
+            return self._scored(lane, rider, kind, {})
+        curve = [*rider.curve, *blocks(lane.losses_since(rider.reported), lane.step, self.curve_points)]
+        rung = Rung(lane.step, rider.trial.budget, finite_values(metrics), curve, rider.reports)
+        with faults(f"stopping.score: {kind} raised at step {lane.step}"):
+            values = self.kinds[kind].values(rung)
+            return self._scored(lane, rider, kind, {name: v for name, v in values.items() if math.isfinite(v)})
+
+    def lost(self, lane: Lane, rider: Rider) -> Event:
+        """Return the score of a trial whose copy diverged, or met an error of the task's: it has no values."""
+        return self._scored(lane, rider, rider.score, {})
+
+    def _scored(self, lane: Lane, rider: Rider, kind: str, values: Mapping[str, float]) -> Event:
+        """Return a score. That of a copy belongs to the step at which it left its trial, which then goes on."""
+        trial, step = rider.trial, lane.step
         if trial.probe:
             step = trial.probe.start
             self.pool.release(trial.id)
         return self.log.note(Scored(trial.id, step, values, kind, self.log.leader(trial.id)))
 
-    def at_rung(self, k: int, lane: Lane, riders: Sequence[Rider]) -> Iterator[Event]:
-        """Score riders by averaged weights; send probes ahead, and park the lane until they are back."""
-        self.python.claim()
-        if self.averages.wanted:
-            prefix = PREFIX if lane.step >= AVERAGE_EVERY else ""  # there is none yet
-            metrics = self.validation.averaged_metrics(k, prefix)
+    def at_rung(self, k: int, lane: Lane, riders: Sequence[Rider], metrics: Mapping[str, float]) -> Iterator[Event]:
+        """Score some riders of lane k, which has its rung now. Where copies train on, park the lane until they end.
+
+        metrics: of the validation of their own weights, where a score is made of it.
+        """
+        for kind in self._of_weights:
             for rider in riders:
-                yield self.score(rider, "average", metrics, lane.step)
-        for kind in self.scoring.kinds:
-            if kind in PROBES:
-                self._send_probe(k, lane, riders, kind)
+                yield self.score(lane, rider, kind, metrics)
+        self.python.claim()
+        if self._of_averages:
+            prefix = PREFIX if lane.step >= AVERAGE_EVERY else ""  # there is none yet
+            averaged = self.validation.averaged_metrics(k, prefix)
+            for kind in self._of_averages:
+                for rider in riders:
+                    yield self.score(lane, rider, kind, averaged)
+        for kind in self._of_copies:
+            self._send_copies(k, lane, riders, kind)
         if lane.awaited:
             self.pool.park(lane, k)
 
-    def _send_probe(self, k: int, lane: Lane, riders: Sequence[Rider], kind: str) -> None:
-        trials = [rider.trial.probed(lane.step, self.scoring.steps, PROBES[kind]) for rider in riders]
-        probe = Lane([Rider(trial, kind, reported=lane.step) for trial in trials], lane.step)
-        probe.python = self.python.copy_of(lane)
-        probe.plan_fork(self.structure)
-        self.pool.park(probe, k)
+    def _send_copies(self, k: int, lane: Lane, riders: Sequence[Rider], kind: str) -> None:
+        factor = self.kinds[kind].rate_factor
+        trials = [rider.trial.probed(lane.step, self.steps, factor) for rider in riders]
+        copy = Lane([Rider(trial, kind, reported=lane.step) for trial in trials], lane.step)
+        copy.python = self.python.copy_of(lane)
+        copy.plan_fork(self.structure)
+        self.pool.park(copy, k)
         lane.awaited += [trial.id for trial in trials]

@@ -47,7 +47,7 @@ class CohortSetup:
     @property
     def wants_averages(self) -> bool:
         """Whether some trial is scored by its averaged weights."""
-        return "average" in self.scoring.kinds and any(trial.rungs for trial in self.trials)
+        return self.scoring.averaged and any(trial.rungs for trial in self.trials)
 
     def make_program(self) -> Program:
         """Return the program that trains the trials."""

@@ -9,6 +9,7 @@ rung it did not reach.
 import math
 from collections.abc import Iterable, Sequence
 
+from espalier.core.loading.registry import short_name
 from espalier.sweeps.spec.stopping import Stopping
 
 Entry = tuple[int, int, float, int]
@@ -57,5 +58,5 @@ class Halving:
         kept = math.ceil(len(scores) / self.stopping.reduction)
         if len(scores) < self.stopping.least or rank <= kept:
             return ""
-        name = self.stopping.score
+        name = short_name(self.stopping.score)
         return f"ranked {rank} of {len(scores)} by {name} at step {rung} ({self.sign * own:.5g}), the best {kept} go on"

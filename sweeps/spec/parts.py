@@ -26,7 +26,7 @@ else:
     SamplerName = Literal[SAMPLERS.names]
 
 
-def _known(value: Any, names: Iterable[str]) -> Any:
+def known_kind(value: Any, names: Iterable[str]) -> Any:
     """Return a value that is one of the names, or a reference, or no text. Raises ValueError."""
     names = tuple(names)
     if isinstance(value, str) and value not in names and not is_reference(value):
@@ -71,7 +71,7 @@ class Search(Part):
     @field_validator("sampler", mode="before")
     @classmethod
     def _is_known(cls, value: Any) -> Any:
-        return _known(value, SAMPLERS)
+        return known_kind(value, SAMPLERS)
 
     @property
     def learns(self) -> bool:
@@ -155,7 +155,7 @@ class Resources(Part):
     @field_validator("program", mode="before")
     @classmethod
     def _is_known(cls, value: Any) -> Any:
-        return _known(value, (*PROGRAMS, AUTO))
+        return known_kind(value, (*PROGRAMS, AUTO))
 
     @field_validator("gpus", mode="before")
     @classmethod

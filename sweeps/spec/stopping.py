@@ -1,16 +1,21 @@
 """Successive halving as a spec has it: when trials are scored, by what, and how many go on."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-ScoreName = Literal["probe", "cooldown", "average", "value"]
+from espalier.core.scores.registry import SCORES
+from espalier.sweeps.spec.parts import OwnKindName, known_kind
+from espalier.sweeps.spec.space import Part
+
+if TYPE_CHECKING:
+    ScoreName = str
+else:
+    ScoreName = Literal[SCORES.names]
 
 
-class Stopping(BaseModel):
+class Stopping(Part):
     """Successive halving: when trials are scored, by what, and how many go on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rungs: tuple[float, ...] = Field(
         default=(0.1, 0.25, 0.5), max_length=100, description="shares of the budget, between 0 and 1"
@@ -22,8 +27,13 @@ class Stopping(BaseModel):
         le=1_000_000,
         description="trials scored at a rung before any is stopped; those of one history count as one",
     )
-    score: ScoreName = "average"
+    score: ScoreName | OwnKindName = Field(default="average", description="what a trial is worth at a rung")
     probe: float = Field(default=0.02, gt=0, le=0.5, description="share of the budget that a probe trains")
+
+    @field_validator("score", mode="before")
+    @classmethod
+    def _is_known(cls, value: Any) -> Any:
+        return known_kind(value, SCORES)
 
     @field_validator("rungs")
     @classmethod

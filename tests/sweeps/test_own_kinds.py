@@ -1,4 +1,4 @@
-"""A schedule and an optimizer of a person's own, each a class in a file that a spec names: nothing else is touched."""
+"""A schedule, an optimizer and a score of a person's own, each a class in a file that a spec names."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,14 @@ import torch
 
 from espalier.core.errors import BadInput
 from espalier.core.schedules.for_torch import torch_scheduler
-from espalier.core.training.events import Ended
+from espalier.core.training.events import Ended, Scored
 from espalier.core.training.history import history
+from espalier.core.training.scores import Scoring
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.engine import make_cohort
 from espalier.sweeps.own_kinds import code_of
 from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
+from espalier.sweeps.search.halving import Halving
 from espalier.sweeps.spec import paths
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from tests.sweeps.made import THERMOMETER
@@ -53,10 +55,44 @@ class Lion(Optimizer):
 """
 
 
+SCORE = """
+from espalier.core.scores.score import Score
+
+
+class Trend(Score):
+    def values(self, rung):
+        loss = rung.values["valid_loss"]
+        earlier = [values["valid_loss"] for step, values in rung.reports if step < rung.step]
+        return {"valid_loss": 2 * loss - earlier[-1] if earlier else loss}
+
+
+class Drop(Score):
+    trains_on = True
+    rate_factor = 0.1
+
+
+class Both(Drop):
+    averaged = True
+
+
+class Nameless(Score):
+    def values(self, rung):
+        return {"loss": 1.0}
+
+
+class Raising(Score):
+    def values(self, rung):
+        if rung.step == 50:
+            return rung.values
+        raise ZeroDivisionError
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "mine.py").write_text(SCHEDULE)
     (tmp_path / "lion.py").write_text(OPTIMIZER)
+    (tmp_path / "scores.py").write_text(SCORE)
     return tmp_path
 
 
@@ -156,6 +192,61 @@ def test_the_code_of_a_sweep_changes_with_a_persons_kinds_and_only_then(folder: 
     assert before not in (code_of(plain, task), code_of(spec_of(folder, schedule="cosine"), task))
 
 
+# --- a score ----------------------------------------------------------------------------------------------------------
+
+
+def scored(spec: SweepSpec, count: int = 2) -> dict[str, dict[int, float]]:
+    """Return the scores of each trial by rung, and put the ends of the trials to what they are without scores."""
+    trials = [PlannedTrial(i, point) for i, point in enumerate(points(spec)[:count])]
+    events = list(make_cohort(spec, trials, Provenance("vmap", "", 2, "cpu")).train())
+    scores: dict[str, dict[int, float]] = {}
+    for event in events:
+        if isinstance(event, Scored):
+            assert spec.stopping and event.score == spec.stopping.score
+            scores.setdefault(event.trial, {})[event.step] = event.values["valid_loss"]
+    ends = {str(event.trial): (event.values, event.curve) for event in events if isinstance(event, Ended)}
+    assert ends == trained(spec.model_copy(update={"stopping": None}), "vmap", count), "a score changes no trial"
+    return scores
+
+
+def with_score(folder: Path, score: str, **changed: Any) -> SweepSpec:
+    return spec_of(folder, stopping={"score": score, "rungs": [0.25, 0.5]}, **changed)
+
+
+def test_trials_are_scored_by_a_persons_score_alone_and_beside_others(folder: Path) -> None:
+    spec = with_score(folder, "scores.py:Trend")
+    scores = scored(spec)
+    steps = [spec.budget.steps // 4, spec.budget.steps // 2]
+    assert [list(of_trial) for of_trial in scores.values()] == [steps, steps]
+    assert scored(spec, 1)["0/0"] == scores["0/0"]
+    plain = scored(with_score(folder, "value"))
+    assert scores["0/0"] != plain["0/0"], "it makes something else of the same validations"
+
+
+def test_a_persons_score_of_a_copy_that_trains_on_is_that_of_the_same_kind_of_this_program(folder: Path) -> None:
+    assert scored(with_score(folder, "scores.py:Drop")) == scored(with_score(folder, "probe"))
+
+
+def test_halving_names_a_persons_score_by_its_class(folder: Path) -> None:
+    spec = with_score(folder, "scores.py:Trend")
+    assert spec.stopping
+    rule = Halving(spec.stopping.model_copy(update={"least": 2}))
+    rule.enter([(25, 0, 2.0, 0), (25, 1, 3.0, 1)])
+    assert rule.reason(25, 1) == "ranked 2 of 2 by Trend at step 25 (3), the best 1 go on"
+
+
+def test_a_score_that_raises_while_trials_train_is_named(folder: Path) -> None:
+    spec = with_score(folder, "scores.py:Raising")
+    plan.check_names(spec)
+    with pytest.raises(BadInput, match=r"stopping.score: .*scores.py:Raising raised at step .*ZeroDivisionError"):
+        scored(spec)
+
+
+def test_a_score_that_nobody_has_is_refused_by_the_engine_too() -> None:
+    with pytest.raises(BadInput, match=r"stopping.score: unknown score 'prob'; did you mean 'probe'\?"):
+        assert Scoring(("prob",)).averaged
+
+
 WRONG = [
     ({"schedule": {"kind": "mine.py:Sawtooth", "tooth": 3}}, ["schedule.tooth", "did you mean 'teeth'?"]),
     ({"schedule": {"kind": "mine.py:Sawtooth", "teeth": 0}, "space": {}}, ["schedule.teeth: 0", "[1, 100]"]),
@@ -169,6 +260,10 @@ WRONG = [
     ({"optimizer": "mine.py:Sawtooth"}, ["Sawtooth is no Optimizer"]),
     ({"search": {"sampler": "mine.py:Sawtooth"}}, ["search.sampler", "Sawtooth is no Sampler"]),
     ({"schedule": "nowhere.py:A"}, ["schedule.kind: no file"]),
+    ({"stopping": {"score": "mine.py:Sawtooth"}}, ["stopping.score", "Sawtooth is no Score"]),
+    ({"stopping": {"score": "scores.py:Trent"}}, ["stopping.score", "has no class 'Trent'", "Trend"]),
+    ({"stopping": {"score": "scores.py:Both"}}, ["stopping.score", "averaged and trains_on"]),
+    ({"stopping": {"score": "scores.py:Nameless"}}, ["stopping.score", "has no valid_loss", "it has loss"]),
 ]
 
 

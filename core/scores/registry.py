@@ -1,0 +1,16 @@
+"""The scores by the names that they have in a spec."""
+
+from espalier.core.loading.registry import Registry
+from espalier.core.scores.score import Score
+
+SCORES: Registry[Score] = Registry(
+    "stopping.score",
+    "core.scores.score:Score",
+    {
+        "probe": "core.scores.probe:Probe",
+        "cooldown": "core.scores.cooldown:Cooldown",
+        "average": "core.scores.average:Average",
+        "value": "core.scores.value:Value",
+    },
+    "score",
+)
