@@ -73,7 +73,7 @@ class Loop:
             self.ledger.take_turn(cohort, turn, begins_anew=plan is not None and plan.resume_from is None)
             self.progress.program = self.ledger.programs_of(self.search.live) or self.progress.program
             for event in turn.events:
-                self._pass_on(self.search.hear([event]))
+                self._pass_on(self.search.take_events([event]))
             if not had_result and self.progress.first_result_s is not None:
                 self.recorder.wake()  # trials get their runs before they end
             self.take_links()

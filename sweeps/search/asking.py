@@ -14,8 +14,8 @@ from espalier.sweeps.samplers import SAMPLERS, Sampler
 from espalier.sweeps.samplers.grid import GridOrder
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.trial_events import Outcome
-from espalier.sweeps.search.trial_record import OpenTrial, TrialRecord, storable
-from espalier.sweeps.spec.space import Choice, Range
+from espalier.sweeps.search.trial_record import OpenTrial, TrialRecord, sampled_params, storable
+from espalier.sweeps.spec.space import Choice, Point, Range
 from espalier.sweeps.spec.spec import SweepSpec
 
 
@@ -62,6 +62,7 @@ class Asker:
         self.domains = {name: distribution(domain) for name, domain in self.spec.space.domains()}
         self.draws = Draws(self.spec, self.domains, len(trials))
         self.params: dict[int, dict[str, Any]] = {trial.number: dict(trial.params) for trial in trials}
+        self.trials: dict[int, OpenTrial] = {}  # that this process has asked for, or adopted
 
     @property
     def asked(self) -> int:
@@ -71,9 +72,7 @@ class Asker:
     def ask(self) -> OpenTrial:
         """Return a new trial; the branches of a trunk share all that is sampled but the decay points."""
         self._take_sampler(self.asked)
-        trial = OpenTrial(self.study.ask(self.domains))
-        self.params[trial.number] = trial.params
-        return trial
+        return self._opened(OpenTrial(self.study.ask(self.domains)))
 
     def adopt(self, record: TrialRecord) -> OpenTrial:
         """Take over a trial of an earlier process; what that died before sampling is sampled now."""
@@ -90,8 +89,10 @@ class Asker:
                 handle.suggest_int(name, domain.low, domain.high, step=domain.step, log=domain.log)
             elif isinstance(domain, FloatDistribution):
                 handle.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
-        trial = OpenTrial(handle)
-        self.params[record.number] = trial.params
+        return self._opened(OpenTrial(handle))
+
+    def _opened(self, trial: OpenTrial) -> OpenTrial:
+        self.trials[trial.number], self.params[trial.number] = trial, trial.params
         return trial
 
     def tell(self, trial: OpenTrial, outcome: Outcome, run: str | None) -> None:
@@ -105,6 +106,10 @@ class Asker:
         else:
             stopped = outcome.status == "stopped"
             self.study.tell(trial.handle, state=TrialState.PRUNED if stopped else TrialState.FAIL)
+
+    def point_of(self, number: int) -> Point:
+        """Return the whole configuration of a trial."""
+        return self.spec.space.resolve(sampled_params(self.params[number]))
 
     def trunk_of(self, number: int) -> int | None:
         """Return the trial whose trunk this one was proposed to share, None for one that was proposed by itself."""

@@ -4,18 +4,17 @@ Optuna's storage is the one home of which trials exist and how they ended. A res
 running there belongs to a cohort that has to go on, what is missing is still to be asked for.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from espalier.core.training.events import Event, Forked, Started
 from espalier.sweeps.search.asking import Asker
-from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial
-from espalier.sweeps.search.grouping import cohorts_of
+from espalier.sweeps.search.cohort_plan import CohortPlan
+from espalier.sweeps.search.planning import Planner
 from espalier.sweeps.search.replicates import Replicates
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.trial_events import Fork, Outcome, Report, Score, Start, TrialEvent
-from espalier.sweeps.search.trial_record import OpenTrial, RungScore, TrialRecord, sampled_params
+from espalier.sweeps.search.trial_record import RungScore
 from espalier.sweeps.spec.space import Point
 
 DIED_TOO_OFTEN = "its cohort's worker failed too often"
@@ -24,7 +23,7 @@ DIED_TOO_OFTEN = "its cohort's worker failed too often"
 class Search:
     """Cohorts to train, out of Optuna's trials, and what became of them.
 
-    It calls nobody back: what a call makes of events it returns, and what it has to know it is given.
+    It calls nobody back: what a call makes of events it returns.
     """
 
     def __init__(
@@ -35,35 +34,34 @@ class Search:
         cohorts: how many train at once. cohort_trials: how many trials one gets.
         checkpoints: the folder of the last one of each interrupted cohort that has one.
         """
-        self.record, self.spec = record, record.spec
-        self.cohorts, self.cohort_trials = cohorts, cohort_trials
-        self.wanted, self.round = self.spec.trials_wanted, self.spec.round_trials
+        self.record, self.spec, self.cohorts = record, record.spec, cohorts
         self.asker = Asker(record)
+        self.planner = Planner(self.asker, cohorts, cohort_trials)
         self.live: dict[str, CohortPlan] = {}
-        self.trials: dict[int, OpenTrial] = {}  # that this process has asked for, or taken over
         self.merging: dict[int, Replicates] = {}  # of trials that have not ended
-        self.ended: dict[int, Outcome] = {}  # not told yet
-        self.begun: set[int] = set()  # trials of which it was heard that they train
+        self.ended: dict[int, Outcome] = {}  # of which Optuna has not been told
+        self.begun: set[int] = set()  # trials that train, or have trained
         self.linked: dict[int, str] = {}  # trial -> its MLflow run, once that is written
         trials = record.trials()
         self.reported = {(trial.number, step) for trial in trials for step in trial.reports}
         self.scored = {(trial.number, rung) for trial in trials for rung in trial.scores}
-        self.waiting = self._unfinished(trials, checkpoints or {})
-        if self.round and self.asker.asked % self.round:  # an earlier process ended while it asked
-            self.waiting += self._grouped(self._ask(self._next_count()))
+        self._open(trial.number for trial in trials if trial.running)
+        self.waiting = self.planner.resume(trials, checkpoints or {})
+        if self.planner.round_is_open:
+            self.waiting += self._ask()
 
     # --- cohorts -----------------------------------------------------------------------------------------------------
 
     @property
     def exhausted(self) -> bool:
         """Whether every trial has been given out. A cohort that trains may have to be given out again."""
-        return not self.waiting and self.asker.asked >= self.wanted
+        return not self.waiting and self.planner.all_asked
 
     @property
     def asks_next(self) -> bool:
         """Whether `next_cohort` is about to ask Optuna for trials, and to tell it of all that have ended before."""
         room = len(self.live) < self.cohorts and not self.waiting
-        return room and self.asker.asked < self.wanted and not self._round_trains()
+        return room and not self.planner.all_asked and not self._round_trains()
 
     def unlinked(self, runs: Mapping[int, str]) -> set[int]:
         """Return the trials that have ended, are not told, and have no MLflow run among `runs`."""
@@ -78,7 +76,7 @@ class Search:
             return None
         if self.asks_next:
             self.settle(runs, everything=True)
-            self.waiting = self._grouped(self._ask(self._next_count()))
+            self.waiting = self._ask()
         if not self.waiting:
             return None
         plan = self.waiting.pop(0)
@@ -110,14 +108,27 @@ class Search:
             return untold.status == "failed"
         return self.record.trials()[number].status == "failed"
 
+    def _round_trains(self) -> bool:
+        """Whether a search that must repeat has to wait for trials of the last round."""
+        return bool(self.planner.round and self.live and self.merging)
+
+    def _ask(self) -> list[CohortPlan]:
+        plans = self.planner.ask()
+        self._open(number for plan in plans for number in plan.numbers)
+        return plans
+
+    def _open(self, trials: Iterable[int]) -> None:
+        """Have the events of some trials merged until they end."""
+        self.merging |= {number: Replicates(number, self.spec.replicates) for number in trials}
+
     # --- trials ------------------------------------------------------------------------------------------------------
 
-    def hear(self, events: Iterable[Event]) -> list[TrialEvent]:
+    def take_events(self, events: Iterable[Event]) -> list[TrialEvent]:
         """Take the events of a cohort's replicates, in order; return what they mean for trials.
 
-        Events that were heard before change nothing.
+        Events that were taken before change nothing.
         """
-        return [told for event in events for told in self._hear(event)]
+        return [trial_event for event in events for trial_event in self._take_event(event)]
 
     def fail(self, trials: Iterable[int], why: str, step: int = 0) -> list[TrialEvent]:
         """End those of some trials that have not ended, as failed; begin first those that have not begun."""
@@ -133,90 +144,33 @@ class Search:
         """Tell Optuna of trials that have ended, once their runs are known, since it takes no attribute afterwards.
 
         runs: the MLflow runs of trials. everything: also of trials whose run MLflow has not made yet; it is written
-        when it has. A trial that a crash leaves untold is heard of again from its cohort's checkpoint.
+        when it has. The events of a trial that a crash leaves untold come again from its cohort's checkpoint.
         """
         runs = runs or {}
         for number in [number for number in self.ended if everything or number in runs]:
-            self.asker.tell(self.trials[number], self.ended.pop(number), runs.get(number))
+            self.asker.tell(self.asker.trials[number], self.ended.pop(number), runs.get(number))
             if number in runs:
                 self.linked[number] = runs[number]
-        late = {number: run for number, run in runs.items() if self.linked.get(number) != run and self._told(number)}
+        late = {number: run for number, run in runs.items() if self.linked.get(number) != run and self._is_told(number)}
         if late:
             self.record.set_late_runs(late)
             self.linked |= late
 
-    def _told(self, number: int) -> bool:
+    def _is_told(self, number: int) -> bool:
         """Whether Optuna knows how a trial has ended."""
         return number not in self.merging and number not in self.ended
 
     def point_of(self, number: int) -> Point:
         """Return the whole configuration of a trial."""
-        return self._point(self.trials[number].params)
+        return self.asker.point_of(number)
 
     def cohort_of(self, number: int) -> str | None:
         """Return the cohort of a trial."""
-        return self.trials[number].cohort
+        return self.asker.trials[number].cohort
 
-    # --- asking ------------------------------------------------------------------------------------------------------
+    # --- events ------------------------------------------------------------------------------------------------------
 
-    def _round_trains(self) -> bool:
-        """Whether a search that must repeat has to wait for trials of the last round."""
-        return bool(self.round and self.live and self.merging)
-
-    def _next_count(self) -> int:
-        """Return how many trials are asked for next: a cohort's, or the rest of a round."""
-        asked = self.asker.asked
-        count = self.round - asked % self.round if self.round else self.cohort_trials
-        return min(count, self.wanted - asked)
-
-    def _ask(self, count: int) -> list[PlannedTrial]:
-        return [self._planned(self.asker.ask()) for _ in range(count)]
-
-    def _planned(self, trial: OpenTrial) -> PlannedTrial:
-        self.trials[trial.number] = trial
-        return PlannedTrial(trial.number, self._point(trial.params))
-
-    def _point(self, params: Mapping[str, Any]) -> Point:
-        return self.spec.space.resolve(sampled_params(params))
-
-    def _grouped(self, trials: Sequence[PlannedTrial]) -> list[CohortPlan]:
-        """Part trials into cohorts, and write of each trial which cohort it is in."""
-        plans = cohorts_of(self.spec, trials, self.cohorts, self.cohort_trials)
-        for plan in plans:
-            for number in plan.numbers:
-                self.trials[number].set_cohort(plan.id)
-                self.merging[number] = Replicates(number, self.spec.replicates)
-        return plans
-
-    def _unfinished(self, trials: Sequence[TrialRecord], checkpoints: Mapping[str, str]) -> list[CohortPlan]:
-        """Rebuild the cohorts of an interrupted sweep; of one with a checkpoint the ended trials come along."""
-        loose: list[PlannedTrial] = []
-        members: dict[str, list[TrialRecord]] = {}
-        for trial in (trial for trial in trials if trial.running):
-            planned = self._planned(self.asker.adopt(trial))
-            if trial.cohort is None:
-                loose.append(planned)
-            else:
-                members.setdefault(trial.cohort, [])
-                self.merging[trial.number] = Replicates(trial.number, self.spec.replicates)
-        for trial in trials:
-            if trial.cohort in members:
-                members[trial.cohort].append(trial)
-        plans = [self._resumed(cohort, of_it, checkpoints.get(cohort)) for cohort, of_it in members.items()]
-        return plans + self._grouped(loose)
-
-    def _resumed(self, cohort: str, trials: Sequence[TrialRecord], checkpoint: str | None) -> CohortPlan:
-        planned = tuple(
-            PlannedTrial(trial.number, self._point(self.asker.params[trial.number]))
-            for trial in trials
-            if checkpoint or trial.running
-        )
-        failed = tuple(trial.number for trial in trials if trial.status == "failed")
-        return CohortPlan(cohort, planned, checkpoint, failed)
-
-    # --- hearing -----------------------------------------------------------------------------------------------------
-
-    def _hear(self, event: Event) -> list[TrialEvent]:
+    def _take_event(self, event: Event) -> list[TrialEvent]:
         number = event.trial_id.number
         if number not in self.merging:
             return []  # ended before a crash, and replayed from the checkpoint
@@ -250,13 +204,13 @@ class Search:
         value = report.values.get(self.spec.objective.metric)
         if value is not None and (report.trial, report.step) not in self.reported:
             self.reported.add((report.trial, report.step))
-            self.trials[report.trial].report(value, report.step)
+            self.asker.trials[report.trial].report(value, report.step)
 
     def _write_score(self, score: Score) -> None:
         if (score.trial, score.step) not in self.scored:
             self.scored.add((score.trial, score.step))
             value = score.values.get(self.spec.objective.metric)
-            self.trials[score.trial].set_score(score.step, RungScore(value, score.leader))
+            self.asker.trials[score.trial].set_score(score.step, RungScore(value, score.leader))
 
     def _end(self, outcome: Outcome) -> Outcome:
         if outcome.status == "stopped":
@@ -270,7 +224,7 @@ class Search:
 
     def _write_stop(self, outcome: Outcome) -> None:
         """Write why a trial stops. What it was worth at its last rung is its value where it has reported none."""
-        trial = self.trials[outcome.trial]
+        trial = self.asker.trials[outcome.trial]
         worth = {rung: score.value for rung, score in trial.scores().items() if score.value is not None}
         if worth and not any(number == outcome.trial for number, _ in self.reported):
             trial.report(worth[max(worth)], max(worth))

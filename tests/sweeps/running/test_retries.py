@@ -130,7 +130,7 @@ def test_a_cohort_whose_worker_died_is_given_out_again_without_the_guilty(tmp_pa
     first, second = search.next_cohort(), search.next_cohort()
     assert first and second and search.next_cohort() is None and search.exhausted
     a, b, c = first.numbers
-    events = search.hear([*life(a, 2.0), report(f"{b}/0", 10, 3.0)])
+    events = search.take_events([*life(a, 2.0), report(f"{b}/0", 10, 3.0)])
     events += search.fail([b], "segfault", 12)
     search.cohort_again(first.id, {f"{c}/0": 76})
     again = search.next_cohort()
@@ -142,7 +142,7 @@ def test_a_cohort_whose_worker_died_is_given_out_again_without_the_guilty(tmp_pa
         (a, "complete", f"evidence of {a}/0", 40),
         (b, "failed", "segfault", 12),
     ]
-    search.hear(life(c, 1.0))
+    search.take_events(life(c, 1.0))
     search.cohort_again(first.id, {})
     assert search.next_cohort() is None, "all its trials have ended"
     search.settle(everything=True)

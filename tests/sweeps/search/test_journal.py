@@ -27,7 +27,7 @@ def written(folder: Path) -> Path:
         cohort = search.next_cohort()
         assert cohort
         for trial in cohort.trials[:ends]:
-            search.hear(life(trial.number, 1.0 + trial.number))
+            search.take_events(life(trial.number, 1.0 + trial.number))
         search.settle(everything=True)
     return place
 

@@ -62,7 +62,7 @@ class Desk:
 
     def hear(self, events: Sequence[Event]) -> None:
         """Let the search hear events, and keep what it makes of them."""
-        self.events += self.search.hear(events)
+        self.events += self.search.take_events(events)
 
     def settle(self) -> None:
         """Tell Optuna of every trial that has ended."""
@@ -94,7 +94,7 @@ def finish(search: Search, lives: Callable[[int, float], list[Event]] = life) ->
         assert suggestion is not None
         seen.append(suggestion.trials)
         for trial in suggestion.trials:
-            search.hear(lives(trial.number, loss_of(trial.point)))
+            search.take_events(lives(trial.number, loss_of(trial.point)))
         search.cohort_over(suggestion.id)
     search.settle(everything=True)
     return seen
@@ -293,10 +293,10 @@ def train_in_any_order(desk: Desk, dice: random.Random, deaths: int = 0, divergi
             continue
         cohort = dice.choice(list(feeds))
         for _ in range(min(dice.choice([1, 3, 50]), len(feeds[cohort]))):
-            search.hear([feeds[cohort].pop(0)])
+            search.take_events([feeds[cohort].pop(0)])
             search.settle(runs)
         if dice.random() < 0.2:
-            runs[dice.choice(list(search.trials))] = "run"
+            runs[dice.choice(list(search.asker.trials))] = "run"
             search.settle(runs)
         if not feeds[cohort]:
             search.cohort_over(cohort)
@@ -687,7 +687,7 @@ def work(desk: Desk, moves: int, dies_asking: int | None = None) -> bool:
             break
         else:
             cohort = next(iter(feeds))
-            search.hear([feeds[cohort].pop(0)])
+            search.take_events([feeds[cohort].pop(0)])
             if not feeds[cohort]:
                 search.cohort_over(cohort)
                 del feeds[cohort]
@@ -797,10 +797,10 @@ def test_an_interrupted_cohort_with_a_checkpoint_takes_all_its_trials_along(tmp_
     again = search.next_cohort()
     assert again == replace(suggestion, resume_from="/the/checkpoint")
     before = len(desk.events)
-    search.hear(life(1, 99.0)[-1:])  # replayed by the cohort: it was told already
+    search.take_events(life(1, 99.0)[-1:])  # replayed by the cohort: it was told already
     assert len(desk.events) == before
     for trial in again.trials:
-        search.hear(life(trial.number, loss_of(trial.point))[-1:])
+        search.take_events(life(trial.number, loss_of(trial.point))[-1:])
     search.settle(everything=True)
     assert_whole(desk)
 
