@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweeps.running.walk import ROOT, Walk, returns, walk_one_sweep
+from tests.sweeps.running.walk import ROOT, VALIDATION, Walk, returns, walk_one_sweep
 
 TURN_FILES_MOST = 25
 SPEC_RETURNS_MOST = 8
+PHASE_FILES_MOST = {"reading": 11, "checks": 12, "start": 39, "training": 35, "closing": 30, "records": 15}
+"""Files of sweeps alone: core's run in the checks, which train a step of the task."""
 KIND_OF_EVENT = re.compile(r"""event(\.kind\b|\["kind"\])|\bkind\b.*["'](report|score|finish|fork|start|stop)["']""")
 
 
@@ -23,6 +25,15 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
 
 def test_few_files_run_code_from_what_a_worker_reports_to_what_is_written(walk: Walk) -> None:
     assert len(walk.turn_files()) <= TURN_FILES_MOST, walk.turn_files()
+
+
+def test_no_phase_of_a_run_takes_more_files_than_it_did(walk: Walk) -> None:
+    files = {phase: [f for f in files if not f.startswith("core/")] for phase, files in walk.phase_files().items()}
+    assert {phase: len(of_phase) for phase, of_phase in files.items() if len(of_phase) > PHASE_FILES_MOST[phase]} == {}
+
+
+def test_a_spec_is_validated_where_it_is_read_and_where_it_comes_back_from_the_storage(walk: Walk) -> None:
+    assert walk.count(VALIDATION) == 2
 
 
 def test_nobody_calls_back_into_the_loop(walk: Walk) -> None:

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from tests.sweeps.made import THERMOMETER, life
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("core", "sweeps", "services", "espalier")
+VALIDATION = "SweepSpec._consistent"  # runs once for each validation of a whole spec
 LOOP_FOLDER, LOOP = "sweeps/running/", "sweeps/running/loop.py"
 TAKE_TURN = "Loop.take_turn"
 LISTENERS = (
@@ -41,6 +42,7 @@ LISTENERS = (
 )
 """Whose functions the loop calls, and which call nothing of the loop's."""
 
+PHASES = ("reading", "checks", "start", "training", "closing", "records")
 SPEC_FOLDERS = ("sweeps/spec/", "sweeps/own_kinds.py", "core/schedules/", "core/optimizers/")
 """A spec's own functions, and those of the kinds that it names. A stay there is none: any use of a field is one."""
 
@@ -115,23 +117,39 @@ class Walk:
 
     def files(self) -> list[str]:
         """Return the files that ran code, the first first."""
-        return list(dict.fromkeys(call.file for call in self.calls))
+        return _files(self.calls)
 
     def turn_files(self) -> list[str]:
         """Return the files that run code in the driver while it takes a turn of a worker, the first first."""
         begins = [k for k, call in enumerate(self.calls) if call.function == TAKE_TURN]
-        inside = [call for k in begins for call in self._until_return(k)]
-        return list(dict.fromkeys(call.file for call in inside))
+        return _files(self.calls[i] for k in begins for i in self._until_return(k))
 
-    def _until_return(self, begin: int) -> Iterator[Call]:
-        """Yield a call, and those that are made before it returns."""
-        first = self.calls[begin]
-        yield first
-        for call in self.calls[begin + 1 :]:
-            if call.in_driver and len(call.callers) <= len(first.callers):
-                return
+    def phase_files(self) -> dict[str, list[str]]:
+        """Return the files that run code in each phase of the run; "records" is the thread that sends them."""
+        checks, training = (self._until_return(self._first(name)) for name in ("check_spec", "run_tune"))
+        ends = {"reading": self._first("start"), "start": training[0], "training": training[-1] + 1}
+        phases: dict[str, list[Call]] = {name: [] for name in PHASES}
+        for i, call in enumerate(self.calls):
+            phase = next((name for name, end in ends.items() if i < end), "closing")
+            phases["records" if not call.in_driver else "checks" if i in checks else phase].append(call)
+        return {name: _files(calls) for name, calls in phases.items()}
+
+    def count(self, function: str) -> int:
+        """Return how often a function was called, by its qualified name."""
+        return sum(call.function == function for call in self.calls)
+
+    def _first(self, function: str) -> int:
+        return next(k for k, call in enumerate(self.calls) if call.function == function)
+
+    def _until_return(self, begin: int) -> list[int]:
+        """Return the place of a call, and of those that the driver makes before it returns."""
+        inside, depth = [begin], len(self.calls[begin].callers)
+        for k, call in enumerate(self.calls[begin + 1 :], begin + 1):
+            if call.in_driver and len(call.callers) <= depth:
+                break
             if call.in_driver:
-                yield call
+                inside.append(k)
+        return inside
 
     def handed_on(self, *types: str) -> list[str]:
         """Return the files that the loop hands a value of some types to, in order, the first time that it does."""
@@ -156,6 +174,11 @@ class Walk:
             if "SweepSpec" in call.takes and call.in_driver and outside and stays[-1:] != [call.file]:
                 stays.append(call.file)
         return stays
+
+
+def _files(calls: Iterable[Call]) -> list[str]:
+    """Return the files of some calls, the first first."""
+    return list(dict.fromkeys(call.file for call in calls))
 
 
 def returns(stays: Sequence[str]) -> int:
@@ -257,6 +280,10 @@ def main() -> None:
     print(f"{len(turn)} own files run code while a turn is taken:", *turn, sep="\n  ")
     print("a report:", *walk.handed_on("Reported", "Report"), sep="\n  ")
     print(f"{len(files)} own files run code:", *files, sep="\n  ")
+    for phase, inside in walk.phase_files().items():
+        of_core = sum(file.startswith("core/") for file in inside)
+        print(f"{len(inside)} own files run code in the phase {phase}, {of_core} of them core's")
+    print(f"the spec is validated {walk.count(VALIDATION)} times")
     print(f"{len(callbacks)} callbacks into the loop:", *dict.fromkeys(callbacks), sep="\n  ")
     print(f"spec: {len(stays)} stays in {len(set(stays))} files, {returns(stays)} returns:", *stays, sep="\n  ")
 
