@@ -32,8 +32,7 @@ class Deletion:
 
 def find_deletable(home: Home, wanted: str) -> str:
     """Return the id of a sweep by its id or name, also of one whose trials are lost. Raises BadInput."""
-    from espalier.sweeps.browse.details import find_sweep
-    from espalier.sweeps.search.store import SweepStore
+    from espalier.sweeps.search.store import SweepStore, find_sweep
 
     if wanted in home.lost(()):
         return wanted
@@ -63,8 +62,7 @@ def delete_sweep(home: Home, sweep: str, records: bool = False) -> Deletion:
 
 def _tracking_uri(home: Home, sweep: str, known: bool, needed: bool) -> str:
     """Return where a sweep is recorded; "" if that cannot be known and need not be."""
-    from espalier.sweeps.browse.details import sweep_tracking_uri
-    from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
+    from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri, sweep_tracking_uri
     from espalier.sweeps.search.store import SweepStore
 
     if not known:

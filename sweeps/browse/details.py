@@ -12,13 +12,13 @@ from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.stories import read_trial, spooled_story
-from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
+from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.parent_run import ParentRun
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.driver_lock import driven_sweeps
-from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.search.store import SweepStore, find_sweep
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -111,11 +111,6 @@ def _details(home: Home, sweep_record: SweepRecord, driven: Collection[str]) -> 
     return Details(sweep, spec, state, wanted, trials, uri, home.storage, sweep_record.experiment, sweep_record.parent)
 
 
-def sweep_tracking_uri(sweep_record: SweepRecord, home: Home) -> str:
-    """Return the address at which a sweep is recorded."""
-    return resolve_tracking_uri(sweep_record.spec.tracking_uri, home.path, sweep_record.tracking_origin)
-
-
 def details(home: Home, wanted: str) -> Details:
     """Return one sweep by id or name. Raises BadInput for an unknown one."""
     return _details_of(home, find_sweep(home, SweepStore.open_for_reading(home.storage), wanted))
@@ -123,19 +118,6 @@ def details(home: Home, wanted: str) -> Details:
 
 def _details_of(home: Home, sweep_record: SweepRecord) -> Details:
     return _details(home, sweep_record, driven_sweeps(home, [sweep_record.id]))
-
-
-def find_sweep(home: Home, store: SweepStore, wanted: str) -> SweepRecord:
-    """Return a sweep by id or name. Raises BadInput for an unknown one, and says if it was known once."""
-    try:
-        return store.find(wanted)
-    except BadInput:
-        if wanted in home.lost(()):
-            raise BadInput(
-                f"{wanted}: {home.storage} does not know it; the file was deleted or damaged. Bring back a copy of it; "
-                f"else what the sweep has recorded lies in MLflow, and in {home.sweep(wanted)}"
-            ) from None
-        raise
 
 
 def list_sweeps(home: Home) -> list[dict[str, Any]]:

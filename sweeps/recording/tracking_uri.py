@@ -2,8 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espalier.sweeps.address import no_secret, sqlite_url
+from espalier.sweeps.home import Home
+
+if TYPE_CHECKING:
+    from espalier.sweeps.search.study import SweepRecord  # which imports Optuna
 
 VARIABLE, STORE_FILE = "MLFLOW_TRACKING_URI", "mlflow.db"
 AT_HOME = "home"  # the origin of a sweep that began to be recorded in the home's store
@@ -22,6 +27,11 @@ def resolve_tracking_uri(wanted: str | None, home: Path, origin: str | None = No
     """
     elsewhere = None if origin == AT_HOME else os.environ.get(VARIABLE) or origin
     return wanted or elsewhere or default_uri(home)
+
+
+def sweep_tracking_uri(sweep_record: "SweepRecord", home: Home) -> str:
+    """Return the address at which a sweep is recorded."""
+    return resolve_tracking_uri(sweep_record.spec.tracking_uri, home.path, sweep_record.tracking_origin)
 
 
 def tracking_origin(home: Path) -> str:

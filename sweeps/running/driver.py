@@ -14,7 +14,6 @@ from espalier.core.loading.folders import current_folder, restoring_folder, work
 from espalier.sweeps import home as homes
 from espalier.sweeps import identity
 from espalier.sweeps.address import no_secret
-from espalier.sweeps.browse.details import find_sweep, sweep_tracking_uri
 from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.guard import ENDED, STOPPED, dismiss_guard, set_messages
 from espalier.sweeps.home import Home
@@ -22,7 +21,7 @@ from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.sender import SendPolicy
 from espalier.sweeps.recording.tracking import Tracking
-from espalier.sweeps.recording.tracking_uri import tracking_origin
+from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri, tracking_origin
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running import machine
 from espalier.sweeps.running.closing import Closing
@@ -38,7 +37,7 @@ from espalier.sweeps.running.workers import KILL_AFTER_S, Workers
 from espalier.sweeps.search.driver_lock import DriverLock
 from espalier.sweeps.search.rule import stopping_rule
 from espalier.sweeps.search.search import Search
-from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.search.store import SweepStore, find_sweep
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.spec.space import AUTO
 from espalier.sweeps.spec.spec import SweepSpec

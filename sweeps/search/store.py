@@ -8,6 +8,7 @@ import optuna
 from optuna.storages import BaseStorage
 
 from espalier.core.errors import BadInput, nearest
+from espalier.sweeps.home import Home
 from espalier.sweeps.search import attributes, storage
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.spec.spec import SweepSpec
@@ -84,6 +85,19 @@ class SweepStore:
 
     def _study(self, sweep: str) -> optuna.Study:
         return optuna.load_study(study_name=sweep, storage=self.storage)
+
+
+def find_sweep(home: Home, store: SweepStore, wanted: str) -> SweepRecord:
+    """Return a sweep by id or name. Raises BadInput for an unknown one, and says if it was known once."""
+    try:
+        return store.find(wanted)
+    except BadInput:
+        if wanted in home.lost(()):
+            raise BadInput(
+                f"{wanted}: {home.storage} does not know it; the file was deleted or damaged. Bring back a copy of it; "
+                f"else what the sweep has recorded lies in MLflow, and in {home.sweep(wanted)}"
+            ) from None
+        raise
 
 
 def _name_in(spec: Any) -> str:
