@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from espalier.core.task import Data, Task
     from espalier.core.training.events import Event
     from espalier.core.training.watch import Watcher
-    from espalier.result import BestTrial, Check, Result
+    from espalier.result import BestTrial, Result
+    from espalier.sweeps.checks.here import Check
     from espalier.sweeps.repeat.rerun import Rerun
     from espalier.sweeps.samplers import Sampler
     from espalier.sweeps.spec.spec import SweepSpec
@@ -74,7 +75,7 @@ _HOMES = {
     "Event": "core.training.events",
     "Watcher": "core.training.watch",
     "BestTrial": "result",
-    "Check": "result",
+    "Check": "sweeps.checks.here",
     "Result": "result",
     "Rerun": "sweeps.repeat.rerun",
     "SweepSpec": "sweeps.spec.spec",

@@ -9,12 +9,13 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from espalier.describe import Spec, describe
-from espalier.result import BestTrial, Check, Result, finished
+from espalier.result import BestTrial, Result, finished
+from espalier.sweeps.browse.origin import origin_of
 from espalier.sweeps.home import Home
-from espalier.sweeps.origins import origin_of
 
 if TYPE_CHECKING:
     from espalier.core.checks.lr_range import RangeTest
+    from espalier.sweeps.checks.here import Check
     from espalier.sweeps.repeat.rerun import Rerun
 
 warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, of libraries that are imported later
@@ -40,11 +41,12 @@ def sweep(
 
     Raises BadInput, before anything is trained, for what cannot run.
     """
+    from espalier.sweeps.browse.home_origin import HomeOrigin
     from espalier.sweeps.running.here import run_here
 
-    where = Home.at(_text(home))
-    made = describe(spec, task, fields, where)
-    return finished(run_here(made, where, address, id, changed, progress), where)
+    place = Home.at(_text(home))
+    described = describe(spec, task, fields, place)
+    return finished(run_here(described, place, address, id, changed, progress), HomeOrigin(place))
 
 
 def open(sweep: str, *, home: str | PathLike[str] | None = None, server: str | None = None) -> "Result":
@@ -58,7 +60,7 @@ def open(sweep: str, *, home: str | PathLike[str] | None = None, server: str | N
 def sweeps(*, home: str | PathLike[str] | None = None, server: str | None = None) -> list["Result"]:
     """Return all sweeps of a home, or of the service at `server`, the oldest first."""
     origin = origin_of(server, _text(home))
-    return [Result.of(found, origin) for found in origin.read_all()]
+    return [Result.of(kept, origin) for kept in origin.read_all()]
 
 
 def rerun(best: "str | PathLike[str] | BestTrial") -> "Rerun":
@@ -66,11 +68,11 @@ def rerun(best: "str | PathLike[str] | BestTrial") -> "Rerun":
 
     best: a file that `save` or `sweep best` wrote, or a result's `best`. Raises BadInput if its task is gone.
     """
-    from espalier.sweeps.best_file import parse_best, read_best
-    from espalier.sweeps.repeat.rerun import rerun as train_again
+    from espalier.sweeps.best_file import best_text
+    from espalier.sweeps.repeat.here import rerun_here
 
-    loaded, spec = parse_best(best.text, "best") if isinstance(best, BestTrial) else read_best(str(best))
-    return train_again(loaded, spec)
+    text, source = (best.text, "best") if isinstance(best, BestTrial) else (best_text(str(best)), str(best))
+    return rerun_here(text, source).rerun
 
 
 def check(
@@ -85,13 +87,10 @@ def check(
 
     The page is recorded in MLflow. lsuv: also what layer-sequential unit-variance initialisation would give.
     """
-    from espalier.sweeps.checks import checkup
+    from espalier.sweeps.checks.here import check_here
 
-    where = Home.at(_text(home))
-    made = describe(spec, task, fields, where)
-    found, forecast = checkup.examine(made, lsuv)
-    checkup.record_check(made, found, forecast, where)
-    return Check(found.passed, checkup.document(found, forecast), tuple(checkup.lines(found)))
+    place = Home.at(_text(home))
+    return check_here(describe(spec, task, fields, place), place, lsuv)
 
 
 def lr_range(
@@ -109,13 +108,10 @@ def lr_range(
 
     low, high: the first and the last exponent, over so many steps, in one lane for each seed. Recorded in MLflow.
     """
-    from espalier.sweeps.checks import lr_range as ranges
+    from espalier.sweeps.checks.here import lr_range_here
 
-    where = Home.at(_text(home))
-    made = describe(spec, task, fields, where)
-    test = ranges.run_test(made, low, high, steps, seeds)
-    ranges.record_test(made, test, where)
-    return test
+    place = Home.at(_text(home))
+    return lr_range_here(describe(spec, task, fields, place), place, low, high, steps, seeds).test
 
 
 def _text(path: str | PathLike[str] | None) -> str | None:

@@ -8,9 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espalier.core.errors import BadInput
-from espalier.sweeps.home import Home
-from espalier.sweeps.origins import HomeOrigin, Origin, ServiceOrigin, SweepState
+from espalier.sweeps.browse.origin import KeptSweep, Origin
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, counts, ranked
@@ -41,21 +39,6 @@ class BestTrial:
         return place
 
 
-@dataclass(frozen=True)
-class Check:
-    """What was found of a task; `print` it for the page. document: the same as plain values."""
-
-    passed: bool
-    document: Mapping[str, Any] = field(repr=False)
-    lines: Sequence[str] = field(repr=False)
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
-
-    def _repr_markdown_(self) -> str:
-        return "```\n" + str(self) + "\n```"
-
-
 @dataclass(frozen=True, repr=False)
 class Result:
     """A sweep and what came of it, as it was when it was opened."""
@@ -69,6 +52,8 @@ class Result:
     """MLflow's page on it; at home while `sweep ui` runs"""
     origin: Origin = field(repr=False)
     """Where it is kept: a home or a service"""
+    read_from: KeptSweep | None = field(default=None, repr=False)
+    """The sweep as it was read there; None: this process drove it, and has not read it yet"""
     summary: Summary | None = None
     """How the run went, if this process drove it"""
 
@@ -78,16 +63,20 @@ class Result:
         return cls.of(origin.read(sweep), origin)
 
     @classmethod
-    def of(cls, found: SweepState, origin: Origin) -> "Result":
+    def of(cls, kept: KeptSweep, origin: Origin) -> "Result":
         """Return a sweep as it was when it was read."""
-        return cls(found.id, found.spec, found.state, found.trials, found.page, origin)
+        return cls(kept.id, kept.spec, kept.state, kept.trials, kept.page, origin, kept)
 
     @classmethod
-    def of_run(cls, summary: Summary, home: Home) -> "Result":
+    def of_run(cls, summary: Summary, origin: Origin) -> "Result":
         """Return a sweep as its driver left it."""
-        state = "interrupted" if summary.interrupted else "finished"
-        trials = tuple(summary.trials)
-        return cls(summary.sweep, summary.spec, state, trials, summary.page(), HomeOrigin(home), summary)
+        state, trials = "interrupted" if summary.interrupted else "finished", tuple(summary.trials)
+        return cls(summary.sweep, summary.spec, state, trials, summary.page(), origin, summary=summary)
+
+    @cached_property
+    def kept(self) -> KeptSweep:
+        """The sweep in its home or service, which has its best file and its curves. Read once."""
+        return self.read_from or self.origin.read(self.id)
 
     @property
     def notes(self) -> Sequence[str]:
@@ -102,11 +91,11 @@ class Result:
     @cached_property
     def best(self) -> BestTrial | None:
         """The best complete trial; None if there is none."""
-        found = best_trial(self.trials, self.spec.objective.mode)
-        if found is None or found.value is None:
+        best = best_trial(self.trials, self.spec.objective.mode)
+        if best is None or best.value is None:
             return None
-        text = self.origin.best_file(self.id, found.number)
-        return BestTrial(found.number, found.value, dict(found.params), found.verdict, found.evidence, text)
+        text = self.kept.best_file(best.number)
+        return BestTrial(best.number, best.value, dict(best.params), best.verdict, best.evidence, text)
 
     @cached_property
     def table(self) -> "pandas.DataFrame":
@@ -135,8 +124,8 @@ class Result:
         """The verdict on each trial that has one, by number."""
         import pandas
 
-        found = {t.number: t.verdict for t in sorted(self.trials, key=lambda t: t.number) if t.verdict}
-        return pandas.Series(found, name="verdict", dtype="object").rename_axis("trial")
+        verdicts = {t.number: t.verdict for t in sorted(self.trials, key=lambda t: t.number) if t.verdict}
+        return pandas.Series(verdicts, name="verdict", dtype="object").rename_axis("trial")
 
     def curves(self, metric: str | None = None) -> "pandas.DataFrame":
         """Return what the trials reported of a metric (default: the objective): columns trial, step and value.
@@ -145,34 +134,24 @@ class Result:
         """
         import pandas
 
-        wanted, known = metric or self.spec.objective.metric, [t for t in self.trials if t.reports]
-        if wanted == self.spec.objective.metric and known:
-            points = [(t.number, step, value) for t in known for step, value in sorted(t.reports.items())]
+        objective, reported = self.spec.objective.metric, [t for t in self.trials if t.reports]
+        if (metric or objective) == objective and reported:
+            points = [(t.number, step, value) for t in reported for step, value in sorted(t.reports.items())]
         else:
-            points = self.origin.points(self.id, wanted)
+            points = self.kept.points(metric or objective)
         return pandas.DataFrame(points, columns=["trial", "step", "value"])
 
     def resume(self, *, changed: bool = False, address: str | None = None, progress: bool = True) -> "Result":
         """Go on with a sweep that was stopped; return it as it is then. changed: although code or data changed."""
-        if isinstance(self.origin, ServiceOrigin):
-            self.origin.remote.resume(self.id, changed)
-            return Result.read(self.origin, self.id)
-        assert isinstance(self.origin, HomeOrigin)
-        from espalier.sweeps.running.here import resume_here
-
-        home = Home.at(str(self.origin.home.path))
-        return finished(resume_here(self.id, home, address, changed, progress), home)
+        summary = self.origin.resume(self.id, changed, address, progress)
+        return Result.read(self.origin, self.id) if summary is None else finished(summary, self.origin)
 
     def delete(self, *, records: bool = False) -> None:
         """Remove it from its home, with its checkpoints; records: also its runs in MLflow.
 
         Raises BadInput if a process drives it, or if a service has it.
         """
-        if not isinstance(self.origin, HomeOrigin):
-            raise BadInput(f"{self.id}: a service keeps its sweeps; delete it on the machine where its home lies")
-        from espalier.sweeps.deletion import delete_sweep
-
-        delete_sweep(Home.at(str(self.origin.home.path)), self.id, records)
+        self.origin.delete(self.id, records)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
@@ -191,13 +170,11 @@ class Result:
         return f"<p>{escape(str(self))}</p>{shown.to_html()}"
 
 
-def finished(summary: Summary, home: Home) -> Result:
-    """Return what a run came to; say on stderr what went wrong on the way."""
-    for note in summary.notes:
-        print(f"note: {note}", file=sys.stderr)
+def finished(summary: Summary, origin: Origin) -> Result:
+    """Return what a run came to. Prints on stderr why it cannot go on, if that is so."""
     if summary.halted:
         print(f"halted: {summary.halted}", file=sys.stderr)
-    return Result.of_run(summary, home)
+    return Result.of_run(summary, origin)
 
 
 def _cell(value: Any) -> Any:

@@ -24,6 +24,7 @@ from espalier.services.cluster import variables_of_jobs
 from espalier.services.confine import Tenants, entrance
 from espalier.services.store import ACTIVE, State, Submission, timestamp
 from espalier.sweeps.address import mlflow_page, no_secret
+from espalier.sweeps.browse.home_origin import HomeOrigin
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.names import SWEEP_TAG
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
@@ -243,9 +244,7 @@ class Sweeps:
         It is made of files and records that a job has written, so where jobs have users of their own, theirs makes it.
         """
         if (home := self.tenant_home(owner, sweep)) is None:
-            from espalier.sweeps.browse.details import best_of
-
-            return best_of(self.home, sweep, trial)
+            return HomeOrigin(self.home).read(sweep).best_file(trial)
         chosen = [] if trial is None else ["--trial", str(trial)]
         command = [
             sys.executable,
@@ -281,9 +280,7 @@ def curves_of(submission: Submission, sweeps: Sweeps, metric: str) -> list[Any]:
         return finite([(t.number, step, value) for t in trials for step, value in sorted(t.reports.items())])
     if sweeps.tenant_home(submission.owner, submission.sweep) is not None:
         raise BadInput(f"metric: {metric}: this service has the curves of {objective}; MLflow has the others")
-    from espalier.sweeps.origins import HomeOrigin
-
-    return finite(HomeOrigin(sweeps.home).points(submission.sweep, metric))
+    return finite(HomeOrigin(sweeps.home).read(submission.sweep).points(metric))
 
 
 def trials_of(submission: Submission, sweeps: Sweeps, over_since: float | None = None) -> list[TrialResult]:

@@ -58,14 +58,18 @@ def best_file_text(sweep_record: "SweepRecord", best: TrialResult, story: Mappin
     return head + yaml12.write(content, flow=None)
 
 
-def read_best(path: str) -> tuple[BestFile, SweepSpec]:
-    """Read a best file. Raises BadInput naming what is wrong with it."""
+def best_text(path: str) -> str:
+    """Return the text of a best file. Raises BadInput if it cannot be read."""
     try:
-        text = paths.argument(path).read_text(encoding="utf-8")
+        return paths.argument(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadInput(f"{path}: cannot be read: {reason}; `sweep best ID > best.yaml` writes one") from error
-    return parse_best(text, path)
+
+
+def read_best(path: str) -> tuple[BestFile, SweepSpec]:
+    """Read a best file. Raises BadInput naming what is wrong with it."""
+    return parse_best(best_text(path), path)
 
 
 def parse_best(text: str, path: str) -> tuple[BestFile, SweepSpec]:

@@ -18,8 +18,11 @@ from click.testing import CliRunner
 import espalier as es
 from espalier.result import Result
 from espalier.sweeps.cli.app import main
-from espalier.sweeps.home import JOURNAL
+from espalier.sweeps.home import JOURNAL, Home
+from espalier.sweeps.results.closing import Summary
+from espalier.sweeps.running.progress import Progress
 from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.search.study import SweepRecord
 from tests.sweeps.made import spec_with
 
 SCRIPT = """
@@ -188,6 +191,37 @@ def test_a_sweep_that_cannot_be_read_does_not_hide_the_others(
     storage.load("of-another-version").study.set_user_attr("spec", {"name": "b", "nonsense": 1})
     assert [sweep.id for sweep in es.sweeps(home=tmp_path)] == ["whole"]
     assert "of-another-version: another version wrote its spec" in capsys.readouterr().err
+
+
+# --- a run, and what it printed --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_what_went_wrong_is_printed_once(
+    progress: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On the way where the progress is shown, else at the end; never both."""
+
+    def drive(spec: es.SweepSpec, home: Home, watch: Callable[[Progress], Any], *_: Any) -> Summary:
+        kept = Progress.of("line-1", spec, 0.0)
+        with watch(kept):
+            kept.note("cohort-0: its worker ended")
+        return Summary("line-1", spec, [], None, False, True, 1.0, 0, 0, None, notes=kept.notes)
+
+    monkeypatch.setattr("espalier.sweeps.running.driver.start", drive)
+    monkeypatch.setattr("espalier.sweeps.running.machine.RaySession.start", lambda session: None)
+    result = es.sweep("line", home=tmp_path / "home", progress=progress)
+    assert result.notes == ("cohort-0: its worker ended",)
+    assert capsys.readouterr().err.count("its worker ended") == 1
+
+
+def test_a_sweep_is_read_once_for_its_best_and_its_curves(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[str] = []
+    read = SweepRecord.results
+    monkeypatch.setattr(SweepRecord, "results", lambda record: reads.append(record.id) or read(record))
+    result = ran.open()
+    assert result.best and len(result.curves("valid_mae")) and len(result.table)
+    assert reads == [ran.id]
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

@@ -1,18 +1,15 @@
-"""Commands that look at sweeps: which there are, what came of one, its page in MLflow."""
+"""Commands that look at sweeps: which there are, what came of one, its page in MLflow; and one that removes a sweep."""
 
-import json
 import os
 import sys
 
 import click
 
-from espalier.core.errors import BadInput
 from espalier.sweeps.address import UI_PORT
 from espalier.sweeps.cli.completion import offered_sweeps
 from espalier.sweeps.cli.options import home_option, json_option, server_option
-from espalier.sweeps.cli.output import print_trials
-from espalier.sweeps.cli.remote import list_remote, remote_of, show_remote
-from espalier.sweeps.results.formatting import decimals
+from espalier.sweeps.cli.output import print_json, print_lines
+from espalier.sweeps.cli.remote import chosen_origin
 
 
 @click.command("list", short_help="List the sweeps of a home or a service.")
@@ -27,23 +24,11 @@ def list_(as_json: bool, state: str | None, server: str | None, home: str | None
     Example:
       sweep list
     """
-    if remote := remote_of(server, home):
-        list_remote(remote, as_json, state)
-        return
-    from espalier.sweeps.browse.details import list_sweeps
-    from espalier.sweeps.home import Home
-
-    rows = list_sweeps(Home.at(home, reading=True))
+    listing = chosen_origin(server, home).listing(state)
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
-    elif not rows:
-        click.echo("no sweep here yet; start one: sweep run names")
-    for row in rows if not as_json else []:
-        if row["state"] in ("unreadable", "lost"):
-            click.echo(f"{row['sweep']:<32} {row['state']:<12} why: sweep show {row['sweep']}")
-            continue
-        best = "-" if row["best"] is None else f"{row['metric']} {decimals(row['best'])} (trial {row['best_trial']})"
-        click.echo(f"{row['sweep']:<32} {row['state']:<12} {row['ended']:>4} of {row['wanted']:<5} best {best}")
+        print_json(listing.rows)
+    else:
+        print_lines(listing.lines)
 
 
 @click.command(short_help="Show one: its state, its best trials.")
@@ -59,26 +44,21 @@ def show(sweep: str, as_json: bool, top: int, server: str | None, home: str | No
     Example:
       sweep show names
     """
-    if remote := remote_of(server, home):
-        show_remote(remote, sweep, as_json, top)
-        return
-    from espalier.sweeps.browse.details import details
-    from espalier.sweeps.home import Home
-
-    found = details(Home.at(home, reading=True), sweep)
+    kept = chosen_origin(server, home).read(sweep)
     if as_json:
-        click.echo(json.dumps(found.document(), indent=2))
-        return
-    for line in found.lines():
-        click.echo(line)
-    print_trials(found.trials, found.spec, top, err=False)
-    for line in found.evidence(top):
-        click.echo(line)
+        print_json(kept.document())
+    else:
+        print_lines(kept.lines(top))
 
 
 @click.command(short_help="Open MLflow's page.")
-@click.option("--port", type=click.IntRange(1, 65535), default=UI_PORT, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=UI_PORT, show_default=True, help="Its port.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address it listens on. It asks for no login: beyond 127.0.0.1 others can change the records.",
+)
 @home_option
 def ui(port: int, host: str, home: str | None) -> None:
     """Open MLflow's page on the data of this home: that of its latest sweep.
@@ -87,41 +67,16 @@ def ui(port: int, host: str, home: str | None) -> None:
     Example:
       sweep ui --port 5000
     """
-    from espalier.sweeps.address import open_port
-    from espalier.sweeps.browse.details import latest_page
-    from espalier.sweeps.home import Home
-    from espalier.sweeps.recording.reachable import check_reachable
-    from espalier.sweeps.recording.tracking_uri import STORE_FILE, default_uri
+    from espalier.sweeps.browse.home_origin import latest_page
+    from espalier.sweeps.browse.ui import check_port, home_of_records, server_command
 
-    place = Home.at(home, reading=True)
-    if not (place.path / STORE_FILE).is_file():  # MLflow makes one
-        place = Home.at(home)
-    check_reachable(default_uri(place.path), reading=True)
-    try:
-        open_port(host, port).close()
-    except OSError as error:
-        raise BadInput(f"--port {port}: {host}:{port} cannot be had ({error.strerror}); give another --port") from error
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        default_uri(place.path),
-        "--workers",
-        "1",
-        "--default-artifact-root",
-        (place.path / "mlartifacts").as_uri(),
-        "--host",
-        host,
-        "--port",
-        str(port),
-    ]
+    place = home_of_records(home)
+    check_port(host, port)
     click.echo(f"MLflow on {latest_page(place, f'http://{host}:{port}')} (Ctrl-C ends it)", err=True)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     sys.stderr.flush()
-    os.execv(sys.executable, command)
+    os.execv(sys.executable, server_command(place, host, port))
 
 
 @click.command(short_help="Remove one, with its checkpoints.")
@@ -146,5 +101,4 @@ def delete(sweep: str, records: bool, yes: bool, home: str | None) -> None:
     if not yes:
         what = "its trials, its folder and its runs in MLflow" if records else "its trials and its folder"
         click.confirm(f"delete {chosen}: {what}?", abort=True, err=True)
-    for line in delete_sweep(where, chosen, records).lines():
-        click.echo(line)
+    print_lines(delete_sweep(where, chosen, records).lines())

@@ -1,53 +1,56 @@
-"""What commands print of trials and of how a sweep ended."""
+"""What commands print: a page or its JSON, and how a sweep ended."""
 
 import json
 import shlex
 import sys
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
-from espalier.sweeps.results.formatting import decimals
+if TYPE_CHECKING:
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.results.closing import Summary
+
+SHOWN = 8  # trials in the table that ends a sweep
 
 
-def print_trials(trials: Any, spec: Any, top: int, err: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from espalier.sweeps.results.figures import point_text
-    from espalier.sweeps.results.trial_result import ranked
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("trial", spec.objective.metric, "state", "configuration", "verdict"):
-        table.add_column(name, justify="right" if name in ("trial", spec.objective.metric) else "left", overflow="fold")
-    for t in ranked(trials, spec.objective.mode)[:top]:
-        spread = f" ± {decimals(t.spread)}" if t.spread is not None else ""
-        value = f"{decimals(t.value)}{spread}"
-        table.add_row(str(t.number), value, t.state, point_text(t.params, spec), t.verdict)
-    Console(stderr=err, width=None if sys.stdout.isatty() else 110).print(table)
+def print_json(document: object) -> None:
+    """Print a document for a program."""
+    click.echo(json.dumps(document, indent=2))
 
 
-def print_summary(summary: Any, place: Any, as_json: bool, home: str | None) -> None:
-    """Say how a sweep ended and which commands come next."""
+def print_lines(lines: Iterable[str]) -> None:
+    """Print a page for a person."""
+    for line in lines:
+        click.echo(line)
 
-    def say(text: str) -> None:
-        click.echo(text, err=as_json)
 
+def print_summary(summary: "Summary", place: "Home", as_json: bool, home: str | None) -> None:
+    """Print how a sweep ended and which commands come next; exit with a code that says it, unless all is well.
+
+    home: what the person named, if anything; so the commands name it too.
+    """
     at = f" --home {shlex.quote(home)}" if home else ""
     if as_json:
         click.echo(json.dumps(summary.document()))
     else:
-        print_trials(summary.trials, summary.spec, 8, err=False)
+        from espalier.sweeps.browse.trial_table import trial_table
+
+        print_lines(trial_table(summary.trials, summary.spec, SHOWN, brief=True))
     for line in summary.closing_lines(at):
-        say(line)
+        click.echo(line, err=as_json)
     if not summary.recorded:
-        say(
-            f"MLflow did not take everything; the rest waits in {place.sweep(summary.sweep)}. "
-            f"Send it: sweep resume {summary.sweep}{at}"
-        )
+        unsent = f"MLflow did not take everything; the rest waits in {place.sweep(summary.sweep)}. "
+        click.echo(f"{unsent}Send it: sweep resume {summary.sweep}{at}", err=as_json)
+    if code := exit_code(summary):
+        sys.exit(code)
+
+
+def exit_code(summary: "Summary") -> int:
+    """Return 2 if something has to be seen to first, 130 after an interrupt, 1 if no trial is complete, else 0."""
     if summary.halted:
-        sys.exit(2)
+        return 2
     if summary.interrupted:
-        sys.exit(130)
-    if summary.best is None:
-        sys.exit(1)
+        return 130
+    return 1 if summary.best is None else 0

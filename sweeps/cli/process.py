@@ -4,6 +4,7 @@ import atexit
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -11,12 +12,17 @@ from espalier.sweeps.cli.app import main
 
 
 def command() -> None:
-    """Be the command of a process, and end it at once: to take its modules apart would take Python two seconds."""
+    """Be the command `sweep` of a process."""
+    run_process(lambda: main(prog_name="sweep"))
+
+
+def run_process(entry: Callable[[], object]) -> None:
+    """Be a process, and end it as soon as `entry` exits: to take its modules apart would take Python two seconds."""
     codes: list[int] = []
     _show_warnings()
     atexit.register(_end, codes)  # before what others register, and so called after it
     try:
-        main(prog_name="sweep")
+        entry()
     except SystemExit as end:
         codes.append(end.code if isinstance(end.code, int) else int(end.code is not None))
         machine = sys.modules.get("espalier.sweeps.running.machine")

@@ -1,4 +1,4 @@
-"""How commands speak with a sweep service, and print what it answers."""
+"""Which sweeps a command means, those of a home or of a service; and a sweep of a service followed to its end."""
 
 import json
 import sys
@@ -9,8 +9,8 @@ import click
 from espalier.core.errors import BadInput
 
 if TYPE_CHECKING:
+    from espalier.sweeps.browse.origin import Origin
     from espalier.sweeps.client.service import Remote
-    from espalier.sweeps.origins import Origin
 
 
 def remote_of(server: str | None, home: str | None) -> "Remote | None":
@@ -24,15 +24,18 @@ def remote_of(server: str | None, home: str | None) -> "Remote | None":
 
 
 def chosen_origin(server: str | None, home: str | None) -> "Origin":
-    """Return the service that is meant, or this machine's home, for reading."""
-    from espalier.sweeps.home import Home
-    from espalier.sweeps.origins import HomeOrigin, ServiceOrigin
+    """Return the service that is meant, or this machine's home, for reading. Raises BadInput."""
+    if remote := remote_of(server, home):
+        from espalier.sweeps.browse.service_origin import ServiceOrigin
 
-    remote = remote_of(server, home)
-    return ServiceOrigin(remote) if remote else HomeOrigin(Home.at(home, reading=True))
+        return ServiceOrigin(remote)
+    from espalier.sweeps.browse.origin import origin_of
+
+    return origin_of(None, home)
 
 
 def needed_remote(server: str | None) -> "Remote":
+    """Return the service that is meant. Raises BadInput where none is."""
     remote = remote_of(server, None)
     if remote is None:
         raise BadInput("--server: missing; give the service's address, or set SWEEP_SERVER")
@@ -40,43 +43,20 @@ def needed_remote(server: str | None) -> "Remote":
 
 
 def follow_remote(remote: "Remote", sweep: str, wait: bool, as_json: bool) -> None:
-    from espalier.sweeps.client.desk import exit_code, follow
+    """Print what happens to a sweep of a service until it is over, and exit with a code that says how it ended.
+
+    Ctrl-C leaves it running. wait: False only prints how it stands.
+    """
+    from espalier.sweeps.client.lines import exit_code, follow
 
     try:
-        view = follow(remote, sweep, lambda line: click.echo(line, err=True)) if wait else remote.sweep(sweep)
+        answer = follow(remote, sweep, lambda line: click.echo(line, err=True)) if wait else remote.sweep(sweep)
     except KeyboardInterrupt:
         click.echo(f"\ndetached; {sweep} goes on: sweep show {sweep} --server {remote.server}", err=True)
         return
     if as_json:
-        click.echo(json.dumps(view))
-    elif wait and view["best"]:
+        click.echo(json.dumps(answer))
+    elif wait and answer["best"]:
         click.echo(f"pull it: sweep best {sweep} --server {remote.server} > best.yaml", err=True)
     if wait:
-        sys.exit(exit_code(view))
-
-
-def list_remote(remote: "Remote", as_json: bool, state: str | None) -> None:
-    from espalier.sweeps.client.desk import table
-
-    views = list(remote.sweeps(state))
-    if as_json:
-        click.echo(json.dumps(views, indent=2))
-        return
-    for line in table(views):
-        click.echo(line)
-    if not views and state:
-        click.echo(f"no sweep is {state} there")
-    elif not views:
-        click.echo(f"no sweep there yet; hand one in: sweep submit SPEC --server {remote.server}")
-
-
-def show_remote(remote: "Remote", wanted: str, as_json: bool, top: int) -> None:
-    from espalier.sweeps.client.desk import show_lines
-
-    view = remote.sweep(remote.find(wanted))
-    trials = remote.trials(view["id"])
-    if as_json:
-        click.echo(json.dumps(view | {"trials": trials}, indent=2))
-        return
-    for line in show_lines(view, trials, top):
-        click.echo(line)
+        sys.exit(exit_code(answer))

@@ -23,7 +23,7 @@ def best(sweep: str, trial: int | None, server: str | None, home: str | None) ->
     Example:
       sweep best names > best.yaml
     """
-    click.echo(chosen_origin(server, home).best_file(sweep, trial), nl=False)
+    click.echo(chosen_origin(server, home).read(sweep).best_file(trial), nl=False)
 
 
 @click.command(short_help="Train a best file again, compare every number.")
@@ -40,18 +40,13 @@ def rerun(file: str, register: str | None, home: str | None) -> None:
     Example:
       sweep rerun best.yaml --register names-model
     """
-    from espalier.sweeps.best_file import read_best
+    from espalier.sweeps.best_file import best_text
     from espalier.sweeps.home import Home
-    from espalier.sweeps.repeat.rerun import rerun as train_again
+    from espalier.sweeps.repeat.here import rerun_here
 
-    loaded, spec = read_best(file)
-    click.echo(f"training trial {loaded.trial} of {loaded.sweep} again: {spec.budget.steps:,} steps", err=True)
-    if register:
-        from espalier.sweeps.repeat.champion import crown
-
-        outcome, version = crown(file, loaded, spec, register, Home.at(home))
-    else:
-        outcome, version = train_again(loaded, spec), None
+    place = Home.at(home) if register else None
+    repetition = rerun_here(best_text(file), file, register, place, lambda line: click.echo(line, err=True))
+    outcome, version = repetition.rerun, repetition.version
     if outcome.reproduced:
         click.echo(f"reproduced: {outcome.metric} {decimals(outcome.value)}, bit for bit")
         if version:
@@ -80,7 +75,7 @@ def pull(model: str, to: str | None, home: str | None) -> None:
     from espalier.sweeps.repeat.champion import pull as fetch
     from espalier.sweeps.spec.paths import argument
 
-    files, said = fetch(model, argument(to or model.partition("@")[0]), Home.at(home))
-    click.echo(said, err=True)
+    files, sentence = fetch(model, argument(to or model.partition("@")[0]), Home.at(home))
+    click.echo(sentence, err=True)
     for file in files:
         click.echo(str(file))

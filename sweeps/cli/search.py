@@ -1,6 +1,5 @@
 """Commands that search: a sweep is run or goes on, its task is checked, its range of rates is found."""
 
-import json
 import sys
 
 import click
@@ -16,7 +15,7 @@ from espalier.sweeps.cli.options import (
     server_option,
     set_option,
 )
-from espalier.sweeps.cli.output import print_summary
+from espalier.sweeps.cli.output import print_json, print_lines, print_summary
 from espalier.sweeps.cli.remote import follow_remote, remote_of
 
 
@@ -96,18 +95,16 @@ def check(spec: str, assignments: tuple[str, ...], lsuv: bool, as_json: bool, ho
     Example:
       sweep check names
     """
-    from espalier.sweeps.checks import checkup
+    from espalier.sweeps.checks.here import check_here
     from espalier.sweeps.home import Home
     from espalier.sweeps.spec.spec import load_spec
 
-    loaded, place = load_spec(spec, assignments), Home.at(home)
-    found, forecast = checkup.examine(loaded, lsuv)
-    run = checkup.record_check(loaded, found, forecast, place)
+    check = check_here(load_spec(spec, assignments), Home.at(home), lsuv)
     if as_json:
-        click.echo(json.dumps(checkup.document(found, forecast) | {"mlflow_run": run}, indent=2))
-    for line in [] if as_json else checkup.lines(found):
-        click.echo(line)
-    if not found.passed:
+        print_json(check.document)
+    else:
+        print_lines(check.lines)
+    if not check.passed:
         sys.exit(1)
 
 
@@ -139,23 +136,22 @@ def lr_range(
     Example:
       sweep lr-range names --seeds 8
     """
-    from espalier.sweeps.checks import lr_range as ranges
+    from espalier.sweeps.checks.here import lr_range_here
     from espalier.sweeps.home import Home
     from espalier.sweeps.spec.spec import load_spec
 
     loaded, place = load_spec(spec, assignments), Home.at(home)
     low, high, steps, seeds = ramp["low"], ramp["high"], int(ramp["steps"]), int(ramp["seeds"])
     click.echo(f"range test of {loaded.name}: {seeds} seeds, {steps} steps, exponents {low:g} ... {high:g}", err=True)
-    test = ranges.run_test(loaded, low, high, steps, seeds)
-    run = ranges.record_test(loaded, test, place)
+    measured = lr_range_here(loaded, place, low, high, steps, seeds)
     if figure:
         from espalier.sweeps.results.figures import range_figure
         from espalier.sweeps.spec.paths import argument
 
-        range_figure(test, loaded.name, argument(figure))
+        range_figure(measured.test, loaded.name, argument(figure))
     if as_json:
-        click.echo(json.dumps(ranges.document(test) | {"mlflow_run": run}, indent=2))
-    for line in [] if as_json else ranges.lines(test):
-        click.echo(line)
-    if test.interval is None:
+        print_json(measured.document())
+    else:
+        print_lines(measured.lines())
+    if measured.test.interval is None:
         sys.exit(1)

@@ -36,12 +36,12 @@ def submit(
     Example:
       sweep submit sweeps/library/names.yaml --server http://127.0.0.1:8080
     """
-    from espalier.sweeps.client.desk import handed_in
+    from espalier.sweeps.client.submission import submit as hand_in
 
     remote = needed_remote(server)
-    taken = handed_in(remote, spec, assignments, code, hours)
-    click.echo(f"{taken['id']}: {taken['state']}", err=True)
-    follow_remote(remote, taken["id"], wait, as_json)
+    submitted = hand_in(remote, spec, assignments, code, hours)
+    click.echo(f"{submitted['id']}: {submitted['state']}", err=True)
+    follow_remote(remote, submitted["id"], wait, as_json)
 
 
 @click.command(short_help="Print what a sweep's driver wrote.")
@@ -56,12 +56,12 @@ def logs(sweep: str, follow: bool, server: str | None) -> None:
       sweep logs names --server http://127.0.0.1:8080
     """
     remote = needed_remote(server)
-    found = remote.find(sweep)
+    sweep = remote.find(sweep)
     if not follow:
-        click.echo(remote.logs(found), nl=False)
+        click.echo(remote.logs(sweep), nl=False)
         return
     try:
-        for kind, text in remote.follow(found, "logs"):
+        for kind, text in remote.follow(sweep, "logs"):
             click.echo(text if kind == "log" else "", nl=False)
     except KeyboardInterrupt:
         return
@@ -78,10 +78,10 @@ def stop(sweep: str, wait: bool, server: str | None) -> None:
     Example:
       sweep stop names --server http://127.0.0.1:8080
     """
-    from espalier.sweeps.client.desk import follow, state_line
+    from espalier.sweeps.client.lines import follow, state_line
 
     remote = needed_remote(server)
-    view = remote.stop(remote.find(sweep))
+    answer = remote.stop(remote.find(sweep))
     if wait:
-        view = follow(remote, view["id"], lambda line: None)
-    click.echo(state_line(view["id"], view), err=True)
+        answer = follow(remote, answer["id"], lambda line: None)
+    click.echo(state_line(answer["id"], answer), err=True)

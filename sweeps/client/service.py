@@ -1,4 +1,4 @@
-"""A sweep service at the other end of a line: the only file that speaks to it.
+"""HTTP requests to a sweep service: the only file that sends them.
 
 Where it is and which token opens it: an option, else $SWEEP_SERVER and $SWEEP_TOKEN, else `server` and `token` in
 $SWEEP_CONFIG (default: ~/.config/espalier/config.yaml).
@@ -15,17 +15,18 @@ from typing import Any
 import httpx
 
 from espalier.core.errors import BadInput, brief
+from espalier.sweeps.client.answers import SubmittedAnswer, SweepAnswer, TrialAnswer
 from espalier.sweeps.spec import yaml12
 
 TIMEOUT_S = 30.0
-STREAM_TIMEOUT = httpx.Timeout(TIMEOUT_S, read=60.0)  # the service says something every 15 seconds
-BUSY = (429, 502, 503, 504)  # statuses that pass
-RETRIES = 5  # of what may be repeated: reading, and handing in under a key
-AWAY_S = 180.0  # how long one who follows waits for a service that was there and is gone, as when it is replaced
+STREAM_TIMEOUT = httpx.Timeout(TIMEOUT_S, read=60.0)  # the service sends something every 15 seconds
+BUSY = (429, 502, 503, 504)  # statuses of trouble that passes
+RETRIES = 5  # of requests that may be repeated: those that read, and a submission under a key
+AWAY_S = 180.0  # how long a stream waits for a service that has answered and is gone, as when it is replaced
 
 
 def config() -> dict[str, str]:
-    """Return what the config file says. Raises BadInput for one that cannot be read."""
+    """Return the fields of the config file. Raises BadInput for one that cannot be read."""
     place = Path(os.environ.get("SWEEP_CONFIG") or "~/.config/espalier/config.yaml").expanduser()
     if not place.exists():
         return {}
@@ -49,7 +50,7 @@ def server_of(option: str | None) -> str | None:
 
 
 class Remote:
-    """The service, as functions. Raises BadInput with what the service said."""
+    """The service, a method for each request. All raise BadInput with the service's own reason."""
 
     def __init__(self, server: str):
         if not server.startswith(("http://", "https://")):
@@ -89,8 +90,8 @@ class Remote:
         raise AssertionError("unreachable")
 
     def _silent(self, error: Exception) -> BadInput:
-        said = str(error) or type(error).__name__
-        return BadInput(f"--server {self.server}: no service answers there ({said}); `sweep serve` starts one")
+        reason = str(error) or type(error).__name__
+        return BadInput(f"--server {self.server}: no service answers there ({reason}); `sweep serve` starts one")
 
     def _checked(self, answer: httpx.Response) -> httpx.Response:
         if answer.is_success:
@@ -109,19 +110,22 @@ class Remote:
         except ValueError as error:
             raise BadInput(f"--server {self.server}: the answer is no JSON; is it a sweep service?") from error
 
-    # --- what it can do ----------------------------------------------------------------------------------------------
+    # --- sweeps -----------------------------------------------------------------------------------------------------
 
-    def submit(self, spec: Mapping[str, Any], archive: bytes | None, hours: float | None, key: str) -> dict[str, Any]:
+    def submit(
+        self, spec: Mapping[str, object], archive: bytes | None, hours: float | None, key: str
+    ) -> SubmittedAnswer:
         """Hand in a sweep; with the same key it is handed in once, however often the line breaks."""
-        files: dict[str, Any] = {"spec": ("spec.json", json.dumps(dict(spec)), "application/json")}
+        files: dict[str, tuple[str, str | bytes, str]]
+        files = {"spec": ("spec.json", json.dumps(dict(spec)), "application/json")}
         if archive is not None:
             files["archive"] = ("code.zip", archive, "application/zip")
         data = {} if hours is None else {"hours": f"{hours!r}"}
         return self._json("POST", "/v1/sweeps", files=files, data=data, headers={"Idempotency-Key": key})
 
-    def sweeps(self, state: str | None = None) -> Iterator[dict[str, Any]]:
+    def sweeps(self, state: str | None = None) -> Iterator[SweepAnswer]:
         """Yield all sweeps that may be seen, the newest first."""
-        before: dict[str, Any] = {}
+        before: dict[str, int] = {}
         while True:
             page = self._json("GET", "/v1/sweeps", params=({"state": state} if state else {}) | before | {"limit": 200})
             yield from page["sweeps"]
@@ -137,11 +141,11 @@ class Remote:
         named = self._json("GET", "/v1/sweeps", params={"name": wanted, "limit": 1})["sweeps"]
         return named[0]["id"] if named else wanted
 
-    def sweep(self, sweep: str) -> dict[str, Any]:
+    def sweep(self, sweep: str) -> SweepAnswer:
         """Return one sweep."""
         return self._json("GET", f"/v1/sweeps/{self._name(sweep)}")
 
-    def spec(self, sweep: str) -> dict[str, Any]:
+    def spec(self, sweep: str) -> dict[str, object]:
         """Return the spec of a sweep, as it was handed in."""
         return self._json("GET", f"/v1/sweeps/{self._name(sweep)}/spec")
 
@@ -150,27 +154,27 @@ class Remote:
         answer = self._json("GET", f"/v1/sweeps/{self._name(sweep)}/curves", params={"metric": metric})
         return [(point["trial"], point["step"], point["value"]) for point in answer["points"]]
 
-    def trials(self, sweep: str) -> list[dict[str, Any]]:
+    def trials(self, sweep: str) -> list[TrialAnswer]:
         """Return all trials of a sweep."""
-        found: list[dict[str, Any]] = []
+        trials: list[TrialAnswer] = []
         while True:
             page = self._json(
-                "GET", f"/v1/sweeps/{self._name(sweep)}/trials", params={"limit": 1000, "offset": len(found)}
+                "GET", f"/v1/sweeps/{self._name(sweep)}/trials", params={"limit": 1000, "offset": len(trials)}
             )
-            found += page["trials"]
-            if len(found) >= page["total"] or not page["trials"]:
-                return found
+            trials += page["trials"]
+            if len(trials) >= page["total"] or not page["trials"]:
+                return trials
 
     def best(self, sweep: str, trial: int | None) -> str:
         """Return the best configuration as the text of a best file."""
         params = {} if trial is None else {"trial": trial}
         return self._ask("GET", f"/v1/sweeps/{self._name(sweep)}/best", params=params).text
 
-    def stop(self, sweep: str) -> dict[str, Any]:
+    def stop(self, sweep: str) -> SweepAnswer:
         """Ask a sweep to stop."""
         return self._json("POST", f"/v1/sweeps/{self._name(sweep)}/stop")
 
-    def resume(self, sweep: str, changed: bool = False) -> dict[str, Any]:
+    def resume(self, sweep: str, changed: bool = False) -> SweepAnswer:
         """Have a stopped or failed sweep go on; changed: also if its data have changed since it last ran."""
         path = f"/v1/sweeps/{self._name(sweep)}/resume"
         return self._json("POST", f"{path}?changed=true" if changed else path, retries=0)
@@ -216,8 +220,8 @@ class Remote:
 
 def _pause_s(attempt: int, answer: httpx.Response | None) -> float:
     """Return how long to wait before a question is asked again: longer each time, or as long as the service says."""
-    said = answer.headers.get("Retry-After", "") if answer is not None and not answer.is_success else ""
-    return min(float(said), 60.0) if said.isdecimal() else min(0.2 * 2**attempt, 5.0)
+    wish = answer.headers.get("Retry-After", "") if answer is not None and not answer.is_success else ""
+    return min(float(wish), 60.0) if wish.isdecimal() else min(0.2 * 2**attempt, 5.0)
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, Any]]:

@@ -21,7 +21,6 @@ from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.stories import find_run
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.repeat.rerun import Rerun, rerun
-from espalier.sweeps.spec import paths
 from espalier.sweeps.spec.spec import SweepSpec
 
 FILE = "best.yaml"
@@ -63,8 +62,8 @@ def place_of(best: BestFile, spec: SweepSpec, home: Home) -> str:
     return uri
 
 
-def crown(path: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> tuple[Rerun, str | None]:
-    """Train the trial of the best file at `path` again; if it is the same to the last bit, register its weights.
+def crown(text: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> tuple[Rerun, str | None]:
+    """Train the trial of a best file again; if it is the same to the last bit, register its weights and the text.
 
     Returns what came out, and the version of the model, None where it differs.
     Raises BadInput before anything is trained if MLflow could not take it.
@@ -76,7 +75,7 @@ def crown(path: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> 
         return outcome, None
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        (folder / FILE).write_bytes(paths.argument(path).read_bytes())
+        (folder / FILE).write_text(text, encoding="utf-8")
         for r, file in enumerate(weight_files(spec.replicates)):
             checkpoint.save(folder / file, weights.kept[str(TrialId(best.trial, r))])
         told = {f"espalier.{outcome.metric}": repr(outcome.value)}

@@ -4,7 +4,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 
 from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.home import Home
@@ -52,7 +52,16 @@ def _ray(address: str | None) -> Iterator[RaySession]:
 
 
 def _watch(progress: bool) -> Callable[[Progress], AbstractContextManager[None]]:
-    return shown if progress else lambda _: nullcontext()
+    """Return what shows the progress while a sweep runs, notes of what went wrong among it; else these alone."""
+    return shown if progress else notes_alone
+
+
+@contextmanager
+def notes_alone(progress: Progress) -> Iterator[None]:
+    """Print what went wrong when the block has ended."""
+    yield
+    for note in progress.notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
 
 
 def _announce(spec: SweepSpec) -> None:

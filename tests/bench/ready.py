@@ -14,7 +14,7 @@ from typing import Any
 
 from espalier.core.measures.verdicts import VERDICTS
 from espalier.core.tasks.fashion import DEBIAN
-from espalier.sweeps.browse.details import details, list_sweeps
+from espalier.sweeps.browse.home_origin import HomeOrigin
 from espalier.sweeps.home import Home
 from espalier.sweeps.results.figures import exponent_figure
 from espalier.sweeps.spec.spec import load_spec
@@ -39,17 +39,17 @@ def sweep(*arguments: str) -> str:
 def shown(name: str, home: str) -> dict[str, Any]:
     """Return the document of a ready sweep, and how long it took; one that the home has whole is not run again."""
     file, seconds, place = f"sweeps/library/{name}.yaml", None, Home.at(home)
-    finished = [each["sweep"] for each in list_sweeps(place) if each["state"] == "finished"]
-    whole = [each for each in finished if details(place, each).spec == load_spec(str(ROOT / file), ())]
+    finished = [kept for kept in HomeOrigin(place).read_all() if kept.state == "finished"]
+    whole = [kept.id for kept in finished if kept.spec == load_spec(str(ROOT / file), ())]
     if not whole:
         begin = time.monotonic()
         sweep("run", file, "--json", "--home", home)
         seconds = time.monotonic() - begin
-    there = details(place, whole[-1] if whole else name)
+    there = HomeOrigin(place).read(whole[-1] if whole else name)
     if name == FIGURED:
         exponent_figure(there.trials, there.spec, LIBRARY / f"{name}.png")
         sweep("lr-range", file, "--home", home, "--json", "--figure", str(LIBRARY / f"{name}-lr-range.png"))
-    return there.document() | {"seconds": seconds}
+    return dict(there.document()) | {"seconds": seconds}
 
 
 def row(document: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
 from espalier.services import archive
-from espalier.sweeps.client.desk import packed
+from espalier.sweeps.client.submission import packed
 
 
 def zipped(entries: dict[str, bytes], modes: dict[str, int] | None = None) -> bytes:

@@ -20,7 +20,7 @@ from espalier.services import migrate
 from espalier.services.local_stack import Parts, down, environment, postgres, up
 from espalier.services.local_stack.process import Daemon, Place, listens
 from espalier.sweeps.best_file import read_best
-from espalier.sweeps.browse import details as browse
+from espalier.sweeps.browse.home_sweep import read_sweep
 from espalier.sweeps.home import Home
 from espalier.sweeps.repeat import champion
 from espalier.sweeps.search import database
@@ -54,8 +54,8 @@ def test_real_parts_keep_a_sweep_whole_tell_no_secret_and_give_the_champion_back
     listed = parts.s3.client().list_objects_v2(Bucket="artifacts")["Contents"]
     assert sum(item["Key"].endswith("/trial.json") for item in listed) == sweep.spec.trials
 
-    details = browse.details(Home(sweep.home), sweep.id)
-    shown = json.dumps(details.document()) + "".join(details.lines())
+    kept = read_sweep(Home(sweep.home), sweep.id)
+    shown = json.dumps(kept.document()) + "".join(kept.lines(10))
     assert f"postgresql+psycopg://espalier:***@127.0.0.1:{parts.postgres.port}/optuna" in shown
     assert not [secret for secret in secrets_of(parts) if secret in shown]
 
@@ -67,8 +67,8 @@ def test_real_parts_keep_a_sweep_whole_tell_no_secret_and_give_the_champion_back
 def check_the_champion(sweep: Sweep, trial: int) -> None:
     """The best trial is trained again, registered, and fetched: weights and best file."""
     home, file, folder = Home(sweep.home), sweep.folder / "best.yaml", sweep.folder / "champion"
-    file.write_text(browse.best_of(home, sweep.id))
-    outcome, version = champion.crown(str(file), *read_best(str(file)), "hostile-model", home)
+    file.write_text(read_sweep(home, sweep.id).best_file())
+    outcome, version = champion.crown(file.read_text(), *read_best(str(file)), "hostile-model", home)
     assert (outcome.reproduced, version) == (True, "1")
     files, said = champion.pull("hostile-model", folder, home)
     assert files == [folder / "best.yaml", folder / "weights.pt"]

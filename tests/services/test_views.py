@@ -9,7 +9,7 @@ from optuna.distributions import FloatDistribution
 
 from espalier.services.store import ACTIVE, State, Submission
 from espalier.services.views import Sweeps, sweep_view, trial_view, trials_of
-from espalier.sweeps.client.desk import show_lines
+from espalier.sweeps.client.lines import show_lines
 from espalier.sweeps.home import Home
 from espalier.sweeps.results.parent_run import ParentRun
 from espalier.sweeps.search.store import SweepStore

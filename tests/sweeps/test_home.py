@@ -13,7 +13,7 @@ import torch
 
 from espalier.core import checkpoint
 from espalier.core.errors import BadInput
-from espalier.sweeps.browse.details import details, list_sweeps
+from espalier.sweeps.browse.home_origin import HomeOrigin
 from espalier.sweeps.home import COHORT_FILE, Home, last_checkpoint, new_id
 from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.made import spec_with
@@ -88,14 +88,14 @@ def test_a_checkpoint_that_a_crash_tore_is_passed_over(tmp_path: Path, left: byt
 
 def test_a_home_is_read_without_writing_anything(tmp_path: Path) -> None:
     home = Home.at(str(tmp_path / "never"), reading=True)
-    assert list_sweeps(home) == []
+    assert HomeOrigin(home).listing().rows == []
     with pytest.raises(BadInput, match="unknown sweep 'x'"):
-        details(home, "x")
+        HomeOrigin(home).read("x")
     assert not (tmp_path / "never").exists()
     SweepStore.open(Home.at(str(tmp_path / "never")).storage).create("warm-1", spec_with(), {"created": "1"})
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert [row["sweep"] for row in list_sweeps(home)] == ["warm-1"]
-    assert details(home, "warm-1").trials == []
+    assert [row["sweep"] for row in HomeOrigin(home).listing().rows] == ["warm-1"]
+    assert HomeOrigin(home).read("warm-1").trials == []
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.browse.details import best_of
+from espalier.sweeps.browse.home_sweep import read_sweep
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.records import KINDS, TrialTagged, from_json
 from espalier.sweeps.recording.spool import Spool
@@ -133,7 +133,7 @@ def test_a_store_that_is_gone_or_damaged_is_filled_again_from_the_spool(damage: 
     assert_mended(stage)
     assert stage.summary and stage.summary is not stage_of_old
     assert any("MLflow lacked records" in note or "mlflow.db" in note for note in stage.summary.notes)
-    assert best_of(stage.home, SWEEP).startswith("# Trial 0")
+    assert read_sweep(stage.home, SWEEP).best_file().startswith("# Trial 0")
 
 
 RESTORED = {name: name for name in ("spool gone beside its mark", "a bad end", "a bad start", "a hole of zeros")}
@@ -200,12 +200,12 @@ def test_a_store_that_is_deleted_while_a_sweep_is_recorded_is_made_anew_with_eve
 
 def test_the_best_file_comes_from_the_spool_where_mlflow_has_lost_it(stage: Stage) -> None:
     stage.perform(by_two_programs)
-    whole = best_of(stage.home, SWEEP)
+    whole = read_sweep(stage.home, SWEEP).best_file()
     (stage.home.path / "mlflow.db").unlink()
-    assert best_of(stage.home, SWEEP) == whole
+    assert read_sweep(stage.home, SWEEP).best_file() == whole
     spool(stage.home.path).unlink()
     with pytest.raises(BadInput, match=f"record the sweep again: sweep resume {SWEEP}") as refused:
-        best_of(stage.home, SWEEP)
+        read_sweep(stage.home, SWEEP).best_file()
     assert "\n" not in str(refused.value)
 
 

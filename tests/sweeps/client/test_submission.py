@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.client.desk import handed_in
+from espalier.sweeps.client.submission import submit
 
 TASK = (
     "import nets\nfrom package.inner import SLOPE\nfrom espalier.core.task import Data, Task\n\nclass Line(Task): ...\n"
@@ -61,7 +61,7 @@ def forget_modules() -> None:
 def submitted(folder: Path, task: str, code: str | None = None, **fields: Any) -> Counter:
     (folder / "spec.yaml").write_text(yaml.safe_dump({"name": "line", "task": task} | fields))
     service: Any = Counter()
-    handed_in(service, str(folder / "spec.yaml"), (), code, None)
+    submit(service, str(folder / "spec.yaml"), (), code, None)
     return service
 
 

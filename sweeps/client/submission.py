@@ -1,34 +1,35 @@
-"""A sweep seen from a desk while it runs on a cluster: handed in with its code, followed, shown."""
+"""A sweep handed in to a service: its spec, and the code that its task needs."""
 
 import io
 import os
 import secrets
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from espalier.core.errors import BadInput
 from espalier.core.loading.dependencies import file_here, files_beside
 from espalier.core.loading.folders import current_folder
 from espalier.core.loading.references import parted
+from espalier.sweeps.client.answers import SubmittedAnswer
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.home import JOURNAL
-from espalier.sweeps.results.formatting import decimals, params_text
-from espalier.sweeps.results.trial_result import TrialResult, ranked
 from espalier.sweeps.spec import paths
 from espalier.sweeps.spec.references import map_references, references
 from espalier.sweeps.spec.spec import SweepSpec, make_spec, read_fields
 
-Say = Callable[[str], None]
 HIDDEN = "__pycache__"
 HOME_FILES = (JOURNAL, "service.db", "mlflow.db")  # what lies beside them are results, and perhaps a service's tokens
 
 
-def handed_in(
+def submit(
     remote: Remote, path: str, assignments: Sequence[str], code: str | None, hours: float | None
-) -> dict[str, Any]:
-    """Hand a spec in, with the code that its task needs. Raises BadInput."""
+) -> SubmittedAnswer:
+    """Hand a spec in, with the code that its task needs. Raises BadInput.
+
+    path: of the spec. code: a folder to be sent whole; None sends the task's file and those that it imports.
+    hours: how long the sweep may run, None for the service's own limit.
+    """
     fields, source, folder = read_fields(path, assignments)
     spec = make_spec(paths.found_files(dict(fields), folder) if isinstance(fields, dict) else fields, source)
     archive = None
@@ -42,24 +43,24 @@ def handed_in(
     return remote.submit(fields | options, archive, hours, secrets.token_hex(16))
 
 
-def _options_inside(spec: SweepSpec, root: Path | None) -> tuple[dict[str, Any], list[Path]]:
-    """Return the task's options with paths of files of the archive told from its root, and those files.
+def _options_inside(spec: SweepSpec, root: Path | None) -> tuple[dict[str, object], list[Path]]:
+    """Return the task's options with paths of files of the archive relative to its root, and those files.
 
-    Others are told as they are on this machine, which the service may share.
+    Other paths stay as they are on this machine, which the service may share.
     """
     files: list[Path] = []
 
-    def told(value: Any) -> Any:
+    def inside(value: object) -> object:
         if isinstance(value, list | tuple):
-            return [told(inner) for inner in value]
+            return [inside(inner) for inner in value]
         if isinstance(value, Mapping):
-            return {name: told(inner) for name, inner in value.items()}
+            return {name: inside(inner) for name, inner in value.items()}
         if root and isinstance(value, str) and value.startswith(f"{root}{os.sep}") and os.path.exists(value):
             files.extend([Path(value)] if os.path.isfile(value) else [])
             return Path(value).relative_to(root).as_posix()
         return value
 
-    return {"task_options": told(spec.task_options)} if spec.task_options else {}, files
+    return {"task_options": inside(spec.task_options)} if spec.task_options else {}, files
 
 
 def _source(reference: str) -> tuple[Path, Path] | None:
@@ -82,7 +83,7 @@ def _with_imports(root: Path, sources: Sequence[tuple[Path, Path]]) -> list[Path
 
 
 def _root(folders: Sequence[Path], code: str | None) -> Path:
-    """Return the folder that paths are told relative to: --code, or the one that the classes are imported from."""
+    """Return the folder that paths are relative to: --code, or the one that the classes are imported from."""
     if code is not None:
         if not (folder := paths.argument(code)).is_dir():
             raise BadInput(f"--code {code}: no such folder")
@@ -94,7 +95,7 @@ def _root(folders: Sequence[Path], code: str | None) -> Path:
     return folders[0]
 
 
-def _inside(fields: Mapping[str, Any], folder: Path, root: Path) -> dict[str, Any]:
+def _inside(fields: Mapping[str, object], folder: Path, root: Path) -> dict[str, object]:
     """Return a spec's fields with references to code relative to the root of the archive.
 
     Raises BadInput for files outside.
@@ -126,74 +127,3 @@ def packed(root: Path, files: Sequence[Path] | None = None) -> bytes:
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(entry, path.read_bytes())
     return buffer.getvalue()
-
-
-def follow(remote: Remote, sweep: str, say: Say) -> dict[str, Any]:
-    """Say what happens to a sweep until it is over; return it as it is then."""
-    state, searched = "", remote.sweep(sweep)["searched"]
-    for kind, data in remote.follow(sweep, "events"):
-        if kind == "trial":
-            say(trial_line(data, searched))
-            continue
-        now = state_line(sweep, data)
-        if now != state:
-            state = now
-            say(now)
-    return remote.sweep(sweep)
-
-
-def trial_line(trial: dict[str, Any], searched: Sequence[str]) -> str:
-    """Return one trial on a line, with those of its hyperparameters that were searched."""
-    params = params_text(trial["params"], searched)
-    value = decimals(trial["value"])
-    return f"  trial {trial['number']:>4}  {trial['state']:<9} {value:>9}  {params}"
-
-
-def state_line(sweep: str, view: dict[str, Any]) -> str:
-    """Return where a sweep is on a line."""
-    before = view.get("position")
-    waits = f", {before} before it" if before else ""
-    reason = f" ({view['reason']})" if view.get("reason") else ""
-    trials = view["trials"]
-    ended = f"{trials['ended']} of {trials['wanted']} trials ended"
-    return f"{sweep}: {view['state']}{reason}{waits}; {ended}{best_text(view)}"
-
-
-def best_text(view: dict[str, Any]) -> str:
-    """Return the best so far, as the end of a line."""
-    best = view.get("best")
-    return f"; best {best['metric']} {decimals(best['value'])} (trial {best['trial']})" if best else ""
-
-
-def table(views: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Yield a line for each sweep."""
-    for view in views:
-        ended, wanted = view["trials"]["ended"], view["trials"]["wanted"]
-        best = best_text(view).removeprefix("; ") or "-"
-        yield f"{view['id']:<36} {view['owner']:<12} {view['state']:<9} {ended:>4} of {wanted:<5} {best}"
-
-
-def show_lines(view: dict[str, Any], trials: Sequence[dict[str, Any]], top: int) -> Iterator[str]:
-    """Yield one sweep, its best trials with their verdicts, those that did not complete, and why each verdict holds."""
-    yield state_line(view["id"], view)
-    yield f"  owner    {view['owner']}"
-    yield f"  ran      {view['seconds']:.0f} s of at most {view['hours']:g} h, attempt {view['attempt'] + 1}"
-    if page := view["mlflow"].get("page"):
-        yield f"  MLflow   {page}"
-    counted = ", ".join(f"{n} {state}" for state, n in view["trials"].items() if n and state not in ("wanted", "ended"))
-    yield f"  trials   {counted or 'none yet'}, of {view['trials']['wanted']}"
-    by_number = {trial["number"]: trial for trial in trials}
-    results = [TrialResult(t["number"], t["state"], t["value"], t["params"]) for t in trials]
-    shown = [by_number[result.number] for result in ranked(results, view["mode"])[:top]]
-    for trial in shown:
-        yield f"{trial_line(trial, view['searched'])}  {trial['verdict']}".rstrip()
-    for trial in shown:
-        if trial["evidence"]:
-            yield f"trial {trial['number']} {trial['verdict'] or trial['state']}: {trial['evidence']}"
-
-
-def exit_code(view: dict[str, Any]) -> int:
-    """Return what a script learns of how a sweep ended: 0 finished, 1 failed or nothing to show, 130 stopped."""
-    if view["state"] == "stopped":
-        return 130
-    return 0 if view["state"] == "finished" and view["best"] else 1

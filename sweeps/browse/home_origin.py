@@ -1,0 +1,101 @@
+"""The sweeps of a home on this machine."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from espalier.core.errors import BadInput
+from espalier.sweeps.address import mlflow_page
+from espalier.sweeps.browse.home_sweep import HomeSweep, load_sweep, read_sweep
+from espalier.sweeps.browse.origin import Listing
+from espalier.sweeps.home import Home
+from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri
+from espalier.sweeps.results.closing import Summary
+from espalier.sweeps.results.formatting import decimals
+from espalier.sweeps.search.driver_lock import driven_sweeps
+from espalier.sweeps.search.store import SweepStore
+
+UNKNOWN = ("ended", "wanted", "metric", "best", "best_trial")  # columns of a row that cannot be filled
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A sweep of which its id is all there is. state: "unreadable" or "lost"."""
+
+    id: str
+    state: str
+    why: str
+
+    def row(self) -> Mapping[str, object]:
+        """Return what `sweep list --json` has of it."""
+        return {"sweep": self.id, "state": self.state} | dict.fromkeys(UNKNOWN)
+
+    def line(self) -> str:
+        """Return what `sweep list` has of it."""
+        return f"{self.id:<32} {self.state:<12} why: sweep show {self.id}"
+
+
+class HomeOrigin:
+    """The sweeps of a home."""
+
+    def __init__(self, home: Home):
+        self.home = home
+
+    def read(self, sweep: str) -> HomeSweep:
+        """Return a sweep as it is now, by id or name. Raises BadInput for an unknown one."""
+        return read_sweep(self.home, sweep)
+
+    def read_all(self) -> Iterator[HomeSweep]:
+        """Yield those that can be read, the oldest first; a line on stderr names each other one."""
+        for sweep in self._all():
+            if isinstance(sweep, HomeSweep):
+                yield sweep
+            elif sweep.why:  # another version's, or damaged: the others are there all the same
+                print(f"note: {sweep.why}", file=sys.stderr)
+
+    def listing(self, state: str | None = None) -> Listing:
+        """Return a row for each sweep, the oldest first, then those that the journal has lost."""
+        sweeps = list(self._all())
+        lines = [sweep.line() if isinstance(sweep, Unreadable) else _line(sweep) for sweep in sweeps]
+        empty = ["no sweep here yet; start one: sweep run names"]
+        return Listing([sweep.row() for sweep in sweeps], lines or empty)
+
+    def resume(self, sweep: str, changed: bool, address: str | None, progress: bool) -> Summary:
+        """Go on with a sweep in this process; return how that ended. Raises BadInput."""
+        from espalier.sweeps.running.here import resume_here
+
+        return resume_here(sweep, Home.at(str(self.home.path)), address, changed, progress)
+
+    def delete(self, sweep: str, records: bool) -> None:
+        """Remove a sweep with its checkpoints; records: also its runs in MLflow. Raises BadInput if it is driven."""
+        from espalier.sweeps.deletion import delete_sweep
+
+        delete_sweep(Home.at(str(self.home.path)), sweep, records)
+
+    def _all(self) -> Iterator[HomeSweep | Unreadable]:
+        """Yield every sweep, the oldest first, then those that the journal has lost."""
+        store = SweepStore.open_for_reading(self.home.storage)
+        sweeps = store.ids()
+        driven = driven_sweeps(self.home, sweeps)
+        for sweep in sweeps:
+            try:
+                yield load_sweep(self.home, store.load(sweep), driven)
+            except (BadInput, KeyError) as error:
+                yield Unreadable(sweep, "unreadable", str(error))
+        yield from (Unreadable(sweep, "lost", "") for sweep in self.home.lost(sweeps))
+
+
+def _line(sweep: HomeSweep) -> str:
+    best, row = sweep.best, sweep.row()
+    text = f"{sweep.spec.objective.metric} {decimals(best.value)} (trial {best.number})" if best else "-"
+    return f"{sweep.id:<32} {sweep.state:<12} {row['ended']:>4} of {row['wanted']:<5} best {text}"
+
+
+def latest_page(home: Home, server: str) -> str:
+    """Return the address of MLflow's page on the latest sweep of a home; that of its experiments without one."""
+    store = SweepStore.open_for_reading(home.storage)
+    for sweep in reversed(store.ids()):
+        record = store.load(sweep)
+        if (parent := record.parent) and not sweep_tracking_uri(record, home).startswith("http"):
+            return mlflow_page(server, parent.experiment_id)
+    return mlflow_page(server)

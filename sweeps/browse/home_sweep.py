@@ -1,0 +1,159 @@
+"""One sweep of a home, as it was when it was read: what was asked, how far it is, where its data lie."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from espalier.core.errors import BadInput
+from espalier.core.measures.verdicts import VERDICTS
+from espalier.sweeps.address import UI, mlflow_page, no_secret
+from espalier.sweeps.best_file import best_file_text
+from espalier.sweeps.browse import curves
+from espalier.sweeps.browse.trial_table import trial_table
+from espalier.sweeps.home import Home
+from espalier.sweeps.recording.reachable import check_reachable
+from espalier.sweeps.recording.stories import TrialStory, read_trial, spooled_story
+from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri
+from espalier.sweeps.results import trial_result as results
+from espalier.sweeps.results.formatting import finite
+from espalier.sweeps.results.parent_run import ParentRun
+from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.search.driver_lock import driven_sweeps
+from espalier.sweeps.search.store import SweepStore, find_sweep
+from espalier.sweeps.search.study import SweepRecord
+from espalier.sweeps.spec.spec import SweepSpec
+
+
+@dataclass(frozen=True)
+class HomeSweep:
+    """One sweep of a home."""
+
+    home: Home
+    record: SweepRecord
+    spec: SweepSpec
+    state: str  # running, interrupted, finished
+    trials: Sequence[TrialResult]
+    tracking_uri: str
+    experiment: str  # in MLflow
+    parent: ParentRun | None = None  # the sweep's own run in MLflow
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.record.id
+
+    @property
+    def page(self) -> str:
+        """The address of MLflow's page on the sweep: at home that of `sweep ui`."""
+        server = self.tracking_uri if self.tracking_uri.startswith("http") else UI
+        return mlflow_page(server, *(self.parent.ids if self.parent else ()))
+
+    @property
+    def best(self) -> TrialResult | None:
+        """The best complete trial."""
+        return results.best_trial(self.trials, self.spec.objective.mode)
+
+    def best_file(self, trial: int | None = None) -> str:
+        """Return the best trial, or another complete one, as the text of a best file. Raises BadInput."""
+        chosen = self.best if trial is None else self._complete(trial)
+        if chosen is None:
+            raise BadInput(f"{self.id} has no complete trial yet ({results.counts(self.trials) or 'none began'})")
+        return best_file_text(self.record, chosen, self._story(chosen.number))
+
+    def _complete(self, trial: int) -> TrialResult:
+        complete = {t.number: t for t in self.trials if t.state == "complete"}
+        if trial not in complete:
+            known = ", ".join(map(str, sorted(complete)))
+            raise BadInput(f"--trial {trial}: no complete trial of {self.id}; complete are: {known or 'none'}")
+        return complete[trial]
+
+    def _story(self, trial: int) -> TrialStory:
+        """Return the story of a trial: from MLflow, or where that has it no more, from the sweep's spool."""
+        try:
+            check_reachable(self.tracking_uri, reading=True)
+            return read_trial(self.tracking_uri, self.id, trial)
+        except BadInput:
+            if story := spooled_story(self.home.sweep(self.id), trial):
+                return story
+            raise
+
+    def points(self, metric: str) -> list[tuple[int, int, float]]:
+        """Return (trial, step, value) of every report of a metric, replicates averaged.
+
+        Raises BadInput for a metric that no trial reported.
+        """
+        ended = [trial.number for trial in self.trials if trial.state != "running"]
+        return curves.points(self.home, self.tracking_uri, self.id, ended, metric)
+
+    # --- for `sweep list` and `sweep show` ---------------------------------------------------------------------------
+
+    def row(self) -> Mapping[str, object]:
+        """Return what `sweep list --json` has of it."""
+        best = self.best
+        return {
+            "sweep": self.id,
+            "state": self.state,
+            "ended": sum(t.state not in results.UNFINISHED for t in self.trials),
+            "wanted": self.spec.trials_wanted,
+            "metric": self.spec.objective.metric,
+            "best": best and best.value,
+            "best_trial": best and best.number,
+        }
+
+    def document(self) -> Mapping[str, object]:
+        """Return everything as values that JSON has."""
+        best = self.best
+        return finite(
+            {
+                "sweep": self.id,
+                "state": self.state,
+                "wanted": self.spec.trials_wanted,
+                "states": results.counts(self.trials),
+                "best": best
+                and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
+                "tracking_uri": no_secret(self.tracking_uri),
+                "mlflow": self.page,
+                "experiment": self.experiment,
+                "storage": no_secret(self.home.storage),
+                "trials": [asdict(t) for t in self.trials],
+                "spec": self.spec.model_dump(mode="json"),
+            }
+        )
+
+    def lines(self, top: int) -> Iterator[str]:
+        """Yield how it stands, its best trials as a table, and why each has the verdict that it has."""
+        yield from self._head()
+        yield from trial_table(self.trials, self.spec, top)
+        for t in results.ranked(self.trials, self.spec.objective.mode)[:top]:
+            if t.evidence:
+                yield f"trial {t.number} {t.verdict or t.state}: {t.evidence}"
+
+    def _head(self) -> Iterator[str]:
+        counted = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items()) or "none yet"
+        yield f"{self.id}: {self.state}; trials: {counted}, of {self.spec.trials_wanted}"
+        yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.experiment}"
+        yield f"  page     {self.page}{'' if self.tracking_uri.startswith('http') else ' while `sweep ui` runs'}"
+        yield f"  Optuna   {no_secret(self.home.storage)}, study {self.id}"
+        health = Counter(t.verdict for t in self.trials if t.verdict)
+        if health:
+            yield f"  health   {', '.join(f'{health[name]} {name}' for name in VERDICTS if name in health)}"
+        yield from (f"  note: {note}" for note in results.notes(self.trials))
+        if self.state == "interrupted":
+            yield f"  continue: sweep resume {self.id}"
+
+
+def load_sweep(home: Home, record: SweepRecord, driven: Collection[str]) -> HomeSweep:
+    """Return a sweep as it is now. driven: the sweeps that a process drives now, this one among them or not."""
+    spec, trials = record.spec, record.results()
+    ended = sum(t.state != "running" for t in trials)
+    state = "running" if record.id in driven else "finished" if ended >= spec.trials_wanted else "interrupted"
+    trials = trials if state == "running" else results.at_rest(trials)
+    return HomeSweep(
+        home, record, spec, state, trials, sweep_tracking_uri(record, home), record.experiment, record.parent
+    )
+
+
+def read_sweep(home: Home, wanted: str) -> HomeSweep:
+    """Return one sweep by id or name. Raises BadInput for an unknown one."""
+    record = find_sweep(home, SweepStore.open_for_reading(home.storage), wanted)
+    return load_sweep(home, record, driven_sweeps(home, [record.id]))

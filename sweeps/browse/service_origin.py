@@ -1,0 +1,116 @@
+"""The sweeps of a service."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from espalier.core.errors import BadInput
+from espalier.sweeps.browse.origin import CurvePoint, Listing
+from espalier.sweeps.client.answers import SweepAnswer, TrialAnswer
+from espalier.sweeps.client.lines import show_lines, table
+from espalier.sweeps.client.service import Remote
+from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.spec.spec import SweepSpec, make_spec
+
+
+@dataclass(frozen=True)
+class ServiceSweep:
+    """A sweep of a service. Its spec and its trials are read when they are first asked for."""
+
+    remote: Remote
+    answer: SweepAnswer
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.answer["id"]
+
+    @property
+    def state(self) -> str:
+        """queued, starting, running, stopping, stopped, finished or failed."""
+        return self.answer["state"]
+
+    @property
+    def page(self) -> str:
+        """MLflow's page on it; nothing before MLflow has it."""
+        return self.answer["mlflow"].get("page") or ""
+
+    @property
+    def spec(self) -> SweepSpec:
+        """What was asked for."""
+        return make_spec(self._spec, f"{self.id}: spec", stored=True)
+
+    @property
+    def trials(self) -> Sequence[TrialResult]:
+        """Its trials so far."""
+        return tuple(map(trial_of, self._trials))
+
+    @cached_property
+    def _spec(self) -> Mapping[str, object]:
+        return self.remote.spec(self.id)
+
+    @cached_property
+    def _trials(self) -> Sequence[TrialAnswer]:
+        return self.remote.trials(self.id)
+
+    def best_file(self, trial: int | None = None) -> str:
+        """Return the best trial, or another complete one, as the text of a best file. Raises BadInput."""
+        return self.remote.best(self.id, trial)
+
+    def points(self, metric: str) -> list[CurvePoint]:
+        """Return every report of a metric, replicates averaged. Raises BadInput for an unknown metric."""
+        return self.remote.curves(self.id, metric)
+
+    def document(self) -> Mapping[str, object]:
+        """Return what `sweep show --json` prints."""
+        return {**self.answer, "trials": self._trials}
+
+    def lines(self, top: int) -> Iterator[str]:
+        """Yield what `sweep show` prints, with so many trials."""
+        return show_lines(self.answer, self._trials, top)
+
+
+class ServiceOrigin:
+    """The sweeps of a service."""
+
+    def __init__(self, remote: Remote):
+        self.remote = remote
+
+    def read(self, sweep: str) -> ServiceSweep:
+        """Return a sweep as it is now, by id or name. Raises BadInput for an unknown one."""
+        return ServiceSweep(self.remote, self.remote.sweep(self.remote.find(sweep)))
+
+    def read_all(self) -> Iterator[ServiceSweep]:
+        """Yield all sweeps, the oldest first."""
+        for answer in reversed(list(self.remote.sweeps())):
+            yield ServiceSweep(self.remote, answer)
+
+    def listing(self, state: str | None = None) -> Listing:
+        """Return a row for each sweep, the newest first. state: only those in it."""
+        answers = list(self.remote.sweeps(state))
+        first = f"no sweep there yet; hand one in: sweep submit SPEC --server {self.remote.server}"
+        empty = f"no sweep is {state} there" if state else first
+        return Listing(answers, list(table(answers)) or [empty])
+
+    def resume(self, sweep: str, changed: bool, address: str | None, progress: bool) -> None:
+        """Have the service go on with a sweep; it does so on a cluster of its own."""
+        self.remote.resume(sweep, changed)
+
+    def delete(self, sweep: str, records: bool) -> None:
+        """Refuse: a service keeps its sweeps."""
+        raise BadInput(f"{sweep}: a service keeps its sweeps; delete it on the machine where its home lies")
+
+
+def trial_of(answer: TrialAnswer) -> TrialResult:
+    """Return a trial of an answer as a row of a table."""
+    return TrialResult(
+        number=answer["number"],
+        state=answer["state"],
+        value=answer["value"],
+        params=answer["params"],
+        spread=answer.get("spread"),
+        verdict=answer.get("verdict", ""),
+        evidence=answer.get("evidence", ""),
+        duration_s=answer.get("duration_s"),
+        mlflow_run=answer.get("mlflow_run", ""),
+    )

@@ -1,0 +1,57 @@
+"""Checks of a spec, run by this process and recorded: what commands and their calls in Python have in common."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from espalier.core.checks.lr_range import RangeTest
+from espalier.sweeps.checks import checkup, lr_range
+from espalier.sweeps.home import Home
+from espalier.sweeps.spec.spec import SweepSpec
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check found of a task; `print` it for the page. document: the same as plain values."""
+
+    passed: bool
+    document: Mapping[str, object] = field(repr=False)
+    lines: Sequence[str] = field(repr=False)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    def _repr_markdown_(self) -> str:
+        return "```\n" + str(self) + "\n```"
+
+
+def check_here(spec: SweepSpec, home: Home, lsuv: bool = False) -> Check:
+    """Check the task of a spec, and record the page in MLflow. Raises BadInput for a task that cannot be loaded.
+
+    lsuv: also what layer-sequential unit-variance initialisation would give.
+    """
+    checked, forecast = checkup.examine(spec, lsuv)
+    run = checkup.record_check(spec, checked, forecast, home)
+    document = checkup.document(checked, forecast) | {"mlflow_run": run}
+    return Check(checked.passed, document, tuple(checkup.lines(checked)))
+
+
+@dataclass(frozen=True)
+class RecordedRange:
+    """A range test, and the id of its run in MLflow."""
+
+    test: RangeTest
+    run: str
+
+    def document(self) -> Mapping[str, object]:
+        """Return the result as plain values."""
+        return lr_range.document(self.test) | {"mlflow_run": self.run}
+
+    def lines(self) -> Sequence[str]:
+        """Return the result as a page for a person."""
+        return lr_range.lines(self.test)
+
+
+def lr_range_here(spec: SweepSpec, home: Home, low: float, high: float, steps: int, seeds: int) -> RecordedRange:
+    """Run the range test of a spec's task, and record it in MLflow. Raises BadInput as `lr_range.run_test` does."""
+    test = lr_range.run_test(spec, low, high, steps, seeds)
+    return RecordedRange(test, lr_range.record_test(spec, test, home))

@@ -1,0 +1,87 @@
+"""What a sweep service answers, as types. The service's own models are in services.http; a test compares the two."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+from espalier.sweeps.spec.space import Point
+
+
+class CountsAnswer(TypedDict):
+    """How many trials are in each state; `wanted` is how many there will be."""
+
+    wanted: int
+    ended: int
+    running: int
+    interrupted: int
+    complete: int
+    stopped: int
+    diverged: int
+    failed: int
+
+
+class BestAnswer(TypedDict):
+    """The best complete trial so far."""
+
+    trial: int
+    params: Point
+    metric: str
+    value: float
+
+
+class MLflowAnswer(TypedDict):
+    """Where MLflow has a sweep."""
+
+    url: str
+    page: str | None
+    experiment: str
+    filter: str
+
+
+class SweepAnswer(TypedDict):
+    """A sweep as it is now."""
+
+    id: str
+    name: str
+    owner: str
+    state: str
+    reason: str
+    position: int | None
+    attempt: int
+    created: str
+    changed: str
+    seconds: float
+    hours: float
+    gpus: float
+    progress: float
+    trials: CountsAnswer
+    searched: Sequence[str]
+    mode: str
+    best: BestAnswer | None
+    links: Mapping[str, str]
+    mlflow: MLflowAnswer
+
+
+class TrialAnswer(TypedDict):
+    """One trial of a sweep."""
+
+    number: int
+    state: str
+    value: float | None
+    params: Point
+    spread: float | None
+    verdict: str
+    evidence: str
+    duration_s: float | None
+    step: int | None
+    latest: float | None
+    ended: str | None
+    mlflow_run: str
+
+
+class SubmittedAnswer(TypedDict):
+    """A sweep that was taken in."""
+
+    id: str
+    state: str
+    position: int | None
+    links: Mapping[str, str]

@@ -1,0 +1,37 @@
+"""A best file trained again by this process: what `sweep rerun` and `espalier.rerun` have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from espalier.sweeps.best_file import parse_best
+from espalier.sweeps.home import Home
+from espalier.sweeps.repeat.rerun import Rerun, rerun
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """What a best file came to when it was trained again. version: of the model that was registered, if one was."""
+
+    rerun: Rerun
+    version: str | None = None
+
+
+def rerun_here(
+    text: str,
+    source: str,
+    register: str | None = None,
+    home: Home | None = None,
+    announce: Callable[[str], None] = lambda line: None,
+) -> Repetition:
+    """Train the trial of a best file again, and compare every report. Raises BadInput if its task is gone.
+
+    text: the best file, which messages call `source`. announce: called once, before it trains.
+    register: a model in MLflow; the weights become its next version if every number is the same. home: where that is.
+    """
+    best, spec = parse_best(text, source)
+    announce(f"training trial {best.trial} of {best.sweep} again: {spec.budget.steps:,} steps")
+    if register is None or home is None:
+        return Repetition(rerun(best, spec))
+    from espalier.sweeps.repeat.champion import crown
+
+    return Repetition(*crown(text, best, spec, register, home))
