@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from espalier.describe import Spec, describe
 from espalier.result import BestTrial, Result, finished
-from espalier.sweeps.browse.origin import origin_of
 from espalier.sweeps.home import Home
+from espalier.sweeps.origins.choice import origin_of
 
 if TYPE_CHECKING:
     from espalier.core.checks.lr_range import RangeTest
@@ -41,7 +41,7 @@ def sweep(
 
     Raises BadInput, before anything is trained, for what cannot run.
     """
-    from espalier.sweeps.browse.home_origin import HomeOrigin
+    from espalier.sweeps.origins.home_origin import HomeOrigin
     from espalier.sweeps.running.here import run_here
 
     place = Home.at(_text(home))

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espalier.sweeps.browse.origin import KeptSweep, Origin
+from espalier.sweeps.origins.origin import KeptSweep, Origin
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, counts, ranked

@@ -24,8 +24,8 @@ from espalier.services.cluster import variables_of_jobs
 from espalier.services.confine import Tenants, entrance
 from espalier.services.store import ACTIVE, State, Submission, timestamp
 from espalier.sweeps.address import mlflow_page, no_secret
-from espalier.sweeps.browse.home_origin import HomeOrigin
 from espalier.sweeps.home import Home
+from espalier.sweeps.origins.home_origin import HomeOrigin
 from espalier.sweeps.recording.names import SWEEP_TAG
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.results import trial_result as results

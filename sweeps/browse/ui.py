@@ -3,10 +3,11 @@
 import sys
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.address import open_port
+from espalier.sweeps.address import mlflow_page, open_port
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.reachable import check_reachable
-from espalier.sweeps.recording.tracking_uri import STORE_FILE, default_uri
+from espalier.sweeps.recording.tracking_uri import STORE_FILE, default_uri, sweep_tracking_uri
+from espalier.sweeps.search.store import SweepStore
 
 
 def home_of_records(home: str | None) -> Home:
@@ -36,3 +37,13 @@ def server_command(home: Home, host: str, port: int) -> list[str]:
         "--port": str(port),
     }
     return [sys.executable, "-m", "mlflow", "server", *(word for option in options.items() for word in option)]
+
+
+def latest_page(home: Home, server: str) -> str:
+    """Return the address of MLflow's page on the latest sweep of a home; that of its experiments without one."""
+    store = SweepStore.open_for_reading(home.storage)
+    for sweep in reversed(store.ids()):
+        record = store.load(sweep)
+        if (parent := record.parent) and not sweep_tracking_uri(record, home).startswith("http"):
+            return mlflow_page(server, parent.experiment_id)
+    return mlflow_page(server)

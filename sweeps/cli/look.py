@@ -67,8 +67,7 @@ def ui(port: int, host: str, home: str | None) -> None:
     Example:
       sweep ui --port 5000
     """
-    from espalier.sweeps.browse.home_origin import latest_page
-    from espalier.sweeps.browse.ui import check_port, home_of_records, server_command
+    from espalier.sweeps.browse.ui import check_port, home_of_records, latest_page, server_command
 
     place = home_of_records(home)
     check_port(host, port)

@@ -9,8 +9,8 @@ import click
 from espalier.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from espalier.sweeps.browse.origin import Origin
     from espalier.sweeps.client.service import Remote
+    from espalier.sweeps.origins.origin import Origin
 
 
 def remote_of(server: str | None, home: str | None) -> "Remote | None":
@@ -26,10 +26,10 @@ def remote_of(server: str | None, home: str | None) -> "Remote | None":
 def chosen_origin(server: str | None, home: str | None) -> "Origin":
     """Return the service that is meant, or this machine's home, for reading. Raises BadInput."""
     if remote := remote_of(server, home):
-        from espalier.sweeps.browse.service_origin import ServiceOrigin
+        from espalier.sweeps.origins.service_origin import ServiceOrigin
 
         return ServiceOrigin(remote)
-    from espalier.sweeps.browse.origin import origin_of
+    from espalier.sweeps.origins.choice import origin_of
 
     return origin_of(None, home)
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from espalier.core.measures.verdicts import VERDICTS
 from espalier.core.tasks.fashion import DEBIAN
-from espalier.sweeps.browse.home_origin import HomeOrigin
 from espalier.sweeps.home import Home
+from espalier.sweeps.origins.home_origin import HomeOrigin
 from espalier.sweeps.results.figures import exponent_figure
 from espalier.sweeps.spec.spec import load_spec
 

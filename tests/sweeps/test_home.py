@@ -13,8 +13,8 @@ import torch
 
 from espalier.core import checkpoint
 from espalier.core.errors import BadInput
-from espalier.sweeps.browse.home_origin import HomeOrigin
 from espalier.sweeps.home import COHORT_FILE, Home, last_checkpoint, new_id
+from espalier.sweeps.origins.home_origin import HomeOrigin
 from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.made import spec_with
 

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.address import mlflow_page
 from espalier.sweeps.browse.home_sweep import HomeSweep, load_sweep, read_sweep
-from espalier.sweeps.browse.origin import Listing
+from espalier.sweeps.deletion import delete_sweep
 from espalier.sweeps.home import Home
-from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri
+from espalier.sweeps.origins.origin import Listing
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.search.driver_lock import driven_sweeps
@@ -68,8 +67,6 @@ class HomeOrigin:
 
     def delete(self, sweep: str, records: bool) -> None:
         """Remove a sweep with its checkpoints; records: also its runs in MLflow. Raises BadInput if it is driven."""
-        from espalier.sweeps.deletion import delete_sweep
-
         delete_sweep(Home.at(str(self.home.path)), sweep, records)
 
     def _all(self) -> Iterator[HomeSweep | Unreadable]:
@@ -89,13 +86,3 @@ def _line(sweep: HomeSweep) -> str:
     best, row = sweep.best, sweep.row()
     text = f"{sweep.spec.objective.metric} {decimals(best.value)} (trial {best.number})" if best else "-"
     return f"{sweep.id:<32} {sweep.state:<12} {row['ended']:>4} of {row['wanted']:<5} best {text}"
-
-
-def latest_page(home: Home, server: str) -> str:
-    """Return the address of MLflow's page on the latest sweep of a home; that of its experiments without one."""
-    store = SweepStore.open_for_reading(home.storage)
-    for sweep in reversed(store.ids()):
-        record = store.load(sweep)
-        if (parent := record.parent) and not sweep_tracking_uri(record, home).startswith("http"):
-            return mlflow_page(server, parent.experiment_id)
-    return mlflow_page(server)

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from espalier.core.errors import BadInput
-from espalier.sweeps.home import Home
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec
@@ -92,17 +90,3 @@ class Origin(Protocol):
     def delete(self, sweep: str, records: bool) -> None:
         """Remove a sweep by its id; records: also its runs in MLflow. Raises BadInput where that cannot be."""
         ...
-
-
-def origin_of(server: str | None, home: str | None) -> Origin:
-    """Return a service, if an address is given, else a home for reading. Raises BadInput."""
-    if server and home:
-        raise BadInput("home and server: keep one of them")
-    if not server:
-        from espalier.sweeps.browse.home_origin import HomeOrigin
-
-        return HomeOrigin(Home.at(home, reading=True))
-    from espalier.sweeps.browse.service_origin import ServiceOrigin
-    from espalier.sweeps.client.service import Remote
-
-    return ServiceOrigin(Remote(server))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.browse.origin import CurvePoint, Listing
 from espalier.sweeps.client.answers import SweepAnswer, TrialAnswer
 from espalier.sweeps.client.lines import show_lines, table
 from espalier.sweeps.client.service import Remote
+from espalier.sweeps.origins.origin import CurvePoint, Listing
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 

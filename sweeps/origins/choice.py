@@ -1,0 +1,19 @@
+"""Which sweeps are meant: those of a service, or those of a home."""
+
+from espalier.core.errors import BadInput
+from espalier.sweeps.home import Home
+from espalier.sweeps.origins.origin import Origin
+
+
+def origin_of(server: str | None, home: str | None) -> Origin:
+    """Return a service, if an address is given, else a home for reading. Raises BadInput."""
+    if server and home:
+        raise BadInput("home and server: keep one of them")
+    if not server:
+        from espalier.sweeps.origins.home_origin import HomeOrigin
+
+        return HomeOrigin(Home.at(home, reading=True))
+    from espalier.sweeps.client.service import Remote
+    from espalier.sweeps.origins.service_origin import ServiceOrigin
+
+    return ServiceOrigin(Remote(server))
