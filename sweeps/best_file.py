@@ -4,7 +4,7 @@ It has the trial's spec, its point, what it reported, and what it was made with.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,9 +13,10 @@ from espalier.core.loading.registry import is_reference
 from espalier.core.programs import PROGRAMS
 from espalier.sweeps import identity
 from espalier.sweeps.guard import guard_task
+from espalier.sweeps.results.story import TrialStory
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec import paths, yaml12
-from espalier.sweeps.spec.space import ENGINE
+from espalier.sweeps.spec.space import ENGINE, Point
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import DEPTH, check_values, place
 
@@ -30,17 +31,17 @@ class BestFile(BaseModel):
 
     sweep: str
     trial: int
-    params: dict[str, Any]
+    params: Point
     result: dict[str, float]
-    spec: dict[str, Any]
+    spec: dict[str, object]
     program: str
     device: str
     lanes: int = Field(default=1, ge=1, description="how many trained at once; it matters to programs of a fixed width")
-    made_with: dict[str, Any]
+    made_with: dict[str, object]
     reports: list[list[tuple[int, dict[str, float]]]]
 
 
-def best_file_text(sweep_record: "SweepRecord", best: TrialResult, story: Mapping[str, Any]) -> str:
+def best_file_text(sweep_record: "SweepRecord", best: TrialResult, story: TrialStory) -> str:
     """Return a trial as the text of a best file. Numbers are written so that they read back to the same bits."""
     content = {
         "sweep": sweep_record.id,
@@ -52,7 +53,7 @@ def best_file_text(sweep_record: "SweepRecord", best: TrialResult, story: Mappin
         "device": story["device"],
         "lanes": story.get("lanes", 1),
         "made_with": identity.made_with(sweep_record.facts, best.number),
-        "reports": [[[step, values] for step, values in member["reports"]] for member in story["members"]],
+        "reports": [[[step, values] for step, values in replicate["reports"]] for replicate in story["members"]],
     }
     head = f"# Trial {best.number} of {sweep_record.id}. Train it again: sweep rerun FILE\n"
     return head + yaml12.write(content, flow=None)

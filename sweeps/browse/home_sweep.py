@@ -12,11 +12,12 @@ from espalier.sweeps.browse import curves
 from espalier.sweeps.browse.trial_table import trial_table
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.reachable import check_reachable
-from espalier.sweeps.recording.stories import TrialStory, read_trial, spooled_story
+from espalier.sweeps.recording.stories import read_trial, spooled_story
 from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.parent_run import ParentRun
+from espalier.sweeps.results.story import TrialStory
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.driver_lock import driven_sweeps
 from espalier.sweeps.search.store import SweepStore, find_sweep

@@ -17,8 +17,9 @@ from espalier.sweeps.recording.records import Record
 from espalier.sweeps.recording.runs import Target
 from espalier.sweeps.recording.sender import AuditRequest, Sender, SendPolicy
 from espalier.sweeps.recording.spool import Spool
-from espalier.sweeps.recording.stories import TrialStory, complete_stories, spooled_stories
+from espalier.sweeps.recording.stories import complete_stories, spooled_stories
 from espalier.sweeps.results.parent_run import ParentRun
+from espalier.sweeps.results.story import TrialStory
 
 CLOSING_PATIENCE_S = 60.0
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-Point = tuple[str, float, float]  # a metric's name, the step, the value
+MetricPoint = tuple[str, float, float]  # a metric's name, the step, the value
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TrialReported:
     op: ClassVar = "report"
     trial: int
     step: float
-    points: Sequence[Point]
+    points: Sequence[MetricPoint]
 
 
 @dataclass(frozen=True)

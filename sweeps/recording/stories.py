@@ -6,7 +6,6 @@ from collections.abc import Collection
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.address import no_secret, sqlite_file
@@ -18,8 +17,7 @@ from espalier.sweeps.recording.retry import retry
 from espalier.sweeps.recording.server import as_bad_input, download_file, open_client
 from espalier.sweeps.recording.spool import Spool
 from espalier.sweeps.recording.store import is_filled
-
-TrialStory = dict[str, Any]  # as in trial.json
+from espalier.sweeps.results.story import TrialStory
 
 
 def spooled_stories(spool: Spool, trials: Collection[int]) -> dict[int, TrialStory]:

@@ -2,16 +2,15 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from espalier.sweeps import identity
 from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.recording.names import DESCRIPTION_TAG, NAME_CHARACTERS, RUN_STATUS, STORY, list_trials
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.records import (
-    Point,
+    MetricPoint,
     SweepClosed,
     SweepOpened,
     SweepPaused,
@@ -27,6 +26,7 @@ from espalier.sweeps.search.cohort_plan import Provenance
 from espalier.sweeps.search.replicates import missing_counts, missing_text
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.trial_events import Fork, Outcome, Report, Score, Start, TrialEvent
+from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
 NAMED_TRIALS = 6  # of those that were restored
@@ -34,13 +34,13 @@ FIGURED = 5  # trials whose loss curves are drawn
 WELL = ("healthy", "catapult")  # verdicts of trials that are nothing to worry about
 
 
-def shown_params(params: Mapping[str, Any]) -> dict[str, Any]:
+def shown_params(params: Point) -> dict[str, object]:
     """Return a trial's configuration as MLflow's charts take it: numbers each by itself, and the peak rate as a rate.
 
     >>> shown_params({"lr_exponent": -0.5, "decay_points": [0.6, 0.8], "hidden": 100})
     {'lr_exponent': -0.5, 'peak_lr': 0.316228, 'decay_point': 0.6, 'decay_point_2': 0.8, 'hidden': 100}
     """
-    shown: dict[str, Any] = {}
+    shown: dict[str, object] = {}
     for name, value in params.items():
         if name == "decay_points":
             shown |= {f"decay_point{f'_{n}' if n > 1 else ''}": point for n, point in enumerate(value, 1)}
@@ -51,7 +51,7 @@ def shown_params(params: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def run_name(number: int, params: Mapping[str, Any], spec: SweepSpec) -> str:
+def run_name(number: int, params: Point, spec: SweepSpec) -> str:
     """Return what a trial's run is called: its rate, where it decays, what else was searched, its number.
 
     >>> from espalier.sweeps.spec.spec import make_spec
@@ -111,9 +111,9 @@ class Tracking:
             case Score():
                 self.score(event)
             case Outcome():
-                self.end(event, provenance.to_json() if provenance else {})
+                self.end(event, provenance)
 
-    def start(self, trial: int, params: Mapping[str, Any], trunk: int | None) -> None:
+    def start(self, trial: int, params: Point, trunk: int | None) -> None:
         """Record that a trial trains, and which trial's trunk it was proposed to share."""
         tags = {"espalier.status": "running", **_paired(trunk)}
         self.names[trial] = run_name(trial, params, self.spec)
@@ -126,7 +126,7 @@ class Tracking:
 
     def report(self, report: Report) -> None:
         """Record a validation and the curve that led to it."""
-        points: list[Point] = [(n, report.step, value) for n, value in report.values.items() if n != "train_loss"]
+        points: list[MetricPoint] = [(n, report.step, value) for n, value in report.values.items() if n != "train_loss"]
         points += [("train_loss", step, loss) for step, loss in report.curve]
         self.recorder.record(TrialReported(report.trial, report.step, points))
 
@@ -136,8 +136,8 @@ class Tracking:
         # a later step is what makes a report new: a score comes after the report of that step, and before the next
         self.recorder.record(TrialReported(score.trial, score.step + 0.5, points))
 
-    def end(self, outcome: Outcome, made_by: Mapping[str, Any]) -> None:
-        """Record how a trial ended, with its whole story; `made_by` names program, why, lanes and device."""
+    def end(self, outcome: Outcome, provenance: Provenance | None) -> None:
+        """Record how a trial ended, with its whole story. provenance: how its cohort trained, if that is known."""
         tags = {
             "espalier.status": outcome.status,
             "espalier.verdict": outcome.verdict,
@@ -145,6 +145,7 @@ class Tracking:
         }
         if text := missing_text(missing_counts(outcome.replicates)):
             tags["espalier.missing"] = text
+        made_by = provenance.to_json() if provenance else {}
         made_with = identity.made_with(self.facts, outcome.trial)
         made_of = {kind: made_with[kind] for kind in ("code", "data") if kind in made_with}
         if identity.CHANGES in self.facts:  # else the sweep's own run says it for all

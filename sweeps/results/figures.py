@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +15,15 @@ from espalier.core.checks.findings import Checkup
 from espalier.core.checks.lr_range import RangeTest
 from espalier.sweeps.home import naming
 from espalier.sweeps.results.formatting import decimals, params_text
+from espalier.sweeps.results.story import TrialStory
 from espalier.sweeps.results.trial_result import TrialResult, ranked
-from espalier.sweeps.spec.space import Choice
+from espalier.sweeps.spec.space import Choice, Point
 from espalier.sweeps.spec.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
 
 INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
 
@@ -44,12 +50,12 @@ def table_csv(trials: Sequence[TrialResult]) -> str:
     return text.getvalue()
 
 
-def point_text(params: Mapping[str, Any], spec: SweepSpec) -> str:
+def point_text(params: Point, spec: SweepSpec) -> str:
     """Return what was searched of a point, briefly: `lr_exponent -0.512, decay_points 0.61`."""
     return params_text(params, spec.space.searched())
 
 
-def drawing() -> Any:
+def drawing() -> "type[Figure]":
     """Return matplotlib's Figure; to import it takes the better part of a second, so it waits until it is needed."""
     import matplotlib
 
@@ -60,7 +66,7 @@ def drawing() -> Any:
     return Figure
 
 
-def _axes(width: float = 8, height: float = 4.8) -> Any:
+def _axes(width: float = 8, height: float = 4.8) -> "tuple[Figure, Axes]":
     figure = drawing()(figsize=(width, height), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -137,7 +143,7 @@ def range_figure(test: RangeTest, name: str, path: Path) -> Path:
     return path
 
 
-def _rules(strip: Any, test: RangeTest) -> None:
+def _rules(strip: "Axes", test: RangeTest) -> None:
     """Draw what each rule says, with its quartiles over the seeds, in a row of its own."""
     for i, spread in enumerate(test.rules.values()):
         if math.isfinite(spread.median):
@@ -152,8 +158,8 @@ def check_figure(found: Checkup, name: str, path: Path) -> Path:
     figure = drawing()(figsize=(9, 1.8 + 0.32 * len(found.layers) + 2.4), dpi=120, layout="constrained")
     from matplotlib.ticker import NullFormatter
 
-    parts: Any = figure.subfigures(2, 1, height_ratios=[1 + 0.32 * len(found.layers), 2.6])
-    top, bottom = parts
+    heights = [1 + 0.32 * len(found.layers), 2.6]
+    (top,), (bottom,) = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)
     outs, grads = top.subplots(1, 2, sharey=True)
     labels = [f"{layer.name} ({layer.kind})" for layer in found.layers]
     rows = range(len(labels))
@@ -189,9 +195,11 @@ def check_figure(found: Checkup, name: str, path: Path) -> Path:
 
 PALETTE = ("#c2410c", "#0369a1", "#15803d", "#7e22ce", "#a16207", "#be185d", "#0f766e", "#4b5563")
 MARKERS = "osD^vPX*"
+Choices = Mapping[str, Sequence[object]]
+"""By hyperparameter, the values from which trials were chosen."""
 
 
-def _choices(spec: SweepSpec, done: Sequence[TrialResult]) -> dict[str, list[Any]]:
+def _choices(spec: SweepSpec, done: Sequence[TrialResult]) -> Choices:
     """Return the first two choices of a spec, each with the values that some trial has, in the spec's order."""
     choices = {name: list(domain.choices) for name, domain in spec.space.domains() if isinstance(domain, Choice)}
     known = {
@@ -203,22 +211,22 @@ def _choices(spec: SweepSpec, done: Sequence[TrialResult]) -> dict[str, list[Any
 
 
 def _dots(
-    figure: Any, axes: Any, done: Sequence[TrialResult], choices: Mapping[str, list[Any]], low: float, high: float
+    figure: "Figure", axes: "Axes", done: Sequence[TrialResult], choices: Choices, low: float, high: float
 ) -> None:
     """Draw one dot a trial, a triangle at the edge where its value lies beyond it."""
     points = [(t.params.get("decay_points") or [math.nan])[0] for t in done]
     shaded = not choices and any(math.isfinite(p) for p in points)
     norm = _scale(points) if shaded else None
-    look: dict[str, Any] = {"s": 34, "edgecolors": "white", "linewidths": 0.6, "zorder": 3, "clip_on": False}
     dots = None
     for t, point in zip(done, points, strict=True):
         colour, marker = _look(t, choices)
-        shade = {"c": [point], "cmap": "viridis", "norm": norm} if shaded else {"color": colour}
+        shade: dict[str, Any] = {"c": [point], "cmap": "viridis", "norm": norm} if shaded else {"color": colour}
+        shade |= {"s": 34, "edgecolors": "white", "linewidths": 0.6, "zorder": 3, "clip_on": False}
         value = t.value or 0.0
         place = t.params["lr_exponent"], min(max(value, low), high)
         if value < low or value > high:
             marker = "v" if value < low else "^"
-        drawn = axes.scatter(*place, marker=marker, **look, **shade)
+        drawn = axes.scatter(*place, marker=marker, **shade)
         dots = drawn if shaded and math.isfinite(point) else dots
     _count_cut(axes, done, low, high)
     if dots is not None:
@@ -227,7 +235,7 @@ def _dots(
         _legend(axes, choices)
 
 
-def _count_cut(axes: Any, done: Sequence[TrialResult], low: float, high: float) -> None:
+def _count_cut(axes: "Axes", done: Sequence[TrialResult], low: float, high: float) -> None:
     """Say how many triangles lie upon each other."""
     beyond = [(t.params["lr_exponent"], (t.value or 0.0) > high) for t in done if not low <= (t.value or 0.0) <= high]
     for (exponent, above), count in Counter((round(exponent, 2), above) for exponent, above in beyond).items():
@@ -236,30 +244,30 @@ def _count_cut(axes: Any, done: Sequence[TrialResult], low: float, high: float) 
             axes.annotate(f"x{count}", (exponent, high if above else low), **look)
 
 
-def _scale(points: Sequence[float]) -> Any:
+def _scale(points: Sequence[float]) -> "Normalize":
     from matplotlib.colors import Normalize
 
     known = [point for point in points if math.isfinite(point)]
     return Normalize(min(known), max(known))
 
 
-def _look(t: TrialResult, choices: Mapping[str, list[Any]]) -> tuple[str, str]:
+def _look(t: TrialResult, choices: Choices) -> tuple[str, str]:
     """Return the colour of a trial's first choice and the marker of its second."""
     places = [values.index(t.params[name]) if t.params.get(name) in values else 0 for name, values in choices.items()]
     colour, marker, *_ = [*places, 0, 0]
     return PALETTE[colour % len(PALETTE)] if places else ACCENT, MARKERS[marker % len(MARKERS)]
 
 
-def _legend(axes: Any, choices: Mapping[str, list[Any]]) -> None:
+def _legend(axes: "Axes", choices: Choices) -> None:
     """Say which colour, and which marker, is which choice."""
     for which, (name, values) in enumerate(choices.items()):
         for i, value in enumerate(values):
-            look = {"color": PALETTE[i % len(PALETTE)]} if which == 0 else {"marker": MARKERS[i % len(MARKERS)]}
-            axes.scatter([], [], s=34, label=f"{name} {value}", **({"color": FAINT} | look))
+            colour, marker = (PALETTE[i % len(PALETTE)], None) if which == 0 else (FAINT, MARKERS[i % len(MARKERS)])
+            axes.scatter([], [], s=34, label=f"{name} {value}", color=colour, marker=marker)
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _mark(axes: Any, best: TrialResult) -> None:
+def _mark(axes: "Axes", best: TrialResult) -> None:
     """Ring the best trial and name it."""
     place, text = (best.params["lr_exponent"], best.value or 0.0), f"trial {best.number}: {decimals(best.value)}"
     axes.scatter(*place, s=150, facecolors="none", edgecolors=ACCENT, linewidths=1.8, zorder=4)
@@ -278,18 +286,18 @@ def _frame(values: Sequence[float], mode: str) -> tuple[float, float]:
     return (max(low, 0.0), min(high, 1.0)) if share else (low, high)
 
 
-def ratios_figure(trial: TrialResult, story: Mapping[str, Any], spec: SweepSpec, path: Path) -> Path | None:
+def ratios_figure(trial: TrialResult, story: TrialStory, spec: SweepSpec, path: Path) -> Path | None:
     """Draw the update-to-data ratio of each weight of a trial's first replicate, step by step; write a PNG.
 
     Return None where no weight has a ratio.
     """
-    member = story["members"][0]
-    if not member["ratios"]:
+    replicate = story["members"][0]
+    if not replicate["ratios"]:
         return None
     figure, axes = _axes(width=9)
-    steps = [row[0] for row in member["ratios"]]
-    for i, name in enumerate(member["tensors"]):
-        axes.plot(steps, [math.nan if row[1 + i] is None else row[1 + i] for row in member["ratios"]], label=name)
+    steps, *columns = zip(*replicate["ratios"], strict=False)
+    for name, column in zip(replicate["tensors"], columns, strict=False):
+        axes.plot(_numbers(steps), _numbers(column), label=name)
     axes.axhline(-3, color=INK, linestyle=":", linewidth=1)
     axes.axhspan(spec.health.frozen, spec.health.hot, color="#ecfdf5", zorder=0)
     title = (
@@ -304,11 +312,16 @@ def ratios_figure(trial: TrialResult, story: Mapping[str, Any], spec: SweepSpec,
     return path
 
 
-def curves_figure(told: Sequence[tuple[TrialResult, Mapping[str, Any]]], spec: SweepSpec, path: Path) -> Path:
+def _numbers(values: Sequence[float | None]) -> list[float]:
+    """Return values with NaN, at which a line is broken, for what is null in JSON."""
+    return [math.nan if value is None else value for value in values]
+
+
+def curves_figure(trials: Sequence[tuple[TrialResult, TrialStory]], spec: SweepSpec, path: Path) -> Path:
     """Draw the training loss, averaged over blocks of steps, of each trial's first replicate, on a log axis; a PNG."""
     figure, axes = _axes()
     seen: list[float] = []
-    for rank, (trial, story) in enumerate(told):
+    for rank, (trial, story) in enumerate(trials):
         curve = [(step, loss) for step, loss in story["members"][0]["curve"] if loss and loss > 0]
         seen += [loss for _, loss in curve]
         axes.plot(
@@ -324,14 +337,14 @@ def curves_figure(told: Sequence[tuple[TrialResult, Mapping[str, Any]]], spec: S
     axes.set_title(f"{spec.name}: the best trials", loc="left", color=INK, fontsize=11)
     axes.set_xlabel("step")
     axes.set_ylabel("training loss, averaged over blocks (log scale)")
-    if told:
+    if trials:
         axes.legend(fontsize=8, frameon=False)
     with naming(path):
         figure.savefig(path)
     return path
 
 
-def _losses_axis(axes: Any, losses: Sequence[float]) -> None:
+def _losses_axis(axes: "Axes", losses: Sequence[float]) -> None:
     """Make the axis logarithmic, with losses at its ticks: round ones also where they lie within a decade."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 

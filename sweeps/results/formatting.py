@@ -29,7 +29,7 @@ def finite(value: Any) -> Any:
     return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def params_text(params: Mapping[str, Any], names: Collection[str]) -> str:
+def params_text(params: Mapping[str, object], names: Collection[str]) -> str:
     """Return some of a trial's hyperparameters, briefly.
 
     >>> params_text({"lr_exponent": -0.51234, "decay_points": [0.61, 0.8], "seed": 0}, ["lr_exponent", "decay_points"])
@@ -38,7 +38,7 @@ def params_text(params: Mapping[str, Any], names: Collection[str]) -> str:
     return ", ".join(f"{name} {_short(value)}" for name, value in params.items() if name in names)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     if isinstance(value, list):
         return " ".join(_short(v) for v in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+
+from espalier.sweeps.spec.space import Point
 
 UNFINISHED = ("running", "interrupted")  # states of trials that have no end
 
@@ -15,7 +16,7 @@ class TrialResult:
     number: int
     state: str  # running, complete, diverged, stopped, failed
     value: float | None
-    params: Mapping[str, Any]
+    params: Point
     spread: float | None = None
     verdict: str = ""
     evidence: str = ""

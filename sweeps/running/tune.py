@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ray import tune
 from ray.tune.search import Searcher
@@ -22,6 +22,9 @@ from espalier.sweeps.running.messages import Assignment, Turn
 from espalier.sweeps.running.trainable import CohortTrainable
 from espalier.sweeps.search.halving import Halving
 
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
+
 CHECKPOINTS_KEPT = 2
 T = TypeVar("T")
 
@@ -29,10 +32,10 @@ T = TypeVar("T")
 class _NoReporter(tune.ProgressReporter):
     """Shows nothing. Tune's own way in a notebook would clear the cell, in which the sweep's progress stands."""
 
-    def should_report(self, trials: Any, done: bool = False) -> bool:
+    def should_report(self, trials: object, done: bool = False) -> bool:
         return False
 
-    def report(self, trials: Any, done: bool, *sys_info: Any) -> None:
+    def report(self, trials: object, done: bool, *sys_info: object) -> None:
         """Nothing is shown."""
 
 
@@ -49,10 +52,10 @@ class CohortSearcher(Searcher):
         self.cohorts: dict[str, str] = {}  # of Tune's trials
         self.error: Exception | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, None]:
         return {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         if self.loop.finished:
             return Searcher.FINISHED
         assignment = self.tried(self.loop.next_cohort)
@@ -61,13 +64,13 @@ class CohortSearcher(Searcher):
         self.cohorts[trial_id] = assignment.plan.id
         return assignment.to_config()
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+    def on_trial_result(self, trial_id: str, result: dict[str, object]) -> None:
         self.tried(lambda: self.loop.take_turn(self.cohorts[trial_id], Turn.from_result(result)))
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, object] | None = None, error: bool = False) -> None:
         self.tried(lambda: self._complete(self.cohorts[trial_id], result, error))
 
-    def _complete(self, cohort: str, result: dict[str, Any] | None, error: bool) -> None:
+    def _complete(self, cohort: str, result: dict[str, object] | None, error: bool) -> None:
         if error:
             self.loop.lose_worker(cohort)
             return
@@ -102,10 +105,10 @@ class StopWhenAsked(tune.Stopper):
     def __init__(self, searcher: CohortSearcher):
         self.searcher: CohortSearcher | None = searcher
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, None]:
         return {"searcher": None}
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         return self.searcher is not None and self.searcher.loop.interrupt.asked.is_set()
 
     def stop_all(self) -> bool:
@@ -115,7 +118,7 @@ class StopWhenAsked(tune.Stopper):
         return self.searcher.loop.check()
 
 
-def _trial_folder(trial: Any) -> str:
+def _trial_folder(trial: "Trial") -> str:
     plan = Assignment.from_config(trial.config).plan
     return attempt_name(plan.id, plan.attempt)
 

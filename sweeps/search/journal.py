@@ -11,13 +11,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+Operation = dict[str, Any]
+"""A line of the journal, whose fields depend on its op_code."""
 CREATE_STUDY, DELETE_STUDY, SET_STUDY_USER_ATTR, SET_STUDY_SYSTEM_ATTR, CREATE_TRIAL = range(5)
 SET_TRIAL_PARAM, SET_TRIAL_STATE_VALUES, SET_TRIAL_INTERMEDIATE_VALUE, SET_TRIAL_USER_ATTR = 5, 6, 7, 8
 SET_TRIAL_SYSTEM_ATTR = 9
 OF_STUDY = (DELETE_STUDY, SET_STUDY_USER_ATTR, SET_STUDY_SYSTEM_ATTR, CREATE_TRIAL)
 OF_TRIAL = range(SET_TRIAL_PARAM, SET_TRIAL_SYSTEM_ATTR + 1)
 NUMBER = (int, float, type(None))
-FIELDS: Mapping[int, Mapping[str, Any]] = {
+FIELDS: Mapping[int, Mapping[str, type | tuple[type, ...]]] = {
     CREATE_STUDY: {"study_name": str, "directions": list},
     SET_STUDY_USER_ATTR: {"user_attr": dict},
     SET_STUDY_SYSTEM_ATTR: {"system_attr": dict},
@@ -40,7 +42,7 @@ def cut_torn_line(journal: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)
 
 
-def operation(text: bytes) -> dict[str, Any] | None:
+def operation(text: bytes) -> Operation | None:
     """Return a line as an operation, None for what is none. Bytes that are no text are replaced.
 
     >>> operation(b'\\0{"op_code":0,"worker_id":"a\\xff","study_name":"s","directions":[1]}')["study_name"]
@@ -61,7 +63,7 @@ def operation(text: bytes) -> dict[str, Any] | None:
     return line if all(name in line and isinstance(line[name], kind) for name, kind in fields.items()) else None
 
 
-def mended(texts: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | None]]:
+def mended(texts: Iterable[bytes]) -> Iterator[tuple[int, Operation | None]]:
     """Yield operations with the number of the line they come from; None for a line that cannot be read.
 
     Before an operation on a study or a trial that no line made comes one that makes it.
@@ -93,7 +95,7 @@ def mended(texts: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | None]
         yield number, line
 
 
-def _speaks_sense(line: Mapping[str, Any], studies: int, trials: int) -> bool:
+def _speaks_sense(line: Operation, studies: int, trials: int) -> bool:
     """Whether an operation's numbers can be right."""
     if line["op_code"] in OF_STUDY:
         return 0 <= line["study_id"] < studies + MOST_MISSING

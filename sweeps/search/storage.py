@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
@@ -18,6 +18,7 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, Jour
 from espalier.core.errors import BadInput
 from espalier.sweeps.home import NO_ROOM, naming
 from espalier.sweeps.search import journal
+from espalier.sweeps.search.journal import Operation
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -79,7 +80,7 @@ class _Journal(JournalFileBackend):
         super().__init__(path, lock)
         self.path, self.held = path, lock
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+    def append_logs(self, logs: list[Operation]) -> None:
         """Write operations. Raises OSError, which names the file."""
         try:
             with naming(self.path):
@@ -93,17 +94,17 @@ class _Journal(JournalFileBackend):
 class _Operations(BaseJournalBackend):
     """Operations of a journal, for Optuna to read."""
 
-    def __init__(self, operations: Sequence[dict[str, Any]]):
+    def __init__(self, operations: Sequence[Operation]):
         self.operations = operations
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Iterator[Operation]:
         yield from self.operations[log_number_from:]
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+    def append_logs(self, logs: list[Operation]) -> None:
         """Nothing is written."""
 
 
-def _operations(path: Path) -> list[dict[str, Any]]:
+def _operations(path: Path) -> list[Operation]:
     """Return the operations of a journal; an empty one, which Optuna does not take, for a line that cannot be read."""
     operations = []
     with open(path, "rb") as file:
@@ -115,7 +116,7 @@ def _operations(path: Path) -> list[dict[str, Any]]:
     return operations
 
 
-def _replays(operations: Sequence[dict[str, Any]]) -> bool:
+def _replays(operations: Sequence[Operation]) -> bool:
     """Whether Optuna can read some operations."""
     try:
         JournalStorage(_Operations(operations))
@@ -124,7 +125,7 @@ def _replays(operations: Sequence[dict[str, Any]]) -> bool:
     return True
 
 
-def _first_broken(operations: Sequence[dict[str, Any]]) -> int:
+def _first_broken(operations: Sequence[Operation]) -> int:
     """Return the number, from 1, of the first operation that Optuna does not take."""
     low, high = 0, len(operations)  # the first `low` can be read, the first `high` cannot
     while high - low > 1:

@@ -29,6 +29,10 @@ NAMED, OWN = "a named kind", "a kind of one's own"
 REFERENCE = r"^[^:]+:[^:]+$"
 Reference = Annotated[str, Field(pattern=REFERENCE, max_length=4096, description="file.py:Class, of your own")]
 if TYPE_CHECKING:
+    from espalier.core.optimizers.optimizer import Optimizer  # which imports torch
+    from espalier.core.schedules.schedule import Schedule
+
+    NumberedRegistry = Registry[Optimizer] | Registry[Schedule]
     OptimizerKind = str
     ScheduleKind = str
 else:
@@ -36,7 +40,7 @@ else:
     ScheduleKind = Literal[SCHEDULES.names]
 
 
-def takers(registry: Registry[Any], name: str) -> list[str]:
+def takers(registry: "NumberedRegistry", name: str) -> list[str]:
     """Return the kinds of a registry that take a number or a flag.
 
     >>> takers(SCHEDULES, "power"), takers(OPTIMIZERS, "momentum")
@@ -45,12 +49,12 @@ def takers(registry: Registry[Any], name: str) -> list[str]:
     return [kind for kind in registry if any(entry.name == name for entry in registry[kind].numbers)]
 
 
-def taken(registry: Registry[Any]) -> dict[str, Number | Flag]:
+def taken(registry: "NumberedRegistry") -> dict[str, Number | Flag]:
     """Return what the kinds of a registry take, by name."""
     return by_name(*(registry[kind].numbers for kind in registry))
 
 
-def _fields(registry: Registry[Any]) -> dict[str, Any]:
+def _fields(registry: "NumberedRegistry") -> dict[str, Any]:
     """Return as fields of a model what may stand beside a kind."""
     fields: dict[str, Any] = {}
     for name, entry in taken(registry).items():
@@ -65,7 +69,7 @@ def _fields(registry: Registry[Any]) -> dict[str, Any]:
     return fields
 
 
-def _described(registry: Registry[Any], entry: Number | Flag) -> str:
+def _described(registry: "NumberedRegistry", entry: Number | Flag) -> str:
     kinds = takers(registry, entry.name)
     defaults = dict.fromkeys(n.default for k in kinds for n in registry[k].numbers if n.name == entry.name)
     default = f"; default {next(iter(defaults)):g}" if len(defaults) == 1 and isinstance(entry, Number) else ""
@@ -108,7 +112,7 @@ class ScheduleSpec(_ScheduleNumbers):
 
     @field_validator("phases")
     @classmethod
-    def _right(cls, phases: Any) -> Any:
+    def _right(cls, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
         try:
             return tuple(check_phases(phases)) if phases else phases
         except BadInput as error:
@@ -129,7 +133,7 @@ class OwnKind(BaseModel):
         return ()
 
 
-def numbers_of(part: OptimizerSpec | ScheduleSpec | OwnKind) -> dict[str, Any]:
+def numbers_of(part: OptimizerSpec | ScheduleSpec | OwnKind) -> dict[str, bool | float]:
     """Return the numbers and flags that stand beside a kind."""
     fields = dict(part)
     return {n: value for n, value in fields.items() if n not in ("kind", "phases") and value is not None}
@@ -140,12 +144,12 @@ def schedule_kinds(schedule: ScheduleSpec | OwnKind, space: Space) -> list[str]:
     return [schedule.kind] if space.schedule is None else list(map(str, extremes(space.schedule)))
 
 
-def as_kind(value: Any) -> Any:
+def as_kind(value: object) -> object:
     """Return a kind that is its name alone as a mapping."""
     return {"kind": value} if isinstance(value, str) else value
 
 
-def whose_kind(value: Any) -> str:
+def whose_kind(value: object) -> str:
     """Return the tag of a kind: this program's or a person's own."""
     kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
     return OWN if is_reference(kind) else NAMED

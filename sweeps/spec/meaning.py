@@ -2,9 +2,8 @@
 rates. Pure functions over what stands in a spec."""
 
 import re
-from typing import Any
 
-from espalier.sweeps.spec.space import AUTO, Choice, Range, extremes
+from espalier.sweeps.spec.space import AUTO, Choice, Domain, Range, extremes
 
 NAME_MOST = 250  # characters of a metric's name
 TINY = 0.02  # above 0: hardly an exponent that a person writes, who would write 0
@@ -58,7 +57,7 @@ def missing_mode(metric: str) -> str:
     return f"whether less or more of '{metric}' is better does not stand there; write mode: min, or mode: max"
 
 
-def misread_exponents(domain: Any) -> str:
+def misread_exponents(domain: Domain) -> str:
     """Say how to write both meanings of exponents that look like rates; nothing of those that do not.
 
     Refused is what lies in (0, 1] whole, or from 0 to at most 0.1, or begins between 0 and `TINY`, or has a logarithmic
@@ -88,7 +87,7 @@ def misread_exponents(domain: Any) -> str:
     return f"exponents {meant} are rates {read}; if rates were meant, write lr: {meant}; if exponents, lr: {read}"
 
 
-def _written(domain: Any, values: list[float]) -> str:
+def _written(domain: Domain, values: list[float]) -> str:
     """Return numbers as a domain of that kind is written in a spec."""
     words = [f"{value:.4g}" for value in values]
     if isinstance(domain, Range):

@@ -1,15 +1,15 @@
 """Changes to the fields of a spec before it is checked: `--set a.b=value`, and one mapping laid over another."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from espalier.core.errors import BadInput, brief
+from espalier.sweeps.spec.values import Fields
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
 
 _TWINS = {"lr": "lr_exponent", "lr_exponent": "lr"}  # two ways to write one thing: the later one stands
 
 
-def merged(fields: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def merged(fields: Mapping[str, object], more: Mapping[str, object]) -> Fields:
     """Return a spec's fields with others; a mapping changes what it names alone.
 
     >>> merged({"budget": {"steps": 10, "batch_size": 8}, "trials": 4}, {"budget": {"steps": 500}, "trials": 8})
@@ -27,7 +27,7 @@ def merged(fields: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]
     return out
 
 
-def override(fields: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+def override(fields: Fields, assignments: Sequence[str]) -> Fields:
     """Apply `a.b=value` assignments (values are YAML) to a spec's fields.
 
     >>> override({"budget": {"steps": 10}}, ["budget.steps=500", "trials=8"])
@@ -44,11 +44,13 @@ def override(fields: dict[str, Any], assignments: Sequence[str]) -> dict[str, An
             below = here.get(parent)
             if isinstance(below, str) and parent in ("optimizer", "schedule"):
                 below = {"kind": below}
-            here[parent] = dict(below) if isinstance(below, Mapping) else {}
-            here = here[parent]
+            inner: Fields = dict(below) if isinstance(below, Mapping) else {}
+            here[parent] = inner
+            here = inner
         here[last] = parse_yaml(text, f"--set {brief(path)}")
-        if parents[:1] == ["space"] and (twin := _TWINS.get([*parents, last][1])):
-            fields["space"].pop(twin, None)
+        space = fields.get("space")
+        if parents[:1] == ["space"] and isinstance(space, dict) and (twin := _TWINS.get([*parents, last][1])):
+            space.pop(twin, None)
         if (parents, last) == (["objective"], "metric") and "objective.mode" not in paths:
             here.pop("mode", None)  # which belonged to the other metric
     return fields

@@ -1,7 +1,7 @@
 """The parts of a spec that are about the sweep: how long, how searched, what for, on what."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -26,7 +26,7 @@ else:
     SamplerName = Literal[SAMPLERS.names]
 
 
-def known_kind(value: Any, names: Iterable[str]) -> Any:
+def known_kind(value: object, names: Iterable[str]) -> object:
     """Return a value that is one of the names, or a reference, or no text. Raises ValueError."""
     names = tuple(names)
     if isinstance(value, str) and value not in names and not is_reference(value):
@@ -70,7 +70,7 @@ class Search(Part):
 
     @field_validator("sampler", mode="before")
     @classmethod
-    def _is_known(cls, value: Any) -> Any:
+    def _is_known(cls, value: object) -> object:
         return known_kind(value, SAMPLERS)
 
     @property
@@ -101,9 +101,10 @@ class Objective(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _has_mode(cls, value: Any) -> Any:
-        metric = value.get("metric") if isinstance(value, Mapping) else None
-        if isinstance(metric, str) and "mode" not in value and not is_loss(metric):
+    def _has_mode(cls, value: object) -> object:
+        if not isinstance(value, Mapping) or "mode" in value:
+            return value
+        if isinstance(metric := value.get("metric"), str) and not is_loss(metric):
             raise ValueError(missing_mode(brief(metric)))
         return value
 
@@ -154,12 +155,12 @@ class Resources(Part):
 
     @field_validator("program", mode="before")
     @classmethod
-    def _is_known(cls, value: Any) -> Any:
+    def _is_known(cls, value: object) -> object:
         return known_kind(value, (*PROGRAMS, AUTO))
 
     @field_validator("gpus", mode="before")
     @classmethod
-    def _one_gpu(cls, value: Any) -> Any:
+    def _one_gpu(cls, value: object) -> object:
         if isinstance(value, int | float) and value > 1:
             raise ValueError(
                 f"{shown(value)}; a cohort trains on one GPU and would leave the others idle: write 1 or less, and "

@@ -7,13 +7,13 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from espalier.core.errors import BadInput, nearest
 from espalier.core.loading.references import parted
 from espalier.core.loading.scopes import present_name
 from espalier.sweeps.spec.references import map_references
 from espalier.sweeps.spec.space import Space
+from espalier.sweeps.spec.values import Fields, Json
 
 LIBRARY = Path(__file__).parents[1] / "library"  # ready sweeps, part of the package
 STDIN = "-"
@@ -48,7 +48,7 @@ def ready_sweeps() -> dict[str, Path]:
     return {file.stem: file for file in sorted(LIBRARY.glob("*.yaml"))}
 
 
-def found_files(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
+def found_files(fields: Mapping[str, object], folder: Path) -> Fields:
     """Return a spec's fields with absolute paths of the files that they name, so that workers find them.
 
     A file of code is looked for from the current folder, then beside the spec. What an option of the task names is
@@ -80,11 +80,11 @@ def code_path(reference: str, folder: Path) -> str:
     return f"{path}:{name}" if name else path
 
 
-def _is_path(name: Any, annotated: set[str]) -> bool:
+def _is_path(name: object, annotated: set[str]) -> bool:
     return name in annotated or bool(_NAMED.search(str(name)))
 
 
-def _option(value: Any, folder: Path, is_path: bool, depth: int = 0) -> Any:
+def _option(value: Json, folder: Path, is_path: bool, depth: int = 0) -> Json:
     """Return an option with the paths in it absolute, also those in lists and below names."""
     if depth > 8:  # nothing that a person writes; YAML's aliases may stand inside themselves
         return value
@@ -127,7 +127,7 @@ def argument(path: str) -> Path:
     return Path(path if os.path.lexists(path) else expanded(path))
 
 
-def path_options(task: Any) -> set[str]:
+def path_options(task: object) -> set[str]:
     """Return the options that a task annotates as paths, read from its source: none of it is run."""
     source, name = parted(task) if isinstance(task, str) else ("", "")
     source = present_name(source)

@@ -1,9 +1,9 @@
 """Where a spec names code of a person's own: the task, watchers, and every kind that may be file.py:Class."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from espalier.core.loading.registry import is_reference
+from espalier.sweeps.spec.values import Fields
 
 KINDS = (
     ("optimizer", "kind"),
@@ -15,7 +15,7 @@ KINDS = (
 """Part and field of each kind that may be of one's own. A part that is a text is its kind."""
 
 
-def map_references(fields: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+def map_references(fields: Mapping[str, object], change: Callable[[str], str]) -> Fields:
     """Return a spec's fields, which may be wrong, with each reference to code changed.
 
     >>> fields = {"task": "line", "schedule": {"kind": "a.py:A"}, "space": {"schedule": ["step", "a.py:A"]}}
@@ -23,14 +23,14 @@ def map_references(fields: Mapping[str, Any], change: Callable[[str], str]) -> d
     {'schedule': ['step', '/x/a.py:A']}
     """
 
-    def changed(value: Any) -> Any:
+    def changed(value: object) -> object:
         if isinstance(value, list | tuple):
             return [changed(inner) for inner in value]
         if isinstance(value, Mapping) and "choices" in value:
             return dict(value) | {"choices": changed(value["choices"])}
         return change(value) if isinstance(value, str) and is_reference(value) else value
 
-    out = dict(fields)
+    out: Fields = dict(fields)
     if isinstance(out.get("task"), str):
         out["task"] = change(out["task"])
     if isinstance(out.get("watchers"), list | tuple):
@@ -46,7 +46,7 @@ def map_references(fields: Mapping[str, Any], change: Callable[[str], str]) -> d
     return out
 
 
-def references(fields: Mapping[str, Any]) -> list[str]:
+def references(fields: Mapping[str, object]) -> list[str]:
     """Return every reference to code in a spec's fields: the task's first, then the watchers', then kinds of one's own.
 
     >>> references({"task": "line", "optimizer": "lion.py:Lion", "search": {"sampler": "tpe"}})

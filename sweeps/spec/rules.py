@@ -5,7 +5,6 @@ A kind of a person's own is not loaded here: sweeps.own_kinds holds it to the sa
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from espalier.core.errors import BadInput, brief, nearest, shown
 from espalier.core.loading.registry import is_reference
@@ -15,7 +14,7 @@ from espalier.core.schedules.registry import SCHEDULES, why_not_so_many_points
 from espalier.core.schedules.warmup import WARMUP
 from espalier.sweeps.spec.kinds import OptimizerSpec, OwnKind, ScheduleSpec, numbers_of, schedule_kinds, taken, takers
 from espalier.sweeps.spec.parts import BATCH_MOST, Budget, Objective, Search
-from espalier.sweeps.spec.space import AUTO, Range, Space, extremes
+from espalier.sweeps.spec.space import AUTO, Domain, Range, Space, extremes
 from espalier.sweeps.spec.stopping import Stopping
 
 GRID_MOST = 1_000_000  # points: a sampler writes all of them down before the first trial
@@ -74,7 +73,7 @@ def check_space(space: Space) -> None:
             raise ValueError(f"space.{name}: null; every trial needs one: give a number, a range or a list")
 
 
-def check_domain(number: Number, domain: Any) -> None:
+def check_domain(number: Number, domain: Domain) -> None:
     """Raise ValueError for a domain of a number that goes beyond its limits."""
     for value in extremes(domain):
         if not number.accepts(value):
@@ -82,7 +81,7 @@ def check_domain(number: Number, domain: Any) -> None:
             raise ValueError(f"space.{number.name}: {shown(value)} is no number in {number.limits}{instead}")
 
 
-def _check_whole(name: str, domain: Any, least: int, most: int) -> None:
+def _check_whole(name: str, domain: Domain | None, least: int, most: int) -> None:
     for value in extremes(domain) if domain is not None else []:
         whole = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not whole or value != int(value) or not least <= value <= most:
@@ -107,7 +106,7 @@ def check_schedule(schedule: ScheduleSpec | OwnKind, space: Space) -> None:
         raise ValueError("schedule.phases: they belong to kind 'phases', which needs them")
 
 
-def _check_numbers_of_schedules(kinds: Sequence[str], beside: dict[str, Any], space: Space) -> None:
+def _check_numbers_of_schedules(kinds: Sequence[str], beside: dict[str, bool | float], space: Space) -> None:
     """beside: the numbers that stand under `schedule`."""
     for name, number in taken(SCHEDULES).items():
         if not isinstance(number, Number) or number.home != "both":
@@ -128,7 +127,7 @@ def _check_numbers_of_schedules(kinds: Sequence[str], beside: dict[str, Any], sp
             raise ValueError(str(error)) from error
 
 
-def _searched(space: Space) -> Iterator[tuple[str, Any]]:
+def _searched(space: Space) -> Iterator[tuple[str, Domain | None]]:
     for name, number in taken(SCHEDULES).items():
         if isinstance(number, Number) and number.home == "both":
             yield name, getattr(space, name)

@@ -6,7 +6,7 @@ A domain is a constant, a range or a choice. A point is a dictionary from hyperp
 import math
 from collections.abc import Iterator, Mapping
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -30,11 +30,15 @@ from espalier.core.optimizers import OPTIMIZERS
 from espalier.core.schedules.registry import SCHEDULES
 from espalier.core.schedules.step import DECAY_FACTOR
 from espalier.core.schedules.warmup import WARMUP
+from espalier.sweeps.spec.values import Fields
+
+T = TypeVar("T")
 
 
-def all_finite(value: Any) -> Any:
+def all_finite(value: T) -> T:
     """Return a value as it is. Raises ValueError for NaN and infinities, however deep, since JSON has none."""
-    waiting, seen = [value], set()
+    waiting: list[object] = [value]
+    seen: set[int] = set()
     while waiting:
         inner = waiting.pop()
         if isinstance(inner, float) and not math.isfinite(inner):
@@ -74,7 +78,7 @@ class Part(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, field: ValidationInfo) -> Any:
+    def _no_truth_for_a_number(cls, value: object, field: ValidationInfo) -> object:
         if isinstance(value, bool) and field.field_name:
             kinds = set(union_members(cls.model_fields[field.field_name].annotation))
             if kinds & {int, float} and bool not in kinds:
@@ -123,7 +127,7 @@ class Choice(Part):
     choices: list[Scalar | list[float]] = Field(min_length=1)
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if isinstance(value, Range | Choice):
         return "range" if isinstance(value, Range) else "choice"
     if isinstance(value, Mapping):
@@ -141,7 +145,7 @@ Domain = Annotated[
 """A constant (0.1), a range ({low: -3, high: 0}) or a choice ([a, b] or {choices: [a, b]})."""
 
 
-def extremes(domain: Any) -> list[Any]:
+def extremes(domain: Domain) -> list[Any]:
     """Return the values a domain lists, both ends of a range, or the one value of a constant.
 
     >>> extremes(Range(low=1, high=4, integer=True)), extremes([5, 7]), extremes(0.1)
@@ -156,7 +160,7 @@ AUTO = "auto"  # an exponent that a range test finds
 _EXPONENTS = Range(low=-3.0, high=0.0)
 
 
-def exponents_of(rates: Any) -> Any:
+def exponents_of(rates: Domain) -> Domain:
     """Return a domain of rates as one of exponents: log10 of each. The rates are above 0.
 
     >>> exponents_of([0.1, 0.01]), exponents_of(Range(low=1e-4, high=0.1, log=True)).low, exponents_of("auto")
@@ -165,13 +169,18 @@ def exponents_of(rates: Any) -> Any:
     if isinstance(rates, Range):
         return Range(low=math.log10(rates.low), high=math.log10(rates.high))
     if isinstance(rates, Choice):
-        return Choice(choices=[math.log10(rate) for rate in rates.choices])  # pyright: ignore[reportArgumentType]
+        return Choice(choices=[_exponent(rate) for rate in rates.choices])
     if isinstance(rates, list):
-        return [math.log10(rate) for rate in rates]
-    return rates if rates == AUTO else math.log10(rates)
+        return [_exponent(rate) for rate in rates]
+    return rates if rates == AUTO else _exponent(rates)
 
 
-def _check_rates(rates: Any) -> None:
+def _exponent(rate: object) -> float:
+    assert isinstance(rate, int | float)  # which _check_rates has seen to
+    return math.log10(rate)
+
+
+def _check_rates(rates: Domain) -> None:
     for rate in extremes(rates):
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not RATES[0] <= rate <= RATES[1]:
             raise ValueError(f"{shown(rate)} is no rate; give numbers above 0, or auto")
@@ -208,7 +217,7 @@ class DecayPoints(Part):
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def _points_kind(value: Any) -> str:
+def _points_kind(value: object) -> str:
     if isinstance(value, Choice) or (isinstance(value, Mapping) and "choices" in value):
         return "choice"
     return "points" if isinstance(value, list) else "sampled"
@@ -280,14 +289,14 @@ class Space(_WithSchedules):
 
     @field_validator("lr")
     @classmethod
-    def _are_rates(cls, rates: Any) -> Any:
+    def _are_rates(cls, rates: Domain | None) -> Domain | None:
         if rates is not None and rates != AUTO:
             _check_rates(rates)
         return rates
 
     @field_validator("lr_exponent", mode="before")
     @classmethod
-    def _from_rates(cls, value: Any, info: ValidationInfo) -> Any:
+    def _from_rates(cls, value: object, info: ValidationInfo) -> object:
         low = value.get("low") if isinstance(value, Mapping) and value.get("log") is True else None
         if isinstance(low, int | float) and low <= 0:
             raise ValueError(
@@ -300,7 +309,7 @@ class Space(_WithSchedules):
         return value if rates is None else exponents_of(rates)
 
     @model_serializer(mode="wrap")
-    def _as_written(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _as_written(self, serialize: SerializerFunctionWrapHandler) -> Fields:
         """Keep the one of lr and lr_exponent that was written."""
         fields = serialize(self)
         fields.pop("lr_exponent" if self.lr is not None else "lr", None)
@@ -308,7 +317,7 @@ class Space(_WithSchedules):
 
     @field_validator("decay_points", mode="before")
     @classmethod
-    def _choices_are_shares(cls, value: Any) -> Any:
+    def _choices_are_shares(cls, value: object) -> object:
         if not isinstance(value, Mapping | list | tuple | DecayPoints | Choice | None):
             raise ValueError(f"{value!r}; write shares, as [0.5], or a range, as {{low: 0.3, high: 0.9}}")
         if isinstance(value, Mapping) and "choices" in value and len(value) > 1:
@@ -321,7 +330,7 @@ class Space(_WithSchedules):
                     raise ValueError(f"a decay point of {point!r}; decay points are shares of the budget in [0, 1]")
         return value
 
-    def own(self) -> dict[str, Any]:
+    def own(self) -> dict[str, Domain]:
         """Return the domains of the task's own hyperparameters, and of the numbers of a person's own kinds."""
         return dict(self.__pydantic_extra__ or {})
 
@@ -348,7 +357,7 @@ class Space(_WithSchedules):
         """Return the hyperparameters of a point that trials differ in."""
         return {"decay_points" if name.startswith("decay_point") else name for name, _ in self.domains()}
 
-    def resolve(self, sampled: Mapping[str, Any]) -> Point:
+    def resolve(self, sampled: Point) -> Point:
         """Return the whole point: sampled values with the constants beside them, decay points as one sorted list."""
         fields = {name: getattr(self, name) for name in self.engine_fields()}
         named = {name: domain for name, domain in fields.items() if domain is not None} | self.own()

@@ -56,12 +56,12 @@ class SweepSpec(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_a_worker_has_it(cls, value: Any) -> Any:
+    def _as_a_worker_has_it(cls, value: object) -> object:
         return as_stored(value)
 
     @field_validator("stopping", mode="before")
     @classmethod
-    def _fields(cls, value: Any) -> Any:
+    def _fields(cls, value: object) -> object:
         if not isinstance(value, Mapping | Stopping | None):
             known = ", ".join(Stopping.model_fields)
             raise ValueError(f"{shown(value)}; write {{}} for the defaults, or some of its fields: {known}")
@@ -121,7 +121,7 @@ class SweepSpec(Part):
         return schedule_kinds(self.schedule, self.space)
 
 
-def make_spec(fields: Any, source: str = "spec", stored: bool = False) -> SweepSpec:
+def make_spec(fields: object, source: str = "spec", stored: bool = False) -> SweepSpec:
     """Check a spec given as a dictionary. Raises BadInput naming each wrong field, what arrived and what would work.
 
     stored: this program wrote it down, as it took it before: exponents that look like rates are meant there.

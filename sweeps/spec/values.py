@@ -4,25 +4,31 @@ Texts, whole numbers of 64 bits, floats, true, false, null, lists, and mappings 
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
 from espalier.core.errors import BadInput, brief, shown
 
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+"""A value that JSON has."""
+Fields = dict[str, Any]
+"""The fields of a spec or a best file as they were written, right or wrong."""
+Location = tuple[str | int, ...]
+"""The fields and places in lists that lead to a value."""
 VALUES = 20_000  # in a spec, all that its aliases stand for counted
 DEPTH = 40  # levels of lists and mappings
 _HALVES = re.compile("[\ud800-\udfff]")
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
-def check_values(fields: Any, source: str, most: int | None = VALUES, depth: int = DEPTH) -> None:
+def check_values(fields: object, source: str, most: int | None = VALUES, depth: int = DEPTH) -> None:
     """Raise BadInput naming the first value that JSON or a database cannot carry, or that is too deep or too many.
 
     most: how many values are taken; None: any number. depth: how many levels of lists and mappings.
     """
-    waiting: list[tuple[Any, tuple[Any, ...]]] = [(fields, ())]
+    waiting: list[tuple[object, Location]] = [(fields, ())]
     seen = 0
     while waiting:
         value, path = waiting.pop()
@@ -42,7 +48,7 @@ def check_values(fields: Any, source: str, most: int | None = VALUES, depth: int
             waiting += [(inner, (*path, i)) for i, inner in list(enumerate(value))[::-1]]
 
 
-def as_stored(value: Any, depth: int = DEPTH) -> Any:
+def as_stored(value: object, depth: int = DEPTH) -> object:
     """Return a value as a database, a best file or a worker gives it back: lists for tuples, only plain types.
 
     Raises ValueError for one that is too deep, as one that holds itself is.
@@ -57,10 +63,10 @@ def as_stored(value: Any, depth: int = DEPTH) -> Any:
     if isinstance(value, list | tuple):
         return [as_stored(inner, depth - 1) for inner in value]
     kind = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
-    return kind(value) if kind and type(value) is not kind else value
+    return kind(value) if kind and type(value) is not kind else value  # pyright: ignore[reportArgumentType]
 
 
-def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_fields(pairs: list[tuple[str, Any]]) -> Fields:
     """Return the fields of one of JSON's objects: an object_pairs_hook. Raises ValueError for a name that stands twice.
 
     >>> unique_fields([("a", 1), ("b", 2)])
@@ -74,7 +80,7 @@ def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def place(path: tuple[Any, ...]) -> str:
+def place(path: Location) -> str:
     """Return the fields that lead to a value, as one word.
 
     >>> place(("space", "hidden", 0))
@@ -83,7 +89,7 @@ def place(path: tuple[Any, ...]) -> str:
     return ".".join(brief(part, 40) for part in path[:12]) or "spec"
 
 
-def _unfit(value: Any) -> str:
+def _unfit(value: object) -> str:
     """Say why a value cannot be carried; nothing of one that can."""
     if isinstance(value, str):
         if "\0" in value:

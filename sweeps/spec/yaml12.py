@@ -9,11 +9,12 @@ billions of values. The only file that reads or writes YAML.
 
 import re
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import yaml
 
 from espalier.core.errors import BadInput, brief
+from espalier.sweeps.spec.values import Json
 
 DEPTH = 100  # levels of lists and mappings
 ALIASED = 20_000  # values that aliases and merge keys add to those that are written out
@@ -45,7 +46,7 @@ for _name, _pattern in (("int", _INT), ("float", _FLOAT), ("float", _INF), ("flo
 _Dumper.add_implicit_resolver(f"{_TAG}int", re.compile(f"(?:{_ONCE_A_NUMBER.pattern})$"), list("-+0123456789"))
 
 
-def write(value: Any, flow: bool | None = False, width: int = 120) -> str:
+def write(value: object, flow: bool | None = False, width: int = 120) -> str:
     """Return a value as YAML, its fields in their order. flow: None writes the innermost lists on one line.
 
     >>> write({"a": [1e-4, "1e4", "010", "off"]}, flow=None)
@@ -82,11 +83,11 @@ def _check_characters(text: str, source: str) -> None:
         raise BadInput(f"{source}, line {line}, column {column}: not valid YAML: {what}")
 
 
-def _wrong(event: Any, what: str) -> NoReturn:
+def _wrong(event: yaml.Event, what: str) -> NoReturn:
     raise yaml.constructor.ConstructorError(None, None, what, event.start_mark)
 
 
-def scalar(text: str) -> Any:
+def scalar(text: str) -> bool | int | float | str | None:
     """Return what a plain word stands for. Raises ValueError for what is no number any more, or a number too long.
 
     >>> [scalar(word) for word in ("010", "0o17", "1e4", "off", "~", "+.inf", "1:30")]
@@ -125,13 +126,13 @@ def _meaning(text: str) -> str:
 class _Builder:
     """Builds the value of one document from its events, and counts what aliases and merge keys would copy."""
 
-    def __init__(self, events: Iterator[Any]):
+    def __init__(self, events: Iterator[yaml.Event]):
         self.events = events
-        self.anchored: dict[str, tuple[Any, int]] = {}  # by anchor: a value, and how many values it has within it
+        self.anchored: dict[str, tuple[Json, int]] = {}  # by anchor: a value, and how many values it has within it
         self.open: set[str] = set()  # anchors of what is not complete yet
         self.aliased = 0
 
-    def document(self) -> Any:
+    def document(self) -> Json:
         """Return the value of the only document; None if there is none."""
         value = None
         for event in self.events:
@@ -142,10 +143,11 @@ class _Builder:
                     _wrong(further, "a second document; one is taken")
         return value
 
-    def _node(self, event: Any, depth: int) -> tuple[Any, int]:
+    def _node(self, event: yaml.Event, depth: int) -> tuple[Json, int]:
         """Return the value that begins with an event, and how many values that is, all within it counted."""
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
+        assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)
         if depth > DEPTH:
             _wrong(event, f"more than {DEPTH} levels of lists and mappings")
         if event.anchor:
@@ -163,7 +165,7 @@ class _Builder:
             self.anchored[event.anchor] = built
         return built
 
-    def _alias(self, event: Any) -> tuple[Any, int]:
+    def _alias(self, event: yaml.AliasEvent) -> tuple[Json, int]:
         if event.anchor in self.open:
             _wrong(event, f"the alias *{brief(event.anchor)} stands inside of what it stands for")
         if event.anchor not in self.anchored:
@@ -172,22 +174,23 @@ class _Builder:
         self._count(event, size)
         return value, size
 
-    def _count(self, event: Any, size: int) -> None:
+    def _count(self, event: yaml.Event, size: int) -> None:
         self.aliased += size
         if self.aliased > ALIASED:
             _wrong(event, f"aliases and merge keys that stand for more than {ALIASED:,} values")
 
-    def _sequence(self, depth: int) -> tuple[list[Any], int]:
-        values, total = [], 1
+    def _sequence(self, depth: int) -> tuple[list[Json], int]:
+        values: list[Json] = []
+        total = 1
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             value, size = self._node(event, depth + 1)
             values.append(value)
             total += size
         return values, total
 
-    def _mapping(self, begin: Any, depth: int) -> tuple[dict[str, Any], int]:
-        own: dict[str, Any] = {}
-        merged: dict[str, Any] = {}
+    def _mapping(self, begin: yaml.Event, depth: int) -> tuple[dict[str, Json], int]:
+        own: dict[str, Json] = {}
+        merged: dict[str, Json] = {}
         total, merges = 1, False
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             merge = isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]
@@ -204,7 +207,7 @@ class _Builder:
                 own[key] = value
         return merged | own if merged else own, total
 
-    def _key(self, event: Any) -> str:
+    def _key(self, event: yaml.Event) -> str:
         if isinstance(event, yaml.AliasEvent):
             key, _ = self._alias(event)
         elif isinstance(event, yaml.ScalarEvent):
@@ -216,19 +219,18 @@ class _Builder:
             _wrong(event, f"a key that is no text; put it in quotes: '{word}'")
         return key
 
-    def _merged(self, event: Any, value: Any, size: int) -> dict[str, Any]:
+    def _merged(self, event: yaml.Event, value: Json, size: int) -> dict[str, Json]:
         """Return the fields that a merge key brings, the first of a list before those that follow."""
-        mappings = value if isinstance(value, list) else [value]
-        if not all(isinstance(mapping, dict) for mapping in mappings):
-            _wrong(event, "the key '<<' merges a mapping, or a list of mappings")
-        self._count(event, size)
-        merged: dict[str, Any] = {}
-        for mapping in reversed(mappings):
+        merged: dict[str, Json] = {}
+        for mapping in reversed(value if isinstance(value, list) else [value]):
+            if not isinstance(mapping, dict):
+                _wrong(event, "the key '<<' merges a mapping, or a list of mappings")
             merged |= mapping
+        self._count(event, size)
         return merged
 
 
-def _text_or_number(event: Any) -> Any:
+def _text_or_number(event: yaml.ScalarEvent) -> bool | int | float | str | None:
     """Return the value of a scalar: as its tag says, else of its plain word, else its text."""
     if event.tag is None and event.implicit[0]:
         try:
@@ -250,11 +252,15 @@ def _text_or_number(event: Any) -> Any:
     return value
 
 
-def _check_space(key: Any, value: Any) -> None:
+def _check_space(key: yaml.Event, value: yaml.Event) -> None:
     """Refuse {low:-4}, which YAML takes for a text `low:-4` whose value is null."""
-    plain = all(isinstance(event, yaml.ScalarEvent) and event.implicit[0] for event in (key, value))
-    if plain and value.value == "" and (missing := missing_space(key.value)):
+    if _is_plain(key) and _is_plain(value) and value.value == "" and (missing := missing_space(key.value)):
         _wrong(key, missing)
+
+
+def _is_plain(event: yaml.Event) -> TypeGuard[yaml.ScalarEvent]:
+    """Whether an event is a word without quotes and tag."""
+    return isinstance(event, yaml.ScalarEvent) and event.implicit[0]
 
 
 def missing_space(text: str) -> str:
@@ -269,7 +275,7 @@ def missing_space(text: str) -> str:
     return f"no space after the colon of '{brief(text)}'; write {brief(parts[1])}: {brief(parts[2])}"
 
 
-def _check_tag(event: Any, *kinds: str) -> None:
+def _check_tag(event: yaml.ScalarEvent | yaml.CollectionStartEvent, *kinds: str) -> None:
     if event.tag not in (None, "!", *(f"{_TAG}{kind}" for kind in kinds)):
         tag = event.tag.replace(_TAG, "!!")
         _wrong(event, f"the tag '{brief(tag)}'; only !!str, !!int, !!float, !!bool, !!null, !!seq and !!map are read")
