@@ -9,7 +9,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
-from hypothesis import settings
 
 from espalier.core.loading.folders import restoring_folder
 from espalier.core.task import Task
@@ -20,12 +19,14 @@ from tests import tiers
 torch.set_num_threads(1)
 for name in ("SWEEP_STORAGE_URL", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
     os.environ.pop(name, None)  # a person's own servers are not for tests
-settings.register_profile("espalier", deadline=None, print_blob=True, max_examples=25)
-settings.load_profile("espalier")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     tiers.add_option(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    tiers.load_profile(config)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

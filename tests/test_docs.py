@@ -17,6 +17,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "k8s" / "README.md", *sorted(DOCS.glob("*.md"))]
 README_LINES = 150
 LONG = {"tutorial.md", "service.md"}  # pages whose blocks take minutes
+OWN_SWEEPS = {"python.md"}  # pages of which each block of Python trains a sweep
 
 
 def name_of(page: Path) -> str:
@@ -93,10 +94,14 @@ def test_the_commands_of_a_page_run_in_one_shell(page: Path, tmp_path: Path) -> 
     pasted(page, installed(checkout(tmp_path)), 900)
 
 
-PYTHON = [(page, k) for page in PAGES for k in range(len(blocks(page, "python")))]
+PYTHON = [
+    pytest.param(page, k, marks=[pytest.mark.slow] if page.name in OWN_SWEEPS else [], id=f"{name_of(page)}-{k}")
+    for page in PAGES
+    for k in range(len(blocks(page, "python")))
+]
 
 
-@pytest.mark.parametrize("page, number", PYTHON, ids=[f"{name_of(page)}-{k}" for page, k in PYTHON])
+@pytest.mark.parametrize("page, number", PYTHON)
 def test_the_python_of_a_page_runs(page: Path, number: int, tmp_path: Path) -> None:
     """Each block by itself, saved as a file of an empty folder."""
     (tmp_path / "block.py").write_text(blocks(page, "python")[number], encoding="utf-8")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
@@ -36,6 +36,7 @@ from espalier.core.training.history import history
 from espalier.core.training.scores import Scoring
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
+from tests.tiers import examples
 
 pytestmark = pytest.mark.each_value
 
@@ -240,7 +241,7 @@ def test_a_lane_equals_a_solo_run(engine: Engine, case: Case, program: str) -> N
         assert results(together.train()) == alone, f"{lanes} lanes"
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(crowd=crowds(most=9), lanes=st.integers(1, 9))
 def test_any_crowd_in_any_number_of_lanes_equals_its_solo_runs(
     engine: Engine, crowd: tuple[str, Structure, list[Trial]], lanes: int
@@ -341,7 +342,7 @@ def test_trials_that_report_at_different_steps_give_the_numbers_of_their_solo_ru
 # --- law 2: a branch equals the run that was never forked ------------------------------------------------------------
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     case=st.sampled_from([case for case in CASES if case.schedule == "step" and not case.warmup]),
     decays=st.lists(st.sets(st.integers(0, STEPS - 1), max_size=3), min_size=2, max_size=6),
@@ -455,7 +456,7 @@ def test_a_run_may_be_killed_between_two_reports(engine: Engine, tmp_path: Path)
         assert resumed(make, [kill], tmp_path / "cohort.pt") == whole
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(crowd=crowds(most=5), lanes=st.integers(1, 4), kills=st.lists(st.integers(0, 6), min_size=1, max_size=4))
 def test_a_run_may_be_killed_again_and_again(
     engine: Engine,
@@ -479,7 +480,7 @@ def test_a_run_may_be_killed_again_and_again(
         ("captured", 3, TASKS),
     ],
 )
-@settings(max_examples=20)
+@examples(20)
 @given(data=st.data(), kills=st.lists(st.integers(0, 6), min_size=1, max_size=3))
 def test_by_the_other_programs_a_resumed_run_equals_the_uninterrupted_run(
     engine: Engine,
@@ -662,7 +663,7 @@ def test_permuting_the_trials_permutes_the_results(engine: Engine, case: Case) -
     assert again == in_order
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(crowd=crowds(), lanes=st.integers(1, 4), draw=st.randoms(use_true_random=False))
 def test_any_permutation_of_any_crowd_permutes_the_results(
     engine: Engine, crowd: tuple[str, Structure, list[Trial]], lanes: int, draw: random.Random
@@ -858,7 +859,7 @@ def scores(events: Iterable[Event]) -> dict[tuple[str, int, str], Any]:
     return found
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     crowd=crowds(),
     lanes=st.integers(1, 9),
@@ -897,7 +898,7 @@ def test_scores_change_no_trial_and_are_those_of_a_solo_run(
         assert cohort.lane_steps - cohort.work.probe_steps == plain.lane_steps
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(
     crowd=crowds(),
     lanes=st.integers(1, 5),
@@ -920,7 +921,7 @@ def test_a_resumed_run_says_the_same_scores(
     assert resumed(make, kills, tmp_path_factory.getbasetemp() / "rungs.pt") == stream(make().train())
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(
     crowd=crowds(),
     lanes=st.integers(1, 5),
@@ -1063,7 +1064,7 @@ def test_a_trial_that_is_stopped_at_its_rung_frees_its_lane_and_its_neighbours_g
         ("captured", TASKS, (1, 3, 5, 7)),
     ],
 )
-@settings(max_examples=30)
+@examples(30)
 @given(data=st.data(), draw=st.randoms(use_true_random=False))
 def test_by_the_other_programs_any_crowd_in_any_order_equals_its_solo_runs(
     engine: Engine, program: str, tasks: list[str], widths: Sequence[int], data: st.DataObject, draw: random.Random
@@ -1112,7 +1113,7 @@ def test_by_the_compiled_program_every_optimizer_and_task_keeps_the_laws(
 # --- the plain program: one lane at a time, any model ----------------------------------------------------------------
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(crowd=crowds(tasks=[*TASKS, "dropout"]))
 def test_by_the_plain_program_any_crowd_equals_its_solo_runs(
     engine: Engine, crowd: tuple[str, Structure, list[Trial]]

@@ -103,6 +103,7 @@ def test_a_cell_that_is_run_again_with_other_code_is_another_task(kernel: Kernel
     assert kernel.run(f"es.sweep(Line, trials=2, budget={{'steps': 20}}, {SPACE}).spec.task") != first
 
 
+@pytest.mark.slow
 def test_the_stop_button_ends_a_sweep_which_goes_on_later(kernel: Kernel, tmp_path: Path) -> None:
     budget = "{'steps': 40_000_000, 'reports': 400}"
     cell = kernel.begin(f"long = es.sweep(Line, trials=3, budget={budget}, id='long', {SPACE})")

@@ -197,20 +197,29 @@ for task in {tasks}:
 """
 
 
-@pytest.mark.parametrize("searched", ["the current folder", pytest.param("PYTHONPATH", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("searched", "tasks"),
+    [
+        ("the current folder", ["Mine"]),
+        pytest.param("the current folder", ["'core.mine:Line'"], marks=pytest.mark.slow),
+        pytest.param(
+            "PYTHONPATH", ["Line", "Mine", "'core.mine:Line'", "'{project}/top.py:Line'"], marks=pytest.mark.slow
+        ),
+    ],
+)
 def test_a_project_with_packages_of_our_folders_names_trains(
-    searched: str, installed: Path, project: Path, tmp_path: Path
+    searched: str, tasks: list[str], installed: Path, project: Path, tmp_path: Path
 ) -> None:
     """In the driver, in its workers and in a rerun, by whatever way Python finds the project."""
     here = searched == "the current folder"
-    tasks = "(Mine, 'core.mine:Line')" if here else f"(Line, Mine, 'core.mine:Line', '{project}/top.py:Line')"
-    (project / "run.py").write_text(RUN.format(tasks=tasks, small=SMALL, home=str(tmp_path / "home")))
+    listed = f"[{', '.join(tasks)}]".format(project=project)
+    (project / "run.py").write_text(RUN.format(tasks=listed, small=SMALL, home=str(tmp_path / "home")))
     folder = project if here else tmp_path
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SWEEP_HOME")}
     environment |= {} if here else {"PYTHONPATH": str(project)}
     run = [str(installed), str(project / "run.py")]
     done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.stdout.split("\n")[:-1] == ["finished True True"] * (2 if here else 4), done.stderr[-3000:]
+    assert done.stdout.split("\n")[:-1] == ["finished True True"] * len(tasks), done.stderr[-3000:]
 
 
 @pytest.mark.slow

@@ -2,22 +2,35 @@
 
 `slow` runs in `make test-all` alone. Of a test that is `each_value`, `make test` runs so many cases that every value of
 every parameter occurs, as the names of the cases tell them; of one that is `sampled(n)`, n cases. Both choose by a hash
-of the case's name, so a choice stays the same until somebody adds or renames a case.
+of the case's name, so a choice stays the same until somebody adds or renames a case. A test that draws its examples
+(Hypothesis) draws a third of them in `make test`.
 """
 
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from hashlib import sha256
-from typing import TypeVar
 
 import pytest
+from hypothesis import settings
 
-Case = TypeVar("Case")
+EXAMPLES, FAST_EXAMPLES = 25, 8
+settings.register_profile("whole", deadline=None, print_blob=True, max_examples=EXAMPLES)
+settings.register_profile("fast", deadline=None, print_blob=True, max_examples=FAST_EXAMPLES)
 
 
 def add_option(parser: pytest.Parser) -> None:
     """Have pytest take --fast."""
     parser.addoption("--fast", action="store_true", help="leave out slow tests, and take some cases of each_value ones")
+
+
+def load_profile(config: pytest.Config) -> None:
+    """Have Hypothesis draw as many examples as the tier wants. Test modules are imported later."""
+    settings.load_profile("fast" if config.getoption("--fast") else "whole")
+
+
+def examples(count: int) -> settings:
+    """Return the decorator of a test that draws so many examples in `make test-all`, and a third in `make test`."""
+    return settings(max_examples=max(3, count * settings().max_examples // EXAMPLES))
 
 
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -293,9 +293,13 @@ class Sweep:
         """Return what `sweep show ID --json` prints."""
         return self.start("show", self.id).document()
 
+    def witnesses(self) -> list[Path]:
+        """Return the notes that workers left, one each."""
+        return list(self.witness.iterdir())
+
     def nodes(self) -> set[str]:
         """Return the Ray nodes on which cohorts have trained."""
-        return {note.read_text() for note in self.witness.iterdir()}
+        return {note.read_text() for note in self.witnesses()}
 
     def trials(self) -> list[TrialResult]:
         """Return what Optuna's storage knows."""

@@ -47,6 +47,7 @@ def _check_an_interrupt(sweep: Sweep, how: Callable[[Command], None]) -> None:
     check_the_end(sweep)
 
 
+@pytest.mark.slow
 def test_control_c_leaves_a_sweep_that_resumes_where_it_was(sweep: Sweep) -> None:
     _check_an_interrupt(sweep, _control_c)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -23,6 +23,7 @@ from espalier.core.training.cohort import Cohort
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from tests.core.training.test_failing import BAD, BATCH, Leaves, Raises, Sound
+from tests.tiers import examples
 
 STRUCTURE = Structure(SGD(momentum=False), "constant", 11)
 
@@ -78,7 +79,7 @@ def test_fastais_rules_are_those_of_its_package(losses: np.ndarray) -> None:
         assert RULES[f"fastai {name}"](rates(steps), losses, steps) == pytest.approx(theirs, rel=1e-9), name
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(losses=curves)
 def test_torch_lr_finders_rule_is_that_of_its_package(losses: np.ndarray) -> None:
     """A whole range test by the package itself, over a model whose loss is the curve."""

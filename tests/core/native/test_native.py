@@ -16,7 +16,7 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import grad
@@ -29,6 +29,7 @@ from espalier.core.programs.choose import NATIVE_FROM, choose
 from espalier.core.programs.machine_code import NativeProgram
 from espalier.core.task import Batch, Data
 from tests.core.programs.test_program import Small, Sums
+from tests.tiers import examples
 
 NAN, INF = float("nan"), float("inf")
 
@@ -187,7 +188,7 @@ PROCESSORS = ((), ("-mno-avx512f",), ("-mno-avx",)) if platform.machine() == "x8
 """Flags that take abilities from the code: its vectors, and so its tiles, are others without them."""
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     m=st.integers(1, 40),
     n=st.integers(1, 40),
@@ -311,7 +312,7 @@ def test_what_is_read_of_a_tensor_beside_what_was_written_of_it_is_torchs(column
     same(compiled(shifted, numbers(5, columns))[0], shifted(numbers(5, columns)), 1e-6, "what was read")
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     rows=st.sampled_from((3, 6, 160)),
     columns=st.sampled_from((3, 6, 160)),

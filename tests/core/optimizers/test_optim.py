@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from espalier.core.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
 from espalier.core.training.history import history
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
+from tests.tiers import examples
 
 STEPS, PARAMETERS = 12, 13
 
@@ -79,7 +80,7 @@ hypers = st.builds(
 
 
 @every_optimizer
-@settings(max_examples=15)
+@examples(15)
 @given(lanes=st.lists(hypers, min_size=1, max_size=4))
 def test_every_lane_moves_as_torch_optim_moves_it(name: str, lanes: list[Hyperparameters]) -> None:
     stack = Stack(OURS[name], lanes)

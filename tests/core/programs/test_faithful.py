@@ -21,9 +21,10 @@ from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Look, Watcher
 
-pytestmark = pytest.mark.each_value
-
-pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")  # vmap's, of its own rules
+pytestmark = [
+    pytest.mark.each_value,
+    pytest.mark.filterwarnings("ignore:There is a performance drop"),  # vmap's, of its own rules
+]
 F = nn.functional
 STEPS, BATCH = 30, 12
 

@@ -1076,7 +1076,7 @@ PLACES = ("attribute", "class", "module", "global", "item", "list")
 
 
 @given(place=st.sampled_from(PLACES), rate=st.sampled_from([1e-6, 0.01, 0.1]), start=st.integers(0, 5))
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 def test_wherever_a_counter_lies_the_program_trains_what_was_written(place: str, rate: float, start: int) -> None:
     class Anywhere(Base):
         held: Any = start

@@ -287,13 +287,14 @@ def test_the_minibatches_go_on_where_the_weights_draws_ended(names_txt: str) -> 
     assert torch.equal(Lecture(names_txt).order(SEED, 182_625, 32)(0, 50), expected)
 
 
-def test_the_lectures_losses_of_the_first_30000_steps(names_txt: str) -> None:
-    """To every printed digit, before the decay. The run is one step longer: its last loss is that of step 30,000."""
+@pytest.mark.parametrize("steps", [10_000, pytest.param(30_000, marks=pytest.mark.slow)])
+def test_the_lectures_losses_of_the_first_steps(names_txt: str, steps: int) -> None:
+    """To every printed digit, before the decay. The run is one step longer: its last loss is that of its last step."""
     task = BothSplits(names_txt, validation=1000)
-    losses, end = trained(task, Trial("golden", SEED, 30_001, Hyperparameters(lr=0.1), reports=2))
-    assert len(losses) == 30_001
-    assert {step: f"{losses[step]:.4f}" for step in LOSSES if step <= 30_000} == {
-        step: loss for step, loss in LOSSES.items() if step <= 30_000
+    losses, end = trained(task, Trial("golden", SEED, steps + 1, Hyperparameters(lr=0.1), reports=2))
+    assert len(losses) == steps + 1
+    assert {step: f"{losses[step]:.4f}" for step in LOSSES if step <= steps} == {
+        step: loss for step, loss in LOSSES.items() if step <= steps
     }
     blocks = blocks_of_log_loss(losses)
     assert {k: f"{blocks[k]:.4f}"[1:] for k in (0, 1, 9)} == {k: LOG_LOSSES[k] for k in (0, 1, 9)}

@@ -215,6 +215,7 @@ class Flat(Thermometer):
         lr_range.resolved(spec, Home.at(str(tmp_path)))
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_exponent_is_auto_searches_what_its_test_found(
     in_process: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -425,6 +425,7 @@ def test_a_trial_that_is_not_there_is_refused(sweep: Sweep, small_sweep: Any, tr
     assert f"--trial {trial}" in said
 
 
+@pytest.mark.slow
 def test_a_sweep_that_does_not_fit_the_machine_is_refused_and_leaves_nothing(sweep: Sweep, in_process: Any) -> None:
     Path("s.yaml").write_text(yaml.safe_dump(dict(THERMOMETER) | {"resources": {"cpus": 10_000}}))
     ran = in_process("run", "s.yaml", "--home", "home", folder=Path.cwd())
@@ -851,6 +852,7 @@ def test_resuming_a_sweep_that_has_ended_changes_nothing(sweep: Sweep, small_swe
 # --- every trial diverges ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_trials_all_diverge_says_so_and_suggests_lower_exponents(
     in_process: Any, sweep: Sweep, tmp_path: Path
 ) -> None:

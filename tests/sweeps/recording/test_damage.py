@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
@@ -23,6 +23,7 @@ from espalier.sweeps.search.cohort_plan import CohortPlan
 from tests.sweeps.recording.saying import assert_everything, new_home, recorded, recorder_at, say_everything
 from tests.sweeps.running.test_driver import SWEEP, Killed, Stage, by_two_programs, cohorts, lives, turn
 from tests.sweeps.running.test_driver import stage as stage
+from tests.tiers import examples
 
 Damage = Callable[[Path], Any]
 
@@ -215,7 +216,7 @@ def test_no_bytes_make_a_line_of_the_spool_that_breaks_who_reads_it(text: bytes)
     assert line is None or line.record.op in KINDS
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.data())
 def test_whatever_bytes_of_a_spool_are_damaged_the_lines_that_can_be_read_are_read(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

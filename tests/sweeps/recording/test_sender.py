@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
@@ -37,6 +37,7 @@ from tests.sweeps.recording.saying import (
     say_report,
     say_start,
 )
+from tests.tiers import examples
 
 RARELY = SendPolicy(max_wait_s=1000.0, sending_share=1e-9)  # every pass is too dear to be taken often
 
@@ -145,7 +146,7 @@ def failing_at(call: int, does_it: bool) -> Iterator[None]:
             setattr(MlflowClient, name, method)
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(st.integers(0, 24), st.booleans())
 def test_an_answer_that_is_lost_loses_nothing_and_doubles_nothing(
     tmp_path_factory: pytest.TempPathFactory, empty_store: Path, call: int, does_it: bool

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
@@ -14,6 +14,7 @@ from espalier.sweeps.search import journal as journals
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.made import life, spec_with
+from tests.tiers import examples
 
 FIRST, SECOND = "warm-20260101-aaaa", "warm-20260102-bbbb"
 
@@ -100,7 +101,7 @@ def test_a_lost_line_that_made_a_trial_is_made_up_for_and_the_others_keep_their_
     assert journal.with_name("optuna.journal.damaged-1").read_bytes() == b"".join(lines)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.data())
 def test_no_damage_makes_a_home_unreadable(
     whole: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -13,7 +13,7 @@ from typing import Any
 
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
@@ -27,6 +27,7 @@ from espalier.sweeps.search.trial_events import Fork, Outcome, Report, Start, Tr
 from espalier.sweeps.spec.space import Choice, DecayPoints, Range
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import end, life, report, spec_with
+from tests.tiers import examples
 
 pytestmark = pytest.mark.filterwarnings("ignore:QMCSampler is experimental")
 
@@ -697,7 +698,7 @@ def work(desk: Desk, moves: int, dies_asking: int | None = None) -> bool:
     return False
 
 
-@settings(max_examples=15)  # each writes some hundred lines to the disk
+@examples(15)  # each writes some hundred lines to the disk
 @given(
     st.sampled_from(["tpe", "random", "qmc"]),
     st.lists(st.tuples(st.integers(0, 40), st.none() | st.integers(0, 9)), max_size=6),
