@@ -5,14 +5,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OTHERS := $(VENV)/.others
+SYSTEM := $(VENV)/.system
+PYTEST := $(BIN)/pytest -q -n 2 --dist worksteal
+SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs 2
 
 .DEFAULT_GOAL := test
-.PHONY: up down e2e install lint types layers test test-all mutations image-test docs pictures sweep bench clean
+.PHONY: up down e2e install lint types layers ready fast whole test test-all mutations image-test docs pictures sweep bench clean
 
 install: $(INSTALLED)
 
-$(OTHERS): $(INSTALLED) tests/others.txt Makefile
+$(OTHERS): $(INSTALLED) tests/others.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/others.txt || echo "tests against other packages will be skipped" >&2
+	@touch $@
+
+# What the tests use of the system.
+$(SYSTEM): Makefile
 	@test -d /usr/share/datasets/fashion-mnist || { test "$$(id -u)" = 0 && \
 		{ apt-get update -qq && apt-get install -qq -y dataset-fashion-mnist; } >/dev/null 2>&1; } \
 		|| echo "without Debian's dataset-fashion-mnist the tests on real images will be skipped" >&2
@@ -21,13 +28,13 @@ $(OTHERS): $(INSTALLED) tests/others.txt Makefile
 		|| echo "without Debian's postgresql the tests on real servers will be skipped" >&2
 	@command -v g++ >/dev/null || { test "$$(id -u)" = 0 && { apt-get update -qq && apt-get install -qq -y g++; } >/dev/null 2>&1; } \
 		|| echo "without gcc and g++ the tests of compiled programs fail" >&2
-	@touch $@
+	@mkdir -p $(@D) && touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "espalier needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 lint: install
@@ -39,13 +46,22 @@ types: install
 layers: install
 	$(BIN)/lint-imports
 
-# The tiers are listed in docs/tests.md.
-test: lint types layers $(OTHERS)
-	$(BIN)/pytest -q -n 2 --dist worksteal --fast
+# The tiers are listed in docs/tests.md. Types are checked beside the first tests, which wait more than they compute.
+test: ready
+	@$(SIDE_BY_SIDE) lint layers types fast
 
 # Also what is long, kills processes or starts several Ray nodes.
-test-all: lint types layers $(OTHERS)
-	$(BIN)/pytest -q -n 2 --dist worksteal
+test-all: ready
+	@$(SIDE_BY_SIDE) lint layers types whole
+
+ready:
+	@$(SIDE_BY_SIDE) $(OTHERS) $(SYSTEM)
+
+fast: ready
+	$(PYTEST) --fast
+
+whole: ready
+	$(PYTEST)
 
 # Ten thousand mutated specs and best files, by a seed that is printed; MUTATION_SEED=N repeats a run.
 mutations: install

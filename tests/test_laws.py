@@ -423,7 +423,9 @@ def test_a_resumed_run_equals_the_uninterrupted_run(engine: Engine, case: Case, 
     assert resumed(make, [kill], tmp_path / "cohort.pt") == whole, f"killed after {kill} turns"
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    "program", [pytest.param(name, marks=[pytest.mark.slow] if name == "compiled" else []) for name in PROGRAMS]
+)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_run_may_be_killed_after_any_turn(engine: Engine, optimizer: str, program: str, tmp_path: Path) -> None:
     """Before the first turn too, and after the last; with branches parked, a queue waiting and a lane that diverged."""
@@ -476,7 +478,7 @@ def test_a_run_may_be_killed_again_and_again(
     [
         ("plain", 1, [*TASKS, "dropout"]),
         ("native", 3, TASKS),
-        ("compiled", 3, [TASKS[1]]),
+        pytest.param("compiled", 3, [TASKS[1]], marks=pytest.mark.slow),
         ("captured", 3, TASKS),
     ],
 )
@@ -1086,6 +1088,7 @@ def test_the_captured_program_gives_the_numbers_of_the_list_it_captured(engine: 
         assert captured == results(engine.cohort(case.task, case.structure, case.trials(), 3).train())
 
 
+@pytest.mark.slow
 def test_by_the_compiled_program_a_lane_equals_a_solo_run_at_the_sizes_of_the_lecture(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -78,8 +78,15 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
     cluster.clean_up()
 
 
-def test_cohorts_train_on_both_nodes_of_a_cluster(sweep: Sweep, nodes: Nodes) -> None:
+STOPPING = {"rungs": [0.2, 0.6], "least": 2}
+
+
+@pytest.mark.parametrize("stopping", [STOPPING, pytest.param(None, marks=pytest.mark.slow)], ids=["halved", "whole"])
+def test_cohorts_train_on_both_nodes_of_a_cluster(
+    make_sweep: Callable[..., Sweep], nodes: Nodes, stopping: dict[str, object] | None
+) -> None:
     assert len(nodes.nodes) == 2
+    sweep = make_sweep(stopping=stopping) if stopping else make_sweep()
     sweep.run("--address", nodes.address).document()
     assert sweep.nodes() == nodes.nodes
     check_the_end(sweep)

@@ -17,12 +17,12 @@ from espalier.services.queue import Queue
 from espalier.services.settings import Settings
 from espalier.services.store import Store
 from espalier.sweeps.address import sqlite_url
-from tests.services.running import make_real_sweep, parts
+from tests.services.running import make_real_sweep, parts, postgres_server
 from tests.services.serving import served
 
 collect_ignore = ["hostile_task.py"]  # its archive has what it imports
 
-__all__ = ["make_real_sweep", "parts"]
+__all__ = ["make_real_sweep", "parts", "postgres_server"]
 
 SCRIPT = (sys.executable, str(Path(__file__).with_name("scripted.py")))
 SPEC: dict[str, Any] = {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from espalier.core.errors import BadInput
-from espalier.services.local_stack import Parts, down, postgres, up
+from espalier.services.local_stack import Parts, Place, Postgres, down, postgres, up
 from tests.hostile.harness import Sweep
 
 SECRET_FILES = ("secrets.json", "mlflow-login.ini", "ray.token")
@@ -32,6 +32,15 @@ def folder_for_parts(stop: Callable[[Path], None]) -> Iterator[Path]:
     finally:
         stop(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL server with empty databases."""
+    with folder_for_parts(lambda folder: Postgres(Place.at(folder)).stop()) as folder:
+        server = Postgres(Place.at(folder))
+        server.start()
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,8 @@ from sqlalchemy.orm import undefer
 
 from espalier.core.errors import BadInput
 from espalier.services import schema, tokens
-from espalier.services.local_stack.postgres import Postgres
-from espalier.services.local_stack.process import Place
 from espalier.services.store import Base, Owner, State, Store, Submission, Token
 from espalier.sweeps.address import sqlite_url
-from tests.services.running import folder_for_parts
 
 ROWS = (
     "INSERT INTO owners VALUES ('ada', 1.5, 10000, 2.5), ('bob', 2.5, NULL, NULL)",
@@ -26,22 +23,13 @@ ROWS = (
 VALUES = {"hash": "0" * 64, "spec": '{"name"\\: "old"}'}  # a colon would begin a parameter
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server."""
-    with folder_for_parts(lambda folder: Postgres(Place.at(folder)).stop()) as folder:
-        server = Postgres(Place.at(folder))
-        server.start()
-        yield server
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A database without tables."""
     if request.param == "sqlite":
         store = Store(sqlite_url(tmp_path / "service.db"))
     else:
-        store = Store(request.getfixturevalue("postgres").url("espalier"))
+        store = Store(request.getfixturevalue("postgres_server").url("espalier"))
         with store.engine.begin() as connection:
             connection.execute(text("DROP SCHEMA public CASCADE"))
             connection.execute(text("CREATE SCHEMA public"))

@@ -31,9 +31,15 @@ def test_the_example_is_taken(client: httpx.Client, token: Callable[..., dict[st
 
 
 @pytest.mark.hostile
-@pytest.mark.parametrize("examples", [4, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("phases", "examples"),
+    [
+        ("examples,fuzzing", 3),
+        pytest.param("examples,coverage,fuzzing,stateful", 25, marks=pytest.mark.slow),
+    ],
+)
 def test_no_input_that_schemathesis_thinks_of_breaks_it(
-    client: httpx.Client, token: Callable[..., dict[str, str]], tmp_path: Path, examples: int
+    client: httpx.Client, token: Callable[..., dict[str, str]], tmp_path: Path, phases: str, examples: int
 ) -> None:
     header = token()["Authorization"]
     # what JSON Schema cannot say of a spec (low below high, a schedule's own fields) is refused with a 422
@@ -50,6 +56,8 @@ def test_no_input_that_schemathesis_thinks_of_breaks_it(
         "all",
         "--exclude-path-regex",
         "/(events|logs)$",  # streams, which end with their sweep
+        "--phases",
+        phases,
         "--max-examples",
         f"{examples}",
         "--seed",

@@ -17,7 +17,7 @@ import yaml
 
 from espalier.core.errors import BadInput
 from espalier.services import migrate
-from espalier.services.local_stack import Parts, down, environment, postgres, up
+from espalier.services.local_stack import Parts, Postgres, down, environment, postgres, up
 from espalier.services.local_stack.process import Daemon, Place, listens
 from espalier.sweeps.best_file import read_best
 from espalier.sweeps.browse.home_sweep import read_sweep
@@ -36,6 +36,7 @@ def secrets_of(parts: Parts) -> list[str]:
 # --- a whole sweep ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_real_parts_keep_a_sweep_whole_tell_no_secret_and_give_the_champion_back(
     make_real_sweep: Callable[..., Sweep], parts: Parts
 ) -> None:
@@ -77,12 +78,10 @@ def check_the_champion(sweep: Sweep, trial: int) -> None:
     assert torch.load(files[1], weights_only=True)
 
 
-def plainly(
-    sweep: Sweep, *arguments: str, home: Path | None = None, **environment: str
-) -> "subprocess.CompletedProcess[str]":
-    """Run a command of a sweep's home, or of another one, to its end."""
+def plainly(home: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of a home to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "espalier.sweeps.cli", *arguments, "--home", str(home or sweep.home)],
+        [sys.executable, "-m", "espalier.sweeps.cli", *arguments, "--home", str(home)],
         cwd=REPOSITORY,
         env=os.environ | {"COLUMNS": "200"} | environment,
         capture_output=True,
@@ -90,13 +89,13 @@ def plainly(
     )
 
 
-def test_who_drives_is_known_wherever_the_database_is_shared(parts: Parts) -> None:
-    place, sweeps = parts.postgres.url("optuna"), [f"names-{number}" for number in range(8)]
+def test_who_drives_is_known_wherever_the_database_is_shared(postgres_server: Postgres) -> None:
+    place, sweeps = postgres_server.url("optuna"), [f"names-{number}" for number in range(8)]
     with ExitStack() as held:
         for sweep in sweeps[::2]:
             held.enter_context(database.driver_lock(place, sweep))
         assert database.driven_sweeps(place, sweeps) == set(sweeps[::2])
-        assert database.driven_sweeps(parts.postgres.url("mlflow"), sweeps) == set()
+        assert database.driven_sweeps(postgres_server.url("mlflow"), sweeps) == set()
     assert database.driven_sweeps(place, sweeps) == set()
 
 
@@ -108,10 +107,10 @@ def test_a_killed_driver_is_resumed_over_real_parts_and_has_the_sweep_for_itself
     sweep = make_real_sweep(trials=12, budget={"steps": 3000, "batch_size": 16, "reports": 10})
     driver = sweep.run()
     driver.wait_until(sweep.in_the_middle, "it was in the middle")
-    elsewhere = plainly(sweep, "resume", sweep.id, home=sweep.folder / "elsewhere")
+    elsewhere = plainly(sweep.folder / "elsewhere", "resume", sweep.id)
     assert elsewhere.returncode == 2
     assert f"sweep {sweep.id} is being driven by another process" in elsewhere.stderr
-    assert f"{sweep.id}: running" in plainly(sweep, "show", sweep.id, home=sweep.folder / "elsewhere").stdout
+    assert f"{sweep.id}: running" in plainly(sweep.folder / "elsewhere", "show", sweep.id).stdout
     driver.kill()
     sweep.resume().document()
     check_the_end(sweep)
@@ -120,9 +119,9 @@ def test_a_killed_driver_is_resumed_over_real_parts_and_has_the_sweep_for_itself
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_wrong_password_of_the_database_is_one_line(make_real_sweep: Callable[..., Sweep], parts: Parts) -> None:
-    wrong = parts.postgres.url("optuna").replace(parts.place.secret("postgres"), "wr%40ng/word")
-    refused = plainly(make_real_sweep(), "list", SWEEP_STORAGE_URL=wrong)
+def test_a_wrong_password_of_the_database_is_one_line(postgres_server: Postgres, tmp_path: Path) -> None:
+    wrong = postgres_server.url("optuna").replace(postgres_server.place.secret("postgres"), "wr%40ng/word")
+    refused = plainly(tmp_path / "home", "list", SWEEP_STORAGE_URL=wrong)
     (line,) = refused.stderr.splitlines()
     assert refused.returncode == 2
     assert line.startswith("sweep: SWEEP_STORAGE_URL: postgresql+psycopg://espalier:***@127.0.0.1")
@@ -130,12 +129,13 @@ def test_a_wrong_password_of_the_database_is_one_line(make_real_sweep: Callable[
     assert "ng/word" not in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("password", ["wrong-password", ""])
 def test_a_wrong_password_of_mlflow_is_one_line(
     make_real_sweep: Callable[..., Sweep], parts: Parts, password: str
 ) -> None:
     sweep = make_real_sweep()
-    refused = plainly(sweep, "run", str(sweep.spec_file), MLFLOW_TRACKING_PASSWORD=password)
+    refused = plainly(sweep.home, "run", str(sweep.spec_file), MLFLOW_TRACKING_PASSWORD=password)
     assert refused.returncode == 2
     (line,) = [line for line in refused.stderr.splitlines() if line.startswith("sweep: ")]
     assert f"MLFLOW_TRACKING_URI: {parts.mlflow.address} refuses" in line
@@ -143,13 +143,14 @@ def test_a_wrong_password_of_mlflow_is_one_line(
     assert "Traceback" not in refused.stderr
 
 
-def test_a_database_that_is_away_is_one_line(make_real_sweep: Callable[..., Sweep]) -> None:
-    refused = plainly(make_real_sweep(), "list", SWEEP_STORAGE_URL="postgresql://me:hidden@127.0.0.1:1/optuna")
+def test_a_database_that_is_away_is_one_line(tmp_path: Path) -> None:
+    refused = plainly(tmp_path / "home", "list", SWEEP_STORAGE_URL="postgresql://me:hidden@127.0.0.1:1/optuna")
     (line,) = refused.stderr.splitlines()
     assert refused.returncode == 2
     assert line.startswith("sweep: SWEEP_STORAGE_URL: postgresql://me:***@127.0.0.1:1/optuna cannot be used:")
 
 
+@pytest.mark.slow
 def test_what_a_mlflow_without_a_login_shows_is_its_health(parts: Parts) -> None:
     assert urllib.request.urlopen(f"{parts.mlflow.address}/health").status == 200
     with pytest.raises(urllib.error.HTTPError, match="401") as refused:
@@ -157,6 +158,7 @@ def test_what_a_mlflow_without_a_login_shows_is_its_health(parts: Parts) -> None
     refused.value.close()
 
 
+@pytest.mark.slow
 def test_mlflow_refuses_a_host_that_it_was_not_told_of(parts: Parts) -> None:
     asked = urllib.request.Request(f"{parts.mlflow.address}/", headers={"Host": "elsewhere.example"})
     with pytest.raises(urllib.error.HTTPError, match="403") as refused:
@@ -167,6 +169,7 @@ def test_mlflow_refuses_a_host_that_it_was_not_told_of(parts: Parts) -> None:
 # --- the folder of the parts ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_secrets_lie_in_files_that_nobody_else_can_read(parts: Parts) -> None:
     parts.ray.env()
     for name in SECRET_FILES:
@@ -251,8 +254,9 @@ def test_three_processes_make_the_tables_of_new_databases_at_once(parts: Parts) 
     assert [process.returncode for process in processes] == [0, 0, 0], said
 
 
-def test_tables_that_are_there_already_are_upgraded_to_the_same(parts: Parts) -> None:
-    migrate.upgrade_optuna(parts.postgres.url("optuna"))
+def test_tables_that_are_there_already_are_upgraded_to_the_same(postgres_server: Postgres) -> None:
+    for _ in range(2):
+        migrate.upgrade_optuna(postgres_server.url("optuna"))
 
 
 def test_an_upgrade_that_is_refused_names_no_password() -> None:
@@ -273,7 +277,7 @@ def test_what_parts_kept_is_there_when_they_come_back(make_real_sweep: Callable[
     assert not [port for port in (parts.postgres.port, parts.s3.port, parts.mlflow.port) if listens(port)]
     assert up(parts.place.path, workers=0) == parts.env()
     check_the_end(sweep)
-    best = plainly(sweep, "best", sweep.id)
+    best = plainly(sweep.home, "best", sweep.id)
     assert best.returncode == 0, best.stderr
     assert yaml.safe_load(best.stdout)["sweep"] == sweep.id
 

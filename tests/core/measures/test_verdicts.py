@@ -171,6 +171,7 @@ def test_what_falls_or_is_near_is_not_stuck(values: list[float], reached: float)
     assert stuck(values, "trial 7", reached) is None
 
 
+@pytest.mark.slow
 def test_the_raw_thermometer_at_a_ten_thousandth_is_stuck_beside_the_scaled_one() -> None:
     """The book's own example: at 1e-4 the raw readings end near 29, the scaled ones at 1e-2 near 2.9."""
     raw, scaled = (_trained(scale, exponent, 5000) for scale, exponent in ((1.0, -4.0), (0.1, -2.0)))
@@ -193,16 +194,15 @@ def _trained(scale: float, exponent: float, steps: int) -> tuple[list[float], st
     return [event.values["valid_loss"] for event in events if isinstance(event, Reported)], end.verdict
 
 
-@pytest.mark.parametrize(("scale", "limit"), [(1.0, -3.4686), (0.1, -1.4818)])
+@pytest.mark.each_value
+@pytest.mark.parametrize("distance", (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.5))
+@pytest.mark.parametrize(("scale", "limit"), [(1.0, -3.4686), (0.1, -1.4818)], ids=["raw", "scaled"])
 def test_on_the_thermometer_the_verdict_is_divergence_above_the_exact_limit_and_only_there(
-    scale: float, limit: float
+    scale: float, limit: float, distance: float
 ) -> None:
     """2 / lambda_max of the quadratic, from both sides and up to a hundredth of a decade near."""
-    distances = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.5)
-    below = {d: _trained(scale, limit - d, 1000)[1] for d in distances}
-    above = {d: _trained(scale, limit + d, 1000)[1] for d in distances}
-    assert "diverged" not in below.values(), below
-    assert set(above.values()) == {"diverged"}, above
+    assert _trained(scale, limit - distance, 1000)[1] != "diverged"
+    assert _trained(scale, limit + distance, 1000)[1] == "diverged"
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -169,12 +169,11 @@ def by_pytorch(task: Task, trial: Trial) -> Iterator[float]:
 
 
 def cases(*programs: str) -> Any:
-    """Every model by every program; what is compiled is slow, but for one."""
-    quick = ("compiled", "scales that are few")
+    """Every model by every program; what is compiled is slow."""
     return pytest.mark.parametrize(
         "program, model",
         [
-            pytest.param(*case, marks=[pytest.mark.slow] if case[0] == "compiled" and case != quick else [])
+            pytest.param(*case, marks=[pytest.mark.slow] if case[0] == "compiled" else [])
             for case in itertools.product(programs, MODELS)
         ],
     )

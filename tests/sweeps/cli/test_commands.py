@@ -765,6 +765,7 @@ def rungs_of(trial: Any) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in trial.user_attrs.items() if name.startswith("rung.")]
 
 
+@pytest.mark.slow
 def test_stopped_trials_are_pruned_with_their_values_and_their_scores(halved_sweep: Any) -> None:
     trials = trials_of(halved_sweep)
     states = Counter(t.state.name for t in trials)
@@ -788,6 +789,7 @@ def test_stopped_trials_are_pruned_with_their_values_and_their_scores(halved_swe
         assert f"at step {rung} " not in first.user_attrs["evidence"], "the best at a rung goes on"
 
 
+@pytest.mark.slow
 def test_trials_of_cohorts_that_train_at_once_are_compared_with_each_other(halved_sweep: Any) -> None:
     trials = trials_of(halved_sweep)
     histories = {(t.user_attrs["cohort"], rung, leader) for t in trials for rung, (_, leader) in rungs_of(t)}
@@ -796,6 +798,7 @@ def test_trials_of_cohorts_that_train_at_once_are_compared_with_each_other(halve
     assert max(compared) > max(of_a_cohort.values())
 
 
+@pytest.mark.slow
 def test_branches_that_share_their_trunk_have_one_score_and_one_leader(halved_sweep: Any) -> None:
     """At a fifth of the budget no branch has parted; at half of it some have."""
     scores: dict[tuple[str, int], set[float]] = {}
@@ -806,6 +809,7 @@ def test_branches_that_share_their_trunk_have_one_score_and_one_leader(halved_sw
     assert all(len(each) == 1 for each in scores.values())
 
 
+@pytest.mark.slow
 def test_the_runs_of_stopped_trials_say_why_and_what_they_were_worth(halved_sweep: Any) -> None:
     _, children = runs_of(halved_sweep)
     for t in trials_of(halved_sweep):
@@ -818,6 +822,7 @@ def test_the_runs_of_stopped_trials_say_why_and_what_they_were_worth(halved_swee
         assert run.data.metrics["rung_valid_loss"] == t.user_attrs[f"rung.{last}"][0]
 
 
+@pytest.mark.slow
 def test_the_best_of_a_halved_sweep_reruns_to_the_same_number(sweep: Sweep, halved_sweep: Any) -> None:
     best = sweep("best", halved_sweep.id, "--home", str(halved_sweep.home))
     Path("best.yaml").write_text(best.stdout)

@@ -26,8 +26,10 @@ from espalier.sweeps.recording.records import (
     TrialStarted,
     TrialTagged,
 )
+from espalier.sweeps.recording.sender import SendPolicy
 from espalier.sweeps.recording.tracking_uri import default_uri
 
+SOON = SendPolicy(interval_s=0.1)  # one that tries again soon
 SWEEP = "warm-20260101-abcd"
 
 
@@ -40,8 +42,8 @@ def new_home(folder: Path, empty_store: Path) -> Path:
     return folder
 
 
-def recorder_at(home: Path, uri: str | None = None, **more: Any) -> Recorder:
-    return Recorder(uri or default_uri(home), SWEEP, "warm", home / "sweeps" / SWEEP, **more)
+def recorder_at(home: Path, uri: str | None = None, policy: SendPolicy = SOON, **more: Any) -> Recorder:
+    return Recorder(uri or default_uri(home), SWEEP, "warm", home / "sweeps" / SWEEP, policy, **more)
 
 
 def say_open(recorder: Recorder) -> None:

@@ -1,9 +1,7 @@
 """Requests and answers are lost before a real MLflow server, for each call that records: nothing is lost or doubled."""
 
-import shutil
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +14,9 @@ from espalier.sweeps.recording.single_run import record_once
 from espalier.sweeps.recording.stories import read_trial
 from tests.sweeps.faulty import FAULTS, LATE_S, Wrong, a_share, faulty, the_first
 from tests.sweeps.recording.saying import (
+    SOON,
     SWEEP,
     assert_everything,
-    free_port,
-    mlflow_server,
     recorded,
     say_close,
     say_end,
@@ -48,18 +45,7 @@ MODEL_CALLS = (
     "PUT",
 )
 ALWAYS = [("model-versions/create", fault) for fault in ("answer", "late")]
-POLICY = SendPolicy()
 GRAVE = ("runs/create",)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[str]:
-    """A real MLflow server."""
-    home = tmp_path_factory.mktemp("server")
-    shutil.copy(empty_store, home / "mlflow.db")
-    port = free_port()
-    with mlflow_server(home, port):
-        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +62,7 @@ def cases(calls: tuple[str, ...]) -> list[object]:
     ]
 
 
-def recorded_through(server: str, wrong: Wrong, folder: Path, policy: SendPolicy = POLICY) -> tuple[str, bool]:
+def recorded_through(server: str, wrong: Wrong, folder: Path, policy: SendPolicy = SOON) -> tuple[str, bool]:
     """Record a whole sweep in an experiment of its own; return its name, and what the recorder says of it."""
     name = f"warm-{uuid.uuid4().hex[:8]}"
     with faulty(server, wrong) as (uri, met):
@@ -103,7 +89,7 @@ def test_a_server_that_says_at_the_end_that_there_are_no_runs_is_asked_again(ser
     searches = the_first("runs/search", "nothing")
     closing = False
     with faulty(server, lambda method, path: searches(method, path) if closing else None) as (uri, met):
-        recorder = Recorder(uri, SWEEP, name, tmp_path / name)
+        recorder = Recorder(uri, SWEEP, name, tmp_path / name, SOON)
         say_everything(recorder, tmp_path)
         recorder.flush()
         closing = True
@@ -121,7 +107,7 @@ def test_a_call_that_goes_wrong_for_a_while_arrives_in_the_end(fault: str, serve
 
 
 # others than late end at once; and `{}` instead of a run stays in a cache of MLflow's own as long as the process lives
-SOON = tuple(fault for fault in FAULTS if fault not in ("late", "nothing"))
+AT_ONCE = tuple(fault for fault in FAULTS if fault not in ("late", "nothing"))
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
@@ -129,8 +115,8 @@ def test_a_quarter_of_all_requests_goes_wrong_and_sixteen_trials_have_sixteen_ru
     seed: int, server: str, tmp_path: Path
 ) -> None:
     name = f"many-{uuid.uuid4().hex[:8]}"
-    with faulty(server, a_share(0.25, seed, SOON)) as (uri, _):
-        recorder = Recorder(uri, name, name, tmp_path / "spool")
+    with faulty(server, a_share(0.25, seed, AT_ONCE)) as (uri, _):
+        recorder = Recorder(uri, name, name, tmp_path / "spool", SOON)
         say_open(recorder)
         for trial in range(16):
             say_start(recorder, trial)
@@ -158,9 +144,9 @@ def test_a_quarter_of_all_requests_goes_wrong_and_sixteen_trials_have_sixteen_ru
 
 def test_what_could_not_be_recorded_is_said_and_recorded_later(server: str, tmp_path: Path) -> None:
     always = the_first("runs/log-batch", "500", times=10**6)
-    name, complete = recorded_through(server, always, tmp_path, SendPolicy(closing_s=1.0))
+    name, complete = recorded_through(server, always, tmp_path, SendPolicy(interval_s=0.1, closing_s=1.0))
     assert not complete
-    recorder = Recorder(server, SWEEP, name, tmp_path / name)
+    recorder = Recorder(server, SWEEP, name, tmp_path / name, SOON)
     assert recorder.close()
     assert_everything(recorded(server, name))
 
@@ -193,7 +179,7 @@ def test_what_is_recorded_at_once_is_one_run(fault: str, server: str) -> None:
 )
 def test_a_model_that_is_registered_has_one_version(call: str, fault: str, server: str, tmp_path: Path) -> None:
     sweep = f"sweep-{uuid.uuid4().hex[:8]}"
-    recorder = Recorder(server, sweep, sweep, tmp_path / "spool")
+    recorder = Recorder(server, sweep, sweep, tmp_path / "spool", SOON)
     say_open(recorder)
     say_start(recorder, 0)
     say_end(recorder, 0)
@@ -222,7 +208,7 @@ def test_a_quarter_of_all_requests_is_lost_and_a_model_goes_there_and_back(
     for name in ("weights.pt", "best.yaml", "weights-2.pt"):
         (tmp_path / "files" / name).write_text(name)
     with faulty(server, a_share(0.25, seed, ("request", "answer"))) as (uri, _):
-        recorder = Recorder(uri, sweep, sweep, tmp_path / "spool")
+        recorder = Recorder(uri, sweep, sweep, tmp_path / "spool", SOON)
         say_open(recorder)
         say_start(recorder, 0)
         say_end(recorder, 0)

@@ -22,6 +22,7 @@ from espalier.sweeps.recording.records import TrialTagged
 from espalier.sweeps.recording.sender import SendPolicy
 from espalier.sweeps.recording.stories import read_trial
 from espalier.sweeps.recording.tracking_uri import default_uri
+from tests.sweeps.faulty import faulty
 from tests.sweeps.recording.saying import (
     SWEEP,
     assert_everything,
@@ -170,7 +171,7 @@ def test_what_cannot_be_written_is_not_marked_as_sent(
 
     with monkeypatch.context() as patched:
         patched.setattr(MlflowClient, "create_run", refuse)
-        recorder = recorder_at(home, policy=SendPolicy(closing_s=1.0))
+        recorder = recorder_at(home, policy=SendPolicy(interval_s=0.1, closing_s=1.0))
         say_everything(recorder, tmp_path)
         assert not recorder.close()
     assert recorder.spool.sent == 0 and "you may not" in str(recorder.trouble)
@@ -219,25 +220,30 @@ def settle(recorder: Recorder) -> None:
         time.sleep(0.1)
 
 
-def test_a_sweep_that_ends_waits_a_while_for_a_server_that_is_away(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    port = free_port()
-    recorder = recorder_at(home, f"http://127.0.0.1:{port}", policy=SendPolicy(closing_s=300.0))
-    say_open(recorder)
-    say_end(recorder, 7)
-    with ThreadPoolExecutor(1) as pool:
+def test_a_sweep_that_ends_waits_a_while_for_a_server_that_is_away(home: Path, server: str) -> None:
+    is_away = True
+    with (
+        faulty(server, lambda method, path: "request" if is_away else None) as (uri, _),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        recorder = recorder_at(home, uri, SendPolicy(interval_s=0.1, closing_s=300.0))
+        say_open(recorder)
+        say_end(recorder, 7)
         closing = pool.submit(recorder.close, (), 300.0)
         while recorder.trouble is None:  # it has been tried in vain
             assert not closing.done()
             time.sleep(0.05)
-        with mlflow_server(home, port):
-            assert closing.result()
-            assert recorded(f"http://127.0.0.1:{port}")["7"]["status"] == "FINISHED"
+        is_away = False
+        assert closing.result()
+    assert recorded(server)["7"]["status"] == "FINISHED"
 
 
 def test_while_the_server_is_down_saying_returns_and_closing_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder = recorder_at(tmp_path, f"http://127.0.0.1:{free_port()}", policy=SendPolicy(closing_s=1.0))
+    recorder = recorder_at(
+        tmp_path, f"http://127.0.0.1:{free_port()}", policy=SendPolicy(interval_s=0.1, closing_s=1.0)
+    )
     say_everything(recorder, tmp_path)
     recorder.flush()
     assert recorder.trouble
