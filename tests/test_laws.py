@@ -106,6 +106,9 @@ CASES += [  # every other schedule once, with the tasks, the optimizers and the 
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_task = pytest.mark.parametrize("task_name", TASKS)
+every_program = pytest.mark.parametrize(
+    "program", [pytest.param(name, marks=[pytest.mark.slow] if name == "compiled" else []) for name in PROGRAMS]
+)
 
 
 def exact(value: Any) -> Any:
@@ -423,9 +426,7 @@ def test_a_resumed_run_equals_the_uninterrupted_run(engine: Engine, case: Case, 
     assert resumed(make, [kill], tmp_path / "cohort.pt") == whole, f"killed after {kill} turns"
 
 
-@pytest.mark.parametrize(
-    "program", [pytest.param(name, marks=[pytest.mark.slow] if name == "compiled" else []) for name in PROGRAMS]
-)
+@every_program
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_run_may_be_killed_after_any_turn(engine: Engine, optimizer: str, program: str, tmp_path: Path) -> None:
     """Before the first turn too, and after the last; with branches parked, a queue waiting and a lane that diverged."""

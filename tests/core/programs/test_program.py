@@ -18,7 +18,9 @@ from espalier.core.rows import part, seeded
 from espalier.core.task import Batch, Data, Task
 from espalier.core.tasks.thermometer import Thermometer
 
-every_program = pytest.mark.parametrize("program", PROGRAMS)
+every_program = pytest.mark.parametrize(
+    "program", [pytest.param(name, marks=[pytest.mark.slow] if name == "compiled" else []) for name in PROGRAMS]
+)
 
 
 class Small(Task):
