@@ -23,10 +23,11 @@ SQLITE_PATH_BYTES = 500  # sqlite opens no paths of more than 512
 OTHER_LOGINS = {"MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"}  # by plugins of MLflow's, unknown here
 
 
-def check_reachable(uri: str, reading: bool = False) -> None:
+def check_reachable(uri: str, reading: bool = False, tries: int = PINGS) -> None:
     """Raise BadInput if a tracking server does not answer or refuses the login, or a store's folder is read-only.
 
     reading: the folder may be read-only if the store is there.
+    tries: how often a server is asked before it is said that it does not answer.
     """
     scheme, colon, _ = uri.partition("://")
     kind, name = scheme.split("+")[0], uri_source(uri)
@@ -36,17 +37,17 @@ def check_reachable(uri: str, reading: bool = False) -> None:
     elif not colon or kind not in PORTS:
         raise BadInput(f"{name}: '{no_secret(uri)}' is no address; write http://HOST:PORT or sqlite:///PATH")
     else:
-        _check_server(uri, kind, name, instead)
+        _check_server(uri, kind, name, instead, tries)
 
 
-def _check_server(uri: str, kind: str, name: str, instead: str) -> None:
-    for attempt in range(PINGS):
+def _check_server(uri: str, kind: str, name: str, instead: str, tries: int) -> None:
+    for attempt in range(tries):
         try:
             return ping(uri, kind, name)
         except BadInput:
             raise
         except (OSError, ValueError, http.client.HTTPException) as error:
-            if attempt + 1 < PINGS:  # one answer may be lost
+            if attempt + 1 < tries:  # one answer may be lost
                 time.sleep(PING_AGAIN_S)
                 continue
             reason = no_secret(str(getattr(error, "reason", None) or error))

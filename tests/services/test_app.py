@@ -9,11 +9,12 @@ from contextlib import ExitStack
 import httpx
 import pytest
 import yaml
+from sqlalchemy import update
 
 import espalier as es
 from espalier.services.cluster import LocalCluster
 from espalier.services.settings import Settings
-from espalier.services.store import Store
+from espalier.services.store import Lease, Store
 from tests.services.conftest import spec, until
 from tests.services.test_archive import zipped
 
@@ -397,6 +398,8 @@ def test_a_service_that_is_killed_and_started_again_goes_on(
         first = hand_in(client, who, "long")
         reaches(client, who, first, "running")
         waiting = [hand_in(client, who, "long") for _ in range(2)]
+    with store.session() as session:
+        session.execute(update(Lease).values(until=0.0))  # it was killed longer ago than others wait for it
     with served(build(settings, False, cluster)) as address, httpx.Client(base_url=address) as client:
         assert state(client, who, first) == "running"
         client.post(f"/v1/sweeps/{first}/stop", headers=who)

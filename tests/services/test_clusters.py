@@ -179,16 +179,27 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
             ray.terminate()
 
 
+def ray_cluster(head: tuple[str, Path]) -> tuple[Cluster, Starts]:
+    """Return a cluster where nothing has started yet, and what tells which jobs have."""
+    (head[1] / "starts").write_text("")
+    return RayCluster(head[0], head[1] / "jobs", 0.1, SCRIPT), lambda: (head[1] / "starts").read_text().split()
+
+
+@pytest.mark.hostile
+def test_a_job_of_ray_runs_to_its_end_and_leaves_its_log(head: tuple[str, Path]) -> None:
+    Contract().test_a_job_runs_to_its_end_and_leaves_its_log(*ray_cluster(head))
+
+
+@pytest.mark.slow
 @pytest.mark.hostile
 class TestRayCluster(Contract):
     @pytest.fixture
     def member(self, head: tuple[str, Path]) -> Cluster:
-        return RayCluster(head[0], head[1] / "jobs", 0.1, SCRIPT)
+        return ray_cluster(head)[0]
 
     @pytest.fixture
     def starts(self, head: tuple[str, Path]) -> Starts:
-        (head[1] / "starts").write_text("")
-        return lambda: (head[1] / "starts").read_text().split()
+        return ray_cluster(head)[1]
 
 
 def test_a_cluster_that_is_away_is_said_to_be_away(tmp_path: Path) -> None:

@@ -257,7 +257,12 @@ BAD: dict[str, tuple[list[str], dict[str, str], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
+PATIENT = ("nobody there",)  # the client tries again for some seconds
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] if case in PATIENT else []) for case in BAD]
+)
 def test_a_wrong_wish_is_one_line_and_exit_code_2(desk: Desk, case: str) -> None:
     arguments, env, said = BAD[case]
     done = desk.run(*arguments, **env)

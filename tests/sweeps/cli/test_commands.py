@@ -240,6 +240,7 @@ def test_a_task_that_cannot_be_trained_is_refused(sweep: Sweep, before: str, aft
     assert all(word in said for word in words), said
 
 
+@pytest.mark.slow
 def test_a_task_that_breaks_while_it_trains_fails_its_trials_and_is_told_in_one_line(
     in_process: Any, sweep: Sweep, tmp_path: Path
 ) -> None:

@@ -203,7 +203,7 @@ def expect_checkpoint_at_once(trainable: CohortTrainable) -> None:
     trainable.saved_at = -math.inf
 
 
-@pytest.mark.parametrize("moment", ["seen whether it can be written", "written"])
+@pytest.mark.parametrize("moment", [pytest.param("seen whether it can be written", marks=pytest.mark.slow), "written"])
 def test_state_that_hangs_while_a_checkpoint_is_written_is_ended_too(
     moment: str, breaking: Callable[..., SweepSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
