@@ -393,6 +393,7 @@ def test_a_program_trains_as_pytorch_would_or_refuses(make: type[Task], program:
         assert torch.equal(tensor, was), "the data belong to all trials"
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("make", TASKS)
 def test_what_is_chosen_by_itself_trains_it(make: type[Task]) -> None:
     task = make()

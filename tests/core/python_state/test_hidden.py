@@ -770,6 +770,7 @@ def batch_of(task: Task) -> Batch:
 # --- what is found ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("make", [*APART, *SHARED, *SEEDED])
 def test_a_loss_with_state_in_python_trains_by_plain_and_says_why(make: type[Base]) -> None:
     reset_globals()
