@@ -66,7 +66,7 @@ def _taken(cases: Sequence[pytest.Item]) -> list[pytest.Item]:
 def words(name: str) -> list[str]:
     """Return the values that a case's name tells.
 
-    >>> words("tests/test_laws.py::test_a_lane[vmap-names, SGD, step]")
+    >>> words("tests/laws/test_lanes.py::test_a_lane[vmap-names, SGD, step]")
     ['vmap', 'names', 'SGD', 'step']
     """
     _, _, values = name.rstrip("]").partition("[")
