@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OTHERS := $(VENV)/.others
 SYSTEM := $(VENV)/.system
-PYTEST := $(BIN)/pytest -q -n 2 --dist worksteal
+PYTEST := $(BIN)/pytest -q -n 3 --dist worksteal  # one more than the least machine has cores: many tests wait for a server
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs 2
 
 .DEFAULT_GOAL := test

@@ -142,6 +142,7 @@ with RaySession(None) as session:
 """
 
 
+@pytest.mark.slow
 def test_a_sweep_at_home_lets_no_stranger_in_whatever_the_shell_says() -> None:
     """A real Ray, asked as its own clients do: without a token, with a guess, and with the token."""
     environment = os.environ | LENIENT | {"PYTHONPATH": str(Path(machine.__file__).parents[3])}
