@@ -14,7 +14,7 @@ from espalier.sweeps.cli import process
 from espalier.sweeps.cli.app import SERVICE, main
 
 if TYPE_CHECKING:
-    from espalier.services.store import Store
+    from espalier.services.database.store import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -162,10 +162,10 @@ def quota(owner: str, trials: int | None, gpu_hours: float | None, unlimited: bo
     Example:
       sweep quota ada --trials 10000 --gpu-hours 200
     """
-    from espalier.services import queue
+    from espalier.services.quota import set_quota
 
     with _store().session() as session:
-        click.echo(queue.set_quota(session, owner, trials, gpu_hours, unlimited, time.time()))
+        click.echo(set_quota(session, owner, trials, gpu_hours, unlimited, time.time()))
 
 
 @click.group()
@@ -194,9 +194,9 @@ def db_upgrade() -> None:
 
 
 def _store() -> "Store":
-    from espalier.services import schema
+    from espalier.services.database import schema
+    from espalier.services.database.store import Store
     from espalier.services.settings import read_settings
-    from espalier.services.store import Store
     from espalier.sweeps.home import Home
 
     settings = read_settings()

@@ -13,9 +13,10 @@ from typing import Any
 
 from espalier.core.errors import BadInput
 from espalier.services import local_stack as parts
-from espalier.services import migrate, schema, tokens
+from espalier.services import tokens
+from espalier.services.database import external, schema
+from espalier.services.database.store import Store
 from espalier.services.local_stack.process import LOOPBACK, Daemon, Place, python, write_secret
-from espalier.services.store import Store
 from espalier.sweeps.results.formatting import decimals
 
 ADMIN_DAYS = 365.0
@@ -30,7 +31,7 @@ def place_of(folder: str | None) -> Path:
 def up(folder: Path, workers: int = 2) -> dict[str, str]:
     """Start everything that does not run yet; return addresses and the admin's token. Raises BadInput."""
     env = parts.up(folder, workers)
-    migrate.upgrade_optuna(env["SWEEP_STORAGE_URL"])
+    external.upgrade_optuna(env["SWEEP_STORAGE_URL"])
     store = Store(env["SWEEP_DATABASE_URL"])
     place = Place.at(folder)
     try:

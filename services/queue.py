@@ -1,4 +1,4 @@
-"""The queue: who comes next, what runs, what has ended; quotas and retries.
+"""The queue: who comes next, what runs, what has ended; retries.
 
 Several equal processes of the service look after it. A lease names the one that does so now; were two to do so at once,
 nothing would break: a submission goes from state to state only from the state that was read, and a job of an id is
@@ -14,18 +14,16 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session, undefer
 
-from espalier.core.errors import BadInput, nearest
-from espalier.services.cluster import Cluster, Job, JobState, Status, Unreachable
+from espalier.core.errors import BadInput
+from espalier.services.clusters.cluster import Cluster, Job, JobState, Status, Unreachable
+from espalier.services.database.store import Store
+from espalier.services.database.tables import ACTIVE, Lease, Owner, State, Submission
+from espalier.services.quota import check_quota, overdue
 from espalier.services.settings import Settings
-from espalier.services.store import ACTIVE, Lease, Owner, State, Store, Submission
 
 LEASE_S = 15.0  # as long may the holder be silent before another process takes over
 
 log = logging.getLogger(__name__)
-
-
-class Quota(Exception):
-    """What an owner asks for is more than is left to them."""
 
 
 class Queue:
@@ -251,63 +249,6 @@ def died(status: Status) -> bool:
     A driver that refused the sweep, or found no trial that could be trained, would do so again.
     """
     return status.state == JobState.LOST or status.exit_code not in (1, 2)
-
-
-def used(session: Session, owner: str, now: float, but: str = "") -> tuple[int, float]:
-    """Return the trials and the GPU-hours that an owner's sweeps have used or will use."""
-    rows = list(session.scalars(select(Submission).where(Submission.owner == owner, Submission.sweep != but)))
-    counted = [s for s in rows if not (State(s.state).over and s.started is None and s.ran_s == 0)]  # never ran
-    return sum(s.trials for s in counted), sum(s.gpu_hours(now) for s in counted)
-
-
-def check_quota(session: Session, submission: Submission, now: float, again: bool = False) -> None:
-    """Raise Quota if the owner has not that much left."""
-    owner = session.get(Owner, submission.owner)
-    if owner is None or (owner.trials_quota is None and owner.gpu_hours_quota is None):
-        return
-    trials, hours = used(session, submission.owner, now, submission.sweep)
-    if owner.trials_quota is not None and trials + submission.trials > owner.trials_quota:
-        raise Quota(
-            f"trials: {submission.trials} asked for; {max(0, owner.trials_quota - trials)} of {owner.trials_quota} "
-            f"are left to {owner.name}"
-        )
-    foreseen = submission.gpus * submission.hours + (submission.gpu_hours(now) if again else 0.0)
-    if owner.gpu_hours_quota is not None and hours + foreseen > owner.gpu_hours_quota:
-        raise Quota(
-            f"GPU-hours: {foreseen:g} foreseen ({submission.gpus:g} GPUs for {submission.hours:g} hours); "
-            f"{max(0.0, owner.gpu_hours_quota - hours):g} of {owner.gpu_hours_quota:g} are left to {owner.name}"
-        )
-
-
-def overdue(session: Session, submission: Submission, now: float) -> str:
-    """Return why a running sweep must end; nothing if it may go on."""
-    if submission.attempt_s(now) > submission.hours * 3600:
-        return f"it ran for the {submission.hours:g} hours that were foreseen"
-    owner = session.get(Owner, submission.owner)
-    if owner is None or owner.gpu_hours_quota is None or not submission.gpus:
-        return ""
-    rows = session.scalars(select(Submission).where(Submission.owner == submission.owner))
-    spent = sum(s.gpus * s.seconds(now) / 3600 for s in rows)
-    gone = f"the {owner.gpu_hours_quota:g} GPU-hours of {owner.name} are used up"
-    return gone if spent > owner.gpu_hours_quota else ""
-
-
-def set_quota(
-    session: Session, name: str, trials: int | None, gpu_hours: float | None, unlimited: bool, now: float
-) -> str:
-    """Set what an owner may use, where it is given, and say what holds and how much of it is used. Raises BadInput."""
-    owner = session.get(Owner, name)
-    if owner is None:
-        known = list(session.scalars(select(Owner.name)))
-        raise BadInput(f"owner '{name}' is unknown; {nearest(name, known) if known else 'a first token makes one'}")
-    if unlimited:
-        owner.trials_quota = owner.gpu_hours_quota = None
-    owner.trials_quota = owner.trials_quota if trials is None else trials
-    owner.gpu_hours_quota = owner.gpu_hours_quota if gpu_hours is None else gpu_hours
-    spent_trials, spent_hours = used(session, name, now)
-    of_trials = "no limit" if owner.trials_quota is None else f"of {owner.trials_quota}"
-    of_hours = "no limit" if owner.gpu_hours_quota is None else f"of {owner.gpu_hours_quota:g}"
-    return f"{name}: {spent_trials} trials ({of_trials}), {spent_hours:.2f} GPU-hours ({of_hours})"
 
 
 def position(session: Session, submission: Submission) -> int | None:

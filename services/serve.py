@@ -15,11 +15,14 @@ from typing import Any
 
 from espalier.core.errors import BadInput
 from espalier.core.own import SEARCH_PATH
-from espalier.services import confine, migrate, schema, tokens
-from espalier.services.cluster import tenants_of, variables_of_jobs
+from espalier.services import tokens
+from espalier.services.clusters.choice import tenants_of
+from espalier.services.clusters.environment import variables_of_jobs
+from espalier.services.database import external, schema
+from espalier.services.database.store import Store
 from espalier.services.http.access import is_loopback
+from espalier.services.isolation import confine
 from espalier.services.settings import Settings
-from espalier.services.store import Store
 from espalier.sweeps.address import no_secret, open_port
 from espalier.sweeps.home import Home
 
@@ -33,10 +36,10 @@ def upgrade(settings: Settings) -> Iterator[str]:
     yield f"service  {no_secret(settings.database)}: up to date"
     optuna, mlflow = os.environ.get("SWEEP_STORAGE_URL"), os.environ.get("SWEEP_MLFLOW_DATABASE_URL")
     if optuna:
-        migrate.upgrade_optuna(optuna)
+        external.upgrade_optuna(optuna)
         yield f"Optuna   {no_secret(optuna)}: up to date"
     if mlflow:
-        migrate.upgrade_mlflow(mlflow)
+        external.upgrade_mlflow(mlflow)
         yield f"MLflow   {no_secret(mlflow)}: up to date"
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from espalier.core.errors import BadInput, nearest
-from espalier.services.store import Counter, Owner, Token, timestamp
+from espalier.services.database.tables import Counter, Owner, Token, timestamp
 
 Role = Literal["read", "submit", "admin"]
 ROLES: tuple[str, ...] = get_args(Role)  # each may do what those before it may

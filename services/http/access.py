@@ -11,8 +11,9 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from espalier.services import tokens
+from espalier.services.database.store import Store
+from espalier.services.database.tables import Owner
 from espalier.services.http.problems import Problem
-from espalier.services.store import Owner, Store
 from espalier.services.tokens import Caller
 
 LOCAL = "local"  # the owner of what is asked for without a token, which only this machine may

@@ -12,8 +12,11 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from espalier.services import schema
-from espalier.services.cluster import Cluster, LocalCluster, cluster_of
+from espalier.services.clusters.choice import cluster_of
+from espalier.services.clusters.cluster import Cluster
+from espalier.services.clusters.local import LocalCluster
+from espalier.services.database import schema
+from espalier.services.database.store import Store
 from espalier.services.http import problems
 from espalier.services.http.access import Access, RateLimit
 from espalier.services.http.backend import Backend
@@ -23,9 +26,8 @@ from espalier.services.http.pages import plain
 from espalier.services.http.routes import api
 from espalier.services.http.streams import Slots
 from espalier.services.queue import Queue
+from espalier.services.reading.trials import Sweeps
 from espalier.services.settings import Settings
-from espalier.services.store import Store
-from espalier.services.views import Sweeps
 from espalier.sweeps.home import Home
 
 

@@ -8,16 +8,19 @@ from fastapi import Path as Place
 from sqlalchemy import select
 from sqlalchemy.orm import undefer
 
-from espalier.services.cluster import Cluster
+from espalier.services.clusters.cluster import Cluster
+from espalier.services.database.store import Store
+from espalier.services.database.tables import Submission
 from espalier.services.http.access import Access
 from espalier.services.http.metrics import Metrics
 from espalier.services.http.problems import Problem
 from espalier.services.http.streams import Slots
 from espalier.services.queue import Queue, position
+from espalier.services.reading.answers import Sweep
+from espalier.services.reading.trials import Sweeps
+from espalier.services.reading.view import sweep_view
 from espalier.services.settings import Settings
-from espalier.services.store import Store, Submission
 from espalier.services.tokens import Caller
-from espalier.services.views import Sweep, Sweeps, sweep_view
 
 SWEEP_ID = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 
@@ -59,4 +62,4 @@ def view_of(backend: Backend, submission: Submission) -> Sweep:
     """Return a submission as an answer shows it, with how many wait before it."""
     with backend.store.reading() as session:
         before = position(session, submission)
-    return sweep_view(submission, submission.spec, backend.sweeps, before)
+    return sweep_view(submission, backend.sweeps, before)

@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from espalier.services import queue
-from espalier.services.store import Store
+from espalier.services.database.store import Store
 
 
 class _SweepCounts(Collector):

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from espalier.services.cluster import Unreachable
+from espalier.services.clusters.cluster import Unreachable
 from espalier.services.http import problems
 from espalier.services.http.backend import BackendDep
 from espalier.services.http.problems import Problem, responses

@@ -2,20 +2,21 @@
 
 import logging
 from collections.abc import Sequence
+from functools import singledispatch
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from espalier.core.errors import BadInput
-from espalier.services.cluster import Unreachable
-from espalier.services.queue import Quota
+from espalier.services.clusters.cluster import Unreachable
+from espalier.services.quota import Quota
 
 MEDIA = "application/problem+json"
 TEXT_MOST = 4000  # characters
@@ -84,12 +85,12 @@ def from_bad_input(error: BadInput) -> Problem:
 def answer(problem: Problem) -> JSONResponse:
     """Return the response of a problem."""
     title = TITLES.get(problem.status, "error")
-    errors = [Wrong(field=_sayable(wrong.field), detail=_sayable(wrong.detail)) for wrong in problem.errors]
-    document = ProblemDocument(title=title, status=problem.status, detail=_sayable(problem.detail), errors=errors)  # pyright: ignore[reportCallIssue]
+    errors = [Wrong(field=_encodable(wrong.field), detail=_encodable(wrong.detail)) for wrong in problem.errors]
+    document = ProblemDocument(title=title, status=problem.status, detail=_encodable(problem.detail), errors=errors)  # pyright: ignore[reportCallIssue]
     return JSONResponse(document.model_dump(), problem.status, problem.headers, MEDIA)
 
 
-def _sayable(text: str) -> str:
+def _encodable(text: str) -> str:
     """Return a text that an answer can carry: half a character, echoed from the input, cannot be encoded."""
     return text[:TEXT_MOST].encode("utf-8", "replace").decode()
 
@@ -100,62 +101,71 @@ def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"description": TITLES[code], "content": {MEDIA: schema}} for code in codes}
 
 
-def _place(loc: Sequence[Any]) -> str:
+def _place(loc: Sequence[object]) -> str:
     """Return where a value stood: its field, or which part of the request it was."""
     return ".".join(str(part) for part in loc[1:]) or str(loc[0])
 
 
 def _methods(request: Request) -> set[str]:
     """Return what may be done at a path: each of its routes knows its own method only."""
-    found: set[str] = set()
+    methods: set[str] = set()
     for route in request.app.routes:
         if route.matches(request.scope)[0] != Match.NONE:
-            found |= set(getattr(route, "methods", None) or ())
-    return found
+            methods |= set(getattr(route, "methods", None) or ())
+    return methods
+
+
+@singledispatch
+def problem_of(error: Exception, request: Request) -> Problem:
+    """Return what an error is answered with: of one that nobody foresaw its name alone, since the log has the rest."""
+    return Problem(500, f"{type(error).__name__}; the service's log has more")
+
+
+@problem_of.register
+def _(error: Problem, request: Request) -> Problem:
+    return error
+
+
+@problem_of.register
+def _(error: BadInput, request: Request) -> Problem:
+    return from_bad_input(error)
+
+
+@problem_of.register
+def _(error: Quota, request: Request) -> Problem:
+    return Problem(403, f"quota: {error}", [Wrong(field=str(error).split(":")[0], detail=str(error))])
+
+
+@problem_of.register
+def _(error: Unreachable, request: Request) -> Problem:
+    return Problem(503, str(error), headers={"Retry-After": "5"})
+
+
+@problem_of.register
+def _(error: OperationalError | InterfaceError | PoolTimeout, request: Request) -> Problem:
+    log.warning("the database does not answer: %s", type(error).__name__)
+    return Problem(503, "the database does not answer", headers={"Retry-After": "5"})
+
+
+@problem_of.register
+def _(error: HTTPException, request: Request) -> Problem:
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return Problem(error.status_code, str(error.detail), headers=headers or None)
+
+
+@problem_of.register
+def _(error: RequestValidationError, request: Request) -> Problem:
+    wrong = [Wrong(field=_place(item["loc"]), detail=item["msg"].lower()) for item in error.errors()]
+    return Problem(422, "; ".join(f"{w.field}: {w.detail}" for w in wrong), wrong)
 
 
 def install(app: FastAPI) -> None:
     """Have every error of the application answered as a problem."""
 
-    async def problem(request: Request, error: Problem) -> JSONResponse:
-        return answer(error)
+    async def handle(request: Request, error: Exception) -> JSONResponse:
+        return answer(problem_of(error, request))
 
-    async def bad_input(request: Request, error: BadInput) -> JSONResponse:
-        return answer(from_bad_input(error))
-
-    async def quota(request: Request, error: Quota) -> JSONResponse:
-        return answer(Problem(403, f"quota: {error}", [Wrong(field=str(error).split(":")[0], detail=str(error))]))
-
-    async def unreachable(request: Request, error: Unreachable) -> JSONResponse:
-        return answer(Problem(503, str(error), headers={"Retry-After": "5"}))
-
-    async def database(request: Request, error: SQLAlchemyError) -> JSONResponse:
-        log.warning("the database does not answer: %s", type(error).__name__)
-        return answer(Problem(503, "the database does not answer", headers={"Retry-After": "5"}))
-
-    async def fault(request: Request, error: Exception) -> JSONResponse:
-        return answer(Problem(500, f"{type(error).__name__}; the service's log has more"))
-
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
-        headers = dict(error.headers or {})
-        if error.status_code == 405:
-            headers["Allow"] = ", ".join(sorted(_methods(request)))
-        return answer(Problem(error.status_code, str(error.detail), headers=headers or None))
-
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        wrong = [Wrong(field=_place(item["loc"]), detail=item["msg"].lower()) for item in error.errors()]
-        return answer(Problem(422, "; ".join(f"{w.field}: {w.detail}" for w in wrong), wrong))
-
-    for kind, handler in (
-        (Problem, problem),
-        (BadInput, bad_input),
-        (Quota, quota),
-        (Unreachable, unreachable),
-        (HTTPException, http),
-        (RequestValidationError, invalid),
-        (OperationalError, database),
-        (InterfaceError, database),
-        (PoolTimeout, database),
-        (Exception, fault),
-    ):
-        app.add_exception_handler(kind, handler)  # pyright: ignore[reportArgumentType]
+    for kind in problem_of.registry:
+        app.add_exception_handler(Exception if kind is object else kind, handle)

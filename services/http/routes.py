@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import undefer
 
 from espalier.core.errors import BadInput
+from espalier.services.database.tables import State, Submission
 from espalier.services.http import problems
 from espalier.services.http.access import Reader, Submitter
 from espalier.services.http.backend import BackendDep, Id, own_sweep, view_of
@@ -18,9 +19,10 @@ from espalier.services.http.problems import Problem, responses
 from espalier.services.http.request_body import BODY, CHECKED, hours_of, read_body, read_spec_body
 from espalier.services.http.streams import LogEvents, Stream, SweepEvents
 from espalier.services.queue import position
-from espalier.services.store import State, Submission
+from espalier.services.reading.answers import Sweep, Trial, trial_view
+from espalier.services.reading.trials import curves_of, objective_of, trials_of
+from espalier.services.reading.view import sweep_view
 from espalier.services.submissions import read_spec, submission_of
-from espalier.services.views import Sweep, Trial, curves_of, objective_of, sweep_view, trial_view, trials_of
 from espalier.sweeps.spec import yaml12
 
 STREAM = {200: {"content": {"text/event-stream": {}, "text/plain": {}}, "description": "server-sent events"}}
@@ -151,7 +153,7 @@ def sweeps(
         query = query.where(Submission.number < before)
     with backend.store.reading() as session:
         submissions = list(session.scalars(query))
-        views = [sweep_view(s, s.spec, backend.sweeps, position(session, s)) for s in submissions[:limit]]
+        views = [sweep_view(s, backend.sweeps, position(session, s)) for s in submissions[:limit]]
     return Page(sweeps=views, next=submissions[limit - 1].number if len(submissions) > limit else None)
 
 

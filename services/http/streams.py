@@ -13,7 +13,8 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from espalier.services.http.problems import Problem, answer
-from espalier.services.views import Sweeps, trial_view
+from espalier.services.reading.answers import trial_view
+from espalier.services.reading.trials import Sweeps
 
 POLL_S = 0.5  # between two looks
 TOLD = {"state", "reason", "position", "progress", "trials", "best", "attempt"}

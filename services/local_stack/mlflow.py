@@ -4,10 +4,10 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from espalier.services.database.external import upgrade_mlflow, upgrade_mlflow_logins
 from espalier.services.local_stack.postgres import Postgres
 from espalier.services.local_stack.process import LOOPBACK, Daemon, Place, python, write_secret
 from espalier.services.local_stack.s3 import S3
-from espalier.services.migrate import upgrade_mlflow, upgrade_mlflow_logins
 
 ADMIN = "admin"
 LOGIN_KEPT_S = 300  # a login is hashed for 200 ms; without a memory that is done for each request

@@ -18,8 +18,10 @@ import httpx
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
-from espalier.services import local, schema
-from espalier.services.store import State, Store, Submission
+from espalier.services import local
+from espalier.services.database import schema
+from espalier.services.database.store import Store
+from espalier.services.database.tables import State, Submission
 from espalier.services.tokens import create
 from espalier.sweeps.home import Home
 from espalier.sweeps.search.store import SweepStore

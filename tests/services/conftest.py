@@ -10,17 +10,18 @@ from typing import Any
 import httpx
 import pytest
 
-from espalier.services import schema, tokens
-from espalier.services.cluster import LocalCluster
+from espalier.services import tokens
+from espalier.services.clusters.local import LocalCluster
+from espalier.services.database import schema
+from espalier.services.database.store import Store
 from espalier.services.http.app import build
 from espalier.services.queue import Queue
 from espalier.services.settings import Settings
-from espalier.services.store import Store
 from espalier.sweeps.address import sqlite_url
 from tests.services.running import make_real_sweep, parts, postgres_server
 from tests.services.serving import served
 
-collect_ignore = ["hostile_task.py"]  # its archive has what it imports
+collect_ignore = ["isolation/hostile_task.py"]  # its archive has what it imports
 
 __all__ = ["make_real_sweep", "parts", "postgres_server"]
 

@@ -10,11 +10,15 @@ from sqlalchemy import select
 
 from espalier.core.errors import BadInput
 from espalier.services import queue as queues
-from espalier.services.cluster import JobState, LocalCluster, Status
-from espalier.services.job import arguments
-from espalier.services.queue import Queue, Quota
+from espalier.services import quota
+from espalier.services.clusters.cluster import JobState, Status
+from espalier.services.clusters.job_folder import accepts_changes
+from espalier.services.clusters.local import LocalCluster
+from espalier.services.database.store import Store
+from espalier.services.database.tables import State, Submission
+from espalier.services.queue import Queue
+from espalier.services.quota import Quota
 from espalier.services.settings import Settings
-from espalier.services.store import State, Store, Submission
 from espalier.services.submissions import checked_fields, submission_of
 from espalier.services.tokens import create
 from tests.services.conftest import spec, until
@@ -114,7 +118,7 @@ def test_a_sweep_goes_on_with_other_data_in_the_attempt_for_which_that_was_asked
         if changed is not None:
             queue.resume(sweep, changed)
         tick_until(queue, store, lambda now: now[sweep] == "failed", "its end")
-        asked.append("--changed" in arguments(settings.home / "jobs" / submission(store, sweep).job, sweep))
+        asked.append(accepts_changes(settings.home / "jobs" / submission(store, sweep).job))
     assert asked == [False, True, False]
 
 
@@ -225,7 +229,7 @@ def test_a_key_that_comes_from_many_sides_at_once_gives_one_sweep(store: Store, 
 def test_a_quota_of_trials_is_kept_to_the_last(queue: Queue, store: Store, hand_in) -> None:
     hand_in(trials=6)
     with store.session() as session:
-        queues.set_quota(session, "ada", 10, None, False, time.time())
+        quota.set_quota(session, "ada", 10, None, False, time.time())
     with pytest.raises(Quota, match="trials: 5 asked for; 4 of 10 are left to ada"):
         hand_in(trials=5)
     hand_in(trials=4)
@@ -236,7 +240,7 @@ def test_a_quota_of_gpu_hours_is_checked_against_what_is_foreseen(store: Store, 
     gpus = {"resources": {"gpus": 1, "cohorts": 2}}
     hand_in(hours=1.0, **gpus)
     with store.session() as session:
-        queues.set_quota(session, "ada", None, 3.0, False, time.time())
+        quota.set_quota(session, "ada", None, 3.0, False, time.time())
     with pytest.raises(Quota, match=r"GPU-hours: 2 foreseen .*; 1 of 3 are left"):
         hand_in(hours=1.0, **gpus)
     hand_in(hours=0.5, **gpus)
@@ -264,7 +268,7 @@ def test_gpu_hours_that_run_out_while_a_sweep_runs_stop_it(
     sweep = hand_in(name="long", hours=2.0, resources={"gpus": 1, "cohorts": 1})
     queue.tick()
     with store.session() as session:
-        queues.set_quota(session, "ada", None, 1.0, False, time.time())
+        quota.set_quota(session, "ada", None, 1.0, False, time.time())
     late[0] = 3700.0
     tick_until(queue, store, lambda now: now[sweep] == "stopped", "its stop")
     assert "1 GPU-hours of ada are used up" in submission(store, sweep).reason
@@ -275,10 +279,10 @@ def test_gpu_hours_that_run_out_while_a_sweep_runs_stop_it(
 def test_what_never_ran_uses_nothing(queue: Queue, store: Store, hand_in) -> None:
     queue.stop(hand_in(trials=50), "never mind")
     with store.reading() as session:
-        assert queues.used(session, "ada", time.time()) == (0, 0.0)
+        assert quota.used(session, "ada", time.time()) == (0, 0.0)
 
 
 def test_an_unknown_owner_is_named_with_the_nearest(store: Store, hand_in) -> None:
     hand_in("ada")
     with store.session() as session, pytest.raises(BadInput, match="owner 'adda' is unknown; did you mean 'ada'"):
-        queues.set_quota(session, "adda", 1, None, False, time.time())
+        quota.set_quota(session, "adda", 1, None, False, time.time())

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
 from espalier.services import tokens
+from espalier.services.database.store import Store
 from espalier.services.settings import Settings
-from espalier.services.store import Store
 
 NOW = 1_800_000_000.0
 

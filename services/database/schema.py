@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from espalier.core.errors import BadInput
-from espalier.services.store import Store
+from espalier.services.database.store import Store
 
 LOCK = 0x73776565  # any number that is always the same: PostgreSQL's advisory lock of an upgrade
 

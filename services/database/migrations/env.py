@@ -1,8 +1,8 @@
-"""What Alembic runs: the steps, over a connection that services.schema hands it."""
+"""What Alembic runs: the steps, over a connection that database.schema hands it."""
 
 from alembic import context
 
-from espalier.services.store import Base
+from espalier.services.database.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True

@@ -8,8 +8,10 @@ from sqlalchemy import delete, inspect, select, text
 from sqlalchemy.orm import undefer
 
 from espalier.core.errors import BadInput
-from espalier.services import schema, tokens
-from espalier.services.store import Base, Owner, State, Store, Submission, Token
+from espalier.services import tokens
+from espalier.services.database import schema
+from espalier.services.database.store import Store
+from espalier.services.database.tables import Base, Owner, State, Submission, Token
 from espalier.sweeps.address import sqlite_url
 
 ROWS = (

@@ -4,21 +4,11 @@ Everything else is read from where it lives: trials in Optuna's storage, measure
 """
 
 import enum
-import glob
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, LargeBinary, String, UniqueConstraint, create_engine, event
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, deferred, mapped_column
-
-from espalier.core.errors import BadInput
-from espalier.sweeps.address import no_secret, sqlite_file
+from sqlalchemy import JSON, ForeignKey, LargeBinary, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, deferred, mapped_column
 
 
 class State(enum.StrEnum):
@@ -42,7 +32,7 @@ ACTIVE = (State.STARTING, State.RUNNING, State.STOPPING)
 
 
 class Base(DeclarativeBase):
-    """The schema; services/migrations brings a database to it."""
+    """The schema; database/migrations brings a database to it."""
 
 
 class Owner(Base):
@@ -128,7 +118,7 @@ class Counter(Base):
 
 
 class Lease(Base):
-    """Who of several equal processes minds the queue now."""
+    """Who of several equal processes looks after the queue now."""
 
     __tablename__ = "leases"
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -139,67 +129,3 @@ class Lease(Base):
 def timestamp(seconds: float | None) -> str | None:
     """Return a time as RFC 3339 writes it."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
-class Store:
-    """The database of the service. Raises BadInput if it cannot be opened or has another schema."""
-
-    def __init__(self, url: str):
-        self.url = url
-        try:
-            self.engine = _engine(url)
-            with self.engine.connect():
-                pass
-        except (SQLAlchemyError, ImportError, OSError) as error:
-            raise BadInput(
-                f"SWEEP_DATABASE_URL: {no_secret(url)} cannot be opened ({no_secret(_first_line(error))}); "
-                "write sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
-            ) from error
-
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """One transaction: what is done in it is done whole, or not at all."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
-            yield session
-
-    @contextmanager
-    def reading(self) -> Iterator[Session]:
-        """Look only: nobody waits for it."""
-        with Session(self.engine, expire_on_commit=False) as session:
-            session.connection(execution_options={"reading": True})
-            yield session
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
-
-
-def _make_private(file: Path) -> None:
-    """Make a database's file one that nobody else can read; sqlite gives those beside it the same mode."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        os.close(os.open(file, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    for path in file.parent.glob(f"{glob.escape(file.name)}*"):  # made by an earlier version
-        if path.stat().st_uid == os.geteuid():
-            path.chmod(0o600)
-
-
-def _engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
-    if file := sqlite_file(url):
-        _make_private(file)
-    engine = create_engine(url, connect_args={"timeout": 30})
-
-    @event.listens_for(engine, "connect")
-    def _connected(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # SQLAlchemy's way to begin a transaction itself
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    @event.listens_for(engine, "begin")
-    def _begun(connection: Any) -> None:
-        reading = connection.get_execution_options().get("reading")
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")  # writers wait, instead of failing
-
-    return engine

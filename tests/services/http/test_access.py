@@ -14,15 +14,16 @@ from sqlalchemy import delete, update
 
 from espalier.core.errors import BadInput
 from espalier.services import tokens
-from espalier.services.cluster import LocalCluster
+from espalier.services.clusters.local import LocalCluster
+from espalier.services.database.store import Store
+from espalier.services.database.tables import Token
 from espalier.services.http import streams, timeouts
 from espalier.services.http.app import build
 from espalier.services.http.streams import LogEvents, Slots
 from espalier.services.settings import Settings, read_settings
-from espalier.services.store import Store, Token
 from tests.services.conftest import spec, until
+from tests.services.http.test_routes import hand_in, problem, reaches
 from tests.services.serving import served
-from tests.services.test_app import hand_in, problem, reaches
 
 Header = dict[str, str]
 Make = Callable[..., Header]
@@ -305,10 +306,10 @@ def test_slots_are_given_back_whatever_happens() -> None:
 
 
 def test_a_log_is_read_in_pieces_whatever_its_letters(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from espalier.services import cluster
+    from espalier.services.clusters import local
 
     monkeypatch.setattr(streams, "LOG_PIECE", 7)
-    monkeypatch.setattr(cluster, "LOG_MOST", 40)
+    monkeypatch.setattr(local, "LOG_MOST", 40)
     member = LocalCluster(settings.home / "jobs")
     place = settings.home / "jobs" / "x-0"
     place.mkdir(parents=True)

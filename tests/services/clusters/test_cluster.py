@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from espalier.services import cluster as clusters
-from espalier.services.cluster import Cluster, Job, JobState, LocalCluster, RayCluster
+from espalier.services.clusters import local
+from espalier.services.clusters.cluster import Cluster, Job, JobState, Unreachable
+from espalier.services.clusters.environment import variables_of_jobs
+from espalier.services.clusters.local import LocalCluster
+from espalier.services.clusters.ray_jobs import RayCluster
 from tests.services.conftest import SCRIPT, spec, until
 
 Starts = Callable[[], list[str]]
@@ -37,7 +40,7 @@ class Contract:
         def tried() -> bool:
             try:
                 member.submit(wanted)
-            except clusters.Unreachable as error:
+            except Unreachable as error:
                 print(error)
                 return False
             return True
@@ -113,7 +116,7 @@ class TestLocalCluster(Contract):
         (cluster.folder / wanted.id).mkdir(parents=True)
         cluster.submit(wanted)
         assert self.state(cluster, wanted) == JobState.PENDING
-        monkeypatch.setattr(clusters, "_abandoned", lambda place: True)
+        monkeypatch.setattr(local, "_abandoned", lambda place: True)
         assert self.state(cluster, wanted) == JobState.LOST
         cluster.submit(wanted)
         assert self.ends(cluster, wanted) == JobState.SUCCEEDED
@@ -136,7 +139,7 @@ class TestLocalCluster(Contract):
     def test_a_job_gets_the_login_of_mlflows_server_with_which_it_records(self) -> None:
         login = {"MLFLOW_TRACKING_USERNAME": "jobs", "MLFLOW_TRACKING_PASSWORD": "p"}
         for uri, gets in (("https://mlflow.example.org", True), ("sqlite:///x.db", False), ("", False)):
-            given = clusters.variables_of_jobs(login | {"MLFLOW_TRACKING_URI": uri})
+            given = variables_of_jobs(login | {"MLFLOW_TRACKING_URI": uri})
             assert (login.items() <= given.items()) is gets
 
     def test_what_a_job_leaves_is_for_its_user_alone(self, settings) -> None:
@@ -205,5 +208,5 @@ class TestRayCluster(Contract):
 def test_a_cluster_that_is_away_is_said_to_be_away(tmp_path: Path) -> None:
     nobody = RayCluster(f"http://127.0.0.1:{free_port()}", tmp_path)
     for call in (nobody.check, lambda: nobody.status("x-0"), lambda: nobody.submit(job()), lambda: nobody.stop("x-0")):
-        with pytest.raises(clusters.Unreachable):
+        with pytest.raises(Unreachable):
             call()

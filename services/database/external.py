@@ -1,4 +1,4 @@
-"""The tables of the databases beside our own, brought to this version: MLflow's, and Optuna's.
+"""The tables of other programs, MLflow's and Optuna's, brought to this version.
 
 Each may be run by several processes at once: one works under a lock in the database, the others wait, then find nothing
 to do.
@@ -40,13 +40,13 @@ def _run(what: str, uri: str, command: list[str]) -> None:
     if url.password:
         quiet["PGPASSWORD"] = url.password  # libpq reads it
     with database.as_bad_input(uri, name), database.advisory_lock(url, what):
-        said = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", *command, bare.render_as_string(hide_password=False)],
             env=os.environ | quiet,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
         )
-    if said.returncode:
-        last = (said.stderr.strip().splitlines() or [f"exit code {said.returncode}"])[-1]
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise BadInput(f"{name}: {no_secret(uri)} cannot be upgraded: {no_secret(last)}")

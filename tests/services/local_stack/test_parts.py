@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from espalier.core.errors import BadInput
-from espalier.services import migrate
+from espalier.services.database import external
 from espalier.services.local_stack import Parts, Postgres, down, environment, postgres, up
 from espalier.services.local_stack.process import Daemon, Place, listens
 from espalier.sweeps.best_file import read_best
@@ -234,9 +234,9 @@ def test_a_process_is_stopped_by_another_one_and_gets_no_strangers_environment(
 
 UPGRADE = """
 import sys
-from espalier.services import migrate
-migrate.upgrade_optuna(sys.argv[1])
-migrate.upgrade_mlflow(sys.argv[2])
+from espalier.services.database import external
+external.upgrade_optuna(sys.argv[1])
+external.upgrade_mlflow(sys.argv[2])
 """
 
 
@@ -256,14 +256,14 @@ def test_three_processes_make_the_tables_of_new_databases_at_once(parts: Parts) 
 
 def test_tables_that_are_there_already_are_upgraded_to_the_same(postgres_server: Postgres) -> None:
     for _ in range(2):
-        migrate.upgrade_optuna(postgres_server.url("optuna"))
+        external.upgrade_optuna(postgres_server.url("optuna"))
 
 
 def test_an_upgrade_that_is_refused_names_no_password() -> None:
     with pytest.raises(BadInput, match=r"SWEEP_STORAGE_URL: postgresql://me:\*\*\*@127.0.0.1:1/x cannot be used"):
-        migrate.upgrade_optuna("postgresql://me:hidden@127.0.0.1:1/x")
+        external.upgrade_optuna("postgresql://me:hidden@127.0.0.1:1/x")
     with pytest.raises(BadInput, match=r"the database of MLflow: postgresql://me:\*\*\*@127.0.0.1:1/x cannot be used"):
-        migrate.upgrade_mlflow("postgresql://me:hidden@127.0.0.1:1/x")
+        external.upgrade_mlflow("postgresql://me:hidden@127.0.0.1:1/x")
 
 
 # --- down and up ------------------------------------------------------------------------------------------------------

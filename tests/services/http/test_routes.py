@@ -12,9 +12,10 @@ import yaml
 from sqlalchemy import update
 
 import espalier as es
-from espalier.services.cluster import LocalCluster
+from espalier.services.clusters.local import LocalCluster
+from espalier.services.database.store import Store
+from espalier.services.database.tables import Lease
 from espalier.services.settings import Settings
-from espalier.services.store import Lease, Store
 from tests.services.conftest import spec, until
 from tests.services.test_archive import zipped
 
@@ -372,7 +373,7 @@ def test_the_service_says_how_it_is(client: httpx.Client, token: Token) -> None:
 def test_a_cluster_that_is_away_makes_it_unready_and_nothing_is_lost(
     client: httpx.Client, token: Token, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from espalier.services.cluster import Unreachable
+    from espalier.services.clusters.cluster import Unreachable
 
     def away(*_: object) -> None:
         raise Unreachable("it is away")

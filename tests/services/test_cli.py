@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.services.clusters.test_cluster import free_port
 from tests.services.conftest import until
-from tests.services.test_clusters import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = str(ROOT / "sweeps/library/names.yaml")

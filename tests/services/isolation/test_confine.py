@@ -13,19 +13,22 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from espalier.core.errors import BadInput
-from espalier.services import confine, serve, views
-from espalier.services.cluster import Job, JobState, LocalCluster
-from espalier.services.confine import Tenants
+from espalier.services import serve
+from espalier.services.clusters.cluster import Job, JobState
+from espalier.services.clusters.local import LocalCluster
+from espalier.services.database.store import Store
+from espalier.services.isolation import best_file, confine
+from espalier.services.isolation.journal import Journal
+from espalier.services.isolation.tenants import Tenants
+from espalier.services.reading.trials import Sweeps
 from espalier.services.settings import Settings
-from espalier.services.store import Store
 from espalier.services.tokens import create
-from espalier.services.views import Journal, Sweeps
 from espalier.sweeps.home import Home
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.services.conftest import spec, until
 from tests.services.test_archive import zipped
-from tests.services.test_service_cli import Desk
+from tests.services.test_cli import Desk
 
 HERE = Path(__file__).parent
 THIEF = (sys.executable, str(HERE / "thief.py"))
@@ -89,7 +92,7 @@ def test_a_home_below_a_folder_that_a_job_may_read_is_closed_all_the_same(
     settings: Settings, store: Store, tenants: Tenants, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever serves from the folder of their code, which stands in $PYTHONPATH, shows the code and nothing else."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(HERE.parents[1])]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(HERE.parents[2])]))
     settings.home.chmod(0o700)
     cluster = LocalCluster(settings.home / "jobs", THIEF, tenants=tenants)
     ended(cluster, of("bob"))
@@ -215,18 +218,15 @@ def test_a_journal_that_grows_without_end_is_not_read(tmp_path: Path) -> None:
         ("import os, time; os.close(1); time.sleep(600)", "took more than"),
     ],
 )
-def test_what_makes_a_best_file_is_waited_for_and_read_within_bounds(
-    script: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(views, "BEST_MOST", 1000)
-    monkeypatch.setattr(views, "BEST_S", 60.0 if "bytes" in said else 1.0)
+def test_what_makes_a_best_file_is_waited_for_and_read_within_bounds(script: str, said: str) -> None:
+    seconds = 60.0 if "bytes" in said else 1.0
     with pytest.raises(BadInput, match=said):
-        views.output_of([sys.executable, "-c", script], os.environ)
+        best_file.output_of([sys.executable, "-c", script], os.environ, most=1000, seconds=seconds)
 
 
 def test_what_makes_a_best_file_says_how_it_ended() -> None:
     script = "import sys; print('né'); print('a\\nsweep: no', file=sys.stderr); sys.exit(3)"
-    assert views.output_of([sys.executable, "-c", script], os.environ) == (3, "né\n", "sweep: no")
+    assert best_file.output_of([sys.executable, "-c", script], os.environ) == (3, "né\n", "sweep: no")
 
 
 # --- where jobs have no users of their own ---------------------------------------------------------------------------

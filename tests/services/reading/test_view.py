@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from optuna.distributions import FloatDistribution
 
-from espalier.services.store import ACTIVE, State, Submission
-from espalier.services.views import Sweeps, sweep_view, trial_view, trials_of
+from espalier.services.database.tables import ACTIVE, State, Submission
+from espalier.services.reading.answers import trial_view
+from espalier.services.reading.trials import Sweeps, trials_of
+from espalier.services.reading.view import sweep_view
 from espalier.sweeps.client.lines import show_lines
 from espalier.sweeps.home import Home
 from espalier.sweeps.results.parent_run import ParentRun
@@ -52,14 +54,14 @@ def test_every_trial_that_is_recorded_names_its_run(home: Home) -> None:
 
 def test_the_page_of_a_sweep_is_that_of_its_own_run_once_there_is_one(home: Home) -> None:
     def page(mlflow_url: str) -> str | None:
-        return sweep_view(submission(), spec(), Sweeps(home, mlflow_url), None).mlflow.page
+        return sweep_view(submission(), Sweeps(home, mlflow_url), None).mlflow.page
 
     assert page("https://mlflow.example.org/") is None
     SweepStore.open(home.storage).load(SWEEP).set_parent(ParentRun("3", "c" * 32, "quick-2"))
     wanted = f"https://mlflow.example.org/#/experiments/3/runs/{'c' * 32}?workflowType=machine_learning"
     assert page("https://ada:hush@mlflow.example.org/") == wanted
     assert page(f"sqlite:///{home.path}/mlflow.db") is None  # no server, no page
-    assert sweep_view(submission(), spec(), Sweeps(home), None).mlflow.experiment == "quick-2"
+    assert sweep_view(submission(), Sweeps(home), None).mlflow.experiment == "quick-2"
 
 
 @pytest.mark.parametrize("state", State)
@@ -68,7 +70,7 @@ def test_no_trial_of_a_sweep_that_does_not_run_is_said_to_run(home: Home, state:
     study.ask({"lr_exponent": FloatDistribution(-2.0, 0.0)})
     now = submission()
     now.state, now.attempt = str(state), 1
-    view = sweep_view(now, spec(), Sweeps(home), None)
+    view = sweep_view(now, Sweeps(home), None)
     trials = [trial_view(trial).model_dump() for trial in trials_of(now, Sweeps(home))]
     word = "running" if state in ACTIVE else "interrupted"
     assert (view.trials.ended, view.trials.running + view.trials.interrupted) == (2, 1)
@@ -81,7 +83,7 @@ def test_no_trial_of_a_sweep_that_does_not_run_is_said_to_run(home: Home, state:
 def test_a_sweep_that_another_version_wrote_is_shown_without_its_trials(home: Home) -> None:
     study = SweepStore.open(home.storage).load(SWEEP).study
     study.set_user_attr("spec", study.user_attrs["spec"] | {"replicates": 1001})
-    view = sweep_view(submission(), spec(), Sweeps(home), None)
+    view = sweep_view(submission(), Sweeps(home), None)
     assert (view.id, view.trials.ended, view.best) == (SWEEP, 0, None)
 
 
@@ -93,7 +95,7 @@ def test_a_sweep_is_shown_from_afar_with_verdicts_their_evidence_and_what_diverg
             "evidence": evidence,
         }
 
-    view = sweep_view(submission(), spec(), Sweeps(home), None).model_dump(mode="json")
+    view = sweep_view(submission(), Sweeps(home), None).model_dump(mode="json")
     view["trials"] |= {"ended": 3, "complete": 2, "diverged": 1}
     trials = [
         trial(0, "diverged", None, "diverged", "the loss is NaN at step 3"),

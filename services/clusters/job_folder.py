@@ -1,0 +1,45 @@
+"""The folder of a job: its spec, its code and its wishes, written by a cluster and read by services.job."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from espalier.services import archive
+from espalier.services.clusters.cluster import Job
+
+SPEC_FILE, ARCHIVE_FILE, CHANGED_FILE = "spec.json", "code.zip", "changed"
+
+
+def write_job(job: Job, folder: Path) -> None:
+    """Write the files of a job."""
+    if job.changed:
+        write_whole(folder / CHANGED_FILE, b"")
+    write_whole(folder / SPEC_FILE, json.dumps(dict(job.spec)).encode())
+    if job.archive is not None:
+        write_whole(folder / ARCHIVE_FILE, job.archive)
+
+
+def unpacked_code(folder: Path, place: Path, limit_mib: float) -> Path | None:
+    """Return where a job's code is unpacked, below `place` under its archive's hash; None if no code came with it.
+
+    The files are those of the archive, bit for bit. Raises BadInput for an archive above the limit.
+    """
+    file = folder / ARCHIVE_FILE
+    if not file.exists():
+        return None
+    packed = file.read_bytes()
+    return archive.kept(packed, place / hashlib.sha256(packed).hexdigest(), limit_mib)
+
+
+def accepts_changes(folder: Path) -> bool:
+    """Whether a job goes on although data or code have changed."""
+    return (folder / CHANGED_FILE).exists()
+
+
+def write_whole(path: Path, text: bytes) -> None:
+    """Write a file whole or not at all: another process may write the same one now."""
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(text)
+    os.replace(part, path)

@@ -1,0 +1,60 @@
+"""The best file of a sweep, made by a process of its owner's user: it is made of files that their job has written."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from espalier.core.errors import BadInput
+from espalier.core.own import SEARCH_PATH
+from espalier.services.isolation.confine import entrance
+
+BEST_MOST, BEST_S = 2**22, 60.0  # bytes of a best file that an owner's user makes, and how long it may take
+
+
+def best_file_as_owner(home: Path, sweep: str, trial: int | None, environment: Mapping[str, str]) -> str:
+    """Return the best file of a sweep that lies in an owner's home. Raises BadInput.
+
+    environment: the variables that a job of this owner gets.
+    """
+    chosen = [] if trial is None else ["--trial", str(trial)]
+    best = [sys.executable, "-s", "-m", "espalier.sweeps.cli", "best", sweep, "--home", str(home), *chosen]
+    env = dict(environment) | {"PYTHONPATH": str(SEARCH_PATH), "COLUMNS": "200"}
+    code, text, last = output_of(entrance(home, best), env)
+    if code:
+        raise BadInput(last.removeprefix("sweep: ") or f"{sweep}: its best file could not be made")
+    return text
+
+
+def output_of(
+    command: Sequence[str], env: Mapping[str, str], most: int = BEST_MOST, seconds: float = BEST_S
+) -> tuple[int, str, str]:
+    """Run a command that is not trusted; return its exit code, its output, and the last line of its errors.
+
+    Raises BadInput for one that takes longer than `seconds`, or writes more than `most` bytes.
+    """
+    with tempfile.TemporaryFile() as errors:
+        with subprocess.Popen(
+            command, cwd=SEARCH_PATH, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+        ) as process:
+            late = threading.Timer(seconds, process.kill)
+            late.start()
+            try:
+                assert process.stdout
+                text = process.stdout.read(most + 1)
+                if len(text) <= most:
+                    process.wait()
+            finally:
+                process.kill()
+                late.cancel()
+        if len(text) > most:
+            raise BadInput(f"the best file has more than {most:,} bytes")
+        if process.returncode == -signal.SIGKILL:
+            raise BadInput(f"the best file took more than {seconds:g} s")
+        errors.seek(max(0, errors.seek(0, os.SEEK_END) - 4096))
+        lines = errors.read().decode(errors="replace").strip().splitlines()
+    return process.returncode, text.decode(errors="replace"), lines[-1] if lines else ""

@@ -1,0 +1,1 @@
+"""What the service reads of sweeps, and shows."""

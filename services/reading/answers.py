@@ -1,0 +1,95 @@
+"""What the service answers: a sweep as it is now, and one of its trials."""
+
+from dataclasses import asdict
+
+from pydantic import BaseModel, Field
+
+from espalier.services.database.tables import State, timestamp
+from espalier.sweeps.results.formatting import finite
+from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.spec.space import Point
+
+
+class TrialCounts(BaseModel):
+    """How many trials are where."""
+
+    wanted: int
+    ended: int
+    running: int = 0
+    interrupted: int = Field(0, description="begun, and not over when the sweep stopped: a resume goes on with them")
+    complete: int = 0
+    stopped: int = 0
+    diverged: int = 0
+    failed: int = 0
+
+
+class Best(BaseModel):
+    """The best complete trial so far."""
+
+    trial: int
+    params: Point
+    metric: str
+    value: float
+
+
+class MLflowPlace(BaseModel):
+    """Where MLflow has a sweep: the page of its run, an experiment, and a filter for that one's search box."""
+
+    url: str = Field(examples=["https://mlflow.example.org"])
+    page: str | None = Field(
+        None,
+        description="the page of the sweep's own run, which lists those of its trials; null until it is recorded",
+        examples=["https://mlflow.example.org/#/experiments/3/runs/0123456789abcdef?workflowType=machine_learning"],
+    )
+    experiment: str = Field(examples=["names"])
+    filter: str = Field(examples=["tags.`espalier.sweep` = 'names-20261121-1a2b3c4d'"])
+
+
+class Sweep(BaseModel):
+    """A sweep, as it is now."""
+
+    id: str = Field(examples=["names-20261121-a1b2"])
+    name: str = Field(examples=["names"])
+    owner: str = Field(examples=["ada"])
+    state: State
+    reason: str = Field("", description="why it stopped or failed")
+    position: int | None = Field(None, description="how many sweeps wait before it, while it is queued")
+    attempt: int = Field(0, description="how often it was started again")
+    created: str = Field(description="RFC 3339")
+    changed: str = Field(description="RFC 3339")
+    seconds: float = Field(description="how long it has run")
+    hours: float = Field(description="how long it may run")
+    gpus: float = Field(description="GPUs that it is counted with while it runs")
+    progress: float = Field(description="the share of its trials that have ended")
+    trials: TrialCounts
+    searched: list[str] = Field(description="the hyperparameters that its trials may differ in")
+    mode: str = Field("min", description="min or max: which values of the objective are better")
+    best: Best | None = None
+    links: dict[str, str]
+    mlflow: MLflowPlace
+
+
+class Trial(BaseModel):
+    """One trial of a sweep."""
+
+    number: int
+    state: str
+    value: float | None
+    params: Point
+    spread: float | None = None
+    verdict: str = ""
+    evidence: str = ""
+    duration_s: float | None = None
+    step: int | None = Field(None, description="the last step that it reported")
+    latest: float | None = Field(None, description="the objective at that step")
+    ended: str | None = None
+    mlflow_run: str = Field("", description="the id of its run, once MLflow has it")
+
+
+def trial_view(trial: TrialResult) -> Trial:
+    """Return one trial."""
+    fields = finite(asdict(trial))
+    reports = fields.pop("reports")
+    step = max(reports, default=None)
+    latest = None if step is None else reports[step]
+    return Trial(**fields | {"ended": timestamp(trial.ended), "step": step, "latest": latest})

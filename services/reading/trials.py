@@ -1,0 +1,157 @@
+"""The trials of sweeps as Optuna's storage has them, read at most once a second."""
+
+import logging
+import math
+import os
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from espalier.core.errors import BadInput
+from espalier.services.clusters.environment import variables_of_jobs
+from espalier.services.database.tables import ACTIVE, State, Submission
+from espalier.services.isolation.best_file import best_file_as_owner
+from espalier.services.isolation.journal import Journal
+from espalier.services.isolation.tenants import Tenants
+from espalier.services.reading.answers import trial_view
+from espalier.sweeps.address import mlflow_page
+from espalier.sweeps.home import Home
+from espalier.sweeps.origins.home_origin import HomeOrigin
+from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
+from espalier.sweeps.results import trial_result as results
+from espalier.sweeps.results.formatting import finite
+from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.search.store import SweepStore
+
+SETTLED_S, LASTING_S = 5.0, 60.0  # trials of a sweep that is over are read again once a minute
+FRESH_S = 1.0  # many clients that poll one sweep cost as much as one
+CurvePoint = tuple[int, int, float | None]
+"""trial, step, value"""
+
+log = logging.getLogger(__name__)
+
+
+class Sweeps:
+    """Reads the trials of sweeps, each at most once a second.
+
+    tenants: the owners' homes, where jobs have users of their own; what lies there is not trusted.
+    """
+
+    def __init__(self, home: Home, mlflow_url: str = "", tenants: Tenants | None = None):
+        self.home, self.tenants = home, tenants
+        self._browse_url = mlflow_url
+        self.store = SweepStore.open(home.storage)
+        self._known: dict[str, tuple[float, list[TrialResult]]] = {}
+        self._pages: dict[str, str] = {}
+        self._experiments: dict[str, str] = {}
+        self._journals: dict[str, Journal] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def tenant_home(self, owner: str, sweep: str) -> Home | None:
+        """Return the home of a sweep's owner; None if the sweep lies in the service's own."""
+        if self.tenants is None or not owner or self.home.sweep(sweep).exists():
+            return None
+        return Home(self.tenants.home_of(owner))
+
+    def mlflow_url(self, owner: str = "", sweep: str = "") -> str:
+        """Return where people browse MLflow, for a sweep of an owner."""
+        home = self.tenant_home(owner, sweep) or self.home
+        return self._browse_url or resolve_tracking_uri(None, home.path, None)
+
+    def trials(self, sweep: str, over_since: float | None = None, owner: str = "") -> list[TrialResult]:
+        """Return the trials of a sweep; none before its driver has begun.
+
+        over_since: when it ended, in seconds since 1970: what was read well after that changes no more.
+        """
+        with self._locks[owner if self.tenants else ""]:
+            when, trials = self._known.get(sweep, (-math.inf, []))
+            settled = over_since is not None and when > over_since + SETTLED_S
+            if time.time() - when < (LASTING_S if settled else FRESH_S):
+                return trials
+            trials = self._read(sweep, owner)
+            if len(self._known) > 10_000:
+                self._known.clear()
+                self._pages.clear()
+                self._experiments.clear()
+            self._known[sweep] = (time.time(), trials)
+            return trials
+
+    def _read(self, sweep: str, owner: str) -> list[TrialResult]:
+        """Read the trials of a sweep; none of one that has not begun, or that another version wrote."""
+        home = self.tenant_home(owner, sweep)
+        try:
+            record = self._store(home).load(sweep)
+            trials = record.results()
+            url = self.mlflow_url(owner, sweep)
+            if (parent := record.parent) and url.startswith(("http://", "https://")):
+                self._pages[sweep] = mlflow_page(url, *parent.ids)
+            self._experiments[sweep] = record.experiment
+            if home is not None:
+                for trial in trials:
+                    trial_view(trial).model_dump_json()  # raises for what no answer could carry
+        except (KeyError, BadInput):
+            return []
+        except Exception as error:
+            if home is None:
+                raise
+            log.warning("the journal of %s cannot be read: %s", home.path.name, type(error).__name__)
+            return []
+        return trials
+
+    def _store(self, home: Home | None) -> SweepStore:
+        """Return the sweeps of a tenant's home, or the service's own; a database is one for all."""
+        if home is None or "://" in home.storage:
+            return self.store
+        if home.path.name not in self._journals:
+            if not home.path.is_dir():
+                raise KeyError(str(home.path))
+            self._journals[home.path.name] = Journal(Path(home.storage), home.path.stat().st_uid)
+        return self._journals[home.path.name].store()
+
+    def page(self, sweep: str) -> str | None:
+        """Return where people see a sweep whose trials were read, if MLflow is a server and has it."""
+        return self._pages.get(sweep)
+
+    def experiment(self, sweep: str, name: str) -> str:
+        """Return the experiment in which MLflow has a sweep whose trials were read; the name of its spec before."""
+        return self._experiments.get(sweep, name)
+
+    def ended(self, sweep: str, owner: str = "") -> list[TrialResult]:
+        """Return the trials that have ended, in the order in which they did: a list that only grows."""
+        over = [t for t in self.trials(sweep, owner=owner) if t.state != "running" and t.ended is not None]
+        return sorted(over, key=lambda t: (t.ended, t.number))
+
+    def best(self, sweep: str, owner: str, trial: int | None) -> str:
+        """Return the best file of a sweep. Raises BadInput.
+
+        It is made of files and records that a job has written, so where jobs have users of their own, theirs makes it.
+        """
+        if (home := self.tenant_home(owner, sweep)) is None:
+            return HomeOrigin(self.home).read(sweep).best_file(trial)
+        return best_file_as_owner(home.path, sweep, trial, variables_of_jobs(os.environ))
+
+
+def objective_of(submission: Submission) -> str:
+    """Return the metric that a sweep seeks."""
+    return str((submission.spec.get("objective") or {}).get("metric", "valid_loss"))
+
+
+def curves_of(submission: Submission, sweeps: Sweeps, metric: str) -> list[CurvePoint]:
+    """Return (trial, step, value) of every report of a metric, None for what is no number. Raises BadInput.
+
+    All but the objective are read from files that a job has written, so not where jobs have users of their own.
+    """
+    objective = objective_of(submission)
+    if metric == objective:
+        trials = trials_of(submission, sweeps)
+        return finite([(t.number, step, value) for t in trials for step, value in sorted(t.reports.items())])
+    if sweeps.tenant_home(submission.owner, submission.sweep) is not None:
+        raise BadInput(f"metric: {metric}: this service has the curves of {objective}; MLflow has the others")
+    return finite(HomeOrigin(sweeps.home).read(submission.sweep).points(metric))
+
+
+def trials_of(submission: Submission, sweeps: Sweeps, over_since: float | None = None) -> list[TrialResult]:
+    """Return the trials of a sweep; where it does not run, those that were interrupted say so."""
+    trials = sweeps.trials(submission.sweep, over_since, submission.owner)
+    return trials if State(submission.state) in ACTIVE else results.at_rest(trials)

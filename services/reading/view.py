@@ -1,0 +1,56 @@
+"""A submission as an answer shows it: how it stands, how far it is, the best so far."""
+
+import time
+from collections.abc import Mapping
+
+from espalier.services.database.tables import State, Submission, timestamp
+from espalier.services.reading.answers import Best, MLflowPlace, Sweep, TrialCounts
+from espalier.services.reading.trials import Sweeps, trials_of
+from espalier.sweeps.address import no_secret
+from espalier.sweeps.recording.names import SWEEP_TAG
+from espalier.sweeps.results import trial_result as results
+from espalier.sweeps.results.formatting import finite
+from espalier.sweeps.results.trial_result import TrialResult
+
+
+def sweep_view(submission: Submission, sweeps: Sweeps, position: int | None) -> Sweep:
+    """Return a sweep as it is now."""
+    spec, state = submission.spec, State(submission.state)
+    begun = submission.attempt or state != State.QUEUED
+    settled = submission.changed if state.over else None
+    trials = trials_of(submission, sweeps, settled) if begun else []
+    objective = {"metric": "valid_loss", "mode": "min"} | dict(spec.get("objective") or {})
+    best = results.best_trial(trials, objective["mode"])
+    counted = results.counts(trials)
+    ended = sum(count for kind, count in counted.items() if kind not in results.UNFINISHED)
+    here = f"/v1/sweeps/{submission.sweep}"
+    return Sweep(
+        id=submission.sweep,
+        name=submission.name,
+        owner=submission.owner,
+        state=state,
+        reason=submission.reason,
+        position=position,
+        attempt=submission.attempt,
+        created=timestamp(submission.created) or "",
+        changed=timestamp(submission.changed) or "",
+        seconds=round(submission.seconds(time.time()), 3),
+        hours=submission.hours,
+        gpus=submission.gpus,
+        progress=round(ended / submission.trials, 4) if submission.trials else 0.0,
+        trials=TrialCounts(wanted=submission.trials, ended=ended, **counted),
+        searched=[name for name, domain in (spec.get("space") or {}).items() if isinstance(domain, Mapping | list)],
+        mode=objective["mode"],
+        mlflow=MLflowPlace(
+            url=no_secret(sweeps.mlflow_url(submission.owner, submission.sweep)),
+            page=sweeps.page(submission.sweep),
+            experiment=sweeps.experiment(submission.sweep, submission.name),
+            filter=f"tags.`{SWEEP_TAG}` = '{submission.sweep}'",
+        ),
+        best=best and _best(best, objective["metric"]),
+        links={"self": here} | {name: f"{here}/{name}" for name in ("trials", "best", "logs", "events")},
+    )
+
+
+def _best(trial: TrialResult, metric: str) -> Best:
+    return Best(trial=trial.number, params=finite(dict(trial.params)), metric=metric, value=trial.value or 0.0)
