@@ -1,11 +1,13 @@
 """Operations as several simpler ones, which have a counterpart in C."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._decomp import get_decompositions
+
+from espalier.core.native.tape import Decompositions
 
 aten = torch.ops.aten
 NONE, MEAN = 0, 1  # of the ways in which losses are reduced, as ATen numbers them
@@ -26,8 +28,8 @@ SPLIT = [
 """Those that torch itself writes as several simpler ones."""
 
 
-def simpler() -> Mapping[Any, Callable[..., Any]]:
-    """Return how to write each operation that there is a simpler way for."""
+def decompositions() -> Decompositions:
+    """Return, for each operation that is written as several simpler ones, how."""
     return dict(get_decompositions(SPLIT)) | dict(OURS)
 
 
@@ -105,7 +107,7 @@ def _put_into(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return scatter
 
 
-OURS: Mapping[Any, Callable[..., Any]] = {
+OURS: Decompositions = {
     aten.addmm.default: _addmm,
     aten.slice_backward.default: _put_back(aten.slice),
     aten.select_backward.default: _put_back(aten.select),

@@ -1,6 +1,6 @@
 """Loops over the elements of tensors: operations that follow one another over the same elements become one loop.
 
-Each number is read from memory once and written once; what no other line looks at is not written at all.
+Each number is read from memory once and written once; what no other line uses is not written at all.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -8,58 +8,58 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from espalier.core.native.tensor_refs import REALS, TYPES, Place, literal
+from espalier.core.native.tensor_refs import REALS, TYPES, TensorRef, literal
 
 LONG = 128  # elements: an inner loop that is worth its beginning and its end, which fill no vector
 MOST = 32  # operations of one loop
 
 
-def merged(shape: Sequence[int], places: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
-    """Return fewer and longer loops over the same elements: the sizes, and the strides of each place.
+def merged(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
+    """Return fewer and longer loops over the elements of several tensors of one shape: sizes, and each one's strides.
 
-    Axes go by the first place's strides; those of length one fall away, and those that follow one another in every
-    place become one.
+    Loops are sorted by the first tensor's strides. Axes of length one are left out. Two axes become one where every
+    tensor's elements follow one another across both.
     """
     axes = [i for i, size in enumerate(shape) if size != 1]
-    axes.sort(key=lambda i: -places[0][i])
+    axes.sort(key=lambda i: -strides[0][i])
     sizes: list[int] = []
-    strides: list[list[int]] = [[] for _ in places]
+    steps: list[list[int]] = [[] for _ in strides]
     for i in axes:
-        if sizes and all(steps[-1] == place[i] * shape[i] for steps, place in zip(strides, places, strict=True)):
+        if sizes and all(own[-1] == stride[i] * shape[i] for own, stride in zip(steps, strides, strict=True)):
             sizes[-1] *= shape[i]
-            for steps, place in zip(strides, places, strict=True):
-                steps[-1] = place[i]
+            for own, stride in zip(steps, strides, strict=True):
+                own[-1] = stride[i]
         else:
             sizes.append(shape[i])
-            for steps, place in zip(strides, places, strict=True):
-                steps.append(place[i])
-    return sizes, strides
+            for own, stride in zip(steps, strides, strict=True):
+                own.append(stride[i])
+    return sizes, steps
 
 
 @dataclass
 class Operation:
     """`out = expression` for each element; {0}, {1} ... stand for the inputs, as numbers of a type."""
 
-    out: Place
+    out: TensorRef
     expression: str
-    inputs: Sequence[Place | float]
+    inputs: Sequence[TensorRef | float]
     dtype: torch.dtype
 
     def __post_init__(self) -> None:
         """Let the inputs have the axes of what is written, and all of them none of length one."""
         axes = [i for i, size in enumerate(self.out.shape) if size != 1]
-        inputs = [x.seen_as(self.out.shape).axes(axes) if isinstance(x, Place) else x for x in self.inputs]
+        inputs = [x.seen_as(self.out.shape).axes(axes) if isinstance(x, TensorRef) else x for x in self.inputs]
         self.out, self.inputs = self.out.axes(axes), inputs
 
     @property
-    def places(self) -> list[Place]:
+    def refs(self) -> list[TensorRef]:
         """What is written, and what is read."""
-        return [self.out, *(x for x in self.inputs if isinstance(x, Place))]
+        return [self.out, *(x for x in self.inputs if isinstance(x, TensorRef))]
 
     @property
     def plain(self) -> bool:
         """Whether all of it is of one type of real numbers."""
-        return self.dtype in REALS and {place.dtype for place in self.places} == {self.dtype}
+        return self.dtype in REALS and {ref.dtype for ref in self.refs} == {self.dtype}
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Loop:
 
     depth: int
     operations: list[Operation]
-    first: int  # of the list's operations, from which on its places are looked at
+    first: int  # of the list's operations, from which on its refs are looked at
     last: int = 0
     sizes: list[int] = field(init=False)
 
@@ -79,7 +79,7 @@ class Loop:
     @staticmethod
     def _merged(operations: Sequence[Operation]) -> tuple[list[int], list[list[int]]]:
         shape = operations[0].out.shape
-        return merged(shape, [place.strides for operation in operations for place in operation.places])
+        return merged(shape, [ref.strides for operation in operations for ref in operation.refs])
 
     def take(self, operation: Operation, now: int) -> bool:
         """Take one more operation if that changes nothing of what is computed, and the loop stays long."""
@@ -87,10 +87,10 @@ class Loop:
         alike = operation.out.shape == first.out.shape and operation.dtype == first.dtype
         if not (alike and operation.plain and first.plain and len(self.operations) < MOST):
             return False
-        before = [place for other in self.operations for place in other.places]
+        before = [ref for other in self.operations for ref in other.refs]
         written = {other.out.pointer for other in self.operations}
-        looked = [place for place in operation.places if place is operation.out or place.pointer in written]
-        if any(place.pointer == other.pointer and place != other for place in looked for other in before):
+        looked = [ref for ref in operation.refs if ref is operation.out or ref.pointer in written]
+        if any(ref.pointer == other.pointer and ref != other for ref in looked for other in before):
             return False
         sizes, _ = self._merged([*self.operations, operation])
         own, _ = self._merged([operation])
@@ -103,10 +103,10 @@ class Loop:
     @property
     def pointers(self) -> list[str]:
         """Where it reads and writes."""
-        return [place.pointer for operation in self.operations for place in operation.places]
+        return [ref.pointer for operation in self.operations for ref in operation.refs]
 
-    def lines(self, unseen: Collection[str]) -> Iterator[str]:
-        """Yield its C. unseen: pointers to what nobody else looks at."""
+    def lines(self, registers: Collection[str]) -> Iterator[str]:
+        """Yield its C. registers: buffers that no other line uses, which are not written to memory."""
         sizes, strides = self._merged(self.operations)
         steps = iter(strides)
         counters = [f"i{self.depth}_{n}" for n in range(len(sizes))]
@@ -118,11 +118,11 @@ class Loop:
         values: dict[str, str] = {}  # of elements, by name
         left: dict[str, str] = {}  # those to be written
         for number, operation in enumerate(self.operations):
-            elements = [replace(place, strides=tuple(next(steps))).at(counters) for place in operation.places]
-            given, rest = [], iter(elements[1:])
+            elements = [replace(ref, strides=tuple(next(steps))).at(counters) for ref in operation.refs]
+            operands, rest = [], iter(elements[1:])
             for value in operation.inputs:
-                if not isinstance(value, Place):
-                    given.append(literal(value, operation.dtype))
+                if not isinstance(value, TensorRef):
+                    operands.append(literal(value, operation.dtype))
                     continue
                 element = next(rest)
                 if element not in values:
@@ -132,11 +132,11 @@ class Loop:
                 if value.dtype != operation.dtype:
                     to_bool = operation.dtype == torch.bool
                     name = f"({name} != 0)" if to_bool else f"({TYPES[operation.dtype]}){name}"
-                given.append(name)
+                operands.append(name)
             real = "f" if operation.dtype == torch.float32 else ""
-            yield f"const {operation.out.kind} y{number} = {operation.expression.format(*given, f=real)};"
+            yield f"const {operation.out.kind} y{number} = {operation.expression.format(*operands, f=real)};"
             values[elements[0]] = f"y{number}"
-            if operation.out.pointer not in unseen:
+            if operation.out.pointer not in registers:
                 left[elements[0]] = f"y{number}"
         yield from (f"{element} = {name};" for element, name in left.items())
         yield "}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from espalier.core.native.tensor_refs import Place
+from espalier.core.native.tensor_refs import TensorRef
 
 SHAPES = (("#ifdef __AVX512F__", 64, 8), ("#else", 32, 6))  # bytes of a vector and rows of a tile, as in vectors.h
 WIDEST, MOST_ROWS = 64, 8
@@ -13,7 +13,7 @@ DEEP = 256  # how far a product sums before it goes on to the next columns: two 
 class Product:
     """out (M, N) = a (M, K) b (K, N), of any strides but for `out`, whose columns lie one beside the other."""
 
-    def __init__(self, a: Place, b: Place):
+    def __init__(self, a: TensorRef, b: TensorRef):
         """Decide what is copied before it is used: rows of a, columns of b."""
         (self.m, self.k), self.n = a.shape, b.shape[1]
         self.a, self.b, self.size = a, b, a.dtype.itemsize
@@ -28,14 +28,14 @@ class Product:
             self.deep * 2 * WIDEST // self.size if self.lay_b else 0,
         ]
 
-    def lines(self, out: Place, copies: Sequence[Place | None]) -> Iterator[str]:
+    def lines(self, out: TensorRef, copies: Sequence[TensorRef | None]) -> Iterator[str]:
         """Yield the product's C, once for each shape of a tile."""
         for condition, width, rows in SHAPES:
             yield condition
             yield from self._summed(out, [copy.pointer if copy else "" for copy in copies], width // self.size, rows)
         yield "#endif"
 
-    def _summed(self, out: Place, copies: Sequence[str], wide: int, rows: int) -> Iterator[str]:
+    def _summed(self, out: TensorRef, copies: Sequence[str], wide: int, rows: int) -> Iterator[str]:
         """Yield blocks of what is summed over."""
         whole, left = divmod(self.k, DEEP) if self.k > DEEP else (0, self.k)
         if whole:
@@ -48,7 +48,7 @@ class Product:
             yield "}"
 
     def _block(
-        self, out: Place, copies: Sequence[str], wide: int, rows: int, deep: int, k0: str, more: str
+        self, out: TensorRef, copies: Sequence[str], wide: int, rows: int, deep: int, k0: str, more: str
     ) -> Iterator[str]:
         """Yield the columns of a block, two vectors at a time, and those that are left."""
         (am, ak), kind = self.a.strides, out.kind
@@ -67,17 +67,17 @@ class Product:
                 b_from, bk = copies[1], 2 * wide
             rest = columns % wide
             ldc = out.strides[0] if self.m > 1 else self.n
-            given = f"{b_from}, {bk}", f"{ldc}, {rest}, {0 if self.lay_b else rest}, {more}"
+            operands = f"{b_from}, {bk}", f"{ldc}, {rest}, {0 if self.lay_b else rest}, {more}"
             vectors = 2 if columns > wide else 1
             last = self.m - self.m % rows
             if last:
                 yield (
                     f"for (int64_t m = 0; m < {last}; m += {rows}) tile_{rows}_{vectors}_{kind}({deep}, "
-                    f"{a_from} + m / {rows} * {step}, {am}, {ak}, {given[0]}, &{out.at(('m', 'n'))}, {given[1]});"
+                    f"{a_from} + m / {rows} * {step}, {am}, {ak}, {operands[0]}, &{out.at(('m', 'n'))}, {operands[1]});"
                 )
             if self.m > last:
                 yield (
                     f"tile_{self.m - last}_{vectors}_{kind}({deep}, {a_from} + {last // rows * step}, {am}, {ak}, "
-                    f"{given[0]}, &{out.at((str(last), 'n'))}, {given[1]});"
+                    f"{operands[0]}, &{out.at((str(last), 'n'))}, {operands[1]});"
                 )
             yield "}"

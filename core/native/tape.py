@@ -15,6 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from espalier.core import deadline
 
+Decompositions = Mapping[object, Callable[..., Any]]
+"""By operation, a function that computes the same by several simpler ones."""
 LOOK = torch.ops.aten._local_scalar_dense.default
 
 
@@ -25,17 +27,17 @@ class Untraceable(Exception):
 def traced(
     function: Callable[..., Sequence[Tensor]],
     arguments: Sequence[Tensor],
-    simpler: Mapping[Any, Callable[..., Any]] | None = None,
+    decompositions: Decompositions | None = None,
 ) -> fx.GraphModule:
     """Return the function as a graph; each node's meta["val"] has its result's shape and strides, and no data.
 
     arguments: each operation is carried out on them, to learn what comes of it; they are changed as the function says.
     (torch's own rules for shapes take longer to import than a step of one lane takes to run.)
-    simpler: operations to write as several others, and how.
+    decompositions: operations to write as several simpler ones, and how.
     Raises Untraceable where the function looks at a number or changes a tensor that it was not given; and what the
     function itself raises on such tensors.
     """
-    tape = _Tape(simpler or {})
+    tape = _Tape(decompositions or {})
     seen = [tape.take(argument) for argument in arguments]
     with tape:
         returned = function(*seen)
@@ -45,9 +47,9 @@ def traced(
 class _Tape(TorchDispatchMode):
     """Each tensor that the function sees carries its node and its data, which live as long as it does."""
 
-    def __init__(self, simpler: Mapping[Any, Callable[..., Any]]):
+    def __init__(self, decompositions: Decompositions):
         super().__init__()
-        self.simpler = simpler
+        self.decompositions = decompositions
         self.graph = fx.Graph()
         self.constants: dict[str, Tensor] = {}
         self._of_constants: dict[int, tuple[fx.Node, Tensor, Tensor]] = {}  # by id; with the tensor, whose id it stays
@@ -70,7 +72,7 @@ class _Tape(TorchDispatchMode):
         kwargs = kwargs or {}
         deadline.check()
         with self:
-            done = self.simpler[func](*args, **kwargs) if func in self.simpler else NotImplemented
+            done = self.decompositions[func](*args, **kwargs) if func in self.decompositions else NotImplemented
             if done is NotImplemented:
                 done = func.decompose(*args, **kwargs)
         return self._record(func, args, kwargs) if done is NotImplemented else done

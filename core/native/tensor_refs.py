@@ -1,12 +1,11 @@
-"""Where a tensor's numbers lie, as generated C sees them: a pointer, a shape and strides.
+"""Tensors as generated C sees them: a pointer, a shape and strides.
 
-What only looks at a tensor in another way (a transpose, an expansion) is another place over the same numbers.
+A view of a tensor (a transpose, an expansion) is another TensorRef with the same pointer.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -30,8 +29,8 @@ class NotNative(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a tensor's numbers lie."""
+class TensorRef:
+    """A tensor in C: the element at counters i is pointer[offset + sum(i * strides)]."""
 
     pointer: str
     dtype: torch.dtype
@@ -44,20 +43,20 @@ class Place:
         """The type's name in C."""
         return TYPES[self.dtype]
 
-    def seen_as(self, shape: Sequence[int]) -> "Place":
-        """Return the place broadcast to a shape."""
+    def seen_as(self, shape: Sequence[int]) -> "TensorRef":
+        """Return the tensor broadcast to a shape."""
         new = len(shape) - len(self.shape)
         strides = [0] * new + [
             0 if have == 1 else stride for have, stride in zip(self.shape, self.strides, strict=True)
         ]
         return replace(self, shape=tuple(shape), strides=tuple(strides))
 
-    def axes(self, which: Sequence[int]) -> "Place":
-        """Return the place with some of its axes, in an order."""
+    def axes(self, which: Sequence[int]) -> "TensorRef":
+        """Return the tensor with some of its axes, in an order."""
         return replace(self, shape=tuple(self.shape[i] for i in which), strides=tuple(self.strides[i] for i in which))
 
     def at(self, counters: Sequence[str], more: str = "") -> str:
-        """Return the element at some counters, one for each axis."""
+        """Return the element at some counters, one for each axis. more: what is added to its index."""
         parts = [f"{c} * {s}" if s != 1 else c for c, s in zip(counters, self.strides, strict=True) if s]
         parts += [str(self.offset)] * bool(self.offset) + [more] * bool(more)
         return f"{self.pointer}[{' + '.join(parts) or '0'}]"
@@ -68,7 +67,12 @@ def contiguous(shape: Sequence[int]) -> Shape:
     return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
-def literal(value: Any, dtype: torch.dtype) -> str:
+def extent(shape: Sequence[int], strides: Sequence[int]) -> int:
+    """Return how many numbers lie between a tensor's first and its last, both included."""
+    return 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) if math.prod(shape) else 0
+
+
+def literal(value: float, dtype: torch.dtype) -> str:
     """Return a number as C writes it."""
     if dtype == torch.bool:
         return str(int(bool(value)))

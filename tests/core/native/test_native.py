@@ -21,8 +21,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import grad
 
-from espalier.core import native
-from espalier.core.native import NotNative, native_of
+from espalier.core.native import NotNative, compile, native_of
 from espalier.core.native.stacked import Stacked
 from espalier.core.optimizers import SGD
 from espalier.core.programs.choose import NATIVE_FROM, choose
@@ -203,7 +202,7 @@ def test_every_product_is_torchs(
 ) -> None:
     left, right = shaped(m, k, a, 1, dtype), shaped(k, n, b, 2, dtype)
     rel = 1e-5 if dtype == torch.float32 else 1e-13
-    with patch.object(native, "FLAGS", native.FLAGS + without):
+    with patch.object(compile, "FLAGS", compile.FLAGS + without):
         same(compiled(torch.mm, left, right)[0], left @ right, rel, f"({m}, {k}) ({k}, {n})")
 
 
@@ -215,7 +214,7 @@ def test_products_that_no_cache_holds_are_torchs(
     m: int, n: int, k: int, a: str, b: str, without: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In blocks of what is summed over, with copies of both sides."""
-    monkeypatch.setattr(native, "FLAGS", native.FLAGS + without)
+    monkeypatch.setattr(compile, "FLAGS", compile.FLAGS + without)
     left, right = shaped(m, k, a, 1, torch.float32), shaped(k, n, b, 2, torch.float32)
     same(compiled(torch.mm, left, right)[0], left @ right, 3e-5, f"({m}, {k}) ({k}, {n})")
 
@@ -228,7 +227,7 @@ def test_a_product_has_the_same_bits_in_vectors_of_either_width(
     left, right = shaped(33, 300, a, 1, torch.float32), shaped(300, 45, b, 2, torch.float32)
     found = []
     for without in PROCESSORS[:2]:
-        monkeypatch.setattr(native, "FLAGS", native.FLAGS + without)
+        monkeypatch.setattr(compile, "FLAGS", compile.FLAGS + without)
         found += compiled(torch.mm, left, right)
     assert torch.equal(found[0], found[-1])
 
@@ -494,9 +493,9 @@ def squashed_in_place(x: Tensor) -> list[Tensor]:
 def test_code_that_gives_other_numbers_is_refused(
     function: Callable[[Tensor], list[Tensor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from espalier.core.native import operations
+    from espalier.core.native import elementwise
 
-    monkeypatch.setitem(operations.EACH, "tanh", ("{0} * 0.99f", ("self",)))  # pyright: ignore[reportArgumentType]
+    monkeypatch.setitem(elementwise.ELEMENTWISE, "tanh", ("{0} * 0.99f", ("self",)))  # pyright: ignore[reportArgumentType]
     with pytest.raises(NotNative, match="other numbers"):
         native_of(function, [Stacked(numbers(4, 4), 0)])
 
@@ -513,7 +512,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_was_compiled_once_is_found_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled(torch.sin, numbers(3))
     (kept,) = cache.glob("*.so")
-    monkeypatch.setattr(native, "_compile", lambda *_: pytest.fail("compiled again"))
+    monkeypatch.setattr(compile, "_compile", lambda *_: pytest.fail("compiled again"))
     compiled(torch.sin, numbers(3))
     assert list(cache.glob("*.so")) == [kept]
 
@@ -523,7 +522,7 @@ def test_another_processor_or_another_compiler_finds_nothing_that_was_compiled(
     cache: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled(torch.sin, numbers(3))
-    monkeypatch.setattr(native, what, lambda *_: "another")
+    monkeypatch.setattr(compile, what, lambda *_: "another")
     for _ in range(2):
         compiled(torch.sin, numbers(3))
         assert len(list(cache.glob("*.so"))) == 2
@@ -551,7 +550,7 @@ def test_a_file_that_was_cut_off_is_made_again(cache: Path) -> None:
 def test_processes_that_need_the_same_compile_it_once(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, log = native.compiler(), tmp_path / "log"
+    real, log = compile.compiler(), tmp_path / "log"
     counting = script(tmp_path / "cc", f'case "$1" in --version) ;; *) echo once >> {log};; esac\nexec {real} "$@"')
     monkeypatch.setenv("CC", counting)
     code = (
@@ -597,7 +596,7 @@ def test_without_functions_of_whole_vectors_the_scalar_ones_serve(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with a C library that has none: the first try fails, the second gives the same numbers but for rounding."""
-    real = native.compiler()
+    real = compile.compiler()
     plain = script(
         tmp_path / "cc", f'case "$*" in *VECTOR_MATH*) echo "error: no" >&2; exit 1;; esac\nexec {real} "$@"'
     )

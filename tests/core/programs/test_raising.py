@@ -12,7 +12,7 @@ from espalier.core.checks import preflight
 from espalier.core.errors import BadInput
 from espalier.core.measures.baselines import entropy
 from espalier.core.measures.verdicts import Thresholds
-from espalier.core.native import operations
+from espalier.core.native import elementwise
 from espalier.core.optimizers import SGD, Adam
 from espalier.core.order import Order
 from espalier.core.programs import PROGRAMS
@@ -258,7 +258,7 @@ def test_machine_code_with_a_wrong_update_is_found_out(monkeypatch: pytest.Monke
     task = Classes(lambda: nn.Linear(12, 5))
     train = task.data().train
     assert NativeProgram(task, Adam()).why_not(train, BATCH) is None
-    monkeypatch.setitem(operations.EACH, "sqrt", operations.EACH["abs"])
+    monkeypatch.setitem(elementwise.ELEMENTWISE, "sqrt", elementwise.ELEMENTWISE["abs"])
     reason = NativeProgram(task, Adam()).why_not(train, BATCH)
     assert reason == "NotNative: the compiled function gives other numbers than the function"
 

@@ -1,0 +1,136 @@
+"""The C compiler of the machine, and the shared libraries that it has made: kept by source, so each is made once."""
+
+import ctypes
+import fcntl
+import hashlib
+import math
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+
+from espalier.core import cache, deadline
+from espalier.core.native.tensor_refs import NotNative
+
+FLAGS = (
+    "-O3",
+    "-march=native",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-strict-aliasing",
+    "-shared",
+    "-fPIC",
+)
+COMPILE_S = 300.0  # on a machine that is busy with other things
+
+
+def compiler() -> str | None:
+    """Return the C compiler of this machine, or None."""
+    return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang")))), None)
+
+
+def compiler_version() -> str:
+    """Return the first line in which the C compiler of this machine says what it is; "none" without one."""
+    command = compiler()
+    return _version(command).partition("\n")[0] if command else "none"
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """Return what the code of a compiler depends on beside the source: the processor's abilities."""
+    with suppress(OSError, StopIteration):
+        return next(
+            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Feat"))
+        )
+    return platform.platform() + platform.processor()
+
+
+@lru_cache(maxsize=2)
+def _version(command: str) -> str:
+    return subprocess.run([command, "--version"], capture_output=True, text=True, check=False).stdout
+
+
+def library(source: str) -> ctypes.CDLL:
+    """Compile a source, or find what came of it before, and load it. Raises NotNative."""
+    command = compiler()
+    if command is None:
+        raise NotNative("there is no C compiler here: install gcc")
+    facts = [source, command, _version(command), _machine(), FLAGS]
+    name = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
+    file = cache.folder("native") / f"{name}.so"
+    with suppress(OSError):
+        return ctypes.CDLL(str(file))
+    with _compiling_alone(file):
+        if file.exists():  # another process was first; a file that was there before cannot be loaded
+            with suppress(OSError):
+                return ctypes.CDLL(str(file))
+        with tempfile.TemporaryDirectory() as folder:
+            compiled = Path(folder) / f"{name}.so"
+            _compile(command, source, compiled)
+            if compiled.exists():
+                cache.keep(file, compiled.read_bytes())
+            try:
+                return ctypes.CDLL(str(file if file.exists() else compiled))
+            except OSError as error:
+                file.unlink(missing_ok=True)
+                raise NotNative(f"the compiled function cannot be loaded: {error}") from error
+
+
+@contextmanager
+def _compiling_alone(file: Path) -> Iterator[None]:
+    """Let one process compile at a time, so that others that need the same find it."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(file.with_name(f"{file.name[:2]}.lock"), "w")  # noqa: SIM115 - open as long as the lock is held
+    except OSError:
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _time_limit() -> list[str]:
+    """Return the command under which the compiler ends when it has computed for as long as may be spent on deciding."""
+    seconds, prlimit = deadline.whole(), shutil.which("prlimit")
+    return [] if seconds is None or prlimit is None else [prlimit, f"--cpu={math.ceil(seconds)}"]
+
+
+def _compile(command: str, source: str, target: Path) -> None:
+    """Compile with functions of whole vectors where the C library has them, else without."""
+    first_error = ""
+    for more in (["-DVECTOR_MATH"], []):
+        try:
+            run = subprocess.run(
+                [
+                    *_time_limit(),
+                    command,
+                    *FLAGS,
+                    *more,
+                    "-x",
+                    "c",
+                    "-",
+                    "-o",
+                    str(target),
+                    "-Wl,--no-undefined",
+                    "-lm",
+                ],
+                input=source,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=COMPILE_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise NotNative(f"{command} took more than {COMPILE_S:g} s") from error
+        if run.returncode == 0:
+            return
+        errors = [line for line in run.stderr.splitlines() if "error" in line]
+        first_error = first_error or next(iter(errors), f"exit code {run.returncode}")
+    raise NotNative(f"{command} failed: {first_error}")
