@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from espalier.core import own
+from espalier.core.loading.ready import READY
 from espalier.core.loading.references import found_class
-from espalier.core.tasks import READY
 from espalier.sweeps.spec.spec import load_spec
 
 ROOT = Path(__file__).resolve().parents[1]

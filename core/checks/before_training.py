@@ -12,8 +12,8 @@ import torch
 from espalier.core.checks.findings import Finding
 from espalier.core.checks.subject import Subject
 from espalier.core.errors import briefly
-from espalier.core.measures.baselines import Baselines, apart
 from espalier.core.programs.plain import PlainProgram
+from espalier.core.training.baselines import Baselines, apart
 
 
 def order(subject: Subject) -> Iterator[Finding]:

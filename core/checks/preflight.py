@@ -10,7 +10,6 @@ from torch.nn.parameter import is_lazy
 
 from espalier.core.checks.holes import Hole, holes
 from espalier.core.errors import BadInput, faults, nearest
-from espalier.core.measures.baselines import Baselines
 from espalier.core.optimizers import OPTIMIZERS
 from espalier.core.order import Order
 from espalier.core.programs.plain import PlainProgram
@@ -18,6 +17,7 @@ from espalier.core.programs.program import Program
 from espalier.core.python_state.snapshot import Snapshot
 from espalier.core.rows import own_generators, seeded
 from espalier.core.task import Batch, Data, Task, load_data
+from espalier.core.training.baselines import Baselines
 
 
 @dataclass(frozen=True)

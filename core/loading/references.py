@@ -4,11 +4,11 @@ import inspect
 import os
 from types import ModuleType
 
-from espalier.core import own, tasks
+from espalier.core import own
 from espalier.core.errors import BadInput, faults, nearest
+from espalier.core.loading.ready import READY
 from espalier.core.loading.scopes import import_source
 from espalier.core.loading.script import ScriptEnded
-from espalier.core.tasks import READY
 
 modules_asked: dict[type, ModuleType] = {}
 """By class, the module that a reference to it named, which may not be the one in which it is defined."""
@@ -22,7 +22,7 @@ def parted(reference: str) -> tuple[str, str]:
     """
     if reference in READY:
         source, _, name = READY[reference].partition(":")
-        return f"{tasks.__name__}.{source}", name
+        return f"{own.NAME}.{source}", name
     source, _, name = reference.rpartition(":")
     if (not source and not reference.startswith(":")) or os.sep in name or name.endswith(".py"):
         return reference, ""

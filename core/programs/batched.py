@@ -17,7 +17,7 @@ from espalier.core.optimizers import Optimizer
 from espalier.core.programs.bits import LaneByLane, WholeVectors, without_onednn
 from espalier.core.programs.graph import NotOneGraph, graph_of
 from espalier.core.programs.refusals import reason_of
-from espalier.core.programs.steps import Gradients, autograd, take_step
+from espalier.core.programs.steps import Gradients, Stream, autograd, take_step
 from espalier.core.programs.task_functions import TaskFunctions, Tensors, copied
 from espalier.core.rows import Row, part
 from espalier.core.task import Batch, Clock
@@ -49,8 +49,8 @@ class BatchedGradients:
         with self.functions.restored():
             self.idle = autograd(self.functions, one, copied(tuple(tensor[None] for tensor in batch))).idle
 
-    def __call__(self, rows: Row, batch: Batch, clock_N: Clock | None = None) -> Gradients:
-        """Return the gradients of N lanes, each of its own mean loss."""
+    def __call__(self, rows: Row, batch: Batch, clock_N: Clock | None = None, stream: Stream = (0, 0)) -> Gradients:
+        """Return the gradients of N lanes, each of its own mean loss. Nothing is drawn from `stream`."""
         self.functions.model.train()
         clock_N = self.functions.clock_of(batch[0], clock_N)
         with without_onednn(), WholeVectors(len(batch[0])) as vectors:

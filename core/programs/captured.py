@@ -13,7 +13,7 @@ from espalier.core.programs.program import Program
 from espalier.core.programs.steps import LaneStep, Stream
 from espalier.core.programs.task_functions import Tensors
 from espalier.core.rows import Row
-from espalier.core.task import Batch, Clock, Task
+from espalier.core.task import Batch, Task
 
 Replay = Callable[[], object]
 
@@ -42,19 +42,12 @@ class CapturedProgram(Program):
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
         super().__init__(task, optimizer, dtype)
         self.batched = BatchedStep(self.functions, optimizer)
+        self.lane_gradients = self.batched.gradients
         self._captures: dict[tuple[bool, torch.Size], _Capture] = {}
 
     def width(self, lanes: int) -> int:
         """Return the next power of two."""
         return 1 << (max(lanes, self.min_width) - 1).bit_length()
-
-    def prepare(self, batch: Batch) -> None:
-        self.batched.gradients.prepare(batch)
-
-    def gradients(
-        self, rows: Row, batch: Batch, stream: Stream = (0, 0), clock_N: Clock | None = None
-    ) -> tuple[Tensor, Tensors, Tensors]:
-        return self.batched.gradients(rows, batch, clock_N)[:3]
 
     def step(
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: Stream, keep: bool = False
@@ -88,9 +81,6 @@ class CapturedProgram(Program):
     def forget(self) -> None:
         """Free the captured graphs and the memory that they hold."""
         self._captures.clear()
-
-    def why_not(self, train: Batch, batch_size: int) -> str | None:
-        return self.batched.gradients.why_not(tuple(tensor[:batch_size] for tensor in train))
 
 
 def _capture(run: Callable[[], Sequence[Tensor]], rows: Sequence[Tensor]) -> tuple[Replay, Sequence[Tensor]]:

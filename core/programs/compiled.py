@@ -16,7 +16,7 @@ from espalier.core.programs.refusals import reason_of
 from espalier.core.programs.steps import Stream, example_coefficients
 from espalier.core.programs.task_functions import Tensors
 from espalier.core.rows import Row
-from espalier.core.task import Batch, Clock, Task
+from espalier.core.task import Batch, Task
 
 REGISTER = 16  # numbers of float32 in the widest vector register there is
 
@@ -30,6 +30,7 @@ class CompiledProgram(Program):
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
         super().__init__(task, optimizer, dtype)
         self.batched = BatchedStep(self.functions, optimizer, _fused)
+        self.lane_gradients = self.batched.gradients
 
     def width(self, lanes: int) -> int:
         """Return one row more than there are lanes; where a lane has few elements, a multiple of a vector register.
@@ -39,14 +40,9 @@ class CompiledProgram(Program):
         return -(-lanes // REGISTER) * REGISTER if self.batched.gradients.has_small_lanes else lanes + 1
 
     def prepare(self, batch: Batch) -> None:
-        self.batched.gradients.prepare(batch)
+        self.lane_gradients.prepare(batch)
         two = {name: t.to(batch[0].device).expand(2, *t.shape) for name, t in self.fresh_row(0).items()}
-        self.gradients(two, tuple(tensor.expand(2, *tensor.shape) for tensor in batch))
-
-    def gradients(
-        self, rows: Row, batch: Batch, stream: Stream = (0, 0), clock_N: Clock | None = None
-    ) -> tuple[Tensor, Tensors, Tensors]:
-        return self.batched.gradients(rows, batch, clock_N)[:3]
+        self.lane_gradients(two, tuple(tensor.expand(2, *tensor.shape) for tensor in batch))
 
     def step(
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: Stream, keep: bool = False

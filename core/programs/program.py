@@ -18,7 +18,7 @@ from espalier.core.programs import validation
 from espalier.core.programs.comparison import Reference
 from espalier.core.programs.faults import TRANSIENT_ERRORS, LaneFaults
 from espalier.core.programs.probe import TaskProbe
-from espalier.core.programs.steps import LaneStep, Stream, autograd_by_lane
+from espalier.core.programs.steps import AutogradByLane, LaneGradients, LaneStep, Stream
 from espalier.core.programs.task_functions import TaskFunctions, Tensors
 from espalier.core.python_state.state import PythonState
 from espalier.core.rows import Row
@@ -64,6 +64,8 @@ class Program(ABC):
             self.functions.parameters,
             self.functions.clocked,
         )
+        self.lane_gradients: LaneGradients = AutogradByLane(self.functions)
+        """How the gradients of all lanes are computed; a program that batches them sets another."""
         self.probe = TaskProbe(self.functions)
         self.faults = LaneFaults(self.functions, one_lane=self.min_width == 1)
         self.raised = self.faults.raised
@@ -103,11 +105,11 @@ class Program(ABC):
 
     def prepare(self, batch: Batch) -> None:
         """Learn from a batch, before the first step, what the steps depend on. Trains nothing."""
-        return None
+        self.lane_gradients.prepare(batch)
 
     def why_not(self, train: Batch, batch_size: int) -> str | None:
         """Return why this program cannot train its task on this machine, or None if it can. Trains nothing."""
-        return None
+        return self.lane_gradients.why_not(tuple(tensor[:batch_size] for tensor in train))
 
     # --- what has a default for all programs --------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ class Program(ABC):
 
         Each lane's gradient is that of its own mean loss. clock_N: (N,) each; None: the begin.
         """
-        loss_N, grads, buffers, _ = autograd_by_lane(self.functions, rows, batch, stream, clock_N)
+        loss_N, grads, buffers, _ = self.lane_gradients(rows, batch, clock_N, stream)
         return loss_N, grads, buffers
 
     def safe_step(

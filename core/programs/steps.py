@@ -5,7 +5,7 @@ N = lanes, B = examples in a batch, C = the optimizer's coefficients, P = number
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -90,6 +90,40 @@ def autograd_by_lane(
         for lanes in ([lane.grads for lane in each], [lane.buffers for lane in each])
     )
     return Gradients(torch.cat([lane.loss_N for lane in each]), grads, buffers, each[0].idle)
+
+
+class LaneGradients(Protocol):
+    """How a program computes the gradients of all lanes, each of its own mean loss."""
+
+    def prepare(self, batch: Batch) -> None:
+        """Learn from a batch, before the first step, what the gradients depend on. Trains nothing."""
+        ...
+
+    def why_not(self, batch: Batch) -> str | None:
+        """Return why they cannot be computed for a task, or None if they can. Trains nothing."""
+        ...
+
+    def __call__(self, rows: Row, batch: Batch, clock_N: Clock | None = None, stream: Stream = (0, 0)) -> Gradients:
+        """Return the gradients. clock_N: (N,) each; None: the begin. stream: of a program that takes one lane."""
+        ...
+
+
+class AutogradByLane:
+    """The gradients by PyTorch's autograd, one lane after the other: whatever a task does, it can."""
+
+    def __init__(self, functions: TaskFunctions):
+        self.functions = functions
+
+    def prepare(self, batch: Batch) -> None:
+        """There is nothing to learn."""
+
+    def why_not(self, batch: Batch) -> str | None:
+        """Return None."""
+        return None
+
+    def __call__(self, rows: Row, batch: Batch, clock_N: Clock | None = None, stream: Stream = (0, 0)) -> Gradients:
+        """Return the gradients of N lanes."""
+        return autograd_by_lane(self.functions, rows, batch, stream, clock_N)
 
 
 def take_step(

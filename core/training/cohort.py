@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from espalier.core.measures.baselines import Baselines
 from espalier.core.programs.faults import TRANSIENT_ERRORS
 from espalier.core.rows import Lanes, Row
 from espalier.core.training.admission import Admission
 from espalier.core.training.averages import Averages
+from espalier.core.training.baselines import Baselines
 from espalier.core.training.batches import Batches
 from espalier.core.training.comparison import Comparison
 from espalier.core.training.ends import Ends

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from torch import nn
 
-from espalier.core.measures.baselines import Baselines
 from espalier.core.task import Data, Task
+from espalier.core.training.baselines import Baselines
 from espalier.core.training.events import Ended, Reported, Status
 from espalier.core.training.history import rates
 from espalier.core.training.lane import Lane, Rider

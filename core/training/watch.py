@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from espalier.core.measures.activations import listening
-from espalier.core.measures.baselines import Baselines
 from espalier.core.measures.ratios import summary
 from espalier.core.measures.verdicts import Thresholds, Verdict, median, no_better, verdict, while_learning
 from espalier.core.task import Batch, Task, call
+from espalier.core.training.baselines import Baselines
 from espalier.core.training.events import Ended, Event, Forked, Reported, Scored, Started
 from espalier.core.training.trial import Trial
 

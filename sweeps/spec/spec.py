@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from espalier.core.errors import BadInput, shown
-from espalier.core.tasks import READY
+from espalier.core.loading.ready import READY
 from espalier.sweeps.spec import paths, rules, yaml12
 from espalier.sweeps.spec.kinds import AnyOptimizer, AnySchedule, OptimizerSpec, ScheduleSpec, schedule_kinds
 from espalier.sweeps.spec.meaning import misread_exponents

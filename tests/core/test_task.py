@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from espalier.core.errors import BadInput, nearest
+from espalier.core.loading.ready import READY
 from espalier.core.order import shuffled
 from espalier.core.task import Batch, Data, Task, code_fingerprint, load_task, options_of, task_class
-from espalier.core.tasks import READY
 from espalier.core.tasks.thermometer import Thermometer
 
 Write = Callable[[str], str]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from espalier.core.measures.baselines import _classes, entropy
+from espalier.core.measures.guesses import entropy, is_classification
 from espalier.core.measures.verdicts import VERDICTS, Thresholds, no_better, stuck, verdict, while_learning
 from espalier.core.optimizers import SGD
 from espalier.core.tasks.thermometer import Thermometer
@@ -126,7 +126,7 @@ def test_the_loss_of_a_constant_guess_is_the_entropy_of_the_classes() -> None:
 
 @pytest.mark.parametrize("target", (torch.ones(5), torch.ones(5, 2).long(), torch.tensor([-1, 2])))
 def test_targets_that_are_no_classes_have_no_constant_guess(target: Tensor) -> None:
-    assert not _classes(torch.zeros(len(target), 3), target)
+    assert not is_classification(torch.zeros(len(target), 3), target)
 
 
 def test_other_thresholds_give_other_verdicts() -> None:

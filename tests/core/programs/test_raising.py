@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from espalier.core.checks import preflight
 from espalier.core.errors import BadInput
-from espalier.core.measures.baselines import entropy
+from espalier.core.measures.guesses import entropy
 from espalier.core.measures.verdicts import Thresholds
 from espalier.core.native import elementwise
 from espalier.core.optimizers import SGD, Adam

@@ -1,24 +1,21 @@
 """What a trial has to beat: a constant guess, and its own model before the first step.
 
-B = examples in a batch, C = classes.
-
 A constant guess can be named only where the loss is one that has a name. So `loss` and `metrics` of the task are
 called once, with weights moved at random, and compared with torch's own losses of what the model's layers put out.
 """
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from espalier.core.measures.guesses import KNOWN, recognised
 from espalier.core.optimizers import SGD
 from espalier.core.order import mix
 from espalier.core.programs.plain import PlainProgram
@@ -27,92 +24,7 @@ from espalier.core.rows import seeded
 from espalier.core.task import Batch, Data, Task, call, named_target
 
 LOOKED_AT = 256  # examples: enough for the mean loss of an untrained model, few beside what a trial trains
-SAME = 1e-3  # relative: float32 rounds by 1e-6; a class weight or label smoothing differs by a tenth
-ROWS = 2**14  # of a target at once: images may be targets
 MOVED = 0.1  # standard deviation of what is added to the weights, which without it may give every class one loss
-
-
-# --- losses that have a name ------------------------------------------------------------------------------------------
-
-
-def entropy(seen: Tensor, target: Tensor) -> float:
-    """Return the cross-entropy of always guessing the classes' shares among the targets `seen`.
-
-    >>> round(entropy(torch.arange(10), torch.arange(10)), 4)
-    2.3026
-    """
-    classes, seen_counts = seen.unique(return_counts=True)
-    valued, counts = target.unique(return_counts=True)
-    known = dict(zip(classes.tolist(), seen_counts.tolist(), strict=True))
-    extra = float(any(value not in known for value in valued.tolist()))  # a new class is guessed as if seen once
-    total = seen.numel() + extra * len(known.keys() | set(valued.tolist()))
-    parts = zip(valued.tolist(), counts.tolist(), strict=True)
-    logs = [count * math.log((known.get(value, 0) + extra) / total) for value, count in parts]
-    return -math.fsum(logs) / target.numel()
-
-
-def commonest(seen: Tensor, target: Tensor) -> float:
-    """Return the accuracy of always guessing the most frequent class of the targets `seen`."""
-    return float((target.flatten() == seen.flatten().mode().values).double().mean())
-
-
-def variance(seen: Tensor, target: Tensor) -> float:
-    """Return the mean squared error of always guessing the mean, of each column, of the targets `seen`."""
-    mean = seen.mean(0, dtype=torch.float64)
-    return math.fsum(float((piece - mean).square().sum()) for piece in target.split(ROWS)) / target.numel()
-
-
-def deviation(seen: Tensor, target: Tensor) -> float:
-    """Return the mean absolute error of always guessing the median, of each column, of the targets `seen`."""
-    middle = seen.median(0).values.double()
-    return math.fsum(float((piece - middle).abs().sum()) for piece in target.split(ROWS)) / target.numel()
-
-
-def _classes(out: Tensor, target: Tensor) -> bool:
-    whole = not target.is_floating_point() and not target.is_complex() and target.dim() == 1 and out.dim() == 2
-    return whole and len(out) == len(target) and int(target.min()) >= 0 and int(target.max()) < out.shape[1]
-
-
-def _two(out: Tensor, target: Tensor) -> bool:
-    flat = not target.is_complex() and out.numel() == target.numel() and target.numel() == len(target)
-    return flat and bool(((target == 0) | (target == 1)).all())
-
-
-def _shares(out: Tensor, target: Tensor) -> bool:
-    return _two(out, target) and float(out.min()) >= 0 and float(out.max()) <= 1
-
-
-def _numbers(out: Tensor, target: Tensor) -> bool:
-    return target.is_floating_point() and out.numel() == target.numel() and len(out) == len(target)
-
-
-@dataclass(frozen=True)
-class Known:
-    """A loss or a metric with a name: where it may apply, and what it is of (output, target).
-
-    guess: what the best constant guess has, of (targets trained on, targets judged by).
-    """
-
-    applies: Callable[[Tensor, Tensor], bool]
-    value: Callable[[Tensor, Tensor], Tensor]
-    guess: Callable[[Tensor, Tensor], float]
-
-
-KNOWN: Mapping[str, Known] = {
-    "cross-entropy": Known(_classes, lambda out, y: F.cross_entropy(out, y.long()), entropy),
-    "accuracy": Known(_classes, lambda out, y: (out.argmax(-1) == y).double().mean(), commonest),
-    "binary cross-entropy of logits": Known(
-        _two, lambda out, y: F.binary_cross_entropy_with_logits(out.flatten(), y.flatten().to(out)), entropy
-    ),
-    "binary cross-entropy": Known(
-        _shares, lambda out, y: F.binary_cross_entropy(out.flatten(), y.flatten().to(out)), entropy
-    ),
-    "accuracy of logits": Known(
-        _two, lambda out, y: ((out.flatten() > 0) == (y.flatten() > 0.5)).double().mean(), commonest
-    ),
-    "squared error": Known(_numbers, lambda out, y: F.mse_loss(out.flatten(), y.flatten().to(out)), variance),
-    "absolute error": Known(_numbers, lambda out, y: F.l1_loss(out.flatten(), y.flatten().to(out)), deviation),
-}
 
 
 @contextmanager
@@ -132,20 +44,6 @@ def _outputs(model: nn.Module) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-def _recognised(value: Tensor, outputs: list[Tensor], targets: Mapping[int, Tensor]) -> tuple[str, int] | None:
-    """Return the name of the loss that gave `value`, and which tensor of the batch is its target."""
-    if float(value) in (0.0, 1.0):  # which many a metric is by chance
-        return None
-    for out in reversed(outputs):  # the last one is most likely the model's own
-        for place, target in targets.items():
-            for name, known in KNOWN.items():
-                if known.applies(out, target) and math.isclose(
-                    float(known.value(out, target)), float(value), rel_tol=SAME, abs_tol=1e-9
-                ):
-                    return name, place
-    return None
-
-
 def apart(task: Task) -> Task:
     """Return a copy of a task that shares its tensors and arrays and nothing else: what it counts stays as it is."""
     shared: dict[int, Any] = {}
@@ -160,9 +58,6 @@ def apart(task: Task) -> Task:
         return copy.deepcopy(task, shared)
     except Exception:  # it holds what cannot be copied: a file, a lock
         return copy.copy(task)
-
-
-# --- the baselines of a task ------------------------------------------------------------------------------------------
 
 
 class Baselines:
@@ -209,7 +104,7 @@ class Baselines:
             with torch.no_grad(), seeded(2), _outputs(model.eval()) as outputs:
                 metrics = call(self.task.metrics, model, valid)
             values |= {f"valid_{name}": (value, outputs, valid) for name, value in metrics.items()}
-            found = {name: _recognised(value, outs, self._targets(b)) for name, (value, outs, b) in values.items()}
+            found = {name: recognised(value, outs, self._targets(b)) for name, (value, outs, b) in values.items()}
             return {name: kind for name, kind in found.items() if kind}
         except Exception:  # a task whose loss cannot be taken apart has no known guess
             return {}

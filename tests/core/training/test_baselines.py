@@ -14,9 +14,9 @@ from espalier.core import checkpoint
 from espalier.core.checks import preflight
 from espalier.core.checks.holes import holes
 from espalier.core.errors import BadInput
-from espalier.core.measures.baselines import Baselines
 from espalier.core.optimizers import SGD
 from espalier.core.task import Batch, Data, Task
+from espalier.core.training.baselines import Baselines
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended, Event, Reported
 from espalier.core.training.setup import CohortSetup
