@@ -2,13 +2,14 @@
 
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
+def save(path: Path, state: Mapping[str, object]) -> None:
     """Write `state` (tensors, numbers, strings, lists, dicts) so that a crash leaves the old file or the new one.
 
     Raises OSError when the disk is full; the file that was there is then untouched.
@@ -16,7 +17,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     temporary = path.with_name(path.name + ".part")
     try:
         with open(temporary, "wb") as file:
-            torch.save(state, file)
+            torch.save(dict(state), file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -10,6 +10,8 @@ FOLDER = Path(__file__).resolve().parents[1]  # holds core, sweeps and services,
 SEARCH_PATH = Path(__file__).parents[2]  # what has to be on Python's search path for `import espalier`
 FORMER_NAMES = ("core", "sweeps", "services")  # packages of their own once: what was written then says `core.task`
 MOVED = {  # modules that people's files name, and where they are now
+    "core.activations": "core.measures.activations",
+    "core.health": "core.measures.verdicts",
     "core.lanes": "core.rows",
     "core.lr_range": "core.checks.lr_range",
     "core.optim": "core.optimizers",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from espalier.core import order as orders
 from espalier.core.errors import FAULT_MOST, BadInput, Exited, briefly, faults, nearest, shown
 from espalier.core.loading.fingerprint import fingerprint
-from espalier.core.loading.references import found_class
+from espalier.core.loading.references import load_class
 from espalier.core.rows import seeded
 
 Batch = tuple[Tensor, ...]
@@ -210,7 +210,7 @@ def task_class(reference: str) -> type[Task]:
 
     Raises BadInput if it cannot be imported, is no class, or lacks model(), loss() or data().
     """
-    kind: type[object] = found_class(reference)
+    kind: type[object] = load_class(reference)
     for method in ("model", "loss", "data"):
         if getattr(kind, method, None) in (None, getattr(Task, method)):
             raise BadInput(f"task: {reference} has no {method}(); a task is a class with model(), loss() and data()")

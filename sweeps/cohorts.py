@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from espalier.core.errors import BadInput, brief, faults, shown
-from espalier.core.loading.references import found_class
+from espalier.core.loading.references import load_class
 from espalier.core.measures.verdicts import Thresholds
 from espalier.core.numbers import Flag, Number
 from espalier.core.optimizers import OPTIMIZERS, Optimizer
@@ -149,7 +149,7 @@ def watchers(spec: SweepSpec) -> list[Watcher]:
     """
     own: list[Watcher] = []
     for reference in spec.watchers:
-        found = found_class(reference, "watchers")
+        found = load_class(reference, "watchers")
         if not issubclass(found, Watcher):
             raise BadInput(f"watchers: {reference} is no core.training.watch.Watcher")
         with faults(f"watchers: {reference} cannot be made"):

@@ -9,7 +9,7 @@ import torch
 
 from espalier.core.errors import BadInput, faults, nearest, shown
 from espalier.core.loading.fingerprint import fingerprint
-from espalier.core.loading.references import found_class
+from espalier.core.loading.references import load_class
 from espalier.core.loading.registry import is_reference
 from espalier.core.numbers import Flag, Number
 from espalier.core.optimizers import OPTIMIZERS, Optimizer
@@ -155,7 +155,7 @@ def _try_score(reference: str, metric: str) -> None:
 def code_of(spec: SweepSpec, task: Task) -> str:
     """Return a hash of the source files that a sweep trains by: the task's, and those of kinds of a person's own."""
     kinds = [reference for reference in references(_kinds_alone(spec)) if is_reference(reference)]
-    prints = [code_fingerprint(task), *(fingerprint(found_class(reference, "kind")) for reference in kinds)]
+    prints = [code_fingerprint(task), *(fingerprint(load_class(reference, "kind")) for reference in kinds)]
     return prints[0] if len(prints) == 1 else hashlib.sha256("\n".join(prints).encode()).hexdigest()[:16]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from espalier.core import own
 from espalier.core.loading.ready import READY
-from espalier.core.loading.references import found_class
+from espalier.core.loading.references import load_class
 from espalier.sweeps.spec.spec import load_spec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,7 +52,7 @@ def test_a_folders_name_is_no_module_of_ours_outside_the_package(name: str, tmp_
 @pytest.mark.parametrize("short, reference", READY.items())
 def test_a_ready_task_has_a_short_name(short: str, reference: str) -> None:
     source, _, name = reference.partition(":")
-    assert found_class(short) is found_class(f"espalier.core.tasks.{source}:{name}")
+    assert load_class(short) is load_class(f"espalier.{source}:{name}")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_what_an_earlier_version_wrote_is_found(
     former: str, present: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert found_class(former) is found_class(present)
+    assert load_class(former) is load_class(present)
 
 
 @pytest.mark.parametrize("former, present", own.MOVED.items())
@@ -76,7 +76,7 @@ def test_a_module_that_moved_is_found_by_its_former_name(former: str, present: s
     text = f"from {parent} import {last} as a\nimport {former}\n"
     text += f"from espalier.{former} import __name__ as c\n"
     text += f"class Mine: names = a.__name__, {former}.__name__, c"
-    assert found_class(f"{write_task(text)}:Mine").names == (f"espalier.{present}",) * 3
+    assert load_class(f"{write_task(text)}:Mine").names == (f"espalier.{present}",) * 3
 
 
 def test_a_task_that_was_written_for_an_earlier_version_still_reads(write_task: Callable[[str], str]) -> None:
@@ -87,7 +87,7 @@ def test_a_task_that_was_written_for_an_earlier_version_still_reads(write_task: 
     )
     from espalier.core.task import Data, Task
 
-    kind = found_class(f"{write_task(text)}:Mine")
+    kind = load_class(f"{write_task(text)}:Mine")
     assert issubclass(kind, Task) and kind.kept is Data
     assert not set(own.FORMER_NAMES) & set(sys.modules)
 
@@ -95,7 +95,7 @@ def test_a_task_that_was_written_for_an_earlier_version_still_reads(write_task: 
 def test_a_spec_of_an_earlier_version_still_reads(tmp_path: Path) -> None:
     (tmp_path / "old.yaml").write_text("name: old\ntask: core.tasks.names:Names\nwatchers: [core.watch:Activations]\n")
     spec = load_spec(str(tmp_path / "old.yaml"))
-    assert found_class(spec.task) is found_class("names")
+    assert load_class(spec.task) is load_class("names")
 
 
 def test_no_file_of_ours_is_imported_under_a_former_name() -> None:

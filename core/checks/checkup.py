@@ -1,6 +1,7 @@
 """Minutes before hours: what can be seen of a task before it is trained, in plain sentences."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from espalier.core.checks import before_training, first_steps, preflight
 from espalier.core.checks.findings import Checkup, Finding, LayerReport
@@ -26,20 +27,39 @@ def check_up(
     findings = [Finding("pass", "parts", f"model, loss, data and metrics work; {parts.parameters:,} parameters")]
     findings += [Finding("warn", "data", f"{hole.sentence()}; the loss is finite all the same") for hole in parts.holes]
     subject = Subject(task, parts.data, structure, hyper, steps, seed)
-    layers: list[LayerReport] = []
-    ratios: dict[float, Mapping[str, float]] = {}
+    numbers = _Numbers()
+    for what, check in _checks(subject, exponents, numbers).items():
+        try:
+            findings += check()
+        except (Exception, SystemExit) as error:  # a person's code: whatever it does, the page is printed
+            findings.append(Finding("fail", what, briefly(error)))
+    return Checkup(findings, numbers.layers, numbers.ratios)
+
+
+@dataclass
+class _Numbers:
+    """What checks measure beside their findings: of each layer, and of the first step at each exponent."""
+
+    layers: Sequence[LayerReport] = ()
+    ratios: dict[float, Mapping[str, float]] = field(default_factory=dict[float, Mapping[str, float]])
+
+
+def _checks(
+    subject: Subject, exponents: Sequence[float], numbers: _Numbers
+) -> Mapping[str, Callable[[], Iterable[Finding]]]:
+    """Return the checks by name, in the order in which they are done."""
 
     def look_at_layers() -> Iterable[Finding]:
-        layers.extend(layer_reports(subject))
-        return activations(layers)
+        numbers.layers = layer_reports(subject)
+        return activations(numbers.layers)
 
     def look_at_ratios() -> Iterable[Finding]:
         for exponent in exponents:
             if of_tensors := first_steps.step_ratios(subject, exponent):
-                ratios[exponent] = of_tensors
-        return first_steps.first_ratios(ratios)
+                numbers.ratios[exponent] = of_tensors
+        return first_steps.first_ratios(numbers.ratios)
 
-    checks: Mapping[str, Callable[[], Iterable[Finding]]] = {
+    return {
         "order": lambda: before_training.order(subject),
         "state": lambda: before_training.state(subject),
         "first loss": lambda: before_training.first_loss(subject),
@@ -51,12 +71,6 @@ def check_up(
         "one batch": lambda: first_steps.one_batch(subject),
         "first ratios": look_at_ratios,
     }
-    for what, check in checks.items():
-        try:
-            findings += check()
-        except (Exception, SystemExit) as error:  # a person's code: whatever it does, the page is printed
-            findings.append(Finding("fail", what, briefly(error)))
-    return Checkup(findings, layers, ratios)
 
 
 def _as_seen_by_a_person(refusal: str) -> Finding:

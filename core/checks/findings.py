@@ -11,12 +11,12 @@ Level = Literal["pass", "warn", "fail"]
 class Finding:
     """One thing that was looked at.
 
-    what: which. said: how it is, and what to do where it is not well.
+    what: its name. sentence: how it is, and what to do where it is not well.
     """
 
     level: Level
     what: str
-    said: str
+    sentence: str
 
 
 @dataclass(frozen=True)

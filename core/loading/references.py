@@ -14,11 +14,13 @@ modules_asked: dict[type, ModuleType] = {}
 """By class, the module that a reference to it named, which may not be the one in which it is defined."""
 
 
-def parted(reference: str) -> tuple[str, str]:
+def split_reference(reference: str) -> tuple[str, str]:
     """Return the file or module of a reference, and the class behind its last colon; "" for what is not there.
 
-    >>> parted("pkg.mod:Name"), parted("a:b/file.py:Name"), parted("a:b/file.py"), parted("names")
-    (('pkg.mod', 'Name'), ('a:b/file.py', 'Name'), ('a:b/file.py', ''), ('espalier.core.tasks.names', 'Names'))
+    >>> split_reference("pkg.mod:Name"), split_reference("a:b/file.py:Name"), split_reference("a:b/file.py")
+    (('pkg.mod', 'Name'), ('a:b/file.py', 'Name'), ('a:b/file.py', ''))
+    >>> split_reference("names")
+    ('espalier.core.tasks.names', 'Names')
     """
     if reference in READY:
         source, _, name = READY[reference].partition(":")
@@ -42,12 +44,12 @@ def reference_of(kind: type) -> str:
     return f"{file}:{kind.__qualname__}"
 
 
-def found_class(reference: str, field: str = "task") -> type:
+def load_class(reference: str, field: str = "task") -> type:
     """Find the class that `pkg.mod:Name` or `path/file.py:Name` names.
 
     Raises BadInput, beginning with the field of the spec, if it cannot be imported or is no class.
     """
-    source, name = parted(reference)
+    source, name = split_reference(reference)
     odd = not name.isidentifier() or (not source.endswith(".py") and (":" in source or os.sep in source))
     if odd or not source:
         wrong = "is no reference to a class" if source and name else "has no class"

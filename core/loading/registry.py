@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from espalier.core import own
 from espalier.core.errors import BadInput, brief, nearest
-from espalier.core.loading.references import found_class
+from espalier.core.loading.references import load_class
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class Registry(Generic[T]):
             hint = nearest(str(name), self._places)
             hint += "" if hint.endswith("?") else "."
             raise BadInput(f"{field}: unknown {self.noun} '{brief(name)}'; {hint} Your own is file.py:Class")
-        found, base = found_class(name, field), _imported(self.base)
+        found, base = load_class(name, field), _imported(self.base)
         if not issubclass(found, base):
             raise BadInput(f"{field}: {name} is no {base.__name__}; inherit from {own.NAME}.{self.base}")
         return found

@@ -77,10 +77,7 @@ def verdict(
         return Verdict("diverged", risen)
     if update_ratios and all(value == -math.inf for value in update_ratios):
         return Verdict("frozen", "no step changed any weight")
-    if over and not beaten and last > (1 - t.collapsed) * guess:
-        beaten = f"the loss ended at {last:.4g}, no better than a constant guess ({guess:.4g})"
-    if not over and abs(last - guess) <= t.collapsed * guess:
-        beaten = f"the loss ended at {last:.4g}; a constant guess has {guess:.4g}"
+    beaten = _beaten_by_a_guess(last, guess, t.collapsed, over, beaten)
     ratio = median(update_ratios)
     still = ratio < t.frozen and max(filter(math.isfinite, update_ratios)) < t.frozen + EXPLODED
     if beaten:
@@ -95,6 +92,15 @@ def verdict(
     if math.isnan(ratio):
         return Verdict("healthy", "the loss is finite; no parameter has a ratio")
     return Verdict("healthy", f"the median log10 update ratio is {ratio:.2f}")
+
+
+def _beaten_by_a_guess(last: float, guess: float, collapsed: float, over: bool, beaten: str) -> str:
+    """Return why a loss is no better than that of a constant guess; what was known as `beaten` if it is better."""
+    if not over and abs(last - guess) <= collapsed * guess:
+        return f"the loss ended at {last:.4g}; a constant guess has {guess:.4g}"
+    if over and not beaten and last > (1 - collapsed) * guess:
+        return f"the loss ended at {last:.4g}, no better than a constant guess ({guess:.4g})"
+    return beaten
 
 
 def while_learning(

@@ -23,18 +23,18 @@ class PythonState:
     """What a task keeps in Python, as it is found before training.
 
     reason: of loss(), one sentence that says what state it has, "" where there is none. validation: of metrics().
-    cells: the variables that each trial has for itself. shared: paths of those that all trials of a process share.
-    before: what a new trial begins with. places: by path, the variables that existed before the first step, in any
+    variables: those that each trial has for itself. shared: paths of those that all trials of a process share.
+    before: what a new trial begins with. known: by path, the variables that existed before the first step, in any
     process. caches: variables in which looking for state has left something.
     """
 
     reason: str = ""
-    cells: list[Variable] = field(default_factory=list[Variable])
+    variables: list[Variable] = field(default_factory=list[Variable])
     shared: list[str] = field(default_factory=list[str])
     validation: str = ""
     roots: Roots = field(default_factory=dict[str, Any])
     before: Snapshot | None = None
-    places: Mapping[str, Variable] = field(default_factory=dict[str, Variable])
+    known: Mapping[str, Variable] = field(default_factory=dict[str, Variable])
     caches: list[Variable] = field(default_factory=list[Variable])
 
     def clear(self) -> None:
@@ -50,7 +50,7 @@ class PythonState:
 
         values: as `taken` gave them. What the trial's code changes inside of them is changed for good.
         """
-        if not self.cells:
+        if not self.variables:
             yield
             return
         self._set(self.begin() if values is None else values)
@@ -61,12 +61,12 @@ class PythonState:
 
     def taken(self) -> dict[str, Any]:
         """Return what the variables hold now, by path."""
-        return {variable.path: variable.contents() for variable in self.cells}
+        return {variable.path: variable.contents() for variable in self.variables}
 
     def begin(self) -> dict[str, Any]:
         """Return what a new trial begins with."""
         memo = self._memo()
-        return {variable.path: copied(self._initial(variable.path), memo) for variable in self.cells}
+        return {variable.path: copied(self._initial(variable.path), memo) for variable in self.variables}
 
     def late(self) -> dict[str, Any]:
         """Return what a trial has changed beyond the known variables, which are put back and known from now on.
@@ -77,16 +77,16 @@ class PythonState:
         if self.before is None:
             return {}
         after = Snapshot(self.roots, self.before, values=False)
-        known = {variable.path for variable in self.cells} | set(self.shared)
+        old = {variable.path for variable in self.variables} | set(self.shared)
         changed = by_own_path(changed_variables(self.before, self.before, after))
-        new = {path: variable for path, variable in changed.items() if path not in known}
+        new = {path: variable for path, variable in changed.items() if path not in old}
         self.shared += [path for path in new if self._initial(path) is UNKEPT]
         apart = [variable for path, variable in new.items() if self._initial(path) is not UNKEPT]
         values = {variable.path: variable.contents() for variable in apart}
         memo = self._memo()
         for variable in apart:
             variable.set(copied(self._initial(variable.path), memo))
-        self.cells += apart
+        self.variables += apart
         return values
 
     def spare(self, values: Values) -> Values:
@@ -100,7 +100,7 @@ class PythonState:
 
     def _set(self, values: Values) -> None:
         memo = self._memo()
-        for variable in self.cells:
+        for variable in self.variables:
             path = variable.path
             variable.set(values[path] if path in values else copied(self._initial(path), memo))
 
@@ -118,15 +118,15 @@ class PythonState:
         if values is None:
             return None
         for path in values:
-            if path not in self.places:
+            if path not in self.known:
                 raise Unwritable(f"{path}, which came to be while training")
         contents = {path: self._without_its_kind(path, value) for path, value in self.copy(values).items()}
         return encoded_together(contents, self.before.names if self.before else {})
 
     def decoded(self, values: Values | None) -> dict[str, Any] | None:
         """Return what `encoded` was given, by another process maybe."""
-        known = {variable.path for variable in self.cells}
-        self.cells += [self.places[path] for path in values or () if path not in known]
+        old = {variable.path for variable in self.variables}
+        self.variables += [self.known[path] for path in values or () if path not in old]
         decode = Decoder(self.before.identities if self.before else {})
         return None if values is None else {path: decode(value) for path, value in values.items()}
 

@@ -1,18 +1,25 @@
 """Who trains next: branches that leave their trunk, lanes that waited, and trials of the queue."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from espalier.core.programs.faults import TRANSIENT_ERRORS
 from espalier.core.rows import Row
 from espalier.core.training.ends import Ends
 from espalier.core.training.events import Event, Forked, Started
-from espalier.core.training.history import parted
-from espalier.core.training.lane import Lane, Rider
+from espalier.core.training.history import groups_at
+from espalier.core.training.lane import Lane, TrialRun
 from espalier.core.training.lane_python import LanePython
 from espalier.core.training.log import EventLog
 from espalier.core.training.pool import LanePool
 from espalier.core.training.trial import Structure, Trial
+
+
+class AdmissionState(TypedDict):
+    """In a checkpoint: the ids of the trials of the queue, and the trials that are to stop, with the reasons."""
+
+    queue: list[str]
+    stops: dict[str, str]
 
 
 class Admission:
@@ -46,44 +53,44 @@ class Admission:
 
     def stop_asked(self) -> Iterator[Event]:
         """End the trials that are to stop."""
-        waiting = [Lane([Rider(trial)]) for trial in self.queue]
+        waiting = [Lane([TrialRun(trial)]) for trial in self.queue]
         for lane in [*self.pool.lanes, *waiting]:
-            for rider in [r for r in lane.riders if r.trial.id in self.stops]:
-                lane.riders.remove(rider)
-                if not rider.score:
-                    yield self.ends.end(lane, rider, "stopped", self.stops[rider.trial.id])
+            for run in [r for r in lane.runs if r.trial.id in self.stops]:
+                lane.runs.remove(run)
+                if not run.score:
+                    yield self.ends.end(lane, run, "stopped", self.stops[run.trial.id])
         for lane, _ in self.pool.parked:
             lane.awaited = [trial for trial in lane.awaited if trial not in self.stops]
         self.stops.clear()
-        self.queue = [lane.leader for lane in waiting if lane.riders]
+        self.queue = [lane.leader for lane in waiting if lane.runs]
         self.pool.free_idle()
 
     def advance(self) -> Iterator[Event]:
-        """Fork lanes whose riders' histories part now, and give free rows to whoever is next."""
+        """Fork the lanes in which histories differ from this step on, and give free rows to whoever is next."""
         yield from self._fork()
         yield from self._fill()
-        while any(lane.parting == lane.step for lane in self.pool.active):  # one that was parked where its riders part
+        while any(lane.fork_at == lane.step for lane in self.pool.active):  # one that was parked where it forks
             yield from self._fork()
             yield from self._fill()
 
     def _fork(self) -> Iterator[Event]:
-        """Copy the row where riders part: the first group keeps the lane, the others wait for one."""
+        """Copy the row where histories differ: the first group keeps the lane, the others wait for one."""
         for k, lane in enumerate(list(self.pool.active)):
-            if lane.parting != lane.step:
+            if lane.fork_at != lane.step:
                 continue
             self.python.claim()
-            riders = {rider.trial.id: rider for rider in lane.riders}
-            groups = parted(self.structure, lane.trials, lane.step)
-            lane.riders, *others = [[riders[trial.id] for trial in group] for group in groups]
+            runs = {run.trial.id: run for run in lane.runs}
+            groups = groups_at(self.structure, lane.trials, lane.step)
+            lane.runs, *others = [[runs[trial.id] for trial in group] for group in groups]
             lane.plan_fork(self.structure)
             for other in others:
                 branch = lane.branch(other, self.python.copy_of(lane))
                 branch.plan_fork(self.structure)
                 self.pool.park(branch, k)
                 self.log.lead(branch)
-                for rider in branch.riders:
-                    if not rider.score:
-                        yield self.log.note(Forked(rider.trial.id, lane.step, lane.leader.id))
+                for run in branch.runs:
+                    if not run.score:
+                        yield self.log.note(Forked(run.trial.id, lane.step, lane.leader.id))
 
     def _fill(self) -> Iterator[Event]:
         """Give free rows to lanes that are parked, then to the queue."""
@@ -98,7 +105,7 @@ class Admission:
 
     def _begin(self) -> Iterator[Event]:
         """Begin the next trials of the queue, those that share a beginning in one lane."""
-        lane = Lane([Rider(trial) for trial in self._next_trials()])
+        lane = Lane([TrialRun(trial) for trial in self._next_trials()])
         try:
             row = self.new_row(lane.seed)
         except TRANSIENT_ERRORS:
@@ -116,16 +123,16 @@ class Admission:
         """Whether the next of the queue gets a free row.
 
         Where lanes run one after the other, a row is kept for the first branch of each trunk. Then trials end one
-        after the other, and not all at last, when many trunks of one age have parted.
+        after the other, and not all at last, when many trunks of one age have groups_at.
         """
         used = self.pool.rows.used
-        reserved = sum(lane.parting is not None for lane in self.pool.active) if self.sequential else 0
+        reserved = sum(lane.fork_at is not None for lane in self.pool.active) if self.sequential else 0
         return bool(self.queue) and (used + reserved < self.pool.room or not used)
 
     def _next_trials(self) -> list[Trial]:
         seed = self.queue[0].seed
         same_seed = [trial for trial in self.queue if trial.seed == seed]
-        trials = parted(self.structure, same_seed, 0)[0]
+        trials = groups_at(self.structure, same_seed, 0)[0]
         taken = {trial.id for trial in trials}
         self.queue = [trial for trial in self.queue if trial.id not in taken]
         return trials
@@ -137,7 +144,7 @@ class Admission:
         """
 
         def is_suspect(lane: Lane) -> bool:
-            return any(lane.step <= suspects.get(rider.trial.id, -1) for rider in lane.riders)
+            return any(lane.step <= suspects.get(run.trial.id, -1) for run in lane.runs)
 
         pool = self.pool
         waiting = any(trial.id in suspects for trial in self.queue)
@@ -152,11 +159,11 @@ class Admission:
             self.queue.sort(key=lambda trial: trial.id not in suspects)
         return left
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> AdmissionState:
         """Return what a checkpoint keeps."""
         return {"queue": [trial.id for trial in self.queue], "stops": dict(self.stops)}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: AdmissionState) -> None:
         """Go on where `state` was taken."""
         self.queue = [self.known[key] for key in state["queue"]]
         self.stops = dict(state["stops"])

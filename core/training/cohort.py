@@ -4,33 +4,37 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import cast
 
 import numpy as np
 from torch import nn
 
 from espalier.core.programs.faults import TRANSIENT_ERRORS
 from espalier.core.rows import Lanes, Row
-from espalier.core.training.admission import Admission
+from espalier.core.training.admission import Admission, AdmissionState
 from espalier.core.training.averages import Averages
 from espalier.core.training.baselines import Baselines
 from espalier.core.training.batches import Batches
 from espalier.core.training.comparison import Comparison
 from espalier.core.training.ends import Ends
 from espalier.core.training.events import Ended, Event
-from espalier.core.training.lane import Lane, Rider
+from espalier.core.training.lane import Lane, TrialRun
 from espalier.core.training.lane_python import LanePython
-from espalier.core.training.log import EventLog
+from espalier.core.training.log import EventLog, LogState
 from espalier.core.training.pool import LanePool
 from espalier.core.training.reports import Reports, Views
-from espalier.core.training.resume import load_pool_state, pool_state
+from espalier.core.training.resume import PoolState, load_pool_state, pool_state
 from espalier.core.training.sampling import Sampling
 from espalier.core.training.scores import Scores
 from espalier.core.training.setup import CohortSetup
-from espalier.core.training.stretch import Trainer, Work, account
+from espalier.core.training.stretch import Trainer, Work, WorkState, account
 from espalier.core.training.validation import Validation, is_diverged
 
 STRETCH = 64  # steps between looks at the losses: short enough to drop a diverged lane soon, long enough to be cheap
+
+
+class CohortState(PoolState, AdmissionState, LogState, WorkState):
+    """A cohort in a checkpoint."""
 
 
 class Cohort:
@@ -53,17 +57,10 @@ class Cohort:
         self.data = data = setup.data.to(setup.device, setup.dtype)
         self.watchers = list(setup.watchers)
         baselines = Baselines(task, data, structure.batch_size, setup.dtype)
-        averages = Averages(setup.wants_averages)
+        self.averages = averages = Averages(setup.wants_averages)
         sampling = Sampling(program.parameters.matrices(), setup.ratio_samples, setup.ratio_spacing)
-
-        def new_row(seed: int) -> Row:
-            return averages.beside(program.fresh_row(seed))
-
-        def model_of(lane: Lane) -> nn.Module:
-            return program.module(self.pool.row_of(lane) or new_row(lane.seed))
-
         most = 1 if program.min_width == 1 else max(1, setup.lanes)
-        row = {name: tensor.to(setup.device) for name, tensor in new_row(0).items()}
+        row = {name: tensor.to(setup.device) for name, tensor in self._new_row(0).items()}
         batch = tuple(tensor[: structure.batch_size] for tensor in data.train)
         self.python = LanePython(program, batch, data.valid)
         program.prepare(batch)
@@ -75,7 +72,7 @@ class Cohort:
         self.trainer = Trainer(program, structure, data.train, self.batches, sampling, averages, self.pool)
         self.comparison = Comparison(program, structure, data.train, self.batches, self.pool)
         self.validation = Validation(program, data.valid, self.pool, self.python, lambda lanes: self.before(lanes))
-        views = Views(task, data, baselines, sampling, model_of)
+        views = Views(task, data, baselines, sampling, self._model_of)
         self.reports = Reports(views, self.watchers, structure, setup.curve_points)
         self.scores = Scores(
             scoring, structure, self.pool, self.log, self.python, averages, self.validation, setup.curve_points
@@ -88,9 +85,17 @@ class Cohort:
             self.log,
             self.python,
             self.ends,
-            new_row,
+            self._new_row,
             program.lanes_run_sequentially,
         )
+
+    def _new_row(self, seed: int) -> Row:
+        """Return the state that a trial of a seed begins with."""
+        return self.averages.beside(self.program.fresh_row(seed))
+
+    def _model_of(self, lane: Lane) -> nn.Module:
+        """Return the model of a lane as it is now."""
+        return self.program.module(self.pool.row_of(lane) or self._new_row(lane.seed))
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
@@ -133,40 +138,40 @@ class Cohort:
         self.program.failed.clear()
 
     def _validate_due(self) -> Iterator[Event]:
-        """Validate the lanes in which a report or a score is due; riders of one lane report the same numbers."""
+        """Validate the lanes in which a report or a score is due; runs of one lane report the same numbers."""
         for k, lane in enumerate(self.pool.active):
-            due = [rider for rider in lane.riders if rider.next_report() == lane.step]
-            at_rung = [rider for rider in lane.riders if lane.step in rider.trial.rungs]
+            due = [run for run in lane.runs if run.next_report() == lane.step]
+            at_rung = [run for run in lane.runs if lane.step in run.trial.rungs]
             metrics: Mapping[str, float] = {}
             if due or (at_rung and self.scores.validates):
                 metrics = self.validation.metrics(k)
                 if is_diverged(metrics):
                     yield from self.ends.diverge(k)
                     continue
-                for rider in due:
-                    yield from self._report_and_maybe_finish(lane, rider, metrics)
+                for run in due:
+                    yield from self._report_and_maybe_finish(lane, run, metrics)
                 lane.forget_reported_losses()
             if at_rung:
                 yield from self.scores.at_rung(k, lane, at_rung, metrics)
         self.pool.free_idle()
 
-    def _report_and_maybe_finish(self, lane: Lane, rider: Rider, metrics: Mapping[str, float]) -> Iterator[Event]:
-        if not rider.score:
+    def _report_and_maybe_finish(self, lane: Lane, run: TrialRun, metrics: Mapping[str, float]) -> Iterator[Event]:
+        if not run.score:
             try:
-                report = self.reports.report(lane, rider, metrics)
+                report = self.reports.report(lane, run, metrics)
             except TRANSIENT_ERRORS:
                 raise
             except (Exception, SystemExit) as error:  # a watcher's
-                lane.riders.remove(rider)
-                yield from self.ends.fail(Lane([rider], lane.step, losses=list(lane.losses)), error)
+                lane.runs.remove(run)
+                yield from self.ends.fail(Lane([run], lane.step, losses=list(lane.losses)), error)
                 return
             yield report
-        if rider.trial.steps == lane.step:
-            lane.riders.remove(rider)
-            if rider.score:
-                yield self.scores.score(lane, rider, rider.score, metrics)
+        if run.trial.steps == lane.step:
+            lane.runs.remove(run)
+            if run.score:
+                yield self.scores.score(lane, run, run.score, metrics)
             else:
-                yield self.ends.end(lane, rider, "complete")
+                yield self.ends.end(lane, run, "complete")
 
     # --- from outside ------------------------------------------------------------------------------------------------
 
@@ -230,18 +235,18 @@ class Cohort:
         """Whether a checkpoint takes all that the trials keep in Python."""
         return self.python.is_writable(self.pool.lanes)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> "CohortState":
         """Return everything that a resumed cohort needs beside its task, data and trials.
 
         Raises core.python_state.encoding.Unwritable where the task keeps what no checkpoint takes.
         """
         self.python.claim()
         lanes = pool_state(self.pool, self.python)
-        return lanes | self.admission.state() | self.log.state() | self.work.state()
+        return {**lanes, **self.admission.state(), **self.log.state(), **self.work.state()}
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, saved: Mapping[str, object]) -> None:
         """Go on where `state` was taken. Trials that had ended by then do not train again; see `ended`."""
-        state = copy.deepcopy(dict(state))
+        state = cast("CohortState", copy.deepcopy(dict(saved)))
         load_pool_state(self.pool, self.python, self.admission.known, state)
         for part in (self.admission, self.log, self.work):
             part.load_state(state)

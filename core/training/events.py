@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any, Literal
 
 Status = Literal["complete", "diverged", "stopped", "failed"]
+EventJson = dict[str, Any]
+"""An event as JSON has it: plain values by name."""
 
 
 @dataclass(frozen=True, order=True)
@@ -50,7 +52,7 @@ class Event:
         """The trial's id in its sweep. Raises ValueError for a trial of no sweep."""
         return TrialId.parse(self.trial)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> EventJson:
         """Return the event as checkpoints, workers and records write it: every kind has all keys of _ABSENT."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         return {"kind": self.kind} | _ABSENT | {name: value for name, value in own.items() if value or name in _ABSENT}
@@ -152,7 +154,7 @@ _TYPES: Mapping[str, type[Event]] = {
     "stop": Ended,
 }
 # the keys of an event that has nothing to say under them, in the order of records
-_ABSENT: dict[str, Any] = {
+_ABSENT: EventJson = {
     "trial": "",
     "step": 0,
     "values": {},

@@ -72,7 +72,7 @@ def _probing(
     return torch.where(start_R.isnan(), lr_SR, probe_SR)
 
 
-def parting_step(structure: Structure, trials: Sequence[Trial], first: int, block: int = 4096) -> int | None:
+def fork_step(structure: Structure, trials: Sequence[Trial], first: int, block: int = 4096) -> int | None:
     """Return the first step >= first at which the histories of the trials differ; None if they agree to their ends."""
     last = max(t.steps for t in trials)
     for start in range(first, last, block):
@@ -83,7 +83,7 @@ def parting_step(structure: Structure, trials: Sequence[Trial], first: int, bloc
     return None
 
 
-def parted(structure: Structure, trials: Sequence[Trial], step: int) -> list[list[Trial]]:
+def groups_at(structure: Structure, trials: Sequence[Trial], step: int) -> list[list[Trial]]:
     """Group trials by their coefficients at one step, each group and the groups in the order given."""
     table_CR = history(structure, trials, [step] * len(trials), 1)[0]
     groups: dict[tuple[float, ...], list[Trial]] = {}

@@ -41,7 +41,7 @@ class LanePython:
         lane = self._trained = active[0]
         with own_generators(), self.state.of_trial(lane.python):
             yield
-            if self.state.cells:
+            if self.state.variables:
                 lane.python = self.state.taken()
 
     def validating(self, lane: Lane) -> AbstractContextManager[None]:

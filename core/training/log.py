@@ -1,28 +1,36 @@
-"""What has happened to a cohort's trials so far, and which of them lead: told anew to whoever was not there."""
+"""What has happened to a cohort's trials so far, and which of them lead: replayed to whoever was not there."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
-from typing import Any
+from typing import TypedDict
 
-from espalier.core.training.events import Ended, Event, Forked, Reported, Scored, Started, Status
+from espalier.core.training.events import Ended, Event, EventJson, Forked, Reported, Scored, Started, Status
 from espalier.core.training.lane import Lane
 
 _ORDER = [Started, Forked, Reported, Scored]  # at one step
 
 
+class LogState(TypedDict):
+    """In a checkpoint: who leads whom, and the events of an EventLog. noted: starts, forks and scores."""
+
+    leaders: dict[str, str]
+    noted: list[EventJson]
+    ended: list[EventJson]
+
+
 class EventLog:
-    """Starts, forks and scores (`noted`), and the ends. Reports are kept with their trials."""
+    """Starts, forks and scores (`events`), and the ends. Reports are kept with their trials."""
 
     def __init__(self) -> None:
-        self.noted: list[Event] = []
+        self.events: list[Event] = []
         self.ended: list[Ended] = []
         self.leaders: dict[str, str] = {}
 
     def note(self, event: Event) -> Event:
         """Keep a start, a fork or a score, and return it."""
-        self.noted.append(event)
+        self.events.append(event)
         return event
 
     def end(self, event: Ended) -> Ended:
@@ -32,7 +40,7 @@ class EventLog:
 
     def lead(self, lane: Lane) -> None:
         """Note that the first trial of a lane leads the others."""
-        self.leaders |= {rider.trial.id: lane.leader.id for rider in lane.riders if not rider.score}
+        self.leaders |= {run.trial.id: lane.leader.id for run in lane.runs if not run.score}
 
     def leader(self, trial: str) -> str:
         """Return the first of the trials whose histories are one with this trial's so far, or were to its end."""
@@ -47,26 +55,26 @@ class EventLog:
 
         lanes: those that have not ended.
         """
-        riders = [rider for lane in lanes for rider in lane.riders if not rider.score]
-        events = list(self.noted)
-        for rider in riders:
-            events += _reports(rider.trial.id, rider.reports, rider.curve)
+        runs = [run for lane in lanes for run in lane.runs if not run.score]
+        events = list(self.events)
+        for run in runs:
+            events += _reports(run.trial.id, run.reports, run.curve)
         for event in self.ended:
             events += _reports(event.trial, event.reports, event.curve)
         return [*sorted(events, key=lambda event: (event.step, _ORDER.index(type(event)))), *self.ended]
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> LogState:
         """Return what a checkpoint keeps."""
         return {
             "leaders": dict(self.leaders),
-            "noted": [event.to_json() for event in self.noted],
+            "noted": [event.to_json() for event in self.events],
             "ended": [event.to_json() for event in self.ended],
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: LogState) -> None:
         """Go on where `state` was taken, by an earlier version maybe, whose ends do not say which trial leads."""
         self.leaders = dict(state["leaders"])
-        self.noted = [Event.from_json(event) for event in state["noted"]]
+        self.events = [Event.from_json(event) for event in state["noted"]]
         ended = (Event.from_json(event) for event in state["ended"])
         self.ended = [
             replace(event, leader=self.leader_at_end(event.trial, event.status))

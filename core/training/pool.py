@@ -50,10 +50,10 @@ class LanePool:
         self.active.pop()
 
     def free_idle(self) -> None:
-        """Give back the rows of lanes that await a score or have no riders left."""
-        for k in reversed([k for k, lane in enumerate(self.active) if lane.awaited or not lane.riders]):
+        """Give back the rows of lanes that await a score or have no runs left."""
+        for k in reversed([k for k, lane in enumerate(self.active) if lane.awaited or not lane.runs]):
             self.free(k)
-        self.parked = [(lane, row) for lane, row in self.parked if lane.riders]
+        self.parked = [(lane, row) for lane, row in self.parked if lane.runs]
 
     def row_of(self, lane: Lane) -> Row | None:
         """Return the state of a lane, None if it has none."""

@@ -11,7 +11,7 @@ from espalier.core.task import Data, Task
 from espalier.core.training.baselines import Baselines
 from espalier.core.training.events import Ended, Reported, Status
 from espalier.core.training.history import rates
-from espalier.core.training.lane import Lane, Rider
+from espalier.core.training.lane import Lane, TrialRun
 from espalier.core.training.sampling import Sampling
 from espalier.core.training.trial import Structure, Trial
 from espalier.core.training.validation import finite_values
@@ -36,16 +36,16 @@ class Views:
     def look(
         self,
         lane: Lane,
-        rider: Rider,
+        run: TrialRun,
         curve: Sequence[tuple[int, float]],
         over: bool = False,
         diverged_at: int | None = None,
     ) -> Look:
         """Return a trial as its watchers see it."""
-        samples = self.sampling.of_trial(lane, rider.trial)
+        samples = self.sampling.of_trial(lane, run.trial)
         tensors = len(self.sampling.tensors)
         return Look(
-            trial=rider.trial,
+            trial=run.trial,
             step=lane.step,
             curve=curve,
             tensors=self.sampling.tensors,
@@ -53,9 +53,9 @@ class Views:
             update_ratios=[sample[1 : 1 + tensors] for sample in samples],
             diverged_at=diverged_at,
             over=over,
-            values=rider.values,
+            values=run.values,
             baselines=self.baselines,
-            memory=rider.memory,
+            memory=run.memory,
             task=self.task,
             examples=self.examples,
             make_model=lambda: self.model_of(lane),
@@ -69,47 +69,47 @@ class Reports:
         """curve_points: blocks of the training curve between two reports."""
         self.views, self.watchers, self.structure, self.curve_points = views, watchers, structure, curve_points
 
-    def report(self, lane: Lane, rider: Rider, metrics: Mapping[str, float]) -> Reported:
-        """Return a rider's report of a validation and of what it trained since its last report.
+    def report(self, lane: Lane, run: TrialRun, metrics: Mapping[str, float]) -> Reported:
+        """Return a run's report of a validation and of what it trained since its last report.
 
         Raises what a watcher raises.
         """
-        trial, losses = rider.trial, lane.losses_since(rider.reported)
-        rider.values = finite_values(metrics)
+        trial, losses = run.trial, lane.losses_since(run.reported)
+        run.values = finite_values(metrics)
         missing = {f"valid_{name}": [lane.step] for name, value in metrics.items() if not math.isfinite(value)}
         for name in missing:
-            rider.missing.setdefault(name, []).append(lane.step)
-        rider.values |= {"train_loss": float(np.mean(losses)), "lr": self._rate(trial, lane.step - 1)}
+            run.missing.setdefault(name, []).append(lane.step)
+        run.values |= {"train_loss": float(np.mean(losses)), "lr": self._rate(trial, lane.step - 1)}
         curve = blocks(losses, lane.step, self.curve_points)
-        rider.curve += curve
-        ratios = [row for row in self.views.sampling.of_trial(lane, trial) if row[0] >= rider.reported]
-        rider.reported = lane.step
-        look = self.views.look(lane, rider, rider.curve)
+        run.curve += curve
+        ratios = [row for row in self.views.sampling.of_trial(lane, trial) if row[0] >= run.reported]
+        run.reported = lane.step
+        look = self.views.look(lane, run, run.curve)
         for watcher in self.watchers:
-            rider.values |= watcher.measure(look)
-        rider.reports.append((lane.step, dict(rider.values)))
+            run.values |= watcher.measure(look)
+        run.reports.append((lane.step, dict(run.values)))
         verdict, evidence = self._judge(look)
-        return Reported(trial.id, lane.step, dict(rider.values), curve, ratios, verdict, evidence, missing)
+        return Reported(trial.id, lane.step, dict(run.values), curve, ratios, verdict, evidence, missing)
 
-    def end(self, lane: Lane, rider: Rider, status: Status, reason: str, trace: str, leader: str) -> Ended:
-        """Return a rider's end. reason: the evidence, instead of that of a verdict."""
-        trial = rider.trial
-        curve = rider.curve + blocks(lane.losses_since(rider.reported), lane.step, self.curve_points)
-        look = self.views.look(lane, rider, curve, over=True, diverged_at=lane.step if status == "diverged" else None)
+    def end(self, lane: Lane, run: TrialRun, status: Status, reason: str, trace: str, leader: str) -> Ended:
+        """Return a run's end. reason: the evidence, instead of that of a verdict."""
+        trial = run.trial
+        curve = run.curve + blocks(lane.losses_since(run.reported), lane.step, self.curve_points)
+        look = self.views.look(lane, run, curve, over=True, diverged_at=lane.step if status == "diverged" else None)
         verdict, evidence = self._judge(look) if status != "failed" else ("", "")
         return Ended(
             trial.id,
             lane.step,
             status,
-            dict(rider.values),
+            dict(run.values),
             verdict,
             reason or evidence,
             curve=curve,
             ratios=self.views.sampling.of_trial(lane, trial),
             tensors=list(self.views.sampling.tensors),
-            reports=copy.deepcopy(rider.reports),
+            reports=copy.deepcopy(run.reports),
             baselines=self._baselines_of(trial) if status == "complete" and self.watchers else {},
-            missing=copy.deepcopy(rider.missing),
+            missing=copy.deepcopy(run.missing),
             trace=trace,
             leader=leader,
         )

@@ -1,16 +1,57 @@
-"""The lanes of a cohort in a checkpoint. The names there are those of the first version, whose checkpoints are read."""
+"""The lanes of a cohort in a checkpoint. The keys there are those of the first version, whose checkpoints are read."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
-from typing import Any
+import copy
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
 
-from espalier.core.training.lane import Lane, Rider
+from espalier.core.rows import Row
+from espalier.core.training.lane import Lane, Memory, PythonValues, TrialRun
 from espalier.core.training.lane_python import LanePython
 from espalier.core.training.pool import LanePool
 from espalier.core.training.trial import Trial
 
 
-def pool_state(pool: LanePool, python: LanePython) -> dict[str, Any]:
+class RunState(TypedDict):
+    """A TrialRun. probe: the arguments of `Trial.probed`, or nothing."""
+
+    trial: str
+    probe: Sequence[int | float | None]
+    score: str
+    reported: int
+    curve: Sequence[tuple[int, float]]
+    reports: Sequence[tuple[int, dict[str, float]]]
+    values: dict[str, float]
+    memory: Memory
+    missing: NotRequired[dict[str, list[int]]]
+
+
+class LaneState(TypedDict):
+    """A lane. parting: `Lane.fork_at`."""
+
+    riders: Sequence[RunState]
+    step: int
+    parting: int | None
+    losses: list[float]
+    samples: list[list[float]]
+    awaited: list[str]
+    python: PythonValues | None
+
+
+class LaneWithRow(TypedDict):
+    """A lane and its row of the stacked state."""
+
+    lane: LaneState
+    row: Row
+
+
+class PoolState(TypedDict):
+    """A pool: the lanes that train, in the order of their rows, and those that are parked."""
+
+    riding: Sequence[LaneWithRow]
+    parked: Sequence[LaneWithRow]
+
+
+def pool_state(pool: LanePool, python: LanePython) -> PoolState:
     """Return what a checkpoint keeps of a pool. Raises core.python_state.encoding.Unwritable."""
     return {
         "riding": [{"lane": _lane_state(lane, python), "row": pool.rows.row(k)} for k, lane in enumerate(pool.active)],
@@ -18,7 +59,7 @@ def pool_state(pool: LanePool, python: LanePython) -> dict[str, Any]:
     }
 
 
-def load_pool_state(pool: LanePool, python: LanePython, trials: Mapping[str, Trial], state: Mapping[str, Any]) -> None:
+def load_pool_state(pool: LanePool, python: LanePython, trials: Mapping[str, Trial], state: PoolState) -> None:
     """Go on where `pool_state` was taken. trials: those of the cohort, by id."""
     pool.rows.used = 0
     pool.active = [_lane(saved["lane"], python, trials) for saved in state["riding"]]
@@ -27,25 +68,57 @@ def load_pool_state(pool: LanePool, python: LanePython, trials: Mapping[str, Tri
     pool.parked = [(_lane(saved["lane"], python, trials), saved["row"]) for saved in state["parked"]]
 
 
-def _lane_state(lane: Lane, python: LanePython) -> dict[str, Any]:
-    riders = [asdict(rider) | _trial_state(rider.trial) for rider in lane.riders]
-    return asdict(replace(lane, python=None)) | {"riders": riders, "python": python.encoded(lane)}
+def _lane_state(lane: Lane, python: LanePython) -> LaneState:
+    return {
+        "riders": [_run_state(run) for run in lane.runs],
+        "step": lane.step,
+        "parting": lane.fork_at,
+        "losses": list(lane.losses),
+        "samples": [list(sample) for sample in lane.samples],
+        "awaited": list(lane.awaited),
+        "python": python.encoded(lane),
+    }
 
 
-def _trial_state(trial: Trial) -> dict[str, Any]:
-    probe = trial.probe
-    ending = [probe.start, trial.steps - probe.start, probe.factor] if probe else []
-    return {"trial": trial.id, "probe": ending}
+def _run_state(run: TrialRun) -> RunState:
+    probe = run.trial.probe
+    return {
+        "trial": run.trial.id,
+        "score": run.score,
+        "reported": run.reported,
+        "curve": list(run.curve),
+        "reports": [(step, dict(values)) for step, values in run.reports],
+        "values": dict(run.values),
+        "memory": copy.deepcopy(run.memory),
+        "missing": {name: list(steps) for name, steps in run.missing.items()},
+        "probe": [probe.start, run.trial.steps - probe.start, probe.factor] if probe else [],
+    }
 
 
-def _lane(saved: Mapping[str, Any], python: LanePython, trials: Mapping[str, Trial]) -> Lane:
-    riders = [_rider(rider, trials) for rider in saved["riders"]]
-    return Lane(**dict(saved) | {"riders": riders, "python": python.decoded(saved["python"])})
+def _lane(saved: LaneState, python: LanePython, trials: Mapping[str, Trial]) -> Lane:
+    return Lane(
+        [_run(run, trials) for run in saved["riders"]],
+        saved["step"],
+        saved["parting"],
+        saved["losses"],
+        saved["samples"],
+        saved["awaited"],
+        python.decoded(saved["python"]),
+    )
 
 
-def _rider(saved: Mapping[str, Any], trials: Mapping[str, Trial]) -> Rider:
-    pairs = {name: [tuple(pair) for pair in saved[name]] for name in ("curve", "reports")}
-    fields: dict[str, Any] = dict(saved) | pairs
-    trial, ending = trials[fields["trial"]], fields.pop("probe")
-    fields["trial"] = trial.probed(*ending) if ending else trial
-    return Rider(**fields)
+def _run(saved: RunState, trials: Mapping[str, Trial]) -> TrialRun:
+    trial = trials[saved["trial"]]
+    if saved["probe"]:
+        start, steps, factor = saved["probe"]
+        trial = trial.probed(int(start or 0), int(steps or 0), factor)
+    return TrialRun(
+        trial,
+        saved["score"],
+        saved["reported"],
+        [(step, loss) for step, loss in saved["curve"]],
+        [(step, values) for step, values in saved["reports"]],
+        saved["values"],
+        saved["memory"],
+        saved.get("missing", {}),
+    )

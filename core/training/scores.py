@@ -9,7 +9,7 @@ from espalier.core.scores.registry import SCORES
 from espalier.core.scores.score import Rung
 from espalier.core.training.averages import AVERAGE_EVERY, PREFIX, Averages
 from espalier.core.training.events import Event, Scored
-from espalier.core.training.lane import Lane, Rider
+from espalier.core.training.lane import Lane, TrialRun
 from espalier.core.training.lane_python import LanePython
 from espalier.core.training.log import EventLog
 from espalier.core.training.pool import LanePool
@@ -62,52 +62,52 @@ class Scores:
         """Whether some score is made of the validation of a trial's own weights at the rung."""
         return bool(self._of_weights)
 
-    def score(self, lane: Lane, rider: Rider, kind: str, metrics: Mapping[str, float]) -> Event:
+    def score(self, lane: Lane, run: TrialRun, kind: str, metrics: Mapping[str, float]) -> Event:
         """Return the score that a validation gives. Raises BadInput where a person's own score raises."""
         if is_diverged(metrics):
-            return self._scored(lane, rider, kind, {})
-        curve = [*rider.curve, *blocks(lane.losses_since(rider.reported), lane.step, self.curve_points)]
-        rung = Rung(lane.step, rider.trial.budget, finite_values(metrics), curve, rider.reports)
+            return self._scored(lane, run, kind, {})
+        curve = [*run.curve, *blocks(lane.losses_since(run.reported), lane.step, self.curve_points)]
+        rung = Rung(lane.step, run.trial.budget, finite_values(metrics), curve, run.reports)
         with faults(f"stopping.score: {kind} raised at step {lane.step}"):
             values = self.kinds[kind].values(rung)
-            return self._scored(lane, rider, kind, {name: v for name, v in values.items() if math.isfinite(v)})
+            return self._scored(lane, run, kind, {name: v for name, v in values.items() if math.isfinite(v)})
 
-    def lost(self, lane: Lane, rider: Rider) -> Event:
+    def lost(self, lane: Lane, run: TrialRun) -> Event:
         """Return the score of a trial whose copy diverged, or met an error of the task's: it has no values."""
-        return self._scored(lane, rider, rider.score, {})
+        return self._scored(lane, run, run.score, {})
 
-    def _scored(self, lane: Lane, rider: Rider, kind: str, values: Mapping[str, float]) -> Event:
+    def _scored(self, lane: Lane, run: TrialRun, kind: str, values: Mapping[str, float]) -> Event:
         """Return a score. That of a copy belongs to the step at which it left its trial, which then goes on."""
-        trial, step = rider.trial, lane.step
+        trial, step = run.trial, lane.step
         if trial.probe:
             step = trial.probe.start
             self.pool.release(trial.id)
         return self.log.note(Scored(trial.id, step, values, kind, self.log.leader(trial.id)))
 
-    def at_rung(self, k: int, lane: Lane, riders: Sequence[Rider], metrics: Mapping[str, float]) -> Iterator[Event]:
-        """Score some riders of lane k, which has its rung now. Where copies train on, park the lane until they end.
+    def at_rung(self, k: int, lane: Lane, runs: Sequence[TrialRun], metrics: Mapping[str, float]) -> Iterator[Event]:
+        """Score some runs of lane k, which has its rung now. Where copies train on, park the lane until they end.
 
         metrics: of the validation of their own weights, where a score is made of it.
         """
         for kind in self._of_weights:
-            for rider in riders:
-                yield self.score(lane, rider, kind, metrics)
+            for run in runs:
+                yield self.score(lane, run, kind, metrics)
         self.python.claim()
         if self._of_averages:
             prefix = PREFIX if lane.step >= AVERAGE_EVERY else ""  # there is none yet
             averaged = self.validation.averaged_metrics(k, prefix)
             for kind in self._of_averages:
-                for rider in riders:
-                    yield self.score(lane, rider, kind, averaged)
+                for run in runs:
+                    yield self.score(lane, run, kind, averaged)
         for kind in self._of_copies:
-            self._send_copies(k, lane, riders, kind)
+            self._send_copies(k, lane, runs, kind)
         if lane.awaited:
             self.pool.park(lane, k)
 
-    def _send_copies(self, k: int, lane: Lane, riders: Sequence[Rider], kind: str) -> None:
+    def _send_copies(self, k: int, lane: Lane, runs: Sequence[TrialRun], kind: str) -> None:
         factor = self.kinds[kind].rate_factor
-        trials = [rider.trial.probed(lane.step, self.steps, factor) for rider in riders]
-        copy = Lane([Rider(trial, kind, reported=lane.step) for trial in trials], lane.step)
+        trials = [run.trial.probed(lane.step, self.steps, factor) for run in runs]
+        copy = Lane([TrialRun(trial, kind, reported=lane.step) for trial in trials], lane.step)
         copy.python = self.python.copy_of(lane)
         copy.plan_fork(self.structure)
         self.pool.park(copy, k)

@@ -4,10 +4,11 @@ N = lanes in use, S = steps, B = examples in a batch, C = coefficients, T = para
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -32,11 +33,15 @@ class Sample:
     ratios: Tensor
 
 
+Losses = npt.NDArray[np.float64]
+"""Of N lanes at S steps."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """What came of a stretch. losses_NS: float64."""
 
-    losses_NS: np.ndarray
+    losses_NS: Losses
     samples: Sequence[Sample]
 
 
@@ -54,16 +59,31 @@ class Work:
         if lane.is_probe:
             self.probe_steps += steps
         else:
-            self.trial_steps += steps * len(lane.riders)
+            self.trial_steps += steps * len(lane.runs)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> "WorkState":
         """Return what a checkpoint keeps."""
-        return asdict(self)
+        return {
+            "lane_steps": self.lane_steps,
+            "trial_steps": self.trial_steps,
+            "probe_steps": self.probe_steps,
+        }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: "WorkState") -> None:
         """Go on where `state` was taken."""
-        for name in asdict(self):
-            setattr(self, name, state[name])
+        self.lane_steps, self.trial_steps, self.probe_steps = (
+            state["lane_steps"],
+            state["trial_steps"],
+            state["probe_steps"],
+        )
+
+
+class WorkState(TypedDict):
+    """A Work in a checkpoint."""
+
+    lane_steps: int
+    trial_steps: int
+    probe_steps: int
 
 
 class Trainer:

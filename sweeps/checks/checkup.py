@@ -192,7 +192,7 @@ MARKS = {"pass": "pass", "warn": "WARN", "fail": "FAIL"}
 
 def lines(found: Checkup) -> list[str]:
     """Return the page: what passed, what to look at, what failed, in plain sentences; then the layers."""
-    page = [f"{MARKS[f.level]}  {f.what}: {f.said}" for f in found.findings]
+    page = [f"{MARKS[f.level]}  {f.what}: {f.sentence}" for f in found.findings]
     if found.layers:
         page.append("")
         page.append(f"{'layer':<34} {'mean':>9} {'std':>9} {'near 0':>7} {'satur.':>7} {'dead':>6} {'grad std':>9}")
@@ -215,7 +215,7 @@ def document(found: Checkup, forecast: Forecast | None) -> dict[str, Any]:
     """Return everything as plain values."""
     return {
         "passed": found.passed,
-        "findings": [asdict(finding) for finding in found.findings],
+        "findings": [{"level": f.level, "what": f.what, "said": f.sentence} for f in found.findings],
         "layers": [asdict(layer) for layer in found.layers],
         "ratios": {str(exponent): dict(ratios) for exponent, ratios in found.ratios.items()},
         "forecast": asdict(forecast) | {"core_or_gpu_hours": forecast.busy_s / 3600, "wall_s": forecast.wall_s}

@@ -10,7 +10,7 @@ from pathlib import Path
 from espalier.core.errors import BadInput
 from espalier.core.loading.dependencies import file_here, files_beside
 from espalier.core.loading.folders import current_folder
-from espalier.core.loading.references import parted
+from espalier.core.loading.references import split_reference
 from espalier.sweeps.client.answers import SubmittedAnswer
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.home import JOURNAL
@@ -68,7 +68,7 @@ def _source(reference: str) -> tuple[Path, Path] | None:
 
     A file is imported from its own folder, a module from the current one.
     """
-    source, _ = parted(reference)
+    source, _ = split_reference(reference)
     if source.endswith(".py"):
         return Path(source).parent, Path(source)
     file = file_here(source)
@@ -102,7 +102,7 @@ def _inside(fields: Mapping[str, object], folder: Path, root: Path) -> dict[str,
     """
 
     def relative(reference: str) -> str:
-        file, name = parted(paths.code_path(reference, folder))
+        file, name = split_reference(paths.code_path(reference, folder))
         if not file.endswith(".py"):
             return reference
         if not Path(file).is_relative_to(root):

@@ -110,7 +110,7 @@ class CohortTrainable(tune.Trainable):
     def _note_training(self, lanes: Sequence[Lane]) -> None:
         """Note which trials the next calls are made for."""
         assert self.provenance
-        members = [{rider.trial.id: lane.step for rider in lane.riders} for lane in lanes]
+        members = [{run.trial.id: lane.step for run in lane.runs} for lane in lanes]
         self.watchdog.training(members, self.provenance.program)
 
     def _restore(self, cohort: Cohort, saved: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from espalier.core.loading.references import parted
+from espalier.core.loading.references import split_reference
 from espalier.core.loading.registry import Registry, is_reference
 from espalier.core.loading.scopes import present_name
 from espalier.core.numbers import Number
@@ -41,7 +41,7 @@ def present_reference(reference: str) -> str:
     >>> present_reference("names"), present_reference("core.tasks.names:Names")
     ('espalier.core.tasks.names:Names', 'espalier.core.tasks.names:Names')
     """
-    source, name = parted(reference)
+    source, name = split_reference(reference)
     source = os.path.realpath(source) if source.endswith(".py") else present_name(source)
     return f"{source}:{name}" if name else reference
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from espalier.core.errors import BadInput, nearest
-from espalier.core.loading.references import parted
+from espalier.core.loading.references import split_reference
 from espalier.core.loading.scopes import present_name
 from espalier.sweeps.spec.references import map_references
 from espalier.sweeps.spec.space import Space
@@ -70,7 +70,7 @@ def found_files(fields: Mapping[str, object], folder: Path) -> Fields:
 
 def code_path(reference: str, folder: Path) -> str:
     """Return a reference to a class of a file with the file's absolute path; another one as it is."""
-    source, name = parted(reference)
+    source, name = split_reference(reference)
     if not source.endswith(".py"):
         return reference
     source = expanded(source)
@@ -129,7 +129,7 @@ def argument(path: str) -> Path:
 
 def path_options(task: object) -> set[str]:
     """Return the options that a task annotates as paths, read from its source: none of it is run."""
-    source, name = parted(task) if isinstance(task, str) else ("", "")
+    source, name = split_reference(task) if isinstance(task, str) else ("", "")
     source = present_name(source)
     try:
         tree = ast.parse(_source_file(source).read_bytes())

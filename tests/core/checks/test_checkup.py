@@ -142,12 +142,12 @@ class LeavesIn(Ten):
 @pytest.mark.parametrize("part", ["model", "loss", "metrics", "data"])
 def test_a_task_that_would_end_the_process_is_one_line(part: str, leaves: type[BaseException]) -> None:
     (only,) = checkup(LeavesIn(part, leaves)).findings
-    assert (only.level, only.what) == ("fail", "parts") and f"{leaves.__name__}: usage: train.py" in only.said
+    assert (only.level, only.what) == ("fail", "parts") and f"{leaves.__name__}: usage: train.py" in only.sentence
 
 
 def test_every_sentence_is_plain(small_tasks: Mapping[str, Task]) -> None:
     for finding in checkup(small_tasks["names"]).findings:
-        assert finding.said and not finding.said.endswith(".") and "\n" not in finding.said
+        assert finding.sentence and not finding.sentence.endswith(".") and "\n" not in finding.sentence
 
 
 # --- the errors of the course notes -----------------------------------------------------------------------------------
@@ -219,12 +219,12 @@ class ShortTable(Ten):
 def test_an_error_of_the_course_notes_is_said_as_a_person_would_see_it(task: Task, what: str, words: str) -> None:
     found = checkup(task, steps=10_000)
     assert not found.passed
-    assert any(finding.level == "fail" and words in finding.said for finding in of(found, what)), found.findings
+    assert any(finding.level == "fail" and words in finding.sentence for finding in of(found, what)), found.findings
 
 
 def test_a_negative_loss_is_looked_at() -> None:
     found = of(checkup(Negated(), batch_size=11), "first loss")
-    assert found[0].level == "warn" and "sign" in found[0].said
+    assert found[0].level == "warn" and "sign" in found[0].sentence
 
 
 # --- other errors -----------------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ class Half(Ten):
 def test_parameters_that_do_not_move_are_named() -> None:
     (finding,) = of(checkup(Half()), "movement")
     assert finding.level == "warn"
-    assert "unused.weight, unused.bias" in finding.said and " used.weight" not in finding.said
+    assert "unused.weight, unused.bias" in finding.sentence and " used.weight" not in finding.sentence
 
 
 class Loud(Ten):
@@ -261,8 +261,8 @@ class Loud(Ten):
 def test_a_start_that_is_too_sure_and_saturated_is_seen() -> None:
     found = checkup(Loud())
     (first,) = of(found, "first loss")
-    assert first.level == "warn" and "ln 10 = 2.3026" in first.said
-    assert any("saturated" in finding.said for finding in of(found, "activations"))
+    assert first.level == "warn" and "ln 10 = 2.3026" in first.sentence
+    assert any("saturated" in finding.sentence for finding in of(found, "activations"))
     assert any(finding.level == "warn" for finding in of(found, "initialisation"))
 
 
@@ -276,7 +276,7 @@ class Dead(Ten):
 
 def test_dead_units_are_seen() -> None:
     found = checkup(Dead())
-    assert any("100% of the units of relu after 0.weight are dead" in f.said for f in of(found, "activations"))
+    assert any("100% of the units of relu after 0.weight are dead" in f.sentence for f in of(found, "activations"))
 
 
 class Drawing(Ten):
@@ -286,7 +286,7 @@ class Drawing(Ten):
 
 def test_an_order_that_does_not_repeat_fails() -> None:
     (finding,) = of(checkup(Drawing()), "order")
-    assert finding.level == "fail" and "when asked again" in finding.said
+    assert finding.level == "fail" and "when asked again" in finding.sentence
 
 
 class Leaking(Ten):
@@ -301,7 +301,7 @@ class Leaking(Ten):
 
 
 def test_a_first_loss_that_knows_too_much_is_seen() -> None:
-    assert "leak" in of(checkup(Leaking()), "first loss")[0].said
+    assert "leak" in of(checkup(Leaking()), "first loss")[0].sentence
 
 
 def test_a_check_that_breaks_does_not_keep_the_page_from_being_printed() -> None:
@@ -314,7 +314,7 @@ def test_a_check_that_breaks_does_not_keep_the_page_from_being_printed() -> None
 
     found = checkup(Breaking())
     assert not found.passed
-    assert any("the table is gone" in finding.said for finding in found.findings)
+    assert any("the table is gone" in finding.sentence for finding in found.findings)
 
 
 # --- initialisation ---------------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_a_check_that_breaks_does_not_keep_the_page_from_being_printed() -> None
 
 def test_the_first_loss_of_the_lecture_is_near_ln_27(names_txt: str) -> None:
     (first,) = of(checkup(DeepNames(names_txt)), "first loss")
-    assert first.level == "pass" and f"ln 27 = {math.log(27):.4f}" in first.said
+    assert first.level == "pass" and f"ln 27 = {math.log(27):.4f}" in first.sentence
 
 
 def test_gains_are_torchs() -> None:
@@ -351,12 +351,12 @@ def test_the_usual_initialisations_are_known_again(fill: Any, words: str) -> Non
             return model
 
     with seeded(3):
-        said = [f.said for f in of(checkup(Filled()), "initialisation") if f.said.startswith("2.weight")]
+        said = [f.sentence for f in of(checkup(Filled()), "initialisation") if f.sentence.startswith("2.weight")]
     assert words in said[0], said
 
 
 def test_a_convolutions_fan_in_counts_its_window() -> None:
-    said = [f.said for f in of(checkup(DigitsConv(channels=16)), "initialisation")]
+    said = [f.sentence for f in of(checkup(DigitsConv(channels=16)), "initialisation")]
     assert any(line.startswith("4.weight: torch's default") for line in said), said
 
 
@@ -409,8 +409,8 @@ def test_a_nonlinearity_in_place_is_seen_and_a_wordless_error_is_said() -> None:
             return batches
 
     found = checkup(InPlace())
-    assert any("dead in this batch" in finding.said for finding in of(found, "activations"))
-    assert "there is no batch for step 199 of 200: AssertionError" in of(found, "order")[0].said
+    assert any("dead in this batch" in finding.sentence for finding in of(found, "activations"))
+    assert "there is no batch for step 199 of 200: AssertionError" in of(found, "order")[0].sentence
 
 
 # --- metrics and data -------------------------------------------------------------------------------------------------
@@ -432,8 +432,12 @@ class Measured(Ten):
 @pytest.mark.parametrize("size, level", [(40, "warn"), (None, "pass"), (4096, "pass")])
 def test_a_metric_that_is_no_mean_over_examples_is_said(size: int | None, level: str) -> None:
     (finding,) = of(checkup(Measured(size)), "metrics")
-    assert finding.level == level and finding.said.startswith("valid_spread is ") and "no mean over" in finding.said
-    assert ("evaluation_batch_size = None" in finding.said) == (level == "warn")
+    assert (
+        finding.level == level
+        and finding.sentence.startswith("valid_spread is ")
+        and "no mean over" in finding.sentence
+    )
+    assert ("evaluation_batch_size = None" in finding.sentence) == (level == "warn")
 
 
 class Rare(Ten):
@@ -453,12 +457,14 @@ class Rare(Ten):
 
 def test_a_metric_without_a_value_in_some_batch_is_said() -> None:
     (finding,) = of(checkup(Rare()), "metrics")
-    assert finding.level == "warn" and finding.said.startswith("valid_recall is no number before training: some batch")
+    assert finding.level == "warn" and finding.sentence.startswith(
+        "valid_recall is no number before training: some batch"
+    )
 
 
 def test_where_every_metric_is_a_mean_that_is_said() -> None:
     (finding,) = of(checkup(Ten()), "metrics")
-    assert finding.level == "pass" and finding.said.startswith("each is a mean over its 140 examples")
+    assert finding.level == "pass" and finding.sentence.startswith("each is a mean over its 140 examples")
 
 
 class Holed(Ten):
@@ -470,9 +476,9 @@ class Holed(Ten):
 
 def test_a_hole_in_the_data_fails_the_check() -> None:
     (finding,) = checkup(Holed()).findings
-    assert finding.level == "fail" and "tensor 0 of the training split has nan in row 17" in finding.said
+    assert finding.level == "fail" and "tensor 0 of the training split has nan in row 17" in finding.sentence
 
 
 def test_the_first_loss_is_held_against_a_constant_guess_where_there_are_no_classes() -> None:
     (finding,) = of(checkup(Thermometer(), batch_size=11), "first loss")
-    assert "a squared error; a constant guess has 77.14" in finding.said
+    assert "a squared error; a constant guess has 77.14" in finding.sentence

@@ -18,7 +18,7 @@ from espalier.core.errors import BadInput
 from espalier.core.loading.capture import capture, is_importable
 from espalier.core.loading.fingerprint import fingerprint
 from espalier.core.loading.literals import literal
-from espalier.core.loading.references import found_class
+from espalier.core.loading.references import load_class
 
 Cells = Callable[..., ModuleType]
 
@@ -47,7 +47,7 @@ def cells() -> Iterator[Cells]:
 
 def written(kind: type, folder: Path) -> Any:
     """Return a class as another process would have it, from the file that it was written into."""
-    return found_class(f"{capture(kind).write(folder)}:{kind.__name__}")
+    return load_class(f"{capture(kind).write(folder)}:{kind.__name__}")
 
 
 def test_a_class_is_importable_where_its_module_is_a_file(cells: Cells) -> None:
@@ -198,7 +198,7 @@ def test_equal_code_stands_in_one_place_and_other_code_in_another(cells: Cells, 
     ]
     files = [place.write(tmp_path) for place in places]
     assert files[0] == files[1] and len(set(files)) == 3
-    prints = [fingerprint(found_class(f"{file}:A")) for file in files]
+    prints = [fingerprint(load_class(f"{file}:A")) for file in files]
     assert prints[0] == prints[1] and prints[0] != prints[3]
 
 

@@ -14,7 +14,7 @@ from espalier.core.errors import BadInput
 from espalier.core.loading import folders
 from espalier.core.loading.dependencies import sources_of
 from espalier.core.loading.fingerprint import fingerprint
-from espalier.core.loading.references import found_class
+from espalier.core.loading.references import load_class
 
 LINE = """
 import torch
@@ -48,12 +48,12 @@ def written(folder: Path, imports: str = "", value: str = "0", later: str = "pas
 
 
 def value_of(reference: str) -> object:
-    return found_class(reference).value  # pyright: ignore[reportAttributeAccessIssue]
+    return load_class(reference).value  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def refused(reference: str) -> str:
     with pytest.raises(BadInput) as caught:
-        found_class(reference)
+        load_class(reference)
     message = str(caught.value)
     assert "\n" not in message and len(message) < 1500
     return message
@@ -87,7 +87,7 @@ def test_two_folders_each_have_their_own_files_also_of_what_is_imported_late(tmp
         written(tmp_path / name, "from nets import SLOPE", "SLOPE", late, nets=f"SLOPE = {slope}")
         for name, slope in (("a", 3), ("b", 4))
     ]
-    found = [found_class(reference) for reference in references]
+    found = [load_class(reference) for reference in references]
     assert [value_of(reference) for reference in references] == [3, 4]
     for kind, slope in ((found[0], 3), (found[1], 4), (found[0], 3)):
         made = kind()
@@ -155,7 +155,7 @@ def test_a_module_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: py
 
 def test_classes_of_the_files_beside_can_be_pickled(tmp_path: Path) -> None:
     text = "from dataclasses import dataclass\n@dataclass\nclass Size:\n    x: 'int' = 3\n"
-    kind = found_class(written(tmp_path, "from shapes import Size", "Size", shapes=text))
+    kind = load_class(written(tmp_path, "from shapes import Size", "Size", shapes=text))
     made = kind.value()  # pyright: ignore[reportAttributeAccessIssue]
     assert pickle.loads(pickle.dumps(made)) == made
     by_plain_name = pickle.loads(b"cshapes\nSize\n.")
@@ -208,7 +208,7 @@ def test_what_a_file_prints_is_shown_on_stderr_and_its_loggers_go_on(
 ) -> None:
     imports = "import logging, sys\nprint('hello')\nOWN = logging.getLogger('own')\n"
     imports += "OWN.addHandler(logging.StreamHandler(sys.stderr))"
-    value = found_class(written(tmp_path, imports, "OWN")).value  # pyright: ignore[reportAttributeAccessIssue]
+    value = load_class(written(tmp_path, imports, "OWN")).value  # pyright: ignore[reportAttributeAccessIssue]
     value.warning("later")
     out, err = capfd.readouterr()
     assert out == "" and "hello" in err and "later" in err
@@ -216,7 +216,7 @@ def test_what_a_file_prints_is_shown_on_stderr_and_its_loggers_go_on(
 
 def test_control_c_while_a_file_is_imported_passes(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        found_class(written(tmp_path, "raise KeyboardInterrupt"))
+        load_class(written(tmp_path, "raise KeyboardInterrupt"))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_control_c_while_a_file_is_imported_passes(tmp_path: Path) -> None:
 )
 def test_a_name_that_nothing_can_have_is_one_line(source: str) -> None:
     with pytest.raises(BadInput) as caught:
-        found_class(f"{source}:Line")
+        load_class(f"{source}:Line")
     assert "\n" not in str(caught.value)
 
 
@@ -243,7 +243,7 @@ IMPORTS = "from nets import S\nimport models.net\nimport importlib\nnamed = impo
 
 
 def marked(folder: Path, **changed: str) -> str:
-    return fingerprint(found_class(written(folder, IMPORTS, "S", "import late", **(OTHERS | changed))))
+    return fingerprint(load_class(written(folder, IMPORTS, "S", "import late", **(OTHERS | changed))))
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -258,8 +258,8 @@ def test_the_fingerprint_does_not_depend_on_what_else_is_loaded(tmp_path: Path) 
     first = marked(tmp_path / "a")
     written(tmp_path / "b", IMPORTS, "S", "import late", **OTHERS)
     (tmp_path / "b" / "other.py").write_text("import unrelated\nclass Watch: pass")
-    found_class(f"{tmp_path / 'b' / 'other.py'}:Watch")
-    assert fingerprint(found_class(f"{tmp_path / 'b' / 'mytask.py'}:Line")) == first
+    load_class(f"{tmp_path / 'b' / 'other.py'}:Watch")
+    assert fingerprint(load_class(f"{tmp_path / 'b' / 'mytask.py'}:Line")) == first
 
 
 def test_the_fingerprint_of_a_class_from_elsewhere_has_the_file_that_it_was_asked_of(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_the_fingerprint_of_a_class_from_elsewhere_has_the_file_that_it_was_aske
     for name, patch in (("a", ""), ("b", "Line.value = 4")):
         written(tmp_path / name)
         (tmp_path / name / "front.py").write_text(f"from mytask import Line\n{patch}\n")
-        prints.append(fingerprint(found_class(f"{tmp_path / name / 'front.py'}:Line")))
+        prints.append(fingerprint(load_class(f"{tmp_path / name / 'front.py'}:Line")))
     assert prints[0] != prints[1]
 
 
@@ -287,7 +287,7 @@ def test_the_fingerprint_of_a_package_on_pythons_path_has_its_other_modules(
         (tmp_path / f"helper{n}.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
     for n in (1, 2):
-        kind = found_class(f"mine{n}.mytask:Line")
+        kind = load_class(f"mine{n}.mytask:Line")
         files = sources_of([sys.modules[kind.__module__]])
         assert {Path(file).name for file in files} == {"__init__.py", "mytask.py", "nets.py", f"helper{n}.py"}
         prints.append(fingerprint(kind))

@@ -858,7 +858,7 @@ def test_the_check_says_it() -> None:
     task = Attribute()
     found = check_up(task, Structure(batch_size=BATCH), Hyperparameters(lr=0.1), STEPS, [-2.0, -1.0, 0.0])
     states = [finding for finding in found.findings if finding.what == "state"]
-    assert [state.level for state in states] == ["warn"] and "self.n" in states[0].said
+    assert [state.level for state in states] == ["warn"] and "self.n" in states[0].sentence
     free = check_up(Base(), Structure(batch_size=BATCH), Hyperparameters(lr=0.1), STEPS, [-2.0, -1.0, 0.0])
     assert {finding.what: finding.level for finding in free.findings}["state"] == "pass"
 
@@ -1306,7 +1306,7 @@ def test_what_python_notes_on_a_class_that_is_copied_is_no_state() -> None:
 def test_what_a_snapshot_cannot_keep_apart_is_named() -> None:
     task = Generator()
     hidden = PlainProgram(task, SGD()).hidden(batch_of(task), task.data().valid)
-    assert hidden.shared == ["self.weights"] and not hidden.cells and "share self.weights" in hidden.reason
+    assert hidden.shared == ["self.weights"] and not hidden.variables and "share self.weights" in hidden.reason
 
 
 @pytest.mark.parametrize("profiled", ["cProfile", "a function"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from espalier.core.optimizers import SGD, Adam, AdamW
 from espalier.core.schedules.registry import SCHEDULES
-from espalier.core.training.history import history, parted, parting_step
+from espalier.core.training.history import fork_step, groups_at, history
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 structures = st.builds(
@@ -59,14 +59,14 @@ def test_the_parting_step_is_the_first_at_which_any_two_histories_differ(
 ) -> None:
     tables = [history(structure, [trial], [0], 50)[:, :, 0].tolist() for trial in trials]
     slow = next((s for s in range(first, 50) if any(table[s] != tables[0][s] for table in tables)), None)
-    assert parting_step(structure, trials, first, block) == slow
+    assert fork_step(structure, trials, first, block) == slow
 
 
 @pytest.mark.parametrize("first", (0, 700, 4096, 4999, 5000))
 def test_a_parting_is_found_however_far_ahead_it_lies(first: int) -> None:
     trials = [Trial(f"{points}", 0, 10_000, Hyperparameters(0.1, points)) for points in ((), (0.5,), (0.9,))]
-    assert parting_step(Structure(SGD(), "step"), trials, first) == 5000
-    assert parting_step(Structure(SGD(), "step"), trials[::2], first) == 9000
+    assert fork_step(Structure(SGD(), "step"), trials, first) == 5000
+    assert fork_step(Structure(SGD(), "step"), trials[::2], first) == 9000
 
 
 @given(structure=structures, trials=trial_lists, step=st.integers(0, 49))
@@ -74,7 +74,7 @@ def test_trials_part_into_groups_of_equal_coefficients_in_the_order_given(
     structure: Structure, trials: list[Trial], step: int
 ) -> None:
     column = {t.id: tuple(history(structure, [t], [step], 1).flatten().tolist()) for t in trials}
-    groups = parted(structure, trials, step)
+    groups = groups_at(structure, trials, step)
     assert sorted(t.id for group in groups for t in group) == [t.id for t in trials]
     assert all(len({column[t.id] for t in group}) == 1 for group in groups)
     assert len({column[group[0].id] for group in groups}) == len(groups)

@@ -67,10 +67,10 @@ def test_only_the_trials_at_which_a_worker_dies_fail(program: str, certain: bool
         training: list[dict[str, int]] = []
 
         def note(lanes: Sequence[Lane], training: list[dict[str, int]] = training) -> None:
-            training[:] = [{rider.trial.id: lane.step for rider in lane.riders} for lane in lanes]
+            training[:] = [{run.trial.id: lane.step for run in lane.runs} for lane in lanes]
             for lane in lanes:
-                for rider in lane.riders:
-                    if 0 <= fatal.get(rider.trial.id, -1) - lane.step < 64 and lane.next_stop() > fatal[rider.trial.id]:
+                for run in lane.runs:
+                    if 0 <= fatal.get(run.trial.id, -1) - lane.step < 64 and lane.next_stop() > fatal[run.trial.id]:
                         raise Died
 
         cohort.before = note
