@@ -152,6 +152,7 @@ def compared(event: Event) -> str:
     return str(event.to_json() | {"trial": "", "leader": ""})
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("make", "program"), CASES)
 def test_only_the_trial_for_which_the_task_raises_fails(make: type[Sound], program: str) -> None:
     found = ends(make(), trials([0, 1, 2, BAD]), program)

@@ -39,6 +39,7 @@ def ends(cohort: Cohort) -> dict[str, Ended]:
     return {event.trial: event for event in cohort.ended}
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("program", ["plain", "vmap", "native"])
 @pytest.mark.parametrize("certain", [True, False])
 def test_only_the_trials_at_which_a_worker_dies_fail(program: str, certain: bool) -> None:
