@@ -1,7 +1,6 @@
 """From a point of the space to what the engine trains: a structure, and one engine trial for each replicate."""
 
 import json
-from typing import Any
 
 from espalier.core.errors import BadInput, brief, faults, shown
 from espalier.core.loading.references import load_class
@@ -47,18 +46,18 @@ def check_names(spec: SweepSpec) -> None:
         _check_truth(f"task_options.{name}", value, defaults.get(name))
 
 
-def _check_truth(field: str, value: Any, default: Any) -> None:
+def _check_truth(field: str, value: object, default: object) -> None:
     """Refuse a word for true or false: `no` is a text, and every text counts as true in Python."""
     if isinstance(default, bool) and isinstance(value, str):
         raise BadInput(f"{field}: {shown(value)} is a text; write true or false")
 
 
-def task_options(spec: SweepSpec, point: Point) -> dict[str, Any]:
+def task_options(spec: SweepSpec, point: Point) -> dict[str, object]:
     """Return the arguments of the task at a point."""
     return dict(spec.task_options) | {name: point[name] for name in task_domains(spec)}
 
 
-def end_options(spec: SweepSpec) -> list[dict[str, Any]]:
+def end_options(spec: SweepSpec) -> list[dict[str, object]]:
     """Return the arguments of the task at the first, and at the last, value of each of its own domains."""
     own = {name: extremes(domain) for name, domain in task_domains(spec).items()}
     first, last = ({name: values[end] for name, values in own.items()} for end in (0, -1))
@@ -126,7 +125,7 @@ def rungs(spec: SweepSpec) -> tuple[int, ...]:
 
 def first_point(spec: SweepSpec) -> Point:
     """Return a point in the middle of the ranges, with the first of each choice."""
-    sampled: dict[str, Any] = {}
+    sampled: Point = {}
     for name, domain in spec.space.domains():
         if isinstance(domain, Choice):
             sampled[name] = domain.choices[0]

@@ -44,7 +44,7 @@ def check_same_spec(sweep: str, facts: Facts, begun: SweepSpec, given: SweepSpec
 _ABSENT = object()
 
 
-def _differences(then: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _differences(then: object, now: object, path: str = "") -> Iterator[tuple[str, object, object]]:
     """Yield (field, then, now) for each place at which two trees of plain values differ."""
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         for name in dict.fromkeys([*then, *now]):
@@ -54,14 +54,14 @@ def _differences(then: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any
         yield path, then, now
 
 
-def _differ(then: Any, now: Any) -> bool:
+def _differ(then: object, now: object) -> bool:
     """Whether two values differ; 1 and 1.0 do not, 1 and true do."""
     if isinstance(then, list | tuple) and isinstance(now, list | tuple):
         return len(then) != len(now) or any(map(_differ, then, now))
     return isinstance(then, bool) != isinstance(now, bool) or then != now
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = "nothing" if value is _ABSENT or value is None else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -92,7 +92,7 @@ def check_unchanged(sweep: str, facts: Facts, now: Facts) -> None:
         )
 
 
-def period(now: Facts, first: int, partly: Collection[int], anew: Collection[int]) -> dict[str, Any]:
+def period(now: Facts, first: int, partly: Collection[int], anew: Collection[int]) -> dict[str, object]:
     """Return a period that begins now, for `CHANGES`.
 
     first: the number of the next trial. partly: trials that go on, trained in part before. anew: those that had begun
@@ -109,7 +109,7 @@ def differs(facts: Facts, now: Facts) -> bool:
     return bool(changed_kinds(facts, now)) or ("versions" in last and last["versions"] != now.get("versions"))
 
 
-def made_with(facts: Facts, trial: int) -> dict[str, Any]:
+def made_with(facts: Facts, trial: int) -> dict[str, object]:
     """Return the versions, the data, the code and the commit that a trial was trained with.
 
     One that trained across a change has both: "a, later b".
@@ -125,7 +125,7 @@ def made_with(facts: Facts, trial: int) -> dict[str, Any]:
     return {name: _joined([row[name] for row in rows if name in row]) for name in names}
 
 
-def _joined(values: Sequence[Any]) -> Any:
+def _joined(values: Sequence[object]) -> object:
     several = list(dict.fromkeys(values))
     return several[0] if len(several) == 1 else ", later ".join(map(str, several))
 

@@ -22,8 +22,9 @@ from espalier.sweeps.samplers import SAMPLERS
 from espalier.sweeps.spec.kinds import numbers_of
 from espalier.sweeps.spec.references import references
 from espalier.sweeps.spec.rules import check_domain
-from espalier.sweeps.spec.space import ENGINE
+from espalier.sweeps.spec.space import ENGINE, Domain
 from espalier.sweeps.spec.spec import SweepSpec
+from espalier.sweeps.spec.values import Fields
 
 Owner = tuple[str, str, type[Schedule] | type[Optimizer]]
 """The part of a spec, the reference, and the class of a kind of one's own."""
@@ -44,7 +45,7 @@ def own_numbers(spec: SweepSpec) -> dict[str, Number]:
     return {entry.name: entry for entry in entries if isinstance(entry, Number) and entry.name not in ENGINE}
 
 
-def task_domains(spec: SweepSpec) -> dict[str, Any]:
+def task_domains(spec: SweepSpec) -> dict[str, Domain]:
     """Return the domains of the task's own hyperparameters."""
     own = own_numbers(spec)
     return {name: domain for name, domain in spec.space.own().items() if name not in own}
@@ -159,7 +160,7 @@ def code_of(spec: SweepSpec, task: Task) -> str:
     return prints[0] if len(prints) == 1 else hashlib.sha256("\n".join(prints).encode()).hexdigest()[:16]
 
 
-def _kinds_alone(spec: SweepSpec) -> dict[str, Any]:
+def _kinds_alone(spec: SweepSpec) -> Fields:
     """Return the fields of a spec without its task, which has a fingerprint, and its watchers, which change nothing."""
     fields = spec.model_dump(mode="json")
     return {name: value for name, value in fields.items() if name not in ("task", "watchers")}

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -211,7 +210,7 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
 
 
-def document(found: Checkup, forecast: Forecast | None) -> dict[str, Any]:
+def document(found: Checkup, forecast: Forecast | None) -> dict[str, object]:
     """Return everything as plain values."""
     return {
         "passed": found.passed,

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -68,7 +67,7 @@ def run_test(
     )
 
 
-def document(test: RangeTest) -> dict[str, Any]:
+def document(test: RangeTest) -> dict[str, object]:
     """Return the result as plain values; what is no number is null."""
     band = [[None if math.isnan(x) else x for x in row] for row in test.band.tolist()]
     rules = {
@@ -139,7 +138,7 @@ def record_test(spec: SweepSpec, test: RangeTest, home: Home) -> str:
         )
 
 
-def resolved(spec: SweepSpec, home: Home) -> tuple[SweepSpec, Mapping[str, Any]]:
+def resolved(spec: SweepSpec, home: Home) -> tuple[SweepSpec, Mapping[str, object]]:
     """Return a spec whose `lr_exponent: auto` is the range that a test found, and what is to be noted of it.
 
     Raises BadInput if the test finds no interval.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from espalier.core.errors import BadInput
 from espalier.core.programs import PROGRAMS
@@ -89,7 +89,7 @@ def _merged_values(ends: "Sequence[Ended]") -> Mapping[str, float]:
     return outcome.values
 
 
-def _changed_surroundings(best: BestFile, now: Mapping[str, Any], device: str) -> list[str]:
+def _changed_surroundings(best: BestFile, now: Mapping[str, object], device: str) -> list[str]:
     """Return what is other now than when the trial was trained: versions, code, data, device."""
     then = best.made_with | {"device": best.device}
     return [

@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from espalier.sweeps.address import UI, mlflow_page
 from espalier.sweeps.results import figures as report
@@ -35,7 +34,7 @@ class Summary:
     halted: str | None = None  # why it was interrupted, if nobody asked for it: what a person has to see to
     parent: ParentRun | None = None  # the sweep's own run in MLflow
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """Return the JSON document of `sweep run --json`."""
         best = self.best
         return {

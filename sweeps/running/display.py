@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from espalier.sweeps.running.progress import Progress, facts, phase_text, share_done, time_text
 
@@ -112,7 +112,7 @@ def _bar(progress: Progress) -> "RenderableType":
 
 def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook, which shows HTML and can change what it has shown."""
-    shell: Callable[[], Any] = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
+    shell: Callable[[], object] = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
     return type(shell()).__name__ == "ZMQInteractiveShell"
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from espalier.core.errors import BadInput
 from espalier.core.loading.folders import current_folder, restoring_folder, work_in
@@ -44,7 +43,7 @@ from espalier.sweeps.spec.spec import SweepSpec
 
 FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers' start needs
 CONTINUE = "continue: sweep resume {}"
-Watch = Callable[[Progress], AbstractContextManager[Any]]
+Watch = Callable[[Progress], AbstractContextManager[object]]
 """Shows the progress of a sweep while a block runs."""
 
 
@@ -55,7 +54,7 @@ def start(
     session: RaySession,
     sweep: str | None = None,
     changed: bool = False,
-    on_named: Callable[[], Any] = lambda: None,
+    on_named: Callable[[], object] = lambda: None,
 ) -> Summary:
     """Run a new sweep, under an id of its own or a given one; one that exists already goes on, if that is its spec.
 

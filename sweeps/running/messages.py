@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from espalier.core.training.events import Event, TrialId
 from espalier.sweeps.search.cohort_plan import CohortPlan, Provenance
+from espalier.sweeps.spec.values import Fields
 
 CONFIG = "cohort"  # the one key of the configuration that Tune hands to a worker
 REPORT = "turn"  # the key of a result of Tune's with what a worker reports
@@ -22,7 +22,7 @@ class WorkerSettings:
     """
 
     sweep: str
-    spec: Mapping[str, Any]
+    spec: Fields
     lanes: int
     folder: str
     notes: str
@@ -42,7 +42,7 @@ class Assignment:
     def to_config(self) -> dict[str, str]:
         """Return the configuration of a trial of Tune's."""
         made = self.provenance and self.provenance.to_json()
-        return {CONFIG: json.dumps(vars(self.settings) | self.plan.to_json() | {"made": made})}
+        return {CONFIG: json.dumps({**vars(self.settings), **self.plan.to_json(), "made": made})}
 
     @classmethod
     def from_config(cls, config: Mapping[str, str]) -> "Assignment":
@@ -89,7 +89,7 @@ class Turn:
     error: TaskError | None = None
     halt: str | None = None
 
-    def to_result(self, should_checkpoint: bool = False) -> dict[str, Any]:
+    def to_result(self, should_checkpoint: bool = False) -> dict[str, object]:
         """Return the result that Tune takes, and gives to the driver."""
         fields = vars(self) | {
             "events": [event.to_json() for event in self.events],
@@ -100,9 +100,9 @@ class Turn:
         return {REPORT: json.dumps(fields), "done": self.done, "should_checkpoint": should_checkpoint}
 
     @classmethod
-    def from_result(cls, result: Mapping[str, Any]) -> "Turn":
+    def from_result(cls, result: Mapping[str, object]) -> "Turn":
         """Return what `to_result` gave."""
-        fields = json.loads(result[REPORT])
+        fields = json.loads(str(result[REPORT]))
         fields["events"] = [Event.from_json(event) for event in fields["events"]]
         if made := fields["provenance"]:
             fields["provenance"] = Provenance(**made)

@@ -1,7 +1,6 @@
 """Refuses a sweep that cannot be trained, before anything of it is started."""
 
 from collections.abc import Callable
-from typing import Any
 
 from espalier.core.checks import preflight
 from espalier.core.errors import BadInput
@@ -16,7 +15,7 @@ from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.spec.spec import SweepSpec
 
 
-def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda: None) -> dict[str, Any]:
+def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], object] = lambda: None) -> dict[str, object]:
     """Refuse what cannot be trained before anything is started; return the facts of the task: fingerprints, sizes.
 
     on_named: called once all that the spec names is there, before the task is made, which may take its time.
@@ -28,7 +27,7 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], Any] = lambda
     plan.watchers(spec)
     check_reachable(resolve_tracking_uri(spec.tracking_uri, home.path))
     on_named()
-    facts: dict[str, Any] = {}
+    facts: dict[str, object] = {}
     for options in ends:
         task = load_task(spec.task, options)
         found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)

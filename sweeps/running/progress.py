@@ -1,9 +1,8 @@
 """What a person wants to know while a sweep runs, and how it is said: phase, trials, the best, speed, time left."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from espalier.sweeps.results.formatting import decimals, params_text
 from espalier.sweeps.results.trial_result import TrialResult, best_trial
@@ -29,7 +28,7 @@ class Progress:
     metric: str
     begin: float = field(default_factory=time.monotonic)
     states: dict[int, str] = field(default_factory=dict)
-    best: tuple[int, float, Mapping[str, Any]] | None = None
+    best: tuple[int, float, Point] | None = None
     latest: tuple[int, int, float] | None = None
     training: tuple[int, int, float] | None = None  # before the first validation: trial, step, mean training loss
     work: WorkCount = field(default_factory=WorkCount)
@@ -198,7 +197,7 @@ def counts_text(progress: Progress) -> str:
     return f"{', '.join(counts)}, of {progress.wanted}"
 
 
-def point_text(params: Mapping[str, Any], searched: Collection[str]) -> str:
+def point_text(params: Point, searched: Collection[str]) -> str:
     """Return a trial's rate as a number, and everything else of it that was searched.
 
     >>> point_text({"lr_exponent": -0.5, "hidden": 200, "seed": 0}, ["lr_exponent", "hidden"])

@@ -34,6 +34,8 @@ with gc_paused():
     from espalier.sweeps.search.halving import Halving
     from espalier.sweeps.spec.spec import SweepSpec
 
+Saved = dict[str, Any]
+"""What a cohort's checkpoint holds: the engine's state, the referee's, and how the cohort trains."""
 TURN_S = 1.0  # a report to the driver costs it a few ms, so a turn is long beside that and short for a person
 TRANSIENT_ERRORS = (MemoryError, OSError, torch.OutOfMemoryError, torch.AcceleratorError, RayError)
 CHECKPOINT_S = 10.0  # the most work that a crash can lose
@@ -51,7 +53,7 @@ def make_referee(spec: SweepSpec, sweep: str) -> Referee | None:
 class CohortTrainable(tune.Trainable):
     """Trains one cohort after another: each that Tune gives to this worker, by an Assignment."""
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def setup(self, config: dict[str, str]) -> None:
         self.cohort: Cohort | None = None
         self.halt: str | None = None  # why nobody can go on here until a person has seen to it
         self.provenance: Provenance | None = None
@@ -65,7 +67,7 @@ class CohortTrainable(tune.Trainable):
         saved = checkpoint.load(Path(folder) / COHORT_FILE) if folder else None
         self.error = self._catching(lambda: self._begin(assignment, saved))
 
-    def _catching(self, call: Callable[[], Any]) -> TaskError | None:
+    def _catching(self, call: Callable[[], object]) -> TaskError | None:
         """Do it; return what a task's code raised: again would raise it again.
 
         What another try may not meet is left to the driver, which begins anew from the last checkpoint.
@@ -80,7 +82,7 @@ class CohortTrainable(tune.Trainable):
                 return TaskError(located(error), traceback.format_exc())
         return None
 
-    def _begin(self, assignment: Assignment, saved: dict[str, Any] | None) -> None:
+    def _begin(self, assignment: Assignment, saved: Saved | None) -> None:
         settings, cohort_plan = assignment.settings, assignment.plan
         work_in(settings.folder)
         torch.set_num_threads(settings.threads)
@@ -113,18 +115,18 @@ class CohortTrainable(tune.Trainable):
         members = [{run.trial.id: lane.step for run in lane.runs} for lane in lanes]
         self.watchdog.training(members, self.provenance.program)
 
-    def _restore(self, cohort: Cohort, saved: dict[str, Any]) -> None:
+    def _restore(self, cohort: Cohort, saved: Saved) -> None:
         cohort.load_state(saved)
         if self.referee:
             self.referee.load_state(saved["referee"])
         # a driver hears of the last turns only once their checkpoint is whole: the one that resumes may have heard less
         self.replayed = cohort.events_so_far()
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: dict[str, str]) -> bool:
         self.setup(new_config)
         return True
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> dict[str, object]:
         """Train until a turn is over or all trials have ended."""
         node = ray.get_runtime_context().get_node_id()
         if self.cohort is None:
@@ -169,7 +171,7 @@ class CohortTrainable(tune.Trainable):
         saved = self.saved | plain.to_json() if self.saved else None
         self._begin(replace(self.assignment, provenance=plain), saved)
 
-    def save(self, checkpoint_dir: str | None = None) -> Any:
+    def save(self, checkpoint_dir: str | None = None) -> object:
         """Save as Tune does; a disk that takes nothing any more is no reason to try again."""
         try:
             return super().save(checkpoint_dir)
@@ -189,6 +191,6 @@ class CohortTrainable(tune.Trainable):
         self.saved = state
 
 
-def _provenance_in(saved: dict[str, Any], device: str) -> Provenance:
+def _provenance_in(saved: Saved, device: str) -> Provenance:
     """Return how a cohort has trained that was saved. device: where those of the first versions trained."""
     return Provenance(saved["program"], saved["why"], saved["lanes"], saved.get("device", device))

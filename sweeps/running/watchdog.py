@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from espalier.core.own import is_own
 from espalier.core.programs import PROGRAMS
@@ -35,6 +35,18 @@ _TRAINABLE = Path(__file__).with_name("trainable.py")
 _STDLIB = sysconfig.get_path("stdlib")
 
 
+class Note(TypedDict):
+    """What a worker leaves: its process, whom it trains, and perhaps its last word."""
+
+    pid: int
+    born: str
+    host: str
+    oom: int  # processes that the machine had killed for want of memory when it began
+    lanes: NotRequired[Sequence[Mapping[str, int]]]  # lane by lane, the replicates that train with their steps
+    word: NotRequired[str]
+    halt: NotRequired[bool]
+
+
 class Watchdog:
     """Watches the training of one cohort, in its worker.
 
@@ -46,7 +58,7 @@ class Watchdog:
         self.patience_s = patience_s
         self._note, self._trace = _opened(folder, cohort)
         pid = os.getpid()
-        self._facts: dict[str, Any] = {"pid": pid, "born": born(pid), "host": socket.gethostname(), "oom": oom_kills()}
+        self._facts: Note = {"pid": pid, "born": born(pid), "host": socket.gethostname(), "oom": oom_kills()}
         self._length = self._done = self._ahead = 0
         self._program, self._floor, self._slowest, self._begun = "", FLOOR_S, 0.0, False
         self._last = self._armed = 0.0
@@ -95,7 +107,7 @@ class Watchdog:
 
     def last_word(self, text: str, halt: bool = False) -> None:
         """Note why the worker is about to fail; halt: whether nobody can go on until a person has seen to it."""
-        self._facts |= {"word": text, "halt": halt}
+        self._facts["word"], self._facts["halt"] = text, halt
         self._write()
 
     def _arm(self, now: float) -> None:
@@ -107,7 +119,7 @@ class Watchdog:
     def _write(self) -> None:
         text = json.dumps(self._facts).encode()
         if len(text) > SIZE - _HEAD.size:
-            text = json.dumps(self._facts | {"lanes": []}).encode()
+            text = json.dumps({**self._facts, "lanes": []}).encode()
         self._length = len(text)
         self._note[_HEAD.size : _HEAD.size + len(text)] = text
         _HEAD.pack_into(self._note, 0, self._done, len(text))
@@ -187,15 +199,17 @@ def read_death(folder: Path, cohort: str) -> Death:
     trace = ""
     with suppress(OSError):
         trace = (folder / f"{cohort}.trace").read_bytes()[: 1 << 20].decode(errors="replace")
-    lanes = [{member: step + steps for member, step in lane.items()} for lane in facts.get("lanes", [])]
+    lanes = [
+        {member: step + steps for member, step in lane.items()} for lane in (facts.get("lanes", ()) if facts else ())
+    ]
     if timeout := re.match(r"Timeout \((\d+):(\d+):([\d.]+)\)", trace):
         hours, minutes, seconds = map(float, timeout.groups())
         passed = hours * 3600 + minutes * 60 + seconds
         return Death(f"{_place(trace)} has not returned for {passed:g} s", lanes, hung=True)
     if fatal := re.match(r"Fatal Python error: (.*)", trace):
         return Death(f"{fatal[1].strip()[:100]} in {_place(trace)}", lanes)
-    if word := facts.get("word"):
-        return Death(str(word), lanes, halt=bool(facts.get("halt")))
+    if facts and (word := facts.get("word")):
+        return Death(word, lanes, halt=facts.get("halt", False))
     if facts and facts["host"] == socket.gethostname() and oom_kills() > facts["oom"]:
         return Death("killed by the system, which was out of memory (SIGKILL)", lanes, certain=False)
     killed = "killed (SIGKILL), or lost with its node" if facts else "ended before it could begin"
@@ -210,13 +224,13 @@ def kill_worker(folder: Path, cohort: str) -> None:
             os.kill(facts["pid"], signal.SIGKILL)
 
 
-def _read_note(file: Path) -> tuple[dict[str, Any], int]:
+def _read_note(file: Path) -> tuple[Note | None, int]:
     """Return the facts of a note and the steps made since they were written; nothing of one that is not whole."""
     with suppress(OSError, struct.error, ValueError):
         content = file.read_bytes()
         steps, length = _HEAD.unpack_from(content)
         return json.loads(content[_HEAD.size : _HEAD.size + length]), steps
-    return {}, 0
+    return None, 0
 
 
 def _place(trace: str) -> str:

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 import numpy
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GridSampler
 
 from espalier.sweeps.samplers import Sampler
+
+Value = bool | int | float | str | None
+"""What Optuna's choices may be."""
 
 
 class Grid(Sampler):
@@ -29,7 +31,7 @@ class GridOrder:
     def __init__(self, domains: Mapping[str, BaseDistribution], seed: int):
         self.axes, self.seed = axis_values(domains), seed
 
-    def point(self, number: int) -> dict[str, Any]:
+    def point(self, number: int) -> dict[str, Value]:
         """Return the point of a trial of this number; none of a space without axes."""
         index, point = int(self._order[number % len(self._order)]), {}
         for name, values in self.axes.items():
@@ -42,9 +44,9 @@ class GridOrder:
         return numpy.random.default_rng(self.seed).permutation(math.prod(map(len, self.axes.values())))
 
 
-def axis_values(domains: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
+def axis_values(domains: Mapping[str, BaseDistribution]) -> dict[str, list[Value]]:
     """Return the values of each hyperparameter on a grid."""
-    axes: dict[str, list[Any]] = {}
+    axes: dict[str, list[Value]] = {}
     for name, domain in domains.items():
         if isinstance(domain, CategoricalDistribution):
             axes[name] = list(domain.choices)

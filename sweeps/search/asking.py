@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import optuna
 from numpy.random import SeedSequence
@@ -61,7 +60,7 @@ class Asker:
         self.study, self.storage, self.spec = record.study, record.storage, record.spec
         self.domains = {name: distribution(domain) for name, domain in self.spec.space.domains()}
         self.draws = Draws(self.spec, self.domains, len(trials))
-        self.params: dict[int, dict[str, Any]] = {trial.number: dict(trial.params) for trial in trials}
+        self.params: dict[int, Point] = {trial.number: dict(trial.params) for trial in trials}
         self.trials: dict[int, OpenTrial] = {}  # that this process has asked for, or adopted
 
     @property

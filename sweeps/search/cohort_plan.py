@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TypedDict
 
 from espalier.sweeps.spec.space import Point
 
@@ -13,6 +13,24 @@ class PlannedTrial:
 
     number: int
     point: Point
+
+
+class TrialJson(TypedDict):
+    """A planned trial as JSON has it."""
+
+    number: int
+    point: Point
+
+
+class PlanJson(TypedDict):
+    """A cohort's plan as JSON has it."""
+
+    id: str
+    trials: Sequence[TrialJson]
+    resume_from: str | None
+    without: Sequence[int]
+    suspects: Mapping[str, int]
+    attempt: int
 
 
 @dataclass(frozen=True)
@@ -36,18 +54,24 @@ class CohortPlan:
         """The numbers of its trials."""
         return [trial.number for trial in self.trials]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> PlanJson:
         """Return the plan as values that JSON has.
 
         >>> plan = CohortPlan("cohort-3", (PlannedTrial(3, {"lr_exponent": -2.0}),), suspects={"3/0": 64})
         >>> CohortPlan.from_json(plan.to_json()) == plan
         True
         """
-        fields = asdict(self)
-        return fields | {"trials": list(fields["trials"]), "without": list(self.without)}
+        return {
+            "id": self.id,
+            "trials": [{"number": trial.number, "point": trial.point} for trial in self.trials],
+            "resume_from": self.resume_from,
+            "without": list(self.without),
+            "suspects": dict(self.suspects),
+            "attempt": self.attempt,
+        }
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "CohortPlan":
+    def from_json(cls, fields: PlanJson) -> "CohortPlan":
         """Return the plan that `to_json` gave."""
         trials = tuple(PlannedTrial(trial["number"], trial["point"]) for trial in fields["trials"])
         return cls(
@@ -72,6 +96,6 @@ class Provenance:
     lanes: int
     device: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, str | int]:
         """Return it as values that JSON has."""
         return asdict(self)

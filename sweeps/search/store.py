@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 
 from espalier.core.errors import BadInput, nearest
 from espalier.sweeps.home import Home
+from espalier.sweeps.identity import Facts
 from espalier.sweeps.search import attributes, storage
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.spec.spec import SweepSpec
@@ -30,7 +30,7 @@ class SweepStore:
         """Open a storage that somebody else writes; nothing is written, no damage mended. Raises BadInput."""
         return cls(storage.open_for_reading(place))
 
-    def create(self, sweep: str, spec: SweepSpec, facts: Mapping[str, Any]) -> SweepRecord:
+    def create(self, sweep: str, spec: SweepSpec, facts: Facts) -> SweepRecord:
         """Begin a sweep: a study of its id that carries its spec. Raises BadInput for one that exists.
 
         The spec is written last: a study without one is what a kill in between has left, and is made anew.
@@ -100,5 +100,5 @@ def find_sweep(home: Home, store: SweepStore, wanted: str) -> SweepRecord:
         raise
 
 
-def _name_in(spec: Any) -> str:
+def _name_in(spec: object) -> str:
     return str(spec.get("name", "")) if isinstance(spec, Mapping) else ""

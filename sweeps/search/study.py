@@ -10,6 +10,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from espalier.core.measures.verdicts import Thresholds
+from espalier.sweeps.identity import Facts
 from espalier.sweeps.results.comparison import judged_together
 from espalier.sweeps.results.parent_run import ParentRun
 from espalier.sweeps.results.trial_result import TrialResult
@@ -17,6 +18,7 @@ from espalier.sweeps.search import attributes
 from espalier.sweeps.search.cohort_plan import Provenance
 from espalier.sweeps.search.trial_record import TrialRecord, sampled_params
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
+from espalier.sweeps.spec.values import Fields
 
 NOT_FACTS = (attributes.SPEC, attributes.PROGRAMS, attributes.PARENT)
 NOT_FACTS_OF = (attributes.WORK, attributes.PROVENANCE, attributes.LATE_RUN)
@@ -58,12 +60,12 @@ class SweepRecord:
         return make_spec(self.stored_spec, f"{self.id}: another version wrote its spec", stored=True)
 
     @property
-    def stored_spec(self) -> dict[str, Any]:
+    def stored_spec(self) -> Fields:
         """The fields of its spec, as they were written when it began."""
         return self.study.user_attrs[attributes.SPEC]
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """What it was begun with - versions, fingerprints of code and data, git state - and the changes since."""
         return {
             name: value
@@ -76,7 +78,7 @@ class SweepRecord:
         """Where it was recorded when it began."""
         return self.study.user_attrs.get(attributes.TRACKING)
 
-    def add_change(self, period: Mapping[str, Any]) -> None:
+    def add_change(self, period: Mapping[str, object]) -> None:
         """Note that it goes on with other code, data or versions; `period` as of repeat.identity.period."""
         earlier = self.study.user_attrs.get(attributes.CHANGES, [])
         self.study.set_user_attr(attributes.CHANGES, [*earlier, dict(period)])

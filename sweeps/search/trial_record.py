@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 from espalier.sweeps.search import attributes
 from espalier.sweeps.search.replicates import leader_of, missing_counts, value_to_beat
 from espalier.sweeps.search.trial_events import Outcome
-from espalier.sweeps.spec.spec import Objective
+from espalier.sweeps.spec.parts import Objective
+from espalier.sweeps.spec.space import Point, Scalar
 
 _STATES = {TrialState.RUNNING: "running", TrialState.COMPLETE: "complete", TrialState.PRUNED: "stopped"}
 
@@ -24,17 +25,17 @@ class RungScore:
     leader: int
 
 
-def storable(choice: Any) -> Any:
+def storable(choice: Scalar | list[float]) -> Scalar:
     """Return a choice as Optuna takes it: lists, and texts that would look like one, as JSON."""
     return json.dumps(choice) if isinstance(choice, list) or str(choice).startswith(("[", '"')) else choice
 
 
-def sampled_params(stored: Mapping[str, Any]) -> dict[str, Any]:
+def sampled_params(stored: Mapping[str, object]) -> Point:
     """Return the values that a trial has in the storage as they stand in the spec's choices."""
     return {name: _plain(value) for name, value in stored.items()}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return json.loads(value) if isinstance(value, str) and value.startswith(("[", '"')) else value
 
 
@@ -60,7 +61,7 @@ class TrialRecord:
         return _STATES.get(self.frozen.state) or self.status or "failed"
 
     @property
-    def params(self) -> dict[str, Any]:
+    def params(self) -> Point:
         """What was sampled, as Optuna has it."""
         return self.frozen.params
 
@@ -153,7 +154,7 @@ class OpenTrial:
     def __init__(self, handle: optuna.trial.Trial):
         self.handle = handle
         self.number = handle.number
-        self.params: dict[str, Any] = dict(handle.params)
+        self.params: Point = dict(handle.params)
 
     @property
     def cohort(self) -> str | None:

@@ -1,10 +1,10 @@
 """What is said of a spec that is wrong: one sentence a field, with what arrived and what would work."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from espalier.core.errors import nearest, shown
 from espalier.sweeps.spec import yaml12
@@ -18,7 +18,7 @@ NAMED_MOST = 10  # wrong fields that a message names
 
 def messages(error: ValidationError, model: type[BaseModel]) -> str:
     """Return what is wrong with the fields of a model, one sentence each, on one line."""
-    fields: dict[str, list[Any]] = {}
+    fields: dict[str, list[ErrorDetails]] = {}
     for item in error.errors(include_url=False):
         fields.setdefault(".".join(map(str, _path(item))), []).append(item)
     named = [_message(errors, model) for errors in list(fields.values())[:NAMED_MOST]]
@@ -26,9 +26,9 @@ def messages(error: ValidationError, model: type[BaseModel]) -> str:
     return "; ".join(named + more)
 
 
-def _known_keys(path: Sequence[Any], model: type[BaseModel]) -> list[str]:
+def _known_keys(path: Sequence[int | str], model: type[BaseModel]) -> list[str]:
     for part in path:
-        field = model.model_fields.get(part)
+        field = model.model_fields.get(str(part))
         models = [kind for kind in union_members(field.annotation) if hasattr(kind, "model_fields")] if field else []
         if not models:
             return {"decay_points": ["count", "low", "high", "step", "branches"]}.get(
@@ -44,7 +44,7 @@ _TAGS = {"range", "choice", "list", "constant", "sampled", "points", "auto", NAM
 _ALTERNATIVE = re.compile(r"(bool|int|float|str|none|constrained-.*|list\[.*\]|literal\[.*\])$")
 
 
-def _path(error: Mapping[str, Any]) -> list[Any]:
+def _path(error: ErrorDetails) -> list[int | str]:
     """Return the fields that lead to a mistake, up to where one of several types was tried."""
     unknown = error["loc"][-1:] if error["type"] == "extra_forbidden" else ()  # a person's own word
     parts = error["loc"][: len(error["loc"]) - len(unknown)]
@@ -53,7 +53,7 @@ def _path(error: Mapping[str, Any]) -> list[Any]:
     return [*path[:end], *unknown]
 
 
-def _message(errors: Sequence[Mapping[str, Any]], model: type[BaseModel]) -> str:
+def _message(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> str:
     """Say in one sentence what is wrong with a field; of several types that it may have, each says its own."""
     error, path = errors[0], _path(errors[0])
     field = place(tuple(path)) if path else ""

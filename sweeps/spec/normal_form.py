@@ -2,21 +2,25 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from espalier.core.loading.references import split_reference
-from espalier.core.loading.registry import Registry, is_reference
+from espalier.core.loading.registry import is_reference
 from espalier.core.loading.scopes import present_name
 from espalier.core.numbers import Number
 from espalier.core.optimizers import OPTIMIZERS
 from espalier.core.schedules.registry import SCHEDULES
 from espalier.sweeps.spec.references import map_references
 from espalier.sweeps.spec.spec import SweepSpec
+from espalier.sweeps.spec.values import Fields
+
+if TYPE_CHECKING:
+    from espalier.sweeps.spec.kinds import NumberedRegistry
 
 
-def normal_fields(spec: SweepSpec, in_rates: bool = False) -> dict[str, Any]:
+def normal_fields(spec: SweepSpec, in_rates: bool = False) -> Fields:
     """Return a spec's fields, each in one spelling: references, paths, rates and choices, and defaults written out.
 
     in_rates: leave `space.lr` as it is; else it becomes `space.lr_exponent`.
@@ -46,12 +50,12 @@ def present_reference(reference: str) -> str:
     return f"{source}:{name}" if name else reference
 
 
-def _listed(domain: Any) -> Any:
+def _listed(domain: object) -> object:
     """Return a choice as the plain list that means the same, any other domain as it is."""
     return domain["choices"] if isinstance(domain, Mapping) and set(domain) == {"choices"} else domain
 
 
-def _real_paths(value: Any) -> Any:
+def _real_paths(value: object) -> object:
     """Return an option with the links in absolute paths followed, where something is there."""
     if isinstance(value, Mapping):
         return {name: _real_paths(inner) for name, inner in value.items()}
@@ -67,7 +71,7 @@ def _exists(path: str) -> bool:
         return False
 
 
-def _with_defaults(part: Mapping[str, Any], registry: Registry[Any], space: Mapping[str, Any]) -> dict[str, Any]:
+def _with_defaults(part: Fields, registry: "NumberedRegistry", space: Fields) -> Fields:
     """Return an optimizer or a schedule with the defaults of its kind's numbers, but for those that are searched."""
     if is_reference(part["kind"]) or (registry is SCHEDULES and space["schedule"] is not None):
         return dict(part)

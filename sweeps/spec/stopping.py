@@ -1,6 +1,6 @@
 """Successive halving as a spec has it: when trials are scored, by what, and how many go on."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
@@ -32,7 +32,7 @@ class Stopping(Part):
 
     @field_validator("score", mode="before")
     @classmethod
-    def _is_known(cls, value: Any) -> Any:
+    def _is_known(cls, value: object) -> object:
         return known_kind(value, SCORES)
 
     @field_validator("rungs")
