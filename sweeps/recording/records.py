@@ -7,7 +7,7 @@ A record is said once by the sweep's loop, lies in the spool as a line of JSON, 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 MetricPoint = tuple[str, float, float]  # a metric's name, the step, the value
 
@@ -143,13 +143,18 @@ def from_json(text: bytes, position: int = 0) -> Line | None:
     >>> from_json(b'{"op": "pau\\xff"}')
     """
     try:
-        content = json.loads(text.strip(b"\0\r\n "))
+        content: object = json.loads(text.strip(b"\0\r\n "))
     except (ValueError, RecursionError):
         return None
-    kind = KINDS.get(str(content.get("op"))) if isinstance(content, dict) else None
-    if kind is None or not isinstance(content.get("time"), int):
+    return _line(cast("dict[str, Any]", content), position) if isinstance(content, dict) else None
+
+
+def _line(content: Mapping[str, Any], position: int) -> Line | None:
+    """Return an object of JSON as a line of the spool, None if it does not have a record's fields."""
+    kind, time_ms = KINDS.get(str(content.get("op"))), content.get("time")
+    if kind is None or not isinstance(time_ms, int):
         return None
     values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(kind)}
     if not all(isinstance(value, JSON_TYPES[name]) for name, value in values.items()):
         return None
-    return Line(kind(**values), content["time"], position)
+    return Line(kind(**values), time_ms, position)

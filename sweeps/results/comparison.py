@@ -26,7 +26,7 @@ def judged_together(trials: Sequence[TrialResult], thresholds: Thresholds, mode:
     order = [t for t in ranked(trials, mode) if t.state == "complete" and t.value is not None]
     last = order[min(len(order), math.ceil(len(trials) / TENTH)) - 1].value
     beside = _Beside(best, thresholds, mode)
-    judged = []
+    judged: list[TrialResult] = []
     for t in trials:
         top = t.state == "complete" and t.value is not None and sign * t.value <= sign * (last or 0.0)
         verdict = beside.top(t) if top else beside.other(t)

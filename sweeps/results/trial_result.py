@@ -21,12 +21,12 @@ class TrialResult:
     verdict: str = ""
     evidence: str = ""
     duration_s: float | None = None
-    reports: Mapping[int, float] = field(default_factory=dict)
+    reports: Mapping[int, float] = field(default_factory=dict[int, float])
     ended: float | None = None  # seconds since 1970
     mlflow_run: str = ""  # the id of its run, once MLflow has it
     to_beat: float | None = None  # what a constant guess, or its untrained model, has of the objective
     compared: bool = False  # whether its verdict comes from the comparison with others
-    missing: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    missing: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """metrics that were no number: in n of m reports"""
 
 

@@ -18,8 +18,8 @@ class Decision:
     give_up: all trials of the cohort have failed.
     """
 
-    guilty: Mapping[str, int] = field(default_factory=dict)
-    suspects: Mapping[str, int] = field(default_factory=dict)
+    guilty: Mapping[str, int] = field(default_factory=dict[str, int])
+    suspects: Mapping[str, int] = field(default_factory=dict[str, int])
     give_up: bool = False
 
 

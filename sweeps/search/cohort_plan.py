@@ -46,7 +46,7 @@ class CohortPlan:
     trials: Sequence[PlannedTrial]
     resume_from: str | None = None
     without: Sequence[int] = ()
-    suspects: Mapping[str, int] = field(default_factory=dict)
+    suspects: Mapping[str, int] = field(default_factory=dict[str, int])
     attempt: int = 0
 
     @property

@@ -48,7 +48,7 @@ def value_to_beat(replicates: Sequence[Ended], metric: str, mode: str) -> float 
     None where that is not known of each of them.
     """
     better = min if mode == "min" else max
-    known = []
+    known: list[float] = []
     for end in replicates:
         values = [values[metric] for values in end.baselines.values() if metric in values]
         known += [better(values)] if values else []
