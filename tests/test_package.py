@@ -14,9 +14,9 @@ from espalier.core import own
 from espalier.core.loading.ready import READY
 from espalier.core.loading.references import load_class
 from espalier.sweeps.spec.spec import load_spec
+from tests.project import SMALL, write_project
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = {"trials": 4, "budget": {"steps": 60}, "space": {"lr_exponent": {"low": -3, "high": -1}}}
 
 
 def python(code: str, folder: Path, executable: Path | str = sys.executable, **environment: str) -> str:
@@ -105,40 +105,6 @@ def test_no_file_of_ours_is_imported_under_a_former_name() -> None:
 
 # --- a wheel, and a project that has packages of these names ---------------------------------------------------------
 
-PROJECT = {
-    "core/__init__": "",
-    "core/task": "WHO = 'a person'",
-    "core/models": "from torch import nn\nfrom utils.sizes import WIDTH\n"
-    "def net():\n    return nn.Sequential(nn.Linear(4, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 1))\n",
-    "utils/sizes": "WIDTH = 8",
-    "services/losses": "def squared(a, b):\n    return ((a - b) ** 2).mean()\n",
-    "sweeps/config": "EXAMPLES = 200",
-    "core/mine": """
-import torch
-import espalier as es
-from core.models import net
-from core.task import WHO
-import services.losses
-from sweeps import config
-
-
-class Line(es.Task):
-    who = WHO
-
-    def model(self):
-        return net()
-
-    def loss(self, model, batch):
-        return services.losses.squared(model(batch[0])[:, 0], batch[1])
-
-    def data(self):
-        x = torch.randn(config.EXAMPLES, 4, generator=torch.Generator().manual_seed(0))
-        return es.Data((x[:150], x[:150].sum(1)), (x[150:], x[150:].sum(1)))
-""",
-    "top": "from core.mine import Line as Base\n\n\nclass Line(Base):\n    pass\n",
-}
-
-
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of a new environment in which the wheel is installed, beside the libraries of this one."""
@@ -158,14 +124,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A person's project, with packages core, services, sweeps and utils."""
-    for name, text in PROJECT.items():
-        file = tmp_path / "project" / f"{name}.py"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    for name, task in (("file", "top.py:Line"), ("module", "core.mine:Line")):
-        spec = {"name": name, "task": task, **SMALL}
-        (tmp_path / "project" / f"{name}.yaml").write_text(json.dumps(spec))
-    return tmp_path / "project"
+    return write_project(tmp_path / "project")
 
 
 def test_a_wheel_has_nothing_but_espalier(installed: Path) -> None:
@@ -223,9 +182,19 @@ def test_a_project_with_packages_of_our_folders_names_trains(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", ["file", "module"])
-def test_the_command_trains_such_a_project_too(spec: str, installed: Path, project: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spec", ["file", "module", "kinds"])
+def test_the_command_trains_such_a_project_too_and_its_best_reruns(
+    spec: str, installed: Path, project: Path, tmp_path: Path
+) -> None:
+    """Also with a schedule, an optimizer, a sampler and a program of its own: in the driver, in workers, in a rerun."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"SWEEP_HOME": str(tmp_path / "home")}
-    command = [str(installed), "-m", "espalier.services.cli", "run", f"{spec}.yaml", "--json"]
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and json.loads(done.stdout)["states"] == {"complete": 4}, done.stderr[-3000:]
+
+    def run(*arguments: str) -> str:
+        command = [str(installed), "-m", "espalier.services.cli", *arguments]
+        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    assert json.loads(run("run", f"{spec}.yaml", "--json"))["states"] == {"complete": 4}
+    (project / "best.yaml").write_text(run("best", spec))
+    assert "bit for bit" in run("rerun", "best.yaml")

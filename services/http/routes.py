@@ -20,6 +20,7 @@ from espalier.services.http.request_body import BODY, CHECKED, hours_of, read_bo
 from espalier.services.http.streams import LogEvents, Stream, SweepEvents
 from espalier.services.queue import position
 from espalier.services.reading.answers import Sweep, Trial, trial_view
+from espalier.services.reading.best import as_submitted
 from espalier.services.reading.trials import curves_of, objective_of, trials_of
 from espalier.services.reading.view import sweep_view
 from espalier.services.submissions import read_spec, submission_of
@@ -225,10 +226,7 @@ def best(
             head, _, body = backend.sweeps.best(sweep, submission.owner, trial).partition("\n")
     except BadInput as error:  # nothing that the caller could do better
         raise Problem(503, str(error), headers={"Retry-After": "10"}) from error
-    content = yaml12.read(body, "best file")
-    for field in ("task", "watchers", "task_options"):  # where files lay in the cluster means nothing at another desk
-        if field in submission.spec:
-            content["spec"][field] = submission.spec[field]
+    content = as_submitted(yaml12.read(body, "best file"), submission.spec)
     if "json" in request.headers.get("accept", ""):
         return JSONResponse(content)
     written = yaml12.write(content, flow=None)

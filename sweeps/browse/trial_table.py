@@ -8,6 +8,7 @@ from espalier.sweeps.results.trial_result import TrialResult, ranked
 from espalier.sweeps.spec.spec import SweepSpec
 
 WIDTH = 110  # characters of a line, where stdout is no terminal
+CONFIGURATION = "configuration"
 
 
 def trial_table(trials: Sequence[TrialResult], spec: SweepSpec, top: int, brief: bool = False) -> list[str]:
@@ -18,21 +19,29 @@ def trial_table(trials: Sequence[TrialResult], spec: SweepSpec, top: int, brief:
     from rich.console import Console
     from rich.table import Table
 
-    cut, metric = brief and sys.stdout.isatty(), spec.objective.metric
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("trial", metric, "state", "configuration", "verdict"):
-        short = cut and name == "configuration"
-        table.add_column(
-            name,
-            justify="right" if name in ("trial", metric) else "left",
-            overflow="ellipsis" if short else "fold",
-            no_wrap=short,
-        )
-    searched = spec.space.searched()
-    for t in ranked(trials, spec.objective.mode)[:top]:
-        spread = f" ± {decimals(t.spread)}" if t.spread is not None else ""
-        table.add_row(str(t.number), decimals(t.value) + spread, t.state, params_text(t.params, searched), t.verdict)
+    header = ("trial", spec.objective.metric, "state", CONFIGURATION, "verdict")
+    rows = [_row(trial, spec) for trial in ranked(trials, spec.objective.mode)[:top]]
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    room = _room([header, *rows], console.width) if brief and sys.stdout.isatty() else None
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        cut = room if name == CONFIGURATION else None
+        overflow, justify = "ellipsis" if cut else "fold", "right" if name in header[:2] else "left"
+        table.add_column(name, justify=justify, overflow=overflow, no_wrap=cut is not None, max_width=cut)
+    for row in rows:
+        table.add_row(*row)
     with console.capture() as capture:
         console.print(table)
     return capture.get().splitlines()
+
+
+def _row(trial: TrialResult, spec: SweepSpec) -> tuple[str, ...]:
+    spread = f" ± {decimals(trial.spread)}" if trial.spread is not None else ""
+    params = params_text(trial.params, spec.space.searched())
+    return str(trial.number), decimals(trial.value) + spread, trial.state, params, trial.verdict
+
+
+def _room(rows: Sequence[tuple[str, ...]], width: int) -> int:
+    """Return how many columns are left to configurations beside the others, two spaces between each two."""
+    others = [max(map(len, column)) for column in zip(*rows, strict=True) if column[0] != CONFIGURATION]
+    return max(len(CONFIGURATION), width - sum(others) - 2 * len(others))

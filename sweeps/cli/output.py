@@ -1,6 +1,7 @@
 """What commands print: a page or its JSON, and how a sweep ended."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from espalier.sweeps.results.closing import Summary
 
 SHOWN = 8  # trials in the table that ends a sweep
+COPIED = re.compile(r"\bsweep [a-z]|--set |http")  # commands and addresses stay whole, to be copied
 
 
 def print_json(document: object) -> None:
@@ -31,6 +33,8 @@ def print_summary(summary: "Summary", place: "Home", as_json: bool, home: str | 
 
     home: what the person named, if anything; so the commands name it too.
     """
+    from espalier.sweeps.running.here import wrapped
+
     at = f" --home {shlex.quote(home)}" if home else ""
     if as_json:
         click.echo(json.dumps(summary.document()))
@@ -39,7 +43,7 @@ def print_summary(summary: "Summary", place: "Home", as_json: bool, home: str | 
 
         print_lines(trial_table(summary.trials, summary.spec, SHOWN, brief=True))
     for line in summary.closing_lines(at):
-        click.echo(line, err=as_json)
+        click.echo(line if COPIED.search(line) else wrapped(line, sys.stderr if as_json else sys.stdout), err=as_json)
     if not summary.recorded:
         unsent = f"MLflow did not take everything; the rest waits in {place.sweep(summary.sweep)}. "
         click.echo(f"{unsent}Send it: sweep resume {summary.sweep}{at}", err=as_json)

@@ -5,6 +5,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from typing import TextIO
 
 from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.home import Home
@@ -67,11 +68,11 @@ def notes_alone(progress: Progress) -> Iterator[None]:
 def _announce(spec: SweepSpec) -> None:
     """Print what is about to be trained, and what the spec may not do as its writer hopes."""
     for line in [header(spec), *(f"note: {note}" for note in spec.notes())]:
-        print(wrapped(line), file=sys.stderr, flush=True)
+        print(wrapped(line, sys.stderr), file=sys.stderr, flush=True)
 
 
-def wrapped(line: str) -> str:
-    """Return a line as it is shown: on a terminal broken between words, elsewhere as it is."""
-    if not sys.stderr.isatty():
+def wrapped(line: str, stream: TextIO) -> str:
+    """Return a line as a stream shows it: on a terminal broken between words, elsewhere as it is."""
+    if not stream.isatty():
         return line
     return textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent="  ", break_on_hyphens=False)

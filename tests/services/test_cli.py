@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.project import write_project
 from tests.services.clusters.test_cluster import free_port
 from tests.services.conftest import until
 
@@ -38,10 +39,10 @@ class Desk:
             "PYTHONPATH": str(ROOT),
         }
 
-    def start(self, *arguments: str, **env: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, folder: Path | None = None, **env: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [sys.executable, "-m", "espalier.services.cli", *arguments],
-            cwd=self.folder,
+            cwd=folder or self.folder,
             env=self.env | env,
             text=True,
             stdout=subprocess.PIPE,
@@ -49,8 +50,8 @@ class Desk:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-        with self.start(*arguments, **env) as process:
+    def run(self, *arguments: str, folder: Path | None = None, **env: str) -> "subprocess.CompletedProcess[str]":
+        with self.start(*arguments, folder=folder, **env) as process:
             out, err = process.communicate(timeout=240)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
@@ -171,6 +172,25 @@ def test_a_tasks_own_file_goes_along(served: Desk) -> None:
     assert json.loads(done.stdout)["trials"]["complete"] == 2
     best = served.run("best", "mine", "--server", served.server).stdout
     assert "task: mine.py:Mine" in best  # as it was handed in, not where it lay in the cluster
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", ["file", "module", "kinds"])
+def test_a_project_with_packages_of_our_folders_names_goes_along(served: Desk, spec: str) -> None:
+    """Its packages core, services, sweeps and utils, and its kinds, are found by the job and after a pull.
+
+    Here the checkout, in which our folders have these names, is on Python's search path too.
+    """
+    project = write_project(served.folder / "project")
+    submit = ["submit", f"{spec}.yaml", "--code", ".", "--json", "--server", served.server]
+    done = served.run(*submit, folder=project)
+    assert done.returncode == 0, done.stderr + served.run("logs", spec, "--server", served.server).stdout
+    assert json.loads(done.stdout)["trials"]["complete"] == 4
+    best = served.run("best", spec, "--server", served.server).stdout
+    assert "/jobs/" not in best and "/code/" not in best, best
+    (project / "best.yaml").write_text(best)
+    rerun = served.run("rerun", "best.yaml", folder=project)
+    assert "bit for bit" in rerun.stdout, rerun.stdout + rerun.stderr
 
 
 WITHOUT = """
