@@ -156,14 +156,12 @@ for task in {tasks}:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("searched", "tasks"),
     [
-        ("the current folder", ["Mine"]),
-        pytest.param("the current folder", ["'core.mine:Line'"], marks=pytest.mark.slow),
-        pytest.param(
-            "PYTHONPATH", ["Line", "Mine", "'core.mine:Line'", "'{project}/top.py:Line'"], marks=pytest.mark.slow
-        ),
+        ("the current folder", ["Mine", "'core.mine:Line'"]),
+        ("PYTHONPATH", ["Line", "Mine", "'core.mine:Line'", "'{project}/top.py:Line'"]),
     ],
 )
 def test_a_project_with_packages_of_our_folders_names_trains(

@@ -370,6 +370,7 @@ def trials() -> list[Trial]:
 SLOW = ("compiled", "captured")  # the one compiles for minutes, the other is vmap's list of operations
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize(
     "program", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in PROGRAMS]
 )

@@ -88,6 +88,7 @@ def train_in_any_order(desk: Desk, dice: random.Random, deaths: int = 0, divergi
             deaths, feeds, runs, search = deaths - 1, {}, {}, desk.take_up()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", REPEATED)
 def test_a_repeatable_search_asks_for_the_same_points_whatever_the_timing_the_cores_and_the_deaths(
     name: str, tmp_path: Path
