@@ -1,7 +1,7 @@
 """A bound on the processor's time that may be spent on deciding how to train: it must not cost more than it brings."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -15,7 +15,7 @@ class TooLong(Exception):
 
 
 @contextmanager
-def bounded(seconds: float) -> Iterator[None]:
+def bounded(seconds: float) -> Generator[None]:
     """Let `check` raise TooLong once this thread has computed for so long. What waits for others costs nothing."""
     token = _bound.set((time.thread_time() + seconds, seconds))
     try:

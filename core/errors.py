@@ -5,7 +5,6 @@ import traceback
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from espalier.core.own import is_own
 
@@ -38,7 +37,7 @@ def brief(text: object, most: int = SHOWN_MOST) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
-def shown(value: Any, most: int = SHOWN_MOST) -> str:
+def shown(value: object, most: int = SHOWN_MOST) -> str:
     """Return a value as Python writes it, shortened: also one that Python itself refuses to write.
 
     >>> shown("x"), shown([1] * 1000, 20), shown(16**5000)

@@ -45,7 +45,7 @@ def shuffled(seed: int, examples: int, batch_size: int) -> Order:
     batches = examples // batch_size
 
     def order(first: int, last: int) -> Tensor:
-        parts = []
+        parts: list[Tensor] = []
         while first < last:
             epoch, place = divmod(first, batches)
             steps = min(last - first, batches - place)

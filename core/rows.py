@@ -6,7 +6,7 @@ slices and never on a free row.
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -50,7 +50,7 @@ def seed_python(seed: int) -> None:
 
 
 @contextmanager
-def own_generators() -> Iterator[None]:
+def own_generators() -> Generator[None]:
     """Put the global generators of Python and numpy back afterwards: some 80 us, so a whole turn is within."""
     states = random.getstate(), np.random.get_state(legacy=False)
     try:
@@ -61,7 +61,7 @@ def own_generators() -> Iterator[None]:
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device | str = "cpu", python: bool = True) -> Iterator[None]:
+def seeded(seed: int, device: torch.device | str = "cpu", python: bool = True) -> Generator[None]:
     """Run under the global generators of torch (the CPU's, and a GPU's if named), Python and numpy at `seed`.
 
     Then put them back; with `python=False` those of Python and numpy are neither set nor put back.

@@ -109,7 +109,7 @@ class Task:
     """Which tensor of a batch is the target: batch[target_index]. None: the one that the loss turns out to be a known
     loss of (cross-entropy, squared or absolute error); where it is of none, nothing is said of targets."""
 
-    def __new__(cls, *args: Any, **options: Any) -> "Task":
+    def __new__(cls, *args: object, **options: object) -> "Task":
         """Remember what a task was made with, so that a worker can make it again."""
         task = super().__new__(cls)
         _made_with[task] = (args, options)
@@ -148,10 +148,10 @@ class Task:
         return orders.shuffled(seed, examples, batch_size)
 
 
-_made_with: "WeakKeyDictionary[Task, tuple[tuple[Any, ...], dict[str, Any]]]" = WeakKeyDictionary()
+_made_with: "WeakKeyDictionary[Task, tuple[tuple[object, ...], dict[str, object]]]" = WeakKeyDictionary()
 
 
-def made_with(task: object) -> dict[str, Any]:
+def made_with(task: object) -> dict[str, object]:
     """Return the options that a task object was made with, by name.
 
     Raises BadInput for an object of a class that is no Task and takes options, of which nothing is known.
@@ -185,7 +185,7 @@ def call(method: Callable[..., Any], model: nn.Module, batch: Batch, clock: Cloc
 
 
 @lru_cache(maxsize=64)
-def takes_of_clock(function: Callable[..., Any]) -> tuple[int, ...]:
+def takes_of_clock(function: Callable[..., object]) -> tuple[int, ...]:
     """Return which parts of the clock a method takes after model and batch: 0 the step, 1 the share.
 
     >>> takes_of_clock(lambda self, model, batch: 0), takes_of_clock(lambda self, model, batch, step: 0)
@@ -222,7 +222,7 @@ def _completed(kind: type[Any]) -> type[Task]:
     return type(kind.__name__, (kind, Task), {"__module__": kind.__module__})
 
 
-def options_of(task: type[Task]) -> dict[str, Any]:
+def options_of(task: type[Task]) -> dict[str, object]:
     """Return the names of a task's own hyperparameters with their defaults (Parameter.empty: none).
 
     Where `__init__` has `**options`, which it passes on, those of the next class that it inherits from belong to them.
@@ -237,7 +237,7 @@ def options_of(task: type[Task]) -> dict[str, Any]:
     return found
 
 
-def _named(signature: inspect.Signature) -> dict[str, Any]:
+def _named(signature: inspect.Signature) -> dict[str, object]:
     """Return what may be given by name, with its defaults."""
     parameters = signature.parameters.values()
     return {p.name: p.default for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
@@ -256,7 +256,7 @@ def check_options(reference: str, known: Collection[str], options: Iterable[str]
             raise BadInput(f"task_options.{key}: unknown option of {reference}; {nearest(key, known)}")
 
 
-def load_task(reference: str, options: Mapping[str, Any]) -> Task:
+def load_task(reference: str, options: Mapping[str, object]) -> Task:
     """Make the task that a spec names. Raises BadInput for a bad reference, an unknown or a bad option."""
     found = task_class(reference)
     check_options(reference, options_of(found), options)

@@ -30,8 +30,8 @@ def movement(subject: Subject) -> Iterator[Finding]:
     model = subject.new_model().train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
-    subject.loss(model, subject.batch()).backward()
-    optimizer.step()
+    subject.loss(model, subject.batch()).backward()  # pyright: ignore[reportUnknownMemberType]
+    optimizer.step()  # pyright: ignore[reportUnknownMemberType]
     after = dict(model.named_parameters())
     still = [name for name, p in before.items() if torch.equal(p, after[name].detach())]
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
@@ -117,10 +117,10 @@ def _loss_after_adam(subject: Subject, batch: Batch, lr: float) -> float:
     for _ in range(ADAM_STEPS):
         optimizer.zero_grad()
         value = subject.loss(model, batch)
-        value.backward()
+        value.backward()  # pyright: ignore[reportUnknownMemberType]
         for p in model.parameters():
             p.grad = None if p.grad is None else _dense(p.grad)
-        optimizer.step()
+        optimizer.step()  # pyright: ignore[reportUnknownMemberType]
         loss = value.item()
         if not math.isfinite(loss):
             break

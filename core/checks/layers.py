@@ -17,7 +17,7 @@ def layer_reports(subject: Subject) -> Sequence[LayerReport]:
     """Return each layer's outputs and their gradients over one training batch, as numbers."""
     model = subject.new_model().train()
     with listening(model, keep_grad=True) as layers:
-        subject.loss(model, subject.batch()).backward()
+        subject.loss(model, subject.batch()).backward()  # pyright: ignore[reportUnknownMemberType]
     return [_report(layer) for layer in layers]
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -65,8 +66,9 @@ def check_metric(wanted: str, metrics: Sequence[str]) -> None:
 
 def _data(task: Task) -> Data:
     with faults(f"task: data() of {_named(task)} failed"):
-        data = load_data(task)
-    if not isinstance(data, Data) or not all(isinstance(t, Tensor) for t in (*data.train, *data.valid)):
+        data = cast("object", load_data(task))  # a person may return anything
+    tensors = cast("tuple[object, ...]", (*data.train, *data.valid)) if isinstance(data, Data) else ()
+    if not isinstance(data, Data) or not all(isinstance(t, Tensor) for t in tensors):
         raise BadInput("task: data() must return core.task.Data(train=(tensors ...), valid=(tensors ...))")
     for name, split in (("training", data.train), ("validation", data.valid)):
         for i, tensor in enumerate(split):
@@ -133,7 +135,7 @@ def _named(task: Task) -> str:
 
 def _model(task: Task, seed: int) -> None:
     with faults(f"task: model() of {_named(task)} failed"), seeded(seed):
-        model = task.model()
+        model = cast("object", task.model())
     if isinstance(model, nn.Module) and any(map(is_lazy, (*model.parameters(), *model.buffers()))):
         raise BadInput(
             f"task: model() of {_named(task)} has parameters without a shape (a Lazy module); write the sizes, or pass "

@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -34,7 +35,8 @@ from espalier.core.loading.definitions import (
 )
 from espalier.core.loading.literals import literal
 
-ARRAY_SUFFIXES = {Tensor: ".pt", np.ndarray: ".npy"}
+Array = Tensor | npt.NDArray[np.generic]
+ARRAY_SUFFIXES: Mapping[type, str] = {Tensor: ".pt", np.ndarray: ".npy"}
 _GENERATED = re.compile(r"<(string|stdin|unknown)>")
 
 
@@ -44,7 +46,7 @@ class Captured:
 
     name: str
     text: str
-    arrays: Mapping[str, Tensor | np.ndarray] = field(default_factory=dict)
+    arrays: Mapping[str, Array] = field(default_factory=dict[str, "Array"])
 
     def write(self, folder: Path) -> Path:
         """Write the file into a folder of `folder` that is named after what it holds; return its path.
@@ -86,11 +88,11 @@ def capture(kind: type) -> Captured:
 class _Taken:
     """What has been taken out of a namespace for one class."""
 
-    def __init__(self, name: str, namespace: Mapping[str, Any]):
+    def __init__(self, name: str, namespace: Mapping[str, object]):
         self.name, self.namespace = name, namespace
         self.imports: dict[str, str] = {}
         self.statements: dict[str, str] = {}  # in the order in which they can run
-        self.arrays: dict[str, Tensor | np.ndarray] = {}
+        self.arrays: dict[str, Array] = {}
         self._texts = list(texts_of(namespace))
         self._imports = Imports.of(self._texts)
         self._begun: set[str] = set()
@@ -114,14 +116,14 @@ class _Taken:
         value = self.namespace[name]
         if self._is_defined_here(value):
             self._take_definition(name, value, user)
-        elif isinstance(value, Tensor | np.ndarray) and type(value) in ARRAY_SUFFIXES:
-            self._take_array(name, value)
+        elif type(value) in ARRAY_SUFFIXES:
+            self._take_array(name, cast("Array", value))
         elif literal(value) is None and (statement := self._import_of(name, value)):
             self.imports[name] = statement
         else:
             self.statements[name] = f"{name} = {self._literal(name, value, user)}"
 
-    def _is_defined_here(self, value: Any) -> bool:
+    def _is_defined_here(self, value: object) -> bool:
         defined = isinstance(value, type | FunctionType) or hasattr(value, "__wrapped__")
         return defined and getattr(value, "__module__", None) == self.namespace["__name__"]
 
@@ -146,7 +148,7 @@ class _Taken:
                     return ast.unparse(node)
         return None
 
-    def _source_of(self, name: str, value: Any) -> str | None:
+    def _source_of(self, name: str, value: object) -> str | None:
         """Return the statement that defines a function or a class, of several of one name the one that is in use."""
         codes = [f.__code__ for f in functions_in(value) if not _GENERATED.match(f.__code__.co_filename)]
         for code in codes:
@@ -184,7 +186,7 @@ class _Taken:
                 return f"from {source} import {inner}{_as(name, inner)}"
         return f"import {module.__name__}{_as(name, module.__name__)}"
 
-    def _take_array(self, name: str, value: Tensor | np.ndarray) -> None:
+    def _take_array(self, name: str, value: Array) -> None:
         self.arrays[name] = value.detach().cpu() if isinstance(value, Tensor) else value
         file = f'Path(__file__).with_name("{name}{_suffix(value)}")'
         if isinstance(value, Tensor):
@@ -201,7 +203,7 @@ class _Taken:
         self._take(kind.__name__, user)
         return kind.__name__
 
-    def _literal(self, name: str, value: Any, user: str) -> str:
+    def _literal(self, name: str, value: object, user: str) -> str:
         text = literal(value, lambda kind: self._class_name(kind, user))
         if text is None:
             raise BadInput(
@@ -216,11 +218,11 @@ class _Taken:
         return text
 
 
-def _suffix(value: Any) -> str:
+def _suffix(value: object) -> str:
     return ARRAY_SUFFIXES[type(value)]
 
 
-def _bytes(value: Tensor | np.ndarray) -> bytes:
+def _bytes(value: Array) -> bytes:
     with io.BytesIO() as file:
         if isinstance(value, Tensor):
             torch.save(value.clone(), file)  # a view would bring all that it looks into

@@ -1,3 +1,5 @@
+# pyright: basic
+# any value of Python, whatever it holds
 """Literals: expressions that give a plain value again, where a file is to hold it."""
 
 import dataclasses
@@ -15,7 +17,7 @@ ClassName = Callable[[type], str | None]
 """Returns the name by which an expression may call a class, None if it may not."""
 
 
-def literal(value: Any, class_name: ClassName = lambda kind: None) -> str | None:
+def literal(value: object, class_name: ClassName = lambda kind: None) -> str | None:
     """Return an expression that gives a plain value again, None for one that is not plain.
 
     class_name: of dataclasses, whose instances are plain if their fields are.
@@ -42,7 +44,7 @@ def literal(value: Any, class_name: ClassName = lambda kind: None) -> str | None
     return None
 
 
-def _number(value: Any) -> str | None:
+def _number(value: object) -> str | None:
     """Return the expression of what Python does not write as itself: inf, complex, numpy's numbers, torch's types."""
     if type(value) is float and not math.isfinite(value):
         return f"float('{value}')"

@@ -4,7 +4,7 @@ B = examples.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +31,7 @@ _WEIGHTED: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _functions(kinds: Mapping[str, tuple[str, ...]]) -> dict[Any, str]:
+def _functions(kinds: Mapping[str, tuple[str, ...]]) -> dict[object, str]:
     """Return every way to call functions of these names, with the name of their kind."""
     return {
         getattr(home, spelt): kind
@@ -87,7 +87,7 @@ class _Listening(TorchFunctionMode):
         self.names, self.keep_grad, self.layers = names, keep_grad, layers
         self.last = "the input"
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
         out = func(*args, **(kwargs or {}))
         if isinstance(out, Tensor):
             if kind := _NONLINEARITIES.get(func):
@@ -96,7 +96,7 @@ class _Listening(TorchFunctionMode):
                 self._used(kind, out, [*args, *(kwargs or {}).values()])
         return out
 
-    def _used(self, kind: str, out: Tensor, given: list[Any]) -> None:
+    def _used(self, kind: str, out: Tensor, given: list[object]) -> None:
         for place, weight in enumerate(given):
             if isinstance(weight, Tensor) and id(weight) in self.names and (weight.dim() > 1 or kind == "norm"):
                 self.last = self.names[id(weight)]
@@ -109,7 +109,7 @@ class _Listening(TorchFunctionMode):
         self.layers.append(layer)
 
 
-def _fan_in(kind: str, weight: Tensor, place: int, given: list[Any]) -> int:
+def _fan_in(kind: str, weight: Tensor, place: int, given: list[object]) -> int:
     if kind == "convolution":
         return math.prod(weight.shape[1:])
     if kind != "linear":
@@ -119,7 +119,7 @@ def _fan_in(kind: str, weight: Tensor, place: int, given: list[Any]) -> int:
 
 
 @contextmanager
-def listening(model: nn.Module, keep_grad: bool = False) -> Iterator[list[Layer]]:
+def listening(model: nn.Module, keep_grad: bool = False) -> Generator[list[Layer]]:
     """Collect the layers of every call of the model within, in the order in which they were called.
 
     keep_grad: keep the gradient of each output, as `layer.out.grad`.

@@ -5,12 +5,15 @@ of it with torch's own losses of what the layers of its model put out.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from espalier.core.tensors import as_list
 
 SAME = 1e-3  # relative: float32 rounds by 1e-6; a class weight or label smoothing differs by a tenth
 ROWS = 2**14  # of a target at once: images may be targets
@@ -22,14 +25,17 @@ def entropy(seen: Tensor, target: Tensor) -> float:
     >>> round(entropy(torch.arange(10), torch.arange(10)), 4)
     2.3026
     """
-    classes, seen_counts = seen.unique(return_counts=True)
-    valued, counts = target.unique(return_counts=True)
-    known = dict(zip(classes.tolist(), seen_counts.tolist(), strict=True))
-    extra = float(any(value not in known for value in valued.tolist()))  # a new class is guessed as if seen once
-    total = seen.numel() + extra * len(known.keys() | set(valued.tolist()))
-    parts = zip(valued.tolist(), counts.tolist(), strict=True)
-    logs = [count * math.log((known.get(value, 0) + extra) / total) for value, count in parts]
+    known, counts = _counts(seen), _counts(target)
+    extra = float(any(value not in known for value in counts))  # a new class is guessed as if seen once
+    total = seen.numel() + extra * len(known.keys() | counts.keys())
+    logs = [count * math.log((known.get(value, 0) + extra) / total) for value, count in counts.items()]
     return -math.fsum(logs) / target.numel()
+
+
+def _counts(values: Tensor) -> dict[float, int]:
+    """Return how often each value occurs, in rising order."""
+    unique, counts = cast(tuple[Tensor, Tensor], values.unique(return_counts=True))  # pyright: ignore[reportUnknownMemberType]
+    return dict(zip(as_list(unique), map(int, as_list(counts)), strict=True))
 
 
 def commonest(seen: Tensor, target: Tensor) -> float:
@@ -40,13 +46,17 @@ def commonest(seen: Tensor, target: Tensor) -> float:
 def variance(seen: Tensor, target: Tensor) -> float:
     """Return the mean squared error of always guessing the mean, of each column, of the targets `seen`."""
     mean = seen.mean(0, dtype=torch.float64)
-    return math.fsum(float((piece - mean).square().sum()) for piece in target.split(ROWS)) / target.numel()
+    return math.fsum(float((piece - mean).square().sum()) for piece in _pieces(target)) / target.numel()
 
 
 def deviation(seen: Tensor, target: Tensor) -> float:
     """Return the mean absolute error of always guessing the median, of each column, of the targets `seen`."""
     middle = seen.median(0).values.double()
-    return math.fsum(float((piece - middle).abs().sum()) for piece in target.split(ROWS)) / target.numel()
+    return math.fsum(float((piece - middle).abs().sum()) for piece in _pieces(target)) / target.numel()
+
+
+def _pieces(target: Tensor) -> Sequence[Tensor]:
+    return cast("Sequence[Tensor]", target.split(ROWS))  # pyright: ignore[reportUnknownMemberType]
 
 
 def is_classification(out: Tensor, target: Tensor) -> bool:

@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from espalier.core.measures.verdicts import median
+from espalier.core.tensors import as_rows
 
 Spacing = Literal["linear", "log"]
 
@@ -140,18 +142,18 @@ class RatioMeter:
         self._before: list[Tensor] = []
         self._waiting: list[Tensor] = []
         self._rows: list[list[float]] = []
-        self._hooks: list[Any] = [
+        self._hooks: list[RemovableHandle] = [
             optimizer.register_step_pre_hook(self._note),
             optimizer.register_step_post_hook(self._measure),
         ]
 
     @torch.no_grad()
-    def _note(self, *_: Any) -> None:
+    def _note(self, *_: object) -> None:
         if self.step % self.every == 0:
             self._before = [p.clone() for p in self._parameters.values()]
 
     @torch.no_grad()
-    def _measure(self, *_: Any) -> None:
+    def _measure(self, *_: object) -> None:
         if self.step % self.every == 0 and self._before:
             now = list(self._parameters.values())
             update = [_ratio(p - before, p) for p, before in zip(now, self._before, strict=True)]
@@ -164,7 +166,7 @@ class RatioMeter:
     def _read(self) -> list[list[float]]:
         """Return every sample so far, update ratios and then gradient ratios: one synchronisation."""
         if self._waiting:
-            self._rows += torch.stack(self._waiting).tolist()
+            self._rows += as_rows(torch.stack(self._waiting))
             self._waiting = []
         return self._rows
 

@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -83,7 +83,7 @@ def library(source: str) -> ctypes.CDLL:
 
 
 @contextmanager
-def _compiling_alone(file: Path) -> Iterator[None]:
+def _compiling_alone(file: Path) -> Generator[None]:
     """Let one process compile at a time, so that others that need the same find it."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

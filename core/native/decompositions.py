@@ -1,7 +1,8 @@
+# pyright: basic
+# torch types little of what this file needs: its graphs, its dispatcher, its private switches
 """Operations as several simpler ones, which have a counterpart in C."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,7 +91,7 @@ def _nll_loss_backward(
 def _put_back(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return the gradient of a view of a tensor: zeros, and in the view's place what came."""
 
-    def backward(grad: Tensor, sizes: Sequence[int], *where: Any) -> Tensor:
+    def backward(grad: Tensor, sizes: Sequence[int], *where: object) -> Tensor:
         whole = grad.new_zeros(sizes)
         part(whole, *where).copy_(grad)
         return whole
@@ -99,7 +100,7 @@ def _put_back(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _put_into(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def scatter(x: Tensor, source: Tensor, *where: Any, **more: Any) -> Tensor:
+    def scatter(x: Tensor, source: Tensor, *where: object, **more: object) -> Tensor:
         whole = x.clone()
         part(whole, *where, **more).copy_(source)
         return whole

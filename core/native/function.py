@@ -1,3 +1,5 @@
+# pyright: basic
+# torch types little of what this file needs: its graphs, its dispatcher, its private switches
 """A graph of tensor operations as one function in C, which takes all steps of one lane after the other.
 
 Shapes are constants in it, and a lane's tensors share a workspace small enough for the processor's own cache.

@@ -119,7 +119,8 @@ class Loop:
         left: dict[str, str] = {}  # those to be written
         for number, operation in enumerate(self.operations):
             elements = [replace(ref, strides=tuple(next(steps))).at(counters) for ref in operation.refs]
-            operands, rest = [], iter(elements[1:])
+            operands: list[str] = []
+            rest = iter(elements[1:])
             for value in operation.inputs:
                 if not isinstance(value, TensorRef):
                     operands.append(literal(value, operation.dtype))

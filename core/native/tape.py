@@ -1,3 +1,5 @@
+# pyright: basic
+# torch types little of what this file needs: its graphs, its dispatcher, its private switches
 """What a function does to tensors, written down as a graph of the operations that reach torch's dispatcher.
 
 The function sees tensors without data, so that it cannot look at one. (torch.fx's make_fx does the same, and imports
@@ -68,7 +70,7 @@ class _Tape(TorchDispatchMode):
         self.graph.eliminate_dead_code()
         return fx.GraphModule(self.constants, self.graph)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
         kwargs = kwargs or {}
         deadline.check()
         with self:
@@ -152,7 +154,7 @@ def _like(data: Tensor) -> Tensor:
     return torch.empty_strided(data.shape, data.stride(), dtype=data.dtype, device="meta")
 
 
-def _shape_of(data: Any) -> Any:
+def _shape_of(data: object) -> object:
     """Return a tensor without data that keeps the shape a result has now, or what is no tensor itself."""
     if not isinstance(data, Tensor):
         return data

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from espalier.core.numbers import Flag, Number
+from espalier.core.tensors import as_list
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,5 +87,5 @@ def powers(base_K: Tensor, exponent_SK: Tensor) -> Tensor:
     """
     import torch
 
-    logs = [math.log(base) if base > 0 else -math.inf for base in base_K.tolist()]
+    logs = [math.log(base) if base > 0 else -math.inf for base in as_list(base_K)]
     return torch.exp(exponent_SK * torch.tensor(logs, dtype=base_K.dtype))

@@ -5,7 +5,6 @@ N = lanes, B = examples in a batch, C = the optimizer's coefficients.
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -90,7 +89,7 @@ class BatchedStep:
         """Finish: what is made of the list of operations before it is used, given the arguments it was made for."""
         self.functions, self.optimizer, self.finish = functions, optimizer, finish
         self.gradients = BatchedGradients(functions)
-        self._steppers: dict[tuple[Any, ...], Stepper | None] = {}
+        self._steppers: dict[tuple[object, ...], Stepper | None] = {}
 
     def __call__(
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, keep: bool = False

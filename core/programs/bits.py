@@ -1,10 +1,12 @@
+# pyright: basic
+# torch types little of what this file needs: its graphs, its dispatcher, its private switches
 """What keeps a lane's bits: the same numbers to the last bit, however many lanes train beside it.
 
 N = lanes, B = examples in a batch.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,7 +47,7 @@ def batch_norm(
 
 
 @contextmanager
-def without_onednn() -> Iterator[None]:
+def without_onednn() -> Generator[None]:
     """Switch oneDNN off: its grouped convolution has other bits at other numbers of groups."""
     before = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)
@@ -79,13 +81,13 @@ class LaneByLane(TorchFunctionMode):
     embedding: an index out of range would be a row of another lane.
     """
 
-    REPLACEMENTS: Mapping[Any, Callable[..., Any]] = {
+    REPLACEMENTS: Mapping[object, Callable[..., Tensor]] = {
         F.batch_norm: batch_norm,
         F.embedding: _embedding,
         torch.embedding: _embedding_of,
     }
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
         return self.REPLACEMENTS.get(func, func)(*args, **(kwargs or {}))
 
 
@@ -119,7 +121,7 @@ class WholeVectors(TorchDispatchMode):
         self.lanes = lanes
         self.has_small_lanes = False  # whether a tensor had few elements in each lane
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
         kwargs = kwargs or {}
         deadline.check()
         pointwise = torch.Tag.pointwise in func.tags or func.overloadpacket in NOT_TAGGED

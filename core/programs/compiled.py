@@ -1,3 +1,5 @@
+# pyright: basic
+# torch types little of what this file needs: its graphs, its dispatcher, its private switches
 """The compiled program: the batched step's list of operations, fused by torch.compile."""
 
 import os

@@ -1,3 +1,5 @@
+# pyright: basic
+# torch types little of what this file needs: its graphs, its dispatcher, its private switches
 """A batched function, written down once as a flat list of tensor operations that serves every number of lanes.
 
 The function is traced on tensors without data, with a number of lanes that is a prime no other size is a multiple of:
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.node import map_aggregate
+from torch.fx.node import Argument, map_aggregate
 from torch.overrides import TorchFunctionMode
 
 from espalier.core import deadline
@@ -67,7 +69,7 @@ def _traced(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stack
 
 
 class _Checking(TorchFunctionMode):
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
         deadline.check()
         return func(*args, **(kwargs or {}))
 
@@ -92,9 +94,9 @@ def _generalised(module: fx.GraphModule, arguments: Sequence[Stacked], many: int
     first = next(i for i, argument in enumerate(arguments) if argument.lanes is not None)
     with graph.inserting_after(inputs[-1]):
         lanes = graph.call_function(aten.sym_size.int, (inputs[first], arguments[first].lanes))
-    multiples: dict[int, Any] = {1: lanes}
+    multiples: dict[int, fx.Node] = {1: lanes}
 
-    def counted(value: Any) -> Any:
+    def counted(value: Argument) -> Argument:
         if type(value) is not int or value <= 0 or value % many:
             return value
         times = value // many
@@ -115,7 +117,7 @@ def _generalised(module: fx.GraphModule, arguments: Sequence[Stacked], many: int
     return module
 
 
-def _sizes(target: Any) -> set[int | str]:
+def _sizes(target: object) -> set[int | str]:
     """Return which arguments of a function may be sizes, by place and by name. Numbers to calculate with are none."""
     if not isinstance(target, torch._ops.OpOverload):
         return set()

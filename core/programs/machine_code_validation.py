@@ -12,6 +12,7 @@ from espalier.core.programs.task_functions import TaskFunctions, copied, copied_
 from espalier.core.programs.validation import batch_size, clock_at
 from espalier.core.rows import Row, own_generators, part, seeded
 from espalier.core.task import Batch, Clock
+from espalier.core.tensors import as_list
 
 
 class NativeValidation:
@@ -50,7 +51,10 @@ class NativeValidation:
         if native is None:
             return None
         values = native(1, [*state.values(), *clock, *examples], steps=len(examples[0]) // size)
-        return {name: value.view(-1).tolist() for name, value in zip(self._names, values, strict=True)}
+        return {
+            name: as_list(value.view(-1))
+            for name, value in zip(self._names, values, strict=True)
+        }
 
     def _compile(self, state: Row, batch: Batch, clock: Clock) -> Native | None:
         inputs = [*(state | copied_buffers(state)).values(), *clock, *batch]

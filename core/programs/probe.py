@@ -121,14 +121,14 @@ class _Counted(TorchDispatchMode):
     """Counts the operations on tensors."""
 
     def __init__(self, probe: TaskProbe):
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self.probe = probe
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # in order to be skipped it would be imported
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
         self.probe.operations += 1
         return func(*args, **(kwargs or {}))
 

@@ -1,4 +1,3 @@
-# pyright: strict
 """What a program is: one way to compute the next training step of many trials at once.
 
 N = lanes, S = steps, B = examples in a batch, C = the optimizer's coefficients, P = numbers of a parameter.

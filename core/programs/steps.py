@@ -49,7 +49,7 @@ def autograd(
 
     def differentiated(loss: Tensor) -> tuple[Tensor, Sequence[Tensor | None]]:
         """What a layer computes again on the way back, it computes from these parameters."""
-        if isinstance(loss, Tensor) and loss.dim():
+        if isinstance(loss, Tensor) and loss.dim():  # pyright: ignore[reportUnnecessaryIsInstance] - a task's
             shape = tuple(loss.shape)
             raise BadInput(f"task: loss() returned a tensor of shape {shape}; it must be one number, the mean")
         moved = [tensor for tensor in theta.values() if tensor.requires_grad]  # a loss may freeze some for a while

@@ -4,9 +4,9 @@ B = examples in a batch. A lane's state is a row: "theta.<parameter>", "slot.<sl
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ class TaskFunctions:
         state = _in_model(theta | after)
         result = functional_call(self._bound, state, ("loss", batch, clock, then))
         for name, before in after.items():
-            value = state[f"model.{name}"]  # by now what the model has put in the buffer's place, if it has
+            value = cast("object", state[f"model.{name}"])  # by now what the model has put in the buffer's place
             if isinstance(value, Tensor) and value.shape == before.shape:  # a cache that grows is made in each pass
                 if value.dtype != before.dtype:
                     raise BadInput(
@@ -89,7 +89,7 @@ class TaskFunctions:
         return functional_call(self._bound, _in_model(theta | buffers), ("metrics", batch, clock))
 
     @contextmanager
-    def restored(self) -> Iterator[None]:
+    def restored(self) -> Generator[None]:
         """Put the attributes of model and task back afterwards.
 
         A traced pass has tensors without numbers. One that the task keeps (a mask, a table of positions, the last
@@ -112,7 +112,7 @@ class TaskFunctions:
                 own.update(before)
             for value, before in containers:
                 value.clear()
-                value.extend(before) if isinstance(value, list) else value.update(before)
+                value.extend(before) if isinstance(value, list) else value.update(before)  # pyright: ignore[reportUnknownMemberType]
 
     def clock_of(self, examples_NB: Tensor, clock_N: Clock | None) -> Clock:
         """Return the clock of N lanes, (N,) each; zeros where there is none."""
@@ -127,7 +127,9 @@ class _Bound(nn.Module):
         super().__init__()
         self.task, self.model = task, model
 
-    def forward(self, function: str, batch: Batch, clock: Clock, then: Callable[[Any], Any] | None = None) -> Any:
+    def forward(
+        self, function: str, batch: Batch, clock: Clock, then: Callable[[Tensor], object] | None = None
+    ) -> object:
         """Return what a function of the task returns, or what `then` makes of it with the parameters in place."""
         value = call(getattr(self.task, function), self.model, batch, clock)
         return then(value) if then else value
@@ -147,7 +149,7 @@ def _attributes(model: nn.Module) -> Tensors:
     """Return the tensors that a model's modules hold beside their parameters and buffers, by name."""
     return {
         f"{path}.{name}".lstrip("."): value
-        for path, module in model.named_modules()
+        for path, module in cast("Iterable[tuple[str, nn.Module]]", model.named_modules())
         for name, value in vars(module).items()
         if isinstance(value, Tensor)
     }

@@ -1,3 +1,5 @@
+# pyright: basic
+# any value of Python, whatever it holds
 """Copies of state: which parts of a value are copied, which stay the same object, and what is too large to copy.
 
 Copies are made where trials part, and of what a new trial begins with.
@@ -50,7 +52,7 @@ def is_opaque(value: object) -> bool:
     return not hasattr(value, "__dict__") and not any(getattr(base, "__slots__", ()) for base in type(value).__mro__)
 
 
-def copied(value: Any, memo: Memo | None = None) -> Any:
+def copied(value: object, memo: Memo | None = None) -> object:
     """Return a copy of what `Variable.contents` gave; a part that cannot be copied stays shared."""
     if value is ABSENT or isinstance(value, ATOMS):
         return value
@@ -78,7 +80,7 @@ def copied_if_small(value: object, memo: Memo) -> object:
     return UNKEPT
 
 
-def _deep_copy(value: Any, memo: Memo) -> Any:
+def _deep_copy(value: object, memo: Memo) -> object:
     if type(value) is list and _is_flat(value):
         return list(value)
     if type(value) is Tensor:
@@ -89,7 +91,7 @@ def _deep_copy(value: Any, memo: Memo) -> Any:
     return copy.copy(value) if isinstance(value, _ITERATORS) else copy.deepcopy(value, memo)  # type: ignore[arg-type]
 
 
-def _is_flat(values: list[Any] | tuple[Any, ...]) -> bool:
+def _is_flat(values: list[object] | tuple[object, ...]) -> bool:
     return all(type(each) in ATOMS for each in values)
 
 

@@ -1,3 +1,5 @@
+# pyright: basic
+# any value of Python, whatever it holds
 """State of Python in a checkpoint: values encoded as tensors, numbers, text and plain containers of them.
 
 A checkpoint is read without running code. So an object is written by the name of a class that is known here, or by its
@@ -26,7 +28,7 @@ class Unwritable(Exception):
     """A value of a kind that a checkpoint does not take, since reading it would run code."""
 
 
-def encoded(value: Any) -> Any:
+def encoded(value: object) -> object:
     """Return a value as tensors, numbers, text and plain containers of them. Raises Unwritable.
 
     >>> decoded(encoded([np.float64(0.5), deque([1], 3), {"a": np.arange(2)}]))
@@ -35,12 +37,12 @@ def encoded(value: Any) -> Any:
     return encoded_together({"": value}, {})[""]
 
 
-def decoded(value: Any) -> Any:
+def decoded(value: object) -> object:
     """Return what `encoded` was given."""
     return Decoder({})(value)
 
 
-def encoded_together(values: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
+def encoded_together(values: Mapping[str, object], names: Mapping[int, str]) -> dict[str, object]:
     """Return values encoded, in which one thing may lie in two places. Raises Unwritable.
 
     names: by the id of an object, what is written in its place. Other objects are written by their class and their
@@ -59,7 +61,7 @@ class _Encoder:
         """twice: which of the things that are met, by their number, will be met again."""
         self._names, self._twice = names, twice
         self._numbers, self._whole = dict[int, int](), set[int]()
-        self._held: list[Any] = []  # so that no other thing gets the id of one of them
+        self._held: list[object] = []  # so that no other thing gets the id of one of them
         self.again = set[int]()
 
     def __call__(self, value: Any) -> Any:
@@ -115,9 +117,9 @@ def _listed(pairs: Any) -> Any:
 class Decoder:
     """Decodes what was encoded together, with the same names."""
 
-    def __init__(self, objects: Mapping[str, Any]):
+    def __init__(self, objects: Mapping[str, object]):
         """objects: by their names."""
-        self._objects, self._firsts = objects, dict[int, Any]()
+        self._objects, self._firsts = objects, dict[int, object]()
 
     def __call__(self, value: Any) -> Any:
         """Return the value. Raises KeyError where an object of a name is wanting."""
@@ -159,7 +161,7 @@ _MAKERS: Mapping[str, Any] = {
 }
 
 
-def _a(value: Any) -> str:
+def _a(value: object) -> str:
     return f"a {type(value).__module__}.{type(value).__qualname__}"
 
 
@@ -167,23 +169,23 @@ def _array(kind: str, shape: tuple[int, ...], content: bytes) -> np.ndarray:
     return np.frombuffer(bytearray(content), np.dtype(kind)).reshape(shape)
 
 
-def _is_form(value: Any) -> bool:
+def _is_form(value: object) -> bool:
     return type(value) is tuple and bool(value) and type(value[0]) is str and value[0] == _MARK
 
 
-def _is_bytes(value: Any) -> bool:
+def _is_bytes(value: object) -> bool:
     return type(value) is bytes
 
 
-def _is_long(value: Any) -> bool:
+def _is_long(value: object) -> bool:
     return type(value) is int and value.bit_length() > 1000
 
 
-def _is_array(value: Any) -> bool:
+def _is_array(value: object) -> bool:
     return type(value) is np.ndarray and value.dtype.kind in "biufc"
 
 
-def _is_scalar(value: Any) -> bool:
+def _is_scalar(value: object) -> bool:
     return isinstance(value, np.generic) and value.dtype.kind in "biufc"
 
 
@@ -191,7 +193,7 @@ def _array_parts(value: Any) -> list[Any]:
     return [value.dtype.str, value.shape, value.tobytes()]
 
 
-def _exactly(kind: type) -> Callable[[Any], bool]:
+def _exactly(kind: type) -> Callable[[object], bool]:
     return lambda value: type(value) is kind
 
 
@@ -202,7 +204,7 @@ def _plain_kind(name: str) -> type:
     return next(kind for kind in _PLAIN if kind.__name__ == name)
 
 
-def _layer(name: str) -> Any:
+def _layer(name: str) -> object:
     layer = getattr(nn, name, None)
     return layer if isinstance(layer, type) and issubclass(layer, nn.Module) else None
 

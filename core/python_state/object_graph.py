@@ -1,3 +1,5 @@
+# pyright: basic
+# any value of Python, whatever it holds
 """The edges of the object graph: which values can be reached from a value in one step, and how each is called.
 
 What is a person's own is looked into: attributes, closures, defaults, named globals. What is a library's is not.
@@ -23,7 +25,7 @@ from espalier.core.python_state.copies import ATOMS
 from espalier.core.python_state.tokens import MOST_ITEMS, is_mapping
 from espalier.core.python_state.variables import Variable
 
-Edge = tuple[str, Any, Variable | None]
+Edge = tuple[str, object, Variable | None]
 """A path, the value there, and the variable that holds it or in whose contents it lies."""
 
 _MODULE_OWN = ("_parameters", "_buffers", "_modules", "training", "_non_persistent_buffers_set")
@@ -72,7 +74,7 @@ class ObjectGraph:
         else:
             yield from self._of_object(path, value)
 
-    def _of_object(self, path: str, value: Any) -> Iterator[Edge]:
+    def _of_object(self, path: str, value: object) -> Iterator[Edge]:
         attributes = dict(getattr(value, "__dict__", {}))
         if isinstance(value, nn.Module):
             modules = attributes["_modules"]
@@ -150,18 +152,18 @@ def _of_container(path: str, value: Any, variable: Variable | None) -> Iterator[
             yield f"{path}[{i}]", value[i], variable
 
 
-def _of_attributes(path: str, owner: object, attributes: Mapping[str, Any]) -> Iterator[Edge]:
+def _of_attributes(path: str, owner: object, attributes: Mapping[str, object]) -> Iterator[Edge]:
     for name, value in attributes.items():
         if name not in (*_NO_STATE, *_NOTED_BY_COPY):
             yield f"{path}.{name}", value, Variable(f"{path}.{name}", owner, name, True)
 
 
-def _of_items(prefix: str, owner: object, items: Mapping[str, Any]) -> Iterator[Edge]:
+def _of_items(prefix: str, owner: object, items: Mapping[str, object]) -> Iterator[Edge]:
     for name, value in items.items():
         yield f"{prefix}{name}", value, Variable(f"{prefix}{name}", owner, name, False)
 
 
-def _parts(value: Any) -> Mapping[str, object] | None:
+def _parts(value: object) -> Mapping[str, object] | None:
     """Return by the end of their paths the parts of what wraps other values; None of an object that has attributes."""
     for kinds, parts in _WRAPPERS:
         if isinstance(value, kinds):
@@ -188,7 +190,7 @@ def _cell_contents(cell: types.CellType) -> object:
 
 
 def _slots(kind: type) -> list[str]:
-    slots: Iterable[Any] = (getattr(base, "__slots__", ()) for base in kind.__mro__)
+    slots: Iterable[object] = (getattr(base, "__slots__", ()) for base in kind.__mro__)
     names = [name for each in slots for name in ((each,) if isinstance(each, str) else each)]
     return [name for name in names if name not in ("__dict__", "__weakref__")]
 
@@ -201,7 +203,7 @@ def _global_names(code: types.CodeType) -> Sequence[str]:
     return list(dict.fromkeys([*names, *(name for each in inner for name in each)]))
 
 
-def _evenly_spread(items: Sequence[Any]) -> Sequence[Any]:
+def _evenly_spread(items: Sequence[object]) -> Sequence[object]:
     """Return all of a few items, of many some that are evenly spread, the last among them."""
     if len(items) <= MOST_ITEMS:
         return items

@@ -51,7 +51,7 @@ def noting_reads() -> Generator[list[str]]:
     """
     reads: list[str] = []
 
-    def profile(frame: types.FrameType, event: str, function: Any) -> None:
+    def profile(frame: types.FrameType, event: str, function: object) -> None:
         if event == "c_call" and (read := _read_by(frame, function)):
             reads.append(read)
 
@@ -66,7 +66,7 @@ def noting_reads() -> Generator[list[str]]:
             previous.enable()
 
 
-def _read_by(frame: types.FrameType, function: Any) -> str:
+def _read_by(frame: types.FrameType, function: object) -> str:
     """Return what a call of a built-in function reads of the process, "" if it reads nothing."""
     name = getattr(function, "__name__", "")
     if name == "urandom":

@@ -98,7 +98,7 @@ class Snapshot:
         """
         return ChainMap({}, self._ids)
 
-    def value(self, path: str) -> Any:
+    def value(self, path: str) -> object:
         """Return a copy of what a variable held; ABSENT if it did not exist, UNKEPT if there is no copy."""
         return self._values.get(path, ABSENT)
 

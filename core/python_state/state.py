@@ -7,14 +7,13 @@ state trains by plain PyTorch, and what can be kept apart of its state each tria
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from espalier.core.python_state.copies import UNKEPT, Memo, copied
 from espalier.core.python_state.encoding import Decoder, Unwritable, encoded_together
 from espalier.core.python_state.snapshot import Roots, Snapshot, by_own_path, changed_variables
 from espalier.core.python_state.variables import ABSENT, Variable, as_plain_container
 
-Values = Mapping[str, Any]
+Values = Mapping[str, object]
 """What a trial has in each variable, by the variable's path."""
 
 
@@ -32,7 +31,7 @@ class PythonState:
     variables: list[Variable] = field(default_factory=list[Variable])
     shared: list[str] = field(default_factory=list[str])
     validation: str = ""
-    roots: Roots = field(default_factory=dict[str, Any])
+    roots: Roots = field(default_factory=dict[str, object])
     before: Snapshot | None = None
     known: Mapping[str, Variable] = field(default_factory=dict[str, Variable])
     caches: list[Variable] = field(default_factory=list[Variable])
@@ -59,16 +58,16 @@ class PythonState:
         finally:
             self._set(self.begin())
 
-    def taken(self) -> dict[str, Any]:
+    def taken(self) -> dict[str, object]:
         """Return what the variables hold now, by path."""
         return {variable.path: variable.contents() for variable in self.variables}
 
-    def begin(self) -> dict[str, Any]:
+    def begin(self) -> dict[str, object]:
         """Return what a new trial begins with."""
         memo = self._memo()
         return {variable.path: copied(self._initial(variable.path), memo) for variable in self.variables}
 
-    def late(self) -> dict[str, Any]:
+    def late(self) -> dict[str, object]:
         """Return what a trial has changed beyond the known variables, which are put back and known from now on.
 
         A loss may leave alone for a thousand steps what it changes at the next. To be called while all known variables
@@ -93,7 +92,7 @@ class PythonState:
         """Return a trial's state for a validation, which is to leave the trial's own as it is."""
         return self.copy(values) if self.validation else values
 
-    def copy(self, values: Values) -> dict[str, Any]:
+    def copy(self, values: Values) -> dict[str, object]:
         """Return a copy of a trial's state for another that goes on from there."""
         memo = self._memo()
         return {path: copied(value, memo) for path, value in values.items()}
@@ -108,12 +107,12 @@ class PythonState:
         """Return what copies of one trial's state are to be made with, all together."""
         return self.before.memo() if self.before else {}
 
-    def _initial(self, path: str) -> Any:
+    def _initial(self, path: str) -> object:
         return self.before.value(path) if self.before else ABSENT
 
     # --- in a checkpoint ---------------------------------------------------------------------------------------------
 
-    def encoded(self, values: Values | None) -> dict[str, Any] | None:
+    def encoded(self, values: Values | None) -> dict[str, object] | None:
         """Return a trial's state as a checkpoint takes it. Raises Unwritable."""
         if values is None:
             return None
@@ -123,13 +122,13 @@ class PythonState:
         contents = {path: self._without_its_kind(path, value) for path, value in self.copy(values).items()}
         return encoded_together(contents, self.before.names if self.before else {})
 
-    def decoded(self, values: Values | None) -> dict[str, Any] | None:
+    def decoded(self, values: Values | None) -> dict[str, object] | None:
         """Return what `encoded` was given, by another process maybe."""
         old = {variable.path for variable in self.variables}
         self.variables += [self.known[path] for path in values or () if path not in old]
         decode = Decoder(self.before.identities if self.before else {})
         return None if values is None else {path: decode(value) for path, value in values.items()}
 
-    def _without_its_kind(self, path: str, value: Any) -> Any:
+    def _without_its_kind(self, path: str, value: object) -> object:
         """Return the contents of a container, if one of its kind is there already to take them; other values as is."""
         return as_plain_container(value) if type(value) is type(self._initial(path)) else value

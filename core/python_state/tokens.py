@@ -1,3 +1,5 @@
+# pyright: basic
+# any value of Python, whatever it holds
 """Tokens: what stands for a value in a snapshot. Two tokens of one value are equal if nothing of it has changed.
 
 A container's token is its kind and its length, since its items have tokens of their own.
@@ -24,7 +26,7 @@ from espalier.core.python_state.copies import ATOMS, MOST_COPIED, is_opaque
 MOST_ITEMS = 500  # of one list or dictionary; of a longer one as many, evenly spread
 _DEEPEST = 8  # levels of what an opaque object is made of
 
-Token = Any  # a tuple that begins with a word for the kind, or TensorToken
+
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class TensorToken:
             return _same_numbers(self.copied, other.copied)
         moved = self.tensor.data_ptr() != other.tensor.data_ptr()
         return _same_numbers(self.tensor, other.tensor) if moved else self.version == other.version
+
+
+Token = tuple[object, ...] | TensorToken
+"""What stands for a value. A tuple begins with a word for the kind."""
 
 
 def token(value: Any) -> Token:
@@ -92,13 +98,20 @@ def is_number(token: Token) -> bool:
     return isinstance(token, TensorToken) or token[0] in ("int", "float", "complex", "array")
 
 
-def counts_up(before: Token, after: Token) -> bool:
+def counts_up(before: Token | None, after: Token | None) -> bool:
     """Whether a number has become one more."""
-    numbers = [token[1] for token in (before, after) if isinstance(token, tuple) and token[0] in ("int", "float")]
-    return len(numbers) == 2 and float(numbers[1]) - float(numbers[0]) == 1
+    first, second = _number(before), _number(after)
+    return first is not None and second is not None and second - first == 1
 
 
-def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+def _number(token: Token | None) -> float | None:
+    """Return the number that a token stands for; None if it is of anything else."""
+    if isinstance(token, tuple) and token[0] in ("int", "float"):
+        return float(token[1])  # type: ignore[arg-type]
+    return None
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
     """Whether a value's items are its state, and not what it keeps in attributes, as a ChainMap does."""
     return isinstance(value, dict) or (isinstance(value, Mapping) and is_opaque(value))
 
@@ -114,7 +127,7 @@ def _random_state(value: object) -> object:
     return None
 
 
-def _reduced(value: Any, depth: int = 0) -> object:
+def _reduced(value: object, depth: int = 0) -> object:
     """Return what tells two states of an iterator, of an array of bytes, and of their like apart."""
     if isinstance(value, list | tuple) and depth < _DEEPEST:
         return [_reduced(each, depth + 1) for each in value[:MOST_ITEMS]]

@@ -1,3 +1,5 @@
+# pyright: basic
+# any value of Python, whatever it holds
 """Variables in which a task keeps state: where one is, how its value is taken out and put back.
 
 A trial that trains has its own objects in the variables; between its turns they lie aside. To swap them costs the same
@@ -67,7 +69,7 @@ def contents_of(value: object) -> object:
     return copy.copy(value) if isinstance(value, list | deque | dict | set) else value
 
 
-def as_plain_container(value: Any) -> Any:
+def as_plain_container(value: object) -> object:
     """Return the contents of a container, whatever its kind, in a plain list, dictionary or set; others as they are."""
     return next((plain(value) for kinds, plain in _PLAIN_KINDS.items() if isinstance(value, kinds)), value)
 

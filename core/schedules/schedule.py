@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from espalier.core.errors import BadInput
 from espalier.core.numbers import Number
+from espalier.core.tensors import as_list, as_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,12 +72,12 @@ class Schedule:
         """
         import torch
 
-        peaks = columns_K["lr"].tolist()
+        peaks = as_list(columns_K["lr"])
         lanes = [self._arguments(columns_K, k) for k in range(len(peaks))]
 
         def rates(u: Tensor | float) -> Tensor:
             u_K = as_share(u) * torch.ones(len(peaks), dtype=torch.float64)
-            rows = u_K.reshape(-1, len(peaks)).tolist()
+            rows = as_rows(u_K.reshape(-1, len(peaks)))
             table = [
                 [peak * self.rate(share, **lane) for peak, lane, share in zip(peaks, lanes, row, strict=True)]
                 for row in rows
@@ -88,7 +89,8 @@ class Schedule:
     def _arguments(self, columns_K: Columns, k: int) -> dict[str, float]:
         arguments: dict[str, float] = {number.name: columns_K[number.name][k].item() for number in self.numbers}
         if self.decay_points:
-            arguments["points"] = [p for p in columns_K["points"][k].tolist() if math.isfinite(p)]  # pyright: ignore[reportArgumentType]
+            points = as_list(columns_K["points"][k])
+            arguments["points"] = [p for p in points if math.isfinite(p)]  # pyright: ignore[reportArgumentType]
         return arguments
 
     def first_point(self, columns_K: Columns) -> Tensor:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from espalier.core.errors import BadInput, nearest
 from espalier.core.schedules.schedule import RateFunction, as_share
+from espalier.core.tensors import as_list
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +59,7 @@ def _log(x_K: Tensor) -> Tensor:
     """Return the logarithms of single numbers: the same bits at every place."""
     import torch
 
-    return torch.tensor([math.log(x) if x > 0 else -math.inf for x in x_K.flatten().tolist()], dtype=x_K.dtype)
+    return torch.tensor([math.log(x) if x > 0 else -math.inf for x in as_list(x_K.flatten())], dtype=x_K.dtype)
 
 
 def fall(shape: str, peak_K: Tensor, floor_K: Tensor, start_K: Tensor, power_K: Tensor | float = 1.0) -> RateFunction:

@@ -6,10 +6,10 @@ called once, with weights moved at random, and compared with torch's own losses 
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ MOVED = 0.1  # standard deviation of what is added to the weights, which without
 
 
 @contextmanager
-def _outputs(model: nn.Module) -> Iterator[list[Tensor]]:
+def _outputs(model: nn.Module) -> Generator[list[Tensor]]:
     """Collect what the layers put out, one number or one row for each example."""
     outputs: list[Tensor] = []
 
@@ -46,14 +46,16 @@ def _outputs(model: nn.Module) -> Iterator[list[Tensor]]:
 
 def apart(task: Task) -> Task:
     """Return a copy of a task that shares its tensors and arrays and nothing else: what it counts stays as it is."""
-    shared: dict[int, Any] = {}
-    waiting = list(vars(task).values())
+    shared: dict[int, object] = {}
+    waiting: list[object] = list(vars(task).values())
     while waiting:
         value = waiting.pop()
-        if isinstance(value, Tensor | np.ndarray | Data):
-            shared[id(value)] = value
-        elif isinstance(value, list | tuple | dict) and len(value) < 64:
-            waiting += value.values() if isinstance(value, dict) else value
+        if isinstance(value, (Tensor, np.ndarray, Data)):
+            shared[id(cast("object", value))] = value
+        elif isinstance(value, list | tuple | dict):
+            container = cast("Mapping[object, object] | Sequence[object]", value)
+            items = list(container.values() if isinstance(container, Mapping) else container)
+            waiting += items if len(items) < 64 else []
     try:
         return copy.deepcopy(task, shared)
     except Exception:  # it holds what cannot be copied: a file, a lock
@@ -135,7 +137,7 @@ class Baselines:
         """Return the mean loss of a seed's first batches, of so many examples that chance does not make it."""
         data, count = self.data.train, max(1, math.ceil(LOOKED_AT / self.batch_size))
         order = self.task.order(seed, len(data[0]), self.batch_size)
-        losses = []
+        losses: list[float] = []
         for step in range(count):
             index_B = order(step, step + 1)[0].to(data[0].device)
             with torch.no_grad(), seeded(mix(seed, step), data[0].device):

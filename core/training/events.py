@@ -95,7 +95,7 @@ class Reported(Event):
     ratios: Sequence[Sequence[float]] = ()
     verdict: str = ""
     evidence: str = ""
-    missing: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    missing: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
 
 
 @dataclass(frozen=True)
@@ -127,15 +127,15 @@ class Ended(Event):
     """
 
     status: Status
-    values: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict[str, float])
     verdict: str = ""
     evidence: str = ""
     curve: Sequence[tuple[int, float]] = ()
     ratios: Sequence[Sequence[float]] = ()
     tensors: Sequence[str] = ()
     reports: Sequence[tuple[int, Mapping[str, float]]] = ()
-    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    missing: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    missing: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     trace: str = ""
     leader: str = field(default="", compare=False)  # says nothing of the trial itself
 

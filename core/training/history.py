@@ -14,6 +14,7 @@ from espalier.core.numbers import Number
 from espalier.core.schedules.registry import SCHEDULES, build
 from espalier.core.schedules.schedule import RateFunction
 from espalier.core.schedules.warmup import WARMUP
+from espalier.core.tensors import as_rows
 from espalier.core.training.trial import Probe, Structure, Trial
 
 
@@ -87,6 +88,6 @@ def groups_at(structure: Structure, trials: Sequence[Trial], step: int) -> list[
     """Group trials by their coefficients at one step, each group and the groups in the order given."""
     table_CR = history(structure, trials, [step] * len(trials), 1)[0]
     groups: dict[tuple[float, ...], list[Trial]] = {}
-    for trial, column in zip(trials, table_CR.T.tolist(), strict=True):
+    for trial, column in zip(trials, as_rows(table_CR.T), strict=True):
         groups.setdefault(tuple(column), []).append(trial)
     return list(groups.values())

@@ -3,9 +3,8 @@
 Only the plain program calls Python as it trains: it has one lane in use, and the state goes in and out with the lane.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 from espalier.core.errors import BadInput
 from espalier.core.programs.program import Program
@@ -33,7 +32,7 @@ class LanePython:
         return self.state.of_trial(None)
 
     @contextmanager
-    def training(self, active: Sequence[Lane]) -> Iterator[None]:
+    def training(self, active: Sequence[Lane]) -> Generator[None]:
         """Let the lane that trains have its own generators and state."""
         if self.traced:
             yield
@@ -48,7 +47,7 @@ class LanePython:
         """Let a lane that is validated have its state, and keep that as it is."""
         return self.state.of_trial(lane.python and self.state.spare(lane.python))
 
-    def copy_of(self, lane: Lane) -> dict[str, Any] | None:
+    def copy_of(self, lane: Lane) -> dict[str, object] | None:
         """Return a copy of a lane's state for a branch."""
         return lane.python and self.state.copy(lane.python)
 
@@ -73,10 +72,10 @@ class LanePython:
             return False
         return True
 
-    def encoded(self, lane: Lane) -> dict[str, Any] | None:
+    def encoded(self, lane: Lane) -> dict[str, object] | None:
         """Return a lane's state as a checkpoint takes it. Raises core.python_state.encoding.Unwritable."""
         return self.state.encoded(lane.python)
 
-    def decoded(self, saved: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    def decoded(self, saved: Mapping[str, object] | None) -> dict[str, object] | None:
         """Return a lane's state from what `encoded` gave, in another process maybe."""
         return self.state.decoded(saved)

@@ -9,7 +9,7 @@ from typing import TypedDict
 from espalier.core.training.events import Ended, Event, EventJson, Forked, Reported, Scored, Started, Status
 from espalier.core.training.lane import Lane
 
-_ORDER = [Started, Forked, Reported, Scored]  # at one step
+_ORDER: Sequence[type[Event]] = [Started, Forked, Reported, Scored]  # at one step
 
 
 class LogState(TypedDict):

@@ -15,6 +15,7 @@ from torch import Tensor
 from espalier.core.programs.program import Program
 from espalier.core.rows import Row
 from espalier.core.task import Batch
+from espalier.core.tensors import as_rows
 from espalier.core.training.averages import Averages, without_averages
 from espalier.core.training.batches import Batches
 from espalier.core.training.history import history
@@ -161,6 +162,6 @@ def account(active: Sequence[Lane], trained: Trained, work: Work) -> None:
 
 def _samples_by_lane(trained: Trained, begins: Sequence[int]) -> Iterable[tuple[int, list[float]]]:
     for sample in trained.samples:
-        for k, row in zip(sample.lanes, sample.ratios.tolist(), strict=True):
+        for k, row in zip(sample.lanes, as_rows(sample.ratios), strict=True):
             if np.isfinite(trained.losses_NS[k, : sample.at + 1]).all():
                 yield k, [begins[k] + sample.at, *row]

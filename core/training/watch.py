@@ -6,7 +6,7 @@ A watcher changes no trial's numbers. It may add values to a report, judge a tri
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -41,7 +41,7 @@ class Look:
     over: bool
     values: Mapping[str, float]
     baselines: Baselines
-    memory: dict[str, Any]
+    memory: dict[str, object]
     task: Task
     examples: Batch
     make_model: Callable[[], nn.Module]

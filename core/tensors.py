@@ -1,0 +1,18 @@
+"""The numbers of a tensor as Python's own, with types, which torch's `tolist` has none of. Nothing here needs torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def as_list(tensor: Tensor) -> list[float]:
+    """Return the numbers of a tensor (N,)."""
+    return cast("list[float]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]
+
+
+def as_rows(tensor: Tensor) -> list[list[float]]:
+    """Return the numbers of a tensor (M, N), row by row."""
+    return cast("list[list[float]]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]
