@@ -125,10 +125,10 @@ class Task:
         It should depend on the model and the batch alone: many lanes train by what it did when it was called first.
         One that depends on Python's state (a counter, `random`, the clock) is found out, and trains by plain PyTorch.
 
-        With a third parameter, `loss(self, model, batch, step)`, it gets the number of the step, from 0, and with a
-        fourth, or one that is called `share`, the share of the budget that is done: tensors without axes, of the
-        model's type. Compute with them as with any tensor, as in `(step / 1000).clamp(max=1)`. A validation gets the
-        steps that the trial has trained.
+        With a third parameter, `loss(self, model, batch, step)`, it gets the number of the step, from 0. With a
+        fourth, or one that is called `share`, it gets the share of the budget that is done. Both are tensors without
+        axes, of the model's type: compute with them as with any tensor, as in `(step / 1000).clamp(max=1)`. A
+        validation gets the steps that the trial has trained.
         """
         raise BadInput(f"task: {type(self).__name__} has no loss(); it must return the mean loss of (model, batch)")
 
@@ -227,14 +227,14 @@ def options_of(task: type[Task]) -> dict[str, object]:
 
     Where `__init__` has `**options`, which it passes on, those of the next class that it inherits from belong to them.
     """
-    signature, found = inspect.signature(task), _named(inspect.signature(task))
+    signature, options = inspect.signature(task), _named(inspect.signature(task))
     owners = [kind for kind in task.__mro__ if kind is not object and "__init__" in vars(kind)]
     for kind in owners[1:]:
         if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
             break
         signature = inspect.signature(partial(vars(kind)["__init__"], None))  # without self
-        found |= {name: default for name, default in _named(signature).items() if name not in found}
-    return found
+        options |= {name: default for name, default in _named(signature).items() if name not in options}
+    return options
 
 
 def _named(signature: inspect.Signature) -> dict[str, object]:
@@ -258,11 +258,11 @@ def check_options(reference: str, known: Collection[str], options: Iterable[str]
 
 def load_task(reference: str, options: Mapping[str, object]) -> Task:
     """Make the task that a spec names. Raises BadInput for a bad reference, an unknown or a bad option."""
-    found = task_class(reference)
-    check_options(reference, options_of(found), options)
+    kind = task_class(reference)
+    check_options(reference, options_of(kind), options)
     # what it draws at random is the same in every process
     with faults(f"task: {reference} cannot be made with {shown(dict(options), FAULT_MOST)}"), seeded(0):
-        return found(**options)
+        return kind(**options)
 
 
 def code_fingerprint(task: Task) -> str:

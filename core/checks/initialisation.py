@@ -83,9 +83,10 @@ def _seems(weight: Tensor, fan_in: int, std: float, gain: float) -> str:
 def lsuv(
     model: nn.Module, call: Callable[[nn.Module], object], tolerance: float = 1e-3, most: int = 20
 ) -> dict[str, tuple[float, float]]:
-    """Give every layer outputs of mean 0 and standard deviation 1, in forward order, in place (Mishkin and Matas 2016,
-    arXiv:1511.06422, with the shift of fastai's course): its weight is scaled, and its bias shifted where it has one.
+    """Give every layer outputs of mean 0 and standard deviation 1, in forward order, in place.
 
+    Its weight is scaled, and its bias shifted where it has one (Mishkin and Matas 2016, arXiv:1511.06422, with the
+    shift of fastai's course).
     call: runs the model on a batch. Return the mean and standard deviation that each weight's outputs ended with; a
     weight without a bias of its own keeps its mean. At most `most` rounds a weight.
     """

@@ -47,8 +47,8 @@ class RangeTest:
     """What came out.
 
     exponents: log10 of the rate of each step (S,). losses: training losses (K, S), NaN from where a seed diverged.
-    bins: exponents in the middle of equal pieces; band: the lower quartile, median and upper quartile over the seeds of
-    each seed's median loss in a piece (3, bins), NaN where fewer than half of the seeds were left.
+    bins: exponents in the middle of equal pieces. band: of each seed's median loss in a piece, the lower quartile, the
+    median and the upper quartile over the seeds (3, bins). It is NaN where fewer than half of the seeds were left.
     rules: each published rule and our own binned minimum. interval: exponents worth searching, None if nothing can be
     said. edge: from which exponent on training diverges, None if it does not. notes: what was odd, in plain sentences.
     """

@@ -157,8 +157,8 @@ class _Taken:
                 if first_line(node) <= code.co_firstlineno <= (node.end_lineno or 0):
                     return source
         for text in reversed(self._texts):  # a class without methods does not say where it stands
-            if found := list(definitions(text, name)):
-                return found[-1][1]
+            if matches := list(definitions(text, name)):
+                return matches[-1][1]
         return None
 
     def _import_of(self, name: str, value: object) -> str | None:

@@ -67,10 +67,10 @@ def load_class(reference: str, field: str = "task") -> type:
             f"{field}: cannot import '{source}': {error}; put what it runs under `if __name__ == \"__main__\":`"
         ) from error
     with faults(f"{field}: cannot read the classes of '{source}'"):
-        found = getattr(module, name, None)
-        if not inspect.isclass(found):
+        kind = getattr(module, name, None)
+        if not inspect.isclass(kind):
             own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
             classes = [key for key in own if inspect.isclass(getattr(module, key))]
             raise BadInput(f"{field}: '{source}' has no class '{name}'; {nearest(name, classes)}")
-    modules_asked[found] = module
-    return found
+    modules_asked[kind] = module
+    return kind

@@ -82,10 +82,10 @@ class Registry(Generic[T]):
             hint = nearest(str(name), self._places)
             hint += "" if hint.endswith("?") else "."
             raise BadInput(f"{field}: unknown {self.noun} '{brief(name)}'; {hint} Your own is file.py:Class")
-        found, base = load_class(name, field), _imported(self.base)
-        if not issubclass(found, base):
+        kind, base = load_class(name, field), _imported(self.base)
+        if not issubclass(kind, base):
             raise BadInput(f"{field}: {name} is no {base.__name__}; inherit from {own.NAME}.{self.base}")
-        return found
+        return kind
 
 
 def _imported(place: str) -> type:

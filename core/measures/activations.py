@@ -96,11 +96,11 @@ class _Listening(TorchFunctionMode):
                 self._used(kind, out, [*args, *(kwargs or {}).values()])
         return out
 
-    def _used(self, kind: str, out: Tensor, given: list[object]) -> None:
-        for place, weight in enumerate(given):
+    def _used(self, kind: str, out: Tensor, operands: list[object]) -> None:
+        for place, weight in enumerate(operands):
             if isinstance(weight, Tensor) and id(weight) in self.names and (weight.dim() > 1 or kind == "norm"):
                 self.last = self.names[id(weight)]
-                self._add(Layer(self.last, kind, out, _fan_in(kind, weight, place, given)))
+                self._add(Layer(self.last, kind, out, _fan_in(kind, weight, place, operands)))
                 return
 
     def _add(self, layer: Layer) -> None:
@@ -109,12 +109,12 @@ class _Listening(TorchFunctionMode):
         self.layers.append(layer)
 
 
-def _fan_in(kind: str, weight: Tensor, place: int, given: list[object]) -> int:
+def _fan_in(kind: str, weight: Tensor, place: int, operands: list[object]) -> int:
     if kind == "convolution":
         return math.prod(weight.shape[1:])
     if kind != "linear":
         return 0
-    product = len(given) == 2 and place == 1  # x @ W: what goes in is counted by rows
+    product = len(operands) == 2 and place == 1  # x @ W: what goes in is counted by rows
     return weight.shape[-2] if product else weight.shape[-1]
 
 

@@ -1,7 +1,7 @@
 """Losses and metrics that have a name, and what the best constant guess has of each.
 
-B = examples in a batch, C = classes. A task only has functions. So which loss it has is found out by comparing a value
-of it with torch's own losses of what the layers of its model put out.
+B = examples in a batch, C = classes. A task does not say which loss it has. So one value of its loss is compared with
+torch's own losses, computed from the outputs of its model's layers.
 """
 
 import math

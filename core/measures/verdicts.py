@@ -18,8 +18,8 @@ class Thresholds:
     collapsed: by which share of the loss of a constant guess, at least, a run must have ended below it.
     stuck: how many times the loss that a neighbour reached. flat: by which share its loss fell, at most, over the last
         quarter of its reports.
-    gain: the share of what the best of a sweep has gained over a constant guess (or over the time before training)
-        below which a run has gained nothing worth the name.
+    gain: a run that gained less than this share of the best run's gain has gained nothing worth the name. The gain is
+        that over a constant guess, or over the time before training.
     """
 
     hot: float = -1.0
@@ -66,8 +66,8 @@ def verdict(
         nothing (`while_learning`).
     diverged_at: the step whose loss was NaN or infinite, if any.
     guess: the loss of a constant guess, NaN where it is unknown. start: the loss before training, NaN likewise.
-    over: whether the run has ended. One that goes on may be starting, or recovering: it is collapsed only at the very
-        loss of a constant guess, which is where a model sits that has stopped to look at its input.
+    over: whether the run has ended. One that goes on may be starting, or recovering. It is collapsed only at the very
+        loss of a constant guess, which a model has that no longer looks at its input.
     beaten: why its objective ended no better than a constant guess or than before training; empty if it did better.
     """
     t, last = thresholds, losses[-1] if losses else math.nan
@@ -85,10 +85,15 @@ def verdict(
         return Verdict("frozen", beaten + slow) if still and over else Verdict("collapsed", beaten)
     if rose := _catapulted(losses, start if over else math.nan, t.catapult):
         return Verdict("catapult", rose)
-    if ratio > t.hot:
-        return Verdict("hot", f"the median log10 update ratio is {ratio:.2f}, above {t.hot:g}")
+    return _by_ratio(ratio, still, t)
+
+
+def _by_ratio(ratio: float, still: bool, thresholds: Thresholds) -> Verdict:
+    """Return what the median log10 update ratio says of a run. still: whether it is frozen."""
+    if ratio > thresholds.hot:
+        return Verdict("hot", f"the median log10 update ratio is {ratio:.2f}, above {thresholds.hot:g}")
     if still:
-        return Verdict("frozen", f"the median log10 update ratio is {ratio:.2f}, below {t.frozen:g}")
+        return Verdict("frozen", f"the median log10 update ratio is {ratio:.2f}, below {thresholds.frozen:g}")
     if math.isnan(ratio):
         return Verdict("healthy", "the loss is finite; no parameter has a ratio")
     return Verdict("healthy", f"the median log10 update ratio is {ratio:.2f}")

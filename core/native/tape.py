@@ -2,8 +2,8 @@
 # torch types little of what this file needs: its graphs, its dispatcher, its private switches
 """What a function does to tensors, written down as a graph of the operations that reach torch's dispatcher.
 
-The function sees tensors without data, so that it cannot look at one. (torch.fx's make_fx does the same, and imports
-all of torch's compiler for it, which would cost every worker of a sweep some seconds of a core before its first step.)
+The function sees tensors without data, so that it cannot look at one. (torch.fx's make_fx does the same. But it
+imports all of torch's compiler, which takes every worker of a sweep some seconds before its first step.)
 """
 
 import operator
@@ -83,12 +83,12 @@ class _Tape(TorchDispatchMode):
         if func is LOOK:
             raise Untraceable("it looks at a number in a tensor: .item(), or control flow on data")
         takes = func._schema.arguments
-        for given, value in zip(takes, args, strict=False):
-            if given.alias_info is not None and given.alias_info.is_write and not hasattr(value, HELD):
+        for parameter, value in zip(takes, args, strict=False):
+            if parameter.alias_info is not None and parameter.alias_info.is_write and not hasattr(value, HELD):
                 raise Untraceable(f"{func} changes a tensor that is no argument")
-        if any(given.is_out for given in takes):
+        if any(parameter.is_out for parameter in takes):
             raise Untraceable(f"{func} writes to `out`")
-        if any(given.name == "device" for given in takes):
+        if any(parameter.name == "device" for parameter in takes):
             kwargs = {**kwargs, "device": "cpu"}  # the function may have taken it from a tensor that it sees
         node = self.graph.call_function(func, *self._each((args, kwargs), 0))
         data, options = self._each((args, kwargs), 1)
@@ -125,13 +125,13 @@ class _Tape(TorchDispatchMode):
     def _of(self, seen: Tensor) -> tuple[fx.Node, Tensor]:
         if hasattr(seen, HELD) and getattr(seen, HELD)[0].graph is self.graph:
             return getattr(seen, HELD)
-        if seen.is_meta:  # as one that somebody kept from another list
+        if seen.is_meta:  # as one that somebody keeps from another list
             raise Untraceable("it uses a tensor of unknown origin")
         if id(seen) not in self._of_constants:  # the model holds it, or the function made it of Python numbers
-            name, kept = f"constant{len(self.constants)}", _from_its_first(seen.contiguous())
+            name, constant = f"constant{len(self.constants)}", _from_its_first(seen.contiguous())
             node = self.graph.create_node("get_attr", name)
-            node.meta["val"] = _shape_of(kept)
-            self.constants[name], self._of_constants[id(seen)] = kept, (node, kept, seen)
+            node.meta["val"] = _shape_of(constant)
+            self.constants[name], self._of_constants[id(seen)] = constant, (node, constant, seen)
         return self._of_constants[id(seen)][:2]
 
 

@@ -123,8 +123,8 @@ def _sizes(target: object) -> set[int | str]:
         return set()
     kinds = ("int", "List[int]", "Optional[int]", "Optional[List[int]]")
     kinds = (*kinds, "number") if target.overloadpacket is aten.arange else kinds
-    found = [(i, a.name) for i, a in enumerate(target._schema.arguments) if str(a.real_type) in kinds]
-    return {key for i, name in found if name not in ("ignore_index", "padding_idx") for key in (i, name)}
+    parameters = [(i, a.name) for i, a in enumerate(target._schema.arguments) if str(a.real_type) in kinds]
+    return {key for i, name in parameters if name not in ("ignore_index", "padding_idx") for key in (i, name)}
 
 
 def _times(lanes: int, times: int) -> int:
@@ -179,7 +179,7 @@ def _agree(module: fx.GraphModule, function: Callable[..., Sequence[Tensor]], ar
     """Compare both on other numbers of lanes than it was traced with, what they return and what they change."""
     for lanes in (2, 5):
         ours, theirs = ([a.with_lanes(lanes) for a in arguments] for _ in range(2))
-        found, expected = [*module(*ours), *ours], [*function(*theirs), *theirs]
-        if len(found) != len(expected) or not all(map(close, found, expected)):
+        results, expected = [*module(*ours), *ours], [*function(*theirs), *theirs]
+        if len(results) != len(expected) or not all(map(close, results, expected)):
             return False
     return True

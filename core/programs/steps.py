@@ -145,11 +145,11 @@ def take_step(
     loss_N, grads, after, idle = differentiate(rows, tuple(tensor[index_NB] for tensor in train), clock_N)
     for name, tensor in after.items():
         rows[f"buffer.{name}"].copy_(tensor)
-    kept = {name: grad.clone() for name, grad in grads.items()} if keep else {}
+    copies = {name: grad.clone() for name, grad in grads.items()} if keep else {}
     for name, grad in [(name, grad) for name, grad in grads.items() if name not in idle]:
         slots = {slot: _flat(rows[f"slot.{slot}.{name}"]) for slot in optimizer.slots}
         optimizer.update(_flat(rows[f"theta.{name}"]), _flat(grad), slots, coefficients)
-    return loss_N, kept
+    return loss_N, copies
 
 
 def with_clock(c_CN1: Tensor, clocked: bool) -> tuple[Sequence[Tensor], Clock | None]:

@@ -49,8 +49,8 @@ class TaskFunctions:
     def module(self, row: Row) -> nn.Module:
         """Return a model of its own with one lane's state."""
         state = part(row, "theta.") | part(row, "buffer.")
-        kept = {id(tensor): tensor.detach().clone() for tensor in _attributes(self.model).values()}
-        model = copy.deepcopy(self.model, kept).to(next(iter(state.values())).device)
+        memo = {id(tensor): tensor.detach().clone() for tensor in _attributes(self.model).values()}
+        model = copy.deepcopy(self.model, memo).to(next(iter(state.values())).device)
         own = dict(model.named_parameters()) | dict(model.named_buffers())
         with torch.no_grad():
             for name, tensor in state.items():

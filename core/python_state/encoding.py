@@ -2,8 +2,8 @@
 # any value of Python, whatever it holds
 """State of Python in a checkpoint: values encoded as tensors, numbers, text and plain containers of them.
 
-A checkpoint is read without running code. So an object is written by the name of a class that is known here, or by its
-path, if it was there before the first step.
+A checkpoint is read without running code. So an object that was there before the first step is written as its path.
+Any other is written by the name of its class, which has to be known here.
 """
 
 import copyreg

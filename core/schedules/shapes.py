@@ -1,7 +1,7 @@
 """How a rate goes from one value to another: six shapes, and a fall along one of them.
 
-K = lanes. Only operations are used whose result does not depend on an element's place in its tensor (`pow` is not one
-of them), so a lane's rates do not depend on K.
+K = lanes. A lane's rates do not depend on K: no operation is used whose result depends on an element's place in its
+tensor, as that of `pow` does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a trial has to beat: a constant guess, and its own model before the first step.
 
-A constant guess can be named only where the loss is one that has a name. So `loss` and `metrics` of the task are
-called once, with weights moved at random, and compared with torch's own losses of what the model's layers put out.
+A constant guess is known only where the loss has a name. So `loss` and `metrics` of the task are called once, with
+weights moved at random. What they return is compared with torch's own losses (measures.guesses).
 """
 
 import copy
@@ -106,8 +106,8 @@ class Baselines:
             with torch.no_grad(), seeded(2), _outputs(model.eval()) as outputs:
                 metrics = call(self.task.metrics, model, valid)
             values |= {f"valid_{name}": (value, outputs, valid) for name, value in metrics.items()}
-            found = {name: recognised(value, outs, self._targets(b)) for name, (value, outs, b) in values.items()}
-            return {name: kind for name, kind in found.items() if kind}
+            named = {n: recognised(value, outs, self._targets(batch)) for n, (value, outs, batch) in values.items()}
+            return {name: kind for name, kind in named.items() if kind}
         except Exception:  # a task whose loss cannot be taken apart has no known guess
             return {}
 

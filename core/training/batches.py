@@ -17,9 +17,9 @@ from espalier.core.training.lane import Lane
 class Batches:
     """The order of data of a task over some examples. The last intervals that were asked for are kept."""
 
-    def __init__(self, task: Task, examples: int, batch_size: int, kept: int):
-        """kept: how many intervals are kept, which should be more than there are lanes: each is asked for twice."""
-        self.task, self.examples, self.batch_size, self.kept = task, examples, batch_size, kept
+    def __init__(self, task: Task, examples: int, batch_size: int, most_kept: int):
+        """most_kept: how many intervals are kept. It should exceed the lanes, since each is asked for twice."""
+        self.task, self.examples, self.batch_size, self.most_kept = task, examples, batch_size, most_kept
         self._orders: dict[int, Order] = {}
         self._intervals: dict[tuple[int, int, int], Tensor] = {}
 
@@ -29,7 +29,7 @@ class Batches:
         if key not in self._intervals:
             if seed not in self._orders:
                 self._orders[seed] = self.task.order(seed, self.examples, self.batch_size)
-            while len(self._intervals) > self.kept:
+            while len(self._intervals) > self.most_kept:
                 del self._intervals[next(iter(self._intervals))]
             self._intervals[key] = self._orders[seed](first, first + steps)
         return self._intervals[key]

@@ -68,7 +68,7 @@ class Cohort:
         self.log, self.work = EventLog(), Work()
         self.before: Callable[[Sequence[Lane]], None] = lambda lanes: None
         """Called with the lanes that train next, or the one that is validated next."""
-        self.batches = Batches(task, len(data.train[0]), structure.batch_size, kept=2 * most)
+        self.batches = Batches(task, len(data.train[0]), structure.batch_size, most_kept=2 * most)
         self.trainer = Trainer(program, structure, data.train, self.batches, sampling, averages, self.pool)
         self.comparison = Comparison(program, structure, data.train, self.batches, self.pool)
         self.validation = Validation(program, data.valid, self.pool, self.python, lambda lanes: self.before(lanes))

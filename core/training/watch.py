@@ -124,11 +124,11 @@ class Ratios(Watcher):
     """Adds the median, the spread over tensors and the trend of the update ratios so far."""
 
     def measure(self, look: Look) -> Mapping[str, float]:
-        found = summary(look.ratio_steps, look.update_ratios)
+        measured = summary(look.ratio_steps, look.update_ratios)
         values = {
-            "update_ratio": found.median,
-            "update_ratio_spread": found.spread,
-            "update_ratio_trend": found.trend,
+            "update_ratio": measured.median,
+            "update_ratio_spread": measured.spread,
+            "update_ratio_trend": measured.trend,
         }
         return {name: value for name, value in values.items() if math.isfinite(value)}
 
@@ -181,9 +181,9 @@ class Activations(Watcher):
         model = look.model()
         with torch.no_grad(), listening(model) as layers:
             call(look.task.metrics, model, look.batch)
-        found = {
+        measured = {
             "activation_saturated": [layer.saturated() for layer in layers],
             "activation_dead": [layer.dead() for layer in layers],
         }
-        known = {name: [share for share in shares if share is not None] for name, shares in found.items()}
+        known = {name: [share for share in shares if share is not None] for name, shares in measured.items()}
         return {name: sum(shares) / len(shares) for name, shares in known.items() if shares}

@@ -140,7 +140,7 @@ def remembered(
         width = Width({int(k): us for k, us in known["us"].items()}, known["alone_us"], known["bounded"])
         if width.lanes(most):
             return width
-    found = measure(task, data, structure, batched, alone, most, device)
-    if math.isfinite(found.alone_us):
-        cache.keep(file, json.dumps(asdict(found)).encode())
-    return found
+    width = measure(task, data, structure, batched, alone, most, device)
+    if math.isfinite(width.alone_us):
+        cache.keep(file, json.dumps(asdict(width)).encode())
+    return width
