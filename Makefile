@@ -57,10 +57,10 @@ test-all: ready
 ready:
 	@$(SIDE_BY_SIDE) $(OTHERS) $(SYSTEM)
 
-fast: ready
+fast: $(OTHERS)
 	$(PYTEST) --fast
 
-whole: ready
+whole: $(OTHERS)
 	$(PYTEST)
 
 # Ten thousand mutated specs and best files, by a seed that is printed; MUTATION_SEED=N repeats a run.
