@@ -105,6 +105,7 @@ def test_no_file_of_ours_is_imported_under_a_former_name() -> None:
 
 # --- a wheel, and a project that has packages of these names ---------------------------------------------------------
 
+
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of a new environment in which the wheel is installed, beside the libraries of this one."""

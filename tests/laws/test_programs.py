@@ -37,7 +37,7 @@ pytestmark = pytest.mark.each_value
     "program, tasks, widths",
     [
         ("native", TASKS, range(1, 10)),
-        ("compiled", ["names with BatchNorm"], range(1, 10)),
+        pytest.param("compiled", ["names with BatchNorm"], range(1, 10), marks=pytest.mark.slow),
         ("captured", TASKS, (1, 3, 5, 7)),
     ],
 )

@@ -866,7 +866,7 @@ def test_the_check_says_it() -> None:
 # --- and trained ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("make", [*APART, *AT_TIMES])
 def test_each_trial_has_its_own_state_as_if_it_trained_alone(make: type[Base]) -> None:
     reset_globals()
@@ -881,7 +881,7 @@ def test_each_trial_has_its_own_state_as_if_it_trained_alone(make: type[Base]) -
             assert [loss for _, loss in trial_ends[name].curve] == pytest.approx(losses, rel=1e-5)
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("make", [*APART, *AT_TIMES])
 def test_a_branch_and_a_resumed_run_have_the_state_of_the_trial(make: type[Base], tmp_path: Any) -> None:
     def made(of: list[Trial]) -> Cohort:

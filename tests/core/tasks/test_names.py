@@ -287,7 +287,7 @@ def test_the_minibatches_go_on_where_the_weights_draws_ended(names_txt: str) -> 
     assert torch.equal(Lecture(names_txt).order(SEED, 182_625, 32)(0, 50), expected)
 
 
-@pytest.mark.parametrize("steps", [10_000, pytest.param(30_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [2000, pytest.param(30_000, marks=pytest.mark.slow)])
 def test_the_lectures_losses_of_the_first_steps(names_txt: str, steps: int) -> None:
     """To every printed digit, before the decay. The run is one step longer: its last loss is that of its last step."""
     task = BothSplits(names_txt, validation=1000)
@@ -297,7 +297,9 @@ def test_the_lectures_losses_of_the_first_steps(names_txt: str, steps: int) -> N
         step: loss for step, loss in LOSSES.items() if step <= steps
     }
     blocks = blocks_of_log_loss(losses)
-    assert {k: f"{blocks[k]:.4f}"[1:] for k in (0, 1, 9)} == {k: LOG_LOSSES[k] for k in (0, 1, 9)}
+    published = [k for k in LOG_LOSSES if k < steps // 1000]
+    assert len(published) >= 2
+    assert {k: f"{blocks[k]:.4f}"[1:] for k in published} == {k: LOG_LOSSES[k] for k in published}
     assert end.verdict == "healthy"
     assert sum(loss for _, loss in end.curve) / len(end.curve) == pytest.approx(sum(losses) / len(losses), rel=1e-4)
 
