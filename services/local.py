@@ -9,7 +9,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from espalier.core.errors import BadInput
 from espalier.services import local_stack as parts
@@ -17,6 +16,7 @@ from espalier.services import tokens
 from espalier.services.database import external, schema
 from espalier.services.database.store import Store
 from espalier.services.local_stack.process import LOOPBACK, Daemon, Place, python, write_secret
+from espalier.sweeps.client.answers import SweepAnswer
 from espalier.sweeps.results.formatting import decimals
 
 ADMIN_DAYS = 365.0
@@ -41,9 +41,9 @@ def up(folder: Path, workers: int = 2) -> dict[str, str]:
         store.engine.dispose()
     port = place.port(API)
     # the driver of a sweep runs beside Ray's head, so that the workers' cores are for training
-    told = env | {"SWEEP_RAY_JOB_CPUS": "0", "OMP_NUM_THREADS": "1"}
+    environment = env | {"SWEEP_RAY_JOB_CPUS": "0", "OMP_NUM_THREADS": "1"}
     command = [*python("espalier.services.cli", "serve"), "--host", LOOPBACK, "--port", str(port)]
-    Daemon(place, API).start(command, told, lambda: _answers(f"http://{LOOPBACK}:{port}/readyz"))
+    Daemon(place, API).start(command, environment, lambda: _answers(f"http://{LOOPBACK}:{port}/readyz"))
     return {
         "server": f"http://{LOOPBACK}:{port}",
         "token": token,
@@ -57,14 +57,14 @@ def up(folder: Path, workers: int = 2) -> dict[str, str]:
 
 def _token(place: Place, store: Store) -> str:
     """Return the admin's token, made anew if the one that is kept opens no more."""
-    kept = place.path / "token"
+    file = place.path / "token"
     now = time.time()
     with store.session() as session:
-        known = kept.read_text().strip() if kept.exists() else ""
+        known = file.read_text().strip() if file.exists() else ""
         if known and tokens.find(session, known, now):
             return known
         made = tokens.create(session, "admin", "admin", now, ADMIN_DAYS)
-    write_secret(kept, made)
+    write_secret(file, made)
     return made
 
 
@@ -83,17 +83,18 @@ def down(folder: Path) -> None:
 
 
 def check(folder: Path, spec: str, assignments: list[str]) -> Iterator[str]:
-    """Hand a sweep in, follow it, and check its end from every side; yield what was found. Raises BadInput."""
-    found = up(folder)
-    env = os.environ | {"SWEEP_SERVER": found["server"], "SWEEP_TOKEN": found["token"]}
+    """Hand a sweep in, follow it, and check its end from every side; yield what each check gave. Raises BadInput."""
+    service = up(folder)
+    env = os.environ | {"SWEEP_SERVER": service["server"], "SWEEP_TOKEN": service["token"]}
     begin = time.monotonic()
-    view = json.loads(_sweep(["submit", spec, "--json", *assignments], env))
+    view: SweepAnswer = json.loads(_sweep(["submit", spec, "--json", *assignments], env))
     if view["state"] != "finished" or view["trials"]["ended"] != view["trials"]["wanted"]:
         raise BadInput(f"{view['id']} ended as {view['state']} with {view['trials']}")
     yield f"{view['id']}: {view['trials']['wanted']} trials in {time.monotonic() - begin:.0f} s"
     best = folder / f"best-{secrets.token_hex(4)}.yaml"
     best.write_text(_sweep(["best", view["id"]], env))
-    yield f"pulled: {view['best']['metric']} {decimals(view['best']['value'])} (trial {view['best']['trial']})"
+    if pulled := view["best"]:
+        yield f"pulled: {pulled['metric']} {decimals(pulled['value'])} (trial {pulled['trial']})"
     yield from _check_runs(parts.environment(folder), view)
     yield _sweep(["rerun", str(best)], env).strip()
     best.unlink()
@@ -106,16 +107,16 @@ def _sweep(arguments: list[str], env: dict[str, str]) -> str:
     return done.stdout
 
 
-def _check_runs(env: dict[str, str], view: dict[str, Any]) -> Iterator[str]:
+def _check_runs(env: dict[str, str], view: SweepAnswer) -> Iterator[str]:
     """Check that MLflow has each trial once, and none that runs still."""
     from espalier.sweeps.recording.stories import run_states
 
     os.environ.update({name: env[name] for name in env if name.startswith("MLFLOW_")})
     states = run_states(env["MLFLOW_TRACKING_URI"], view["id"])
     wanted = view["trials"]["wanted"]
-    if sorted(states) != list(range(wanted)) or any(len(found) != 1 for found in states.values()):
+    if sorted(states) != list(range(wanted)) or any(len(of_trial) != 1 for of_trial in states.values()):
         raise BadInput(f"MLflow has {len(states)} of {wanted} trials, or some more than once")
-    running = [trial for trial, found in states.items() if found == ["RUNNING"]]
+    running = [trial for trial, of_trial in states.items() if of_trial == ["RUNNING"]]
     if running:
         raise BadInput(f"MLflow still has {len(running)} trials RUNNING: {running[:5]}")
     yield f"MLflow: {wanted} runs, each once, none RUNNING"
@@ -123,22 +124,22 @@ def _check_runs(env: dict[str, str], view: dict[str, Any]) -> Iterator[str]:
 
 def main() -> None:
     """Be the command behind `make up`, `make down` and `make e2e`."""
-    wish, *arguments = sys.argv[1:] or ["up"]
+    command, *arguments = sys.argv[1:] or ["up"]
     folder = place_of(None)
     try:
-        if wish == "up":
-            found = up(folder)
-            for name, value in found.items():
+        if command == "up":
+            service = up(folder)
+            for name, value in service.items():
                 print(f"{name:<16} {value}")
-            print(f"{'try':<16} SWEEP_TOKEN=$(cat {folder / 'token'}) sweep list --server {found['server']}")
-        elif wish == "down":
+            print(f"{'try':<16} SWEEP_TOKEN=$(cat {folder / 'token'}) sweep list --server {service['server']}")
+        elif command == "down":
             down(folder)
         else:
             spec = arguments[0] if arguments else "sweeps/library/names.yaml"
             for line in check(folder, spec, arguments[1:]):
                 print(line, flush=True)
     except BadInput as error:
-        print(f"{wish}: {error}", file=sys.stderr)
+        print(f"{command}: {error}", file=sys.stderr)
         sys.exit(1)
 
 

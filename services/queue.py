@@ -63,30 +63,30 @@ class Queue:
     def _earlier(self, session: Session, submission: Submission) -> Submission | None:
         if submission.idempotency_key is None:
             return None
-        found = session.scalar(
+        earlier = session.scalar(
             select(Submission).where(
                 Submission.owner == submission.owner, Submission.idempotency_key == submission.idempotency_key
             )
         )
-        if found is not None and found.fingerprint != submission.fingerprint:
+        if earlier is not None and earlier.fingerprint != submission.fingerprint:
             key = submission.idempotency_key
             raise BadInput(f"Idempotency-Key: '{key}' came before with another sweep; use a new key")
-        return found
+        return earlier
 
     # --- wishes ------------------------------------------------------------------------------------------------------
 
     def stop(self, sweep: str, reason: str) -> Submission | None:
         """Ask a sweep to stop: one that waits leaves the queue, one that runs writes its checkpoints and ends."""
         with self.store.session() as session:
-            found = self._locked(session, sweep)
-            if found is None or State(found.state).over or found.state == State.STOPPING:
-                return found
-            if found.state == State.QUEUED:
-                found.turn(State.STOPPED, self.now(), reason)
+            submission = self._locked(session, sweep)
+            if submission is None or State(submission.state).over or submission.state == State.STOPPING:
+                return submission
+            if submission.state == State.QUEUED:
+                submission.turn(State.STOPPED, self.now(), reason)
             else:
-                found.turn(State.STOPPING, self.now(), reason)
+                submission.turn(State.STOPPING, self.now(), reason)
         self._woken.set()
-        return found
+        return submission
 
     def resume(self, sweep: str, changed: bool = False) -> Submission | None:
         """Put a sweep that stopped or failed at the end of the queue again. Raises Quota.
@@ -94,15 +94,15 @@ class Queue:
         changed: it goes on also if its data, or code that is installed here, have changed since it last ran.
         """
         with self.store.session() as session:
-            found = self._locked(session, sweep)
-            if found is None or found.state not in (State.STOPPED, State.FAILED):
-                return found
-            check_quota(session, found, self.now(), again=True)
-            found.attempt += 1
-            found.accepts_changes = changed
-            found.turn(State.QUEUED, self.now())
+            submission = self._locked(session, sweep)
+            if submission is None or submission.state not in (State.STOPPED, State.FAILED):
+                return submission
+            check_quota(session, submission, self.now(), again=True)
+            submission.attempt += 1
+            submission.accepts_changes = changed
+            submission.turn(State.QUEUED, self.now())
         self._woken.set()
-        return found
+        return submission
 
     def _locked(self, session: Session, sweep: str) -> Submission | None:
         return session.scalar(select(Submission).where(Submission.sweep == sweep).with_for_update())
@@ -182,11 +182,13 @@ class Queue:
             state, reason = State.STOPPED, submission.reason
         retry = state == State.FAILED and died(status) and submission.attempt + 1 < self.settings.job_attempts
         with self.store.session() as session:
-            found = self._locked(session, submission.sweep)
-            if found is None or found.state != submission.state or found.attempt != submission.attempt:
+            current = self._locked(session, submission.sweep)
+            if current is None or current.state != submission.state or current.attempt != submission.attempt:
                 return
-            found.turn(State.QUEUED if retry else state, self.now(), f"{reason}; it starts again" if retry else reason)
-            found.attempt += retry
+            if retry:
+                state, reason = State.QUEUED, f"{reason}; it starts again"
+            current.turn(state, self.now(), reason)
+            current.attempt += retry
 
     def _enforce(self) -> None:
         """Stop what runs longer than its hours, or uses more GPU-hours than its owner has."""
@@ -223,24 +225,29 @@ class Queue:
     def _start(self, sweep: str) -> None:
         """Submit the job of a submission that is marked: again, if whoever marked it died."""
         with self.store.session() as session:
-            found = session.scalar(
+            submission = session.scalar(
                 select(Submission)
                 .where(Submission.sweep == sweep)
                 .options(undefer(Submission.spec), undefer(Submission.archive))
             )
-        if found is None or found.state != State.STARTING:
+        if submission is None or submission.state != State.STARTING:
             return
         state, reason = State.RUNNING, ""
         try:
-            job = Job(found.job, found.sweep, found.spec, found.archive, found.owner, found.accepts_changes)
-            self.cluster.submit(job)
+            self.cluster.submit(job_of(submission))
         except BadInput as error:
             state, reason = State.FAILED, str(error)
         with self.store.session() as session:
-            again = self._locked(session, sweep)
-            if again is not None and again.state == State.STARTING:
-                again.turn(state, self.now(), reason)
-                again.started = self.now() if state == State.RUNNING else None
+            current = self._locked(session, sweep)
+            if current is not None and current.state == State.STARTING:
+                current.turn(state, self.now(), reason)
+                current.started = self.now() if state == State.RUNNING else None
+
+
+def job_of(submission: Submission) -> Job:
+    """Return the job of a submission's present attempt."""
+    s = submission
+    return Job(s.job, s.sweep, s.spec, s.archive, s.owner, s.accepts_changes)
 
 
 def died(status: Status) -> bool:

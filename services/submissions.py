@@ -17,14 +17,14 @@ from espalier.services.database.tables import State, Submission
 from espalier.services.settings import Settings
 from espalier.sweeps.home import new_id
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
-from espalier.sweeps.spec.values import unique_fields
+from espalier.sweeps.spec.values import Fields, unique_fields
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
 
 DEPTH = 40  # levels of a spec
 MOST = 2**31 - 1  # trials, GPUs: what the columns hold
 
 
-def read_spec(text: bytes, kind: str, settings: Settings) -> tuple[dict[str, Any], SweepSpec]:
+def read_spec(text: bytes, kind: str, settings: Settings) -> tuple[Fields, SweepSpec]:
     """Return the fields of a spec, as they came, and the spec. kind: json or yaml. Raises BadInput."""
     if len(text) > settings.spec_kib * 1024:
         raise BadInput(f"spec: {len(text) / 1024:.0f} KiB; at most {settings.spec_kib:g} KiB are taken")
@@ -46,9 +46,9 @@ def _no_number(word: str) -> None:
     raise ValueError(f"{word} is no number of JSON")
 
 
-def _check_values(fields: Any) -> None:
+def _check_values(fields: object) -> None:
     """Raise BadInput for values that no database and no answer can carry, with the place of the first."""
-    waiting: list[tuple[str, int, Any]] = [("", 0, fields)]
+    waiting: list[tuple[str, int, object]] = [("", 0, fields)]
     while waiting:
         place, depth, value = waiting.pop()
         if wrong := _wrong(value, depth):
@@ -60,7 +60,7 @@ def _check_values(fields: Any) -> None:
             waiting += [(f"{place}.{number}", depth + 1, inner) for number, inner in enumerate(value)]
 
 
-def _wrong(value: Any, depth: int) -> str:
+def _wrong(value: object, depth: int) -> str:
     """Return what is wrong with one value; nothing if it can be taken."""
     if depth > DEPTH:
         return f"more than {DEPTH} levels; a spec is flatter"
@@ -73,11 +73,11 @@ def _wrong(value: Any, depth: int) -> str:
     return ""
 
 
-def _printed(key: Any) -> str:
+def _printed(key: object) -> str:
     return str(key).encode("utf-8", "replace").decode()[:64]
 
 
-def checked_fields(fields: Any) -> tuple[dict[str, Any], SweepSpec]:
+def checked_fields(fields: Any) -> tuple[Fields, SweepSpec]:
     """Return the fields of a spec that came as values, and the spec. Raises BadInput."""
     _check_values(fields)
     spec = make_spec(fields)
@@ -94,7 +94,7 @@ def _schema() -> Draft202012Validator:
     return Draft202012Validator(SweepSpec.model_json_schema())
 
 
-def _check_schema(fields: Any) -> None:
+def _check_schema(fields: Fields) -> None:
     """Raise BadInput for what the schema does not allow although it could be read: true for a number, say."""
     if wrong := best_match(_schema().iter_errors(fields)):
         place = ".".join(str(part) for part in wrong.absolute_path) or "spec"
@@ -111,7 +111,7 @@ def gpus_at_once(spec: SweepSpec, settings: Settings) -> float:
 
 def submission_of(
     owner: str,
-    fields: dict[str, Any],
+    fields: Fields,
     spec: SweepSpec,
     archive: bytes | None,
     hours: float | None,

@@ -6,7 +6,7 @@ import math
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -84,7 +84,7 @@ def holds(session: Session, id_: str, now: float) -> bool:
     return token is not None and _is_valid(token, now)
 
 
-def listed(session: Session, now: float) -> list[dict[str, Any]]:
+def listed(session: Session, now: float) -> list[dict[str, str | None]]:
     """Return every token without its hash, the oldest first."""
     return [
         {

@@ -56,6 +56,13 @@ class Sawtooth(es.Schedule):
         return 1 - math.sin(u * teeth) ** 2 / 2
 
 
+class Trend(es.Score):
+    def values(self, rung):
+        loss = rung.values["valid_loss"]
+        earlier = [values["valid_loss"] for step, values in rung.reports if step < rung.step]
+        return {"valid_loss": 2 * loss - earlier[-1] if earlier else loss}
+
+
 @dataclass(frozen=True)
 class Lion(es.Optimizer):
     numbers = (es.Number("beta", 0.9, 0.0, 1.0, "how much of the mean is kept", below=True),)
@@ -93,6 +100,7 @@ SPECS: Mapping[str, Mapping[str, Any]] = {
         "optimizer": "kinds.py:Lion",
         "search": {"sampler": "kinds.py:Halton", "seed": 3},
         "resources": {"program": "kinds.py:LaneAfterLane"},
+        "stopping": {"score": "kinds.py:Trend", "rungs": [0.5], "least": 2},
         "space": {"lr_exponent": {"low": -3, "high": -1}, "teeth": {"low": 2, "high": 9}, "beta": [0.5, 0.9]},
     },
 }

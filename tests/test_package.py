@@ -185,7 +185,7 @@ def test_a_project_with_packages_of_our_folders_names_trains(
 def test_the_command_trains_such_a_project_too_and_its_best_reruns(
     spec: str, installed: Path, project: Path, tmp_path: Path
 ) -> None:
-    """Also with a schedule, an optimizer, a sampler and a program of its own: in the driver, in workers, in a rerun."""
+    """Also with five kinds of its own: schedule, optimizer, sampler, program, score."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"SWEEP_HOME": str(tmp_path / "home")}
 
     def run(*arguments: str) -> str:
@@ -194,6 +194,7 @@ def test_the_command_trains_such_a_project_too_and_its_best_reruns(
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
-    assert json.loads(run("run", f"{spec}.yaml", "--json"))["states"] == {"complete": 4}
+    states = json.loads(run("run", f"{spec}.yaml", "--json"))["states"]
+    assert sum(states.values()) == 4 and set(states) <= {"complete", "stopped"} and states["complete"] >= 2
     (project / "best.yaml").write_text(run("best", spec))
     assert "bit for bit" in run("rerun", "best.yaml")

@@ -5,10 +5,11 @@ Everything else is read from where it lives: trials in Optuna's storage, measure
 
 import enum
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import JSON, ForeignKey, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, deferred, mapped_column
+
+from espalier.sweeps.spec.values import Fields
 
 
 class State(enum.StrEnum):
@@ -67,7 +68,7 @@ class Submission(Base):
     sweep: Mapped[str] = mapped_column(String(64), unique=True)
     owner: Mapped[str] = mapped_column(ForeignKey("owners.name"), index=True)
     name: Mapped[str] = mapped_column(String(64), index=True)
-    spec: Mapped[dict[str, Any]] = deferred(mapped_column(JSON))
+    spec: Mapped[Fields] = deferred(mapped_column(JSON))
     archive: Mapped[bytes | None] = deferred(mapped_column(LargeBinary))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     fingerprint: Mapped[str] = mapped_column(String(64))  # of what was sent: a key that comes again with other words

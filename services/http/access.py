@@ -78,12 +78,12 @@ def _network(address: str) -> str:
     ('2001:db8::/64', '192.0.2.7', 'a/b')
     """
     try:
-        found = ipaddress.ip_address(address.strip("[]"))
+        parsed = ipaddress.ip_address(address.strip("[]"))
     except ValueError:
         return address[:64]
-    if found.version == 6:
-        found = found.ipv4_mapped or found
-    return str(found) if found.version == 4 else str(ipaddress.ip_network((found, 64), strict=False))
+    if parsed.version == 6:
+        parsed = parsed.ipv4_mapped or parsed
+    return str(parsed) if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def _host_of(request: Request) -> str:
@@ -101,15 +101,15 @@ class Access:
     def caller(self, request: Request, credentials: HTTPAuthorizationCredentials | None) -> Caller:
         """Return who asks. Raises Problem 401 or 429."""
         stranger = f"address {_network(request.client.host) if request.client else '?'}"
-        found = self._known(request, credentials)
-        self._count(found.token if found else stranger)
-        if found is None:
+        caller = self._known(request, credentials)
+        self._count(caller.token if caller else stranger)
+        if caller is None:
             raise Problem(
                 401,
                 "a valid bearer token is needed: `sweep token create --owner NAME` makes one",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        return found
+        return caller
 
     def ended(self, caller: Caller) -> bool:
         """Whether who was let in would not be any more: their token has expired, was revoked or deleted since."""

@@ -1,7 +1,7 @@
 """What the routes work with, and the sweeps that a caller may see."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi import Path as Place
@@ -48,11 +48,11 @@ BackendDep = Annotated[Backend, Depends(backend_of)]
 Id = Annotated[str, Place(pattern=SWEEP_ID, examples=["names-20261121-1a2b3c4d"])]
 
 
-def own_sweep(backend: Backend, caller: Caller, sweep: str, *columns: Any) -> Submission:
+def own_sweep(backend: Backend, caller: Caller, sweep: str) -> Submission:
     """Return a sweep that the caller may see. Raises Problem 404: of other people's nothing is said."""
     with backend.store.reading() as session:
-        options = [undefer(Submission.spec), *map(undefer, columns)]
-        submission = session.scalar(select(Submission).where(Submission.sweep == sweep).options(*options))
+        of_this_id = select(Submission).where(Submission.sweep == sweep)
+        submission = session.scalar(of_this_id.options(undefer(Submission.spec)))
     if submission is None or not (caller.admin or submission.owner == caller.owner):
         raise Problem(404, f"there is no sweep '{sweep}' of yours")
     return submission

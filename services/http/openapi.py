@@ -7,12 +7,14 @@ from fastapi import FastAPI
 from espalier.services.http import problems
 from espalier.sweeps.spec.spec import SweepSpec
 
+Document = dict[str, Any]  # of JSON
+
 
 def describe(app: FastAPI) -> None:
     """Have the OpenAPI document know the problem document, which no route names as its answer."""
     made = app.openapi
 
-    def openapi() -> dict[str, Any]:
+    def openapi() -> Document:
         document = made()
         known = document.setdefault("components", {}).setdefault("schemas", {})
         if "ProblemDocument" not in known:
@@ -30,7 +32,7 @@ def describe(app: FastAPI) -> None:
     app.openapi = openapi
 
 
-def _only_problems(operation: dict[str, Any]) -> None:
+def _only_problems(operation: Document) -> None:
     wrong = operation.get("responses", {}).get("422", {}).get("content", {})
     if "application/json" in wrong:
         del wrong["application/json"]

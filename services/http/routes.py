@@ -1,7 +1,7 @@
 """The routes below /v1: sweeps handed in, watched, stopped, resumed and pulled. They read as their signatures."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -25,6 +25,7 @@ from espalier.services.reading.trials import curves_of, objective_of, trials_of
 from espalier.services.reading.view import sweep_view
 from espalier.services.submissions import read_spec, submission_of
 from espalier.sweeps.spec import yaml12
+from espalier.sweeps.spec.values import Fields
 
 STREAM = {200: {"content": {"text/event-stream": {}, "text/plain": {}}, "description": "server-sent events"}}
 
@@ -116,11 +117,11 @@ async def submit(
 
 
 @api.post("/check", openapi_extra=CHECKED, responses=BODIES)
-async def check(request: Request, backend: BackendDep, caller: Submitter) -> dict[str, Any]:
+async def check(request: Request, backend: BackendDep, caller: Submitter) -> Fields:
     """Say whether a spec would be taken, without handing it in."""
     body = await read_spec_body(request, backend.settings)
 
-    def look() -> dict[str, Any]:
+    def look() -> Fields:
         fields, spec = read_spec(body.spec, body.kind, backend.settings)
         submission = submission_of(caller.owner, fields, spec, None, None, None, backend.settings)
         return {"name": spec.name, "trials": spec.trials, "gpus": submission.gpus, "spec": fields}
@@ -178,7 +179,7 @@ def trials(
 
 
 @api.get("/sweeps/{sweep}/spec", responses=responses(401, 404, 422, 429))
-def spec(sweep: Id, backend: BackendDep, caller: Reader) -> dict[str, Any]:
+def spec(sweep: Id, backend: BackendDep, caller: Reader) -> Fields:
     """Show the spec of a sweep, as it was handed in."""
     return own_sweep(backend, caller, sweep).spec
 

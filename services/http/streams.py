@@ -4,25 +4,24 @@ import codecs
 import json
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import anyio
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from espalier.services.http.problems import Problem, answer
-from espalier.services.reading.answers import trial_view
+from espalier.services.reading.answers import Sweep, trial_view
 from espalier.services.reading.trials import Sweeps
 
 POLL_S = 0.5  # between two looks
-TOLD = {"state", "reason", "position", "progress", "trials", "best", "attempt"}
+CHANGES = {"state", "reason", "position", "progress", "trials", "best", "attempt"}
 LOG_PIECE = 2**18  # bytes of a log in one look
 QUIET_S = 15.0  # after so long without an event a comment keeps proxies from closing the line
 
 
-def event(kind: str, data: Any, number: str) -> str:
+def event(kind: str, data: object, number: str) -> str:
     """Return one event as it goes over the line."""
     return f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n"
 
@@ -36,12 +35,12 @@ async def follow(
     """
     quiet = 0.0
     while not await anyio.to_thread.run_sync(ended):
-        found, last = await anyio.to_thread.run_sync(look)
-        for text in found:
+        events, last = await anyio.to_thread.run_sync(look)
+        for text in events:
             yield text
         if last:
             return
-        quiet = 0.0 if found else quiet + poll_s
+        quiet = 0.0 if events else quiet + poll_s
         if quiet >= QUIET_S:
             quiet = 0.0
             yield ": still here\n\n"
@@ -51,12 +50,12 @@ async def follow(
 class SweepEvents:
     """Events of a sweep, by number: the n-th trial that ended is event n, so a list that only grows is the record.
 
-    What changes without being counted (the state, trials that run) is told between them, under the last number.
+    What changes without being counted (the state, trials that run) is sent between them, under the last number.
     """
 
-    def __init__(self, sweeps: Sweeps, sweep: str, owner: str, view: Callable[[], Any], after: int):
+    def __init__(self, sweeps: Sweeps, sweep: str, owner: str, view: Callable[[], Sweep], after: int):
         self.sweeps, self.sweep, self.owner, self.view, self.sent = sweeps, sweep, owner, view, after
-        self.told: dict[str, Any] = {}
+        self.last_sent: Mapping[str, object] = {}
 
     def look(self) -> tuple[list[str], bool]:
         """Return what is new, and whether the sweep is over."""
@@ -68,11 +67,11 @@ class SweepEvents:
             self.sent += 1
             yield event("trial", trial_view(trial).model_dump(), str(self.sent))
 
-    def _state(self, view: Any) -> Iterable[str]:
-        now = view.model_dump(mode="json", include=TOLD)
-        if now == self.told:
+    def _state(self, view: Sweep) -> Iterable[str]:
+        now = view.model_dump(mode="json", include=CHANGES)
+        if now == self.last_sent:
             return []
-        self.told = now
+        self.last_sent = now
         return [event("end" if view.state.over else "sweep", now, str(self.sent))]
 
 
@@ -90,8 +89,8 @@ class LogEvents:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         text = decoder.decode(piece, final=last)
         self.sent += len(piece) - len(decoder.getstate()[0])  # a character that is half written comes with the next
-        found = [event("log", text, str(self.sent))] if text else []
-        return [*found, event("end", {}, str(self.sent))] if last else found, last
+        events = [event("log", text, str(self.sent))] if text else []
+        return [*events, event("end", {}, str(self.sent))] if last else events, last
 
 
 class Slots:
@@ -123,7 +122,7 @@ class Slots:
 class Stream(StreamingResponse):
     """A stream that holds one of its owner's slots from its first byte to its last, whoever hangs up.
 
-    It breaks off when the reader's token ends; whoever takes it up again is told 401.
+    It breaks off when the reader's token ends; whoever takes it up again is answered with 401.
     """
 
     def __init__(self, look: Callable[[], tuple[list[str], bool]], slots: Slots, owner: str, ended: Callable[[], bool]):

@@ -19,10 +19,10 @@ def programs() -> Path:
     """Return the folder of PostgreSQL's programs, of the newest version there. Raises BadInput if there is none."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: float(p.parent.name), reverse=True)
     own = shutil.which("initdb")
-    found = [folder for folder in [*debian, *([Path(own).parent] if own else [])] if (folder / "initdb").exists()]
-    if not found:
+    folders = [folder for folder in [*debian, *([Path(own).parent] if own else [])] if (folder / "initdb").exists()]
+    if not folders:
         raise BadInput(MISSING)
-    return found[0]
+    return folders[0]
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,19 @@ class Postgres:
         """Make the cluster of databases, whose one user is ours."""
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir(mode=0o700)
-        words = self.place.path / "postgres.password"
-        write_secret(words, self.place.secret("postgres"))
+        password = self.place.path / "postgres.password"
+        write_secret(password, self.place.secret("postgres"))
         if os.getuid() == 0:
             owner = pwd.getpwnam("postgres")
-            for path in (self.data, words):
+            for path in (self.data, password):
                 os.chown(path, owner.pw_uid, owner.pw_gid)
         try:
             self._checked(
-                "initdb", "-D", str(self.data), "-U", USER, "--auth=scram-sha-256", f"--pwfile={words}", "-E", "UTF8",
-                "--locale=C", "--no-instructions",
+                "initdb", "-D", str(self.data), "-U", USER, "--auth=scram-sha-256", f"--pwfile={password}",
+                "-E", "UTF8", "--locale=C", "--no-instructions",
             )  # fmt: skip
         finally:
-            words.unlink()
+            password.unlink()
         with open(self.data / "postgresql.conf", "a") as settings:
             settings.write(f"\nlisten_addresses = '{LOOPBACK}'\nunix_socket_directories = ''\ntimezone = 'UTC'\n")
 
@@ -101,11 +101,11 @@ class Postgres:
         self._checked("pg_ctl", action, "-D", str(self.data), *options)
 
     def _checked(self, program: str, *arguments: str) -> None:
-        if said := self._run(program, *arguments):
-            raise BadInput(f"{program}: {said}")
+        if error := self._run(program, *arguments):
+            raise BadInput(f"{program}: {error}")
 
     def _run(self, program: str, *arguments: str) -> str:
-        """Run a program of PostgreSQL's; return its last words if it fails, nothing if it does not."""
+        """Run a program of PostgreSQL's; return the last line that it wrote if it fails, nothing if it does not."""
         command = [str(programs() / program), *arguments]
         if os.getuid() == 0:
             self._check_way()
@@ -120,8 +120,8 @@ class Postgres:
 
     def _check_way(self) -> None:
         """Raise BadInput unless the user postgres can get to the folder."""
-        asked = ["runuser", "-u", "postgres", "--", "test", "-x", str(self.place.path)]
-        if subprocess.run(asked, cwd="/", stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+        test = ["runuser", "-u", "postgres", "--", "test", "-x", str(self.place.path)]
+        if subprocess.run(test, cwd="/", stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
             raise BadInput(
                 f"{self.place.path}: the user postgres, as whom PostgreSQL runs, cannot enter it; "
                 "name a folder such as /var/tmp/espalier, or open the way: chmod o+x"

@@ -39,17 +39,17 @@ class Place:
 
     def port(self, name: str) -> int:
         """Return the port of this name: a free one when it is first asked for, and the same ever after."""
-        return int(self._kept("ports.json", name, lambda: str(free_port())))
+        return int(self._chosen_once("ports.json", name, lambda: str(free_port())))
 
     def secret(self, name: str) -> str:
         """Return the secret of this name: random when it is first asked for, and the same ever after."""
-        return self._kept("secrets.json", name, lambda: secrets.token_urlsafe(24))
+        return self._chosen_once("secrets.json", name, lambda: secrets.token_urlsafe(24))
 
     def log(self, name: str) -> Path:
         """Return the log of a process."""
         return self.path / "logs" / f"{name}.log"
 
-    def _kept(self, file: str, name: str, make: Callable[[], str]) -> str:
+    def _chosen_once(self, file: str, name: str, make: Callable[[], str]) -> str:
         path = self.path / file
         with open(self.path / ".lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # parts start side by side
@@ -119,13 +119,13 @@ class Process:
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and (fields := _stat(int(entry.name))):
                 children.setdefault(int(fields[1]), []).append(int(entry.name))
-        found: list[Process] = [self]
+        family: list[Process] = [self]
         waiting = [self.pid]
         while waiting:
             below = children.get(waiting.pop(), [])
-            found += [process for child in below if (process := Process.of(child))]
+            family += [process for child in below if (process := Process.of(child))]
             waiting += below
-        return found
+        return family
 
 
 def _stat(pid: int) -> list[str]:
@@ -150,13 +150,13 @@ class Daemon:
     def process(self) -> Process | None:
         """The process, if it runs."""
         try:
-            found = Process(**json.loads(self.file.read_text()))
+            process = Process(**json.loads(self.file.read_text()))
         except (OSError, ValueError, TypeError):
             return None
-        return found if found.alive else None
+        return process if process.alive else None
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], ready: Callable[[], bool]) -> None:
-        """Start it, if it does not run, and wait until it is ready; what it says goes to its log.
+        """Start it, if it does not run, and wait until it is ready; what it writes goes to its log.
 
         The environment is all it gets beside PATH and HOME: secrets go there or in files, since command lines are
         public. Raises BadInput with the end of its log if it ends or is not ready in PATIENCE_S.
@@ -181,13 +181,13 @@ class Daemon:
         end = time.monotonic() + PATIENCE_S
         while not ready():
             if self.process is None:
-                raise BadInput(f"{self.name} ended at once; {self._last_words()}")
+                raise BadInput(f"{self.name} ended at once; {self._end_of_log()}")
             if time.monotonic() > end:
                 self.stop()
-                raise BadInput(f"{self.name} was not ready after {PATIENCE_S:g} s; {self._last_words()}")
+                raise BadInput(f"{self.name} was not ready after {PATIENCE_S:g} s; {self._end_of_log()}")
             time.sleep(0.1)
 
-    def _last_words(self) -> str:
+    def _end_of_log(self) -> str:
         log = self.place.log(self.name)
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
         return f"{log} ends with: {lines[-1].strip()[:300]}" if lines else f"{log} is empty"
@@ -216,9 +216,9 @@ def _wait_for_end(process: Process) -> None:
 
 
 def _bare() -> dict[str, str]:
-    """The environment without what others have put there: tokens, passwords, addresses of other servers."""
-    kept = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "USER", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
-    bare = {name: os.environ[name] for name in kept if name in os.environ}
+    """Return the environment without tokens, passwords and addresses of other servers."""
+    names = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "USER", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+    bare = {name: os.environ[name] for name in names if name in os.environ}
     return bare | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 

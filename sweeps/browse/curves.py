@@ -19,17 +19,17 @@ def points(home: Home, uri: str, sweep: str, trials: Sequence[int], metric: str)
     Raises BadInput for a metric that no trial reported.
     """
     known: set[str] = {TRAIN_CURVE}
-    found: list[tuple[int, int, float]] = []
+    curve_points: list[tuple[int, int, float]] = []
     for trial, story in stories_of(home.sweep(sweep), uri, sweep, trials).items():
         members = story["members"]
         known |= {name for member in members for _, values in member["reports"] for name in values}
         curves = [_curve(member, metric) for member in members]
         for step in sorted(set[int]().union(*curves)):
             if all(step in curve for curve in curves):
-                found.append((trial, step, statistics.fmean(curve[step] for curve in curves)))
-    if not found and metric not in known:
+                curve_points.append((trial, step, statistics.fmean(curve[step] for curve in curves)))
+    if not curve_points and metric not in known:
         raise BadInput(f"'{metric}' was not reported; {nearest(metric, known)}")
-    return found
+    return curve_points
 
 
 def _curve(member: Mapping[str, Any], metric: str) -> dict[int, float]:

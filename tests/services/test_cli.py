@@ -185,7 +185,8 @@ def test_a_project_with_packages_of_our_folders_names_goes_along(served: Desk, s
     submit = ["submit", f"{spec}.yaml", "--code", ".", "--json", "--server", served.server]
     done = served.run(*submit, folder=project)
     assert done.returncode == 0, done.stderr + served.run("logs", spec, "--server", served.server).stdout
-    assert json.loads(done.stdout)["trials"]["complete"] == 4
+    trials = json.loads(done.stdout)["trials"]
+    assert trials["complete"] + trials["stopped"] == 4 and trials["complete"] >= 2
     best = served.run("best", spec, "--server", served.server).stdout
     assert "/jobs/" not in best and "/code/" not in best, best
     (project / "best.yaml").write_text(best)
