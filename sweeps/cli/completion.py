@@ -1,4 +1,4 @@
-"""What a shell offers after the Tab key: ids and names of sweeps, ready sweeps, and else files."""
+"""What a shell offers after the Tab key: ids and names of sweeps, ready sweeps, and files."""
 
 import click
 from click.shell_completion import CompletionItem

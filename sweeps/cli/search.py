@@ -23,7 +23,7 @@ from espalier.sweeps.cli.remote import follow_remote, remote_of
 @click.argument("spec", shell_complete=offered_specs)
 @set_option
 @json_at_end_option
-@click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster, e.g. auto or 127.0.0.1:6379.")
+@click.option("--address", metavar="ADDRESS", help="Run on a Ray cluster that is there: auto, or 127.0.0.1:6379.")
 @click.option("--id", "sweep", metavar="ID", callback=check_id, help="The id of the sweep; one that exists goes on.")
 @changed_option
 @home_option
@@ -80,16 +80,16 @@ def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server
 @click.command(short_help="Look at a task before hours are spent on it.")
 @click.argument("spec", shell_complete=offered_specs)
 @set_option
-@click.option("--lsuv", is_flag=True, help="Also say what layer-sequential unit-variance initialisation would give.")
+@click.option("--lsuv", is_flag=True, help="Also try layer-sequential unit-variance initialisation (LSUV).")
 @json_option
 @home_option
 @ends_on_ctrl_c
 def check(spec: str, assignments: tuple[str, ...], lsuv: bool, as_json: bool, home: str | None) -> None:
     """Look at the task of SPEC before hours are spent on it: a page of plain sentences. Exit code 1: something fails.
 
-    The first loss, every layer's activations and gradients, its initialisation, one batch learned by heart, whether
-    every parameter moves, whether the loss falls against the gradient, the update ratio at three exponents, and a
-    forecast of the sweep's time and memory. Page and figures are recorded in MLflow.
+    It shows the first loss, and activations, gradients and initialisation of every layer. It learns one batch by heart,
+    and sees whether every parameter moves and whether a step against the gradient lowers the loss. It measures the
+    update ratio at three exponents, and forecasts the sweep's time and memory. MLflow gets the page and its figures.
 
     \b
     Example:
@@ -111,10 +111,10 @@ def check(spec: str, assignments: tuple[str, ...], lsuv: bool, as_json: bool, ho
 @click.command("lr-range", short_help="Find which rates are worth searching.")
 @click.argument("spec", shell_complete=offered_specs)
 @set_option
-@click.option("--low", default=-6.0, show_default=True, help="The first exponent.")
+@click.option("--low", default=-6.0, show_default=True, help="The first exponent: the rate is 10 to its power.")
 @click.option("--high", default=1.5, show_default=True, help="The last exponent.")
 @click.option("--steps", default=400, show_default=True, help="Steps from the first to the last.")
-@click.option("--seeds", default=16, show_default=True, help="Lanes, each of another seed.")
+@click.option("--seeds", default=16, show_default=True, help="How many seeds train side by side.")
 @json_option
 @click.option("--figure", metavar="FILE", help="Also write the figure to a PNG file.")
 @home_option
@@ -129,8 +129,8 @@ def lr_range(
 ) -> None:
     """Find which exponents are worth searching for the task of SPEC, with error bars, beside every published rule.
 
-    The rate rises exponentially in one lane for each seed; nothing else is touched. `lr_exponent: auto` in a spec does
-    this first. Exit code 1: no interval can be given.
+    The rate rises exponentially while some models train side by side, one for each seed. `lr_exponent: auto` in a spec
+    does this first. Exit code 1: no interval can be given.
 
     \b
     Example:
