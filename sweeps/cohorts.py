@@ -108,7 +108,7 @@ def hyperparameters(spec: SweepSpec, point: Point) -> Hyperparameters:
     return Hyperparameters(10.0 ** float(point["lr_exponent"]), point.get("decay_points", ()), numbers.items())
 
 
-def members(spec: SweepSpec, number: int, point: Point) -> list[Trial]:
+def replicates(spec: SweepSpec, number: int, point: Point) -> list[Trial]:
     """Return a trial's replicates, under seed, seed + 1, ...; each is an engine trial whose id is a TrialId."""
     hyper = hyperparameters(spec, point)
     budget = spec.budget
@@ -148,11 +148,11 @@ def watchers(spec: SweepSpec) -> list[Watcher]:
     """
     own: list[Watcher] = []
     for reference in spec.watchers:
-        found = load_class(reference, "watchers")
-        if not issubclass(found, Watcher):
+        kind = load_class(reference, "watchers")
+        if not issubclass(kind, Watcher):
             raise BadInput(f"watchers: {reference} is no core.training.watch.Watcher")
         with faults(f"watchers: {reference} cannot be made"):
-            own.append(found())
+            own.append(kind())
     return [*own, Ratios(), Health(thresholds(spec), spec.objective.metric, spec.objective.mode)]
 
 

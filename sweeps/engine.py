@@ -76,7 +76,7 @@ def make_cohort(
         task,
         data,
         common.structure,
-        [replicate for trial in trials for replicate in plan.members(spec, trial.number, trial.point)],
+        [replicate for trial in trials for replicate in plan.replicates(spec, trial.number, trial.point)],
         provenance.lanes,
         common.program(provenance.program),
         provenance.device,

@@ -52,7 +52,7 @@ def how_it_ended(last_words: str, for_memory: int) -> str:
 
 def watch(command: int, grace_s: float) -> None:
     """Watch a command, this process's parent, until it dismisses its guard or is gone."""
-    deadline, told, words, before = None, b"", {"stop": "", "death": ""}, killed_for_memory()
+    deadline, unfinished, words, before = None, b"", {"stop": "", "death": ""}, killed_for_memory()
     open_ends = [0, 1]
     while True:
         wait = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -66,10 +66,10 @@ def watch(command: int, grace_s: float) -> None:
             arrived = os.read(1, 65536)
             if not arrived:
                 if words["death"]:
-                    how = how_it_ended(told.decode(errors="replace"), killed_for_memory() - before)
+                    how = how_it_ended(unfinished.decode(errors="replace"), killed_for_memory() - before)
                     say(words["death"].replace("HOW", how))
                 return
-            *whole, told = (told + arrived).split(b"\0")
+            *whole, unfinished = (unfinished + arrived).split(b"\0")
             for text in whole:
                 if text.startswith(b"{"):
                     words = json.loads(text)

@@ -23,14 +23,14 @@ Facts = Mapping[str, Any]
 # --- the spec --------------------------------------------------------------------------------------------------------
 
 
-def check_same_spec(sweep: str, facts: Facts, begun: SweepSpec, given: SweepSpec) -> None:
+def check_same_spec(sweep: str, facts: Facts, begun: SweepSpec, wanted: SweepSpec) -> None:
     """Raise BadInput, naming the fields, if a sweep that exists was begun with another spec than is given now.
 
     What is written in another way and means the same is the same, as the short name of a task.
     """
-    in_rates = begun.space.lr is not None and given.space.lr is not None
-    then, now = (normal_fields(spec, in_rates) for spec in (begun, given))
-    if "lr_range_run" in facts and given.space.lr_exponent == AUTO:  # which a range test has replaced
+    in_rates = begun.space.lr is not None and wanted.space.lr is not None
+    then, now = (normal_fields(spec, in_rates) for spec in (begun, wanted))
+    if "lr_range_run" in facts and wanted.space.lr_exponent == AUTO:  # which a range test has replaced
         then["space"]["lr_exponent"] = now["space"]["lr_exponent"] = AUTO
     fields = [f"{name} ({_shown(a)} there, {_shown(b)} here)" for name, a, b in _differences(then, now)]
     if fields:
@@ -98,9 +98,9 @@ def period(now: Facts, first: int, partly: Collection[int], anew: Collection[int
     first: the number of the next trial. partly: trials that go on, trained in part before. anew: those that had begun
     and begin again.
     """
-    kept = {kind: now[kind] for kind in (*KINDS, "versions", "git_commit", "git_dirty") if kind in now}
+    facts = {kind: now[kind] for kind in (*KINDS, "versions", "git_commit", "git_dirty") if kind in now}
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {**kept, "at": at, "first": first, "partly": sorted(partly), "anew": sorted(anew)}
+    return {**facts, "at": at, "first": first, "partly": sorted(partly), "anew": sorted(anew)}
 
 
 def differs(facts: Facts, now: Facts) -> bool:
@@ -132,16 +132,16 @@ def _joined(values: Sequence[object]) -> object:
 
 def history(facts: Facts) -> str:
     """Return in one sentence a change which changes a sweep went through; nothing if there was none."""
-    said, before = [], facts
+    sentences, before = [], facts
     for later in facts.get(CHANGES, []):
         old = {**before.get("versions", {}), **{k: before.get(k) for k in ("code", "data")}}
         new = {**later.get("versions", {}), **{k: later.get(k) for k in ("code", "data")}}
         moved = ", ".join(f"{name} {old.get(name)} -> {new[name]}" for name in new if old.get(name) != new[name])
         partly = f"; in part trials {', '.join(map(str, later['partly']))}" if later["partly"] else ""
         again = f"; begun again {', '.join(map(str, later['anew']))}" if later["anew"] else ""
-        said.append(f"{later['at']}: {moved}; trials from {later['first']} on{partly}{again}")
+        sentences.append(f"{later['at']}: {moved}; trials from {later['first']} on{partly}{again}")
         before = later
-    return ". ".join(said)
+    return ". ".join(sentences)
 
 
 # --- what it runs by --------------------------------------------------------------------------------------------------

@@ -89,18 +89,18 @@ def examine(spec: SweepSpec, with_lsuv: bool = False) -> tuple[Checkup, Forecast
     point = plan.first_point(spec)
     task = load_task(spec.task, plan.task_options(spec, point))
     structure, hyper = plan.structure(spec, point), plan.hyperparameters(spec, point)
-    found = check_up(task, structure, hyper, spec.budget.steps, _three(spec), int(point["seed"]))
-    findings = list(found.findings)
+    checkup = check_up(task, structure, hyper, spec.budget.steps, _three(spec), int(point["seed"]))
+    findings = list(checkup.findings)
     forecast = None
-    if with_lsuv and found.layers:
+    if with_lsuv and checkup.layers:
         findings.append(_after_lsuv(task, spec, int(point["seed"])))
-    if found.passed:
+    if checkup.passed:
         forecast = foresee(spec)
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
         level = "warn" if forecast.memory_bytes > free else "pass"
         more = f"; only {free / 2**30:.1f} GiB are free here" if level == "warn" else ""
         findings.append(Finding(level, "forecast", forecast.sentence() + more))
-    return Checkup(findings, found.layers, found.ratios), forecast
+    return Checkup(findings, checkup.layers, checkup.ratios), forecast
 
 
 def _three(spec: SweepSpec) -> list[float]:
@@ -119,9 +119,9 @@ def _after_lsuv(task: Task, spec: SweepSpec, seed: int) -> Finding:
     ended = lsuv(model.eval(), lambda m: call(task.loss, m, batch))
     if not ended:
         return Finding("warn", "LSUV", "the model has no product or convolution whose weight could be scaled")
-    said = ", ".join(f"{name} {mean:+.1e} / {std:.4f}" for name, (mean, std) in ended.items())
+    outputs = ", ".join(f"{name} {mean:+.1e} / {std:.4f}" for name, (mean, std) in ended.items())
     well = all(abs(std - 1) < 1e-2 for _, std in ended.values())
-    return Finding("pass" if well else "warn", "LSUV", f"mean / std of each layer's outputs after it: {said}")
+    return Finding("pass" if well else "warn", "LSUV", f"mean / std of each layer's outputs after it: {outputs}")
 
 
 def foresee(spec: SweepSpec) -> Forecast:
@@ -149,16 +149,16 @@ def foresee(spec: SweepSpec) -> Forecast:
     us = us_per_lane_step(Cohort(CohortSetup(task, data, structure, timed, width, made, device, ratio_samples=0)))
     share = shared_share(spec)
     steps = trials * spec.replicates * spec.budget.steps
-    kept = _kept(spec)
-    trained = round(steps * (1 - share) * kept)
+    left = _share_left(spec)
+    trained = round(steps * (1 - share) * left)
     validation = evaluation_seconds(made, data.to(device, getattr(torch, structure.dtype)))
-    reports = trials * spec.replicates * min(spec.budget.reports, spec.budget.steps) * kept
+    reports = trials * spec.replicates * min(spec.budget.reports, spec.budget.steps) * left
     cohorts = units if wanted.cohorts == "auto" else min(units, wanted.cohorts)
     rows = sum(t.numel() * t.element_size() for t in made.fresh_row(0).values())
     splits = sum(t.numel() * t.element_size() for t in (*data.train, *data.valid))
     memory = cohorts * (WORKER_BYTES + splits + 6 * rows * (width + 1))
     return Forecast(
-        trained, round(steps * kept) - trained, us, reports * validation, program, width, cohorts, device, memory
+        trained, round(steps * left) - trained, us, reports * validation, program, width, cohorts, device, memory
     )
 
 
@@ -175,33 +175,33 @@ def shared_share(spec: SweepSpec) -> float:
     return math.fsum(low + (high - low) * i / (b + 1) for i in range(1, b)) / b
 
 
-def _kept(spec: SweepSpec) -> float:
+def _share_left(spec: SweepSpec) -> float:
     """Return the share of the steps that halving leaves to be trained."""
     if spec.stopping is None:
         return 1.0
-    kept, before, alive = 0.0, 0.0, 1.0
+    left, before, alive = 0.0, 0.0, 1.0
     for rung in (*spec.stopping.rungs, 1.0):
-        kept += alive * (rung - before)
+        left += alive * (rung - before)
         before, alive = rung, alive / spec.stopping.reduction
-    return kept
+    return left
 
 
 MARKS = {"pass": "pass", "warn": "WARN", "fail": "FAIL"}
 
 
-def lines(found: Checkup) -> list[str]:
+def lines(checkup: Checkup) -> list[str]:
     """Return the page: what passed, what to look at, what failed, in plain sentences; then the layers."""
-    page = [f"{MARKS[f.level]}  {f.what}: {f.sentence}" for f in found.findings]
-    if found.layers:
+    page = [f"{MARKS[f.level]}  {f.what}: {f.sentence}" for f in checkup.findings]
+    if checkup.layers:
         page.append("")
         page.append(f"{'layer':<34} {'mean':>9} {'std':>9} {'near 0':>7} {'satur.':>7} {'dead':>6} {'grad std':>9}")
-        for layer in found.layers:
+        for layer in checkup.layers:
             name = f"{layer.name} ({layer.kind})"
             page.append(
                 f"{name:<34} {layer.mean:>9.3g} {layer.std:>9.3g} {layer.near_zero:>7.0%} "
                 f"{_share(layer.saturated):>7} {_share(layer.dead):>6} {layer.grad_std:>9.2g}"
             )
-    counts = {level: sum(f.level == level for f in found.findings) for level in MARKS}
+    counts = {level: sum(f.level == level for f in checkup.findings) for level in MARKS}
     page += ["", f"{counts['pass']} passed, {counts['warn']} to look at, {counts['fail']} failed"]
     return page
 
@@ -210,39 +210,39 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
 
 
-def document(found: Checkup, forecast: Forecast | None) -> dict[str, object]:
+def document(checkup: Checkup, forecast: Forecast | None) -> dict[str, object]:
     """Return everything as plain values."""
     return {
-        "passed": found.passed,
-        "findings": [{"level": f.level, "what": f.what, "said": f.sentence} for f in found.findings],
-        "layers": [asdict(layer) for layer in found.layers],
-        "ratios": {str(exponent): dict(ratios) for exponent, ratios in found.ratios.items()},
+        "passed": checkup.passed,
+        "findings": [{"level": f.level, "what": f.what, "said": f.sentence} for f in checkup.findings],
+        "layers": [asdict(layer) for layer in checkup.layers],
+        "ratios": {str(exponent): dict(ratios) for exponent, ratios in checkup.ratios.items()},
         "forecast": asdict(forecast) | {"core_or_gpu_hours": forecast.busy_s / 3600, "wall_s": forecast.wall_s}
         if forecast
         else None,
     }
 
 
-def record_check(spec: SweepSpec, found: Checkup, forecast: Forecast | None, home: Home) -> str:
+def record_check(spec: SweepSpec, checkup: Checkup, forecast: Forecast | None, home: Home) -> str:
     """Record a check in MLflow, in an experiment beside that of the sweeps, with its figure; return the run's id."""
     texts = {
-        "check.txt": "\n".join(lines(found)),
-        "check.json": json.dumps(document(found, forecast), indent=2),
+        "check.txt": "\n".join(lines(checkup)),
+        "check.json": json.dumps(document(checkup, forecast), indent=2),
         "spec.yaml": spec.as_yaml(),
     }
-    series = {f"findings_{level}": [(0, float(sum(f.level == level for f in found.findings)))] for level in MARKS}
+    series = {f"findings_{level}": [(0, float(sum(f.level == level for f in checkup.findings)))] for level in MARKS}
     with tempfile.TemporaryDirectory() as folder:
-        figures = _figures(found, spec.name, Path(folder))
+        figures = _figures(checkup, spec.name, Path(folder))
         return record_once(
             resolve_tracking_uri(spec.tracking_uri, home.path),
             checks_of(spec.name),
             "check",
-            {"espalier.kind": "check", "espalier.passed": str(found.passed).lower()},
+            {"espalier.kind": "check", "espalier.passed": str(checkup.passed).lower()},
             series,
             texts,
             figures,
         )
 
 
-def _figures(found: Checkup, name: str, folder: Path) -> Sequence[Path]:
-    return [report.check_figure(found, name, folder / "check.png")] if found.layers else []
+def _figures(checkup: Checkup, name: str, folder: Path) -> Sequence[Path]:
+    return [report.check_figure(checkup, name, folder / "check.png")] if checkup.layers else []

@@ -49,11 +49,11 @@ def run_test(
     guard_task(spec.task)
     task = load_task(spec.task, plan.task_options(spec, point))
     structure, first = plan.structure(spec, point), int(point["seed"])
-    found = preflight.check(task, structure.batch_size, structure.dtype, first)
-    data = found.data
+    checked = preflight.check(task, structure.batch_size, structure.dtype, first)
+    data = checked.data
     batch = tuple(tensor[: structure.batch_size] for tensor in data.train)
     device = "cuda" if torch.cuda.is_available() and spec.resources.gpus != 0 else "cpu"
-    alone = seeds == 1 or found.hidden or why_not("vmap", task, batch) is not None
+    alone = seeds == 1 or checked.hidden or why_not("vmap", task, batch) is not None
     program = "plain" if alone else "vmap" if device == "cpu" else "captured"
     return range_test(
         task,
@@ -88,23 +88,23 @@ def document(test: RangeTest) -> dict[str, object]:
 
 def lines(test: RangeTest) -> list[str]:
     """Return the result in plain sentences and one table."""
-    said = [f"{'rule':<16} {'exponent':>9}   over the seeds"]
+    page = [f"{'rule':<16} {'exponent':>9}   over the seeds"]
     for name, spread in test.rules.items():
         if math.isnan(spread.median):
-            said.append(f"{name:<16} {'-':>9}   nothing, of any seed")
+            page.append(f"{name:<16} {'-':>9}   nothing, of any seed")
             continue
         silent = f"; nothing of {spread.silent}" if spread.silent else ""
-        said.append(f"{name:<16} {spread.median:>9.2f}   {spread.low:.2f} ... {spread.high:.2f}{silent}")
-    said += [f"note: {note}" for note in test.notes]
+        page.append(f"{name:<16} {spread.median:>9.2f}   {spread.low:.2f} ... {spread.high:.2f}{silent}")
+    page += [f"note: {note}" for note in test.notes]
     if test.edge is not None:
-        said.append(f"training diverges from an exponent of {test.edge:.2f} on")
+        page.append(f"training diverges from an exponent of {test.edge:.2f} on")
     if test.interval is None:
-        return [*said, "no interval can be given"]
+        return [*page, "no interval can be given"]
     low, high = test.interval
     wide = wider(test.interval)
-    said.append(f"interval: exponents {low:.2f} ... {high:.2f} (rates {10**low:.2g} ... {10**high:.2g})")
-    said.append(f"search it, half a decade wider: --set 'space.lr_exponent={{low: {wide[0]:g}, high: {wide[1]:g}}}'")
-    return said
+    page.append(f"interval: exponents {low:.2f} ... {high:.2f} (rates {10**low:.2g} ... {10**high:.2g})")
+    page.append(f"search it, half a decade wider: --set 'space.lr_exponent={{low: {wide[0]:g}, high: {wide[1]:g}}}'")
+    return page
 
 
 def wider(interval: tuple[float, float]) -> tuple[float, float]:

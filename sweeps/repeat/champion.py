@@ -30,12 +30,12 @@ class Weights(Watcher):
     """Keeps the weights that each trial ends with, as a state dict on the CPU."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, dict[str, Tensor]] = {}
+        self.state_dicts: dict[str, dict[str, Tensor]] = {}
 
     def measure(self, look: Look) -> Mapping[str, float]:
         if look.step == look.trial.steps:
             state = look.model().state_dict()
-            self.kept[look.trial.id] = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+            self.state_dicts[look.trial.id] = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
         return {}
 
 
@@ -77,9 +77,9 @@ def crown(text: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> 
         folder = Path(place)
         (folder / FILE).write_text(text, encoding="utf-8")
         for r, file in enumerate(weight_files(spec.replicates)):
-            checkpoint.save(folder / file, weights.kept[str(TrialId(best.trial, r))])
-        told = {f"espalier.{outcome.metric}": repr(outcome.value)}
-        return outcome, register(uri, name, best.sweep, best.trial, folder, told)
+            checkpoint.save(folder / file, weights.state_dicts[str(TrialId(best.trial, r))])
+        tags = {f"espalier.{outcome.metric}": repr(outcome.value)}
+        return outcome, register(uri, name, best.sweep, best.trial, folder, tags)
 
 
 def pull(wanted: str, folder: Path, home: Home) -> tuple[list[Path], str]:
@@ -93,11 +93,11 @@ def pull(wanted: str, folder: Path, home: Home) -> tuple[list[Path], str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            told = fetch_model(uri, name, alias or CHAMPION, Path(place))
+            model = fetch_model(uri, name, alias or CHAMPION, Path(place))
             files = [file for file in sorted(Path(place).rglob("*")) if file.is_file()]
             for file in files:
                 os.replace(file, folder / file.name)
     except OSError as error:
         raise BadInput(f"--to {folder}: cannot be written ({error.strerror}); name another folder") from error
-    said = f"{name} version {told['version']}, trial {told['trial']} of {told['sweep']}, from {no_secret(uri)}"
-    return [folder / file.name for file in files], said
+    sentence = f"{name} version {model['version']}, trial {model['trial']} of {model['sweep']}, from {no_secret(uri)}"
+    return [folder / file.name for file in files], sentence

@@ -101,17 +101,17 @@ def _changed_surroundings(best: BestFile, now: Mapping[str, object], device: str
 
 def _first_difference(
     expected: Sequence[tuple[int, Mapping[str, float]]],
-    found: Sequence[tuple[int, Mapping[str, float]]],
+    trained: Sequence[tuple[int, Mapping[str, float]]],
     replicate: int,
     of: int,
 ) -> str | None:
     which = f" of replicate {replicate}" if of > 1 else ""
-    for (step, then), (at, now) in zip(expected, found, strict=False):
+    for (step, then), (at, now) in zip(expected, trained, strict=False):
         if step != at:
             return f"a report{which} after step {at}, where the file has one after step {step}"
         for name in then:
             if name not in now or then[name] != now[name]:
                 return f"step {step}{which}: {name} is {now.get(name)!r}, the file says {then[name]!r}"
-    if len(expected) != len(found):
-        return f"{len(found)} reports{which}, where the file has {len(expected)}"
+    if len(expected) != len(trained):
+        return f"{len(trained)} reports{which}, where the file has {len(expected)}"
     return None

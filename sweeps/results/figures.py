@@ -153,31 +153,35 @@ def _rules(strip: "Axes", test: RangeTest) -> None:
     strip.set_ylim(len(test.rules) - 0.5, -0.5)
 
 
-def check_figure(found: Checkup, name: str, path: Path) -> Path:
+def check_figure(checkup: Checkup, name: str, path: Path) -> Path:
     """Draw the outputs and the gradients of each layer, and the first step's update ratios by exponent; write a PNG."""
-    figure = drawing()(figsize=(9, 1.8 + 0.32 * len(found.layers) + 2.4), dpi=120, layout="constrained")
+    figure = drawing()(figsize=(9, 1.8 + 0.32 * len(checkup.layers) + 2.4), dpi=120, layout="constrained")
     from matplotlib.ticker import NullFormatter
 
-    heights = [1 + 0.32 * len(found.layers), 2.6]
+    heights = [1 + 0.32 * len(checkup.layers), 2.6]
     (top,), (bottom,) = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)
     outs, grads = top.subplots(1, 2, sharey=True)
-    labels = [f"{layer.name} ({layer.kind})" for layer in found.layers]
+    labels = [f"{layer.name} ({layer.kind})" for layer in checkup.layers]
     rows = range(len(labels))
     outs.errorbar(
-        [layer.mean for layer in found.layers], rows, xerr=[layer.std for layer in found.layers], fmt="o", color=ACCENT
+        [layer.mean for layer in checkup.layers],
+        rows,
+        xerr=[layer.std for layer in checkup.layers],
+        fmt="o",
+        color=ACCENT,
     )
     outs.set_yticks(list(rows), labels, fontsize=8)
     outs.invert_yaxis()
     outs.set_title(f"{name}: outputs, mean and standard deviation", loc="left", color=INK, fontsize=10)
-    grads.barh(rows, [max(layer.grad_std, 1e-12) for layer in found.layers], color=FAINT)
+    grads.barh(rows, [max(layer.grad_std, 1e-12) for layer in checkup.layers], color=FAINT)
     grads.set_xscale("log")
-    shown = [layer.grad_std for layer in found.layers if layer.grad_std > 0] or [1.0]
+    shown = [layer.grad_std for layer in checkup.layers if layer.grad_std > 0] or [1.0]
     grads.set_xlim(10.0 ** math.floor(math.log10(min(shown)) - 0.1), 10.0 ** math.ceil(math.log10(max(shown)) + 0.1))
     grads.xaxis.set_minor_formatter(NullFormatter())
     grads.set_title("standard deviation of their gradients", loc="left", color=INK, fontsize=10)
     axes = bottom.subplots()
-    names = list(next(iter(found.ratios.values()), {}))
-    for exponent, ratios in found.ratios.items():
+    names = list(next(iter(checkup.ratios.values()), {}))
+    for exponent, ratios in checkup.ratios.items():
         axes.plot(names, [ratios[tensor] for tensor in names], "o-", label=f"exponent {exponent:g}", linewidth=1.2)
     axes.axhline(-3, color=INK, linestyle=":", linewidth=1)
     axes.set_title("log10(update / weight) of the first step; -3 is the lecture's line", loc="left", fontsize=10)

@@ -278,11 +278,11 @@ def _joined(address: str | None) -> tuple[float, float]:
             os.environ.update({"RAY_prestart_worker_first_driver": "0"})
             ray.init(address="local", include_dashboard=False, **quiet)
     except Exception as error:
-        said = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         raise BadInput(
-            f"--address {address}: no Ray cluster can be joined there ({said}){_token_hint()}"
+            f"--address {address}: no Ray cluster can be joined there ({reason}){_token_hint()}"
             if address
-            else f"Ray cannot start: {said}"
+            else f"Ray cannot start: {reason}"
         ) from error
     total = ray.cluster_resources()
     return total.get("CPU", 0.0), total.get("GPU", 0.0)

@@ -30,18 +30,18 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], object] = lam
     facts: dict[str, object] = {}
     for options in ends:
         task = load_task(spec.task, options)
-        found = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
-        preflight.check_metric(spec.objective.metric, found.metrics)
+        checked = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
+        preflight.check_metric(spec.objective.metric, checked.metrics)
         if wanted not in ("auto", "plain"):
-            _check_program(spec, task, found.data, found.hidden)
-        data = found.data.fingerprint()
+            _check_program(spec, task, checked.data, checked.hidden)
+        data = checked.data.fingerprint()
         if facts and data != facts["data"]:
             facts["data.others"] = data
         facts = facts or {
             "data": data,
             "code": code_of(spec, task),
-            "parameters": found.parameters,
-            "first_loss": found.first_loss,
+            "parameters": checked.parameters,
+            "first_loss": checked.first_loss,
         }
     return facts
 

@@ -38,7 +38,7 @@ class Progress:
     nodes: set[str] = field(default_factory=set)
     first_result_s: float | None = None
     steps_done: dict[int, int] = field(default_factory=dict)
-    heard: dict[str, float] = field(default_factory=dict)  # when each cohort that trains was last heard of
+    last_turn_at: dict[str, float] = field(default_factory=dict)  # of each cohort that trains
     cohorts: dict[str, CohortPlan] = field(default_factory=dict)
     points: dict[int, Point] = field(default_factory=dict)  # of the trials of this driver
     notes: list[str] = field(default_factory=list)  # what went wrong, a sentence each
@@ -66,19 +66,19 @@ class Progress:
 
     def begin_cohort(self, plan: CohortPlan) -> None:
         """Take a cohort that is about to train."""
-        self.heard[plan.id] = time.monotonic()
+        self.last_turn_at[plan.id] = time.monotonic()
         self.cohorts[plan.id] = plan
         self.points |= {trial.number: trial.point for trial in plan.trials}
 
     def lose_worker(self, cohort: str) -> None:
         """Wait for no turn of a cohort any more."""
-        self.heard.pop(cohort, None)
+        self.last_turn_at.pop(cohort, None)
 
     def take_turn(self, cohort: str, turn: Turn) -> None:
         """Take a turn, but for its events."""
-        self.heard[cohort] = time.monotonic()
+        self.last_turn_at[cohort] = time.monotonic()
         if turn.done:
-            del self.heard[cohort]
+            del self.last_turn_at[cohort]
         if turn.provenance is None or turn.halt:
             return
         self.phase = "training"
@@ -128,10 +128,10 @@ class Progress:
     def unheard(self) -> list[tuple[str, str]]:
         """Return the cohorts that have not been heard of for long, each with a sentence about it."""
         now, late = time.monotonic(), []
-        for cohort, heard in list(self.heard.items()):
-            if now - heard > UNHEARD_S:
+        for cohort, last in list(self.last_turn_at.items()):
+            if now - last > UNHEARD_S:
                 whom = trials_text(self.cohorts[cohort].numbers)
-                late.append((cohort, f"{cohort} ({whom}) has not been heard of for {clock(now - heard)}"))
+                late.append((cohort, f"{cohort} ({whom}) has not been heard of for {clock(now - last)}"))
         return late
 
     def left(self) -> int:

@@ -1,4 +1,4 @@
-"""Stopping: a watcher that hears a cohort's trials, compares them with those of all cohorts, and says who stops."""
+"""Stopping: a watcher that compares a cohort's trials with those of all cohorts, and ends some of them."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ HOPELESS = ("diverged", COLLAPSED)  # verdicts that end a trial whatever its ran
 
 
 class Referee(Watcher):
-    """Hears what a cohort's members (a trial's replicates) say, and tells which of them stop, and why."""
+    """Decides from the events of a cohort's replicates which of them stop, and why."""
 
     def __init__(
         self, rungs: Sequence[int], metric: str, sign: float, replicates: int, judge: Judge, collapsed: float = 0.01
@@ -24,19 +24,19 @@ class Referee(Watcher):
         self.metric, self.sign, self.replicates = metric, sign, replicates
         self.rungs, self.ask, self.collapsed = rungs, judge, collapsed
         self.own: dict[RungKey, tuple[float, int]] = {}  # score, leader
-        self.waiting: dict[int, Gathering[float]] = {}  # trial -> scores of its members, until all have theirs
-        self.hopeless: dict[int, dict[str, int]] = {}  # trial -> member -> reports in a row that said so
-        self.rates: dict[str, float] = {}  # at a member's last report
-        self.lows: dict[int, float] = {}  # the least training loss of all members at each step
+        self.waiting: dict[int, Gathering[float]] = {}  # trial -> scores of its replicates, until all have theirs
+        self.hopeless: dict[int, dict[str, int]] = {}  # trial -> replicate -> hopeless reports in a row
+        self.rates: dict[str, float] = {}  # at a replicate's last report
+        self.lows: dict[int, float] = {}  # the least training loss of all replicates at each step
         self.over: set[int] = set()
 
     def hear(self, events: Iterable[Event], cohort: Stops) -> None:
-        """Stop who is to stop."""
-        for member, reason in self.rule(events).items():
-            cohort.stop(member, reason)
+        """Stop those that are to stop."""
+        for replicate, reason in self.rule(events).items():
+            cohort.stop(replicate, reason)
 
     def rule(self, events: Iterable[Event]) -> dict[str, str]:
-        """Take events in order and return the members to stop, each with the reason."""
+        """Take events in order and return the replicates to stop, each with the reason."""
         fresh: list[RungKey] = []
         stopped: dict[int, str] = {}
         for event in events:
@@ -62,7 +62,7 @@ class Referee(Watcher):
         return {str(TrialId(trial, r)): reason for trial, reason in stopped.items() for r in range(self.replicates)}
 
     def _scored(self, trial: int, event: Scored) -> list[RungKey]:
-        """Note a member's score; return the (rung, trial) that is complete with it, if any."""
+        """Note a replicate's score; return the (rung, trial) that is complete with it, if any."""
         key = event.step, trial
         value = self.sign * event.values.get(self.metric, math.nan)
         waiting = self.waiting.setdefault(trial, Gathering(self.replicates))
@@ -73,28 +73,28 @@ class Referee(Watcher):
         return [key]
 
     def _reported(self, trial: int, event: Reported) -> str:
-        """Return why a trial is hopeless: all its members have said so in their last two reports."""
-        of_trial, member, step = self.hopeless.setdefault(trial, {}), event.trial, event.step
+        """Return why a trial is hopeless: the last two reports of each of its replicates have a hopeless verdict."""
+        of_trial, replicate, step = self.hopeless.setdefault(trial, {}), event.trial, event.step
         loss, rate = event.values.get("train_loss", math.inf), event.values.get("lr", math.nan)
-        rising, self.rates[member] = rate > self.rates.get(member, math.inf), rate
+        rising, self.rates[replicate] = rate > self.rates.get(replicate, math.inf), rate
         self.lows[step] = min(loss, self.lows.get(step, math.inf))
         bad = event.verdict in HOPELESS and step >= self.rungs[0]
         if bad and event.verdict == COLLAPSED:
             bad = not rising and self._left_behind(step, loss)
-        of_trial[member] = of_trial.get(member, 0) + 1 if bad else 0
+        of_trial[replicate] = of_trial.get(replicate, 0) + 1 if bad else 0
         if len(of_trial) == self.replicates and min(of_trial.values()) >= 2:
             return f"{event.verdict} at step {step}: {event.evidence}"
         return ""
 
     def _left_behind(self, step: int, loss: float) -> bool:
-        """Whether another member had left the loss of a constant guess by this step.
+        """Whether another replicate had left the loss of a constant guess by this step.
 
         Many a model begins on a plateau there, and leaves it late; where none has yet, none is worse than the others.
         """
         return min(low for at, low in self.lows.items() if at <= step) < loss * (1 - self.collapsed)
 
     def _diverged(self, trial: int, event: Ended) -> dict[int, str]:
-        """A diverged trial is the worst at every rung it did not reach, and its other members end."""
+        """A diverged trial is the worst at every rung it did not reach, and its other replicates end."""
         for rung in self.rungs:
             if rung > event.step:
                 self.own[rung, trial] = math.inf, leader_of(event)
@@ -105,7 +105,7 @@ class Referee(Watcher):
         return {
             "own": [[*place, *worth] for place, worth in self.own.items()],
             "heard": [
-                [rung, trial, {str(member): score for member, score in scores.items()}]
+                [rung, trial, {str(replicate): score for replicate, score in scores.items()}]
                 for trial, waiting in self.waiting.items()
                 for rung, scores in waiting.waiting.items()
             ],
@@ -122,7 +122,7 @@ class Referee(Watcher):
         for rung, trial, scores in state["heard"]:
             if (rung, trial) not in self.own:  # earlier versions kept also what was complete
                 waiting = self.waiting.setdefault(trial, Gathering(self.replicates))
-                waiting.waiting[rung] = {TrialId.parse(member): score for member, score in scores.items()}
+                waiting.waiting[rung] = {TrialId.parse(replicate): score for replicate, score in scores.items()}
         self.hopeless = {trial: dict(reports) for trial, reports in state["hopeless"].items()}
         self.rates, self.lows = dict(state["rates"]), dict(state["lows"])
         self.over = set(state["over"])

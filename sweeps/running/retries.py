@@ -12,9 +12,9 @@ NEAR = 64  # steps: one place, since a program may make so many by one call
 
 @dataclass(frozen=True)
 class Decision:
-    """guilty: the members at which the worker died, with their steps: their trials have failed.
+    """guilty: the replicates at which the worker died, with their steps: their trials have failed.
 
-    suspects: the members of which one may be, each with the step it has to pass, trained one at a time until then.
+    suspects: the replicates of which one may be, each with the step it has to pass, trained one at a time until then.
     give_up: all trials of the cohort have failed.
     """
 
@@ -38,19 +38,22 @@ def decide(deaths: Sequence[Death]) -> Decision:
     if len(last.lanes) == 1:
         alike = [death for death in deaths if _same_place(death, last)]
         if len(alike) >= (CERTAIN if last.certain else UNCERTAIN):
-            return Decision(guilty=last.members)
+            return Decision(guilty=last.replicates)
     if len(deaths) >= TRIES or (last.hung and len(deaths) > 1 and not last.lanes):
         return Decision(give_up=True)
     if len(last.lanes) > 1 and (last.hung or len(deaths) > 1):
-        return Decision(suspects={member: step + NEAR for member, step in last.members.items()})
+        return Decision(suspects={replicate: step + NEAR for replicate, step in last.replicates.items()})
     return Decision(suspects=_suspected(deaths))
 
 
 def _same_place(death: Death, last: Death) -> bool:
-    return any(abs(death.members.get(member, step + 2 * NEAR) - step) <= NEAR for member, step in last.members.items())
+    return any(
+        abs(death.replicates.get(replicate, step + 2 * NEAR) - step) <= NEAR
+        for replicate, step in last.replicates.items()
+    )
 
 
 def _suspected(deaths: Sequence[Death]) -> Mapping[str, int]:
     """Return whom earlier deaths have made suspects, if the last one has not told."""
     many = [death for death in deaths if len(death.lanes) > 1]
-    return {m: step + NEAR for m, step in many[-1].members.items()} if len(many) and len(deaths) > 1 else {}
+    return {m: step + NEAR for m, step in many[-1].replicates.items()} if len(many) and len(deaths) > 1 else {}

@@ -112,8 +112,8 @@ class CohortTrainable(tune.Trainable):
     def _note_training(self, lanes: Sequence[Lane]) -> None:
         """Note which trials the next calls are made for."""
         assert self.provenance
-        members = [{run.trial.id: lane.step for run in lane.runs} for lane in lanes]
-        self.watchdog.training(members, self.provenance.program)
+        replicates = [{run.trial.id: lane.step for run in lane.runs} for lane in lanes]
+        self.watchdog.training(replicates, self.provenance.program)
 
     def _restore(self, cohort: Cohort, saved: Saved) -> None:
         cohort.load_state(saved)

@@ -69,7 +69,7 @@ class Watchdog:
         self._arm(time.monotonic())
 
     def training(self, lanes: Sequence[Mapping[str, int]], program: str) -> None:
-        """Note the members that train now, lane by lane, each with the steps that it has made."""
+        """Note the replicates that train now, lane by lane, each with the steps that it has made."""
         self._facts["lanes"] = lanes
         if not self._begun:
             self._begun, self._armed = True, 0.0
@@ -170,7 +170,7 @@ def oom_kills() -> int:
 
 @dataclass(frozen=True)
 class Death:
-    """Why a worker ended. lanes: the members that trained when it did, lane by lane, each with its steps.
+    """Why a worker ended. lanes: the replicates that trained when it did, lane by lane, each with its steps.
 
     hung: a call did not return. certain: the task did it; a bare kill may come from outside. halt: nobody can go on.
     """
@@ -182,9 +182,9 @@ class Death:
     halt: bool = False
 
     @property
-    def members(self) -> dict[str, int]:
-        """All members that trained, with their steps."""
-        return {member: step for lane in self.lanes for member, step in lane.items()}
+    def replicates(self) -> dict[str, int]:
+        """All replicates that trained, with their steps."""
+        return {replicate: step for lane in self.lanes for replicate, step in lane.items()}
 
 
 def forget(folder: Path, cohort: str) -> None:
@@ -200,7 +200,8 @@ def read_death(folder: Path, cohort: str) -> Death:
     with suppress(OSError):
         trace = (folder / f"{cohort}.trace").read_bytes()[: 1 << 20].decode(errors="replace")
     lanes = [
-        {member: step + steps for member, step in lane.items()} for lane in (facts.get("lanes", ()) if facts else ())
+        {replicate: step + steps for replicate, step in lane.items()}
+        for lane in (facts.get("lanes", ()) if facts else ())
     ]
     if timeout := re.match(r"Timeout \((\d+):(\d+):([\d.]+)\)", trace):
         hours, minutes, seconds = map(float, timeout.groups())

@@ -105,8 +105,8 @@ class Workers:
 
 def death_sentence(cohort: str, death: Death, decision: Decision) -> str:
     """Return in a line that a worker has died, whom it trained, and what comes of it."""
-    guilty, trained = (_numbers(replicates) for replicates in (decision.guilty, death.members))
-    step = f" at step {max(death.members.values()):,}" if len(death.lanes) == 1 else ""
+    guilty, trained = (_numbers(whom) for whom in (decision.guilty, death.replicates))
+    step = f" at step {max(death.replicates.values()):,}" if len(death.lanes) == 1 else ""
     whom = f", training {trials_text(trained)}{step}" if trained else ""
     after = "it goes on from its last checkpoint"
     if guilty:

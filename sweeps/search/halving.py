@@ -55,8 +55,8 @@ class Halving:
         scores = {leader: score for score, leader in self.board[rung].values()}
         own = self.board[rung][trial][0]
         rank = 1 + sum(score < own for score in scores.values())
-        kept = math.ceil(len(scores) / self.stopping.reduction)
-        if len(scores) < self.stopping.least or rank <= kept:
+        best = math.ceil(len(scores) / self.stopping.reduction)
+        if len(scores) < self.stopping.least or rank <= best:
             return ""
         name = short_name(self.stopping.score)
-        return f"ranked {rank} of {len(scores)} by {name} at step {rung} ({self.sign * own:.5g}), the best {kept} go on"
+        return f"ranked {rank} of {len(scores)} by {name} at step {rung} ({self.sign * own:.5g}), the best {best} go on"

@@ -76,10 +76,10 @@ def read(text: str, source: str) -> Any:
 
 
 def _check_characters(text: str, source: str) -> None:
-    if found := _UNREADABLE.search(text, 1 if text.startswith("\ufeff") else 0):
-        line = text.count("\n", 0, found.start()) + 1
-        column = found.start() - text.rfind("\n", 0, found.start())
-        what = f"the character U+{ord(found[0]):04X} belongs in no text"
+    if unreadable := _UNREADABLE.search(text, 1 if text.startswith("\ufeff") else 0):
+        line = text.count("\n", 0, unreadable.start()) + 1
+        column = unreadable.start() - text.rfind("\n", 0, unreadable.start())
+        what = f"the character U+{ord(unreadable[0]):04X} belongs in no text"
         raise BadInput(f"{source}, line {line}, column {column}: not valid YAML: {what}")
 
 

@@ -366,7 +366,7 @@ def _uninterrupted(told: str) -> dict[int, Reports]:
     task = load_task(spec.task, spec.task_options)
     alike: dict[tuple[str, str], list[Trial]] = {}
     for number, point, program in points:
-        alike.setdefault((plan.structural_key(spec, point), program), []).extend(plan.members(spec, number, point))
+        alike.setdefault((plan.structural_key(spec, point), program), []).extend(plan.replicates(spec, number, point))
     structures = {plan.structural_key(spec, point): plan.structure(spec, point) for _, point, _ in points}
     stories = {number: Replicates(number, spec.replicates) for number, _, _ in points}
     found: dict[int, Reports] = {number: [] for number, _, _ in points}

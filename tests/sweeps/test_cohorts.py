@@ -22,7 +22,7 @@ def point_of(spec: SweepSpec, **sampled: Any) -> dict[str, Any]:
 
 def test_a_trial_has_a_member_for_each_replicate_under_seeds_in_a_row() -> None:
     spec = spec_with(replicates=3, space={"lr_exponent": -2, "seed": 40})
-    members = plan.members(spec, 7, point_of(spec))
+    members = plan.replicates(spec, 7, point_of(spec))
     assert [m.id for m in members] == ["7/0", "7/1", "7/2"]
     assert [m.seed for m in members] == [40, 41, 42]
     assert {m.hyper for m in members} == {members[0].hyper}

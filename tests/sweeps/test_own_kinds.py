@@ -167,7 +167,7 @@ def test_every_program_trains_a_persons_kinds_alike(folder: Path, program: str) 
 def test_a_persons_schedule_gives_a_lane_the_same_rates_beside_any_others(folder: Path) -> None:
     spec = spec_of(folder)
     structure = plan.structure(spec, points(spec)[0])
-    trials = [plan.members(spec, i, point)[0] for i, point in enumerate(points(spec))]
+    trials = [plan.replicates(spec, i, point)[0] for i, point in enumerate(points(spec))]
     together = history(structure, trials, [3, 3], 20)
     for r, trial in enumerate(trials):
         assert torch.equal(together[:, :, r], history(structure, [trial], [0], 40)[3:23, :, 0])

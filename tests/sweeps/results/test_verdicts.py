@@ -81,7 +81,7 @@ def trained(spec: SweepSpec, made: Sequence[dict[str, Any]]) -> list[TrialResult
 def cohort_rows(spec: SweepSpec, made: Mapping[int, dict[str, Any]]) -> list[TrialResult]:
     first = next(iter(made.values()))
     task = load_task(spec.task, plan.task_options(spec, first))
-    members = [member for number, point in made.items() for member in plan.members(spec, number, point)]
+    members = [member for number, point in made.items() for member in plan.replicates(spec, number, point)]
     structure, watchers = plan.structure(spec, first), plan.watchers(spec)
     cohort = Cohort(CohortSetup(task, task.data(), structure, members, len(members), watchers=watchers))
     stories = {number: Replicates(number, spec.replicates) for number in made}
@@ -223,7 +223,7 @@ def test_trials_are_the_same_to_the_last_bit_whether_somebody_judges_them_or_not
     task = load_task(spec.task, {})
 
     def values(watchers: Sequence[Any]) -> list[Any]:
-        member: Trial = plan.members(spec, 0, point)[0]
+        member: Trial = plan.replicates(spec, 0, point)[0]
         cohort = Cohort(
             CohortSetup(task, task.data(), plan.structure(spec, point), [member], 1, "plain", watchers=watchers)
         )

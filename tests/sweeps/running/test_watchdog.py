@@ -165,7 +165,7 @@ def test_a_dead_worker_has_left_why_it_died_and_whom_it_trained(
 ) -> None:
     assert run_worker(assigned(breaking(how), tmp_path), monkeypatch) == (code, [])
     death = watchdog.read_death(tmp_path, "cohort-0")
-    assert pytest.approx(37) == death.members["0/0"]
+    assert pytest.approx(37) == death.replicates["0/0"]
     assert len(death.lanes) == 1, "one lane at a time"
     assert death.hung == (how in ("sleep", "hold"))
     assert death.certain == (how != "kill")
@@ -195,7 +195,7 @@ def test_a_validation_that_hangs_is_ended_too(
     assert run_worker(assigned(breaking(how, "metrics"), tmp_path), monkeypatch)[0] == 1
     death = watchdog.read_death(tmp_path, "cohort-0")
     assert death.hung and death.why.startswith("metrics() (breaking.py, line ")
-    assert death.members == {"0/0": 50}
+    assert death.replicates == {"0/0": 50}
 
 
 def expect_checkpoint_at_once(trainable: CohortTrainable) -> None:
@@ -298,7 +298,7 @@ def test_a_machine_that_has_not_the_program_says_so(
     from ray import get_runtime_context  # noqa: F401
 
     monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "node"))
-    monkeypatch.setattr("espalier.core.native.compiler", lambda: None)
+    monkeypatch.setattr("espalier.core.native.compile.compiler", lambda: None)
     turn = Turn.from_result(begun(tmp_path, provenance=NATIVE).step())
     assert turn.done and not turn.error
     assert turn.halt and turn.halt.startswith("trials have begun by the native program, which cannot be had here: ")
