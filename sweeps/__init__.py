@@ -1,4 +1,4 @@
-"""The search: one file for each outside system."""
+"""Hyperparameter sweeps: what is searched, trained by Ray, stored by Optuna and recorded in MLflow."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The preflight of a spec: what is found of its task, and how long the sweep will take; told and recorded."""
+"""The check of a spec before it is run: of its task, and how long the sweep will take; shown and recorded."""
 
 import json
 import math

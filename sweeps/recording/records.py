@@ -1,6 +1,6 @@
 """What is recorded: one type for each kind of record, with its JSON.
 
-A record is said once by the sweep's loop, lies in the spool as a line of JSON, and is sent to MLflow from there.
+The sweep's loop makes each record once. It is written to the spool as a line of JSON, and sent to MLflow from there.
 `trial` is None in the records of the sweep's own run.
 """
 

@@ -1,4 +1,4 @@
-"""What a sweep's records say: each thing heard of a trial as one record, the sweep's own run at its open and close."""
+"""What a sweep's records say: each event of a trial as one record, the sweep's own run at its open and close."""
 
 import json
 from collections import Counter
@@ -90,7 +90,7 @@ def description(trials: Sequence[TrialResult], best: TrialResult | None, spec: S
 
 
 class Tracking:
-    """Hears what happens to the trials of one sweep and has it recorded."""
+    """Records what happens to the trials of one sweep, and the sweep itself."""
 
     def __init__(self, recorder: Recorder, sweep_record: SweepRecord, spec: SweepSpec, folder: Path):
         self.recorder, self.sweep_record, self.spec, self.folder = recorder, sweep_record, spec, folder

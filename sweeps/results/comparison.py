@@ -16,8 +16,8 @@ def judged_together(trials: Sequence[TrialResult], thresholds: Thresholds, mode:
     """Return the trials with the verdicts that show only beside others.
 
     The best tenth, if it has gained anything, is neither frozen, hot nor stuck. Who gained next to nothing of what the
-    best one gained is not healthy. Who lies flat far above another is stuck, at a much higher rate hot: too low a rate
-    is never blamed on a trial whose rate was far above that of the best.
+    best one gained is not healthy. One whose loss lies flat far above another's is stuck, or hot if its rate was much
+    higher: too low a rate is never the reason where the rate was far above the best one's.
     """
     best = best_trial(trials, mode)
     sign = 1 if mode == "min" else -1

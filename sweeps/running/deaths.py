@@ -1,7 +1,7 @@
 """What the workers of a cohort have left, where it may have two.
 
-Tune begins a new worker for a cohort, and gives the cohort to one that has become free meanwhile: the new one may get
-as far as loading the task before Tune ends it. Each writes files of its own (watchdog), and the driver reads all.
+Tune begins a new worker for a cohort, and may then give the cohort to another that has become free. The new one may
+load the task before Tune ends it. Each writes files of its own (watchdog), and the driver reads all.
 """
 
 import uuid

@@ -1,7 +1,7 @@
 """The seam to Ray Tune: Tune calls its searcher and its stopper, and each call becomes one of the sweep's loop.
 
 With trainable.py the only file that imports ray.tune. Nothing of Tune's own state is needed to resume: a resumed sweep
-is a new Tune run over the cohorts that were not finished, so nothing pickled is ever read.
+is a new Tune run over the unfinished cohorts. So nothing pickled is ever read.
 """
 
 import logging

@@ -1,9 +1,8 @@
 """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), as a rule over scores: pure.
 
-At each rung a trial goes on if its score is among the best of all that have been scored there, whichever cohort they
-are in and whenever they came. Trials of one history so far, which have one score, count as one: else the branches of a
-trunk would be a crowd in which no two configurations were compared. A trial that diverged counts as the worst at every
-rung it did not reach.
+At each rung a trial goes on if its score is among the best that were seen there, of any cohort, so far. Trials that
+have trained as one up to a rung have one score, and count as one. Else the branches of a trunk would be ranked among
+themselves, and no two configurations compared. A trial that diverged is the worst at every rung that it did not reach.
 """
 
 import math
@@ -36,8 +35,7 @@ class Halving:
     def judge(self, entries: Iterable[Entry], fresh: Sequence[RungKey]) -> dict[RungKey, str]:
         """Take scores, and return for each fresh one the `reason`.
 
-        What was decided once is not decided again: a trial that is scored anew after a crash has gone on, or ended,
-        in the eyes of those who heard it before.
+        What was decided once is not decided again: a trial that trains anew after a crash is scored a second time.
         """
         self.enter(entries)
         for rung, trial in fresh:

@@ -1,7 +1,7 @@
 """The search of one sweep: which cohorts train next, and what became of their trials.
 
-Optuna's storage is the one home of which trials exist and how they ended. A resumed sweep is rebuilt from it: what is
-running there belongs to a cohort that has to go on, what is missing is still to be asked for.
+Optuna's storage alone has which trials exist and how they ended. A resumed sweep is rebuilt from it: trials that are
+running there go on in their cohorts. Those that are missing are asked for.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What happens to a trial, its replicates taken together: what the search hears is passed on as these.
+"""What happens to a trial, its replicates taken together: the search makes these of the events of replicates.
 
 Values are means over the replicates, each also with its spread (`<name>_std`) where there is more than one.
 """
