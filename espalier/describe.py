@@ -10,14 +10,15 @@ from espalier.core.errors import BadInput, brief
 from espalier.sweeps.home import Home
 from espalier.sweeps.spec.overrides import merged
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
+from espalier.sweeps.spec.values import Fields
 
-Spec = str | PathLike[str] | Mapping[str, Any] | SweepSpec | type | object
+Spec = str | PathLike[str] | Mapping[str, object] | SweepSpec | type | object
 """What describes a sweep: a YAML file, the name of a ready sweep, a dictionary, a SweepSpec, a Task class or object."""
 
 TASKS = "tasks"  # in a home: the tasks that were defined in a notebook or a script, each in a folder of its own
 
 
-def describe(spec: Spec, task: type | object | str | None, fields: Mapping[str, Any], home: Home) -> SweepSpec:
+def describe(spec: Spec, task: type | object | str | None, fields: Mapping[str, object], home: Home) -> SweepSpec:
     """Make a spec of whatever describes it, with other fields. Raises BadInput."""
     from espalier.sweeps.spec import paths
 
@@ -45,7 +46,7 @@ def describe(spec: Spec, task: type | object | str | None, fields: Mapping[str, 
     return make_spec(paths.found_files(written, folder), source)
 
 
-def _task_fields(task: type | object, fields: Mapping[str, Any], home: Home) -> dict[str, Any]:
+def _task_fields(task: type | object, fields: Fields, home: Home) -> Fields:
     """Return the fields that name a Task class or object: its reference, its options, and a name where none stands."""
     from espalier.core.loading.capture import capture, is_importable
     from espalier.core.loading.references import reference_of
@@ -62,7 +63,7 @@ def _task_fields(task: type | object, fields: Mapping[str, Any], home: Home) -> 
         reference = reference_of(kind)
     else:
         reference = f"{capture(kind).write(home.path / TASKS)}:{kind.__name__}"
-    described: dict[str, Any] = {"task": reference}
+    described: Fields = {"task": reference}
     if options:
         described["task_options"] = options | dict(fields.get("task_options") or {})
     if "name" not in fields:

@@ -1,17 +1,18 @@
 """A sweep and what came of it, for Python: tables, curves, its best trial."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from espalier.sweeps.origins.origin import KeptSweep, Origin
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, counts, ranked
+from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class BestTrial:
 
     number: int
     value: float
-    params: Mapping[str, Any]
+    params: Point
     verdict: str
     evidence: str
     text: str = field(repr=False)
@@ -177,6 +178,6 @@ def finished(summary: Summary, origin: Origin) -> Result:
     return Result.of_run(summary, origin)
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     """Return a hyperparameter as a table has it: a list as a tuple, which can be grouped by."""
     return tuple(value) if isinstance(value, list) else value
