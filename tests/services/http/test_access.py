@@ -1,28 +1,23 @@
 """Who comes in, how much they may bring, and how long anybody waits: every route, from the service's own schema."""
 
-import json
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from itertools import islice
-from typing import Any
+from collections.abc import Callable
 
 import httpx
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete
 
 from espalier.core.errors import BadInput
 from espalier.services import tokens
 from espalier.services.clusters.local import LocalCluster
 from espalier.services.database.store import Store
 from espalier.services.database.tables import Token
-from espalier.services.http import streams, timeouts
+from espalier.services.http import timeouts
 from espalier.services.http.app import build
-from espalier.services.http.streams import LogEvents, Slots
 from espalier.services.settings import Settings, read_settings
-from tests.services.conftest import spec, until
-from tests.services.http.test_routes import hand_in, problem, reaches
+from tests.services.conftest import spec
+from tests.services.http.test_routes import hand_in, reaches
 from tests.services.serving import served
 
 Header = dict[str, str]
@@ -199,238 +194,6 @@ def test_trusted_proxies_are_addresses(wrong: str, monkeypatch: pytest.MonkeyPat
     else:
         with pytest.raises(BadInput, match="SWEEP_TRUSTED_PROXIES"):
             read_settings()
-
-
-# --- streams and logs ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def two_slots(store: Store, cluster: LocalCluster, settings: Settings) -> Iterator[httpx.Client]:
-    app = build(settings.model_copy(update={"streams_per_owner": 2}), False, cluster)
-    with served(app) as address, httpx.Client(base_url=address, timeout=30) as made:
-        yield made
-
-
-def test_an_owner_reads_so_many_streams_at_once_and_one_that_ends_makes_room(
-    two_slots: httpx.Client, token: Make
-) -> None:
-    client, who, other = two_slots, token("ada"), token("bob")
-    sweep, theirs = hand_in(client, who, "long"), hand_in(client, other, "long")
-    reaches(client, who, sweep, "running")
-
-    def stream(stack: ExitStack, sweep: str, what: str, who: Header) -> httpx.Response:
-        headers = who | {"Accept": "text/event-stream"}
-        return stack.enter_context(client.stream("GET", f"/v1/sweeps/{sweep}/{what}", headers=headers))
-
-    with ExitStack() as stack:
-        for what in ("events", "logs"):
-            assert stream(stack, sweep, what, who).status_code == 200
-        for what in ("events", "logs"):
-            refused = stream(stack, sweep, what, who)
-            refused.read()
-            assert problem(refused, 429)["detail"].startswith("ada reads 2 streams")
-        problem(client.get(f"/v1/sweeps/{sweep}/logs", headers=who), 429)
-        assert stream(stack, theirs, "events", other).status_code == 200
-    until(lambda: client.get(f"/v1/sweeps/{sweep}/logs", headers=who).status_code == 200, "room again")
-
-
-def _revoke(store: Store, token_id: str) -> None:
-    with store.session() as session:
-        tokens.revoke(session, token_id, time.time())
-
-
-def _expire(store: Store, token_id: str) -> None:
-    with store.session() as session:
-        session.execute(update(Token).where(Token.id == token_id).values(expires=time.time() - 1e-3))
-
-
-def _delete(store: Store, token_id: str) -> None:
-    with store.session() as session:
-        session.execute(delete(Token).where(Token.id == token_id))
-
-
-def breaks_off(stream: httpx.Response) -> None:
-    """Hold that a stream of a sweep that goes on ends, and without the event of the sweep's end."""
-    pieces = list(islice(stream.iter_text(), 100))  # one that goes on has a comment at each look
-    assert len(pieces) < 100
-    assert "event: end" not in "".join(pieces)
-
-
-@pytest.mark.parametrize("end", [_revoke, _expire, _delete])
-@pytest.mark.parametrize("what", ["events", "logs"])
-def test_a_stream_breaks_off_when_the_token_ends(
-    client: httpx.Client,
-    token: Make,
-    store: Store,
-    monkeypatch: pytest.MonkeyPatch,
-    what: str,
-    end: Callable[[Store, str], None],
-) -> None:
-    monkeypatch.setattr(streams, "QUIET_S", 0.0)
-    who, other = token("ada"), token("ada")
-    sweep = hand_in(client, who, "long")
-    headers = {"Accept": "text/event-stream"}
-    with (
-        client.stream("GET", f"/v1/sweeps/{sweep}/{what}", headers=headers | other) as stays,
-        client.stream("GET", f"/v1/sweeps/{sweep}/{what}", headers=headers | who) as stream,
-    ):
-        assert stream.status_code == stays.status_code == 200
-        end(store, who["Authorization"].split("_")[1])
-        breaks_off(stream)
-        reaches(client, other, sweep, "running")
-        begun = next(text for text in stays.iter_text() if text)
-    assert begun
-    problem(client.get(f"/v1/sweeps/{sweep}/{what}", headers=headers | who), 401)
-
-
-def test_a_stream_without_a_token_breaks_off_when_the_first_is_made(
-    store: Store, cluster: LocalCluster, settings: Settings, token: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(streams, "QUIET_S", 0.0)
-    with served(build(settings, True, cluster)) as address, httpx.Client(base_url=address, timeout=30) as client:
-        sweep = hand_in(client, {}, "long")
-        with client.stream("GET", f"/v1/sweeps/{sweep}/events") as stream:
-            assert stream.status_code == 200
-            token("ada", "admin")
-            breaks_off(stream)
-        problem(client.get(f"/v1/sweeps/{sweep}/events"), 401)
-
-
-def test_slots_are_given_back_whatever_happens() -> None:
-    slots = Slots(1)
-    with pytest.raises(ZeroDivisionError), slots.taken("ada"):
-        raise ZeroDivisionError
-    with slots.taken("ada"):
-        pass
-    assert not slots._taken
-
-
-def test_a_log_is_read_in_pieces_whatever_its_letters(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from espalier.services.clusters import local
-
-    monkeypatch.setattr(streams, "LOG_PIECE", 7)
-    monkeypatch.setattr(local, "LOG_MOST", 40)
-    member = LocalCluster(settings.home / "jobs")
-    place = settings.home / "jobs" / "x-0"
-    place.mkdir(parents=True)
-    text = "größer ∑ 🐜 " * 9
-    (place / "log").write_bytes(text.encode() + b"\xff")
-    events = LogEvents(lambda start, most: member.log_from("x-0", start, most), lambda: True, 0)
-    seen, last = "", False
-    while not last:
-        looked, last = events.look()
-        seen += "".join(json.loads(e.split("data: ")[1]) for e in looked if "event: log" in e)
-    assert seen == text + "\ufffd"
-    assert member.logs("x-0").startswith("[")
-    assert "bytes before this are left out" in member.logs("x-0")
-
-
-# --- no 500 ----------------------------------------------------------------------------------------------------------
-
-DEEP = "[" * 900 + "]" * 900
-NASTY: dict[str, Any] = {
-    "2**63 trials": json.dumps(spec(trials=2**63)),
-    "10**4000 trials": json.dumps(spec()).replace('"trials": 4', '"trials": 1' + "0" * 4000),
-    "10**5000 trials": json.dumps(spec()).replace('"trials": 4', '"trials": 1' + "0" * 5000),
-    "2**31 trials": json.dumps(spec(trials=2**31)),
-    "trials and replicates": json.dumps(spec(trials=2**30, replicates=2**30)),
-    "huge cohorts": json.dumps(spec(resources={"cohorts": 2**62, "gpus": 1})),
-    "1e308 gpus": json.dumps(spec(resources={"gpus": 1e308})),
-    "1e308 gpus, twice": json.dumps(spec(resources={"gpus": 1e308, "cohorts": 2})),
-    "infinite gpus": json.dumps(spec()).replace('"trials": 4', '"trials": 4, "resources": {"gpus": 1e999}'),
-    "NaN": json.dumps(spec(task_options={"x": float("nan")})),
-    "Infinity": json.dumps(spec(task_options={"x": float("-inf")})),
-    "half a character": '{"name": "\\ud800"}',
-    "half a character in an option": json.dumps(spec(task_options={"x": "\ud800"})),
-    "half a character as a name": json.dumps(spec(task_options={"\udfff": 1})),
-    "a NUL": json.dumps(spec(task_options={"x": "a\0b"})),
-    "a NUL in the name": json.dumps(spec(name="a\0b")),
-    "a deep list": DEEP,
-    "a deep option": json.dumps(spec(task_options={"x": 1})).replace('{"x": 1}', f'{{"x": {DEEP}}}'),
-    "a very deep list": "[" * 100_000,
-    "deep mappings": '{"a":' * 50_000,
-    "nothing": "",
-    "null": "null",
-    "a number": "17",
-    "a text": '"x"',
-    "a list": "[1]",
-    "numbers as names": '{"1": 2}',
-    "no UTF-8": b"\xff\xfe\x00",
-    "a task of numbers": json.dumps(spec(task=17)),
-    "a NUL in the task": json.dumps(spec(task="a\0.py:X")),
-    "a long name": json.dumps(spec(name="x" * 100_000)),
-    "space as a list": json.dumps(spec(space=[1, 2])),
-    "a range of texts": json.dumps(spec(space={"lr_exponent": {"low": "a", "high": None}})),
-}
-
-
-@pytest.mark.parametrize("path", ["/v1/check", "/v1/sweeps"])
-@pytest.mark.parametrize("kind", ["application/json", "application/yaml"])
-def test_no_nasty_value_is_a_fault_of_the_service(client: httpx.Client, token: Make, path: str, kind: str) -> None:
-    who = token() | {"Content-Type": kind}
-    texts = {"NaN", "Infinity"} if kind.endswith("yaml") else set()  # YAML writes .nan and .inf
-    for name, content in NASTY.items():
-        if name in texts:
-            continue
-        answer = client.post(path, content=content, headers=who)
-        assert answer.status_code in (400, 413, 422), (name, answer.status_code, answer.text[:200])
-        assert len(problem(answer, answer.status_code)["detail"]) < 2000, name
-        assert "\n" not in answer.json()["detail"], name
-    assert client.get("/v1/sweeps", headers=token()).json()["sweeps"] == []
-
-
-SPEC_PART = b'--x\r\nContent-Disposition: form-data; name="spec"\r\n\r\n'
-BOUNDARY = "multipart/form-data; boundary=x"
-FORMS = {
-    "no boundary": ("multipart/form-data", b"x"),
-    "an unknown charset": (f"{BOUNDARY}; charset=nosuch", SPEC_PART + b"a: 1\r\n--x--\r\n"),
-    "a part without a name": (BOUNDARY, b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--\r\n"),
-    "a part without a head": (BOUNDARY, b"--x\r\n\r\na\r\n--x--\r\n"),
-    "no end": (BOUNDARY, SPEC_PART + b"a"),
-    "nothing": (BOUNDARY, b""),
-    "bytes": (BOUNDARY, bytes(range(256))),
-    "no text": (BOUNDARY, SPEC_PART + b"\xff\xfe\r\n--x--\r\n"),
-    "a strange field": (BOUNDARY, SPEC_PART.replace(b"spec", b"\xff\x00") + b"a\r\n--x--\r\n"),
-    "nine fields": (BOUNDARY, (SPEC_PART + b"a\r\n") * 9 + b"--x--\r\n"),
-}
-
-
-def test_no_broken_form_is_a_fault_of_the_service(client: httpx.Client, token: Make) -> None:
-    for name, (kind, content) in FORMS.items():
-        answer = client.post("/v1/sweeps", content=content, headers=token() | {"Content-Type": kind})
-        assert answer.status_code in (400, 422), (name, answer.status_code, answer.text)
-
-
-def test_no_path_query_or_header_is_a_fault_of_the_service(client: httpx.Client, token: Make) -> None:
-    who = token(role="admin")
-    words = ["%00", "%ed%a0%80", "%ff", "9" * 5000, "-1", "1e999", "nan", "a" * 5000, "%F0%9F%90%9C", "..%2f..", "%0a"]
-    names = ("state", "name", "owner", "limit", "before", "offset", "trial", "hours")
-    for word in words:
-        for path in ("", "/trials", "/best", "/logs", "/events"):
-            assert client.get(f"/v1/sweeps/{word}{path}", headers=who).status_code in (404, 422), word
-        for name in names:
-            for path in ("/v1/sweeps", "/v1/sweeps/quick-1/trials", "/v1/sweeps/quick-1/best"):
-                assert client.get(f"{path}?{name}={word}", headers=who).status_code in (200, 404, 422), (word, name)
-    for value in (b"\xff", b"9" * 5000, b"-1", b"1e9", "²".encode("latin-1")):
-        for header in (b"Last-Event-ID", b"Idempotency-Key", b"Accept", b"Authorization", b"X-Forwarded-For"):
-            headers = [*((k.encode(), v.encode()) for k, v in who.items()), (header, value)]
-            for path in ("/v1/sweeps/quick-1/events", "/v1/sweeps"):
-                assert client.get(path, headers=headers).status_code < 500, (header, value)
-    answer = client.post("/v1/sweeps", json=spec(), headers=[*who.items(), ("Idempotency-Key", "ä".encode() * 9)])  # pyright: ignore
-    assert answer.status_code in (202, 422)
-
-
-def test_a_database_that_is_away_is_no_fault_either(
-    client: httpx.Client, token: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sqlalchemy.exc import OperationalError
-
-    def away(*_: object) -> None:
-        raise OperationalError("SELECT", {}, Exception("it is away"))
-
-    who = token()
-    monkeypatch.setattr(tokens, "find", away)
-    assert "database" in problem(client.get("/v1/sweeps", headers=who), 503)["detail"]
 
 
 # --- the first page --------------------------------------------------------------------------------------------------
