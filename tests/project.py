@@ -76,7 +76,6 @@ class Lion(es.Optimizer):
 
 
 class Halton(es.Sampler):
-    learns = False
 
     def make(self, domains, seed, draw_seed):
         return QMCSampler(qmc_type="halton", seed=seed, scramble=True, warn_independent_sampling=False)

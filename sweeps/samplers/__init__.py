@@ -13,11 +13,9 @@ if TYPE_CHECKING:
 class Sampler:
     """Makes one of Optuna's samplers. A person's own inherits from this, and is named as `file.py:Class` in a spec.
 
-    learns: whether what it proposes depends on the trials that have ended.
     enumerates: whether it proposes each point of a finite space once.
     """
 
-    learns: ClassVar[bool] = True
     enumerates: ClassVar[bool] = False
 
     def make(self, domains: "Mapping[str, BaseDistribution]", seed: int, draw_seed: int) -> "BaseSampler":

@@ -17,7 +17,6 @@ Value = bool | int | float | str | None
 class Grid(Sampler):
     """Proposes each point of a space of choices and steps once."""
 
-    learns = False
     enumerates = True
 
     def make(self, domains: Mapping[str, BaseDistribution], seed: int, draw_seed: int) -> BaseSampler:

@@ -13,8 +13,6 @@ from espalier.sweeps.samplers import Sampler
 class QMC(Sampler):
     """Draws the points of one sequence; the trial's number says where in it."""
 
-    learns = False
-
     def make(self, domains: Mapping[str, BaseDistribution], seed: int, draw_seed: int) -> BaseSampler:
         """Return the sampler. Its seed is the spec's in each process: the sequence goes on."""
         return _Sequence(domains, seed)

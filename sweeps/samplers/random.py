@@ -11,8 +11,6 @@ from espalier.sweeps.samplers import Sampler
 class Random(Sampler):
     """Draws each point by itself."""
 
-    learns = False
-
     def make(self, domains: Mapping[str, BaseDistribution], seed: int, draw_seed: int) -> BaseSampler:
         """Return the sampler."""
         return RandomSampler(seed=draw_seed)

@@ -13,7 +13,7 @@ from espalier.sweeps.samplers import SAMPLERS
 from espalier.sweeps.spec.meaning import LOSS_PATTERN, NAME_MOST, is_loss, missing_mode
 from espalier.sweeps.spec.space import AUTO, Part
 
-LEARNING = ("tpe", "gp")  # samplers that go on from the trials that have ended
+INDEPENDENT = ("random", "qmc", "grid")  # samplers whose points depend on no result
 STEPS_MOST = 10**10
 BATCH_MOST = 10**9
 Auto = Literal["auto"]
@@ -75,8 +75,8 @@ class Search(Part):
 
     @property
     def learns(self) -> bool:
-        """Whether what is proposed depends on the trials that have ended."""
-        return self.sampler in LEARNING
+        """Whether what is proposed depends on the trials that have ended; a sampler of one's own is taken to learn."""
+        return self.sampler not in INDEPENDENT
 
     @property
     def in_rounds(self) -> bool:
