@@ -24,6 +24,21 @@ def bounded(seconds: float) -> Generator[None]:
         _bound.reset(token)
 
 
+@contextmanager
+def uncounted() -> Generator[None]:
+    """Count nothing of what the block computes: what is loaded once in a process says nothing about one task.
+
+    >>> with bounded(0.0), uncounted():
+    ...     _ = sum(range(10**6))
+    """
+    bound, begin = _bound.get(), time.thread_time()
+    try:
+        yield
+    finally:
+        if bound is not None:
+            _bound.set((bound[0] + time.thread_time() - begin, bound[1]))
+
+
 def left() -> float | None:
     """Return how many seconds may still be spent; None where there is no bound."""
     bound = _bound.get()

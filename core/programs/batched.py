@@ -5,11 +5,13 @@ N = lanes, B = examples in a batch, C = the optimizer's coefficients.
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, fx
 from torch.func import grad_and_value, vmap
 
+from espalier.core import deadline
 from espalier.core.deadline import TooLong
 from espalier.core.native.stacked import Stacked
 from espalier.core.optimizers import Optimizer
@@ -30,6 +32,17 @@ Stepper = Callable[..., Sequence[Tensor]]
 def lane_axes(rows: int, splits: int) -> list[int | None]:
     """Return which axis counts lanes, for each argument of a step: rows, splits of the data, index_NB, c_CN1."""
     return [0] * rows + [None] * splits + [0, 1]
+
+
+@cache
+def load_transforms() -> None:
+    """Load what torch needs for its first gradient under vmap: a second of a core, once in a process."""
+    with deadline.uncounted():
+        vmap(grad_and_value(_total))(torch.zeros(2, 1))
+
+
+def _total(vector: Tensor) -> Tensor:
+    return vector.sum()
 
 
 class BatchedGradients:
@@ -59,6 +72,7 @@ class BatchedGradients:
 
     def why_not(self, batch: Batch) -> str | None:
         """Return why the loss cannot run for many lanes at once, or None if it can. Trains nothing."""
+        load_transforms()
         rows = {name: tensor.expand(2, *tensor.shape) for name, tensor in self.functions.fresh_row(0).items()}
         try:
             with self.functions.restored():
