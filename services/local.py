@@ -1,4 +1,4 @@
-"""The whole service on one machine: PostgreSQL, S3, MLflow, a Ray cluster and the API, started, checked and stopped."""
+"""Start, check and stop the whole service on one machine: PostgreSQL, S3, MLflow, a Ray cluster and the API."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from espalier.core.errors import BadInput
-from espalier.services import local_stack as parts
+from espalier.services import local_stack as stack
 from espalier.services import tokens
 from espalier.services.database import external, schema
 from espalier.services.database.store import Store
-from espalier.services.local_stack.process import LOOPBACK, Daemon, Place, python, write_secret
+from espalier.services.local_stack.process import LOOPBACK, Daemon, StateFolder, python, write_secret
 from espalier.sweeps.client.answers import SweepAnswer
 from espalier.sweeps.results.formatting import decimals
 
@@ -23,27 +23,27 @@ ADMIN_DAYS = 365.0
 API = "api"
 
 
-def place_of(folder: str | None) -> Path:
+def state_folder(folder: str | None) -> Path:
     """Return the folder of a local service (default: $SWEEP_LOCAL or ./espalier-local)."""
     return Path(folder or os.environ.get("SWEEP_LOCAL") or "espalier-local").expanduser().absolute()
 
 
 def up(folder: Path, workers: int = 2) -> dict[str, str]:
-    """Start everything that does not run yet; return addresses and the admin's token. Raises BadInput."""
-    env = parts.up(folder, workers)
+    """Start everything that does not run yet; return addresses and logins. Raises BadInput if a server cannot start."""
+    env = stack.up(folder, workers)
     external.upgrade_optuna(env["SWEEP_STORAGE_URL"])
     store = Store(env["SWEEP_DATABASE_URL"])
-    place = Place.at(folder)
+    state = StateFolder.at(folder)
     try:
         schema.upgrade(store)
-        token = _token(place, store)
+        token = _token(state, store)
     finally:
         store.engine.dispose()
-    port = place.port(API)
+    port = state.port(API)
     # the driver of a sweep runs beside Ray's head, so that the workers' cores are for training
     environment = env | {"SWEEP_RAY_JOB_CPUS": "0", "OMP_NUM_THREADS": "1"}
     command = [*python("espalier.services.cli", "serve"), "--host", LOOPBACK, "--port", str(port)]
-    Daemon(place, API).start(command, environment, lambda: _answers(f"http://{LOOPBACK}:{port}/readyz"))
+    Daemon(state, API).start(command, environment, lambda: _answers(f"http://{LOOPBACK}:{port}/readyz"))
     return {
         "server": f"http://{LOOPBACK}:{port}",
         "token": token,
@@ -55,17 +55,17 @@ def up(folder: Path, workers: int = 2) -> dict[str, str]:
     }
 
 
-def _token(place: Place, store: Store) -> str:
-    """Return the admin's token, made anew if the one that is kept opens no more."""
-    file = place.path / "token"
+def _token(state: StateFolder, store: Store) -> str:
+    """Return the admin's stored token, or a new one if that is no longer valid."""
+    file = state.path / "token"
     now = time.time()
     with store.session() as session:
         known = file.read_text().strip() if file.exists() else ""
         if known and tokens.find(session, known, now):
             return known
-        made = tokens.create(session, "admin", "admin", now, ADMIN_DAYS)
-    write_secret(file, made)
-    return made
+        token = tokens.create(session, "admin", "admin", now, ADMIN_DAYS)
+    write_secret(file, token)
+    return token
 
 
 def _answers(address: str) -> bool:
@@ -77,13 +77,13 @@ def _answers(address: str) -> bool:
 
 
 def down(folder: Path) -> None:
-    """Stop everything. What it keeps stays; a later `up` goes on with it."""
-    Daemon(Place.at(folder), API).stop()
-    parts.down(folder)
+    """Stop everything. The data stay; a later `up` uses them again."""
+    Daemon(StateFolder.at(folder), API).stop()
+    stack.down(folder)
 
 
 def check(folder: Path, spec: str, assignments: list[str]) -> Iterator[str]:
-    """Hand a sweep in, follow it, and check its end from every side; yield what each check gave. Raises BadInput."""
+    """Submit a sweep, follow it and check its results everywhere; yield a line for each check. Raises BadInput."""
     service = up(folder)
     env = os.environ | {"SWEEP_SERVER": service["server"], "SWEEP_TOKEN": service["token"]}
     begin = time.monotonic()
@@ -95,7 +95,7 @@ def check(folder: Path, spec: str, assignments: list[str]) -> Iterator[str]:
     best.write_text(_sweep(["best", view["id"]], env))
     if pulled := view["best"]:
         yield f"pulled: {pulled['metric']} {decimals(pulled['value'])} (trial {pulled['trial']})"
-    yield from _check_runs(parts.environment(folder), view)
+    yield from _check_runs(stack.environment(folder), view)
     yield _sweep(["rerun", str(best)], env).strip()
     best.unlink()
 
@@ -108,7 +108,7 @@ def _sweep(arguments: list[str], env: dict[str, str]) -> str:
 
 
 def _check_runs(env: dict[str, str], view: SweepAnswer) -> Iterator[str]:
-    """Check that MLflow has each trial once, and none that runs still."""
+    """Check that MLflow has one run of each trial, and none still RUNNING."""
     from espalier.sweeps.recording.stories import run_states
 
     os.environ.update({name: env[name] for name in env if name.startswith("MLFLOW_")})
@@ -123,9 +123,9 @@ def _check_runs(env: dict[str, str], view: SweepAnswer) -> Iterator[str]:
 
 
 def main() -> None:
-    """Be the command behind `make up`, `make down` and `make e2e`."""
+    """Run the command behind `make up`, `make down` and `make e2e`."""
     command, *arguments = sys.argv[1:] or ["up"]
-    folder = place_of(None)
+    folder = state_folder(None)
     try:
         if command == "up":
             service = up(folder)

@@ -24,9 +24,7 @@ class RayCluster(Cluster):
     there.)
     """
 
-    def __init__(
-        self, address: str, folder: Path, job_cpus: float = 1.0, entrypoint: Sequence[str] = DRIVER
-    ):
+    def __init__(self, address: str, folder: Path, job_cpus: float = 1.0, entrypoint: Sequence[str] = DRIVER):
         self.address, self.folder, self.job_cpus, self.entrypoint = address, folder, job_cpus, entrypoint
 
     def _client(self) -> "JobSubmissionClient":

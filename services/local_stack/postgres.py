@@ -1,4 +1,4 @@
-"""PostgreSQL, from Debian's package: a server on loopback that asks for a password, and its databases."""
+"""PostgreSQL from Debian's package: a server on loopback with a password, and its databases."""
 
 import os
 import pwd
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espalier.core.errors import BadInput
-from espalier.services.local_stack.process import LOOPBACK, Place, write_secret
+from espalier.services.local_stack.process import LOOPBACK, StateFolder, write_secret
 
 USER = "espalier"
 DATABASES = ("optuna", "mlflow", "mlflow_auth", "espalier")
@@ -16,7 +16,7 @@ MISSING = "PostgreSQL is not installed; apt-get install postgresql"
 
 
 def programs() -> Path:
-    """Return the folder of PostgreSQL's programs, of the newest version there. Raises BadInput if there is none."""
+    """Return the folder of PostgreSQL's programs, of the newest version installed. Raises BadInput if there is none."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: float(p.parent.name), reverse=True)
     own = shutil.which("initdb")
     folders = [folder for folder in [*debian, *([Path(own).parent] if own else [])] if (folder / "initdb").exists()]
@@ -27,29 +27,29 @@ def programs() -> Path:
 
 @dataclass(frozen=True)
 class Postgres:
-    """A server whose data lie in `postgres/`. As root it runs as the user postgres, which it insists on."""
+    """A server with its data in `postgres/`. Started by root, it runs as the user postgres: it refuses to run as root."""
 
-    place: Place
+    state: StateFolder
 
     @property
     def data(self) -> Path:
-        return self.place.path / "postgres"
+        return self.state.path / "postgres"
 
     @property
     def port(self) -> int:
-        return self.place.port("postgres")
+        return self.state.port("postgres")
 
     def url(self, database: str) -> str:
-        """Return a database's address, password and all."""
-        password = self.place.secret("postgres")
+        """Return a database's URL, including the password."""
+        password = self.state.secret("postgres")
         return f"postgresql+psycopg://{USER}:{password}@{LOOPBACK}:{self.port}/{database}"
 
     def env(self) -> dict[str, str]:
-        """Return what a driver and a service need to find it."""
+        """Return the environment variables with its databases' URLs."""
         return {"SWEEP_STORAGE_URL": self.url("optuna"), "SWEEP_DATABASE_URL": self.url("espalier")}
 
     def start(self) -> None:
-        """Start it, with its databases. Raises BadInput if it is not installed or cannot enter the folder."""
+        """Start it; create its databases. Raises BadInput if it is not installed or cannot enter the folder."""
         if self.running:
             return
         if not (self.data / "PG_VERSION").exists():
@@ -58,7 +58,7 @@ class Postgres:
         self._make_databases()
 
     def stop(self) -> None:
-        """End it. Nothing if it does not run."""
+        """Stop it. Does nothing if it does not run."""
         if self.running:
             self._control("stop", "-w", "-m", "fast")
 
@@ -68,11 +68,11 @@ class Postgres:
         return (self.data / "postmaster.pid").exists() and self._run("pg_ctl", "status", "-D", str(self.data)) == ""
 
     def _make(self) -> None:
-        """Make the cluster of databases, whose one user is ours."""
+        """Create the database cluster, with one user."""
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir(mode=0o700)
-        password = self.place.path / "postgres.password"
-        write_secret(password, self.place.secret("postgres"))
+        password = self.state.path / "postgres.password"
+        write_secret(password, self.state.secret("postgres"))
         if os.getuid() == 0:
             owner = pwd.getpwnam("postgres")
             for path in (self.data, password):
@@ -105,13 +105,13 @@ class Postgres:
             raise BadInput(f"{program}: {error}")
 
     def _run(self, program: str, *arguments: str) -> str:
-        """Run a program of PostgreSQL's; return the last line that it wrote if it fails, nothing if it does not."""
+        """Run a program of PostgreSQL; return the last line of its output if it fails, "" if it succeeds."""
         command = [str(programs() / program), *arguments]
         if os.getuid() == 0:
             self._check_way()
             command = ["runuser", "-u", "postgres", "--", *command]
         # the server would hold a pipe open as long as it runs
-        with open(self.place.log("postgres"), "a+b") as log:
+        with open(self.state.log("postgres"), "a+b") as log:
             begin = log.seek(0, os.SEEK_END)
             done = subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             log.seek(begin)
@@ -119,10 +119,10 @@ class Postgres:
         return (lines[-1] if lines else f"exit code {done.returncode}") if done.returncode else ""
 
     def _check_way(self) -> None:
-        """Raise BadInput unless the user postgres can get to the folder."""
-        test = ["runuser", "-u", "postgres", "--", "test", "-x", str(self.place.path)]
+        """Raise BadInput unless the user postgres can enter the folder."""
+        test = ["runuser", "-u", "postgres", "--", "test", "-x", str(self.state.path)]
         if subprocess.run(test, cwd="/", stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
             raise BadInput(
-                f"{self.place.path}: the user postgres, as whom PostgreSQL runs, cannot enter it; "
-                "name a folder such as /var/tmp/espalier, or open the way: chmod o+x"
+                f"{self.state.path}: PostgreSQL runs as the user postgres, who cannot enter this folder; "
+                "name a folder such as /var/tmp/espalier, or run chmod o+x on the folders above it"
             )

@@ -1,4 +1,4 @@
-"""What all parts share: a folder with their ports and secrets, and processes that a later process can find and stop."""
+"""What all servers share: a folder of ports and secrets, and background processes known by their pid files."""
 
 import fcntl
 import json
@@ -16,19 +16,19 @@ from pathlib import Path
 from espalier.core.errors import BadInput
 
 LOOPBACK = "127.0.0.1"
-PATIENCE_S = 120.0  # a free machine needs 2 to 15 s for a part; a loaded one several times as much
+PATIENCE_S = 120.0  # an idle machine needs 2 to 15 s for a server; a loaded one several times as much
 STOPPING_S = 20.0
 
 
 @dataclass(frozen=True)
-class Place:
-    """The folder in which parts keep their state: `ports.json`, `secrets.json` (mode 0600), logs and pid files."""
+class StateFolder:
+    """The folder of the servers' state: `ports.json`, `secrets.json` (mode 0600), logs and pid files."""
 
     path: Path
 
     @classmethod
-    def at(cls, folder: Path) -> "Place":
-        """Open a folder, made if it is new. Raises BadInput if it cannot be written."""
+    def at(cls, folder: Path) -> "StateFolder":
+        """Open a folder; create it if it is missing. Raises BadInput if it cannot be written."""
         try:
             folder = folder.expanduser().absolute()
             folder.mkdir(parents=True, exist_ok=True)
@@ -38,11 +38,11 @@ class Place:
         return cls(folder)
 
     def port(self, name: str) -> int:
-        """Return the port of this name: a free one when it is first asked for, and the same ever after."""
+        """Return the port of this name: a free one at the first call, the same one at later calls."""
         return int(self._chosen_once("ports.json", name, lambda: str(free_port())))
 
     def secret(self, name: str) -> str:
-        """Return the secret of this name: random when it is first asked for, and the same ever after."""
+        """Return the secret of this name: random at the first call, the same one at later calls."""
         return self._chosen_once("secrets.json", name, lambda: secrets.token_urlsafe(24))
 
     def log(self, name: str) -> Path:
@@ -52,7 +52,7 @@ class Place:
     def _chosen_once(self, file: str, name: str, make: Callable[[], str]) -> str:
         path = self.path / file
         with open(self.path / ".lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # parts start side by side
+            fcntl.flock(lock, fcntl.LOCK_EX)  # servers start in parallel
             known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
             if name not in known:
                 known[name] = make()
@@ -61,7 +61,7 @@ class Place:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file that nobody else can read, whole or not at all."""
+    """Write a file atomically, with mode 0600."""
     part = path.with_name(f"{path.name}.part")
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
@@ -69,14 +69,14 @@ def write_secret(path: Path, text: str) -> None:
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens on now."""
+    """Return a port of this machine on which no process listens now."""
     with socket.socket() as free:
         free.bind((LOOPBACK, 0))
         return free.getsockname()[1]
 
 
 def listens(port: int, host: str = LOOPBACK) -> bool:
-    """Whether somebody takes connections at a port."""
+    """Whether a process accepts connections at a port."""
     try:
         socket.create_connection((host, port), timeout=2).close()
         return True
@@ -89,24 +89,27 @@ def listens(port: int, host: str = LOOPBACK) -> bool:
 
 @dataclass(frozen=True)
 class Process:
-    """A process that cannot be mistaken for a later one of the same number."""
+    """A process identified by its pid and its start time, so that a reused pid is recognised.
+
+    born: the start time in clock ticks since boot, as /proc/PID/stat has it.
+    """
 
     pid: int
     born: str
 
     @classmethod
     def of(cls, pid: int) -> "Process | None":
-        """Return the process of this number, None if there is none or a zombie."""
+        """Return the process with this pid; None if there is none, or only a zombie."""
         fields = _stat(pid)
         return cls(pid, fields[19]) if fields and fields[0] not in "ZX" else None
 
     @property
     def alive(self) -> bool:
-        """Whether it is still there."""
+        """Whether it still runs."""
         return Process.of(self.pid) == self
 
     def send(self, number: int) -> None:
-        """Send it a signal, if it is still there."""
+        """Send it a signal, if it still runs."""
         if self.alive:
             try:
                 os.kill(self.pid, number)
@@ -114,7 +117,7 @@ class Process:
                 return
 
     def family(self) -> list["Process"]:
-        """Return it and all processes below it, at this moment."""
+        """Return it and all its descendants, as they are now."""
         children: dict[int, list[int]] = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and (fields := _stat(int(entry.name))):
@@ -137,14 +140,14 @@ def _stat(pid: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Daemon:
-    """A process of a part that runs on when its starter ends, known by a pid file."""
+    """A background process with a pid file: it keeps running when the process that started it ends."""
 
-    place: Place
+    state: StateFolder
     name: str
 
     @property
     def file(self) -> Path:
-        return self.place.path / f"{self.name}.pid"
+        return self.state.path / f"{self.name}.pid"
 
     @property
     def process(self) -> Process | None:
@@ -156,16 +159,17 @@ class Daemon:
         return process if process.alive else None
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], ready: Callable[[], bool]) -> None:
-        """Start it, if it does not run, and wait until it is ready; what it writes goes to its log.
+        """Start it, if it does not run, and wait until it is ready. Its output goes to its log.
 
-        The environment is all it gets beside PATH and HOME: secrets go there or in files, since command lines are
-        public. Raises BadInput with the end of its log if it ends or is not ready in PATIENCE_S.
+        It gets `environment` and little else (PATH, HOME ...). Secrets belong there or in files: command lines are
+        public.
+        Raises BadInput with the end of its log if it ends, or is not ready within PATIENCE_S seconds.
         """
         if self.process is None:
-            with open(self.place.log(self.name), "ab") as log:
+            with open(self.state.log(self.name), "ab") as log:
                 started = subprocess.Popen(
                     command,
-                    cwd=self.place.path,
+                    cwd=self.state.path,
                     env=_bare() | dict(environment),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -188,12 +192,12 @@ class Daemon:
             time.sleep(0.1)
 
     def _end_of_log(self) -> str:
-        log = self.place.log(self.name)
+        log = self.state.log(self.name)
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
         return f"{log} ends with: {lines[-1].strip()[:300]}" if lines else f"{log} is empty"
 
     def stop(self) -> None:
-        """End it and all below it: asked first, and after STOPPING_S made to. Nothing if it does not run."""
+        """End it and its descendants: SIGTERM, then SIGKILL after STOPPING_S seconds. Does nothing if it does not run."""
         if process := self.process:
             family = process.family()
             process.send(signal.SIGTERM)
@@ -216,7 +220,7 @@ def _wait_for_end(process: Process) -> None:
 
 
 def _bare() -> dict[str, str]:
-    """Return the environment without tokens, passwords and addresses of other servers."""
+    """Return this process's environment without tokens, passwords and addresses of other servers."""
     names = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "USER", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
     bare = {name: os.environ[name] for name in names if name in os.environ}
     return bare | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,4 +1,4 @@
-"""Ray: a head without cores of its own, with the job server, and workers that may come and go; all behind a token."""
+"""Ray: a head without cores, with the job server, and workers that may join and leave; all behind a token."""
 
 import json
 import shutil
@@ -10,40 +10,40 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espalier.core.errors import BadInput
-from espalier.services.local_stack.process import LOOPBACK, Daemon, Place, python, write_secret
+from espalier.services.local_stack.process import LOOPBACK, Daemon, StateFolder, python, write_secret
 
 HEAD = "ray-head"
 TEMPORARY_MOST = 40  # characters: Ray's sockets lie 67 deeper, and a socket's path has 107 at most
-STARTS = 3  # Ray gives a node 30 s to come up, which a loaded machine does not always keep
-STORE_BYTES = 100 * 2**20  # results travel as reports, so little is stored
+STARTS = 3  # Ray gives a node 30 s to start, which a loaded machine sometimes exceeds
+STORE_BYTES = 100 * 2**20  # results are sent as reports, so little is stored
 
 
 @dataclass(frozen=True)
 class Ray:
-    """A cluster on loopback: each node has an address of its own there, 127.0.0.2 and up.
+    """A cluster on loopback: each node has its own address there, 127.0.0.2 and up.
 
-    Ray's own ports listen on every interface of the machine all the same; the token is what keeps strangers out.
+    Ray's internal ports still listen on every interface of the machine; only the token protects them.
 
-    cpus, gpus: what each worker offers. `gpus` are stand-ins where the machine has none: trials then train on the CPU.
+    cpus, gpus: what each worker offers. On a machine without GPUs, `gpus` are only counted: trials train on the CPU.
     """
 
-    place: Place
+    state: StateFolder
     cpus: int = 1
     gpus: int = 0
-    jobs_env: Mapping[str, str] = field(default_factory=dict)  # which every process on its nodes gets: jobs, too
+    jobs_env: Mapping[str, str] = field(default_factory=dict)  # of every process on its nodes, jobs included
 
     @property
     def address(self) -> str:
         """What `sweep run --address` takes."""
-        return f"127.0.0.2:{self.place.port('ray')}"
+        return f"127.0.0.2:{self.state.port('ray')}"
 
     @property
     def jobs(self) -> str:
         """The address of the job server."""
-        return f"http://{LOOPBACK}:{self.place.port('ray-jobs')}"
+        return f"http://{LOOPBACK}:{self.state.port('ray-jobs')}"
 
     def env(self) -> dict[str, str]:
-        """Return what a driver and a service need to find it and to be let in."""
+        """Return the environment variables with its addresses and token."""
         return {
             "SWEEP_RAY_ADDRESS": self.jobs,
             "RAY_ADDRESS": self.address,
@@ -52,12 +52,12 @@ class Ray:
         }
 
     def start(self, workers: int = 2) -> None:
-        """Start the head and so many workers."""
+        """Start the head and `workers` workers."""
         options = {
-            "--port": self.place.port("ray"),
+            "--port": self.state.port("ray"),
             "--dashboard-host": LOOPBACK,
-            "--dashboard-port": self.place.port("ray-jobs"),
-            "--dashboard-agent-listen-port": self.place.port("ray-agent"),  # the usual one may be another cluster's
+            "--dashboard-port": self.state.port("ray-jobs"),
+            "--dashboard-agent-listen-port": self.state.port("ray-agent"),  # the usual one may be another cluster's
             "--node-ip-address": "127.0.0.2",
             "--num-cpus": 0,
             "--num-gpus": 0,
@@ -69,29 +69,29 @@ class Ray:
             list(pool.map(self._start_worker, [self._free_number() + k for k in range(len(missing))]))
 
     def add_worker(self) -> None:
-        """Start one more worker, which joins a sweep that runs."""
+        """Start one more worker; a running sweep will use it."""
         self._start_worker(self._free_number())
 
     def workers(self) -> list[Daemon]:
         """Return the workers that run."""
-        files = sorted(self.place.path.glob("ray-worker-*.pid"))
-        daemons = [Daemon(self.place, file.stem) for file in files]
+        files = sorted(self.state.path.glob("ray-worker-*.pid"))
+        daemons = [Daemon(self.state, file.stem) for file in files]
         return [daemon for daemon in daemons if daemon.process]
 
     def stop(self) -> None:
-        """End the workers, then the head. Nothing if they do not run."""
+        """Stop the workers, then the head. Does nothing if they do not run."""
         with ThreadPoolExecutor() as pool:
             list(pool.map(Daemon.stop, self.workers()))
-        Daemon(self.place, HEAD).stop()
-        if not self._temporary().is_relative_to(self.place.path):
+        Daemon(self.state, HEAD).stop()
+        if not self._temporary().is_relative_to(self.state.path):
             shutil.rmtree(self._temporary(), ignore_errors=True)
-        (self.place.path / "ray.temporary").unlink(missing_ok=True)
+        (self.state.path / "ray.temporary").unlink(missing_ok=True)
 
     def _start_worker(self, number: int) -> None:
         options = {
             "--address": self.address,
             "--node-ip-address": f"127.0.0.{number + 3}",
-            "--dashboard-agent-listen-port": self.place.port(f"ray-agent-{number}"),
+            "--dashboard-agent-listen-port": self.state.port(f"ray-agent-{number}"),
             "--num-cpus": self.cpus,
             "--num-gpus": self.gpus,
         }
@@ -102,13 +102,13 @@ class Ray:
         return max(taken, default=-1) + 1
 
     def _node(self, name: str, options: list[str], ready: Callable[[], bool]) -> None:
-        log = self.place.log(name)
+        log = self.state.log(name)
         before = log.stat().st_size if log.exists() else 0
 
         def started() -> bool:
             return b"Ray runtime started" in log.read_bytes()[before:] and ready()
 
-        daemon = Daemon(self.place, name)
+        daemon = Daemon(self.state, name)
         command = [*python("ray.scripts.scripts", "start", "--block", "--disable-usage-stats"), *options]
         command += ["--object-store-memory", str(STORE_BYTES)]
         for attempt in range(STARTS if daemon.process is None else 0):
@@ -129,16 +129,16 @@ class Ray:
             return False
 
     def _token(self) -> Path:
-        path = self.place.path / "ray.token"
+        path = self.state.path / "ray.token"
         if not path.exists():
-            write_secret(path, self.place.secret("ray"))
+            write_secret(path, self.state.secret("ray"))
         return path
 
     def _temporary(self) -> Path:
-        """Return the folder of Ray's sockets and logs: in ours, unless that lies too deep."""
-        note = self.place.path / "ray.temporary"
+        """Return the folder of Ray's sockets and logs: in ours, unless its path is too long for a socket."""
+        note = self.state.path / "ray.temporary"
         if not note.exists():
-            own = self.place.path / "ray"
+            own = self.state.path / "ray"
             deep = len(str(own)) > TEMPORARY_MOST
             note.write_text(json.dumps(tempfile.mkdtemp(prefix="ray-") if deep else str(own)))
         return Path(json.loads(note.read_text()))

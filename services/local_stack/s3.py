@@ -1,6 +1,6 @@
 """S3, by moto's server: one bucket for artifacts.
 
-It keeps objects in memory, so it notes every request in `s3.requests` and hears them again when it starts.
+It keeps objects in memory. So it records every request in `s3.requests` and replays them when it starts.
 """
 
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from importlib.util import find_spec
 from typing import Any
 
 from espalier.core.errors import BadInput
-from espalier.services.local_stack.process import LOOPBACK, Daemon, Place, listens, python
+from espalier.services.local_stack.process import LOOPBACK, Daemon, StateFolder, listens, python
 
 BUCKET, REGION = "artifacts", "us-east-1"
 
 
 @dataclass(frozen=True)
 class S3:
-    """A bucket on loopback. Who knows the port can use it: it compares no passwords."""
+    """A bucket on loopback. Any process that knows the port can use it: moto checks no passwords."""
 
-    place: Place
+    state: StateFolder
 
     @property
     def port(self) -> int:
-        return self.place.port("s3")
+        return self.state.port("s3")
 
     @property
     def address(self) -> str:
@@ -29,23 +29,23 @@ class S3:
 
     @property
     def bucket(self) -> str:
-        """The address of the bucket."""
+        """The bucket's URL."""
         return f"s3://{BUCKET}"
 
     def env(self) -> dict[str, str]:
-        """Return what a client needs to find it."""
+        """Return the environment variables that a client needs."""
         return {
             "MLFLOW_S3_ENDPOINT_URL": self.address,
             "AWS_ACCESS_KEY_ID": "espalier",
-            "AWS_SECRET_ACCESS_KEY": self.place.secret("s3"),
+            "AWS_SECRET_ACCESS_KEY": self.state.secret("s3"),
             "AWS_DEFAULT_REGION": REGION,
         }
 
     def start(self) -> None:
-        """Start it, with its bucket and what it held before. Raises BadInput if moto is not installed."""
+        """Start it, with its bucket and the objects that it held before. Raises BadInput if moto is not installed."""
         if find_spec("moto") is None:
             raise BadInput("moto, which serves as S3, is not installed; pip install 'moto[server]'")
-        daemon, notes = Daemon(self.place, "s3"), self.place.path / "s3.requests"
+        daemon, notes = Daemon(self.state, "s3"), self.state.path / "s3.requests"
         if daemon.process:
             return
         notes.touch(mode=0o600)
@@ -59,7 +59,7 @@ class S3:
             self.client().create_bucket(Bucket=BUCKET)
 
     def client(self) -> Any:
-        """Return boto3's client of it."""
+        """Return a boto3 client for it."""
         import boto3
 
         return boto3.client(
@@ -67,9 +67,9 @@ class S3:
             endpoint_url=self.address,
             region_name=REGION,
             aws_access_key_id="espalier",
-            aws_secret_access_key=self.place.secret("s3"),
+            aws_secret_access_key=self.state.secret("s3"),
         )
 
     def stop(self) -> None:
-        """End it. Nothing if it does not run."""
-        Daemon(self.place, "s3").stop()
+        """Stop it. Does nothing if it does not run."""
+        Daemon(self.state, "s3").stop()

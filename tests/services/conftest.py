@@ -18,12 +18,12 @@ from espalier.services.http.app import build
 from espalier.services.queue import Queue
 from espalier.services.settings import Settings
 from espalier.sweeps.address import sqlite_url
-from tests.services.running import make_real_sweep, parts, postgres_server
+from tests.services.running import make_real_sweep, postgres_server, stack
 from tests.services.serving import served
 
 collect_ignore = ["isolation/hostile_task.py"]  # its archive has what it imports
 
-__all__ = ["make_real_sweep", "parts", "postgres_server"]
+__all__ = ["make_real_sweep", "postgres_server", "stack"]
 
 SCRIPT = (sys.executable, str(Path(__file__).with_name("scripted.py")))
 SPEC: dict[str, Any] = {

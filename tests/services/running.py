@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from espalier.core.errors import BadInput
-from espalier.services.local_stack import Parts, Place, Postgres, down, postgres, up
+from espalier.services.local_stack import LocalStack, Postgres, StateFolder, down, postgres, up
 from tests.hostile.harness import Sweep
 
 SECRET_FILES = ("secrets.json", "mlflow-login.ini", "ray.token")
@@ -19,7 +19,7 @@ SECRET_FILES = ("secrets.json", "mlflow-login.ini", "ray.token")
 
 
 @contextmanager
-def folder_for_parts(stop: Callable[[Path], None]) -> Iterator[Path]:
+def folder_for_stack(stop: Callable[[Path], None]) -> Iterator[Path]:
     """Give a folder that PostgreSQL can enter; `stop` ends what runs there. Skips, and says so, without PostgreSQL."""
     try:
         postgres.programs()
@@ -37,26 +37,26 @@ def folder_for_parts(stop: Callable[[Path], None]) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """A PostgreSQL server with empty databases."""
-    with folder_for_parts(lambda folder: Postgres(Place.at(folder)).stop()) as folder:
-        server = Postgres(Place.at(folder))
+    with folder_for_stack(lambda folder: Postgres(StateFolder.at(folder)).stop()) as folder:
+        server = Postgres(StateFolder.at(folder))
         server.start()
         yield server
 
 
 @pytest.fixture(scope="session")
-def parts() -> Iterator[Parts]:
-    """The running parts; Ray is started by the tests that want it."""
-    with folder_for_parts(down) as folder:
+def stack() -> Iterator[LocalStack]:
+    """The running servers; Ray is started by the tests that want it."""
+    with folder_for_stack(down) as folder:
         up(folder, workers=0)
-        yield Parts.at(folder)
+        yield LocalStack.at(folder)
 
 
 @pytest.fixture
 def make_real_sweep(
-    parts: Parts, tmp_path: Path, words_file: Path, monkeypatch: pytest.MonkeyPatch
+    stack: LocalStack, tmp_path: Path, words_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Sweep]]:
-    """Return a function that makes a small sweep which the parts keep; its arguments replace fields of the spec."""
-    for name, value in parts.env().items():
+    """Return a function that makes a small sweep which the servers keep; its arguments replace fields of the spec."""
+    for name, value in stack.env().items():
         monkeypatch.setenv(name, value)
     made: list[Sweep] = []
 
@@ -72,17 +72,17 @@ def make_real_sweep(
 
 def command_lines() -> str:
     """Return the command lines of all processes that can be seen now."""
-    found = []
+    lines = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            found.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+            lines.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
         except OSError:
             continue
-    return "\n".join(found)
+    return "\n".join(lines)
 
 
-def files_that_tell(folder: Path, secrets: list[str]) -> list[Path]:
-    """Return the files below a folder in which a secret stands, but for those that are its place."""
-    said = [secret.encode() for secret in secrets]
+def files_with_secrets(folder: Path, secrets: list[str]) -> list[Path]:
+    """Return the files below a folder in which a secret stands, except those meant for secrets."""
+    encoded = [secret.encode() for secret in secrets]
     paths = [Path(root) / name for root, _, names in os.walk(folder) for name in names if name not in SECRET_FILES]
-    return [path for path in paths if path.is_file() and any(secret in path.read_bytes() for secret in said)]
+    return [path for path in paths if path.is_file() and any(secret in path.read_bytes() for secret in encoded)]

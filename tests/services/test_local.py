@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from espalier.services import local
-from tests.services.running import command_lines, files_that_tell, folder_for_parts
+from tests.services.running import command_lines, files_with_secrets, folder_for_stack
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--set", "trials=8", "--set", "budget.steps=300", "--set", "task_options.validation=1000"]
@@ -16,7 +16,7 @@ SMALL = ["--set", "trials=8", "--set", "budget.steps=300", "--set", "task_option
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with folder_for_parts(local.down) as made:
+    with folder_for_stack(local.down) as made:
         yield made
 
 
@@ -31,7 +31,7 @@ def test_a_sweep_goes_through_every_part_and_its_best_reruns(folder: Path, monke
     assert httpx.get(f"{found['server']}/v1/sweeps").status_code == 401
     secrets = [found["token"].split("_", 2)[2], found["mlflow_password"]]
     assert not any(secret in command_lines() for secret in secrets)
-    assert [path.name for path in files_that_tell(folder, secrets)] == ["token"]
+    assert [path.name for path in files_with_secrets(folder, secrets)] == ["token"]
     assert os.stat(folder / "token").st_mode & 0o077 == 0
     again = local.up(folder)  # what runs stays as it is
     assert again == found

@@ -1,4 +1,4 @@
-"""The real parts of a deployment, as processes of this machine, and sweeps that they keep."""
+"""The servers of a deployment, as processes of this machine, and sweeps that use them."""
 
 import json
 import os
@@ -17,28 +17,28 @@ import yaml
 
 from espalier.core.errors import BadInput
 from espalier.services.database import external
-from espalier.services.local_stack import Parts, Postgres, down, environment, postgres, up
-from espalier.services.local_stack.process import Daemon, Place, listens
+from espalier.services.local_stack import LocalStack, Postgres, down, environment, postgres, up
+from espalier.services.local_stack.process import Daemon, StateFolder, listens
 from espalier.sweeps.best_file import read_best
 from espalier.sweeps.browse.home_sweep import read_sweep
 from espalier.sweeps.home import Home
 from espalier.sweeps.repeat import champion
 from espalier.sweeps.search import database
 from tests.hostile.harness import REPOSITORY, Sweep, check_the_end
-from tests.services.running import SECRET_FILES, command_lines, files_that_tell
+from tests.services.running import SECRET_FILES, command_lines, files_with_secrets
 
 
-def secrets_of(parts: Parts) -> list[str]:
-    """Return every secret of the parts."""
-    return list(json.loads((parts.place.path / "secrets.json").read_text()).values())
+def secrets_of(stack: LocalStack) -> list[str]:
+    """Return every secret of the stack."""
+    return list(json.loads((stack.state.path / "secrets.json").read_text()).values())
 
 
 # --- a whole sweep ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_real_parts_keep_a_sweep_whole_tell_no_secret_and_give_the_champion_back(
-    make_real_sweep: Callable[..., Sweep], parts: Parts
+def test_real_servers_keep_a_sweep_whole_show_no_secret_and_give_the_champion_back(
+    make_real_sweep: Callable[..., Sweep], stack: LocalStack
 ) -> None:
     """Two cohorts at once; Optuna in PostgreSQL, records in MLflow behind a login, artifacts in a bucket."""
     sweep = make_real_sweep()
@@ -46,23 +46,23 @@ def test_real_parts_keep_a_sweep_whole_tell_no_secret_and_give_the_champion_back
     driver.wait_until(lambda: sweep.lines("report"), "it reported")
     seen = command_lines()
     assert "mlflow" in seen
-    assert not [secret for secret in secrets_of(parts) if secret in seen]
+    assert not [secret for secret in secrets_of(stack) if secret in seen]
     best = driver.document()["best"]
     check_the_end(sweep)
     assert not (sweep.home / "mlflow.db").exists()
     assert not (sweep.home / "optuna.journal").exists()
 
-    listed = parts.s3.client().list_objects_v2(Bucket="artifacts")["Contents"]
+    listed = stack.s3.client().list_objects_v2(Bucket="artifacts")["Contents"]
     assert sum(item["Key"].endswith("/trial.json") for item in listed) == sweep.spec.trials
 
     kept = read_sweep(Home(sweep.home), sweep.id)
     shown = json.dumps(kept.document()) + "".join(kept.lines(10))
-    assert f"postgresql+psycopg://espalier:***@127.0.0.1:{parts.postgres.port}/optuna" in shown
-    assert not [secret for secret in secrets_of(parts) if secret in shown]
+    assert f"postgresql+psycopg://espalier:***@127.0.0.1:{stack.postgres.port}/optuna" in shown
+    assert not [secret for secret in secrets_of(stack) if secret in shown]
 
     check_the_champion(sweep, best["trial"])
-    assert files_that_tell(parts.place.path, secrets_of(parts)) == []
-    assert files_that_tell(sweep.folder, secrets_of(parts)) == []
+    assert files_with_secrets(stack.state.path, secrets_of(stack)) == []
+    assert files_with_secrets(sweep.folder, secrets_of(stack)) == []
 
 
 def check_the_champion(sweep: Sweep, trial: int) -> None:
@@ -90,19 +90,19 @@ def plainly(home: Path, *arguments: str, **environment: str) -> "subprocess.Comp
 
 
 def test_who_drives_is_known_wherever_the_database_is_shared(postgres_server: Postgres) -> None:
-    place, sweeps = postgres_server.url("optuna"), [f"names-{number}" for number in range(8)]
+    url, sweeps = postgres_server.url("optuna"), [f"names-{number}" for number in range(8)]
     with ExitStack() as held:
         for sweep in sweeps[::2]:
-            held.enter_context(database.driver_lock(place, sweep))
-        assert database.driven_sweeps(place, sweeps) == set(sweeps[::2])
+            held.enter_context(database.driver_lock(url, sweep))
+        assert database.driven_sweeps(url, sweeps) == set(sweeps[::2])
         assert database.driven_sweeps(postgres_server.url("mlflow"), sweeps) == set()
-    assert database.driven_sweeps(place, sweeps) == set()
+    assert database.driven_sweeps(url, sweeps) == set()
 
 
 @pytest.mark.slow
 @pytest.mark.hostile
-def test_a_killed_driver_is_resumed_over_real_parts_and_has_the_sweep_for_itself(
-    make_real_sweep: Callable[..., Sweep], parts: Parts
+def test_a_killed_driver_is_resumed_over_real_servers_and_has_the_sweep_for_itself(
+    make_real_sweep: Callable[..., Sweep], stack: LocalStack
 ) -> None:
     sweep = make_real_sweep(trials=12, budget={"steps": 3000, "batch_size": 16, "reports": 10})
     driver = sweep.run()
@@ -120,7 +120,7 @@ def test_a_killed_driver_is_resumed_over_real_parts_and_has_the_sweep_for_itself
 
 
 def test_a_wrong_password_of_the_database_is_one_line(postgres_server: Postgres, tmp_path: Path) -> None:
-    wrong = postgres_server.url("optuna").replace(postgres_server.place.secret("postgres"), "wr%40ng/word")
+    wrong = postgres_server.url("optuna").replace(postgres_server.state.secret("postgres"), "wr%40ng/word")
     refused = plainly(tmp_path / "home", "list", SWEEP_STORAGE_URL=wrong)
     (line,) = refused.stderr.splitlines()
     assert refused.returncode == 2
@@ -132,13 +132,13 @@ def test_a_wrong_password_of_the_database_is_one_line(postgres_server: Postgres,
 @pytest.mark.slow
 @pytest.mark.parametrize("password", ["wrong-password", ""])
 def test_a_wrong_password_of_mlflow_is_one_line(
-    make_real_sweep: Callable[..., Sweep], parts: Parts, password: str
+    make_real_sweep: Callable[..., Sweep], stack: LocalStack, password: str
 ) -> None:
     sweep = make_real_sweep()
     refused = plainly(sweep.home, "run", str(sweep.spec_file), MLFLOW_TRACKING_PASSWORD=password)
     assert refused.returncode == 2
     (line,) = [line for line in refused.stderr.splitlines() if line.startswith("sweep: ")]
-    assert f"MLFLOW_TRACKING_URI: {parts.mlflow.address} refuses" in line
+    assert f"MLFLOW_TRACKING_URI: {stack.mlflow.address} refuses" in line
     assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in line
     assert "Traceback" not in refused.stderr
 
@@ -151,38 +151,38 @@ def test_a_database_that_is_away_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_mlflow_without_a_login_shows_is_its_health(parts: Parts) -> None:
-    assert urllib.request.urlopen(f"{parts.mlflow.address}/health").status == 200
+def test_what_a_mlflow_without_a_login_shows_is_its_health(stack: LocalStack) -> None:
+    assert urllib.request.urlopen(f"{stack.mlflow.address}/health").status == 200
     with pytest.raises(urllib.error.HTTPError, match="401") as refused:
-        urllib.request.urlopen(f"{parts.mlflow.address}/api/2.0/mlflow/experiments/search?max_results=1")
+        urllib.request.urlopen(f"{stack.mlflow.address}/api/2.0/mlflow/experiments/search?max_results=1")
     refused.value.close()
 
 
 @pytest.mark.slow
-def test_mlflow_refuses_a_host_that_it_was_not_told_of(parts: Parts) -> None:
-    asked = urllib.request.Request(f"{parts.mlflow.address}/", headers={"Host": "elsewhere.example"})
+def test_mlflow_refuses_a_host_that_it_was_not_told_of(stack: LocalStack) -> None:
+    asked = urllib.request.Request(f"{stack.mlflow.address}/", headers={"Host": "elsewhere.example"})
     with pytest.raises(urllib.error.HTTPError, match="403") as refused:
         urllib.request.urlopen(asked)
     refused.value.close()
 
 
-# --- the folder of the parts ------------------------------------------------------------------------------------------
+# --- the folder of the stack ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_secrets_lie_in_files_that_nobody_else_can_read(parts: Parts) -> None:
-    parts.ray.env()
+def test_secrets_lie_in_files_that_nobody_else_can_read(stack: LocalStack) -> None:
+    stack.ray.env()
     for name in SECRET_FILES:
-        assert stat.S_IMODE((parts.place.path / name).stat().st_mode) == 0o600
+        assert stat.S_IMODE((stack.state.path / name).stat().st_mode) == 0o600
 
 
 def test_ports_and_secrets_are_chosen_once(tmp_path: Path) -> None:
-    first, second = Place.at(tmp_path), Place.at(tmp_path)
+    first, second = StateFolder.at(tmp_path), StateFolder.at(tmp_path)
     assert first.port("a") == second.port("a")
     assert first.secret("a") == second.secret("a") != first.secret("b")
 
 
-def test_the_environment_names_every_part(tmp_path: Path) -> None:
+def test_the_environment_names_every_service(tmp_path: Path) -> None:
     assert set(environment(tmp_path)) == {
         "SWEEP_STORAGE_URL",
         "SWEEP_DATABASE_URL",
@@ -198,14 +198,14 @@ def test_the_environment_names_every_part(tmp_path: Path) -> None:
 
 
 def test_without_postgresql_the_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "Path", lambda place: tmp_path)
+    monkeypatch.setattr(postgres, "Path", lambda path: tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BadInput, match="PostgreSQL is not installed; apt-get install postgresql"):
         postgres.programs()
 
 
-def test_a_process_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
-    daemon = Daemon(Place.at(tmp_path), "brief")
+def test_a_process_that_ends_at_once_is_reported_with_its_last_words(tmp_path: Path) -> None:
+    daemon = Daemon(StateFolder.at(tmp_path), "brief")
     with pytest.raises(BadInput, match=r"brief ended at once; .*brief\.log ends with: no luck"):
         daemon.start([sys.executable, "-c", "raise SystemExit('no luck')"], {}, lambda: False)
     daemon.stop()
@@ -215,16 +215,16 @@ def test_a_process_is_stopped_by_another_one_and_gets_no_strangers_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOMEBODYS_TOKEN", "secret")
-    place, note = Place.at(tmp_path), tmp_path / "environment"
+    state, note = StateFolder.at(tmp_path), tmp_path / "environment"
     code = f"import json, os, time; open({str(note)!r}, 'w').write(json.dumps(dict(os.environ))); time.sleep(600)"
-    first = Daemon(place, "sleeper")
+    first = Daemon(state, "sleeper")
     first.start([sys.executable, "-c", code], {"OWN": "1"}, lambda: note.exists() and bool(note.read_text()))
-    told = json.loads(note.read_text())
-    assert told["OWN"] == "1"
-    assert "SOMEBODYS_TOKEN" not in told
+    environment = json.loads(note.read_text())
+    assert environment["OWN"] == "1"
+    assert "SOMEBODYS_TOKEN" not in environment
     process = first.process
     assert process is not None
-    stop = f"from espalier.services.local_stack.process import Daemon, Place; from pathlib import Path; Daemon(Place(Path({str(tmp_path)!r})), 'sleeper').stop()"  # noqa: E501
+    stop = f"from espalier.services.local_stack.process import Daemon, StateFolder; from pathlib import Path; Daemon(StateFolder(Path({str(tmp_path)!r})), 'sleeper').stop()"  # noqa: E501
     subprocess.run([sys.executable, "-c", stop], cwd=REPOSITORY, check=True)
     assert not process.alive
     first.stop()
@@ -241,13 +241,13 @@ external.upgrade_mlflow(sys.argv[2])
 
 
 @pytest.mark.slow
-def test_three_processes_make_the_tables_of_new_databases_at_once(parts: Parts) -> None:
+def test_three_processes_make_the_tables_of_new_databases_at_once(stack: LocalStack) -> None:
     import psycopg
 
-    with psycopg.connect(parts.postgres.url("postgres").replace("+psycopg", ""), autocommit=True) as connection:
+    with psycopg.connect(stack.postgres.url("postgres").replace("+psycopg", ""), autocommit=True) as connection:
         for name in ("new_optuna", "new_mlflow"):
             connection.execute(f"CREATE DATABASE {name}".encode())
-    urls = [parts.postgres.url(name) for name in ("new_optuna", "new_mlflow")]
+    urls = [stack.postgres.url(name) for name in ("new_optuna", "new_mlflow")]
     code = [sys.executable, "-c", UPGRADE, *urls]
     processes = [subprocess.Popen(code, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     said = [process.communicate()[1] for process in processes]
@@ -270,12 +270,14 @@ def test_an_upgrade_that_is_refused_names_no_password() -> None:
 
 
 @pytest.mark.slow
-def test_what_parts_kept_is_there_when_they_come_back(make_real_sweep: Callable[..., Sweep], parts: Parts) -> None:
+def test_what_the_servers_stored_is_there_when_they_come_back(
+    make_real_sweep: Callable[..., Sweep], stack: LocalStack
+) -> None:
     sweep = make_real_sweep()
     sweep.run().document()
-    down(parts.place.path)
-    assert not [port for port in (parts.postgres.port, parts.s3.port, parts.mlflow.port) if listens(port)]
-    assert up(parts.place.path, workers=0) == parts.env()
+    down(stack.state.path)
+    assert not [port for port in (stack.postgres.port, stack.s3.port, stack.mlflow.port) if listens(port)]
+    assert up(stack.state.path, workers=0) == stack.env()
     check_the_end(sweep)
     best = plainly(sweep.home, "best", sweep.id)
     assert best.returncode == 0, best.stderr
@@ -288,20 +290,20 @@ def test_what_parts_kept_is_there_when_they_come_back(make_real_sweep: Callable[
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_a_cluster_lets_in_who_has_the_token_and_uses_a_worker_that_joins(
-    make_real_sweep: Callable[..., Sweep], parts: Parts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_real_sweep: Callable[..., Sweep], stack: LocalStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    parts.ray.start(2)
+    stack.ray.start(2)
     try:
         for path in ("/api/jobs/", "/nodes"):
             with pytest.raises(urllib.error.HTTPError, match="401") as refused:
-                urllib.request.urlopen(parts.ray.jobs + path)
+                urllib.request.urlopen(stack.ray.jobs + path)
             refused.value.close()
 
         with monkeypatch.context() as stranger:
             stranger.delenv("RAY_AUTH_TOKEN_PATH")
             stranger.setenv("RAY_AUTH_MODE", "disabled")
             sweep = make_real_sweep()
-            command = sweep.run("--address", parts.ray.address)
+            command = sweep.run("--address", stack.ray.address)
             assert command.wait() == 2
             assert "if it asks for a token, set RAY_AUTH_MODE=token" in command.said()
 
@@ -310,15 +312,15 @@ def test_a_cluster_lets_in_who_has_the_token_and_uses_a_worker_that_joins(
             budget={"steps": 30000, "batch_size": 16, "reports": 10},
             resources={"cpus": 1, "gpus": 0, "cohorts": 3, "lanes": 2, "program": "vmap"},
         )
-        driver = sweep.run("--address", parts.ray.address)
+        driver = sweep.run("--address", stack.ray.address)
         driver.wait_until(lambda: len(sweep.nodes()) == 2, "two workers trained")
-        parts.ray.add_worker()
+        stack.ray.add_worker()
         seen = command_lines()
-        assert not [secret for secret in secrets_of(parts) if secret in seen]
+        assert not [secret for secret in secrets_of(stack) if secret in seen]
         driver.document()
         assert len(sweep.nodes()) == 3
         check_the_end(sweep)
-        assert files_that_tell(parts.place.path, secrets_of(parts)) == []
+        assert files_with_secrets(stack.state.path, secrets_of(stack)) == []
     finally:
-        parts.ray.stop()
-    assert not listens(parts.place.port("ray"), "127.0.0.2")
+        stack.ray.stop()
+    assert not listens(stack.state.port("ray"), "127.0.0.2")
