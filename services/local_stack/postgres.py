@@ -27,7 +27,7 @@ def programs() -> Path:
 
 @dataclass(frozen=True)
 class Postgres:
-    """A server with its data in `postgres/`. Started by root, it runs as the user postgres: it refuses to run as root."""
+    """A server with its data in `postgres/`. As root it runs as the user postgres, as it must."""
 
     state: StateFolder
 

@@ -197,7 +197,7 @@ class Daemon:
         return f"{log} ends with: {lines[-1].strip()[:300]}" if lines else f"{log} is empty"
 
     def stop(self) -> None:
-        """End it and its descendants: SIGTERM, then SIGKILL after STOPPING_S seconds. Does nothing if it does not run."""
+        """End it and its descendants, if it runs: SIGTERM, then SIGKILL after STOPPING_S seconds."""
         if process := self.process:
             family = process.family()
             process.send(signal.SIGTERM)
