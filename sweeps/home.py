@@ -151,7 +151,8 @@ def attempt_name(cohort: str, attempt: int) -> str:
 
 def _checkpoints(sweep_folder: Path, cohort: str) -> list[Path]:
     """Return all checkpoints of a cohort, the newest first."""
-    places = [p for name in (cohort, f"{cohort}+*") for p in sweep_folder.glob(f"tune-*/{name}/checkpoint_*")]
+    names = (cohort, f"{cohort}+*")  # what never began leaves a folder without a file
+    places = [p.parent for name in names for p in sweep_folder.glob(f"tune-*/{name}/checkpoint_*/{COHORT_FILE}")]
 
     def age(place: Path) -> tuple[str, int, str]:
         return place.parts[-3], int(place.parts[-2].partition("+")[2] or 0), place.name

@@ -42,6 +42,7 @@ from espalier.sweeps.spec.space import AUTO
 from espalier.sweeps.spec.spec import SweepSpec
 
 FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers' start needs
+STOP_FILE = "stop"  # in the folder of one start of the driver: it has been asked to stop
 CONTINUE = "continue: sweep resume {}"
 Watch = Callable[[Progress], AbstractContextManager[object]]
 """Shows the progress of a sweep while a block runs."""
@@ -209,10 +210,12 @@ class Driver:
         self.interrupt.take_signals()  # Ray has taken SIGTERM for itself
         self.progress.phase = "starting workers"
         search = Search(self.record, allocation.cohorts, allocation.cohort_trials, _checkpoints(self.home, self.record))
-        workers = Workers(self.folder / homes.WORKERS, self.progress, self.interrupt, session)
+        tune_folder = self.home.next_tune(self.record.id)
+        settings = self._settings(allocation, tune_folder / STOP_FILE)
+        workers = Workers(Path(settings.notes), Path(settings.stop_file), self.progress, self.interrupt, session)
         loop = Loop(
             self.folder,
-            self._settings(allocation),
+            settings,
             self.interrupt,
             search,
             self.progress,
@@ -221,13 +224,13 @@ class Driver:
             self.ledger,
         )
         rule = stopping_rule(self.record)
-        tune.run_tune(loop, allocation, self.home.next_tune(self.record.id), self.record.id, rule)
+        tune.run_tune(loop, allocation, tune_folder, self.record.id, rule)
         tracking.recorder.wake()
         gc.freeze()  # nothing that holds a handle of Ray's is let go from here on, while Ray ends beside what is left
         session.leave()
         return search
 
-    def _settings(self, allocation: Allocation) -> WorkerSettings:
+    def _settings(self, allocation: Allocation, stop_file: Path) -> WorkerSettings:
         """Return what each worker is given."""
         patience = self.spec.resources.patience
         return WorkerSettings(
@@ -236,6 +239,7 @@ class Driver:
             lanes=allocation.lanes,
             folder=str(current_folder()),
             notes=str(self.folder / homes.WORKERS),
+            stop_file=str(stop_file),
             patience_s=None if patience == "auto" else patience,
             threads=max(1, int(allocation.cpus)),
             device="cuda" if allocation.gpus else "cpu",

@@ -17,8 +17,8 @@ class WorkerSettings:
     """What all workers of one driver are given.
 
     spec: its fields. lanes: the most that train at once. folder: from which the task's modules are imported.
-    notes: the folder in which workers leave notes. patience_s: how long a call of the task may take, None if the
-    watchdog decides. device: "cpu" or "cuda".
+    notes: the folder in which workers leave notes. stop_file: once it is there no cohort begins any more.
+    patience_s: how long a call of the task may take, None if the watchdog decides. device: "cpu" or "cuda".
     """
 
     sweep: str
@@ -26,6 +26,7 @@ class WorkerSettings:
     lanes: int
     folder: str
     notes: str
+    stop_file: str
     patience_s: float | None
     threads: int
     device: str

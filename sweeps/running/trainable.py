@@ -63,9 +63,10 @@ class CohortTrainable(tune.Trainable):
         self.watchdog = Watchdog(notes, own_name(notes, assignment.plan.id), assignment.settings.patience_s)
         if before:
             before.close()
+        self.begun, self.stop_file = False, Path(assignment.settings.stop_file)
         folder = assignment.plan.resume_from
         saved = checkpoint.load(Path(folder) / COHORT_FILE) if folder else None
-        self.error = self._catching(lambda: self._begin(assignment, saved))
+        self.error = self._catching(lambda: None if self.stop_file.exists() else self._begin(assignment, saved))
 
     def _catching(self, call: Callable[[], object]) -> TaskError | None:
         """Do it; return what a task's code raised: again would raise it again.
@@ -127,7 +128,10 @@ class CohortTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, object]:
-        """Train until a turn is over or all trials have ended."""
+        """Train until a turn is over or all trials have ended; nothing if the driver stops before the first step."""
+        if not self.begun and self.stop_file.exists():
+            self.cohort = None
+        self.begun = True
         node = ray.get_runtime_context().get_node_id()
         if self.cohort is None:
             return Turn(node, done=True, error=self.error, halt=self.halt).to_result()

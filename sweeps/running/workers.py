@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from espalier.core.training.events import TrialId
@@ -23,14 +24,15 @@ RAY_DEAD = "Ray's own process (raylet) has ended: somebody killed it, or the mac
 class Workers:
     """The workers of one driver, as far as they are known by their turns, and by the notes that they leave."""
 
-    def __init__(self, notes: Path, progress: Progress, interrupt: Interrupt, session: RaySession):
-        """notes: the folder in which workers leave notes."""
-        self.notes, self.progress, self.interrupt, self.session = notes, progress, interrupt, session
+    def __init__(self, notes: Path, stop_file: Path, progress: Progress, interrupt: Interrupt, session: RaySession):
+        """notes, stop_file: as of WorkerSettings."""
+        self.notes, self.stop_file = notes, stop_file
+        self.progress, self.interrupt, self.session = progress, interrupt, session
         self.resumed_from: dict[str, str | None] = {}  # the checkpoint that each cohort began from
         self.silent: set[str] = set()  # cohorts that have begun, or begun again, and have had no turn yet
         self.missed: set[str] = set()  # cohorts without a turn for long
         self.deaths: dict[str, list[Death]] = {}  # of the workers of a cohort since it last got on
-        self.leaving = False
+        self.stop_requested = self.leaving = False
 
     def begin(self, plan: CohortPlan) -> None:
         """Note that a worker is about to begin a cohort."""
@@ -76,6 +78,8 @@ class Workers:
         since = self.interrupt.since()
         if not since:
             return False
+        if not self.stop_requested:
+            self._request_stop()
         for cohort in live:
             if since > (KILL_SILENT_AFTER_S if cohort in self.silent else KILL_AFTER_S):
                 deaths.kill_workers(self.notes, cohort)
@@ -84,6 +88,13 @@ class Workers:
             self.leaving = True
             threading.Thread(target=self._kill_late_ones, args=(list(live),), daemon=True).start()
         return leave
+
+    def _request_stop(self) -> None:
+        """Ask workers, also those of other machines, to begin none of the cohorts that Tune has still to start."""
+        self.stop_requested = True
+        with suppress(OSError):  # without it a cohort stops at its first report
+            self.stop_file.parent.mkdir(parents=True, exist_ok=True)
+            self.stop_file.touch()
 
     def _note_missing(self) -> None:
         for cohort, sentence in self.progress.unheard():

@@ -315,6 +315,23 @@ def test_workers_that_begin_after_an_interrupt_are_killed_though_nobody_waits_fo
     assert stage.summary and stage.summary.interrupted
 
 
+def test_after_an_interrupt_workers_of_any_machine_are_asked_to_begin_no_cohort(stage: Stage) -> None:
+    """Until the next driver: it asks for itself."""
+    files: list[Path] = []
+
+    def play(loop: Loop) -> None:
+        cohorts(loop)
+        files.append(Path(loop.settings.stop_file))
+        assert not loop.check() and not files[-1].exists()
+        loop.interrupt.asked.set()
+        loop.check()
+        assert files[-1].exists()
+
+    stage.perform(play)
+    stage.perform(play)
+    assert files[0] != files[1]
+
+
 # --- how fast ---------------------------------------------------------------------------------------------------------
 
 

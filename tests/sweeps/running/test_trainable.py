@@ -1,21 +1,30 @@
-"""Which program a cohort of a sweep is given, in how many lanes; and that machine code reruns to the same numbers."""
+"""Which program a cohort of a sweep is given, in how many lanes; that machine code reruns to the same numbers; and that
+a driver that stops has no cohort begin."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from espalier.core.errors import BadInput
+from espalier.core.native import compiler
 from espalier.core.programs.choose import NATIVE_FROM
 from espalier.core.training.events import Ended, Started
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.best_file import BestFile
 from espalier.sweeps.engine import make_cohort, program_for
+from espalier.sweeps.home import COHORT_FILE, last_checkpoint
 from espalier.sweeps.identity import versions
 from espalier.sweeps.repeat.rerun import rerun
+from espalier.sweeps.running.messages import Turn
+from espalier.sweeps.running.trainable import CohortTrainable
 from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import spec_with
+from tests.sweeps.running.assigned import assigned
 
 
 def trials(spec: SweepSpec, number: int) -> list[PlannedTrial]:
@@ -78,3 +87,95 @@ def test_a_trial_of_machine_code_reruns_to_the_same_bits(tmp_path: Path, monkeyp
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(BadInput, match=r"ran by the native program, which cannot be had here: .*no C compiler"):
         rerun(best, spec)
+
+
+# --- the program belongs to trials that have begun -------------------------------------------------------------------
+
+
+def begun(folder: Path, **more: Any) -> CohortTrainable:
+    spec = spec_with(budget={"steps": 12_000, "batch_size": 5, "reports": 2})
+    trainable = CohortTrainable(assigned(spec, folder, patience_s=None, **more).to_config())
+    trainable.watchdog.rest()
+    return trainable
+
+
+@pytest.fixture
+def calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave this process's fatal signals and os._exit alone; this worker is none of Ray's."""
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "node"))
+    monkeypatch.setattr("faulthandler.enable", lambda *_, **__: None)
+    monkeypatch.setattr(os, "_exit", os._exit)
+
+
+NATIVE = Provenance("native", "24,000 steps of trials ahead", 2, "cpu")
+
+
+@pytest.mark.skipif(compiler() is None, reason="machine code needs a C compiler")
+def test_what_is_left_of_a_cohort_goes_on_by_the_program_that_it_began_with(tmp_path: Path, calm: None) -> None:
+    whole = begun(tmp_path)
+    assert whole.provenance and (whole.provenance.program, whole.provenance.lanes) == ("native", 2)
+    spec = spec_with(budget={"steps": 12_000, "batch_size": 5, "reports": 2})
+    rest = assigned(spec, tmp_path, only=[0]).plan.trials
+    assert program_for(spec, rest, 2, "cpu").program != "native", "by itself it would be given another"
+    left = begun(tmp_path, only=[0], provenance=NATIVE)
+    assert left.cohort is not None
+    assert left.provenance == NATIVE
+
+
+def test_a_machine_that_has_not_the_program_says_so(
+    tmp_path: Path, calm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither other last bits, nor trials that have failed."""
+    monkeypatch.setattr("espalier.core.native.compile.compiler", lambda: None)
+    turn = Turn.from_result(begun(tmp_path, provenance=NATIVE).step())
+    assert turn.done and not turn.error
+    assert turn.halt and turn.halt.startswith("trials have begun by the native program, which cannot be had here: ")
+    assert "install gcc" in turn.halt
+    on_gpu = begun(tmp_path, provenance=replace(NATIVE, program="captured", device="cuda")).step()
+    where = "on a GPU, and here they would train on a CPU"
+    assert Turn.from_result(on_gpu).halt == f"trials have begun by the captured program {where}"
+
+
+# --- a driver that stops -------------------------------------------------------------------------------------------
+
+
+def turn_of(trainable: CohortTrainable) -> Turn:
+    turn = Turn.from_result(trainable.step())
+    trainable.watchdog.rest()
+    return turn
+
+
+def test_a_cohort_that_has_not_begun_when_the_driver_stops_does_not_begin(tmp_path: Path, calm: None) -> None:
+    (tmp_path / "stop").touch()
+    waiting = begun(tmp_path)
+    assert waiting.cohort is None, "not even its data is loaded"
+    assert turn_of(waiting) == Turn("node", done=True, events=[])
+
+
+def test_a_cohort_that_has_made_no_step_when_the_driver_stops_makes_none(tmp_path: Path, calm: None) -> None:
+    prepared = begun(tmp_path)
+    (tmp_path / "stop").touch()
+    assert turn_of(prepared) == Turn("node", done=True, events=[])
+
+
+def test_what_trains_when_the_driver_stops_reports_as_ever(tmp_path: Path, calm: None) -> None:
+    """Tune stops it then, after a checkpoint."""
+    trains = begun(tmp_path)
+    assert turn_of(trains).events
+    (tmp_path / "stop").touch()
+    turn = turn_of(trains)
+    assert turn.provenance and turn.lane_steps
+
+
+def test_a_cohort_that_did_not_begin_has_the_checkpoint_that_it_had(tmp_path: Path, calm: None) -> None:
+    before = tmp_path / "tune-001" / "cohort-0" / "checkpoint_000003"
+    before.mkdir(parents=True)
+    trains = begun(tmp_path)
+    turn_of(trains)
+    trains.save_checkpoint(str(before))
+    assert (before / COHORT_FILE).exists()
+    (tmp_path / "stop").touch()
+    after = tmp_path / "tune-002" / "cohort-0" / "checkpoint_000000"
+    after.mkdir(parents=True)
+    begun(tmp_path).save_checkpoint(str(after))
+    assert last_checkpoint(tmp_path, "cohort-0") == str(before)

@@ -9,23 +9,19 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from espalier.core.native import compiler
-from espalier.sweeps import cohorts as plan
-from espalier.sweeps.engine import program_for
 from espalier.sweeps.running import watchdog
-from espalier.sweeps.running.messages import Assignment, Turn, WorkerSettings
+from espalier.sweeps.running.messages import Assignment
 from espalier.sweeps.running.trainable import CohortTrainable
-from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial, Provenance
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import spec_with
+from tests.sweeps.running.assigned import assigned
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a worker is forked")
 
@@ -90,19 +86,6 @@ class Breaks(Thermometer):
         elif self.how == "sys.exit":
             sys.exit("enough")
 '''
-
-
-def assigned(
-    spec: SweepSpec,
-    folder: Path,
-    patience_s: float | None = 1.0,
-    only: Sequence[int] = (0, 1),
-    provenance: Provenance | None = None,
-) -> Assignment:
-    """Return a cohort of two trials, or of one of them, as a worker gets it."""
-    settings = WorkerSettings("s", spec.model_dump(mode="json"), 2, str(folder), str(folder), patience_s, 1, "cpu")
-    trials = [PlannedTrial(k, plan.first_point(spec) | {"lr_exponent": -2.0 - k}) for k in only]
-    return Assignment(settings, CohortPlan("cohort-0", trials), provenance)
 
 
 @pytest.fixture
@@ -257,52 +240,3 @@ def test_a_worker_that_is_there_no_more_is_not_killed(tmp_path: Path, monkeypatc
     dog._facts["born"] = "1"
     dog.training([], "plain")
     watchdog.kill_worker(tmp_path, "c")  # it would be this process
-
-
-# --- the program belongs to trials that have begun -------------------------------------------------------------------
-
-
-def begun(folder: Path, **more: Any) -> CohortTrainable:
-    spec = spec_with(budget={"steps": 12_000, "batch_size": 5, "reports": 2})
-    trainable = CohortTrainable(assigned(spec, folder, patience_s=None, **more).to_config())
-    trainable.watchdog.rest()
-    return trainable
-
-
-@pytest.fixture
-def calm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave this process's fatal signals and os._exit alone."""
-    monkeypatch.setattr("faulthandler.enable", lambda *_, **__: None)
-    monkeypatch.setattr(os, "_exit", os._exit)
-
-
-NATIVE = Provenance("native", "24,000 steps of trials ahead", 2, "cpu")
-
-
-@pytest.mark.skipif(compiler() is None, reason="machine code needs a C compiler")
-def test_what_is_left_of_a_cohort_goes_on_by_the_program_that_it_began_with(tmp_path: Path, calm: None) -> None:
-    whole = begun(tmp_path)
-    assert whole.provenance and (whole.provenance.program, whole.provenance.lanes) == ("native", 2)
-    spec = spec_with(budget={"steps": 12_000, "batch_size": 5, "reports": 2})
-    rest = assigned(spec, tmp_path, only=[0]).plan.trials
-    assert program_for(spec, rest, 2, "cpu").program != "native", "by itself it would be given another"
-    left = begun(tmp_path, only=[0], provenance=NATIVE)
-    assert left.cohort is not None
-    assert left.provenance == NATIVE
-
-
-def test_a_machine_that_has_not_the_program_says_so(
-    tmp_path: Path, calm: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither other last bits, nor trials that have failed."""
-    from ray import get_runtime_context  # noqa: F401
-
-    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "node"))
-    monkeypatch.setattr("espalier.core.native.compile.compiler", lambda: None)
-    turn = Turn.from_result(begun(tmp_path, provenance=NATIVE).step())
-    assert turn.done and not turn.error
-    assert turn.halt and turn.halt.startswith("trials have begun by the native program, which cannot be had here: ")
-    assert "install gcc" in turn.halt
-    on_gpu = begun(tmp_path, provenance=replace(NATIVE, program="captured", device="cuda")).step()
-    where = "on a GPU, and here they would train on a CPU"
-    assert Turn.from_result(on_gpu).halt == f"trials have begun by the captured program {where}"
