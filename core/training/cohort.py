@@ -74,10 +74,10 @@ class Cohort:
         self.validation = Validation(program, data.valid, self.pool, self.python, lambda lanes: self.before(lanes))
         views = Views(task, data, baselines, sampling, self._model_of)
         self.reports = Reports(views, self.watchers, structure, setup.curve_points)
+        self.ends = Ends(program, self.pool, self.log, self.reports)
         self.scores = Scores(
-            scoring, structure, self.pool, self.log, self.python, averages, self.validation, setup.curve_points
+            scoring, structure, self.pool, self.ends, self.python, averages, self.validation, setup.curve_points
         )
-        self.ends = Ends(program, self.pool, self.log, self.reports, self.scores)
         self.admission = Admission(
             setup.trials,
             structure,
@@ -162,14 +162,13 @@ class Cohort:
             except TRANSIENT_ERRORS:
                 raise
             except (Exception, SystemExit) as error:  # a watcher's
-                lane.runs.remove(run)
-                yield from self.ends.fail(Lane([run], lane.step, losses=list(lane.losses)), error)
+                yield from self.ends.fail_run(lane, run, error)
                 return
             yield report
         if run.trial.steps == lane.step:
             lane.runs.remove(run)
             if run.score:
-                yield self.scores.score(lane, run, run.score, metrics)
+                yield from self.scores.score(lane, run, run.score, metrics)
             else:
                 yield self.ends.end(lane, run, "complete")
 

@@ -1,4 +1,4 @@
-"""How trials end: complete, stopped, diverged, or failed where the task raised. No other trial is touched."""
+"""How trials end: complete, stopped, diverged, or failed where a person's code raised. No other trial is touched."""
 
 import traceback
 from collections.abc import Iterator, Mapping
@@ -8,35 +8,58 @@ import numpy.typing as npt
 
 from espalier.core.errors import located
 from espalier.core.programs.program import Program
-from espalier.core.training.events import Event, Status
+from espalier.core.training.events import Event, Scored, Status
 from espalier.core.training.lane import Lane, TrialRun
 from espalier.core.training.log import EventLog
 from espalier.core.training.pool import LanePool
 from espalier.core.training.reports import Reports
-from espalier.core.training.scores import Scores
 
 
 class Ends:
     """Ends the trials of a pool. A probe that ends is a score of its trial."""
 
-    def __init__(self, program: Program, pool: LanePool, log: EventLog, reports: Reports, scores: Scores):
-        self.program, self.pool, self.log, self.reports, self.scores = program, pool, log, reports, scores
+    def __init__(self, program: Program, pool: LanePool, log: EventLog, reports: Reports):
+        self.program, self.pool, self.log, self.reports = program, pool, log, reports
 
     def end(self, lane: Lane, run: TrialRun, status: Status, reason: str = "", trace: str = "") -> Event:
         """Return the end of a run that has left its lane."""
         leader = self.log.leader_at_end(run.trial.id, status)
         return self.log.end(self.reports.end(lane, run, status, reason, trace, leader))
 
-    def fail(self, lane: Lane, error: BaseException) -> Iterator[Event]:
-        """End the runs of a lane for which the task raised."""
+    def score(self, lane: Lane, run: TrialRun, kind: str, values: Mapping[str, float]) -> Event:
+        """Return a score. That of a copy belongs to the step at which it left its trial, which then goes on."""
+        trial, step = run.trial, lane.step
+        if trial.probe:
+            step = trial.probe.start
+            self.pool.release(trial.id)
+        return self.log.note(Scored(trial.id, step, values, kind, self.log.leader(trial.id)))
+
+    def lose_score(self, lane: Lane, run: TrialRun) -> Event:
+        """Return the score of a trial whose copy diverged, or met an error of the task's: it has no values."""
+        return self.score(lane, run, run.score, {})
+
+    def fail(self, lane: Lane, error: BaseException, what: str = "") -> Iterator[Event]:
+        """End the runs of a lane for which the task raised. what: what raised otherwise, as the evidence begins."""
         runs, lane.runs = lane.runs, []
         for run in runs:
             if run.score:
-                yield self.scores.lost(lane, run)
+                yield self.lose_score(lane, run)
             else:
-                reason = f"{located(error)}, at step {lane.step}"
+                reason = f"{what}{located(error)}, at step {lane.step}"
                 trace = "".join(traceback.format_exception(error))
                 yield self.end(lane, run, "failed", reason, trace)
+
+    def fail_run(self, lane: Lane, run: TrialRun, error: BaseException, what: str = "") -> Iterator[Event]:
+        """End one run of a lane, for which a watcher or a score raised; the others of the lane go on."""
+        lane.runs.remove(run)
+        yield from self.fail(Lane([run], lane.step, losses=list(lane.losses)), error, what)
+
+    def fail_copied(self, copy: TrialRun, error: BaseException, what: str) -> Iterator[Event]:
+        """End the trial that waits for the score of its copy, which raised."""
+        self.pool.release(copy.trial.id)
+        for lane, _ in self.pool.parked:
+            for run in [run for run in lane.runs if run.trial.id == copy.trial.id and not run.score]:
+                yield from self.fail_run(lane, run, error, what)
 
     def fail_each(self, errors: Mapping[int, BaseException]) -> Iterator[Event]:
         """End the runs of several lanes, by the lane's number the error that the task raised for it."""
@@ -55,7 +78,7 @@ class Ends:
         reason = f"the model raised at step {lane.step}: {raised}" if raised else ""
         for run in runs:
             if run.score:
-                yield self.scores.lost(lane, run)
+                yield self.lose_score(lane, run)
                 continue
             if losses := lane.losses_since(run.reported):
                 run.values["train_loss"] = losses[-1]

@@ -4,14 +4,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from espalier.core.errors import faults
+from espalier.core.programs.faults import TRANSIENT_ERRORS
 from espalier.core.scores.registry import SCORES
 from espalier.core.scores.score import Rung
 from espalier.core.training.averages import AVERAGE_EVERY, PREFIX, Averages
-from espalier.core.training.events import Event, Scored
+from espalier.core.training.ends import Ends
+from espalier.core.training.events import Event
 from espalier.core.training.lane import Lane, TrialRun
 from espalier.core.training.lane_python import LanePython
-from espalier.core.training.log import EventLog
 from espalier.core.training.pool import LanePool
 from espalier.core.training.reports import blocks
 from espalier.core.training.trial import Structure
@@ -42,7 +42,7 @@ class Scores:
         scoring: Scoring,
         structure: Structure,
         pool: LanePool,
-        log: EventLog,
+        ends: Ends,
         python: LanePython,
         averages: Averages,
         validation: Validation,
@@ -51,7 +51,7 @@ class Scores:
         """curve_points: blocks of the training curve between two reports."""
         self.kinds = {kind: SCORES[kind]() for kind in scoring.kinds}
         self.steps, self.structure, self.averages, self.curve_points = scoring.steps, structure, averages, curve_points
-        self.pool, self.log, self.python, self.validation = pool, log, python, validation
+        self.pool, self.ends, self.python, self.validation = pool, ends, python, validation
         copies = [kind for kind, score in self.kinds.items() if score.trains_on]
         self._of_averages = [kind for kind, score in self.kinds.items() if score.averaged]
         self._of_copies = copies
@@ -62,27 +62,25 @@ class Scores:
         """Whether some score is made of the validation of a trial's own weights at the rung."""
         return bool(self._of_weights)
 
-    def score(self, lane: Lane, run: TrialRun, kind: str, metrics: Mapping[str, float]) -> Event:
-        """Return the score that a validation gives. Raises BadInput where a person's own score raises."""
+    def score(self, lane: Lane, run: TrialRun, kind: str, metrics: Mapping[str, float]) -> Iterator[Event]:
+        """Return the score that a validation gives, or the end of the trial where a person's own score raises."""
         if is_diverged(metrics):
-            return self._scored(lane, run, kind, {})
+            yield self.ends.score(lane, run, kind, {})
+            return
         curve = [*run.curve, *blocks(lane.losses_since(run.reported), lane.step, self.curve_points)]
         rung = Rung(lane.step, run.trial.budget, finite_values(metrics), curve, run.reports)
-        with faults(f"stopping.score: {kind} raised at step {lane.step}"):
-            values = self.kinds[kind].values(rung)
-            return self._scored(lane, run, kind, {name: v for name, v in values.items() if math.isfinite(v)})
-
-    def lost(self, lane: Lane, run: TrialRun) -> Event:
-        """Return the score of a trial whose copy diverged, or met an error of the task's: it has no values."""
-        return self._scored(lane, run, run.score, {})
-
-    def _scored(self, lane: Lane, run: TrialRun, kind: str, values: Mapping[str, float]) -> Event:
-        """Return a score. That of a copy belongs to the step at which it left its trial, which then goes on."""
-        trial, step = run.trial, lane.step
-        if trial.probe:
-            step = trial.probe.start
-            self.pool.release(trial.id)
-        return self.log.note(Scored(trial.id, step, values, kind, self.log.leader(trial.id)))
+        try:
+            values = {name: v for name, v in self.kinds[kind].values(rung).items() if math.isfinite(v)}
+        except TRANSIENT_ERRORS:
+            raise
+        except (Exception, SystemExit) as error:
+            what = f"stopping.score: {kind} raised "
+            if run.score:
+                yield from self.ends.fail_copied(run, error, what)
+            else:
+                yield from self.ends.fail_run(lane, run, error, what)
+            return
+        yield self.ends.score(lane, run, kind, values)
 
     def at_rung(self, k: int, lane: Lane, runs: Sequence[TrialRun], metrics: Mapping[str, float]) -> Iterator[Event]:
         """Score some runs of lane k, which has its rung now. Where copies train on, park the lane until they end.
@@ -91,14 +89,18 @@ class Scores:
         """
         for kind in self._of_weights:
             for run in runs:
-                yield self.score(lane, run, kind, metrics)
+                yield from self.score(lane, run, kind, metrics)
+            runs = [run for run in runs if run in lane.runs]
+        if not runs:
+            return
         self.python.claim()
         if self._of_averages:
             prefix = PREFIX if lane.step >= AVERAGE_EVERY else ""  # there is none yet
             averaged = self.validation.averaged_metrics(k, prefix)
             for kind in self._of_averages:
                 for run in runs:
-                    yield self.score(lane, run, kind, averaged)
+                    yield from self.score(lane, run, kind, averaged)
+                runs = [run for run in runs if run in lane.runs]
         for kind in self._of_copies:
             self._send_copies(k, lane, runs, kind)
         if lane.awaited:

@@ -1,5 +1,6 @@
 """A schedule, an optimizer and a score of a person's own, each a class in a file that a spec names."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -235,11 +236,19 @@ def test_halving_names_a_persons_score_by_its_class(folder: Path) -> None:
     assert rule.reason(25, 1) == "ranked 2 of 2 by Trend at step 25 (3), the best 1 go on"
 
 
-def test_a_score_that_raises_while_trials_train_is_named(folder: Path) -> None:
+def test_a_score_that_raises_while_trials_train_fails_each_of_them_and_is_named(folder: Path) -> None:
     spec = with_score(folder, "scores.py:Raising")
     plan.check_names(spec)
-    with pytest.raises(BadInput, match=r"stopping.score: .*scores.py:Raising raised at step .*ZeroDivisionError"):
-        scored(spec)
+    trials = [PlannedTrial(i, point) for i, point in enumerate(points(spec)[:2])]
+    ends = [
+        event
+        for event in make_cohort(spec, trials, Provenance("vmap", "", 2, "cpu")).train()
+        if isinstance(event, Ended)
+    ]
+    assert [event.status for event in ends] == ["failed", "failed"]
+    for event in ends:
+        raised = r"stopping.score: .*scores.py:Raising raised ZeroDivisionError \(scores.py, line \d+\)"
+        assert re.fullmatch(rf"{raised}, at step {spec.budget.steps // 4}", event.evidence)
 
 
 def test_a_score_that_nobody_has_is_refused_by_the_engine_too() -> None:

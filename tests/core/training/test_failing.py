@@ -3,6 +3,7 @@
 import copy
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,6 +207,59 @@ def test_a_watcher_that_raises_at_a_trial_fails_that_trial(program: str) -> None
     statuses = {name: event.status for name, event in found.items()}
     assert statuses == {"0/0": "complete", "1/0": "failed", "2/0": "complete"}
     assert found["1/0"].evidence.startswith("ZeroDivisionError: in a watcher (test_failing.py")
+
+
+SCORE = """
+from espalier.core.scores.score import Score
+
+
+class Raising(Score):
+    {kind}
+
+    def values(self, rung):
+        if rung.budget == 44 and rung.step > 10:
+            raise ZeroDivisionError("in a score")
+        return rung.values
+"""
+BEFORE_RUNG = 20
+SCORES = {
+    "own weights": ("pass", BEFORE_RUNG),
+    "averaged": ("averaged = True", BEFORE_RUNG),
+    "copy": ("trains_on = True", 5),
+}
+
+
+@pytest.mark.parametrize("program", ["plain", "vmap"])
+@pytest.mark.parametrize("kind", SCORES)
+def test_a_score_that_raises_at_a_trial_fails_that_trial(kind: str, program: str, tmp_path: Path) -> None:
+    """Two branches of one trunk have the same rung, so it raises for both; other trials are as without a score."""
+    line, step = SCORES[kind]
+    file = tmp_path / "scores.py"
+    file.write_text(SCORE.format(kind=line))
+    score, structure = f"{file}:Raising", Structure(SGD(), "step", BATCH)
+    hypers = [Hyperparameters(lr=0.1, decay_points=(p,)) for p in (0.7, 0.8)]
+    bad = [Trial(f"{k}/0", 0, 44, hyper, 2, (5, 20)) for k, hyper in enumerate(hypers)]
+    of = [*bad, *[Trial(f"{k}/0", k, STEPS, hypers[0], 2, (5, 20)) for k in (2, 3)]]
+
+    def trained(of: list[Trial], scoring: Scoring) -> list[Event]:
+        cohort = Cohort(CohortSetup(Sound(), Sound().data(), structure, of, 8, program, scoring=scoring))
+        return list(cohort.train())
+
+    events = trained(of, Scoring((score,), 8))
+    found = {event.trial: event for event in events if isinstance(event, Ended)}
+    assert {trial.id: found[trial.id].status for trial in bad} == {"0/0": "failed", "1/0": "failed"}
+    for trial in bad:
+        end = found[trial.id]
+        assert (end.step, end.verdict) == (step, "") and "Traceback" in end.trace
+        assert end.evidence.startswith(
+            f"stopping.score: {score} raised ZeroDivisionError: in a score (scores.py, line "
+        )
+        assert end.evidence.endswith(f", at step {step}")
+    alone = trained(of[2:], Scoring(("value",)))
+    assert [compared(found[e.trial]) for e in alone if isinstance(e, Ended)] == [
+        compared(e) for e in alone if isinstance(e, Ended)
+    ]
+    assert [(e.trial, e.step) for e in events if isinstance(e, Scored)].count(("2/0", 20)) == 1
 
 
 class Always(Sound):
