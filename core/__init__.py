@@ -1,11 +1,11 @@
-"""The training function: model, loss, learning-rate schedule and update-to-data ratios, for many lanes at once.
+"""The training engine: models, losses, learning-rate schedules and update-to-data ratios, for many lanes at once.
 
-Stands on torch, numpy and the standard library, and knows nothing of Ray, Optuna or MLflow.
+It imports torch, numpy and the standard library, and never Ray, Optuna or MLflow.
 """
 
 import os
 
-# MKL picks its kernel by the alignment of each matrix, so the same lane gives other bits at another place in
-# the stack. Its reproducible mode makes a product a function of its operands alone (measured: no cost).
+# MKL picks its kernel by the alignment of each matrix, so a lane's bits would depend on its row in the stack.
+# In its reproducible mode a product depends on its operands alone (measured: no cost).
 # MKL reads this once, at its first product.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")

@@ -1,4 +1,4 @@
-"""What took time to make and can be made again: files below ~/.cache/espalier, or below $XDG_CACHE_HOME."""
+"""A cache of files that took time to make and can be made again: ~/.cache/espalier, or $XDG_CACHE_HOME/espalier."""
 
 import os
 from contextlib import suppress
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 def folder(kind: str) -> Path:
-    """Return where files of a kind are kept, which need not exist."""
+    """Return the cache folder for files of a kind; it may not exist yet."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "espalier" / kind
 
 
 def keep(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all; a place that cannot be written costs the time of making it again, no more."""
+    """Write a file to the cache atomically. A cache that cannot be written is ignored: the file is then made again."""
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(f".{os.getpid()}.part")

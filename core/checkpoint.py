@@ -1,4 +1,4 @@
-"""Checkpoints of a cohort: written whole or not at all, and read without running code."""
+"""Checkpoints of a cohort: written atomically, and read without running code."""
 
 import os
 import zipfile
@@ -10,9 +10,9 @@ import torch
 
 
 def save(path: Path, state: Mapping[str, object]) -> None:
-    """Write `state` (tensors, numbers, strings, lists, dicts) so that a crash leaves the old file or the new one.
+    """Write `state` (tensors, numbers, strings, lists, dicts) atomically: a crash leaves the old file or the new one.
 
-    Raises OSError when the disk is full; the file that was there is then untouched.
+    Raises OSError when the disk is full; an earlier file then stays as it was.
     """
     temporary = path.with_name(path.name + ".part")
     try:
@@ -22,7 +22,7 @@ def save(path: Path, state: Mapping[str, object]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except RuntimeError as error:
-        # torch's zip writer, closing a file that it could not write, hides the system's error behind its own
+        # torch's zip writer hides the system's error (disk full) behind one of its own when it closes the file
         raise error.__context__ if isinstance(error.__context__, OSError) else error from None
     finally:
         temporary.unlink(missing_ok=True)
@@ -35,7 +35,7 @@ def save(path: Path, state: Mapping[str, object]) -> None:
 
 def load(path: Path) -> dict[str, Any]:
     """Read a state that `save` wrote. Raises an error of torch or of the zip format if the file is damaged."""
-    with zipfile.ZipFile(path) as file:  # torch writes checksums and does not compare them
+    with zipfile.ZipFile(path) as file:  # torch writes checksums, but does not compare them when it reads
         damaged = file.testzip()
     if damaged:
         raise zipfile.BadZipFile(f"{path}: {damaged} is damaged")

@@ -1,4 +1,4 @@
-"""A bound on the processor's time that may be spent on deciding how to train: it must not cost more than it brings."""
+"""A limit on the CPU time spent on choosing a program: the choice must not cost more than it saves."""
 
 import time
 from collections.abc import Generator
@@ -11,12 +11,12 @@ _bound: ContextVar[tuple[float, float] | None] = ContextVar("bound", default=Non
 
 
 class TooLong(Exception):
-    """The time for deciding is over."""
+    """The time limit is over."""
 
 
 @contextmanager
 def bounded(seconds: float) -> Generator[None]:
-    """Let `check` raise TooLong once this thread has computed for so long. What waits for others costs nothing."""
+    """Let `check` raise TooLong once this thread has used so many seconds of CPU time. Waiting does not count."""
     token = _bound.set((time.thread_time() + seconds, seconds))
     try:
         yield
@@ -26,7 +26,7 @@ def bounded(seconds: float) -> Generator[None]:
 
 @contextmanager
 def uncounted() -> Generator[None]:
-    """Count nothing of what the block computes: what is loaded once in a process says nothing about one task.
+    """Do not count the CPU time of this block: what a process loads once says nothing about one task.
 
     >>> with bounded(0.0), uncounted():
     ...     _ = sum(range(10**6))
@@ -40,19 +40,19 @@ def uncounted() -> Generator[None]:
 
 
 def left() -> float | None:
-    """Return how many seconds may still be spent; None where there is no bound."""
+    """Return how many seconds are left; None where there is no limit."""
     bound = _bound.get()
     return None if bound is None else bound[0] - time.thread_time()
 
 
 def whole() -> float | None:
-    """Return the whole bound, in seconds: a compiler, another process, gets it once more."""
+    """Return the whole limit, in seconds: a compiler, which is another process, gets it once more."""
     bound = _bound.get()
     return None if bound is None else bound[1]
 
 
 def check() -> None:
-    """Raise TooLong if no time is left. Called at each operation that is tried out."""
+    """Raise TooLong if no time is left. Called at each operation that is tried."""
     seconds = left()
     if seconds is not None and seconds < 0:
         raise TooLong("it would take longer than it can bring")

@@ -1,4 +1,4 @@
-"""The one error a person is meant to read: what was wrong, what arrived, what would work."""
+"""BadInput, the error for users: what was wrong, what arrived, what would work; and helpers for its one line."""
 
 import difflib
 import traceback
@@ -8,10 +8,10 @@ from pathlib import Path
 
 from espalier.core.own import is_own
 
-MESSAGE_MOST = 2000  # characters of a message: a person reads one line
-SHOWN_MOST = 80  # characters of a value that is shown in it
-SIMILAR_MOST = 60  # characters: longer words resemble no name
-FAULT_MOST = 600  # characters of what a person's code says of a fault
+MESSAGE_MOST = 2000  # characters of a message, which is one line
+SHOWN_MOST = 80  # characters of a value shown in it
+SIMILAR_MOST = 60  # characters: longer words are not compared with known names
+FAULT_MOST = 600  # characters of the message of an exception from user code
 
 
 class BadInput(ValueError):
@@ -22,7 +22,7 @@ class BadInput(ValueError):
 
 
 def brief(text: object, most: int = SHOWN_MOST) -> str:
-    """Return a text on one line that every terminal prints, its middle left out where it is long.
+    """Return a text as one printable line, with its middle left out where it is long.
 
     >>> brief("a\\nb"), brief("x" * 1000, 20)
     ('a b', 'xxxxxxx ... xxxxxxxx')
@@ -38,7 +38,7 @@ def brief(text: object, most: int = SHOWN_MOST) -> str:
 
 
 def shown(value: object, most: int = SHOWN_MOST) -> str:
-    """Return a value as Python writes it, shortened: also one that Python itself refuses to write.
+    """Return repr(value), shortened. It never raises, even where repr() does.
 
     >>> shown("x"), shown([1] * 1000, 20), shown(16**5000)
     ("'x'", '[1, 1,  ... 1, 1, 1]', 'a number of 20001 bits')
@@ -49,20 +49,20 @@ def shown(value: object, most: int = SHOWN_MOST) -> str:
         return brief(repr(value[:most] + value[-most:]), most)
     try:
         return brief(repr(value), most)
-    except (ValueError, RecursionError):  # a long number inside of it; more levels than Python goes down
+    except (ValueError, RecursionError):  # a very long integer inside it; nesting too deep for repr
         return f"a {type(value).__name__}"
 
 
 class Differs(Exception):
-    """A program's step is not the one that PyTorch takes: the trials must go on by plain PyTorch."""
+    """A program's step is not the one that PyTorch takes: the trials must continue with the plain program."""
 
 
 class Exited(Exception):
-    """A task's code would have ended the process, by sys.exit() and the like: an error as any other."""
+    """A task's code called sys.exit() or the like. It is handled as any other error of the task."""
 
 
 def briefly(error: BaseException) -> str:
-    """Return the kind of an error and the first line of what it says, on one line.
+    """Return the type of an error and the first line of its message, on one line.
 
     >>> briefly(ValueError()), briefly(KeyError("a"))
     ('ValueError', "KeyError: 'a'")
@@ -73,9 +73,9 @@ def briefly(error: BaseException) -> str:
 
 @contextmanager
 def faults(what: str, passing: tuple[type[BaseException], ...] = ()) -> Generator[None]:
-    """Turn whatever a person's code raises, sys.exit among it, into BadInput that begins with `what`, on one line.
+    """Turn whatever user code raises, SystemExit included, into BadInput of one line that begins with `what`.
 
-    BadInput, Ctrl-C and what is `passing` are raised as they are.
+    BadInput, KeyboardInterrupt and the types in `passing` are raised unchanged.
     """
     try:
         yield
@@ -84,14 +84,14 @@ def faults(what: str, passing: tuple[type[BaseException], ...] = ()) -> Generato
     except BaseException as error:
         try:
             text = " ".join(str(error).split())
-        except Exception:  # it is a person's code, too
+        except Exception:  # this, too, is user code
             text = ""
         text = brief(text, FAULT_MOST)
         raise BadInput(f"{what}: {type(error).__name__}{': ' if text else ''}{text}") from error
 
 
 def located(error: BaseException) -> str:
-    """Return an error on one line, with the last place in a task's code that it came through."""
+    """Return an error on one line, with the innermost line of the task's code in its traceback."""
     places = [
         f" ({Path(frame.filename).name}, line {frame.lineno})"
         for frame in traceback.extract_tb(error.__traceback__)
@@ -101,7 +101,7 @@ def located(error: BaseException) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint that names the nearest known word, or all of them.
+    """Return a hint with the nearest known word, or with all of them.
 
     >>> nearest("bugdet", ["budget", "space"])
     "did you mean 'budget'?"

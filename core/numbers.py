@@ -1,6 +1,6 @@
-"""The numbers that a schedule or an optimizer takes, each declared once: its default, its limits, what it means.
+"""The numbers that a schedule or an optimizer takes, each declared once: its default, its limits, its meaning.
 
-Specs, their JSON Schema, errors and the engine take them from here. Nothing of this needs torch.
+Specs, their JSON Schema, errors and the engine use these declarations. No torch is needed.
 """
 
 from collections.abc import Iterable
@@ -13,11 +13,12 @@ Home = Literal["both", "spec", "space"]
 
 @dataclass(frozen=True)
 class Number:
-    """A number by name, with its default and its limits.
+    """A number with its name, default and limits.
 
-    low, high: the least and the most that it may be. above, below: whether that end itself is excluded.
-    fixed_high: a tighter upper limit where it stands beside its kind, which may be written by a slip there.
-    typical: a value at which it has an effect, for holding programs against each other; its default if there is none.
+    low, high: the limits. above, below: whether low, or high, itself is excluded.
+    fixed_high: a tighter upper limit where the number stands beside its kind in the spec: a larger one is a likely
+    typo.
+    typical: a value at which it has an effect, for comparing programs; its default if it has none.
 
     >>> momentum = Number("momentum", 0.0, 0.0, 1.0, "how much of the last step is kept", below=True)
     >>> momentum.limits, momentum.accepts(0.9), momentum.accepts(1.0), momentum.accepts(True)
@@ -37,7 +38,7 @@ class Number:
 
     @property
     def limits(self) -> str:
-        """The limits as an interval."""
+        """The limits as an interval, such as "[0, 1)"."""
         return f"{'(' if self.above else '['}{self.low:g}, {self.high:g}{')' if self.below else ']'}"
 
     def accepts(self, value: object) -> bool:
@@ -51,7 +52,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Flag:
-    """Something that is on or off, and changes the program."""
+    """A boolean option, which changes the program."""
 
     name: str
     default: bool = False
@@ -59,7 +60,7 @@ class Flag:
 
 
 def by_name(*lists: Iterable[Number | Flag]) -> dict[str, Number | Flag]:
-    """Return what several kinds take by name, each name once, in the order in which they first come.
+    """Return the numbers or flags of several kinds by name, each once, in the order of first appearance.
 
     >>> list(by_name([Number("a", 0, 0, 1), Flag("b")], [Number("a", 1, 0, 1), Number("c", 0, 0, 1)]))
     ['a', 'b', 'c']

@@ -1,6 +1,6 @@
 """The order of data: which examples a step sees, as a pure function of (seed, step).
 
-S = steps, B = examples in a batch. Nothing else enters: not the lane, its neighbours, or where a run was resumed.
+S = steps, B = examples in a batch. It does not depend on the lane, on its neighbours, or on where a run was resumed.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _MASK = (1 << 64) - 1
 
 
 def mix(*numbers: int) -> int:
-    """Hash integers to 63 bits (the finaliser of splitmix64), so that near seeds give unrelated streams.
+    """Hash integers to 63 bits (the finaliser of splitmix64), so that nearby seeds give unrelated streams.
 
     >>> mix(1, 2) == mix(1, 2), mix(1, 2) == mix(2, 1)
     (True, False)
@@ -36,9 +36,9 @@ def _permutation(seed: int, epoch: int, examples: int) -> Tensor:
 
 
 def shuffled(seed: int, examples: int, batch_size: int) -> Order:
-    """Epochs without replacement, each shuffled anew; a last batch that is not full is left out.
+    """Epochs without replacement, each shuffled anew; an incomplete last batch is dropped.
 
-    With batch_size >= examples every step sees all examples, in their own order.
+    With batch_size >= examples every step sees all examples, unshuffled.
     """
     if batch_size >= examples:
         return lambda first, last: torch.arange(examples).expand(last - first, examples)

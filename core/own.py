@@ -1,4 +1,4 @@
-"""Where this program's own files lie. In a checkout, `espalier/core` is a link to the folder `core`."""
+"""Where this program's own files are. In a checkout, `espalier/core` is a link to the folder `core`."""
 
 import os
 import sysconfig
@@ -8,8 +8,8 @@ from pathlib import Path
 NAME = __name__.partition(".")[0]  # of the package
 FOLDER = Path(__file__).resolve().parents[1]  # holds core, sweeps and services, behind all links
 SEARCH_PATH = Path(__file__).parents[2]  # what has to be on Python's search path for `import espalier`
-FORMER_NAMES = ("core", "sweeps", "services")  # packages of their own once: what was written then says `core.task`
-MOVED = {  # modules that people's files name, and where they are now
+FORMER_NAMES = ("core", "sweeps", "services")  # formerly top-level packages: older files say `core.task`
+MOVED = {  # former modules that users' files may name, and where they are now
     "core.activations": "core.measures.activations",
     "core.health": "core.measures.verdicts",
     "core.lanes": "core.rows",
@@ -30,7 +30,7 @@ _TASKS = f"{FOLDER / 'core' / 'tasks'}{os.sep}"
 
 
 def present_path(module: str) -> str:
-    """Return where a module is now: `espalier.core.training.watch` for what was `core.watch`.
+    """Return a module's present path: `espalier.core.training.watch` for the former `core.watch`.
 
     >>> present_path("core.watch"), present_path("core.tasks.names")
     ('espalier.core.training.watch', 'espalier.core.tasks.names')
@@ -45,23 +45,23 @@ _LIBRARIES = tuple(
 
 @lru_cache(maxsize=4096)
 def is_own(file: str) -> bool:
-    """Whether a source file is this program's, and of none of its ready tasks."""
+    """Whether a source file belongs to this program, ready tasks excepted."""
     path = os.path.realpath(file)
     return path.startswith(_PARTS) and not path.startswith(_TASKS)
 
 
 @lru_cache(maxsize=4096)
 def is_library(file: str) -> bool:
-    """Whether a source file is Python's own, or of a package that is installed. Links are not followed."""
+    """Whether a source file belongs to Python or to an installed package. Links are not followed."""
     return file.startswith(_LIBRARIES) or any(part in ("site-packages", "dist-packages") for part in Path(file).parts)
 
 
 def is_own_or_library(file: str) -> bool:
-    """Whether a source file is no person's: this program's, Python's, or of an installed package."""
+    """Whether a source file is not the user's: this program's, Python's, or of an installed package."""
     return file.startswith("<frozen") or is_own(file) or is_library(file)
 
 
 def python_path(searched: str | None) -> str:
-    """Return $PYTHONPATH with what makes a process find this program after all that a person put there."""
+    """Return $PYTHONPATH with this program's folder added at its end, after the user's own entries."""
     installed = any(part in ("site-packages", "dist-packages") for part in SEARCH_PATH.parts)
     return os.pathsep.join(filter(None, [searched, "" if installed else str(SEARCH_PATH)]))

@@ -1,7 +1,6 @@
-"""The stacked state: every tensor has one row per lane. Fill a row, copy it, free it; the used rows stay together.
+"""The stacked state: every tensor has one row per lane. Rows are filled, copied and freed; used rows stay contiguous.
 
-K = rows there are, N = rows in use. Rows 0 ... N - 1 are in use, so a step works on
-slices and never on a free row.
+K = rows allocated, N = rows in use. Rows 0 ... N - 1 are in use, so a step works on slices and never on a free row.
 """
 
 import math
@@ -18,7 +17,7 @@ Row = dict[str, Tensor]
 
 
 class ParameterShapes:
-    """Which parameters of a model are trained, and their shapes."""
+    """The trained parameters of a model: their names and shapes."""
 
     def __init__(self, model: nn.Module):
         self.shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
@@ -30,12 +29,12 @@ class ParameterShapes:
         return {name: named[name].detach().clone() for name in self.shapes}
 
     def matrices(self) -> list[str]:
-        """Return the parameters of two or more axes and two or more numbers."""
+        """Return the parameters with at least two axes and two numbers."""
         return [name for name, shape in self.shapes.items() if len(shape) >= 2 and math.prod(shape) >= 2]
 
 
 def part(rows: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the state under a prefix by the rest of its name.
+    """Return the tensors whose names begin with a prefix, by the rest of the name.
 
     >>> part({"theta.w": torch.ones(1), "buffer.n": torch.zeros(1)}, "theta.")
     {'w': tensor([1.])}
@@ -51,7 +50,7 @@ def seed_python(seed: int) -> None:
 
 @contextmanager
 def own_generators() -> Generator[None]:
-    """Put the global generators of Python and numpy back afterwards: some 80 us, so a whole turn is within."""
+    """Restore the global generators of Python and numpy after the block. It takes some 80 us, so use it once a turn."""
     states = random.getstate(), np.random.get_state(legacy=False)
     try:
         yield
@@ -62,9 +61,9 @@ def own_generators() -> Generator[None]:
 
 @contextmanager
 def seeded(seed: int, device: torch.device | str = "cpu", python: bool = True) -> Generator[None]:
-    """Run under the global generators of torch (the CPU's, and a GPU's if named), Python and numpy at `seed`.
+    """Seed the global generators of torch (the CPU's, and the named GPU's), Python and numpy; restore them afterwards.
 
-    Then put them back; with `python=False` those of Python and numpy are neither set nor put back.
+    With `python=False` those of Python and numpy are neither seeded nor restored.
     """
     if python:
         with own_generators(), seeded(seed, device, python=False):
@@ -75,7 +74,7 @@ def seeded(seed: int, device: torch.device | str = "cpu", python: bool = True) -
     generators = [torch.default_generator]
     if device.type == "cuda":
         generators.append(torch.cuda.default_generators[device.index or 0])
-    # torch.manual_seed would do, at 240 us a call: it formats a traceback for CUDA's sake
+    # torch.manual_seed would also work, but takes 240 us: it formats a traceback in case CUDA needs it
     states = [generator.get_state() for generator in generators]
     try:
         for generator in generators:
@@ -90,12 +89,12 @@ class Lanes:
     """K rows of state, of which the first N are in use."""
 
     def __init__(self, row: Mapping[str, Tensor], width: int):
-        """Make room for `width` lanes shaped like `row`."""
+        """Allocate `width` lanes shaped like `row`."""
         self.rows = {name: tensor.unsqueeze(0).repeat(width, *[1] * tensor.dim()) for name, tensor in row.items()}
         self.width, self.used = width, 0
 
     def fill(self, row: Mapping[str, Tensor]) -> int:
-        """Put a state into a free lane and return its number."""
+        """Copy a state into a free lane; return the lane's number."""
         lane = self.used
         self.used += 1
         for name, tensor in row.items():
@@ -107,7 +106,7 @@ class Lanes:
         return {name: rows[lane].clone() for name, rows in self.rows.items()}
 
     def free(self, lane: int) -> int:
-        """Give a lane back. The last lane moves into its place; return the number that lane had."""
+        """Free a lane. The last lane moves into its row; return the last lane's former number."""
         self.used -= 1
         if lane != self.used:
             for rows in self.rows.values():

@@ -1,4 +1,4 @@
-"""Task: what a user brings - a model, a loss, data - and how it is found by name.
+"""Task: the user's model, loss and data; and how a task is loaded by name.
 
 B = examples in a batch. A batch is a tuple of tensors with B first.
 """
@@ -28,13 +28,13 @@ BEGIN: Clock = (torch.zeros(()), torch.zeros(()))
 
 @dataclass(frozen=True)
 class Data:
-    """Examples to train on and to validate with: tuples of tensors whose first axis is the example."""
+    """Examples for training and validation: tuples of tensors whose first axis is the example."""
 
     train: Batch
     valid: Batch
 
     def shaped(self) -> "Data":
-        """Return the data. Raises BadInput if a split is empty or its tensors disagree."""
+        """Return the data. Raises BadInput if a split is empty or its tensors disagree in length."""
         for name, split in (("training", self.train), ("validation", self.valid)):
             if any(tensor.dim() == 0 for tensor in split):
                 raise BadInput(f"task data: the {name} split has a tensor without axes; the first axis is the example")
@@ -48,9 +48,9 @@ class Data:
         return self
 
     def checked(self, target_index: int | None = None) -> "Data":
-        """Return the data. Raises BadInput if a split is empty, its tensors disagree, or there is one class alone.
+        """Return the data. Raises BadInput if a split is empty, its lengths differ, or there is only one class.
 
-        target_index: the place of the target in a batch. None: the second of two; of more nothing is said.
+        target_index: the position of the target in a batch. None: the second of two tensors; unknown if there are more.
         """
         self.shaped()
         place = 1 if target_index is None and len(self.train) == 2 else target_index
@@ -83,11 +83,11 @@ class Data:
         return Data(tuple(map(move, self.train)), tuple(map(move, self.valid)))
 
 
-PIECE_BYTES = 16 * 2**20  # of a split that is looked through: one that lies in a file is never in memory whole
+PIECE_BYTES = 16 * 2**20  # bytes of a split read at once: a memory-mapped one is never loaded as a whole
 
 
 def _pieces(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield a tensor's examples some at a time, in order."""
+    """Yield a tensor's examples in order, in pieces."""
     if tensor.dim() == 0 or not tensor.numel():
         yield tensor
         return
@@ -110,30 +110,30 @@ class Task:
     loss of (cross-entropy, squared or absolute error); where it is of none, nothing is said of targets."""
 
     def __new__(cls, *args: object, **options: object) -> "Task":
-        """Remember what a task was made with, so that a worker can make it again."""
+        """Record the arguments of `__init__`, so that a worker can make the task again."""
         task = super().__new__(cls)
         _made_with[task] = (args, options)
         return task
 
     def model(self) -> nn.Module:
-        """Return a new model. Called under a seed: draw initial weights from torch's global generator."""
+        """Return a new model. It is called under a seed: draw initial weights from torch's global generator."""
         raise BadInput(f"task: {type(self).__name__} has no model(); it must return a torch.nn.Module")
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the mean loss of a batch, a tensor without axes.
 
-        It should depend on the model and the batch alone: many lanes train by what it did when it was called first.
-        One that depends on Python's state (a counter, `random`, the clock) is found out, and trains by plain PyTorch.
+        It should depend on the model and the batch alone: many lanes train by a trace of its first call. A loss that
+        depends on state in Python (a counter, `random`, the clock) is detected, and trains by plain PyTorch.
 
         With a third parameter, `loss(self, model, batch, step)`, it gets the number of the step, from 0. With a
-        fourth, or one that is called `share`, it gets the share of the budget that is done. Both are tensors without
-        axes, of the model's type: compute with them as with any tensor, as in `(step / 1000).clamp(max=1)`. A
-        validation gets the steps that the trial has trained.
+        fourth, or one named `share`, it gets the share of the budget that is done. Both are tensors without axes, of
+        the model's dtype: compute with them as with any tensor, as in `(step / 1000).clamp(max=1)`. In a validation,
+        `step` is the number of steps trained so far.
         """
         raise BadInput(f"task: {type(self).__name__} has no loss(); it must return the mean loss of (model, batch)")
 
     def data(self) -> Data:
-        """Return the examples. Called once in each process."""
+        """Return the examples. It is called once in each process."""
         raise BadInput(f"task: {type(self).__name__} has no data(); it must return core.task.Data(train, valid)")
 
     def metrics(self, model: nn.Module, batch: Batch, *clock: Tensor) -> Mapping[str, Tensor]:
@@ -144,7 +144,7 @@ class Task:
         return {"loss": call(self.loss, model, batch, (clock[0], clock[1]) if len(clock) > 1 else BEGIN)}
 
     def order(self, seed: int, examples: int, batch_size: int) -> orders.Order:
-        """Return which examples each step sees. A task may replace it; it must stay a function of (seed, step)."""
+        """Return which examples each step sees. A task may override it; it must stay a function of (seed, step)."""
         return orders.shuffled(seed, examples, batch_size)
 
 
@@ -154,7 +154,7 @@ _made_with: "WeakKeyDictionary[Task, tuple[tuple[object, ...], dict[str, object]
 def made_with(task: object) -> dict[str, object]:
     """Return the options that a task object was made with, by name.
 
-    Raises BadInput for an object of a class that is no Task and takes options, of which nothing is known.
+    Raises BadInput for an object whose class takes options but is no Task, since they were not recorded.
     """
     signature = inspect.signature(type(task))
     if not isinstance(task, Task):
@@ -175,7 +175,7 @@ def made_with(task: object) -> dict[str, object]:
 
 
 def call(method: Callable[..., Any], model: nn.Module, batch: Batch, clock: Clock = BEGIN) -> Any:
-    """Call loss() or metrics() of a task, with as much of the clock as it takes. Raises Exited for a sys.exit()."""
+    """Call loss() or metrics() of a task, with the parts of the clock that it takes. Raises Exited for a sys.exit()."""
     try:
         return method(model, batch, *(clock[i] for i in takes_of_clock(getattr(method, "__func__", method))))
     except (Exception, KeyboardInterrupt):
@@ -218,14 +218,14 @@ def task_class(reference: str) -> type[Task]:
 
 
 def _completed(kind: type[Any]) -> type[Task]:
-    """Return a class that has what Task has beside the three methods."""
+    """Return a class with Task's defaults for everything except the three methods."""
     return type(kind.__name__, (kind, Task), {"__module__": kind.__module__})
 
 
 def options_of(task: type[Task]) -> dict[str, object]:
     """Return the names of a task's own hyperparameters with their defaults (Parameter.empty: none).
 
-    Where `__init__` has `**options`, which it passes on, those of the next class that it inherits from belong to them.
+    Where `__init__` has `**options`, those of the next base class are included.
     """
     signature, options = inspect.signature(task), _named(inspect.signature(task))
     owners = [kind for kind in task.__mro__ if kind is not object and "__init__" in vars(kind)]
@@ -238,13 +238,13 @@ def options_of(task: type[Task]) -> dict[str, object]:
 
 
 def _named(signature: inspect.Signature) -> dict[str, object]:
-    """Return what may be given by name, with its defaults."""
+    """Return the parameters that can be passed by name, with their defaults."""
     parameters = signature.parameters.values()
     return {p.name: p.default for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
 
 def load_data(task: Task) -> Data:
-    """Return a task's examples; what they are drawn by at random is the same in every process."""
+    """Return a task's examples. Random draws in data() are the same in every process."""
     with seeded(0):
         return task.data()
 
@@ -260,20 +260,20 @@ def load_task(reference: str, options: Mapping[str, object]) -> Task:
     """Make the task that a spec names. Raises BadInput for a bad reference, an unknown or a bad option."""
     kind = task_class(reference)
     check_options(reference, options_of(kind), options)
-    # what it draws at random is the same in every process
+    # random draws are the same in every process
     with faults(f"task: {reference} cannot be made with {shown(dict(options), FAULT_MOST)}"), seeded(0):
         return kind(**options)
 
 
 def code_fingerprint(task: Task) -> str:
-    """Return a hash of the source files that a task is made of: its own, and those of its author that it imports."""
+    """Return a hash of a task's source files: its own, and those of the same author that it imports."""
     return fingerprint(type(task))
 
 
 def named_target(task: Task, tensors: int) -> int | None:
-    """Return which of a batch's tensors a task names as its target, counted from 0; None if it names none.
+    """Return the index of the target in a batch, if the task names it in `target_index`; else None.
 
-    Raises BadInput for a place that a batch does not have.
+    Raises BadInput for an index that a batch does not have.
     """
     place = getattr(task, "target_index", None)
     if place is None:

@@ -1,4 +1,4 @@
-"""The numbers of a tensor as Python's own, with types, which torch's `tolist` has none of. Nothing here needs torch."""
+"""Typed versions of torch's `tolist`. Nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def as_list(tensor: Tensor) -> list[float]:
-    """Return the numbers of a tensor (N,)."""
+    """Return the numbers of a tensor (N,) as a list."""
     return cast("list[float]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]
 
 
 def as_rows(tensor: Tensor) -> list[list[float]]:
-    """Return the numbers of a tensor (M, N), row by row."""
+    """Return the numbers of a tensor (M, N) as a list of rows."""
     return cast("list[list[float]]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]

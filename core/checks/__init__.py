@@ -1,1 +1,1 @@
-"""What is looked at before anything trains, and the range test."""
+"""Checks of a task before anything trains, and the learning-rate range test."""

@@ -1,6 +1,6 @@
-"""Checks of what a task is before any step: its order of data, its state in Python, its first loss, its metrics.
+"""Checks of a task before its first step: the order of its data, its state in Python, its first loss, its metrics.
 
-Each is a function of the subject that yields findings.
+Each check is a function of the subject that yields findings.
 """
 
 import math
@@ -17,7 +17,7 @@ from espalier.core.training.baselines import Baselines, apart
 
 
 def order(subject: Subject) -> Iterator[Finding]:
-    """The order of data must serve every step of the budget; that it can be repeated, preflight has seen."""
+    """The order of data must have a batch for every step of the budget."""
     examples, last = len(subject.data.train[0]), subject.steps - 1
     order = subject.task.order(subject.seed, examples, subject.structure.batch_size)
     for first in (0, last // 2, last):
@@ -35,7 +35,7 @@ def order(subject: Subject) -> Iterator[Finding]:
 
 
 def state(subject: Subject) -> Iterator[Finding]:
-    """What a loss decides in Python is not seen by a program that writes its steps down."""
+    """A traced or compiled step does not see what a loss decides in Python."""
     program = PlainProgram(subject.task, subject.structure.optimizer, subject.dtype)
     state = program.hidden(subject.batch(), subject.data.valid)
     if not state.reason and not state.validation:
@@ -48,7 +48,7 @@ def state(subject: Subject) -> Iterator[Finding]:
 
 
 def first_loss(subject: Subject) -> Iterator[Finding]:
-    """An untrained classifier knows nothing: its loss is ln C."""
+    """The first loss of a classifier with C classes should be about ln C."""
     with torch.no_grad():
         seeds = range(subject.seed, subject.seed + 3)
         losses = [subject.loss(subject.new_model(seed), subject.batch()).item() for seed in seeds]
@@ -70,7 +70,7 @@ def first_loss(subject: Subject) -> Iterator[Finding]:
 
 
 def _first_cross_entropy(loss: float, classes: int, guess: float) -> Finding:
-    """guess: the cross-entropy of a constant guess."""
+    """Compare a first cross-entropy with ln C. guess: the cross-entropy of a constant guess."""
     unbiased = math.log(classes)
     compared = f"{loss:.4f}; an unbiased start has ln {classes} = {unbiased:.4f}"
     if loss < 0.5 * min(guess, unbiased):
@@ -82,7 +82,7 @@ def _first_cross_entropy(loss: float, classes: int, guess: float) -> Finding:
 
 
 def metrics(subject: Subject) -> Iterator[Finding]:
-    """A validation averages its batches, so a metric must be a mean over examples, and a number in each batch."""
+    """A validation averages over batches, so a metric must be a mean over examples, and finite in each batch."""
     most = subject.task.evaluation_batch_size
     examples = len(subject.data.valid[0])
     batches = 1 if most is None else -(-examples // most)
@@ -97,7 +97,7 @@ def metrics(subject: Subject) -> Iterator[Finding]:
 
 
 def _metrics_that_are_no_means(subject: Subject, batches: int) -> Sequence[str]:
-    """Return a sentence for each metric that is no number in a batch, or another one of two halves than of both."""
+    """Return a sentence for each metric that is not finite, or whose mean over two halves is not that of the whole."""
     task, most = apart(subject.task), subject.task.evaluation_batch_size
     program = PlainProgram(task, subject.structure.optimizer, subject.dtype)
     row, valid = program.fresh_row(subject.seed), subject.data.valid

@@ -1,4 +1,4 @@
-"""Minutes before hours: what can be seen of a task before it is trained, in plain sentences."""
+"""A checkup of a task before it is trained: what can be seen in minutes, in plain sentences."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from espalier.core.training.trial import Hyperparameters, Structure
 def check_up(
     task: Task, structure: Structure, hyper: Hyperparameters, steps: int, exponents: Sequence[float], seed: int = 0
 ) -> Checkup:
-    """Do every check, one after the other. Of a task whose parts do not work together there is no more than that.
+    """Run every check. If preflight refuses the task, the checkup holds that refusal alone.
 
-    steps: the budget of a trial. exponents: three of the space, at whose rates the first step is looked at.
+    steps: the budget of a trial. exponents: three learning-rate exponents at which the first step is examined.
     """
     try:
         parts = preflight.check(task, structure.batch_size, structure.dtype, seed)
@@ -31,14 +31,14 @@ def check_up(
     for what, check in _checks(subject, exponents, numbers).items():
         try:
             findings += check()
-        except (Exception, SystemExit) as error:  # a person's code: whatever it does, the page is printed
+        except (Exception, SystemExit) as error:  # user code: whatever it raises, the other checks still run
             findings.append(Finding("fail", what, briefly(error)))
     return Checkup(findings, numbers.layers, numbers.ratios)
 
 
 @dataclass
 class _Numbers:
-    """What checks measure beside their findings: of each layer, and of the first step at each exponent."""
+    """Numbers that checks measure beside their findings: for each layer, and for the first step at each exponent."""
 
     layers: Sequence[LayerReport] = ()
     ratios: dict[float, Mapping[str, float]] = field(default_factory=dict[float, Mapping[str, float]])
@@ -47,7 +47,7 @@ class _Numbers:
 def _checks(
     subject: Subject, exponents: Sequence[float], numbers: _Numbers
 ) -> Mapping[str, Callable[[], Iterable[Finding]]]:
-    """Return the checks by name, in the order in which they are done."""
+    """Return the checks by name, in the order in which they run."""
 
     def look_at_layers() -> Iterable[Finding]:
         numbers.layers = layer_reports(subject)
@@ -74,7 +74,7 @@ def _checks(
 
 
 def _as_seen_by_a_person(refusal: str) -> Finding:
-    """Return the finding for a task that preflight refuses, in the words of who looks for the mistake."""
+    """Return the finding for a task that preflight refuses, worded for the task's author."""
     sentence = refusal.removeprefix("task: ")
     if 'missing the required "forward"' in sentence:
         sentence = f"forward is missing: the model has no method of that name (is it misspelt?): {sentence}"

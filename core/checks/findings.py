@@ -1,4 +1,4 @@
-"""What a checkup finds: one sentence for each thing that was looked at, and the numbers of each layer."""
+"""The results of a checkup: one sentence for each check, and the numbers of each layer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ Level = Literal["pass", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
-    what: its name. sentence: how it is, and what to do where it is not well.
+    what: the name of the check. sentence: the result, and what to do if it is bad.
     """
 
     level: Level
@@ -21,7 +21,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """Numbers of one layer over one training batch: its outputs, their gradients.
+    """Numbers of one layer over one training batch: its outputs and their gradients.
 
     near_zero, saturated, dead: shares in [0, 1]; None where they have no meaning for the kind of layer.
     """
@@ -38,7 +38,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Checkup:
-    """Everything that was found. ratios: log10 update-to-data ratios of the first step, by exponent and tensor."""
+    """All findings. ratios: log10 update-to-data ratios of the first step, by exponent and tensor."""
 
     findings: Sequence[Finding]
     layers: Sequence[LayerReport] = ()
@@ -46,5 +46,5 @@ class Checkup:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed."""
+        """Whether no check failed."""
         return all(finding.level != "fail" for finding in self.findings)

@@ -1,6 +1,6 @@
-"""Checks of a task's first steps: does every parameter move, does the loss fall, can one batch be learned by heart.
+"""Checks of a task's first steps: does every parameter move, does the loss fall, can one batch be overfitted?
 
-Each is a function of the subject that yields findings.
+Each check is a function of the subject that yields findings.
 """
 
 import copy
@@ -46,10 +46,10 @@ def movement(subject: Subject) -> Iterator[Finding]:
 
 
 def descent(subject: Subject) -> Iterator[Finding]:
-    """A tiny step against the gradient must lower the loss of the same batch, by what the gradient promises."""
+    """A tiny step against the gradient must lower the loss of the same batch, by what the first-order estimate says."""
     try:
         fell, promised = _step_down(subject, torch.float64, 1e-4)
-    except RuntimeError:  # what the task holds besides its model - class weights - has the precision that it has
+    except RuntimeError:  # tensors of the task itself, such as class weights, keep their own precision
         fell, promised = _step_down(subject, subject.dtype, 1e-2)
     if not promised > 0:
         yield Finding("fail", "descent", "the gradient is zero: no parameter will ever change")
@@ -65,9 +65,9 @@ def descent(subject: Subject) -> Iterator[Finding]:
 
 
 def _step_down(subject: Subject, dtype: torch.dtype, share: float) -> tuple[float, float]:
-    """Return by how much a step against the gradient lowers the loss of a batch, and what the gradient promises.
+    """Return how much a step against the gradient lowers a batch's loss, and how much it should, to first order.
 
-    share: of the loss, that the step promises; 0 is promised where there is no gradient.
+    share: the step is sized to lower the loss by this share of it, to first order; by 0 where the gradient is zero.
     """
     model = subject.new_model().to(dtype).train()
     batch = tuple(t.to(dtype) if t.is_floating_point() else t for t in subject.batch())
@@ -87,7 +87,7 @@ def _step_down(subject: Subject, dtype: torch.dtype, share: float) -> tuple[floa
 
 
 def one_batch(subject: Subject) -> Iterator[Finding]:
-    """A model that cannot learn one batch by heart will not learn the rest."""
+    """A model that cannot overfit one batch will not learn the rest."""
     batch = subject.batch()
     least = math.inf
     with torch.no_grad():
@@ -110,7 +110,7 @@ def one_batch(subject: Subject) -> Iterator[Finding]:
 
 
 def _loss_after_adam(subject: Subject, batch: Batch, lr: float) -> float:
-    """Return the loss of a batch before the last of some steps of Adam on it, or the first that is no number."""
+    """Train on one batch by Adam; return the loss before the last step, or the first loss that is NaN or infinite."""
     model = subject.new_model().train()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
     loss = math.nan
@@ -128,7 +128,7 @@ def _loss_after_adam(subject: Subject, batch: Batch, lr: float) -> float:
 
 
 def first_ratios(ratios: Mapping[float, Mapping[str, float]]) -> Iterator[Finding]:
-    """The update-to-data ratio of the first step at a low, a middle and a high rate of the space."""
+    """Check the update-to-data ratio of the first step at a low, a middle and a high rate of the space."""
     if not ratios:
         yield Finding("pass", "ratios", "no parameter of two or more axes: nothing has an update-to-data ratio")
         return
@@ -167,5 +167,5 @@ def step_ratios(subject: Subject, exponent: float) -> dict[str, float]:
 
 
 def _dense(grad: Tensor) -> Tensor:
-    """A gradient as most optimizers take it: that of EmbeddingBag(sparse=True) is a sparse tensor."""
+    """Return a gradient as a dense tensor; that of EmbeddingBag(sparse=True) is sparse."""
     return grad if grad.layout == torch.strided else grad.to_dense()

@@ -1,4 +1,4 @@
-"""Holes in data: numbers that are not finite, counted and named before anything is trained."""
+"""Holes in data: NaN and infinite numbers, counted and located before anything is trained."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from espalier.core.task import Data
 
-PIECE = 2**22  # numbers looked at at once, so that a split on disk is never in memory as a whole
+PIECE = 2**22  # numbers examined at once, so that a split on disk is never loaded as a whole
 
 
 @dataclass(frozen=True)
 class Hole:
-    """Numbers of one tensor that are not finite: how many, and the first of them; rows are counted from 0."""
+    """Non-finite numbers of one tensor: how many there are, and where the first is. Rows count from 0."""
 
     split: str  # training, validation
     place: int
@@ -21,7 +21,7 @@ class Hole:
     value: float
 
     def sentence(self) -> str:
-        """Say where they are."""
+        """Return a sentence that says where they are."""
         if self.count == 1:
             return (
                 f"tensor {self.place} of the {self.split} split has {self.value} in row {self.row:,} (counted from 0)"
@@ -33,9 +33,9 @@ class Hole:
 
 
 def holes(data: Data, piece: int = PIECE) -> list[Hole]:
-    """Return the tensors that hold numbers which are not finite, each with the first of them.
+    """Return a Hole for each tensor that has non-finite numbers.
 
-    piece: how many numbers are looked at at once.
+    piece: how many numbers are examined at once.
     """
     splits = (("training", data.train), ("validation", data.valid))
     each = [_hole(tensor, split, place, piece) for split, tensors in splits for place, tensor in enumerate(tensors)]

@@ -1,4 +1,4 @@
-"""Initialisation of weights: which one a weight seems to have, which gain it should have, and LSUV, which sets it."""
+"""Initialisation of weights: recognise it, recommend a gain, and set it (LSUV)."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +24,7 @@ gain(a) = sqrt(2 / (1 + a^2)) for a leaky ReLU of slope a (He et al. 2015; torch
 
 
 def initialisation(subject: Subject) -> Iterator[Finding]:
-    """Which initialisation each weight seems to have, and which gain it should have for what follows it."""
+    """Report the initialisation that each weight seems to have, and the gain that suits the nonlinearity after it."""
     model = subject.new_model()
     weights = dict(model.named_parameters())
     with torch.no_grad(), listening(model) as layers:
@@ -87,8 +87,9 @@ def lsuv(
 
     Its weight is scaled, and its bias shifted where it has one (Mishkin and Matas 2016, arXiv:1511.06422, with the
     shift of fastai's course).
-    call: runs the model on a batch. Return the mean and standard deviation that each weight's outputs ended with; a
-    weight without a bias of its own keeps its mean. At most `most` rounds a weight.
+    Return the mean and standard deviation of each weight's outputs at the end. The mean stays where there is no bias.
+
+    call: runs the model on a batch. most: the most rounds for each weight.
     """
     parameters = dict(model.named_parameters())
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Checks of what a model's layers do in one training batch: saturated, dead, vanished or overflowing outputs."""
+"""Checks of a model's layers on one training batch: saturated, dead, vanishing or exploding outputs and gradients."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ APART = 1e4  # times the smallest gradient that the largest may be
 
 
 def layer_reports(subject: Subject) -> Sequence[LayerReport]:
-    """Return each layer's outputs and their gradients over one training batch, as numbers."""
+    """Return statistics of each layer's outputs and their gradients over one training batch."""
     model = subject.new_model().train()
     with listening(model, keep_grad=True) as layers:
         subject.loss(model, subject.batch()).backward()  # pyright: ignore[reportUnknownMemberType]
@@ -37,7 +37,7 @@ def _report(layer: Layer) -> LayerReport:
 
 
 def activations(layers: Sequence[LayerReport]) -> Iterator[Finding]:
-    """Yield what is not well of the layers' outputs and gradients; one sentence that all is well, if it is."""
+    """Yield a finding for each problem with the layers' outputs and gradients, or one that says there is none."""
     if not layers:
         yield Finding("pass", "activations", "the model has no layer or nonlinearity to look at")
         return

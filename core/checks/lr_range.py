@@ -18,14 +18,14 @@ from espalier.core.training.events import Ended
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
-LOW, HIGH, STEPS, SEEDS = -6.0, 1.5, 400, 16  # of a test of which nothing else is said
-SHORTEST = 30  # steps of which something can be read
-BIN = 0.2  # decades: narrow beside the half decade that an interval is widened by, and wide beside a step
+LOW, HIGH, STEPS, SEEDS = -6.0, 1.5, 400, 16  # the default length of a test
+SHORTEST = 30  # the fewest steps that can be read
+BIN = 0.2  # decades: narrower than the half decade by which an interval is widened, wider than a step
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What a rule says over the seeds, in exponents: median, lower and upper quartile, and for how many it had none."""
+    """The suggestions of one rule over the seeds, as exponents: median, quartiles, and how many seeds had none."""
 
     median: float
     low: float
@@ -34,7 +34,7 @@ class Spread:
 
     @staticmethod
     def of(values: Sequence[float | None]) -> "Spread":
-        """Return the spread of values, of which some may be missing."""
+        """Return the spread of values, some of which may be None or NaN."""
         known = [value for value in values if value is not None and math.isfinite(value)]
         if not known:
             return Spread(math.nan, math.nan, math.nan, len(values))
@@ -44,13 +44,17 @@ class Spread:
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What came out.
+    """The result of a range test.
 
-    exponents: log10 of the rate of each step (S,). losses: training losses (K, S), NaN from where a seed diverged.
-    bins: exponents in the middle of equal pieces. band: of each seed's median loss in a piece, the lower quartile, the
-    median and the upper quartile over the seeds (3, bins). It is NaN where fewer than half of the seeds were left.
-    rules: each published rule and our own binned minimum. interval: exponents worth searching, None if nothing can be
-    said. edge: from which exponent on training diverges, None if it does not. notes: what was odd, in plain sentences.
+    exponents: log10 of the rate at each step (S,).
+    losses: training losses (K, S), NaN from the step at which a seed diverged.
+    bins: the centres of equal bins of the exponents (B,).
+    band: lower quartile, median and upper quartile over the seeds of each seed's median loss in a bin (3, B). It is
+    NaN where fewer than half of the seeds were left.
+    rules: the spread of each published rule, and of our binned minimum.
+    interval: exponents worth searching; None if the curve does not show any.
+    edge: the exponent from which on training diverges; None if it does not.
+    notes: what was unusual, in plain sentences.
     """
 
     exponents: np.ndarray
@@ -65,14 +69,14 @@ class RangeTest:
 
 @dataclass(frozen=True)
 class Ramp:
-    """A rate that rises by equal factors from 10 ** low to 10 ** high in so many steps."""
+    """A rate that rises by equal factors from 10 ** low to 10 ** high in `steps` steps."""
 
     low: float = LOW
     high: float = HIGH
     steps: int = STEPS
 
     def checked(self) -> "Ramp":
-        """Return the ramp. Raises BadInput for one of which nothing can be read."""
+        """Return the ramp. Raises BadInput for an empty range or too few steps."""
         if not self.low < self.high:
             raise BadInput(f"the range of exponents {self.low:g} ... {self.high:g}: low must be below high")
         if self.steps < SHORTEST:
@@ -94,10 +98,10 @@ def range_test(
     program: str | Program = "vmap",
     device: str = "cpu",
 ) -> RangeTest:
-    """Train one lane per seed while the rate rises, and read the curves. Touches nothing but lanes of its own.
+    """Train one lane per seed while the rate rises, and read the curves.
 
-    hyper: momentum, weight decay and the like; its rate and schedule are replaced by the ramp.
-    Raises BadInput for a range or a length of which nothing can be read, and where the task raises for every seed.
+    hyper: momentum, weight decay and the like; the ramp replaces its rate and schedule.
+    Raises BadInput for an empty range or too few steps, and where the task raises for every seed.
     """
     exponents, steps = ramp.checked().exponents(), ramp.steps
     if not seeds:
@@ -125,7 +129,7 @@ def range_test(
 
 
 def read_curves(exponents: np.ndarray, losses: np.ndarray) -> RangeTest:
-    """Return what curves of losses (K, S) over rising exponents (S,) say; NaN from where a seed diverged."""
+    """Read curves of losses (K, S) over rising exponents (S,); NaN from the step at which a seed diverged."""
     steps = len(exponents)
     lengths = [int(np.argmin(np.isfinite(row))) if not np.isfinite(row).all() else steps for row in losses]
     losses = np.array([np.where(np.arange(steps) < n, row, np.nan) for row, n in zip(losses, lengths, strict=True)])
@@ -145,11 +149,11 @@ def read_curves(exponents: np.ndarray, losses: np.ndarray) -> RangeTest:
     return RangeTest(exponents, losses, bins, band, rules, interval, edge, notes)
 
 
-LEFT = 4.0  # times its least so far: where fastai and Lightning stop
+LEFT = 4.0  # times the lowest so far: where fastai and Lightning stop
 
 
 def _edge(exponents: np.ndarray, losses: np.ndarray) -> float | None:
-    """Return from which exponent on half of the seeds' losses have left for good; None if they stay."""
+    """Return the exponent from which on half of the seeds have diverged for good; None if they do not."""
     lefts: list[float] = []
     for row in losses:
         least = np.fmin.accumulate(np.where(np.isfinite(row), row, np.inf))
@@ -168,9 +172,9 @@ def _exponent(rule: Rule, exponents: np.ndarray, losses: np.ndarray, planned: in
 
 
 def _binned(exponents: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the middles of equal pieces of the exponents and each seed's median loss there (K, pieces).
+    """Return the centres of equal bins of the exponents, and each seed's median loss there (K, bins).
 
-    A median takes no notice of a spike. A piece has at least five steps.
+    A median ignores a spike. A bin has at least five steps.
     """
     span = exponents[-1] - exponents[0]
     count = max(2, min(round(span / BIN), len(exponents) // 5))
@@ -182,14 +186,14 @@ def _binned(exponents: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.n
     return np.array([exponents[piece].mean() for piece in pieces]), table
 
 
-CLEAR = 4.5  # times what neighbouring points differ by: the least of 35 points of pure noise lies 2 to 3.5 below
-FALLEN = 0.25  # of the whole fall: below it a rate is too low to learn in the time of the test
+CLEAR = 4.5  # times the differences of neighbouring points: the minimum of 35 points of pure noise lies 2 to 3.5 below
+FALLEN = 0.25  # of the whole fall: before it, the rate is too low to learn much during the test
 
 
 def _interval(
     bins: np.ndarray, table: np.ndarray, band: np.ndarray, lengths: Sequence[int], steps: int, edge: float | None
 ) -> tuple[tuple[float, float] | None, list[str]]:
-    """Return from where a quarter of the fall is done to where the loss is least, over the seeds; and what was odd."""
+    """Return the exponents from a quarter of the fall to the lowest loss, over the seeds; and notes on oddities."""
     middle, notes = band[1], list[str]()
     diverged = sum(n < steps for n in lengths)
     if diverged:
@@ -209,7 +213,7 @@ def _interval(
 
 
 def _why_unreadable(middle: np.ndarray) -> str:
-    """Return why nothing can be read off the median curve, "" if something can."""
+    """Return why the median curve cannot be read, "" if it can."""
     known = np.flatnonzero(np.isfinite(middle))
     if len(known) < 3:
         return "the curves are too short to read: the loss was no number almost from the start; begin lower"
@@ -224,7 +228,7 @@ def _why_unreadable(middle: np.ndarray) -> str:
 
 
 def _quartiles_of_bounds(bins: np.ndarray, table: np.ndarray) -> tuple[float, float]:
-    """Return, over the seeds, the lower quartile of where the fall begins and the upper of where the loss is least."""
+    """Return the lower quartile over the seeds of where the fall begins, and the upper of where the loss is lowest."""
     lows: list[float] = []
     highs: list[float] = []
     for row in table:

@@ -1,6 +1,6 @@
-"""Published rules that read a learning rate off the curve of a range test.
+"""Published rules that choose a learning rate from the curve of a range test.
 
-Each is computed as its source computes it, with its own smoothing, its own early stop and its own trimming.
+Each is computed as its source does: with its own smoothing, early stop and trimming.
 """
 
 import math
@@ -14,7 +14,7 @@ Rule = Callable[[Curve, Curve, int], float | None]
 
 
 def _smoothed(losses: Curve, beta: float, shift: int, stop: float) -> Curve:
-    """Return the bias-corrected moving average of losses, up to where it exceeds `stop` times its best.
+    """Return the bias-corrected moving average of losses, cut where it exceeds `stop` times its best.
 
     The correction of step t (counted from 1) is 1 - beta ** (t + shift).
     """
@@ -31,7 +31,7 @@ def _smoothed(losses: Curve, beta: float, shift: int, stop: float) -> Curve:
 
 
 def _as_fastai(lrs: Curve, losses: Curve, planned: int) -> tuple[Curve, Curve]:
-    """fastai's lr_find: smooth by 0.98, stop at 4 times the best, leave out the first tenth and the last five."""
+    """fastai's lr_find: smooth by 0.98, stop at 4 times the best, drop the first tenth and the last five."""
     smooth = _smoothed(losses, 0.98, 0, 4.0)
     lrs, smooth = lrs[: len(smooth)][planned // 10 : -5], smooth[planned // 10 : -5]
     bad = np.flatnonzero(np.isnan(smooth))
@@ -40,7 +40,7 @@ def _as_fastai(lrs: Curve, losses: Curve, planned: int) -> tuple[Curve, Curve]:
 
 
 def valley(lrs: Curve, losses: Curve, planned: int) -> float | None:
-    """fastai's valley: two thirds and a half section into the longest falling run of losses."""
+    """fastai's valley: two thirds and half a section into the longest falling run of losses."""
     lrs, losses = _as_fastai(lrs, losses, planned)
     n = len(losses)
     if n < 2:
@@ -71,7 +71,7 @@ def slide(lrs: Curve, losses: Curve, planned: int) -> float | None:
 
 
 def minimum(lrs: Curve, losses: Curve, planned: int) -> float | None:
-    """fastai's minimum: a tenth of the rate of the least loss."""
+    """fastai's minimum: a tenth of the rate with the lowest loss."""
     lrs, losses = _as_fastai(lrs, losses, planned)
     return float(lrs[losses.argmin()]) / 10 if len(losses) else None
 

@@ -1,4 +1,4 @@
-"""What is checked of a task before anything is trained: a model, a loss that can fall, data, metrics."""
+"""Checks that every task must pass before it trains: its model, loss, data, order and metrics can be used."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from espalier.core.training.baselines import Baselines
 
 @dataclass(frozen=True)
 class Preflight:
-    """What the checks found."""
+    """What the checks learned about a task."""
 
     data: Data
     first_loss: float
@@ -36,9 +36,9 @@ class Preflight:
 
 
 def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: int = 0) -> Preflight:
-    """Load a task's data, take one gradient and one validation, and train nothing.
+    """Load a task's data, compute one gradient and one validation, and train nothing.
 
-    Raises BadInput saying what is wrong with the task and what would work.
+    Raises BadInput that says what is wrong with the task and what would work.
     """
     dtype = getattr(torch, precision)
     data = _data(task).to("cpu", dtype)
@@ -58,7 +58,7 @@ def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: in
 
 
 def check_metric(wanted: str, metrics: Sequence[str]) -> None:
-    """Raise BadInput if the objective is no metric of the task."""
+    """Raise BadInput if the task does not report the objective."""
     known = [f"valid_{name}" for name in metrics] + ["train_loss"]
     if wanted not in known:
         raise BadInput(f"objective.metric: the task reports no '{wanted}'; {nearest(wanted, known)}")
@@ -66,7 +66,7 @@ def check_metric(wanted: str, metrics: Sequence[str]) -> None:
 
 def _data(task: Task) -> Data:
     with faults(f"task: data() of {_named(task)} failed"):
-        data = cast("object", load_data(task))  # a person may return anything
+        data = cast("object", load_data(task))  # user code may return anything
     tensors = cast("tuple[object, ...]", (*data.train, *data.valid)) if isinstance(data, Data) else ()
     if not isinstance(data, Data) or not all(isinstance(t, Tensor) for t in tensors):
         raise BadInput("task: data() must return core.task.Data(train=(tensors ...), valid=(tensors ...))")
@@ -78,7 +78,7 @@ def _data(task: Task) -> Data:
 
 
 def _bearable_holes(program: Program, data: Data, batch_size: int, seed: int) -> list[Hole]:
-    """Return the holes that the task can take: a mask, or a loss that leaves them out. Raises BadInput for others."""
+    """Return the holes that the task handles, by a mask or a loss that skips them. Raises BadInput for the others."""
     in_data = holes(data)
     for hole in in_data:
         if not _taken(program, data, hole, batch_size, seed):
@@ -87,7 +87,7 @@ def _bearable_holes(program: Program, data: Data, batch_size: int, seed: int) ->
 
 
 def _taken(program: Program, data: Data, hole: Hole, batch_size: int, seed: int) -> bool:
-    """Whether loss and gradients of a batch with the hole in it are finite; of the validation split, its metrics."""
+    """Whether a batch with the hole in it has a finite loss and gradients; for the validation split, finite metrics."""
     split = data.train if hole.split == "training" else data.valid
     chosen = [hole.row, *(row for row in range(min(batch_size, len(split[0]))) if row != hole.row)][:batch_size]
     batch, row = tuple(tensor[chosen] for tensor in split), program.fresh_row(seed)
@@ -98,7 +98,7 @@ def _taken(program: Program, data: Data, hole: Hole, batch_size: int, seed: int)
         one = {name: tensor[None] for name, tensor in row.items()}
         losses, grads, _ = program.gradients(one, tuple(t[None] for t in batch), (seed, 0))
         return bool(losses.isfinite().all()) and all(bool(grad.isfinite().all()) for grad in grads.values())
-    except Exception:  # whether it is the hole that a task cannot take, or the task, is told by its first batch
+    except Exception:  # a task that fails in its first batch too fails for another reason than the hole
         return True
 
 
@@ -112,19 +112,19 @@ def _first_batch(task: Task, data: Data, examples: int, batch_size: int, seed: i
         batch = tuple(tensor[chosen] for tensor in data.train)
     if not _is_pure(lambda: task.order(seed, examples, batch_size), order):
         raise BadInput(
-            f"task: order() of {_named(task)} gives the same steps other examples when asked again, or in other "
-            "pieces, and no trial could be repeated; draw them from the seed and the number of the step alone"
+            f"task: order() of {_named(task)} gives a step other examples when it is called again or with "
+            "another interval, so no trial could be repeated; draw them from the seed and the step's number alone"
         )
     return batch
 
 
 def _is_pure(make: Callable[[], Order], order: Order) -> bool:
-    """Whether an order of data gives every step its own examples, however it is asked."""
+    """Whether an order of data is a function of (seed, step), whichever steps are asked for together."""
     try:
         both = order(0, 2)
         answers = [torch.cat([order(0, 1), order(1, 2)]), make()(0, 2), torch.cat([make()(1, 2), make()(0, 1)]).flip(0)]
         return all(torch.equal(both, answer) for answer in answers)
-    except Exception:  # of a budget of one step; whoever trains will meet what it raises
+    except Exception:  # with a budget of one step there is nothing to compare; an error will show in training
         return True
 
 
@@ -147,8 +147,8 @@ def _model(task: Task, seed: int) -> None:
         for name, tensor in named:
             if tensor.layout != torch.strided:
                 raise BadInput(
-                    f"task: {kind} {name} of the model is sparse, which lanes cannot lie beside each other as; keep it "
-                    "dense (.to_dense()), or a fixed one as an attribute of the module"
+                    f"task: {kind} {name} of the model is sparse and cannot be stacked into lanes; keep it "
+                    "dense (.to_dense()), or a constant one as an attribute of the module"
                 )
     for name, parameter in model.named_parameters():
         if parameter.is_complex():
@@ -157,20 +157,21 @@ def _model(task: Task, seed: int) -> None:
             )
         if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
             raise BadInput(
-                f"task: parameter {name} of the model has a hook, which no lane runs; write what it does into loss()"
+                f"task: parameter {name} of the model has a hook, which would not run in a lane; do its work in loss()"
             )
     for path in drawn(task, model, seed):
         raise BadInput(
-            f"task: the model's {path} is another one for every seed, and neither parameter nor buffer; register it "
-            "(register_buffer; a list of modules as nn.ModuleList), so that each trial has its own; of spectral_norm "
-            "take the one of torch.nn.utils.parametrizations"
+            f"task: the model's {path} differs from seed to seed, but is neither a parameter nor a buffer; register it "
+            "(register_buffer; a list of modules as nn.ModuleList), so that each trial has its own; for spectral_norm "
+            "use the one of torch.nn.utils.parametrizations"
         )
 
 
 def drawn(task: Task, model: nn.Module, seed: int) -> list[str]:
-    """Return the places beside a model's parameters and buffers whose numbers its seed has drawn.
+    """Return the paths of random numbers in a model that are neither parameters nor buffers.
 
-    model: as task.model() gives it under `seed`. All lanes train in one model, so they would have those of one trial.
+    model: task.model() called under `seed`. All lanes share one model, so all of them would have these numbers of one
+    trial.
     """
 
     def made(seed: int) -> Snapshot:
@@ -181,7 +182,7 @@ def drawn(task: Task, model: nn.Module, seed: int) -> list[str]:
     differ = first.numbers_changed(made(seed + 1))
     if not differ:
         return []
-    counted = first.numbers_changed(made(seed))  # of names, say: that is no matter of the seed
+    counted = first.numbers_changed(made(seed))  # of names, say: the seed has no part in it
     return [path.removeprefix("model.") for path in differ if path not in counted]
 
 
@@ -195,7 +196,7 @@ def _first_loss(program: Program, batch: Batch, seed: int) -> float:
                 raise BadInput(_NOTHING_MOVES) from error
             raise
         moves = any(grad.any() for grad in grads.values()) or not math.isfinite(losses[0].item())
-        if not moves and program.clocked:  # a loss that grows with the step may be zero at the first
+        if not moves and program.clocked:  # a loss that grows with the step may be zero at the first one
             middle = torch.tensor([LATER]), torch.tensor([0.5])
             _, grads, _ = program.gradients(rows, tuple(t[None] for t in batch), (seed, 0), middle)
             moves = any(grad.any() for grad in grads.values())
@@ -204,7 +205,7 @@ def _first_loss(program: Program, batch: Batch, seed: int) -> float:
     return losses[0].item()
 
 
-LATER = 10_000.0  # a step at which a loss that grows has begun to
+LATER = 10_000.0  # a later step, at which such a loss is no longer zero
 
 _NOTHING_MOVES = (
     "task: no parameter would ever change: the gradient of the loss is zero for all of them; "

@@ -1,4 +1,4 @@
-"""The subject of a checkup: a task, with what it is to be trained with.
+"""The subject of a checkup: a task, with the settings that it is to be trained with.
 
 B = examples in a batch.
 """
@@ -26,11 +26,11 @@ class Subject:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the model's numbers."""
+        """The floating-point type of the model."""
         return getattr(torch, self.structure.dtype)
 
     def new_model(self, seed: int | None = None) -> nn.Module:
-        """Return a new model, drawn under a seed (None: the subject's)."""
+        """Return a new model, initialised under a seed (None: the subject's)."""
         with seeded(self.seed if seed is None else seed):
             return self.task.model().to(self.dtype)
 
@@ -41,7 +41,7 @@ class Subject:
         return tuple(tensor[chosen] for tensor in self.data.train)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the loss, under the same seed at every call; one that takes the step is half way through."""
+        """Return the loss, under the same seed at every call. A loss that takes the step gets half of the budget."""
         half = torch.tensor(self.steps / 2, dtype=self.dtype), torch.tensor(0.5, dtype=self.dtype)
-        with seeded(self.seed):  # the same masks at every call
+        with seeded(self.seed):  # the same dropout masks at every call
             return call(self.task.loss, model, batch, half)

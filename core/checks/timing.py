@@ -1,4 +1,4 @@
-"""How long a validation takes, measured."""
+"""Measure how long a validation takes."""
 
 import time
 
@@ -7,7 +7,7 @@ from espalier.core.task import Data
 
 
 def evaluation_seconds(program: Program, data: Data, seed: int = 0) -> float:
-    """Return the time of one validation, in seconds, the least of two."""
+    """Return the time of one validation in seconds: the lesser of two."""
     row, times = program.fresh_row(seed), list[float]()
     for _ in range(2):
         begin = time.perf_counter()

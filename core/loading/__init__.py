@@ -1,1 +1,1 @@
-"""People's files, modules and notebooks: finding them, and keeping their source."""
+"""User code in files, modules and notebooks: finding it, importing it, and storing its source."""

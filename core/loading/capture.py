@@ -1,7 +1,7 @@
 """The source of a class that was written in a notebook or a script: one file with all that it uses.
 
-A worker cannot import `__main__`. So the class is taken out of it with the functions, classes, imports, plain values
-and tensors that it names, and what these name. The file can be read, and trains again on any day.
+A worker cannot import `__main__`. So the class is copied into a file, with everything that it names: functions,
+classes, imports, plain values, tensors, and what these name in turn. Anyone can read that file and train by it again.
 """
 
 import ast
@@ -42,16 +42,16 @@ _GENERATED = re.compile(r"<(string|stdin|unknown)>")
 
 @dataclass
 class Captured:
-    """A class on its own: the text of its file, and the arrays that the file loads from beside it, by name."""
+    """A captured class: the text of its file, and by name the arrays that the file loads from its own folder."""
 
     name: str
     text: str
     arrays: Mapping[str, Array] = field(default_factory=dict[str, "Array"])
 
     def write(self, folder: Path) -> Path:
-        """Write the file into a folder of `folder` that is named after what it holds; return its path.
+        """Write the file into a subfolder of `folder` named after a hash of its content; return its path.
 
-        What is there already is left as it is, so that equal code stands in one place alone.
+        Existing files stay as they are, so equal code is stored once.
         """
         contents = {f"{name}{_suffix(value)}": _bytes(value) for name, value in sorted(self.arrays.items())}
         contents[f"{file_name(self.name)}.py"] = self.text.encode()
@@ -60,7 +60,7 @@ class Captured:
             digest.update(f"{name} {len(content)}\n".encode() + content)
         place = folder / digest.hexdigest()[:16]
         place.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():  # the code comes last: what it loads is there by then
+        for name, content in contents.items():  # the code is written last: by then the arrays that it loads exist
             if not (place / name).exists():
                 part = place / f".{name}.part"
                 part.write_bytes(content)
@@ -69,13 +69,13 @@ class Captured:
 
 
 def is_importable(kind: type) -> bool:
-    """Whether another process finds a class by importing the file that it stands in."""
+    """Whether another process can import a class from the file that defines it."""
     module = sys.modules.get(kind.__module__)
     return kind.__module__ != "__main__" and bool(getattr(module, "__file__", None))
 
 
 def capture(kind: type) -> Captured:
-    """Take a class out of `__main__`. Raises BadInput for what no file can hold, and says what would do."""
+    """Capture a class of `__main__`. Raises BadInput for a value that cannot be written to a file."""
     module = sys.modules.get(kind.__module__)
     if "<locals>" in kind.__qualname__ or "." in kind.__qualname__ or module is None:
         raise BadInput(
@@ -86,7 +86,7 @@ def capture(kind: type) -> Captured:
 
 
 class _Taken:
-    """What has been taken out of a namespace for one class."""
+    """The definitions taken out of a namespace for one class."""
 
     def __init__(self, name: str, namespace: Mapping[str, object]):
         self.name, self.namespace = name, namespace
@@ -107,12 +107,12 @@ class _Taken:
         return Captured(self.name, "\n\n".join(parts) + "\n", self.arrays)
 
     def _take(self, name: str, user: str) -> None:
-        """Take what a name stands for, and first what that needs; `user` is what names it."""
+        """Take the definition of a name, after all that it needs itself. `user` is the definition that uses it."""
         if name in self._begun or (name not in self.namespace and hasattr(builtins, name)):
             return
         self._begun.add(name)
         if name not in self.namespace:
-            return  # a name that would fail, if it were reached, fails as it would there
+            return  # an undefined name raises NameError in the file as it would in the notebook
         value = self.namespace[name]
         if self._is_defined_here(value):
             self._take_definition(name, value, user)
@@ -149,14 +149,14 @@ class _Taken:
         return None
 
     def _source_of(self, name: str, value: object) -> str | None:
-        """Return the statement that defines a function or a class, of several of one name the one that is in use."""
+        """Return the statement that defines a function or a class; of several with one name, the one in use."""
         codes = [f.__code__ for f in functions_in(value) if not _GENERATED.match(f.__code__.co_filename)]
         for code in codes:
             text = "".join(linecache.getlines(code.co_filename, dict(self.namespace)))
             for node, source in definitions(text, name):
                 if first_line(node) <= code.co_firstlineno <= (node.end_lineno or 0):
                     return source
-        for text in reversed(self._texts):  # a class without methods does not say where it stands
+        for text in reversed(self._texts):  # a class without methods does not say where it is defined
             if matches := list(definitions(text, name)):
                 return matches[-1][1]
         return None
@@ -179,7 +179,7 @@ class _Taken:
         if parts:
             return "\n".join(f"import {part}" for part in parts)
         source, inner = self._imports.named.get(name, ("", ""))
-        if sys.modules.get(module.__name__) is not module:  # it calls itself otherwise than it is imported
+        if sys.modules.get(module.__name__) is not module:  # its __module__ is not the name it is imported by
             if sys.modules.get(whole := self._imports.aliases.get(name, "")) is module:
                 return f"import {whole} as {name}"
             if getattr(sys.modules.get(source), inner, None) is module:
@@ -197,7 +197,7 @@ class _Taken:
             self.statements[name] = f"{name} = numpy.load({file}, allow_pickle=False)"
 
     def _class_name(self, kind: type, user: str) -> str | None:
-        """Take a class, and return the name by which the file knows it; None if the notebook has no such name."""
+        """Take a class, and return its name in the file; None if it has no name in the notebook."""
         if self.namespace.get(kind.__name__) is not kind:
             return None
         self._take(kind.__name__, user)
@@ -225,7 +225,7 @@ def _suffix(value: object) -> str:
 def _bytes(value: Array) -> bytes:
     with io.BytesIO() as file:
         if isinstance(value, Tensor):
-            torch.save(value.clone(), file)  # a view would bring all that it looks into
+            torch.save(value.clone(), file)  # a view would be saved with its whole storage
         else:
             np.save(file, value, allow_pickle=False)
         return file.getvalue()
@@ -240,7 +240,7 @@ def _as(name: str, inner: str) -> str:
 
 
 def file_name(kind: str) -> str:
-    """Return what the file of a class is called.
+    """Return the file name for a class.
 
     >>> file_name("MyTask"), file_name("LSTM")
     ('my_task', 'lstm')

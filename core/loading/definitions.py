@@ -1,4 +1,4 @@
-"""Definitions in the source of a script or of a notebook's cells: where one stands, and which names it uses."""
+"""Definitions in the source of a script or of a notebook's cells: where they are, and which names they use."""
 
 import ast
 import inspect
@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)  # whose bodies run later
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)  # their bodies run later
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -31,15 +31,15 @@ def texts_of(namespace: Mapping[str, Any]) -> Iterator[str]:
 def parsed(text: str) -> ast.Module:
     try:
         return ast.parse(text)
-    except (SyntaxError, ValueError):  # a cell that failed
+    except (SyntaxError, ValueError):  # a cell with a syntax error
         return ast.Module([], [])
 
 
 @dataclass
 class Imports:
-    """What the import statements of a source bind.
+    """The names that the import statements of a source bind.
 
-    whole: modules imported by their whole names. aliases: by alias, the module. named: by name, (module, its name).
+    whole: modules imported by their whole names. aliases: the module by alias. named: (module, name in it) by name.
     """
 
     whole: list[str] = field(default_factory=list[str])
@@ -48,7 +48,7 @@ class Imports:
 
     @classmethod
     def of(cls, texts: list[str]) -> "Imports":
-        """Return the imports of some texts, at whatever depth; of a name that is bound twice the later."""
+        """Return the imports in some texts, at any depth. For a name bound twice, the later one counts."""
         imports = cls()
         for node in (node for text in texts for node in ast.walk(parsed(text))):
             if isinstance(node, ast.Import):
@@ -62,7 +62,7 @@ class Imports:
 
 
 def definitions(text: str, name: str) -> Iterator[tuple[Definition, str]]:
-    """Yield each definition of a name in a text with its source, decorators included, moved to the margin."""
+    """Yield each definition of a name in a text with its dedented source, decorators included."""
     lines = text.splitlines()
     for node in ast.walk(parsed(text)):
         if isinstance(node, Definition) and node.name == name:
@@ -86,7 +86,7 @@ def functions_in(value: object) -> Iterator[FunctionType]:
 
 
 def names_used(source: str, tree: ast.Module) -> tuple[list[str], list[str]]:
-    """Return the global names that a definition uses as it is made (bases, decorators, defaults), and later."""
+    """Return the global names that a definition uses when it is executed (bases, decorators, defaults) and later."""
     definition = tree.body[0]
     table = symtable.symtable(source, "<task>", "exec")
     used = dict.fromkeys(_globals_of(table))
@@ -97,7 +97,7 @@ def names_used(source: str, tree: ast.Module) -> tuple[list[str], list[str]]:
 
 
 def _walk_without(definition: ast.AST, functions: set[int]) -> Iterator[ast.AST]:
-    """Yield the nodes of a definition without the bodies of functions in it, but with their defaults and decorators."""
+    """Yield the nodes of a definition, without the bodies of functions in it but with their defaults and decorators."""
     waiting: list[ast.AST] = [definition]
     while waiting:
         node = waiting.pop()
@@ -109,7 +109,7 @@ def _walk_without(definition: ast.AST, functions: set[int]) -> Iterator[ast.AST]
 
 
 def _evaluated_at_once(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Iterator[ast.AST]:
-    """Yield what of a function is evaluated where it is defined: decorators, defaults, annotations."""
+    """Yield the expressions of a function that are evaluated when it is defined: decorators, defaults, annotations."""
     yield from function.args.defaults
     yield from filter(None, function.args.kw_defaults)
     yield from (arg.annotation for arg in ast.walk(function.args) if isinstance(arg, ast.arg) and arg.annotation)
@@ -119,7 +119,7 @@ def _evaluated_at_once(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.La
 
 
 def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
-    """Yield the names that a text takes from its surroundings."""
+    """Yield the free names of a text."""
     top = table.get_type() == "module"
     for symbol in table.get_symbols():
         outer = symbol.is_referenced() and not symbol.is_assigned() if top else symbol.is_global()

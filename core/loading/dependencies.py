@@ -1,6 +1,6 @@
-"""The source files that a module depends on, read off its import statements; nothing is run.
+"""The source files that a module depends on, found by its import statements; nothing is executed.
 
-Only files of the module's author count: libraries, and this program outside its ready tasks, do not.
+Only files of the module's author count. Libraries do not, nor does this program outside its ready tasks.
 """
 
 import ast
@@ -19,7 +19,7 @@ from espalier.core.loading.scopes import Scope, installed, scope_of, scope_of_mo
 
 
 class Source(NamedTuple):
-    """A module's name, its file, and the scope that its imports see first."""
+    """A module's name, its file, and the scope in which its imports are looked up first."""
 
     name: str
     path: str
@@ -27,13 +27,14 @@ class Source(NamedTuple):
 
 
 def files_beside(sources: Sequence[tuple[Path, Path]]) -> list[Path]:
-    """Return what modules import, by their import statements, of the folders that they are imported from; none is run.
+    """Return the files that modules import from their own folders, by their import statements; nothing is executed.
 
-    sources: (folder, file) of each module. The result holds the files themselves and those of the packages around them.
+    sources: (folder, file) of each module.
+    The result includes these files and the `__init__.py` of their packages.
     """
     waiting: list[Source] = []
     for folder, file in ((folder.resolve(), file.resolve()) for folder, file in sources):
-        folder = folder if file.is_relative_to(folder) else file.parent  # a link to a file elsewhere
+        folder = folder if file.is_relative_to(folder) else file.parent  # a symbolic link to a file elsewhere
         scope = scope_of(folder)
         packages = [package for package in file.parents if package != folder and package.is_relative_to(folder)]
         for path in (file, *(package / "__init__.py" for package in packages)):
@@ -44,9 +45,9 @@ def files_beside(sources: Sequence[tuple[Path, Path]]) -> list[Path]:
 
 
 def file_here(module: str) -> Path | None:
-    """Return the file of a module that the current folder has, None for one that Python finds elsewhere.
+    """Return the file of a module in the current folder; None for one that Python finds elsewhere.
 
-    Python may search the current folder too: `python -m`, PYTHONPATH, a project that is installed to be edited.
+    Python may search the current folder too: by `python -m`, PYTHONPATH or an editable install.
     """
     scope = scope_of(current_folder())
     files = source_files(module, [scope.folder])
@@ -56,7 +57,7 @@ def file_here(module: str) -> Path | None:
 
 
 def _searched(module: str, files: list[NamedFile]) -> bool:
-    """Whether Python by itself finds a person's module in these files."""
+    """Whether Python itself finds a user's module in these files."""
     top = module.partition(".")[0]
     ours = top == own.NAME or top in sys.stdlib_module_names or own.is_library(files[-1][1])
     if ours or (spec := installed(top)) is None:
@@ -66,7 +67,7 @@ def _searched(module: str, files: list[NamedFile]) -> bool:
 
 
 def sources_of(modules: Sequence[ModuleType]) -> dict[str, str]:
-    """Return by path, for modules and all that they import of their author's: the name and a hash of the text."""
+    """Return by path the name and a hash of the text, for modules and all their author's modules that they import."""
     waiting: list[Source] = []
     for module in modules:
         scope = scope_of_module(module.__name__)
@@ -76,7 +77,7 @@ def sources_of(modules: Sequence[ModuleType]) -> dict[str, str]:
 
 
 def _reachable(waiting: list[Source]) -> dict[str, str]:
-    """Return as `sources_of` does what these sources, and all that they import of their author's, consist of."""
+    """Return what `sources_of` returns, for these sources and their author's modules that they import."""
     texts: dict[str, str] = {}
     first = waiting[0].path if waiting else ""
     while waiting:
@@ -93,7 +94,7 @@ def _reachable(waiting: list[Source]) -> dict[str, str]:
 
 
 def _imports(text: bytes, name: str, is_package: bool) -> Iterator[str]:
-    """Yield the names of all modules that a file may import, at its top or later."""
+    """Yield the names of all modules that a file may import, at any depth."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
@@ -113,9 +114,9 @@ def _imports(text: bytes, name: str, is_package: bool) -> Iterator[str]:
 
 
 def _of_the_author(name: str, first: str) -> list[NamedFile]:
-    """Return (name, file) of a module that Python finds by itself, unless it is a library's.
+    """Return (name, file) of a module that Python itself finds, unless it belongs to a library.
 
-    first: the task's own file, whose package is its author's wherever it is installed.
+    first: the task's own file. Its package is its author's wherever it is installed.
     """
     top, _, rest = name.partition(".")
     if not top or top in sys.stdlib_module_names or (spec := installed(top)) is None:

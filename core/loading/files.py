@@ -1,4 +1,4 @@
-"""Where the source of a module lies, looked for without importing anything."""
+"""Find the source file of a module without importing anything."""
 
 import os
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ NamedFile = tuple[str, str]
 def source_files(name: str, search: Sequence[str] | None, packages: bool = False) -> list[NamedFile]:
     """Return the file of a module below the folders `search` (None: where Python searches), or nothing.
 
-    packages: with the packages that it is in, and those alone where the last name is no module.
+    packages: include the files of its packages; only those where the last name is no module.
     """
     files: list[NamedFile] = []
     parts = name.split(".")

@@ -1,4 +1,4 @@
-"""The fingerprint of a class: a hash of the source files that it is made of."""
+"""The fingerprint of a class: a hash of its source files."""
 
 import hashlib
 import inspect
@@ -11,10 +11,10 @@ from espalier.core.loading.references import modules_asked
 
 
 def fingerprint(task: type) -> str:
-    """Return a hash of the source files that a class is made of: its own, and those of its author that it imports.
+    """Return a hash of a class's source files: its own, and those of the same author that it imports.
 
-    Libraries, and this program outside its ready tasks, are known by their versions. What is imported under a name
-    that is made up while the program runs, and what is read as data, is not seen.
+    Libraries, and this program outside its ready tasks, count by version.
+    Imports by a name computed at run time and files read as data do not count.
     """
     try:
         first = os.path.realpath(inspect.getfile(task))

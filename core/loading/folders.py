@@ -1,4 +1,4 @@
-"""The folder in which a person's modules are looked for, where it is another than the current one of this process."""
+"""The folder in which a user's modules are looked for, where it is not the process's current one."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,13 +8,13 @@ _current: list[Path] = []
 
 
 def work_in(folder: str) -> None:
-    """Look for a person's modules in `folder`, as the process would that was started there."""
+    """Look for a user's modules in `folder`, as if the process had been started there."""
     _current[:] = [Path(folder)]
 
 
 @contextmanager
 def restoring_folder() -> Generator[None]:
-    """Look for modules after the block where they were looked for before it, whatever work_in was called with."""
+    """Undo after the block what `work_in` did in it."""
     before = [*_current]
     try:
         yield
@@ -23,5 +23,5 @@ def restoring_folder() -> Generator[None]:
 
 
 def current_folder() -> Path:
-    """Return the folder in which a person's modules are looked for."""
+    """Return the folder in which a user's modules are looked for."""
     return _current[0] if _current else Path.cwd()

@@ -1,4 +1,4 @@
-"""Modules of this program by the names that they had once: `core.task`, when its packages had none in common."""
+"""Former names of this program's modules, such as `core.task`: its packages once had no common parent."""
 
 import importlib
 import os
@@ -10,13 +10,13 @@ from types import ModuleType
 
 from espalier.core import own
 
-_OWN_FOLDER = f"{own.FOLDER}{os.sep}"  # in a checkout, `import core` means ours where Python searches it
+_OWN_FOLDER = f"{own.FOLDER}{os.sep}"  # in a checkout that is on Python's path, `import core` finds our folder
 
 
 def is_former(name: str, names: Sequence[str], folders: Sequence[str]) -> bool:
     """Whether `from NAME import NAMES` was written for an earlier version of this program.
 
-    folders: what they have under that name comes first, as does what Python's search path has.
+    folders: a module of that name in them, or on Python's search path, takes precedence.
     """
     if name.partition(".")[0] not in own.FORMER_NAMES:
         return False
@@ -25,13 +25,13 @@ def is_former(name: str, names: Sequence[str], folders: Sequence[str]) -> bool:
 
 
 def has_moved(name: str) -> bool:
-    """Whether a whole name, as `espalier.core.watch`, is of a module that has moved since."""
+    """Whether a full name, such as `espalier.core.watch`, belongs to a module that has moved since."""
     module = name.removeprefix(f"{own.NAME}.")
     return module != name and module in own.MOVED
 
 
 def import_former(name: str, names: Sequence[str]) -> ModuleType:
-    """Do `from NAME import NAMES`, or `import NAME`, for a module by a name that it had once."""
+    """Do `from NAME import NAMES` or `import NAME` for a module's former name."""
     name = name.removeprefix(f"{own.NAME}.")
     for module in [name, *(inner for inner in (f"{name}.{each}" for each in names) if _is_ours(inner))]:
         loaded = importlib.import_module(own.present_path(module))
@@ -42,28 +42,28 @@ def import_former(name: str, names: Sequence[str]) -> ModuleType:
 
 
 def is_own_package(name: str, origin: str) -> bool:
-    """Whether what Python finds under a name is a package of ours that lies on its search path, as in a checkout."""
+    """Whether the module that Python finds under a name is our own package on its search path, as in a checkout."""
     return name in own.FORMER_NAMES and os.path.realpath(origin).startswith(_OWN_FOLDER)
 
 
 def forget_folders() -> None:
-    """Look into folders again: files may have come since."""
+    """Clear the cache: files may have been added since."""
     _has_module.cache_clear()
 
 
 def _is_ours(module: str) -> bool:
-    """Whether this program has or had a module, maybe a folder, whose name begins with `core` or the like."""
+    """Whether this program has or had a module or package of this name, which begins with `core` or the like."""
     return module in own.MOVED or _has_module(str(own.FOLDER), module)
 
 
 def _is_theirs(module: str, folders: Sequence[str]) -> bool:
-    """Whether such a module stands in one of the folders, or where Python searches, and is not ours."""
+    """Whether such a module exists in one of the folders or on Python's search path, and is not ours."""
     searched = (os.path.realpath(folder or ".") for folder in dict.fromkeys([*folders, *sys.path]))
     return any(folder != str(own.FOLDER) and _has_module(folder, module) for folder in searched)
 
 
 @lru_cache(maxsize=4096)
 def _has_module(folder: str, module: str) -> bool:
-    """Whether a folder has the file or the folder of a module. Asked once: a project may import such names often."""
+    """Whether a folder has a module, as a file or a package. Cached: a project may import such names often."""
     path = Path(folder).joinpath(*module.split("."))
     return path.is_dir() or path.with_suffix(".py").is_file()

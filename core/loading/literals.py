@@ -1,6 +1,6 @@
 # pyright: basic
-# any value of Python, whatever it holds
-"""Literals: expressions that give a plain value again, where a file is to hold it."""
+# any Python value
+"""Literals: Python expressions that evaluate to a plain value, for writing it to a file."""
 
 import dataclasses
 import inspect
@@ -18,9 +18,9 @@ ClassName = Callable[[type], str | None]
 
 
 def literal(value: object, class_name: ClassName = lambda kind: None) -> str | None:
-    """Return an expression that gives a plain value again, None for one that is not plain.
+    """Return an expression that evaluates to a plain value; None for a value that is not plain.
 
-    class_name: of dataclasses, whose instances are plain if their fields are.
+    class_name: returns the name of a dataclass, whose instances are plain if their fields are.
 
     >>> literal({"a": [1, (2.5, float("inf"))], "b": None}), literal(object())
     ("{'a': [1, (2.5, float('inf'))], 'b': None}", None)
@@ -45,7 +45,7 @@ def literal(value: object, class_name: ClassName = lambda kind: None) -> str | N
 
 
 def _number(value: object) -> str | None:
-    """Return the expression of what Python does not write as itself: inf, complex, numpy's numbers, torch's types."""
+    """Return the expression of a value whose repr() is not one: inf, complex, numpy's numbers, torch's types."""
     if type(value) is float and not math.isfinite(value):
         return f"float('{value}')"
     if type(value) is complex:
@@ -67,7 +67,7 @@ def _sequence(kind: type, parts: list[str]) -> str:
 
 
 def _constructor_call(value: Any, class_name: ClassName) -> str | None:
-    """Return the call that makes an equal instance of a dataclass, None where its fields do not say all of it."""
+    """Return the call that makes an equal instance of a dataclass; None where its fields do not determine it."""
     kind, names = type(value), {field.name: None for field in dataclasses.fields(value)}
     if inspect.signature(kind).parameters.keys() != names.keys() or getattr(value, "__dict__", {}).keys() - names:
         return None

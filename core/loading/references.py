@@ -15,7 +15,7 @@ modules_asked: dict[type, ModuleType] = {}
 
 
 def split_reference(reference: str) -> tuple[str, str]:
-    """Return the file or module of a reference, and the class behind its last colon; "" for what is not there.
+    """Return the file or module of a reference, and the class after its last colon; "" for a part that is missing.
 
     >>> split_reference("pkg.mod:Name"), split_reference("a:b/file.py:Name"), split_reference("a:b/file.py")
     (('pkg.mod', 'Name'), ('a:b/file.py', 'Name'), ('a:b/file.py', ''))
@@ -32,7 +32,7 @@ def split_reference(reference: str) -> tuple[str, str]:
 
 
 def reference_of(kind: type) -> str:
-    """Return the reference of a class that stands in a file: the file's, or the module's of one that is installed.
+    """Return a reference to a class: by its file, or by its module if that is installed.
 
     >>> from espalier.core.tasks.names import Names
     >>> reference_of(Names)
@@ -45,9 +45,9 @@ def reference_of(kind: type) -> str:
 
 
 def load_class(reference: str, field: str = "task") -> type:
-    """Find the class that `pkg.mod:Name` or `path/file.py:Name` names.
+    """Import the class that `pkg.mod:Name` or `path/file.py:Name` names.
 
-    Raises BadInput, beginning with the field of the spec, if it cannot be imported or is no class.
+    Raises BadInput that begins with `field`, the field of the spec, if it cannot be imported or is no class.
     """
     source, name = split_reference(reference)
     odd = not name.isidentifier() or (not source.endswith(".py") and (":" in source or os.sep in source))
@@ -59,7 +59,7 @@ def load_class(reference: str, field: str = "task") -> type:
         with faults(f"{field}: cannot import '{source}'", passing=(FileNotFoundError, ScriptEnded)):
             module = import_source(source)
     except FileNotFoundError as error:
-        if error.filename is not None:  # the file is there, and reads another that is not
+        if error.filename is not None:  # the file exists, but opens another one that does not
             raise BadInput(f"{field}: cannot import '{source}': {type(error).__name__}: {error}") from error
         raise BadInput(f"{field}: no file {source}") from error
     except ScriptEnded as error:

@@ -1,6 +1,6 @@
-"""Things of one kind by name: those of this program, and a person's own by reference.
+"""Registries: the classes of one kind by name, this program's and users' own by reference.
 
-A registry is the only list of its names. It holds where each class stands, so the names can be read without torch.
+A registry is the only list of its names. It stores where each class is defined, so names can be listed without torch.
 """
 
 import importlib
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def is_reference(name: object) -> bool:
-    """Whether a name stands for a person's own class, which is looked for in a file or a module.
+    """Whether a name is a reference to a user's own class in a file or a module.
 
     >>> is_reference("mine.py:Sawtooth"), is_reference("cosine")
     (True, False)
@@ -24,7 +24,7 @@ def is_reference(name: object) -> bool:
 
 
 def short_name(name: str) -> str:
-    """Return what a kind is called in a sentence: its name, or the class of a person's own.
+    """Return how messages name a kind: its name, or the class name of a user's own.
 
     >>> short_name("average"), short_name("/home/me/mine.py:Trend")
     ('average', 'Trend')
@@ -33,7 +33,7 @@ def short_name(name: str) -> str:
 
 
 class Registry(Generic[T]):
-    """Classes by name, imported when they are asked for.
+    """Classes by name, imported on first use.
 
     >>> tasks: Registry[object] = Registry("task", "builtins:object", {"line": "core.tasks.line:Line"})
     >>> tasks.names, "line" in tasks, tasks["line"].__name__
@@ -44,17 +44,17 @@ class Registry(Generic[T]):
     """
 
     def __init__(self, field: str, base: str, places: Mapping[str, str], noun: str = "name"):
-        """Make a registry of `places`: by name, the `module:Class` of this program.
+        """Make a registry of `places`: by name, a `module:Class` of this program.
 
-        field: the field of a spec whose value is looked up; errors begin with it. noun: what errors call a value.
-        base: the `module:Class` that a person's own class inherits from.
+        field: the field of a spec whose value is looked up; errors begin with it. noun: the word for a value in errors.
+        base: the `module:Class` that a user's own class inherits from.
         """
         self.field, self.base, self.noun = field, base, noun
         self._places = dict(places)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of this program's own, in the order in which they are listed."""
+        """The names of this program's classes, in their listed order."""
         return tuple(self._places)
 
     def __iter__(self) -> Iterator[str]:
@@ -64,18 +64,18 @@ class Registry(Generic[T]):
         return len(self._places)
 
     def __contains__(self, name: object) -> bool:
-        """Whether a name is one of this program's own."""
+        """Whether a name is one of this program's."""
         return name in self._places
 
     def __getitem__(self, name: str) -> type[T]:
-        """Return the class of a name, or the one that `file.py:Class` or `package.module:Class` refers to.
+        """Return the class of a name, or of a reference: `file.py:Class` or `package.module:Class`.
 
-        Raises BadInput with the names that are known, or with what is wrong with the reference.
+        Raises BadInput with the known names, or with what is wrong with the reference.
         """
         return self.find(name, self.field)
 
     def find(self, name: str, field: str) -> type[T]:
-        """Return the class of a name or a reference, as [] does, with errors that begin with another field."""
+        """Return the class of a name or a reference, as [] does; errors begin with another field."""
         if name in self._places:
             return _imported(self._places[name])
         if not is_reference(name):

@@ -1,8 +1,7 @@
-"""Imports of a person's code: the folder of a file is searched first, for what the file imports and what that imports.
+"""Imports of user code: the folder of a file is searched first, as `python train.py` does.
 
-So it is with `python train.py`. But the modules of a folder have names of their own in sys.modules
-(`espalier_1a2b.nets`): two folders may each have a `nets.py`, and a file called `random.py` or `core.py` is seen by the
-code beside it, and by nothing else.
+But the modules of a folder have names of their own in sys.modules (`espalier_1a2b.nets`). So two folders may each
+have a `nets.py`, and a file called `random.py` or `core.py` is visible only to the code of its folder.
 """
 
 import builtins
@@ -29,9 +28,9 @@ Namespace = Mapping[str, object] | None
 
 @dataclass(frozen=True)
 class Scope:
-    """What the code of one folder sees: the folder before all else and, after all else, the folder of `last`.
+    """Where the code of one folder imports from: first that folder, last the folder of `last`.
 
-    name: of the package in sys.modules that holds the folder's modules.
+    name: the package in sys.modules that holds the folder's modules.
     """
 
     folder: str
@@ -46,7 +45,7 @@ class Scope:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        """Be `__import__` for the modules of the folder."""
+        """Act as `__import__` for the modules of the folder."""
         names = fromlist or ()
         if (not level and self.is_former(name, names)) or (names and former_names.has_moved(name)):
             return former_names.import_former(name, names)
@@ -57,7 +56,7 @@ class Scope:
         return module if names else sys.modules[f"{scope.name}.{name.partition('.')[0]}"]
 
     def owner(self, name: str, names: Sequence[str] = ()) -> "Scope | None":
-        """Return the scope of which `from NAME import NAMES` means a file, None for what Python finds by itself."""
+        """Return the scope that `from NAME import NAMES` refers to; None for a module that Python itself finds."""
         if self.has(name, names):
             return self
         if self.last is None or installed(name.partition(".")[0]) is not None:
@@ -65,7 +64,7 @@ class Scope:
         return self.last if self.last.has(name, names) else None
 
     def has(self, name: str, names: Sequence[str] = ()) -> bool:
-        """Whether `from NAME import NAMES` means a file of the folder."""
+        """Whether `from NAME import NAMES` refers to a file of the folder."""
         top = name.partition(".")[0]
         if top == own.NAME:
             return False
@@ -74,7 +73,7 @@ class Scope:
         if (beside := PathFinder.find_spec(top, [self.folder])) is None:
             return False
         if top in sys.builtin_module_names or (top in sys.stdlib_module_names and _offers(name, names)):
-            return False  # by a project that works, `import random` means the one that torch imports too
+            return False  # in a project that works, `import random` is the module that torch imports too
         elsewhere = installed(top)
         return elsewhere is None or (beside.origin is not None and elsewhere.origin != beside.origin)
 
@@ -87,7 +86,7 @@ _scopes: dict[str, Scope] = {}
 
 
 def scope_of(folder: Path, last: Scope | None = None) -> Scope:
-    """Return the scope of a folder. The first one sets the finders of this file into sys.meta_path."""
+    """Return the scope of a folder. The first call installs the finders of this file in sys.meta_path."""
     key = os.fsencode(f"{folder}\0{last.folder if last else ''}")
     name = f"espalier_{hashlib.sha256(key).hexdigest()[:12]}"
     if name not in _scopes:
@@ -101,23 +100,23 @@ def scope_of(folder: Path, last: Scope | None = None) -> Scope:
 
 
 def scope_of_module(module: str) -> Scope | None:
-    """Return the scope that a module of a whole name was imported by, None for one that Python found by itself."""
+    """Return the scope by which a module of this full name was imported; None for one that Python itself found."""
     return _scopes.get(module.partition(".")[0])
 
 
 def present_name(module: str) -> str:
-    """Return the name that a module has now: `espalier.core.tasks.names` for `core.tasks.names`, if that is ours."""
+    """Return a module's current name: `espalier.core.tasks.names` for `core.tasks.names`, if that is ours."""
     if module.startswith(f"{own.NAME}."):
         return own.present_path(module.removeprefix(f"{own.NAME}."))
     return own.present_path(module) if scope_of(current_folder()).is_former(module) else module
 
 
 def import_source(source: str) -> ModuleType:
-    """Import a file (`path/file.py`), or a module of the current folder or of those that Python searches.
+    """Import a file (`path/file.py`), or a module of the current folder or of Python's search path.
 
     Raises FileNotFoundError, ScriptEnded, and whatever the code itself raises.
     """
-    importlib.invalidate_caches()  # files may be as new as the last look at their folder
+    importlib.invalidate_caches()  # a file may be newer than the import system's cache of its folder
     former_names.forget_folders()
     if source.endswith(".py"):
         return _import_file(source)
@@ -149,14 +148,14 @@ def _import_file(source: str) -> ModuleType:
     return sys.modules[name]
 
 
-# --- what Python finds by itself --------------------------------------------------------------------------------------
+# --- what Python itself finds --------------------------------------------------------------------------------------
 
 
 def installed(top: str) -> ModuleSpec | None:
-    """Return what Python finds by itself under a name without dots; nothing is imported."""
+    """Return the spec of the top-level module that Python itself finds; nothing is imported."""
     try:
         spec = importlib.util.find_spec(top)
-    except (ValueError, ImportError):  # a module that was made by hand, such as __main__
+    except (ValueError, ImportError):  # a module without a spec, such as __main__
         return ModuleSpec(top, None) if top in sys.modules else None
     if spec is not None and isinstance(spec.loader, _ScopedLoader | _AliasLoader):  # of another folder
         return None
@@ -164,7 +163,7 @@ def installed(top: str) -> ModuleSpec | None:
 
 
 def _offers(name: str, names: Sequence[str]) -> bool:
-    """Whether a module of the standard library has what is imported of it."""
+    """Whether a module of the standard library has the imported names."""
     try:
         module = importlib.import_module(name)
     except ImportError:
@@ -176,7 +175,7 @@ def _offers(name: str, names: Sequence[str]) -> bool:
 
 
 class _ScopedLoader(SourceFileLoader):
-    """Runs a file of a scope, whose imports look beside it first; without a cache, which a quick change would fool."""
+    """Executes a file of a scope; its imports search its folder first. No .pyc files: they can miss a quick edit."""
 
     def __init__(self, fullname: str, path: str, scope: Scope):
         super().__init__(fullname, path)
@@ -192,7 +191,7 @@ class _ScopedLoader(SourceFileLoader):
 
 
 class _BesideFinder:
-    """Finds the modules of scopes, under their own names."""
+    """Finds the modules of scopes by their own names."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
@@ -206,7 +205,7 @@ class _BesideFinder:
 
 
 class _AliasLoader(importlib.abc.Loader):
-    """Makes a module of a scope known under its plain name."""
+    """Registers a module of a scope under its plain name."""
 
     def __init__(self, name: str):
         self.name = name
@@ -216,7 +215,7 @@ class _AliasLoader(importlib.abc.Loader):
 
 
 class _PlainNameFinder:
-    """Finds what nobody else does, in the latest folder that has it: for importlib.import_module, and for pickles."""
+    """The last finder: searches the folders of scopes, latest first. For importlib.import_module and pickle."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:

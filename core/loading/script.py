@@ -1,4 +1,4 @@
-"""What a file does while it is imported: it runs as a script that nobody answers, with its output held back."""
+"""Importing a user's file as a script: without arguments or input, and with its output held back."""
 
 import io
 import sys
@@ -10,7 +10,7 @@ _SHOWN = 200  # characters of what a file printed before it ended the program
 
 
 class HeldOutput(io.TextIOBase):
-    """Keeps what is printed until it is let go, then passes everything on: a logger may hold on to it."""
+    """A stream that holds output back until it is released. Then it passes all on: a logger may still use it."""
 
     def __init__(self, stream: TextIO):
         self.stream, self.text, self.holding = stream, "", True
@@ -26,7 +26,7 @@ class HeldOutput(io.TextIOBase):
             self.stream.flush()
 
     def release(self, show: bool) -> None:
-        """Hold nothing any more; show what was kept, or drop it."""
+        """Pass output on from now on; show what was held back, or drop it."""
         self.holding = False
         if show and self.text:
             self.stream.write(self.text)
@@ -43,14 +43,14 @@ class HeldOutput(io.TextIOBase):
 
 
 class ScriptEnded(Exception):
-    """A file that ends the program while it is imported, as a script without a main guard does."""
+    """A file ended the program while it was imported, as a script without a main guard does."""
 
 
 @contextmanager
 def as_a_script(path: str) -> Generator[None]:
-    """Import a file as `python FILE < /dev/null` would run it: without our arguments, and nobody to ask.
+    """Import a file as `python FILE < /dev/null` would run it: without our arguments or input.
 
-    What it prints is shown on stderr if it comes through. Raises ScriptEnded for one that ends the program.
+    Its output is shown on stderr if it succeeds. Raises ScriptEnded for a file that ends the program.
     """
     before = sys.argv, sys.stdin, sys.stdout, sys.stderr
     held = HeldOutput(sys.stderr)

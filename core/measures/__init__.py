@@ -1,1 +1,1 @@
-"""What is measured while a trial trains, and what it says about the trial."""
+"""Measurements of a trial while it trains, and verdicts on them."""

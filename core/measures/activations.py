@@ -1,4 +1,4 @@
-"""What a model's layers do: every nonlinearity and every use of a weight, whether called as a module or as a function.
+"""Outputs of a model's layers: every nonlinearity and every use of a weight, called as a module or as a function.
 
 B = examples.
 """
@@ -32,7 +32,7 @@ _WEIGHTED: Mapping[str, tuple[str, ...]] = {
 
 
 def _functions(kinds: Mapping[str, tuple[str, ...]]) -> dict[object, str]:
-    """Return every way to call functions of these names, with the name of their kind."""
+    """Return every callable of these names in torch, with the name of its kind."""
     return {
         getattr(home, spelt): kind
         for kind, names in kinds.items()
@@ -55,10 +55,10 @@ ZERO_BELOW = ("relu", "leaky_relu", "elu", "gelu", "silu")
 
 @dataclass(frozen=True)
 class Layer:
-    """One call: a nonlinearity after some weight, or the use of a weight, with its output.
+    """One call of a nonlinearity or of an operation with a weight, with its output.
 
-    name: the parameter used, or the one used last before. fan_in: numbers that go into each output; 0 where that
-    means nothing (a norm, an embedding).
+    name: the parameter used, or the one used last before.
+    fan_in: inputs that each output sums; 0 where there is no such sum (a norm, an embedding).
     """
 
     name: str
@@ -72,12 +72,12 @@ class Layer:
         return self.kind in _NONLINEAR
 
     def saturated(self) -> float | None:
-        """Return the share of the outputs that are saturated; None where the kind has no such thing."""
+        """Return the share of the outputs that are saturated; None for a kind that does not saturate."""
         beyond = SATURATED.get(self.kind)
         return None if beyond is None else beyond(self.out).double().mean().item()
 
     def dead(self) -> float | None:
-        """Return the share of the units that are at zero or below for every example; None where that means nothing."""
+        """Return the share of units that are at most 0 for every example; None for a kind without dead units."""
         return (self.out <= 0).flatten(1).all(0).double().mean().item() if self.kind in ZERO_BELOW else None
 
 
@@ -114,13 +114,13 @@ def _fan_in(kind: str, weight: Tensor, place: int, operands: list[object]) -> in
         return math.prod(weight.shape[1:])
     if kind != "linear":
         return 0
-    product = len(operands) == 2 and place == 1  # x @ W: what goes in is counted by rows
+    product = len(operands) == 2 and place == 1  # x @ W: fan-in is the number of rows
     return weight.shape[-2] if product else weight.shape[-1]
 
 
 @contextmanager
 def listening(model: nn.Module, keep_grad: bool = False) -> Generator[list[Layer]]:
-    """Collect the layers of every call of the model within, in the order in which they were called.
+    """Collect the layers of every call of the model in this block, in the order of the calls.
 
     keep_grad: keep the gradient of each output, as `layer.out.grad`.
     """

@@ -1,4 +1,4 @@
-"""Losses and metrics that have a name, and what the best constant guess has of each.
+"""Recognise which loss or metric a task has, and compute what the best constant guess scores on it.
 
 B = examples in a batch, C = classes. A task does not say which loss it has. So one value of its loss is compared with
 torch's own losses, computed from the outputs of its model's layers.
@@ -16,41 +16,41 @@ from torch import Tensor
 from espalier.core.tensors import as_list
 
 SAME = 1e-3  # relative: float32 rounds by 1e-6; a class weight or label smoothing differs by a tenth
-ROWS = 2**14  # of a target at once: images may be targets
+ROWS = 2**14  # numbers of a target at once: images may be targets
 
 
 def entropy(seen: Tensor, target: Tensor) -> float:
-    """Return the cross-entropy of always guessing the classes' shares among the targets `seen`.
+    """Return the cross-entropy on `target` of always predicting the classes' shares among the targets `seen`.
 
     >>> round(entropy(torch.arange(10), torch.arange(10)), 4)
     2.3026
     """
     known, counts = _counts(seen), _counts(target)
-    extra = float(any(value not in known for value in counts))  # a new class is guessed as if seen once
+    extra = float(any(value not in known for value in counts))  # a new class counts as if seen once
     total = seen.numel() + extra * len(known.keys() | counts.keys())
     logs = [count * math.log((known.get(value, 0) + extra) / total) for value, count in counts.items()]
     return -math.fsum(logs) / target.numel()
 
 
 def _counts(values: Tensor) -> dict[float, int]:
-    """Return how often each value occurs, in rising order."""
+    """Return how often each value occurs, in rising order of the values."""
     unique, counts = cast(tuple[Tensor, Tensor], values.unique(return_counts=True))  # pyright: ignore[reportUnknownMemberType]
     return dict(zip(as_list(unique), map(int, as_list(counts)), strict=True))
 
 
 def commonest(seen: Tensor, target: Tensor) -> float:
-    """Return the accuracy of always guessing the most frequent class of the targets `seen`."""
+    """Return the accuracy on `target` of always predicting the most frequent class of the targets `seen`."""
     return float((target.flatten() == seen.flatten().mode().values).double().mean())
 
 
 def variance(seen: Tensor, target: Tensor) -> float:
-    """Return the mean squared error of always guessing the mean, of each column, of the targets `seen`."""
+    """Return the mean squared error on `target` of always predicting the column means of the targets `seen`."""
     mean = seen.mean(0, dtype=torch.float64)
     return math.fsum(float((piece - mean).square().sum()) for piece in _pieces(target)) / target.numel()
 
 
 def deviation(seen: Tensor, target: Tensor) -> float:
-    """Return the mean absolute error of always guessing the median, of each column, of the targets `seen`."""
+    """Return the mean absolute error on `target` of always predicting the column medians of the targets `seen`."""
     middle = seen.median(0).values.double()
     return math.fsum(float((piece - middle).abs().sum()) for piece in _pieces(target)) / target.numel()
 
@@ -80,9 +80,9 @@ def _is_regression(out: Tensor, target: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Known:
-    """A loss or a metric with a name: where it may apply, and what it is of (output, target).
+    """A loss or a metric with a name: when it applies to (output, target), and its value there.
 
-    guess: what the best constant guess has, of (targets trained on, targets judged by).
+    guess: the value of the best constant guess, from (training targets, targets to predict).
     """
 
     applies: Callable[[Tensor, Tensor], bool]
@@ -109,7 +109,7 @@ KNOWN: Mapping[str, Known] = {
 
 def recognised(value: Tensor, outputs: list[Tensor], targets: Mapping[int, Tensor]) -> tuple[str, int] | None:
     """Return the name of the loss that gave `value`, and which tensor of the batch is its target."""
-    if float(value) in (0.0, 1.0):  # which many a metric is by chance
+    if float(value) in (0.0, 1.0):  # values that a metric may have by chance
         return None
     for out in reversed(outputs):  # the last one is most likely the model's own
         for place, target in targets.items():

@@ -1,4 +1,4 @@
-"""Update-to-data and gradient-to-data ratios: of every lane of a cohort, and of anybody's PyTorch loop.
+"""Update-to-data and gradient-to-data ratios, for the lanes of a cohort and for any PyTorch loop.
 
 N = lanes, P = numbers in one parameter tensor of a lane, S = samples, T = parameter tensors of two or more axes.
 """
@@ -28,7 +28,7 @@ def log_ratio(change_NP: Tensor, theta_NP: Tensor) -> Tensor:
     Standard deviations have Bessel's correction; the parameter is read after the update (makemore, part 3). No change
     at all gives -inf, a constant parameter +inf or NaN.
     """
-    if len(theta_NP) == 1:  # a single row is summed in another order than one of several
+    if len(theta_NP) == 1:  # torch sums a single row in another order than one of several
         return _log_ratio(change_NP.repeat(2, 1), theta_NP.repeat(2, 1))[:1]
     return _log_ratio(change_NP, theta_NP)
 
@@ -50,15 +50,15 @@ def step_ratios(
 
 
 def step_ratios_of_a_lane(before: Sequence[Tensor], after: Sequence[Tensor], grads: Sequence[Tensor]) -> Tensor:
-    """Return the ratios of one lane's step, (1, 2 T), as a list of operations that looks at no other."""
+    """Return the ratios of one lane's step, (1, 2 T), by operations that can be traced for one lane."""
     return step_ratios(before, after, grads, _log_ratio)
 
 
 @lru_cache(maxsize=1024)
 def sample_steps(steps: int, samples: int, spacing: Spacing = "linear") -> tuple[int, ...]:
-    """Return at which of `steps` steps the ratios are taken: about `samples` of them, the first among them.
+    """Return the steps, among `steps`, at which ratios are sampled: about `samples` of them, including the first.
 
-    linear: every so many steps. log: each a factor after the one before, dense at the start.
+    spacing: "linear" for equal distances; "log" for distances that grow by a factor, dense at the start.
 
     >>> sample_steps(100, 4), sample_steps(100, 5, "log"), sample_steps(100, 0)
     ((0, 25, 50, 75), (0, 2, 9, 31, 99), ())
@@ -73,16 +73,16 @@ def sample_steps(steps: int, samples: int, spacing: Spacing = "linear") -> tuple
 
 
 def between(marks: Sequence[int], first: int, count: int) -> Sequence[int]:
-    """Return the rising marks among first ... first + count - 1."""
+    """Return the sorted `marks` that lie in first ... first + count - 1."""
     return marks[bisect_left(marks, first) : bisect_left(marks, first + count)]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Update ratios in three numbers, NaN where there is nothing to tell.
+    """Update ratios in three numbers, NaN where there is no data.
 
-    median: over tensors, then over samples. spread: how many decades lie between the tensors' own medians.
-    trend: how many decades the median over tensors rises from the first sample to the last, along a fitted line.
+    median: over tensors, then over samples. spread: decades between the least and the greatest median of a tensor.
+    trend: decades by which the median over tensors rises from the first sample to the last, along a fitted line.
     """
 
     median: float
@@ -115,8 +115,8 @@ def _trend(points: Sequence[tuple[int, float]]) -> float:
 class RatioMeter:
     """Measures the ratios of an ordinary PyTorch loop, on the hooks of its optimizer's step.
 
-    Nothing synchronises until the numbers are read. Parameters of fewer than two axes, or of a single number, have no
-    ratio and are left out.
+    No GPU synchronisation happens until the numbers are read.
+    Parameters with fewer than two axes, or with a single number, have no ratio and are left out.
 
     >>> model = nn.Linear(3, 2)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -130,7 +130,7 @@ class RatioMeter:
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, every: int = 10):
-        """Measure every so many steps of the optimizer, from now on, what it changes of the model."""
+        """Measure every `every`-th step of the optimizer from now on. Raises ValueError if `every` is below 1."""
         if every < 1:
             raise ValueError(f"every: {every}; at least 1")
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -164,7 +164,7 @@ class RatioMeter:
         self.step += 1
 
     def _read(self) -> list[list[float]]:
-        """Return every sample so far, update ratios and then gradient ratios: one synchronisation."""
+        """Return all samples so far, update ratios then gradient ratios, by one synchronisation."""
         if self._waiting:
             self._rows += as_rows(torch.stack(self._waiting))
             self._waiting = []
@@ -172,7 +172,7 @@ class RatioMeter:
 
     @property
     def update_ratios(self) -> list[list[float]]:
-        """log10(std(update) / std(parameter)), one row for each sample, one number for each of `names`."""
+        """log10(std(update) / std(parameter)): a row for each sample, a number for each of `names`."""
         return [row[: len(self.names)] for row in self._read()]
 
     @property
@@ -181,7 +181,7 @@ class RatioMeter:
         return [row[len(self.names) :] for row in self._read()]
 
     def latest(self) -> Mapping[str, float]:
-        """Return the last sample's update ratio of each tensor; nothing before the first."""
+        """Return the last sample's update ratio of each tensor; empty before the first sample."""
         rows = self.update_ratios
         return dict(zip(self.names, rows[-1], strict=True)) if rows else {}
 
@@ -190,11 +190,11 @@ class RatioMeter:
         return summary(self.steps, self.update_ratios)
 
     def medians(self) -> list[float]:
-        """Return the median over tensors of each sample's update ratios, as `verdicts.verdict` takes them."""
+        """Return the median over tensors of each sample's update ratios, the argument of `verdicts.verdict`."""
         return [median(row) for row in self.update_ratios]
 
     def close(self) -> None:
-        """Measure no more."""
+        """Stop measuring: remove the hooks."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []

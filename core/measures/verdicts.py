@@ -1,4 +1,4 @@
-"""The verdict on a run's health, with its evidence in one sentence."""
+"""Verdicts on a run's health, each with its evidence in one sentence."""
 
 import math
 from collections.abc import Sequence
@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where one verdict ends and another begins.
+    """The thresholds between verdicts.
 
-    hot, frozen: the median log10 update ratio beyond which a run is called so. Good runs of makemore's networks sit
+    hot, frozen: the median log10 update ratio above, or below, which a run is called so. Good runs of makemore's
+    networks sit
         between -1.3 and -2.7 (Karpathy, "Building makemore", part 3, draws its line at -3); a decade beyond either end.
     diverged: how many times its best a loss must have reached, rising. fastai's learning-rate finder stops at 4 times,
-        PyTorch Lightning's at 4, torch-lr-finder at 5; a mean over a tenth of a run is calmer than their single losses.
+        PyTorch Lightning's at 4, torch-lr-finder at 5; a mean over a tenth of a run is less noisy than their single
+        losses.
     catapult: how many times its start a loss must have reached before it fell below (Lewkowycz et al. 2020,
         arXiv:2003.02218: at rates between 2 and 4 over the curvature a loss first grows, then settles).
-    collapsed: by which share of the loss of a constant guess, at least, a run must have ended below it.
-    stuck: how many times the loss that a neighbour reached. flat: by which share its loss fell, at most, over the last
-        quarter of its reports.
-    gain: a run that gained less than this share of the best run's gain has gained nothing worth the name. The gain is
-        that over a constant guess, or over the time before training.
+    collapsed: a run must end below the loss of a constant guess by at least this share of it.
+    stuck: a run is stuck above this multiple of a neighbour's loss, if its own loss is flat.
+    flat: the most that a flat loss falls over the last quarter of its reports, as a share.
+    gain: a run whose gain is below this share of the best run's gain counts as without gain. The gain is measured
+    from a constant guess, or from before training.
     """
 
     hot: float = -1.0
@@ -34,7 +36,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run's health says, with its evidence in one sentence."""
+    """A verdict on a run's health, with its evidence in one sentence."""
 
     name: str
     evidence: str
@@ -43,9 +45,9 @@ class Verdict:
 VERDICTS = ("healthy", "catapult", "hot", "frozen", "stuck", "collapsed", "diverged")
 """From the best to the worst."""
 
-LEARNT = 0.9  # share of a loss's fall after which its steps may be as small as they like
-SAMPLES = 5  # of the ratios, the least that speak for a run
-EXPLODED = 2.0  # decades above `frozen`: a step of that size, and what is small after it is small because it broke
+LEARNT = 0.9  # share of a loss's fall after which small steps no longer count
+SAMPLES = 5  # the fewest ratios that are judged
+EXPLODED = 2.0  # decades above `frozen`: after a step of that size, small ratios mean that the run broke
 
 
 def verdict(
@@ -59,16 +61,16 @@ def verdict(
     over: bool = True,
     beaten: str = "",
 ) -> Verdict:
-    """Judge a run by itself; what shows only beside others is `stuck`, and sweeps.results.comparison.judged_together.
+    """Judge a run by itself. Verdicts that need other runs are `stuck` and sweeps.results.comparison.judged_together.
 
     losses: training loss, averaged over blocks of steps, in order.
-    update_ratios: medians over tensors of the sampled update ratios, in order; those after the loss was learnt say
-        nothing (`while_learning`).
+    update_ratios: medians over tensors of the sampled update ratios, in order; only those before the loss has
+    converged (`while_learning`).
     diverged_at: the step whose loss was NaN or infinite, if any.
-    guess: the loss of a constant guess, NaN where it is unknown. start: the loss before training, NaN likewise.
-    over: whether the run has ended. One that goes on may be starting, or recovering. It is collapsed only at the very
-        loss of a constant guess, which a model has that no longer looks at its input.
-    beaten: why its objective ended no better than a constant guess or than before training; empty if it did better.
+    guess: the loss of a constant guess, NaN if unknown. start: the loss before training, NaN if unknown.
+    over: whether the run has ended. A running one may be starting or recovering. So it is called collapsed only at
+    exactly the loss of a constant guess, which means that the model ignores its input.
+    beaten: why its objective ended no better than a constant guess or than before training; "" if it did better.
     """
     t, last = thresholds, losses[-1] if losses else math.nan
     if diverged_at is not None:
@@ -89,7 +91,7 @@ def verdict(
 
 
 def _by_ratio(ratio: float, still: bool, thresholds: Thresholds) -> Verdict:
-    """Return what the median log10 update ratio says of a run. still: whether it is frozen."""
+    """Return the verdict from the median log10 update ratio, hot or frozen, or none. still: whether it is frozen."""
     if ratio > thresholds.hot:
         return Verdict("hot", f"the median log10 update ratio is {ratio:.2f}, above {thresholds.hot:g}")
     if still:
@@ -100,7 +102,7 @@ def _by_ratio(ratio: float, still: bool, thresholds: Thresholds) -> Verdict:
 
 
 def _beaten_by_a_guess(last: float, guess: float, collapsed: float, over: bool, beaten: str) -> str:
-    """Return why a loss is no better than that of a constant guess; what was known as `beaten` if it is better."""
+    """Return why a loss is no better than that of a constant guess; `beaten` if it is better."""
     if not over and abs(last - guess) <= collapsed * guess:
         return f"the loss ended at {last:.4g}; a constant guess has {guess:.4g}"
     if over and not beaten and last > (1 - collapsed) * guess:
@@ -111,9 +113,9 @@ def _beaten_by_a_guess(last: float, guess: float, collapsed: float, over: bool, 
 def while_learning(
     losses: Sequence[tuple[int, float]], ratios: Sequence[tuple[int, float]], start: float = math.nan
 ) -> list[float]:
-    """Return the update ratios up to the step at which nine tenths of the loss's fall were done.
+    """Return the update ratios up to the step by which the loss has done nine tenths of its fall.
 
-    losses, ratios: (step, value), in order. Once a loss is learnt its gradients vanish, and the best run's steps too.
+    losses, ratios: (step, value), in order. Once a loss has converged its gradients vanish, in the best run too.
 
     >>> while_learning([(10, 2.3), (20, 0.1), (30, 0.01), (40, 0.01)], [(s, -s / 10) for s in range(0, 40, 5)])
     [0.0, -0.5, -1.0, -1.5, -2.0]
@@ -128,9 +130,10 @@ def while_learning(
 
 
 def _catapulted(losses: Sequence[float], start: float, times: float) -> str:
-    """Return how a loss rose far above its start and fell below it for good; without a start the first is taken.
+    """Return a sentence if a loss rose far above its start and then fell below it for good, else "".
 
-    For good: over the last quarter. In a short run a block is one batch, which may have half of the loss, or twice it.
+    start: NaN for the first loss. "For good" means over the last quarter: in a short run a block is a single, noisy
+    batch.
     """
     known = math.isfinite(start)
     before, between = (start, losses[:-1]) if known else (losses[0] if losses else 0.0, losses[1:-1])
@@ -142,9 +145,9 @@ def _catapulted(losses: Sequence[float], start: float, times: float) -> str:
 def no_better(
     name: str, value: float, guess: float, before: float, mode: str = "min", thresholds: Thresholds = Thresholds()
 ) -> str:
-    """Return why a metric has ended no better than a constant guess or than before training; nothing if it is better.
+    """Return why a metric ended no better than a constant guess or than before training; "" if it is better.
 
-    guess, before: NaN where unknown. mode: "max" for a metric that is to grow.
+    guess, before: NaN where unknown. mode: "max" for a metric to maximise.
 
     >>> no_better("valid_accuracy", 0.086, 0.1028, 0.09, "max")
     'valid_accuracy ended at 0.086, no better than a constant guess (0.1028)'
@@ -157,14 +160,14 @@ def no_better(
     return ""
 
 
-ROUNDING = 1e-3  # of a loss: two programs, or a single batch more, differ by less
+ROUNDING = 1e-3  # relative: two programs, or one batch more, differ by less
 
 
 def _risen(losses: Sequence[float], times: float) -> str:
-    """Return how far a loss has risen: `times` its best, still rising, and half of its way down, in decades, undone.
+    """Return a sentence if a loss is `times` its best, still rising, and has lost half of its fall in decades.
 
-    The last keeps a loss that came down a thousandfold and trembles at the bottom from being called diverged. Its best
-    is a mean over as many blocks as its end is: a single one may be a lucky batch.
+    Without the last condition a loss that fell a thousandfold and fluctuates at the bottom would be called diverged.
+    The best is a mean over as many blocks as the end is, since a single one may be a lucky batch.
     """
     if len(losses) < 2 or min(losses) <= 0:
         return ""
@@ -183,7 +186,7 @@ def _mean(values: Sequence[float]) -> float:
 def stuck(
     values: Sequence[float], neighbour: str, reached: float, thresholds: Thresholds = Thresholds()
 ) -> Verdict | None:
-    """Return the verdict of a run whose loss lies flat, far above what a neighbour reached; None if it does not.
+    """Return the verdict "stuck" if a run's loss is flat, far above what a neighbour reached; else None.
 
     values: the run's validation losses, in order. reached: the neighbour's last one.
 
@@ -202,7 +205,7 @@ def stuck(
 
 
 def median(values: Sequence[float]) -> float:
-    """Return the median of the finite values, NaN where there is none.
+    """Return the median of the finite values, NaN if there are none.
 
     >>> median([1.0, math.inf, 3.0, 2.0]), median([])
     (2.0, nan)

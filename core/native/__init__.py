@@ -1,7 +1,7 @@
-"""A function of one lane as machine code: traced, written in C, compiled by the C compiler of the machine, and kept.
+"""A function of one lane as machine code: traced, written in C, compiled by the machine's C compiler, and cached.
 
-All lanes are one call, one after the other, so a lane has the same bits whatever their number. What has been compiled
-once is found again, by its source, at the next start.
+One call runs all lanes, one after the other, so a lane's bits do not depend on their number. The cache is keyed by
+the C source, so a later process loads the same library.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ from espalier.core.native.stacked import Stacked, close, largest
 from espalier.core.native.tape import traced
 from espalier.core.native.tensor_refs import NotNative
 
-MOST_LINES = 10_000  # for which gcc takes up to half a minute; for twice as many, as of a long recurrence, four times
+MOST_LINES = 10_000  # gcc takes up to half a minute for so many, four times that for twice as many (a long recurrence)
 
 Lost = Callable[[int, int, Exception], bool]
 """Whether a lane is past help that met an error at a step: given the lane, the step and the error."""
@@ -34,7 +34,7 @@ def _never(lane: int, step: int, error: Exception) -> bool:
 
 
 class Native:
-    """The compiled function. It changes its tensors in place, as the function did that it was made of."""
+    """The compiled function. It changes its tensors in place, as the traced function does."""
 
     def __init__(self, library: ctypes.CDLL, function: CFunction, workspace_bytes: int):
         self._run = library.run
@@ -52,10 +52,11 @@ class Native:
         steps: int = 1,
         lost: Lost = _never,
     ) -> list[Tensor]:
-        """Run all steps of each lane; return the first `wanted` outputs, (steps, lanes ...), without steps if one.
+        """Run all steps of each lane; return the first `wanted` outputs, each (steps, lanes ...).
 
-        lost: whether a lane that met an index out of range at a step is past help: then the rest of its losses is NaN,
-        and the others go on. Raises IndexError for one that is not.
+        With one step there is no axis of steps.
+        lost: called with (lane, step, error) where an index is out of range. If it returns True, the later losses of
+        that lane are NaN and the other lanes continue. Otherwise IndexError is raised.
         """
         self._check(tensors)
         outputs = self._empty_outputs(lanes, steps, wanted)
@@ -87,7 +88,7 @@ class Native:
 
 
 def _pointers(tensors: Sequence[Tensor], count: int | None = None) -> "ctypes.Array[ctypes.c_void_p]":
-    """Return the addresses of tensors for C, followed by NULL up to `count` of them."""
+    """Return the addresses of tensors for C, padded with NULL to `count`."""
     addresses: list[int | None] = [tensor.data_ptr() for tensor in tensors]
     addresses += [None] * ((count or 0) - len(addresses))
     return (ctypes.c_void_p * len(addresses))(*addresses)
@@ -96,11 +97,13 @@ def _pointers(tensors: Sequence[Tensor], count: int | None = None) -> "ctypes.Ar
 def native_of(
     function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked], stepped: Sequence[int] = ()
 ) -> Native:
-    """Return a function of one lane (an axis of length one in each argument that has lanes), compiled for any number.
+    """Compile a function of one lane for any number of lanes.
 
-    stepped: the arguments of which each step will have one of its own, along a new first axis.
-    Raises NotNative where it cannot be traced, written or compiled, or gives something else than the function itself.
-    The arguments are left as they are.
+    In `arguments` each axis of lanes has length one.
+
+    stepped: the arguments that differ from step to step; they get a new first axis of steps.
+    Raises NotNative where it cannot be traced, written in C or compiled, or computes other numbers than the function.
+    The arguments stay unchanged.
     """
     try:
         written = CFunction(
@@ -113,7 +116,7 @@ def native_of(
         same = _agree(native, function, arguments)
     except (NotNative, BadInput, TooLong):
         raise
-    except Exception as error:  # any of what a user's model may do to tracing
+    except Exception as error:  # a user's model may raise anything under tracing
         raise NotNative(f"{type(error).__name__}: {error}") from error
     if not same:
         raise NotNative("the compiled function gives other numbers than the function")
@@ -131,13 +134,14 @@ def _argument(stacked: Stacked, stepped: bool) -> Argument:
 
 
 def _traced(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> fx.GraphModule:
-    function(*(a.with_lanes(1) for a in arguments))  # what it keeps in a cache of its own should have numbers
-    with sdpa_kernel(SDPBackend.MATH):  # attention as products
+    function(*(a.with_lanes(1) for a in arguments))  # tensors that the model caches in its first call must be real,
+    # not traced
+    with sdpa_kernel(SDPBackend.MATH):  # attention written as matrix products
         return traced(function, [a.with_lanes(1) for a in arguments], decompositions())
 
 
 def _agree(native: Native, function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> bool:
-    """Compare two lanes of the compiled function with the function on each of them: what it returns and changes."""
+    """Whether the compiled function, on two lanes, returns and changes the same as the function on each of them."""
     many = any(a.lanes is not None for a in arguments)
     lanes = 2 if many else 1
     ours = [a.with_lanes(lanes) for a in arguments]

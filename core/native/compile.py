@@ -1,4 +1,4 @@
-"""The C compiler of the machine, and the shared libraries that it has made: kept by source, so each is made once."""
+"""The machine's C compiler, and a cache of the shared libraries it made, keyed by their source."""
 
 import ctypes
 import fcntl
@@ -27,7 +27,7 @@ FLAGS = (
     "-shared",
     "-fPIC",
 )
-COMPILE_S = 300.0  # on a machine that is busy with other things
+COMPILE_S = 300.0  # also on a busy machine
 
 
 def compiler() -> str | None:
@@ -36,14 +36,14 @@ def compiler() -> str | None:
 
 
 def compiler_version() -> str:
-    """Return the first line in which the C compiler of this machine says what it is; "none" without one."""
+    """Return the first line of the C compiler's --version; "none" without a compiler."""
     command = compiler()
     return _version(command).partition("\n")[0] if command else "none"
 
 
 @lru_cache(maxsize=1)
 def _machine() -> str:
-    """Return what the code of a compiler depends on beside the source: the processor's abilities."""
+    """Return what compiled code depends on besides the source: the processor's instruction sets."""
     with suppress(OSError, StopIteration):
         return next(
             line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Feat"))
@@ -57,7 +57,7 @@ def _version(command: str) -> str:
 
 
 def library(source: str) -> ctypes.CDLL:
-    """Compile a source, or find what came of it before, and load it. Raises NotNative."""
+    """Compile a source, or take its library from the cache, and load it. Raises NotNative."""
     command = compiler()
     if command is None:
         raise NotNative("there is no C compiler here: install gcc")
@@ -67,7 +67,7 @@ def library(source: str) -> ctypes.CDLL:
     with suppress(OSError):
         return ctypes.CDLL(str(file))
     with _compiling_alone(file):
-        if file.exists():  # another process was first; a file that was there before cannot be loaded
+        if file.exists():  # another process was first; or the file was already there and could not be loaded
             with suppress(OSError):
                 return ctypes.CDLL(str(file))
         with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +84,7 @@ def library(source: str) -> ctypes.CDLL:
 
 @contextmanager
 def _compiling_alone(file: Path) -> Generator[None]:
-    """Let one process compile at a time, so that others that need the same find it."""
+    """Hold a lock while compiling, so that processes that need the same library compile it once."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = open(file.with_name(f"{file.name[:2]}.lock"), "w")  # noqa: SIM115 - open as long as the lock is held
@@ -97,13 +97,13 @@ def _compiling_alone(file: Path) -> Generator[None]:
 
 
 def _time_limit() -> list[str]:
-    """Return the command under which the compiler ends when it has computed for as long as may be spent on deciding."""
+    """Return a command prefix that ends the compiler when it has used the CPU time of core.deadline."""
     seconds, prlimit = deadline.whole(), shutil.which("prlimit")
     return [] if seconds is None or prlimit is None else [prlimit, f"--cpu={math.ceil(seconds)}"]
 
 
 def _compile(command: str, source: str, target: Path) -> None:
-    """Compile with functions of whole vectors where the C library has them, else without."""
+    """Compile with the C library's vector functions (libmvec) where it has them, else without."""
     first_error = ""
     for more in (["-DVECTOR_MATH"], []):
         try:

@@ -1,4 +1,4 @@
-"""New tensors: of one number, of nothing yet, of numbers in a row, and of other tensors put together."""
+"""Operations that create tensors: full, empty, arange, cat, pad and the like."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ from espalier.core.native.tensor_refs import NotNative, TensorRef, literal
 
 
 def _filled(value: float | str) -> Emit:
-    """Return what fills a tensor with a number, or with the argument of a name."""
+    """Return an emitter that fills a tensor with a number, or with the argument of that name."""
 
     def emit(emitter: Emitter, out: TensorRef, arguments: Arguments) -> None:
         emitter.copy(out, arguments[value] if isinstance(value, str) else value)
@@ -17,7 +17,7 @@ def _filled(value: float | str) -> Emit:
 
 
 def _nothing(emitter: Emitter, out: TensorRef, arguments: Arguments) -> None:
-    """Leave the numbers as they are, as torch.empty does."""
+    """Write nothing: the tensor stays uninitialised, as by torch.empty."""
 
 
 def _arange(emitter: Emitter, out: TensorRef, arguments: Arguments) -> None:
@@ -36,7 +36,7 @@ def _cat(emitter: Emitter, out: TensorRef, arguments: Arguments) -> None:
 
 
 def _pad(emitter: Emitter, out: TensorRef, arguments: Arguments) -> None:
-    """Write a padded tensor. The first two numbers of `pad` are those of the last axis."""
+    """Write a padded tensor. The first two numbers of `pad` belong to the last axis."""
     pads, x = arguments["pad"], arguments["self"]
     if any(pad < 0 for pad in pads):
         raise NotNative("a padding below zero")

@@ -1,6 +1,6 @@
 # pyright: basic
 # torch types little of what this file needs: its graphs, its dispatcher, its private switches
-"""Operations as several simpler ones, which have a counterpart in C."""
+"""Decompositions of operations into simpler ones that have a counterpart in C."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from torch._decomp import get_decompositions
 from espalier.core.native.tape import Decompositions
 
 aten = torch.ops.aten
-NONE, MEAN = 0, 1  # of the ways in which losses are reduced, as ATen numbers them
+NONE, MEAN = 0, 1  # ATen's numbers of the reductions of a loss
 SPLIT = [
     aten.addmv, aten.baddbmm, aten.rsub, aten.gelu, aten.gelu_backward, aten.silu, aten.silu_backward, aten.elu,
     aten.elu_backward, aten.leaky_relu, aten.leaky_relu_backward, aten.hardtanh, aten.hardtanh_backward,
@@ -30,7 +30,7 @@ SPLIT = [
 
 
 def decompositions() -> Decompositions:
-    """Return, for each operation that is written as several simpler ones, how."""
+    """Return the decomposition of each operation that has one."""
     return dict(get_decompositions(SPLIT)) | dict(OURS)
 
 
@@ -89,7 +89,7 @@ def _nll_loss_backward(
 
 
 def _put_back(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Return the gradient of a view of a tensor: zeros, and in the view's place what came."""
+    """Return the decomposition of a view's backward: zeros, with the gradient where the view is."""
 
     def backward(grad: Tensor, sizes: Sequence[int], *where: object) -> Tensor:
         whole = grad.new_zeros(sizes)

@@ -1,4 +1,4 @@
-"""Operations on each element: one expression in C, over tensors of one shape. Formulas and defaults are torch's."""
+"""Elementwise operations: one C expression over tensors of one shape. Formulas and defaults are torch's."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -102,20 +102,20 @@ ELEMENTWISE: Mapping[str, Expression | Callable[[Arguments], Expression]] = {
 
 
 def emit_elementwise(emitter: Emitter, name: str, out: TensorRef, arguments: Arguments) -> None:
-    """Write one of ELEMENTWISE."""
+    """Write one operation of ELEMENTWISE."""
     if arguments.get("rounding_mode") is not None:
         raise NotNative(f"{name} that rounds")
     entry = ELEMENTWISE[name]
     expression, names = entry(arguments) if callable(entry) else entry
     inputs = [arguments[key] for key in names]
-    # what is compared is compared in the inputs' own type
+    # comparisons are computed in the inputs' type
     emitter.each(out, expression, inputs, _common_type(inputs) if out.dtype == torch.bool else out.dtype)
 
 
 def _common_type(inputs: Sequence[TensorRef | float]) -> torch.dtype:
-    """Return the type in which numbers of several types meet."""
+    """Return the common type of several inputs."""
     refs = [ref for ref in inputs if isinstance(ref, TensorRef)]
-    tensors = [ref for ref in refs if ref.shape] or refs  # a number in a tensor without axes decides nothing
+    tensors = [ref for ref in refs if ref.shape] or refs  # tensors without axes do not count
     dtype = tensors[0].dtype
     for ref in tensors[1:]:
         dtype = torch.promote_types(dtype, ref.dtype)

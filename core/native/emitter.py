@@ -1,4 +1,4 @@
-"""What all operations share: what one is given, what it is in C, and what it writes its C with."""
+"""Types that all operations share: their arguments, their C expression, and the Emitter that they write C with."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -14,11 +14,11 @@ Expression = tuple[str, tuple[str, ...]]
 
 
 class Emitter(Protocol):
-    """Writes C, one statement after the other."""
+    """Writes C, statement by statement."""
 
     @property
     def depth(self) -> int:
-        """How many loops are around what is written next."""
+        """The nesting depth of loops at the next statement."""
         ...
 
     def line(self, text: str) -> None:
@@ -26,18 +26,18 @@ class Emitter(Protocol):
         ...
 
     def room(self, dtype: torch.dtype, shape: Sequence[int], strides: Sequence[int] | None = None) -> TensorRef:
-        """Return a new tensor in the workspace. Raises NotNative for a type that C has not."""
+        """Allocate a tensor in the workspace. Raises NotNative for a type without a C counterpart."""
         ...
 
     def loops(self, sizes: Sequence[int], body: Callable[[list[str]], Iterable[str]], free: bool = True) -> None:
-        """Write nested loops around a body, which is called with the names of their counters and returns lines.
+        """Write nested loops around a body, a function from the counters' names to lines of C.
 
-        free: whether no turn of the innermost loop needs another.
+        free: whether the iterations of the innermost loop are independent of each other.
         """
         ...
 
     def each(self, out: TensorRef, expression: str, inputs: Sequence[TensorRef | float], dtype: torch.dtype) -> None:
-        """Write `out = expression` for each element; {0}, {1} ... stand for the inputs, as numbers of a type."""
+        """Write `out = expression` for each element; {0}, {1} ... stand for the inputs, cast to a type."""
         ...
 
     def copy(self, out: TensorRef, source: TensorRef | float) -> None:

@@ -1,8 +1,8 @@
 # pyright: basic
 # torch types little of what this file needs: its graphs, its dispatcher, its private switches
-"""A graph of tensor operations as one function in C, which takes all steps of one lane after the other.
+"""A graph of tensor operations as one function in C, which runs all steps of a lane in a row.
 
-Shapes are constants in it, and a lane's tensors share a workspace small enough for the processor's own cache.
+Shapes are constants in it, and a lane's tensors share a workspace that fits into the processor's cache.
 """
 
 import math
@@ -20,16 +20,16 @@ from espalier.core.native.tensor_refs import TYPES, NotNative, Shape, TensorRef,
 from espalier.core.native.workspace import lay_out
 from espalier.core.native.writer import Writer
 
-VIEWS = ("_unsafe_view", "unsafe_split", "unsafe_split_with_sizes", "lift_fresh")  # which do not say that they are
+VIEWS = ("_unsafe_view", "unsafe_split", "unsafe_split_with_sizes", "lift_fresh")  # not marked as views by their
+# schemas
 VIEWS_IN_PLACE = ("unsqueeze_", "squeeze_", "transpose_", "t_")
 
 
 @dataclass(frozen=True)
 class Argument:
-    """A tensor that the function is called with.
+    """An argument of the function.
 
-    lanes: which of its axes counts lanes; None: it is the same for all. stepped: whether each step has one of its own,
-    one after the other along an axis before all others.
+    lanes: its axis of lanes; None if all lanes share it. stepped: whether it has a first axis of steps.
     """
 
     lanes: int | None
@@ -40,10 +40,10 @@ class Argument:
 
 
 class CFunction:
-    """A graph written in C. constants: tensors of the graph itself, which are handed over after the arguments."""
+    """A graph written in C. constants: the graph's own tensors, which are passed after the arguments."""
 
     def __init__(self, graph: fx.Graph, arguments: Sequence[Argument]):
-        """Write the operations of a graph, whose placeholders are the arguments. Raises NotNative."""
+        """Write the operations of a graph whose placeholders are the arguments. Raises NotNative."""
         self.arguments = arguments
         self.constants: list[Tensor] = []
         self.outputs: list[TensorRef] = []
@@ -56,7 +56,7 @@ class CFunction:
         self._keep_alive(nodes)
 
     def source(self) -> tuple[str, int]:
-        """Return the whole source, and how many bytes of workspace the function needs."""
+        """Return the C source, and the size of its workspace in bytes."""
         registers = self._writer.registers()
         buffers = self._writer.workspace.without(registers)
         size = lay_out(buffers)
@@ -78,7 +78,7 @@ class CFunction:
         ), size
 
     def _keep_alive(self, nodes: Sequence[fx.Node]) -> None:
-        """Let each buffer live until the last operation that uses it, in whatever way."""
+        """Extend each buffer's lifetime to the last operation that uses it or a view of it."""
         for now, node in enumerate(nodes):
             for used in node.all_input_nodes:
                 values = self._values.get(used)
@@ -107,7 +107,7 @@ class CFunction:
             raise NotNative(f"numbers of type {argument.dtype}")
         if argument.lanes != 1:
             return TensorRef(f"a{i}", argument.dtype, argument.shape, argument.strides)
-        own = self._writer.room(argument.dtype, argument.shape)  # a lane's numbers lie far apart: gather them
+        own = self._writer.room(argument.dtype, argument.shape)  # a lane's numbers are strided: gather them
         count = math.prod(argument.shape)
         self._writer.line(f"for (int64_t i = 0; i < {count}; i++) {own.pointer}[i] = a{i}[i * lanes + lane];")
         return own
@@ -154,7 +154,7 @@ class CFunction:
         return out
 
     def _result(self, target: object, value: object) -> TensorRef | list[TensorRef]:
-        """Return room for what an operation returns. value: what tracing knows of it."""
+        """Allocate the result of an operation. value: its traced value, with shape and strides."""
         if isinstance(value, Tensor):
             return self._writer.room(value.dtype, tuple(value.shape), value.stride())
         if isinstance(value, tuple | list) and all(isinstance(v, Tensor) for v in value):
@@ -163,7 +163,7 @@ class CFunction:
 
 
 def _lane_offset(argument: Argument) -> str:
-    """Return in C where a lane's part of an argument begins, at a step."""
+    """Return the C expression of a lane's offset into an argument, at a step."""
     numbers = math.prod(argument.shape)
     if argument.lanes is None:
         return f" + step * {numbers}" if argument.stepped else ""
@@ -172,9 +172,9 @@ def _lane_offset(argument: Argument) -> str:
 
 
 def _returned_copies(nodes: Sequence[fx.Node]) -> dict[fx.Node, list[int]]:
-    """Return the copies that are returned and nothing else, with the outputs that each is.
+    """Return the copies that are only returned, each with its output numbers.
 
-    They are made in the caller's memory, and only where the caller asks for them.
+    They are written to the caller's memory, and only if the caller asks for them.
     """
     end = nodes[-1]
     returned = cast(Sequence[fx.Node], end.args[0])
@@ -186,7 +186,7 @@ def _returned_copies(nodes: Sequence[fx.Node]) -> dict[fx.Node, list[int]]:
 
 
 def _view(ref: TensorRef, value: Any) -> Any:
-    """Return a view of a tensor, or a list of them, as tracing saw it."""
+    """Return a view of a tensor, or a list of views, with the traced shape and strides."""
     if isinstance(value, tuple | list):
         return [_view(ref, each) for each in value]
     if value.dtype != ref.dtype:
@@ -195,7 +195,7 @@ def _view(ref: TensorRef, value: Any) -> Any:
 
 
 def _by_name(target: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an operation's arguments by the names in its schema, those left out with their defaults."""
+    """Return an operation's arguments by the names in its schema, with defaults filled in."""
     schema = target._schema.arguments
     defaults = {a.name: a.default_value for a in schema if a.has_default_value()}
     return defaults | {a.name: value for a, value in zip(schema, args, strict=False)} | dict(kwargs)

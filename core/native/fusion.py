@@ -1,6 +1,6 @@
-"""Loops over the elements of tensors: operations that follow one another over the same elements become one loop.
+"""Loop fusion: consecutive operations over the same elements become one loop.
 
-Each number is read from memory once and written once; what no other line uses is not written at all.
+Each number is read once and written once. A buffer that only one loop uses is not written to memory at all.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -10,15 +10,15 @@ import torch
 
 from espalier.core.native.tensor_refs import REALS, TYPES, TensorRef, literal
 
-LONG = 128  # elements: an inner loop that is worth its beginning and its end, which fill no vector
-MOST = 32  # operations of one loop
+LONG = 128  # elements: an inner loop long enough to outweigh its head and tail, which fill no vector
+MOST = 32  # the most operations in one loop
 
 
 def merged(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
-    """Return fewer and longer loops over the elements of several tensors of one shape: sizes, and each one's strides.
+    """Merge the axes of tensors of one shape into fewer, longer loops; return their sizes and each tensor's strides.
 
-    Loops are sorted by the first tensor's strides. Axes of length one are left out. Two axes become one where every
-    tensor's elements follow one another across both.
+    Loops are sorted by the first tensor's strides. Axes of length one are left out. Two axes merge where every tensor
+    is contiguous across both.
     """
     axes = [i for i, size in enumerate(shape) if size != 1]
     axes.sort(key=lambda i: -strides[0][i])
@@ -46,29 +46,29 @@ class Operation:
     dtype: torch.dtype
 
     def __post_init__(self) -> None:
-        """Let the inputs have the axes of what is written, and all of them none of length one."""
+        """Broadcast the inputs to the output's shape, and drop axes of length one."""
         axes = [i for i, size in enumerate(self.out.shape) if size != 1]
         inputs = [x.seen_as(self.out.shape).axes(axes) if isinstance(x, TensorRef) else x for x in self.inputs]
         self.out, self.inputs = self.out.axes(axes), inputs
 
     @property
     def refs(self) -> list[TensorRef]:
-        """What is written, and what is read."""
+        """The tensors written and read."""
         return [self.out, *(x for x in self.inputs if isinstance(x, TensorRef))]
 
     @property
     def plain(self) -> bool:
-        """Whether all of it is of one type of real numbers."""
+        """Whether all tensors have one floating-point type."""
         return self.dtype in REALS and {ref.dtype for ref in self.refs} == {self.dtype}
 
 
 @dataclass
 class Loop:
-    """Operations over the same elements; `depth` of the loops around them."""
+    """Operations over the same elements; `depth`: how many loops enclose them."""
 
     depth: int
     operations: list[Operation]
-    first: int  # of the list's operations, from which on its refs are looked at
+    first: int  # the numbers of its first and its last operation in the function
     last: int = 0
     sizes: list[int] = field(init=False)
 
@@ -82,7 +82,7 @@ class Loop:
         return merged(shape, [ref.strides for operation in operations for ref in operation.refs])
 
     def take(self, operation: Operation, now: int) -> bool:
-        """Take one more operation if that changes nothing of what is computed, and the loop stays long."""
+        """Add an operation if the results stay the same and the inner loop stays long; return whether it was added."""
         first = self.operations[0]
         alike = operation.out.shape == first.out.shape and operation.dtype == first.dtype
         if not (alike and operation.plain and first.plain and len(self.operations) < MOST):
@@ -102,11 +102,11 @@ class Loop:
 
     @property
     def pointers(self) -> list[str]:
-        """Where it reads and writes."""
+        """The pointers that it reads and writes."""
         return [ref.pointer for operation in self.operations for ref in operation.refs]
 
     def lines(self, registers: Collection[str]) -> Iterator[str]:
-        """Yield its C. registers: buffers that no other line uses, which are not written to memory."""
+        """Yield its C. registers: buffers that no other code uses; they stay in registers."""
         sizes, strides = self._merged(self.operations)
         steps = iter(strides)
         counters = [f"i{self.depth}_{n}" for n in range(len(sizes))]
@@ -116,7 +116,7 @@ class Loop:
             yield f"for (int64_t {counter} = 0; {counter} < {size}; {counter}++) {{"
         yield "{"
         values: dict[str, str] = {}  # of elements, by name
-        left: dict[str, str] = {}  # those to be written
+        left: dict[str, str] = {}  # to be written to memory
         for number, operation in enumerate(self.operations):
             elements = [replace(ref, strides=tuple(next(steps))).at(counters) for ref in operation.refs]
             operands: list[str] = []

@@ -1,4 +1,4 @@
-"""What every C source begins with: types, kernels, and the C library's functions of whole vectors."""
+"""The header of every C source: types, kernels, and the C library's vector functions (libmvec)."""
 
 from functools import lru_cache
 from importlib import resources
@@ -19,7 +19,7 @@ FUNCTIONS = ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "s
 
 @lru_cache(maxsize=1)
 def header() -> str:
-    """Return the header: declarations of functions that the C library may have for whole vectors too, and kernels."""
+    """Return the header: declarations of functions that libmvec may vectorise, and kernels."""
     lines = [HEAD]
     for name in FUNCTIONS:
         for kind, suffix in (("float", "f"), ("double", "")):

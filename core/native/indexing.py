@@ -1,4 +1,4 @@
-"""Elements of a tensor by numbers that stand in other tensors: read, written, or added to."""
+"""Indexing by tensors: gather, scatter, index_put, embedding and the like."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,9 +13,9 @@ Use = Callable[[str, list[str]], str]
 
 
 def _index_into(emitter: Emitter, name: str, index: str, size: int, from_end: bool) -> None:
-    """Write an index into an axis. The function ends there if the axis is not so long.
+    """Write an index into an axis, with a bounds check that ends the function.
 
-    from_end: whether a negative one counts from the axis's end, as torch has it for x[index] and for nothing else.
+    from_end: whether a negative index counts from the end, as torch has it for x[index] alone.
     """
     emitter.line(f"int64_t {name} = {index};")
     if from_end:
@@ -30,7 +30,7 @@ def _picked(
     use: Use,
     from_end: bool = True,
 ) -> None:
-    """Write what is done with each element of ref[indices], as torch indexes."""
+    """Write an operation on each element of ref[indices], with torch's rules of indexing."""
     at = [d for d, index in enumerate(indices) if index is not None]
     picks = [index for index in indices if index is not None]
     if at != list(range(at[0], at[-1] + 1)):
@@ -89,7 +89,7 @@ def _embedding_backward(emitter: Emitter, out: TensorRef, arguments: Arguments) 
 
 
 def _along(emitter: Emitter, ref: TensorRef, index: TensorRef, dim: int, use: Use) -> None:
-    """Write what is done with ref[..., index, ...] for each element of the index, which has as many axes."""
+    """Write an operation on ref[..., index, ...] for each element of `index`, which has as many axes as `ref`."""
     if not ref.shape:
         raise NotNative("a number gathered from a number")
     dim %= len(ref.shape)

@@ -1,4 +1,4 @@
-"""A matrix product as calls of tiles (kernels.h), their sizes as constants: which ones depends on a vector's width."""
+"""A matrix product as calls of tile kernels (kernels.h) of constant size; the vector width decides which."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,15 +6,15 @@ from espalier.core.native.tensor_refs import TensorRef
 
 SHAPES = (("#ifdef __AVX512F__", 64, 8), ("#else", 32, 6))  # bytes of a vector and rows of a tile, as in vectors.h
 WIDEST, MOST_ROWS = 64, 8
-NEAR, SEVERAL = 48 << 10, 24  # bytes that the nearest cache holds about; rows or columns that make a copy worth while
-DEEP = 256  # how far a product sums before it goes on to the next columns: two vectors of those stay near
+NEAR, SEVERAL = 48 << 10, 24  # bytes of the L1 cache, about; rows or columns from which on a packed copy pays
+DEEP = 256  # depth of a block of the sum: two vectors of columns so deep stay in the cache
 
 
 class Product:
-    """out (M, N) = a (M, K) b (K, N), of any strides but for `out`, whose columns lie one beside the other."""
+    """out (M, N) = a (M, K) b (K, N), of any strides, except that the columns of `out` are contiguous."""
 
     def __init__(self, a: TensorRef, b: TensorRef):
-        """Decide what is copied before it is used: rows of a, columns of b."""
+        """Decide what is packed before use: rows of a, columns of b."""
         (self.m, self.k), self.n = a.shape, b.shape[1]
         self.a, self.b, self.size = a, b, a.dtype.itemsize
         self.lay_a = a.strides[1] != 1 and self.m * self.k * self.size > NEAR and self.n > SEVERAL
@@ -22,21 +22,21 @@ class Product:
         self.deep = min(self.k, DEEP)
 
     def rooms(self) -> list[int]:
-        """Return how many numbers the copies of a and b need, 0 for one that is not made."""
+        """Return how many numbers the packed copies of a and b need, 0 for one that is not packed."""
         return [
             (self.m + MOST_ROWS) * self.deep if self.lay_a else 0,
             self.deep * 2 * WIDEST // self.size if self.lay_b else 0,
         ]
 
     def lines(self, out: TensorRef, copies: Sequence[TensorRef | None]) -> Iterator[str]:
-        """Yield the product's C, once for each shape of a tile."""
+        """Yield the product's C, once for each tile shape."""
         for condition, width, rows in SHAPES:
             yield condition
             yield from self._summed(out, [copy.pointer if copy else "" for copy in copies], width // self.size, rows)
         yield "#endif"
 
     def _summed(self, out: TensorRef, copies: Sequence[str], wide: int, rows: int) -> Iterator[str]:
-        """Yield blocks of what is summed over."""
+        """Yield blocks of the summed axis."""
         whole, left = divmod(self.k, DEEP) if self.k > DEEP else (0, self.k)
         if whole:
             yield f"for (int64_t k0 = 0; k0 < {whole * DEEP}; k0 += {DEEP}) {{"
@@ -50,7 +50,7 @@ class Product:
     def _block(
         self, out: TensorRef, copies: Sequence[str], wide: int, rows: int, deep: int, k0: str, more: str
     ) -> Iterator[str]:
-        """Yield the columns of a block, two vectors at a time, and those that are left."""
+        """Yield the columns of a block, two vectors at a time, then the rest."""
         (am, ak), kind = self.a.strides, out.kind
         a_from = f"&{self.a.at(('0', k0))}"
         if self.lay_a:

@@ -1,4 +1,4 @@
-"""The operations of torch that have a counterpart in C, by their names in ATen. Any other is NotNative."""
+"""The torch operations that have a counterpart in C, by their ATen names. Any other raises NotNative."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,9 +19,9 @@ OPERATIONS: Mapping[str, Emit] = {
 def emit(
     emitter: Emitter, name: str, out: TensorRef | Sequence[TensorRef], arguments: Arguments, overload: object
 ) -> None:
-    """Write an operation that puts new numbers into `out`. Raises NotNative for one that has no C here.
+    """Write an operation with result `out`. Raises NotNative for an operation without a counterpart in C.
 
-    overload: the operation as torch names it, for the message.
+    overload: torch's full name of the operation, for the message.
     """
     if not isinstance(out, TensorRef) and name in reductions.SEVERAL_RESULTS:
         reductions.SEVERAL_RESULTS[name](emitter, out, arguments)

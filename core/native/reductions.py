@@ -1,4 +1,4 @@
-"""Operations over some axes of a tensor: sums, the largest and the smallest, mean and variance."""
+"""Reductions over axes of a tensor: sum, maximum and minimum, mean and variance."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ from espalier.core.native.tensor_refs import REALS, NotNative, TensorRef, litera
 
 
 class Reduction(NamedTuple):
-    """What many numbers become.
+    """A reduction.
 
-    begin: what they begin with. combine: the expression of what was combined so far, {0}, and one number more, {1}.
-    kernel: the function that combines real numbers that lie in a row (kernels.h); "" for none.
+    begin: the initial value. combine: the C expression of the accumulator {0} and the next number {1}.
+    kernel: the function that reduces contiguous floating-point numbers (kernels.h); "" for none.
     """
 
     begin: float
@@ -31,7 +31,7 @@ ALL = Reduction(1, "{0} && {1}")
 
 
 def reduce(emitter: Emitter, out: TensorRef, source: TensorRef, dims: Sequence[int], reduction: Reduction) -> None:
-    """Write a reduction over some axes; `out` has the other axes, or all of them with length one."""
+    """Write a reduction over some axes; `out` has the remaining axes, or all with length one."""
     every = list(range(len(source.shape)))
     reduced = sorted({d % len(source.shape) for d in dims}) if every else []
     left = [d for d in every if d not in reduced]
@@ -50,7 +50,7 @@ def reduce(emitter: Emitter, out: TensorRef, source: TensorRef, dims: Sequence[i
 def _accumulate(
     emitter: Emitter, out: TensorRef, source: TensorRef, order: list[int], left: list[int], reduction: Reduction
 ) -> None:
-    """Go through the source once, in an order of its axes, and combine each element with the one of the result."""
+    """Traverse the source once, in a given order of axes, and combine each element into its accumulator."""
     seen = source.axes(order)
     strides = tuple(out.strides[left.index(d)] if d in left else 0 for d in order)
     into = replace(out, shape=seen.shape, strides=strides)
@@ -63,8 +63,10 @@ def _accumulate(
 
 
 def _total(emitter: Emitter, out: TensorRef, outer: TensorRef, inner: TensorRef, reduction: Reduction) -> None:
-    """Combine all that belongs to one element of the result, and then write it. outer, inner: the axes that are left
-    and those that are reduced."""
+    """Reduce all elements of one result in a register, then write it.
+
+    outer, inner: the remaining axes and the reduced ones.
+    """
     sizes, (steps,) = merged(inner.shape, [inner.strides])
     in_a_row = bool(reduction.kernel) and steps[-1:] == [1] and inner.dtype == out.dtype and out.dtype in REALS
     depth = emitter.depth
@@ -89,7 +91,7 @@ def _total(emitter: Emitter, out: TensorRef, outer: TensorRef, inner: TensorRef,
 
 
 def _dims(arguments: Arguments) -> list[int]:
-    """Return the axes that an operation reduces: all where it names none."""
+    """Return the axes that an operation reduces: all if it names none."""
     dims = arguments.get("dim")
     if dims is None or dims == []:
         return list(range(len(arguments["self"].shape)))
@@ -104,7 +106,7 @@ def _reduced(reduction: Reduction) -> Emit:
 
 
 def _count(arguments: Arguments) -> int:
-    """Return how many numbers become one."""
+    """Return how many numbers are reduced to one."""
     shape = arguments["self"].shape
     return math.prod(shape[d] for d in _dims(arguments))
 
@@ -154,7 +156,7 @@ def _max_and_index(emitter: Emitter, outs: Sequence[TensorRef], arguments: Argum
 
 
 def _first_largest(emitter: Emitter, values: TensorRef | None, indices: TensorRef, arguments: Arguments) -> None:
-    """Write where along an axis the largest number comes first, and what it is; a NaN is larger than any other."""
+    """Write the first maximum along an axis and its index; NaN counts as the maximum, as in torch."""
     x: TensorRef = arguments["self"]
     dim = arguments["dim"] % len(x.shape)
     left = [d for d in range(len(x.shape)) if d != dim]

@@ -1,4 +1,4 @@
-"""Arguments of a function of many lanes, and when two results of such a function are the same but for rounding."""
+"""Arguments of a function of many lanes, and whether two results of it agree up to rounding."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Stacked:
-    """An argument of the function: a tensor, and which of its axes counts lanes (None: it is the same for all)."""
+    """An argument of the function: a tensor and its axis of lanes (None: all lanes share it)."""
 
     tensor: Tensor
     lanes: int | None
 
     def with_lanes(self, lanes: int) -> Tensor:
-        """Return a copy of the argument with so many lanes, which repeat those that there are."""
+        """Return a copy of the argument with `lanes` lanes, by repeating the present ones."""
         if self.lanes is None:
             return self.tensor
         size = self.tensor.shape[self.lanes]
@@ -23,14 +23,16 @@ class Stacked:
 
 
 def largest(tensor: Tensor) -> float:
-    """Return the largest magnitude among the finite numbers of a tensor, 0 where there is none."""
+    """Return the largest magnitude of a tensor's finite numbers, 0 if there are none."""
     return tensor.double().nan_to_num(0, 0, 0).abs().max().item() if tensor.numel() else 0.0
 
 
 def close(a: Tensor, b: Tensor, scale: float = 0.0) -> bool:
-    """Return whether two results are one but for rounding. scale: of the largest number that went into them.
+    """Whether two results agree up to rounding.
 
-    A gradient that is zero but for rounding (of a bias before a normalisation) is noise on that scale.
+    scale: the largest magnitude of the inputs.
+
+    A gradient that is zero up to rounding (of a bias before a normalisation) is noise on that scale.
     """
     if a.shape != b.shape or a.dtype != b.dtype:
         return False

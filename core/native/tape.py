@@ -1,9 +1,9 @@
 # pyright: basic
 # torch types little of what this file needs: its graphs, its dispatcher, its private switches
-"""What a function does to tensors, written down as a graph of the operations that reach torch's dispatcher.
+"""Tracing: a function as a graph of the operations that reach torch's dispatcher.
 
-The function sees tensors without data, so that it cannot look at one. (torch.fx's make_fx does the same. But it
-imports all of torch's compiler, which takes every worker of a sweep some seconds before its first step.)
+The function gets tensors without data, so it cannot depend on their values. (torch.fx's make_fx does the same, but
+imports all of torch's compiler, which would cost every worker some seconds before its first step.)
 """
 
 import operator
@@ -23,7 +23,7 @@ LOOK = torch.ops.aten._local_scalar_dense.default
 
 
 class Untraceable(Exception):
-    """The function does something that no list of operations can say."""
+    """The function does something that a list of operations cannot express."""
 
 
 def traced(
@@ -33,11 +33,11 @@ def traced(
 ) -> fx.GraphModule:
     """Return the function as a graph; each node's meta["val"] has its result's shape and strides, and no data.
 
-    arguments: each operation is carried out on them, to learn what comes of it; they are changed as the function says.
-    (torch's own rules for shapes take longer to import than a step of one lane takes to run.)
-    decompositions: operations to write as several simpler ones, and how.
-    Raises Untraceable where the function looks at a number or changes a tensor that it was not given; and what the
-    function itself raises on such tensors.
+    arguments: every operation is executed on them to learn its result's shape, so in-place operations change them.
+    (To import torch's meta kernels takes longer than to run a step of one lane.)
+    decompositions: by operation, its decomposition into simpler ones.
+    Raises Untraceable where the function reads a number or changes a tensor that is no argument, and whatever the
+    function itself raises.
     """
     tape = _Tape(decompositions or {})
     seen = [tape.take(argument) for argument in arguments]
@@ -47,21 +47,22 @@ def traced(
 
 
 class _Tape(TorchDispatchMode):
-    """Each tensor that the function sees carries its node and its data, which live as long as it does."""
+    """Records operations. A traced tensor carries its node and its data, which live as long as it does."""
 
     def __init__(self, decompositions: Decompositions):
         super().__init__()
         self.decompositions = decompositions
         self.graph = fx.Graph()
         self.constants: dict[str, Tensor] = {}
-        self._of_constants: dict[int, tuple[fx.Node, Tensor, Tensor]] = {}  # by id; with the tensor, whose id it stays
+        self._of_constants: dict[int, tuple[fx.Node, Tensor, Tensor]] = {}  # by id; the tensor is held, so that the
+        # id stays its own
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # in order to be skipped it would be imported
+        return False  # to skip it, it would have to be imported
 
     def take(self, argument: Tensor) -> Tensor:
-        """Add an argument; return what the function shall see of it."""
+        """Add an argument; return the traced tensor for it."""
         node = self.graph.placeholder(f"argument{len(self.graph.nodes)}")
         return _seen(_like(argument), node, _from_its_first(argument))
 
@@ -89,7 +90,7 @@ class _Tape(TorchDispatchMode):
         if any(parameter.is_out for parameter in takes):
             raise Untraceable(f"{func} writes to `out`")
         if any(parameter.name == "device" for parameter in takes):
-            kwargs = {**kwargs, "device": "cpu"}  # the function may have taken it from a tensor that it sees
+            kwargs = {**kwargs, "device": "cpu"}  # the function may have taken it from a traced tensor
         node = self.graph.call_function(func, *self._each((args, kwargs), 0))
         data, options = self._each((args, kwargs), 1)
         result = func(*data, **options)
@@ -103,13 +104,13 @@ class _Tape(TorchDispatchMode):
                 else part
                 for i, part in enumerate(result)
             )
-        self.graph.erase_node(node)  # a question about shapes
+        self.graph.erase_node(node)  # a query of a shape
         return result
 
     def _returned(self, node: fx.Node, func: Any, args: Any, data: Any, result: Tensor) -> Tensor:
-        """Return what the function sees of a result."""
+        """Return the traced value of a result."""
         same = next((seen for seen, each in zip(args, data, strict=True) if each is result), None)
-        if same is not None:  # changed in place, maybe its shape too
+        if same is not None:  # changed in place, possibly its shape too
             if (same.shape, same.stride()) != (result.shape, result.stride()):
                 same.as_strided_(result.shape, result.stride(), result.storage_offset())
             return _seen(same, node, result)
@@ -119,15 +120,15 @@ class _Tape(TorchDispatchMode):
         return _seen(_like(result), node, result)
 
     def _each(self, values: Any, which: int) -> Any:
-        """Return arguments with the nodes of tensors in their place (0), or their data (1)."""
+        """Return the arguments with traced tensors replaced by their nodes (0) or their data (1)."""
         return map_aggregate(values, lambda value: self._of(value)[which] if isinstance(value, Tensor) else value)
 
     def _of(self, seen: Tensor) -> tuple[fx.Node, Tensor]:
         if hasattr(seen, HELD) and getattr(seen, HELD)[0].graph is self.graph:
             return getattr(seen, HELD)
-        if seen.is_meta:  # as one that somebody keeps from another list
+        if seen.is_meta:  # from another trace, say
             raise Untraceable("it uses a tensor of unknown origin")
-        if id(seen) not in self._of_constants:  # the model holds it, or the function made it of Python numbers
+        if id(seen) not in self._of_constants:  # an attribute of the model, or made of Python numbers
             name, constant = f"constant{len(self.constants)}", _from_its_first(seen.contiguous())
             node = self.graph.create_node("get_attr", name)
             node.meta["val"] = _shape_of(constant)
@@ -145,17 +146,17 @@ def _seen(tensor: Tensor, node: fx.Node, data: Tensor) -> Tensor:
 
 
 def _from_its_first(tensor: Tensor) -> Tensor:
-    """Return a tensor's numbers, in place, as those of a storage that begins with them: offsets count from there."""
+    """Return a tensor that shares these numbers, with a storage offset of 0."""
     return torch.from_dlpack(tensor.detach()) if tensor.storage_offset() else tensor.detach()
 
 
 def _like(data: Tensor) -> Tensor:
-    """Return a tensor without data that looks like another."""
+    """Return a tensor without data with the metadata of another."""
     return torch.empty_strided(data.shape, data.stride(), dtype=data.dtype, device="meta")
 
 
 def _shape_of(data: object) -> object:
-    """Return a tensor without data that keeps the shape a result has now, or what is no tensor itself."""
+    """Return a tensor without data that records a result's present shape; other values unchanged."""
     if not isinstance(data, Tensor):
         return data
     return _like(data).as_strided(data.shape, data.stride(), data.storage_offset())

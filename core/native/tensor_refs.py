@@ -1,4 +1,4 @@
-"""Tensors as generated C sees them: a pointer, a shape and strides.
+"""Tensors in generated C: a pointer, a shape and strides.
 
 A view of a tensor (a transpose, an expansion) is another TensorRef with the same pointer.
 """
@@ -25,7 +25,7 @@ REALS = (torch.float32, torch.float64)
 
 
 class NotNative(Exception):
-    """The operations cannot be written in C, or not be compiled here."""
+    """The operations cannot be written in C, or not compiled on this machine."""
 
 
 @dataclass(frozen=True)
@@ -52,28 +52,28 @@ class TensorRef:
         return replace(self, shape=tuple(shape), strides=tuple(strides))
 
     def axes(self, which: Sequence[int]) -> "TensorRef":
-        """Return the tensor with some of its axes, in an order."""
+        """Return the tensor with the chosen axes, in their given order."""
         return replace(self, shape=tuple(self.shape[i] for i in which), strides=tuple(self.strides[i] for i in which))
 
     def at(self, counters: Sequence[str], more: str = "") -> str:
-        """Return the element at some counters, one for each axis. more: what is added to its index."""
+        """Return the C expression of the element at `counters`, one an axis. more: is added to its index."""
         parts = [f"{c} * {s}" if s != 1 else c for c, s in zip(counters, self.strides, strict=True) if s]
         parts += [str(self.offset)] * bool(self.offset) + [more] * bool(more)
         return f"{self.pointer}[{' + '.join(parts) or '0'}]"
 
 
 def contiguous(shape: Sequence[int]) -> Shape:
-    """Return the strides of a tensor that lies without gaps."""
+    """Return the strides of a contiguous tensor."""
     return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
 def extent(shape: Sequence[int], strides: Sequence[int]) -> int:
-    """Return how many numbers lie between a tensor's first and its last, both included."""
+    """Return how many numbers of memory a tensor spans, from its first to its last."""
     return 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) if math.prod(shape) else 0
 
 
 def literal(value: float, dtype: torch.dtype) -> str:
-    """Return a number as C writes it."""
+    """Return a number as a C literal."""
     if dtype == torch.bool:
         return str(int(bool(value)))
     if dtype not in REALS:

@@ -1,4 +1,4 @@
-"""The workspace of a C function: which bytes of it a tensor has, from the first operation that needs it to the last."""
+"""The workspace of a C function: each buffer has bytes from the first operation that needs it to the last."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ import torch
 
 from espalier.core.native.tensor_refs import TYPES, NotNative, Shape, TensorRef, contiguous, extent
 
-ALIGNED = 64  # bytes: a line of the cache
+ALIGNED = 64  # bytes: a cache line
 
 
 @dataclass
 class Buffer:
-    """Bytes of the workspace for one tensor. first, last: the operations between which it is needed."""
+    """Bytes of the workspace for one tensor. first, last: the first and the last operation that needs it."""
 
     name: str
     kind: str
@@ -22,18 +22,18 @@ class Buffer:
     offset: int = 0
 
     def use(self, first: int, last: int) -> None:
-        """Let the buffer live while some operations use it."""
+        """Extend the buffer's lifetime to these operations."""
         self.first, self.last = min(self.first, first), max(self.last, last)
 
 
 class Workspace:
-    """Buffers by name, w0, w1, ... Two that are not needed at one time may share bytes."""
+    """Buffers by name, w0, w1, ... Two with disjoint lifetimes may share bytes."""
 
     def __init__(self) -> None:
         self.buffers: dict[str, Buffer] = {}
 
     def room(self, dtype: torch.dtype, shape: Shape, strides: Shape | None, now: int) -> TensorRef:
-        """Return a new tensor that the operation `now` needs. Raises NotNative for a type that C has not."""
+        """Allocate a tensor that the operation `now` needs. Raises NotNative for a type without a C counterpart."""
         if dtype not in TYPES:
             raise NotNative(f"numbers of type {dtype}")
         steps = contiguous(shape) if strides is None else strides
@@ -43,18 +43,18 @@ class Workspace:
         return TensorRef(name, dtype, shape, steps)
 
     def use(self, pointers: Iterable[str], first: int, last: int) -> None:
-        """Let buffers live while some operations use them. Pointers to anything else are passed over."""
+        """Extend buffers' lifetimes to these operations. Pointers to anything else are ignored."""
         for pointer in pointers:
             if buffer := self.buffers.get(pointer):
                 buffer.use(first, last)
 
     def without(self, names: set[str]) -> list[Buffer]:
-        """Return the buffers but for some."""
+        """Return all buffers except the named ones."""
         return [buffer for buffer in self.buffers.values() if buffer.name not in names]
 
 
 def lay_out(buffers: Sequence[Buffer]) -> int:
-    """Give every buffer bytes that no other has at the time. Return how many bytes that takes."""
+    """Assign an offset to every buffer, disjoint from those alive at the same time. Return the total size in bytes."""
     placed: list[Buffer] = []
     for buffer in sorted(buffers, key=lambda b: (b.first, -b.size)):
         alive = [b for b in placed if b.first <= buffer.last and buffer.first <= b.last]

@@ -1,4 +1,4 @@
-"""The lines of a C function: loops over elements, each merged with the loop before where that is possible."""
+"""The lines of a C function: loops over elements, each fused with the previous loop where possible."""
 
 import math
 import re
@@ -14,9 +14,9 @@ BUFFER = re.compile(r"\bw\d+\b")  # its name in a line
 
 
 class Writer:
-    """Writes lines, and gives tensors room in a workspace. It is the Emitter of all operations.
+    """Writes lines and allocates tensors in a workspace. It is the Emitter of all operations.
 
-    now: the number of the operation that is written. depth: how many loops are around it.
+    now: the number of the operation being written. depth: how many loops enclose it.
     """
 
     def __init__(self) -> None:
@@ -54,15 +54,16 @@ class Writer:
     def copy(self, out: TensorRef, source: TensorRef | float) -> None:
         self.each(out, "{0}", [source], out.dtype)
 
-    # --- when all is written ------------------------------------------------------------------------------------------
+    # --- after the last operation
+    # ------------------------------------------------------------------------------------------
 
     def keep_alive_in_loops(self) -> None:
-        """Let each buffer live as long as a merged loop uses it."""
+        """Extend each buffer's lifetime to the fused loops that use it."""
         for loop in (line for line in self.lines if isinstance(line, Loop)):
             self.workspace.use(loop.pointers, loop.first, loop.last)
 
     def registers(self) -> set[str]:
-        """Return the buffers that one merged loop alone uses: registers hold their numbers, and no memory."""
+        """Return the buffers that a single fused loop uses: their numbers stay in registers."""
         lines_of: dict[str, set[int]] = {}
         for number, line in enumerate(self.lines):
             for name in BUFFER.findall(" ".join(line.pointers) if isinstance(line, Loop) else line):
@@ -72,5 +73,5 @@ class Writer:
         }
 
     def text(self, registers: set[str]) -> str:
-        """Return all lines. registers: buffers that are not written to memory."""
+        """Return all lines as text. registers: buffers that are not written to memory."""
         return "\n".join("\n".join(line.lines(registers)) if isinstance(line, Loop) else line for line in self.lines)

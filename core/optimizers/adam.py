@@ -51,7 +51,7 @@ class Adam(Optimizer):
         beta1_SK, beta2_SK = (powers(hyper_K[name], step_SK + 1) for name in ("beta1", "beta2"))
         decay_K = hyper_K["weight_decay"] * (lr_SK if self.decoupled else lr_SK.new_ones(lr_SK.shape))
         columns = [lr_SK / (1 - beta1_SK), (1 - beta2_SK).sqrt(), hyper_K["eps"], decay_K]
-        # what is left of a beta is taken here, in float64: of 0.999999 in float32 it is 5% too much
+        # 1 - beta is computed here, in float64: in float32, 1 - 0.999999 is 5% too large
         return stacked([*columns, 1 - hyper_K["beta1"], hyper_K["beta2"], 1 - hyper_K["beta2"]])
 
     def update(self, theta_KP: Tensor, grad_KP: Tensor, slots: Mapping[str, Tensor], c_CK1: Sequence[Tensor]) -> None:

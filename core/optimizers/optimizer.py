@@ -1,7 +1,8 @@
-"""What an update rule is: rows of state, coefficients of each step, and a step in place.
+"""The interface of update rules: rows of state, coefficients of each step, and a step in place.
 
-K = lanes, P = parameters of one lane, S = steps, C = coefficients. torch.optim takes one rate for a whole tensor; here
-each row has its own. Nothing here needs torch until a rule is used, so a spec can read what a rule takes.
+K = lanes, P = parameters of one lane, S = steps, C = coefficients. torch.optim takes one rate for a whole tensor;
+here each row has its own.
+Torch is imported only when a rule is used, so specs can be checked without it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Optimizer:
     """An update rule. A subclass is a frozen dataclass, so that it is hashable: it is part of a cohort's structure.
 
-    One of your own is a class with `update`, in a file that a spec names as `optimizer: {kind: file.py:Class}`:
+    Your own is a class with `update`, in a file that a spec names as `optimizer: {kind: file.py:Class}`:
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Optimizer:
 
     @classmethod
     def make(cls, flags: Mapping[str, bool], used: Collection[str]) -> Optimizer:
-        """Return the rule for a sweep. `flags`: by name. `used`: the numbers that any of its trials may have."""
+        """Return the rule for a sweep. flags: values by name. used: names of the numbers that any trial may set."""
         return cls(**flags)
 
     @property
@@ -53,7 +54,7 @@ class Optimizer:
     def columns(self, lr_SK: Tensor, step_SK: Tensor, hyper_K: Mapping[str, Tensor]) -> Tensor:
         """Return the coefficients (S, C, K) of steps `step_SK` (counted from 0), float64: the rate, then each number.
 
-        Use operations whose bits do not depend on an element's place in its tensor: `powers` instead of `pow`.
+        Use operations whose bits do not depend on an element's position in its tensor: `powers` instead of `pow`.
         """
         numbers = [number.name for number in self.numbers if isinstance(number, Number)]
         return stacked([lr_SK, *(hyper_K[name] for name in numbers)])
@@ -63,7 +64,7 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} has no update()")
 
     def typical(self) -> dict[str, Tensor]:
-        """Return each number as a column (1,), at a value at which it has an effect."""
+        """Return each number as a column (1,), at its typical value."""
         import torch
 
         numbers = [number for number in self.numbers if isinstance(number, Number)]
@@ -79,7 +80,7 @@ def stacked(columns: Sequence[Tensor]) -> Tensor:
 
 
 def powers(base_K: Tensor, exponent_SK: Tensor) -> Tensor:
-    """Return base ** exponent through exp and the logs of single numbers: unlike `pow`, the same bits at every place.
+    """Return base ** exponent by exp and log of single numbers: unlike `pow`, the same bits at every position.
 
     >>> import torch
     >>> powers(torch.tensor([0.5, 0.0]), torch.tensor([[1.0, 1.0], [2.0, 2.0]])).tolist()

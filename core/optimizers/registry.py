@@ -1,4 +1,4 @@
-"""The update rules by the names that they have in a spec."""
+"""The update rules by their names in a spec."""
 
 from espalier.core.loading.registry import Registry
 from espalier.core.optimizers.optimizer import Optimizer

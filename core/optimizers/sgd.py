@@ -1,4 +1,4 @@
-"""Stochastic gradient descent, with momentum, Nesterov's too."""
+"""Stochastic gradient descent with momentum, also Nesterov's."""
 
 from __future__ import annotations
 

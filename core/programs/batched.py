@@ -1,4 +1,4 @@
-"""A step of all lanes as one batched computation: by vmap, or by a flat list of operations that was made of it.
+"""A step of all lanes as one batched computation: by vmap, or by a flat list of operations traced from it.
 
 N = lanes, B = examples in a batch, C = the optimizer's coefficients.
 """
@@ -23,20 +23,20 @@ from espalier.core.programs.task_functions import TaskFunctions, Tensors, copied
 from espalier.core.rows import Row, part
 from espalier.core.task import Batch, Clock
 
-warnings.filterwarnings("ignore", "There is a performance drop")  # vmap's advice to who writes its rules
+warnings.filterwarnings("ignore", "There is a performance drop")  # a warning meant for authors of batching rules
 
 Stepper = Callable[..., Sequence[Tensor]]
 """A step as a function of rows, splits of the data, index_NB and c_CN1. It returns losses (N,) and gradients."""
 
 
 def lane_axes(rows: int, splits: int) -> list[int | None]:
-    """Return which axis counts lanes, for each argument of a step: rows, splits of the data, index_NB, c_CN1."""
+    """Return the axis of lanes of each argument of a step: rows, splits of the data, index_NB, c_CN1."""
     return [0] * rows + [None] * splits + [0, 1]
 
 
 @cache
 def load_transforms() -> None:
-    """Load what torch needs for its first gradient under vmap: a second of a core, once in a process."""
+    """Load what torch needs for its first gradient under vmap: a second of CPU time, once in a process."""
     with deadline.uncounted():
         vmap(grad_and_value(_total))(torch.zeros(2, 1))
 
@@ -50,19 +50,19 @@ class BatchedGradients:
 
     def __init__(self, functions: TaskFunctions):
         self.functions = functions
-        self.idle = frozenset[str]()  # parameters that the loss makes no use of
+        self.idle = frozenset[str]()  # parameters that the loss does not use
         self.has_small_lanes = False  # whether a tensor had few elements in each lane
         self._batched = vmap(grad_and_value(self._lane_loss, has_aux=True))
 
     def prepare(self, batch: Batch) -> None:
-        """Learn from a step of one lane which parameters are idle: vmap gives those gradients of zero."""
+        """Find by a step of one lane which parameters are unused: vmap would give them gradients of zero."""
         row = self.functions.fresh_row(0)
         one = {name: tensor.to(batch[0].device)[None] for name, tensor in row.items()}
         with self.functions.restored():
             self.idle = autograd(self.functions, one, copied(tuple(tensor[None] for tensor in batch))).idle
 
     def __call__(self, rows: Row, batch: Batch, clock_N: Clock | None = None, stream: Stream = (0, 0)) -> Gradients:
-        """Return the gradients of N lanes, each of its own mean loss. Nothing is drawn from `stream`."""
+        """Return the gradients of N lanes, each of its own mean loss. `stream` is not used."""
         self.functions.model.train()
         clock_N = self.functions.clock_of(batch[0], clock_N)
         with without_onednn(), WholeVectors(len(batch[0])) as vectors:
@@ -79,7 +79,7 @@ class BatchedGradients:
                 self(rows, tuple(torch.stack([tensor] * 2) for tensor in self.functions.fitting(batch)))
         except TooLong:
             raise
-        except Exception as error:  # any of what a user's model may do to vmap
+        except Exception as error:  # a user's model may raise anything under vmap
             return reason_of(error)
         return None
 
@@ -89,9 +89,9 @@ class BatchedGradients:
 
 
 class BatchedStep:
-    """The step of all lanes, written down once as a list of operations (graph) where that can be done.
+    """The step of all lanes, traced once into a list of operations (a graph) where that is possible.
 
-    Such a list needs none of autograd's and vmap's bookkeeping of 1.5 ms a step, and serves every width.
+    Such a list avoids the overhead of autograd and vmap, 1.5 ms a step, and serves every width.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class BatchedStep:
         optimizer: Optimizer,
         finish: Callable[[fx.GraphModule, Sequence[Stacked]], Stepper] = lambda module, arguments: module,
     ):
-        """Finish: what is made of the list of operations before it is used, given the arguments it was made for."""
+        """finish: transforms the traced graph before use (compiles it, say), given the arguments it was traced for."""
         self.functions, self.optimizer, self.finish = functions, optimizer, finish
         self.gradients = BatchedGradients(functions)
         self._steppers: dict[tuple[object, ...], Stepper | None] = {}
@@ -123,7 +123,7 @@ class BatchedStep:
         return take_step(self.gradients, self.optimizer, clocked, rows, train, index_NB, c_CN1, keep)
 
     def stepper(self, names: list[str], train: Batch, inputs: list[Tensor], keep: bool) -> Stepper | None:
-        """Return the list of operations for inputs like these, written down once; None if that cannot be done."""
+        """Return the cached list of operations for inputs like these; None if the step cannot be traced."""
         index_NB = inputs[-2]
         key = (keep, index_NB.shape[1], *(tensor.device for tensor in train), *(tensor.shape for tensor in train))
         if key not in self._steppers:
@@ -136,7 +136,7 @@ class BatchedStep:
     def graph(
         self, names: list[str], splits: int, inputs: list[Tensor], keep: bool
     ) -> tuple[fx.GraphModule, Sequence[Stacked]]:
-        """Return the step as one list of operations over any number of lanes, and its arguments. Raises NotOneGraph."""
+        """Trace the step for any number of lanes; return the operations and their arguments. Raises NotOneGraph."""
 
         def step(*tensors: Tensor) -> list[Tensor]:
             rows, rest = dict(zip(names, tensors, strict=False)), tensors[len(names) :]

@@ -1,6 +1,6 @@
 # pyright: basic
 # torch types little of what this file needs: its graphs, its dispatcher, its private switches
-"""What keeps a lane's bits: the same numbers to the last bit, however many lanes train beside it.
+"""Bitwise reproducibility: a lane has the same numbers to the last bit, however many lanes train beside it.
 
 N = lanes, B = examples in a batch.
 """
@@ -30,7 +30,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Compute F.batch_norm by sums over one lane's rows alone, which keeps its bits."""
+    """Compute F.batch_norm by sums over one lane's rows alone, so that its bits do not depend on other lanes."""
     axes, column = [0, *range(2, x.dim())], (1, -1, *[1] * (x.dim() - 2))
     if training or mean is None or var is None:
         here = x.mean(axes)
@@ -48,7 +48,7 @@ def batch_norm(
 
 @contextmanager
 def without_onednn() -> Generator[None]:
-    """Switch oneDNN off: its grouped convolution has other bits at other numbers of groups."""
+    """Switch oneDNN off: the bits of its grouped convolution depend on the number of groups."""
     before = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)
     try:
@@ -57,11 +57,11 @@ def without_onednn() -> Generator[None]:
         torch._C._set_mkldnn_enabled(before)
 
 
-FAR = 2**40  # beyond the rows of all lanes together
+FAR = 2**40  # beyond the rows of all lanes
 
 
 def _beyond_all_lanes(index: Tensor, weight: Tensor) -> Tensor:
-    """Return indexes of rows; what is out of range is moved beyond the rows of all lanes."""
+    """Return row indexes; those out of a lane's range are moved beyond the rows of all lanes, where they raise."""
     index = index.long()
     return index.add(index - index.clamp(0, len(weight) - 1), alpha=FAR)
 
@@ -75,10 +75,10 @@ def _embedding_of(weight: Tensor, indices: Tensor, *args: Any, **kwargs: Any) ->
 
 
 class LaneByLane(TorchFunctionMode):
-    """Replaces the functions in which vmap joins lanes into one.
+    """Replaces functions in which vmap merges lanes.
 
-    vmap joins the channels of batch_norm: a lane's bits would depend on the number of lanes. vmap joins the rows of an
-    embedding: an index out of range would be a row of another lane.
+    vmap merges the channels of batch_norm: a lane's bits would depend on the number of lanes.
+    It merges the rows of an embedding: an index out of range would read a row of another lane.
     """
 
     REPLACEMENTS: Mapping[object, Callable[..., Tensor]] = {
@@ -91,7 +91,7 @@ class LaneByLane(TorchFunctionMode):
         return self.REPLACEMENTS.get(func, func)(*args, **(kwargs or {}))
 
 
-TAIL = 63  # of two vector registers of half precision, the most that a loop of torch's takes at once, all but one
+TAIL = 63  # two vector registers of half precision, the most that a torch loop takes at once, minus one
 _EXACT = (
     "abs add bitwise_and bitwise_not bitwise_or bitwise_xor ceil clamp clamp_max clamp_min clone copy copy_ div eq "
     "fill floor ge gt hardtanh hardtanh_backward isfinite isinf isnan le leaky_relu leaky_relu_backward logical_and "
@@ -112,7 +112,7 @@ class WholeVectors(TorchDispatchMode):
     """Pads elementwise kernels to whole SIMD registers.
 
     The scalar tail of a loop rounds exp, sigmoid or softplus differently, which would make a lane's bits depend on N.
-    A tensor with many elements in each lane has its tail in the spare row of `VmapProgram.width`, which nobody reads.
+    A tensor with many elements a lane has its tail in the spare row of `VmapProgram.width`, which is never read.
     Any other tensor is padded here.
     """
 

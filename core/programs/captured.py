@@ -20,7 +20,7 @@ Replay = Callable[[], object]
 
 @dataclass(frozen=True)
 class _Capture:
-    """A captured step. It reads and writes the very tensors it was captured with."""
+    """A captured step. It reads and writes the tensors that it was captured with."""
 
     pointers: Sequence[int]
     """Of the rows and the training split."""
@@ -33,8 +33,8 @@ class _Capture:
 class CapturedProgram(Program):
     """A step is one launch of a CUDA graph, and nothing in it synchronises.
 
-    What changes from step to step is copied into the tensors that the graph was captured with. The width stays what it
-    was at first: a GPU may take other kernels, with other bits, at another one.
+    The inputs of each step are copied into the tensors that the graph was captured with.
+    The width stays constant: at another width a GPU may choose other kernels, with other bits.
     """
 
     fixed_width = True
@@ -71,7 +71,7 @@ class CapturedProgram(Program):
         return loss_N.clone(), dict(zip(self.parameters.shapes, grads, strict=False))
 
     def copied_step(self, step: LaneStep) -> tuple[Tensor, Tensors]:
-        """Capture a graph for the copy, and keep the one that the cohort trains by."""
+        """Take a step of a copy of a lane by a graph of its own; the cohort's graph is kept."""
         captures, self._captures = self._captures, {}
         try:
             return super().copied_step(step)
@@ -84,9 +84,9 @@ class CapturedProgram(Program):
 
 
 def _capture(run: Callable[[], Sequence[Tensor]], rows: Sequence[Tensor]) -> tuple[Replay, Sequence[Tensor]]:
-    """Return what repeats a step, and the tensors in which it leaves its results. Changes no row.
+    """Return a function that replays a step, and the tensors of its results. Changes no row.
 
-    On a CPU, which captures nothing, the step is simply taken again, so that tests there hold this program too.
+    A CPU cannot capture, so there the step is run again. This way tests on a CPU cover this program too.
     """
     before = [tensor.clone() for tensor in rows]
     replay, outputs = _graph_of(run) if rows[0].is_cuda else _stand_in(run)
@@ -108,7 +108,8 @@ def _stand_in(run: Callable[[], Sequence[Tensor]]) -> tuple[Replay, Sequence[Ten
 def _graph_of(run: Callable[[], Sequence[Tensor]]) -> tuple[Replay, Sequence[Tensor]]:
     side_stream = torch.cuda.Stream()
     side_stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side_stream):  # libraries set themselves up at their first calls, which cannot be captured
+    with torch.cuda.stream(side_stream):  # libraries initialise themselves in their first calls, which cannot be
+        # captured
         for _ in range(3):
             run()
     torch.cuda.current_stream().wait_stream(side_stream)

@@ -1,4 +1,4 @@
-"""Which program trains a cohort, and why."""
+"""Choose the program that trains a cohort, with a reason."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ NAMED = "as the spec says"
 
 
 def why_hidden(task: Task, batch: Batch, valid: Batch | None = None) -> str:
-    """Return what of a task's loss depends on Python's state, in a sentence; "" if nothing does. Trains nothing."""
+    """Return a sentence on the Python state that a task's loss depends on; "" if there is none. Trains nothing."""
     return PROGRAMS["plain"](task, SGD()).hidden(batch, batch if valid is None else valid).reason
 
 
 def why_not(program: str, task: Task, batch: Batch) -> str | None:
     """Return why a program cannot train a task on this machine, or None if it can. Trains nothing.
 
-    A step of plain SGD at that batch is tried.
+    It tries a step of plain SGD on that batch.
     """
     return PROGRAMS[program](task, SGD()).why_not(batch, len(batch[0]))
 
@@ -36,11 +36,11 @@ def choose(
     why_not_native: Callable[[], str | None] | None = None,
     hidden: str | None = None,
 ) -> tuple[str, str]:
-    """Choose the program of a cohort and say why: `wanted` if it is named and can be had, else what suits the work.
+    """Choose a cohort's program, with a reason: `wanted` if it can train the task, else the one that suits the work.
 
-    lanes: how many may train at once; work: how many steps all trials of the cohort have together.
+    lanes: how many may train at once. work: the steps of all trials of the cohort together.
     why_not_native: returns why the cohort's step cannot be machine code; without it a step of plain SGD is tried.
-    hidden: what `why_hidden` returns, if it has been asked.
+    hidden: the result of `why_hidden`, if it is known.
     """
     if wanted == "plain" or (is_reference(wanted) and PROGRAMS[wanted].min_width == 1):
         return wanted, NAMED

@@ -1,4 +1,4 @@
-"""A program's step held against PyTorch's own step of the same lane."""
+"""Compare a program's step with PyTorch's own step of the same lane."""
 
 import math
 
@@ -12,18 +12,18 @@ from espalier.core.programs.task_functions import TaskFunctions, Tensors
 from espalier.core.rows import own_generators
 from espalier.core.task import Task
 
-SAME_LOSS = 1e-4  # relative: rounding alone is a hundred times less
+SAME_LOSS = 1e-4  # relative: rounding alone is a hundredth of it
 
 
 class Reference:
-    """A task's step by plain PyTorch, over a model of its own."""
+    """A task's step by plain PyTorch, on a separate model."""
 
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype):
         self.task, self.optimizer, self.dtype = task, optimizer, dtype
         self._functions: TaskFunctions | None = None
 
     def difference(self, loss_1: Tensor, grads: Tensors, step: LaneStep) -> str | None:
-        """Return how a loss and gradients (1, ...) differ from PyTorch's own of that step, None if they do not."""
+        """Return how a loss and gradients (1, ...) differ from PyTorch's own at that step; None if they agree."""
         if self._functions is None:
             self._functions = TaskFunctions(self.task, self.dtype)
         with own_generators():
@@ -40,7 +40,7 @@ class Reference:
         return f"a step by this program has a loss of {ours:.6g}, by PyTorch {expected:.6g}"
 
     def _is_rounding(self, step: LaneStep, ours: float, expected: float) -> bool:
-        """Whether rounding explains a difference: in double precision PyTorch's own loss moves by about as much."""
+        """Whether rounding explains a difference: PyTorch's own loss changes by about as much in double precision."""
         if self.dtype == torch.float64:
             return False
         exact = TaskFunctions(self.task, torch.float64)
@@ -51,7 +51,7 @@ class Reference:
                 loss_1, _ = take_lane_step(
                     exact, self.optimizer, LaneStep(row, train, step.index_B, step.c_C1.double(), step.stream)
                 )
-        except Exception:  # a model of one precision alone
+        except Exception:  # a model that works in one precision only
             return False
         wanted = loss_1.item()
         return abs(ours - wanted) <= 30 * abs(expected - wanted)

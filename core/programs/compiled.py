@@ -20,13 +20,13 @@ from espalier.core.programs.task_functions import Tensors
 from espalier.core.rows import Row
 from espalier.core.task import Batch, Task
 
-REGISTER = 16  # numbers of float32 in the widest vector register there is
+REGISTER = 16  # float32 numbers in the widest vector register
 
 
 class CompiledProgram(Program):
     """All lanes by fused kernels, compiled once for every number of lanes.
 
-    Its bits are its own, not those of the vmap program, and a lane keeps them at every width.
+    Its results differ from the vmap program's by rounding. A lane has the same bits at every width.
     """
 
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
@@ -49,7 +49,7 @@ class CompiledProgram(Program):
     def step(
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: Stream, keep: bool = False
     ) -> tuple[Tensor, Tensors]:
-        return self.batched(rows, train, index_NB, c_CN1, keep=True)  # at no cost: one list serves all steps
+        return self.batched(rows, train, index_NB, c_CN1, keep=True)  # at no cost: one graph serves all steps
 
     def why_not(self, train: Batch, batch_size: int) -> str | None:
         on_cpu = train[0].device.type == "cpu"

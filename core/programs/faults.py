@@ -1,4 +1,4 @@
-"""Whose fault an error is: a lane's, by its own numbers, or the task's, or nobody's."""
+"""Attribute an error to one lane's numbers, to the task, or to neither."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ from espalier.core.programs.steps import LaneStep, autograd, with_clock
 from espalier.core.programs.task_functions import TaskFunctions, is_finite
 from espalier.core.rows import Row
 
-TRANSIENT_ERRORS = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, BadInput)  # no lane's fault
+TRANSIENT_ERRORS = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, BadInput)  # never caused by a lane
 
 
 class LaneFaults:
-    """Finds the lanes that make a step raise, so that the others train on."""
+    """Finds the lanes that make a step raise, so that the others continue."""
 
     def __init__(self, functions: TaskFunctions, one_lane: bool):
         self.functions, self.one_lane = functions, one_lane
@@ -21,22 +21,24 @@ class LaneFaults:
         self.failed: dict[int, BaseException] = {}
 
     def ends(self, k: int, step: LaneStep, error: BaseException) -> bool:
-        """Whether lane `k` is why a step raises; `raised` or `failed` then says what.
+        """Whether lane `k` makes a step raise; `raised` or `failed` then holds the error.
 
-        It is if its own numbers are the reason, or if the task raises for that lane.
+        A lane causes it by its own numbers, or because the task raises for that lane.
         """
         _, clock_1 = with_clock(step.c_C1[:, None], self.functions.clocked)
 
         def loss(row: Row) -> None:
             one = {name: tensor.detach()[None] for name, tensor in row.items()}
-            batch = tuple(tensor[step.index_B[None]] for tensor in step.train)  # which raises where it is not there
+            batch = tuple(
+                tensor[step.index_B[None]] for tensor in step.train
+            )  # raises for an example that does not exist
             autograd(self.functions, one, batch, step.stream, clock_1)
 
         if self.lane_caused_error(step.row, loss):
             if is_finite(step.row):
                 self.raised[k] = briefly(error)
             return True
-        certain = self.one_lane and not isinstance(error, OSError)  # nobody else can have raised it
+        certain = self.one_lane and not isinstance(error, OSError)  # a single lane is the cause
         own = error if certain else _error_of(lambda: loss(step.row))
         if own is not None:
             self.failed.setdefault(k, own)
@@ -52,7 +54,7 @@ class LaneFaults:
 
 
 def _error_of(call: Callable[[], object]) -> BaseException | None:
-    """Call something; return what it raises, whatever a person's code does."""
+    """Call a function; return the exception that it raises, of any kind, or None."""
     try:
         call()
     except (Exception, SystemExit) as error:

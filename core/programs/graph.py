@@ -1,11 +1,11 @@
 # pyright: basic
 # torch types little of what this file needs: its graphs, its dispatcher, its private switches
-"""A batched function, written down once as a flat list of tensor operations that serves every number of lanes.
+"""A batched function, traced once into a flat list of tensor operations that serves every number of lanes.
 
-The function is traced on tensors without data, with a number of lanes that is a prime no other size is a multiple of:
-wherever a multiple of it stands in the list as a size, the number of lanes is meant. The list is then held against the
-function itself at other numbers of lanes. (Symbolic sizes would do the same, but vmap and the losses of
-torch.nn.functional fix them.)
+The function is traced on tensors without data. The number of lanes is then a prime that divides no other size. So
+every size in the list that is a multiple of it stands for the number of lanes. The list is then compared with the
+function at other numbers of lanes. (Symbolic sizes would do the same, but vmap and the losses of torch.nn.functional
+specialise them.)
 """
 
 from collections.abc import Callable, Sequence
@@ -22,30 +22,32 @@ from espalier.core import deadline
 from espalier.core.deadline import TooLong
 from espalier.core.native.stacked import Stacked, close
 
-PRIMES = (211, 223, 227, 229, 233, 239, 241, 251, 257, 263)  # few enough lanes for what vmap does one lane at a time
+PRIMES = (211, 223, 227, 229, 233, 239, 241, 251, 257, 263)  # few lanes, since vmap runs some operations one lane at
+# a time
 
 aten = torch.ops.aten
 VIEWS = (aten.view.default, aten._unsafe_view.default)
 
 
 class NotOneGraph(Exception):
-    """The function cannot be written down as one list of operations."""
+    """The function cannot be traced into one list of operations."""
 
 
 def graph_of(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> fx.GraphModule:
     """Return the function as a graph that takes the same tensors with any number of lanes, and changes them in place.
 
-    Raises NotOneGraph where it cannot be traced or gives something else than the function itself. The arguments are
-    left as they are.
+    Raises NotOneGraph where it cannot be traced, or computes other numbers than the function. The arguments stay
+    unchanged.
     """
     try:
         many = _unmistakable(arguments)
-        function(*(a.with_lanes(2) for a in arguments))  # what it keeps in a cache of its own should have numbers
+        function(*(a.with_lanes(2) for a in arguments))  # tensors that the model caches in its first call must be
+        # real, not traced
         module = _generalised(_traced(function, arguments, many), arguments, many)
         same = _agree(module, function, arguments)
     except TooLong:
         raise
-    except Exception as error:  # any of what a user's model may do to tracing
+    except Exception as error:  # a user's model may raise anything under tracing
         raise NotOneGraph(f"{type(error).__name__}: {error}") from error
     if not same:
         raise NotOneGraph("the list of operations gives other numbers than the function")
@@ -53,7 +55,7 @@ def graph_of(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stac
 
 
 def _unmistakable(arguments: Sequence[Stacked]) -> int:
-    """Return a prime of which no size of the arguments is a multiple."""
+    """Return a prime that divides no size of the arguments."""
     sizes = [size for a in arguments for i, size in enumerate(a.tensor.shape) if i != a.lanes]
     return next(prime for prime in PRIMES if all(size % prime for size in sizes if size))
 
@@ -75,7 +77,7 @@ class _Checking(TorchFunctionMode):
 
 
 def _checking(function: Callable[..., Sequence[Tensor]]) -> Callable[..., Sequence[Tensor]]:
-    """Return the function, ended where it may take no longer."""
+    """Return the function with a check of the time limit at each operation."""
 
     def checked(*tensors: Tensor) -> Sequence[Tensor]:
         with _Checking():
@@ -118,7 +120,7 @@ def _generalised(module: fx.GraphModule, arguments: Sequence[Stacked], many: int
 
 
 def _sizes(target: object) -> set[int | str]:
-    """Return which arguments of a function may be sizes, by place and by name. Numbers to calculate with are none."""
+    """Return which arguments of an operation may be sizes, by position and by name. Operands are not sizes."""
     if not isinstance(target, torch._ops.OpOverload):
         return set()
     kinds = ("int", "List[int]", "Optional[int]", "Optional[List[int]]")
@@ -132,7 +134,7 @@ def _times(lanes: int, times: int) -> int:
 
 
 def _drop_idle_views(graph: fx.Graph) -> None:
-    """Take out views and expansions to the shape that is there already."""
+    """Remove views and expansions to the shape that a tensor already has."""
     for node in list(graph.nodes):
         if node.target in (*VIEWS, aten.expand.default):
             source = node.args[0]
@@ -144,8 +146,8 @@ def _drop_idle_views(graph: fx.Graph) -> None:
 def _turn_products(graph: fx.Graph) -> None:
     """Compute A B as (B' A')' where that gives the kernel whole vectors: MKL takes 1.6 times as long otherwise.
 
-    Its inner loops run along the last axis of the result, eight numbers at a time. The rule looks at shapes alone, so
-    a step has the same bits wherever it runs.
+    Its inner loops run along the last axis of the result, eight numbers at a time. The rule depends on shapes alone,
+    so a step has the same bits wherever it runs.
     """
     for node in [node for node in graph.nodes if node.target is aten.bmm.default]:
         a, b = node.args
@@ -156,7 +158,7 @@ def _turn_products(graph: fx.Graph) -> None:
             back.meta.update(node.meta)
             node.replace_all_uses_with(back)
             graph.erase_node(node)
-    for node in graph.nodes:  # what looked at the product as it lay may find it lying otherwise
+    for node in graph.nodes:  # a view of the product may not fit its new strides
         if node.target in VIEWS:
             node.target = aten.reshape.default
 
@@ -176,7 +178,7 @@ def _strides(node: Any) -> tuple[int, ...]:
 
 
 def _agree(module: fx.GraphModule, function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked]) -> bool:
-    """Compare both on other numbers of lanes than it was traced with, what they return and what they change."""
+    """Whether both return and change the same at other numbers of lanes than the traced one."""
     for lanes in (2, 5):
         ours, theirs = ([a.with_lanes(lanes) for a in arguments] for _ in range(2))
         results, expected = [*module(*ours), *ours], [*function(*theirs), *theirs]

@@ -1,4 +1,4 @@
-"""The native program: the step of one lane as machine code, called for all lanes one after the other (core.native).
+"""The native program: the step of one lane as machine code, called for one lane after the other (core.native).
 
 N = lanes, S = steps, B = examples in a batch, C = the optimizer's coefficients.
 """
@@ -24,9 +24,9 @@ from espalier.core.task import Batch, Clock, Task
 
 
 class NativeProgram(Program):
-    """A lane's step, and where it can be its validation, compiled by the C compiler of the machine.
+    """A lane's step, and if possible its validation, compiled by the machine's C compiler.
 
-    A lane's numbers stay in the processor's cache for the whole step, and a call costs next to nothing. So few lanes
+    A lane's numbers stay in the processor's cache for the whole step, and a call costs almost nothing. So few lanes
     are as fast as many.
     """
 
@@ -55,7 +55,7 @@ class NativeProgram(Program):
         return loss_N, dict(zip(self.parameters.shapes, grads, strict=False))
 
     def steps(self, rows: Row, train: Batch, index_SNB: Tensor, c_SCN1: Tensor, stream: Stream) -> Tensor:
-        """Train one lane by all its steps before the next takes its first: its numbers stay where they are."""
+        """Train one lane by all its steps before the next lane begins: its numbers stay in the cache."""
         self.beat(len(index_SNB))
         state = [*rows.values(), *train]
 
@@ -68,11 +68,12 @@ class NativeProgram(Program):
         return loss_SN.reshape(len(index_SNB), -1).T
 
     def why_not(self, train: Batch, batch_size: int) -> str | None:
-        """Return why the step cannot be machine code here, or None if it can, and then is."""
+        """Return why the step cannot be machine code here; None if it can, and then it is compiled."""
         first, second = self.fresh_row(0), self.fresh_row(1)
         rows = {name: torch.stack([first[name], second[name]]) for name in first}
         for name in [name for name in rows if name.startswith("slot.")]:
-            rows[name] = rows[f"theta.{name.split('.', 2)[2]}"].abs() / 8 + 0.125  # what an update makes of them shows
+            rows[name] = rows[f"theta.{name.split('.', 2)[2]}"].abs() / 8 + 0.125  # so that an update changes them
+            # visibly
         examples = self.functions.fitting(train)
         size = min(batch_size, len(train[0]))
         index_NB = torch.arange(2 * size).view(2, size) % len(train[0])
@@ -114,20 +115,20 @@ class NativeProgram(Program):
         return self._ratios[key](len(after[0]), [*before, *after, *grads])[0]
 
     def _native_ratios(self, sizes: Sequence[int]) -> Native:
-        """Return the ratios of parameters of such sizes, before and after a step and of its gradients."""
+        """Compile the ratios of parameters of these sizes, from before and after a step and its gradients."""
 
         def ratios(*tensors: Tensor) -> list[Tensor]:
             each = len(tensors) // 3
             return [step_ratios_of_a_lane(tensors[:each], tensors[each : 2 * each], tensors[2 * each :])]
 
-        # compared with what it was made of on plain numbers: those of a lane may be infinite by now
+        # compared with the traced function on ordinary numbers: those of a lane may be infinite by now
         numbers = [torch.linspace(-1, 1 + n, 2 * n, dtype=self.dtype).view(2, n) for n in sizes]
         return native_of(ratios, [Stacked(tensor, 0) for tensor in numbers])
 
     def evaluate(
         self, row: Row, split: Batch, stream: Stream = (0, 0), share: float = 0.0, python: bool = True
     ) -> dict[str, float]:
-        """Return the metrics by all batches in one call, since what they cost beside their numbers adds up."""
+        """Return the metrics of all batches by one call: the overhead of a call for each would add up."""
         if not (self.probe.result and self.probe.result.validation):
             metrics = self._validation.evaluate(row, split, stream[1], share)
             if metrics is not None:

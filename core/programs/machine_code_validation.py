@@ -24,7 +24,7 @@ class NativeValidation:
         self._names: list[str] = []
 
     def evaluate(self, row: Row, split: Batch, step: int, share: float) -> dict[str, float] | None:
-        """Return the metrics of a lane over a split, means weighted by batch size; None if they are no machine code."""
+        """Return the metrics of a lane over a split, means weighted by batch size; None if they cannot be compiled."""
         self.functions.model.eval()
         clock = clock_at(split[0], self.functions.dtype, step, share)
         state = {name: tensor.contiguous() for name, tensor in row.items() if name.startswith("theta.")}
@@ -43,7 +43,7 @@ class NativeValidation:
         return {name: total / examples for name, total in totals.items()}
 
     def _of_batches(self, state: Row, examples: Batch, size: int, clock: Clock) -> Mapping[str, list[float]] | None:
-        """Return the metrics of batches of `size` examples, one after the other; None if they are no machine code."""
+        """Return the metrics of batches of `size` examples, one after the other; None if they cannot be compiled."""
         key = (size, *(tensor.shape[1:] for tensor in examples))
         if key not in self._compiled:
             self._compiled[key] = self._compile(state, tuple(tensor[:size] for tensor in examples), clock)
@@ -51,10 +51,7 @@ class NativeValidation:
         if native is None:
             return None
         values = native(1, [*state.values(), *clock, *examples], steps=len(examples[0]) // size)
-        return {
-            name: as_list(value.view(-1))
-            for name, value in zip(self._names, values, strict=True)
-        }
+        return {name: as_list(value.view(-1)) for name, value in zip(self._names, values, strict=True)}
 
     def _compile(self, state: Row, batch: Batch, clock: Clock) -> Native | None:
         inputs = [*(state | copied_buffers(state)).values(), *clock, *batch]
@@ -79,7 +76,7 @@ class NativeValidation:
 
 
 def _leaves(batch: Sequence[Tensor], call: Callable[[Batch], object]) -> bool:
-    """Whether a function leaves its batch as it is."""
+    """Whether a function leaves its batch unchanged."""
     argument = copied(tuple(batch))
     with own_generators(), seeded(0):
         call(argument)

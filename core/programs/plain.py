@@ -1,4 +1,4 @@
-"""The plain program: one lane, by PyTorch itself, whatever the task does."""
+"""The plain program: one lane, by ordinary PyTorch, for any task."""
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from espalier.core.task import Batch, Clock
 
 
 class PlainProgram(Program):
-    """Calls the loss and autograd in each step, so a task may draw random numbers and keep state in Python."""
+    """Calls the loss and autograd in each step, so a task may draw random numbers and have state in Python."""
 
     min_width = 1
     call_s = 60.0

@@ -1,4 +1,4 @@
-"""What a few calls show of a task before it trains: what it keeps in Python, and how long its step takes."""
+"""A few calls of a task before it trains: do they depend on state in Python, and how long does a step take?"""
 
 import math
 import time
@@ -20,13 +20,13 @@ from espalier.core.python_state.state import PythonState
 from espalier.core.rows import Row, own_generators
 from espalier.core.task import Batch
 
-CALL_S = 10e-6  # of an operation on tensors, with its share of autograd
-FEW_VALID = 64  # examples of a validation at which it is seen whether metrics() has state in Python
-SLOW_S, FEW_OF_SLOW = 0.2, 8  # a loss that takes longer is looked at with so many examples of either split
+CALL_S = 10e-6  # overhead of a tensor operation, including autograd's share
+FEW_VALID = 64  # validation examples with which metrics() is called, to see whether it has state in Python
+SLOW_S, FEW_OF_SLOW = 0.2, 8  # a slower loss is called with so few examples of either split
 
 
 class TaskProbe:
-    """Looks at a task's loss and metrics once, by plain PyTorch, and remembers what it saw."""
+    """Probes a task's loss and metrics once, by plain PyTorch, and caches the results."""
 
     def __init__(self, functions: TaskFunctions, slow_s: float = SLOW_S, clock: Callable[[], float] = time.thread_time):
         self.functions, self.slow_s, self.clock = functions, slow_s, clock
@@ -37,13 +37,13 @@ class TaskProbe:
 
     @property
     def overhead(self) -> float:
-        """Which share of a step's time its calls take, and not its arithmetic: all that many lanes can save."""
+        """The share of a step's time that is call overhead and not arithmetic: the most that many lanes can save."""
         return min(1.0, self.operations * CALL_S / self.step_s) if math.isfinite(self.step_s) else 1.0
 
     def hidden(self, train: Batch, valid: Batch) -> PythonState:
-        """Return what the task keeps in Python beside its model's tensors, seen at a few examples of either split.
+        """Return the task's state in Python, beside its model's tensors, as a few examples of either split show it.
 
-        Nothing of a task that raises there: whoever trains by it will meet that.
+        Empty for a task that raises: training will report that error.
         """
         if self.result is None:
             try:
@@ -69,11 +69,11 @@ class TaskProbe:
                 small = calls.of_few_examples()
                 with suppress(TaskRaised), state_restored(task, model):
                     return find_python_state(task, model, small.loss, small.metrics, TRANSIENT_ERRORS)
-                calls.valid = small.valid  # a loss may take batches of one size alone
+                calls.valid = small.valid  # a loss may require a fixed batch size
             return find_python_state(task, model, calls.loss, calls.metrics, TRANSIENT_ERRORS)
 
     def _time(self, calls: "_Calls") -> None:
-        """Take the time of a call of the loss, twice where it is slow: the first one may load and compile."""
+        """Time a call of the loss, twice where it is slow: the first may load and compile."""
         calls.loss(False)
         if self.step_s > self.slow_s:
             small = calls.of_few_examples()
@@ -84,17 +84,17 @@ class TaskProbe:
 
 @dataclass
 class _Calls:
-    """The loss and the metrics of two trials, at the same inputs every time, and at other ones."""
+    """The loss and the metrics of two trials, at fixed inputs, and at other ones."""
 
     probe: TaskProbe
     rows: Sequence[Row]
     lanes: Batch
     valid: Batch
     whole: bool = True
-    last_s: float = math.inf  # what the last call of the loss took of this thread's time
+    last_s: float = math.inf  # CPU seconds of this thread in the last call of the loss
 
     def of_few_examples(self) -> "_Calls":
-        """Return the same at some examples of either split."""
+        """Return the same calls on a few examples of either split."""
         lanes = tuple(tensor[:, :FEW_OF_SLOW] for tensor in self.lanes)
         return _Calls(self.probe, self.rows, lanes, tuple(t[:FEW_OF_SLOW] for t in self.valid), whole=False)
 
@@ -102,7 +102,8 @@ class _Calls:
         """Return the loss of a batch and its gradients."""
         probe = self.probe
         batch = tuple(t[:, _paired(t.shape[1])] for t in self.lanes) if other else copied(self.lanes)
-        rows = {name: tensor[None].clone() for name, tensor in self.rows[other].items()}  # a loss may write in them
+        rows = {name: tensor[None].clone() for name, tensor in self.rows[other].items()}  # a loss may change them in
+        # place
         begin = probe.clock()
         with nullcontext() if probe.operations else _Counted(probe):
             loss_1, grads, _, _ = autograd(probe.functions, rows, batch, (int(other), int(other)))
@@ -126,7 +127,7 @@ class _Counted(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # in order to be skipped it would be imported
+        return False  # to skip it, it would have to be imported
 
     def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
         self.probe.operations += 1

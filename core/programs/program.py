@@ -1,4 +1,4 @@
-"""What a program is: one way to compute the next training step of many trials at once.
+"""The interface of programs: a program is one way to compute the next training step of many trials at once.
 
 N = lanes, S = steps, B = examples in a batch, C = the optimizer's coefficients, P = numbers of a parameter.
 """
@@ -27,7 +27,7 @@ from espalier.core.task import Batch, Clock, Task
 class Program(ABC):
     """Takes training steps for all lanes of a cohort, in place.
 
-    A lane is the place of one trial in a batch of trials. The state of N lanes is a dictionary of tensors with one row
+    A lane is the slot of one trial in a batch of trials. The state of N lanes is a dictionary of tensors with one row
     per lane: "theta.<parameter>", "slot.<slot>.<parameter>" of the optimizer, "buffer.<name>". To add a program,
     subclass this class and write `step`; everything else has a default:
 
@@ -40,8 +40,8 @@ class Program(ABC):
                 return steps.take_step(differentiate, self.optimizer, clocked, rows, train, index_NB, c_CN1, keep)
 
     A spec names it by `resources: {program: mine.py:MyProgram}`. Two laws hold for every program. A lane's numbers are
-    the same to the last bit whatever trains beside it. A step is PyTorch's own but for rounding: while trials train,
-    one lane's step is now and then compared with PyTorch's (`differs`).
+    the same to the last bit whatever trains beside it. A step is PyTorch's own up to rounding: while trials train,
+    one lane's step is sometimes compared with PyTorch's (`differs`).
     """
 
     min_width: ClassVar[int] = 2
@@ -55,7 +55,7 @@ class Program(ABC):
     """The least time in seconds that a call of `step` may take before its worker is ended; compilers need some."""
 
     def __init__(self, task: Task, optimizer: Optimizer, dtype: torch.dtype = torch.float32):
-        """Build the task's model once. dtype: in which all floating-point numbers are computed."""
+        """Build the task's model once. dtype: the type of all floating-point numbers."""
         self.task, self.optimizer, self.dtype = task, optimizer, dtype
         self.functions = TaskFunctions(task, dtype)
         self.model, self.parameters, self.clocked = (
@@ -75,7 +75,8 @@ class Program(ABC):
         """Called before each call of the task's code, with the steps that the call takes."""
         self._reference = Reference(task, optimizer, dtype)
 
-    # --- what a program decides ---------------------------------------------------------------------------------------
+    # --- for a program to override
+    # ---------------------------------------------------------------------------------------
 
     @abstractmethod
     def step(
@@ -84,13 +85,13 @@ class Program(ABC):
         """Train every row by one step, in place. Return the losses (N,) and, if asked to `keep` them, the gradients.
 
         train: the whole training split; index_NB: the examples of each lane's batch.
-        c_CN1: the optimizer's coefficients at this step, and where the loss takes it the clock (trial.Structure).
-        stream: the (seed, step) of the one lane of a program of one lane, from which anything random is drawn.
+        c_CN1: the optimizer's coefficients at this step, then the clock if the loss takes it (trial.Structure).
+        stream: the (seed, step) that seeds random draws, for a program of one lane.
         A step changes no row if it raises.
         """
 
     def steps(self, rows: Row, train: Batch, index_SNB: Tensor, c_SCN1: Tensor, stream: Stream) -> Tensor:
-        """Train every row by S steps, in place. Return the losses (N, S). stream: that of the first of them."""
+        """Train every row by S steps, in place. Return the losses (N, S). stream: that of the first step."""
         seed, first = stream
         losses = [
             self.safe_step(rows, train, index_NB, c_CN1, (seed, first + s))[0]
@@ -99,25 +100,25 @@ class Program(ABC):
         return torch.stack(losses, 1)
 
     def width(self, lanes: int) -> int:
-        """Return how many rows a step of so many lanes works on."""
+        """Return how many rows a step of `lanes` lanes computes."""
         return max(lanes, self.min_width)
 
     def prepare(self, batch: Batch) -> None:
-        """Learn from a batch, before the first step, what the steps depend on. Trains nothing."""
+        """Prepare for a kind of batch before the first step. Trains nothing."""
         self.lane_gradients.prepare(batch)
 
     def why_not(self, train: Batch, batch_size: int) -> str | None:
         """Return why this program cannot train its task on this machine, or None if it can. Trains nothing."""
         return self.lane_gradients.why_not(tuple(tensor[:batch_size] for tensor in train))
 
-    # --- what has a default for all programs --------------------------------------------------------------------------
+    # --- defaults for all programs --------------------------------------------------------------------------
 
     def gradients(
         self, rows: Row, batch: Batch, stream: Stream = (0, 0), clock_N: Clock | None = None
     ) -> tuple[Tensor, Tensors, Tensors]:
         """Return losses (N,), the gradient of each parameter (N, ...), and the buffers after the forward pass.
 
-        Each lane's gradient is that of its own mean loss. clock_N: (N,) each; None: the begin.
+        Each lane's gradient is that of its own mean loss. clock_N: (N,) each; None for step 0.
         """
         loss_N, grads, buffers, _ = self.lane_gradients(rows, batch, clock_N, stream)
         return loss_N, grads, buffers
@@ -125,9 +126,9 @@ class Program(ABC):
     def safe_step(
         self, rows: Row, train: Batch, index_NB: Tensor, c_CN1: Tensor, stream: Stream, keep: bool = False
     ) -> tuple[Tensor, Tensors]:
-        """Take a step like `step`; the loss of a lane with which the model raises is NaN, and the others train on.
+        """Take a step like `step`. The loss of a lane for which the model raises is NaN, and the others continue.
 
-        `raised` and `failed` then say why.
+        `raised` and `failed` then hold the errors.
         """
         self.beat(1)
         try:
@@ -157,9 +158,9 @@ class Program(ABC):
         return self.faults.lane_caused_error(row, call)
 
     def differs(self, row: Row, train: Batch, index_B: Tensor, c_C1: Tensor, stream: Stream) -> str | None:
-        """Take a step of a copy of a lane by this program and by PyTorch; return how they differ, None if they do not.
+        """Take a step of a copy of a lane by this program and by PyTorch; return how they differ, None if they agree.
 
-        A step that was written down may hold no more: a loss that asks the clock, or a task that somebody has changed.
+        A traced step may become outdated: a loss that reads the wall clock, or a task changed from outside.
         """
         step = LaneStep(row, train, index_B, c_C1, stream)
         return self._reference.difference(*self.copied_step(step), step)
@@ -181,14 +182,14 @@ class Program(ABC):
     ) -> dict[str, float]:
         """Return the metrics of one lane's state over a split: means weighted by batch size.
 
-        The state stays as it is, though a model may move its buffers on the way. What is drawn at random is a function
-        of `stream`, the trial's (seed, step). share: of its budget, in [0, 1]. python: put Python's own generators
-        back, too.
+        The state stays unchanged, even if a model updates its buffers in evaluation. Random draws are a function of
+        `stream`, the trial's (seed, step). share: of the trial's budget, in [0, 1]. python: also restore Python's own
+        generators.
         """
         return validation.evaluate(self.functions, row, split, stream, share, python, self.beat)
 
     def hidden(self, train: Batch, valid: Batch) -> PythonState:
-        """Return what the task keeps in Python beside its model's tensors, seen at a few examples of either split."""
+        """Return the task's state in Python, beside its model's tensors, as a few examples of either split show it."""
         return self.probe.hidden(train, valid)
 
     def fresh_row(self, seed: int) -> Row:
@@ -196,7 +197,7 @@ class Program(ABC):
         return self.functions.fresh_row(seed, self.optimizer.slots)
 
     def module(self, row: Row) -> nn.Module:
-        """Return a model of its own with one lane's state."""
+        """Return a new model with one lane's state."""
         return self.functions.module(row)
 
 

@@ -1,4 +1,4 @@
-"""Why torch refuses to run a task in many lanes, in words that are meant for a person."""
+"""Messages on why torch cannot run a task in many lanes."""
 
 from espalier.core.errors import briefly
 
@@ -15,7 +15,7 @@ _REASONS = {
 
 
 def reason_of(error: Exception) -> str:
-    """Return why vmap refuses: torch's own words are advice to its caller.
+    """Return why vmap refuses: torch's own message addresses the caller of vmap.
 
     >>> reason_of(RuntimeError("vmap: It looks like you're calling .item() on a Tensor."))
     'it looks at a number in a tensor: .item(), or control flow on data'

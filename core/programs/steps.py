@@ -1,4 +1,4 @@
-"""Functions that programs use: the gradient of one lane by PyTorch's autograd, and a step of all lanes, in place.
+"""Functions that programs share: the gradient of one lane by PyTorch's autograd, and an in-place step of all lanes.
 
 N = lanes, B = examples in a batch, C = the optimizer's coefficients, P = numbers of a parameter.
 """
@@ -22,7 +22,7 @@ Stream = tuple[int, int]
 
 
 class Gradients(NamedTuple):
-    """What comes of a forward and a backward pass."""
+    """The results of a forward and a backward pass."""
 
     loss_N: Tensor
     grads: Tensors
@@ -38,8 +38,8 @@ def autograd(
 ) -> Gradients:
     """Return the gradients of one lane, N = 1, by PyTorch.
 
-    Torch, Python and numpy draw from `stream`. The generators of Python and numpy are left there: see
-    `rows.own_generators`. clock_N: (N,) each; None: the begin.
+    The generators of torch, Python and numpy are seeded from `stream`. Those of Python and numpy are not restored:
+    see `rows.own_generators`. clock_N: (N,) each; None for step 0.
     """
     functions.model.train()
     shapes = functions.parameters.shapes
@@ -48,11 +48,11 @@ def autograd(
     buffers = {name: tensor[0] for name, tensor in part(rows, "buffer.").items()}
 
     def differentiated(loss: Tensor) -> tuple[Tensor, Sequence[Tensor | None]]:
-        """What a layer computes again on the way back, it computes from these parameters."""
+        """Differentiate while the parameters are still swapped in: activation checkpointing recomputes from them."""
         if isinstance(loss, Tensor) and loss.dim():  # pyright: ignore[reportUnnecessaryIsInstance] - a task's
             shape = tuple(loss.shape)
             raise BadInput(f"task: loss() returned a tensor of shape {shape}; it must be one number, the mean")
-        moved = [tensor for tensor in theta.values() if tensor.requires_grad]  # a loss may freeze some for a while
+        moved = [tensor for tensor in theta.values() if tensor.requires_grad]  # a loss may freeze some for some steps
         grads = iter(torch.autograd.grad(loss, moved, allow_unused=True))
         return loss, [next(grads, None) if tensor.requires_grad else None for tensor in theta.values()]
 
@@ -61,7 +61,7 @@ def autograd(
     with seeded(mix(*stream), batch[0].device, python=False):
         one = tuple(tensor[0] for tensor in batch)
         (loss, each), after = functions.loss(theta, buffers, one, (clock[0][0], clock[1][0]), differentiated)
-    for name, parameter in own.items():  # one that the loss has frozen stays so, till it lets it go
+    for name, parameter in own.items():  # a parameter that the loss froze stays frozen until the loss unfreezes it
         parameter.requires_grad_(theta[name].requires_grad)
     by_name = dict(zip(theta, each, strict=True))
     grads = {name: _dense(grad, theta[name])[None] for name, grad in by_name.items()}
@@ -96,26 +96,26 @@ class LaneGradients(Protocol):
     """How a program computes the gradients of all lanes, each of its own mean loss."""
 
     def prepare(self, batch: Batch) -> None:
-        """Learn from a batch, before the first step, what the gradients depend on. Trains nothing."""
+        """Prepare for a kind of batch before the first step. Trains nothing."""
         ...
 
     def why_not(self, batch: Batch) -> str | None:
-        """Return why they cannot be computed for a task, or None if they can. Trains nothing."""
+        """Return why the gradients cannot be computed for a task, or None if they can. Trains nothing."""
         ...
 
     def __call__(self, rows: Row, batch: Batch, clock_N: Clock | None = None, stream: Stream = (0, 0)) -> Gradients:
-        """Return the gradients. clock_N: (N,) each; None: the begin. stream: of a program that takes one lane."""
+        """Return the gradients. clock_N: (N,) each; None for step 0. stream: (seed, step), if there is one lane."""
         ...
 
 
 class AutogradByLane:
-    """The gradients by PyTorch's autograd, one lane after the other: whatever a task does, it can."""
+    """The gradients by PyTorch's autograd, one lane after the other. It works for every task."""
 
     def __init__(self, functions: TaskFunctions):
         self.functions = functions
 
     def prepare(self, batch: Batch) -> None:
-        """There is nothing to learn."""
+        """Nothing to prepare."""
 
     def why_not(self, batch: Batch) -> str | None:
         """Return None."""
@@ -153,7 +153,7 @@ def take_step(
 
 
 def with_clock(c_CN1: Tensor, clocked: bool) -> tuple[Sequence[Tensor], Clock | None]:
-    """Part what a step is given into the optimizer's coefficients, (N, 1) each, and the clock, (N,) each."""
+    """Split the inputs of a step into the optimizer's coefficients, (N, 1) each, and the clock, (N,) each."""
     if not clocked:
         return c_CN1.unbind(), None
     *coefficients, step_N1, share_N1 = c_CN1.unbind()
@@ -162,7 +162,7 @@ def with_clock(c_CN1: Tensor, clocked: bool) -> tuple[Sequence[Tensor], Clock | 
 
 @dataclass(frozen=True)
 class LaneStep:
-    """One step of one lane, to be taken again: its row without the axis of lanes, and what the step is given."""
+    """One step of one lane, for repetition: its row without the axis of lanes, and the step's inputs."""
 
     row: Row
     train: Batch
@@ -183,7 +183,7 @@ def take_lane_step(functions: TaskFunctions, optimizer: Optimizer, step: LaneSte
 
 
 def _dense(grad: Tensor | None, theta: Tensor) -> Tensor:
-    """Return a gradient as every lane has it: zeros for none, and no sparse one."""
+    """Return a gradient as a dense tensor; zeros if there is none."""
     if grad is None:
         return torch.zeros_like(theta)
     return grad.to_dense() if grad.layout != torch.strided else grad
@@ -195,7 +195,7 @@ def _flat(rows_N: Tensor) -> Tensor:
 
 
 def example_coefficients(optimizer: Optimizer, clocked: bool) -> Tensor:
-    """Return coefficients of two lanes at unlike rates and steps, (C, 2, 1) in float64, for a step that is tried out.
+    """Return coefficients of two lanes with different rates and steps, (C, 2, 1) in float64, for trying a step.
 
     If `clocked`, the clock follows.
     """

@@ -68,33 +68,33 @@ class TaskFunctions:
     ) -> tuple[Made, Tensors]:
         """Return what `then` makes of the loss while the parameters are in their places, and the buffers after it.
 
-        Raises BadInput for a buffer that changes its type.
+        Raises BadInput for a buffer that changes its dtype.
         """
         after = {name: tensor.clone() for name, tensor in buffers.items()}
         state = _in_model(theta | after)
         result = functional_call(self._bound, state, ("loss", batch, clock, then))
         for name, before in after.items():
-            value = cast("object", state[f"model.{name}"])  # by now what the model has put in the buffer's place
-            if isinstance(value, Tensor) and value.shape == before.shape:  # a cache that grows is made in each pass
+            value = cast("object", state[f"model.{name}"])  # the model may have assigned a new tensor
+            if isinstance(value, Tensor) and value.shape == before.shape:  # a growing cache is rebuilt in each pass
                 if value.dtype != before.dtype:
                     raise BadInput(
                         f"task: the model's buffer {name} begins as {before.dtype} and becomes {value.dtype} in a step;"
-                        " let it begin as what it becomes"
+                        f" create it as {value.dtype}"
                     )
                 after[name] = value.detach()
         return result, after
 
     def metrics(self, theta: Tensors, buffers: Tensors, batch: Batch, clock: Clock) -> Mapping[str, Tensor]:
-        """Return the metrics of a batch. The model may move the buffers that it is given."""
+        """Return the metrics of a batch. The model may change the given buffers in place."""
         return functional_call(self._bound, _in_model(theta | buffers), ("metrics", batch, clock))
 
     @contextmanager
     def restored(self) -> Generator[None]:
-        """Put the attributes of model and task back afterwards.
+        """Restore the attributes of model and task after the block.
 
-        A traced pass has tensors without numbers. One that the task keeps (a mask, a table of positions, the last
-        output) would be of no use in the next pass. The model itself is called and no copy, since a function that
-        somebody gave it may hold the model.
+        A traced pass has tensors without numbers. One that the task stores (a mask, a position table, the last
+        output) would be useless in the next pass. The model itself is called, not a copy: a function passed to it may
+        refer to the model.
         """
         places = [vars(each) for each in (self.task, *self.model.modules()) if hasattr(each, "__dict__")]
         attributes = [(own, dict(own)) for own in places]
@@ -121,7 +121,7 @@ class TaskFunctions:
 
 
 class _Bound(nn.Module):
-    """A task's functions over its model, so that functional_call can swap the parameters."""
+    """A task's functions bound to its model, so that functional_call can swap the parameters."""
 
     def __init__(self, task: Task, model: nn.Module):
         super().__init__()
@@ -130,7 +130,7 @@ class _Bound(nn.Module):
     def forward(
         self, function: str, batch: Batch, clock: Clock, then: Callable[[Tensor], object] | None = None
     ) -> object:
-        """Return what a function of the task returns, or what `then` makes of it with the parameters in place."""
+        """Return the result of a function of the task, or `then` of it, while the parameters are swapped in."""
         value = call(getattr(self.task, function), self.model, batch, clock)
         return then(value) if then else value
 
@@ -140,13 +140,13 @@ def _in_model(state: Tensors) -> Tensors:
 
 
 def _constants(model: nn.Module) -> Tensors:
-    """Return what a step does not train: buffers, and parameters that are frozen from the begin."""
+    """Return the tensors that a step does not train: buffers, and parameters frozen from the start."""
     frozen = {name: p.detach() for name, p in model.named_parameters() if not p.requires_grad}
     return dict(model.named_buffers()) | frozen
 
 
 def _attributes(model: nn.Module) -> Tensors:
-    """Return the tensors that a model's modules hold beside their parameters and buffers, by name."""
+    """Return by name the tensors of a model's modules that are neither parameters nor buffers."""
     return {
         f"{path}.{name}".lstrip("."): value
         for path, module in cast("Iterable[tuple[str, nn.Module]]", model.named_modules())
@@ -156,12 +156,12 @@ def _attributes(model: nn.Module) -> Tensors:
 
 
 def copied(batch: Batch) -> Batch:
-    """Return a batch of its own memory: a task may change in place what it is given."""
+    """Return a copy of a batch: a task may change its batch in place."""
     return tuple(tensor.clone() for tensor in batch)
 
 
 def copied_buffers(row: Row) -> Row:
-    """Return copies of a row's buffers, which a model may move."""
+    """Return copies of a row's buffers, which a model may change."""
     return {name: tensor.clone() for name, tensor in row.items() if name.startswith("buffer.")}
 
 

@@ -12,7 +12,7 @@ from espalier.core.programs.task_functions import TaskFunctions, copied, copied_
 from espalier.core.rows import Row, part, seeded
 from espalier.core.task import Batch, Clock
 
-VALIDATION = 1  # parts what a validation draws at random from what the step after it draws
+VALIDATION = 1  # separates the random draws of a validation from those of the next step
 
 
 def evaluate(
@@ -26,8 +26,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Return the metrics of a lane over a split: means weighted by batch size.
 
-    stream, share: see `Program.evaluate`. python: put Python's own generators back, too.
-    before_batch: called before each call of the task's code, with 0 steps.
+    stream, share: see `Program.evaluate`. python: also restore Python's own generators.
+    before_batch: called with 0 before each call of the task's code.
     """
     functions.model.eval()
     theta, buffers = part(row, "theta."), part(copied_buffers(row), "buffer.")
@@ -45,7 +45,7 @@ def evaluate(
 
 
 def batch_size(examples: int, most: int | None) -> int:
-    """Return how many examples to take at once: as few batches as `most` allows, all of about one size.
+    """Return a batch size of at most `most` that gives the fewest batches, all of about the same size.
 
     >>> batch_size(10, 4), batch_size(10, None)
     (4, 10)
@@ -54,6 +54,6 @@ def batch_size(examples: int, most: int | None) -> int:
 
 
 def clock_at(like: Tensor, dtype: torch.dtype, step: int, share: float) -> Clock:
-    """Return the clock of a trial at a step and a share of its budget: tensors without axes, on a tensor's device."""
+    """Return the clock (step, share of the budget) as tensors without axes, on the device of `like`."""
     number = functools.partial(torch.tensor, dtype=dtype, device=like.device)
     return number(float(step)), number(float(share))

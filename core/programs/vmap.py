@@ -26,7 +26,7 @@ class VmapProgram(Program):
         self.lane_gradients = self.batched.gradients
 
     def width(self, lanes: int) -> int:
-        """Return one row more than there are lanes: its elements are the scalar tail of a loop, which nobody reads.
+        """Return one row more than there are lanes: its elements are the scalar tail of loops, and never read.
 
         See `bits.WholeVectors`.
         """

@@ -1,1 +1,1 @@
-"""What a task keeps in Python from step to step, written down and read back."""
+"""State in Python that a task carries from step to step: detecting it, swapping it per trial, saving it."""

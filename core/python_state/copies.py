@@ -1,8 +1,8 @@
 # pyright: basic
-# any value of Python, whatever it holds
-"""Copies of state: which parts of a value are copied, which stay the same object, and what is too large to copy.
+# any Python value
+"""Copies of state: which parts of a value are copied, which stay shared, and what is too large to copy.
 
-Copies are made where trials part, and of what a new trial begins with.
+Copies are made where trials fork, and of the initial state of a new trial.
 """
 
 import copy
@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from espalier.core.python_state.generators import GENERATORS
 from espalier.core.python_state.variables import ABSENT, as_plain_container, contents_of
 
-MOST_COPIED = 100_000  # values of containers; of a larger one it is seen that it changed, and trials share it
-MOST_NUMBERS = 4_000_000  # of a tensor or an array, likewise
-UNKEPT = object()  # instead of a copy, of what cannot be copied for each trial
+MOST_COPIED = 100_000  # items of containers; changes of a larger one are detected, but trials share it
+MOST_NUMBERS = 4_000_000  # numbers of a tensor or an array, likewise
+UNKEPT = object()  # stands for a value that cannot be copied for each trial
 ATOMS = (bool, int, float, complex, str, bytes, type(None))
 _CONTAINERS = (list, tuple, dict, set, frozenset, deque, Counter, defaultdict, OrderedDict)
-_BY_NAME = (type, types.FunctionType, types.BuiltinFunctionType, Enum)  # a copy of one is itself
-_ITERATORS = tuple(type(iter(each)) for each in ([], (), "", range(0), range(2**70)))  # over what they do not change
+_BY_NAME = (type, types.FunctionType, types.BuiltinFunctionType, Enum)  # immutable: a copy is the object itself
+_ITERATORS = tuple(type(iter(each)) for each in ([], (), "", range(0), range(2**70)))  # views of immutable objects
 _NUMERIC = "biufc"  # numpy's kinds of numbers: booleans, integers, floats, complex
 
 Memo = MutableMapping[int, Any]
@@ -36,9 +36,9 @@ Memo = MutableMapping[int, Any]
 
 
 def has_identity(value: object) -> bool:
-    """Whether copies refer to the same object, if it was there before the first step: its attributes are variables.
+    """Whether copies share this object, if it existed before the first step: its attributes are variables of their own.
 
-    The other values are the contents of the variable in which they lie.
+    Any other value is part of the contents of the variable that holds it.
     """
     plain = (*ATOMS, *_CONTAINERS, Tensor, np.ndarray, np.generic, *GENERATORS.values(), functools.partial, ContextVar)
     whole = isinstance(value, plain) or hasattr(value, "cache_info") or is_opaque(value)
@@ -53,7 +53,7 @@ def is_opaque(value: object) -> bool:
 
 
 def copied(value: object, memo: Memo | None = None) -> object:
-    """Return a copy of what `Variable.contents` gave; a part that cannot be copied stays shared."""
+    """Return a copy of the result of `Variable.contents`; a part that cannot be copied stays shared."""
     if value is ABSENT or isinstance(value, ATOMS):
         return value
     memo = {} if memo is None else memo
@@ -64,13 +64,13 @@ def copied(value: object, memo: Memo | None = None) -> object:
 
 
 def copied_if_small(value: object, memo: Memo) -> object:
-    """Return a copy of a variable's value, as `Variable.contents` would give it; UNKEPT of what trials have to share.
+    """Return a copy of a variable's `contents`; UNKEPT if trials have to share it.
 
-    memo: what stays itself in the copy.
+    memo: the objects that stay shared, as of copy.deepcopy.
     """
     if value is ABSENT:
         return ABSENT
-    refilled = isinstance(value, list | deque | dict | set)  # a person's own kind of dictionary stays what it is
+    refilled = isinstance(value, list | deque | dict | set)  # a user's subclass of dict keeps its type
     if _size(as_plain_container(value) if refilled else value, memo) > MOST_COPIED:
         return UNKEPT
     contents = contents_of(value)
@@ -86,7 +86,9 @@ def _deep_copy(value: object, memo: Memo) -> object:
     if type(value) is Tensor:
         if id(value) not in memo:
             memo[id(value)] = value.detach().clone()
-            memo.setdefault(id(memo), []).append(value)  # as deepcopy does: nothing else is to get its number
+            memo.setdefault(id(memo), []).append(
+                value
+            )  # as deepcopy does: keeps it alive, so that its id stays its own
         return memo[id(value)]
     return copy.copy(value) if isinstance(value, _ITERATORS) else copy.deepcopy(value, memo)  # type: ignore[arg-type]
 
@@ -96,7 +98,7 @@ def _is_flat(values: list[object] | tuple[object, ...]) -> bool:
 
 
 def _parameters_in(value: object, depth: int = 0) -> dict[int, nn.Parameter]:
-    """Return the parameters inside of containers by their ids: an optimizer's state knows them, and no copies."""
+    """Return the parameters inside containers by their ids: an optimizer's state refers to them, not to copies."""
     if isinstance(value, nn.Parameter):
         return {id(value): value}
     parameters: dict[int, nn.Parameter] = {}
@@ -108,9 +110,9 @@ def _parameters_in(value: object, depth: int = 0) -> dict[int, nn.Parameter]:
 
 
 def _size(value: object, same: Mapping[int, object], depth: int = 0) -> float:
-    """Return how many values a copy would hold, a tensor's counting less; infinity of what is better not copied.
+    """Return how many values a copy would have, with less weight for a tensor's; infinity if it should not be copied.
 
-    same: by their ids, the objects that stay themselves in a copy.
+    same: by id, the objects that a copy shares.
     """
     if isinstance(value, (*ATOMS, *GENERATORS.values(), *_ITERATORS)) or value is ABSENT or id(value) in same:
         return 1
@@ -140,7 +142,7 @@ def _size_of_container(value: Any, same: Mapping[int, object], depth: int) -> fl
 
 
 def _reduced_parts(value: object) -> list[object] | None:
-    """Return what an iterator and its like are made of, as pickle sees it; None if it does not tell."""
+    """Return the parts of an iterator and the like by __reduce__, as pickle does; None without it."""
     with suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         reduced = value.__reduce_ex__(4)

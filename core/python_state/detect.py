@@ -1,7 +1,7 @@
-"""Finds what a task keeps in Python: its loss is called twice at the same inputs, and snapshots are compared.
+"""Detect a task's state in Python: its loss is called twice with the same inputs, and snapshots are compared.
 
-What the second call changes, or would decide otherwise, is state that a program written down as operations would
-freeze. One sentence says what it is, and what to do instead.
+A traced program would freeze whatever the second call changes, or would decide differently. One sentence says what it
+is, and what to do instead.
 """
 
 import functools
@@ -22,7 +22,7 @@ from espalier.core.python_state.tokens import counts_up, same_values
 from espalier.core.python_state.variables import ABSENT, Variable
 from espalier.core.rows import seed_python
 
-REMEMBERED_S = 0.2  # a call that takes longer is nearly all arithmetic, which plain PyTorch does: it is looked at less
+REMEMBERED_S = 0.2  # a slower call is nearly all arithmetic, for which plain PyTorch is as fast: it is examined less
 
 Variables = Mapping[str, Variable]
 Numbers = Tensor | float | Sequence[Tensor | float] | Mapping[str, Tensor | float]
@@ -31,16 +31,16 @@ Call = Callable[[bool], Numbers]
 
 
 class TaskRaised(Exception):
-    """A call of the task's code raised, and so nothing can be seen of it."""
+    """A call of the task's code raised, so its state is unknown."""
 
 
 def find_python_state(
     task: object, model: nn.Module, loss: Call, metrics: Call, passing: tuple[type[BaseException], ...] = ()
 ) -> PythonState:
-    """Return what calls of `loss` and `metrics`, each at the same inputs every time, change in Python or decide anew.
+    """Return the state in Python that calls of `loss` and `metrics`, each with fixed inputs, change or depend on.
 
-    What they compute is compared to the last bit. The state is left as it was.
-    Raises TaskRaised where one of them raises; what is `passing` as it is.
+    Their results are compared to the last bit. All state is restored.
+    Raises TaskRaised where one of them raises; exceptions in `passing` unchanged.
     """
     roots = {"self": task, "model": model}
     begin = Snapshot(roots)
@@ -56,7 +56,7 @@ def find_python_state(
 
 @contextmanager
 def state_restored(task: object, model: nn.Module) -> Generator[None]:
-    """Put back whatever calls of the task's functions change in Python meanwhile."""
+    """Restore after the block what calls of the task's functions changed in Python."""
     roots = {"self": task, "model": model}
     begin = Snapshot(roots)
     try:
@@ -76,10 +76,10 @@ def _guarded(function: Call, passing: tuple[type[BaseException], ...], other: bo
 
 
 def _assembled(roots: Roots, begin: Snapshot, reasons: Sequence[str], changed: dict[str, Variable]) -> PythonState:
-    """Return the state that consists of the changed variables, each as it was at the begin."""
+    """Return the state that consists of the changed variables, each with its initial value."""
     end = Snapshot(roots, begin, values=False)
     moved = by_own_path(changed_variables(begin, begin, end))
-    if changed:  # with it belongs what no second call has moved: an object that was replaced by then
+    if changed:  # an object that was replaced before the second call belongs to it, too
         filled = {path for path in moved if begin.value(path) is None or begin.value(path) is ABSENT}  # once, for all
         changed |= {path: variable for path, variable in moved.items() if path not in filled}
     shared = sorted(path for path in changed if begin.value(path) is UNKEPT)
@@ -97,9 +97,9 @@ def _assembled(roots: Roots, begin: Snapshot, reasons: Sequence[str], changed: d
 
 @dataclass
 class _Probe:
-    """Calls one function of a task and sees what that changes.
+    """Calls one function of a task and detects what that changes.
 
-    name: as a person knows the function. seed: what the function itself draws under. begin: before any call.
+    name: of the function, for messages. seed: the seed of its random draws. begin: a snapshot before any call.
     """
 
     name: str
@@ -109,10 +109,10 @@ class _Probe:
     begin: Snapshot
 
     def first_call(self) -> tuple[str, Variables]:
-        """Make the first call, in which a mask or a table may be made once and for all.
+        """Make the first call, which may create a mask or a table once and for all.
 
-        Return a sentence about what that was made from, and the variables that hold it. Where that is the weights or
-        the batch, as of a copy of the first weights, it is a trial's own; else there is nothing to be said.
+        Return a sentence about its origin, and the variables that hold it. One made from the weights or the batch,
+        such as a copy of the first weights, belongs to a trial; else the sentence is "".
         """
         before = Snapshot(self.roots, self.begin) if self.name == "metrics" else self.begin
         numbers = self._numbers()
@@ -133,9 +133,9 @@ class _Probe:
         return sentence, by_own_path(changed_variables(self.begin, before, after))
 
     def second_call(self) -> tuple[str, Variables]:
-        """Call twice, and again after a call at other inputs.
+        """Call twice, and again after a call with other inputs.
 
-        Return a sentence about what that changed or depends on, "" of nothing, and the variables that changed.
+        Return a sentence about what that changed or depends on ("" if nothing), and the variables that changed.
         """
         first, before = self._numbers(), self._snapshot()
         seed_python(self.seed)
@@ -146,7 +146,7 @@ class _Probe:
         after = self._snapshot()
         changed = changed_variables(self.begin, before, after)
         outside = process.changed()
-        if outside:  # by another thread maybe, as Ray's while it starts: not at every call
+        if outside:  # possibly by another thread, such as Ray's while it starts: not at every call
             seed_python(self.seed)
             process = ProcessState.now()
             self.call()
@@ -159,7 +159,7 @@ class _Probe:
         return ("", {}) if seconds > REMEMBERED_S else self._remembered(after, second)
 
     def _sentence(self, changed: Variables, counters: Sequence[str], outside: set[str], reads: Sequence[str]) -> str:
-        """Return what a second call changed or read, the gravest alone; "" where there is nothing."""
+        """Return a sentence on the most serious thing that a second call changed or read; "" if there is none."""
         if "random" in outside:
             return f"{self.name}() draws from Python's random"
         if "numpy" in outside:
@@ -175,7 +175,7 @@ class _Probe:
         return f"{self.name}() depends on {reads[0]}" if reads else ""
 
     def _remembered(self, after: Snapshot, numbers: Sequence[Tensor]) -> tuple[str, Variables]:
-        """See whether a call depends on the inputs of the one before; what is kept and never read does no harm."""
+        """Whether a call depends on the inputs of the previous one. State that is never read does no harm."""
         seed_python(self.seed)
         self.call(True)
         changed = changed_variables(self.begin, after, self._snapshot())
@@ -185,7 +185,7 @@ class _Probe:
         return f"{self.name}() depends on what it kept{where} from the call before", by_own_path(changed)
 
     def _numbers(self) -> list[Tensor]:
-        """Call at the fixed inputs, under the seed; return copies of what it computes."""
+        """Call with the fixed inputs, under the seed; return copies of the results."""
         seed_python(self.seed)
         return _numbers(self.call())
 
@@ -200,7 +200,7 @@ def _numbers(result: Numbers) -> list[Tensor]:
 
 
 def _same_bits(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    """Whether numbers are the same to the last bit; on a GPU, where sums by atomic additions are not, nearly."""
+    """Whether numbers agree to the last bit; on a GPU, whose atomic additions are not reproducible, nearly."""
     if len(first) != len(second):
         return False
     return all(_same(a, b) for a, b in zip(first, second, strict=True))

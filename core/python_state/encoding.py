@@ -1,9 +1,9 @@
 # pyright: basic
-# any value of Python, whatever it holds
-"""State of Python in a checkpoint: values encoded as tensors, numbers, text and plain containers of them.
+# any Python value
+"""State in Python in a checkpoint: values encoded as tensors, numbers, text and plain containers of them.
 
-A checkpoint is read without running code. So an object that was there before the first step is written as its path.
-Any other is written by the name of its class, which has to be known here.
+A checkpoint is read without running code. So an object that existed before the first step is written as its path. Any
+other is written by the name of its class, which has to be known here.
 """
 
 import copyreg
@@ -21,11 +21,11 @@ from espalier.core.python_state.copies import ATOMS
 from espalier.core.python_state.generators import GeneratorState
 from espalier.core.python_state.variables import ABSENT
 
-_MARK = "\0form"  # the first item of a tuple for what is written in another form
+_MARK = "\0form"  # the first item of a tuple that stands for an encoded value
 
 
 class Unwritable(Exception):
-    """A value of a kind that a checkpoint does not take, since reading it would run code."""
+    """A value of a type that a checkpoint cannot hold, since reading it would run code."""
 
 
 def encoded(value: object) -> object:
@@ -38,15 +38,14 @@ def encoded(value: object) -> object:
 
 
 def decoded(value: object) -> object:
-    """Return what `encoded` was given."""
+    """Invert `encoded`."""
     return Decoder({})(value)
 
 
 def encoded_together(values: Mapping[str, object], names: Mapping[int, str]) -> dict[str, object]:
-    """Return values encoded, in which one thing may lie in two places. Raises Unwritable.
+    """Return values encoded together, so that shared objects stay shared. Raises Unwritable.
 
-    names: by the id of an object, what is written in its place. Other objects are written by their class and their
-    state; the class must have a name.
+    names: by id, the name that is written for an object. Other objects are written by class and state.
     """
     encode = _Encoder(names, frozenset())
     written = {name: encode(value) for name, value in values.items()}
@@ -58,10 +57,10 @@ def encoded_together(values: Mapping[str, object], names: Mapping[int, str]) -> 
 
 class _Encoder:
     def __init__(self, names: Mapping[int, str], twice: frozenset[int]):
-        """twice: which of the things that are met, by their number, will be met again."""
+        """twice: the objects that occur more than once, by their number in the order of first occurrence."""
         self._names, self._twice = names, twice
         self._numbers, self._whole = dict[int, int](), set[int]()
-        self._held: list[object] = []  # so that no other thing gets the id of one of them
+        self._held: list[object] = []  # so that their ids are not reused
         self.again = set[int]()
 
     def __call__(self, value: Any) -> Any:
@@ -94,7 +93,7 @@ class _Encoder:
         return (_MARK, "made", *self._parts(value))
 
     def _parts(self, value: Any) -> tuple[Any, ...]:
-        """Return who makes a value, of what, and the state, the items and the pairs that it is given then."""
+        """Return the five parts of __reduce_ex__: function, arguments, state, items, pairs."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -115,14 +114,14 @@ def _listed(pairs: Any) -> Any:
 
 
 class Decoder:
-    """Decodes what was encoded together, with the same names."""
+    """Decodes values that were encoded together, with the same names."""
 
     def __init__(self, objects: Mapping[str, object]):
-        """objects: by their names."""
+        """objects: by name."""
         self._objects, self._firsts = objects, dict[int, object]()
 
     def __call__(self, value: Any) -> Any:
-        """Return the value. Raises KeyError where an object of a name is wanting."""
+        """Return the value. Raises KeyError if a named object is missing."""
         if not _is_form(value):
             if type(value) in (list, tuple, set):
                 return type(value)(map(self, value))

@@ -1,4 +1,4 @@
-"""Generators of random numbers that a task owns: torch's, Python's, numpy's two kinds, and their states."""
+"""Random generators that a task owns (torch's, Python's, numpy's two kinds), and their states."""
 
 import copy
 import random
@@ -21,9 +21,9 @@ GENERATORS: Mapping[str, type] = {
 
 @dataclass
 class GeneratorState:
-    """The state of a generator. It is set into the generator that a variable holds, which stays the object that it is.
+    """The state of a generator. It is loaded into the generator that a variable holds, which stays the same object.
 
-    kind: a key of GENERATORS. value: the state as the generator's own library gives it.
+    kind: a key of GENERATORS. value: the state in the form of the generator's own library.
     """
 
     kind: str
@@ -42,7 +42,7 @@ class GeneratorState:
         return cls(kind, generator.get_state(legacy=False))
 
     def set_into(self, present: object) -> object:
-        """Set the state into the generator that is present, or into a new one if it is none; return that generator."""
+        """Load the state into `present`, or into a new generator if that is none; return the generator."""
         generator = present if isinstance(present, GENERATORS[self.kind]) else self._new()
         if isinstance(generator, random.Random):
             generator.setstate(self.value)

@@ -1,8 +1,8 @@
 # pyright: basic
-# any value of Python, whatever it holds
-"""The edges of the object graph: which values can be reached from a value in one step, and how each is called.
+# any Python value
+"""The edges of the object graph: the values reachable from a value in one step, and their names.
 
-What is a person's own is looked into: attributes, closures, defaults, named globals. What is a library's is not.
+User code is followed: attributes, closures, defaults, named globals. Library code is not.
 """
 
 import dis
@@ -31,14 +31,14 @@ Edge = tuple[str, object, Variable | None]
 _MODULE_OWN = ("_parameters", "_buffers", "_modules", "training", "_non_persistent_buffers_set")
 _LEAVES = (*ATOMS, Tensor, np.ndarray, torch.Generator, random.Random, Enum)
 _NO_STATE = ("__dict__", "__weakref__", "__doc__", "__module__", "__annotations__")
-_NOTED_BY_COPY = ("__slotnames__",)  # on a class, when the first object of it is copied
+_NOTED_BY_COPY = ("__slotnames__",)  # attributes that copy sets on a class when it first copies an instance
 
 
 class ObjectGraph:
     """The object graph of a task and its model.
 
-    names: by the id of each module's dictionary of tensors, the names that it had at first; those that come later are
-    state. owners: ids of the objects that are known to hold variables, filled while edges are asked for.
+    names: by the id of each module's dictionary of tensors, its initial names; names added later are state. owners:
+    ids of the objects known to hold variables; `edges` adds to it.
     """
 
     def __init__(self, task: object, model: nn.Module, names: Mapping[int, list[str]]):
@@ -50,16 +50,16 @@ class ObjectGraph:
         self._package = "" if package == NAME else package
 
     def edges(self, path: str, value: Any, variable: Variable | None) -> Iterator[Edge]:
-        """Yield what can be reached from a value at a path.
+        """Yield the values reachable from a value at a path.
 
-        variable: the one that holds the value, None of a root or a type.
+        variable: the one that holds the value; None for a root or a type.
         """
         foreign = isinstance(value, nn.Parameter) and id(value) not in self.trained
         if foreign and (variable is None or variable.owner is not value):
             yield f"{path}.data", value.detach(), Variable(f"{path}.data", value, "data", True)
         if isinstance(value, _LEAVES):
             return
-        if isinstance(value, dict | list | deque | tuple) and hasattr(value, "__dict__"):  # of a person's own kind
+        if isinstance(value, dict | list | deque | tuple) and hasattr(value, "__dict__"):  # of a user's class
             yield from _of_attributes(path, value, vars(value))
         if is_mapping(value) or isinstance(value, list | tuple | deque):
             yield from _of_container(path, value, variable)
@@ -89,10 +89,10 @@ class ObjectGraph:
         yield type(value).__name__, type(value), None
 
     def _of_tensors(self, path: str, module: nn.Module) -> Iterator[Edge]:
-        """Yield what may change of a module's tensors.
+        """Yield the parts of a module's tensors that may change.
 
-        Of another network that is all. Of a trial's model it is the flags alone, and the tensors that come to be while
-        it trains, which no optimizer knows.
+        For a network other than the trial's model these are all its tensors. For the model itself they are the
+        requires_grad flags and the tensors created in training, which no optimizer knows.
         """
         parameters, buffers = vars(module)["_parameters"], vars(module)["_buffers"]
         for name, parameter in parameters.items():
@@ -120,7 +120,7 @@ class ObjectGraph:
             yield from _of_items(f"{module.__name__}.", vars(module), names)
 
     def _of_function(self, path: str, function: types.FunctionType) -> Iterator[Edge]:
-        """Yield what a person's function can keep: closures, defaults, attributes, the globals that it names."""
+        """Yield where a user's function may hold state: closures, defaults, attributes, the globals that it names."""
         if not self._is_persons(function.__module__ or ""):
             return
         name = function.__qualname__
@@ -136,7 +136,7 @@ class ObjectGraph:
         yield from _of_items("", function.__globals__, named)
 
     def _is_persons(self, module: str) -> bool:
-        """Whether a module is a person's, whose state counts, and no library's."""
+        """Whether a module is user code, whose state counts, and not a library."""
         if module.partition(".")[0] == self._package or module == "__main__":
             return True
         file = getattr(sys.modules.get(module), "__file__", None)
@@ -164,7 +164,7 @@ def _of_items(prefix: str, owner: object, items: Mapping[str, object]) -> Iterat
 
 
 def _parts(value: object) -> Mapping[str, object] | None:
-    """Return by the end of their paths the parts of what wraps other values; None of an object that has attributes."""
+    """Return the parts of a value that wraps others, by path suffix; None for an object with attributes."""
     for kinds, parts in _WRAPPERS:
         if isinstance(value, kinds):
             return parts(value)
@@ -185,7 +185,7 @@ _WRAPPERS: Sequence[tuple[Any, Callable[[Any], Mapping[str, object]]]] = (
 def _cell_contents(cell: types.CellType) -> object:
     try:
         return cell.cell_contents
-    except ValueError:  # of a variable that has no value yet
+    except ValueError:  # an empty closure cell
         return None
 
 
@@ -197,14 +197,14 @@ def _slots(kind: type) -> list[str]:
 
 @functools.lru_cache(10_000)
 def _global_names(code: types.CodeType) -> Sequence[str]:
-    """Return the names of globals that a function and those in it look up."""
+    """Return the names of globals that a function and its nested functions look up."""
     names = [each.argval for each in dis.get_instructions(code) if each.opname.endswith(("_GLOBAL", "_NAME"))]
     inner = [_global_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
     return list(dict.fromkeys([*names, *(name for each in inner for name in each)]))
 
 
 def _evenly_spread(items: Sequence[object]) -> Sequence[object]:
-    """Return all of a few items, of many some that are evenly spread, the last among them."""
+    """Return all items if they are few, else an evenly spaced sample that includes the last."""
     if len(items) <= MOST_ITEMS:
         return items
     return [items[i] for i in np.linspace(0, len(items) - 1, MOST_ITEMS).astype(int)]

@@ -1,6 +1,6 @@
-"""What a call reads or changes of its process beside its arguments: generators, environment, the clock, files.
+"""State of the process that a call reads or changes: generators, environment, the clock, files.
 
-It belongs to no trial. A loss that depends on it cannot be written down once and for all.
+It belongs to no trial. A loss that depends on it cannot be traced once and for all.
 """
 
 import os
@@ -22,20 +22,20 @@ _CLOCKS = ("time", "datetime")
 
 @dataclass(frozen=True)
 class ProcessState:
-    """The process-wide generators, and the environment by the names of variables with a dollar sign before them."""
+    """The states of the global generators, and the environment variables by `$NAME`."""
 
     values: Mapping[str, object]
     numpy: Mapping[str, Any]
 
     @classmethod
     def now(cls) -> "ProcessState":
-        """Return what it is now."""
+        """Return the present state."""
         environment = {f"${name}": value for name, value in os.environ.items()}
         numpy: Any = np.random.get_state(legacy=False)
         return cls({"random": random.getstate(), **environment}, numpy["state"])
 
     def changed(self) -> set[str]:
-        """Return the names of what has changed since: random, numpy, or variables."""
+        """Return the names of what has changed since: random, numpy, or environment variables."""
         now = ProcessState.now()
         names = now.values.keys() | self.values.keys()
         changed = {name for name in names if now.values.get(name) != self.values.get(name)}
@@ -45,9 +45,9 @@ class ProcessState:
 
 @contextmanager
 def noting_reads() -> Generator[list[str]]:
-    """Note what a person's own code asks meanwhile of the clock, of files, and of the system's randomness.
+    """Record what user code reads in this block of the clock, of files, and of the system's randomness.
 
-    Uses Python's profiler; one that was set before is set again after the block.
+    Uses Python's profiler hook, and restores an earlier one afterwards.
     """
     reads: list[str] = []
 
@@ -62,12 +62,12 @@ def noting_reads() -> Generator[list[str]]:
     finally:
         if previous is None or callable(previous):
             sys.setprofile(previous)
-        else:  # cProfile's, which is no function of Python's
+        else:  # cProfile's, which is an object and no function
             previous.enable()
 
 
 def _read_by(frame: types.FrameType, function: object) -> str:
-    """Return what a call of a built-in function reads of the process, "" if it reads nothing."""
+    """Return what a call of a built-in function reads of the process; "" for nothing."""
     name = getattr(function, "__name__", "")
     if name == "urandom":
         return "os.urandom"

@@ -1,7 +1,7 @@
-"""Snapshots of what can be reached from a task and its model, so that two of them can be compared and put back.
+"""Snapshots of all values reachable from a task and its model, which can be compared and restored.
 
 Each value has a path (`self.stats['a'][0]`) and a token, which is equal in both if nothing has changed. Tensors are
-held, so that their contents can be compared. Parameters and buffers, which a step may change, are not among them.
+held, so that their contents can be compared. Parameters and buffers, which a step may change, are left out.
 """
 
 from collections import ChainMap, deque
@@ -17,22 +17,24 @@ from espalier.core.python_state.outside_inputs import GLOBAL_GENERATORS
 from espalier.core.python_state.tokens import Token, equal, is_number, token
 from espalier.core.python_state.variables import ABSENT, Variable
 
-MOST_NODES = 20_000  # values that a snapshot looks at, the nearest to the task first: some 30 ms
+MOST_NODES = 20_000  # the most values in a snapshot, those nearest to the task first: some 30 ms
 
 Roots = Mapping[str, Any]
 """Where a snapshot begins, by name: `self` is the task, `model` its model."""
 
 
 class Snapshot:
-    """What can be reached from a task and its model: each value by its path.
+    """All values reachable from a task and its model, each by its path.
 
-    tokens: by path. variables: by path, the one that holds the value, or in whose contents it lies.
-    identities: by path, the objects that stay themselves in copies. names: their paths by their ids.
+    tokens: by path. variables: by path, the variable that holds the value or whose contents include it.
+    identities: by path, the objects that copies share. names: their paths by id.
     """
 
     def __init__(self, roots: Roots, since: "Snapshot | None" = None, values: bool = True):
-        """since: one whose objects are looked at even where nothing leads to them any more.
-        values: whether to copy what the variables hold.
+        """Take a snapshot of the roots.
+
+        since: an earlier snapshot, whose objects are followed even if they are no longer reachable.
+        values: whether to copy the values of the variables.
         """
         model: nn.Module = roots["model"]
         self.tokens: dict[str, Token] = {}
@@ -40,9 +42,9 @@ class Snapshot:
         self._values: dict[str, object] = {}
         self._parents: dict[str, str] = {}
         self._objects: dict[str, object] = {}  # the values of variables
-        self._first: dict[str, object] = {}  # of each object the nearest path
-        self._paths: dict[Hashable, str] = {}  # by what they lead to, which may have another path later
-        self._seen: dict[int, tuple[object, Token]] = {}  # the objects are held: no other gets the id of one
+        self._first: dict[str, object] = {}  # the nearest path of each object
+        self._paths: dict[Hashable, str] = {}  # by the object that they lead to, which may have another path later
+        self._seen: dict[int, tuple[object, Token]] = {}  # holds the objects, so that their ids are not reused
         self._graph = ObjectGraph(roots["self"], model, since._graph.names if since else {})
         self._walk(roots.items())
         unreachable = since.identities.items() if since else ()
@@ -59,7 +61,7 @@ class Snapshot:
     # --- the walk ----------------------------------------------------------------------------------------------------
 
     def _walk(self, roots: Iterable[tuple[str, object]]) -> None:
-        """Visit whatever can be reached from the roots, the nearest first (breadth first)."""
+        """Visit all values reachable from the roots, breadth first."""
         waiting: deque[Edge] = deque((name, root, None) for name, root in roots)
         while waiting and len(self.tokens) < MOST_NODES:
             path, value, variable = waiting.popleft()
@@ -81,7 +83,7 @@ class Snapshot:
                 waiting.append(edge)
 
     def _unique(self, path: str, variable: Variable | None) -> tuple[str, Variable | None]:
-        """Return a path that nothing has yet, and the variable by that name: closures of one kind share theirs."""
+        """Return an unused path, and the variable with that name: closures of one function would share theirs."""
         number, name = 2, path
         while path in self.tokens:
             path, number = f"{name} ({number})", number + 1
@@ -92,18 +94,18 @@ class Snapshot:
     # --- values ------------------------------------------------------------------------------------------------------
 
     def memo(self) -> Memo:
-        """Return a memo for copies that belong together: two names of one thing are to stay two names of one.
+        """Return a memo for copies that belong together, so that shared objects stay shared.
 
-        Objects that were there stay themselves in all copies: what changes of them is in variables of their own.
+        Objects that existed before the first step are not copied: their changes are in variables of their own.
         """
         return ChainMap({}, self._ids)
 
     def value(self, path: str) -> object:
-        """Return a copy of what a variable held; ABSENT if it did not exist, UNKEPT if there is no copy."""
+        """Return a copy of a variable's value; ABSENT if it did not exist, UNKEPT if there is no copy."""
         return self._values.get(path, ABSENT)
 
     def restore(self, variables: Iterable[Variable]) -> None:
-        """Set variables to what they held; what cannot be copied stays as it is by now."""
+        """Restore variables to their values; those that cannot be copied stay as they are now."""
         memo = self.memo()
         for variable in variables:
             if (value := self.value(variable.path)) is not UNKEPT:
@@ -112,10 +114,10 @@ class Snapshot:
     # --- comparison --------------------------------------------------------------------------------------------------
 
     def variable(self, path: str, later: "Snapshot") -> Variable | None:
-        """Return the variable to which what a later snapshot sees at a path belongs.
+        """Return the variable to which a path of a later snapshot belongs.
 
-        It is one seen here, or a new one of an owner that was. What has come with a new object belongs to the variable
-        in which that lies.
+        It is a variable of this snapshot, or a new one of an owner known here. A value of a new object belongs to the
+        variable that holds that object.
         """
         while path:
             variable = later.variables.get(path) or self.variables.get(path)
@@ -140,19 +142,19 @@ class Snapshot:
     def numbers_changed(self, after: "Snapshot") -> list[str]:
         """Return the paths at which a later snapshot has other numbers.
 
-        Left out are the model's own parameters and buffers, and what is computed from parameters.
+        The model's own parameters and buffers, and values computed from parameters, do not count.
         """
         paths = [path for path in self.changed(after) if path in self.tokens and path in after.tokens]
-        # trained: a recurrent layer keeps a list of its own
+        # a parameter: a recurrent layer has a list of its own
         tensors = {path: value for path, value in self._objects.items() if isinstance(value, Tensor)}
         computed = {path for path, tensor in tensors.items() if tensor.grad_fn is not None}
         trained = {path for path, tensor in tensors.items() if id(tensor) in self._graph.trained}
         return [path for path in paths if path not in computed | trained and is_number(self.tokens[path])]
 
     def _path_here(self, path: str, after: "Snapshot") -> str | None:
-        """Return the path here of what a later snapshot sees at a path, which is of the same location.
+        """Return the path in this snapshot of the same location as a path of a later one.
 
-        Of a new object it is the same path.
+        For a new object it is the same path.
         """
         variable = after.variables.get(path)
         if variable is None or id(variable.owner) not in self._owners:
@@ -165,7 +167,7 @@ class Snapshot:
         if not equal(self.tokens[here], after.tokens[there]):
             return True
         was, now = self._objects.get(here), after._objects.get(there)
-        return was is not now and id(now) in self._ids  # another one that has been there all the time
+        return was is not now and id(now) in self._ids  # another object that already existed
 
 
 def _location(path: str, variable: Variable | None) -> Hashable:

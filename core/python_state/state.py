@@ -19,12 +19,13 @@ Values = Mapping[str, object]
 
 @dataclass
 class PythonState:
-    """What a task keeps in Python, as it is found before training.
+    """A task's state in Python, as detected before training.
 
-    reason: of loss(), one sentence that says what state it has, "" where there is none. validation: of metrics().
-    variables: those that each trial has for itself. shared: paths of those that all trials of a process share.
-    before: what a new trial begins with. known: by path, the variables that existed before the first step, in any
-    process. caches: variables in which looking for state has left something.
+    reason: one sentence on the state of loss(), "" if there is none. validation: the same for metrics().
+    variables: those of which each trial has its own. shared: paths of those that all trials of a process share.
+    before: the initial values for a new trial.
+    known: by path, the variables that existed before the first step, in any process.
+    caches: variables that the detection itself has filled.
     """
 
     reason: str = ""
@@ -37,7 +38,7 @@ class PythonState:
     caches: list[Variable] = field(default_factory=list[Variable])
 
     def clear(self) -> None:
-        """Put back what lay in the caches. What steps are written down from is better left: a table is one number."""
+        """Restore the caches to their initial values."""
         if self.before:
             self.before.restore(self.caches)
 
@@ -47,7 +48,7 @@ class PythonState:
     def of_trial(self, values: Values | None) -> Generator[None]:
         """Set the variables to a trial's state (None: a new trial's) for the block, and to a new trial's after it.
 
-        values: as `taken` gave them. What the trial's code changes inside of them is changed for good.
+        values: as returned by `taken`. Changes by the trial's code inside them persist.
         """
         if not self.variables:
             yield
@@ -59,19 +60,19 @@ class PythonState:
             self._set(self.begin())
 
     def taken(self) -> dict[str, object]:
-        """Return what the variables hold now, by path."""
+        """Return the present values of the variables, by path."""
         return {variable.path: variable.contents() for variable in self.variables}
 
     def begin(self) -> dict[str, object]:
-        """Return what a new trial begins with."""
+        """Return the initial values for a new trial."""
         memo = self._memo()
         return {variable.path: copied(self._initial(variable.path), memo) for variable in self.variables}
 
     def late(self) -> dict[str, object]:
-        """Return what a trial has changed beyond the known variables, which are put back and known from now on.
+        """Return the variables that a trial changed besides the known ones; restore them, and know them from now on.
 
-        A loss may leave alone for a thousand steps what it changes at the next. To be called while all known variables
-        hold what a new trial begins with.
+        A loss may change for the first time at step 1,000 what it left alone before. Call this while all known
+        variables have their initial values.
         """
         if self.before is None:
             return {}
@@ -89,11 +90,11 @@ class PythonState:
         return values
 
     def spare(self, values: Values) -> Values:
-        """Return a trial's state for a validation, which is to leave the trial's own as it is."""
+        """Return a copy of a trial's state for a validation, which must not change the trial's own."""
         return self.copy(values) if self.validation else values
 
     def copy(self, values: Values) -> dict[str, object]:
-        """Return a copy of a trial's state for another that goes on from there."""
+        """Return a copy of a trial's state for another trial that continues from it."""
         memo = self._memo()
         return {path: copied(value, memo) for path, value in values.items()}
 
@@ -104,7 +105,7 @@ class PythonState:
             variable.set(values[path] if path in values else copied(self._initial(path), memo))
 
     def _memo(self) -> Memo:
-        """Return what copies of one trial's state are to be made with, all together."""
+        """Return the memo for all copies of one trial's state."""
         return self.before.memo() if self.before else {}
 
     def _initial(self, path: str) -> object:
@@ -113,22 +114,22 @@ class PythonState:
     # --- in a checkpoint ---------------------------------------------------------------------------------------------
 
     def encoded(self, values: Values | None) -> dict[str, object] | None:
-        """Return a trial's state as a checkpoint takes it. Raises Unwritable."""
+        """Return a trial's state encoded for a checkpoint. Raises Unwritable."""
         if values is None:
             return None
         for path in values:
             if path not in self.known:
-                raise Unwritable(f"{path}, which came to be while training")
+                raise Unwritable(f"{path}, which was created in training")
         contents = {path: self._without_its_kind(path, value) for path, value in self.copy(values).items()}
         return encoded_together(contents, self.before.names if self.before else {})
 
     def decoded(self, values: Values | None) -> dict[str, object] | None:
-        """Return what `encoded` was given, by another process maybe."""
+        """Invert `encoded`, possibly in another process."""
         old = {variable.path for variable in self.variables}
         self.variables += [self.known[path] for path in values or () if path not in old]
         decode = Decoder(self.before.identities if self.before else {})
         return None if values is None else {path: decode(value) for path, value in values.items()}
 
     def _without_its_kind(self, path: str, value: object) -> object:
-        """Return the contents of a container, if one of its kind is there already to take them; other values as is."""
+        """Return a container's contents if a container of its type exists to take them; other values unchanged."""
         return as_plain_container(value) if type(value) is type(self._initial(path)) else value

@@ -1,8 +1,8 @@
 # pyright: basic
-# any value of Python, whatever it holds
-"""Tokens: what stands for a value in a snapshot. Two tokens of one value are equal if nothing of it has changed.
+# any Python value
+"""Tokens: what represents a value in a snapshot. Two tokens of a value are equal if it has not changed.
 
-A container's token is its kind and its length, since its items have tokens of their own.
+A container's token is its type and its length, since its items have tokens of their own.
 """
 
 import hashlib
@@ -23,15 +23,13 @@ from torch import Tensor
 
 from espalier.core.python_state.copies import ATOMS, MOST_COPIED, is_opaque
 
-MOST_ITEMS = 500  # of one list or dictionary; of a longer one as many, evenly spread
-_DEEPEST = 8  # levels of what an opaque object is made of
-
-
+MOST_ITEMS = 500  # the most items of a list or dictionary; a longer one is sampled evenly
+_DEEPEST = 8  # nesting levels of the parts of an opaque object
 
 
 @dataclass(frozen=True)
 class TensorToken:
-    """A tensor, held so that its contents can be compared with those of another; small ones are copied."""
+    """A tensor, held so that its contents can be compared later; small ones are copied."""
 
     tensor: Tensor
     copied: Tensor | None
@@ -39,13 +37,13 @@ class TensorToken:
 
     @classmethod
     def of(cls, tensor: Tensor) -> "TensorToken":
-        """Return the token of a tensor as it is now."""
+        """Return the token of a tensor's present contents."""
         plain = tensor.detach()
         copied = plain.clone() if tensor.numel() <= MOST_COPIED else None
         return cls(plain, copied, 0 if tensor.is_inference() else tensor._version)
 
     def equals(self, other: "TensorToken") -> bool:
-        """Whether both hold the same numbers; of one large tensor, whether it has been written to in between."""
+        """Whether both hold the same numbers; for a large tensor, whether it was not written to in between."""
         if self.copied is not None and other.copied is not None:
             return _same_numbers(self.copied, other.copied)
         moved = self.tensor.data_ptr() != other.tensor.data_ptr()
@@ -57,7 +55,7 @@ Token = tuple[object, ...] | TensorToken
 
 
 def token(value: Any) -> Token:
-    """Return what stands for a value."""
+    """Return the token of a value."""
     if isinstance(value, float):
         return "float", value.hex() if value != value else value
     if isinstance(value, ATOMS):
@@ -87,37 +85,37 @@ def token(value: Any) -> Token:
 
 
 def equal(a: Token, b: Token) -> bool:
-    """Whether two tokens stand for the same value."""
+    """Whether two tokens represent the same value."""
     if isinstance(a, TensorToken) and isinstance(b, TensorToken):
         return a.equals(b)
     return a == b
 
 
 def is_number(token: Token) -> bool:
-    """Whether a token stands for a number, or for an array or tensor of numbers."""
+    """Whether a token represents a number, or an array or tensor of numbers."""
     return isinstance(token, TensorToken) or token[0] in ("int", "float", "complex", "array")
 
 
 def counts_up(before: Token | None, after: Token | None) -> bool:
-    """Whether a number has become one more."""
+    """Whether a number has grown by one."""
     first, second = _number(before), _number(after)
     return first is not None and second is not None and second - first == 1
 
 
 def _number(token: Token | None) -> float | None:
-    """Return the number that a token stands for; None if it is of anything else."""
+    """Return the number that a token represents; None for any other value."""
     if isinstance(token, tuple) and token[0] in ("int", "float"):
         return float(token[1])  # type: ignore[arg-type]
     return None
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
-    """Whether a value's items are its state, and not what it keeps in attributes, as a ChainMap does."""
+    """Whether a mapping's state is its items, and not its attributes as for a ChainMap."""
     return isinstance(value, dict) or (isinstance(value, Mapping) and is_opaque(value))
 
 
 def _random_state(value: object) -> object:
-    """Return the state of a generator of Python or numpy; None of any other value."""
+    """Return the state of a generator of Python or numpy; None for any other value."""
     if isinstance(value, random.Random):
         return value.getstate()
     if isinstance(value, np.random.Generator):
@@ -128,7 +126,7 @@ def _random_state(value: object) -> object:
 
 
 def _reduced(value: object, depth: int = 0) -> object:
-    """Return what tells two states of an iterator, of an array of bytes, and of their like apart."""
+    """Return what distinguishes two states of an iterator, a bytearray and the like."""
     if isinstance(value, list | tuple) and depth < _DEEPEST:
         return [_reduced(each, depth + 1) for each in value[:MOST_ITEMS]]
     if not is_opaque(value) or isinstance(value, ATOMS) or depth == _DEEPEST:
@@ -139,7 +137,7 @@ def _reduced(value: object, depth: int = 0) -> object:
         warnings.simplefilter("ignore")
         parts = value.__reduce_ex__(4)
         return parts if isinstance(parts, str) else [_reduced(part, depth + 1) for part in parts]
-    return None  # one that tells nothing of itself
+    return None  # an object that __reduce__ refuses
 
 
 def _same_numbers(a: Tensor, b: Tensor) -> bool:
@@ -150,5 +148,5 @@ def _same_numbers(a: Tensor, b: Tensor) -> bool:
 
 
 def same_values(a: Tensor, b: Tensor) -> bool:
-    """Whether two dense tensors of one type hold the same numbers, NaN being equal to itself."""
+    """Whether two dense tensors of one dtype hold the same numbers; NaN equals NaN."""
     return torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0)) if a.is_floating_point() else torch.equal(a, b)

@@ -1,9 +1,9 @@
 # pyright: basic
-# any value of Python, whatever it holds
-"""Variables in which a task keeps state: where one is, how its value is taken out and put back.
+# any Python value
+"""Variables that hold a task's state: where they are, how to take out a value and put it back.
 
-A trial that trains has its own objects in the variables; between its turns they lie aside. To swap them costs the same
-however large they have grown.
+While a trial trains, its own objects are in the variables; between its turns they are set aside. The cost of a swap
+does not depend on their size.
 """
 
 import copy
@@ -23,7 +23,7 @@ _PLAIN_KINDS: Mapping[Any, type] = {(list, deque): list, dict: dict, set: set}
 class Variable:
     """One variable: an attribute of an object (`attribute`), or an item of a dictionary.
 
-    path: how it is called in sentences and checkpoints, as `self.stats`. key: the attribute's name, or the item's key.
+    path: its name in messages and checkpoints, such as `self.stats`. key: the attribute's name, or the item's key.
     """
 
     path: str
@@ -32,23 +32,23 @@ class Variable:
     attribute: bool
 
     def get(self) -> object:
-        """Return the value itself; ABSENT if there is none."""
+        """Return the value itself; ABSENT if the variable does not exist."""
         try:
             if not self.attribute:
                 return self.owner[self.key]
             own = getattr(self.owner, "__dict__", {})
-            if self.key in own:  # and not what the class has for all that have none of their own
+            if self.key in own:  # the instance's own attribute, not the class's
                 return own[self.key]
             return getattr(self.owner, self.key) if _is_slot(type(self.owner), self.key) else ABSENT
-        except (AttributeError, KeyError, ValueError):  # a closure's variable without a value
+        except (AttributeError, KeyError, ValueError):  # an empty closure cell
             return ABSENT
 
     def contents(self) -> object:
-        """Return what `set` puts back later; ABSENT if there is no value. What is inside of it is not copied."""
+        """Return what `set` restores later; ABSENT if there is no value. Nested objects are not copied."""
         return contents_of(self.get())
 
     def set(self, value: object) -> None:
-        """Put back what `contents` gave; a container or a generator stays the object that others may hold."""
+        """Restore a result of `contents`. Containers and generators stay the same objects: others may refer to them."""
         present = self.get()
         if isinstance(value, GeneratorState):
             value = value.set_into(present)
@@ -63,21 +63,21 @@ class Variable:
 
 
 def contents_of(value: object) -> object:
-    """Return what `Variable.set` puts back: a container with the same contents, a generator's state, or the value."""
+    """Return what `Variable.set` restores: a container with the same contents, a generator's state, or the value."""
     if isinstance(value, tuple(GENERATORS.values())):
         return GeneratorState.of(value)  # type: ignore[arg-type]
     return copy.copy(value) if isinstance(value, list | deque | dict | set) else value
 
 
 def as_plain_container(value: object) -> object:
-    """Return the contents of a container, whatever its kind, in a plain list, dictionary or set; others as they are."""
+    """Return a container's contents as a plain list, dictionary or set; other values unchanged."""
     return next((plain(value) for kinds, plain in _PLAIN_KINDS.items() if isinstance(value, kinds)), value)
 
 
 def _refill(present: object, value: Any) -> bool:
-    """Replace the contents of the container that is present, if it can take those of a value: whether it could.
+    """Replace the contents of `present` by those of `value`, if their types agree; return whether they do.
 
-    It takes one of its own type, or the plain container that a checkpoint gives for it.
+    It accepts its own type, or the plain container that a checkpoint has for it.
     """
     plain = next((plain for kinds, plain in _PLAIN_KINDS.items() if isinstance(present, kinds)), None)
     if plain is None or type(value) not in (type(present), plain):

@@ -19,4 +19,4 @@ class Exponential(Falling):
     @classmethod
     def check(cls, numbers: Mapping[str, float]) -> None:
         if numbers.get("floor") == 0:
-            raise BadInput("schedule.floor: an exponential never reaches 0; give a floor above it")
+            raise BadInput("schedule.floor: an exponential never reaches 0; give a floor above 0")

@@ -1,4 +1,4 @@
-"""Schedules that keep their peak for a while and then fall once, to a floor at the end of the budget."""
+"""Schedules that hold their peak and then fall once, to a floor at the end of the budget."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ FLOOR = Number("floor", 0.0, 0.0, 1e9, "the rate at the end, as a share of the p
 
 
 class Falling(Schedule):
-    """Falls once, along a shape; `core.schedules.shapes.fall` has the formula.
+    """Falls once, along a shape; see `core.schedules.shapes.fall` for the formula.
 
-    A decay point is where the fall begins; without one it begins at `turn`, or after the warm-up.
+    The fall begins at the decay point; without one, at `turn` or after the warm-up.
     """
 
     numbers = (FLOOR,)

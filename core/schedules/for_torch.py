@@ -1,4 +1,4 @@
-"""A schedule for somebody's own loop: PyTorch's LRScheduler."""
+"""Schedules as PyTorch's LRScheduler, for any training loop."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def torch_scheduler(
     config: `kind` and `steps` (the budget), and what the kind takes: `decay_points` (shares of the budget),
         `decay_factor`, `warmup`, `floor`, `power`, `div`, `phases`. The peak is each parameter group's own rate, unless
         `lr` or `lr_exponent` gives one for all.
-    last_step: -1 at the start; the steps taken so far less one, to go on.
+    last_step: -1 at the start; to continue a run, the number of steps taken minus 1.
 
     Raises BadInput for a key that is unknown or missing, or that the kind does not take.
 
@@ -86,7 +86,7 @@ def _checked(config: Mapping[str, Any]) -> tuple[str, int, list[float]]:
 
 
 def _check_keys(config: Mapping[str, Any], kind: str, schedule: type[Schedule]) -> None:
-    """Raise BadInput for a key that no schedule has, or not this one."""
+    """Raise BadInput for a key that no schedule takes, or that this one does not take."""
     own = [number.name for number in _takes(schedule)]
     others = {number.name for name in SCHEDULES for number in SCHEDULES[name].numbers}
     for key in config:

@@ -1,4 +1,4 @@
-"""One cycle, up and down, as torch has it."""
+"""The one-cycle schedule, as in torch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OneCycle(Schedule):
 
 
 def torch_one_cycle(peak_K: Tensor, top_K: Tensor, div_K: Tensor, floor_K: Tensor, budget_K: Tensor) -> RateFunction:
-    """torch's OneCycleLR reaches its end at the last step and its peak one step before `top`."""
+    """Return torch's OneCycleLR: it reaches its end at the last step and its peak one step before `top`."""
     import torch
 
     last_K = torch.where(budget_K > 1, budget_K - 1, torch.ones_like(budget_K))

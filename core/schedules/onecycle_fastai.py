@@ -1,4 +1,4 @@
-"""One cycle, up and down, as fastai has it."""
+"""The one-cycle schedule, as in fastai."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A schedule of phases: each a share of the budget, a shape, and the rates at its begin and its end."""
+"""A schedule of phases: each is a share of the budget, a shape, and the rates at its start and end."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class Phases(Schedule):
-    """One phase after the other, as `combined` has it: `schedule: {kind: phases, phases: [[share, shape, from, to]]}`.
+    """Phases in sequence, see `combined`: `schedule: {kind: phases, phases: [[share, shape, from, to]]}`.
 
-    fastai's course (part 2, lesson 9) combines schedules in this way.
+    fastai's course (part 2, lesson 9) combines schedules this way.
     """
 
     takes_phases = True
@@ -27,7 +27,7 @@ class Phases(Schedule):
 
 
 def combined(peak_K: Tensor, phases: Sequence[Phase]) -> RateFunction:
-    """One phase after the other. Raises BadInput for shares that do not add up to 1 (to a millionth), or a bad shape.
+    """Join phases. Raises BadInput for a bad shape, or shares that do not add up to 1 (within a millionth).
 
     >>> import torch
     >>> lr_K = combined(torch.ones(1, dtype=torch.float64), [(0.3, "cosine", 0.3, 0.6), (0.7, "cosine", 0.6, 0.2)])

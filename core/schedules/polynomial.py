@@ -1,4 +1,4 @@
-"""A rate that falls as a power of what is left."""
+"""A rate that falls as a power of the remaining share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POWER = Number("power", 1.0, 1e-3, 1e3, "the exponent of what is left of the bud
 
 
 class Polynomial(Falling):
-    """Falls as a power of what is left: torch's PolynomialLR.
+    """Falls as a power of the remaining share: torch's PolynomialLR.
 
     lr(p) = peak * (floor + (1 - floor) * (1 - p) ** power),   p = the share of the fall that is done
     """

@@ -1,4 +1,4 @@
-"""The schedules by the names that they have in a spec, and how one is built after a warm-up."""
+"""The schedules by their names in a spec, and how to build one with a warm-up."""
 
 from collections.abc import Sequence
 
@@ -27,12 +27,12 @@ SCHEDULES: Registry[Schedule] = Registry(
 
 
 def build(kind: str, columns_K: Columns, phases: Sequence[Phase] = ()) -> RateFunction:
-    """Return the rates of a schedule by name, after a warm-up where lanes have one. Raises BadInput."""
+    """Return the named schedule as a function, with a warm-up where lanes have one. Raises BadInput for bad phases."""
     return warmed(SCHEDULES[kind]().build(columns_K, phases), columns_K["warmup"])
 
 
 def why_not_so_many_points(kind: str, count: int) -> str:
-    """Return why a schedule cannot have so many decay points; nothing if it can."""
+    """Return why a schedule cannot have `count` decay points; "" if it can."""
     most = SCHEDULES[kind].decay_points
     if count <= most:
         return ""

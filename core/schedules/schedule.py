@@ -1,8 +1,8 @@
-"""What a schedule is: which numbers it takes, and the rate as a pure function of the share of the budget.
+"""The interface of schedules: the numbers it takes, and the rate as a pure function of the share of the budget.
 
 K = lanes, P = decay points. A schedule is built from float64 columns (K,), and called with u = step / budget: a number
-for all lanes, or a tensor (..., K). It returns the learning rates (..., K). It runs on the host, before the steps that
-it is for, so its rates are the same in every program. Nothing here needs torch until a schedule is built.
+for all lanes, or a tensor (..., K). It returns the learning rates (..., K). It runs on the CPU, before its steps, so
+its rates are the same in every program. Torch is imported only when a schedule is built.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Phase: TypeAlias = tuple[float, str, float, float]
 class Schedule:
     """The shape of the rate over the budget.
 
-    One of your own is a class with `rate`, in a file that a spec names as `schedule: {kind: file.py:Class}`:
+    Your own is a class with `rate`, in a file that a spec names as `schedule: {kind: file.py:Class}`:
 
     >>> class Sawtooth(Schedule):
     ...     '''Falls in a line from the peak to nothing, so many times.'''
@@ -54,7 +54,7 @@ class Schedule:
 
     @classmethod
     def check(cls, numbers: Mapping[str, float]) -> None:
-        """Raise BadInput for numbers that do not go together; each is within its own limits."""
+        """Raise BadInput for numbers that do not fit together. Each is already within its own limits."""
 
     def rate(self, u: float, **numbers: float) -> float:
         """Return the rate of one lane at the share u of the budget, as a multiple of the peak.
@@ -66,8 +66,8 @@ class Schedule:
     def build(self, columns_K: Columns, phases: Sequence[Phase] = ()) -> RateFunction:
         """Return the rates of all lanes as one function.
 
-        By itself it asks `rate` for one number after the other, which gives a lane the same bits beside any others. A
-        schedule that computes with whole tensors must see to that: their `pow`, `exp` and `sin` round differently at
+        The default calls `rate` for one number after the other, so a lane's bits do not depend on other lanes. An
+        override that computes with whole tensors must ensure that itself: `pow`, `exp` and `sin` round differently at
         the end of a tensor.
         """
         import torch
@@ -94,7 +94,7 @@ class Schedule:
         return arguments
 
     def first_point(self, columns_K: Columns) -> Tensor:
-        """Return the first decay point of each lane, and where it has none `turn` or the end of its warm-up."""
+        """Return the first decay point of each lane; for a lane without one, `turn` or the end of its warm-up."""
         import torch
 
         default = columns_K["warmup"] if self.turn is None else self.turn

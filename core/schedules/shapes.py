@@ -1,7 +1,7 @@
-"""How a rate goes from one value to another: six shapes, and a fall along one of them.
+"""Shapes: six ways for a rate to go from one value to another, and a fall along one of them.
 
-K = lanes. A lane's rates do not depend on K: no operation is used whose result depends on an element's place in its
-tensor, as that of `pow` does.
+K = lanes. A lane's rates do not depend on K: no operation is used whose result depends on an element's position in
+its tensor, as `pow`'s does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHAPES = ("constant", "linear", "cosine", "exponential", "polynomial", "sqrt")
 def anneal(
     shape: str, start: Tensor | float, end: Tensor | float, p: Tensor | float, power: Tensor | float = 1.0
 ) -> Tensor:
-    """Return the rate at the share p of a way from `start` to `end` (p in [0, 1]).
+    """Return the rate at the share p of the way from `start` to `end` (p in [0, 1]).
 
     constant:     start
     linear:       start + p * (end - start)
@@ -56,14 +56,14 @@ def anneal(
 
 
 def _log(x_K: Tensor) -> Tensor:
-    """Return the logarithms of single numbers: the same bits at every place."""
+    """Return logarithms computed number by number: the same bits at every position."""
     import torch
 
     return torch.tensor([math.log(x) if x > 0 else -math.inf for x in as_list(x_K.flatten())], dtype=x_K.dtype)
 
 
 def fall(shape: str, peak_K: Tensor, floor_K: Tensor, start_K: Tensor, power_K: Tensor | float = 1.0) -> RateFunction:
-    """Keep the peak up to the share `start`, then go to `floor * peak` at the end of the budget, as `anneal` says.
+    """Hold the peak up to the share `start`, then go to `floor * peak` at the end along a shape of `anneal`.
 
     A cosine without a start is that of Loshchilov and Hutter 2017 (one cycle, arXiv:1608.03983); with one at 0.8 and a
     linear or square-root shape this is warm-up-stable-decay (Hu et al. 2024, arXiv:2404.06395; Hägele et al. 2024).

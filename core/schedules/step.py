@@ -1,4 +1,4 @@
-"""A rate that falls in steps, at decay points."""
+"""A rate that drops at decay points."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def step_decay(peak_K: Tensor, points_KP: Tensor, factor_K: Tensor) -> RateFunct
 
     factors = [torch.ones_like(factor_K)]
     for _ in range(points_KP.shape[-1]):
-        factors.append(factors[-1] * factor_K)  # products, since `pow` is not place-independent
+        factors.append(factors[-1] * factor_K)  # products, since the bits of `pow` depend on the position
     rates_KP = peak_K[:, None] * torch.stack(factors, -1)
 
     def rate(u: Tensor | float) -> Tensor:

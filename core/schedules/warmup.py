@@ -1,4 +1,4 @@
-"""The linear warm-up that may precede every schedule."""
+"""The linear warm-up that can precede every schedule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WARMUP = Number("warmup", 0.0, 0.0, 1.0, "share of the budget over which the rat
 
 
 def warmed(schedule: RateFunction, warmup_K: Tensor) -> RateFunction:
-    """Rise linearly from 0 to the schedule's own rate over the first `warmup` of the budget (0: no warm-up).
+    """Rise linearly from 0 to the schedule's own rate over the share `warmup` of the budget (0: no warm-up).
 
     lr(u) = min(1, u / warmup) * schedule(u), as in Hugging Face's schedules: the first step has rate 0.
 

@@ -1,1 +1,1 @@
-"""Scores, one a file: what a trial is worth at a rung. SCORES in `registry` is the only list of them."""
+"""Scores, one a file: estimates of a trial's final value at a rung. SCORES in `registry` is the only list of them."""

@@ -4,9 +4,9 @@ from espalier.core.scores.score import Score
 
 
 class Average(Score):
-    """The validation of a moving average of the weights, which imitates a fall of the rate.
+    """The validation of a moving average of the weights, which imitates a decay of the rate.
 
-    It costs a copy of the weights and no step. See core.training.averages.
+    It costs a copy of the weights and no steps. See core.training.averages.
     """
 
     averaged = True

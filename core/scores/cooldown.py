@@ -4,9 +4,9 @@ from espalier.core.scores.score import Score
 
 
 class Cooldown(Score):
-    """The validation of a copy whose rate fell in a line to the last rate of the schedule.
+    """The validation of a copy whose rate fell linearly to the schedule's last rate.
 
-    The short end of a schedule of the kind "wsd" (Hägele et al. 2024, arXiv:2405.18392), tried out early.
+    This is the short decay of a "wsd" schedule (Hägele et al. 2024, arXiv:2405.18392), tried early.
     """
 
     trains_on = True

@@ -4,7 +4,7 @@ from espalier.core.scores.score import Score
 
 
 class Probe(Score):
-    """The validation of a copy that trained on at a tenth of the rate."""
+    """The validation of a copy that trained some steps at a tenth of the rate."""
 
     trains_on = True
     rate_factor = 0.1

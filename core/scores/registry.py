@@ -1,4 +1,4 @@
-"""The scores by the names that they have in a spec."""
+"""The scores by their names in a spec."""
 
 from espalier.core.loading.registry import Registry
 from espalier.core.scores.score import Score

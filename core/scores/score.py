@@ -1,7 +1,7 @@
-"""What a score is: what a trial is worth at a rung. By it successive halving decides which trials go on.
+"""The interface of scores: an estimate at a rung, by which successive halving decides which trials continue.
 
-The validation loss at a rung ranks trials poorly: the noise of a high rate hides the progress until the rate falls. So
-most scores ask what a trial would be worth if its rate fell now.
+The validation loss at a rung ranks trials poorly: the noise of a high rate hides their progress until the rate falls.
+So most scores estimate a trial's value after an immediate decay of its rate.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,12 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class Rung:
-    """A trial at a rung, as its score sees it.
+    """A trial at a rung: the argument of a score.
 
-    step: how many steps it has trained, of `budget`. values: what was validated for the score, by the names that
-    reports have: `valid_loss`, ... curve: (step, mean training loss) of blocks of steps. reports: (step, values) of the
-    trial's reports so far. Of a copy that trained on (`Score.trains_on`) all of this is the copy's own.
+    step: how many steps it has trained, of `budget`.
+    values: the validation for the score, by the names in reports: `valid_loss`, ...
+    curve: (step, mean training loss) of blocks of steps. reports: (step, values) of the trial's reports so far.
+    For a copy that trained further (`Score.trains_on`) all of these are the copy's own.
     """
 
     step: int
@@ -26,11 +27,11 @@ class Rung:
 
 
 class Score:
-    """What a trial is worth at a rung: here, what its validation there measures.
+    """An estimate of a trial's value at a rung; by default, its validation there.
 
-    A subclass changes what is validated, by the two class variables, or what is made of it, by `values`. A trial's own
-    numbers never depend on a score. One of your own stands in a file that a spec names as
-    `stopping: {score: file.py:Class}`:
+    A subclass changes what is validated, by the two class variables, or what is computed from it, by `values`. A
+    trial's own numbers never depend on a score. Your own is a class in a file that a spec names as `stopping: {score:
+    file.py:Class}`:
 
     >>> class Trend(Score):
     ...     '''The loss if it falls once more as it fell since the last report.'''
@@ -51,9 +52,9 @@ class Score:
     """What the rate of such a copy is multiplied by. None: it falls in a line to the last rate of the schedule."""
 
     def values(self, rung: Rung) -> Mapping[str, float]:
-        """Return the values that trials are compared by. The sweep's objective has to be among them.
+        """Return the values by which trials are compared. The sweep's objective has to be among them.
 
-        They may depend on `rung` alone, so that a trial that trains again has the same score. A value that is no
-        number ranks last, and so does one that is left out. A trial that diverged is not asked for.
+        They may depend on `rung` alone, so that a repeated trial has the same score. A value that is missing, NaN or
+        infinite ranks last. It is not called for a trial that diverged.
         """
         return rung.values

@@ -1,4 +1,4 @@
-"""Names by six layers: the deep tanh network with batch normalisation of makemore, part 3 (second half).
+"""Names by a deep network: six tanh layers with batch normalisation, as in makemore, part 3 (second half).
 
 B = examples, L = letters of context, E = embedding, H = hidden units, V = vocabulary.
 """
@@ -33,7 +33,9 @@ class DeepNamesNet(nn.Module):
                     linear.bias.zero_()
             norm = nn.BatchNorm1d(fan_out) if batchnorm else None
             if norm is not None and last:
-                nn.init.constant_(norm.weight, 0.1)  # the output starts unsure, so that the first loss is near ln V
+                nn.init.constant_(
+                    norm.weight, 0.1
+                )  # the output starts near uniform, so that the first loss is near ln V
             parts += [linear, *([norm] if norm is not None else []), *([] if last else [nn.Tanh()])]
         self.layers = nn.Sequential(*parts)
 

@@ -1,5 +1,4 @@
-"""Handwritten digits of 8 x 8 pixels (scikit-learn's `load_digits`, 1,797 of them) by a perceptron or a small
-convolution net.
+"""Handwritten digits, 8 x 8 pixels (scikit-learn's 1,797 `load_digits`), by a perceptron or a small convolutional net.
 
 B = examples, P = 64 pixels.
 """
@@ -16,7 +15,7 @@ CLASSES, SIDE = 10, 8
 
 
 class Digits(Task):
-    """A multilayer perceptron: `layers` hidden layers with ReLU, on request with batch normalisation."""
+    """A multilayer perceptron: `layers` hidden layers with ReLU, optionally with batch normalisation."""
 
     def __init__(self, hidden: int = 64, layers: int = 1, batchnorm: bool = False, validation: int = 360):
         if min(hidden, layers) < 1:
@@ -43,7 +42,7 @@ class Digits(Task):
         return {"loss": F.cross_entropy(logits_BC, batch[1]), "accuracy": right_B.mean()}
 
     def data(self) -> Data:
-        """Pixels (B, 64) between 0 and 1, and the digits; which of them validate is drawn once for all."""
+        """Return pixels (B, 64) between 0 and 1, and the digits. The split is random but always the same."""
         from sklearn.datasets import load_digits
 
         pixels, digits = load_digits(return_X_y=True)

@@ -43,7 +43,7 @@ def read_idx(path: Path) -> Tensor:
 
 
 def find_idx(folder: Path, name: str) -> Path:
-    """Return the IDX file of a name in a folder, gzipped or not. Raises BadInput saying how to get it."""
+    """Return the path of an IDX file in a folder, gzipped or not. Raises BadInput that says how to get it."""
     if not folder.is_dir():
         raise BadInput(f"task_options.folder: there is no folder {folder}; {HOW}")
     for spelt in (f"{name}.gz", name, f"{name.replace('-idx', '.idx')}.gz", name.replace("-idx", ".idx")):
@@ -55,8 +55,8 @@ def find_idx(folder: Path, name: str) -> Path:
 class Fashion(Task):
     """A perceptron with ReLU over all pixels.
 
-    folder: where train-images-idx3-ubyte and train-labels-idx1-ubyte lie, gzipped or not (default: Debian's).
-    validation: how many images validate, the last of the training files; the test files are left alone.
+    folder: contains train-images-idx3-ubyte and train-labels-idx1-ubyte, gzipped or not (default: Debian's).
+    validation: how many images validate, the last of the training files; the test files are not used.
     dropout: after each hidden layer; a model with dropout trains one lane at a time.
     """
 
@@ -111,7 +111,7 @@ class Fashion(Task):
         return self._split
 
     def data(self) -> Data:
-        """Images (B, R, C) as bytes, and their classes."""
+        """Return images (B, R, C) as bytes, and their classes."""
         x_NRC, y_N = self._read()
         n = len(x_NRC) - self.validation
         return Data((x_NRC[:n], y_N[:n]), (x_NRC[n:], y_N[n:]))
@@ -121,6 +121,6 @@ MEAN, STD = 0.2860, 0.3530  # of Fashion-MNIST's training pixels, between 0 and 
 
 
 def pixels(model: nn.Module, x_BRC: Tensor) -> Tensor:
-    """Return bytes as numbers of the model's type, with mean 0 and standard deviation 1 over the training images."""
+    """Return pixels in the model's dtype, with mean 0 and standard deviation 1 over the training images."""
     dtype = next(model.parameters()).dtype
     return (x_BRC.to(dtype) / 255 - MEAN) / STD

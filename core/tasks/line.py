@@ -1,4 +1,4 @@
-"""A straight line through a hundred noisy points: the smallest nn.Module that has a state of its own.
+"""A straight line through a hundred noisy points: the smallest nn.Module with a buffer.
 
 B = examples.
 """
@@ -14,10 +14,10 @@ SLOPE, INTERCEPT = 2.0, 1.0
 
 
 class CentredLine(nn.Module):
-    """w * (x - centre) + b, from w = b = 0: two parameters, and a centre that is learned by looking.
+    """w * (x - centre) + b, from w = b = 0: two parameters, and a centre in a buffer.
 
-    In training the centre is the mean of the batch, and the running mean moves a tenth of the way to it; in evaluation
-    it is the running mean. So what a checkpoint holds beyond the parameters shows in every evaluation.
+    In training the centre is the mean of the batch, and the running mean moves a tenth of the way to it. In
+    evaluation the centre is the running mean. So every evaluation shows whether a checkpoint restored the buffer.
     """
 
     centre: Tensor
@@ -43,7 +43,7 @@ class CentredLine(nn.Module):
 class Line(Task):
     """y = 2 x + 1 and normal noise.
 
-    points: how many, four fifths of them to train on. noise: its standard deviation.
+    points: how many; four fifths of them are for training. noise: its standard deviation.
     """
 
     def __init__(self, points: int = 100, noise: float = 0.1):
@@ -61,7 +61,7 @@ class Line(Task):
         return F.mse_loss(model(x_B), y_B)
 
     def data(self) -> Data:
-        """Points with x in [0, 1), the same at every call."""
+        """Return points with x in [0, 1), the same at every call."""
         draw = torch.Generator().manual_seed(42)
         x_N = torch.rand(self.points, generator=draw)
         y_N = SLOPE * x_N + INTERCEPT + self.noise * torch.randn(self.points, generator=draw)

@@ -65,7 +65,9 @@ class NamesMLP(nn.Module):
         self.C = nn.Parameter(torch.randn(vocabulary, embedding))
         self.W1 = nn.Parameter(torch.randn(fan_in, hidden) * TANH_GAIN / fan_in**0.5)
         self.W2 = nn.Parameter(torch.randn(hidden, vocabulary) * 0.01)
-        self.b2 = nn.Parameter(torch.randn(vocabulary) * 0)  # zeros; the draw keeps the lecture's stream of numbers
+        self.b2 = nn.Parameter(
+            torch.randn(vocabulary) * 0
+        )  # zeros; drawn all the same, so that later draws are those of the lecture
         self.shift = LectureNorm(hidden) if batchnorm else Bias(hidden)
 
     def forward(self, x_BL: Tensor) -> Tensor:
@@ -74,12 +76,12 @@ class NamesMLP(nn.Module):
 
 
 def read_words(path: str | None) -> list[str]:
-    """Read one word a line, lower case, in the file's order; the US census surnames of the package `names` for None.
+    """Return the words of a file, one a line, in lower case; for None, the US surnames of the package `names`.
 
-    A letter is a letter of any script, with its marks, or an apostrophe or a hyphen inside a word. Raises BadInput for
-    anything else, naming the line: a dot would end a word, a digit or a comma comes from a table, and a header's first
-    word would be learnt like a name. Likewise if the file is missing, is not UTF-8, or holds fewer than ten words or a
-    single letter.
+    A word consists of letters of any script with their marks, and of apostrophes and hyphens inside it.
+    Raises BadInput, naming the line, for anything else: a dot would end a word, digits, commas and headers come from
+    tables.
+    Raises BadInput if the file is missing, is not UTF-8, or has fewer than ten words or a single letter.
     """
     if path is None:
         text = resources.files("names").joinpath("dist.all.last").read_text()
@@ -107,14 +109,14 @@ INSIDE = "'\u2019-\u2010\u02bc"  # apostrophes and hyphens, as in o'brien and je
 
 
 def _header(line: list[str]) -> str:
-    """Return what is wrong with the first line of a file if it is one of a table."""
+    """Return what is wrong with a file's first line if it is the header of a table, else ""."""
     if not line or not HEADERS.issuperset(line):
         return ""
     return f"'{' '.join(line)}' looks like a header, which would be learnt as a word; delete that line"
 
 
 def _odd(word: str) -> str:
-    """Return what is wrong with a word; nothing if it is made of letters."""
+    """Return what is wrong with a word; "" if it consists of letters."""
     for place, letter in enumerate(word):
         inside = letter in INSIDE and 0 < place < len(word) - 1
         if unicodedata.category(letter)[0] not in "LM" and not inside:
@@ -173,7 +175,7 @@ class Names(Task):
         return F.cross_entropy(model(context_BL), next_B)
 
     def data(self) -> Data:
-        """80 % of the words train, the next 10 % validate (shuffled under seed 42, as in the lecture)."""
+        """Return 80 % of the words for training, the next 10 % for validation (shuffled as in the lecture)."""
         words = list(self.words)
         random.Random(42).shuffle(words)
         first, second = int(0.8 * len(words)), int(0.9 * len(words))
@@ -200,7 +202,7 @@ class Lecture(Names):
 
 
 class _Sequential:
-    """Minibatches drawn one after the other; an earlier step is reached by drawing again from the start."""
+    """Minibatches from one sequential generator; to go back to an earlier step, it draws again from the start."""
 
     def __init__(self, start: Tensor, examples: int, batch_size: int):
         self.start, self.examples, self.batch_size = start, examples, batch_size

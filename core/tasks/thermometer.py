@@ -27,7 +27,7 @@ class Line(nn.Module):
 
 
 class Thermometer(Task):
-    """scale: what the readings are multiplied with; 0.1 brings both parameters to one size, 1 leaves them raw."""
+    """scale: the factor of the readings; 0.1 brings both parameters to the same scale, 1 leaves the readings raw."""
 
     def __init__(self, scale: float = 0.1):
         if not scale > 0:
@@ -42,6 +42,6 @@ class Thermometer(Task):
         return ((model(unknown) - celsius) ** 2).mean()
 
     def data(self) -> Data:
-        """All readings train and validate: eleven are too few to part."""
+        """Return all readings for both training and validation: eleven are too few to split."""
         readings = (torch.tensor(UNKNOWN) * self.scale, torch.tensor(CELSIUS))
         return Data(readings, readings)

@@ -1,4 +1,4 @@
-"""Who trains next: branches that leave their trunk, lanes that waited, and trials of the queue."""
+"""Which trials train next: new branches, parked lanes, and trials of the queue."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypedDict
@@ -16,7 +16,7 @@ from espalier.core.training.trial import Structure, Trial
 
 
 class AdmissionState(TypedDict):
-    """In a checkpoint: the ids of the trials of the queue, and the trials that are to stop, with the reasons."""
+    """An Admission in a checkpoint: the ids of the trials in the queue, and the reasons of those that are to stop."""
 
     queue: list[str]
     stops: dict[str, str]
@@ -25,8 +25,8 @@ class AdmissionState(TypedDict):
 class Admission:
     """The queue of a cohort's trials, and how they and their branches get free rows.
 
-    stops: trials that are to stop before their next step, each with the reason. queue_first: whether trials of the
-    queue go before lanes that are parked.
+    stops: the reason by trial, for those to be stopped before their next step. queue_first: whether trials of the
+    queue go before parked lanes.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Admission:
         new_row: Callable[[int], Row],
         sequential: bool,
     ):
-        """new_row: returns the state that a trial of a seed begins with. It may raise what the task raises.
+        """new_row: returns the initial state for a seed. It may raise whatever the task raises.
 
         sequential: whether lanes run one after the other, so that a row in use costs nothing.
         """
@@ -52,7 +52,7 @@ class Admission:
         self.queue_first = False
 
     def stop_asked(self) -> Iterator[Event]:
-        """End the trials that are to stop."""
+        """Stop the trials that were asked to stop."""
         waiting = [Lane([TrialRun(trial)]) for trial in self.queue]
         for lane in [*self.pool.lanes, *waiting]:
             for run in [r for r in lane.runs if r.trial.id in self.stops]:
@@ -66,15 +66,15 @@ class Admission:
         self.pool.free_idle()
 
     def advance(self) -> Iterator[Event]:
-        """Fork the lanes in which histories differ from this step on, and give free rows to whoever is next."""
+        """Fork the lanes whose histories differ from this step on, and fill free rows."""
         yield from self._fork()
         yield from self._fill()
-        while any(lane.fork_at == lane.step for lane in self.pool.active):  # one that was parked where it forks
+        while any(lane.fork_at == lane.step for lane in self.pool.active):  # a lane that was parked at its fork
             yield from self._fork()
             yield from self._fill()
 
     def _fork(self) -> Iterator[Event]:
-        """Copy the row where histories differ: the first group keeps the lane, the others wait for one."""
+        """Fork lanes where histories differ: the first group keeps the row, the others are parked with a copy of it."""
         for k, lane in enumerate(list(self.pool.active)):
             if lane.fork_at != lane.step:
                 continue
@@ -93,7 +93,7 @@ class Admission:
                         yield self.log.note(Forked(run.trial.id, lane.step, lane.leader.id))
 
     def _fill(self) -> Iterator[Event]:
-        """Give free rows to lanes that are parked, then to the queue."""
+        """Give free rows to parked lanes, then to the queue."""
         while self.pool.has_room:
             parked = None if self.queue_first else self.pool.take_parked()
             if parked:
@@ -104,7 +104,7 @@ class Admission:
                 return
 
     def _begin(self) -> Iterator[Event]:
-        """Begin the next trials of the queue, those that share a beginning in one lane."""
+        """Begin the next trials of the queue; those with a common history share one lane."""
         lane = Lane([TrialRun(trial) for trial in self._next_trials()])
         try:
             row = self.new_row(lane.seed)
@@ -120,10 +120,10 @@ class Admission:
             yield self.log.note(Started(trial.id, 0))
 
     def _may_begin(self) -> bool:
-        """Whether the next of the queue gets a free row.
+        """Whether the next trial of the queue gets a free row.
 
-        Where lanes run one after the other, a row is kept for the first branch of each trunk. Then trials end one
-        after the other, and not all at last, when many trunks of one age have groups_at.
+        Where lanes run sequentially, a row is reserved for the first branch of each trunk. Then trials end one by
+        one, and not all at the very end.
         """
         used = self.pool.rows.used
         reserved = sum(lane.fork_at is not None for lane in self.pool.active) if self.sequential else 0
@@ -138,9 +138,9 @@ class Admission:
         return trials
 
     def isolate(self, suspects: Mapping[str, int]) -> bool:
-        """Let lanes train one at a time until the suspects have got past a step each; return whether any has not.
+        """Train one lane at a time until each suspect has passed its step; return whether any has not.
 
-        One of them broke something: so it is found out which. See Cohort.isolate.
+        One of them caused a failure, and this finds out which. See Cohort.isolate.
         """
 
         def is_suspect(lane: Lane) -> bool:
@@ -160,10 +160,10 @@ class Admission:
         return left
 
     def state(self) -> AdmissionState:
-        """Return what a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         return {"queue": [trial.id for trial in self.queue], "stops": dict(self.stops)}
 
     def load_state(self, state: AdmissionState) -> None:
-        """Go on where `state` was taken."""
+        """Continue from `state`."""
         self.queue = [self.known[key] for key in state["queue"]]
         self.stops = dict(state["stops"])

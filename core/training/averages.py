@@ -1,6 +1,6 @@
-"""A moving average of a trial's weights: what it would be worth if its rate fell now, at no step's cost.
+"""A moving average of a trial's weights: it imitates a decay of the rate without training a step.
 
-The state "average.<name>" of a row goes beside "<name>".
+In a row, "average.<name>" is the average of "<name>".
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,27 +18,27 @@ tenth of the steps so far (Karras et al. 2024, arXiv:2312.02696, equation 2 with
 
 
 class Averages:
-    """Averages of all lanes' weights, where a score needs them (`wanted`)."""
+    """Averages of all lanes' weights, computed where a score needs them (`wanted`)."""
 
     def __init__(self, wanted: bool):
         self.wanted = wanted
 
     def beside(self, row: Row) -> Row:
-        """Return a new lane's row with its averages, which begin as its weights and buffers."""
+        """Return a new lane's row with averages added, equal to its weights and buffers."""
         if not self.wanted:
             return row
         averaged = {name: t for name, t in row.items() if not name.startswith("slot.") and t.is_floating_point()}
         return row | {f"{PREFIX}{name}": t.clone() for name, t in averaged.items()}
 
     def next_due(self, active: Sequence[Lane], trained: int) -> list[int]:
-        """Return after how many steps of a stretch, of which some are `trained`, each lane's average moves next."""
+        """Return the next step of a stretch, after `trained`, at which each lane's average is updated."""
         if not self.wanted:
             return []
         ages = (lane.step + trained for lane in active if not lane.is_probe)
         return [trained + AVERAGE_EVERY - age % AVERAGE_EVERY for age in ages]
 
     def update(self, rows: Mapping[str, Tensor], active: Sequence[Lane], trained: int) -> None:
-        """Move the averages of the lanes that are due, so many steps after the stretch's begin."""
+        """Update the averages of the lanes that are due after `trained` steps of a stretch."""
         if not self.wanted:
             return
         due = [
@@ -57,5 +57,5 @@ class Averages:
 
 
 def without_averages(rows: Mapping[str, Tensor]) -> Row:
-    """Return what a step trains."""
+    """Return the rows without averages."""
     return {name: tensor for name, tensor in rows.items() if not name.startswith(PREFIX)}

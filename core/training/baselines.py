@@ -1,7 +1,7 @@
-"""What a trial has to beat: a constant guess, and its own model before the first step.
+"""Baselines of a trial: a constant guess, and its own model before the first step.
 
-A constant guess is known only where the loss has a name. So `loss` and `metrics` of the task are called once, with
-weights moved at random. What they return is compared with torch's own losses (measures.guesses).
+A constant guess is known only for a known loss. So `loss` and `metrics` of the task are called once, with perturbed
+weights, and their values are compared with torch's own losses (measures.guesses).
 """
 
 import copy
@@ -23,13 +23,13 @@ from espalier.core.programs.program import Program
 from espalier.core.rows import seeded
 from espalier.core.task import Batch, Data, Task, call, named_target
 
-LOOKED_AT = 256  # examples: enough for the mean loss of an untrained model, few beside what a trial trains
-MOVED = 0.1  # standard deviation of what is added to the weights, which without it may give every class one loss
+LOOKED_AT = 256  # examples: enough for the mean loss of an untrained model, few compared with a trial
+MOVED = 0.1  # standard deviation of the perturbation; without it, initial weights may give every class the same loss
 
 
 @contextmanager
 def _outputs(model: nn.Module) -> Generator[list[Tensor]]:
-    """Collect what the layers put out, one number or one row for each example."""
+    """Collect the layers' outputs, one number or one row for each example."""
     outputs: list[Tensor] = []
 
     def keep(module: nn.Module, args: object, out: object) -> None:
@@ -45,7 +45,7 @@ def _outputs(model: nn.Module) -> Generator[list[Tensor]]:
 
 
 def apart(task: Task) -> Task:
-    """Return a copy of a task that shares its tensors and arrays and nothing else: what it counts stays as it is."""
+    """Return a copy of a task that shares only its tensors and arrays, so that calls do not change the task's state."""
     shared: dict[int, object] = {}
     waiting: list[object] = list(vars(task).values())
     while waiting:
@@ -58,14 +58,14 @@ def apart(task: Task) -> Task:
             waiting += items if len(items) < 64 else []
     try:
         return copy.deepcopy(task, shared)
-    except Exception:  # it holds what cannot be copied: a file, a lock
+    except Exception:  # it has attributes that cannot be copied, such as a file or a lock
         return copy.copy(task)
 
 
 class Baselines:
-    """What the trials of one task have to beat, computed when it is first asked for, and once for each seed.
+    """The baselines of a task's trials, computed on first use, and once for each seed.
 
-    Works on a task, a model and a program of its own, so it changes no trial's numbers.
+    It uses its own copy of the task, its own model and program, so it changes no trial's numbers.
     """
 
     def __init__(self, task: Task, data: Data, batch_size: int, dtype: torch.dtype = torch.float32):
@@ -74,25 +74,25 @@ class Baselines:
 
     @cached_property
     def program(self) -> Program:
-        """The plain program, whatever the trials train by."""
+        """The plain program, whichever program trains the trials."""
         return PlainProgram(self.task, SGD(), self.dtype)
 
     @cached_property
     def guess(self) -> Mapping[str, float]:
-        """What a constant guess has, by the name in a report (`train_loss`, `valid_loss`, `valid_accuracy` ...).
+        """The values of a constant guess by the names in reports (`train_loss`, `valid_loss`, `valid_accuracy` ...).
 
-        A name is missing where its loss or metric was not recognised.
+        A loss or metric that was not recognised is missing.
         """
         known: dict[str, float] = {}
         for name, (kind, place) in self.kinds.items():
             split = self.data.train if name == "train_loss" else self.data.valid
-            with suppress(Exception):  # splits that cannot be compared: other shapes, other types
+            with suppress(Exception):  # splits that cannot be compared: different shapes or types
                 known[name] = KNOWN[kind].guess(self.data.train[place], split[place])
         return known
 
     @cached_property
     def kinds(self) -> Mapping[str, tuple[str, int]]:
-        """The name of each recognised loss or metric, with the place of its target in a batch."""
+        """The name of each recognised loss or metric, with the position of its target in a batch."""
         try:
             with seeded(0):
                 model = self.task.model().to(self.dtype)
@@ -108,18 +108,18 @@ class Baselines:
             values |= {f"valid_{name}": (value, outputs, valid) for name, value in metrics.items()}
             named = {n: recognised(value, outs, self._targets(batch)) for n, (value, outs, batch) in values.items()}
             return {name: kind for name, kind in named.items() if kind}
-        except Exception:  # a task whose loss cannot be taken apart has no known guess
+        except Exception:  # no guess is known for a task whose outputs cannot be collected
             return {}
 
     @property
     def target_index(self) -> int | None:
-        """The place of the target in a batch: the one that the task names, or that its loss turned out to be of."""
+        """The position of the target in a batch: named by the task, or recognised with its loss."""
         named = named_target(self.task, len(self.data.train))
         kind = self.kinds.get("train_loss")
         return kind[1] if named is None and kind else named
 
     def before(self, seed: int) -> Mapping[str, float]:
-        """Return what a trial of a seed would report before its first step: `train_loss`, `valid_<name>`; finite."""
+        """Return the finite values of a seed's model before its first step: `train_loss`, `valid_<name>`."""
         if seed not in self._before:
             self._before[seed] = {name: v for name, v in self._untrained(seed).items() if math.isfinite(v)}
         return self._before[seed]
@@ -130,11 +130,11 @@ class Baselines:
             valid = self.program.evaluate(row, self.data.valid, (seed, 0))
             values = {f"valid_{name}": value for name, value in valid.items()}
             return values | {"train_loss": self._first_loss(self.program.module(row).train(), seed)}
-        except Exception:  # the trial itself has met it, or will
+        except Exception:  # the trial itself meets this error, too
             return {}
 
     def _first_loss(self, model: nn.Module, seed: int) -> float:
-        """Return the mean loss of a seed's first batches, of so many examples that chance does not make it."""
+        """Return the mean loss of a seed's first batches, over enough examples to average out noise."""
         data, count = self.data.train, max(1, math.ceil(LOOKED_AT / self.batch_size))
         order = self.task.order(seed, len(data[0]), self.batch_size)
         losses: list[float] = []
@@ -145,11 +145,11 @@ class Baselines:
         return math.fsum(losses) / count
 
     def _few(self, split: Batch) -> Batch:
-        few = (tensor[:LOOKED_AT].cpu().clone() for tensor in split)  # a task may change in place what it is given
+        few = (tensor[:LOOKED_AT].cpu().clone() for tensor in split)  # a task may change its batch in place
         return tuple(t.to(self.dtype) if t.is_floating_point() else t for t in few)
 
     def _targets(self, batch: Batch) -> Mapping[int, Tensor]:
-        """Return the tensors of a batch that may be its target, the last first; only that one if the task names it."""
+        """Return the possible targets in a batch, last first; only the one that the task names, if it does."""
         named = named_target(self.task, len(batch))
         places = reversed(range(len(batch))) if named is None else [named]
         return {place: batch[place] for place in places}

@@ -1,4 +1,4 @@
-"""Which examples the lanes of a cohort see: the task's order of data, asked once for a seed and an interval.
+"""Which examples the lanes of a cohort see: the task's order of data, cached by seed and interval.
 
 N = lanes, S = steps, B = examples in a batch.
 """
@@ -15,10 +15,10 @@ from espalier.core.training.lane import Lane
 
 
 class Batches:
-    """The order of data of a task over some examples. The last intervals that were asked for are kept."""
+    """The order of data of a task over some examples, with a cache of the latest intervals."""
 
     def __init__(self, task: Task, examples: int, batch_size: int, most_kept: int):
-        """most_kept: how many intervals are kept. It should exceed the lanes, since each is asked for twice."""
+        """most_kept: the size of the cache. It should exceed the number of lanes, since each interval is used twice."""
         self.task, self.examples, self.batch_size, self.most_kept = task, examples, batch_size, most_kept
         self._orders: dict[int, Order] = {}
         self._intervals: dict[tuple[int, int, int], Tensor] = {}
@@ -44,7 +44,7 @@ class Batches:
         return torch.stack([by_place[lane.seed, lane.step] for lane in lanes], 1)
 
     def available(self, lanes: Sequence[Lane], steps: int) -> tuple[int, dict[int, BaseException]]:
-        """Return how many of so many steps have examples for every lane, and the lanes whose next step has none."""
+        """Return how many of the next `steps` steps have examples for all lanes, and the lanes without any left."""
         while True:
             errors: dict[int, BaseException] = {}
             for k, lane in enumerate(lanes):

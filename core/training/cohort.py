@@ -30,7 +30,7 @@ from espalier.core.training.setup import CohortSetup
 from espalier.core.training.stretch import Trainer, Work, WorkState, account
 from espalier.core.training.validation import Validation, is_diverged
 
-STRETCH = 64  # steps between looks at the losses: short enough to drop a diverged lane soon, long enough to be cheap
+STRETCH = 64  # steps between checks of the losses: few, to drop a diverged lane soon; many, to be cheap
 
 
 class CohortState(PoolState, AdmissionState, LogState, WorkState):
@@ -50,7 +50,7 @@ class Cohort:
     """
 
     def __init__(self, setup: CohortSetup):
-        """Make a cohort that has not begun. Raises BadInput for a task that its program cannot train."""
+        """Make a cohort. Raises BadInput for a task that its program cannot train."""
         task, scoring = setup.task, setup.scoring
         self.program = program = setup.make_program()
         self.structure = structure = replace(setup.structure, clocked=program.clocked)
@@ -90,24 +90,25 @@ class Cohort:
         )
 
     def _new_row(self, seed: int) -> Row:
-        """Return the state that a trial of a seed begins with."""
+        """Return the initial state for a seed."""
         return self.averages.beside(self.program.fresh_row(seed))
 
     def _model_of(self, lane: Lane) -> nn.Module:
-        """Return the model of a lane as it is now."""
+        """Return the model of a lane with its present weights."""
         return self.program.module(self.pool.row_of(lane) or self._new_row(lane.seed))
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
     def train(self) -> Iterator[Event]:
-        """Train until every trial has ended."""
+        """Train until every trial has ended; yield the events."""
         while not self.done:
             yield from self.turn()
 
     def turn(self, most: int = STRETCH) -> list[Event]:
-        """Train until something happens, or so many steps. Between turns a cohort may be saved, and trials stopped.
+        """Train up to the next events, or `most` steps; return the events.
 
-        Raises Differs where the program's steps are PyTorch's no more; what was trained since the last save is void.
+        Between turns a cohort may be saved, and trials may be stopped. Raises Differs where the program's steps no
+        longer agree with PyTorch's; training since the last save is then invalid.
         """
         with self.python.initial():
             self.python.settle(self.pool.active)
@@ -116,11 +117,11 @@ class Cohort:
                 events += self._train_stretch(most)
             self.python.settle(self.pool.active)
             for watcher in self.watchers:
-                watcher.hear(events, self)
+                watcher.handle(events, self)
             return events
 
     def _train_stretch(self, most: int) -> Iterator[Event]:
-        """Train all active lanes up to where something happens to one of them, and say what."""
+        """Train all active lanes up to the next report, rung, fork or end of one of them; yield the events."""
         active = self.pool.active
         self.comparison.check(self.work.lane_steps)
         steps = min([most, *(lane.next_stop() - lane.step for lane in active)])
@@ -134,11 +135,11 @@ class Cohort:
         yield from self.ends.fail_each(errors)
         if steps:
             yield from self._validate_due()
-        self.program.raised.clear()  # what nobody took: of spare rows, and of averaged weights
+        self.program.raised.clear()  # errors of spare rows and of averaged weights, which belong to no trial
         self.program.failed.clear()
 
     def _validate_due(self) -> Iterator[Event]:
-        """Validate the lanes in which a report or a score is due; runs of one lane report the same numbers."""
+        """Validate the lanes with a report or a score due; runs that share a lane report the same numbers."""
         for k, lane in enumerate(self.pool.active):
             due = [run for run in lane.runs if run.next_report() == lane.step]
             at_rung = [run for run in lane.runs if lane.step in run.trial.rungs]
@@ -161,7 +162,7 @@ class Cohort:
                 report = self.reports.report(lane, run, metrics)
             except TRANSIENT_ERRORS:
                 raise
-            except (Exception, SystemExit) as error:  # a watcher's
+            except (Exception, SystemExit) as error:  # from a watcher
                 yield from self.ends.fail_run(lane, run, error)
                 return
             yield report
@@ -172,7 +173,8 @@ class Cohort:
             else:
                 yield self.ends.end(lane, run, "complete")
 
-    # --- from outside ------------------------------------------------------------------------------------------------
+    # --- for the caller
+    # ------------------------------------------------------------------------------------------------
 
     @property
     def done(self) -> bool:
@@ -184,15 +186,16 @@ class Cohort:
         self.admission.stops[trial] = reason
 
     def isolate(self, suspects: Mapping[str, int]) -> bool:
-        """Let lanes train one at a time until the suspects, members of which one broke something, have got past.
+        """Train one lane at a time until all suspects have passed, to find the trial that caused a failure.
 
-        suspects: the step that each has to pass, or end at. To be called before each turn. Return whether any is left,
-        or else all lanes train as before. No number changes, since a lane is what it is in any company.
+        suspects: by trial key, the step that it has to pass or end at. Call this before each turn. Return whether any
+        is left; if none is, all lanes train together again. Results stay the same: a lane does not depend on its
+        neighbours.
         """
         return self.admission.isolate(suspects)
 
     def leader(self, trial: str) -> str:
-        """Return the first of the trials whose histories are one with this trial's so far, or were to its end."""
+        """Return the first of the trials that share this trial's history so far, or shared it to its end."""
         return self.log.leader(trial)
 
     @property
@@ -201,11 +204,11 @@ class Cohort:
         return self.log.ended
 
     def events_so_far(self) -> list[Event]:
-        """Return all events so far, for somebody who was not there. Reports have neither verdicts nor ratios."""
+        """Return all events so far, for a caller that missed them. Reports have neither verdicts nor ratios."""
         return self.log.replay(self.pool.lanes)
 
     def glimpse(self) -> tuple[str, int, float] | None:
-        """Return the trial with the least training loss of late, its step and that loss (a mean over a stretch)."""
+        """Return the trial with the lowest recent training loss (a mean over a stretch), its step and that loss."""
         recent = [
             (float(np.mean(lane.losses[-STRETCH:])), lane)
             for lane in self.pool.active
@@ -219,32 +222,32 @@ class Cohort:
 
     @property
     def lane_steps(self) -> int:
-        """Steps that were trained, of all lanes together."""
+        """Steps trained, summed over lanes."""
         return self.work.lane_steps
 
     @property
     def steps_shared(self) -> int:
-        """Steps that trials did not have to train because another trial of the same history did."""
+        """Steps saved because trials with the same history share a lane."""
         return self.work.trial_steps + self.work.probe_steps - self.work.lane_steps
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
     @property
     def writable(self) -> bool:
-        """Whether a checkpoint takes all that the trials keep in Python."""
+        """Whether a checkpoint can hold the trials' state in Python."""
         return self.python.is_writable(self.pool.lanes)
 
     def state(self) -> "CohortState":
-        """Return everything that a resumed cohort needs beside its task, data and trials.
+        """Return everything that a resumed cohort needs besides its task, data and trials.
 
-        Raises core.python_state.encoding.Unwritable where the task keeps what no checkpoint takes.
+        Raises core.python_state.encoding.Unwritable if the task has state that no checkpoint can hold.
         """
         self.python.claim()
         lanes = pool_state(self.pool, self.python)
         return {**lanes, **self.admission.state(), **self.log.state(), **self.work.state()}
 
     def load_state(self, saved: Mapping[str, object]) -> None:
-        """Go on where `state` was taken. Trials that had ended by then do not train again; see `ended`."""
+        """Continue from a result of `state`. Trials that had ended do not train again; see `ended`."""
         state = cast("CohortState", copy.deepcopy(dict(saved)))
         load_pool_state(self.pool, self.python, self.admission.known, state)
         for part in (self.admission, self.log, self.work):

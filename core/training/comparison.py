@@ -1,4 +1,4 @@
-"""Compiled and traced steps held against PyTorch's own, now and then while trials train."""
+"""Comparisons of compiled and traced steps with PyTorch's own, at intervals while trials train."""
 
 import torch
 
@@ -12,22 +12,22 @@ from espalier.core.training.history import history
 from espalier.core.training.pool import LanePool
 from espalier.core.training.trial import Structure
 
-COMPARE_AT, COMPARE_EVERY = (0, 500), 20_000  # lane-steps at which one lane is compared: < 0.5 % of the time
+COMPARE_AT, COMPARE_EVERY = (0, 500), 20_000  # lane-steps at which one lane is compared: less than 0.5 % of the time
 
 
 class Comparison:
-    """Compares the next step of one lane, another each time. due: the lane-steps at which it does next."""
+    """Compares the next step of one lane, a different lane each time. due: the lane-steps of the next comparison."""
 
     def __init__(self, program: Program, structure: Structure, train: Batch, batches: Batches, pool: LanePool):
         self.program, self.structure, self.train, self.batches, self.pool = program, structure, train, batches, pool
         self.due, self.count = list(COMPARE_AT), 0
 
     def restart(self, lane_steps: int) -> None:
-        """Compare as from the beginning, in another process maybe, which has its own compiled step."""
+        """Start over, possibly in another process, which has its own compiled step."""
         self.due = [lane_steps + steps for steps in COMPARE_AT]
 
     def check(self, lane_steps: int) -> None:
-        """Compare if it is due after so many lane-steps. Raises Differs where the step is PyTorch's no more."""
+        """Compare if it is due. Raises Differs where the step does not agree with PyTorch's."""
         if self.program.min_width == 1 or lane_steps < self.due[0]:
             return
         self.due = self.due[1:] or [lane_steps + COMPARE_EVERY]

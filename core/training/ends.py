@@ -1,4 +1,4 @@
-"""How trials end: complete, stopped, diverged, or failed where a person's code raised. No other trial is touched."""
+"""How trials end: complete, stopped, diverged, or failed where user code raised. Other trials are not affected."""
 
 import traceback
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from espalier.core.training.reports import Reports
 
 
 class Ends:
-    """Ends the trials of a pool. A probe that ends is a score of its trial."""
+    """Ends the trials of a pool. The end of a probe is a score of its trial."""
 
     def __init__(self, program: Program, pool: LanePool, log: EventLog, reports: Reports):
         self.program, self.pool, self.log, self.reports = program, pool, log, reports
@@ -50,25 +50,25 @@ class Ends:
                 yield self.end(lane, run, "failed", reason, trace)
 
     def fail_run(self, lane: Lane, run: TrialRun, error: BaseException, what: str = "") -> Iterator[Event]:
-        """End one run of a lane, for which a watcher or a score raised; the others of the lane go on."""
+        """End one run of a lane, for which a watcher or a score raised; the other runs continue."""
         lane.runs.remove(run)
         yield from self.fail(Lane([run], lane.step, losses=list(lane.losses)), error, what)
 
     def fail_copied(self, copy: TrialRun, error: BaseException, what: str) -> Iterator[Event]:
-        """End the trial that waits for the score of its copy, which raised."""
+        """End the trial whose copy raised while it was scored."""
         self.pool.release(copy.trial.id)
         for lane, _ in self.pool.parked:
             for run in [run for run in lane.runs if run.trial.id == copy.trial.id and not run.score]:
                 yield from self.fail_run(lane, run, error, what)
 
     def fail_each(self, errors: Mapping[int, BaseException]) -> Iterator[Event]:
-        """End the runs of several lanes, by the lane's number the error that the task raised for it."""
+        """End the runs of several lanes. errors: by lane number, the error that the task raised for it."""
         for k, error in errors.items():
             yield from self.fail(self.pool.active[k], error)
         self.pool.free_idle()
 
     def diverge(self, k: int) -> Iterator[Event]:
-        """End the runs of lane k, whose loss is no number: they diverged, or failed if the task raised."""
+        """End the runs of lane k, whose loss is not finite: they diverged, or failed if the task raised."""
         lane = self.pool.active[k]
         if k in self.program.failed:
             yield from self.fail(lane, self.program.failed.pop(k))
@@ -85,7 +85,7 @@ class Ends:
             yield self.end(lane, run, "diverged", reason)
 
     def drop_diverged(self, losses_NS: npt.NDArray[np.float64]) -> Iterator[Event]:
-        """End the runs of lanes whose loss was no number in the last stretch, at the first such step."""
+        """End the runs of lanes with a non-finite loss in the last stretch, at the first such step."""
         finite_NS = np.isfinite(losses_NS)
         steps = losses_NS.shape[1]
         for k, lane in enumerate(self.pool.active):

@@ -1,6 +1,6 @@
-"""What happens to trials while they train, as types, and their JSON form: the one place that reads and writes it.
+"""Events of trials while they train, as types, and their JSON form, which only this file reads and writes.
 
-Knows no torch, so that whoever only reads events imports little.
+It does not import torch, so reading events is cheap.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ EventJson = dict[str, Any]
 
 @dataclass(frozen=True, order=True)
 class TrialId:
-    """One replicate of a sweep's trial. Its text is the key of a trial in its cohort.
+    """The id of one replicate of a sweep's trial. Its text, "number/replicate", is the trial's key in its cohort.
 
     >>> TrialId.parse("7/1"), str(TrialId(7, 1))
     (TrialId(number=7, replicate=1), '7/1')
@@ -30,14 +30,14 @@ class TrialId:
     @staticmethod
     @lru_cache(maxsize=4096)
     def parse(text: str) -> "TrialId":
-        """Read the id of a trial. Raises ValueError for a key that no sweep gives."""
+        """Parse the id of a trial. Raises ValueError for a key that is not of a sweep."""
         number, replicate = text.split("/")
         return TrialId(int(number), int(replicate))
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to `trial` (its key) after `step` of its steps."""
+    """An event of `trial` (its key) after `step` of its steps."""
 
     trial: str
     step: int
@@ -53,13 +53,13 @@ class Event:
         return TrialId.parse(self.trial)
 
     def to_json(self) -> EventJson:
-        """Return the event as checkpoints, workers and records write it: every kind has all keys of _ABSENT."""
+        """Return the event as in checkpoints, workers' messages and records: every kind has all keys of _ABSENT."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         return {"kind": self.kind} | _ABSENT | {name: value for name, value in own.items() if value or name in _ABSENT}
 
     @staticmethod
     def from_json(written: Mapping[str, Any]) -> "Event":
-        """Return an event that `to_json` wrote, also that of an earlier version, which may lack some keys."""
+        """Return an event from the result of `to_json`, also of an earlier version, which may lack some keys."""
         type_ = _TYPES[written["kind"]]
         return type_(**{f.name: written[f.name] for f in fields(type_) if f.name in written})
 
@@ -71,13 +71,13 @@ class Started(Event):
 
 @dataclass(frozen=True)
 class Forked(Event):
-    """A branch leaves the lane that it shared with the trial `trunk`."""
+    """A trial, now a branch, leaves the lane that it shared with the trial `trunk`."""
 
     trunk: str
 
     @property
     def trunk_id(self) -> TrialId:
-        """The id of the trial that it leaves."""
+        """The id of the trunk."""
         return TrialId.parse(self.trunk)
 
 
@@ -85,9 +85,10 @@ class Forked(Event):
 class Reported(Event):
     """A trial was validated.
 
-    curve: (step, mean training loss) since the last report. ratios: (step, update ratio of each tensor, gradient ratio
-    of each tensor). verdict, evidence: what its health says so far. missing: metrics that were no number, each with
-    the steps of its reports without it.
+    curve: (step, mean training loss) since the last report.
+    ratios: (step, update ratio of each tensor, gradient ratio of each tensor).
+    verdict, evidence: on its health so far.
+    missing: by metric that was not finite, the steps of the reports that lack it.
     """
 
     values: Mapping[str, float]
@@ -102,8 +103,9 @@ class Reported(Event):
 class Scored(Event):
     """A trial was scored at the rung `step`.
 
-    values: none if the copy that trained on for it diverged. score: by which of core.scores.registry.SCORES, or of a
-    person's own. trunk: the first of the trials whose histories were one with this trial's up to there.
+    values: empty if the copy that trained for the score diverged.
+    score: a name of core.scores.registry.SCORES, or a reference to a user's own.
+    trunk: the first of the trials that share this trial's history up to the rung.
     """
 
     values: Mapping[str, float]
@@ -112,18 +114,19 @@ class Scored(Event):
 
     @property
     def leader(self) -> str:
-        """The first trial of the same history."""
+        """The first trial with the same history."""
         return self.trunk or self.trial
 
 
 @dataclass(frozen=True)
 class Ended(Event):
-    """A trial has trained to its end, or diverged, or was stopped, or its task raised.
+    """A trial was completed, diverged, was stopped, or failed because its task raised.
 
-    values: the last finite ones. curve, ratios, reports, missing: of the whole trial, as in Reported. tensors: the
-    names of those that have ratios. baselines: of a complete trial, what a constant "guess" has, and what its model had
-    "before" training. trace: where its task raised. leader: the first of the trials whose histories were one with this
-    trial's to its end; "" of one that was stopped.
+    values: the last finite ones. curve, ratios, reports, missing: of the whole trial, as in Reported.
+    tensors: the names of the tensors with ratios.
+    baselines: for a complete trial, the values of a constant "guess", and of its model "before" training.
+    trace: the traceback of the task's error.
+    leader: the first of the trials that share this trial's history to its end; "" for one that was stopped.
     """
 
     status: Status
@@ -137,7 +140,7 @@ class Ended(Event):
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     missing: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     trace: str = ""
-    leader: str = field(default="", compare=False)  # says nothing of the trial itself
+    leader: str = field(default="", compare=False)  # not a property of the trial itself
 
     @property
     def kind(self) -> str:
@@ -153,7 +156,7 @@ _TYPES: Mapping[str, type[Event]] = {
     "finish": Ended,
     "stop": Ended,
 }
-# the keys of an event that has nothing to say under them, in the order of records
+# defaults of all keys, in the order of records
 _ABSENT: EventJson = {
     "trial": "",
     "step": 0,

@@ -1,4 +1,4 @@
-"""The history of trials: the optimizer's coefficients at each of their steps. Where two differ, a lane forks.
+"""The history of a trial: the optimizer's coefficients at each of its steps. Where histories differ, a lane forks.
 
 R = trials, S = steps, C = coefficients.
 """
@@ -42,7 +42,7 @@ def _rates(structure: Structure, trials: tuple[Trial, ...]) -> tuple[RateFunctio
 def history(structure: Structure, trials: Sequence[Trial], first_R: Sequence[int], steps: int) -> Tensor:
     """Return the coefficients (S, C, R) of each trial's steps first_R ... first_R + steps - 1, float64; see `clocked`.
 
-    A trial's column is the same to the last bit whatever stands beside it and wherever the interval begins.
+    A trial's column has the same bits whichever trials are beside it and wherever the interval begins.
     """
     schedule, hyper = rates(structure, trials)
     step_SR = torch.arange(steps, dtype=torch.float64)[:, None] + torch.tensor(first_R, dtype=torch.float64)
@@ -58,7 +58,7 @@ def history(structure: Structure, trials: Sequence[Trial], first_R: Sequence[int
 def _probing(
     schedule: RateFunction, trials: Sequence[Trial], budget_R: Tensor, step_SR: Tensor, lr_SR: Tensor
 ) -> Tensor:
-    """Return the rates with those of probes replaced."""
+    """Return the rates, with those of probes replaced."""
 
     def column(number: Callable[[Trial, Probe], float]) -> Tensor:
         return torch.tensor([number(t, t.probe) if t.probe else math.nan for t in trials], dtype=torch.float64)
@@ -74,7 +74,7 @@ def _probing(
 
 
 def fork_step(structure: Structure, trials: Sequence[Trial], first: int, block: int = 4096) -> int | None:
-    """Return the first step >= first at which the histories of the trials differ; None if they agree to their ends."""
+    """Return the first step >= `first` at which the histories of the trials differ; None if they agree to the end."""
     last = max(t.steps for t in trials)
     for start in range(first, last, block):
         table_SCR = history(structure, trials, [start] * len(trials), min(block, last - start))

@@ -1,4 +1,4 @@
-"""A lane and the trials that train in it: one trunk while their histories agree, then a branch each."""
+"""A lane and its trials: they train as one while their histories agree, then each in a branch."""
 
 from dataclasses import dataclass, field
 
@@ -13,10 +13,11 @@ PythonValues = dict[str, object]
 
 @dataclass
 class TrialRun:
-    """A trial that trains, and what it has reported so far. With a `score` it is a copy that trains on for that score.
+    """A trial in training, and its reports so far. With a `score` it is a copy that trains for that score.
 
     reported: the step of its last report. curve: (step, mean training loss) of blocks. values: the last finite ones.
-    memory: what watchers remember of it. missing: by metric, the steps of the reports in which it was no number.
+    memory: values that watchers store with it.
+    missing: by metric, the steps of the reports in which it was not finite.
     """
 
     trial: Trial
@@ -29,18 +30,19 @@ class TrialRun:
     missing: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
 
     def next_report(self) -> int:
-        """Return the step after which the trial reports next."""
+        """Return the step of the trial's next report."""
         return self.trial.next_report(self.reported)
 
 
 @dataclass
 class Lane:
-    """The runs of trials that train as one, and how far they are. Their state is a row of the pool.
+    """The runs of trials that train as one, and their step. Their state is a row of the pool.
 
-    fork_at: the step at which their histories differ; None if they never do. losses: of the last steps, back to the
-    oldest report of a run. samples: update ratios, as in events.Reported. awaited: trials whose copies train on for a
-    score; the lane is parked till they end. python: what the task keeps in Python for it; None is what a new trial
-    begins with.
+    fork_at: the step at which their histories differ; None if they never do.
+    losses: of the last steps, back to the earliest last report of a run.
+    samples: update ratios, as in events.Reported.
+    awaited: trials whose copies train for a score; the lane is parked until they end.
+    python: the task's state in Python for this lane; None for the initial state.
     """
 
     runs: list[TrialRun]
@@ -58,26 +60,26 @@ class Lane:
 
     @property
     def leader(self) -> Trial:
-        """The first of the trials, whose history is that of all."""
+        """The first of the trials; all have its history."""
         return self.runs[0].trial
 
     @property
     def seed(self) -> int:
-        """The seed that all its trials have."""
+        """The seed of all its trials."""
         return self.leader.seed
 
     @property
     def is_probe(self) -> bool:
-        """Whether it trains for a score alone."""
+        """Whether it trains only for a score."""
         return bool(self.runs[0].score)
 
     def next_stop(self) -> int:
-        """Return the step at which something happens to this lane: a report, a rung, or a fork."""
+        """Return the step of this lane's next report, rung or fork."""
         marks = [mark for run in self.runs for mark in (run.next_report(), run.trial.next_rung(self.step))]
         return min(mark for mark in [*marks, self.fork_at] if mark is not None)
 
     def plan_fork(self, structure: Structure) -> None:
-        """Find the step at which the histories of its trials differ."""
+        """Set `fork_at` to the step at which the histories of its trials differ."""
         self.fork_at = fork_step(structure, self.trials, self.step) if len(self.runs) > 1 else None
 
     def losses_since(self, step: int) -> list[float]:
@@ -85,10 +87,10 @@ class Lane:
         return self.losses[len(self.losses) - (self.step - step) :] if step < self.step else []
 
     def forget_reported_losses(self) -> None:
-        """Keep the losses of the steps that some run has not reported yet."""
+        """Drop the losses that all runs have reported."""
         unreported = max((self.step - run.reported for run in self.runs), default=0)
         self.losses = self.losses[max(0, len(self.losses) - unreported) :]
 
     def branch(self, runs: list[TrialRun], python: PythonValues | None) -> "Lane":
-        """Return a lane with the same past, other runs, and `python` for its own."""
+        """Return a lane with the same past, with other runs and its own `python`."""
         return Lane(runs, self.step, None, list(self.losses), list(self.samples), python=python)

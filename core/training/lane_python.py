@@ -1,6 +1,7 @@
-"""What a task keeps in Python (counters, caches, generators), for each lane its own.
+"""A task's state in Python (counters, caches, generators), separate for each lane.
 
-Only the plain program calls Python as it trains: it has one lane in use, and the state goes in and out with the lane.
+Only the plain program calls Python in each step. It trains one lane at a time, and the state is swapped in and out
+with the lane.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -15,25 +16,25 @@ from espalier.core.training.lane import Lane
 
 
 class LanePython:
-    """Gives each lane the task's Python state while it trains or is validated."""
+    """Swaps in each lane's Python state while it trains or is validated."""
 
     def __init__(self, program: Program, batch: Batch, valid: Batch):
-        """Look for state of the task. Raises BadInput where it has some and the program does not call Python."""
+        """Detect the task's state. Raises BadInput if it has some and the program does not call Python in each step."""
         self.traced = program.min_width > 1
         self.state = program.hidden(batch, valid)
         if self.state.reason and self.traced:
-            raise BadInput(f"program: {self.state.reason}; such a task can train by the plain program alone")
+            raise BadInput(f"program: {self.state.reason}; such a task can train only by the plain program")
         if not self.traced:
-            self.state.clear()  # a set that remembers, say, the first batch
+            self.state.clear()  # a cache of the first batch, say
         self._trained: Lane | None = None  # last
 
     def initial(self) -> AbstractContextManager[None]:
-        """Let a block begin with what a new trial begins with, and leave that behind for others."""
+        """Run a block with the initial state, and restore that state afterwards."""
         return self.state.of_trial(None)
 
     @contextmanager
     def training(self, active: Sequence[Lane]) -> Generator[None]:
-        """Let the lane that trains have its own generators and state."""
+        """Run a block with the generators and the state of the lane that trains."""
         if self.traced:
             yield
             return
@@ -44,7 +45,7 @@ class LanePython:
                 lane.python = self.state.taken()
 
     def validating(self, lane: Lane) -> AbstractContextManager[None]:
-        """Let a lane that is validated have its state, and keep that as it is."""
+        """Run a block with a copy of the state of the lane that is validated."""
         return self.state.of_trial(lane.python and self.state.spare(lane.python))
 
     def copy_of(self, lane: Lane) -> dict[str, object] | None:
@@ -57,13 +58,13 @@ class LanePython:
             self._trained.python = (self._trained.python or self.state.begin()) | late
 
     def settle(self, active: Sequence[Lane]) -> None:
-        """Leave nothing of a lane that is gone to the next."""
+        """Clear the state of a lane that has ended."""
         if self._trained and not any(self._trained is lane for lane in active):
             self.claim()
             self._trained = None
 
     def is_writable(self, lanes: Sequence[Lane]) -> bool:
-        """Whether a checkpoint takes the state of some lanes."""
+        """Whether a checkpoint can hold the state of some lanes."""
         try:
             self.claim()
             for lane in lanes:
@@ -73,9 +74,9 @@ class LanePython:
         return True
 
     def encoded(self, lane: Lane) -> dict[str, object] | None:
-        """Return a lane's state as a checkpoint takes it. Raises core.python_state.encoding.Unwritable."""
+        """Return a lane's state encoded for a checkpoint. Raises core.python_state.encoding.Unwritable."""
         return self.state.encoded(lane.python)
 
     def decoded(self, saved: Mapping[str, object] | None) -> dict[str, object] | None:
-        """Return a lane's state from what `encoded` gave, in another process maybe."""
+        """Invert `encoded`, possibly in another process."""
         return self.state.decoded(saved)

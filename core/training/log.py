@@ -1,4 +1,4 @@
-"""What has happened to a cohort's trials so far, and which of them lead: replayed to whoever was not there."""
+"""A log of a cohort's events and of its leading trials, to replay for a caller that missed them."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,11 +9,11 @@ from typing import TypedDict
 from espalier.core.training.events import Ended, Event, EventJson, Forked, Reported, Scored, Started, Status
 from espalier.core.training.lane import Lane
 
-_ORDER: Sequence[type[Event]] = [Started, Forked, Reported, Scored]  # at one step
+_ORDER: Sequence[type[Event]] = [Started, Forked, Reported, Scored]  # the order of events at one step
 
 
 class LogState(TypedDict):
-    """In a checkpoint: who leads whom, and the events of an EventLog. noted: starts, forks and scores."""
+    """An EventLog in a checkpoint: leaders and events. noted: starts, forks and scores."""
 
     leaders: dict[str, str]
     noted: list[EventJson]
@@ -21,7 +21,7 @@ class LogState(TypedDict):
 
 
 class EventLog:
-    """Starts, forks and scores (`events`), and the ends. Reports are kept with their trials."""
+    """Starts, forks and scores (`events`), and the ends. Reports are stored with their trials."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -29,25 +29,25 @@ class EventLog:
         self.leaders: dict[str, str] = {}
 
     def note(self, event: Event) -> Event:
-        """Keep a start, a fork or a score, and return it."""
+        """Add a start, a fork or a score, and return it."""
         self.events.append(event)
         return event
 
     def end(self, event: Ended) -> Ended:
-        """Keep an end, and return it."""
+        """Add an end, and return it."""
         self.ended.append(event)
         return event
 
     def lead(self, lane: Lane) -> None:
-        """Note that the first trial of a lane leads the others."""
+        """Record that the first trial of a lane leads the others."""
         self.leaders |= {run.trial.id: lane.leader.id for run in lane.runs if not run.score}
 
     def leader(self, trial: str) -> str:
-        """Return the first of the trials whose histories are one with this trial's so far, or were to its end."""
+        """Return the first of the trials that share this trial's history so far, or shared it to its end."""
         return self.leaders.get(trial, trial)
 
     def leader_at_end(self, trial: str, status: Status) -> str:
-        """Return what `Ended.leader` says."""
+        """Return the value of `Ended.leader`."""
         return "" if status == "stopped" else self.leader(trial)
 
     def replay(self, lanes: Sequence[Lane]) -> list[Event]:
@@ -64,7 +64,7 @@ class EventLog:
         return [*sorted(events, key=lambda event: (event.step, _ORDER.index(type(event)))), *self.ended]
 
     def state(self) -> LogState:
-        """Return what a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         return {
             "leaders": dict(self.leaders),
             "noted": [event.to_json() for event in self.events],
@@ -72,7 +72,7 @@ class EventLog:
         }
 
     def load_state(self, state: LogState) -> None:
-        """Go on where `state` was taken, by an earlier version maybe, whose ends do not say which trial leads."""
+        """Continue from `state`, also of an earlier version, whose ends do not name the leading trial."""
         self.leaders = dict(state["leaders"])
         self.events = [Event.from_json(event) for event in state["noted"]]
         ended = (Event.from_json(event) for event in state["ended"])

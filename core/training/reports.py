@@ -1,4 +1,4 @@
-"""Reports and ends of trials: validations, the training curve, ratios, and what watchers add."""
+"""Reports and ends of trials: validations, the training curve, ratios, and values that watchers add."""
 
 import copy
 import math
@@ -29,7 +29,7 @@ class Views:
         sampling: Sampling,
         model_of: Callable[[Lane], nn.Module],
     ):
-        """model_of: returns the model of a lane as it is now."""
+        """model_of: returns the model of a lane with its present weights."""
         self.task, self.baselines, self.sampling, self.model_of = task, baselines, sampling, model_of
         self.examples = tuple(tensor[: task.evaluation_batch_size] for tensor in data.valid)
 
@@ -41,7 +41,7 @@ class Views:
         over: bool = False,
         diverged_at: int | None = None,
     ) -> Look:
-        """Return a trial as its watchers see it."""
+        """Return a trial's Look, the argument of watchers."""
         samples = self.sampling.of_trial(lane, run.trial)
         tensors = len(self.sampling.tensors)
         return Look(
@@ -63,16 +63,16 @@ class Views:
 
 
 class Reports:
-    """Makes the events that say what a trial has measured."""
+    """Makes the events Reported and Ended."""
 
     def __init__(self, views: Views, watchers: Sequence[Watcher], structure: Structure, curve_points: int):
         """curve_points: blocks of the training curve between two reports."""
         self.views, self.watchers, self.structure, self.curve_points = views, watchers, structure, curve_points
 
     def report(self, lane: Lane, run: TrialRun, metrics: Mapping[str, float]) -> Reported:
-        """Return a run's report of a validation and of what it trained since its last report.
+        """Return a run's report of a validation and of its training since the last report.
 
-        Raises what a watcher raises.
+        Raises whatever a watcher raises.
         """
         trial, losses = run.trial, lane.losses_since(run.reported)
         run.values = finite_values(metrics)
@@ -92,7 +92,7 @@ class Reports:
         return Reported(trial.id, lane.step, dict(run.values), curve, ratios, verdict, evidence, missing)
 
     def end(self, lane: Lane, run: TrialRun, status: Status, reason: str, trace: str, leader: str) -> Ended:
-        """Return a run's end. reason: the evidence, instead of that of a verdict."""
+        """Return a run's end. reason: replaces the evidence of a verdict."""
         trial = run.trial
         curve = run.curve + blocks(lane.losses_since(run.reported), lane.step, self.curve_points)
         look = self.views.look(lane, run, curve, over=True, diverged_at=lane.step if status == "diverged" else None)
@@ -115,7 +115,7 @@ class Reports:
         )
 
     def _judge(self, look: Look) -> tuple[str, str]:
-        """Return the verdict and the evidence of the first watcher that has a verdict."""
+        """Return verdict and evidence of the first watcher that gives a verdict."""
         verdicts = (verdict for watcher in self.watchers if (verdict := watcher.judge(look)))
         first = next(verdicts, None)
         return (first.name, first.evidence) if first else ("", "")
@@ -130,7 +130,7 @@ class Reports:
 
 
 def blocks(losses: Sequence[float], last: int, most: int) -> list[tuple[int, float]]:
-    """Return the means of up to `most` equal blocks of losses, each with the step it ends after; the last is `last`.
+    """Return the means of up to `most` equal blocks of losses, each with its last step; the last block ends at `last`.
 
     >>> blocks([4.0, 2.0, 1.0, 1.0], 10, 2)
     [(8, 3.0), (10, 1.0)]

@@ -1,4 +1,4 @@
-"""The lanes of a cohort in a checkpoint. The keys there are those of the first version, whose checkpoints are read."""
+"""The lanes of a cohort in a checkpoint. Its keys are those of the first version, whose checkpoints still load."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from espalier.core.training.trial import Trial
 
 
 class RunState(TypedDict):
-    """A TrialRun. probe: the arguments of `Trial.probed`, or nothing."""
+    """A TrialRun. probe: the arguments of `Trial.probed`, or empty."""
 
     trial: str
     probe: Sequence[int | float | None]
@@ -52,7 +52,7 @@ class PoolState(TypedDict):
 
 
 def pool_state(pool: LanePool, python: LanePython) -> PoolState:
-    """Return what a checkpoint keeps of a pool. Raises core.python_state.encoding.Unwritable."""
+    """Return a pool's state for a checkpoint. Raises core.python_state.encoding.Unwritable."""
     return {
         "riding": [{"lane": _lane_state(lane, python), "row": pool.rows.row(k)} for k, lane in enumerate(pool.active)],
         "parked": [{"lane": _lane_state(lane, python), "row": row} for lane, row in pool.parked],
@@ -60,7 +60,7 @@ def pool_state(pool: LanePool, python: LanePython) -> PoolState:
 
 
 def load_pool_state(pool: LanePool, python: LanePython, trials: Mapping[str, Trial], state: PoolState) -> None:
-    """Go on where `pool_state` was taken. trials: those of the cohort, by id."""
+    """Continue from the result of `pool_state`. trials: those of the cohort, by id."""
     pool.rows.used = 0
     pool.active = [_lane(saved["lane"], python, trials) for saved in state["riding"]]
     for saved in state["riding"]:

@@ -1,4 +1,4 @@
-"""At which steps the update ratios of trials are taken."""
+"""The steps at which the update ratios of trials are sampled."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,18 @@ from espalier.core.training.trial import Trial
 
 
 class Sampling:
-    """Takes the ratios of some `tensors` at `samples` steps of each trial, which lie as `spacing` says."""
+    """Samples the ratios of `tensors` at `samples` steps of each trial; see measures.ratios.sample_steps."""
 
     def __init__(self, tensors: Sequence[str], samples: int, spacing: Spacing):
         self.tensors = list(tensors)
         self.samples, self.spacing = samples, spacing
 
     def steps_of(self, trial: Trial) -> tuple[int, ...]:
-        """Return the steps of a trial whose ratios are taken."""
+        """Return the steps of a trial at which ratios are sampled."""
         return sample_steps(trial.steps, self.samples, self.spacing)
 
     def due(self, active: Sequence[Lane], steps: int) -> dict[int, list[int]]:
-        """Return, for each step of a stretch at which ratios are taken, the lanes whose ratios they are."""
+        """Return, for each step of a stretch with samples, the lanes that are sampled there."""
         due: dict[int, list[int]] = {}
         for k, lane in enumerate(active if self.tensors else []):
             if not lane.is_probe:
@@ -29,6 +29,6 @@ class Sampling:
         return due
 
     def of_trial(self, lane: Lane, trial: Trial) -> list[list[float]]:
-        """Return the ratios of a trial's own sampling steps; a lane may have taken more."""
+        """Return the ratios at a trial's own sampling steps; its lane may have more."""
         own = set(self.steps_of(trial))
         return [list(sample) for sample in lane.samples if sample[0] in own]

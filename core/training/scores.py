@@ -1,4 +1,4 @@
-"""Scores trials at their rungs: own weights, averaged weights, and copies that train on while their trial waits."""
+"""Scores of trials at their rungs: by their weights, by averaged weights, or by a copy that trains while they wait."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +20,9 @@ from espalier.core.training.validation import Validation, finite_values, is_dive
 
 @dataclass(frozen=True)
 class Scoring:
-    """What trials are scored by at their rungs.
+    """How trials are scored at their rungs.
 
-    kinds: names of core.scores.registry.SCORES, or `file.py:Class`. steps: how many a copy trains that trains on.
+    kinds: names of core.scores.registry.SCORES, or `file.py:Class`. steps: how many steps a copy trains for a score.
     """
 
     kinds: tuple[str, ...] = ("probe",)
@@ -30,7 +30,7 @@ class Scoring:
 
     @property
     def averaged(self) -> bool:
-        """Whether some score is that of averaged weights."""
+        """Whether some score uses averaged weights."""
         return any(SCORES[kind].averaged for kind in self.kinds)
 
 
@@ -59,11 +59,11 @@ class Scores:
 
     @property
     def validates(self) -> bool:
-        """Whether some score is made of the validation of a trial's own weights at the rung."""
+        """Whether some score uses the validation of a trial's own weights at the rung."""
         return bool(self._of_weights)
 
     def score(self, lane: Lane, run: TrialRun, kind: str, metrics: Mapping[str, float]) -> Iterator[Event]:
-        """Return the score that a validation gives, or the end of the trial where a person's own score raises."""
+        """Yield the score from a validation, or the end of the trial where a user's own score raises."""
         if is_diverged(metrics):
             yield self.ends.score(lane, run, kind, {})
             return
@@ -83,9 +83,9 @@ class Scores:
         yield self.ends.score(lane, run, kind, values)
 
     def at_rung(self, k: int, lane: Lane, runs: Sequence[TrialRun], metrics: Mapping[str, float]) -> Iterator[Event]:
-        """Score some runs of lane k, which has its rung now. Where copies train on, park the lane until they end.
+        """Score runs of lane k, which is at a rung. If copies train for a score, park the lane until they end.
 
-        metrics: of the validation of their own weights, where a score is made of it.
+        metrics: the validation of the runs' own weights, where a score uses it.
         """
         for kind in self._of_weights:
             for run in runs:

@@ -1,4 +1,4 @@
-"""What a cohort is made of: the task, its trials, how they train, and what is measured while they do."""
+"""The arguments of a cohort: the task, its trials, how they train, and what is measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,9 +20,11 @@ BLOCKS_PER_REPORT = 10  # points of the training curve between two reports
 class CohortSetup:
     """Trials of one structure, and how they train together.
 
-    lanes: how many may train at once; the plain program takes one. program: the name of one, or one that was used
-    before for the same task, optimizer and type. ratio_samples: how often the ratios of a trial are taken, 0 for
-    never; ratio_spacing: how they lie. scoring: what trials that have rungs are scored by. watchers: who looks on.
+    lanes: how many may train at once; the plain program takes one.
+    program: a name, or a program that was made for the same task, optimizer and dtype.
+    ratio_samples: how often a trial's ratios are sampled, 0 for never; ratio_spacing: as in
+    measures.ratios.sample_steps.
+    scoring: how trials with rungs are scored. watchers: see core.training.watch.
     curve_points: blocks of the training curve between two reports.
     """
 
@@ -46,11 +48,11 @@ class CohortSetup:
 
     @property
     def wants_averages(self) -> bool:
-        """Whether some trial is scored by its averaged weights."""
+        """Whether some trial is scored by averaged weights."""
         return self.scoring.averaged and any(trial.rungs for trial in self.trials)
 
     def make_program(self) -> Program:
-        """Return the program that trains the trials."""
+        """Return the program for these trials."""
         if isinstance(self.program, str):
             return PROGRAMS[self.program](self.task, self.structure.optimizer, self.dtype)
         return self.program

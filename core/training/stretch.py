@@ -1,4 +1,4 @@
-"""S steps of all lanes: the losses, the update ratios that were sampled on the way, and the count of the work.
+"""A stretch, S steps of all lanes: its losses, its sampled update ratios, and the count of work.
 
 N = lanes in use, S = steps, B = examples in a batch, C = coefficients, T = parameter tensors of two or more axes.
 """
@@ -27,7 +27,7 @@ from espalier.core.training.trial import Structure
 
 @dataclass(frozen=True)
 class Sample:
-    """Ratios taken at a step of a stretch: a row of `ratios` (lanes, 2 T) for each of some lanes."""
+    """Ratios sampled at a step of a stretch: a row of `ratios` (lanes, 2 T) for each sampled lane."""
 
     at: int
     lanes: Sequence[int]
@@ -40,7 +40,7 @@ Losses = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a stretch. losses_NS: float64."""
+    """The results of a stretch. losses_NS: float64."""
 
     losses_NS: Losses
     samples: Sequence[Sample]
@@ -48,7 +48,7 @@ class Trained:
 
 @dataclass
 class Work:
-    """Steps so far. trial_steps: those that trials would have taken alone; probe_steps: of lanes that are probes."""
+    """Counts of steps. trial_steps: as if no trials shared a lane; probe_steps: of lanes that are probes."""
 
     lane_steps: int = 0
     trial_steps: int = 0
@@ -63,7 +63,7 @@ class Work:
             self.trial_steps += steps * len(lane.runs)
 
     def state(self) -> "WorkState":
-        """Return what a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         return {
             "lane_steps": self.lane_steps,
             "trial_steps": self.trial_steps,
@@ -71,7 +71,7 @@ class Work:
         }
 
     def load_state(self, state: "WorkState") -> None:
-        """Go on where `state` was taken."""
+        """Continue from `state`."""
         self.lane_steps, self.trial_steps, self.probe_steps = (
             state["lane_steps"],
             state["trial_steps"],
@@ -108,7 +108,7 @@ class Trainer:
         """Train every active lane by `steps` steps."""
         active, used = self.pool.active, self.pool.rows.used
         width = self.pool.rows.width if self.program.fixed_width else self.program.width(used)
-        lanes = [*active, *[active[0]] * (width - used)]  # spare rows take the first lane's batches
+        lanes = [*active, *[active[0]] * (width - used)]  # spare rows get the first lane's batches
         ages = [lane.step for lane in lanes]
         table_SCN = history(self.structure, [lane.leader for lane in lanes], ages, steps)
         table_SCN1 = table_SCN.to(self.device, self.program.dtype)[..., None]
@@ -120,7 +120,7 @@ class Trainer:
         samples: list[Sample] = []
         s = 0
         while s < steps:
-            stream = lanes[0].seed, ages[0] + s  # a program of many lanes draws nothing at random
+            stream = lanes[0].seed, ages[0] + s  # a program of many lanes draws no random numbers
             if s in due:
                 end = s + 1
                 loss_N, ratios = self._sampled_step(weights, due[s], index_SNB[s], table_SCN1[s], stream)
@@ -136,7 +136,7 @@ class Trainer:
     def _sampled_step(
         self, rows: Row, lanes: list[int], index_NB: Tensor, c_CN1: Tensor, stream: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Take one step; return the losses (N,) and the update and gradient ratios (lanes, 2 T) of some lanes."""
+        """Take one step; return the losses (N,), and update and gradient ratios (lanes, 2 T) of sampled lanes."""
         before = self._matrices(rows, lanes)
         loss_N, grads = self.program.safe_step(rows, self.split, index_NB, c_CN1, stream, keep=True)
         after = self._matrices(rows, lanes)
@@ -150,7 +150,7 @@ class Trainer:
 
 
 def account(active: Sequence[Lane], trained: Trained, work: Work) -> None:
-    """Add a stretch to the lanes that trained it. Ratios from a loss that is no number on are left out."""
+    """Add the results of a stretch to its lanes. Ratios after a non-finite loss are dropped."""
     losses_NS, steps = trained.losses_NS, trained.losses_NS.shape[1]
     for k, row in _samples_by_lane(trained, [lane.step for lane in active]):
         active[k].samples.append(row)

@@ -1,6 +1,6 @@
-"""Trials as the engine sees them: a seed, a length, and the numbers of a lane.
+"""Trials in the engine: a seed, a length, and the numbers of a lane.
 
-What changes the program is a Structure, frozen and hashable; what is a number in a row is in Hyperparameters.
+A choice that changes the program is in Structure, frozen and hashable; a number of a lane is in Hyperparameters.
 """
 
 from bisect import bisect_right
@@ -14,7 +14,7 @@ from espalier.core.schedules.schedule import Phase
 
 @dataclass(frozen=True)
 class Structure:
-    """What a program is built from; trials of one structure can share one."""
+    """The choices that a program is built for; trials of one structure can share a program."""
 
     optimizer: Optimizer = field(default_factory=SGD)
     schedule: str = "step"
@@ -27,9 +27,9 @@ class Structure:
 
 @dataclass(frozen=True, init=False)
 class Hyperparameters:
-    """The numbers of one lane: its rate, its decay points, and by name what its schedule and its optimizer take.
+    """The numbers of one lane: its rate, its decay points, and by name the numbers of its schedule and optimizer.
 
-    A number that is not given has the default that its schedule or optimizer declares.
+    A missing number has the default that its schedule or optimizer declares.
 
     >>> hyper = Hyperparameters(0.1, (0.5,), momentum=0.9, floor=None)
     >>> hyper.get("momentum", 0.0), hyper.get("floor", 0.01)
@@ -47,7 +47,7 @@ class Hyperparameters:
         numbers: Iterable[tuple[str, float]] = (),
         **more: float | None,
     ):
-        """Take any sequence of decay points. numbers, more: by name; None stands for the default."""
+        """decay_points: any sequence of shares. numbers, more: by name; None stands for the default."""
         object.__setattr__(self, "lr", lr)
         object.__setattr__(self, "decay_points", tuple(decay_points))
         named = {name: value for name, value in (dict(numbers) | more).items() if value is not None}
@@ -60,10 +60,10 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class Probe:
-    """A short end tried out: after `start` steps of a budget the rate falls as if the end had come.
+    """A trial's end tried early: after `start` steps of its budget the rate decays as if the end were near.
 
-    With a `factor` it falls at once to so much of the rate it had; without one it falls in a line to the rate that the
-    schedule ends with, so a constant one stays what it is.
+    With a `factor` the rate is multiplied by it at once. Without one it falls linearly to the last rate of the
+    schedule, so a constant rate stays constant.
     """
 
     start: int
@@ -73,7 +73,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration under one seed. `rungs`: after how many steps it is scored, all before its end."""
+    """One configuration under one seed. rungs: the steps after which it is scored, all before its end."""
 
     id: str
     seed: int
@@ -85,16 +85,16 @@ class Trial:
 
     @property
     def budget(self) -> int:
-        """How many steps the shares of a schedule refer to."""
+        """The budget in steps, to which the shares of its schedule refer."""
         return self.probe.budget if self.probe else self.steps
 
     def probed(self, start: int, steps: int, factor: float | None) -> "Trial":
-        """Return the trial as it would be if its end came `steps` steps after `start`."""
+        """Return the trial with an early end, `steps` steps after `start`."""
         ending = Probe(start, self.steps, factor)
         return replace(self, steps=start + steps, reports=1, rungs=(), probe=ending)
 
     def report_steps(self) -> tuple[int, ...]:
-        """Return after how many steps the trial reports: at equal shares of its budget, the last at its end."""
+        """Return the steps after which the trial reports: at equal shares of its budget, the last at its end."""
         return _report_steps(self.steps, self.reports)
 
     def next_rung(self, step: int) -> int | None:

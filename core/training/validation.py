@@ -14,15 +14,15 @@ from espalier.core.training.pool import LanePool
 
 
 def is_diverged(metrics: Mapping[str, float]) -> bool:
-    """Whether a validation says that a trial diverged: its loss is no number, or nothing else of it is.
+    """Whether a validation shows that a trial diverged: its loss is not finite, or none of its other metrics is.
 
-    Another metric may have no value without harm: a precision while nothing is found.
+    A single other metric may be NaN without harm, such as a precision without positive predictions.
     """
     return not math.isfinite(metrics.get("loss", 0.0)) or not any(map(math.isfinite, metrics.values()))
 
 
 def finite_values(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return the metrics that are numbers, as reports name them.
+    """Return the finite metrics, by their names in reports.
 
     >>> finite_values({"loss": 2.0, "auc": math.nan})
     {'valid_loss': 2.0}
@@ -31,7 +31,7 @@ def finite_values(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 class Validation:
-    """Evaluates lanes. `announce` is called before, with the lane whose turn it is."""
+    """Evaluates lanes. announce: called with the lane before each evaluation."""
 
     def __init__(
         self,
@@ -44,15 +44,15 @@ class Validation:
         self.program, self.split, self.pool, self.python, self.announce = program, split, pool, python, announce
 
     def averaged_metrics(self, k: int, prefix: str) -> dict[str, float]:
-        """Return the metrics of lane k with the weights under a prefix; what the task raises then fails no trial."""
+        """Return the metrics of lane k with the weights under a prefix. An error of the task fails no trial."""
         metrics = self.metrics(k, prefix)
-        self.program.failed.pop(k, None)  # a validation of its own weights will tell
+        self.program.failed.pop(k, None)  # the validation of its own weights decides
         return metrics
 
     def metrics(self, k: int, prefix: str = "") -> dict[str, float]:
-        """Return the metrics of lane k; with the prefix of averages those of its averaged weights.
+        """Return the metrics of lane k; with the prefix of averages, those of its averaged weights.
 
-        What the task raises is left in program.raised or program.failed, and the loss is no number.
+        An error of the task is recorded in program.raised or program.failed, and the loss is NaN.
         """
         rows = {name: rows[k] for name, rows in self.pool.rows.rows.items()}
         state, lane = rows | part(rows, prefix) if prefix else rows, self.pool.active[k]

@@ -1,6 +1,6 @@
-"""Watchers: whatever looks on while trials train - ratios, activations, verdicts, stopping - hears the same events.
+"""Watchers: callbacks on trials in training - ratios, activations, verdicts, stopping. All get the same events.
 
-A watcher changes no trial's numbers. It may add values to a report, judge a trial, ask that one stops, or simply hear.
+A watcher changes no trial's numbers. It may add values to a report, judge a trial, stop one, or only observe.
 """
 
 import math
@@ -22,13 +22,14 @@ from espalier.core.training.trial import Trial
 
 @dataclass(frozen=True)
 class Look:
-    """A trial at the moment of a report or of its end, as its watchers see it.
+    """A trial at a report or at its end, as passed to watchers.
 
-    curve: (step, mean training loss) of all blocks so far. ratio_steps: where ratios were sampled; update_ratios: one
-    row for each, one number for each of `tensors`. diverged_at: the step of a loss that was no number. over: whether
-    the trial has ended. values: its last report. baselines: what a constant guess has, and what the trial's model had
-    before training. memory: what the watchers remember of this trial, plain values by name; it is saved with
-    checkpoints. examples: the first of the validation split, which nobody may change.
+    curve: (step, mean training loss) of all blocks so far.
+    ratio_steps: where ratios were sampled. update_ratios: a row for each of these, a number for each of `tensors`.
+    diverged_at: the step of a non-finite loss. over: whether the trial has ended. values: its last report.
+    baselines: the values of a constant guess, and of the trial's model before training.
+    memory: plain values by name that watchers store with this trial; saved with checkpoints.
+    examples: the first of the validation split; do not change them.
     """
 
     trial: Trial
@@ -48,28 +49,28 @@ class Look:
 
     @property
     def batch(self) -> Batch:
-        """A copy of the first validation examples."""
+        """Return a copy of the first validation examples."""
         return tuple(tensor.clone() for tensor in self.examples)
 
     def model(self) -> nn.Module:
-        """Return a copy of the trial's model as it is now, in evaluation mode."""
+        """Return a copy of the trial's present model, in evaluation mode."""
         return self.make_model().eval()
 
 
 class Stops(Protocol):
-    """The part of a cohort that a watcher may use."""
+    """The methods of a cohort that a watcher may use."""
 
     def stop(self, trial: str, reason: str) -> None:
         """Ask that a trial end as stopped, with `reason` as evidence, before its next step."""
         ...
 
     def leader(self, trial: str) -> str:
-        """Return the first of the trials whose histories are one with this trial's so far, or were to its end."""
+        """Return the first of the trials that share this trial's history so far, or shared it to its end."""
         ...
 
 
 class Watcher:
-    """Looks on. Override what you need; whatever is not overridden does nothing.
+    """The base of watchers. Override what you need; the other methods do nothing.
 
     Events are those of core.training.events, and `cohort.stop(event.trial, reason)` stops a trial.
     """
@@ -82,8 +83,8 @@ class Watcher:
         """Return a verdict on a trial, or None to leave it to the next watcher."""
         return None
 
-    def hear(self, events: Iterable[Event], cohort: Stops) -> None:
-        """Take the events of a turn, in order: each goes to the method of its type."""
+    def handle(self, events: Iterable[Event], cohort: Stops) -> None:
+        """Handle the events of a turn, in order: each goes to the method of its type."""
         for event in events:
             match event:
                 case Started():
@@ -114,7 +115,7 @@ class Watcher:
         """A trial was scored at a rung."""
 
     def finish(self, event: Ended, cohort: Stops) -> None:
-        """A trial has trained to its end, or diverged."""
+        """A trial was completed, diverged, or failed."""
 
     def stop(self, event: Ended, cohort: Stops) -> None:
         """A trial was stopped."""
@@ -134,7 +135,7 @@ class Ratios(Watcher):
 
 
 class Health(Watcher):
-    """Judges by loss and ratios, and at the end by the objective: is it better than a guess, and than before?"""
+    """Judges by loss and ratios; at the end by the objective, too: is it better than its baselines?"""
 
     def __init__(self, thresholds: Thresholds | None = None, metric: str = "valid_loss", mode: str = "min"):
         """metric, mode: the objective; a trial that does not report it is judged by its training loss."""
@@ -142,7 +143,7 @@ class Health(Watcher):
         self.metric, self.mode = metric, mode
 
     def judge(self, look: Look) -> Verdict | None:
-        still = -math.inf  # of a step that changed no tensor at all
+        still = -math.inf  # after a step that changed no tensor
         ratios = [still if row and set(row) == {still} else median(row) for row in look.update_ratios]
         guess = look.baselines.guess.get("train_loss", math.nan)
         over = look.over and look.diverged_at is None
@@ -163,7 +164,7 @@ class Health(Watcher):
         )
 
     def _beaten(self, look: Look) -> str:
-        """Return why the objective ended no better than what it had to beat; nothing if it is better, or unknown."""
+        """Return why the objective ended no better than its baselines; "" if it is better, or unknown."""
         guess, before = look.baselines.guess, look.baselines.before(look.trial.seed)
         name, mode = (self.metric, self.mode) if self.metric in look.values else ("train_loss", "min")
         value = look.values.get(name, math.nan)
@@ -171,10 +172,11 @@ class Health(Watcher):
 
 
 class Activations(Watcher):
-    """Adds, at each report, which share of the activations is saturated or dead, over all layers of that kind.
+    """Adds to each report the share of activations that are saturated or dead, over all layers of that kind.
 
-    activation_saturated: of tanh and sigmoid, where they pass hardly any gradient. activation_dead: of units after a
-    ReLU or its kin that are at zero or below for every example. See core.measures.activations.
+    activation_saturated: outputs of tanh and sigmoid where they pass hardly any gradient.
+    activation_dead: units after a ReLU or the like that are at zero or below for every example. See
+    core.measures.activations.
     """
 
     def measure(self, look: Look) -> Mapping[str, float]:

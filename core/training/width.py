@@ -1,8 +1,8 @@
-"""How many lanes to train at once: the knee of lane-steps per second, measured where the trials will train.
+"""The number of lanes to train at once: the knee of lane-steps per second, measured on the machine that trains.
 
-A batched step costs about the same for one lane as for several, until the machine is full; from there on more lanes
-only take memory. Models whose batched step is slower than their own (convolutions, on a CPU) are found by the same
-measurement.
+A batched step costs about the same for one lane as for several, until the machine is saturated. From there on, more
+lanes only take memory. The same measurement detects models whose batched step is slower than single steps
+(convolutions on a CPU).
 """
 
 import hashlib
@@ -25,15 +25,15 @@ from espalier.core.training.cohort import Cohort
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
-GAIN = 0.05  # of lane-steps per second: twice the lanes must bring more than this
-ALONE = 0.8  # one lane at a time must take less than this share of the batched step's best time
+GAIN = 0.05  # of lane-steps per second: twice the lanes must gain more than this
+ALONE = 0.8  # one lane at a time is chosen below this share of the batched step's best time
 STEPS, REPEATS, PATIENCE_S = 8, 3, 2.0
-NATIVE = 8  # lanes of machine code, which is as fast for few as for many: of few, the first end soon
-MEMORY_SHARE = 0.7  # of what is free
+NATIVE = 8  # lanes of machine code, which is as fast for few as for many; with few, the first trials end soon
+MEMORY_SHARE = 0.7  # of the free memory
 
 
 def knee(us: Mapping[int, float], gain: float = GAIN) -> int:
-    """Return the number of lanes from which on more lanes bring no more than `gain` of speed.
+    """Return the number of lanes from which on doubling them gains at most the share `gain` of speed.
 
     >>> knee({2: 100.0, 4: 60.0, 8: 40.0, 16: 39.0, 32: 39.5})
     8
@@ -47,19 +47,19 @@ def knee(us: Mapping[int, float], gain: float = GAIN) -> int:
 
 @dataclass(frozen=True)
 class Width:
-    """What was measured: microseconds a lane and step, by number of lanes, and alone."""
+    """The measurement: microseconds per lane and step, by number of lanes, and for a lane alone."""
 
     us: Mapping[int, float]
     alone_us: float
-    bounded: bool = False  # by memory or time: more lanes than were measured are not to be had
+    bounded: bool = False  # whether memory or time ended it: more lanes than were measured are not possible
 
     @property
     def alone(self) -> bool:
-        """Whether lanes had better train one at a time."""
+        """Whether it is faster to train one lane at a time."""
         return self.alone_us < ALONE * min(self.us.values())
 
     def lanes(self, most: int) -> int | None:
-        """Return how many lanes to train at once, of at most so many; None if too few were measured to say."""
+        """Return how many lanes to train at once, at most `most`; None if too few were measured."""
         best, widest = knee(self.us), max(self.us)
         if best < widest or self.bounded:
             return min(best, most)
@@ -67,7 +67,7 @@ class Width:
 
 
 def us_per_lane_step(cohort: Cohort, steps: int = STEPS, repeats: int = REPEATS) -> float:
-    """Return the least time of a lane's step in a cohort that has just begun, in us; infinite if no lane lasts."""
+    """Return the least time of a lane's step in a new cohort, in microseconds; infinite if no lane survives."""
     cohort.turn(max(2, steps // 2))
     deadline.check()
     times = [math.inf]
@@ -87,17 +87,17 @@ def measure(
 ) -> Width:
     """Measure 1 lane of the program `alone`, and 2, 4, 8 ... lanes of the program `batched` up to `most`.
 
-    It ends where twice the lanes bring nothing, would not fit into memory, or would take longer than PATIENCE_S. Where
-    the numbers of every lane are lost at once there is nothing to measure: then it says two.
+    It ends where twice the lanes gain nothing, do not fit into memory, or would take longer than PATIENCE_S. If all
+    lanes diverge at once, nothing can be measured: then the result is two lanes.
     """
 
     def begun(program: Program, lanes: int) -> Cohort:
         deadline.check()
-        # rates so small that they make nothing diverge, and all different, so that no lane is shared
+        # rates so small that nothing diverges, and all different, so that no lane is shared
         trials = [Trial(str(k), 0, 10**9, Hyperparameters(lr=1e-12 * (k + 1)), reports=1) for k in range(lanes)]
         return Cohort(CohortSetup(task, data, structure, trials, lanes, program, device, ratio_samples=0))
 
-    begun(batched, 2).turn(1)  # what is made only once, as a list of operations or a compiled one, is no step's time
+    begun(batched, 2).turn(1)  # one-time work, such as tracing and compiling, is not part of a step's time
     begin, alone_us = time.perf_counter(), us_per_lane_step(begun(alone, 1))
     us: dict[int, float] = {}
     lanes, bounded = 2, False
@@ -130,7 +130,7 @@ def _peak_bytes(device: str) -> int:
 def remembered(
     task: Task, data: Data, structure: Structure, batched: Program, alone: Program, most: int, device: str, key: str
 ) -> Width:
-    """Return what `measure` found, now or at an earlier time on this machine; `key` names the task and its options."""
+    """Return the result of `measure`, cached on this machine. key: identifies the task and its options."""
     where = torch.cuda.get_device_name() if device != "cpu" else f"{platform.machine()} {platform.node()}"
     facts = [key, code_fingerprint(task), structure, device, where, torch.__version__, len(data.train[0])]
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]

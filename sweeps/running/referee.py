@@ -30,7 +30,7 @@ class Referee(Watcher):
         self.lows: dict[int, float] = {}  # the least training loss of all replicates at each step
         self.over: set[int] = set()
 
-    def hear(self, events: Iterable[Event], cohort: Stops) -> None:
+    def handle(self, events: Iterable[Event], cohort: Stops) -> None:
         """Stop those that are to stop."""
         for replicate, reason in self.rule(events).items():
             cohort.stop(replicate, reason)

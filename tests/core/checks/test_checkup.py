@@ -286,7 +286,7 @@ class Drawing(Ten):
 
 def test_an_order_that_does_not_repeat_fails() -> None:
     (finding,) = of(checkup(Drawing()), "order")
-    assert finding.level == "fail" and "when asked again" in finding.sentence
+    assert finding.level == "fail" and "when it is called again" in finding.sentence
 
 
 class Leaking(Ten):

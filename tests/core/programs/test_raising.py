@@ -374,11 +374,11 @@ class Turns(nn.Module):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (_hooked, "parameter weight of the model has a hook, which no lane runs"),
+        (_hooked, "parameter weight of the model has a hook, which would not run in a lane"),
         (Complex, "parameter w of the model is complex"),
-        (Drawn, "model's features is another one for every seed, .*register_buffer"),
-        (InAList, r"model's hidden\[0\].weight.* is another one for every seed, .*ModuleList"),
-        (Permuted, r"model's order\[\d+\] is another one for every seed"),
+        (Drawn, "model's features differs from seed to seed, .*register_buffer"),
+        (InAList, r"model's hidden\[0\].weight.* differs from seed to seed, .*ModuleList"),
+        (Permuted, r"model's order\[\d+\] differs from seed to seed"),
         (Turns, "buffer scale begins as torch.int64 and becomes torch.float32"),
     ],
 )
