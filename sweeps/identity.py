@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.core.errors import BadInput
+from espalier.sweeps.guard import guard_task
 from espalier.sweeps.spec.normal_form import normal_fields
 from espalier.sweeps.spec.space import AUTO
 from espalier.sweeps.spec.spec import SweepSpec
@@ -26,10 +27,13 @@ Facts = Mapping[str, Any]
 def check_same_spec(sweep: str, facts: Facts, begun: SweepSpec, wanted: SweepSpec) -> None:
     """Raise BadInput, naming the fields, if a sweep that exists was begun with another spec than is given now.
 
-    What is written in another way and means the same is the same, as the short name of a task.
+    What is written in another way and means the same is the same, as the short name of a task, or an option of the
+    task's that has its default.
     """
     in_rates = begun.space.lr is not None and wanted.space.lr is not None
     then, now = (normal_fields(spec, in_rates) for spec in (begun, wanted))
+    if then["task"] == now["task"]:
+        _leave_out_defaults(wanted.task, then["task_options"], now["task_options"])
     if "lr_range_run" in facts and wanted.space.lr_exponent == AUTO:  # which a range test has replaced
         then["space"]["lr_exponent"] = now["space"]["lr_exponent"] = AUTO
     fields = [f"{name} ({_shown(a)} there, {_shown(b)} here)" for name, a, b in _differences(then, now)]
@@ -39,6 +43,27 @@ def check_same_spec(sweep: str, facts: Facts, begun: SweepSpec, wanted: SweepSpe
             f"--id {sweep}: that sweep exists, with another spec: {', '.join(fields[:5])}{more}; "
             f"give another id to begin a new sweep, or leave the spec as it was to go on"
         )
+
+
+def _leave_out_defaults(task: str, then: dict[str, object], now: dict[str, object]) -> None:
+    """Remove, from the options of one task, those that one of the two has alone and that have the task's default.
+
+    A task that is not there any more has no defaults: going on will name it.
+    """
+    alone = then.keys() ^ now.keys()
+    if not alone:
+        return
+    from espalier.core.task import options_of, task_class
+
+    guard_task(task)
+    try:
+        defaults = options_of(task_class(task))
+    except BadInput:
+        return
+    for options in (then, now):
+        for name in alone & options.keys():
+            if name in defaults and not _differ(options[name], defaults[name]):
+                del options[name]
 
 
 _ABSENT = object()

@@ -78,10 +78,33 @@ def test_the_same_spec_goes_on_however_it_is_written() -> None:
         ({"optimizer": "adamw"}, {"optimizer": {"kind": "adamw", "beta1": 0.9}}),
         ({"schedule": "polynomial"}, {"schedule": {"kind": "polynomial", "power": 1.0}}),
         ({"watchers": [], "stopping": {}}, {"stopping": {"least": 4}}),
+        ({"task_options": {"scale": 0.1}}, {}),
     ],
 )
 def test_the_same_spec_in_another_spelling_goes_on(begun: dict[str, Any], given: dict[str, Any]) -> None:
     assert refusal(begun, given) == "" == refusal(given, begun)
+
+
+WITH_DEFAULTS = """
+from espalier.core.tasks.thermometer import Thermometer
+
+
+class Own(Thermometer):
+    def __init__(self, sizes=(8, 8), on=True, **options):
+        super().__init__(**options)
+"""
+
+
+def test_options_that_have_the_default_of_a_persons_task_are_as_good_as_none(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(WITH_DEFAULTS)
+    bare = {"task": f"{tmp_path}/own.py:Own"}
+    same = bare | {"task_options": {"sizes": [8, 8], "on": True, "scale": 0.1}}
+    assert refusal(bare, same) == "" == refusal(same, bare)
+    for options in ({"sizes": [8, 9]}, {"on": 1}, {"scale": 0.2}):
+        message = refusal(bare, bare | {"task_options": options})
+        assert f"task_options.{next(iter(options))} (nothing there, " in message
+    (tmp_path / "own.py").unlink()
+    assert "task_options.sizes (nothing there, " in refusal(bare, same), "nobody knows its defaults"
 
 
 def test_a_file_by_another_path_is_the_same_file(tmp_path: Path) -> None:
