@@ -68,11 +68,6 @@ def best_text(path: str) -> str:
         raise BadInput(f"{path}: cannot be read: {reason}; `sweep best ID > best.yaml` writes one") from error
 
 
-def read_best(path: str) -> tuple[BestFile, SweepSpec]:
-    """Read a best file. Raises BadInput naming what is wrong with it."""
-    return parse_best(best_text(path), path)
-
-
 def parse_best(text: str, path: str) -> tuple[BestFile, SweepSpec]:
     """Read the text of a best file, which messages name by `path`. Raises BadInput naming what is wrong with it."""
     fields = yaml12.read(text, path)

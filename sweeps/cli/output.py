@@ -45,8 +45,8 @@ def print_summary(summary: "Summary", place: "Home", as_json: bool, home: str | 
     for line in summary.closing_lines(at):
         click.echo(line if COPIED.search(line) else wrapped(line, sys.stderr if as_json else sys.stdout), err=as_json)
     if not summary.recorded:
-        unsent = f"MLflow did not take everything; the rest waits in {place.sweep(summary.sweep)}. "
-        click.echo(f"{unsent}Send it: sweep resume {summary.sweep}{at}", err=as_json)
+        click.echo(f"MLflow did not take everything; the rest waits in {place.sweep(summary.sweep)}", err=as_json)
+        click.echo(f"send it: sweep resume {summary.sweep}{at}", err=as_json)
     if code := exit_code(summary):
         sys.exit(code)
 

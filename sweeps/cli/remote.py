@@ -23,15 +23,15 @@ def remote_of(server: str | None, home: str | None) -> "Remote | None":
     return Remote(address) if address else None
 
 
-def chosen_origin(server: str | None, home: str | None) -> "Origin":
-    """Return the service that is meant, or this machine's home, for reading. Raises BadInput."""
+def chosen_origin(server: str | None, home: str | None, reading: bool = True) -> "Origin":
+    """Return the service that is meant, or this machine's home. Raises BadInput. reading: as of Home.at."""
     if remote := remote_of(server, home):
         from espalier.sweeps.origins.service_origin import ServiceOrigin
 
         return ServiceOrigin(remote)
     from espalier.sweeps.origins.choice import origin_of
 
-    return origin_of(None, home)
+    return origin_of(None, home, reading)
 
 
 def needed_remote(server: str | None) -> "Remote":

@@ -16,7 +16,7 @@ from espalier.sweeps.cli.options import (
     set_option,
 )
 from espalier.sweeps.cli.output import print_json, print_lines, print_summary
-from espalier.sweeps.cli.remote import follow_remote, remote_of
+from espalier.sweeps.cli.remote import chosen_origin, follow_remote, needed_remote
 
 
 @click.command(short_help="Run the sweep that a spec describes.")
@@ -67,14 +67,14 @@ def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server
     Example:
       sweep resume names
     """
-    if remote := remote_of(server, home):
-        follow_remote(remote, remote.resume(remote.find(sweep), changed)["id"], True, as_json)
+    origin = chosen_origin(server, home, reading=False)
+    summary = origin.resume(sweep, changed, address, progress=True)
+    if summary is None:
+        follow_remote(needed_remote(server), origin.read(sweep).id, True, as_json)
         return
     from espalier.sweeps.home import Home
-    from espalier.sweeps.running.here import resume_here
 
-    where = Home.at(home)
-    print_summary(resume_here(sweep, where, address, changed), where, as_json, home)
+    print_summary(summary, Home.at(home), as_json, home)
 
 
 @click.command(short_help="Look at a task before hours are spent on it.")

@@ -5,14 +5,14 @@ from espalier.sweeps.home import Home
 from espalier.sweeps.origins.origin import Origin
 
 
-def origin_of(server: str | None, home: str | None) -> Origin:
-    """Return a service, if an address is given, else a home for reading. Raises BadInput."""
+def origin_of(server: str | None, home: str | None, reading: bool = True) -> Origin:
+    """Return a service, if an address is given, else a home. Raises BadInput. reading: as of Home.at."""
     if server and home:
         raise BadInput("home and server: keep one of them")
     if not server:
         from espalier.sweeps.origins.home_origin import HomeOrigin
 
-        return HomeOrigin(Home.at(home, reading=True))
+        return HomeOrigin(Home.at(home, reading))
     from espalier.sweeps.client.service import Remote
     from espalier.sweeps.origins.service_origin import ServiceOrigin
 

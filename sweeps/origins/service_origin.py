@@ -94,7 +94,7 @@ class ServiceOrigin:
 
     def resume(self, sweep: str, changed: bool, address: str | None, progress: bool) -> None:
         """Have the service go on with a sweep; it does so on a cluster of its own."""
-        self.remote.resume(sweep, changed)
+        self.remote.resume(self.remote.find(sweep), changed)
 
     def delete(self, sweep: str, records: bool) -> None:
         """Refuse: a service keeps its sweeps."""

@@ -61,7 +61,8 @@ class Summary:
             yield f"halted: {self.halted}"
         if self.interrupted:
             ended = sum(n for state, n in counted.items() if state not in results.UNFINISHED)
-            yield f"interrupted with {ended} trials ended; continue: sweep resume {self.sweep}{at}"
+            yield f"interrupted with {ended} trials ended"
+            yield f"continue: sweep resume {self.sweep}{at}"
             return
         yield f"{', '.join(f'{n} {state}' for state, n in counted.items())} in {self.seconds:.0f} s; " + self._work()
         failed = Counter(t.evidence for t in self._in("failed") if t.evidence)

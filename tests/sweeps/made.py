@@ -7,6 +7,8 @@ from typing import Any, cast
 import yaml
 
 from espalier.core.training.events import Ended, Event, Reported, Started, Status, TrialId
+from espalier.sweeps import best_file
+from espalier.sweeps.best_file import BestFile
 from espalier.sweeps.identity import versions
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
@@ -80,3 +82,8 @@ def best_fields(**changed: Any) -> dict[str, Any]:
 def best_text(**changed: Any) -> str:
     """Return a best file with some fields changed."""
     return yaml.safe_dump(best_fields(**changed), sort_keys=False)
+
+
+def read_best(path: str) -> tuple[BestFile, SweepSpec]:
+    """Read a best file, as a rerun does."""
+    return best_file.parse_best(best_file.best_text(path), path)

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.best_file import BestFile, best_file_text, read_best
+from espalier.sweeps.best_file import BestFile, best_file_text
 from espalier.sweeps.repeat.rerun import rerun
 from espalier.sweeps.spec.spec import SweepSpec
-from tests.sweeps.made import best_fields, best_text, row, spec_with
+from tests.sweeps.made import best_fields, best_text, read_best, row, spec_with
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 

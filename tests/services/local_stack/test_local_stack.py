@@ -19,13 +19,13 @@ from espalier.core.errors import BadInput
 from espalier.services.database import external
 from espalier.services.local_stack import LocalStack, Postgres, down, environment, postgres, up
 from espalier.services.local_stack.process import Daemon, StateFolder, listens
-from espalier.sweeps.best_file import read_best
 from espalier.sweeps.browse.home_sweep import read_sweep
 from espalier.sweeps.home import Home
 from espalier.sweeps.repeat import champion
 from espalier.sweeps.search import database
 from tests.hostile.harness import REPOSITORY, Sweep, check_the_end
 from tests.services.running import SECRET_FILES, command_lines, files_with_secrets
+from tests.sweeps.made import read_best
 
 
 def secrets_of(stack: LocalStack) -> list[str]:

@@ -14,12 +14,12 @@ import yaml
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from espalier.sweeps.best_file import read_best
 from espalier.sweeps.recording.names import STORY
 from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
 from tests.sweeps.cli.refusals import Sweep, complaint
 from tests.sweeps.cli.stored import runs_of, trials_of
+from tests.sweeps.made import read_best
 
 pytestmark = pytest.mark.usefixtures("no_ray")
 

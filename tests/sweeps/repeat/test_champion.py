@@ -20,10 +20,11 @@ from espalier.core.task import load_task
 from espalier.core.training.trial import Structure
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.address import no_secret
-from espalier.sweeps.best_file import BestFile, read_best
+from espalier.sweeps.best_file import BestFile
 from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.repeat.champion import check_name, weight_files
 from espalier.sweeps.search.store import SweepStore
+from tests.sweeps.made import read_best
 
 Sweep = Callable[..., Result]
 

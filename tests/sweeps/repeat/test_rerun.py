@@ -10,11 +10,10 @@ import yaml
 
 from espalier.core.task import code_fingerprint, load_task
 from espalier.core.training.events import Ended
-from espalier.sweeps.best_file import read_best
 from espalier.sweeps.engine import make_cohort
 from espalier.sweeps.repeat.rerun import rerun
 from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
-from tests.sweeps.made import best_fields, spec_with
+from tests.sweeps.made import best_fields, read_best, spec_with
 
 
 def trained(replicates: int = 1) -> dict[str, Any]:

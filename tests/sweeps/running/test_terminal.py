@@ -81,3 +81,17 @@ def test_the_end_of_a_sweep_fits_one_screen_though_its_configurations_are_long(t
     assert "31 complete, 1 failed" in " ".join(text.split()) and "rerun   sweep rerun best.yaml" in lines
     best = " ".join(text[text.index("best: ") :].split())
     assert all(word in best for word in ("schedule linear", "hidden 200", "decay_points 0.4123")), text
+
+
+def test_the_command_that_goes_on_after_an_interrupt_is_a_line_of_its_own_to_be_copied(tmp_path: Path) -> None:
+    """It is longer than a line of the terminal, which alone may break it: no newline is written into it."""
+    home = "/srv/shared/experiments with spaces/2026/names and surnames/sweeps of the last week"
+    script = CLOSING.replace("trials[0], False, True", "trials[0], True, False").replace("home=None", f"home={home!r}")
+    command = f"sweep resume names-20261129-ab12cd34 --home '{home}'"
+    terminal = run(script, tmp_path)
+    *_, lines = terminal.pictures()
+    assert terminal.process.returncode == 130
+    for label in ("continue: ", "send it: "):
+        first = next(n for n, line in enumerate(lines) if line.startswith(label))
+        whole = f"{label}{command}"
+        assert "".join(line.ljust(80) for line in lines[first:])[: len(whole)] == whole, "\n".join(lines)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
 from espalier.sweeps import cohorts as plan
-from espalier.sweeps.best_file import read_best
 from espalier.sweeps.checks.lr_range import run_test
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.header import header
@@ -21,7 +20,7 @@ from espalier.sweeps.spec.meaning import is_loss
 from espalier.sweeps.spec.overrides import override
 from espalier.sweeps.spec.space import Range
 from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec
-from tests.sweeps.made import THERMOMETER, best_fields, spec_with
+from tests.sweeps.made import THERMOMETER, best_fields, read_best, spec_with
 
 
 def refusal(**changed: Any) -> str:

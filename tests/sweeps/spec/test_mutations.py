@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 
 from espalier.core.errors import MESSAGE_MOST, BadInput
-from espalier.sweeps.best_file import read_best
 from espalier.sweeps.search.asking import distribution
 from espalier.sweeps.spec.header import header
 from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec
 from espalier.sweeps.spec.yaml12 import read
-from tests.sweeps.made import best_text, spec_with
+from tests.sweeps.made import best_text, read_best, spec_with
 
 COUNTS = [1000, pytest.param(10_000, marks=pytest.mark.slow)]
 LIBRARY = sorted((Path(__file__).resolve().parents[3] / "sweeps" / "library").glob("*.yaml"))

@@ -11,10 +11,9 @@ import yaml
 from click.testing import Result
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.best_file import read_best
 from espalier.sweeps.spec import paths
 from espalier.sweeps.spec.spec import load_spec
-from tests.sweeps.made import THERMOMETER
+from tests.sweeps.made import THERMOMETER, read_best
 
 TASK = """
 from pathlib import Path

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 
 from espalier.core.errors import MESSAGE_MOST, BadInput
 from espalier.core.tasks.thermometer import Thermometer
-from espalier.sweeps.best_file import read_best
 from espalier.sweeps.client import service as remote
 from espalier.sweeps.spec import yaml12
 from espalier.sweeps.spec.overrides import override
 from espalier.sweeps.spec.spec import load_spec, make_spec
 from espalier.sweeps.spec.values import DEPTH as DEEPEST
 from espalier.sweeps.spec.yaml12 import ALIASED, DEPTH, read, write
-from tests.sweeps.made import best_fields, spec_with
+from tests.sweeps.made import best_fields, read_best, spec_with
 
 
 class Deep(Thermometer):
