@@ -1,13 +1,12 @@
-"""Hyperparameter sweeps: what is searched, trained by Ray, stored by Optuna and recorded in MLflow."""
+"""Hyperparameter sweeps: searched with Optuna, trained on Ray, recorded in MLflow."""
 
 import os
 import sys
 from types import ModuleType
 from typing import Any
 
-# A person's folder may have a random.py, or a package called core. Ray puts the driver's folder in front of all else
-# that its workers import, and so does `python -m`: it is taken away again.
-# core.loading.scopes finds what a task imports.
+# A user's folder may have a random.py, or a package called core. Ray puts the driver's folder first on its workers'
+# # import path, and so does `python -m`; it is removed again. core.loading.scopes resolves a task's imports.
 _OWN = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 if os.path.basename(sys.argv[0]) == "default_worker.py":
     _ray = os.path.dirname(os.path.dirname(os.path.dirname(sys.argv[0])))
@@ -17,7 +16,7 @@ elif sys.argv[0] == "-m" and sys.path[0] == os.getcwd() and os.path.realpath(sys
 
 
 class _Callable(ModuleType):
-    """This package, which is also the function that lists sweeps: `espalier.sweeps()`."""
+    """The type of this package, which makes it callable: `espalier.sweeps()` lists sweeps."""
 
     def __call__(self, **where: Any) -> Any:
         from espalier.api import sweeps

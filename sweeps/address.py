@@ -1,4 +1,4 @@
-"""Addresses of servers and databases: shown without their secrets."""
+"""Addresses of servers and databases, and how to show them without their secrets."""
 
 import re
 import socket
@@ -6,11 +6,11 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 UI_PORT = 5000
-UI = f"http://127.0.0.1:{UI_PORT}"  # where `sweep ui` serves MLflow's page, if nothing else is said
+UI = f"http://127.0.0.1:{UI_PORT}"  # where `sweep ui` serves MLflow by default
 
 
 def no_secret(address: str) -> str:
-    """Return an address without the password it may carry, before its host or among its options.
+    """Return an address with passwords masked, before its host and among its query options.
 
     >>> no_secret("postgresql://me:se/cr@t@host:5432/optuna")
     'postgresql://me:***@host:5432/optuna'
@@ -24,7 +24,7 @@ def no_secret(address: str) -> str:
 
 
 def without_login(address: str) -> str:
-    """Return a server's address without a login and a last slash.
+    """Return a server's address without login and trailing slash.
 
     >>> without_login("https://me:secret@host/mlflow/")
     'https://host/mlflow'
@@ -34,7 +34,7 @@ def without_login(address: str) -> str:
 
 
 def open_port(host: str, port: int) -> socket.socket:
-    """Return a socket bound to a port of this machine. Raises OSError if that cannot be, as where it is taken."""
+    """Return a socket bound to a port of this machine. Raises OSError if it cannot be bound."""
     family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
         0
     ]
@@ -49,18 +49,18 @@ def open_port(host: str, port: int) -> socket.socket:
 
 
 def sqlite_url(file: Path) -> str:
-    """Return the address of a sqlite file, whatever its path is made of.
+    """Return the URL of a sqlite file, with special characters in its path quoted.
 
     >>> sqlite_url(Path("/home/me/mlflow.db")), sqlite_url(Path("/what?/50%/mlflow.db"))
     ('sqlite:////home/me/mlflow.db', 'sqlite+pysqlite:////what%3F/50%25/mlflow.db')
     """
     plain, quoted = str(file), quote(str(file), safe="/", errors="surrogateescape")
-    # with the driver's name MLflow does not take the quoted path for a folder that it has to make
+    # with the driver's name MLflow does not create a folder named like the quoted path
     return f"sqlite:///{plain}" if plain == quoted else f"sqlite+pysqlite:///{quoted}"
 
 
 def sqlite_file(url: str) -> Path | None:
-    """Return the file that an address of sqlite means, None for other addresses.
+    """Return the file of a sqlite URL, None for other addresses.
 
     >>> sqlite_file("sqlite+pysqlite:////what%3F/50%25/mlflow.db?timeout=5").as_posix()
     '/what?/50%/mlflow.db'
@@ -71,9 +71,9 @@ def sqlite_file(url: str) -> Path | None:
 
 
 def mlflow_page(server: str, experiment: str | None = None, run: str | None = None) -> str:
-    """Return the address of a page of MLflow's: of an experiment's runs, or of one run.
+    """Return the address of MLflow's page on an experiment's runs, or on one run.
 
-    Without its last part MLflow opens a page about traces, which are not ours.
+    Without its last part MLflow opens a page about traces, which this project does not use.
 
     >>> mlflow_page("http://127.0.0.1:5000/", "1", "ab12")
     'http://127.0.0.1:5000/#/experiments/1/runs/ab12?workflowType=machine_learning'

@@ -1,6 +1,6 @@
 """A best file: one trial as YAML, from which it can be trained again.
 
-It has the trial's spec, its point, what it reported, and what it was made with.
+It has the trial's spec, its hyperparameters, its reports, and the versions and code it was made with.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class BestFile(BaseModel):
-    """One trial as a file."""
+    """The content of a best file."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,7 +42,7 @@ class BestFile(BaseModel):
 
 
 def best_file_text(sweep_record: "SweepRecord", best: TrialResult, story: TrialStory) -> str:
-    """Return a trial as the text of a best file. Numbers are written so that they read back to the same bits."""
+    """Return a trial as the text of a best file. Numbers read back to the same bits."""
     content = {
         "sweep": sweep_record.id,
         "trial": best.number,
@@ -69,9 +69,9 @@ def best_text(path: str) -> str:
 
 
 def parse_best(text: str, path: str) -> tuple[BestFile, SweepSpec]:
-    """Read the text of a best file, which messages name by `path`. Raises BadInput naming what is wrong with it."""
+    """Parse the text of a best file. Raises BadInput that begins with `path` and says what is wrong."""
     fields = yaml12.read(text, path)
-    check_values(fields, path, most=None, depth=DEPTH + 1)  # which holds a spec
+    check_values(fields, path, most=None, depth=DEPTH + 1)  # the size limit of a best file, which contains a spec
     if not isinstance(fields, Mapping):
         raise BadInput(f"{path}: not a best file; `sweep best ID > best.yaml` writes one")
     try:
@@ -102,7 +102,7 @@ def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
         engine = name in ENGINE and name not in ("decay_points", "schedule")
         if engine and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise BadInput(f"{path}: params.{name}: {shown(value)} is no number")
-    try:  # each value must be one that a space could give: a spec of constants checks that
+    try:  # each value must be valid in a space: a spec of constants checks that
         make_spec(best.spec | {"space": best.params, "search": {"sampler": "random"}}, stored=True)
     except BadInput as error:
         raise BadInput(f"{path}: {str(error).removeprefix('spec: ').replace('space.', 'params.')}") from error

@@ -1,4 +1,4 @@
-"""From a point of the space to what the engine trains: a structure, and one engine trial for each replicate."""
+"""Convert a point of the space into the engine's terms: a structure, and one engine trial for each replicate."""
 
 import json
 
@@ -24,7 +24,7 @@ from espalier.sweeps.spec.spec import SweepSpec
 def check_names(spec: SweepSpec) -> None:
     """Raise BadInput if the space names a hyperparameter that neither the engine nor the task has.
 
-    Also for an option that the task does not have, and for a text where its own default is true or false.
+    Also for an option that the task does not have, and for a text where the default is true or false.
     """
     check_own_kinds(spec)
     defaults = options_of(task_class(spec.task))
@@ -47,7 +47,7 @@ def check_names(spec: SweepSpec) -> None:
 
 
 def _check_truth(field: str, value: object, default: object) -> None:
-    """Refuse a word for true or false: `no` is a text, and every text counts as true in Python."""
+    """Refuse a text for a boolean: YAML 1.2 reads `no` as a text, and every non-empty text is true in Python."""
     if isinstance(default, bool) and isinstance(value, str):
         raise BadInput(f"{field}: {shown(value)} is a text; write true or false")
 
@@ -58,14 +58,14 @@ def task_options(spec: SweepSpec, point: Point) -> dict[str, object]:
 
 
 def end_options(spec: SweepSpec) -> list[dict[str, object]]:
-    """Return the arguments of the task at the first, and at the last, value of each of its own domains."""
+    """Return the arguments of the task with the first, and with the last, value of each of its own domains."""
     own = {name: extremes(domain) for name, domain in task_domains(spec).items()}
     first, last = ({name: values[end] for name, values in own.items()} for end in (0, -1))
     return [dict(spec.task_options) | end for end in ([first] if first == last else [first, last])]
 
 
 def structural_key(spec: SweepSpec, point: Point) -> str:
-    """Return what parts trials into cohorts: two trials share a program if and only if their keys are equal."""
+    """Return the key that groups trials into cohorts: two trials share a program if their keys are equal."""
     return json.dumps([task_options(spec, point), _batch_size(spec, point), _schedule(spec, point)], sort_keys=True)
 
 
@@ -87,7 +87,7 @@ def _optimizer(spec: SweepSpec) -> Optimizer:
 
 
 def structure(spec: SweepSpec, point: Point) -> Structure:
-    """Return what the program of a point is built from."""
+    """Return the engine structure of a point."""
     kind, batch_size = _schedule(spec, point), _batch_size(spec, point)
     phases = spec.schedule.phases if kind == "phases" else ()
     return Structure(_optimizer(spec), kind, batch_size, spec.resources.precision, phases)
@@ -119,7 +119,7 @@ def replicates(spec: SweepSpec, number: int, point: Point) -> list[Trial]:
 
 
 def rungs(spec: SweepSpec) -> tuple[int, ...]:
-    """Return after how many steps trials are scored: none without stopping."""
+    """Return the steps after which trials are scored: none without stopping."""
     return spec.stopping.steps(spec.budget.steps) if spec.stopping else ()
 
 
@@ -137,14 +137,14 @@ def first_point(spec: SweepSpec) -> Point:
 
 
 def thresholds(spec: SweepSpec) -> Thresholds:
-    """Return where one verdict ends and another begins."""
+    """Return the thresholds between verdicts."""
     return Thresholds(**spec.health.model_dump())
 
 
 def watchers(spec: SweepSpec) -> list[Watcher]:
-    """Return who looks on while trials train: a person's own first, so that their verdicts come first.
+    """Return the watchers: the user's own first, so that their verdicts take precedence.
 
-    Raises BadInput for one that cannot be found or made.
+    Raises BadInput for one that cannot be loaded.
     """
     own: list[Watcher] = []
     for reference in spec.watchers:
@@ -157,6 +157,6 @@ def watchers(spec: SweepSpec) -> list[Watcher]:
 
 
 def scoring(spec: SweepSpec) -> Scoring:
-    """Return what trials are scored by."""
+    """Return how trials are scored."""
     chosen = spec.stopping
     return Scoring((chosen.score,), chosen.probe_steps(spec.budget.steps)) if chosen else Scoring(())

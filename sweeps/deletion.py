@@ -1,4 +1,4 @@
-"""A sweep removed from its home: its study, its folder and, if that is wanted, its runs in MLflow."""
+"""Delete a sweep from its home: its study, its folder and, on request, its runs in MLflow."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from espalier.sweeps.home import Home
 
 @dataclass(frozen=True)
 class Deletion:
-    """What was removed of a sweep, and where its runs are, if these stay."""
+    """What was deleted of a sweep, and where its remaining runs are."""
 
     sweep: str
     folder: str
@@ -21,7 +21,7 @@ class Deletion:
     """"": unknown, since its spec cannot be read"""
 
     def lines(self) -> Iterator[str]:
-        """Yield what went and what stays."""
+        """Yield lines on what was deleted and what stays."""
         yield f"deleted {self.sweep}: its trials and {self.folder}"
         place = no_secret(self.tracking_uri) or "MLflow"
         if self.runs is None:
@@ -31,7 +31,7 @@ class Deletion:
 
 
 def find_deletable(home: Home, wanted: str) -> str:
-    """Return the id of a sweep by its id or name, also of one whose trials are lost. Raises BadInput."""
+    """Return the id of a sweep by its id or name, even if its trials are lost. Raises BadInput for an unknown one."""
     from espalier.sweeps.search.store import SweepStore, find_sweep
 
     if wanted in home.lost(()):
@@ -42,7 +42,7 @@ def find_deletable(home: Home, wanted: str) -> str:
 def delete_sweep(home: Home, sweep: str, records: bool = False) -> Deletion:
     """Remove a sweep by its id from a home: its trials, its folder, and with `records` its runs in MLflow.
 
-    Raises BadInput, with nothing removed, if a process drives it or MLflow does not answer.
+    Raises BadInput, with nothing deleted, if a process drives it or MLflow does not answer.
     """
     from espalier.sweeps.search.driver_lock import DriverLock
     from espalier.sweeps.search.store import SweepStore
@@ -61,7 +61,7 @@ def delete_sweep(home: Home, sweep: str, records: bool = False) -> Deletion:
 
 
 def _tracking_uri(home: Home, sweep: str, known: bool, needed: bool) -> str:
-    """Return where a sweep is recorded; "" if that cannot be known and need not be."""
+    """Return where a sweep is recorded; "" if that is unknown and not needed."""
     from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri, sweep_tracking_uri
     from espalier.sweeps.search.store import SweepStore
 

@@ -1,4 +1,4 @@
-"""What a worker trains: the engine's cohort of some trials, and the program that trains it. Knows no Ray."""
+"""Make the engine's cohort of some trials, and choose the program that trains it. Does not import Ray."""
 
 import json
 import math
@@ -33,14 +33,14 @@ def _task_and_data(reference: str, options: str) -> tuple[Task, Data]:
 
 @lru_cache(maxsize=8)
 def _program(reference: str, options: str, structure: Structure, kind: str) -> Program:
-    """A program keeps the step that it has traced: a worker's next cohort of that structure takes it over."""
+    """Return a cached program: a worker's next cohort of the same structure reuses its traced step."""
     task, _ = _task_and_data(reference, options)
     return PROGRAMS[kind](task, structure.optimizer, getattr(torch, structure.dtype))
 
 
 @dataclass(frozen=True)
 class _Common:
-    """What the trials of a cohort share. options: the task's arguments, as JSON."""
+    """The properties that the trials of a cohort share. options: the task's arguments, as JSON."""
 
     reference: str
     options: str
@@ -69,7 +69,7 @@ class _Common:
 def make_cohort(
     spec: SweepSpec, trials: Sequence[PlannedTrial], provenance: Provenance, watcher: Watcher | None = None
 ) -> Cohort:
-    """Build the cohort of trials of one structure. watcher: one more than the spec's own."""
+    """Build the cohort of trials of one structure. watcher: in addition to the spec's own."""
     common = _Common.of(spec, trials[0].point)
     task, data = common.task_and_data()
     setup = CohortSetup(
@@ -89,7 +89,7 @@ def make_cohort(
 
 
 def program_for(spec: SweepSpec, trials: Sequence[PlannedTrial], lanes: int, device: str) -> Provenance:
-    """Choose the program of trials of one structure, and how many of at most `lanes` lanes train at once."""
+    """Choose the program for trials of one structure, and how many lanes, at most `lanes`, train at once."""
     common = _Common.of(spec, trials[0].point)
     work = len(trials) * spec.replicates * spec.budget.steps
     lanes = min(lanes, len(trials) * spec.replicates)
@@ -98,27 +98,27 @@ def program_for(spec: SweepSpec, trials: Sequence[PlannedTrial], lanes: int, dev
 
 
 def _choose(common: _Common, spec: SweepSpec, work: int, lanes: int, device: str) -> tuple[str, str, int]:
-    """Return the program, why, and how many lanes train at once. work: the steps of all trials."""
+    """Return the program, the reason for it, and how many lanes train at once. work: the steps of all trials."""
     task, data = common.task_and_data()
     batch, wanted, alone = common.first_batch(), spec.resources, common.program("plain")
     hidden, step_s = alone.hidden(batch, data.valid).reason, alone.probe.step_s
     if wanted.program == "auto" and device == "cpu" and not hidden and alone.probe.overhead < GAIN:
         return "plain", f"one lane at a time: {step_s * 1e3:,.0f} ms a step, nearly all of it arithmetic", lanes
-    work_s = work * step_s if math.isfinite(step_s) else 0.0  # a loss that raised has not been timed
+    work_s = work * step_s if math.isfinite(step_s) else 0.0  # a loss that raised was not timed
     with deadline.bounded(max(deadline.DECIDE_S, deadline.DECIDE_SHARE * work_s)):
         program, why = choose(task, batch, lanes, wanted.program, work, device, common.why_not_native, hidden)
         kind = PROGRAMS[program]
         if kind.min_width == 1 or wanted.lanes != "auto":
             return program, why, lanes
         if kind.lanes_run_sequentially:
-            return program, why, min(lanes, max(NATIVE, 2 * spec.replicates))  # a trunk keeps a second lane free
+            return program, why, min(lanes, max(NATIVE, 2 * spec.replicates))  # a trunk needs a second free lane
         return _measured(common, spec, (program, why), lanes, device)
 
 
 def _measured(
     common: _Common, spec: SweepSpec, chosen: tuple[str, str], lanes: int, device: str
 ) -> tuple[str, str, int]:
-    """Return what is fastest where many lanes can train at once, by a measurement here."""
+    """Return the fastest choice where many lanes can train at once, by a measurement here."""
     (task, data), alone, (program, why) = common.task_and_data(), common.program("plain"), chosen
     key = f"{spec.task} {common.options} {program}"
     try:
@@ -132,9 +132,9 @@ def _measured(
 
 
 def why_not_as_begun(spec: SweepSpec, trials: Sequence[PlannedTrial], begun: Provenance, device: str) -> str | None:
-    """Return why trials cannot go on here by the program that they began with, None if they can.
+    """Return why trials cannot continue here with the program that they began with; None if they can.
 
-    Another one would give other last bits.
+    Another program would differ in the last bits.
     """
     sentence = f"trials have begun by the {begun.program} program"
     if begun.device != device:
@@ -142,7 +142,7 @@ def why_not_as_begun(spec: SweepSpec, trials: Sequence[PlannedTrial], begun: Pro
     common = _Common.of(spec, trials[0].point)
     task, _ = common.task_and_data()
     reason = why_not(begun.program, task, common.first_batch())
-    return f"{sentence}, which cannot be had here: {reason}" if reason else None
+    return f"{sentence}, which is not available here: {reason}" if reason else None
 
 
 def _device(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Python's garbage collector, kept from looking through what is made to stay."""
+"""Pause Python's garbage collector while long-lived objects are created."""
 
 import gc
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Import, or make what stays, without the collector, whose many looks at all of it take a fifth of the time."""
+    """Run imports, or create long-lived objects, without the collector, whose scans take a fifth of the time."""
     gc.disable()
     try:
         yield

@@ -1,4 +1,4 @@
-"""A process beside a command that runs a task's code: it ends the command when Python cannot, and says how it ended."""
+"""A guard process for a command that runs a task's code: it ends the command if Python cannot, and reports how."""
 
 import faulthandler
 import json
@@ -20,10 +20,11 @@ STOPPED, ENDED = "sweep: stopped", "sweep: this process ended: HOW"
 
 
 class Guard:
-    """A small process that ends this one some seconds after Ctrl-C or SIGTERM, should Python not come to do it.
+    """A small process that ends this one some seconds after Ctrl-C or SIGTERM, if Python does not.
 
-    So it is while code in C holds Python's lock, or catches what is raised to end it. The kernel's signal is passed on
-    by Python's handler in C, which needs no lock. And should this process be gone without a word, it says how.
+    Python cannot while C code holds its lock (GIL), or if code catches KeyboardInterrupt. The guard gets the signal
+    through Python's C handler, which needs no lock. If this process dies without a message, the guard prints how it
+    died.
     """
 
     def __init__(self, stop: str, death: str = ENDED, grace_s: float = GRACE_S):
@@ -36,15 +37,15 @@ class Guard:
         os.close(spoken)
         self.set_messages(stop, death)
         self._before = signal.set_wakeup_fd(self._signals, warn_on_full_buffer=False)
-        self._traces = not faulthandler.is_enabled()  # else somebody wants them elsewhere
+        self._traces = not faulthandler.is_enabled()  # else another reader uses the wakeup pipe
         if self._traces:
             faulthandler.enable(self._words, all_threads=False)
         self._pid, self._exit = os.getpid(), os._exit
         os._exit = self._exiting
 
     def _exiting(self, code: int) -> NoReturn:
-        """Be os._exit for a task's code: never silently, and never as if all were well."""
-        if os.getpid() == self._pid and self._words >= 0:  # else it is a process that a task has started
+        """Replace os._exit for a task's code: it prints a message, and never exits with code 0."""
+        if os.getpid() == self._pid and self._words >= 0:  # else it is a child process of the task
             caller = sys._getframe(1)
             place = f"{Path(caller.f_code.co_filename).name}, line {caller.f_lineno}"
             self._write(b"\0", f"os._exit({code}) in {caller.f_code.co_name}() ({place})".encode(errors="replace"))
@@ -52,16 +53,16 @@ class Guard:
         self._exit(code)
 
     def set_messages(self, stop: str, death: str) -> None:
-        """Set what is printed when this process is stopped, and when it is gone (HOW: how it ended; "": nothing)."""
+        """Set the messages printed when this process is stopped, and when it has died (HOW: how it ended; "": none)."""
         if self._words >= 0:
             self._write(b"\0", json.dumps({"stop": stop, "death": death}).encode(), b"\0")
 
     def _write(self, *parts: bytes) -> None:
-        with suppress(BrokenPipeError):  # the guard is gone, and nobody else watches
+        with suppress(BrokenPipeError):  # the guard has died, and no other watches
             os.write(self._words, b"".join(parts))
 
     def dismiss(self) -> None:
-        """Let it go: from here on nothing of a task's runs in this process."""
+        """End the guard: from here on no code of a task runs in this process."""
         if self._words >= 0:
             signal.set_wakeup_fd(self._before)
             os._exit = self._exit
@@ -79,7 +80,7 @@ _guards: list[Guard] = []
 
 @contextmanager
 def guarded(grace_s: float = GRACE_S) -> Iterator[None]:
-    """Have a guard while the block runs, which calls a task's code. grace_s: how long Python has after Ctrl-C."""
+    """Run a guard during the block, which calls a task's code. grace_s: seconds that Python has after Ctrl-C."""
     if threading.current_thread() is not threading.main_thread() or _guards:
         yield
         return
@@ -97,7 +98,7 @@ def set_messages(stop: str, death: str) -> None:
 
 
 def guard_task(task: str) -> None:
-    """Have the guard's messages name the task whose code this process is about to run."""
+    """Name in the guard's messages the task whose code this process is about to run."""
     text = brief(task)
     set_messages(
         f"{STOPPED} at once, since a call of {text} did not return",
@@ -106,6 +107,6 @@ def guard_task(task: str) -> None:
 
 
 def dismiss_guard() -> None:
-    """Let the guard go, if there is one."""
+    """End the guard, if there is one."""
     while _guards:
         _guards.pop().dismiss()

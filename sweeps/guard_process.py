@@ -21,7 +21,7 @@ UNKNOWN = "killed (SIGKILL or another signal), or ended by code outside Python"
 
 
 def killed_for_memory() -> int:
-    """Return how many processes this machine has killed for want of memory."""
+    """Return how many processes this machine's kernel has killed for lack of memory."""
     try:
         with open("/proc/vmstat") as file:
             return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
@@ -30,9 +30,10 @@ def killed_for_memory() -> int:
 
 
 def how_it_ended(last_words: str, for_memory: int) -> str:
-    """Return how a process ended that has left these last words, faulthandler's or others, or none.
+    """Return how a process ended.
 
-    for_memory: processes that were killed for want of memory while it ran.
+    last_words: its last output, possibly of faulthandler. for_memory: how many processes were killed for lack of
+    memory while it ran.
 
     >>> trace = 'Fatal Python error: Aborted\\n\\nCurrent thread 0x1 (first):\\n  File "/a/b.py", line 3 in f'
     >>> how_it_ended(trace, 0), how_it_ended("os._exit(3)", 0), how_it_ended("", 1)
@@ -51,7 +52,7 @@ def how_it_ended(last_words: str, for_memory: int) -> str:
 
 
 def watch(command: int, grace_s: float) -> None:
-    """Watch a command, this process's parent, until it dismisses its guard or is gone."""
+    """Watch a command, this process's parent, until it dismisses its guard or dies."""
     deadline, unfinished, words, before = None, b"", {"stop": "", "death": ""}, killed_for_memory()
     open_ends = [0, 1]
     while True:
@@ -82,7 +83,7 @@ def watch(command: int, grace_s: float) -> None:
 
 
 def say(text: str) -> None:
-    """Write a line to stderr, if anybody reads there."""
+    """Write a line to stderr, ignoring a closed pipe."""
     with suppress(OSError):
         os.write(2, text.encode(errors="replace") + b"\n")
 

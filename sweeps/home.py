@@ -1,4 +1,4 @@
-"""The folder in which a sweep's state lies, its checkpoints, and what is said of a disk that is full."""
+"""The home: the folder of sweeps' state and checkpoints; and errors of a full disk."""
 
 import errno
 import logging
@@ -14,14 +14,14 @@ from espalier.core.errors import BadInput
 
 JOURNAL = "optuna.journal"
 COHORT_FILE = "cohort.pt"
-WORKERS = "workers"  # in a sweep's folder: what each cohort's worker leaves behind when it dies
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what a person has to see to
+WORKERS = "workers"  # in a sweep's folder: the last output of cohorts' workers that died
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # errors that the user has to fix
 PROBE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Home:
-    """The folder in which everything that a sweep leaves behind lies."""
+    """The folder with everything that sweeps write."""
 
     path: Path
 
@@ -29,7 +29,7 @@ class Home:
     def at(cls, path: str | None, reading: bool = False) -> "Home":
         """Open a home (default: $SWEEP_HOME or ./sweep-data). Raises BadInput if it cannot be written.
 
-        reading: it need not be, nor exist, for who only looks; nothing is written then.
+        reading: for read-only use. Then it need not be writable or exist, and nothing is written.
         """
         home = Path(path or os.environ.get("SWEEP_HOME") or "sweep-data").expanduser().absolute()
         if reading:
@@ -60,30 +60,30 @@ class Home:
         return self.path / "sweeps" / sweep
 
     def has_records(self, sweep: str) -> bool:
-        """Whether a sweep of this id has left records here."""
+        """Whether there are records of this sweep here."""
         spool = self.sweep(sweep) / "spool.jsonl"
         return spool.is_file() and spool.stat().st_size > 0
 
     def lost(self, known: Collection[str]) -> list[str]:
-        """Return the sweeps with records here that are not among those that the journal knows."""
+        """Return the sweeps with records here that are not among `known`, those of the journal."""
         if "://" in self.storage:
             return []
         folders = (place.parent.name for place in self.path.glob("sweeps/*/spool.jsonl"))
         return sorted(sweep for sweep in folders if sweep not in known and self.has_records(sweep))
 
     def next_tune(self, sweep: str) -> Path:
-        """A new experiment folder of Tune, for one start of the driver; it will hold cohorts' checkpoints."""
+        """Return a new experiment folder of Tune for one start of the driver; it will contain cohorts' checkpoints."""
         return self.sweep(sweep) / f"tune-{len(list(self.sweep(sweep).glob('tune-*'))) + 1:03}"
 
 
 def new_id(name: str, random_bytes: int = 2) -> str:
-    """Return a sweep id: the spec's name, the day, random characters, enough of them where many people make ids."""
+    """Return a sweep id: the spec's name, the day, and random characters. A shared service needs more random bytes."""
     return f"{name}-{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(random_bytes)}"
 
 
 @contextmanager
 def naming(file: Path | str) -> Iterator[None]:
-    """Have an OSError say which file it is about: a write that fails names none."""
+    """Add the file's name to an OSError: a failed write has none."""
     try:
         yield
     except OSError as error:
@@ -93,7 +93,7 @@ def naming(file: Path | str) -> Iterator[None]:
 
 
 def full(error: OSError, then: str) -> BadInput:
-    """Return what a person is told of a disk that takes nothing any more; `then`: what to do when there is room."""
+    """Return the message for a full disk. then: what to do when there is space again."""
     need = "have it writable" if error.errno == errno.EROFS else "make room"
     file = error.filename or "standard output, or a file"
     return BadInput(f"{file}: {os.strerror(error.errno or 0)}; {need}, then {then}")
@@ -101,7 +101,7 @@ def full(error: OSError, then: str) -> BadInput:
 
 @contextmanager
 def told_when_full(then: str) -> Iterator[None]:
-    """Turn the error of a disk that takes nothing any more into BadInput; others are raised as they are."""
+    """Turn the error of a full disk into BadInput; other errors are raised unchanged."""
     try:
         yield
     except OSError as error:
@@ -111,7 +111,7 @@ def told_when_full(then: str) -> Iterator[None]:
 
 
 def write_probe(folder: Path) -> None:
-    """Write a block to the disk of a folder, and remove it. Raises OSError if it takes none."""
+    """Write a block to the disk of a folder, and remove it. Raises OSError if the disk is full."""
     probe = folder / f".probe-{os.getpid()}"
     try:
         with naming(probe):
@@ -123,7 +123,7 @@ def write_probe(folder: Path) -> None:
 
 @contextmanager
 def blaming_the_disk(folder: Path) -> Iterator[None]:
-    """Have whatever is raised on a disk that takes nothing be that disk's OSError: libraries say it in other ways."""
+    """If the disk is full, replace any error of the block by the disk's OSError: libraries raise other types."""
     try:
         yield
     except Exception:
@@ -132,20 +132,20 @@ def blaming_the_disk(folder: Path) -> Iterator[None]:
 
 
 def last_checkpoint(sweep_folder: Path, cohort: str) -> str | None:
-    """Return the newest checkpoint of a cohort that can be read, over all starts of the driver, or None."""
-    from espalier.core import checkpoint  # torch, which most commands do without
+    """Return the newest readable checkpoint of a cohort, over all starts of the driver, or None."""
+    from espalier.core import checkpoint  # imports torch, which most commands do not need
 
     for place in _checkpoints(sweep_folder, cohort):
         try:
             checkpoint.load(place / COHORT_FILE)
             return str(place)
-        except Exception as error:  # torn by the crash: the one before it is whole
+        except Exception as error:  # incomplete after a crash: the one before it is complete
             logging.getLogger(__name__).warning("skipping %s: %s", place, error)
     return None
 
 
 def attempt_name(cohort: str, attempt: int) -> str:
-    """Return the name of a cohort's folder, of which each further attempt in one start of the driver has its own."""
+    """Return the name of a cohort's folder; each attempt in one start of the driver has its own."""
     return f"{cohort}+{attempt}" if attempt else cohort
 
 

@@ -1,4 +1,4 @@
-"""What a sweep was begun with - its spec, its task's code, its data - and what it goes on with."""
+"""The identity of a sweep: its spec, its task's code, its data; and whether they changed when it is resumed."""
 
 import platform
 import subprocess
@@ -14,9 +14,11 @@ from espalier.sweeps.spec.normal_form import normal_fields
 from espalier.sweeps.spec.space import AUTO
 from espalier.sweeps.spec.spec import SweepSpec
 
-CHANGES = "changes"  # a study attribute: a period for each time that a sweep went on with other code, data or versions
+CHANGES = (
+    "changes"  # a study attribute: a period for each time that a sweep continued with changed code, data or versions
+)
 KINDS = {"code": "the task's code", "data": "the data", "data.others": "the data of its other choices"}
-FOLDER = "code.folder"  # a study attribute: where a task that is a module was found
+FOLDER = "code.folder"  # a study attribute: the folder of a task that is a module
 
 Facts = Mapping[str, Any]
 
@@ -25,16 +27,15 @@ Facts = Mapping[str, Any]
 
 
 def check_same_spec(sweep: str, facts: Facts, begun: SweepSpec, wanted: SweepSpec) -> None:
-    """Raise BadInput, naming the fields, if a sweep that exists was begun with another spec than is given now.
+    """Raise BadInput, naming the fields, if an existing sweep has another spec than `wanted`.
 
-    What is written in another way and means the same is the same, as the short name of a task, or an option of the
-    task's that has its default.
+    Different spellings with one meaning are equal, such as the short name of a task, or an option at its default.
     """
     in_rates = begun.space.lr is not None and wanted.space.lr is not None
     then, now = (normal_fields(spec, in_rates) for spec in (begun, wanted))
     if then["task"] == now["task"]:
         _leave_out_defaults(wanted.task, then["task_options"], now["task_options"])
-    if "lr_range_run" in facts and wanted.space.lr_exponent == AUTO:  # which a range test has replaced
+    if "lr_range_run" in facts and wanted.space.lr_exponent == AUTO:  # replaced by the result of a range test
         then["space"]["lr_exponent"] = now["space"]["lr_exponent"] = AUTO
     fields = [f"{name} ({_shown(a)} there, {_shown(b)} here)" for name, a, b in _differences(then, now)]
     if fields:
@@ -70,7 +71,7 @@ _ABSENT = object()
 
 
 def _differences(then: object, now: object, path: str = "") -> Iterator[tuple[str, object, object]]:
-    """Yield (field, then, now) for each place at which two trees of plain values differ."""
+    """Yield (field, then, now) for each difference between two trees of plain values."""
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         for name in dict.fromkeys([*then, *now]):
             inner = f"{path}.{name}" if path else str(name)
@@ -80,7 +81,7 @@ def _differences(then: object, now: object, path: str = "") -> Iterator[tuple[st
 
 
 def _differ(then: object, now: object) -> bool:
-    """Whether two values differ; 1 and 1.0 do not, 1 and true do."""
+    """Whether two values differ: 1 and 1.0 are equal, 1 and true are not."""
     if isinstance(then, list | tuple) and isinstance(now, list | tuple):
         return len(then) != len(now) or any(map(_differ, then, now))
     return isinstance(then, bool) != isinstance(now, bool) or then != now
@@ -95,18 +96,18 @@ def _shown(value: object) -> str:
 
 
 def periods(facts: Facts) -> list[Facts]:
-    """Return what the trials of a sweep were made with, from its begin on: one period, and one for each change."""
+    """Return the periods of a sweep, each with its code, data and versions: the first, and one for each change."""
     return [facts, *facts.get(CHANGES, [])]
 
 
 def changed_kinds(facts: Facts, now: Facts) -> list[str]:
-    """Return which of code and data are others now than when the sweep last ran."""
+    """Return which of code and data have changed since the sweep last ran."""
     last = periods(facts)[-1]
     return [kind for kind in KINDS if kind in last and last[kind] != now.get(kind)]
 
 
 def check_unchanged(sweep: str, facts: Facts, now: Facts) -> None:
-    """Raise BadInput, saying what differs, if code or data are others now than when the sweep last ran."""
+    """Raise BadInput, saying what differs, if code or data have changed since the sweep last ran."""
     last = periods(facts)[-1]
     differing = [f"{KINDS[kind]} ({last[kind]} then, {now.get(kind)} now)" for kind in changed_kinds(facts, now)]
     if differing:
@@ -120,8 +121,7 @@ def check_unchanged(sweep: str, facts: Facts, now: Facts) -> None:
 def period(now: Facts, first: int, partly: Collection[int], anew: Collection[int]) -> dict[str, object]:
     """Return a period that begins now, for `CHANGES`.
 
-    first: the number of the next trial. partly: trials that go on, trained in part before. anew: those that had begun
-    and begin again.
+    first: the number of the next trial. partly: trials that continue from a checkpoint. anew: trials that start over.
     """
     facts = {kind: now[kind] for kind in (*KINDS, "versions", "git_commit", "git_dirty") if kind in now}
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -129,15 +129,15 @@ def period(now: Facts, first: int, partly: Collection[int], anew: Collection[int
 
 
 def differs(facts: Facts, now: Facts) -> bool:
-    """Whether code, data or versions are others now than when the sweep last ran."""
+    """Whether code, data or versions have changed since the sweep last ran."""
     last = periods(facts)[-1]
     return bool(changed_kinds(facts, now)) or ("versions" in last and last["versions"] != now.get("versions"))
 
 
 def made_with(facts: Facts, trial: int) -> dict[str, object]:
-    """Return the versions, the data, the code and the commit that a trial was trained with.
+    """Return the versions, data, code and commit that a trial was trained with.
 
-    One that trained across a change has both: "a, later b".
+    A trial that trained across a change has both: "a, later b".
     """
     its: list[Facts] = [facts]
     for later in facts.get(CHANGES, []):
@@ -156,7 +156,7 @@ def _joined(values: Sequence[object]) -> object:
 
 
 def history(facts: Facts) -> str:
-    """Return in one sentence a change which changes a sweep went through; nothing if there was none."""
+    """Return one sentence for each change of code, data or versions; empty if there was none."""
     sentences, before = [], facts
     for later in facts.get(CHANGES, []):
         old = {**before.get("versions", {}), **{k: before.get(k) for k in ("code", "data")}}
@@ -169,11 +169,11 @@ def history(facts: Facts) -> str:
     return ". ".join(sentences)
 
 
-# --- what it runs by --------------------------------------------------------------------------------------------------
+# --- versions --------------------------------------------------------------------------------------------------
 
 
 def versions() -> dict[str, str]:
-    """Return what can change a number: this program, Python, torch, the compiler and the machine."""
+    """Return the versions that can change a result: of this program, Python, torch, the compiler and the machine."""
     import numpy
     import torch
 

@@ -1,4 +1,4 @@
-"""Kinds of a person's own: loaded, and held to what they declare before anything trains."""
+"""User-defined kinds (optimizers, schedules, scores ...): load them, and check them before anything trains."""
 
 import hashlib
 import math
@@ -31,7 +31,7 @@ Owner = tuple[str, str, type[Schedule] | type[Optimizer]]
 
 
 def owners(spec: SweepSpec) -> Iterator[Owner]:
-    """Yield the optimizer and the schedules of a spec that are a person's own. Raises BadInput for a bad reference."""
+    """Yield the user-defined optimizer and schedules of a spec. Raises BadInput for a bad reference."""
     if is_reference(spec.optimizer.kind):
         yield "optimizer", spec.optimizer.kind, OPTIMIZERS[spec.optimizer.kind]
     for kind in dict.fromkeys(spec.schedule_kinds()):
@@ -40,7 +40,7 @@ def owners(spec: SweepSpec) -> Iterator[Owner]:
 
 
 def own_numbers(spec: SweepSpec) -> dict[str, Number]:
-    """Return the numbers that a space may hold for kinds of a person's own, beside those of every sweep."""
+    """Return the numbers of user-defined kinds that a space may contain."""
     entries = [entry for _, _, kind in owners(spec) for entry in kind.numbers]
     return {entry.name: entry for entry in entries if isinstance(entry, Number) and entry.name not in ENGINE}
 
@@ -52,7 +52,7 @@ def task_domains(spec: SweepSpec) -> dict[str, Domain]:
 
 
 def check_own_kinds(spec: SweepSpec) -> None:
-    """Raise BadInput for a kind of a person's own that cannot be used, or not with the numbers of the spec."""
+    """Raise BadInput for a user-defined kind that cannot be used with the numbers of the spec."""
     for part, reference, kind in owners(spec):
         with faults(f"{part}.kind: {reference}"):
             _check_beside(spec, part, reference, kind)
@@ -69,7 +69,7 @@ def check_own_kinds(spec: SweepSpec) -> None:
 
 
 def _check_beside(spec: SweepSpec, part: str, reference: str, kind: type[Schedule] | type[Optimizer]) -> None:
-    """Check what stands beside the kind; a schedule that is only among those searched has nothing there."""
+    """Check the fields beside the kind; a schedule that only the space names has none there."""
     chosen = getattr(spec, part)
     entries = {entry.name: entry for entry in kind.numbers}
     for name, value in numbers_of(chosen).items() if chosen.kind == reference else ():
@@ -98,7 +98,7 @@ def _check_searched(spec: SweepSpec, part: str, kind: type[Schedule] | type[Opti
 
 
 def _check_clashes(spec: SweepSpec) -> None:
-    """Refuse one name for two numbers, of which a point could hold but one."""
+    """Refuse two numbers with one name: a point has only one value for it."""
     kinds: list[tuple[str, Any]] = [(f"optimizer {spec.optimizer.kind}", OPTIMIZERS[spec.optimizer.kind])]
     for schedule in spec.schedule_kinds():
         rule, rate = kinds[0][1], SCHEDULES[schedule]
@@ -111,7 +111,7 @@ def _check_clashes(spec: SweepSpec) -> None:
 
 
 def _try_schedule(spec: SweepSpec, reference: str, kind: type[Schedule]) -> None:
-    """Ask a schedule for the rates at the begin, in the middle and at the last step."""
+    """Try a schedule at the first step, in the middle and at the last step."""
     if why := why_not_so_many_points(reference, spec.space.most_points()):
         raise BadInput(f"space.decay_points: {why}")
     columns = {number.name: torch.tensor([number.default], dtype=torch.float64) for number in kind.numbers}
@@ -127,7 +127,7 @@ def _try_schedule(spec: SweepSpec, reference: str, kind: type[Schedule]) -> None
 
 
 def _try_optimizer(reference: str, kind: type[Optimizer]) -> None:
-    """Take a step of two lanes of three parameters."""
+    """Try an optimizer by a step of two lanes of three parameters."""
     rule = kind.make({entry.name: entry.default for entry in kind.numbers if isinstance(entry, Flag)}, ())
     hash(rule)
     typical = {name: column.expand(2) for name, column in rule.typical().items()}
@@ -140,7 +140,7 @@ def _try_optimizer(reference: str, kind: type[Optimizer]) -> None:
 
 
 def _try_score(reference: str, metric: str) -> None:
-    """Ask a score for its values at a rung in the middle of a trial that has reported twice."""
+    """Try a score at a rung in the middle of a trial with two reports."""
     kind = SCORES[reference]
     if kind.averaged and kind.trains_on:
         raise BadInput(f"stopping.score: {reference}: averaged and trains_on are both true; keep one of them")
@@ -154,13 +154,13 @@ def _try_score(reference: str, metric: str) -> None:
 
 
 def code_of(spec: SweepSpec, task: Task) -> str:
-    """Return a hash of the source files that a sweep trains by: the task's, and those of kinds of a person's own."""
+    """Return a hash of the source files of a sweep: the task's, and those of user-defined kinds."""
     kinds = [reference for reference in references(_kinds_alone(spec)) if is_reference(reference)]
     prints = [code_fingerprint(task), *(fingerprint(load_class(reference, "kind")) for reference in kinds)]
     return prints[0] if len(prints) == 1 else hashlib.sha256("\n".join(prints).encode()).hexdigest()[:16]
 
 
 def _kinds_alone(spec: SweepSpec) -> Fields:
-    """Return the fields of a spec without its task, which has a fingerprint, and its watchers, which change nothing."""
+    """Return a spec's fields without the task, which has its own fingerprint, and without the watchers."""
     fields = spec.model_dump(mode="json")
     return {name: value for name, value in fields.items() if name not in ("task", "watchers")}

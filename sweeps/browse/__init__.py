@@ -1,1 +1,1 @@
-"""Looking at sweeps of a home that may run, have ended, or were begun by another version."""
+"""Reading the sweeps of a home: running, ended, or begun by another version."""

@@ -1,4 +1,4 @@
-"""What trials reported, read from their stories: from a sweep's spool, else from MLflow."""
+"""The reports of trials, read from their stories: from a sweep's spool, else from MLflow."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ TRAIN_CURVE = "train_curve"
 
 
 def points(home: Home, uri: str, sweep: str, trials: Sequence[int], metric: str) -> list[tuple[int, int, float]]:
-    """Return (trial, step, value) of all reports of a metric, means over replicates; of `train_curve` all its blocks.
+    """Return (trial, step, value) of all reports of a metric, means over replicates; all blocks of `train_curve`.
 
-    uri: of the sweep's MLflow, for trials that the home has no story of.
+    uri: of the sweep's MLflow, for trials whose story is not in the home.
 
     Raises BadInput for a metric that no trial reported.
     """

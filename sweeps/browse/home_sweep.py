@@ -1,4 +1,4 @@
-"""One sweep of a home, as it was when it was read: what was asked, how far it is, where its data lie."""
+"""A snapshot of one sweep of a home: its spec, its progress, and where its data are."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ class HomeSweep:
     state: str  # running, interrupted, finished
     trials: Sequence[TrialResult]
     tracking_uri: str
-    experiment: str  # in MLflow
+    experiment: str  # the experiment in MLflow
     parent: ParentRun | None = None  # the sweep's own run in MLflow
 
     @property
@@ -45,7 +45,7 @@ class HomeSweep:
 
     @property
     def page(self) -> str:
-        """The address of MLflow's page on the sweep: at home that of `sweep ui`."""
+        """The address of MLflow's page on the sweep; for a home's store, that of `sweep ui`."""
         server = self.tracking_uri if self.tracking_uri.startswith("http") else UI
         return mlflow_page(server, *(self.parent.ids if self.parent else ()))
 
@@ -69,7 +69,7 @@ class HomeSweep:
         return complete[trial]
 
     def _story(self, trial: int) -> TrialStory:
-        """Return the story of a trial: from MLflow, or where that has it no more, from the sweep's spool."""
+        """Return the story of a trial: from MLflow, or if it was deleted there, from the sweep's spool."""
         try:
             check_reachable(self.tracking_uri, reading=True)
             return read_trial(self.tracking_uri, self.id, trial)
@@ -89,7 +89,7 @@ class HomeSweep:
     # --- for `sweep list` and `sweep show` ---------------------------------------------------------------------------
 
     def row(self) -> Mapping[str, object]:
-        """Return what `sweep list --json` has of it."""
+        """Return its entry in `sweep list --json`."""
         best = self.best
         return {
             "sweep": self.id,
@@ -102,7 +102,7 @@ class HomeSweep:
         }
 
     def document(self) -> Mapping[str, object]:
-        """Return everything as values that JSON has."""
+        """Return everything as a JSON document."""
         best = self.best
         return finite(
             {
@@ -122,7 +122,7 @@ class HomeSweep:
         )
 
     def lines(self, top: int) -> Iterator[str]:
-        """Yield how it stands, its best trials as a table, and why each has the verdict that it has."""
+        """Yield its state, its best trials as a table, and the evidence of their verdicts."""
         yield from self._head()
         yield from trial_table(self.trials, self.spec, top)
         for t in results.ranked(self.trials, self.spec.objective.mode)[:top]:
@@ -144,7 +144,7 @@ class HomeSweep:
 
 
 def load_sweep(home: Home, record: SweepRecord, driven: Collection[str]) -> HomeSweep:
-    """Return a sweep as it is now. driven: the sweeps that a process drives now, this one among them or not."""
+    """Return a sweep in its present state. driven: the ids of all sweeps that some process drives now."""
     spec, trials = record.spec, record.results()
     ended = sum(t.state != "running" for t in trials)
     state = "running" if record.id in driven else "finished" if ended >= spec.trials_wanted else "interrupted"

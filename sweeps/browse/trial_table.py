@@ -1,4 +1,4 @@
-"""Trials as a table for a person."""
+"""Trials as a table of text."""
 
 import sys
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ CONFIGURATION = "configuration"
 
 
 def trial_table(trials: Sequence[TrialResult], spec: SweepSpec, top: int, brief: bool = False) -> list[str]:
-    """Return so many trials, the best first, as the lines of a table that is as wide as the terminal.
+    """Return the `top` best trials, best first, as the lines of a table as wide as the terminal.
 
-    brief: on a terminal each trial takes one line, and a configuration that is too long for it ends with "…".
+    brief: on a terminal each trial takes one line, and a configuration that is too long ends with "…".
     """
     from rich.console import Console
     from rich.table import Table
@@ -42,6 +42,6 @@ def _row(trial: TrialResult, spec: SweepSpec) -> tuple[str, ...]:
 
 
 def _room(rows: Sequence[tuple[str, ...]], width: int) -> int:
-    """Return how many columns are left to configurations beside the others, two spaces between each two."""
+    """Return the width left for the configurations, with two spaces between columns."""
     others = [max(map(len, column)) for column in zip(*rows, strict=True) if column[0] != CONFIGURATION]
     return max(len(CONFIGURATION), width - sum(others) - 2 * len(others))

@@ -1,4 +1,4 @@
-"""MLflow's own server on the records of a home: what `sweep ui` starts."""
+"""MLflow's own server on the records of a home, for `sweep ui`."""
 
 import sys
 
@@ -11,20 +11,22 @@ from espalier.sweeps.search.store import SweepStore
 
 
 def home_of_records(home: str | None) -> Home:
-    """Return a home with records, or one in which MLflow can begin a store. Raises BadInput for any other."""
+    """Return a home with records, or one in which MLflow can create a store. Raises BadInput for any other."""
     place = Home.at(home, reading=True)
-    if not (place.path / STORE_FILE).is_file():  # MLflow makes one
+    if not (place.path / STORE_FILE).is_file():  # MLflow creates one
         place = Home.at(home)
     check_reachable(default_uri(place.path), reading=True)
     return place
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise BadInput for a port that is taken, or not ours to take."""
+    """Raise BadInput for a port that is in use, or that needs other permissions."""
     try:
         open_port(host, port).close()
     except OSError as error:
-        raise BadInput(f"--port {port}: {host}:{port} cannot be had ({error.strerror}); give another --port") from error
+        raise BadInput(
+            f"--port {port}: {host}:{port} cannot be used ({error.strerror}); give another --port"
+        ) from error
 
 
 def server_command(home: Home, host: str, port: int) -> list[str]:
@@ -40,7 +42,7 @@ def server_command(home: Home, host: str, port: int) -> list[str]:
 
 
 def latest_page(home: Home, server: str) -> str:
-    """Return the address of MLflow's page on the latest sweep of a home; that of its experiments without one."""
+    """Return the address of MLflow's page on the latest sweep of a home; without a sweep, that of its experiments."""
     store = SweepStore.open_for_reading(home.storage)
     for sweep in reversed(store.ids()):
         record = store.load(sweep)

@@ -1,4 +1,4 @@
-"""The check of a spec before it is run: of its task, and how long the sweep will take; shown and recorded."""
+"""The check of a spec before it is run: its task, and a forecast of the sweep's time; printed and recorded."""
 
 import json
 import math
@@ -31,13 +31,13 @@ from espalier.sweeps.results import figures as report
 from espalier.sweeps.spec.space import AUTO, DecayPoints, extremes
 from espalier.sweeps.spec.spec import SweepSpec
 
-START_S = 15.0  # from the command to the first step of a sweep: processes start
-WORKER_BYTES = 450 * 2**20  # of a process that has imported torch and Ray
+START_S = 15.0  # from the command to the first step of a sweep, while processes start
+WORKER_BYTES = 450 * 2**20  # memory of a process that has imported torch and Ray
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a sweep will take, from a short measurement here."""
+    """A forecast of a sweep's time and memory, from a short measurement here."""
 
     lane_steps: int
     shared: int
@@ -51,16 +51,16 @@ class Forecast:
 
     @property
     def busy_s(self) -> float:
-        """Seconds of one core, or of one GPU, that training and validating take."""
+        """Seconds of one core, or of one GPU, for training and validation."""
         return self.lane_steps * self.us_per_lane_step / 1e6 + self.validation_s
 
     @property
     def wall_s(self) -> float:
-        """Seconds from the command to its end."""
+        """Seconds from the command to the end of the sweep."""
         return START_S + self.busy_s / self.cohorts
 
     def sentence(self) -> str:
-        """Say it."""
+        """Return the forecast as a sentence."""
         unit = "GPU" if self.device == "cuda" else "core"
         share = self.shared / max(1, self.lane_steps + self.shared)
         return (
@@ -78,9 +78,9 @@ def _duration(seconds: float) -> str:
 
 
 def examine(spec: SweepSpec, with_lsuv: bool = False) -> tuple[Checkup, Forecast | None]:
-    """Check the task of a spec, at the first of its choices, and forecast the sweep where the task can train.
+    """Check the task of a spec, with the first of each choice, and forecast the sweep if the task can train.
 
-    Raises BadInput for a spec whose task cannot be found or made: there is nothing to check.
+    Raises BadInput if the spec's task cannot be loaded.
     """
     torch.set_num_threads(1)
     guard_task(spec.task)
@@ -125,7 +125,7 @@ def _after_lsuv(task: Task, spec: SweepSpec, seed: int) -> Finding:
 
 
 def foresee(spec: SweepSpec) -> Forecast:
-    """Measure some steps and a validation as the sweep would take them, and multiply."""
+    """Measure some steps and a validation as the sweep would run them, and extrapolate."""
     from espalier.sweeps.engine import program_for
     from espalier.sweeps.search.cohort_plan import PlannedTrial
 
@@ -141,7 +141,7 @@ def foresee(spec: SweepSpec) -> Forecast:
     sample = [PlannedTrial(n, point) for n in range(max(1, min(trials, most)))]
     chosen = program_for(spec, sample, most, device)
     program, lanes = chosen.program, chosen.lanes
-    if program == "compiled":  # whose compiling would be measured
+    if program == "compiled":  # its compilation would be measured
         program = "vmap"
     made = PROGRAMS[program](task, structure.optimizer, getattr(torch, structure.dtype))
     width = 1 if made.min_width == 1 else lanes
@@ -165,8 +165,8 @@ def foresee(spec: SweepSpec) -> Forecast:
 def shared_share(spec: SweepSpec) -> float:
     """Return the share of all steps that branches are expected to share with their trunks.
 
-    Of b points drawn evenly between low and high, all but the last part from the trunk: the i-th smallest lies, on the
-    average, at low + (high - low) * i / (b + 1), and is trained once instead of twice up to there.
+    Of b points drawn uniformly between low and high, all but the last leave the trunk. The i-th smallest is, on
+    average, at low + (high - low) * i / (b + 1). The steps up to there are trained once instead of twice.
     """
     points, b = spec.space.decay_points, spec.space.branches
     if b < 2 or not isinstance(points, DecayPoints) or spec.search.sampler == "grid":
@@ -176,7 +176,7 @@ def shared_share(spec: SweepSpec) -> float:
 
 
 def _share_left(spec: SweepSpec) -> float:
-    """Return the share of the steps that halving leaves to be trained."""
+    """Return the share of all steps that remains to be trained under successive halving."""
     if spec.stopping is None:
         return 1.0
     left, before, alive = 0.0, 0.0, 1.0
@@ -190,7 +190,7 @@ MARKS = {"pass": "pass", "warn": "WARN", "fail": "FAIL"}
 
 
 def lines(checkup: Checkup) -> list[str]:
-    """Return the page: what passed, what to look at, what failed, in plain sentences; then the layers."""
+    """Return the page: passed checks, warnings and failures in plain sentences; then the layers."""
     page = [f"{MARKS[f.level]}  {f.what}: {f.sentence}" for f in checkup.findings]
     if checkup.layers:
         page.append("")
@@ -211,7 +211,7 @@ def _share(value: float | None) -> str:
 
 
 def document(checkup: Checkup, forecast: Forecast | None) -> dict[str, object]:
-    """Return everything as plain values."""
+    """Return everything as a JSON document."""
     return {
         "passed": checkup.passed,
         "findings": [{"level": f.level, "what": f.what, "said": f.sentence} for f in checkup.findings],
@@ -224,7 +224,7 @@ def document(checkup: Checkup, forecast: Forecast | None) -> dict[str, object]:
 
 
 def record_check(spec: SweepSpec, checkup: Checkup, forecast: Forecast | None, home: Home) -> str:
-    """Record a check in MLflow, in an experiment beside that of the sweeps, with its figure; return the run's id."""
+    """Record a check with its figure in MLflow, in an experiment of its own; return the run's id."""
     texts = {
         "check.txt": "\n".join(lines(checkup)),
         "check.json": json.dumps(document(checkup, forecast), indent=2),

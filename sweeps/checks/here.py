@@ -1,4 +1,4 @@
-"""Checks of a spec, run by this process and recorded: what commands and their calls in Python have in common."""
+"""Checks of a spec in this process, recorded in MLflow; shared by the commands and the Python API."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from espalier.sweeps.spec.spec import SweepSpec
 
 @dataclass(frozen=True)
 class Check:
-    """What a check found of a task; `print` it for the page. document: the same as plain values."""
+    """The result of a check of a task; `print` it for the page. document: the same as plain values."""
 
     passed: bool
     document: Mapping[str, object] = field(repr=False)
@@ -27,7 +27,7 @@ class Check:
 def check_here(spec: SweepSpec, home: Home, lsuv: bool = False) -> Check:
     """Check the task of a spec, and record the page in MLflow. Raises BadInput for a task that cannot be loaded.
 
-    lsuv: also what layer-sequential unit-variance initialisation would give.
+    lsuv: also report the result of layer-sequential unit-variance initialisation.
     """
     checked, forecast = checkup.examine(spec, lsuv)
     run = checkup.record_check(spec, checked, forecast, home)
@@ -43,11 +43,11 @@ class RecordedRange:
     run: str
 
     def document(self) -> Mapping[str, object]:
-        """Return the result as plain values."""
+        """Return the result as a JSON document."""
         return lr_range.document(self.test) | {"mlflow_run": self.run}
 
     def lines(self) -> Sequence[str]:
-        """Return the result as a page for a person."""
+        """Return the result as a page of text."""
         return lr_range.lines(self.test)
 
 

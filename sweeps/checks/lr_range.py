@@ -1,4 +1,4 @@
-"""The learning-rate range test of a spec: run, told, drawn, recorded, and used by `lr_exponent: auto`."""
+"""The learning-rate range test of a spec: run, printed, drawn, recorded, and used by `lr_exponent: auto`."""
 
 import json
 import math
@@ -25,15 +25,15 @@ from espalier.sweeps.spec.meaning import misread_exponents
 from espalier.sweeps.spec.space import AUTO, Range
 from espalier.sweeps.spec.spec import SweepSpec
 
-WIDER = 0.5  # decades: a sweep trains longer than the test, and may want less, or bear more
+WIDER = 0.5  # decades: a sweep trains longer than the test, so lower rates may be best, or higher ones stable
 
 
 def run_test(
     spec: SweepSpec, low: float = LOW, high: float = HIGH, steps: int = STEPS, seeds: int = SEEDS
 ) -> RangeTest:
-    """Run the range test of a spec's task, optimizer and batch size; where there are choices, of the first.
+    """Run the range test with a spec's task, optimizer and batch size, and the first of each choice.
 
-    Raises BadInput for a task that cannot train, or a range of which nothing can be read.
+    Raises BadInput for a task that cannot train, an empty range or too few steps.
     """
     if not -40 <= low < high <= 40:
         raise BadInput(f"the range of exponents {low:g} ... {high:g}: low must be below high, both within -40 ... 40")
@@ -68,7 +68,7 @@ def run_test(
 
 
 def document(test: RangeTest) -> dict[str, object]:
-    """Return the result as plain values; what is no number is null."""
+    """Return the result as a JSON document, with null for NaN and infinity."""
     band = [[None if math.isnan(x) else x for x in row] for row in test.band.tolist()]
     rules = {
         name: {key: None if isinstance(x, float) and math.isnan(x) else x for key, x in asdict(spread).items()}
@@ -87,7 +87,7 @@ def document(test: RangeTest) -> dict[str, object]:
 
 
 def lines(test: RangeTest) -> list[str]:
-    """Return the result in plain sentences and one table."""
+    """Return the result as plain sentences and one table."""
     page = [f"{'rule':<16} {'exponent':>9}   over the seeds"]
     for name, spread in test.rules.items():
         if math.isnan(spread.median):
@@ -108,7 +108,7 @@ def lines(test: RangeTest) -> list[str]:
 
 
 def wider(interval: tuple[float, float]) -> tuple[float, float]:
-    """Return an interval of exponents half a decade wider on both sides, to two digits.
+    """Return an interval of exponents, widened by half a decade on both sides, rounded to two digits.
 
     >>> wider((-2.031, -0.519))
     (-2.53, -0.02)
@@ -117,8 +117,8 @@ def wider(interval: tuple[float, float]) -> tuple[float, float]:
 
 
 def record_test(spec: SweepSpec, test: RangeTest, home: Home) -> str:
-    """Record a test in MLflow, in an experiment beside that of the sweeps, with its figure; return the run's id."""
-    scaled = [round(1000 * exponent) for exponent in test.bins.tolist()]  # steps are whole: thousandths of a decade
+    """Record a test with its figure in MLflow, in an experiment of its own; return the run's id."""
+    scaled = [round(1000 * exponent) for exponent in test.bins.tolist()]  # integers, as MLflow's steps are
     series = {
         name: list(zip(scaled, row.tolist(), strict=True))
         for name, row in zip(("loss_low", "loss", "loss_high"), test.band, strict=True)
@@ -139,7 +139,7 @@ def record_test(spec: SweepSpec, test: RangeTest, home: Home) -> str:
 
 
 def resolved(spec: SweepSpec, home: Home) -> tuple[SweepSpec, Mapping[str, object]]:
-    """Return a spec whose `lr_exponent: auto` is the range that a test found, and what is to be noted of it.
+    """Return a spec with `lr_exponent: auto` replaced by the range of a test, and a note on that test.
 
     Raises BadInput if the test finds no interval.
     """

@@ -1,1 +1,1 @@
-"""The command `sweep`: a thin skin over functions. Heavy imports wait until a command needs them."""
+"""The command `sweep`: a thin layer over functions. Heavy imports happen only in the commands that need them."""

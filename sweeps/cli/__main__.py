@@ -1,4 +1,4 @@
-"""`python -m espalier.sweeps.cli`: the command `sweep`, without those of whoever runs the service."""
+"""`python -m espalier.sweeps.cli`: the command `sweep`, without the commands for administrators of a service."""
 
 from espalier.sweeps.cli.process import command
 

@@ -1,4 +1,4 @@
-"""The command `sweep`, put together: which commands there are, under which headings."""
+"""The command `sweep`: its commands, grouped under headings."""
 
 import click
 
@@ -6,7 +6,7 @@ from espalier.sweeps.cli import look, reuse, search, service, shell
 from espalier.sweeps.cli.sections import SectionedGroup
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-SERVICE = "Service"  # the heading that the commands of whoever runs the service have too
+SERVICE = "Service"  # the heading that the administrator's commands share
 
 
 @click.group(cls=SectionedGroup, context_settings=CONTEXT)

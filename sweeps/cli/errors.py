@@ -1,4 +1,4 @@
-"""How errors become one line and an exit code."""
+"""Errors as one line and an exit code."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -34,12 +34,12 @@ def handle_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo("sweep: stopped", err=True)
         sys.exit(CTRL_C)
-    except EOFError as error:  # click would print "Aborted!" and no more
+    except EOFError as error:  # click would only print "Aborted!"
         raise RuntimeError("a file or a stream ended too early") from error
 
 
 def ends_on_ctrl_c(command: Callable[P, R]) -> Callable[P, R]:
-    """Start a process beside this one that ends it on Ctrl-C, whatever the code of a task does."""
+    """Start a guard process that ends this one after Ctrl-C, even if a task's code blocks."""
 
     @wraps(command)
     def with_guard(*args: P.args, **kwargs: P.kwargs) -> R:

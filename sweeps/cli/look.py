@@ -1,4 +1,4 @@
-"""Commands that look at sweeps: which there are, what came of one, its page in MLflow; and one that removes a sweep."""
+"""Commands to look at sweeps: list, show, ui; and to delete one."""
 
 import os
 import sys
@@ -38,7 +38,7 @@ def list_(as_json: bool, state: str | None, server: str | None, home: str | None
 @server_option
 @home_option
 def show(sweep: str, as_json: bool, top: int, server: str | None, home: str | None) -> None:
-    """Show SWEEP: its state, its best trials, where its data lie.
+    """Show SWEEP: its state, its best trials, where its data are.
 
     \b
     Example:
@@ -61,7 +61,7 @@ def show(sweep: str, as_json: bool, top: int, server: str | None, home: str | No
 )
 @home_option
 def ui(port: int, host: str, home: str | None) -> None:
-    """Open MLflow's page on the data of this home: that of its latest sweep.
+    """Open MLflow on the data of this home, at the page of its latest sweep.
 
     \b
     Example:
@@ -86,7 +86,7 @@ def ui(port: int, host: str, home: str | None) -> None:
 def delete(sweep: str, records: bool, yes: bool, home: str | None) -> None:
     """Remove SWEEP (an id, or a name: its latest sweep) from this home, with its checkpoints.
 
-    Its runs stay in MLflow, unless --records is given. A sweep that a process drives is refused: stop that first.
+    Its runs stay in MLflow, unless --records is given. A running sweep is refused: stop it first.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What commands print: a page or its JSON, and how a sweep ended."""
+"""The output of commands: a page or JSON, and the summary of a sweep."""
 
 import json
 import re
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     from espalier.sweeps.home import Home
     from espalier.sweeps.results.closing import Summary
 
-SHOWN = 8  # trials in the table that ends a sweep
-COPIED = re.compile(r"\bsweep [a-z]|--set |http")  # commands and addresses stay whole, to be copied
+SHOWN = 8  # trials in the table at the end of a sweep
+COPIED = re.compile(r"\bsweep [a-z]|--set |http")  # commands and addresses are not wrapped, so that they can be copied
 
 
 def print_json(document: object) -> None:
-    """Print a document for a program."""
+    """Print a JSON document."""
     click.echo(json.dumps(document, indent=2))
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print a page for a person."""
+    """Print a page of text."""
     for line in lines:
         click.echo(line)
 
 
 def print_summary(summary: "Summary", place: "Home", as_json: bool, home: str | None) -> None:
-    """Print how a sweep ended and which commands come next; exit with a code that says it, unless all is well.
+    """Print how a sweep ended and which commands come next; exit with `exit_code` unless it is 0.
 
-    home: what the person named, if anything; so the commands name it too.
+    home: the --home of the command line, if given; then the printed commands include it.
     """
     from espalier.sweeps.running.here import wrapped
 
@@ -52,7 +52,7 @@ def print_summary(summary: "Summary", place: "Home", as_json: bool, home: str | 
 
 
 def exit_code(summary: "Summary") -> int:
-    """Return 2 if something has to be seen to first, 130 after an interrupt, 1 if no trial is complete, else 0."""
+    """Return 2 if the user has to fix something first, 130 after an interrupt, 1 if no trial is complete, else 0."""
     if summary.halted:
         return 2
     if summary.interrupted:

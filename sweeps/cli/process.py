@@ -1,4 +1,4 @@
-"""The process of the command: its warnings, and how it ends."""
+"""The process of the command: its warnings and its exit."""
 
 import atexit
 import os
@@ -12,43 +12,43 @@ from espalier.sweeps.cli.app import main
 
 
 def command() -> None:
-    """Be the command `sweep` of a process."""
+    """Run the command `sweep`: the entry point."""
     run_process(lambda: main(prog_name="sweep"))
 
 
 def run_process(entry: Callable[[], object]) -> None:
-    """Be a process, and end it as soon as `entry` exits: to take its modules apart would take Python two seconds."""
+    """Run `entry` and end the process at once when it exits: Python's teardown of modules would take two seconds."""
     codes: list[int] = []
     _show_warnings()
-    atexit.register(_end, codes)  # before what others register, and so called after it
+    atexit.register(_end, codes)  # registered first, so called last
     try:
         entry()
     except SystemExit as end:
         codes.append(end.code if isinstance(end.code, int) else int(end.code is not None))
         machine = sys.modules.get("espalier.sweeps.running.machine")
-        if machine and machine.starting():  # nothing can hurry it, and its processes die with the one that started them
+        if machine and machine.starting():  # it takes long, and its processes end with the one that started them
             _end(codes)
         raise
 
 
 def _show_warnings() -> None:
-    """Show warnings where PYTHONWARNINGS=error or -W would raise them: Ray and MLflow warn, and would not start."""
+    """Show warnings where PYTHONWARNINGS=error or -W would raise them: Ray and MLflow emit some when they start."""
     filters: Any = warnings.filters  # a list, which resetwarnings() empties
     others = [kind for kind in filters if kind[0] != "error"]
     warnings.resetwarnings()
     filters.extend(others)
-    if wishes := os.environ.pop("PYTHONWARNINGS", ""):  # which Ray's processes obey
+    if wishes := os.environ.pop("PYTHONWARNINGS", ""):  # inherited by Ray's processes
         actions = {wish: wish.partition(":")[0].strip() for wish in wishes.split(",")}
         if others := [wish for wish, action in actions.items() if not (action and "error".startswith(action))]:
             os.environ["PYTHONWARNINGS"] = ",".join(others)
 
 
 def _end(codes: list[int]) -> None:
-    """End the process with a code; without one (an error that was not foreseen) leave that to Python."""
+    """End the process with an exit code; without one (an unexpected error) leave that to Python."""
     if codes:
         if logging := sys.modules.get("logging"):
             logging.shutdown()
-        with suppress(OSError):  # nobody reads any more
+        with suppress(OSError):  # the reader of the pipe has gone
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(codes[0])

@@ -1,4 +1,4 @@
-"""Which sweeps a command means, those of a home or of a service; and a sweep of a service followed to its end."""
+"""Choose between a home and a service, and follow a service's sweep to its end."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def remote_of(server: str | None, home: str | None) -> "Remote | None":
-    """Return the service that is meant; None where this machine's own home is."""
+    """Return the service of the options or the configuration; None for a home on this machine."""
     from espalier.sweeps.client.service import Remote, server_of
 
     if server and home:
@@ -24,7 +24,7 @@ def remote_of(server: str | None, home: str | None) -> "Remote | None":
 
 
 def chosen_origin(server: str | None, home: str | None, reading: bool = True) -> "Origin":
-    """Return the service that is meant, or this machine's home. Raises BadInput. reading: as of Home.at."""
+    """Return the chosen service or home. Raises BadInput if both are given. reading: see Home.at."""
     if remote := remote_of(server, home):
         from espalier.sweeps.origins.service_origin import ServiceOrigin
 
@@ -35,7 +35,7 @@ def chosen_origin(server: str | None, home: str | None, reading: bool = True) ->
 
 
 def needed_remote(server: str | None) -> "Remote":
-    """Return the service that is meant. Raises BadInput where none is."""
+    """Return the chosen service. Raises BadInput if there is none."""
     remote = remote_of(server, None)
     if remote is None:
         raise BadInput("--server: missing; give the service's address, or set SWEEP_SERVER")
@@ -43,9 +43,9 @@ def needed_remote(server: str | None) -> "Remote":
 
 
 def follow_remote(remote: "Remote", sweep: str, wait: bool, as_json: bool) -> None:
-    """Print what happens to a sweep of a service until it is over, and exit with a code that says how it ended.
+    """Print the events of a service's sweep until it ends; then exit with a code for its result.
 
-    Ctrl-C leaves it running. wait: False only prints how it stands.
+    Ctrl-C leaves it running. wait: False only prints its state.
     """
     from espalier.sweeps.client.lines import exit_code, follow
 

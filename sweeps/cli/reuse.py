@@ -1,4 +1,4 @@
-"""Commands that reuse what was found: pull a configuration, train it again, fetch trained weights."""
+"""Commands that reuse results: pull a configuration, train it again, fetch trained weights."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Commands that search: a sweep is run or goes on, its task is checked, its range of rates is found."""
+"""Commands that search: run or resume a sweep, check its task, find its range of learning rates."""
 
 import sys
 

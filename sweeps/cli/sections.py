@@ -7,25 +7,25 @@ import click
 
 from espalier.sweeps.cli.errors import handle_errors
 
-WITHOUT = "Commands"  # the heading of commands that no section has
+WITHOUT = "Commands"  # the heading of commands without a section
 
 
 class SectionedGroup(click.Group):
-    """Lists its commands under headings, each in the order in which they were added; errors become one line."""
+    """A click group that lists its commands under headings, in the order added, and prints errors as one line."""
 
     def __init__(self, *arguments: Any, **more: Any):
         super().__init__(*arguments, **more)
         self.sections: dict[str, list[str]] = {}
 
     def add_section(self, heading: str, commands: Sequence[click.Command]) -> None:
-        """Add commands under a heading, which may have some already."""
+        """Add commands under a new or an existing heading."""
         names = self.sections.setdefault(heading, [])
         for command in commands:
             self.add_command(command)
             names.append(command.name or "")
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the headings with their commands, all summaries in one column."""
+        """Write the headings with their commands, with all summaries in one column."""
         known = {name for names in self.sections.values() for name in names}
         rest = [name for name in self.list_commands(ctx) if name not in known]
         sections: Mapping[str, Sequence[str]] = self.sections | ({WITHOUT: rest} if rest else {})
@@ -42,6 +42,6 @@ class SectionedGroup(click.Group):
                     formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Call the command that was chosen; what it raises for bad input is one line and an exit code."""
+        """Call the chosen command; bad input becomes one line and an exit code."""
         with handle_errors():
             return super().invoke(ctx)

@@ -1,4 +1,4 @@
-"""Commands that hand a sweep in to a service, and follow or stop it there."""
+"""Commands that submit a sweep to a service, and follow or stop it there."""
 
 import click
 
@@ -28,7 +28,7 @@ def submit(
     as_json: bool,
     server: str | None,
 ) -> None:
-    """Hand the sweep that the file SPEC describes to a service, and follow it. Ctrl-C detaches; the sweep goes on.
+    """Submit the sweep of the file SPEC to a service, and follow it. Ctrl-C detaches; the sweep goes on.
 
     Exit code 0: finished; 1: failed, or no trial is complete; 130: stopped.
 
@@ -49,7 +49,7 @@ def submit(
 @click.option("--follow", is_flag=True, help="Go on until the sweep is over.")
 @server_option
 def logs(sweep: str, follow: bool, server: str | None) -> None:
-    """Print what the driver of SWEEP wrote on a service's cluster.
+    """Print the log of SWEEP's driver on a service's cluster.
 
     \b
     Example:
@@ -72,7 +72,7 @@ def logs(sweep: str, follow: bool, server: str | None) -> None:
 @click.option("--wait", is_flag=True, help="Wait until it has stopped.")
 @server_option
 def stop(sweep: str, wait: bool, server: str | None) -> None:
-    """Stop SWEEP on a service's cluster: it writes its checkpoints, and `sweep resume` goes on from there.
+    """Stop SWEEP on a service's cluster: it writes checkpoints, from which `sweep resume` continues.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Commands that help a person type: the spec's JSON Schema for an editor, completion for a shell."""
+"""Commands for editors and shells: the spec's JSON Schema, Tab completion."""
 
 import json
 

@@ -1,1 +1,1 @@
-"""A sweep service, seen from outside."""
+"""The client of a sweep service."""

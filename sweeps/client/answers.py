@@ -1,4 +1,4 @@
-"""What a sweep service answers, as types. The service's own models are in services.http; a test compares the two."""
+"""The answers of a sweep service, as types. The service's own models are in services.http; a test compares the two."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
@@ -7,7 +7,7 @@ from espalier.sweeps.spec.space import Point
 
 
 class CountsAnswer(TypedDict):
-    """How many trials are in each state; `wanted` is how many there will be."""
+    """How many trials are in each state. wanted: how many there will be in total."""
 
     wanted: int
     ended: int
@@ -38,7 +38,7 @@ class MLflowAnswer(TypedDict):
 
 
 class SweepAnswer(TypedDict):
-    """A sweep as it is now."""
+    """The present state of a sweep."""
 
     id: str
     name: str
@@ -79,7 +79,7 @@ class TrialAnswer(TypedDict):
 
 
 class SubmittedAnswer(TypedDict):
-    """A sweep that was taken in."""
+    """A sweep that was accepted."""
 
     id: str
     state: str

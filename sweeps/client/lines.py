@@ -1,4 +1,4 @@
-"""A sweep of a service in lines for a person: as it runs, in a list, in full."""
+"""A service's sweep as lines of text: as it runs, in a list, in full."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -9,7 +9,7 @@ from espalier.sweeps.results.trial_result import TrialResult, ranked
 
 
 def follow(remote: Remote, sweep: str, print_line: Callable[[str], None]) -> SweepAnswer:
-    """Print what happens to a sweep until it is over; return it as it is then."""
+    """Print a sweep's events until it ends; return its last state."""
     state, searched = "", remote.sweep(sweep)["searched"]
     for kind, data in remote.follow(sweep, "events"):
         if kind == "trial":
@@ -23,14 +23,14 @@ def follow(remote: Remote, sweep: str, print_line: Callable[[str], None]) -> Swe
 
 
 def trial_line(trial: TrialAnswer, searched: Sequence[str]) -> str:
-    """Return one trial on a line, with those of its hyperparameters that were searched."""
+    """Return one trial as a line, with its searched hyperparameters."""
     params = params_text(trial["params"], searched)
     value = decimals(trial["value"])
     return f"  trial {trial['number']:>4}  {trial['state']:<9} {value:>9}  {params}"
 
 
 def state_line(sweep: str, answer: SweepAnswer) -> str:
-    """Return where a sweep is on a line."""
+    """Return the state of a sweep as a line."""
     ahead = answer.get("position")
     waits = f", {ahead} before it" if ahead else ""
     reason = f" ({answer['reason']})" if answer.get("reason") else ""
@@ -40,7 +40,7 @@ def state_line(sweep: str, answer: SweepAnswer) -> str:
 
 
 def best_text(answer: SweepAnswer) -> str:
-    """Return the best so far, as the end of a line."""
+    """Return the best value so far, as the end of a line."""
     best = answer.get("best")
     return f"; best {best['metric']} {decimals(best['value'])} (trial {best['trial']})" if best else ""
 
@@ -54,7 +54,7 @@ def table(answers: Sequence[SweepAnswer]) -> Iterator[str]:
 
 
 def show_lines(answer: SweepAnswer, trials: Sequence[TrialAnswer], top: int) -> Iterator[str]:
-    """Yield one sweep, its best trials with their verdicts, those that did not complete, and why each verdict holds."""
+    """Yield the lines of one sweep: its best trials with verdicts and evidence, and those that did not complete."""
     yield state_line(answer["id"], answer)
     yield f"  owner    {answer['owner']}"
     yield f"  ran      {answer['seconds']:.0f} s of at most {answer['hours']:g} h, attempt {answer['attempt'] + 1}"
@@ -75,7 +75,7 @@ def show_lines(answer: SweepAnswer, trials: Sequence[TrialAnswer], top: int) -> 
 
 
 def exit_code(answer: SweepAnswer) -> int:
-    """Return what a script learns of how a sweep ended: 0 finished, 1 failed or nothing to show, 130 stopped."""
+    """Return the exit code for a sweep's end: 0 finished, 1 failed or no complete trial, 130 stopped."""
     if answer["state"] == "stopped":
         return 130
     return 0 if answer["state"] == "finished" and answer["best"] else 1

@@ -1,6 +1,6 @@
 """HTTP requests to a sweep service: the only file that sends them.
 
-Where it is and which token opens it: an option, else $SWEEP_SERVER and $SWEEP_TOKEN, else `server` and `token` in
+Its address and token come from an option, else from $SWEEP_SERVER and $SWEEP_TOKEN, else from `server` and `token` in
 $SWEEP_CONFIG (default: ~/.config/espalier/config.yaml).
 """
 
@@ -20,13 +20,13 @@ from espalier.sweeps.spec import yaml12
 
 TIMEOUT_S = 30.0
 STREAM_TIMEOUT = httpx.Timeout(TIMEOUT_S, read=60.0)  # the service sends something every 15 seconds
-BUSY = (429, 502, 503, 504)  # statuses of trouble that passes
-RETRIES = 5  # of requests that may be repeated: those that read, and a submission under a key
-AWAY_S = 180.0  # how long a stream waits for a service that has answered and is gone, as when it is replaced
+BUSY = (429, 502, 503, 504)  # statuses of temporary failures
+RETRIES = 5  # retries of requests that may be repeated: reads, and submissions with an idempotency key
+AWAY_S = 180.0  # how long a stream waits for a service that has answered before, as while it is redeployed
 
 
 def config() -> dict[str, str]:
-    """Return the fields of the config file. Raises BadInput for one that cannot be read."""
+    """Return the fields of the config file. Raises BadInput if it cannot be read."""
     place = Path(os.environ.get("SWEEP_CONFIG") or "~/.config/espalier/config.yaml").expanduser()
     if not place.exists():
         return {}
@@ -50,7 +50,7 @@ def server_of(option: str | None) -> str | None:
 
 
 class Remote:
-    """The service, a method for each request. All raise BadInput with the service's own reason."""
+    """The service, with a method for each request. All raise BadInput with the service's own reason."""
 
     def __init__(self, server: str):
         if not server.startswith(("http://", "https://")):
@@ -115,7 +115,7 @@ class Remote:
     def submit(
         self, spec: Mapping[str, object], archive: bytes | None, hours: float | None, key: str
     ) -> SubmittedAnswer:
-        """Hand in a sweep; with the same key it is handed in once, however often the line breaks."""
+        """Submit a sweep. Submissions with the same key are idempotent, so that a lost answer can be retried."""
         files: dict[str, tuple[str, str | bytes, str]]
         files = {"spec": ("spec.json", json.dumps(dict(spec)), "application/json")}
         if archive is not None:
@@ -124,7 +124,7 @@ class Remote:
         return self._json("POST", "/v1/sweeps", files=files, data=data, headers={"Idempotency-Key": key})
 
     def sweeps(self, state: str | None = None) -> Iterator[SweepAnswer]:
-        """Yield all sweeps that may be seen, the newest first."""
+        """Yield all sweeps visible to this token, the newest first."""
         before: dict[str, int] = {}
         while True:
             page = self._json("GET", "/v1/sweeps", params=({"state": state} if state else {}) | before | {"limit": 200})
@@ -146,7 +146,7 @@ class Remote:
         return self._json("GET", f"/v1/sweeps/{self._name(sweep)}")
 
     def spec(self, sweep: str) -> dict[str, object]:
-        """Return the spec of a sweep, as it was handed in."""
+        """Return the spec of a sweep, as submitted."""
         return self._json("GET", f"/v1/sweeps/{self._name(sweep)}/spec")
 
     def curves(self, sweep: str, metric: str) -> list[tuple[int, int, float]]:
@@ -175,16 +175,16 @@ class Remote:
         return self._json("POST", f"/v1/sweeps/{self._name(sweep)}/stop")
 
     def resume(self, sweep: str, changed: bool = False) -> SweepAnswer:
-        """Have a stopped or failed sweep go on; changed: also if its data have changed since it last ran."""
+        """Resume a stopped or failed sweep. changed: also if its data have changed since it last ran."""
         path = f"/v1/sweeps/{self._name(sweep)}/resume"
         return self._json("POST", f"{path}?changed=true" if changed else path, retries=0)
 
     def logs(self, sweep: str) -> str:
-        """Return what the driver wrote so far."""
+        """Return the driver's log so far."""
         return self._ask("GET", f"/v1/sweeps/{self._name(sweep)}/logs", headers={"Accept": "text/plain"}).text
 
     def follow(self, sweep: str, what: str) -> Iterator[tuple[str, Any]]:
-        """Yield (kind, data) of a stream, `events` or `logs`, until it is over; a broken line is taken up again."""
+        """Yield (kind, data) of a stream, `events` or `logs`, until it ends; reconnect after a lost connection."""
         last, failures, broken = "", 0, None
         path = f"/v1/sweeps/{self._name(sweep)}/{what}"
         while True:
@@ -219,7 +219,7 @@ class Remote:
 
 
 def _pause_s(attempt: int, answer: httpx.Response | None) -> float:
-    """Return how long to wait before a question is asked again: longer each time, or as long as the service says."""
+    """Return the seconds to wait before a retry: exponential backoff, or the service's Retry-After."""
     wish = answer.headers.get("Retry-After", "") if answer is not None and not answer.is_success else ""
     return min(float(wish), 60.0) if wish.isdecimal() else min(0.2 * 2**attempt, 5.0)
 

@@ -1,4 +1,4 @@
-"""A sweep handed in to a service: its spec, and the code that its task needs."""
+"""The submission of a sweep to a service: its spec, and the code that its task needs."""
 
 import io
 import os
@@ -19,16 +19,16 @@ from espalier.sweeps.spec.references import map_references, references
 from espalier.sweeps.spec.spec import SweepSpec, make_spec, read_fields
 
 HIDDEN = "__pycache__"
-HOME_FILES = (JOURNAL, "service.db", "mlflow.db")  # what lies beside them are results, and perhaps a service's tokens
+HOME_FILES = (JOURNAL, "service.db", "mlflow.db")  # these folders contain results, and perhaps a service's tokens
 
 
 def submit(
     remote: Remote, path: str, assignments: Sequence[str], code: str | None, hours: float | None
 ) -> SubmittedAnswer:
-    """Hand a spec in, with the code that its task needs. Raises BadInput.
+    """Submit a spec with the code that its task needs. Raises BadInput.
 
-    path: of the spec. code: a folder to be sent whole; None sends the task's file and those that it imports.
-    hours: how long the sweep may run, None for the service's own limit.
+    path: of the spec. code: a folder to send whole; None sends the task's file and the files that it imports.
+    hours: the time limit of the sweep; None for the service's own limit.
     """
     fields, source, folder = read_fields(path, assignments)
     spec = make_spec(paths.found_files(dict(fields), folder) if isinstance(fields, dict) else fields, source)
@@ -44,9 +44,9 @@ def submit(
 
 
 def _options_inside(spec: SweepSpec, root: Path | None) -> tuple[dict[str, object], list[Path]]:
-    """Return the task's options with paths of files of the archive relative to its root, and those files.
+    """Return the task's options, with paths of files in the archive made relative to its root, and these files.
 
-    Other paths stay as they are on this machine, which the service may share.
+    Other paths stay unchanged: the service may share this machine's file system.
     """
     files: list[Path] = []
 
@@ -64,7 +64,7 @@ def _options_inside(spec: SweepSpec, root: Path | None) -> tuple[dict[str, objec
 
 
 def _source(reference: str) -> tuple[Path, Path] | None:
-    """Return the folder that a class is imported from and its file; None for one that is installed, as at the service.
+    """Return the folder that a class is imported from, and its file; None for an installed class.
 
     A file is imported from its own folder, a module from the current one.
     """
@@ -76,14 +76,14 @@ def _source(reference: str) -> tuple[Path, Path] | None:
 
 
 def _with_imports(root: Path, sources: Sequence[tuple[Path, Path]]) -> list[Path]:
-    """Return the files of (folder, file) with those below the root that they import, each as a path below the root."""
+    """Return the files of `sources` and those that they import, as paths relative to the root."""
     real = Path(os.path.realpath(root))
     imported = [path for path in files_beside(sources) if path.is_relative_to(real)]
     return [*(file for _, file in sources), *(root / path.relative_to(real) for path in imported)]
 
 
 def _root(folders: Sequence[Path], code: str | None) -> Path:
-    """Return the folder that paths are relative to: --code, or the one that the classes are imported from."""
+    """Return the root of the archive: --code, or the folder that the classes are imported from."""
     if code is not None:
         if not (folder := paths.argument(code)).is_dir():
             raise BadInput(f"--code {code}: no such folder")
@@ -113,7 +113,7 @@ def _inside(fields: Mapping[str, object], folder: Path, root: Path) -> dict[str,
 
 
 def packed(root: Path, files: Sequence[Path] | None = None) -> bytes:
-    """Return some files of a folder as a zip archive, or all that are not hidden or made by running."""
+    """Return files of a folder as a zip archive; by default all except hidden and generated ones."""
     wanted = sorted(root.rglob("*")) if files is None else sorted(set(files))
     homes = {path.parent for path in wanted if path.name in HOME_FILES} - {root}
     buffer = io.BytesIO()
@@ -123,7 +123,7 @@ def packed(root: Path, files: Sequence[Path] | None = None) -> bytes:
             hidden = any(part.startswith(".") or part == HIDDEN for part in inside.parts)
             hidden |= not homes.isdisjoint(path.parents)
             if path.is_file() and not path.is_symlink() and not hidden:
-                entry = zipfile.ZipInfo(inside.as_posix())  # without times: equal code gives equal bytes
+                entry = zipfile.ZipInfo(inside.as_posix())  # without timestamps: equal code gives equal bytes
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(entry, path.read_bytes())
     return buffer.getvalue()

@@ -1,1 +1,1 @@
-"""Where sweeps are kept: a home on this machine, or a service. Both keep one contract."""
+"""Origins of sweeps: a home on this machine, or a service, with one interface."""

@@ -1,4 +1,4 @@
-"""Which sweeps are meant: those of a service, or those of a home."""
+"""Choose the origin of sweeps: a service or a home."""
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.home import Home
@@ -6,7 +6,7 @@ from espalier.sweeps.origins.origin import Origin
 
 
 def origin_of(server: str | None, home: str | None, reading: bool = True) -> Origin:
-    """Return a service, if an address is given, else a home. Raises BadInput. reading: as of Home.at."""
+    """Return a service if an address is given, else a home. Raises BadInput if both are given. reading: see Home.at."""
     if server and home:
         raise BadInput("home and server: keep one of them")
     if not server:

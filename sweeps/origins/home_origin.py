@@ -14,23 +14,29 @@ from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.search.driver_lock import driven_sweeps
 from espalier.sweeps.search.store import SweepStore
 
-UNKNOWN = ("ended", "wanted", "metric", "best", "best_trial")  # columns of a row that cannot be filled
+UNKNOWN = (
+    "ended",
+    "wanted",
+    "metric",
+    "best",
+    "best_trial",
+)  # columns without a value in the row of an unreadable sweep
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A sweep of which its id is all there is. state: "unreadable" or "lost"."""
+    """A sweep of which only the id is known. state: "unreadable" or "lost"."""
 
     id: str
     state: str
     why: str
 
     def row(self) -> Mapping[str, object]:
-        """Return what `sweep list --json` has of it."""
+        """Return its entry in `sweep list --json`."""
         return {"sweep": self.id, "state": self.state} | dict.fromkeys(UNKNOWN)
 
     def line(self) -> str:
-        """Return what `sweep list` has of it."""
+        """Return its line in `sweep list`."""
         return f"{self.id:<32} {self.state:<12} why: sweep show {self.id}"
 
 
@@ -41,26 +47,26 @@ class HomeOrigin:
         self.home = home
 
     def read(self, sweep: str) -> HomeSweep:
-        """Return a sweep as it is now, by id or name. Raises BadInput for an unknown one."""
+        """Return a sweep by id or name, in its present state. Raises BadInput for an unknown one."""
         return read_sweep(self.home, sweep)
 
     def read_all(self) -> Iterator[HomeSweep]:
-        """Yield those that can be read, the oldest first; a line on stderr names each other one."""
+        """Yield the readable sweeps, the oldest first; a line on stderr names each unreadable one."""
         for sweep in self._all():
             if isinstance(sweep, HomeSweep):
                 yield sweep
-            elif sweep.why:  # another version's, or damaged: the others are there all the same
+            elif sweep.why:  # of another version, or damaged: the others can still be read
                 print(f"note: {sweep.why}", file=sys.stderr)
 
     def listing(self, state: str | None = None) -> Listing:
-        """Return a row for each sweep, the oldest first, then those that the journal has lost."""
+        """Return a row for each sweep, the oldest first, then those missing in the journal."""
         sweeps = list(self._all())
         lines = [sweep.line() if isinstance(sweep, Unreadable) else _line(sweep) for sweep in sweeps]
         empty = ["no sweep here yet; start one: sweep run names"]
         return Listing([sweep.row() for sweep in sweeps], lines or empty)
 
     def resume(self, sweep: str, changed: bool, address: str | None, progress: bool) -> Summary:
-        """Go on with a sweep in this process; return how that ended. Raises BadInput."""
+        """Resume a sweep in this process; return its summary. Raises BadInput."""
         from espalier.sweeps.running.here import resume_here
 
         return resume_here(sweep, Home.at(str(self.home.path)), address, changed, progress)
@@ -70,7 +76,7 @@ class HomeOrigin:
         delete_sweep(Home.at(str(self.home.path)), sweep, records)
 
     def _all(self) -> Iterator[HomeSweep | Unreadable]:
-        """Yield every sweep, the oldest first, then those that the journal has lost."""
+        """Yield every sweep, the oldest first, then those missing in the journal."""
         store = SweepStore.open_for_reading(self.home.storage)
         sweeps = store.ids()
         driven = driven_sweeps(self.home, sweeps)

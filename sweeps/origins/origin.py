@@ -1,4 +1,4 @@
-"""Where sweeps are kept, and what can be asked of them there: a home on this machine, or a service."""
+"""The interface of origins: a home on this machine, or a service, and operations on its sweeps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ CurvePoint = tuple[int, int, float]
 
 @dataclass(frozen=True)
 class Listing:
-    """Sweeps in short: rows for a program, lines for a person."""
+    """A list of sweeps: rows for JSON, lines for the terminal."""
 
     rows: Sequence[Mapping[str, object]]
     lines: Sequence[str]
 
 
 class KeptSweep(Protocol):
-    """A sweep as it was when it was read."""
+    """A snapshot of a sweep."""
 
     @property
     def id(self) -> str:
@@ -30,12 +30,12 @@ class KeptSweep(Protocol):
 
     @property
     def spec(self) -> SweepSpec:
-        """What was asked for."""
+        """Its spec."""
         ...
 
     @property
     def state(self) -> str:
-        """running, interrupted or finished; of a service also queued, stopped or failed."""
+        """running, interrupted or finished; for a service also queued, stopped or failed."""
         ...
 
     @property
@@ -66,10 +66,10 @@ class KeptSweep(Protocol):
 
 
 class Origin(Protocol):
-    """Where sweeps are kept. A sweep is named by its id, or by its name, which means the latest of that name."""
+    """An origin of sweeps. A sweep is named by its id, or by its name, which means the latest sweep of that name."""
 
     def read(self, sweep: str) -> KeptSweep:
-        """Return a sweep as it is now. Raises BadInput for an unknown one."""
+        """Return a sweep in its present state. Raises BadInput for an unknown one."""
         ...
 
     def read_all(self) -> Iterator[KeptSweep]:
@@ -77,16 +77,16 @@ class Origin(Protocol):
         ...
 
     def listing(self, state: str | None = None) -> Listing:
-        """Return what `sweep list` prints. state: only those in it, of a service."""
+        """Return the output of `sweep list`. state: only sweeps in this state (of a service)."""
         ...
 
     def resume(self, sweep: str, changed: bool, address: str | None, progress: bool) -> Summary | None:
-        """Go on with a sweep; return how that ended, None where it goes on elsewhere. Raises BadInput.
+        """Resume a sweep; return its summary, None if it runs elsewhere. Raises BadInput.
 
-        changed: although code or data changed. address: of a Ray cluster. progress: show it.
+        changed: even if code or data have changed. address: of a Ray cluster. progress: show the progress.
         """
         ...
 
     def delete(self, sweep: str, records: bool) -> None:
-        """Remove a sweep by its id; records: also its runs in MLflow. Raises BadInput where that cannot be."""
+        """Delete a sweep by its id; records: also its runs in MLflow. Raises BadInput if it cannot be deleted."""
         ...

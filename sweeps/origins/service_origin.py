@@ -15,7 +15,7 @@ from espalier.sweeps.spec.spec import SweepSpec, make_spec
 
 @dataclass(frozen=True)
 class ServiceSweep:
-    """A sweep of a service. Its spec and its trials are read when they are first asked for."""
+    """A sweep of a service. Its spec and its trials are read on first use."""
 
     remote: Remote
     answer: SweepAnswer
@@ -32,12 +32,12 @@ class ServiceSweep:
 
     @property
     def page(self) -> str:
-        """MLflow's page on it; nothing before MLflow has it."""
+        """MLflow's page on it; "" before MLflow has it."""
         return self.answer["mlflow"].get("page") or ""
 
     @property
     def spec(self) -> SweepSpec:
-        """What was asked for."""
+        """Its spec."""
         return make_spec(self._spec, f"{self.id}: spec", stored=True)
 
     @property
@@ -77,7 +77,7 @@ class ServiceOrigin:
         self.remote = remote
 
     def read(self, sweep: str) -> ServiceSweep:
-        """Return a sweep as it is now, by id or name. Raises BadInput for an unknown one."""
+        """Return a sweep by id or name, in its present state. Raises BadInput for an unknown one."""
         return ServiceSweep(self.remote, self.remote.sweep(self.remote.find(sweep)))
 
     def read_all(self) -> Iterator[ServiceSweep]:
@@ -86,23 +86,23 @@ class ServiceOrigin:
             yield ServiceSweep(self.remote, answer)
 
     def listing(self, state: str | None = None) -> Listing:
-        """Return a row for each sweep, the newest first. state: only those in it."""
+        """Return a row for each sweep, the newest first. state: only sweeps in this state."""
         answers = list(self.remote.sweeps(state))
         first = f"no sweep there yet; hand one in: sweep submit SPEC --server {self.remote.server}"
         empty = f"no sweep is {state} there" if state else first
         return Listing(answers, list(table(answers)) or [empty])
 
     def resume(self, sweep: str, changed: bool, address: str | None, progress: bool) -> None:
-        """Have the service go on with a sweep; it does so on a cluster of its own."""
+        """Ask the service to resume a sweep on its cluster."""
         self.remote.resume(self.remote.find(sweep), changed)
 
     def delete(self, sweep: str, records: bool) -> None:
-        """Refuse: a service keeps its sweeps."""
-        raise BadInput(f"{sweep}: a service keeps its sweeps; delete it on the machine where its home lies")
+        """Raise BadInput: a service does not delete sweeps."""
+        raise BadInput(f"{sweep}: a service does not delete sweeps; delete it on the machine that has its home")
 
 
 def trial_of(answer: TrialAnswer) -> TrialResult:
-    """Return a trial of an answer as a row of a table."""
+    """Return a trial of a service's answer as a row of a table."""
     return TrialResult(
         number=answer["number"],
         state=answer["state"],

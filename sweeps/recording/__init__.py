@@ -1,1 +1,1 @@
-"""MLflow: the only room that speaks to it."""
+"""Recording in MLflow. Only this package imports it."""

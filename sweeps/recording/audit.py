@@ -1,4 +1,4 @@
-"""Whether MLflow has everything of a sweep that the spool and the search have; what it lacks is sent again."""
+"""Audit: compare MLflow's runs with the spool and the search; send again what is missing."""
 
 from collections.abc import Callable, Collection
 
@@ -11,9 +11,9 @@ from espalier.sweeps.recording.writer import RunWriter
 
 
 def lacking_trials(runs: SweepRuns, spool: Spool, ended: Collection[int]) -> set[int | None]:
-    """Return the trials whose runs are not as the spool has them; None stands for the sweep's own run.
+    """Return the trials whose runs differ from the spool; None stands for the sweep's own run.
 
-    ended: trials that have ended, as the search knows them.
+    ended: trials that have ended, according to the search.
     """
     parent = runs.by_trial.get(None)
     parent_id = parent.run_id if parent else ""
@@ -38,9 +38,9 @@ def lacking_trials(runs: SweepRuns, spool: Spool, ended: Collection[int]) -> set
 def audit(
     connect: Callable[[], RunWriter], spool: Spool, feedback: Feedback, ended: Collection[int]
 ) -> set[int | None]:
-    """Ask MLflow for all runs of a sweep, send again what it lacks or has refused, and end what still runs.
+    """Read all runs of a sweep from MLflow, send again what is missing or was refused, and end runs still RUNNING.
 
-    connect: makes a writer, which asks which runs there are. Return the trials that MLflow lacks still.
+    Return the trials that are still missing. connect: makes a writer, which reads the existing runs.
     """
     if not (spool.begun or spool.own or ended):
         return set()
@@ -58,7 +58,7 @@ def audit(
 def _send_again(
     writer: RunWriter, spool: Spool, feedback: Feedback, wanted: Collection[int | None], lacking: set[int | None]
 ) -> None:
-    """Send all lines that the spool has of some trials."""
+    """Send all lines of some trials in the spool."""
     lines = spool.lines_of(wanted)
     if lacking and lines:
         feedback.note(f"MLflow lacked records of {list_trials(lacking)}; they were sent again from {spool.path}")

@@ -1,4 +1,4 @@
-"""MLflow's experiments: which of them a name means, and their runs."""
+"""MLflow's experiments: found by name, and their runs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExperimentRef:
-    """An experiment by its id, and its name now."""
+    """An experiment: its id and its present name."""
 
     id: str
     name: str
 
 
 def find_experiments(client: "MlflowClient", name: str) -> tuple[list[ExperimentRef], str]:
-    """Return the experiments NAME, NAME-2, ... that can be written, and the first of these names that is free.
+    """Return the active experiments NAME, NAME-2, ..., and the first of these names that is free.
 
-    A deleted experiment keeps its name and takes no runs, so its place is taken by NAME-2, and so on.
+    A deleted experiment still occupies its name but accepts no runs, so NAME-2 replaces it, and so on.
     """
     active: list[ExperimentRef] = []
     for number in count(1):
@@ -40,7 +40,7 @@ def find_experiments(client: "MlflowClient", name: str) -> tuple[list[Experiment
 
 
 def open_experiment(client: "MlflowClient", name: str, uri: str) -> ExperimentRef:
-    """Return the experiment for a name, made if it is new; a home's store has its artifacts beside it."""
+    """Return the experiment for a name; create it if it is missing. A home's store has its artifacts beside it."""
     active, free = find_experiments(client, name)
     if active:
         return active[0]
@@ -61,7 +61,7 @@ def open_experiment(client: "MlflowClient", name: str, uri: str) -> ExperimentRe
 
 
 def deleted_note(name: str, experiment: ExperimentRef) -> str | None:
-    """Return the sentence to say where a name's own experiment was deleted, and another has its place."""
+    """Return the note for an experiment that was deleted and replaced by another."""
     if experiment.name == name:
         return None
     return (
@@ -71,7 +71,7 @@ def deleted_note(name: str, experiment: ExperimentRef) -> str | None:
 
 
 def active_experiment(client: "MlflowClient", experiment_id: str) -> ExperimentRef | None:
-    """Return an experiment by its id, None where there is none or it is deleted."""
+    """Return an experiment by its id; None if there is none or it is deleted."""
     try:
         experiment = retry(partial(client.get_experiment, experiment_id))
     except Exception as error:
@@ -95,7 +95,7 @@ def all_experiments(client: "MlflowClient") -> list[str]:
 
 
 def search_runs(client: "MlflowClient", experiments: Sequence[str], filter_text: str) -> Iterator["Run"]:
-    """Yield all runs that a filter of MLflow's lets through, page by page."""
+    """Yield all runs that match a filter of MLflow, page by page."""
     token = None
     while True:
         page = retry(partial(client.search_runs, list(experiments), filter_text, max_results=1000, page_token=token))
@@ -106,12 +106,12 @@ def search_runs(client: "MlflowClient", experiments: Sequence[str], filter_text:
 
 
 def first_run(client: "MlflowClient", experiments: Sequence[str], filter_text: str) -> "Run | None":
-    """Return a run that a filter lets through, None if there is none."""
+    """Return a run that matches a filter, None if there is none."""
     return next(iter(client.search_runs(list(experiments), filter_text, max_results=1)), None)
 
 
 def require_id(run: "Run") -> "Run":
-    """Return a run as MLflow answers it. Raises LostAnswer for an answer that names none."""
+    """Return the id of a run in MLflow's answer. Raises LostAnswer if it has none."""
     if not run.info.run_id:
         raise LostAnswer("MLflow answered without the id of a run")
     return run

@@ -1,4 +1,4 @@
-"""What the sender has learnt, to be polled by the sweep's loop: which run each trial has, notes, what is wrong."""
+"""The sender's feedback, polled by the sweep's loop: the run of each trial, notes, errors."""
 
 import threading
 from collections.abc import Set as AbstractSet
@@ -16,13 +16,13 @@ class RunLink:
 
 
 class Feedback:
-    """Written by the sender's thread and read by the sweep's; each of its methods may be called from any."""
+    """Written by the sender's thread and read by the sweep's; all methods are thread-safe."""
 
     def __init__(self, experiment_id: str | None = None):
-        """experiment_id: the experiment that had the sweep's runs before, whatever its name is now."""
-        self.notes: list[str] = []  # sentences on what was damaged or lacked, and what was done about it
-        self.trouble: str | None = None  # why the last try to send has failed
-        self.full: str | None = None  # which file of this machine takes nothing any more, and what to do
+        """experiment_id: the experiment with the sweep's earlier runs, even if it was renamed."""
+        self.notes: list[str] = []  # sentences on damaged or missing records, and their repair
+        self.trouble: str | None = None  # why the last attempt to send failed
+        self.full: str | None = None  # a file of this machine without space, and what to do
         self.experiment_id = experiment_id
         self.parent: ParentRun | None = None
         self._runs: dict[int, str] = {}
@@ -30,23 +30,23 @@ class Feedback:
         self._lock = threading.Lock()
 
     def note(self, sentence: str | None) -> None:
-        """Keep a sentence that people should read, once."""
+        """Add a note for the user, once."""
         if sentence and sentence not in self.notes:
             self.notes.append(sentence)
 
     def link(self, trial: int, run: str) -> None:
-        """Keep which run a trial has."""
+        """Store the run of a trial."""
         with self._lock:
             if self._runs.get(trial) != run:
                 self._runs[trial] = run
                 self._new.append(RunLink(trial, run))
 
     def link_parent(self, parent: ParentRun) -> None:
-        """Keep which run the sweep itself has."""
+        """Store the sweep's own run."""
         self.experiment_id, self.parent = parent.experiment_id, parent
 
     def take_links(self) -> list[RunLink]:
-        """Return the links that were learnt since this was called last."""
+        """Return the links added since the last call."""
         with self._lock:
             links, self._new = self._new, []
         return links
@@ -58,6 +58,6 @@ class Feedback:
 
     @property
     def known_runs(self) -> set[str]:
-        """The ids of all runs that were learnt."""
+        """The ids of all known runs."""
         with self._lock:
             return {*self._runs.values(), *([self.parent.run_id] if self.parent else [])}

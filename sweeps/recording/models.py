@@ -1,4 +1,4 @@
-"""MLflow's registry of models: a trial's files become a version with the alias `champion`, and come back."""
+"""MLflow's model registry: register a trial's files as a version with the alias `champion`; download them."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def register(uri: str, name: str, sweep: str, trial: int, folder: Path, tags: Mapping[str, object]) -> str:
-    """Log the files of a folder to a trial's run, register them as a model, call it champion; return its version.
+    """Log a folder's files to a trial's run, register them as a model with the alias champion; return its version.
 
-    A trial that is a version already keeps it: its files are the same to the last bit.
+    A trial that already is a version keeps it: its files are the same to the last bit.
     Raises BadInput if MLflow refuses, or does not have the trial.
     """
     run = find_run(uri, sweep, trial)
@@ -37,7 +37,7 @@ def register(uri: str, name: str, sweep: str, trial: int, folder: Path, tags: Ma
             own_tags = {SWEEP_TAG: sweep, TRIAL_TAG: str(trial)}
             texts = own_tags | {tag: str(value) for tag, value in tags.items()}
             version = create_once(partial(_create_version, client, name, run, texts), find)
-            version = retry(find) or version  # another may have come late meanwhile
+            version = retry(find) or version  # a delayed request may have created another
         number = version
         retry(lambda: client.set_registered_model_alias(name, CHAMPION, number))
         return number
@@ -48,11 +48,11 @@ def _find_model(client: "MlflowClient", name: str) -> object | None:
 
 
 def _find_version(client: "MlflowClient", name: str, run: str) -> str | None:
-    """Return the version that a run's files are, None if there is none; of two with the same files delete one."""
+    """Return the version of a run's files, None if there is none; of two with the same files, delete one."""
     versions = [v for v in client.search_model_versions(f"name = '{name}'") if v.run_id == run]
     versions.sort(key=lambda v: int(v.version))
     same = (v for v in versions[1:] if v.source == versions[0].source)
-    for duplicate in same:  # of a late request, taken for lost
+    for duplicate in same:  # from a delayed request that was taken for lost
         client.delete_model_version(name, str(duplicate.version))
     return str(versions[0].version) if versions else None
 
@@ -68,7 +68,7 @@ def _create_version(client: "MlflowClient", name: str, run: str, tags: dict[str,
 def fetch_model(uri: str, name: str, alias: str, folder: Path) -> dict[str, str]:
     """Download the files of a registered model into a folder; return its version, sweep and trial.
 
-    Raises BadInput if there is no model of this name with this alias, naming those there are.
+    Raises BadInput with the known names if there is no model of this name with this alias.
     """
     check_reachable(uri)
     with as_bad_input(uri, f"the model {name}"):
@@ -86,7 +86,7 @@ def fetch_model(uri: str, name: str, alias: str, folder: Path) -> dict[str, str]
 
 
 def _files_of(client: "MlflowClient", version: "ModelVersion", name: str) -> str:
-    """Return the address of a version's files. Raises BadInput if they lie outside its run's artifacts."""
+    """Return the address of a version's files. Raises BadInput if they are not among its run's artifacts."""
     run = version.run_id
     root = f"{retry(lambda: client.get_run(run)).info.artifact_uri}/" if run else ""
     source = version.source or ""

@@ -1,12 +1,12 @@
-"""What a sweep's records are called in MLflow: tags, artifacts, aliases, statuses; and the limits that MLflow has."""
+"""Names of a sweep's records in MLflow: tags, artifacts, aliases, statuses; and MLflow's limits."""
 
 import re
 from collections.abc import Collection, Mapping
 
 SWEEP_TAG, TRIAL_TAG, STEP_TAG, KIND_TAG = "espalier.sweep", "espalier.trial", "espalier.step", "espalier.kind"
-PARENT_TAG = "mlflow.parentRunId"  # by which MLflow shows a run below another
-ONCE_TAG = "espalier.record"  # a random identity, by which a run that is no trial is found after a lost answer
-DESCRIPTION_TAG = "mlflow.note.content"  # the text that MLflow shows on top of a run's page
+PARENT_TAG = "mlflow.parentRunId"  # makes MLflow show a run below its parent
+ONCE_TAG = "espalier.record"  # a random identity, to find a run that is no trial after a lost answer
+DESCRIPTION_TAG = "mlflow.note.content"  # the text at the top of MLflow's page of a run
 CHAMPION = "champion"  # the alias of a model's best version, and the folder of its files among the run's artifacts
 STORY = "trial.json"  # a child run's artifact: every report, the curve and the ratios of each replicate
 FIGURES = "figures"  # the folder of the figures among the artifacts of the sweep's own run
@@ -25,7 +25,7 @@ TAG_CHARACTERS, PARAM_CHARACTERS, NAME_CHARACTERS = 5000, 6000, 250
 
 
 def metric_name(name: str) -> str:
-    """Return a name that MLflow takes.
+    """Return a metric's name with the characters that MLflow forbids replaced.
 
     >>> metric_name("valid_accuracy@5")
     'valid_accuracy_5'
@@ -34,7 +34,7 @@ def metric_name(name: str) -> str:
 
 
 def checks_of(name: str) -> str:
-    """Return the experiment for what is no sweep of a name: checks and range tests.
+    """Return the name of the experiment for checks and range tests.
 
     >>> checks_of("names")
     'names-checks'
@@ -43,7 +43,7 @@ def checks_of(name: str) -> str:
 
 
 def list_trials(trials: Collection[int | None], most: int = 3) -> str:
-    """Return how trials are called in a sentence; None stands for the sweep's own run. most: so many are named.
+    """Return trials as a phrase; None stands for the sweep's own run. most: how many are named.
 
     >>> list_trials({3, None}), list_trials(set(range(2000)))
     ('trial 3 and the sweep itself', 'trials 0, 1, 2 and 1997 more')

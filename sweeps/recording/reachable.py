@@ -1,4 +1,4 @@
-"""Whether a tracking server answers and lets us in, or a store can be opened: asked before anything is trained."""
+"""Check before training that a tracking server answers and accepts the login, or that a store can be opened."""
 
 import base64
 import configparser
@@ -20,14 +20,14 @@ from espalier.sweeps.recording.tracking_uri import STORE_FILE, uri_source
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 PINGS, PING_AGAIN_S = 6, 0.2
 SQLITE_PATH_BYTES = 500  # sqlite opens no paths of more than 512
-OTHER_LOGINS = {"MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"}  # by plugins of MLflow's, unknown here
+OTHER_LOGINS = {"MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"}  # of MLflow plugins, which cannot be checked here
 
 
 def check_reachable(uri: str, reading: bool = False, tries: int = PINGS) -> None:
     """Raise BadInput if a tracking server does not answer or refuses the login, or a store's folder is read-only.
 
     reading: the folder may be read-only if the store is there.
-    tries: how often a server is asked before it is said that it does not answer.
+    tries: the number of attempts before a server counts as unreachable.
     """
     scheme, colon, _ = uri.partition("://")
     kind, name = scheme.split("+")[0], uri_source(uri)
@@ -61,7 +61,7 @@ def _is_there(uri: str) -> bool:
 
 
 def _check_sqlite(uri: str, name: str, instead: str, access: int) -> None:
-    """Raise BadInput for a sqlite store that cannot be opened. access: os.R_OK, and os.W_OK if it is to be written."""
+    """Raise BadInput for a sqlite store that cannot be opened. access: os.R_OK, also os.W_OK to write."""
     file = (sqlite_file(uri) or Path(STORE_FILE)).absolute()
     if access & os.W_OK and not os.access(file.parent, os.W_OK):
         raise BadInput(f"{name}: the folder {file.parent} of {uri} cannot be written; {instead}")
@@ -91,7 +91,7 @@ def ping(uri: str, kind: str, name: str) -> None:
 
 
 def check_login(server: str, login: Mapping[str, str], name: str) -> None:
-    """Ask a tracking server for something that needs a login where there are logins; its health needs none."""
+    """Send a tracking server a request that needs a login if there are logins; /health needs none."""
     request = urllib.request.Request(f"{server}/api/2.0/mlflow/experiments/search?max_results=1", headers=dict(login))
     try:
         urllib.request.urlopen(request, timeout=10).close()
@@ -105,7 +105,7 @@ def check_login(server: str, login: Mapping[str, str], name: str) -> None:
 
 
 def _login(uri: str) -> tuple[str, dict[str, str]]:
-    """Return a server's address without a login, and the header of the login that MLflow would use."""
+    """Return a server's address without its login, and the Authorization header that MLflow would send."""
     parts = urlsplit(uri)
     server = without_login(uri)
     file = configparser.ConfigParser(interpolation=None)

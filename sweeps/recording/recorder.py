@@ -1,8 +1,8 @@
-"""What the sweep's loop says is recorded: written to the spool at once, sent to MLflow by a thread of its own.
+"""The recorder: writes records to the spool at once; a thread sends them to MLflow.
 
-A sweep is a parent run, a trial a child run, each found by its identity tags before it is made. A record is a line of
-JSON in the spool first; a line sent twice changes nothing. At the end MLflow is asked which runs it has, and what it
-lacks is sent again. What the sender learns, as the runs of trials, waits here to be taken.
+A sweep is a parent run, a trial a child run. Each is looked up by its identity tags before it is created. A record is
+first a line of JSON in the spool. Sending is idempotent: a line sent twice changes nothing. At the end an audit
+compares MLflow with the spool, and sends again what is missing. The loop polls the recorder for the runs of trials.
 """
 
 import threading
@@ -25,7 +25,7 @@ CLOSING_PATIENCE_S = 60.0
 
 
 class Recorder:
-    """Records one sweep. Only methods with a patience wait, and only so long."""
+    """Records one sweep. Only methods with a `patience_s` block, for at most that time."""
 
     def __init__(
         self,
@@ -36,10 +36,10 @@ class Recorder:
         policy: SendPolicy | None = None,
         experiment_id: str | None = None,
     ):
-        """Begin to record at a server or store.
+        """Start recording to a server or store.
 
-        experiment: its name. folder: where the spool lies.
-        experiment_id: the experiment that had the sweep's runs before, whatever its name is now.
+        experiment: its name. folder: of the spool.
+        experiment_id: the experiment with the sweep's earlier runs, even if it was renamed.
         Raises BadInput for a spool that cannot be opened.
         """
         self.target, self.policy = Target(uri, sweep, experiment), policy or SendPolicy()
@@ -51,31 +51,31 @@ class Recorder:
         self._audited = 0  # the size of the spool before the last audit
         self._sender = Sender(self.target, self.spool, self.feedback, self.policy)
 
-    # --- what is recorded --------------------------------------------------------------------------------------------
+    # --- recording --------------------------------------------------------------------------------------------
 
     def record(self, record: Record) -> None:
-        """Record something. Raises OSError if it cannot be written to the spool."""
+        """Write a record to the spool. Raises OSError if that is not possible."""
         self.spool.append(record, int(time.time() * 1000))
 
     def note(self, sentence: str) -> None:
-        """Keep a sentence that people should read."""
+        """Add a note for the user."""
         self.feedback.note(sentence)
 
-    # --- what is to be read ------------------------------------------------------------------------------------------
+    # --- state ------------------------------------------------------------------------------------------
 
     @property
     def notes(self) -> Sequence[str]:
-        """Sentences on what was damaged or lacked, and what was done about it."""
+        """Sentences on damaged or missing records, and their repair."""
         return self.feedback.notes
 
     @property
     def trouble(self) -> str | None:
-        """Why the last try to send has failed; None if it has not."""
+        """Why the last attempt to send failed; None if it succeeded."""
         return self.feedback.trouble
 
     @property
     def full(self) -> str | None:
-        """Which file of this machine takes nothing any more, and what to do."""
+        """A file of this machine without space, and what to do."""
         return self.feedback.full
 
     @property
@@ -84,47 +84,46 @@ class Recorder:
         return self.feedback.parent
 
     def take_links(self) -> list[RunLink]:
-        """Return the runs of trials that were learnt since this was called last."""
+        """Return the runs of trials that became known since the last call."""
         return self.feedback.take_links()
 
     def stories(self, trials: Sequence[int]) -> dict[int, TrialStory]:
         """Return the stories of trials that have ended: from the spool, else (another machine's) from MLflow.
 
-        Of a trial whose story is in neither there is none.
+        A trial whose story is in neither is left out.
         """
         return complete_stories(spooled_stories(self.spool, trials), self.target.uri, self.target.sweep, trials)
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Send all that waits, now."""
+        """Send everything pending now."""
         self._sender.wake()
 
     def flush(self, patience_s: float = 30.0) -> None:
-        """Wait until what was said so far has been sent, or the server is in trouble, or patience ends."""
+        """Wait until all records so far have been sent, or sending fails, or `patience_s` is over."""
         end = self.spool.size
         self._send_until(lambda: self.spool.sent >= end, patience_s)
 
     def wait_for_runs(self, trials: AbstractSet[int], patience_s: float, cancel: threading.Event | None = None) -> None:
-        """Wait until these trials have runs, or the server is in trouble, or patience ends, or `cancel` is set."""
+        """Wait until these trials have runs, sending fails, `patience_s` is over, or `cancel` is set."""
         self._send_until(lambda: self.feedback.has_runs(trials) or (cancel is not None and cancel.is_set()), patience_s)
 
     def _send_until(self, is_done: Callable[[], bool], patience_s: float) -> None:
         deadline = time.monotonic() + patience_s
         while not is_done() and not self.trouble and time.monotonic() < deadline:
-            if not self._sender.busy:  # what it does not send now, it is to send next
+            if not self._sender.busy:  # if they are not in this pass, they are in the next
                 self._sender.wake()
             time.sleep(0.05)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def audit(self, ended: Collection[int] = (), patience_s: float = CLOSING_PATIENCE_S) -> set[int | None]:
-        """Send what waits, ask MLflow for all runs, and send again what it lacks; no run stays RUNNING.
+        """Send everything pending, read all runs from MLflow, and send again what is missing; no run stays RUNNING.
 
-        ended: trials that have ended, as the search knows them. Return the trials that both MLflow and the spool lack;
-        None stands for the sweep's own run. What is recorded of them next is sent by `close`.
-        A server that is away is tried again for a while, see SendPolicy; one that takes what it is sent has
-        `patience_s` for more.
+        ended: trials that have ended, according to the search. Return the trials that are missing in MLflow and in
+        the spool; None stands for the sweep's own run. New records of them are sent by `close`. An unreachable server
+        is retried for a while, see SendPolicy. One that makes progress gets `patience_s` more.
         """
         self._audited = self.spool.size
         self._audit = request = self._sender.request_audit(ended, min(self.policy.closing_s, patience_s))
@@ -133,9 +132,9 @@ class Recorder:
         return request.lacking or set()
 
     def close(self, ended: Collection[int] = (), patience_s: float = CLOSING_PATIENCE_S) -> bool:
-        """Stop recording, after an audit unless the last one is of all that was said.
+        """Stop recording, after an audit unless the last one covered all records.
 
-        Return whether MLflow has everything. What it has not stays in the spool.
+        Return whether MLflow has everything. The rest stays in the spool.
         """
         if self._audit is None or self._audited < self.spool.size:
             self.audit(ended or (self._audit.ended if self._audit else ()), patience_s)

@@ -1,6 +1,6 @@
-"""What is recorded: one type for each kind of record, with its JSON.
+"""Records: one type for each kind, with its JSON form.
 
-The sweep's loop makes each record once. It is written to the spool as a line of JSON, and sent to MLflow from there.
+The sweep's loop makes each record once. The recorder writes it to the spool as a line of JSON, and sends it from there.
 `trial` is None in the records of the sweep's own run.
 """
 
@@ -14,7 +14,7 @@ MetricPoint = tuple[str, float, float]  # a metric's name, the step, the value
 
 @dataclass(frozen=True)
 class SweepOpened:
-    """The sweep begins, or goes on."""
+    """The sweep begins or is resumed."""
 
     op: ClassVar = "open"
     trial: ClassVar = None
@@ -26,7 +26,7 @@ class SweepOpened:
 
 @dataclass(frozen=True)
 class SweepPaused:
-    """The sweep is interrupted and may go on."""
+    """The sweep is interrupted and may be resumed."""
 
     op: ClassVar = "pause"
     trial: ClassVar = None
@@ -58,7 +58,7 @@ class TrialStarted:
 
 @dataclass(frozen=True)
 class TrialTagged:
-    """Something has become known of a trial."""
+    """Tags of a trial that became known later."""
 
     op: ClassVar = "tag"
     trial: int
@@ -112,7 +112,7 @@ JSON_TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Line:
-    """A record in a spool: said at a time (ms since 1970), lying at a position (bytes from the begin of the file)."""
+    """A record in a spool. time_ms: since 1970. position: its offset in the file, in bytes."""
 
     record: Record
     time_ms: int
@@ -120,7 +120,7 @@ class Line:
 
     @property
     def trial(self) -> int | None:
-        """The trial that the record is of; None: the sweep itself."""
+        """The trial of the record; None for the sweep itself."""
         return self.record.trial
 
 
@@ -134,9 +134,9 @@ def to_json(record: Record, time_ms: int) -> str:
 
 
 def from_json(text: bytes, position: int = 0) -> Line | None:
-    """Return a line of the spool, None for what is none. Zeros before it are what a lost write has left.
+    """Parse a line of the spool; None if it is not valid. Leading zero bytes are left by a lost write.
 
-    Fields that a record does not have are left out: earlier versions had more.
+    Unknown fields are ignored: earlier versions had more.
 
     >>> from_json(b'\\0\\0{"op": "pause", "time": 1}')
     Line(record=SweepPaused(), time_ms=1, position=0)
@@ -150,7 +150,7 @@ def from_json(text: bytes, position: int = 0) -> Line | None:
 
 
 def _line(content: Mapping[str, Any], position: int) -> Line | None:
-    """Return an object of JSON as a line of the spool, None if it does not have a record's fields."""
+    """Return a JSON object as a line of the spool, None if it does not have a record's fields."""
     kind, time_ms = KINDS.get(str(content.get("op"))), content.get("time")
     if kind is None or not isinstance(time_ms, int):
         return None

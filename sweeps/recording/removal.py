@@ -1,4 +1,4 @@
-"""A sweep's runs in MLflow, deleted."""
+"""Delete a sweep's runs in MLflow."""
 
 from functools import partial
 

@@ -1,11 +1,11 @@
-"""Calls whose request or answer may be lost: repeated where that is safe, looked up first where it is not."""
+"""Retries of calls whose request or answer may be lost: after a lookup where a repetition is not idempotent."""
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 PAUSES_S = (0.1, 0.2, 0.4, 0.8, 1.6, None)  # before each repetition; None: give up
-QUICK_S = 2.0  # a call that took longer is not repeated at once: other records wait
+QUICK_S = 2.0  # a slower call is not retried at once: other records wait
 REFUSALS = frozenset(
     {
         "INVALID_PARAMETER_VALUE",
@@ -21,16 +21,16 @@ T = TypeVar("T")
 
 
 class LostAnswer(ConnectionError):
-    """An answer that does not contain what was asked for."""
+    """An answer without the requested content."""
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether MLflow has understood a call and refuses it. Every other error may come from the network."""
+    """Whether MLflow rejects a call. Any other error may come from the network."""
     return getattr(error, "error_code", None) in REFUSALS
 
 
 def retry(call: Callable[[], T]) -> T:
-    """Make an idempotent call, again where its request or its answer was lost. Raises what the last try raises."""
+    """Make an idempotent call; retry if its request or its answer was lost. Raises the error of the last attempt."""
     for pause in PAUSES_S:
         begin = time.monotonic()
         try:
@@ -43,7 +43,7 @@ def retry(call: Callable[[], T]) -> T:
 
 
 def create_once(create: Callable[[], T], find: Callable[[], T | None]) -> T:
-    """Create something that must not be there twice. After each lost answer `find` looks for it before another try."""
+    """Create something exactly once. After each lost answer `find` looks for it before a retry."""
     for pause in PAUSES_S:
         try:
             return create()

@@ -1,4 +1,4 @@
-"""The runs of one sweep in MLflow: found by their identity tags, one for each trial, made where there is none.
+"""The runs of one sweep in MLflow, one for each trial: found by their identity tags, or created.
 
 The sweep's own run is the parent of its trials' runs; its trial is None.
 """
@@ -39,13 +39,13 @@ class Target:
 
 @dataclass
 class RunState:
-    """What is known of one run: as it was found, and what has been recorded since."""
+    """The known state of one run: as found, and what has been recorded since."""
 
     run_id: str
-    artifacts: str  # where its artifacts lie
-    parent: str | None = None  # the run below which it is
-    status: str | None = None  # as it was found
-    step: float = -1  # the last that has been recorded
+    artifacts: str  # the address of its artifacts
+    parent: str | None = None  # its parent run
+    status: str | None = None  # its status when it was found
+    step: float = -1  # the last step recorded
     has_params: bool = False
     has_metrics: bool = False
     is_new: bool = False
@@ -73,10 +73,10 @@ def _trial_of(run: "Run") -> int | None:
 
 
 class SweepRuns:
-    """The runs of a sweep by trial, as MLflow has them when this is made and with those that are made since."""
+    """The runs of a sweep by trial: those found in MLflow at the start, and those created since."""
 
     def __init__(self, client: "MlflowClient", target: Target, feedback: Feedback):
-        """Find the runs, of each trial one, and the experiment that has most of them."""
+        """Find the runs, one for each trial, and the experiment with most of them."""
         self.client, self.target, self.feedback = client, target, feedback
         self.by_trial: dict[int | None, RunState] = {}
         names = self._possible_experiments()
@@ -85,26 +85,26 @@ class SweepRuns:
         for trial, same in _by_trial(runs).items():
             self._adopt(trial, same)
 
-    # --- finding them ------------------------------------------------------------------------------------------------
+    # --- finding ------------------------------------------------------------------------------------------------
 
     def _find(self, experiments: Sequence[str]) -> list["Run"]:
         """Return the sweep's runs in some experiments."""
         wanted = f"tags.`{SWEEP_TAG}` = '{self.target.sweep}'"
         runs = list(search_runs(self.client, experiments, wanted)) if experiments else []
         if experiments and not self.feedback.known_runs <= {run.info.run_id for run in runs}:
-            runs = list(search_runs(self.client, experiments, wanted))  # deleted, or the answer was empty
+            runs = list(search_runs(self.client, experiments, wanted))  # it was deleted, or the answer was empty
         return runs
 
     def _possible_experiments(self) -> dict[str, str]:
-        """Return the experiments that may have runs of the sweep, id -> name: those of its name, and where it was."""
+        """Return the experiments that may have runs of the sweep, id -> name: those of its name, and its former one."""
         names = {e.id: e.name for e in find_experiments(self.client, self.target.experiment)[0]}
         before = self.feedback.experiment_id
-        if before and before not in names and (experiment := active_experiment(self.client, before)):  # renamed
+        if before and before not in names and (experiment := active_experiment(self.client, before)):  # it was renamed
             names[before] = experiment.name
         return names
 
     def _choose_experiment(self, runs: Collection["Run"], names: Mapping[str, str]) -> ExperimentRef:
-        """Return the experiment that has most of the sweep's runs; of equals the one where it was before."""
+        """Return the experiment with most of the sweep's runs; on a tie, the former one."""
         name, before = self.target.experiment, self.feedback.experiment_id
         counts = Counter(run.info.experiment_id for run in runs)
         if not counts:
@@ -118,16 +118,16 @@ class SweepRuns:
         return experiment
 
     def _adopt(self, trial: int | None, runs: list["Run"]) -> None:
-        """Take over one of a trial's runs and delete the others.
+        """Use one of a trial's runs and delete the others.
 
-        A second one was made by a request that was taken for lost and came late. Or it lies in an experiment that was
-        deleted, so that the sweep went on in another, and then restored.
+        Duplicates come from a delayed request that was taken for lost, or from an experiment that was deleted,
+        replaced and then restored.
         """
         runs.sort(key=lambda r: (self._is_elsewhere(r), -_step_of(r), -len(r.data.params), r.info.start_time))
-        if self._is_elsewhere(runs[0]):  # until there is one here
+        if self._is_elsewhere(runs[0]):  # until this process creates one
             return
         self.by_trial[trial] = state = _state_of(runs[0])
-        self._link(trial, state)  # a trial that goes on after a crash does not start again
+        self._link(trial, state)  # a trial that continues after a crash has no new start
         for duplicate in runs[1:]:
             self._delete(trial, duplicate.info.run_id)
 
@@ -149,10 +149,10 @@ class SweepRuns:
         else:
             self.feedback.link(trial, state.run_id)
 
-    # --- making and ending them --------------------------------------------------------------------------------------
+    # --- creating and ending --------------------------------------------------------------------------------------
 
     def find_or_create(self, trial: int | None, name: str, tags: Mapping[str, object], time_ms: int) -> RunState:
-        """Return a trial's run, made with a name and tags if there is none."""
+        """Return a trial's run; create it with a name and tags if there is none."""
         if trial not in self.by_trial:
             identity = {SWEEP_TAG: self.target.sweep} | (
                 {KIND_TAG: "sweep"} if trial is None else {TRIAL_TAG: str(trial)}
@@ -168,28 +168,28 @@ class SweepRuns:
         return self.by_trial[trial]
 
     def parent(self, time_ms: int) -> RunState:
-        """Return the sweep's own run, made if there is none."""
+        """Return the sweep's own run; create it if there is none."""
         return self.find_or_create(None, self.target.sweep, {}, time_ms)
 
     def set_running(self, run: RunState) -> None:
-        """Take up a run that was found, as when a sweep goes on; a new one runs anyway."""
+        """Set a found run to RUNNING, as for a resumed sweep; a new run is RUNNING already."""
         if not run.is_new:
             retry(partial(self.client.update_run, run.run_id, status="RUNNING"))
 
     def end_running(self) -> None:
-        """Leave none of the runs that were found RUNNING: nobody is there to go on with it."""
+        """End the found runs that are RUNNING: no process continues them."""
         for run in self.by_trial.values():
             if run.status == "RUNNING":
                 retry(partial(self.client.set_terminated, run.run_id, "KILLED"))
 
     def pause(self, time_ms: int) -> None:
-        """End all runs that MLflow takes for running, as killed."""
+        """End all RUNNING runs as KILLED."""
         running = f"tags.`{SWEEP_TAG}` = '{self.target.sweep}' and attributes.status = 'RUNNING'"
         for run in list(search_runs(self.client, [self.experiment.id], running)):
             retry(partial(self.client.set_terminated, run.info.run_id, "KILLED", time_ms))
 
     def forget_steps(self, trials: Collection[int | None]) -> None:
-        """Take nothing for recorded of some trials."""
+        """Forget which steps of some trials have been recorded, so that they are sent again."""
         for trial in trials:
             if trial in self.by_trial:
                 self.by_trial[trial].step = -1

@@ -1,6 +1,6 @@
 """The thread that sends a sweep's records to MLflow, and when: off the training path, in few calls.
 
-While the server is away lines wait in the spool, and the thread tries again, ever more rarely.
+While the server is unreachable, lines wait in the spool, and the thread retries with exponential backoff.
 """
 
 import logging
@@ -24,17 +24,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SendPolicy:
-    """When records are sent, and for how long a server that is away is tried. All times are seconds."""
+    """When records are sent, and for how long an unreachable server is retried. All times are in seconds."""
 
-    first_wait_s: float = 1.0  # before the first send, if nobody wakes the sender before
-    interval_s: float = 1.0  # between two looks at what waits
-    max_wait_s: float = 20.0  # the most that a trial's lines wait; less where sending all of them takes less of a core
+    first_wait_s: float = 1.0  # before the first send, unless the sender is woken earlier
+    interval_s: float = 1.0  # between two checks for pending lines
+    max_wait_s: float = (
+        20.0  # the longest wait of a trial's lines; shorter if sending all of them takes a smaller share of a core
+    )
     sending_share: float = 0.05  # than this: MLflow's sqlite takes 10-20 ms a call, and cohorts train on the same cores
-    max_retry_s: float = 30.0  # between two tries at a server that is away
-    closing_s: float = 20.0  # for how long a sweep that has ended waits for a server that is away
+    max_retry_s: float = 30.0  # between two attempts at an unreachable server
+    closing_s: float = 20.0  # how long a sweep that has ended waits for an unreachable server
 
     def patience_s(self, pass_s: float) -> float:
-        """Return how long a trial's lines may wait, if sending those of all trials takes so many seconds.
+        """Return how long a trial's lines may wait, if sending those of all trials takes `pass_s` seconds.
 
         >>> SendPolicy().patience_s(0.01), SendPolicy().patience_s(0.2), SendPolicy().patience_s(9.0)
         (1.0, 4.0, 20.0)
@@ -44,17 +46,17 @@ class SendPolicy:
 
 @dataclass
 class AuditRequest:
-    """Asks the sender to send all that waits and to compare MLflow with the spool; `done` is set when it has."""
+    """A request to send everything pending and to audit MLflow; `done` is set afterwards."""
 
-    ended: Collection[int]  # trials that have ended, as the search knows them
-    give_up_s: float  # after so long without anything sent
+    ended: Collection[int]  # trials that have ended, according to the search
+    give_up_s: float  # after so many seconds without progress
     begin: float = field(default_factory=time.monotonic)
-    lacking: set[int | None] | None = None  # trials that MLflow lacks; None: it did not answer
+    lacking: set[int | None] | None = None  # trials missing in MLflow; None: it did not answer
     done: threading.Event = field(default_factory=threading.Event)
 
 
 class Sender:
-    """Sends what lies in a spool, by one thread. Its other methods return at once."""
+    """Sends the lines of a spool from a thread. Its other methods return at once."""
 
     def __init__(
         self,
@@ -74,17 +76,17 @@ class Sender:
         self._thread.start()
 
     def wake(self) -> None:
-        """Send all that waits, now."""
+        """Send everything pending now."""
         self._wake.set()
 
     def request_audit(self, ended: Collection[int], give_up_s: float) -> AuditRequest:
-        """Have everything sent and MLflow compared with the spool, until nothing was sent for `give_up_s`."""
+        """Request that everything is sent and MLflow is audited, until nothing was sent for `give_up_s` seconds."""
         self._audit = request = AuditRequest(ended, give_up_s)
         self._wake.set()
         return request
 
     def stop(self, patience_s: float) -> None:
-        """Send nothing more; wait so long for a call that is under way."""
+        """Stop sending; wait at most `patience_s` for a call in progress."""
         self._stopping.set()
         self._wake.set()
         self._thread.join(patience_s)
@@ -101,12 +103,12 @@ class Sender:
             self.busy = False
 
     def _try_pass(self, everything: bool, wait_s: float, request: AuditRequest | None) -> float:
-        """Send what is due and carry out a request, if there is one; return how long to wait before the next pass."""
+        """Send what is due and handle a request, if any; return the seconds to wait before the next pass."""
         try:
             self._send(everything=everything or request is not None)
             if request:
                 request.lacking = audit(self._connect, self.spool, self.feedback, request.ended)
-        except Exception as error:  # whatever a server or a network can do: say it, wait, try again
+        except Exception as error:  # any error of server or network: report it, wait, retry
             self._keep_trouble(error)
             if request and time.monotonic() - max(request.begin, self.spool.sent_at) > request.give_up_s:
                 self._finish(request)
@@ -122,12 +124,12 @@ class Sender:
         request.done.set()
 
     def _keep_trouble(self, error: Exception) -> None:
-        """Keep what has gone wrong. The next writer looks up which runs exist: a lost answer may have made one."""
+        """Store the error. The next writer looks up the existing runs: a lost request may have created one."""
         self._writer = None
         self._store_damaged = self._store_damaged or is_damage(error)
         self.feedback.full = full_disk(error, self.target.uri)
         self.feedback.trouble = no_secret(f"{type(error).__name__}: {error}".splitlines()[0][:300])
-        if not self.feedback.full:  # the command says so itself
+        if not self.feedback.full:  # the command reports that itself
             logger.warning("recording waits: %s", self.feedback.trouble)
 
     def _connect(self) -> RunWriter:
@@ -135,12 +137,13 @@ class Sender:
         self._store_damaged = False
         return self._writer
 
-    # --- what is sent when -------------------------------------------------------------------------------------------
+    # --- which lines are sent
+    # -------------------------------------------------------------------------------------------
 
     def _send(self, everything: bool) -> None:
-        """Send what is due: everything said so far, or what `due_lines` returns; of what is said meanwhile the latter.
+        """Send what is due: all lines so far, or those of `due_lines`; of later lines only the latter.
 
-        After a crash, what was sent before older lines is sent again, which changes nothing.
+        After a crash some lines may be sent again, which changes nothing.
         """
         wanted_until = self.spool.size if everything else 0
         lines, position = self.spool.pending()
@@ -156,7 +159,7 @@ class Sender:
             lines, position = self.spool.pending()
 
     def _send_lines(self, due: Sequence[Line], unsent: Sequence[Line]) -> None:
-        """Send lines, and set by the time this takes how long others may wait."""
+        """Send lines; set from the time it takes how long others may wait."""
         writer = self._writer
         if writer is None or writer.is_outdated():
             writer = self._connect()
@@ -171,10 +174,10 @@ def _count_trials(lines: Sequence[Line]) -> int:
 
 
 def due_lines(lines: Sequence[Line], late_s: float, wanted_until: int) -> list[Line]:
-    """Return the lines of trials that have ended, have waited long, or have one that is wanted.
+    """Return the lines of trials that have ended, that have an old line, or a requested one.
 
-    late_s: lines said before this time (Unix time) have waited long. wanted_until: lines before this position are.
-    One call for many lines costs as for one. The sweep's own lines do not wait, nor do others beside them.
+    late_s: lines before this Unix time are old. wanted_until: lines before this position are requested. One call
+    costs the same for many lines as for one. The sweep's own lines are due at once.
     """
     if any(line.trial is None for line in lines):
         return list(lines)

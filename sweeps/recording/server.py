@@ -1,6 +1,6 @@
-"""The seam to MLflow: the only file that imports it, and only once something is recorded or read, as that is slow.
+"""The only file that imports MLflow, and only when something is recorded or read, since the import is slow.
 
-Types of MLflow's are imported from here, by type checkers alone.
+Other files import MLflow's types from here, for type checkers only.
 """
 
 import json
@@ -26,15 +26,17 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as ModelVersion
     from mlflow.tracking import MlflowClient as MlflowClient
 
-_opened_stores: dict[str, tuple[int, int]] = {}  # uri -> the file's inode when it was opened last, how often it changed
+_opened_stores: dict[
+    str, tuple[int, int]
+] = {}  # uri -> the inode of the file when it was last opened, and how often it changed
 
 
 def configure_mlflow() -> None:
-    """Import MLflow as this project uses it: without telemetry, progress bars, noise, and retries of its own."""
+    """Import MLflow without telemetry, progress bars, log noise, and its own retries."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    # not by itself: it would repeat what makes a run, and a lost answer would make two; `create_once` looks first
+    # its own retries would repeat the creation of a run, and a lost answer would make two; `create_once` looks first
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -42,11 +44,13 @@ def configure_mlflow() -> None:
     import mlflow.tracking  # noqa: F401 - both slow, and wanted by whatever comes next
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints what it raises, 90 lines a time
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # it also prints each error that it raises, 90 lines each
 
 
 def file_id(uri: str) -> int:
-    """Return which file a store is now, as its inode; 0 where there is none, or no file."""
+    """Return the inode of a store's file; 0 if there is none."""
     store = sqlite_file(uri)
     return store.stat().st_ino if store is not None and store.exists() else 0
 
@@ -54,8 +58,8 @@ def file_id(uri: str) -> int:
 def open_client(uri: str) -> "MlflowClient":
     """Return a client of a server or a store.
 
-    MLflow keeps connections by address, and those to a deleted file go on writing to it. So a file that has replaced
-    another gets the same address with one slash more.
+    MLflow caches connections by address, and those to a deleted file continue to write to it. So a file that replaced
+    another gets an address with one more slash.
     """
     now = file_id(uri)
     before, changes = _opened_stores.get(uri, (now, 0))
@@ -71,7 +75,7 @@ def open_client(uri: str) -> "MlflowClient":
 
 
 def create_tables(store: Path) -> None:
-    """Make the tables of a new sqlite store, by MLflow's migrations; that takes two seconds."""
+    """Create the tables of a new sqlite store by MLflow's migrations, in about two seconds."""
     configure_mlflow()
     from mlflow.tracking import MlflowClient
 
@@ -79,7 +83,7 @@ def create_tables(store: Path) -> None:
 
 
 def mlflow_version() -> str:
-    """Return MLflow's version, whose tables a store has."""
+    """Return MLflow's version, which determines a store's tables."""
     configure_mlflow()
     from mlflow.version import VERSION
 
@@ -90,13 +94,13 @@ def mlflow_version() -> str:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether an error says that a sqlite file is damaged."""
+    """Whether an error means that a sqlite file is damaged."""
     return "database disk image is malformed" in str(error) or "file is not a database" in str(error)
 
 
 @contextmanager
 def as_bad_input(uri: str, what: str = "the record") -> Iterator[None]:
-    """Raise what MLflow or the network raises as BadInput."""
+    """Turn errors of MLflow or the network into BadInput."""
     configure_mlflow()
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -113,14 +117,14 @@ def as_bad_input(uri: str, what: str = "the record") -> Iterator[None]:
 
 
 def make_metric(name: str, value: float, time_ms: int, step: float) -> "Metric":
-    """Return a point of a metric, its name as MLflow takes it."""
+    """Return a point of a metric, with a valid name."""
     from mlflow.entities import Metric
 
     return Metric(metric_name(name), value, time_ms, step)  # type: ignore[arg-type]
 
 
 def make_params(params: Mapping[str, object]) -> list["Param"]:
-    """Return params, what is no text as JSON, cut to MLflow's limits."""
+    """Return params, with values other than text as JSON, cut to MLflow's limits."""
     from mlflow.entities import Param
 
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in params.items()}
@@ -138,7 +142,7 @@ def make_tags(tags: Mapping[str, object]) -> list["RunTag"]:
 
 
 def download_folder(uri: str, address: str, folder: Path | str) -> None:
-    """Download a folder of a run's artifacts file by file: what is lost on the way is one file."""
+    """Download a folder of a run's artifacts file by file, so that a lost answer costs one file."""
     configure_mlflow()
     import mlflow.artifacts
 
@@ -157,7 +161,7 @@ def download_folder(uri: str, address: str, folder: Path | str) -> None:
 
 
 def download_file(uri: str, address: str, folder: Path | str) -> str:
-    """Download an artifact by its address; by its run MLflow takes a lost answer for no artifact. Return its path."""
+    """Download an artifact by its address; return its path. (By run id, a lost answer looks like a missing file.)"""
     configure_mlflow()
     import mlflow.artifacts
 

@@ -1,4 +1,4 @@
-"""Something that is no sweep, as a check or a range test, recorded as one run at once."""
+"""Record a check or a range test, which is no sweep, as a single run."""
 
 import logging
 import math
@@ -31,9 +31,9 @@ def record_once(
     texts: Mapping[str, str],
     files: Sequence[Path],
 ) -> str:
-    """Record something that is no sweep as one run, at once, and return the run's id.
+    """Record a single run at once; return its id.
 
-    series: points (step, value) by metric; those that are no number are left out.
+    series: points (step, value) by metric; NaN and infinity are left out.
     Raises BadInput if the server refuses it or does not answer.
     """
     check_reachable(uri)
@@ -59,7 +59,7 @@ def record_once(
 
 
 def _create_run(client: "MlflowClient", uri: str, experiment: str, name: str, tags: Mapping[str, object]) -> "Run":
-    """Make a run in an experiment. A random tag finds it where the answer was lost."""
+    """Create a run in an experiment. By a random tag it is found if the answer was lost."""
     ref = open_experiment(client, experiment, uri)
     _warn(deleted_note(experiment, ref))
     texts = {ONCE_TAG: uuid.uuid4().hex, **{tag: str(value) for tag, value in tags.items()}}

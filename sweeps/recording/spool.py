@@ -1,7 +1,7 @@
 """The spool of a sweep: records as lines of JSON on disk, and how many of them have been sent.
 
-It keeps every line, so that whatever MLflow lacks can be sent again. A file that was damaged is read as far as it goes.
-A mark on disk says up to where all lines have been sent; in memory it is known for each trial by itself.
+It keeps every line, so that records missing in MLflow can be sent again. The readable part of a damaged file is used.
+A mark on disk is the position up to which all lines have been sent; in memory there is one for each trial.
 """
 
 import errno
@@ -27,31 +27,31 @@ from espalier.sweeps.recording.records import (
     to_json,
 )
 
-MAX_UNSENT_BYTES = 256 * 2**20  # beyond this, points of curves are dropped and counted; starts and ends never
-NAMED_LINES = 3  # that cannot be read: these are named one by one, the others counted
+MAX_UNSENT_BYTES = 256 * 2**20  # beyond this, reports are dropped and counted; starts and ends never
+NAMED_LINES = 3  # how many unreadable parts are named; more are only counted
 R = TypeVar("R", bound=Record)
 
 
 class Spool:
-    """Lines on disk in the order they were said, and how many of them have been sent."""
+    """Lines on disk in order, and how many of them have been sent."""
 
     def __init__(self, folder: Path, max_unsent_bytes: int = MAX_UNSENT_BYTES):
-        """Open the spool of a folder, made if it is not there.
+        """Open the spool of a folder; create it if it is missing.
 
-        max_unsent_bytes: when more than this waits, reports are dropped.
+        max_unsent_bytes: when more is pending, reports are dropped.
         Raises BadInput for files that cannot be opened.
         """
         self.path, self.mark, self.refused = (folder / f"spool.{end}" for end in ("jsonl", "sent", "refused"))
         self.max_unsent_bytes = max_unsent_bytes
-        self.damage: list[str] = []  # a sentence on each part that cannot be read
-        self.reached: dict[int, float] = {}  # trial -> the last step that it has reported
+        self.damage: list[str] = []  # a sentence on each unreadable part
+        self.reached: dict[int, float] = {}  # trial -> the last step it reported
         self.begun: set[int] = set()
         self.first: dict[int, int] = {}  # trial -> the position of its first line
         self.ended: dict[int, str] = {}  # trial -> the status of its run
         self.own: list[ParentRecord] = []  # the sweep's own records
         self.dropped = 0
-        self.sent_at = 0.0  # when a line was sent last, by the monotonic clock
-        self._sent_of: dict[int | None, int] = {}  # trial -> the position behind its last line that has been sent
+        self.sent_at = 0.0  # when a line was last sent, by the monotonic clock
+        self._sent_of: dict[int | None, int] = {}  # trial -> the position after its last sent line
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for file in (self.path, self.mark, self.refused):
@@ -68,10 +68,10 @@ class Spool:
                 f"{error.filename or self.path}: cannot be opened ({error.strerror}); move it away, then resume"
             ) from error
 
-    # --- what a crash or a disk has left -----------------------------------------------------------------------------
+    # --- recovery -----------------------------------------------------------------------------
 
     def _cut_torn_line(self) -> None:
-        """Cut off a last line that a crash left unfinished."""
+        """Cut off an incomplete last line, left by a crash."""
         if not self.path.exists():
             return
         with open(self.path, "r+b") as file:
@@ -87,7 +87,7 @@ class Spool:
                 file.truncate(position)
 
     def _scan(self) -> None:
-        """Read the whole spool once: how far each trial is, and which lines cannot be read."""
+        """Read the whole spool once: the progress of each trial, and the unreadable lines."""
         bad: list[str] = []
         for number, (position, line) in enumerate(self._lines(), 1):
             if line is None:
@@ -99,7 +99,7 @@ class Spool:
             self.damage.append(f"{self.path}: {len(bad) - NAMED_LINES} more lines cannot be read and are left out")
 
     def _index(self, record: Record, position: int) -> None:
-        """Keep how far a record's trial is."""
+        """Update the progress of a record's trial."""
         if record.trial is None:
             self.own.append(record)
             return
@@ -113,7 +113,7 @@ class Spool:
             self.ended.pop(record.trial, None)
 
     def _read_mark(self) -> int:
-        """Return how many bytes have been sent; 0 where the mark cannot be right: sending twice changes nothing."""
+        """Return how many bytes have been sent; 0 if the mark is invalid, since sending twice changes nothing."""
         if not self.mark.exists():
             return 0
         text, size = self.mark.read_bytes()[:40].strip(), self.path.stat().st_size
@@ -134,7 +134,7 @@ class Spool:
     # --- lines -------------------------------------------------------------------------------------------------------
 
     def append(self, record: Record, time_ms: int) -> None:
-        """Write one record so that it outlives this process; but no report again, as trials that resume repeat them."""
+        """Append a record durably; skip repeated reports, which resumed trials send again."""
         if isinstance(record, TrialReported):
             if record.step <= self.reached.get(record.trial, -1):
                 return
@@ -145,7 +145,7 @@ class Spool:
         self._index(record, position)
 
     def _write(self, text: bytes) -> int:
-        """Write whole text or nothing; return its position. Raises OSError, which names the file."""
+        """Write text completely or not at all; return its position. Raises OSError that names the file."""
         position, rest = self._file.tell(), memoryview(text)
         try:
             with naming(self.path):
@@ -159,11 +159,11 @@ class Spool:
 
     @property
     def size(self) -> int:
-        """The position behind the last line, in bytes."""
+        """The position after the last line, in bytes."""
         return self.path.stat().st_size
 
     def pending(self, most: int = 5000) -> tuple[list[Line], int]:
-        """Return lines behind the mark, at most so many, and the position behind them."""
+        """Return at most `most` lines after the mark, and the position after them."""
         lines, position = [], self.sent
         with open(self.path, "rb") as file:
             file.seek(position)
@@ -174,16 +174,16 @@ class Spool:
         return lines, position
 
     def unsent(self, lines: Iterable[Line]) -> list[Line]:
-        """Return those of some lines that have not been acknowledged."""
+        """Return the lines that have not been acknowledged."""
         return [line for line in lines if line.position >= self._sent_of.get(line.trial, 0)]
 
     def acknowledge(self, line: Line) -> None:
-        """Remember that the lines of a trial up to this one have been sent."""
+        """Mark the lines of a trial up to this one as sent."""
         self._sent_of[line.trial] = max(line.position + 1, self._sent_of.get(line.trial, 0))
         self.sent_at = time.monotonic()
 
     def move_mark(self, position: int) -> None:
-        """Remember on disk that everything before a position has been sent."""
+        """Store on disk that everything before a position has been sent."""
         self.sent = position
         temporary = self.mark.with_suffix(".part")
         with naming(self.mark):
@@ -191,7 +191,7 @@ class Spool:
         os.replace(temporary, self.mark)
 
     def close(self) -> None:
-        """Take no more lines."""
+        """Accept no more lines."""
         self._file.close()
 
     def _lines(self) -> Iterator[tuple[int, Line | None]]:
@@ -212,18 +212,18 @@ class Spool:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the end of the sweep has been said."""
+        """Whether the end of the sweep has been recorded."""
         return any(isinstance(record, SweepClosed) for record in self.own)
 
-    # --- what MLflow refuses -----------------------------------------------------------------------------------------
+    # --- refusals -----------------------------------------------------------------------------------------
 
     def refuse(self, trial: str, what: str, why: str) -> None:
-        """Note a part of a record that MLflow does not take; its lines are kept, and sent again by a resume."""
+        """Note a part of a record that MLflow refused. Its lines stay, and are sent again by a resume."""
         with open(self.refused, "a", encoding="utf-8") as file:
             file.write(json.dumps({"trial": trial, "what": what, "why": why}) + "\n")
 
     def refusals(self) -> list[dict[str, str]]:
-        """Return what MLflow has refused."""
+        """Return sentences on what MLflow has refused."""
         refusals = []
         for text in self.refused.read_bytes().splitlines() if self.refused.exists() else []:
             with suppress(ValueError, KeyError, TypeError):
@@ -232,5 +232,5 @@ class Spool:
         return refusals
 
     def forget_refusals(self) -> None:
-        """Begin anew: what was refused is about to be sent again."""
+        """Clear the refusals: the refused records are about to be sent again."""
         self.refused.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A sqlite store of MLflow's: made whole or not at all, its damage and a full disk recognised."""
+"""MLflow's sqlite store: created atomically; damage and a full disk are detected."""
 
 import errno
 import fcntl
@@ -18,16 +18,16 @@ from espalier.sweeps.recording.tracking_uri import STORE_FILE
 
 
 def is_filled(store: Path) -> bool:
-    """Whether a store's file is there and not empty."""
+    """Whether a store's file exists and is not empty."""
     return store.exists() and store.stat().st_size > 0
 
 
 def damage_of(store: Path) -> str | None:
-    """Return what sqlite says of a file that it cannot read, or that is shorter than it was; None if all is well."""
+    """Return sqlite's error for a file that it cannot read or that is truncated; None if it is intact."""
     try:
         with closing(sqlite3.connect(store, timeout=30)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
-    except sqlite3.OperationalError:  # locked, or not to be opened: that tells nothing of what it holds
+    except sqlite3.OperationalError:  # locked, or cannot be opened: that says nothing about its content
         return None
     except sqlite3.DatabaseError as error:
         return str(error)
@@ -35,10 +35,9 @@ def damage_of(store: Path) -> str | None:
 
 
 def prepare_store(uri: str, damaged: bool = False) -> str | None:
-    """Make the tables of a new sqlite store whole or not at all: MLflow cannot open one whose making was killed.
+    """Create a new sqlite store atomically: MLflow cannot open one whose creation was killed.
 
-    A home's store that cannot be read is kept under another name; the sentence that is returned says so.
-    damaged: it is known that it cannot be read.
+    A home's unreadable store is renamed, and a sentence about that is returned. damaged: it is known to be unreadable.
     """
     store = sqlite_file(uri)
     if store is None or (not damaged and is_filled(store) and not damage_of(store)):
@@ -46,7 +45,7 @@ def prepare_store(uri: str, damaged: bool = False) -> str | None:
     note = None
     part = store.with_name(f"{store.name}.part")
     with open(store.with_name(f"{store.name}.lock"), "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another sweep may begin in this home
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another sweep may start in this home at the same time
         if store.name == STORE_FILE and is_filled(store) and (damaged or damage_of(store)):
             note = _set_aside(store)
         if not is_filled(store):
@@ -57,7 +56,7 @@ def prepare_store(uri: str, damaged: bool = False) -> str | None:
 
 
 def _set_aside(store: Path) -> str:
-    """Rename a damaged store; return the sentence that says so."""
+    """Rename a damaged store; return a sentence about it."""
     aside = next(p for n in count(1) if not (p := store.with_name(f"{store.name}.damaged-{n}")).exists())
     os.replace(store, aside)
     return (
@@ -67,9 +66,9 @@ def _set_aside(store: Path) -> str:
 
 
 def _fill(store: Path) -> None:
-    """Make the tables of a sqlite store, or copy empty ones: MLflow's migrations take two seconds.
+    """Create the tables of a sqlite store, or copy cached empty ones: MLflow's migrations take two seconds.
 
-    MLflow's experiment "Default" has its artifacts below the working directory, so each has a copy of its own.
+    MLflow's experiment "Default" has its artifacts below the working directory, so each directory has its own copy.
     """
     here = hashlib.sha256(os.getcwd().encode(errors="surrogateescape")).hexdigest()[:16]
     empty = cache.folder("mlflow") / f"{mlflow_version()}-{here}.db"
@@ -82,9 +81,9 @@ def _fill(store: Path) -> None:
 
 
 def full_disk(error: Exception, uri: str) -> str | None:
-    """Return which file has no room if that is what an error comes from, and what to do; None for other errors.
+    """Return a message with the file and the remedy if an error comes from a full disk; None for other errors.
 
-    MLflow says so in many ways, so its disk is asked. A server's disk is not this machine's.
+    MLflow reports it in many ways, so the disk itself is tested. A server's disk is not this machine's.
     """
     store = sqlite_file(uri)
     if store is not None and not isinstance(error, OSError):

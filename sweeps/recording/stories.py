@@ -1,4 +1,4 @@
-"""What was recorded of a trial, whole (its trial.json): from the spool, else from its run in MLflow."""
+"""The story of a trial, its complete record (trial.json): from the spool, else from its run in MLflow."""
 
 import json
 import tempfile
@@ -21,13 +21,13 @@ from espalier.sweeps.results.story import TrialStory
 
 
 def spooled_stories(spool: Spool, trials: Collection[int]) -> dict[int, TrialStory]:
-    """Return the stories of trials that have ended, as far as a spool has them."""
+    """Return the stories in a spool of trials that have ended."""
     ends = (end for end in spool.records(TrialEnded) if end.trial in trials and STORY in end.texts)
     return {end.trial: json.loads(end.texts[STORY]) for end in ends}
 
 
 def spooled_story(folder: Path, trial: int) -> TrialStory | None:
-    """Return the story of a trial as a sweep's folder has it, None where it does not."""
+    """Return the story of a trial from a sweep's folder, None if it is not there."""
     if not (folder / "spool.jsonl").is_file():
         return None
     with closing(Spool(folder)) as spool:
@@ -35,7 +35,7 @@ def spooled_story(folder: Path, trial: int) -> TrialStory | None:
 
 
 def stories_of(folder: Path, uri: str, sweep: str, trials: Collection[int]) -> dict[int, TrialStory]:
-    """Return the stories of trials that have ended: from a sweep's folder, of those that it lacks from MLflow."""
+    """Return the stories of trials that have ended, from a sweep's folder or else from MLflow."""
     if not (folder / "spool.jsonl").is_file():
         return complete_stories({}, uri, sweep, trials)
     with closing(Spool(folder)) as spool:
@@ -45,7 +45,7 @@ def stories_of(folder: Path, uri: str, sweep: str, trials: Collection[int]) -> d
 def complete_stories(
     stories: dict[int, TrialStory], uri: str, sweep: str, trials: Collection[int]
 ) -> dict[int, TrialStory]:
-    """Return stories with those that they lack from MLflow. Of a trial that it does not have either there is none."""
+    """Return stories, completed from MLflow. A trial that MLflow does not have either is left out."""
     complete = dict(stories)
     for trial in (t for t in trials if t not in stories):
         with suppress(BadInput):
@@ -83,7 +83,7 @@ def find_run(uri: str, sweep: str, trial: int) -> str:
 
 
 def run_states(uri: str, sweep: str) -> dict[int, list[str]]:
-    """Return the states of each trial's runs: one run each, where all is well. Raises BadInput."""
+    """Return the states of each trial's runs; normally there is one run each. Raises BadInput."""
     check_reachable(uri)
     states: dict[int, list[str]] = {}
     with as_bad_input(uri):

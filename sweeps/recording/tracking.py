@@ -1,4 +1,4 @@
-"""What a sweep's records say: each event of a trial as one record, the sweep's own run at its open and close."""
+"""The content of a sweep's records: one for each event of a trial, and those of the sweep's own run."""
 
 import json
 from collections import Counter
@@ -29,13 +29,13 @@ from espalier.sweeps.search.trial_events import Fork, Outcome, Report, Score, St
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
-NAMED_TRIALS = 6  # of those that were restored
-FIGURED = 5  # trials whose loss curves are drawn
-WELL = ("healthy", "catapult")  # verdicts of trials that are nothing to worry about
+NAMED_TRIALS = 6  # the marker of restored trials
+FIGURED = 5  # how many trials' loss curves are drawn
+WELL = ("healthy", "catapult")  # verdicts that are not listed as problems
 
 
 def shown_params(params: Point) -> dict[str, object]:
-    """Return a trial's configuration as MLflow's charts take it: numbers each by itself, and the peak rate as a rate.
+    """Return a trial's configuration for MLflow's charts: lists as single numbers, and the peak rate as a rate.
 
     >>> shown_params({"lr_exponent": -0.5, "decay_points": [0.6, 0.8], "hidden": 100})
     {'lr_exponent': -0.5, 'peak_lr': 0.316228, 'decay_point': 0.6, 'decay_point_2': 0.8, 'hidden': 100}
@@ -52,7 +52,7 @@ def shown_params(params: Point) -> dict[str, object]:
 
 
 def run_name(number: int, params: Point, spec: SweepSpec) -> str:
-    """Return what a trial's run is called: its rate, where it decays, what else was searched, its number.
+    """Return the name of a trial's run: its rate, its decay points, what else was searched, its number.
 
     >>> from espalier.sweeps.spec.spec import make_spec
     >>> space = {"lr_exponent": {"low": -2, "high": 0}, "decay_points": {"low": 0.4, "high": 0.9}}
@@ -69,7 +69,7 @@ def run_name(number: int, params: Point, spec: SweepSpec) -> str:
 
 
 def description(trials: Sequence[TrialResult], best: TrialResult | None, spec: SweepSpec, sweep: str) -> str:
-    """Return what a sweep has found, in plain words, as Markdown."""
+    """Return the results of a sweep in plain words, as Markdown."""
     unhealthy = Counter(t.verdict or t.state for t in trials if t.state == "failed" or t.verdict not in (*WELL, ""))
     seen = ", ".join(f"{number} {verdict}" for verdict, number in unhealthy.most_common())
     health = f"{unhealthy.total()} of {len(trials)} trials were unhealthy" + (f" ({seen})." if seen else ".")
@@ -90,17 +90,17 @@ def description(trials: Sequence[TrialResult], best: TrialResult | None, spec: S
 
 
 class Tracking:
-    """Records what happens to the trials of one sweep, and the sweep itself."""
+    """Records the events of a sweep's trials, and of the sweep itself."""
 
     def __init__(self, recorder: Recorder, sweep_record: SweepRecord, spec: SweepSpec, folder: Path):
         self.recorder, self.sweep_record, self.spec, self.folder = recorder, sweep_record, spec, folder
         self.facts = sweep_record.facts
-        self.names: dict[int, str] = {}  # what the runs of trials are called
+        self.names: dict[int, str] = {}  # the names of trials' runs
 
     # --- trials ------------------------------------------------------------------------------------------------------
 
     def take_event(self, event: TrialEvent, provenance: Provenance | None) -> None:
-        """Record something that has happened to a trial. provenance: how its cohort trains, if that is known."""
+        """Record an event of a trial. provenance: how its cohort trains, if known."""
         match event:
             case Start():
                 self.start(event.trial, event.params, event.trunk)
@@ -114,30 +114,30 @@ class Tracking:
                 self.end(event, provenance)
 
     def start(self, trial: int, params: Point, trunk: int | None) -> None:
-        """Record that a trial trains, and which trial's trunk it was proposed to share."""
+        """Record the start of a trial, and the trunk that it was proposed to share."""
         tags = {"espalier.status": "running", **_paired(trunk)}
         self.names[trial] = run_name(trial, params, self.spec)
         self.recorder.record(TrialStarted(trial, self.names[trial], shown_params(params), tags))
 
     def fork(self, fork: Fork) -> None:
-        """Record up to which step a trial was trained as one with another."""
+        """Record the step up to which a trial shared its training with another."""
         tags = {"espalier.parted_from": str(fork.parted_from), "espalier.fork_step": str(fork.step)}
         self.recorder.record(TrialTagged(fork.trial, tags | _paired(fork.trunk)))
 
     def report(self, report: Report) -> None:
-        """Record a validation and the curve that led to it."""
+        """Record a validation and the training curve before it."""
         points: list[MetricPoint] = [(n, report.step, value) for n, value in report.values.items() if n != "train_loss"]
         points += [("train_loss", step, loss) for step, loss in report.curve]
         self.recorder.record(TrialReported(report.trial, report.step, points))
 
     def score(self, score: Score) -> None:
-        """Record what a trial was worth at a rung."""
+        """Record a trial's score at a rung."""
         points = [(f"rung_{name}", score.step, value) for name, value in score.values.items()]
-        # a later step is what makes a report new: a score comes after the report of that step, and before the next
+        # the spool accepts only later steps: this one is after the report of the rung, and before the next report
         self.recorder.record(TrialReported(score.trial, score.step + 0.5, points))
 
     def end(self, outcome: Outcome, provenance: Provenance | None) -> None:
-        """Record how a trial ended, with its whole story. provenance: how its cohort trained, if that is known."""
+        """Record the end of a trial, with its story. provenance: how its cohort trained, if known."""
         tags = {
             "espalier.status": outcome.status,
             "espalier.verdict": outcome.verdict,
@@ -148,7 +148,7 @@ class Tracking:
         made_by = provenance.to_json() if provenance else {}
         made_with = identity.made_with(self.facts, outcome.trial)
         made_of = {kind: made_with[kind] for kind in ("code", "data") if kind in made_with}
-        if identity.CHANGES in self.facts:  # else the sweep's own run says it for all
+        if identity.CHANGES in self.facts:  # else the sweep's own run has it for all trials
             tags |= {f"espalier.{kind}": value for kind, value in made_of.items()}
         story = {"trial": outcome.trial, **made_by, **made_of, "members": [end.to_json() for end in outcome.replicates]}
         name = self.names.get(outcome.trial, f"trial {outcome.trial}")
@@ -156,10 +156,10 @@ class Tracking:
         status = RUN_STATUS[outcome.status]
         self.recorder.record(TrialEnded(outcome.trial, name, outcome.step, tags, texts, status))
 
-    # --- what was lost -----------------------------------------------------------------------------------------------
+    # --- restoring -----------------------------------------------------------------------------------------------
 
     def restore(self, lost: Sequence[TrialResult]) -> None:
-        """Record what Optuna knows of trials that have ended, of which neither MLflow nor the spool has everything."""
+        """Record from Optuna the ended trials that are incomplete in both MLflow and the spool."""
         spool = self.recorder.spool
         partly = {t.number for t in lost if t.number in spool.ended}
         for t in lost:
@@ -175,7 +175,7 @@ class Tracking:
             )
 
     def _restore_trial(self, t: TrialResult, partly: bool) -> None:
-        """partly: the spool has its end, so not everything is lost."""
+        """partly: the spool has its end, so only a part is lost."""
         metric, last = self.spec.objective.metric, max(t.reports, default=0)
         self.start(t.number, t.params, None)
         for step, value in sorted(t.reports.items()):
@@ -207,17 +207,17 @@ class Tracking:
         self.recorder.record(SweepOpened(self.sweep_record.id, tags, params, {"spec.yaml": text}))
 
     def pause(self) -> None:
-        """Record that the sweep stops here and may go on."""
+        """Record that the sweep is interrupted and may be resumed."""
         self.recorder.record(SweepPaused())
 
     def close(self, trials: Sequence[TrialResult], totals: tuple[int, int], programs: Sequence[str]) -> None:
         """Record the table of trials, the best file and the figures.
 
-        totals: lane-steps trained and shared. programs: each by which some of the trials have trained, and why.
+        totals: lane-steps trained and shared. programs: each program that trained some trials, with its reason.
         """
         mode = self.spec.objective.mode
         for t in trials:
-            if t.compared:  # what shows only beside others
+            if t.compared:  # verdicts that need a comparison with other trials
                 tags = {"espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
                 self.recorder.record(TrialTagged(t.number, tags))
         best = best_trial(trials, mode)

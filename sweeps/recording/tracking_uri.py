@@ -1,4 +1,4 @@
-"""Where something is recorded: as the spec says, else the environment, else in the home's own store."""
+"""The tracking URI: from the spec, else from the environment, else the home's own store."""
 
 import os
 from pathlib import Path
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from espalier.sweeps.search.study import SweepRecord  # which imports Optuna
 
 VARIABLE, STORE_FILE = "MLFLOW_TRACKING_URI", "mlflow.db"
-AT_HOME = "home"  # the origin of a sweep that began to be recorded in the home's store
+AT_HOME = "home"  # the origin of a sweep that was first recorded in the home's store
 
 
 def default_uri(home: Path) -> str:
-    """Return the address of the store in a home."""
+    """Return the URI of a home's store."""
     return sqlite_url(home.resolve() / STORE_FILE)
 
 
 def resolve_tracking_uri(wanted: str | None, home: Path, origin: str | None = None) -> str:
-    """Return where something is recorded: as its spec wants, else at $MLFLOW_TRACKING_URI, else in the home.
+    """Return the tracking URI: the spec's, else $MLFLOW_TRACKING_URI, else the home's store.
 
-    origin: where its sweep began to be recorded, see `tracking_origin`. A sweep that began at home stays there,
-    whatever the variable says now. A server may have another address here than where the sweep began.
+    origin: where the sweep was first recorded, see `tracking_origin`. A sweep that began in the home's store stays
+    there, even if the variable is set later. A server may have another address here than where the sweep began.
     """
     elsewhere = None if origin == AT_HOME else os.environ.get(VARIABLE) or origin
     return wanted or elsewhere or default_uri(home)
@@ -35,11 +35,11 @@ def sweep_tracking_uri(sweep_record: "SweepRecord", home: Home) -> str:
 
 
 def tracking_origin(home: Path) -> str:
-    """Return what a new sweep keeps of where it is recorded: AT_HOME, or a server's address without its password."""
+    """Return the tracking origin stored with a new sweep: AT_HOME, or a server's address without its password."""
     uri = resolve_tracking_uri(None, home)
     return AT_HOME if uri == default_uri(home) else no_secret(uri)
 
 
 def uri_source(uri: str) -> str:
-    """Return what an address comes from, for messages: the environment variable, or the spec's field."""
+    """Return the source of an address, for messages: the environment variable, or the spec's field."""
     return VARIABLE if uri == os.environ.get(VARIABLE) else "tracking_uri"

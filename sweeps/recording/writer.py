@@ -1,4 +1,4 @@
-"""Turns a sweep's records into MLflow calls: few, wide, and safe to repeat."""
+"""Turns a sweep's records into MLflow calls: few, batched and idempotent."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -39,11 +39,11 @@ from espalier.sweeps.recording.store import prepare_store
 if TYPE_CHECKING:
     from espalier.sweeps.recording.server import Metric, Param, RunTag
 
-FAILING_TRIALS = 3  # trials in a row whose records cannot be sent: then the server is away
+FAILING_TRIALS = 3  # consecutive trials whose records cannot be sent, after which the server counts as unreachable
 
 
 class RunWriter:
-    """Writes lines of a spool to the runs of one sweep. It begins by asking which runs there are."""
+    """Writes lines of a spool to the runs of one sweep. It first reads which runs exist."""
 
     def __init__(self, target: Target, spool: Spool, feedback: Feedback, store_damaged: bool = False):
         """store_damaged: the target's sqlite store is known to be damaged; a new one takes its place."""
@@ -55,11 +55,11 @@ class RunWriter:
         self.runs = SweepRuns(self.client, target, feedback)
 
     def is_outdated(self) -> bool:
-        """Whether the store is another file than it was."""
+        """Whether the store's file has been replaced."""
         return self.store != file_id(self.uri)
 
     def send(self, lines: Sequence[Line]) -> None:
-        """Send lines: the sweep's own in their order, and between two of them all of a trial's at once."""
+        """Send lines: the sweep's own in order, and between two of them all lines of a trial together."""
         by_trial: dict[int, list[Line]] = {}
         for line in lines:
             if line.trial is not None:
@@ -72,9 +72,9 @@ class RunWriter:
         self._send_trials(by_trial)
 
     def _send_trials(self, by_trial: dict[int, list[Line]]) -> None:
-        """Send the lines of some trials: first make the runs of all that began, since the search waits for their ids.
+        """Send the lines of some trials: first create the runs of new trials, since the search waits for their ids.
 
-        A trial whose records cannot be sent does not hold up the others. Raises the first error at the end.
+        A trial whose records cannot be sent does not delay the others. Raises the first error at the end.
         """
         self._read_lost_starts(by_trial)
         failures: list[Exception] = []
@@ -90,7 +90,7 @@ class RunWriter:
             raise failures[0]
 
     def _read_lost_starts(self, by_trial: dict[int, list[Line]]) -> None:
-        """Add all earlier lines of a trial whose run somebody has deleted: the new one gets all of them."""
+        """Add all earlier lines of a trial whose run was deleted: the new run gets all of them."""
         begun = {trial: lines[0].position for trial, lines in by_trial.items() if trial not in self.runs.by_trial}
         deleted = {trial for trial, position in begun.items() if self.spool.first.get(trial, position) < position}
         if not deleted:
@@ -120,7 +120,7 @@ class RunWriter:
 
     def _close(self, record: SweepClosed, time_ms: int) -> None:
         run = self.runs.parent(time_ms)
-        values = {} if run.has_metrics else record.values  # once, however often the end is said
+        values = {} if run.has_metrics else record.values  # once, even if the end is recorded several times
         run.has_metrics = True
         points = [make_metric(name, value, time_ms, 0) for name, value in values.items() if math.isfinite(value)]
         self._log(None, run, points, tags=record.tags)
@@ -133,7 +133,7 @@ class RunWriter:
     # --- a trial: its start, tags, reports, end ----------------------------------------------------------------------
 
     def _begin(self, trial: int, lines: Sequence[Line]) -> None:
-        """Make a trial's run, by the first record that has its name."""
+        """Create a trial's run, from the first record that has its name."""
         kinds = TrialStarted if trial in self.runs.by_trial else (TrialStarted, TrialEnded)
         line = next((line for line in lines if isinstance(line.record, kinds)), None)
         if line is None:
@@ -147,17 +147,17 @@ class RunWriter:
         self.runs.find_or_create(trial, record.name, tags, line.time_ms)
 
     def _write_and_acknowledge(self, trial: int, lines: Sequence[Line]) -> None:
-        if trial in self.runs.by_trial:  # else its start was in a line that was lost
+        if trial in self.runs.by_trial:  # else its start was in a lost line
             self._write(trial, self.runs.by_trial[trial], lines)
         self.spool.acknowledge(lines[-1])
 
     def _write(self, trial: int, run: RunState, lines: Sequence[Line]) -> None:
-        """Record lines of one trial in one batch: all that MLflow does for a call, it does once."""
+        """Record lines of one trial in one batch, since each call has a fixed cost."""
         params: Mapping[str, object] = {}
         texts: Mapping[str, str] = {}
         tags: dict[str, object] = {}
         step = run.step
-        last: Line | None = None  # of its starts and ends
+        last: Line | None = None  # of the last start or end
         for line in lines:
             record = line.record
             if isinstance(record, TrialReported):
@@ -181,7 +181,7 @@ class RunWriter:
             self.runs.set_running(run)
 
     def _new_parent(self, run: RunState) -> dict[str, str]:
-        """Return the tag of the sweep's own run where somebody deleted the one below which a run was found."""
+        """Return the tag of the new parent if a found run's parent was deleted."""
         parent = self.runs.by_trial.get(None)
         now = parent.run_id if parent else ""
         return {} if run.parent in (None, now) else {PARENT_TAG: now}
@@ -196,10 +196,11 @@ class RunWriter:
             if math.isfinite(value)
         ]
 
-    # --- how ---------------------------------------------------------------------------------------------------------
+    # --- writing
+    # ---------------------------------------------------------------------------------------------------------
 
     def _write_texts(self, run: RunState, texts: Mapping[str, str]) -> None:
-        """Write text artifacts: into the run's own folder if that is here, since MLflow looks the run up for each."""
+        """Write text artifacts: directly into a local run's folder, since MLflow looks up the run for each file."""
         uri = urlsplit(run.artifacts)
         for name, text in texts.items():
             if uri.scheme == "file":
@@ -220,8 +221,8 @@ class RunWriter:
     ) -> None:
         """Log values in as few batches as MLflow's limits allow, tags with the last: it writes metrics before tags.
 
-        A point that is there already is there once, so a crash in between loses nothing. Of a batch that is refused
-        for one of its parts the others are logged one by one, and that part is noted as refused.
+        Writing a point twice stores it once, so a crash in between loses nothing. If a batch is refused, its parts
+        are logged one by one, and the refused part is noted.
         """
         last_tags = make_tags(tags or {})
         batches = [*batched(points, make_params(params or {}))] or [((), ())] * bool(last_tags)
@@ -235,7 +236,7 @@ class RunWriter:
                 self._log_apart(trial, run, some_points, some_params, batch_tags)
 
     def _is_active(self, run: RunState) -> bool:
-        """Whether a run is there, and not deleted: then a refusal is one of what it was to be given."""
+        """Whether a run exists and is not deleted: then a refusal is caused by the values."""
         return retry(partial(self.client.get_run, run.run_id)).info.lifecycle_stage == "active"
 
     def _log_apart(
@@ -246,7 +247,7 @@ class RunWriter:
         params: Sequence["Param"],
         tags: Sequence["RunTag"],
     ) -> None:
-        """Log the parts of a refused batch one by one; what is refused again is noted as such."""
+        """Log the parts of a refused batch one by one; note those that are refused again."""
         names = sorted({point.key for point in points})
         parts = [(f"metric {name}", {"metrics": [p for p in points if p.key == name]}) for name in names]
         parts += [(f"param {param.key}", {"params": [param]}) for param in params]
@@ -262,7 +263,7 @@ class RunWriter:
 
 
 def batched(points: Sequence["Metric"], params: Sequence["Param"]) -> zip_longest:
-    """Return the fewest batches of points and params that MLflow takes."""
+    """Return the fewest batches of points and params within MLflow's limits."""
     return zip_longest(
         (points[i : i + METRICS_PER_BATCH] for i in range(0, len(points), METRICS_PER_BATCH)),
         (params[i : i + PARAMS_PER_BATCH] for i in range(0, len(params), PARAMS_PER_BATCH)),

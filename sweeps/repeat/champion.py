@@ -1,4 +1,4 @@
-"""The champion: the best trial's trained weights, made by training it again, kept in MLflow's model registry."""
+"""The champion: the best trial's weights, obtained by training it again, in MLflow's model registry."""
 
 import os
 import re
@@ -27,7 +27,7 @@ FILE = "best.yaml"
 
 
 class Weights(Watcher):
-    """Keeps the weights that each trial ends with, as a state dict on the CPU."""
+    """A watcher that collects each trial's final weights, as a state dict on the CPU."""
 
     def __init__(self) -> None:
         self.state_dicts: dict[str, dict[str, Tensor]] = {}
@@ -40,7 +40,7 @@ class Weights(Watcher):
 
 
 def check_name(name: str) -> None:
-    """Raise BadInput for a name that a model cannot have."""
+    """Raise BadInput for an invalid name of a model."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise BadInput(f"model '{name}': a name is made of letters, digits, '-', '_' and '.', for example names-model")
 
@@ -55,7 +55,7 @@ def weight_files(replicates: int) -> list[str]:
 
 
 def place_of(best: BestFile, spec: SweepSpec, home: Home) -> str:
-    """Return where the trial of a best file is recorded. Raises BadInput if its run is not there."""
+    """Return where the trial of a best file is recorded. Raises BadInput if it has no run there."""
     uri = resolve_tracking_uri(spec.tracking_uri, home.path)
     check_reachable(uri)
     find_run(uri, best.sweep, best.trial)
@@ -65,8 +65,8 @@ def place_of(best: BestFile, spec: SweepSpec, home: Home) -> str:
 def crown(text: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> tuple[Rerun, str | None]:
     """Train the trial of a best file again; if it is the same to the last bit, register its weights and the text.
 
-    Returns what came out, and the version of the model, None where it differs.
-    Raises BadInput before anything is trained if MLflow could not take it.
+    Return the rerun, and the version of the model, None if the trial differs. Raises BadInput before training if
+    MLflow cannot be used.
     """
     check_name(name)
     uri, weights = place_of(best, spec, home), Weights()
@@ -83,7 +83,7 @@ def crown(text: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> 
 
 
 def pull(wanted: str, folder: Path, home: Home) -> tuple[list[Path], str]:
-    """Download the files of `NAME` or `NAME@ALIAS` into a folder; return them, and a sentence that says what they are.
+    """Download the files of `NAME` or `NAME@ALIAS` into a folder; return their paths, and a sentence about them.
 
     Raises BadInput for an unknown model or alias, or a folder that cannot be written.
     """

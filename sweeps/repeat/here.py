@@ -1,4 +1,4 @@
-"""A best file trained again by this process: what `sweep rerun` and `espalier.rerun` have in common."""
+"""Train a best file again in this process; shared by `sweep rerun` and `espalier.rerun`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from espalier.sweeps.repeat.rerun import Rerun, rerun
 
 @dataclass(frozen=True)
 class Repetition:
-    """What a best file came to when it was trained again. version: of the model that was registered, if one was."""
+    """The result of training a best file again. version: of the registered model, if any."""
 
     rerun: Rerun
     version: str | None = None

@@ -1,4 +1,4 @@
-"""Trains the trial of a best file again, and compares every report to the last bit."""
+"""Train the trial of a best file again, and compare every report to the last bit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rerun:
-    """What came out of training a best file again."""
+    """The comparison of a best file with its repetition."""
 
     metric: str
     expected: float
@@ -34,7 +34,7 @@ class Rerun:
 def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> Rerun:
     """Train the trial again by the same program and compare every report. Raises BadInput if its task is gone.
 
-    watcher: looks on.
+    watcher: one more watcher.
     """
     import torch
 
@@ -50,7 +50,7 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     now = identity.versions() | {"data": data.fingerprint(), "code": code_of(spec, task)}
     device = "cuda" if best.device == "cuda" and torch.cuda.is_available() else "cpu"
     if reason := why_not(best.program, task, tuple(t[: spec.budget.batch_size] for t in data.train)):
-        raise BadInput(f"program: the trial ran by the {best.program} program, which cannot be had here: {reason}")
+        raise BadInput(f"program: the trial ran by the {best.program} program, which is not available here: {reason}")
     ends = _train(best, spec, device, watcher)
     metric, value = spec.objective.metric, _merged_values(ends).get(spec.objective.metric)
     expected = best.result.get(metric, float("nan"))
@@ -79,7 +79,7 @@ def _train(best: BestFile, spec: SweepSpec, device: str, watcher: "Watcher | Non
 
 
 def _merged_values(ends: "Sequence[Ended]") -> Mapping[str, float]:
-    """Return the last values of a trial: of its replicates taken together."""
+    """Return the last values of a trial, averaged over its replicates."""
     from espalier.sweeps.search.replicates import Replicates
     from espalier.sweeps.search.trial_events import Outcome
 
@@ -90,7 +90,7 @@ def _merged_values(ends: "Sequence[Ended]") -> Mapping[str, float]:
 
 
 def _changed_surroundings(best: BestFile, now: Mapping[str, object], device: str) -> list[str]:
-    """Return what is other now than when the trial was trained: versions, code, data, device."""
+    """Return the differences in versions, code, data and device since the trial was trained."""
     then = best.made_with | {"device": best.device}
     return [
         f"{name}: {then[name]} then, {value} now"

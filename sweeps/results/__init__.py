@@ -1,1 +1,1 @@
-"""What came of a sweep: tables, figures, summaries."""
+"""Results of a sweep: tables, figures, summaries."""

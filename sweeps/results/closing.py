@@ -1,4 +1,4 @@
-"""What is left to say when a sweep's driver is done."""
+"""The summary at the end of a sweep's driver."""
 
 import re
 from collections import Counter
@@ -12,12 +12,12 @@ from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.parent_run import ParentRun
 from espalier.sweeps.spec.spec import SweepSpec
 
-FAILURES = 3  # reasons of trials that failed, the most frequent first
+FAILURES = 3  # how many reasons of failed trials are shown, the most frequent first
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a sweep ended, or paused; `seconds` are of the last driver."""
+    """How a sweep ended or was interrupted. seconds: of the last driver."""
 
     sweep: str
     spec: SweepSpec
@@ -29,9 +29,9 @@ class Summary:
     lane_steps: int
     steps_shared: int
     first_result_s: float | None
-    server: str | None = None  # where MLflow is, if not at home
-    notes: Sequence[str] = ()  # what went wrong on the way, or was damaged and mended, a sentence each
-    halted: str | None = None  # why it was interrupted, if nobody asked for it: what a person has to see to
+    server: str | None = None  # MLflow's address, if not the home's store
+    notes: Sequence[str] = ()  # problems and repairs on the way, a sentence each
+    halted: str | None = None  # why it was interrupted, if not by request: what the user has to fix
     parent: ParentRun | None = None  # the sweep's own run in MLflow
 
     def document(self) -> dict[str, object]:
@@ -55,7 +55,7 @@ class Summary:
         }
 
     def closing_lines(self, at: str) -> Iterator[str]:
-        """Yield the sentences that end a sweep, and the commands that come next; `at` is what names the home."""
+        """Yield the closing sentences, and the commands that come next. at: the option that names the home."""
         counted = results.counts(self.trials)
         if self.halted:
             yield f"halted: {self.halted}"
@@ -81,7 +81,7 @@ class Summary:
         yield "rerun   sweep rerun best.yaml"
 
     def page(self) -> str:
-        """Return the address of MLflow's page on the sweep: at home that of `sweep ui`."""
+        """Return the address of MLflow's page on the sweep; for a home's store, that of `sweep ui`."""
         return mlflow_page(self.server or UI, *(self.parent.ids if self.parent else ()))
 
     def _without_a_best(self, at: str) -> Iterator[str]:
@@ -118,7 +118,7 @@ def _trials(number: int) -> str:
 
 
 def _commonest(trials: list[results.TrialResult]) -> str:
-    """Return the reason that most of some trials have but for its numbers, as the first of them says it."""
+    """Return the most frequent reason, ignoring numbers in it, in the words of its first trial."""
     alike: dict[str, list[results.TrialResult]] = {}
     for t in trials:
         alike.setdefault(re.sub(r"[-+]?\d[\d.,]*(e[-+]?\d+)?", "#", t.evidence), []).append(t)

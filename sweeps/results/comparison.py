@@ -1,4 +1,4 @@
-"""Verdicts that show only beside others: each trial compared with the best of its sweep. Pure."""
+"""Verdicts by comparison of each trial with the best of its sweep. Pure functions."""
 
 import math
 from collections.abc import Sequence
@@ -7,22 +7,22 @@ from dataclasses import dataclass, replace
 from espalier.core.measures.verdicts import VERDICTS, Thresholds, Verdict, stuck
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, ranked
 
-NEAR = 0.3  # decades: rates within a factor of two are not what two trials differ by
-HALF = 0.5  # of the best's gain: who has less at a much higher rate has lost it to that rate
-TENTH = 10  # the best 1 / TENTH of a sweep
+NEAR = 0.3  # decades: rates within a factor of two count as equal
+HALF = 0.5  # share of the best's gain: with less at a much higher rate, the rate is to blame
+TENTH = 10  # the best tenth of a sweep
 
 
 def judged_together(trials: Sequence[TrialResult], thresholds: Thresholds, mode: str = "min") -> list[TrialResult]:
-    """Return the trials with the verdicts that show only beside others.
+    """Return the trials with verdicts that need a comparison with others.
 
-    The best tenth, if it has gained anything, is neither frozen, hot nor stuck. Who gained next to nothing of what the
-    best one gained is not healthy. One whose loss lies flat far above another's is stuck, or hot if its rate was much
-    higher: too low a rate is never the reason where the rate was far above the best one's.
+    The best tenth, if it has gained anything, is neither frozen, hot nor stuck. A trial with almost none of the best
+    one's gain is not healthy. A trial whose loss is flat far above another's is stuck, or hot if its rate was much
+    higher. A rate far above the best one's is never called too low.
     """
     best = best_trial(trials, mode)
     sign = 1 if mode == "min" else -1
     if best is None or best.value is None or (best.to_beat is not None and sign * best.value >= sign * best.to_beat):
-        return list(trials)  # nothing was learnt that the others could be held against
+        return list(trials)  # no trial learned anything to compare with
     order = [t for t in ranked(trials, mode) if t.state == "complete" and t.value is not None]
     last = order[min(len(order), math.ceil(len(trials) / TENTH)) - 1].value
     beside = _Beside(best, thresholds, mode)
@@ -36,7 +36,7 @@ def judged_together(trials: Sequence[TrialResult], thresholds: Thresholds, mode:
 
 @dataclass(frozen=True)
 class _Beside:
-    """The best trial of a sweep, and what is said of a trial beside it: a verdict, or None to leave what it has."""
+    """Judges trials by comparison with the best one: a new verdict, or None to keep the trial's own."""
 
     best: TrialResult
     thresholds: Thresholds
@@ -53,9 +53,9 @@ class _Beside:
         return Verdict("healthy", f"among the best tenth of the sweep; {t.evidence}")
 
     def other(self, t: TrialResult) -> Verdict | None:
-        """Judge one that is not among them."""
+        """Judge a trial that is not among the best tenth."""
         gain, decades = self._gain(t), self._decades(t)
-        if t.verdict == "diverged" or t.verdict not in VERDICTS:  # the latter are a person's own watcher's
+        if t.verdict == "diverged" or t.verdict not in VERDICTS:  # the latter come from a user's own watcher
             return None
         if t.verdict == "collapsed":
             return (
@@ -75,7 +75,7 @@ class _Beside:
         return self._flat(t, gain, decades) if t.verdict == "healthy" else None
 
     def _flat(self, t: TrialResult, gain: float | None, decades: float) -> Verdict | None:
-        """Return the verdict of one that lies flat, far from what the best reached."""
+        """Return the verdict on a trial whose loss is flat, far from the best one's."""
         if t.state != "complete" or t.number == self.best.number or self.best.value is None:
             return None
         values, best = [t.reports[s] for s in sorted(t.reports)], f"trial {self.best.number}"
@@ -88,7 +88,7 @@ class _Beside:
         return seen
 
     def _flat_below(self, values: Sequence[float], gain: float | None) -> Verdict | None:
-        """As core.measures.verdicts.stuck, of a metric that is to grow."""
+        """Like core.measures.verdicts.stuck, for a metric to maximise."""
         if gain is None or gain >= 1 / self.thresholds.stuck or len(values) < 2:
             return None
         before = values[-1 - max(1, len(values) // 4)]
@@ -99,7 +99,7 @@ class _Beside:
         )
 
     def _gain(self, t: TrialResult) -> float | None:
-        """Return which share of the best's gain over what was to be beaten a trial has; None where that is unknown."""
+        """Return a trial's gain over its baseline as a share of the best one's; None if unknown."""
         if t.value is None or t.to_beat is None or self.best.value is None:
             return None
         sign = 1 if self.mode == "min" else -1
@@ -107,7 +107,7 @@ class _Beside:
         return sign * (t.to_beat - t.value) / whole if whole > 0 else None
 
     def _decades(self, t: TrialResult) -> float:
-        """Return how far a trial's rate lies above that of the best one, in decades; 0 where one has none."""
+        """Return how far a trial's rate is above the best one's, in decades; 0 if one of them has none."""
         own, best = t.params.get("lr_exponent"), self.best.params.get("lr_exponent")
         return float(own - best) if isinstance(own, int | float) and isinstance(best, int | float) else 0.0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from espalier.core.checks.findings import Checkup
+from espalier.core.checks.findings import Checkup, LayerReport
 from espalier.core.checks.lr_range import RangeTest
 from espalier.sweeps.home import naming
 from espalier.sweeps.results.formatting import decimals, params_text
@@ -51,16 +51,16 @@ def table_csv(trials: Sequence[TrialResult]) -> str:
 
 
 def point_text(params: Point, spec: SweepSpec) -> str:
-    """Return what was searched of a point, briefly: `lr_exponent -0.512, decay_points 0.61`."""
+    """Return the searched hyperparameters of a point, briefly: `lr_exponent -0.512, decay_points 0.61`."""
     return params_text(params, spec.space.searched())
 
 
 def drawing() -> "type[Figure]":
-    """Return matplotlib's Figure; to import it takes the better part of a second, so it waits until it is needed."""
+    """Return matplotlib's Figure, imported here since that takes most of a second."""
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib.backends import backend_agg  # noqa: F401 - what a figure imports when it is saved
+    from matplotlib.backends import backend_agg  # noqa: F401 - a figure imports it when it is saved
     from matplotlib.figure import Figure
 
     return Figure
@@ -78,8 +78,9 @@ def _axes(width: float = 8, height: float = 4.8) -> "tuple[Figure, Axes]":
 def exponent_figure(trials: Sequence[TrialResult], spec: SweepSpec, path: Path) -> Path:
     """Draw the objective against the exponent, one dot a trial; write a PNG.
 
-    Dots are coloured by what was chosen (a schedule, a hidden size), else by their first decay point. What is too far
-    off for the axis stands at its edge; what diverged or was stopped is a tick at the bottom; all of them are counted.
+    Dots are coloured by a searched choice (a schedule, a hidden size), else by their first decay point. Values beyond
+    the axis are triangles at its edge. Diverged and stopped trials are ticks at the bottom. The title counts all of
+    them.
     """
     figure, axes = _axes()
     done = [t for t in trials if t.state == "complete" and t.value is not None and math.isfinite(t.value)]
@@ -144,7 +145,7 @@ def range_figure(test: RangeTest, name: str, path: Path) -> Path:
 
 
 def _rules(strip: "Axes", test: RangeTest) -> None:
-    """Draw what each rule says, with its quartiles over the seeds, in a row of its own."""
+    """Draw each rule's suggestion, with its quartiles over the seeds, in its own row."""
     for i, spread in enumerate(test.rules.values()):
         if math.isfinite(spread.median):
             across = [[spread.median - spread.low], [spread.high - spread.median]]
@@ -156,45 +157,54 @@ def _rules(strip: "Axes", test: RangeTest) -> None:
 def check_figure(checkup: Checkup, name: str, path: Path) -> Path:
     """Draw the outputs and the gradients of each layer, and the first step's update ratios by exponent; write a PNG."""
     figure = drawing()(figsize=(9, 1.8 + 0.32 * len(checkup.layers) + 2.4), dpi=120, layout="constrained")
-    from matplotlib.ticker import NullFormatter
-
     heights = [1 + 0.32 * len(checkup.layers), 2.6]
     (top,), (bottom,) = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)
     outs, grads = top.subplots(1, 2, sharey=True)
-    labels = [f"{layer.name} ({layer.kind})" for layer in checkup.layers]
+    _outputs(outs, checkup.layers, name)
+    _gradients(grads, checkup.layers)
+    ratios = bottom.subplots()
+    _first_ratios(ratios, checkup.ratios)
+    for axes in (outs, grads, ratios):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(True, color="#e4e7eb", linewidth=0.7)
+        axes.set_axisbelow(True)
+    with naming(path):
+        figure.savefig(path)
+    return path
+
+
+def _outputs(axes: "Axes", layers: Sequence[LayerReport], name: str) -> None:
+    """Draw the mean and the standard deviation of each layer's outputs, the first layer on top."""
+    labels = [f"{layer.name} ({layer.kind})" for layer in layers]
     rows = range(len(labels))
-    outs.errorbar(
-        [layer.mean for layer in checkup.layers],
-        rows,
-        xerr=[layer.std for layer in checkup.layers],
-        fmt="o",
-        color=ACCENT,
-    )
-    outs.set_yticks(list(rows), labels, fontsize=8)
-    outs.invert_yaxis()
-    outs.set_title(f"{name}: outputs, mean and standard deviation", loc="left", color=INK, fontsize=10)
-    grads.barh(rows, [max(layer.grad_std, 1e-12) for layer in checkup.layers], color=FAINT)
-    grads.set_xscale("log")
-    shown = [layer.grad_std for layer in checkup.layers if layer.grad_std > 0] or [1.0]
-    grads.set_xlim(10.0 ** math.floor(math.log10(min(shown)) - 0.1), 10.0 ** math.ceil(math.log10(max(shown)) + 0.1))
-    grads.xaxis.set_minor_formatter(NullFormatter())
-    grads.set_title("standard deviation of their gradients", loc="left", color=INK, fontsize=10)
-    axes = bottom.subplots()
-    names = list(next(iter(checkup.ratios.values()), {}))
-    for exponent, ratios in checkup.ratios.items():
-        axes.plot(names, [ratios[tensor] for tensor in names], "o-", label=f"exponent {exponent:g}", linewidth=1.2)
+    axes.errorbar([layer.mean for layer in layers], rows, xerr=[layer.std for layer in layers], fmt="o", color=ACCENT)
+    axes.set_yticks(list(rows), labels, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_title(f"{name}: outputs, mean and standard deviation", loc="left", color=INK, fontsize=10)
+
+
+def _gradients(axes: "Axes", layers: Sequence[LayerReport]) -> None:
+    """Draw the standard deviation of each layer's gradients, on a log axis."""
+    from matplotlib.ticker import NullFormatter
+
+    axes.barh(range(len(layers)), [max(layer.grad_std, 1e-12) for layer in layers], color=FAINT)
+    axes.set_xscale("log")
+    shown = [layer.grad_std for layer in layers if layer.grad_std > 0] or [1.0]
+    axes.set_xlim(10.0 ** math.floor(math.log10(min(shown)) - 0.1), 10.0 ** math.ceil(math.log10(max(shown)) + 0.1))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_title("standard deviation of their gradients", loc="left", color=INK, fontsize=10)
+
+
+def _first_ratios(axes: "Axes", ratios: Mapping[float, Mapping[str, float]]) -> None:
+    """Draw the update ratios of the first step, a line for each exponent."""
+    names = list(next(iter(ratios.values()), {}))
+    for exponent, by_tensor in ratios.items():
+        axes.plot(names, [by_tensor[tensor] for tensor in names], "o-", label=f"exponent {exponent:g}", linewidth=1.2)
     axes.axhline(-3, color=INK, linestyle=":", linewidth=1)
     axes.set_title("log10(update / weight) of the first step; -3 is the lecture's line", loc="left", fontsize=10)
     axes.tick_params(axis="x", labelrotation=30, labelsize=8)
     if names:
         axes.legend(fontsize=8, frameon=False)
-    for each in (outs, grads, axes):
-        each.spines[["top", "right"]].set_visible(False)
-        each.grid(True, color="#e4e7eb", linewidth=0.7)
-        each.set_axisbelow(True)
-    with naming(path):
-        figure.savefig(path)
-    return path
 
 
 PALETTE = ("#c2410c", "#0369a1", "#15803d", "#7e22ce", "#a16207", "#be185d", "#0f766e", "#4b5563")
@@ -240,7 +250,7 @@ def _dots(
 
 
 def _count_cut(axes: "Axes", done: Sequence[TrialResult], low: float, high: float) -> None:
-    """Say how many triangles lie upon each other."""
+    """Label triangles that overlap with their number."""
     beyond = [(t.params["lr_exponent"], (t.value or 0.0) > high) for t in done if not low <= (t.value or 0.0) <= high]
     for (exponent, above), count in Counter((round(exponent, 2), above) for exponent, above in beyond).items():
         if count > 1:
@@ -263,7 +273,7 @@ def _look(t: TrialResult, choices: Choices) -> tuple[str, str]:
 
 
 def _legend(axes: "Axes", choices: Choices) -> None:
-    """Say which colour, and which marker, is which choice."""
+    """Add a legend of colours and markers."""
     for which, (name, values) in enumerate(choices.items()):
         for i, value in enumerate(values):
             colour, marker = (PALETTE[i % len(PALETTE)], None) if which == 0 else (FAINT, MARKERS[i % len(MARKERS)])
@@ -272,7 +282,7 @@ def _legend(axes: "Axes", choices: Choices) -> None:
 
 
 def _mark(axes: "Axes", best: TrialResult) -> None:
-    """Ring the best trial and name it."""
+    """Circle the best trial and label it."""
     place, text = (best.params["lr_exponent"], best.value or 0.0), f"trial {best.number}: {decimals(best.value)}"
     axes.scatter(*place, s=150, facecolors="none", edgecolors=ACCENT, linewidths=1.8, zorder=4)
     below = {"xytext": (0, -20), "textcoords": "offset points", "ha": "center"}
@@ -280,20 +290,20 @@ def _mark(axes: "Axes", best: TrialResult) -> None:
 
 
 def _frame(values: Sequence[float], mode: str) -> tuple[float, float]:
-    """Return the limits of an axis that shows the best nine tenths well: what is far worse is cut."""
+    """Return the limits of an axis for the best nine tenths of the values: far worse ones are cut."""
     sign = 1 if mode == "min" else -1
     ordered = sorted(sign * value for value in values)
     best, worst = ordered[0], ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
     worst = max(worst, best + 1e-6)
     low, high = sorted((sign * (best - 0.12 * (worst - best)), sign * (worst + 0.1 * (worst - best))))
-    share = mode == "max" and all(0 <= value <= 1 for value in values)  # an accuracy, an AUC: there is nothing above 1
+    share = mode == "max" and all(0 <= value <= 1 for value in values)  # an accuracy or an AUC is at most 1
     return (max(low, 0.0), min(high, 1.0)) if share else (low, high)
 
 
 def ratios_figure(trial: TrialResult, story: TrialStory, spec: SweepSpec, path: Path) -> Path | None:
     """Draw the update-to-data ratio of each weight of a trial's first replicate, step by step; write a PNG.
 
-    Return None where no weight has a ratio.
+    Return None if no weight has a ratio.
     """
     replicate = story["members"][0]
     if not replicate["ratios"]:
@@ -317,7 +327,7 @@ def ratios_figure(trial: TrialResult, story: TrialStory, spec: SweepSpec, path: 
 
 
 def _numbers(values: Sequence[float | None]) -> list[float]:
-    """Return values with NaN, at which a line is broken, for what is null in JSON."""
+    """Return values with NaN for JSON's null: matplotlib interrupts a line there."""
     return [math.nan if value is None else value for value in values]
 
 

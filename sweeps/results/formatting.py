@@ -1,4 +1,4 @@
-"""How values are written: losses and hyperparameters for a person, numbers in JSON."""
+"""Formatting of values: losses and hyperparameters for tables, numbers for JSON."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def decimals(value: float | None) -> str:
-    """Return five decimals, or five digits of a number for which that would say little; "-" where there is none.
+    """Return a number with five decimals, or with five digits if it is very small or large; "-" for None.
 
     >>> decimals(2.318671), decimals(0.0), decimals(-0.001), decimals(4.3217e-7), decimals(12345678.9)
     ('2.31867', '0.00000', '-0.00100', '4.3217e-07', '1.2346e+07')
@@ -17,7 +17,7 @@ def decimals(value: float | None) -> str:
 
 
 def finite(value: Any) -> Any:
-    """Return a value with null for the numbers that JSON does not have.
+    """Return a value with None for NaN and infinity, which JSON does not have.
 
     >>> finite({"loss": float("nan"), "curve": [(1, 2.5), (2, float("inf"))]})
     {'loss': None, 'curve': [[1, 2.5], [2, None]]}
@@ -30,7 +30,7 @@ def finite(value: Any) -> Any:
 
 
 def params_text(params: Mapping[str, object], names: Collection[str]) -> str:
-    """Return some of a trial's hyperparameters, briefly.
+    """Return the named hyperparameters of a trial as a short text.
 
     >>> params_text({"lr_exponent": -0.51234, "decay_points": [0.61, 0.8], "seed": 0}, ["lr_exponent", "decay_points"])
     'lr_exponent -0.5123, decay_points 0.61 0.8'

@@ -1,4 +1,4 @@
-"""Where MLflow has a sweep itself: the parent of its trials' runs."""
+"""The sweep's own run in MLflow: the parent of its trials' runs."""
 
 from dataclasses import dataclass
 

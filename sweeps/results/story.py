@@ -1,20 +1,20 @@
-"""A trial's whole story, trial.json among its run's artifacts: what made it, and all that its replicates reported."""
+"""A trial's story, trial.json among its run's artifacts: its provenance, and all reports of its replicates."""
 
 from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 
 class ReplicateStory(TypedDict):
-    """What is read of a replicate's last event (core.training.events.Ended), as its JSON has it."""
+    """The parts used of a replicate's last event (core.training.events.Ended) in its JSON form."""
 
-    curve: Sequence[tuple[int, float | None]]  # step, mean training loss; null for what is no number
+    curve: Sequence[tuple[int, float | None]]  # step, mean training loss; null for NaN and infinity
     ratios: Sequence[Sequence[float | None]]  # step, then the update ratio of each tensor
     tensors: Sequence[str]
     reports: Sequence[tuple[int, dict[str, float]]]
 
 
 class TrialStory(TypedDict):
-    """A trial's story. Earlier versions kept no number of lanes."""
+    """A trial's story. Earlier versions did not store the number of lanes."""
 
     trial: int
     members: Sequence[ReplicateStory]  # one for each replicate

@@ -1,4 +1,4 @@
-"""One row of a sweep's table for each trial; which is the best, how many ended how. Pure."""
+"""The rows of a sweep's table, one for each trial; the best one, and counts. Pure functions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from espalier.sweeps.spec.space import Point
 
-UNFINISHED = ("running", "interrupted")  # states of trials that have no end
+UNFINISHED = ("running", "interrupted")  # states of trials that have not ended
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class TrialResult:
     duration_s: float | None = None
     reports: Mapping[int, float] = field(default_factory=dict[int, float])
     ended: float | None = None  # seconds since 1970
-    mlflow_run: str = ""  # the id of its run, once MLflow has it
-    to_beat: float | None = None  # what a constant guess, or its untrained model, has of the objective
-    compared: bool = False  # whether its verdict comes from the comparison with others
+    mlflow_run: str = ""  # the id of its MLflow run, once it exists
+    to_beat: float | None = None  # the baseline: the objective of a constant guess, or of its untrained model
+    compared: bool = False  # whether its verdict comes from a comparison with others
     missing: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """metrics that were no number: in n of m reports"""
 
@@ -46,7 +46,7 @@ def ranked(trials: Sequence[TrialResult], mode: str) -> list[TrialResult]:
 
 
 def notes(trials: Sequence[TrialResult]) -> list[str]:
-    """Return what a person should know of all trials together: which metrics were no number in some report.
+    """Return notes on all trials together: which metrics were NaN or infinite in some report.
 
     >>> trials = [TrialResult(n, "complete", 1.0, {}, missing={"valid_auc": (2, 10)}) for n in range(3)]
     >>> notes(trials)[0].partition(":")[0]
@@ -61,7 +61,7 @@ def notes(trials: Sequence[TrialResult]) -> list[str]:
 
 
 def at_rest(trials: Sequence[TrialResult]) -> list[TrialResult]:
-    """Return the trials of a sweep that nobody drives: what Optuna has as running has been interrupted.
+    """Return the trials of a sweep that no process drives: those that Optuna calls running were interrupted.
 
     >>> [trial.state for trial in at_rest([TrialResult(0, "running", None, {}), TrialResult(1, "failed", None, {})])]
     ['interrupted', 'failed']

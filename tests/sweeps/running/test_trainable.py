@@ -85,7 +85,7 @@ def test_a_trial_of_machine_code_reruns_to_the_same_bits(tmp_path: Path, monkeyp
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    with pytest.raises(BadInput, match=r"ran by the native program, which cannot be had here: .*no C compiler"):
+    with pytest.raises(BadInput, match=r"ran by the native program, which is not available here: .*no C compiler"):
         rerun(best, spec)
 
 
@@ -129,7 +129,7 @@ def test_a_machine_that_has_not_the_program_says_so(
     monkeypatch.setattr("espalier.core.native.compile.compiler", lambda: None)
     turn = Turn.from_result(begun(tmp_path, provenance=NATIVE).step())
     assert turn.done and not turn.error
-    assert turn.halt and turn.halt.startswith("trials have begun by the native program, which cannot be had here: ")
+    assert turn.halt and turn.halt.startswith("trials have begun by the native program, which is not available here: ")
     assert "install gcc" in turn.halt
     on_gpu = begun(tmp_path, provenance=replace(NATIVE, program="captured", device="cuda")).step()
     where = "on a GPU, and here they would train on a CPU"
