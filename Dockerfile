@@ -29,6 +29,7 @@ FROM python:${PYTHON}-slim-bookworm AS wheel
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR=/pip-cache
 WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY src src
 COPY espalier espalier
 COPY core core
 COPY sweeps sweeps

@@ -101,5 +101,5 @@ bench: install
 
 # What the ritual leaves behind; .venv and the results in sweep-data stay.
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist *.egg-info src/*.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find core sweeps services tests -name __pycache__ -type d -prune -exec rm -rf {} +

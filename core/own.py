@@ -1,4 +1,7 @@
-"""Where this program's own files are. In a checkout, `espalier/core` is a link to the folder `core`."""
+"""Where this program's own files are.
+
+In a checkout `espalier/core` is a link to `core`, and `src/espalier` to `espalier`.
+"""
 
 import os
 import sysconfig

@@ -49,6 +49,18 @@ def test_a_folders_name_is_no_module_of_ours_outside_the_package(name: str, tmp_
     assert "No module" in python(f"try:\n import {name}\nexcept ImportError as error: print(error)", tmp_path)
 
 
+@pytest.mark.parametrize("beside", ["the working directory", "a script"])
+def test_a_clone_of_the_repository_beside_a_persons_work_hides_no_package(beside: str, tmp_path: Path) -> None:
+    """It is a folder `espalier` without `__init__.py`, which is a namespace package, if Python finds no other."""
+    (tmp_path / "espalier" / "core").mkdir(parents=True)
+    code = "import espalier as es; print(es.Task.__name__)"
+    if beside == "a script":
+        (tmp_path / "script.py").write_text(code)
+        (tmp_path / "elsewhere").mkdir()
+        code = f"import runpy, sys; sys.path[0] = {str(tmp_path)!r}; runpy.run_path({str(tmp_path / 'script.py')!r})"
+    assert python(code, tmp_path / "elsewhere" if beside == "a script" else tmp_path) == "Task\n"
+
+
 @pytest.mark.parametrize("short, reference", READY.items())
 def test_a_ready_task_has_a_short_name(short: str, reference: str) -> None:
     source, _, name = reference.partition(":")

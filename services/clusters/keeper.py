@@ -19,7 +19,6 @@ from pathlib import Path
 import psutil
 
 from espalier.core.errors import BadInput
-from espalier.core.own import SEARCH_PATH
 from espalier.services.clusters.cluster import STOP_WAIT_S
 from espalier.services.clusters.job_folder import SPEC_FILE, unpacked_code, write_whole
 from espalier.services.isolation import confine
@@ -61,7 +60,7 @@ class LocalJob:
         """Return what its process is held to."""
         _give(self.folder / SPEC_FILE, self.uid)
         os.chown(self.folder, self.uid, self.uid)
-        readable = ([code] if code else []) + [*confine.python_paths(SEARCH_PATH)]
+        readable = ([code] if code else []) + [*confine.python_paths()]
         return confine.Confinement(self.uid, self.folder, (self.home, temporary), tuple(readable))
 
     def environment(self, code: Path | None, temporary: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espalier.core.own import SEARCH_PATH
+from espalier.core.own import FOLDER, SEARCH_PATH
 
 # of <sched.h>, <sys/mount.h> and <sys/prctl.h>
 CLONE_NEWNS = 0x20000
@@ -125,10 +125,10 @@ def possible() -> str:
     return f"it may not mount ({os.strerror(number)}); in a container, add CAP_SYS_ADMIN" if number else ""
 
 
-def python_paths(own: Path) -> tuple[Path, ...]:
+def python_paths() -> tuple[Path, ...]:
     """Return what a job needs to read of this Python: its library, its environment, our packages, $PYTHONPATH."""
     searched = [Path(word) for word in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(word)]
-    wanted = (own, Path(sys.prefix), Path(sys.base_prefix), *searched)
+    wanted = (SEARCH_PATH, FOLDER, Path(sys.prefix), Path(sys.base_prefix), *searched)
     return tuple(dict.fromkeys(path.resolve() for path in wanted if path.is_dir() and path != Path("/")))
 
 
@@ -142,7 +142,7 @@ def entrance(home: Path, command: Sequence[str]) -> list[str]:
 
 def main(home: Path, command: list[str]) -> None:
     """Become a command that runs as the owner of a home, in that folder."""
-    Confinement(home.stat().st_uid, home, (home,), python_paths(SEARCH_PATH)).enter()
+    Confinement(home.stat().st_uid, home, (home,), python_paths()).enter()
     os.execve(command[0], command, os.environ | {"HOME": str(home)})
 
 
