@@ -75,11 +75,11 @@ def open_client(uri: str) -> "MlflowClient":
 
 
 def create_tables(store: Path) -> None:
-    """Create the tables of a new sqlite store by MLflow's migrations, in about two seconds."""
+    """Create the tables of a new sqlite store, with nothing in them, by `mlflow db upgrade`, in about two seconds."""
     configure_mlflow()
-    from mlflow.tracking import MlflowClient
+    import mlflow.db
 
-    MlflowClient(tracking_uri=sqlite_url(store)).search_experiments()
+    mlflow.db.upgrade.main([sqlite_url(store)], standalone_mode=False)
 
 
 def mlflow_version() -> str:

@@ -2,11 +2,10 @@
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -68,16 +67,25 @@ def _set_aside(store: Path) -> str:
 def _fill(store: Path) -> None:
     """Create the tables of a sqlite store, or copy cached empty ones: MLflow's migrations take two seconds.
 
-    MLflow's experiment "Default" has its artifacts below the working directory, so each directory has its own copy.
+    MLflow adds its experiment "Default" when it opens the store: it depends on the working directory.
     """
-    here = hashlib.sha256(os.getcwd().encode(errors="surrogateescape")).hexdigest()[:16]
-    empty = cache.folder("mlflow") / f"{mlflow_version()}-{here}.db"
-    if empty.is_file() and is_filled(empty) and not damage_of(empty):
-        with suppress(OSError):
-            shutil.copyfile(empty, store)
-            return
-    create_tables(store)
-    cache.keep(empty, store.read_bytes())
+    empty = cache.folder("mlflow") / f"{mlflow_version()}.db"
+    if not _copied(empty, store):
+        create_tables(store)
+        cache.keep(empty, store.read_bytes())
+
+
+def _copied(empty: Path, store: Path) -> bool:
+    """Copy a store without records; leave nothing where there is none, or one of which sqlite finds a page damaged."""
+    try:
+        shutil.copyfile(empty, store)
+        with closing(sqlite3.connect(store)) as connection:
+            if is_filled(store) and connection.execute("PRAGMA quick_check").fetchall() == [("ok",)]:
+                return True
+    except (OSError, sqlite3.Error):
+        pass
+    store.unlink(missing_ok=True)
+    return False
 
 
 def full_disk(error: Exception, uri: str) -> str | None:

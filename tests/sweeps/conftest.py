@@ -123,8 +123,9 @@ def run_small(folder: Path, fields: dict[str, Any]) -> SmallSweep:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store in which nothing is recorded yet: making its tables takes seconds, copying it does not."""
-    from espalier.sweeps.recording.server import create_tables
+    from espalier.sweeps.address import sqlite_url
+    from espalier.sweeps.recording.store import prepare_store
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    create_tables(path)
+    prepare_store(sqlite_url(path))
     return path
