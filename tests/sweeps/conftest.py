@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+
+from tests.shared import made_once
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,7 +91,7 @@ SMALL = {
 @pytest.fixture(scope="session")
 def small_sweep(tmp_path_factory: pytest.TempPathFactory) -> SmallSweep:
     """Nine trials of 60 steps on 83 generated words, by the real command on a real Ray; three of them diverge."""
-    return run_small(tmp_path_factory.mktemp("small"), SMALL)
+    return made_once(tmp_path_factory, "small", partial(run_small, fields=SMALL))
 
 
 HALVED = SMALL | {
@@ -105,7 +108,7 @@ HALVED = SMALL | {
 @pytest.fixture(scope="session")
 def halved_sweep(tmp_path_factory: pytest.TempPathFactory) -> SmallSweep:
     """Sixteen trials of two seeds each, in cohorts that train at once, halved at two rungs."""
-    return run_small(tmp_path_factory.mktemp("halved"), HALVED)
+    return made_once(tmp_path_factory, "halved", partial(run_small, fields=HALVED))
 
 
 def run_small(folder: Path, fields: dict[str, Any]) -> SmallSweep:

@@ -1,7 +1,7 @@
 """The champion: trained again, kept only if it is the same to the last bit, and fetched with its weights."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,21 @@ from espalier.sweeps.best_file import BestFile
 from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.repeat.champion import check_name, weight_files
 from espalier.sweeps.search.store import SweepStore
+from tests.shared import one_at_a_time
 from tests.sweeps.made import read_best
 
 Sweep = Callable[..., Result]
 
 
 @pytest.fixture
-def home(small_sweep: Any, tmp_path: Path) -> Path:
+def registering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A registered trial's files go where its run has its artifacts: in copies of a home, into the one home."""
+    with one_at_a_time(tmp_path_factory, "registering"):
+        yield
+
+
+@pytest.fixture
+def home(small_sweep: Any, tmp_path: Path, registering: None) -> Path:
     """A copy of a finished sweep's home: its database is its own, its artifacts stay where they were."""
     shutil.copytree(small_sweep.home, tmp_path / "copy")
     return tmp_path / "copy"
@@ -96,6 +104,7 @@ def test_a_trial_is_one_version_however_often_it_is_registered_and_the_last_is_t
     assert "small-model version 1, the champion" in kept.stdout
 
 
+@pytest.mark.usefixtures("registering")
 def test_every_replicate_has_weights(sweep: Sweep, halved_sweep: Any, tmp_path: Path) -> None:
     home = tmp_path / "copy"
     shutil.copytree(halved_sweep.home, home)
