@@ -1,1 +1,1 @@
-"""A sweep while it runs: Ray Tune, workers, the display."""
+"""Running a sweep: the driver, Ray Tune, workers, the display."""

@@ -1,7 +1,7 @@
-"""The board on which all cohorts of a sweep see each other's scores, and which judges: a Ray actor without a core.
+"""The board: a Ray actor without a core that collects the scores of all cohorts and decides which trials stop.
 
-While it is away a cohort judges by what it knows. Every cohort says all its scores again with each new one, so a board
-that comes back is whole.
+While it is unreachable, a cohort decides by its own scores. Every cohort sends all its scores with each new one, so a
+restarted board is complete again.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,18 +17,18 @@ Judge = Callable[[Sequence[Entry], Sequence[RungKey]], dict[RungKey, str]]
 
 
 class Board:
-    """Judges for all cohorts of one sweep."""
+    """Decides for all cohorts of one sweep."""
 
     def __init__(self, rule: Halving):
         self.rule = rule
 
     def judge(self, entries: Sequence[Entry], fresh: Sequence[RungKey]) -> dict[RungKey, str]:
-        """Take the scores that a cohort knows and say what becomes of those that are fresh."""
+        """Add the scores of a cohort; return the decisions on the fresh ones."""
         return self.rule.judge(entries, fresh)
 
 
 def open_board(sweep: str, rule: Halving) -> Any:
-    """Start the board of a sweep with what earlier drivers know; it lives as long as what is returned is kept."""
+    """Start the board of a sweep with the scores of earlier drivers. It lives as long as the returned handle."""
     return ray.remote(Board).options(name=_name(sweep), num_cpus=0, max_restarts=-1).remote(rule)
 
 
@@ -37,7 +37,7 @@ def _name(sweep: str) -> str:
 
 
 def judge(sweep: str, alone: Halving) -> Judge:
-    """Return how a worker asks the board. Without a board the worker's own rule decides."""
+    """Return the function by which a worker asks the board. Without a board the worker's own rule decides."""
 
     def ask(entries: Sequence[Entry], fresh: Sequence[RungKey]) -> dict[RungKey, str]:
         try:

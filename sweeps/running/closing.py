@@ -1,4 +1,4 @@
-"""The end of a drive: the last records, what MLflow lacks of earlier ones, and the summary."""
+"""The end of a driver's run: the last records, an audit of MLflow, and the summary."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -15,13 +15,13 @@ from espalier.sweeps.running.progress import Progress
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.study import SweepRecord
 
-CLOSING_S, CLOSING_LEAST_S = 9.0, 3.0  # after an interrupt, for what is recorded
-FLUSH_S, AUDIT_S = 30.0, 60.0  # else
+CLOSING_S, CLOSING_LEAST_S = 9.0, 3.0  # the wait for MLflow after an interrupt
+FLUSH_S, AUDIT_S = 30.0, 60.0  # the wait otherwise
 
 
 @dataclass
 class Closing:
-    """Ends what a driver has recorded."""
+    """Closes the records of a driver."""
 
     record: SweepRecord
     tracking: Tracking
@@ -31,11 +31,11 @@ class Closing:
 
     @property
     def recorder(self) -> Recorder:
-        """What sends the records."""
+        """The recorder of the sweep."""
         return self.tracking.recorder
 
     def settle(self, search: Search | None) -> None:
-        """Record that the sweep has ended, or pauses. search: what has trained here, if anything."""
+        """Record that the sweep has ended or is interrupted. search: the driver's, None if nothing was trained."""
         self.progress.phase = "recording"
         self.recorder.flush(self._patience_s(FLUSH_S))
         runs = self.ledger.take_links(self.recorder)
@@ -44,7 +44,7 @@ class Closing:
         self._record_state(self.record.results(), self.interrupt.asked.is_set())
 
     def finish(self) -> Summary:
-        """Ask MLflow what it has of the sweep, send or restore what it lacks, and return how the sweep ended."""
+        """Audit MLflow, send or restore what is missing, and return the summary."""
         interrupted = self.interrupt.asked.is_set()
         self.progress.phase = "recording"
         trials = self.record.results()
@@ -68,14 +68,14 @@ class Closing:
             self.tracking.close(trials, (total.lane_steps, total.steps_shared), self.ledger.programs)
 
     def _restore(self, trials: Sequence[TrialResult], lacking: Collection[int | None]) -> None:
-        """Record again what Optuna has of trials that neither MLflow nor the spool has; None is the sweep's own run."""
+        """Record again from Optuna the trials missing in both MLflow and the spool; None is the sweep's own run."""
         self.tracking.restore([trial for trial in trials if trial.number in lacking and trial.state != "running"])
         if None in lacking:
             self.tracking.open()
             self._record_state(trials, interrupted=False)
 
     def _patience_s(self, usual: float) -> float:
-        """Return how long the record is waited for: after an interrupt so that all ends within some ten seconds."""
+        """Return how long to wait for MLflow: after an interrupt all has to end within some ten seconds."""
         if since := self.interrupt.since():
             return max(CLOSING_LEAST_S, CLOSING_S - since)
         return usual

@@ -1,7 +1,7 @@
-"""What the workers of a cohort have left, where it may have two.
+"""Files left by a cohort's workers, of which there may be two.
 
-Tune begins a new worker for a cohort, and may then give the cohort to another that has become free. The new one may
-load the task before Tune ends it. Each writes files of its own (watchdog), and the driver reads all.
+Tune may start a new worker for a cohort, and then give the cohort to another that has become free. The new one may
+load the task before Tune ends it. Each worker has its own files (watchdog), and the driver reads all.
 """
 
 import uuid
@@ -13,8 +13,8 @@ from espalier.sweeps.running.watchdog import Death
 
 
 def own_name(folder: Path, cohort: str) -> str:
-    """Return a name for the files of one more worker of a cohort: the cohort's own, where no other worker has it."""
-    with suppress(OSError):  # where nothing can be written a worker leaves nothing
+    """Return a file name for one more worker of a cohort: the cohort's own name if it is unused."""
+    with suppress(OSError):  # if nothing can be written, a worker leaves no files
         folder.mkdir(parents=True, exist_ok=True)
     try:
         (folder / f"{cohort}.note").touch(exist_ok=False)
@@ -26,19 +26,19 @@ def own_name(folder: Path, cohort: str) -> str:
 
 
 def forget(folder: Path, cohort: str) -> None:
-    """Remove what earlier workers of a cohort have left."""
+    """Delete the files of a cohort's earlier workers."""
     for name in _names(folder, cohort):
         watchdog.forget(folder, name)
 
 
 def read_death(folder: Path, cohort: str) -> Death:
-    """Return why the worker of a cohort ended: of two that one's death which trained, or else did what is certain."""
+    """Return why a cohort's worker ended; of two, the one that trained, else the one with a certain cause."""
     deaths = [watchdog.read_death(folder, name) for name in _names(folder, cohort)]
     return max(deaths, key=lambda death: (bool(death.lanes), death.certain))
 
 
 def kill_workers(folder: Path, cohort: str) -> None:
-    """Kill the workers of a cohort that are on this machine and still there."""
+    """Kill the workers of a cohort that still run on this machine."""
     for name in _names(folder, cohort):
         watchdog.kill_worker(folder, name)
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 LINE_EVERY_S = 5.0
 PANEL_EVERY_S = 0.25
-CLOSING_S = 5.0  # how long the end of a sweep waits for the last picture
-ECHO = 3  # columns kept free: where a terminal echoes ^C, which at its edge would go to a new line and tear the panel
-TRAINING = ("training", "stopping", "recording")  # phases in which the bar has a length
-WRAPPED = ("best", "waiting")  # rows that may take several lines of the panel; others are cut at its edge
+CLOSING_S = 5.0  # how long the end of a sweep waits for the last refresh
+ECHO = 3  # columns kept free: a terminal echoes ^C there; at the edge it would break the line and tear the panel
+TRAINING = ("training", "stopping", "recording")  # phases with a progress bar
+WRAPPED = ("best", "waiting")  # rows that may wrap in the panel; others are cut at its edge
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def shown(progress: Progress) -> Iterator[None]:
         thread.join(CLOSING_S)
 
 
-# --- no terminal: a line now and then ---------------------------------------------------------------------------------
+# --- no terminal: a line at intervals ---------------------------------------------------------------------------------
 
 
 def show_lines(progress: Progress, over: threading.Event) -> None:
@@ -58,7 +58,7 @@ def show_lines(progress: Progress, over: threading.Event) -> None:
 
 
 def show_panel(progress: Progress, over: threading.Event) -> None:
-    """Show a panel that goes away at the end: what is printed then says more."""
+    """Show a panel that is removed at the end, when the summary is printed."""
     from rich.console import Console
     from rich.live import Live
 
@@ -111,13 +111,13 @@ def _bar(progress: Progress) -> "RenderableType":
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook, which shows HTML and can change what it has shown."""
+    """Whether this process is a notebook kernel, which can display and update HTML."""
     shell: Callable[[], object] = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
     return type(shell()).__name__ == "ZMQInteractiveShell"
 
 
 def show_html(progress: Progress, over: threading.Event) -> None:
-    """Show the progress below the cell that is run, and leave there how it ended."""
+    """Show the progress below the running cell; the last state remains there."""
     from IPython.display import HTML, display
 
     handle = display(HTML(_html(progress)), display_id=True)
@@ -128,7 +128,7 @@ def show_html(progress: Progress, over: threading.Event) -> None:
 
 
 def _html(progress: Progress) -> str:
-    """Return the progress as HTML: a bar, the facts, and what went wrong."""
+    """Return the progress as HTML: a bar, the facts, and the notes on problems."""
     ended = progress.wanted - progress.left()
     left = "style='text-align:left"
     rows = "".join(

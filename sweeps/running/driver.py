@@ -1,4 +1,4 @@
-"""One sweep from its spec to its closing records: what is refused, what is trained by the loop, and how it ends."""
+"""The driver: one sweep from its spec to its closing records. It validates, runs the loop, and closes."""
 
 import gc
 import shutil
@@ -41,7 +41,7 @@ from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.spec.space import AUTO
 from espalier.sweeps.spec.spec import SweepSpec
 
-FIRST_SEND_S = 20.0  # importing MLflow takes seconds of a core that the workers' start needs
+FIRST_SEND_S = 20.0  # importing MLflow takes seconds of CPU time that the starting workers need
 STOP_FILE = "stop"  # in the folder of one start of the driver: it has been asked to stop
 CONTINUE = "continue: sweep resume {}"
 Watch = Callable[[Progress], AbstractContextManager[object]]
@@ -57,9 +57,9 @@ def start(
     changed: bool = False,
     on_named: Callable[[], object] = lambda: None,
 ) -> Summary:
-    """Run a new sweep, under an id of its own or a given one; one that exists already goes on, if that is its spec.
+    """Run a new sweep, with a new id or a given one. An existing sweep of that id is resumed if it has the same spec.
 
-    changed: as of `resume`. on_named: as of `check_spec`. Raises BadInput before anything is trained if it cannot run.
+    changed: see `resume`. on_named: see `check_spec`. Raises BadInput before training if it cannot run.
     """
     begin = time.monotonic()
     store = SweepStore.open(home.storage)
@@ -79,19 +79,19 @@ def start(
     sweep = sweep or homes.new_id(spec.name)
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": identity.versions()}
     facts |= {"tracking": tracking_origin(home.path), identity.FOLDER: str(current_folder())}
-    with _gone_unless_begun(home, store, sweep), DriverLock(home, sweep):  # two processes may begin one id at once
+    with _gone_unless_begun(home, store, sweep), DriverLock(home, sweep):  # two processes may start the same id at once
         record = store.create(sweep, spec, facts | identity.git_state(Path.cwd()))
         with homes.told_when_full(CONTINUE.format(sweep)):
             try:
                 return Driver(home, record, begin).drive(watch, session)
-            except BadInput:  # what the machine refuses leaves nothing behind
+            except BadInput:  # a sweep that this machine refuses leaves no files
                 store.delete(sweep)
                 shutil.rmtree(home.sweep(sweep), ignore_errors=True)
                 raise
 
 
 def _check_unused(home: Home, sweep: str) -> None:
-    """Raise BadInput for an id under which another sweep has left records: two would become one in MLflow."""
+    """Raise BadInput for an id with records of another sweep: MLflow would mix the two."""
     if home.has_records(sweep):
         raise BadInput(
             f"--id {sweep}: {home.sweep(sweep)} has the records of a sweep that {no_secret(home.storage)} does not "
@@ -101,7 +101,7 @@ def _check_unused(home: Home, sweep: str) -> None:
 
 @contextmanager
 def _gone_unless_begun(home: Home, store: SweepStore, sweep: str) -> Iterator[None]:
-    """Leave no folder of a sweep that could not even begin, as on a disk that takes nothing."""
+    """Delete the folder of a sweep that could not begin, for example on a full disk."""
     try:
         yield
     except OSError:
@@ -113,10 +113,10 @@ def _gone_unless_begun(home: Home, store: SweepStore, sweep: str) -> Iterator[No
 def resume(
     wanted: str, home: Home, watch: Watch, session: RaySession, changed: bool = False, anyway: bool = False
 ) -> Summary:
-    """Continue an interrupted sweep, or send what an ended one could not record.
+    """Continue an interrupted sweep, or send the pending records of an ended one.
 
-    Raises BadInput if there is something left to train and the task's code or the data are others than when the sweep
-    last ran. changed: go on all the same, and record it. anyway: compare them also where nothing is left to train.
+    Raises BadInput if something is left to train and the task's code or data have changed since the sweep last ran.
+    changed: continue all the same, and record it. anyway: compare also if nothing is left to train.
     """
     begin = time.monotonic()
     record = find_sweep(home, SweepStore.open(home.storage), wanted)
@@ -127,7 +127,7 @@ def resume(
 
 
 def _check_unchanged(record: SweepRecord, home: Home, changed: bool) -> None:
-    """Raise BadInput if a sweep cannot go on with the code and the data as they are now; note what has changed."""
+    """Raise BadInput if a sweep cannot continue with the present code and data; record what has changed."""
     facts = record.facts
     folder = facts.get(identity.FOLDER)
     if folder and Path(folder).is_dir():
@@ -141,16 +141,16 @@ def _check_unchanged(record: SweepRecord, home: Home, changed: bool) -> None:
 
 
 def _checkpoints(home: Home, record: SweepRecord) -> dict[str, str]:
-    """Return the last checkpoint of each interrupted cohort that has one."""
+    """Return the last checkpoint of each interrupted cohort, if it has one."""
     folders = {c: homes.last_checkpoint(home.sweep(record.id), c) for c in record.interrupted_cohorts()}
     return {cohort: folder for cohort, folder in folders.items() if folder}
 
 
 class Driver:
-    """Drives a sweep that this process holds: trains what is to be trained, and has it recorded."""
+    """Drives a sweep whose lock this process holds: trains it and records it."""
 
     def __init__(self, home: Home, record: SweepRecord, begin: float):
-        """begin: when the command began."""
+        """begin: the start time of the command."""
         self.home, self.record, self.spec = home, record, record.spec
         self.folder = home.sweep(record.id)
         self.interrupt = Interrupt()
@@ -165,7 +165,7 @@ class Driver:
         check_before_training: Callable[[], None] = lambda: None,
         check_anyway: bool = False,
     ) -> Summary:
-        """Drive it to its end, or until an interrupt. check_anyway: also where nothing is left to train."""
+        """Run to the end or an interrupt. check_anyway: check before training even if nothing is left to train."""
         self.progress.stopping = self.interrupt.asked.is_set
         with self.interrupt.listening(), watch(self.progress):
             self.progress.take_results(self.record.results())
@@ -178,10 +178,10 @@ class Driver:
             tracking = Tracking(recorder, self.record, self.spec, self.folder)
             closing = Closing(self.record, tracking, self.progress, self.ledger, self.interrupt)
             try:
-                if unfinished or not recorder.spool.is_closed:  # else there is only the spool to be sent
+                if unfinished or not recorder.spool.is_closed:  # else only the spool has to be sent
                     tracking.open()
                     search = self._train(session, tracking) if unfinished else None
-                    dismiss_guard()  # from here on no code of the task's can hold this process up
+                    dismiss_guard()  # from here on no code of the task runs in this process
                     closing.settle(search)
                 summary = closing.finish()
                 session.end()
@@ -197,17 +197,17 @@ class Driver:
         )
 
     def _train(self, session: RaySession, tracking: Tracking) -> Search | None:
-        """Start Ray and run the loop to its end; return the search, None if nobody waited for Ray to start."""
+        """Start Ray and run the loop to its end; return the search, None if the wait for Ray was interrupted."""
         self.progress.phase = "starting Ray"
         session.start()
         with gc_paused():
-            from espalier.sweeps.running import tune  # which takes a second, while Ray's processes start
+            from espalier.sweeps.running import tune  # takes a second, while Ray's processes start
         try:
             resources = session.resources(lambda: self.interrupt.since() > KILL_AFTER_S)
         except machine.GivenUp:
             return None
         allocation = machine.allocate(self.spec, *resources)
-        self.interrupt.take_signals()  # Ray has taken SIGTERM for itself
+        self.interrupt.take_signals()  # Ray has replaced the handler of SIGTERM
         self.progress.phase = "starting workers"
         search = Search(self.record, allocation.cohorts, allocation.cohort_trials, _checkpoints(self.home, self.record))
         tune_folder = self.home.next_tune(self.record.id)
@@ -226,12 +226,12 @@ class Driver:
         rule = stopping_rule(self.record)
         tune.run_tune(loop, allocation, tune_folder, self.record.id, rule)
         tracking.recorder.wake()
-        gc.freeze()  # nothing that holds a handle of Ray's is let go from here on, while Ray ends beside what is left
+        gc.freeze()  # keep all of Ray's handles alive from here on, while Ray shuts down in its thread
         session.leave()
         return search
 
     def _settings(self, allocation: Allocation, stop_file: Path) -> WorkerSettings:
-        """Return what each worker is given."""
+        """Return the settings of all workers."""
         patience = self.spec.resources.patience
         return WorkerSettings(
             sweep=self.record.id,

@@ -1,4 +1,4 @@
-"""A sweep driven by this process: what `sweep run`, `sweep resume` and their calls in Python have in common."""
+"""Drive a sweep in this process; shared by `sweep run`, `sweep resume` and the Python API."""
 
 import shutil
 import sys
@@ -25,7 +25,7 @@ def run_here(
     changed: bool = False,
     progress: bool = True,
 ) -> Summary:
-    """Run a sweep, on the Ray cluster at an address or on one of its own. Raises BadInput for what cannot run."""
+    """Run a sweep, on the Ray cluster at an address or on a new one. Raises BadInput if it cannot run."""
     with _ray(address) as session:
         with gc_paused():
             session.start()  # Ray's processes start while the driver is imported
@@ -38,7 +38,7 @@ def run_here(
 def resume_here(
     sweep: str, home: Home, address: str | None = None, changed: bool = False, progress: bool = True
 ) -> Summary:
-    """Go on with a sweep; Ray is started only if something is left to train. Raises BadInput."""
+    """Resume a sweep; Ray is started only if something is left to train. Raises BadInput."""
     from espalier.sweeps.running import driver
 
     with _ray(address) as session:
@@ -47,32 +47,32 @@ def resume_here(
 
 @contextmanager
 def _ray(address: str | None) -> Iterator[RaySession]:
-    """What Ray prints goes to stderr."""
+    """Return a Ray session whose output goes to stderr."""
     with redirect_stdout(ToStderr()), RaySession(address) as session:
         yield session
 
 
 def _watch(progress: bool) -> Callable[[Progress], AbstractContextManager[None]]:
-    """Return what shows the progress while a sweep runs, notes of what went wrong among it; else these alone."""
+    """Return the display of a running sweep: progress and notes on problems, or only the notes."""
     return shown if progress else notes_alone
 
 
 @contextmanager
 def notes_alone(progress: Progress) -> Iterator[None]:
-    """Print what went wrong when the block has ended."""
+    """Print the notes on problems when the block has ended."""
     yield
     for note in progress.notes:
         print(f"note: {note}", file=sys.stderr, flush=True)
 
 
 def _announce(spec: SweepSpec) -> None:
-    """Print what is about to be trained, and what the spec may not do as its writer hopes."""
+    """Print what is about to be trained, and notes on surprising fields of the spec."""
     for line in [header(spec), *(f"note: {note}" for note in spec.notes())]:
         print(wrapped(line, sys.stderr), file=sys.stderr, flush=True)
 
 
 def wrapped(line: str, stream: TextIO) -> str:
-    """Return a line as a stream shows it: on a terminal broken between words, elsewhere as it is."""
+    """Return a line, wrapped between words if the stream is a terminal."""
     if not stream.isatty():
         return line
     return textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent="  ", break_on_hyphens=False)

@@ -1,4 +1,4 @@
-"""What a driver writes into the sweep's study while cohorts train: for its own end, and for the next driver."""
+"""The ledger: what a driver stores in the sweep's study while cohorts train, for its end and for the next driver."""
 
 from collections.abc import Collection, Mapping
 
@@ -11,10 +11,10 @@ from espalier.sweeps.search.study import SweepRecord, Work
 
 
 class Ledger:
-    """How cohorts train and how much, and which MLflow runs there are.
+    """How cohorts train, how much they have trained, and the MLflow runs of trials.
 
-    provenance: of each cohort that has begun. programs: each "program (why)" of any driver, the first first.
-    runs: of trials, learnt by this driver.
+    provenance: of each cohort that has begun. programs: each "program (why)" of any driver, in order of use. runs: of
+    trials, known to this driver.
     """
 
     def __init__(self, record: SweepRecord, work: WorkCount):
@@ -22,18 +22,18 @@ class Ledger:
         self.provenance = record.provenance
         self.programs = record.programs
         self.runs: dict[int, str] = {}
-        self._trained_here: dict[str, None] = {}  # cohorts, the first first
+        self._trained_here: dict[str, None] = {}  # cohorts by program, in order
 
     def take_turn(self, cohort: str, turn: Turn, begins_anew: bool) -> None:
-        """Write how a cohort trains, and how far it is. begins_anew: whether it has no checkpoint to go on from."""
+        """Store how a cohort trains, and its progress. begins_anew: whether it has no checkpoint to continue from."""
         assert turn.provenance
         if begins_anew and (earlier := self.work.begin_anew(cohort)):
             self.record.set_work(*earlier)
         work = Work(turn.lane_steps, turn.steps_shared)
         self.work.count(cohort, work)
         if turn.done or any(isinstance(event, Ended) for event in turn.events):
-            self.record.set_work(cohort, work)  # with the trials that have ended, whatever becomes of it
-        if self.provenance.get(cohort) != turn.provenance:  # before its events: what has begun goes on by it
+            self.record.set_work(cohort, work)  # stored with the trials that have ended, even if the cohort fails later
+        if self.provenance.get(cohort) != turn.provenance:  # before its events: trials that began continue by it
             self.provenance[cohort] = turn.provenance
             self.record.set_provenance(cohort, turn.provenance)
         self._trained_here[cohort] = None
@@ -42,15 +42,15 @@ class Ledger:
             self.record.set_programs(self.programs)
 
     def programs_of(self, cohorts: Collection[str]) -> str:
-        """Return by which programs some cohorts train, those that have had a turn here."""
+        """Return the programs of cohorts that had a turn in this driver."""
         return "; ".join(dict.fromkeys(_program(self.provenance[c]) for c in self._trained_here if c in cohorts))
 
     def provenance_of(self, cohort: str | None) -> Provenance | None:
-        """Return how a cohort trains; None if that is not known."""
+        """Return how a cohort trains; None if unknown."""
         return self.provenance.get(cohort or "")
 
     def take_links(self, recorder: Recorder) -> Mapping[int, str]:
-        """Take what the recorder has learnt; return the runs of trials."""
+        """Store the recorder's new links; return the runs of trials."""
         self.runs |= {link.trial: link.run for link in recorder.take_links()}
         if recorder.parent:
             self.record.set_parent(recorder.parent)

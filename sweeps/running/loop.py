@@ -1,6 +1,6 @@
-"""The one loop of a sweep: what Ray Tune reports of cohorts is handed to the search, the progress and the records.
+"""The one loop of a sweep: it passes the results of Ray Tune to the search, the progress and the records.
 
-They call nobody back: what the search makes of an event it returns, and what the recorder has learnt is asked for.
+There are no callbacks: the search returns trials' events, and the recorder is polled for MLflow's runs.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,15 @@ from espalier.sweeps.running.workers import Workers, death_sentence
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.trial_events import Outcome, TrialEvent
 
-ERRORS = "errors"  # in a sweep's folder: what a task's code raised, whole, a file for each trial or cohort it ended
-LINKS_WAIT_S = 10.0  # for the runs of trials that have ended, whose names Optuna takes only before it is told
+ERRORS = (
+    "errors"  # in a sweep's folder: full tracebacks of the task's code, a file for each trial or cohort that they ended
+)
+LINKS_WAIT_S = 10.0  # for the MLflow runs of ended trials: Optuna accepts no attributes of a trial after its end
 
 
 @dataclass
 class Loop:
-    """Takes what becomes of cohorts, in the driver's main thread. folder: the sweep's own."""
+    """Handles the turns and the ends of cohorts, in the driver's main thread. folder: the sweep's own."""
 
     folder: Path
     settings: WorkerSettings
@@ -38,18 +40,18 @@ class Loop:
 
     @property
     def recorder(self) -> Recorder:
-        """What sends the records."""
+        """The recorder of the sweep."""
         return self.tracking.recorder
 
     @property
     def finished(self) -> bool:
-        """Whether no cohort is left to be given out, now or later."""
+        """Whether no cohort is left to train, now or later."""
         return self.interrupt.asked.is_set() or (self.search.exhausted and not self.search.live)
 
     def next_cohort(self) -> Assignment | None:
         """Return the next cohort to train; None while there is none.
 
-        Before Optuna is asked for more, the runs of trials that have ended are awaited: it is told of them first.
+        Before it asks Optuna for more trials, it waits for the runs of the ended ones, which are told to Optuna first.
         """
         if self.search.asks_next:
             ended = self.search.unlinked(self.ledger.runs)
@@ -62,27 +64,27 @@ class Loop:
         return Assignment(self.settings, plan, self.ledger.provenance.get(plan.id))
 
     def take_turn(self, cohort: str, turn: Turn) -> None:
-        """Take what a cohort's worker reports."""
+        """Handle a turn of a cohort's worker."""
         self.workers.take_turn(cohort)
         self.progress.take_turn(cohort, turn)
         if turn.halt:
             self.interrupt.halt(turn.halt)
             return
-        if turn.provenance:  # else it could not even begin
+        if turn.provenance:  # else the cohort could not begin
             plan, had_result = self.search.live.get(cohort), self.progress.first_result_s is not None
             self.ledger.take_turn(cohort, turn, begins_anew=plan is not None and plan.resume_from is None)
             self.progress.program = self.ledger.programs_of(self.search.live) or self.progress.program
             for event in turn.events:
                 self._pass_on(self.search.take_events([event]))
             if not had_result and self.progress.first_result_s is not None:
-                self.recorder.wake()  # trials get their runs before they end
+                self.recorder.wake()  # so that trials have runs before they end
             self.take_links()
         if turn.error:
             self._pass_on(self.search.cohort_failed(cohort, turn.error.reason))
             self._keep_error(cohort, turn.error.trace)
 
     def _pass_on(self, events: Sequence[TrialEvent]) -> None:
-        """Show and record what has happened to trials, as the search sees it."""
+        """Show and record events of trials."""
         for event in events:
             if isinstance(event, Outcome) and (trace := next((end.trace for end in event.replicates if end.trace), "")):
                 self._keep_error(f"trial-{event.trial}", trace)
@@ -90,18 +92,18 @@ class Loop:
             self.tracking.take_event(event, self.ledger.provenance_of(self.search.cohort_of(event.trial)))
 
     def _keep_error(self, name: str, trace: str) -> None:
-        """Write what a task's code raised into a file of its own. Raises OSError, which names the file."""
+        """Write a traceback of the task's code to a file. Raises OSError that names the file."""
         file = self.folder / ERRORS / f"{name}.txt"
         with naming(file):
             file.parent.mkdir(exist_ok=True)
             file.write_text(trace, encoding="utf-8")
 
     def end_cohort(self, cohort: str) -> None:
-        """Take note that a cohort has left, finished or interrupted."""
+        """Handle a cohort that has finished or was interrupted."""
         self.search.cohort_over(cohort)
 
     def lose_worker(self, cohort: str) -> None:
-        """A worker has died: end the trials that it died of, and give out the rest again."""
+        """Handle a dead worker: fail the trials that caused it, and schedule the rest again."""
         self.progress.lose_worker(cohort)
         death = self.workers.read_death(cohort)
         if death.halt and not self.interrupt.asked.is_set():
@@ -122,11 +124,11 @@ class Loop:
             self.search.cohort_again(cohort, decision.suspects, checkpoint)
 
     def take_links(self) -> None:
-        """Write which MLflow runs there are, and tell Optuna of the trials that have waited for theirs."""
+        """Store the new MLflow runs, and tell Optuna of the ended trials that waited for theirs."""
         self.search.settle(self.ledger.take_links(self.recorder))
 
     def check(self) -> bool:
-        """Look after what reports nothing, ten times a second; return whether the cohorts that train are left alone."""
+        """Check for silent workers, ten times a second; return whether the running cohorts are abandoned."""
         if self.recorder.full:
             self.interrupt.halt(self.recorder.full)
         return self.workers.check(self.search.live)

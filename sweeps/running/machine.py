@@ -1,4 +1,4 @@
-"""The machine a sweep runs on: Ray started or joined, and what of it a sweep gets."""
+"""The machine of a sweep: start or join Ray, and allocate its cores and GPUs."""
 
 import io
 import json
@@ -22,16 +22,16 @@ from espalier.core.errors import BadInput, brief
 from espalier.sweeps.spec.spec import SweepSpec
 
 LANES_CPU, LANES_GPU = 64, 512
-COHORT_LEAST = 8  # trials: narrower programs spend their time on overhead
+COHORT_LEAST = 8  # trials of a cohort: with fewer, overhead dominates
 STARTING, STARTED = "starting Ray", "Ray"  # names of its thread
 QUIET = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's own wish for what it does by default in future
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # opts in to a future default of Ray
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder writes what they would
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver has one that writes checkpoints
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder writes these results
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver has its own handler, which writes checkpoints
     "TUNE_WARN_THRESHOLD_S": "10",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the driver says in a line what its traceback does not
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the driver prints one line instead of a traceback
 }
 # Ray obeys a hundred variables of a shell: RAY_AUTH_MODE=disabled opens its ports to everybody, RAY_GCS_STORAGE and
 # RAY_REDIS_ADDRESS share another's state, RAY_CLIENT_MODE has everything run elsewhere. A cluster of one's own takes
@@ -44,7 +44,7 @@ NOT_OURS = ("TUNE_", "RAY_AIR_", "RAY_CLIENT_MODE")  # how variables begin that 
 
 
 class ToStderr(io.TextIOBase):
-    """What stands in for stdout while Ray runs, which speaks there at length of each worker that died; the driver does.
+    """Replaces stdout while Ray runs: drops Ray's long messages on dead workers, which the driver reports.
 
     Everything else goes to stderr.
     """
@@ -62,7 +62,7 @@ class ToStderr(io.TextIOBase):
 
 @dataclass(frozen=True)
 class Allocation:
-    """What a sweep gets of the machine: how many cohorts at once, trials and lanes of each, cores and GPUs of each."""
+    """A sweep's share of the machine: concurrent cohorts, and for each cohort its trials, lanes, cores and GPUs."""
 
     cohorts: int
     cohort_trials: int
@@ -72,7 +72,7 @@ class Allocation:
 
 
 def allocate(spec: SweepSpec, cpus: float, gpus: float) -> Allocation:
-    """Divide so many cores and GPUs among cohorts. One cohort a GPU, or one a core, with one thread each."""
+    """Divide cores and GPUs among cohorts: one cohort for each GPU, or for each core, with one thread each."""
     wanted = spec.resources
     per_gpus = (1.0 if gpus >= 1 else 0.0) if wanted.gpus == "auto" else wanted.gpus
     per_cpus = 1.0 if wanted.cpus == "auto" else wanted.cpus
@@ -93,7 +93,7 @@ def allocate(spec: SweepSpec, cpus: float, gpus: float) -> Allocation:
 
 
 def check_address(address: str | None) -> None:
-    """Raise BadInput if nothing listens where a cluster is said to be; Ray itself would wait for minutes."""
+    """Raise BadInput if nothing listens at a cluster's address; Ray itself would wait for minutes."""
     if address == "auto" and os.environ.get("RAY_ADDRESS", "").startswith("ray://"):
         address = os.environ["RAY_ADDRESS"]
     if address is None or address == "auto":
@@ -115,7 +115,7 @@ def check_address(address: str | None) -> None:
 
 
 def check_resources() -> None:
-    """Raise BadInput if RAY_OVERRIDE_RESOURCES is not what Ray can start with."""
+    """Raise BadInput if Ray cannot start with the value of RAY_OVERRIDE_RESOURCES."""
     if not (text := os.environ.get("RAY_OVERRIDE_RESOURCES")):
         return
     try:
@@ -134,14 +134,14 @@ def _is_amount(value: Any) -> bool:
 
 
 class GivenUp(Exception):
-    """Nobody waits for Ray any more."""
+    """The wait for Ray was given up."""
 
 
 class RaySession:
-    """Ray: started inside this process, or the cluster at `address`, joined.
+    """Ray: started by this process, or the cluster at `address`, joined.
 
-    A thread of its own starts Ray, since that takes seconds of waiting in which there is much to import; and it lives
-    as long as Ray does, whose processes die with the thread that started them. Raises BadInput if nobody is there.
+    A thread starts Ray while the main thread imports. It lives as long as Ray, whose processes die with the thread
+    that started them. Raises BadInput if no cluster answers.
     """
 
     def __init__(self, address: str | None) -> None:
@@ -160,24 +160,26 @@ class RaySession:
         self.leave()
 
     def start(self) -> None:
-        """Begin to start or join Ray, and do not wait for it; nothing if that has been done."""
+        """Start or join Ray in the background. Does nothing if that has been done."""
         if self._thread is None:
             _forget(name for name in [*os.environ] if name.startswith(NOT_OURS))
             if self.address is None:
                 _forget(name for name in [*os.environ] if _is_of_others(name))
             os.environ.update(QUIET)
-            logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)  # else it asks notebooks for its widgets
+            logging.getLogger("ray.widgets.util").setLevel(
+                logging.WARNING
+            )  # else it asks notebook users to install widgets
             import ray  # noqa: F401 - here and now: two threads that import at once may wait for one another
 
             for thread in _threads():
-                thread.join()  # there is one Ray at a time in a process
+                thread.join()  # a process can have one Ray at a time
             self._thread = Thread(target=self._live, name=STARTING)
             self._thread.start()
 
     def resources(self, given_up: Callable[[], bool] = lambda: False) -> tuple[float, float]:
-        """Return the cores and GPUs of the cluster, as soon as it is there. Raises BadInput if it cannot be.
+        """Wait for the cluster; return its cores and GPUs. Raises BadInput if it cannot start.
 
-        given_up: whether nobody wants to wait any more, which raises GivenUp.
+        given_up: polled meanwhile; if it returns True, GivenUp is raised.
         """
         while not given_up():
             with suppress(TimeoutError):
@@ -185,21 +187,21 @@ class RaySession:
         raise GivenUp
 
     def dead(self) -> bool:
-        """Return whether the Ray that was started here has lost its node: then nothing trains any more."""
+        """Return whether the Ray that was started here has lost its node, so that nothing can train."""
         import ray
 
-        with suppress(Exception):  # whatever Ray says of being asked
+        with suppress(Exception):  # any error of the query
             return self.address is None and not any(node["Alive"] for node in ray.nodes())
         return False
 
     def leave(self) -> None:
-        """Have the Ray that was started here stopped, or the cluster left, and do not wait for it."""
+        """Stop Ray, or leave the cluster, without waiting."""
         self._over.set()
 
     def end(self) -> None:
-        """Leave, and wait until Ray is gone.
+        """Leave, and wait until Ray has stopped.
 
-        What still holds a handle of Ray's, and lets it go while another thread shuts Ray down, ends the process.
+        To release a handle of Ray while another thread shuts Ray down would crash the process.
         """
         self.leave()
         if self._thread and not starting():
@@ -219,7 +221,7 @@ class RaySession:
 
 
 def starting() -> bool:
-    """Return whether this process waits for Ray, which can neither be hurried nor called off."""
+    """Return whether this process waits for Ray's start, which cannot be cancelled."""
     return any(thread.name == STARTING for thread in _threads())
 
 
@@ -228,7 +230,7 @@ def _threads() -> list[Thread]:
 
 
 def _token_hint() -> str:
-    """Return what to do where a cluster may ask for a token that this process does not offer; Ray does not say it."""
+    """Return a hint if a cluster may require a token that this process does not send; Ray does not mention it."""
     offered = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
     if os.environ.get("RAY_AUTH_MODE") == "token" and offered:
         return ""
@@ -236,7 +238,7 @@ def _token_hint() -> str:
 
 
 def _is_of_others(name: str) -> bool:
-    """Whether a variable of the shell would change whose Ray is started here, or who gets in.
+    """Whether an environment variable would connect Ray to other processes, or open it to others.
 
     >>> [_is_of_others(name) for name in ("RAY_AUTH_MODE", "RAY_TMPDIR", "RAY_memory_usage_threshold", "RAYLIB")]
     [True, False, False, False]
@@ -245,14 +247,14 @@ def _is_of_others(name: str) -> bool:
 
 
 def _forget(names: Iterable[str]) -> None:
-    """Take variables out of this process's environment."""
+    """Remove variables from this process's environment."""
     for name in names:
         os.environ.pop(name, None)
 
 
 @lru_cache(maxsize=1)
 def _own_token() -> str:
-    """Return the token of all clusters that this process starts: Ray keeps the first that it sees."""
+    """Return the token of all clusters that this process starts: Ray caches the first one it sees."""
     return secrets.token_hex(32)
 
 
@@ -266,15 +268,15 @@ def _joined(address: str | None) -> tuple[float, float]:
         "PYTHONPATH": own.python_path(os.environ.get("PYTHONPATH")),
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
     }
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}  # what goes wrong is raised too
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}  # errors are also raised
     try:
         if address:
             ray.init(address=address, runtime_env={"env_vars": worker_env}, **quiet)
         else:
-            os.environ.update(worker_env)  # workers inherit it: a runtime environment would cost them a second start
-            # a cluster of one's own takes nobody else in; its token stands in no file
+            os.environ.update(worker_env)  # workers inherit it: a runtime environment would restart them
+            # a private cluster: its token is in no file
             os.environ["RAY_AUTH_TOKEN"] = _own_token()
-            # prestarted workers are never used: each actor starts a process of its own, and would wait for theirs
+            # prestarted workers are never used: each actor starts its own process, and would wait for them
             os.environ.update({"RAY_prestart_worker_first_driver": "0"})
             ray.init(address="local", include_dashboard=False, **quiet)
     except Exception as error:

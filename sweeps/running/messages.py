@@ -1,4 +1,4 @@
-"""What the driver and a worker exchange: an assignment when a cohort begins, and a turn about every second."""
+"""Messages between driver and worker: an assignment when a cohort begins, and a turn about every second."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,16 @@ from espalier.core.training.events import Event, TrialId
 from espalier.sweeps.search.cohort_plan import CohortPlan, Provenance
 from espalier.sweeps.spec.values import Fields
 
-CONFIG = "cohort"  # the one key of the configuration that Tune hands to a worker
-REPORT = "turn"  # the key of a result of Tune's with what a worker reports
+CONFIG = "cohort"  # the only key of the Tune configuration of a worker
+REPORT = "turn"  # the key of a worker's turn in a result of Tune
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What all workers of one driver are given.
+    """The settings of all workers of one driver.
 
-    spec: its fields. lanes: the most that train at once. folder: from which the task's modules are imported.
-    notes: the folder in which workers leave notes. stop_file: once it is there no cohort begins any more.
+    spec: its fields. lanes: the most that train at once. folder: for imports of the task's modules. notes: the folder
+    of workers' notes. stop_file: once it is there no cohort begins any more.
     patience_s: how long a call of the task may take, None if the watchdog decides. device: "cpu" or "cuda".
     """
 
@@ -41,13 +41,13 @@ class Assignment:
     provenance: Provenance | None = None
 
     def to_config(self) -> dict[str, str]:
-        """Return the configuration of a trial of Tune's."""
+        """Return it as the configuration of a Tune trial."""
         made = self.provenance and self.provenance.to_json()
         return {CONFIG: json.dumps({**vars(self.settings), **self.plan.to_json(), "made": made})}
 
     @classmethod
     def from_config(cls, config: Mapping[str, str]) -> "Assignment":
-        """Return what `to_config` gave."""
+        """Invert `to_config`."""
         fields = json.loads(config[CONFIG])
         made, names = fields["made"], WorkerSettings.__dataclass_fields__
         settings = WorkerSettings(**{name: fields[name] for name in names})
@@ -56,7 +56,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class TaskError:
-    """What a task's code raised: in a line, and whole."""
+    """An error of the task's code: as one line, and its traceback."""
 
     reason: str
     trace: str
@@ -64,7 +64,7 @@ class TaskError:
 
 @dataclass(frozen=True)
 class Glimpse:
-    """The mean training loss of a trial after a step, before there is a report."""
+    """The mean training loss of a trial after a step, before the first report."""
 
     trial: TrialId
     step: int
@@ -73,11 +73,12 @@ class Glimpse:
 
 @dataclass(frozen=True)
 class Turn:
-    """What a worker reports.
+    """A worker's report.
 
-    node: where it is. done: whether nothing is left to train. events: what has happened since the last turn.
-    provenance, lane_steps, steps_shared: of the cohort so far; no provenance if it could not even begin.
-    error: a task's, again would raise it again. halt: why nobody can go on before a person has seen to it.
+    node: of the cluster. done: whether nothing is left to train. events: since the last turn.
+    provenance, lane_steps, steps_shared: of the cohort so far; provenance is None if it could not begin.
+    error: of the task's code, which would be raised again. halt: why the sweep must stop until the user has fixed
+    something.
     """
 
     node: str
@@ -91,7 +92,7 @@ class Turn:
     halt: str | None = None
 
     def to_result(self, should_checkpoint: bool = False) -> dict[str, object]:
-        """Return the result that Tune takes, and gives to the driver."""
+        """Return it as a result that Tune passes to the driver."""
         fields = vars(self) | {
             "events": [event.to_json() for event in self.events],
             "provenance": self.provenance and self.provenance.to_json(),
@@ -102,7 +103,7 @@ class Turn:
 
     @classmethod
     def from_result(cls, result: Mapping[str, object]) -> "Turn":
-        """Return what `to_result` gave."""
+        """Invert `to_result`."""
         fields = json.loads(str(result[REPORT]))
         fields["events"] = [Event.from_json(event) for event in fields["events"]]
         if made := fields["provenance"]:

@@ -1,4 +1,4 @@
-"""Refuses a sweep that cannot be trained, before anything of it is started."""
+"""Refuse a sweep that cannot be trained, before anything is started."""
 
 from collections.abc import Callable
 
@@ -16,9 +16,9 @@ from espalier.sweeps.spec.spec import SweepSpec
 
 
 def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], object] = lambda: None) -> dict[str, object]:
-    """Refuse what cannot be trained before anything is started; return the facts of the task: fingerprints, sizes.
+    """Raise BadInput for a sweep that cannot be trained; return the facts of the task: fingerprints, sizes.
 
-    on_named: called once all that the spec names is there, before the task is made, which may take its time.
+    on_named: called after all names in the spec are resolved, before the task is made, which may take long.
     """
     wanted = spec.resources.program
     guard_task(spec.task)
@@ -47,7 +47,7 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], object] = lam
 
 
 def _check_program(spec: SweepSpec, task: Task, data: Data, hidden: str) -> None:
-    """Raise BadInput where the program that a spec names cannot train its task. hidden: what of it is hidden state."""
+    """Raise BadInput if the spec's program cannot train its task. hidden: a sentence on its state in Python."""
     from espalier.core.native import compiler
     from espalier.core.programs import PROGRAMS
     from espalier.core.programs.choose import why_not

@@ -1,4 +1,4 @@
-"""What a person wants to know while a sweep runs, and how it is said: phase, trials, the best, speed, time left."""
+"""The progress of a sweep and its texts: phase, trials, the best, speed, time left."""
 
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -14,12 +14,12 @@ from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
 UNHEARD_S = 60.0
-NAMED = 6  # trials; of more, how many
+NAMED = 6  # trials named in a text; more are counted
 
 
 @dataclass
 class Progress:
-    """What is known of a running sweep. Changed by the driver, read by the display."""
+    """The progress of a running sweep. Changed by the driver, read by the display."""
 
     sweep: str
     wanted: int
@@ -38,26 +38,26 @@ class Progress:
     nodes: set[str] = field(default_factory=set)
     first_result_s: float | None = None
     steps_done: dict[int, int] = field(default_factory=dict)
-    last_turn_at: dict[str, float] = field(default_factory=dict)  # of each cohort that trains
+    last_turn_at: dict[str, float] = field(default_factory=dict)  # for each cohort that trains
     cohorts: dict[str, CohortPlan] = field(default_factory=dict)
-    points: dict[int, Point] = field(default_factory=dict)  # of the trials of this driver
-    notes: list[str] = field(default_factory=list)  # what went wrong, a sentence each
+    points: dict[int, Point] = field(default_factory=dict)  # of this driver's trials
+    notes: list[str] = field(default_factory=list)  # notes on problems, a sentence each
     phase: str = "starting"
-    searched: Collection[str] = ()  # the hyperparameters that trials differ in
-    stopping: Callable[[], bool] = lambda: False  # whether the sweep was asked to end before all is trained
+    searched: Collection[str] = ()  # the searched hyperparameters
+    stopping: Callable[[], bool] = lambda: False  # whether the sweep was asked to stop early
 
     @classmethod
     def of(cls, sweep: str, spec: SweepSpec, begin: float) -> "Progress":
-        """Return the progress of a sweep of which nothing is known yet. begin: when the command began."""
+        """Return the progress of a sweep before its start. begin: the start time of the command."""
         objective = spec.objective
         progress = cls(sweep, spec.trials_wanted, spec.budget.steps, objective.mode, objective.metric, begin)
         progress.searched = spec.space.searched()
         return progress
 
-    # --- what it is told ---------------------------------------------------------------------------------------------
+    # --- updates ---------------------------------------------------------------------------------------------
 
     def take_results(self, trials: Sequence[TrialResult]) -> None:
-        """Take the trials that earlier drivers have left."""
+        """Add the trials of earlier drivers."""
         self.states = {trial.number: trial.state for trial in trials}
         self.share_before = 1 - self.left() / self.wanted
         best = best_trial(trials, self.mode)
@@ -65,17 +65,17 @@ class Progress:
             self.best = (best.number, best.value, best.params)
 
     def begin_cohort(self, plan: CohortPlan) -> None:
-        """Take a cohort that is about to train."""
+        """Add a cohort that is about to train."""
         self.last_turn_at[plan.id] = time.monotonic()
         self.cohorts[plan.id] = plan
         self.points |= {trial.number: trial.point for trial in plan.trials}
 
     def lose_worker(self, cohort: str) -> None:
-        """Wait for no turn of a cohort any more."""
+        """Expect no more turns of a cohort."""
         self.last_turn_at.pop(cohort, None)
 
     def take_turn(self, cohort: str, turn: Turn) -> None:
-        """Take a turn, but for its events."""
+        """Update from a turn, without its events."""
         self.last_turn_at[cohort] = time.monotonic()
         if turn.done:
             del self.last_turn_at[cohort]
@@ -89,7 +89,7 @@ class Progress:
         self.nodes.add(turn.node)
 
     def take_event(self, event: TrialEvent) -> None:
-        """Take something that has happened to a trial."""
+        """Update from an event of a trial."""
         match event:
             case Start():
                 self.states[event.trial] = "running"
@@ -97,7 +97,7 @@ class Progress:
                 self._take_report(event)
             case Outcome():
                 self._take_outcome(event)
-            case _:  # a fork or a score changes nothing here
+            case _:  # forks and scores do not change the progress
                 pass
 
     def _take_report(self, report: Report) -> None:
@@ -115,18 +115,18 @@ class Progress:
         if self.best is None or sign * value < sign * self.best[1]:
             self.best = (outcome.trial, value, self.points[outcome.trial])
 
-    # --- what it tells -----------------------------------------------------------------------------------------------
+    # --- queries -----------------------------------------------------------------------------------------------
 
     def count(self, *states: str) -> int:
         """Return how many trials are in any of these states."""
         return sum(state in states for state in self.states.values())
 
     def note(self, text: str) -> None:
-        """Say once that something went wrong."""
+        """Add a note on a problem, once."""
         self.notes.append(text)
 
     def unheard(self) -> list[tuple[str, str]]:
-        """Return the cohorts that have not been heard of for long, each with a sentence about it."""
+        """Return the cohorts that have been silent for long, each with a sentence about it."""
         now, late = time.monotonic(), []
         for cohort, last in list(self.last_turn_at.items()):
             if now - last > UNHEARD_S:
@@ -140,14 +140,14 @@ class Progress:
 
 
 def lane_steps_a_second(progress: Progress) -> float:
-    """Return how fast lanes have trained since the first of them began."""
+    """Return the lane-steps a second since the first lane began."""
     if progress.training_begin is None:
         return 0.0
     return progress.work.trained_here() / max(1e-3, time.monotonic() - progress.training_begin)
 
 
 def share_done(progress: Progress) -> float:
-    """Return the share of all steps that trials have made, in [0, 1]; one that ended early has made all of its own."""
+    """Return the share of all trials' steps that is done, in [0, 1]; a trial that ended early counts as done."""
     ended = progress.wanted - progress.left()
     running = [step for t, step in progress.steps_done.items() if progress.states.get(t) == "running"]
     return (ended + sum(step / progress.steps for step in running)) / progress.wanted
@@ -162,7 +162,7 @@ def seconds_left(progress: Progress) -> float | None:
 
 
 def clock(seconds: float | None) -> str:
-    """Return a duration as a clock shows it.
+    """Return a duration as h:mm:ss or m:ss.
 
     >>> clock(75), clock(7384), clock(None)
     ('1:15', '2:03:04', '-')
@@ -185,12 +185,12 @@ def trials_text(numbers: Sequence[int]) -> str:
 
 
 def phase_text(progress: Progress) -> str:
-    """Return what the sweep is at: starting Ray, starting workers, training, stopping, recording."""
+    """Return the phase of the sweep: starting Ray, starting workers, training, stopping, recording."""
     return "stopping" if progress.stopping() and progress.phase != "recording" else progress.phase
 
 
 def counts_text(progress: Progress) -> str:
-    """Return how many trials are where."""
+    """Return how many trials are in each state."""
     counts = [f"{progress.count('complete')} done", f"{progress.count('running')} running"]
     counts.append(f"{progress.count('stopped')} stopped")
     counts += [f"{n} {state}" for state in ("diverged", "failed") if (n := progress.count(state))]
@@ -198,7 +198,7 @@ def counts_text(progress: Progress) -> str:
 
 
 def point_text(params: Point, searched: Collection[str]) -> str:
-    """Return a trial's rate as a number, and everything else of it that was searched.
+    """Return a trial's rate as a number, and its other searched hyperparameters.
 
     >>> point_text({"lr_exponent": -0.5, "hidden": 200, "seed": 0}, ["lr_exponent", "hidden"])
     'rate 0.316, lr_exponent -0.5, hidden 200'
@@ -220,18 +220,18 @@ def best_text(progress: Progress) -> str:
 
 
 def speed_text(progress: Progress) -> str:
-    """Return how fast lanes train, and how much is shared; "-" before they do."""
+    """Return the speed of training, and the share of shared steps; "-" before training."""
     rate = lane_steps_a_second(progress)
     return f"{rate:,.0f} lane-steps/s, {progress.work.total().steps_shared:,} steps shared" if rate else "-"
 
 
 def time_text(progress: Progress) -> str:
-    """Return how long the sweep has run, and how long it is likely to take from here on."""
+    """Return how long the sweep has run, and a forecast of the time left."""
     return f"{clock(time.monotonic() - progress.begin)} passed, {clock(seconds_left(progress))} left"
 
 
 def facts(progress: Progress) -> list[tuple[str, str]]:
-    """Return everything that is known, as (label, text); "-" is what is not known yet."""
+    """Return the whole progress as (label, text); "-" for values that are not known yet."""
     return [
         ("phase", phase_text(progress)),
         ("trials", counts_text(progress)),

@@ -1,4 +1,4 @@
-"""Stopping: a watcher that compares a cohort's trials with those of all cohorts, and ends some of them."""
+"""Early stopping: a watcher that compares a cohort's trials with those of all cohorts, and stops some."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,27 +11,27 @@ from espalier.sweeps.search.halving import RungKey
 from espalier.sweeps.search.replicates import Gathering, leader_of, mean_score
 
 COLLAPSED = "collapsed"
-HOPELESS = ("diverged", COLLAPSED)  # verdicts that end a trial whatever its rank
+HOPELESS = ("diverged", COLLAPSED)  # verdicts that stop a trial whatever its rank
 
 
 class Referee(Watcher):
-    """Decides from the events of a cohort's replicates which of them stop, and why."""
+    """Decides by the events of a cohort's replicates which of them stop, and why."""
 
     def __init__(
         self, rungs: Sequence[int], metric: str, sign: float, replicates: int, judge: Judge, collapsed: float = 0.01
     ):
-        """sign: -1 where the metric is to grow. collapsed: the share of that threshold (verdicts.Thresholds)."""
+        """sign: -1 for a metric to maximise. collapsed: the threshold of that name (verdicts.Thresholds)."""
         self.metric, self.sign, self.replicates = metric, sign, replicates
         self.rungs, self.ask, self.collapsed = rungs, judge, collapsed
         self.own: dict[RungKey, tuple[float, int]] = {}  # score, leader
-        self.waiting: dict[int, Gathering[float]] = {}  # trial -> scores of its replicates, until all have theirs
+        self.waiting: dict[int, Gathering[float]] = {}  # trial -> scores of its replicates, until all have been scored
         self.hopeless: dict[int, dict[str, int]] = {}  # trial -> replicate -> hopeless reports in a row
         self.rates: dict[str, float] = {}  # at a replicate's last report
-        self.lows: dict[int, float] = {}  # the least training loss of all replicates at each step
+        self.lows: dict[int, float] = {}  # the lowest training loss of all replicates at each step
         self.over: set[int] = set()
 
     def handle(self, events: Iterable[Event], cohort: Stops) -> None:
-        """Stop those that are to stop."""
+        """Stop the replicates that `rule` returns."""
         for replicate, reason in self.rule(events).items():
             cohort.stop(replicate, reason)
 
@@ -62,7 +62,7 @@ class Referee(Watcher):
         return {str(TrialId(trial, r)): reason for trial, reason in stopped.items() for r in range(self.replicates)}
 
     def _scored(self, trial: int, event: Scored) -> list[RungKey]:
-        """Note a replicate's score; return the (rung, trial) that is complete with it, if any."""
+        """Add a replicate's score; return the (rung, trial) that it completes, if any."""
         key = event.step, trial
         value = self.sign * event.values.get(self.metric, math.nan)
         waiting = self.waiting.setdefault(trial, Gathering(self.replicates))
@@ -73,7 +73,7 @@ class Referee(Watcher):
         return [key]
 
     def _reported(self, trial: int, event: Reported) -> str:
-        """Return why a trial is hopeless: the last two reports of each of its replicates have a hopeless verdict."""
+        """Return why a trial is hopeless, else "": the last two reports of each replicate have a hopeless verdict."""
         of_trial, replicate, step = self.hopeless.setdefault(trial, {}), event.trial, event.step
         loss, rate = event.values.get("train_loss", math.inf), event.values.get("lr", math.nan)
         rising, self.rates[replicate] = rate > self.rates.get(replicate, math.inf), rate
@@ -87,21 +87,21 @@ class Referee(Watcher):
         return ""
 
     def _left_behind(self, step: int, loss: float) -> bool:
-        """Whether another replicate had left the loss of a constant guess by this step.
+        """Whether another replicate was better than a constant guess by this step.
 
-        Many a model begins on a plateau there, and leaves it late; where none has yet, none is worse than the others.
+        Many models start on a plateau there, and leave it late. While all are on it, none is worse than the others.
         """
         return min(low for at, low in self.lows.items() if at <= step) < loss * (1 - self.collapsed)
 
     def _diverged(self, trial: int, event: Ended) -> dict[int, str]:
-        """A diverged trial is the worst at every rung it did not reach, and its other replicates end."""
+        """Rank a diverged trial worst at every rung it did not reach, and stop its other replicates."""
         for rung in self.rungs:
             if rung > event.step:
                 self.own[rung, trial] = math.inf, leader_of(event)
         return {trial: f"another seed diverged: {event.evidence}"} if self.replicates > 1 else {}
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed referee needs."""
+        """Return the state for a checkpoint."""
         return {
             "own": [[*place, *worth] for place, worth in self.own.items()],
             "heard": [
@@ -116,11 +116,11 @@ class Referee(Watcher):
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Continue from `state`."""
         self.own = {(rung, trial): (score, leader) for rung, trial, score, leader in state["own"]}
         self.waiting = {}
         for rung, trial, scores in state["heard"]:
-            if (rung, trial) not in self.own:  # earlier versions kept also what was complete
+            if (rung, trial) not in self.own:  # earlier versions also stored complete trials
                 waiting = self.waiting.setdefault(trial, Gathering(self.replicates))
                 waiting.waiting[rung] = {TrialId.parse(replicate): score for replicate, score in scores.items()}
         self.hopeless = {trial: dict(reports) for trial, reports in state["hopeless"].items()}

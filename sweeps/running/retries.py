@@ -1,21 +1,22 @@
-"""What becomes of a cohort whose worker has died: whom of its trials it was for, and how the rest goes on."""
+"""Retries of a cohort whose worker has died: which trial caused it, and how the others continue."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from espalier.sweeps.running.watchdog import Death
 
-TRIES = 4  # deaths in a row, without a checkpoint or a culprit between them, that a cohort may have
-CERTAIN, UNCERTAIN = 2, 3  # deaths at one place that are laid to a trial: by its own code; by a bare kill
-NEAR = 64  # steps: one place, since a program may make so many by one call
+TRIES = 4  # consecutive deaths of a cohort without a checkpoint or a culprit in between
+CERTAIN, UNCERTAIN = 2, 3  # deaths at one place that count as caused by a trial: by its own code; by a bare kill
+NEAR = 64  # steps that count as one place, since a program may make so many in one call
 
 
 @dataclass(frozen=True)
 class Decision:
-    """guilty: the replicates at which the worker died, with their steps: their trials have failed.
+    """What to do with a cohort whose worker died.
 
-    suspects: the replicates of which one may be, each with the step it has to pass, trained one at a time until then.
-    give_up: all trials of the cohort have failed.
+    guilty: replicates that caused it, with their steps: their trials fail. suspects: replicates one of which may have
+    caused it, each with the step it has to pass; until then they train one at a time. give_up: all trials of the
+    cohort fail.
     """
 
     guilty: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -24,9 +25,9 @@ class Decision:
 
 
 def decide(deaths: Sequence[Death]) -> Decision:
-    """Decide after the last of these deaths of one cohort, between which it has got no further.
+    """Decide after the latest of a cohort's deaths without progress in between.
 
-    A trial is guilty if the worker has died twice at the same place of it, the last time while it alone trained.
+    A trial is guilty if the worker died twice at the same place of it, the last time while it trained alone.
 
     >>> both = Death("killed", [{"0/0": 137}, {"1/0": 130}])
     >>> decide([both]), decide([both, both]).suspects
@@ -54,6 +55,6 @@ def _same_place(death: Death, last: Death) -> bool:
 
 
 def _suspected(deaths: Sequence[Death]) -> Mapping[str, int]:
-    """Return whom earlier deaths have made suspects, if the last one has not told."""
+    """Return the suspects of earlier deaths, if the last one does not identify the trial."""
     many = [death for death in deaths if len(death.lanes) > 1]
     return {m: step + NEAR for m, step in many[-1].replicates.items()} if len(many) and len(deaths) > 1 else {}

@@ -1,4 +1,4 @@
-"""A cohort as a Ray Tune trial: it trains for about a second, reports a turn, and can be saved and restored."""
+"""A cohort as a Ray Tune trainable: it trains for about a second, reports a turn, and can be saved and restored."""
 
 import time
 import traceback
@@ -36,13 +36,13 @@ with gc_paused():
 
 Saved = dict[str, Any]
 """What a cohort's checkpoint holds: the engine's state, the referee's, and how the cohort trains."""
-TURN_S = 1.0  # a report to the driver costs it a few ms, so a turn is long beside that and short for a person
+TURN_S = 1.0  # a report costs the driver a few ms, so a turn is long compared with that and short for a user
 TRANSIENT_ERRORS = (MemoryError, OSError, torch.OutOfMemoryError, torch.AcceleratorError, RayError)
-CHECKPOINT_S = 10.0  # the most work that a crash can lose
+CHECKPOINT_S = 10.0  # the most work that a crash can lose, in seconds
 
 
 def make_referee(spec: SweepSpec, sweep: str) -> Referee | None:
-    """Return who stops trials of a cohort; nobody without stopping."""
+    """Return the referee of a cohort; None without stopping."""
     if spec.stopping is None:
         return None
     sign = spec.objective.sign
@@ -51,11 +51,11 @@ def make_referee(spec: SweepSpec, sweep: str) -> Referee | None:
 
 
 class CohortTrainable(tune.Trainable):
-    """Trains one cohort after another: each that Tune gives to this worker, by an Assignment."""
+    """Trains the cohorts that Tune assigns to this worker, one after another."""
 
     def setup(self, config: dict[str, str]) -> None:
         self.cohort: Cohort | None = None
-        self.halt: str | None = None  # why nobody can go on here until a person has seen to it
+        self.halt: str | None = None  # why training cannot continue here until the user has fixed something
         self.provenance: Provenance | None = None
         assignment = Assignment.from_config(config)
         before: Watchdog | None = getattr(self, "watchdog", None)
@@ -69,9 +69,9 @@ class CohortTrainable(tune.Trainable):
         self.error = self._catching(lambda: None if self.stop_file.exists() else self._begin(assignment, saved))
 
     def _catching(self, call: Callable[[], object]) -> TaskError | None:
-        """Do it; return what a task's code raised: again would raise it again.
+        """Call a function; return an error of the task's code, which would be raised again.
 
-        What another try may not meet is left to the driver, which begins anew from the last checkpoint.
+        Other errors may not recur: they propagate, and the driver restarts the cohort from its last checkpoint.
         """
         with self.watchdog.watching():
             try:
@@ -92,7 +92,7 @@ class CohortTrainable(tune.Trainable):
         self.referee = make_referee(spec, settings.sweep)
         device = "cuda" if settings.device == "cuda" and torch.cuda.is_available() else "cpu"
         begun = _provenance_in(saved, device) if saved else assignment.provenance
-        if begun:  # what has begun goes on by its own program, though fewer trials are left, or the node is another
+        if begun:  # trials that have begun continue with their own program, even with fewer trials or on another node
             self.halt = why_not_as_begun(spec, trials, begun, device)
             self.provenance = replace(begun, device=device)
         else:
@@ -111,7 +111,7 @@ class CohortTrainable(tune.Trainable):
         self.saved_at = time.monotonic()
 
     def _note_training(self, lanes: Sequence[Lane]) -> None:
-        """Note which trials the next calls are made for."""
+        """Tell the watchdog which trials the next calls are for."""
         assert self.provenance
         replicates = [{run.trial.id: lane.step for run in lane.runs} for lane in lanes]
         self.watchdog.training(replicates, self.provenance.program)
@@ -120,7 +120,7 @@ class CohortTrainable(tune.Trainable):
         cohort.load_state(saved)
         if self.referee:
             self.referee.load_state(saved["referee"])
-        # a driver hears of the last turns only once their checkpoint is whole: the one that resumes may have heard less
+        # a driver gets the last turns only after their checkpoint is complete: a resuming one may have got fewer
         self.replayed = cohort.events_so_far()
 
     def reset_config(self, new_config: dict[str, str]) -> bool:
@@ -137,12 +137,12 @@ class CohortTrainable(tune.Trainable):
             return Turn(node, done=True, error=self.error, halt=self.halt).to_result()
         cohort, events, self.replayed = self.cohort, self.replayed, []
         self.error = self._catching(lambda: self._train(cohort, events))
-        cohort = self.cohort  # another one, if it has gone back to plain PyTorch
+        cohort = self.cohort  # a new one, if it has fallen back to plain PyTorch
         due = time.monotonic() - self.saved_at > CHECKPOINT_S and not self.error
         if due:
             self.saved_at = time.monotonic()
-            with self.watchdog.watching():  # a task's own objects are asked what they consist of
-                due = cohort.writable  # else it begins anew after a crash, with the same numbers
+            with self.watchdog.watching():  # this calls methods of the task's objects
+                due = cohort.writable  # else it starts over after a crash, with the same numbers
         glimpse = cohort.glimpse()
         turn = Turn(
             node,
@@ -157,7 +157,7 @@ class CohortTrainable(tune.Trainable):
         return turn.to_result(should_checkpoint=due)
 
     def _train(self, cohort: Cohort, events: list[Event]) -> None:
-        """Train until a turn is over, adding to the events."""
+        """Train for one turn, adding to the events."""
         begin, before = time.monotonic(), len(events)
         try:
             while not cohort.done and time.monotonic() - begin < TURN_S:
@@ -169,14 +169,14 @@ class CohortTrainable(tune.Trainable):
             self._train_plainly(str(error))
 
     def _train_plainly(self, why: str) -> None:
-        """Go back to what was saved last and on by plain PyTorch; what was trained since is void."""
+        """Fall back to plain PyTorch from the last checkpoint; training since is discarded."""
         assert self.provenance
         plain = replace(self.provenance, program="plain", why=f"one lane at a time: {why}")
         saved = self.saved | plain.to_json() if self.saved else None
         self._begin(replace(self.assignment, provenance=plain), saved)
 
     def save(self, checkpoint_dir: str | None = None) -> object:
-        """Save as Tune does; a disk that takes nothing any more is no reason to try again."""
+        """Save as Tune does; a full disk is not retried."""
         try:
             return super().save(checkpoint_dir)
         except OSError as error:
@@ -196,5 +196,5 @@ class CohortTrainable(tune.Trainable):
 
 
 def _provenance_in(saved: Saved, device: str) -> Provenance:
-    """Return how a cohort has trained that was saved. device: where those of the first versions trained."""
+    """Return the provenance of a saved cohort. device: for checkpoints of the first versions, which lack it."""
     return Provenance(saved["program"], saved["why"], saved["lanes"], saved.get("device", device))

@@ -1,7 +1,7 @@
-"""The seam to Ray Tune: Tune calls its searcher and its stopper, and each call becomes one of the sweep's loop.
+"""The interface to Ray Tune: Tune calls its searcher and its stopper, and each call is passed to the sweep's loop.
 
-With trainable.py the only file that imports ray.tune. Nothing of Tune's own state is needed to resume: a resumed sweep
-is a new Tune run over the unfinished cohorts. So nothing pickled is ever read.
+Only this file and trainable.py import ray.tune. Tune's own state is not needed to resume: a resumed sweep is a new
+Tune run over the unfinished cohorts. So no pickle is ever read.
 """
 
 import logging
@@ -30,26 +30,26 @@ T = TypeVar("T")
 
 
 class _NoReporter(tune.ProgressReporter):
-    """Shows nothing. Tune's own way in a notebook would clear the cell, in which the sweep's progress stands."""
+    """A reporter that shows nothing. Tune's own would clear the notebook cell with the sweep's progress."""
 
     def should_report(self, trials: object, done: bool = False) -> bool:
         return False
 
     def report(self, trials: object, done: bool, *sys_info: object) -> None:
-        """Nothing is shown."""
+        """Show nothing."""
 
 
 class CohortSearcher(Searcher):
-    """Gives Tune a cohort for each of its trials, and the loop what Tune says of them.
+    """Gives Tune a cohort for each Tune trial, and passes Tune's results to the loop.
 
-    It has no state of its own: Optuna's storage has it. What the loop raises stops all cohorts, and is kept: Tune
-    would blame it on one of them. From then on nothing is written: trials may be further than what stands on disk.
+    It has no state of its own: that is in Optuna's storage. An error of the loop is stored and stops all cohorts:
+    Tune would attribute it to one of them. After that nothing is written: trials may be ahead of the state on disk.
     """
 
     def __init__(self, loop: Loop):
         super().__init__()
         self.loop = loop
-        self.cohorts: dict[str, str] = {}  # of Tune's trials
+        self.cohorts: dict[str, str] = {}  # by Tune's trial ids
         self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, None]:
@@ -79,7 +79,7 @@ class CohortSearcher(Searcher):
         self.loop.end_cohort(cohort)
 
     def tried(self, call: Callable[[], T]) -> T | None:
-        """Do it, unless something has failed before."""
+        """Call a function and store its error, unless something has failed before."""
         if self.error:
             return None
         try:
@@ -93,13 +93,13 @@ class CohortSearcher(Searcher):
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
+        """Do nothing: there is no state."""
 
 
 class StopWhenAsked(tune.Stopper):
-    """Stops each cohort at its next report, after a checkpoint, once an interrupt has come; and all, if that is late.
+    """After an interrupt, stops each cohort at its next report, after a checkpoint; after a timeout, stops all.
 
-    Tune asks `stop_all` at every turn of its own loop, ten times a second and more.
+    Tune calls `stop_all` in every iteration of its own loop, at least ten times a second.
     """
 
     def __init__(self, searcher: CohortSearcher):
@@ -124,15 +124,14 @@ def _trial_folder(trial: "Trial") -> str:
 
 
 def run_tune(loop: Loop, allocation: Allocation, folder: Path, sweep: str, rule: Halving | None) -> None:
-    """Run the loop to its end, or until an interrupt has been obeyed: each cohort stops after a checkpoint.
+    """Run the loop to its end, or to the end of an interrupt: each cohort stops after a checkpoint.
 
-    folder: of Tune's experiment. rule: who stops early, None where nobody does.
-    Raises what the loop raises, after all cohorts have stopped. A cohort that is lost Tune does not try again: the
-    loop may give it out once more.
+    folder: of Tune's experiment. rule: of early stopping, None without. Raises an error of the loop after all cohorts
+    have stopped. Tune does not retry a lost cohort: the loop may schedule it again.
     """
-    for name in ("execution.experiment_state", "tune"):  # that state is not needed; what failed is printed elsewhere
+    for name in ("execution.experiment_state", "tune"):  # that state is not needed; errors are printed elsewhere
         logging.getLogger(f"ray.tune.{name}").setLevel(logging.CRITICAL)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allocation.cohorts)  # else each worker waits for the one before it
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allocation.cohorts)  # else each worker waits for the previous one
     searcher = CohortSearcher(loop)
     tuner = tune.Tuner(
         tune.with_resources(CohortTrainable, {"cpu": allocation.cpus, "gpu": allocation.gpus}),
@@ -158,6 +157,6 @@ def run_tune(loop: Loop, allocation: Allocation, folder: Path, sweep: str, rule:
     except Exception:
         if not searcher.error:
             raise
-    del board  # it lives as long as somebody holds it
+    del board  # it lives as long as this reference
     if searcher.error:
         raise searcher.error

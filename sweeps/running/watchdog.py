@@ -1,8 +1,8 @@
-"""What a worker leaves behind when it cannot speak any more: whom it trained and how far, and why it ended.
+"""The watchdog of a worker: it leaves files that say what was trained, how far, and why the worker died.
 
-A cohort's note is a file that the worker writes by memory: what stands there survives its process and a full disk, and
-costs no system call. The trace beside it is written by faulthandler, in C, whatever holds Python up: at a fatal signal,
-and when a call does not return, which ends the process. The driver reads both when a worker has died.
+A cohort's note is a memory-mapped file: it survives the process and a full disk, and needs no system call. The trace
+beside it is written by faulthandler, in C, even if Python is blocked: at a fatal signal, or when a call does not
+return, which ends the process. The driver reads both when a worker has died.
 """
 
 import faulthandler
@@ -24,11 +24,11 @@ from typing import NotRequired, TypedDict
 from espalier.core.own import is_own
 from espalier.core.programs import PROGRAMS
 
-SIZE = 1 << 18  # bytes of a note; trials that do not fit in are not named
-ARM_EVERY_S = 1.0  # a C thread is started for each deadline
-FLOOR_S = 600.0  # of what comes before training: data() may fetch its examples
-BEGIN_S = 60.0  # of what comes before training, where a person has said how long a call may take
-SLOWER = 100.0  # times the slowest call of late, where that is longer
+SIZE = 1 << 18  # bytes of a note; trials that do not fit are not named
+ARM_EVERY_S = 1.0  # seconds between new deadlines, each of which starts a C thread
+FLOOR_S = 600.0  # seconds for the time before training: data() may download its examples
+BEGIN_S = 60.0  # the same, if the user has set how long a call may take
+SLOWER = 100.0  # times the slowest recent call, if that is longer
 FORGET = 0.98
 _HEAD = struct.Struct("<QI")
 _TRAINABLE = Path(__file__).with_name("trainable.py")
@@ -36,13 +36,13 @@ _STDLIB = sysconfig.get_path("stdlib")
 
 
 class Note(TypedDict):
-    """What a worker leaves: its process, whom it trains, and perhaps its last word."""
+    """A worker's note: its process, the replicates it trains, and perhaps its last words."""
 
     pid: int
     born: str
     host: str
-    oom: int  # processes that the machine had killed for want of memory when it began
-    lanes: NotRequired[Sequence[Mapping[str, int]]]  # lane by lane, the replicates that train with their steps
+    oom: int  # processes killed for lack of memory on this machine before it began
+    lanes: NotRequired[Sequence[Mapping[str, int]]]  # for each lane, its replicates with their steps
     word: NotRequired[str]
     halt: NotRequired[bool]
 
@@ -50,8 +50,8 @@ class Note(TypedDict):
 class Watchdog:
     """Watches the training of one cohort, in its worker.
 
-    patience_s: how long one call of a task's code may take; None: `SLOWER` times what calls have taken of late, and at
-    least what the program says (Program.call_s).
+    patience_s: how long one call of a task's code may take; None: `SLOWER` times the slowest recent call, and at
+    least the program's own limit (Program.call_s).
     """
 
     def __init__(self, folder: Path, cohort: str, patience_s: float | None = None):
@@ -62,14 +62,14 @@ class Watchdog:
         self._length = self._done = self._ahead = 0
         self._program, self._floor, self._slowest, self._begun = "", FLOOR_S, 0.0, False
         self._last = self._armed = 0.0
-        faulthandler.disable()  # what is enabled keeps its handlers, though another's, as Ray's, took their places
+        faulthandler.disable()  # else enable() changes nothing, though others, such as Ray, replaced its handlers
         faulthandler.enable(self._trace, all_threads=True)
         _note_exits(self)
         self._write()
         self._arm(time.monotonic())
 
     def training(self, lanes: Sequence[Mapping[str, int]], program: str) -> None:
-        """Note the replicates that train now, lane by lane, each with the steps that it has made."""
+        """Write the replicates that train now to the note, for each lane, with their steps."""
         self._facts["lanes"] = lanes
         if not self._begun:
             self._begun, self._armed = True, 0.0
@@ -80,7 +80,7 @@ class Watchdog:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch while the block runs, which calls a task's code; before and after it is the driver's turn."""
+        """Watch the block, which calls a task's code; before and after it the worker waits for the driver."""
         self._arm(time.monotonic())
         try:
             yield
@@ -88,7 +88,7 @@ class Watchdog:
             self.rest()
 
     def beat(self, steps: int) -> None:
-        """What took its time before is over, and so many steps are about to be made by one call."""
+        """Restart the deadline: `steps` steps are about to be made by one call."""
         now = time.monotonic()
         self._done, self._ahead = self._done + self._ahead, steps
         _HEAD.pack_into(self._note, 0, self._done, self._length)
@@ -98,15 +98,15 @@ class Watchdog:
             self._arm(now)
 
     def rest(self) -> None:
-        """Watch nothing: it is the driver's turn."""
+        """Pause: the worker waits for the driver."""
         faulthandler.cancel_dump_traceback_later()
 
     def close(self) -> None:
-        """Leave the watch to another, for the worker's next cohort."""
+        """Stop watching; the worker's next cohort gets a new watchdog."""
         os.close(self._trace)
 
     def last_word(self, text: str, halt: bool = False) -> None:
-        """Note why the worker is about to fail; halt: whether nobody can go on until a person has seen to it."""
+        """Write why the worker is about to fail. halt: whether the sweep must stop until the user fixes it."""
         self._facts["word"], self._facts["halt"] = text, halt
         self._write()
 
@@ -126,11 +126,13 @@ class Watchdog:
 
 
 def _opened(folder: Path, cohort: str) -> tuple[mmap.mmap, int]:
-    """Open a cohort's note and trace; where they cannot be written, places that nobody reads."""
+    """Open a cohort's note and trace; if they cannot be written, temporary files instead."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / f"{cohort}.note", "w+b") as file:
-            os.posix_fallocate(file.fileno(), 0, SIZE)  # else a full disk is a bus error at the first write
+            os.posix_fallocate(
+                file.fileno(), 0, SIZE
+            )  # allocates the blocks: else a full disk would be a bus error at the first write
             note = mmap.mmap(file.fileno(), SIZE)
         return note, os.open(folder / f"{cohort}.trace", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     except OSError:
@@ -138,7 +140,7 @@ def _opened(folder: Path, cohort: str) -> tuple[mmap.mmap, int]:
 
 
 def _note_exits(dog: Watchdog) -> None:
-    """Have os._exit leave its code behind: no process but the parent, which is Ray's, can learn it afterwards."""
+    """Make os._exit write its code to the note: only the parent, a process of Ray, can read it afterwards."""
     leave = getattr(os._exit, "original", os._exit)
 
     def _exit(code: int) -> None:
@@ -150,14 +152,14 @@ def _note_exits(dog: Watchdog) -> None:
 
 
 def born(pid: int) -> str:
-    """Return when a process began, in the kernel's ticks: that tells it from a later one of its number."""
+    """Return the start time of a process in clock ticks, which identifies it even if its pid is reused."""
     with suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     return ""
 
 
 def oom_kills() -> int:
-    """Return how many processes this machine has killed for want of memory."""
+    """Return how many processes this machine has killed for lack of memory."""
     with suppress(OSError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):
@@ -165,14 +167,15 @@ def oom_kills() -> int:
     return 0
 
 
-# --- what the driver reads -------------------------------------------------------------------------------------------
+# --- reading by the driver -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Death:
-    """Why a worker ended. lanes: the replicates that trained when it did, lane by lane, each with its steps.
+    """Why a worker ended.
 
-    hung: a call did not return. certain: the task did it; a bare kill may come from outside. halt: nobody can go on.
+    lanes: for each lane the replicates that trained then, with their steps. hung: whether a call did not return.
+    certain: whether the task caused it; a bare kill may come from outside. halt: whether the sweep must stop.
     """
 
     why: str
@@ -188,13 +191,13 @@ class Death:
 
 
 def forget(folder: Path, cohort: str) -> None:
-    """Remove what an earlier worker of a cohort has left."""
+    """Delete the files of a cohort's earlier worker."""
     for kind in ("note", "trace"):
         (folder / f"{cohort}.{kind}").unlink(missing_ok=True)
 
 
 def read_death(folder: Path, cohort: str) -> Death:
-    """Return why the last worker of a cohort ended, as far as it can be told."""
+    """Return why the last worker of a cohort ended, as far as its files show."""
     facts, steps = _read_note(folder / f"{cohort}.note")
     trace = ""
     with suppress(OSError):
@@ -218,7 +221,7 @@ def read_death(folder: Path, cohort: str) -> Death:
 
 
 def kill_worker(folder: Path, cohort: str) -> None:
-    """Kill the worker of a cohort, if it is on this machine and still there."""
+    """Kill the worker of a cohort, if it still runs on this machine."""
     facts, _ = _read_note(folder / f"{cohort}.note")
     if facts and facts["host"] == socket.gethostname() and facts["born"] and born(facts["pid"]) == facts["born"]:
         with suppress(ProcessLookupError, PermissionError):
@@ -226,7 +229,7 @@ def kill_worker(folder: Path, cohort: str) -> None:
 
 
 def _read_note(file: Path) -> tuple[Note | None, int]:
-    """Return the facts of a note and the steps made since they were written; nothing of one that is not whole."""
+    """Return a note and the steps made since it was written; empty if it is incomplete."""
     with suppress(OSError, struct.error, ValueError):
         content = file.read_bytes()
         steps, length = _HEAD.unpack_from(content)
@@ -235,7 +238,7 @@ def _read_note(file: Path) -> tuple[Note | None, int]:
 
 
 def _place(trace: str) -> str:
-    """Return where in a task's code a trace ends: the function that was called, and the file and line it is at."""
+    """Return where in the task's code a trace ends: the function called, and its present file and line."""
     for thread in re.split(r"\n(?=(?:Current thread|Thread) 0x)", trace):
         frames = re.findall(r'File "(.*)", line (\d+) in (.*)', thread)
         ours = next((k for k, (file, _, _) in enumerate(frames) if Path(file) == _TRAINABLE), None)

@@ -1,26 +1,26 @@
-"""How much cohorts have trained, counted over all drivers of a sweep."""
+"""Count how much cohorts have trained, over all drivers of a sweep."""
 
 from collections.abc import Mapping, Sequence
 
 from espalier.sweeps.search.study import Work
 
-LOST = " before"  # after a cohort's name: what it had trained when its checkpoints were lost
+LOST = " before"  # suffix of a cohort's name: for the work before its checkpoints were lost
 
 
 class WorkCount:
-    """The steps of each cohort so far, and which of them earlier drivers have trained."""
+    """The steps of each cohort so far, with those of earlier drivers."""
 
     def __init__(self, earlier: Mapping[str, Work] | None = None):
-        """earlier: what earlier drivers noted of each cohort."""
+        """earlier: the work of each cohort stored by earlier drivers."""
         self.by_cohort: dict[str, Work] = dict(earlier or {})
         self._before = {cohort: work.lane_steps for cohort, work in self.by_cohort.items()}
-        self._noted = set(self.by_cohort)  # cohorts that stand as an earlier driver noted them
+        self._noted = set(self.by_cohort)  # cohorts with the values of an earlier driver
         self._counted: set[str] = set()  # cohorts that had a turn here
 
     def begin_anew(self, cohort: str) -> tuple[str, Work] | None:
-        """Keep apart what an earlier driver trained of a cohort that now begins without a checkpoint.
+        """Separate an earlier driver's work on a cohort that now starts over without a checkpoint.
 
-        Return the name under which that is kept, and how much it is; None where there is nothing to keep.
+        Return the name under which it is stored, and the work; None if there is none.
         """
         if cohort not in self._noted:
             return None
@@ -33,10 +33,10 @@ class WorkCount:
         return name, self.by_cohort[name]
 
     def count(self, cohort: str, work: Work) -> None:
-        """Take what a cohort has trained so far, of all drivers.
+        """Update the work of a cohort so far, over all drivers.
 
-        What it brings at its first turn here is no news, whatever an earlier driver noted, which may be newer than the
-        checkpoint. A worker that died goes on with less than it had reported.
+        The work at its first turn here comes from its checkpoint, and may be older than an earlier driver's value. A
+        worker that died continues with less than it had reported.
         """
         self.by_cohort[cohort] = work
         if cohort not in self._counted:

@@ -1,4 +1,4 @@
-"""Supervises workers: those that are silent, that die or hang, and that do not stop when they are asked to."""
+"""Supervise workers: those that are silent, die, hang, or do not stop on request."""
 
 import threading
 import time
@@ -15,33 +15,36 @@ from espalier.sweeps.running.retries import Decision, decide
 from espalier.sweeps.running.watchdog import Death
 from espalier.sweeps.search.cohort_plan import CohortPlan
 
-KILL_AFTER_S, LEAVE_AFTER_S = 5.0, 6.0  # after an interrupt: workers that have not stopped; those that cannot be killed
-KILL_SILENT_AFTER_S, LEAVE_SILENT_AFTER_S = 0.5, 1.5  # those without a turn yet; Tune waits 5 s for each start
+KILL_AFTER_S, LEAVE_AFTER_S = (
+    5.0,
+    6.0,
+)  # seconds after an interrupt: for workers that have not stopped; for those that cannot be killed
+KILL_SILENT_AFTER_S, LEAVE_SILENT_AFTER_S = 0.5, 1.5  # workers without a turn yet; Tune waits 5 s for each start
 LATE_S = 10.0  # after those that did not stop are left alone, for workers that had not even begun
 RAY_DEAD = "Ray's own process (raylet) has ended: somebody killed it, or the machine was out of memory"
 
 
 class Workers:
-    """The workers of one driver, as far as they are known by their turns, and by the notes that they leave."""
+    """The workers of one driver, as known by their turns and their notes."""
 
     def __init__(self, notes: Path, stop_file: Path, progress: Progress, interrupt: Interrupt, session: RaySession):
         """notes, stop_file: as of WorkerSettings."""
         self.notes, self.stop_file = notes, stop_file
         self.progress, self.interrupt, self.session = progress, interrupt, session
         self.resumed_from: dict[str, str | None] = {}  # the checkpoint that each cohort began from
-        self.silent: set[str] = set()  # cohorts that have begun, or begun again, and have had no turn yet
+        self.silent: set[str] = set()  # cohorts that have started, or restarted, and have had no turn yet
         self.missed: set[str] = set()  # cohorts without a turn for long
-        self.deaths: dict[str, list[Death]] = {}  # of the workers of a cohort since it last got on
+        self.deaths: dict[str, list[Death]] = {}  # deaths of a cohort's workers since it last made progress
         self.stop_requested = self.leaving = False
 
     def begin(self, plan: CohortPlan) -> None:
-        """Note that a worker is about to begin a cohort."""
+        """Record that a worker is about to begin a cohort."""
         deaths.forget(self.notes, plan.id)
         self.resumed_from[plan.id] = plan.resume_from
         self.silent.add(plan.id)
 
     def take_turn(self, cohort: str) -> None:
-        """Note that a cohort's worker lives."""
+        """Record that a cohort's worker is alive."""
         self.missed.discard(cohort)
         self.silent.discard(cohort)
 
@@ -53,9 +56,9 @@ class Workers:
         return deaths.read_death(self.notes, cohort)
 
     def decide(self, cohort: str, death: Death, checkpoint: str | None) -> Decision:
-        """Return what becomes of a cohort whose worker has died. checkpoint: the last one that it has now."""
+        """Return what to do with a cohort whose worker has died. checkpoint: its last one."""
         if checkpoint != self.resumed_from[cohort]:
-            self.deaths.pop(cohort, None)  # it had got on
+            self.deaths.pop(cohort, None)  # it had made progress
         earlier = self.deaths.setdefault(cohort, [])
         earlier.append(death)
         decision = decide(earlier)
@@ -64,15 +67,15 @@ class Workers:
         return decision
 
     def tries(self, cohort: str) -> int:
-        """Return how often a cohort's worker has died since it last got on."""
+        """Return how often a cohort's worker has died since its last progress."""
         return len(self.deaths.get(cohort, ()))
 
     # --- interrupts --------------------------------------------------------------------------------------------------
 
     def check(self, live: Collection[str]) -> bool:
-        """Note which cohorts are silent. Return whether those that an interrupt has not stopped are left alone.
+        """Find silent cohorts. Return whether to abandon the cohorts that an interrupt has not stopped.
 
-        Those of this machine are killed before. live: the cohorts that train.
+        Those on this machine are killed first. live: the cohorts that train.
         """
         self._note_missing()
         since = self.interrupt.since()
@@ -106,7 +109,7 @@ class Workers:
                     self.progress.note(sentence)
 
     def _kill_late_ones(self, cohorts: Collection[str]) -> None:
-        """Kill workers that begin only now: Tune, which does not look any more, would wait for them for long."""
+        """Kill workers that start only now: Tune would wait for them for long."""
         end = time.monotonic() + LATE_S
         while time.monotonic() < end:
             for cohort in cohorts:
@@ -115,7 +118,7 @@ class Workers:
 
 
 def death_sentence(cohort: str, death: Death, decision: Decision) -> str:
-    """Return in a line that a worker has died, whom it trained, and what comes of it."""
+    """Return a line about a dead worker: what it trained, and what happens next."""
     guilty, trained = (_numbers(whom) for whom in (decision.guilty, death.replicates))
     step = f" at step {max(death.replicates.values()):,}" if len(death.lanes) == 1 else ""
     whom = f", training {trials_text(trained)}{step}" if trained else ""
