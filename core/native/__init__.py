@@ -14,9 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from espalier.core.deadline import TooLong
 from espalier.core.errors import BadInput
+from espalier.core.native.compile import FLAGS, library
 from espalier.core.native.compile import compiler as compiler
 from espalier.core.native.compile import compiler_version as compiler_version
-from espalier.core.native.compile import library
 from espalier.core.native.decompositions import decompositions
 from espalier.core.native.function import Argument, CFunction
 from espalier.core.native.stacked import Stacked, close, largest
@@ -95,24 +95,28 @@ def _pointers(tensors: Sequence[Tensor], count: int | None = None) -> "ctypes.Ar
 
 
 def native_of(
-    function: Callable[..., Sequence[Tensor]], arguments: Sequence[Stacked], stepped: Sequence[int] = ()
+    function: Callable[..., Sequence[Tensor]],
+    arguments: Sequence[Stacked],
+    stepped: Sequence[int] = (),
+    flags: Sequence[str] = FLAGS,
+    most_lines: int = MOST_LINES,
 ) -> Native:
     """Compile a function of one lane for any number of lanes.
 
     In `arguments` each axis of lanes has length one.
 
-    stepped: the arguments that differ from step to step; they get a new first axis of steps.
-    Raises NotNative where it cannot be traced, written in C or compiled, or computes other numbers than the function.
-    The arguments stay unchanged.
+    stepped: the arguments that differ from step to step; they get a new first axis of steps. flags: the C compiler's.
+    most_lines: of C. Raises NotNative where it cannot be traced, written in C or compiled, or computes other numbers
+    than the function. The arguments stay unchanged.
     """
     try:
         written = CFunction(
             _traced(function, arguments).graph, [_argument(a, i in stepped) for i, a in enumerate(arguments)]
         )
         source, workspace_bytes = written.source()
-        if (lines := source.count("\n")) > MOST_LINES:
-            raise NotNative(f"its {lines:,} lines of C would take minutes to compile; {MOST_LINES:,} are the most")
-        native = Native(library(source), written, workspace_bytes)
+        if (lines := source.count("\n")) > most_lines:
+            raise NotNative(f"its {lines:,} lines of C would take minutes to compile; {most_lines:,} are the most")
+        native = Native(library(source, flags), written, workspace_bytes)
         same = _agree(native, function, arguments)
     except (NotNative, BadInput, TooLong):
         raise

@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -56,12 +56,12 @@ def _version(command: str) -> str:
     return subprocess.run([command, "--version"], capture_output=True, text=True, check=False).stdout
 
 
-def library(source: str) -> ctypes.CDLL:
+def library(source: str, flags: Sequence[str] = FLAGS) -> ctypes.CDLL:
     """Compile a source, or take its library from the cache, and load it. Raises NotNative."""
     command = compiler()
     if command is None:
         raise NotNative("there is no C compiler here: install gcc")
-    facts = [source, command, _version(command), _machine(), FLAGS]
+    facts = [source, command, _version(command), _machine(), tuple(flags)]
     name = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
     file = cache.folder("native") / f"{name}.so"
     with suppress(OSError):
@@ -72,7 +72,7 @@ def library(source: str) -> ctypes.CDLL:
                 return ctypes.CDLL(str(file))
         with tempfile.TemporaryDirectory() as folder:
             compiled = Path(folder) / f"{name}.so"
-            _compile(command, source, compiled)
+            _compile([command, *flags], source, compiled)
             if compiled.exists():
                 cache.keep(file, compiled.read_bytes())
             try:
@@ -102,7 +102,7 @@ def _time_limit() -> list[str]:
     return [] if seconds is None or prlimit is None else [prlimit, f"--cpu={math.ceil(seconds)}"]
 
 
-def _compile(command: str, source: str, target: Path) -> None:
+def _compile(command: Sequence[str], source: str, target: Path) -> None:
     """Compile with the C library's vector functions (libmvec) where it has them, else without."""
     first_error = ""
     for more in (["-DVECTOR_MATH"], []):
@@ -110,8 +110,7 @@ def _compile(command: str, source: str, target: Path) -> None:
             run = subprocess.run(
                 [
                     *_time_limit(),
-                    command,
-                    *FLAGS,
+                    *command,
                     *more,
                     "-x",
                     "c",
@@ -128,9 +127,9 @@ def _compile(command: str, source: str, target: Path) -> None:
                 timeout=COMPILE_S,
             )
         except subprocess.TimeoutExpired as error:
-            raise NotNative(f"{command} took more than {COMPILE_S:g} s") from error
+            raise NotNative(f"{command[0]} took more than {COMPILE_S:g} s") from error
         if run.returncode == 0:
             return
         errors = [line for line in run.stderr.splitlines() if "error" in line]
         first_error = first_error or next(iter(errors), f"exit code {run.returncode}")
-    raise NotNative(f"{command} failed: {first_error}")
+    raise NotNative(f"{command[0]} failed: {first_error}")

@@ -16,21 +16,25 @@ COMPARE_AT, COMPARE_EVERY = (0, 500), 20_000  # lane-steps at which one lane is 
 
 
 class Comparison:
-    """Compares the next step of one lane, a different lane each time. due: the lane-steps of the next comparison."""
+    """Compares the next step of one lane, a different lane each time. due: the lane-steps of the next comparisons.
+
+    every: how many lie between two, after those `at` which the first are.
+    """
 
     def __init__(self, program: Program, structure: Structure, train: Batch, batches: Batches, pool: LanePool):
         self.program, self.structure, self.train, self.batches, self.pool = program, structure, train, batches, pool
-        self.due, self.count = list(COMPARE_AT), 0
+        self.at, self.every = COMPARE_AT, COMPARE_EVERY
+        self.due, self.count = list(self.at), 0
 
     def restart(self, lane_steps: int) -> None:
         """Start over, possibly in another process, which has its own compiled step."""
-        self.due = [lane_steps + steps for steps in COMPARE_AT]
+        self.due = [lane_steps + steps for steps in self.at]
 
     def check(self, lane_steps: int) -> None:
         """Compare if it is due. Raises Differs where the step does not agree with PyTorch's."""
         if self.program.min_width == 1 or lane_steps < self.due[0]:
             return
-        self.due = self.due[1:] or [lane_steps + COMPARE_EVERY]
+        self.due = self.due[1:] or [lane_steps + self.every]
         k = self.count % len(self.pool.active)
         self.count += 1
         lane = self.pool.active[k]

@@ -27,9 +27,8 @@ from espalier.core.training.trial import Hyperparameters, Structure, Trial
 
 GAIN = 0.05  # of lane-steps per second: twice the lanes must gain more than this
 ALONE = 0.8  # one lane at a time is chosen below this share of the batched step's best time
-STEPS, REPEATS, PATIENCE_S = 8, 3, 2.0
+STEPS, REPEATS = 8, 3
 NATIVE = 8  # lanes of machine code, which is as fast for few as for many; with few, the first trials end soon
-MEMORY_SHARE = 0.7  # of the free memory
 
 
 def knee(us: Mapping[int, float], gain: float = GAIN) -> int:
@@ -43,6 +42,17 @@ def knee(us: Mapping[int, float], gain: float = GAIN) -> int:
         if us[width] < us[best] * (1 - gain):
             best = width
     return best
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long widths are measured, and which share of the free memory they may take."""
+
+    patience_s: float = 2.0
+    memory_share: float = 0.7
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -83,11 +93,18 @@ def us_per_lane_step(cohort: Cohort, steps: int = STEPS, repeats: int = REPEATS)
 
 
 def measure(
-    task: Task, data: Data, structure: Structure, batched: Program, alone: Program, most: int, device: str
+    task: Task,
+    data: Data,
+    structure: Structure,
+    batched: Program,
+    alone: Program,
+    most: int,
+    device: str,
+    limits: Limits = LIMITS,
 ) -> Width:
     """Measure 1 lane of the program `alone`, and 2, 4, 8 ... lanes of the program `batched` up to `most`.
 
-    It ends where twice the lanes gain nothing, do not fit into memory, or would take longer than PATIENCE_S. If all
+    It ends where twice the lanes gain nothing, do not fit into memory, or would take longer than the limits say. If all
     lanes diverge at once, nothing can be measured: then the result is two lanes.
     """
 
@@ -106,8 +123,8 @@ def measure(
         us[lanes] = us_per_lane_step(begun(batched, lanes))
         took_bytes = _peak_bytes(device) - before
         next_s = 2 * us[lanes] * lanes * STEPS * (REPEATS + 1) / 1e6
-        late = time.perf_counter() - begin + next_s > PATIENCE_S
-        bounded = late or 2 * took_bytes > MEMORY_SHARE * free
+        late = time.perf_counter() - begin + next_s > limits.patience_s
+        bounded = late or 2 * took_bytes > limits.memory_share * free
         lanes *= 2
     return Width(us, alone_us, bounded)
 

@@ -34,7 +34,10 @@ class LocalCluster(Cluster):
         entrypoint: Sequence[str] = (sys.executable, *DRIVER),
         variables: Sequence[str] = (),
         tenants: Tenants | None = None,
+        log_most: int = LOG_MOST,
     ):
+        """log_most: bytes of a log that one answer carries."""
+        self.log_most = log_most
         self.folder, self.entrypoint, self.variables, self.tenants = folder, entrypoint, variables, tenants
 
     def submit(self, job: Job) -> None:
@@ -92,8 +95,9 @@ class LocalCluster(Cluster):
 
     def logs(self, job: str) -> str:
         size = self._log_size(job)
-        text = self.log_from(job, max(0, size - LOG_MOST), LOG_MOST).decode(errors="replace")
-        note = f"[{size - LOG_MOST} bytes before this are left out; a stream has all]\n" if size > LOG_MOST else ""
+        left_out = size - self.log_most
+        text = self.log_from(job, max(0, size - self.log_most), self.log_most).decode(errors="replace")
+        note = f"[{left_out} bytes before this are left out; a stream has all]\n" if left_out > 0 else ""
         return note + text
 
     def log_from(self, job: str, start: int, most: int) -> bytes:

@@ -78,14 +78,15 @@ class SweepEvents:
 class LogEvents:
     """A driver's log, by bytes: an event's number is how much of it has been read."""
 
-    def __init__(self, read: Callable[[int, int], bytes], over: Callable[[], bool], after: int):
-        self.read, self.over, self.sent = read, over, after
+    def __init__(self, read: Callable[[int, int], bytes], over: Callable[[], bool], after: int, piece: int = LOG_PIECE):
+        """piece: bytes in one look."""
+        self.read, self.over, self.sent, self.piece = read, over, after, piece
 
     def look(self) -> tuple[list[str], bool]:
         """Return what is new, and whether it was the last."""
         over = self.over()  # before reading: what is written after this look is read by the next
-        piece = self.read(self.sent, LOG_PIECE)
-        last = over and len(piece) < LOG_PIECE
+        piece = self.read(self.sent, self.piece)
+        last = over and len(piece) < self.piece
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         text = decoder.decode(piece, final=last)
         self.sent += len(piece) - len(decoder.getstate()[0])  # a character that is half written comes with the next

@@ -1,20 +1,23 @@
 """Machine code beside torch itself, on the same inputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from espalier.core.native import native_of
+from espalier.core.native.compile import FLAGS
 from espalier.core.native.stacked import Stacked
 
 NAN, INF = float("nan"), float("inf")
 
 
-def compiled(function: Callable[..., Any], *tensors: Tensor) -> list[Tensor]:
-    """Return what the machine code of a function gives for some tensors."""
-    made = native_of(lambda *given: listed(function(*given)), [Stacked(tensor, None) for tensor in tensors])
+def compiled(function: Callable[..., Any], *tensors: Tensor, flags: Sequence[str] = FLAGS) -> list[Tensor]:
+    """Return what the machine code of a function gives for some tensors. flags: the C compiler's."""
+    made = native_of(
+        lambda *given: listed(function(*given)), [Stacked(tensor, None) for tensor in tensors], flags=flags
+    )
     return made(1, tensors)
 
 

@@ -92,6 +92,11 @@ def test_what_cannot_be_written_says_why(function: Callable[[Tensor], list[Tenso
         native_of(function, [Stacked(numbers(4, 4), None)])
 
 
+def test_a_source_of_very_many_lines_is_not_compiled() -> None:
+    with pytest.raises(NotNative, match="lines of C would take minutes to compile; 10 are the most"):
+        native_of(lambda x: [x.cos() @ x], [Stacked(numbers(4, 4), None)], most_lines=10)
+
+
 def squashed(x: Tensor) -> list[Tensor]:
     return [x.tanh()]
 

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from espalier.core.native import compile
+from espalier.core.native.compile import FLAGS
 from tests.core.native.beside_torch import compiled, numbers, same
 from tests.tiers import examples
 
@@ -52,8 +51,7 @@ def test_every_product_is_torchs(
 ) -> None:
     left, right = shaped(m, k, a, 1, dtype), shaped(k, n, b, 2, dtype)
     rel = 1e-5 if dtype == torch.float32 else 1e-13
-    with patch.object(compile, "FLAGS", compile.FLAGS + without):
-        same(compiled(torch.mm, left, right)[0], left @ right, rel, f"({m}, {k}) ({k}, {n})")
+    same(compiled(torch.mm, left, right, flags=FLAGS + without)[0], left @ right, rel, f"({m}, {k}) ({k}, {n})")
 
 
 @pytest.mark.parametrize("m, n, k", [(7, 33, 700), (300, 50, 300), (61, 200, 257), (1, 64, 513), (130, 1, 260)])
@@ -61,24 +59,20 @@ def test_every_product_is_torchs(
 @pytest.mark.parametrize("b", ("whole", "turned"))
 @pytest.mark.parametrize("without", PROCESSORS, ids=lambda flags: "".join(flags) or "as it is")
 def test_products_that_no_cache_holds_are_torchs(
-    m: int, n: int, k: int, a: str, b: str, without: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    m: int, n: int, k: int, a: str, b: str, without: tuple[str, ...]
 ) -> None:
     """In blocks of what is summed over, with copies of both sides."""
-    monkeypatch.setattr(compile, "FLAGS", compile.FLAGS + without)
     left, right = shaped(m, k, a, 1, torch.float32), shaped(k, n, b, 2, torch.float32)
-    same(compiled(torch.mm, left, right)[0], left @ right, 3e-5, f"({m}, {k}) ({k}, {n})")
+    same(compiled(torch.mm, left, right, flags=FLAGS + without)[0], left @ right, 3e-5, f"({m}, {k}) ({k}, {n})")
 
 
 @pytest.mark.parametrize("a", ("whole", "turned"))
 @pytest.mark.parametrize("b", ("whole", "turned"))
-def test_a_product_has_the_same_bits_in_vectors_of_either_width(
-    a: str, b: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_product_has_the_same_bits_in_vectors_of_either_width(a: str, b: str) -> None:
     left, right = shaped(33, 300, a, 1, torch.float32), shaped(300, 45, b, 2, torch.float32)
     found = []
     for without in PROCESSORS[:2]:
-        monkeypatch.setattr(compile, "FLAGS", compile.FLAGS + without)
-        found += compiled(torch.mm, left, right)
+        found += compiled(torch.mm, left, right, flags=FLAGS + without)
     assert torch.equal(found[0], found[-1])
 
 

@@ -263,13 +263,6 @@ def test_machine_code_with_a_wrong_update_is_found_out(monkeypatch: pytest.Monke
     assert reason == "NotNative: the compiled function gives other numbers than the function"
 
 
-def test_a_source_of_very_many_lines_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = Classes(lambda: nn.Linear(12, 5))
-    monkeypatch.setattr("espalier.core.native.MOST_LINES", 100)
-    reason = NativeProgram(task, SGD()).why_not(task.data().train, BATCH)
-    assert reason and "lines of C would take minutes to compile; 100 are the most" in reason
-
-
 class Small(Classes):
     """Its order counts in a smaller type."""
 

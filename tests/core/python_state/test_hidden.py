@@ -1042,11 +1042,10 @@ class Drifts(Base):
 
 
 @pytest.mark.parametrize("program", [name for name in PROGRAMS if name not in ("plain", "compiled")])
-def test_a_program_whose_steps_are_pytorchs_no_more_is_found_out(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("espalier.core.training.comparison.COMPARE_EVERY", 20)
+def test_a_program_whose_steps_are_pytorchs_no_more_is_found_out(program: str) -> None:
     task = Drifts()
     cohort = Cohort(CohortSetup(task, task.data(), Structure(batch_size=BATCH), trials(), 8, program))
-    cohort.comparison.due = [0]
+    cohort.comparison.due, cohort.comparison.every = [0], 20
     for _ in range(3):
         cohort.turn(10)
     task.weight = 1.01
@@ -1056,19 +1055,16 @@ def test_a_program_whose_steps_are_pytorchs_no_more_is_found_out(program: str, m
 
 @pytest.mark.parametrize("optimizer", [SGD(), Adam()])
 @pytest.mark.parametrize("program", [name for name in PROGRAMS if name not in ("plain", "compiled")])
-def test_comparing_changes_no_number_and_rounding_is_no_difference(
-    program: str, optimizer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def curves() -> dict[str, Any]:
+def test_comparing_changes_no_number_and_rounding_is_no_difference(program: str, optimizer: Any) -> None:
+    def curves(at_every_stretch: bool) -> dict[str, Any]:
         task = Base()
         of = [*trials(), *(Trial(f"{lr}", 0, STEPS, Hyperparameters(lr=lr), 3) for lr in (3.0, 1e12))]
         cohort = Cohort(CohortSetup(task, task.data(), Structure(optimizer, "constant", BATCH), of, 8, program))
+        if at_every_stretch:
+            cohort.comparison.due, cohort.comparison.every = [0], 0
         return {e.trial: (e.status, e.curve, e.reports) for e in cohort.train() if isinstance(e, Ended)}
 
-    expected = curves()
-    monkeypatch.setattr("espalier.core.training.comparison.COMPARE_AT", (0,))
-    monkeypatch.setattr("espalier.core.training.comparison.COMPARE_EVERY", 0)
-    assert str(curves()) == str(expected)
+    assert str(curves(True)) == str(curves(False))
 
 
 # --- any task at all --------------------------------------------------------------------------------------------------

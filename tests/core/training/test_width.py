@@ -14,7 +14,7 @@ from espalier.core.programs import PROGRAMS
 from espalier.core.task import Task
 from espalier.core.training import width
 from espalier.core.training.trial import Structure
-from espalier.core.training.width import Width, knee
+from espalier.core.training.width import Limits, Width, knee
 
 STRUCTURE = Structure(SGD(), "step", 7)
 
@@ -57,22 +57,20 @@ def measured(task: Task, most: int, call: Any = width.measure, **more: Any) -> W
 def test_widths_are_powers_of_two_up_to_the_number_of_trials(
     small_tasks: Mapping[str, Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(width, "PATIENCE_S", 600.0)
     monkeypatch.setattr(width, "knee", max)  # twice the lanes always pay
-    found = measured(small_tasks["names"], 12)
+    found = measured(small_tasks["names"], 12, limits=Limits(patience_s=600.0))
     assert sorted(found.us) == [2, 4, 8]
     assert min(*found.us.values(), found.alone_us) > 0
     assert not found.bounded
 
 
-@pytest.mark.parametrize("limit", ["PATIENCE_S", "MEMORY_SHARE"])
+@pytest.mark.parametrize("limits", [Limits(patience_s=0.0), Limits(memory_share=0.0)], ids=["time", "memory"])
 def test_a_measurement_ends_where_time_or_memory_ends(
-    small_tasks: Mapping[str, Task], monkeypatch: pytest.MonkeyPatch, limit: str
+    small_tasks: Mapping[str, Task], monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     peaks = iter(range(0, 10**9, 10**6))
     monkeypatch.setattr(width, "_peak_bytes", lambda device: next(peaks))
-    monkeypatch.setattr(width, limit, 0.0)
-    found = measured(small_tasks["names"], 64)
+    found = measured(small_tasks["names"], 64, limits=limits)
     assert list(found.us) == [2]
     assert found.bounded
     assert found.lanes(64) == 2

@@ -127,17 +127,13 @@ def test_slots_are_given_back_whatever_happens() -> None:
     assert not slots._taken
 
 
-def test_a_log_is_read_in_pieces_whatever_its_letters(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    from espalier.services.clusters import local
-
-    monkeypatch.setattr(streams, "LOG_PIECE", 7)
-    monkeypatch.setattr(local, "LOG_MOST", 40)
-    member = LocalCluster(settings.home / "jobs")
+def test_a_log_is_read_in_pieces_whatever_its_letters(settings: Settings) -> None:
+    member = LocalCluster(settings.home / "jobs", log_most=40)
     place = settings.home / "jobs" / "x-0"
     place.mkdir(parents=True)
     text = "größer ∑ 🐜 " * 9
     (place / "log").write_bytes(text.encode() + b"\xff")
-    events = LogEvents(lambda start, most: member.log_from("x-0", start, most), lambda: True, 0)
+    events = LogEvents(lambda start, most: member.log_from("x-0", start, most), lambda: True, 0, piece=7)
     seen, last = "", False
     while not last:
         looked, last = events.look()
