@@ -36,7 +36,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip || true  # Python's own resolves three times as long
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
-	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null 2>&1 || true  # pip compiles on one core
+	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib core sweeps services >/dev/null 2>&1 || true  # pip compiles on one core
 	@touch $@
 
 lint: install

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from espalier.core.checks.findings import Checkup, LayerReport
-from espalier.core.checks.lr_range import RangeTest
 from espalier.sweeps.home import naming
 from espalier.sweeps.results.formatting import decimals, params_text
 from espalier.sweeps.results.story import TrialStory
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
+
+    from espalier.core.checks.lr_range import RangeTest
 
 INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
 
@@ -109,7 +110,7 @@ def exponent_figure(trials: Sequence[TrialResult], spec: SweepSpec, path: Path) 
     return path
 
 
-def range_figure(test: RangeTest, name: str, path: Path) -> Path:
+def range_figure(test: "RangeTest", name: str, path: Path) -> Path:
     """Draw the loss of a range test over the exponent, its band over seeds, its interval; the rules below; a PNG."""
     figure = drawing()(figsize=(9, 6), dpi=120, layout="constrained")
     axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1 + 0.12 * len(test.rules)])
@@ -144,7 +145,7 @@ def range_figure(test: RangeTest, name: str, path: Path) -> Path:
     return path
 
 
-def _rules(strip: "Axes", test: RangeTest) -> None:
+def _rules(strip: "Axes", test: "RangeTest") -> None:
     """Draw each rule's suggestion, with its quartiles over the seeds, in its own row."""
     for i, spread in enumerate(test.rules.values()):
         if math.isfinite(spread.median):

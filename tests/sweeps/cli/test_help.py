@@ -5,6 +5,8 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,14 @@ def examples(text: str) -> list[list[str]]:
     """Return the command lines of a help text, without `sweep` and without what a shell takes."""
     lines = [line.strip() for line in text.partition("Example")[2].splitlines()]
     return [shlex.split(line.partition(">")[0])[1:] for line in lines if line.startswith("sweep ")]
+
+
+def test_reading_a_home_loads_no_torch(tmp_path: Path) -> None:
+    """It takes most of a second, and longer where the disk is slow."""
+    code = "import sys; from espalier.sweeps.cli.app import main; main(sys.argv[1:], standalone_mode=False); "
+    command = [sys.executable, "-c", code + "print('torch' in sys.modules)", "list", "--home", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "False", done.stdout + done.stderr
 
 
 def test_the_commands_are_those_that_the_readers_know() -> None:
