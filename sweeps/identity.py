@@ -14,9 +14,7 @@ from espalier.sweeps.spec.normal_form import normal_fields
 from espalier.sweeps.spec.space import AUTO
 from espalier.sweeps.spec.spec import SweepSpec
 
-CHANGES = (
-    "changes"  # a study attribute: a period for each time that a sweep continued with changed code, data or versions
-)
+CHANGES = "changes"  # a study attribute: a period for each resume with changed code, data or versions
 KINDS = {"code": "the task's code", "data": "the data", "data.others": "the data of its other choices"}
 FOLDER = "code.folder"  # a study attribute: the folder of a task that is a module
 

@@ -29,9 +29,7 @@ class LaneFaults:
 
         def loss(row: Row) -> None:
             one = {name: tensor.detach()[None] for name, tensor in row.items()}
-            batch = tuple(
-                tensor[step.index_B[None]] for tensor in step.train
-            )  # raises for an example that does not exist
+            batch = tuple(tensor[step.index_B[None]] for tensor in step.train)  # raises if one does not exist
             autograd(self.functions, one, batch, step.stream, clock_1)
 
         if self.lane_caused_error(step.row, loss):

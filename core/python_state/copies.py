@@ -86,9 +86,7 @@ def _deep_copy(value: object, memo: Memo) -> object:
     if type(value) is Tensor:
         if id(value) not in memo:
             memo[id(value)] = value.detach().clone()
-            memo.setdefault(id(memo), []).append(
-                value
-            )  # as deepcopy does: keeps it alive, so that its id stays its own
+            memo.setdefault(id(memo), []).append(value)  # as deepcopy does: keeps it alive, and its id in use
         return memo[id(value)]
     return copy.copy(value) if isinstance(value, _ITERATORS) else copy.deepcopy(value, memo)  # type: ignore[arg-type]
 

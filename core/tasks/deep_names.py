@@ -33,9 +33,7 @@ class DeepNamesNet(nn.Module):
                     linear.bias.zero_()
             norm = nn.BatchNorm1d(fan_out) if batchnorm else None
             if norm is not None and last:
-                nn.init.constant_(
-                    norm.weight, 0.1
-                )  # the output starts near uniform, so that the first loss is near ln V
+                nn.init.constant_(norm.weight, 0.1)  # starts near uniform: the first loss is near ln V
             parts += [linear, *([norm] if norm is not None else []), *([] if last else [nn.Tanh()])]
         self.layers = nn.Sequential(*parts)
 

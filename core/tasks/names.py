@@ -65,9 +65,7 @@ class NamesMLP(nn.Module):
         self.C = nn.Parameter(torch.randn(vocabulary, embedding))
         self.W1 = nn.Parameter(torch.randn(fan_in, hidden) * TANH_GAIN / fan_in**0.5)
         self.W2 = nn.Parameter(torch.randn(hidden, vocabulary) * 0.01)
-        self.b2 = nn.Parameter(
-            torch.randn(vocabulary) * 0
-        )  # zeros; drawn all the same, so that later draws are those of the lecture
+        self.b2 = nn.Parameter(torch.randn(vocabulary) * 0)  # zeros; drawn to keep the lecture's random stream
         self.shift = LectureNorm(hidden) if batchnorm else Bias(hidden)
 
     def forward(self, x_BL: Tensor) -> Tensor:

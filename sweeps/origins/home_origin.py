@@ -14,13 +14,7 @@ from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.search.driver_lock import driven_sweeps
 from espalier.sweeps.search.store import SweepStore
 
-UNKNOWN = (
-    "ended",
-    "wanted",
-    "metric",
-    "best",
-    "best_trial",
-)  # columns without a value in the row of an unreadable sweep
+UNKNOWN = ("ended", "wanted", "metric", "best", "best_trial")  # columns that an unreadable sweep does not have
 
 
 @dataclass(frozen=True)

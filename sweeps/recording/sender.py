@@ -28,9 +28,7 @@ class SendPolicy:
 
     first_wait_s: float = 1.0  # before the first send, unless the sender is woken earlier
     interval_s: float = 1.0  # between two checks for pending lines
-    max_wait_s: float = (
-        20.0  # the longest wait of a trial's lines; shorter if sending all of them takes a smaller share of a core
-    )
+    max_wait_s: float = 20.0  # a trial's lines wait at most so long; less if sending all of them takes less of a core
     sending_share: float = 0.05  # than this: MLflow's sqlite takes 10-20 ms a call, and cohorts train on the same cores
     max_retry_s: float = 30.0  # between two attempts at an unreachable server
     closing_s: float = 20.0  # how long a sweep that has ended waits for an unreachable server

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as ModelVersion
     from mlflow.tracking import MlflowClient as MlflowClient
 
-_opened_stores: dict[
-    str, tuple[int, int]
-] = {}  # uri -> the inode of the file when it was last opened, and how often it changed
+_opened_stores: dict[str, tuple[int, int]] = {}  # uri -> the inode at the last opening, how often it changed
 
 
 def configure_mlflow() -> None:
@@ -44,9 +42,7 @@ def configure_mlflow() -> None:
     import mlflow.tracking  # noqa: F401 - both slow, and wanted by whatever comes next
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    logging.getLogger("mlflow.store.db.utils").setLevel(
-        logging.CRITICAL
-    )  # it also prints each error that it raises, 90 lines each
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it also prints its errors, 90 lines each
 
 
 def file_id(uri: str) -> int:

@@ -19,9 +19,7 @@ from espalier.sweeps.running.workers import Workers, death_sentence
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.trial_events import Outcome, TrialEvent
 
-ERRORS = (
-    "errors"  # in a sweep's folder: full tracebacks of the task's code, a file for each trial or cohort that they ended
-)
+ERRORS = "errors"  # in a sweep's folder: tracebacks of the task's code, a file for each trial or cohort that they ended
 LINKS_WAIT_S = 10.0  # for the MLflow runs of ended trials: Optuna accepts no attributes of a trial after its end
 
 

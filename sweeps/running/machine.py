@@ -166,9 +166,7 @@ class RaySession:
             if self.address is None:
                 _forget(name for name in [*os.environ] if _is_of_others(name))
             os.environ.update(QUIET)
-            logging.getLogger("ray.widgets.util").setLevel(
-                logging.WARNING
-            )  # else it asks notebook users to install widgets
+            logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)  # else it asks users to install widgets
             import ray  # noqa: F401 - here and now: two threads that import at once may wait for one another
 
             for thread in _threads():

@@ -130,9 +130,7 @@ def _opened(folder: Path, cohort: str) -> tuple[mmap.mmap, int]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / f"{cohort}.note", "w+b") as file:
-            os.posix_fallocate(
-                file.fileno(), 0, SIZE
-            )  # allocates the blocks: else a full disk would be a bus error at the first write
+            os.posix_fallocate(file.fileno(), 0, SIZE)  # else a full disk is a bus error at the first write
             note = mmap.mmap(file.fileno(), SIZE)
         return note, os.open(folder / f"{cohort}.trace", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     except OSError:

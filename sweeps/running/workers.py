@@ -15,10 +15,7 @@ from espalier.sweeps.running.retries import Decision, decide
 from espalier.sweeps.running.watchdog import Death
 from espalier.sweeps.search.cohort_plan import CohortPlan
 
-KILL_AFTER_S, LEAVE_AFTER_S = (
-    5.0,
-    6.0,
-)  # seconds after an interrupt: for workers that have not stopped; for those that cannot be killed
+KILL_AFTER_S, LEAVE_AFTER_S = 5.0, 6.0  # after an interrupt: workers that run on are killed; the others abandoned
 KILL_SILENT_AFTER_S, LEAVE_SILENT_AFTER_S = 0.5, 1.5  # workers without a turn yet; Tune waits 5 s for each start
 LATE_S = 10.0  # after those that did not stop are left alone, for workers that had not even begun
 RAY_DEAD = "Ray's own process (raylet) has ended: somebody killed it, or the machine was out of memory"

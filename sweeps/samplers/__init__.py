@@ -1,4 +1,4 @@
-"""Samplers: who proposes the points of a search. The registry is their only list, readable without Optuna."""
+"""Samplers, which propose the points of a search. The registry is their only list; it does not import Optuna."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class Sampler:
-    """Makes one of Optuna's samplers. A person's own inherits from this, and is named as `file.py:Class` in a spec.
+    """Makes an Optuna sampler. Your own inherits from this, and a spec names it as `file.py:Class`.
 
-    enumerates: whether it proposes each point of a finite space once.
+    enumerates: whether it proposes each point of a finite space exactly once.
     """
 
     enumerates: ClassVar[bool] = False
@@ -21,8 +21,8 @@ class Sampler:
     def make(self, domains: "Mapping[str, BaseDistribution]", seed: int, draw_seed: int) -> "BaseSampler":
         """Return the sampler of a space.
 
-        seed: as the spec has it, the same in each process. draw_seed: another in each process, so that one that goes
-        on with a sweep does not repeat the first draws of the one before.
+        seed: the spec's, the same in each process. draw_seed: different in each process, so that a resumed sweep does
+        not repeat the first draws of the earlier process.
         """
         raise NotImplementedError
 

@@ -9,8 +9,8 @@ from espalier.sweeps.samplers import Sampler
 
 
 class GP(Sampler):
-    """Learns from complete trials alone, and draws at random until there are ten."""
+    """Learns from complete trials only, and draws at random until there are ten."""
 
     def make(self, domains: Mapping[str, BaseDistribution], seed: int, draw_seed: int) -> BaseSampler:
-        """Return the sampler. The objective is taken to be noisy: another seed gives another value."""
+        """Return the sampler, for a noisy objective: another seed gives another value."""
         return GPSampler(seed=draw_seed, deterministic_objective=False)

@@ -20,18 +20,18 @@ class Grid(Sampler):
     enumerates = True
 
     def make(self, domains: Mapping[str, BaseDistribution], seed: int, draw_seed: int) -> BaseSampler:
-        """Return the sampler; it finds by itself which points are taken."""
+        """Return the sampler; it finds out by itself which points are taken."""
         return GridSampler(axis_values(domains), seed=seed)
 
 
 class GridOrder:
-    """The points of a grid in an order that depends on the seed alone: a GridSampler draws one in each process."""
+    """The points of a grid in an order that depends on the seed alone, unlike GridSampler's."""
 
     def __init__(self, domains: Mapping[str, BaseDistribution], seed: int):
         self.axes, self.seed = axis_values(domains), seed
 
     def point(self, number: int) -> dict[str, Value]:
-        """Return the point of a trial of this number; none of a space without axes."""
+        """Return the point of the trial with this number; empty for a space without axes."""
         index, point = int(self._order[number % len(self._order)]), {}
         for name, values in self.axes.items():
             index, place = divmod(index, len(values))

@@ -9,7 +9,7 @@ from espalier.sweeps.samplers import Sampler
 
 
 class Random(Sampler):
-    """Draws each point by itself."""
+    """Draws each point independently."""
 
     def make(self, domains: Mapping[str, BaseDistribution], seed: int, draw_seed: int) -> BaseSampler:
         """Return the sampler."""

@@ -1,4 +1,4 @@
-"""The tree-structured Parzen estimator (Bergstra et al. 2011), multivariate as Optuna has it."""
+"""The tree-structured Parzen estimator (Bergstra et al. 2011), in Optuna's multivariate form."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from espalier.sweeps.samplers import Sampler
 
 
 class TPE(Sampler):
-    """Learns from trials that are complete, and from those that stopping ends."""
+    """Learns from complete trials, and from those that early stopping ends."""
 
     def make(self, domains: Mapping[str, BaseDistribution], seed: int, draw_seed: int) -> BaseSampler:
         """Return the sampler."""

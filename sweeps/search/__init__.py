@@ -1,1 +1,1 @@
-"""Which point comes next: the only room that speaks to Optuna."""
+"""The search for the next point. With samplers, only this package imports Optuna."""

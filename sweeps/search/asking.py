@@ -1,4 +1,4 @@
-"""Asking Optuna for trials and telling it how they ended."""
+"""Ask Optuna for trials, and tell it how they ended."""
 
 import warnings
 from collections.abc import Mapping
@@ -19,24 +19,24 @@ from espalier.sweeps.spec.spec import SweepSpec
 
 
 def distribution(domain: Range | Choice) -> BaseDistribution:
-    """Return Optuna's form of a domain. Choices that are lists travel as JSON."""
+    """Return a domain as an Optuna distribution. Choices that are lists become JSON."""
     if isinstance(domain, Choice):
         return CategoricalDistribution([storable(choice) for choice in domain.choices])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an end that the steps do not meet moves down to the last that they do
+        warnings.simplefilter("ignore")  # an upper end between two steps moves down to the lower one
         if domain.integer:
             return IntDistribution(int(domain.low), int(domain.high), domain.log, int(domain.step or 1))
         return FloatDistribution(domain.low, domain.high, domain.log, domain.step)
 
 
 class Draws:
-    """The sampler of each trial: one for all, or, where a search must repeat, one for each number.
+    """The samplers of trials: one for all, or for a repeatable search one for each number.
 
-    Then what a trial is asked with depends on its number and on the trials that have ended, not on the process.
+    Then a proposal depends on the trial's number and on the ended trials, not on the process.
     """
 
     def __init__(self, spec: SweepSpec, domains: Mapping[str, BaseDistribution], asked: int):
-        """asked: how many trials exist already; a resumed search must not repeat its first draws."""
+        """asked: how many trials exist already: a resumed search must not repeat its first draws."""
         self.domains, self.seed = domains, spec.search.seed
         self.sampler: Sampler = SAMPLERS[spec.search.sampler]()
         self.shared = None if spec.search.repeatable else self.sampler.make(domains, self.seed, self.seed + asked)
@@ -61,7 +61,7 @@ class Asker:
         self.domains = {name: distribution(domain) for name, domain in self.spec.space.domains()}
         self.draws = Draws(self.spec, self.domains, len(trials))
         self.params: dict[int, Point] = {trial.number: dict(trial.params) for trial in trials}
-        self.trials: dict[int, OpenTrial] = {}  # that this process has asked for, or adopted
+        self.trials: dict[int, OpenTrial] = {}  # asked for, or adopted, by this process
 
     @property
     def asked(self) -> int:
@@ -69,14 +69,14 @@ class Asker:
         return len(self.params)
 
     def ask(self) -> OpenTrial:
-        """Return a new trial; the branches of a trunk share all that is sampled but the decay points."""
+        """Return a new trial; the branches of a trunk share all sampled values except the decay points."""
         self._take_sampler(self.asked)
         return self._opened(OpenTrial(self.study.ask(self.domains)))
 
     def adopt(self, record: TrialRecord) -> OpenTrial:
-        """Take over a trial of an earlier process; what that died before sampling is sampled now."""
+        """Take over a trial of an earlier process; sample now what that process had not sampled yet."""
         self._take_sampler(record.number)
-        if record.params.keys() >= self.domains.keys():  # nothing is left to be drawn
+        if record.params.keys() >= self.domains.keys():  # everything has been sampled
             self.study.sampler = RandomSampler()
         study_id = self.storage.get_study_id_from_name(self.study.study_name)
         trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, record.number)
@@ -95,9 +95,9 @@ class Asker:
         return trial
 
     def tell(self, trial: OpenTrial, outcome: Outcome, run: str | None) -> None:
-        """Tell how a trial ended, with its attributes: it takes none afterwards. run: its MLflow run, if known."""
+        """Tell Optuna how a trial ended, with its attributes: it accepts none later. run: its MLflow run, if known."""
         trial.set_outcome(outcome, run, self.spec.objective, self.spec.stopping is not None)
-        # a GridSampler that hears of its last point stops the study, which only Optuna's own loop allows
+        # GridSampler stops the study after its last point, which only Optuna's own loop allows
         self.study.sampler = RandomSampler() if self.draws.sampler.enumerates else self.draws.of(trial.number)
         value = outcome.values.get(self.spec.objective.metric)
         if outcome.status == "complete" and value is not None:
@@ -111,12 +111,12 @@ class Asker:
         return self.spec.space.resolve(sampled_params(self.params[number]))
 
     def trunk_of(self, number: int) -> int | None:
-        """Return the trial whose trunk this one was proposed to share, None for one that was proposed by itself."""
+        """Return the trial whose trunk this one was proposed to share, None for one proposed independently."""
         place = number % self.spec.branches
         return number - place if place else None
 
     def _take_sampler(self, number: int) -> None:
-        """Set the sampler that the trial of this number is asked with: a branch keeps what its trunk sampled."""
+        """Set the sampler for the trial of this number: a branch keeps its trunk's values."""
         first = self.trunk_of(number)
         trunk = {} if first is None else self.params.get(first, {})
         fixed = {name: value for name, value in trunk.items() if not name.startswith("decay_point")}

@@ -1,4 +1,4 @@
-"""What one cohort is to train, the plan that the search makes and a worker gets; and by what it trains."""
+"""The plan of a cohort, from the search to a worker; and its provenance: how the cohort trains."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,21 +9,21 @@ from espalier.sweeps.spec.space import Point
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial's number in the study and its whole configuration."""
+    """A trial's number in the study and its complete configuration."""
 
     number: int
     point: Point
 
 
 class TrialJson(TypedDict):
-    """A planned trial as JSON has it."""
+    """A planned trial as JSON."""
 
     number: int
     point: Point
 
 
 class PlanJson(TypedDict):
-    """A cohort's plan as JSON has it."""
+    """A cohort's plan as JSON."""
 
     id: str
     trials: Sequence[TrialJson]
@@ -37,9 +37,9 @@ class PlanJson(TypedDict):
 class CohortPlan:
     """A cohort to train.
 
-    resume_from: the folder of its last checkpoint. without: trials that are in that checkpoint and train no more.
-    suspects: trial -> the step at which it may have killed the worker; see Cohort.isolate. attempt: how often this
-    driver gave the cohort out before.
+    resume_from: the folder of its last checkpoint. without: trials of that checkpoint that have ended. suspects:
+    trial -> the step at which it may have killed the worker; see Cohort.isolate. attempt: how often this driver has
+    scheduled the cohort before.
     """
 
     id: str
@@ -55,7 +55,7 @@ class CohortPlan:
         return [trial.number for trial in self.trials]
 
     def to_json(self) -> PlanJson:
-        """Return the plan as values that JSON has.
+        """Return the plan as JSON values.
 
         >>> plan = CohortPlan("cohort-3", (PlannedTrial(3, {"lr_exponent": -2.0}),), suspects={"3/0": 64})
         >>> CohortPlan.from_json(plan.to_json()) == plan
@@ -72,7 +72,7 @@ class CohortPlan:
 
     @classmethod
     def from_json(cls, fields: PlanJson) -> "CohortPlan":
-        """Return the plan that `to_json` gave."""
+        """Invert `to_json`."""
         trials = tuple(PlannedTrial(trial["number"], trial["point"]) for trial in fields["trials"])
         return cls(
             fields["id"],
@@ -86,9 +86,9 @@ class CohortPlan:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a cohort trains: by which program and why, how many lanes at once, on "cpu" or "cuda".
+    """How a cohort trains: its program with a reason, how many lanes at once, on "cpu" or "cuda".
 
-    It is the trials' own from their first step on: another program gives other last bits.
+    It never changes for a trial after its first step: another program would differ in the last bits.
     """
 
     program: str
@@ -97,5 +97,5 @@ class Provenance:
     device: str
 
     def to_json(self) -> dict[str, str | int]:
-        """Return it as values that JSON has."""
+        """Return it as JSON values."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""A database that several processes and machines share: how it is opened, what its errors say, who changes its tables.
+"""Shared databases: URLs, connection options, errors, locks.
 
 Optuna's storage of a home may be one, named by $SWEEP_STORAGE_URL.
 """
@@ -17,21 +17,21 @@ from espalier.sweeps.address import no_secret
 
 VARIABLE = "SWEEP_STORAGE_URL"
 EXAMPLE = "postgresql+psycopg://USER:PASSWORD@HOST:5432/optuna"
-CONNECT_S = 10  # a database that does not answer by then is away
+CONNECT_S = 10  # seconds after which a database counts as unreachable
 
 
 def parsed(url: str, name: str = VARIABLE) -> URL:
-    """Return a database's address; `postgresql://` means psycopg. Raises BadInput, naming the variable `name`."""
+    """Parse a database URL; `postgresql://` means psycopg. Raises BadInput that begins with the variable `name`."""
     try:
         parts = make_url(url)
         parts.get_dialect()
-    except (ArgumentError, ValueError):  # which may repeat what it was given
+    except (ArgumentError, ValueError):  # its message may contain the URL
         raise BadInput(f"{name}: '{no_secret(url)}' is no address of a database; write {EXAMPLE}") from None
     return parts.set(drivername="postgresql+psycopg") if parts.drivername == "postgresql" else parts
 
 
 def engine_options(url: URL) -> dict[str, Any]:
-    """Return how SQLAlchemy should hold connections: a few, looked at before use, since a server may restart."""
+    """Return SQLAlchemy's options: a small pool, checked before use, since a server may restart."""
     if url.get_backend_name() == "sqlite":
         return {}
     options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 4, "max_overflow": 4, "pool_recycle": 1800}
@@ -42,7 +42,7 @@ def engine_options(url: URL) -> dict[str, Any]:
 
 @contextmanager
 def as_bad_input(url: str, name: str = VARIABLE) -> Iterator[None]:
-    """Raise the errors of a database or its driver as BadInput, which names the variable and no password."""
+    """Turn errors of a database or its driver into BadInput that names the variable and hides the password."""
     try:
         yield
     except ImportError as error:
@@ -56,9 +56,9 @@ def as_bad_input(url: str, name: str = VARIABLE) -> Iterator[None]:
 
 @contextmanager
 def advisory_lock(url: URL, what: str) -> Iterator[None]:
-    """Hold a lock of this name in a PostgreSQL database while the block runs; others wait. Elsewhere there is none.
+    """Hold an advisory lock of this name in a PostgreSQL database; others wait. Other databases have none.
 
-    The lock ends with the connection, so one whose holder died is gone.
+    The lock ends with the connection, so it does not outlive a dead holder.
     """
     with _session(url) if url.get_backend_name() == "postgresql" else nullcontext() as session:
         if session is not None:
@@ -68,9 +68,9 @@ def advisory_lock(url: URL, what: str) -> Iterator[None]:
 
 @contextmanager
 def driver_lock(place: str, sweep: str) -> Iterator[None]:
-    """Hold a sweep for this process among all machines that share a PostgreSQL database; others hold nothing.
+    """Lock a sweep for this process among all machines that share a PostgreSQL database; other databases have no lock.
 
-    Raises BadInput if another process holds it. A dead driver's hold is gone as soon as the server has noticed.
+    Raises BadInput if another process holds it. A dead driver's lock ends as soon as the server notices.
     """
     url = parsed(place)
     if url.get_backend_name() != "postgresql":
@@ -84,7 +84,7 @@ def driver_lock(place: str, sweep: str) -> Iterator[None]:
 
 
 def driven_sweeps(place: str, sweeps: Collection[str]) -> set[str]:
-    """Return those of the sweeps that some process drives now, wherever. A database without locks knows of none."""
+    """Return the sweeps that some process on any machine drives now; empty for a database without locks."""
     url = parsed(place)
     if url.get_backend_name() != "postgresql" or not sweeps:
         return set()
@@ -102,7 +102,7 @@ def _driver_lock_number(sweep: str) -> int:
 
 
 def lock_number(what: str) -> int:
-    """Return the number of an advisory lock: 64 bits with a sign, as PostgreSQL takes it.
+    """Return the number of an advisory lock: a signed 64-bit integer, as PostgreSQL requires.
 
     >>> lock_number("tables of optuna") == lock_number("tables of optuna") != lock_number("tables of mlflow")
     True
@@ -112,7 +112,7 @@ def lock_number(what: str) -> int:
 
 @contextmanager
 def _session(url: URL) -> Iterator[Connection]:
-    """Connect for as long as the block runs; closing the connection gives back what the session holds."""
+    """Connect during the block; closing the connection releases the session's locks."""
     engine = create_engine(url, poolclass=NullPool, connect_args=engine_options(url).get("connect_args", {}))
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

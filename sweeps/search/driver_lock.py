@@ -1,4 +1,4 @@
-"""Who drives a sweep: one process at a time, among all that share its home or its database."""
+"""The lock of a sweep's driver: one process at a time, among all that share its home or its database."""
 
 import fcntl
 import os
@@ -12,14 +12,14 @@ from typing import IO
 from espalier.core.errors import BadInput
 from espalier.sweeps.home import NO_ROOM, Home, naming
 
-LOCK = "driver.lock"  # of a sweep's folder: held by the process that drives it
-LOOK_S = 1.0  # how long a driver waits for those who look whether a sweep is driven: each takes microseconds
+LOCK = "driver.lock"  # in a sweep's folder: locked by the process that drives it
+LOOK_S = 1.0  # how long a driver waits for processes that check the lock: each takes microseconds
 
 
 class DriverLock:
-    """Held by the one process that drives a sweep; it ends with its process, however that ends.
+    """The lock of the one process that drives a sweep; it ends with that process.
 
-    It is a lock on a file of the sweep's folder, and an advisory lock where homes share a PostgreSQL database.
+    It is a file lock in the sweep's folder, and an advisory lock where homes share a PostgreSQL database.
     """
 
     def __init__(self, home: Home, sweep: str):
@@ -31,19 +31,19 @@ class DriverLock:
         with ExitStack() as taken:
             taken.enter_context(_folder_lock(self.home.sweep(self.sweep), self.sweep))
             if "://" in self.home.storage:
-                from espalier.sweeps.search import database  # SQLAlchemy, which a journal does without
+                from espalier.sweeps.search import database  # imports SQLAlchemy, which a journal does not need
 
                 taken.enter_context(database.driver_lock(self.home.storage, self.sweep))
             self._held = taken.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Give it back."""
+        """Release the lock."""
         self._held.close()
 
 
 def driven_sweeps(home: Home, sweeps: Collection[str]) -> set[str]:
-    """Return those of the sweeps that a process drives now: of this home, or of another that shares its database."""
+    """Return the sweeps that a process drives now, in this home or in another that shares its database."""
     here = {sweep for sweep in sweeps if is_driven(home.sweep(sweep))}
     if "://" not in home.storage:
         return here
@@ -61,16 +61,16 @@ def _folder_lock(folder: Path, sweep: str) -> Iterator[None]:
             number = lock.read(20).strip()
             driver = f"process {number}" if number.isdecimal() else "another process"
             raise BadInput(f"sweep {sweep} is being driven by {driver}; stop that one first")
-        if not _is_at(lock):  # the one who held it has removed its folder: what was locked is a file without a name
-            raise BadInput(f"sweep {sweep} was removed by who drove it; give the command again")
+        if not _is_at(lock):  # the holder has deleted the folder: the locked file has no name any more
+            raise BadInput(f"sweep {sweep} was deleted by the process that drove it; run the command again")
         lock.truncate(0)
         with naming(lock.name):
-            os.write(lock.fileno(), str(os.getpid()).encode())  # unbuffered: else closing would fail once more
+            os.write(lock.fileno(), str(os.getpid()).encode())  # unbuffered: else closing would raise the error again
         yield
 
 
 def _lock_file(folder: Path) -> IO[str]:
-    """Open the lock's file, made if it is not there. Raises BadInput for something else in its place."""
+    """Open the lock's file, or create it. Raises BadInput if something else is in its place."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return open(folder / LOCK, "a+", encoding="utf-8", errors="replace")
@@ -83,7 +83,7 @@ def _lock_file(folder: Path) -> IO[str]:
 
 
 def _is_at(lock: IO[str]) -> bool:
-    """Whether an open file is the one that its path names."""
+    """Whether an open file is still the one at its path."""
     try:
         return os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name))
     except FileNotFoundError:
@@ -91,7 +91,7 @@ def _is_at(lock: IO[str]) -> bool:
 
 
 def _taken(lock: IO[str]) -> bool:
-    """Take a lock for this process alone, unless another holds it for longer than it takes to look."""
+    """Take an exclusive lock; give up if another process holds it for longer than a check takes."""
     deadline = time.monotonic() + LOOK_S
     while True:
         try:
@@ -104,12 +104,12 @@ def _taken(lock: IO[str]) -> bool:
 
 
 def is_driven(folder: Path) -> bool:
-    """Whether some process drives the sweep of this folder now. Those who look share the lock for a moment."""
+    """Whether some process drives the sweep of this folder. The check takes a shared lock for a moment."""
     try:
         with open(folder / LOCK) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
     except BlockingIOError:
         return True
-    except OSError:  # none, or something else in its place: then nobody can hold it
+    except OSError:  # missing, or something else in its place: then no process holds it
         return False

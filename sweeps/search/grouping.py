@@ -1,4 +1,4 @@
-"""Trials parted into cohorts by their structure: those of one cohort share a program."""
+"""Group trials into cohorts by their structure: those of one cohort share a program."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ from espalier.sweeps.spec.spec import SweepSpec
 
 
 def cohorts_of(spec: SweepSpec, trials: Sequence[PlannedTrial], cohorts: int, cohort_trials: int) -> list[CohortPlan]:
-    """Part trials that are asked for at once: as much as one cohort takes, or a round, which all cohorts share.
+    """Group trials that were asked for together: enough for one cohort, or a round, shared among all cohorts.
 
-    cohorts: how many train at once. cohort_trials: how many trials one gets at most.
+    cohorts: how many train at once. cohort_trials: the most trials of a cohort.
     """
     groups: dict[str, list[PlannedTrial]] = {}
     for trial in trials:

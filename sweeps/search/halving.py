@@ -1,8 +1,8 @@
-"""Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), as a rule over scores: pure.
+"""Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934), as a pure rule over scores.
 
-At each rung a trial goes on if its score is among the best that were seen there, of any cohort, so far. Trials that
-have trained as one up to a rung have one score, and count as one. Else the branches of a trunk would be ranked among
-themselves, and no two configurations compared. A trial that diverged is the worst at every rung that it did not reach.
+At each rung a trial continues if its score is among the best of all cohorts there so far. Trials that shared their
+training up to a rung have one score, and count as one. Otherwise the branches of a trunk would be ranked among
+themselves. A diverged trial ranks worst at every rung that it did not reach.
 """
 
 import math
@@ -19,23 +19,23 @@ RungKey = tuple[int, int]
 
 
 class Halving:
-    """The scores at every rung, and who goes on."""
+    """The scores and the decisions at every rung."""
 
     def __init__(self, stopping: Stopping, sign: float = 1.0):
-        """Begin without scores. sign: -1 where they are a metric to be maximised, turned round."""
+        """Start without scores. sign: -1 if the scores are a negated metric to maximise."""
         self.stopping, self.sign = stopping, sign
         self.board: dict[int, dict[int, tuple[float, int]]] = {}
         self.decided: dict[RungKey, str] = {}
 
     def enter(self, entries: Iterable[Entry]) -> None:
-        """Take scores; one that is known changes nothing."""
+        """Add scores; a known one changes nothing."""
         for rung, trial, score, leader in entries:
             self.board.setdefault(rung, {})[trial] = (math.inf if math.isnan(score) else score), leader
 
     def judge(self, entries: Iterable[Entry], fresh: Sequence[RungKey]) -> dict[RungKey, str]:
-        """Take scores, and return for each fresh one the `reason`.
+        """Add scores, and return the `reason` for each fresh one.
 
-        What was decided once is not decided again: a trial that trains anew after a crash is scored a second time.
+        A decision is final: a trial that is repeated after a crash may be scored a second time.
         """
         self.enter(entries)
         for rung, trial in fresh:
@@ -43,7 +43,7 @@ class Halving:
         return {place: self.decided[place] for place in fresh}
 
     def reason(self, rung: int, trial: int) -> str:
-        """Return why a trial that was scored at a rung ends there; nothing if it goes on.
+        """Return why a trial that was scored at a rung stops there; "" if it continues.
 
         >>> rule = Halving(Stopping(least=2))
         >>> rule.enter([(100, 0, 2.5, 0), (100, 1, 2.4, 1), (100, 2, 2.6, 2), (100, 3, 2.6, 2)])

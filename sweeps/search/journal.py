@@ -1,7 +1,7 @@
-"""Optuna's journal as a file: what a crash or a disk has damaged is mended, so that the other sweeps stay readable.
+"""Repair of a damaged Optuna journal file, so that undamaged sweeps stay readable.
 
-A line is an operation; trials and studies are counted in the order in which lines make them. So a line that is lost is
-made up for: where others speak of a trial that no line made, an empty one is put there.
+A line is an operation. Trials and studies are numbered in the order in which lines create them. So a lost line is
+replaced: an empty trial is created where later lines refer to a trial that no line creates.
 """
 
 import json
@@ -30,12 +30,12 @@ FIELDS: Mapping[int, Mapping[str, type | tuple[type, ...]]] = {
     SET_TRIAL_USER_ATTR: {"user_attr": dict},
     SET_TRIAL_SYSTEM_ATTR: {"system_attr": dict},
 }
-MOST_MISSING = 10_000  # trials that are made up for at once; a number beyond that is itself damaged
-NAMED = 3  # lines that are named one by one
+MOST_MISSING = 10_000  # the most trials created at once; a larger number is itself damaged
+NAMED = 3  # how many lines are named
 
 
 def cut_torn_line(journal: Path) -> None:
-    """Cut off a last line that a crash left unfinished: Optuna would read nothing after it."""
+    """Cut off an incomplete last line, left by a crash: Optuna would read nothing after it."""
     with open(journal, "r+b") as file:
         content = file.read()
         if content and not content.endswith(b"\n"):
@@ -43,7 +43,7 @@ def cut_torn_line(journal: Path) -> None:
 
 
 def operation(text: bytes) -> Operation | None:
-    """Return a line as an operation, None for what is none. Bytes that are no text are replaced.
+    """Parse a line as an operation; None if it is not valid. Bytes that are not UTF-8 are replaced.
 
     >>> operation(b'\\0{"op_code":0,"worker_id":"a\\xff","study_name":"s","directions":[1]}')["study_name"]
     's'
@@ -64,9 +64,9 @@ def operation(text: bytes) -> Operation | None:
 
 
 def mended(texts: Iterable[bytes]) -> Iterator[tuple[int, Operation | None]]:
-    """Yield operations with the number of the line they come from; None for a line that cannot be read.
+    """Yield operations with their line numbers; None for an unreadable line.
 
-    Before an operation on a study or a trial that no line made comes one that makes it.
+    An operation on a study or trial that no line creates is preceded by one that creates it.
     """
     names: set[str] = set()
     studies, owners = 0, []  # owners: the study of each trial
@@ -96,16 +96,16 @@ def mended(texts: Iterable[bytes]) -> Iterator[tuple[int, Operation | None]]:
 
 
 def _speaks_sense(line: Operation, studies: int, trials: int) -> bool:
-    """Whether an operation's numbers can be right."""
+    """Whether an operation's numbers are plausible."""
     if line["op_code"] in OF_STUDY:
         return 0 <= line["study_id"] < studies + MOST_MISSING
     return line["op_code"] == CREATE_STUDY or 0 <= line["trial_id"] < trials + MOST_MISSING
 
 
 def mend(journal: Path, broken: Iterable[int] = ()) -> str:
-    """Write a damaged journal anew without what cannot be read, and keep the old one. Return what was done.
+    """Rewrite a damaged journal without unreadable lines, and keep the old one. Return a sentence about it.
 
-    broken: numbers of lines that can be read and that Optuna does not take.
+    broken: numbers of readable lines that Optuna rejects.
     """
     aside = next(p for n in count(1) if not (p := journal.with_name(f"{journal.name}.damaged-{n}")).exists())
     shutil.copyfile(journal, aside)

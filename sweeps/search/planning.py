@@ -1,4 +1,4 @@
-"""Which cohorts are to train: of new trials, asked for in time, and of those that an interrupted sweep has left."""
+"""Plan cohorts: of new trials, asked for when needed, and of the unfinished trials of an interrupted sweep."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,34 +9,34 @@ from espalier.sweeps.search.trial_record import OpenTrial, TrialRecord
 
 
 class Planner:
-    """Makes trials into cohorts. Optuna's storage has which cohort each trial is in, so that it is found again."""
+    """Groups trials into cohorts. Each trial's cohort is stored in Optuna, so that a resumed sweep finds it."""
 
     def __init__(self, asker: Asker, cohorts: int, cohort_trials: int):
-        """cohorts: how many train at once. cohort_trials: how many trials one gets at most."""
+        """cohorts: how many train at once. cohort_trials: the most trials of a cohort."""
         self.asker, self.spec = asker, asker.spec
         self.cohorts, self.cohort_trials = cohorts, cohort_trials
         self.wanted, self.round = self.spec.trials_wanted, self.spec.round_trials
 
     @property
     def all_asked(self) -> bool:
-        """Whether there are as many trials as the spec wants."""
+        """Whether all trials of the spec have been asked for."""
         return self.asker.asked >= self.wanted
 
     @property
     def round_is_open(self) -> bool:
-        """Whether only a part of a round was asked for: an earlier process ended meanwhile."""
+        """Whether only a part of a round was asked for, because an earlier process ended meanwhile."""
         return bool(self.round and self.asker.asked % self.round)
 
     def ask(self) -> list[CohortPlan]:
-        """Ask for the next trials, those of a cohort or the rest of a round, and return them as cohorts."""
+        """Ask for the next trials, of a cohort or the rest of a round; return them as cohorts."""
         asked = self.asker.asked
         count = self.round - asked % self.round if self.round else self.cohort_trials
         return self._grouped([self._planned(self.asker.ask()) for _ in range(min(count, self.wanted - asked))])
 
     def resume(self, trials: Sequence[TrialRecord], checkpoints: Mapping[str, str]) -> list[CohortPlan]:
-        """Rebuild the cohorts of an interrupted sweep; of one with a checkpoint the ended trials come along.
+        """Rebuild the cohorts of an interrupted sweep; one with a checkpoint includes its ended trials.
 
-        checkpoints: the folder of the last one of each interrupted cohort that has one.
+        checkpoints: by interrupted cohort, the folder of its last checkpoint.
         """
         without_cohort: list[PlannedTrial] = []
         interrupted: dict[str, list[TrialRecord]] = {}
@@ -56,7 +56,7 @@ class Planner:
         return PlannedTrial(trial.number, self.asker.point_of(trial.number))
 
     def _grouped(self, trials: Sequence[PlannedTrial]) -> list[CohortPlan]:
-        """Part trials into cohorts, and write of each trial which cohort it is in."""
+        """Group trials into cohorts, and store each trial's cohort."""
         plans = cohorts_of(self.spec, trials, self.cohorts, self.cohort_trials)
         for plan in plans:
             for number in plan.numbers:

@@ -1,6 +1,6 @@
-"""The replicates of a trial, one configuration under several seeds: their events merged into the trial's.
+"""Replicates: one configuration under several seeds. Their events are merged into events of the trial.
 
-A step's report, score or end counts once the last replicate has delivered it.
+A report, score or end counts when the last replicate has delivered it.
 """
 
 import math
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def averaged(many: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each value that all have, with its spread (standard deviation) where there are several.
+    """Return the mean of each value that all replicates have, with its standard deviation if there are several.
 
     >>> averaged([{"a": 1.0}, {"a": 3.0}])
     {'a': 2.0, 'a_std': 1.4142135623730951}
@@ -29,7 +29,7 @@ def averaged(many: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def mean_score(scores: Sequence[float]) -> float:
-    """Return the mean of the scores of all replicates; infinite, the worst, if one of them is.
+    """Return the mean of the replicates' scores; infinity, the worst, if one of them is infinite.
 
     >>> mean_score([1.0, 2.0]), mean_score([1.0, math.inf])
     (1.5, inf)
@@ -38,14 +38,14 @@ def mean_score(scores: Sequence[float]) -> float:
 
 
 def leader_of(event: Scored | Ended) -> int:
-    """Return the first of the trials of one history, the trial itself where the event names none."""
+    """Return the first trial with the same history; the trial itself if the event names none."""
     return TrialId.parse(event.leader or event.trial).number
 
 
 def value_to_beat(replicates: Sequence[Ended], metric: str, mode: str) -> float | None:
-    """Return what a constant guess, or the untrained model, has of a metric, whichever is better: the replicates' mean.
+    """Return a metric's baseline: the better of a constant guess and the untrained model, averaged over replicates.
 
-    None where that is not known of each of them.
+    None if it is unknown for one of them.
     """
     better = min if mode == "min" else max
     known: list[float] = []
@@ -56,7 +56,7 @@ def value_to_beat(replicates: Sequence[Ended], metric: str, mode: str) -> float 
 
 
 def missing_counts(replicates: Sequence[Ended]) -> dict[str, tuple[int, int]]:
-    """Return the metrics that were no number: in how many reports of a trial's replicates, and of how many.
+    """Return the metrics that were NaN or infinite: in how many reports of the replicates, out of how many.
 
     >>> reports = [(10, {}), (20, {}), (30, {})]
     >>> missing_counts([Ended("0/0", 30, "complete", missing={"valid_auc": [10, 30]}, reports=reports)])
@@ -68,7 +68,7 @@ def missing_counts(replicates: Sequence[Ended]) -> dict[str, tuple[int, int]]:
 
 
 def missing_text(counts: Mapping[str, tuple[int, int]]) -> str:
-    """Return it as a sentence; nothing where all were numbers.
+    """Return it as a sentence; "" if all were finite.
 
     >>> missing_text({"valid_auc": (2, 3)})
     'valid_auc was no number in 2 of 3 reports'
@@ -77,20 +77,20 @@ def missing_text(counts: Mapping[str, tuple[int, int]]) -> str:
 
 
 def _badness(end: Ended) -> tuple[int, int]:
-    """Rank the ends of replicates: a trial is as well as the worst of them."""
+    """Rank the ends of replicates: a trial takes the worst of them."""
     status = ("complete", "stopped", "diverged", "failed").index(end.status)
     return status, VERDICTS.index(end.verdict) if end.verdict in VERDICTS else -1
 
 
 class Gathering(Generic[T]):
-    """What the replicates of a trial deliver of one kind, by step, until the last of them has."""
+    """The replicates' deliveries of one kind, by step, until the last replicate has delivered."""
 
     def __init__(self, replicates: int):
         self.replicates = replicates
-        self.waiting: dict[int, dict[TrialId, T]] = {}  # step -> replicate -> what it has delivered
+        self.waiting: dict[int, dict[TrialId, T]] = {}  # step -> replicate -> delivery
 
     def add(self, step: int, replicate: TrialId, delivery: T) -> list[T]:
-        """Take what a replicate delivers after a step; return that of all once it is the last of them, else nothing."""
+        """Add a replicate's delivery at a step; return those of all replicates if it is the last, else empty."""
         delivered = self.waiting.setdefault(step, {})
         delivered[replicate] = delivery
         return list(self.waiting.pop(step).values()) if len(delivered) == self.replicates else []
@@ -105,7 +105,7 @@ class Replicates:
         self._ends: dict[TrialId, Ended] = {}
 
     def merge(self, event: Event) -> Report | Score | Outcome | None:
-        """Take a replicate's event; return the trial's own if the last replicate has now delivered."""
+        """Add a replicate's event; return the trial's event if this was the last replicate."""
         match event:
             case Reported():
                 reports = self._reports.add(event.step, event.trial_id, event)

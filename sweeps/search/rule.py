@@ -1,4 +1,4 @@
-"""The rule of stopping as a sweep's storage has it: all scores and decisions of its drivers so far."""
+"""Rebuild the stopping rule from a sweep's storage: all scores and decisions so far."""
 
 import math
 
@@ -9,7 +9,7 @@ from espalier.sweeps.search.trial_record import RungScore, TrialRecord
 
 
 def stopping_rule(record: SweepRecord) -> Halving | None:
-    """Return the rule of a sweep; None for one that stops no trial. A trial that diverged is the worst."""
+    """Return the rule of a sweep; None for one without early stopping. A diverged trial ranks worst."""
     if record.spec.stopping is None:
         return None
     sign = record.spec.objective.sign
@@ -20,7 +20,7 @@ def stopping_rule(record: SweepRecord) -> Halving | None:
 
 
 def _replay(rule: Halving, trial: TrialRecord, rungs: tuple[int, ...], sign: float) -> None:
-    """Enter a trial's scores, and what was decided of it."""
+    """Add a trial's scores, and the decision on it."""
     scores, reached = trial.scores, max(trial.reports, default=0)
     rule.decided |= {(rung, trial.number): "" for rung in rungs if rung < reached}
     if trial.stop_evidence is not None and scores:  # at the last rung that all its replicates reached

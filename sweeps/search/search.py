@@ -1,7 +1,7 @@
-"""The search of one sweep: which cohorts train next, and what became of their trials.
+"""The search of one sweep: which cohorts train next, and how their trials end.
 
-Optuna's storage alone has which trials exist and how they ended. A resumed sweep is rebuilt from it: trials that are
-running there go on in their cohorts. Those that are missing are asked for.
+Optuna's storage is the only state of trials. A resumed sweep is rebuilt from it: trials that are running there
+continue in their cohorts. Missing ones are asked for.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,27 +21,27 @@ DIED_TOO_OFTEN = "its cohort's worker failed too often"
 
 
 class Search:
-    """Cohorts to train, out of Optuna's trials, and what became of them.
+    """Makes cohorts of Optuna's trials, and stores their results.
 
-    It calls nobody back: what a call makes of events it returns.
+    There are no callbacks: methods return the resulting events.
     """
 
     def __init__(
         self, record: SweepRecord, cohorts: int, cohort_trials: int, checkpoints: Mapping[str, str] | None = None
     ):
-        """Take up a sweep, new or interrupted.
+        """Start with a new or interrupted sweep.
 
-        cohorts: how many train at once. cohort_trials: how many trials one gets.
-        checkpoints: the folder of the last one of each interrupted cohort that has one.
+        cohorts: how many train at once. cohort_trials: trials of a cohort.
+        checkpoints: by interrupted cohort, the folder of its last checkpoint.
         """
         self.record, self.spec, self.cohorts = record, record.spec, cohorts
         self.asker = Asker(record)
         self.planner = Planner(self.asker, cohorts, cohort_trials)
         self.live: dict[str, CohortPlan] = {}
         self.merging: dict[int, Replicates] = {}  # of trials that have not ended
-        self.ended: dict[int, Outcome] = {}  # of which Optuna has not been told
-        self.begun: set[int] = set()  # trials that train, or have trained
-        self.linked: dict[int, str] = {}  # trial -> its MLflow run, once that is written
+        self.ended: dict[int, Outcome] = {}  # ends that Optuna has not been told
+        self.begun: set[int] = set()  # trials that have begun
+        self.linked: dict[int, str] = {}  # trial -> its MLflow run, if stored in Optuna
         trials = record.trials()
         self.reported = {(trial.number, step) for trial in trials for step in trial.reports}
         self.scored = {(trial.number, rung) for trial in trials for rung in trial.scores}
@@ -54,23 +54,23 @@ class Search:
 
     @property
     def exhausted(self) -> bool:
-        """Whether every trial has been given out. A cohort that trains may have to be given out again."""
+        """Whether every trial has been scheduled. A running cohort may have to be scheduled again."""
         return not self.waiting and self.planner.all_asked
 
     @property
     def asks_next(self) -> bool:
-        """Whether `next_cohort` is about to ask Optuna for trials, and to tell it of all that have ended before."""
+        """Whether `next_cohort` will ask Optuna for trials, after telling it all that have ended."""
         room = len(self.live) < self.cohorts and not self.waiting
         return room and not self.planner.all_asked and not self._round_trains()
 
     def unlinked(self, runs: Mapping[int, str]) -> set[int]:
-        """Return the trials that have ended, are not told, and have no MLflow run among `runs`."""
+        """Return the ended trials that Optuna has not been told, and that have no MLflow run among `runs`."""
         return set(self.ended) - set(runs)
 
     def next_cohort(self, runs: Mapping[int, str] | None = None) -> CohortPlan | None:
-        """Return a cohort to train, or None while enough of them train or when all are given out.
+        """Return a cohort to train; None while enough of them train, or when all have been scheduled.
 
-        runs: the MLflow runs of trials, as far as they are known.
+        runs: the known MLflow runs of trials.
         """
         if len(self.live) >= self.cohorts:
             return None
@@ -84,16 +84,16 @@ class Search:
         return plan
 
     def cohort_over(self, cohort: str) -> None:
-        """Take note that a cohort has left, finished or interrupted."""
+        """Handle a cohort that has finished or was interrupted."""
         self.live.pop(cohort, None)
 
     def cohort_failed(self, cohort: str, why: str = DIED_TOO_OFTEN) -> list[TrialEvent]:
-        """End a cohort that failed for good: the trials that it had not finished fail."""
+        """Fail the unfinished trials of a cohort that cannot be retried."""
         plan = self.live.pop(cohort, None)
         return self.fail(plan.numbers, why) if plan else []
 
     def cohort_again(self, cohort: str, suspects: Mapping[str, int], checkpoint: str | None = None) -> None:
-        """Give a cohort whose worker died out again, from its last checkpoint, without the trials that have failed."""
+        """Schedule a cohort whose worker died again, from its last checkpoint, without the failed trials."""
         before = self.live.pop(cohort)
         trials = [trial for trial in before.trials if checkpoint or trial.number in self.merging]
         without = [t.number for t in trials if t.number not in self.merging and self._failed(t.number)]
@@ -109,7 +109,7 @@ class Search:
         return self.record.trials()[number].status == "failed"
 
     def _round_trains(self) -> bool:
-        """Whether a search that must repeat has to wait for trials of the last round."""
+        """Whether a repeatable search has to wait for trials of the last round."""
         return bool(self.planner.round and self.live and self.merging)
 
     def _ask(self) -> list[CohortPlan]:
@@ -118,20 +118,20 @@ class Search:
         return plans
 
     def _open(self, trials: Iterable[int]) -> None:
-        """Have the events of some trials merged until they end."""
+        """Merge the events of these trials until they end."""
         self.merging |= {number: Replicates(number, self.spec.replicates) for number in trials}
 
     # --- trials ------------------------------------------------------------------------------------------------------
 
     def take_events(self, events: Iterable[Event]) -> list[TrialEvent]:
-        """Take the events of a cohort's replicates, in order; return what they mean for trials.
+        """Merge the events of a cohort's replicates, in order; return the events of trials.
 
-        Events that were taken before change nothing.
+        Repeated events change nothing.
         """
         return [trial_event for event in events for trial_event in self._take_event(event)]
 
     def fail(self, trials: Iterable[int], why: str, step: int = 0) -> list[TrialEvent]:
-        """End those of some trials that have not ended, as failed; begin first those that have not begun."""
+        """End the trials that have not ended, as failed; first start those that have not begun."""
         events: list[TrialEvent] = []
         for number in trials:
             if number in self.merging:
@@ -141,10 +141,10 @@ class Search:
         return events
 
     def settle(self, runs: Mapping[int, str] | None = None, everything: bool = False) -> None:
-        """Tell Optuna of trials that have ended, once their runs are known, since it takes no attribute afterwards.
+        """Tell Optuna the ended trials whose runs are known, since no attributes can be added afterwards.
 
-        runs: the MLflow runs of trials. everything: also of trials whose run MLflow has not made yet; it is written
-        when it has. The events of a trial that a crash leaves untold come again from its cohort's checkpoint.
+        runs: the MLflow runs of trials. everything: also trials without a run yet; it is stored later. If a crash
+        comes first, the events of an untold trial are replayed from its cohort's checkpoint.
         """
         runs = runs or {}
         for number in [number for number in self.ended if everything or number in runs]:
@@ -157,7 +157,7 @@ class Search:
             self.linked |= late
 
     def _is_told(self, number: int) -> bool:
-        """Whether Optuna knows how a trial has ended."""
+        """Whether Optuna has been told how a trial ended."""
         return number not in self.merging and number not in self.ended
 
     def point_of(self, number: int) -> Point:
@@ -173,7 +173,7 @@ class Search:
     def _take_event(self, event: Event) -> list[TrialEvent]:
         number = event.trial_id.number
         if number not in self.merging:
-            return []  # ended before a crash, and replayed from the checkpoint
+            return []  # it ended before a crash, and is replayed from the checkpoint
         if isinstance(event, Started):
             return [self._start(number)]
         if isinstance(event, Forked):
@@ -192,9 +192,10 @@ class Search:
         return Start(number, self.point_of(number), self.asker.trunk_of(number))
 
     def _fork(self, event: Forked) -> Fork:
-        """Return a fork, with the trunk that the trial shares: as proposed, or where nothing is, as it turned out.
+        """Return a fork, with the trunk that the trial shares: as proposed, else as it happened.
 
-        After a warm-up's first step, whose rate is 0, any two of a seed part: that is no trunk.
+        After the first step of a warm-up, whose rate is 0, any two trials of a seed fork: that does not count as a
+        trunk.
         """
         number, parted_from = event.trial_id.number, event.trunk_id.number
         as_proposed = self.spec.branches > 1 or event.step < 2
@@ -223,7 +224,7 @@ class Search:
         return outcome
 
     def _write_stop(self, outcome: Outcome) -> None:
-        """Write why a trial stops. What it was worth at its last rung is its value where it has reported none."""
+        """Store why a trial stops. Without a report, its value is its score at the last rung."""
         trial = self.asker.trials[outcome.trial]
         worth = {rung: score.value for rung, score in trial.scores().items() if score.value is not None}
         if worth and not any(number == outcome.trial for number, _ in self.reported):

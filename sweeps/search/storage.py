@@ -1,4 +1,4 @@
-"""Optuna's storages: a journal in a home, or a database that several machines share; opened, mended, upgraded."""
+"""Optuna's storages: a journal in a home, or a shared database; open, repair and upgrade them."""
 
 import fcntl
 import json
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
-MENDED_MOST = 20  # lines that can be read and that Optuna does not take: of more a journal cannot be mended
-TABLES = "tables of optuna"  # the lock under which they are made: Optuna's own way fails where two begin at once
+MENDED_MOST = 20  # readable lines that Optuna rejects; with more, a journal cannot be repaired
+TABLES = "tables of optuna"  # the lock for creating tables: Optuna's own creation fails if two processes start at once
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 def open_storage(place: str) -> BaseStorage:
     """Open Optuna's storage: a database URL, or the path of a journal (15 times faster than sqlite).
 
-    Raises BadInput for a database that cannot be reached, refuses the login, or has tables of another version, and for
-    a journal that cannot be opened. One that is damaged is mended.
+    Raises BadInput for a database that cannot be reached, refuses the login, or has tables of another version, and
+    for a journal that cannot be opened. A damaged journal is repaired.
     """
     if "://" in place:
         return _open_database(place)
@@ -51,7 +51,7 @@ def open_storage(place: str) -> BaseStorage:
 
 
 def _open_journal(path: Path, lock: "_Lock") -> BaseStorage:
-    """Read a journal, and mend it first where it is damaged; what was done is said once, on the terminal."""
+    """Read a journal; repair it first if it is damaged, with a message on stderr."""
     if path.exists():
         with _held(lock):
             journal.cut_torn_line(path)
@@ -64,7 +64,7 @@ def _open_journal(path: Path, lock: "_Lock") -> BaseStorage:
         except Exception as error:  # whatever Optuna meets in a line
             reason = error
         with _held(lock):
-            if not _replays(_operations(path)):  # else another process has just mended it
+            if not _replays(_operations(path)):  # else another process has just repaired it
                 sentence = journal.mend(path, broken)
                 operations = _operations(path)
                 if not _replays(operations):
@@ -74,14 +74,14 @@ def _open_journal(path: Path, lock: "_Lock") -> BaseStorage:
 
 
 class _Journal(JournalFileBackend):
-    """A journal to write to. What a full disk has let half through is cut off: the next line would be lost with it."""
+    """A writable journal. A line cut short by a full disk is removed: the next line would be lost with it."""
 
     def __init__(self, path: str, lock: "_Lock"):
         super().__init__(path, lock)
         self.path, self.held = path, lock
 
     def append_logs(self, logs: list[Operation]) -> None:
-        """Write operations. Raises OSError, which names the file."""
+        """Write operations. Raises OSError that names the file."""
         try:
             with naming(self.path):
                 super().append_logs(logs)
@@ -92,7 +92,7 @@ class _Journal(JournalFileBackend):
 
 
 class _Operations(BaseJournalBackend):
-    """Operations of a journal, for Optuna to read."""
+    """A read-only journal backend over given operations."""
 
     def __init__(self, operations: Sequence[Operation]):
         self.operations = operations
@@ -101,11 +101,11 @@ class _Operations(BaseJournalBackend):
         yield from self.operations[log_number_from:]
 
     def append_logs(self, logs: list[Operation]) -> None:
-        """Nothing is written."""
+        """Do nothing."""
 
 
 def _operations(path: Path) -> list[Operation]:
-    """Return the operations of a journal; an empty one, which Optuna does not take, for a line that cannot be read."""
+    """Return the operations of a journal; {}, which Optuna rejects, for an unreadable line."""
     operations = []
     with open(path, "rb") as file:
         for text in file:
@@ -117,7 +117,7 @@ def _operations(path: Path) -> list[Operation]:
 
 
 def _replays(operations: Sequence[Operation]) -> bool:
-    """Whether Optuna can read some operations."""
+    """Whether Optuna accepts these operations."""
     try:
         JournalStorage(_Operations(operations))
     except Exception:
@@ -126,7 +126,7 @@ def _replays(operations: Sequence[Operation]) -> bool:
 
 
 def _first_broken(operations: Sequence[Operation]) -> int:
-    """Return the number, from 1, of the first operation that Optuna does not take."""
+    """Return the number, from 1, of the first operation that Optuna rejects."""
     low, high = 0, len(operations)  # the first `low` can be read, the first `high` cannot
     while high - low > 1:
         middle = (low + high) // 2
@@ -135,7 +135,7 @@ def _first_broken(operations: Sequence[Operation]) -> int:
 
 
 def _mended_in_memory(path: Path) -> BaseStorage:
-    """Read what can be read of a damaged journal, and write nothing."""
+    """Read the readable part of a damaged journal, and write nothing."""
     with open(path, "rb") as file:
         operations = [line for _, line in journal.mended(file) if line is not None]
     for _ in range(MENDED_MOST):
@@ -156,14 +156,14 @@ def _held(lock: "_Lock") -> Iterator[None]:
 
 
 def open_for_reading(place: str) -> BaseStorage:
-    """Open a storage that somebody else writes, or nobody may, and write nothing: no lock, no repair, no new file.
+    """Open a storage read-only: no lock, no repair, no new file.
 
-    Of a journal that is damaged it shows what can be read. Raises BadInput for one of which that is nothing.
+    A damaged journal shows its readable part. Raises BadInput if there is none.
     """
     if "://" in place:
         return _open_database(place)
     if not Path(place).exists():
-        return InMemoryStorage()  # of a home in which nothing has begun
+        return InMemoryStorage()  # a home without sweeps
     try:
         return JournalStorage(JournalFileBackend(place))
     except OSError as error:
@@ -174,7 +174,7 @@ def open_for_reading(place: str) -> BaseStorage:
 
 @lru_cache(maxsize=8)
 def _open_database(place: str) -> RDBStorage:
-    """Open a database, once in a process: connections are shared, and kept for the next who asks."""
+    """Open a database, cached per process: connections are shared."""
     from espalier.sweeps.search import database  # SQLAlchemy, which a journal does without
 
     url = database.parsed(place)
@@ -186,7 +186,7 @@ def _open_database(place: str) -> RDBStorage:
 
 
 def upgrade_storage(place: str) -> None:
-    """Make the tables of Optuna's database, or bring them to this version; others that try it at once wait.
+    """Create or upgrade the tables of Optuna's database; concurrent upgrades wait.
 
     Raises BadInput for a database that cannot be reached or refuses the login.
     """
@@ -202,7 +202,7 @@ def upgrade_storage(place: str) -> None:
 
 @contextmanager
 def _own_logging() -> Iterator[None]:
-    """Keep this process's logging: Optuna's upgrade sets up all of it anew unless the root has a handler."""
+    """Preserve this process's logging: Optuna's upgrade reconfigures it unless the root logger has a handler."""
     handler = logging.NullHandler()
     logging.getLogger().addHandler(handler)
     try:
@@ -216,7 +216,7 @@ def _whole(url: "URL") -> str:
 
 
 class _Lock(JournalFileOpenLock):
-    """A lock that ends with its process: Optuna's own outlives a killed one by half a minute."""
+    """A lock that ends with its process: Optuna's own would outlive a killed process by half a minute."""
 
     def __init__(self, place: str):
         super().__init__(place)

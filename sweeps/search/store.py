@@ -1,4 +1,4 @@
-"""The sweeps of one of Optuna's storages: begun, found by id or name, removed."""
+"""The sweeps of an Optuna storage: create, find, delete."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,25 +15,25 @@ from espalier.sweeps.spec.spec import SweepSpec
 
 
 class SweepStore:
-    """All sweeps of a home, or of a database that several share."""
+    """All sweeps of a home, or of a shared database."""
 
     def __init__(self, storage: BaseStorage):
         self.storage = storage
 
     @classmethod
     def open(cls, place: str) -> "SweepStore":
-        """Open a storage to write to: a database URL, or the path of a journal. Raises BadInput if that cannot be."""
+        """Open a storage for writing: a database URL, or the path of a journal. Raises BadInput if that fails."""
         return cls(storage.open_storage(place))
 
     @classmethod
     def open_for_reading(cls, place: str) -> "SweepStore":
-        """Open a storage that somebody else writes; nothing is written, no damage mended. Raises BadInput."""
+        """Open a storage read-only, without repairs. Raises BadInput if it cannot be read."""
         return cls(storage.open_for_reading(place))
 
     def create(self, sweep: str, spec: SweepSpec, facts: Facts) -> SweepRecord:
-        """Begin a sweep: a study of its id that carries its spec. Raises BadInput for one that exists.
+        """Create a sweep: a study named by its id, with its spec. Raises BadInput if it exists.
 
-        The spec is written last: a study without one is what a kill in between has left, and is made anew.
+        The spec is written last: a study without one was left by a kill in between, and is created anew.
         """
         direction = "minimize" if spec.objective.mode == "min" else "maximize"
         with suppress(KeyError):
@@ -56,21 +56,21 @@ class SweepStore:
         return [sweep for sweep, _ in self.ids_and_names()]
 
     def ids_and_names(self) -> list[tuple[str, str]]:
-        """Return the id of each sweep, the oldest first, and the name in its spec, which this version need not take."""
+        """Return the id of each sweep, the oldest first, and the name in its spec, even of an unreadable spec."""
         studies = self.storage.get_all_studies()  # Optuna's summaries would read every trial of every study
         begun = [study for study in studies if attributes.SPEC in study.user_attrs]
         begun.sort(key=lambda study: str(study.user_attrs.get(attributes.CREATED, "")))
         return [(study.study_name, _name_in(study.user_attrs[attributes.SPEC])) for study in begun]
 
     def exists(self, sweep: str) -> bool:
-        """Whether a sweep of that id was begun."""
+        """Whether a sweep of this id exists."""
         try:
             return attributes.SPEC in self._study(sweep).user_attrs
         except KeyError:
             return False
 
     def load(self, sweep: str) -> SweepRecord:
-        """Load a sweep by its id alone, however many there are. Raises KeyError."""
+        """Load a sweep by its id, without reading the others. Raises KeyError for an unknown id."""
         return SweepRecord(self._study(sweep), self.storage)
 
     def find(self, wanted: str) -> SweepRecord:
@@ -88,7 +88,7 @@ class SweepStore:
 
 
 def find_sweep(home: Home, store: SweepStore, wanted: str) -> SweepRecord:
-    """Return a sweep by id or name. Raises BadInput for an unknown one, and says if it was known once."""
+    """Return a sweep by id or name. Raises BadInput for an unknown one, which says if there are records of it."""
     try:
         return store.find(wanted)
     except BadInput:

@@ -1,4 +1,4 @@
-"""A sweep in Optuna's storage: its spec, its facts, what its drivers note. Nobody else reads a study's attributes."""
+"""A sweep in Optuna's storage: its spec, its facts, its drivers' notes. Only this file reads a study's attributes."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ NOT_FACTS_OF = (attributes.WORK, attributes.PROVENANCE, attributes.LATE_RUN)
 
 @dataclass(frozen=True)
 class Work:
-    """What a cohort has trained: steps of its lanes, and steps of trials that shared a lane with another's."""
+    """The work of a cohort: steps of its lanes, and steps saved by trials that shared a lane."""
 
     lane_steps: int
     steps_shared: int
@@ -34,9 +34,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """The trials of a sweep that have no end yet, when it goes on.
+    """The unfinished trials of a resumed sweep.
 
-    first: the number of the next trial. partly: trials that go on from a checkpoint. anew: trials that begin again.
+    first: the number of the next trial. partly: trials that continue from a checkpoint. anew: trials that start over.
     """
 
     first: int
@@ -52,21 +52,21 @@ class SweepRecord:
         self._written_parent: ParentRun | None = None
         self.id = study.study_name
 
-    # --- what it was begun with --------------------------------------------------------------------------------------
+    # --- facts from its start --------------------------------------------------------------------------------------
 
     @cached_property
     def spec(self) -> SweepSpec:
-        """Its spec. Raises BadInput for one of another version that this one refuses."""
+        """Its spec. Raises BadInput for a spec of another version that this one rejects."""
         return make_spec(self.stored_spec, f"{self.id}: another version wrote its spec", stored=True)
 
     @property
     def stored_spec(self) -> Fields:
-        """The fields of its spec, as they were written when it began."""
+        """The fields of its spec, as stored at its start."""
         return self.study.user_attrs[attributes.SPEC]
 
     @property
     def facts(self) -> Facts:
-        """What it was begun with - versions, fingerprints of code and data, git state - and the changes since."""
+        """The facts from its start (versions, fingerprints of code and data, git state), and later changes."""
         return {
             name: value
             for name, value in self.study.user_attrs.items()
@@ -75,27 +75,27 @@ class SweepRecord:
 
     @property
     def tracking_origin(self) -> str | None:
-        """Where it was recorded when it began."""
+        """Its tracking origin."""
         return self.study.user_attrs.get(attributes.TRACKING)
 
     def add_change(self, period: Mapping[str, object]) -> None:
-        """Note that it goes on with other code, data or versions; `period` as of repeat.identity.period."""
+        """Store that it continues with changed code, data or versions; see sweeps.identity.period."""
         earlier = self.study.user_attrs.get(attributes.CHANGES, [])
         self.study.set_user_attr(attributes.CHANGES, [*earlier, dict(period)])
 
-    # --- what its drivers note ---------------------------------------------------------------------------------------
+    # --- notes of its drivers ---------------------------------------------------------------------------------------
 
     @property
     def parent(self) -> ParentRun | None:
-        """Its own run, once MLflow has it."""
+        """Its own MLflow run, if there is one."""
         entry = self.study.user_attrs.get(attributes.PARENT)
         if not entry:
             return None
-        experiment_id, run_id, *name = entry  # earlier versions wrote no name
+        experiment_id, run_id, *name = entry  # earlier versions stored no name
         return ParentRun(experiment_id, run_id, name[0] if name else self.stored_spec["name"])
 
     def set_parent(self, parent: ParentRun) -> None:
-        """Note where MLflow has the sweep itself."""
+        """Store its own MLflow run."""
         if parent == self._written_parent:
             return
         self._written_parent, entry = parent, [*parent.ids, parent.experiment]
@@ -104,40 +104,40 @@ class SweepRecord:
 
     @property
     def experiment(self) -> str:
-        """The name of the experiment that it is recorded in: its spec's, unless that experiment was deleted."""
+        """The name of its experiment: the spec's, unless that experiment was deleted."""
         return self.parent.experiment if self.parent else self.spec.name
 
     @property
     def provenance(self) -> dict[str, Provenance]:
-        """How each cohort trains that has begun."""
+        """The provenance of each cohort that has begun."""
         return {cohort: Provenance(**entry) for cohort, entry in self._starting_with(attributes.PROVENANCE).items()}
 
     def set_provenance(self, cohort: str, provenance: Provenance) -> None:
-        """Note how a cohort trains."""
+        """Store how a cohort trains."""
         self.study.set_user_attr(f"{attributes.PROVENANCE}{cohort}", provenance.to_json())
 
     @property
     def work(self) -> dict[str, Work]:
-        """What each cohort has trained of which a trial has ended."""
+        """The work of each cohort with an ended trial."""
         return {cohort: Work(*entry) for cohort, entry in self._starting_with(attributes.WORK).items()}
 
     def set_work(self, cohort: str, work: Work) -> None:
-        """Note what a cohort has trained."""
+        """Store the work of a cohort."""
         self.study.set_user_attr(f"{attributes.WORK}{cohort}", [work.lane_steps, work.steps_shared])
 
     @property
     def programs(self) -> list[str]:
-        """Each "program (why)" that a cohort has trained by, the first first."""
+        """Each "program (why)" of its cohorts, in order of use."""
         return list(self.study.user_attrs.get(attributes.PROGRAMS, []))
 
     def set_programs(self, programs: Collection[str]) -> None:
-        """Note by which programs cohorts have trained."""
+        """Store the programs of its cohorts."""
         self.study.set_user_attr(attributes.PROGRAMS, list(programs))
 
     def set_late_runs(self, runs: Mapping[int, str]) -> None:
-        """Note the MLflow runs of trials that have ended: the trials themselves take no attribute any more.
+        """Store the MLflow runs of ended trials with the study: an ended trial accepts no attributes.
 
-        So it is with trials that end while MLflow is away. What is known already is not written again.
+        This happens to trials that end while MLflow is unreachable. Known runs are not written again.
         """
         trials, late = self.trials(), self._starting_with(attributes.LATE_RUN)
         for number, run in runs.items():
@@ -145,7 +145,7 @@ class SweepRecord:
                 self.study.set_user_attr(f"{attributes.LATE_RUN}{number}", run)
 
     def _starting_with(self, prefix: str) -> dict[str, Any]:
-        """Return the attributes whose names begin so, by the rest of their names."""
+        """Return the attributes with a prefix, by the rest of their names."""
         entries = self.study.user_attrs.items()
         return {name.removeprefix(prefix): entry for name, entry in entries if name.startswith(prefix)}
 
@@ -156,12 +156,12 @@ class SweepRecord:
         return [TrialRecord(trial) for trial in self.study.get_trials(deepcopy=False)]
 
     def interrupted_cohorts(self) -> list[str]:
-        """Return the cohorts with trials that have not ended, by their first such trial."""
+        """Return the cohorts with unfinished trials, in the order of their first such trial."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return list(dict.fromkeys(cohort for trial in running if (cohort := TrialRecord(trial).cohort)))
 
     def unfinished(self, checkpoints: Mapping[str, str]) -> Unfinished:
-        """Return the trials that have no end. checkpoints: the folder of the last one of each cohort that has one."""
+        """Return the unfinished trials. checkpoints: by cohort, the folder of its last checkpoint."""
         trials = self.trials()
         running = [trial for trial in trials if trial.running]
         partly = [trial.number for trial in running if trial.cohort in checkpoints]
@@ -169,7 +169,7 @@ class SweepRecord:
         return Unfinished(len(trials), partly, anew)
 
     def results(self) -> list[TrialResult]:
-        """Return every trial as a row of the sweep's table, judged beside the others."""
+        """Return every trial as a row of the sweep's table, judged in comparison with the others."""
         names = [name for name, _ in self.spec.space.domains()]
         late_runs = self._starting_with(attributes.LATE_RUN)
         rows = [self._result(trial, names, late_runs.get(str(trial.number))) for trial in self.trials()]

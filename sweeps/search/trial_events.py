@@ -1,6 +1,6 @@
-"""What happens to a trial, its replicates taken together: the search makes these of the events of replicates.
+"""Events of a trial, merged by the search from the events of its replicates.
 
-Values are means over the replicates, each also with its spread (`<name>_std`) where there is more than one.
+Values are means over the replicates, with a standard deviation (`<name>_std`) if there is more than one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from espalier.sweeps.spec.space import Point
 
 @dataclass(frozen=True)
 class Start:
-    """A trial trains. trunk: the trial whose trunk it was proposed to share."""
+    """A trial begins. trunk: the trial whose trunk it was proposed to share."""
 
     trial: int
     params: Point
@@ -21,9 +21,10 @@ class Start:
 
 @dataclass(frozen=True)
 class Fork:
-    """A trial trains by itself from a step on. parted_from: the trial with which it was one up to there.
+    """A trial trains on its own from a step on.
 
-    trunk: the trial whose trunk it shares: as proposed, or where nothing was proposed, as it turned out.
+    parted_from: the trial with which it shared its training so far.
+    trunk: the trial whose trunk it shares: as proposed, else as it happened.
     """
 
     trial: int
@@ -34,7 +35,7 @@ class Fork:
 
 @dataclass(frozen=True)
 class Report:
-    """Values of a trial after a step, with the pieces of its training curve since the last report."""
+    """Values of a trial after a step, with its training curve since the last report."""
 
     trial: int
     step: int
@@ -44,9 +45,9 @@ class Report:
 
 @dataclass(frozen=True)
 class Score:
-    """What a trial is worth at a rung, by the probe, or whatever its sweep scores by.
+    """A trial's score at a rung, of the sweep's kind.
 
-    leader: the first trial that has the same history up to there.
+    leader: the first trial with the same history up to there.
     """
 
     trial: int
@@ -57,7 +58,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended. `replicates` are the last events of its replicates, in order."""
+    """How a trial ended. replicates: the last events of its replicates, in order."""
 
     trial: int
     status: Status

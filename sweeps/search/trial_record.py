@@ -1,4 +1,4 @@
-"""One trial in Optuna's storage: what is written of it while it trains, and how it reads afterwards."""
+"""One trial in Optuna's storage: written while it trains, read afterwards."""
 
 import json
 from collections.abc import Mapping
@@ -19,19 +19,19 @@ _STATES = {TrialState.RUNNING: "running", TrialState.COMPLETE: "complete", Trial
 
 @dataclass(frozen=True)
 class RungScore:
-    """What a trial was worth at a rung, None where it diverged; leader: the first trial of the same history."""
+    """A trial's score at a rung, None if it diverged. leader: the first trial with the same history."""
 
     value: float | None
     leader: int
 
 
 def storable(choice: Scalar | list[float]) -> Scalar:
-    """Return a choice as Optuna takes it: lists, and texts that would look like one, as JSON."""
+    """Return a choice for Optuna: lists, and texts that look like one, become JSON."""
     return json.dumps(choice) if isinstance(choice, list) or str(choice).startswith(("[", '"')) else choice
 
 
 def sampled_params(stored: Mapping[str, object]) -> Point:
-    """Return the values that a trial has in the storage as they stand in the spec's choices."""
+    """Return a trial's stored values as the values of the spec's choices."""
     return {name: _plain(value) for name, value in stored.items()}
 
 
@@ -41,7 +41,7 @@ def _plain(value: object) -> object:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial as the storage has it."""
+    """A trial in the storage, read-only."""
 
     frozen: FrozenTrial
 
@@ -52,7 +52,7 @@ class TrialRecord:
 
     @property
     def running(self) -> bool:
-        """Whether nobody has told Optuna how it ended."""
+        """Whether Optuna has not been told how it ended."""
         return self.frozen.state == TrialState.RUNNING
 
     @property
@@ -62,12 +62,12 @@ class TrialRecord:
 
     @property
     def params(self) -> Point:
-        """What was sampled, as Optuna has it."""
+        """The sampled values in Optuna's form."""
         return self.frozen.params
 
     @property
     def reports(self) -> dict[int, float]:
-        """The objective at each step at which it was reported."""
+        """The objective by step, for each report."""
         return self.frozen.intermediate_values
 
     @property
@@ -77,7 +77,7 @@ class TrialRecord:
 
     @property
     def duration_s(self) -> float | None:
-        """How long it took from being asked for to its end."""
+        """The time from its creation to its end, in seconds."""
         return self.frozen.duration.total_seconds() if self.frozen.duration else None
 
     @property
@@ -97,12 +97,12 @@ class TrialRecord:
 
     @property
     def verdict(self) -> str:
-        """What was said of its health; "" before its end."""
+        """The verdict on its health; "" before its end."""
         return self._attributes.get(attributes.VERDICT, "")
 
     @property
     def evidence(self) -> str:
-        """Why it has that verdict."""
+        """The evidence of the verdict."""
         return self._attributes.get(attributes.EVIDENCE, "")
 
     @property
@@ -112,27 +112,27 @@ class TrialRecord:
 
     @property
     def to_beat(self) -> float | None:
-        """What a constant guess, or its untrained model, has of the objective."""
+        """The baseline: the objective of a constant guess, or of its untrained model."""
         return self._attributes.get(attributes.TO_BEAT)
 
     @property
     def missing(self) -> dict[str, tuple[int, int]]:
-        """The metrics that were no number: in how many reports, of how many."""
+        """The metrics that were NaN or infinite: in how many reports, out of how many."""
         return {name: (n, of) for name, (n, of) in self._attributes.get(attributes.MISSING, {}).items()}
 
     @property
     def run(self) -> str:
-        """Its MLflow run, where that was known at its end; else ""."""
+        """Its MLflow run if it was known at the trial's end; else ""."""
         return self._attributes.get(attributes.RUN, "")
 
     @property
     def leader(self) -> int:
-        """Of one that diverged: the first trial of the same history up to there."""
+        """For a diverged trial: the first trial with the same history."""
         return self._attributes.get(attributes.LEADER, self.number)
 
     @property
     def stop_evidence(self) -> str | None:
-        """Why it was stopped, known also before Optuna is told; None if it was not."""
+        """Why it was stopped, stored before Optuna is told; None if it was not."""
         stop = self._attributes.get(attributes.STOPPED)
         return stop["evidence"] if stop else None
 
@@ -149,7 +149,7 @@ class TrialRecord:
 
 
 class OpenTrial:
-    """A trial of which Optuna has not been told how it ended: it takes reports and attributes until then."""
+    """A trial that Optuna has not been told the end of: it still accepts reports and attributes."""
 
     def __init__(self, handle: optuna.trial.Trial):
         self.handle = handle
@@ -162,15 +162,15 @@ class OpenTrial:
         return self.handle.user_attrs.get(attributes.COHORT)
 
     def set_cohort(self, cohort: str) -> None:
-        """Write which cohort it is in."""
+        """Store its cohort."""
         self.handle.set_user_attr(attributes.COHORT, cohort)
 
     def report(self, value: float, step: int) -> None:
-        """Write the objective after a step."""
+        """Store the objective after a step."""
         self.handle.report(value, step)
 
     def set_score(self, rung: int, score: RungScore) -> None:
-        """Write what it was worth at a rung."""
+        """Store its score at a rung."""
         self.handle.set_user_attr(f"{attributes.RUNG}{rung}", [score.value, score.leader])
 
     def scores(self) -> dict[int, RungScore]:
@@ -180,11 +180,11 @@ class OpenTrial:
         return {int(name.removeprefix(prefix)): RungScore(*entry) for name, entry in scored}
 
     def set_stop(self, outcome: Outcome) -> None:
-        """Write why it stops."""
+        """Store why it stops."""
         self.handle.set_user_attr(attributes.STOPPED, {"step": outcome.step, "evidence": outcome.evidence})
 
     def set_outcome(self, outcome: Outcome, run: str | None, objective: Objective, stopping: bool) -> None:
-        """Write how it ended. run: its MLflow run, if that is known. stopping: whether the sweep has rungs."""
+        """Store how it ended. run: its MLflow run, if known. stopping: whether the sweep has rungs."""
         metric = objective.metric
         diverged = [end for end in outcome.replicates if end.status == "diverged"] if stopping else []
         entries = {

@@ -1,1 +1,1 @@
-"""What a person writes down: read, checked, explained."""
+"""The spec of a sweep: read it, check it, explain mistakes."""

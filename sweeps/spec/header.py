@@ -1,4 +1,4 @@
-"""The first line of a run: how much is trained, at which rates, and how the trials are shared out."""
+"""The first line of a run: the number of trials, their rates, and how they are distributed over choices."""
 
 import math
 
@@ -8,7 +8,7 @@ from espalier.sweeps.spec.spec import SweepSpec
 
 
 def header(spec: SweepSpec) -> str:
-    """Return what a sweep is about to do, on one line.
+    """Return a line on what a sweep is about to do.
 
     >>> from espalier.sweeps.spec.spec import make_spec
     >>> fields = {"name": "a", "task": "espalier.core.tasks.names:Names", "trials": 16}
@@ -43,7 +43,7 @@ def _rates(spec: SweepSpec) -> str:
 
 
 def trunks(spec: SweepSpec) -> int:
-    """Return how many configurations are proposed, the branches of a trunk counted as one."""
+    """Return how many configurations are proposed; the branches of a trunk count as one."""
     return -(-spec.trials_wanted // spec.branches)
 
 
@@ -57,7 +57,7 @@ def _trunks(spec: SweepSpec) -> str:
 
 
 def _choices(spec: SweepSpec) -> str:
-    """Say how many of the configurations each choice gets; a grid has each once."""
+    """Return how many configurations each choice gets; a grid has each once."""
     choices = {name: len(domain.choices) for name, domain in spec.space.domains() if isinstance(domain, Choice)}
     if not choices or spec.search.sampler == "grid":
         return ""

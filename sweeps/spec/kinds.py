@@ -1,4 +1,4 @@
-"""The optimizer and the schedule of a spec: of this program, or a person's own. Their fields come from registries."""
+"""The optimizer and the schedule of a spec: built-in or user-defined. Their fields come from the registries."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -50,12 +50,12 @@ def takers(registry: "NumberedRegistry", name: str) -> list[str]:
 
 
 def taken(registry: "NumberedRegistry") -> dict[str, Number | Flag]:
-    """Return what the kinds of a registry take, by name."""
+    """Return the numbers and flags of all kinds of a registry, by name."""
     return by_name(*(registry[kind].numbers for kind in registry))
 
 
 def _fields(registry: "NumberedRegistry") -> dict[str, Any]:
-    """Return as fields of a model what may stand beside a kind."""
+    """Return the possible fields beside a kind, as fields of a pydantic model."""
     fields: dict[str, Any] = {}
     for name, entry in taken(registry).items():
         if isinstance(entry, Flag):
@@ -90,7 +90,7 @@ _ScheduleNumbers = create_model("_ScheduleNumbers", __base__=_ScheduleKind, **_f
 
 
 class OptimizerSpec(_OptimizerNumbers):
-    """Which optimizer, and the numbers that its kind takes."""
+    """The optimizer, and the numbers of its kind."""
 
     @model_validator(mode="after")
     def _takes_what_is_given(self) -> "OptimizerSpec":
@@ -102,7 +102,7 @@ class OptimizerSpec(_OptimizerNumbers):
 
 
 class ScheduleSpec(_ScheduleNumbers):
-    """The shape of the rate over the budget; a linear warm-up (space.warmup) may precede each."""
+    """The shape of the rate over the budget; a linear warm-up (space.warmup) can precede each kind."""
 
     phases: tuple[Phase, ...] = Field(
         default=(),
@@ -120,7 +120,7 @@ class ScheduleSpec(_ScheduleNumbers):
 
 
 class OwnKind(BaseModel):
-    """A class of one's own, and the numbers that it takes: whoever loads it checks them."""
+    """A user-defined class and its numbers, which are checked when it is loaded."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, Annotated[bool | int | float | None, AfterValidator(all_finite)]]
@@ -129,28 +129,28 @@ class OwnKind(BaseModel):
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """None: they belong to the kind of that name."""
+        """None: phases belong to the kind of that name."""
         return ()
 
 
 def numbers_of(part: OptimizerSpec | ScheduleSpec | OwnKind) -> dict[str, bool | float]:
-    """Return the numbers and flags that stand beside a kind."""
+    """Return the numbers and flags beside a kind."""
     fields = dict(part)
     return {n: value for n, value in fields.items() if n not in ("kind", "phases") and value is not None}
 
 
 def schedule_kinds(schedule: ScheduleSpec | OwnKind, space: Space) -> list[str]:
-    """Return every schedule that a trial may have: those of the space, else the one."""
+    """Return every schedule that a trial may have: those of the space, else the spec's own."""
     return [schedule.kind] if space.schedule is None else list(map(str, extremes(space.schedule)))
 
 
 def as_kind(value: object) -> object:
-    """Return a kind that is its name alone as a mapping."""
+    """Return a kind given by name alone as a mapping."""
     return {"kind": value} if isinstance(value, str) else value
 
 
 def whose_kind(value: object) -> str:
-    """Return the tag of a kind: this program's or a person's own."""
+    """Return the tag of a kind: built-in or user-defined."""
     kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
     return OWN if is_reference(kind) else NAMED
 

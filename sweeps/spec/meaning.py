@@ -1,12 +1,14 @@
-"""What a person probably meant: names from other programs, metrics of which less is better, exponents that look like
-rates. Pure functions over what stands in a spec."""
+"""Guesses at what the author of a spec meant, for error messages. Pure functions.
+
+They recognise names from other libraries, metrics to minimise, and exponents that look like rates.
+"""
 
 import re
 
 from espalier.sweeps.spec.space import AUTO, Choice, Domain, Range, extremes
 
 NAME_MOST = 250  # characters of a metric's name
-TINY = 0.02  # above 0: hardly an exponent that a person writes, who would write 0
+TINY = 0.02  # a smaller positive number is hardly meant as an exponent: that would be 0
 EPOCHS = "budget.steps counts the steps of a trial: epochs x examples / batch_size"
 RATE = "the rate is searched: space.lr in rates, or space.lr_exponent in powers of ten"
 MEANT = {
@@ -41,7 +43,7 @@ def _words(metric: str) -> set[str]:
 
 
 def is_loss(metric: str) -> bool:
-    """Return whether a metric says by its name that less of it is better.
+    """Whether a metric's name says that less is better.
 
     >>> [is_loss(name) for name in ("valid_loss", "validMSELoss", "valid_accuracy", "valid_neg_mse", "valid_glossy")]
     [True, True, False, False, False]
@@ -51,17 +53,16 @@ def is_loss(metric: str) -> bool:
 
 
 def missing_mode(metric: str) -> str:
-    """Say that a metric needs its mode, and which it probably is."""
+    """Return a message that a metric needs its mode, with the likely one."""
     if _words(metric) & (_GAINS | _TURNED):
         return f"whether more or less of '{metric}' is better does not stand there; write mode: max, or mode: min"
     return f"whether less or more of '{metric}' is better does not stand there; write mode: min, or mode: max"
 
 
 def misread_exponents(domain: Domain) -> str:
-    """Say how to write both meanings of exponents that look like rates; nothing of those that do not.
+    """Return a message with both possible meanings of exponents that look like rates; "" for others.
 
-    Refused is what lies in (0, 1] whole, or from 0 to at most 0.1, or begins between 0 and `TINY`, or has a logarithmic
-    scale.
+    Refused are domains inside (0, 1], from 0 to at most 0.1, starting between 0 and `TINY`, or on a logarithmic scale.
 
     >>> misread_exponents(Range(low=0, high=0.5)), misread_exponents([-1, 1])
     ('', '')

@@ -1,4 +1,4 @@
-"""What is said of a spec that is wrong: one sentence a field, with what arrived and what would work."""
+"""Messages on a wrong spec: one sentence a field, with what arrived and what would work."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from espalier.sweeps.spec.meaning import MEANT
 from espalier.sweeps.spec.space import Range, union_members
 from espalier.sweeps.spec.values import place
 
-NAMED_MOST = 10  # wrong fields that a message names
+NAMED_MOST = 10  # the most wrong fields named in a message
 
 
 def messages(error: ValidationError, model: type[BaseModel]) -> str:
@@ -45,8 +45,8 @@ _ALTERNATIVE = re.compile(r"(bool|int|float|str|none|constrained-.*|list\[.*\]|l
 
 
 def _path(error: ErrorDetails) -> list[int | str]:
-    """Return the fields that lead to a mistake, up to where one of several types was tried."""
-    unknown = error["loc"][-1:] if error["type"] == "extra_forbidden" else ()  # a person's own word
+    """Return the path to a mistake, up to a field with a union of types."""
+    unknown = error["loc"][-1:] if error["type"] == "extra_forbidden" else ()  # a name from the spec
     parts = error["loc"][: len(error["loc"]) - len(unknown)]
     path = [part for part in parts if part not in _TAGS and not str(part).startswith("function-")]
     end = next((i for i, part in enumerate(path) if _ALTERNATIVE.match(str(part))), len(path))
@@ -54,7 +54,7 @@ def _path(error: ErrorDetails) -> list[int | str]:
 
 
 def _message(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> str:
-    """Say in one sentence what is wrong with a field; of several types that it may have, each says its own."""
+    """Return one sentence on what is wrong with a field, with a part for each type that it may have."""
     error, path = errors[0], _path(errors[0])
     field = place(tuple(path)) if path else ""
     if error["type"] == "extra_forbidden":

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def normal_fields(spec: SweepSpec, in_rates: bool = False) -> Fields:
-    """Return a spec's fields, each in one spelling: references, paths, rates and choices, and defaults written out.
+    """Return a spec's fields in normal form: references, paths, rates and choices in one spelling, defaults included.
 
-    in_rates: leave `space.lr` as it is; else it becomes `space.lr_exponent`.
+    in_rates: keep `space.lr`; else convert it to `space.lr_exponent`.
     """
     fields = map_references(spec.model_dump(mode="json"), present_reference)
     space = fields["space"]
@@ -40,7 +40,7 @@ def normal_fields(spec: SweepSpec, in_rates: bool = False) -> Fields:
 
 
 def present_reference(reference: str) -> str:
-    """Return a reference to a class by the name that it has now: short names and former ones written out.
+    """Return a reference to a class in full and by its present name, for short and former names.
 
     >>> present_reference("names"), present_reference("core.tasks.names:Names")
     ('espalier.core.tasks.names:Names', 'espalier.core.tasks.names:Names')
@@ -51,12 +51,12 @@ def present_reference(reference: str) -> str:
 
 
 def _listed(domain: object) -> object:
-    """Return a choice as the plain list that means the same, any other domain as it is."""
+    """Return a choice as the equivalent plain list, any other domain unchanged."""
     return domain["choices"] if isinstance(domain, Mapping) and set(domain) == {"choices"} else domain
 
 
 def _real_paths(value: object) -> object:
-    """Return an option with the links in absolute paths followed, where something is there."""
+    """Return an option with symbolic links resolved in absolute paths that exist."""
     if isinstance(value, Mapping):
         return {name: _real_paths(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -67,12 +67,12 @@ def _real_paths(value: object) -> object:
 def _exists(path: str) -> bool:
     try:
         return os.path.exists(path)
-    except ValueError:  # a text that no path can be
+    except ValueError:  # a text that cannot be a path
         return False
 
 
 def _with_defaults(part: Fields, registry: "NumberedRegistry", space: Fields) -> Fields:
-    """Return an optimizer or a schedule with the defaults of its kind's numbers, but for those that are searched."""
+    """Return an optimizer or a schedule with the defaults of its kind's numbers, except searched ones."""
     if is_reference(part["kind"]) or (registry is SCHEDULES and space["schedule"] is not None):
         return dict(part)
     numbers = [number for number in registry[part["kind"]].numbers if isinstance(number, Number)]

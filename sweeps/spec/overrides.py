@@ -1,4 +1,4 @@
-"""Changes to the fields of a spec before it is checked: `--set a.b=value`, and one mapping laid over another."""
+"""Overrides of a spec's fields before validation: `--set a.b=value`, and merging of mappings."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,11 +6,11 @@ from espalier.core.errors import BadInput, brief
 from espalier.sweeps.spec.values import Fields
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
 
-_TWINS = {"lr": "lr_exponent", "lr_exponent": "lr"}  # two ways to write one thing: the later one stands
+_TWINS = {"lr": "lr_exponent", "lr_exponent": "lr"}  # alternative fields: the later one wins
 
 
 def merged(fields: Mapping[str, object], more: Mapping[str, object]) -> Fields:
-    """Return a spec's fields with others; a mapping changes what it names alone.
+    """Return a spec's fields merged with others; mappings are merged recursively.
 
     >>> merged({"budget": {"steps": 10, "batch_size": 8}, "trials": 4}, {"budget": {"steps": 500}, "trials": 8})
     {'budget': {'steps': 500, 'batch_size': 8}, 'trials': 8}
@@ -52,5 +52,5 @@ def override(fields: Fields, assignments: Sequence[str]) -> Fields:
         if parents[:1] == ["space"] and isinstance(space, dict) and (twin := _TWINS.get([*parents, last][1])):
             space.pop(twin, None)
         if (parents, last) == (["objective"], "metric") and "objective.mode" not in paths:
-            here.pop("mode", None)  # which belonged to the other metric
+            here.pop("mode", None)  # it belonged to the former metric
     return fields

@@ -1,4 +1,4 @@
-"""The parts of a spec that are about the sweep: how long, how searched, what for, on what."""
+"""Parts of a spec: budget, search, objective, ratios, health and resources."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,7 +13,7 @@ from espalier.sweeps.samplers import SAMPLERS
 from espalier.sweeps.spec.meaning import LOSS_PATTERN, NAME_MOST, is_loss, missing_mode
 from espalier.sweeps.spec.space import AUTO, Part
 
-INDEPENDENT = ("random", "qmc", "grid")  # samplers whose points depend on no result
+INDEPENDENT = ("random", "qmc", "grid")  # samplers whose points do not depend on results
 STEPS_MOST = 10**10
 BATCH_MOST = 10**9
 Auto = Literal["auto"]
@@ -27,7 +27,7 @@ else:
 
 
 def known_kind(value: object, names: Iterable[str]) -> object:
-    """Return a value that is one of the names, or a reference, or no text. Raises ValueError."""
+    """Return a value if it is one of the names, a reference, or not a text. Raises ValueError otherwise."""
     names = tuple(names)
     if isinstance(value, str) and value not in names and not is_reference(value):
         hint = nearest(value, names).removesuffix("?")
@@ -49,7 +49,7 @@ class Budget(Part):
 
 
 class Search(Part):
-    """Who proposes the trials."""
+    """How trials are proposed."""
 
     sampler: SamplerName | OwnKindName = Field(
         default="tpe",
@@ -75,17 +75,17 @@ class Search(Part):
 
     @property
     def learns(self) -> bool:
-        """Whether what is proposed depends on the trials that have ended; a sampler of one's own is taken to learn."""
+        """Whether proposals depend on ended trials; a user-defined sampler counts as learning."""
         return self.sampler not in INDEPENDENT
 
     @property
     def in_rounds(self) -> bool:
-        """Whether trials are asked for in rounds: a search that learns repeats itself only so."""
+        """Whether trials are asked for in rounds, which makes a search that learns repeatable."""
         return self.repeatable and self.learns
 
 
 class Objective(Part):
-    """What is sought: a metric of the task's validation. One that is no loss needs its mode."""
+    """The objective: a metric of the task's validation. A metric that is no loss needs its mode."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -110,19 +110,19 @@ class Objective(Part):
 
     @property
     def sign(self) -> float:
-        """What the metric is multiplied by for the smaller to be the better."""
+        """The factor that makes smaller values better: -1 for a metric to maximise."""
         return 1.0 if self.mode == "min" else -1.0
 
 
 class RatiosSpec(Part):
-    """When the update-to-data ratios of a trial are taken."""
+    """When the update-to-data ratios of a trial are sampled."""
 
     samples: int = Field(default=50, ge=0, le=1_000_000, description="how often; 0 for never")
     spacing: Literal["linear", "log"] = Field(default="linear", description="evenly, or each a factor after the last")
 
 
 class HealthSpec(Part):
-    """Where one verdict ends and another begins; core.measures.verdicts.Thresholds names the sources."""
+    """The thresholds between verdicts; see core.measures.verdicts.Thresholds for their sources."""
 
     hot: float = Field(default=Thresholds.hot, description="median log10 update ratio above which a run is hot")
     frozen: float = Field(default=Thresholds.frozen, description="... below which it is frozen")
@@ -137,7 +137,7 @@ class HealthSpec(Part):
 
 
 class Resources(Part):
-    """What a cohort gets, how many train at once, and how wide they are. `auto` looks at the machine."""
+    """The resources of a cohort, how many cohorts train at once, and their lanes. `auto` depends on the machine."""
 
     cpus: Annotated[float, Field(gt=0, le=10_000)] | Auto = "auto"
     gpus: Annotated[float, Field(ge=0, le=1)] | Auto = Field(

@@ -1,4 +1,4 @@
-"""Where a spec's files are: the spec itself, a ready one, and those that it names."""
+"""The files of a spec: the spec itself, ready specs, and the files that a spec names."""
 
 import ast
 import importlib.util
@@ -17,14 +17,14 @@ from espalier.sweeps.spec.values import Fields, Json
 
 LIBRARY = Path(__file__).parents[1] / "library"  # ready sweeps, part of the package
 STDIN = "-"
-_NAMED = re.compile(r"(^|_)(path|file|filename|folder|dir|directory|root)s?$")  # options that hold paths
+_NAMED = re.compile(r"(^|_)(path|file|filename|folder|dir|directory|root)s?$")  # names of options that are paths
 _SUFFIX = re.compile(r"[^/]\.[A-Za-z][A-Za-z0-9]*$")
 
 
 def spec_text(path: str) -> tuple[str, str, Path]:
-    """Return a spec's text, how messages name it, and its folder: of a file, of `-`, or of a ready sweep's name.
+    """Return a spec's text, its name in messages, and its folder: for a file, `-`, or the name of a ready sweep.
 
-    Raises BadInput for what cannot be read.
+    Raises BadInput if it cannot be read.
     """
     if path == STDIN:
         try:
@@ -49,12 +49,12 @@ def ready_sweeps() -> dict[str, Path]:
 
 
 def found_files(fields: Mapping[str, object], folder: Path) -> Fields:
-    """Return a spec's fields with absolute paths of the files that they name, so that workers find them.
+    """Return a spec's fields with the paths in them made absolute, so that workers find the files.
 
-    A file of code is looked for from the current folder, then beside the spec. What an option of the task names is
-    looked for beside the spec, then from the current folder; `~` and `$NAME` are expanded. An option is a path if the
-    task annotates it as one (`path: Path`), if it is called one (`path`, `train_file`), or if its text looks like one
-    (it has a separator or a suffix) and something is there.
+    A file of code is looked up in the current folder, then beside the spec. A path in an option of the task is looked
+    up beside the spec, then in the current folder; `~` and `$NAME` are expanded. An option is a path in three cases:
+    if the task annotates it so (`path: Path`), if its name says so (`path`, `train_file`), or if it looks like one
+    (with a separator or a suffix) and the file exists.
     """
 
     fields = map_references(fields, lambda reference: code_path(reference, folder))
@@ -69,7 +69,7 @@ def found_files(fields: Mapping[str, object], folder: Path) -> Fields:
 
 
 def code_path(reference: str, folder: Path) -> str:
-    """Return a reference to a class of a file with the file's absolute path; another one as it is."""
+    """Return a reference with its file's path made absolute; a reference to a module unchanged."""
     source, name = split_reference(reference)
     if not source.endswith(".py"):
         return reference
@@ -85,8 +85,8 @@ def _is_path(name: object, annotated: set[str]) -> bool:
 
 
 def _option(value: Json, folder: Path, is_path: bool, depth: int = 0) -> Json:
-    """Return an option with the paths in it absolute, also those in lists and below names."""
-    if depth > 8:  # nothing that a person writes; YAML's aliases may stand inside themselves
+    """Return an option with its paths made absolute, also inside lists and mappings."""
+    if depth > 8:  # deeper than any real spec; YAML's aliases can be recursive
         return value
     if isinstance(value, list | tuple):
         return [_option(inner, folder, is_path, depth + 1) for inner in value]
@@ -120,15 +120,15 @@ def expanded(text: str) -> str:
 
 
 def argument(path: str) -> Path:
-    """Return the file or folder that an argument of a command names: as it is written, or else expanded.
+    """Return the path of a command's argument: as written if it exists, else with `~` and `$NAME` expanded.
 
-    A shell expands `~` and `$NAME` only where they are not quoted.
+    A shell does not expand them inside quotes.
     """
     return Path(path if os.path.lexists(path) else expanded(path))
 
 
 def path_options(task: object) -> set[str]:
-    """Return the options that a task annotates as paths, read from its source: none of it is run."""
+    """Return the options that a task annotates as paths, read from its source without running it."""
     source, name = split_reference(task) if isinstance(task, str) else ("", "")
     source = present_name(source)
     try:

@@ -1,4 +1,4 @@
-"""Where a spec names code of a person's own: the task, watchers, and every kind that may be file.py:Class."""
+"""References to user code in a spec: the task, watchers, and every kind that may be file.py:Class."""
 
 from collections.abc import Callable, Mapping
 
@@ -16,7 +16,7 @@ KINDS = (
 
 
 def map_references(fields: Mapping[str, object], change: Callable[[str], str]) -> Fields:
-    """Return a spec's fields, which may be wrong, with each reference to code changed.
+    """Return a spec's fields, possibly invalid ones, with each reference mapped by `change`.
 
     >>> fields = {"task": "line", "schedule": {"kind": "a.py:A"}, "space": {"schedule": ["step", "a.py:A"]}}
     >>> map_references(fields, lambda reference: f"/x/{reference}")["space"]
@@ -47,7 +47,7 @@ def map_references(fields: Mapping[str, object], change: Callable[[str], str]) -
 
 
 def references(fields: Mapping[str, object]) -> list[str]:
-    """Return every reference to code in a spec's fields: the task's first, then the watchers', then kinds of one's own.
+    """Return every reference to code in a spec's fields: the task, the watchers, then user-defined kinds.
 
     >>> references({"task": "line", "optimizer": "lion.py:Lion", "search": {"sampler": "tpe"}})
     ['line', 'lion.py:Lion']

@@ -1,6 +1,6 @@
-"""What the parts of a spec must agree on. Each rule raises ValueError that begins with the field.
+"""Rules across the parts of a spec. Each rule raises ValueError that begins with the field.
 
-A kind of a person's own is not loaded here: sweeps.own_kinds holds it to the same rules before anything is trained.
+A user-defined kind is not loaded here: sweeps.own_kinds applies the same rules to it before training.
 """
 
 import math
@@ -17,13 +17,13 @@ from espalier.sweeps.spec.parts import BATCH_MOST, Budget, Objective, Search
 from espalier.sweeps.spec.space import AUTO, Domain, Range, Space, extremes
 from espalier.sweeps.spec.stopping import Stopping
 
-GRID_MOST = 1_000_000  # points: a sampler writes all of them down before the first trial
+GRID_MOST = 1_000_000  # points: a sampler enumerates all of them before the first trial
 EXPONENT = Number("lr_exponent", -1.0, -40.0, 40.0, "the peak rate is 10 ** lr_exponent")
 NEEDED = ("lr_exponent", "decay_factor", "warmup", "seed")  # every trial has one
 
 
 def check_optimizer(optimizer: OptimizerSpec | OwnKind, space: Space) -> None:
-    """Raise ValueError unless each number of the optimizer stands at one place, and its kind has it."""
+    """Raise ValueError unless each number of the optimizer is given once, and its kind has it."""
     kind, beside = optimizer.kind, numbers_of(optimizer)
     for name, number in taken(OPTIMIZERS).items():
         if not isinstance(number, Number) or number.home != "both" or getattr(space, name) is None:
@@ -36,7 +36,7 @@ def check_optimizer(optimizer: OptimizerSpec | OwnKind, space: Space) -> None:
 
 
 def check_stopping(stopping: Stopping | None, budget: Budget, objective: Objective, search: Search) -> None:
-    """Raise ValueError if trials cannot be stopped: for want of rungs or scores, or by a search that must repeat."""
+    """Raise ValueError if early stopping is impossible: without rungs or scores, or with a repeatable search."""
     if stopping is None:
         return
     if budget.steps < 2:
@@ -54,14 +54,14 @@ def check_stopping(stopping: Stopping | None, budget: Budget, objective: Objecti
 
 
 def _numbers() -> Iterator[Number]:
-    """Yield every number that may stand in a space."""
+    """Yield every number that a space may contain."""
     named = taken(OPTIMIZERS) | taken(SCHEDULES) | {"warmup": WARMUP}
     yield EXPONENT
     yield from (entry for entry in named.values() if isinstance(entry, Number) and entry.home != "spec")
 
 
 def check_space(space: Space) -> None:
-    """Raise ValueError for a domain beyond the limits of its number, or null where every trial needs a number."""
+    """Raise ValueError for a domain beyond the limits of its number, or null for a required number."""
     for number in _numbers():
         domain = getattr(space, number.name)
         if domain is not None and not (number is EXPONENT and domain == AUTO):
@@ -74,7 +74,7 @@ def check_space(space: Space) -> None:
 
 
 def check_domain(number: Number, domain: Domain) -> None:
-    """Raise ValueError for a domain of a number that goes beyond its limits."""
+    """Raise ValueError for a domain beyond the limits of its number."""
     for value in extremes(domain):
         if not number.accepts(value):
             instead = ", nor auto" if number is EXPONENT else ""
@@ -107,7 +107,7 @@ def check_schedule(schedule: ScheduleSpec | OwnKind, space: Space) -> None:
 
 
 def _check_numbers_of_schedules(kinds: Sequence[str], beside: dict[str, bool | float], space: Space) -> None:
-    """beside: the numbers that stand under `schedule`."""
+    """beside: the numbers under `schedule`."""
     for name, number in taken(SCHEDULES).items():
         if not isinstance(number, Number) or number.home != "both":
             continue
@@ -134,7 +134,7 @@ def _searched(space: Space) -> Iterator[tuple[str, Domain | None]]:
 
 
 def check_grid(search: Search, space: Space) -> None:
-    """Raise ValueError for domains with too many points, or none, for a sampler that writes them all down."""
+    """Raise ValueError for domains with too many points, or without steps, for a sampler that enumerates them."""
     sampler = search.sampler
     for name, domain in space.domains() if sampler == "gp" else ():
         if isinstance(domain, Range) and (domain.integer or domain.step) and domain.grid_size > GRID_MOST:

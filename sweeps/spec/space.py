@@ -1,4 +1,4 @@
-"""The search space: what may stand in it, which parts are structural, and how a point of it becomes a trial.
+"""The search space: its domains, which parts are structural, and how to complete a sampled point.
 
 A domain is a constant, a range or a choice. A point is a dictionary from hyperparameter names to values.
 """
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 def all_finite(value: T) -> T:
-    """Return a value as it is. Raises ValueError for NaN and infinities, however deep, since JSON has none."""
+    """Return a value unchanged. Raises ValueError for NaN and infinity at any depth, since JSON has none."""
     waiting: list[object] = [value]
     seen: set[int] = set()
     while waiting:
@@ -44,20 +44,20 @@ def all_finite(value: T) -> T:
         if isinstance(inner, float) and not math.isfinite(inner):
             raise ValueError(f"{inner!r} is no finite number")
         if isinstance(inner, Mapping | list | tuple) and id(inner) not in seen:
-            seen.add(id(inner))  # YAML's aliases may stand often, or inside themselves
+            seen.add(id(inner))  # YAML's aliases may repeat, or be recursive
             waiting += inner.values() if isinstance(inner, Mapping) else inner
     return value
 
 
-WHOLE_MOST = 2**53  # the ends of a range are floats, which tell no larger whole numbers apart
-STEPS_MOST = 1e20  # in a range; Optuna counts them with 28 digits
+WHOLE_MOST = 2**53  # the ends of a range are floats, exact for whole numbers up to this
+STEPS_MOST = 1e20  # points in a range; Optuna counts them with 28 digits
 RATES = (1e-40, 1e40)
 Scalar = Annotated[bool | int | float | str | None, AfterValidator(all_finite)]
 Point = dict[str, Any]
 
 
 def union_members(annotation: Any) -> Iterator[Any]:
-    """Yield the types that a field may have: what a union is of, and not what a list holds.
+    """Yield the types of a field: the members of a union, but not the items of a list.
 
     >>> list(union_members(int | Annotated[float, "of a kind"] | list[str]))
     [<class 'int'>, <class 'float'>, list[str]]
@@ -72,7 +72,7 @@ def union_members(annotation: Any) -> Iterator[Any]:
 
 
 class Part(BaseModel):
-    """A part of a spec: unknown keys are refused, and so are NaN, infinities, and true or false for a number."""
+    """The base of the parts of a spec: refuses unknown keys, NaN, infinity, and true or false for a number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -117,7 +117,7 @@ class Range(Part):
 
     @property
     def grid_size(self) -> int:
-        """How many points a grid has on it; they lie `step` apart, whole numbers else one."""
+        """The number of its points on a grid: `step` apart, or 1 for whole numbers."""
         return int(min((self.high - self.low) / (self.step or 1) + 1e-9, 1e18)) + 1
 
 
@@ -146,7 +146,7 @@ Domain = Annotated[
 
 
 def extremes(domain: Domain) -> list[Any]:
-    """Return the values a domain lists, both ends of a range, or the one value of a constant.
+    """Return the values of a choice, both ends of a range, or the value of a constant.
 
     >>> extremes(Range(low=1, high=4, integer=True)), extremes([5, 7]), extremes(0.1)
     ([1, 4], [5, 7], [0.1])
@@ -156,12 +156,12 @@ def extremes(domain: Domain) -> list[Any]:
     return list(domain.choices) if isinstance(domain, Choice) else domain if isinstance(domain, list) else [domain]
 
 
-AUTO = "auto"  # an exponent that a range test finds
+AUTO = "auto"  # an exponent range to be set by a range test
 _EXPONENTS = Range(low=-3.0, high=0.0)
 
 
 def exponents_of(rates: Domain) -> Domain:
-    """Return a domain of rates as one of exponents: log10 of each. The rates are above 0.
+    """Return a domain of rates as one of exponents, by log10. The rates are above 0.
 
     >>> exponents_of([0.1, 0.01]), exponents_of(Range(low=1e-4, high=0.1, log=True)).low, exponents_of("auto")
     ([-1.0, -2.0], -4.0, 'auto')
@@ -176,7 +176,7 @@ def exponents_of(rates: Domain) -> Domain:
 
 
 def _exponent(rate: object) -> float:
-    assert isinstance(rate, int | float)  # which _check_rates has seen to
+    assert isinstance(rate, int | float)  # checked by _check_rates
     return math.log10(rate)
 
 
@@ -194,7 +194,7 @@ def _check_rates(rates: Domain) -> None:
 
 
 class DecayPoints(Part):
-    """Where the rate decays, as shares of the budget: `count` points in [low, high], `branches` samples a trunk."""
+    """Where the rate decays, as shares of the budget: `count` points in [low, high], `branches` for each trunk."""
 
     count: int = Field(default=1, ge=1, le=16)
     low: float = Field(default=0.3, ge=0, le=1)
@@ -210,7 +210,7 @@ class DecayPoints(Part):
 
     @property
     def names(self) -> list[str]:
-        """The names under which the search samples the points."""
+        """The names of the sampled points."""
         return ["decay_point"] if self.count == 1 else [f"decay_point_{i}" for i in range(1, self.count + 1)]
 
 
@@ -227,7 +227,7 @@ _Domain: Any = Domain | None  # pyright: ignore[reportOperatorIssue]
 
 
 def _searched(registry: Registry[Any]) -> dict[str, Any]:
-    """Return as fields of a model the numbers of a registry's kinds that a space may search, None where it does not."""
+    """Return the searchable numbers of a registry's kinds as fields of a pydantic model, with default None."""
     taken = by_name(*(registry[kind].numbers for kind in registry))
     return {
         name: (
@@ -240,7 +240,7 @@ def _searched(registry: Registry[Any]) -> dict[str, Any]:
 
 
 class _Rates(BaseModel):
-    """The fields of a space stand in the order in which a search draws them."""
+    """The fields of a space, in the order in which a search draws them."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, Domain]
@@ -278,9 +278,9 @@ _WithSchedules = create_model("_WithSchedules", __base__=_WithWarmup, **_searche
 
 
 class Space(_WithSchedules):
-    """Hyperparameters by name. Names not listed here are the task's own, and structural.
+    """Hyperparameters by name. Other names are the task's own, and structural,
 
-    Or they are numbers of a schedule or an optimizer of one's own.
+    or numbers of a user-defined schedule or optimizer.
     """
 
     schedule: Domain | None = Field(default=None, description="Kinds to choose from; structural.")
@@ -310,7 +310,7 @@ class Space(_WithSchedules):
 
     @model_serializer(mode="wrap")
     def _as_written(self, serialize: SerializerFunctionWrapHandler) -> Fields:
-        """Keep the one of lr and lr_exponent that was written."""
+        """Serialize the one of lr and lr_exponent that was given."""
         fields = serialize(self)
         fields.pop("lr_exponent" if self.lr is not None else "lr", None)
         return fields
@@ -331,15 +331,15 @@ class Space(_WithSchedules):
         return value
 
     def own(self) -> dict[str, Domain]:
-        """Return the domains of the task's own hyperparameters, and of the numbers of a person's own kinds."""
+        """Return the domains of the task's own hyperparameters, and of the numbers of user-defined kinds."""
         return dict(self.__pydantic_extra__ or {})
 
     def engine_fields(self) -> list[str]:
-        """Return the hyperparameters that every task has and that one number describes: not the decay points."""
+        """Return the hyperparameters of every task that are a single number: all except the decay points."""
         return [name for name in ENGINE if name != "decay_points"]
 
     def domains(self) -> Iterator[tuple[str, Range | Choice]]:
-        """Yield what is to be sampled, by name: constants are not."""
+        """Yield the domains to sample, by name, without constants."""
         points = self.decay_points
         if isinstance(points, DecayPoints):
             for name in points.names:
@@ -354,11 +354,11 @@ class Space(_WithSchedules):
                 yield name, domain
 
     def searched(self) -> set[str]:
-        """Return the hyperparameters of a point that trials differ in."""
+        """Return the names of the searched hyperparameters."""
         return {"decay_points" if name.startswith("decay_point") else name for name, _ in self.domains()}
 
     def resolve(self, sampled: Point) -> Point:
-        """Return the whole point: sampled values with the constants beside them, decay points as one sorted list."""
+        """Return the complete point: sampled values and constants, with the decay points as one sorted list."""
         fields = {name: getattr(self, name) for name in self.engine_fields()}
         named = {name: domain for name, domain in fields.items() if domain is not None} | self.own()
         point = {name: sampled.get(name, domain) for name, domain in named.items()}
@@ -373,7 +373,7 @@ class Space(_WithSchedules):
         return point
 
     def grid_size(self) -> int:
-        """Return how many points a grid on this space has; nothing is enumerated."""
+        """Return the number of points of a grid on this space, without enumerating them."""
         return math.prod(len(d.choices) if isinstance(d, Choice) else d.grid_size for _, d in self.domains())
 
     def most_points(self) -> int:
@@ -387,7 +387,7 @@ class Space(_WithSchedules):
 
     @property
     def branches(self) -> int:
-        """How many trials are proposed for one trunk."""
+        """The number of trials proposed for each trunk."""
         return self.decay_points.branches if isinstance(self.decay_points, DecayPoints) else 1
 
 

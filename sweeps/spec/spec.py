@@ -1,4 +1,4 @@
-"""SweepSpec: the only schema. YAML, the command line, HTTP and Ray all carry it."""
+"""SweepSpec: the only schema, used by YAML, the command line, HTTP and Ray."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,17 +20,17 @@ from espalier.sweeps.spec.values import as_stored, check_values
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
 
 TRIALS_MOST = 1_000_000
-ROUNDS, ROUND_LEAST = 4, 8  # of a search that repeats: how many, and trials of one
+ROUNDS, ROUND_LEAST = 4, 8  # of a repeatable search: how many rounds, and trials in each
 
 
 class SweepSpec(Part):
-    """One search, as a person describes it."""
+    """The spec of a sweep."""
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$", description="letters, digits, - and _; at most 40")
     task: str = Field(
         max_length=4096,
         description=f"package.module:Class, path/file.py:Class, or a ready task: {', '.join(READY)}",
-        json_schema_extra={"pattern": f"^([^:]+:[^:]+|{'|'.join(READY)})$"},  # whoever loads it says what is missing
+        json_schema_extra={"pattern": f"^([^:]+:[^:]+|{'|'.join(READY)})$"},  # loading it reports what is missing
     )
     task_options: dict[str, Annotated[Any, AfterValidator(all_finite)]] = Field(default={})
     optimizer: AnyOptimizer = OptimizerSpec()
@@ -78,17 +78,17 @@ class SweepSpec(Part):
 
     @property
     def trials_wanted(self) -> int:
-        """How many trials are asked for; a grid has no more than its points."""
+        """The number of trials; a grid has at most its points."""
         return min(self.trials, self.space.grid_size()) if self.search.sampler == "grid" else self.trials
 
     @property
     def branches(self) -> int:
-        """How many trials are proposed for one trunk; the points of a grid are proposed one by one."""
+        """The number of trials proposed for each trunk; the points of a grid are proposed one by one."""
         return 1 if self.search.sampler == "grid" else self.space.branches
 
     @property
     def round_trials(self) -> int:
-        """How many trials are asked for at once where a search must repeat; 0: as many as train, whenever some end.
+        """The number of trials in a round of a repeatable search; 0: new trials are asked for whenever some end.
 
         It depends on the spec alone, not on the machine.
         """
@@ -98,7 +98,7 @@ class SweepSpec(Part):
         return -(-trials // self.branches) * self.branches
 
     def notes(self) -> list[str]:
-        """Return what is taken as it stands, and may not do what its writer hopes."""
+        """Return notes on valid fields that may not do what the author expects."""
         search, notes = self.search, []
         if "seed" in search.model_fields_set and search.learns and not search.repeatable:
             notes.append(
@@ -124,7 +124,7 @@ class SweepSpec(Part):
 def make_spec(fields: object, source: str = "spec", stored: bool = False) -> SweepSpec:
     """Check a spec given as a dictionary. Raises BadInput naming each wrong field, what arrived and what would work.
 
-    stored: this program wrote it down, as it took it before: exponents that look like rates are meant there.
+    stored: the spec was accepted before and stored: exponents that look like rates are then correct.
     """
     check_values(fields, source)
     if not isinstance(fields, Mapping):
@@ -141,7 +141,7 @@ def make_spec(fields: object, source: str = "spec", stored: bool = False) -> Swe
 def load_spec(path: str, assignments: Sequence[str] = ()) -> SweepSpec:
     """Read a spec - a file, `-` for standard input, or the name of a ready sweep - and apply overrides.
 
-    Raises BadInput for a missing file, invalid YAML or a wrong field. Files of a task, of data and of watchers are made
+    Raises BadInput for a missing file, invalid YAML or a wrong field. Paths of tasks, data and watchers are made
     absolute, so that workers find them.
     """
     fields, source, folder = read_fields(path, assignments)
@@ -149,7 +149,7 @@ def load_spec(path: str, assignments: Sequence[str] = ()) -> SweepSpec:
 
 
 def read_fields(path: str, assignments: Sequence[str] = ()) -> tuple[Any, str, Path]:
-    """Return a spec's fields as they are written, with overrides; how messages name it; and its folder."""
+    """Return a spec's fields as written, with overrides; its name in messages; and its folder."""
     text, source, folder = paths.spec_text(path)
     fields = parse_yaml(text, source)
     if fields is None:

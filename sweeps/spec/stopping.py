@@ -43,7 +43,7 @@ class Stopping(Part):
         return rungs
 
     def steps(self, budget: int) -> tuple[int, ...]:
-        """Return after how many steps trials are scored."""
+        """Return the steps after which trials are scored."""
         return tuple(sorted({min(max(1, round(share * budget)), budget - 1) for share in self.rungs} - {0}))
 
     def probe_steps(self, budget: int) -> int:

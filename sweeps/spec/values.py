@@ -1,6 +1,6 @@
-"""What specs and best files are made of: the values that YAML, JSON, Optuna's storage and a worker all carry alike.
+"""The values allowed in specs and best files: those that YAML, JSON, Optuna's storage and Ray all preserve.
 
-Texts, whole numbers of 64 bits, floats, true, false, null, lists, and mappings whose keys are texts.
+These are texts, 64-bit integers, floats, true, false, null, lists, and mappings whose keys are texts.
 """
 
 import re
@@ -17,16 +17,16 @@ Fields = dict[str, Any]
 """The fields of a spec or a best file as they were written, right or wrong."""
 Location = tuple[str | int, ...]
 """The fields and places in lists that lead to a value."""
-VALUES = 20_000  # in a spec, all that its aliases stand for counted
+VALUES = 20_000  # values in a spec, with aliases expanded
 DEPTH = 40  # levels of lists and mappings
 _HALVES = re.compile("[\ud800-\udfff]")
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
 def check_values(fields: object, source: str, most: int | None = VALUES, depth: int = DEPTH) -> None:
-    """Raise BadInput naming the first value that JSON or a database cannot carry, or that is too deep or too many.
+    """Raise BadInput for the first value that JSON or a database cannot store, or that exceeds a limit.
 
-    most: how many values are taken; None: any number. depth: how many levels of lists and mappings.
+    most: the most values; None for no limit. depth: the most levels of lists and mappings.
     """
     waiting: list[tuple[object, Location]] = [(fields, ())]
     seen = 0
@@ -49,9 +49,9 @@ def check_values(fields: object, source: str, most: int | None = VALUES, depth: 
 
 
 def as_stored(value: object, depth: int = DEPTH) -> object:
-    """Return a value as a database, a best file or a worker gives it back: lists for tuples, only plain types.
+    """Return a value as it is after storage: lists for tuples, only plain types.
 
-    Raises ValueError for one that is too deep, as one that holds itself is.
+    Raises ValueError for one that is too deep, such as a recursive one.
 
     >>> as_stored({"a": [1, (2, ())]})
     {'a': [1, [2, []]]}
@@ -67,7 +67,7 @@ def as_stored(value: object, depth: int = DEPTH) -> object:
 
 
 def unique_fields(pairs: list[tuple[str, Any]]) -> Fields:
-    """Return the fields of one of JSON's objects: an object_pairs_hook. Raises ValueError for a name that stands twice.
+    """Return the fields of a JSON object; an object_pairs_hook. Raises ValueError for a duplicate key.
 
     >>> unique_fields([("a", 1), ("b", 2)])
     {'a': 1, 'b': 2}
@@ -81,7 +81,7 @@ def unique_fields(pairs: list[tuple[str, Any]]) -> Fields:
 
 
 def place(path: Location) -> str:
-    """Return the fields that lead to a value, as one word.
+    """Return the path to a value as a text, such as `space.lr`.
 
     >>> place(("space", "hidden", 0))
     'space.hidden.0'
@@ -90,7 +90,7 @@ def place(path: Location) -> str:
 
 
 def _unfit(value: object) -> str:
-    """Say why a value cannot be carried; nothing of one that can."""
+    """Return why a value cannot be stored; "" if it can."""
     if isinstance(value, str):
         if "\0" in value:
             return f"{shown(value)} holds the character U+0000, which no database keeps; leave it out"

@@ -1,10 +1,9 @@
-"""YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema), read within bounds and written so that it
-reads back to the same values.
+"""YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema): read with limits, written losslessly.
 
-PyYAML splits a text into events; its own schema is YAML 1.1's, where 010 is 8, 1:30 is 90, `off` is false and a date is
-no text. Here a plain word is null, true or false, a whole number (10, 010, 0o17, 0x1F), a number (0.1, 1e-4, .inf) or
-else a text. Values are built from the events and counted, so that no alias or merge key can make a few lines into
-billions of values. The only file that reads or writes YAML.
+PyYAML parses a text into events; its own schema is YAML 1.1's, where 010 is 8, 1:30 is 90, `off` is false and a date
+is no text. Here a plain word is null, a boolean, a whole number (10, 010, 0o17, 0x1F), a number (0.1, 1e-4, .inf) or
+else a text. Values are built from the events and counted, so that aliases and merge keys cannot expand a few lines
+into billions of values. Only this file reads or writes YAML.
 """
 
 import re
@@ -17,8 +16,8 @@ from espalier.core.errors import BadInput, brief
 from espalier.sweeps.spec.values import Json
 
 DEPTH = 100  # levels of lists and mappings
-ALIASED = 20_000  # values that aliases and merge keys add to those that are written out
-DIGITS = 400  # of a number; the largest float has 309
+ALIASED = 20_000  # the most values that aliases and merge keys may add
+DIGITS = 400  # the most digits of a number; the largest float has 309
 
 _TAG = "tag:yaml.org,2002:"
 _NULL = re.compile(r"null|Null|NULL|~|")
@@ -38,7 +37,7 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, whe
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts every text in quotes that YAML 1.1 or 1.2 would read as something else."""
+    """A dumper that quotes every text that YAML 1.1 or 1.2 would read as another type."""
 
 
 for _name, _pattern in (("int", _INT), ("float", _FLOAT), ("float", _INF), ("float", _NAN)):
@@ -58,8 +57,8 @@ def write(value: object, flow: bool | None = False, width: int = 120) -> str:
 def read(text: str, source: str) -> Any:
     """Return the value of a YAML document. Raises BadInput with the line and column of a mistake.
 
-    Also refused: two documents, a key that stands twice or is no text, tags outside the core schema, an alias inside
-    of what it stands for, more than `DEPTH` levels, and more than `ALIASED` values from aliases and merge keys.
+    Also refused: two documents, duplicate keys, keys that are not texts, tags outside the core schema, recursive
+    aliases, more than `DEPTH` levels, and more than `ALIASED` values from aliases and merge keys.
 
     >>> read("{a: 010, b: [off, 1e-4, 1:30], c: &c {d: 0x1F}, e: {<<: *c, f: ~}}", "s")
     {'a': 10, 'b': ['off', 0.0001, '1:30'], 'c': {'d': 31}, 'e': {'d': 31, 'f': None}}
@@ -88,7 +87,7 @@ def _wrong(event: yaml.Event, what: str) -> NoReturn:
 
 
 def scalar(text: str) -> bool | int | float | str | None:
-    """Return what a plain word stands for. Raises ValueError for what is no number any more, or a number too long.
+    """Return the value of a plain word. Raises ValueError for a number in YAML 1.1's notation, or one that is too long.
 
     >>> [scalar(word) for word in ("010", "0o17", "1e4", "off", "~", "+.inf", "1:30")]
     [10, 15, 10000.0, 'off', None, inf, '1:30']
@@ -116,7 +115,7 @@ def _whole(text: str) -> int:
 
 
 def _meaning(text: str) -> str:
-    """Say what a number that YAML 1.1 took was meant to be."""
+    """Return a hint for a number in YAML 1.1's notation."""
     plain = text.replace("_", "")
     if plain.lstrip("+-")[:2] in ("0b", "0x") and len(plain) < DIGITS:
         plain = str(int(plain, 0))
@@ -124,12 +123,12 @@ def _meaning(text: str) -> str:
 
 
 class _Builder:
-    """Builds the value of one document from its events, and counts what aliases and merge keys would copy."""
+    """Builds the value of a document from its events, and counts the values copied by aliases and merge keys."""
 
     def __init__(self, events: Iterator[yaml.Event]):
         self.events = events
-        self.anchored: dict[str, tuple[Json, int]] = {}  # by anchor: a value, and how many values it has within it
-        self.open: set[str] = set()  # anchors of what is not complete yet
+        self.anchored: dict[str, tuple[Json, int]] = {}  # by anchor: a value, and how many values it contains
+        self.open: set[str] = set()  # anchors of incomplete values
         self.aliased = 0
 
     def document(self) -> Json:
@@ -144,7 +143,7 @@ class _Builder:
         return value
 
     def _node(self, event: yaml.Event, depth: int) -> tuple[Json, int]:
-        """Return the value that begins with an event, and how many values that is, all within it counted."""
+        """Return the value that starts with an event, and how many values it contains."""
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         assert isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent)
@@ -220,7 +219,7 @@ class _Builder:
         return key
 
     def _merged(self, event: yaml.Event, value: Json, size: int) -> dict[str, Json]:
-        """Return the fields that a merge key brings, the first of a list before those that follow."""
+        """Return the fields of a merge key; the first of a list takes precedence."""
         merged: dict[str, Json] = {}
         for mapping in reversed(value if isinstance(value, list) else [value]):
             if not isinstance(mapping, dict):
@@ -231,7 +230,7 @@ class _Builder:
 
 
 def _text_or_number(event: yaml.ScalarEvent) -> bool | int | float | str | None:
-    """Return the value of a scalar: as its tag says, else of its plain word, else its text."""
+    """Return the value of a scalar: by its tag, else by its plain word, else its text."""
     if event.tag is None and event.implicit[0]:
         try:
             return scalar(event.value)
@@ -253,18 +252,18 @@ def _text_or_number(event: yaml.ScalarEvent) -> bool | int | float | str | None:
 
 
 def _check_space(key: yaml.Event, value: yaml.Event) -> None:
-    """Refuse {low:-4}, which YAML takes for a text `low:-4` whose value is null."""
+    """Refuse {low:-4}, which YAML reads as the key `low:-4` with value null."""
     if _is_plain(key) and _is_plain(value) and value.value == "" and (missing := missing_space(key.value)):
         _wrong(key, missing)
 
 
 def _is_plain(event: yaml.Event) -> TypeGuard[yaml.ScalarEvent]:
-    """Whether an event is a word without quotes and tag."""
+    """Whether an event is a scalar without quotes and tag."""
     return isinstance(event, yaml.ScalarEvent) and event.implicit[0]
 
 
 def missing_space(text: str) -> str:
-    """Say where a space is missing in a text that was meant as a field and its value; nothing of any other text.
+    """Return a hint if a text lacks the space after a field's colon; "" for any other text.
 
     >>> missing_space("low:-4"), missing_space("a: 1")
     ("no space after the colon of 'low:-4'; write low: -4", '')

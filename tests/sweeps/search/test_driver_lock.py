@@ -49,7 +49,7 @@ def test_a_hold_on_a_folder_that_its_driver_has_removed_is_none(tmp_path: Path) 
     first.start()
     held.wait()
     threading.Timer(0.2, gone.set).start()
-    with pytest.raises(BadInput, match="was removed by who drove it"), lock_in(tmp_path):
+    with pytest.raises(BadInput, match="was deleted by the process that drove it"), lock_in(tmp_path):
         raise AssertionError("held by a file without a name")
     first.join()
 
