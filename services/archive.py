@@ -1,4 +1,4 @@
-"""Code archives that people upload: read whole when they are handed in, unpacked only for the job that runs them."""
+"""Uploaded code archives: validated completely on submission, unpacked only for the job that runs them."""
 
 import io
 import lzma
@@ -12,17 +12,17 @@ from pathlib import Path, PurePosixPath
 
 from espalier.core.errors import BadInput
 
-ENTRIES = 10_000  # files and folders; more are data, which does not travel with the code
-NAME_BYTES, PATH_BYTES = 255, 1024  # of a file system
-PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a limit that could be set
-HEADER = b"PK\x01\x02"  # of each entry, in the archive's directory
+ENTRIES = 10_000  # files and folders; more are probably data, which does not belong to the code
+NAME_BYTES, PATH_BYTES = 255, 1024  # the limits of a file system
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # other methods cannot be limited while they unpack
+HEADER = b"PK\x01\x02"  # bytes of each entry in the archive's directory
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, OSError, ValueError,
           RuntimeError, OverflowError)  # fmt: skip
 
 
 def check(packed: bytes, packed_mib: float, unpacked_mib: float) -> None:
-    """Raise BadInput unless `unpack` will be able to write the whole archive, each file inside its folder."""
+    """Raise BadInput unless `unpack` can write the whole archive, each file inside its folder."""
     if len(packed) > packed_mib * 2**20:
         raise BadInput(f"archive: {len(packed) / 2**20:.1f} MiB; at most {packed_mib:g} MiB are taken")
     if not sum(len(content or b"") for _, content in _entries(packed, unpacked_mib)):
@@ -30,9 +30,9 @@ def check(packed: bytes, packed_mib: float, unpacked_mib: float) -> None:
 
 
 def unpack(packed: bytes, folder: Path, unpacked_mib: float) -> None:
-    """Write the archive's files, for reading alone, into a folder. Raises BadInput; then nothing may be run from there.
+    """Write the archive's files, read-only, into a folder. Raises BadInput; then nothing may be run from there.
 
-    Sizes that an archive states of itself can lie: no more is written than the limit.
+    The sizes in an archive's directory can be false: no more than the limit is written.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path, content in _entries(packed, unpacked_mib):
@@ -44,7 +44,7 @@ def unpack(packed: bytes, folder: Path, unpacked_mib: float) -> None:
 
 
 def holds(packed: bytes, folder: Path, unpacked_mib: float) -> bool:
-    """Whether a folder has the archive's files, bit for bit, and nothing else that Python could import."""
+    """Whether a folder has exactly the archive's files, and nothing else that Python could import."""
     here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
     for path, content in _entries(packed, unpacked_mib):
         place = folder / path
@@ -57,7 +57,7 @@ def holds(packed: bytes, folder: Path, unpacked_mib: float) -> bool:
 
 
 def kept(packed: bytes, place: Path, unpacked_mib: float) -> Path:
-    """Return a folder that holds the archive's files: as an earlier job left it, if nobody has changed it since."""
+    """Return a folder with the archive's files: that of an earlier job, if it is unchanged."""
     if place.is_dir() and holds(packed, place, unpacked_mib):
         return place
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def kept(packed: bytes, place: Path, unpacked_mib: float) -> Path:
         if place.exists():
             place.rename(changed)
         part.rename(place)
-    except OSError:  # another job of the same code was quicker
+    except OSError:  # another job of the same code was faster
         if not holds(packed, place, unpacked_mib):
             raise
     for leftover in (part, changed):
@@ -76,8 +76,8 @@ def kept(packed: bytes, place: Path, unpacked_mib: float) -> Path:
 
 
 def _entries(packed: bytes, unpacked_mib: float) -> Iterator[tuple[PurePosixPath, bytes | None]]:
-    """Yield every path of an archive with its content, None for a folder. Raises BadInput at the first that is odd."""
-    if packed.count(HEADER) > ENTRIES:  # counted before zipfile makes an object of each
+    """Yield every path of an archive with its content, None for a folder. Raises BadInput at the first invalid one."""
+    if packed.count(HEADER) > ENTRIES:  # counted before zipfile makes an object for each
         raise BadInput(f"archive: more than {ENTRIES:,} files; leave data and build folders out")
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
@@ -119,7 +119,7 @@ def _words(error: BaseException) -> str:
 
 
 def _check_names(entries: list[zipfile.ZipInfo]) -> None:
-    """Raise BadInput for a name that leads elsewhere, that no file can have, or that two entries share."""
+    """Raise BadInput for a name that leads out of the folder, is invalid for a file, or occurs twice."""
     folders: set[str] = set()
     files: dict[str, str] = {}
     for entry in entries:
@@ -156,7 +156,7 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
 
 
 def _wrong_name(name: str) -> str | None:
-    """Return what is wrong with a name, None if a file can have it."""
+    """Return what is wrong with a file's name, None if it is valid."""
     parts = name.removesuffix("/").split("/")
     if any(part in ("", ".") for part in parts):
         return "an empty name; each file and folder has one"

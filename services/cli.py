@@ -1,4 +1,4 @@
-"""The commands of whoever runs the service, beside those of whoever uses it (sweeps.cli)."""
+"""The commands for administrators of a service, in addition to those for users (sweeps.cli)."""
 
 import json
 import os
@@ -21,12 +21,12 @@ R = TypeVar("R")
 
 
 def command() -> None:
-    """Be the command of a process."""
+    """Run the command `sweep`: the entry point."""
     process.command()
 
 
 def needs_service_packages(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn the lack of a package that only the service needs into bad input."""
+    """Turn the ImportError of a package that only the service needs into bad input."""
 
     @wraps(command)
     def with_hint(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -43,7 +43,7 @@ def needs_service_packages(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def _take_home(context: click.Context, option: click.Parameter, value: str | None) -> None:
-    """Have the settings of this process, and of those that it starts, name this home."""
+    """Set this home in the environment of this process and of those that it starts."""
     if value:
         os.environ["SWEEP_HOME"] = os.path.abspath(os.path.expanduser(value))
 
@@ -65,7 +65,7 @@ home_option = click.option(
 @home_option
 @needs_service_packages
 def serve(host: str, port: int, tls_certificate: str | None, tls_key: str | None) -> None:
-    """Serve sweeps over HTTP: taken in, queued, run on this machine or on a Ray cluster.
+    """Serve sweeps over HTTP: accept, queue and run them, on this machine or on a Ray cluster.
 
     Settings come from the environment: SWEEP_HOME, SWEEP_DATABASE_URL, SWEEP_STORAGE_URL, SWEEP_RAY_ADDRESS,
     SWEEP_RUNNING_PER_OWNER, SWEEP_RUNNING_TOTAL and more.
@@ -82,7 +82,7 @@ def serve(host: str, port: int, tls_certificate: str | None, tls_key: str | None
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke the tokens that open the service."""
+    """Make, list and revoke access tokens of the service."""
 
 
 @token.command("create")
@@ -92,7 +92,7 @@ def token() -> None:
 @home_option
 @needs_service_packages
 def token_create(owner: str, role: str, days: float | None) -> None:
-    """Make a token and print it: the only time that it is seen.
+    """Make a token and print it. It cannot be shown again.
 
     \b
     Example:
@@ -101,8 +101,8 @@ def token_create(owner: str, role: str, days: float | None) -> None:
     from espalier.services import tokens
 
     with _store().session() as session:
-        made = tokens.create(session, owner, role, time.time(), days)
-    click.echo(made)
+        secret = tokens.create(session, owner, role, time.time(), days)
+    click.echo(secret)
 
 
 @token.command("list")
@@ -156,7 +156,7 @@ def token_revoke(token_id: str) -> None:
 @home_option
 @needs_service_packages
 def quota(owner: str, trials: int | None, gpu_hours: float | None, unlimited: bool) -> None:
-    """Set or show what OWNER may use.
+    """Set or show the quota of OWNER.
 
     \b
     Example:
@@ -170,7 +170,7 @@ def quota(owner: str, trials: int | None, gpu_hours: float | None, unlimited: bo
 
 @click.group()
 def db() -> None:
-    """Look after the databases."""
+    """Manage the databases."""
 
 
 @db.command("upgrade")
@@ -179,8 +179,8 @@ def db() -> None:
 def db_upgrade() -> None:
     """Bring the databases of the service, of Optuna and of MLflow to the schema of this version.
 
-    They are those that SWEEP_DATABASE_URL, SWEEP_STORAGE_URL and SWEEP_MLFLOW_DATABASE_URL name. Several at once wait
-    for one another; what is up to date stays as it is.
+    They are those that SWEEP_DATABASE_URL, SWEEP_STORAGE_URL and SWEEP_MLFLOW_DATABASE_URL name. Concurrent upgrades
+    wait for one another; an up-to-date database stays unchanged.
 
     \b
     Example:
@@ -201,10 +201,10 @@ def _store() -> "Store":
 
     settings = read_settings()
     if not settings.database_url:
-        Home.at(str(settings.home))  # refused as such
+        Home.at(str(settings.home))  # refused by the settings themselves
     store = Store(settings.database)
     if store.url.startswith("sqlite"):
-        schema.upgrade(store)  # nobody else minds a file of one's own
+        schema.upgrade(store)  # a regular file of the user's own is allowed
     schema.check(store)
     return store
 

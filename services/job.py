@@ -1,4 +1,4 @@
-"""What a job runs, in the cluster: the driver of a sweep, with the code that came with it.
+"""The entry point of a job in the cluster: the driver of a sweep, with its submitted code.
 
 `python -m espalier.services.job SWEEP` is a job's entrypoint, in the folder that clusters.job_folder writes.
 """
@@ -19,9 +19,9 @@ from espalier.sweeps.home import Home
 
 
 def drive(sweep: str, folder: Path) -> None:
-    """Drive the sweep that is laid out in a folder, as `sweep run --json` does, and exit as that does.
+    """Drive the sweep of a job folder like `sweep run --json`, with its exit codes.
 
-    It trains in the Ray cluster whose job this is, else in one of its own.
+    It trains in the Ray cluster whose job this is, else in a new one.
     """
     from espalier.sweeps.guard import guarded
     from espalier.sweeps.running.here import run_here
@@ -35,15 +35,15 @@ def drive(sweep: str, folder: Path) -> None:
 
 
 def ray_address(environment: Mapping[str, str]) -> str | None:
-    """Return the address of the Ray cluster whose job this process is; None if it is none's."""
+    """Return the address of the Ray cluster whose job this process is; None if it is not a Ray job."""
     return "auto" if environment.get("RAY_JOB_CONFIG_JSON_ENV_VAR") else None
 
 
 def run(sweep: str, folder: Path) -> None:
-    """Become the driver of a sweep: a job's signals, which Ray sends to all of its processes, reach it once.
+    """Replace this process by the driver of a sweep, so that a signal that Ray sends to all processes arrives once.
 
-    A keeper has set where its home and its code are. In a Ray cluster the home is the service's, in which the job was
-    laid out, whatever variable names another one.
+    A keeper has set its home and its code. In a Ray cluster the home is always the service's, which contains the job
+    folder.
     """
     os.umask(0o077)
     folder = folder.absolute()
@@ -53,13 +53,13 @@ def run(sweep: str, folder: Path) -> None:
         home = folder.parents[1]
         place = unpacked_code(folder, home / "code", read_settings().unpacked_mib) or folder
     os.environ["SWEEP_HOME"] = str(home)
-    os.chdir(place)  # there core.loading.scopes finds the code; Python's own search path stays as it is
+    os.chdir(place)  # core.loading.scopes finds the code there; sys.path stays unchanged
     run_process(lambda: drive(sweep, folder))
 
 
 if __name__ == "__main__":
     try:
-        run(sys.argv[-1], Path.cwd())  # a job that an earlier version submitted says `run SWEEP`
+        run(sys.argv[-1], Path.cwd())  # a job submitted by an earlier version has `run SWEEP`
     except BadInput as error:
         print(f"sweep: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,8 +1,7 @@
-"""The queue: who comes next, what runs, what has ended; retries.
+"""The queue: start submissions in order, follow their jobs, retry lost ones.
 
-Several equal processes of the service look after it. A lease names the one that does so now; were two to do so at once,
-nothing would break: a submission goes from state to state only from the state that was read, and a job of an id is
-started once, however often it is submitted.
+Several equal processes of the service share it. A lease names the one that manages it now. Two at once would do no
+harm: a submission changes state only from the state that was read, and jobs are submitted idempotently.
 """
 
 import logging
@@ -21,24 +20,24 @@ from espalier.services.database.tables import ACTIVE, Lease, Owner, State, Submi
 from espalier.services.quota import check_quota, overdue
 from espalier.services.settings import Settings
 
-LEASE_S = 15.0  # as long may the holder be silent before another process takes over
+LEASE_S = 15.0  # seconds without a renewal after which another process takes over
 
 log = logging.getLogger(__name__)
 
 
 class Queue:
-    """Takes submissions in, and starts them in order as room comes free."""
+    """Accepts submissions, and starts them in order as capacity becomes free."""
 
     def __init__(self, store: Store, cluster: Cluster, settings: Settings, now: Callable[[], float], holder: str):
         self.store, self.cluster, self.settings, self.now, self.holder = store, cluster, settings, now, holder
         self._over, self._woken = threading.Event(), threading.Event()
 
-    # --- taking in ---------------------------------------------------------------------------------------------------
+    # --- admission ---------------------------------------------------------------------------------------------------
 
     def admit(self, submission: Submission) -> tuple[Submission, bool]:
-        """Put a submission into the queue; return it and whether it is new, or the earlier one with its key.
+        """Add a submission to the queue; return it, or the earlier one with its key, and whether it is new.
 
-        Raises Quota, or BadInput where the key came before with other words.
+        Raises Quota, or BadInput if the key was used before with another content.
         """
         try:
             with self.store.session() as session:
@@ -48,7 +47,7 @@ class Queue:
                 check_quota(session, submission, self.now())
                 session.add(submission)
                 session.flush()
-        except IntegrityError:  # the same key, at the same time, in another process
+        except IntegrityError:  # the same key at the same time in another process
             with self.store.session() as session:
                 if earlier := self._earlier(session, submission):
                     return earlier, False
@@ -57,7 +56,7 @@ class Queue:
         return submission, True
 
     def _lock_owner(self, session: Session, owner: str) -> None:
-        """Let an owner's submissions come in one after the other, so that a quota is counted once."""
+        """Serialize an owner's submissions, so that each counts towards the quota."""
         session.execute(select(Owner).where(Owner.name == owner).with_for_update())
 
     def _earlier(self, session: Session, submission: Submission) -> Submission | None:
@@ -73,10 +72,11 @@ class Queue:
             raise BadInput(f"Idempotency-Key: '{key}' came before with another sweep; use a new key")
         return earlier
 
-    # --- wishes ------------------------------------------------------------------------------------------------------
+    # --- requests
+    # ------------------------------------------------------------------------------------------------------
 
     def stop(self, sweep: str, reason: str) -> Submission | None:
-        """Ask a sweep to stop: one that waits leaves the queue, one that runs writes its checkpoints and ends."""
+        """Ask a sweep to stop: a queued one leaves the queue, a running one writes its checkpoints and ends."""
         with self.store.session() as session:
             submission = self._locked(session, sweep)
             if submission is None or State(submission.state).over or submission.state == State.STOPPING:
@@ -89,9 +89,9 @@ class Queue:
         return submission
 
     def resume(self, sweep: str, changed: bool = False) -> Submission | None:
-        """Put a sweep that stopped or failed at the end of the queue again. Raises Quota.
+        """Put a stopped or failed sweep back into the queue. Raises Quota.
 
-        changed: it goes on also if its data, or code that is installed here, have changed since it last ran.
+        changed: continue even if its data, or code installed here, have changed since it last ran.
         """
         with self.store.session() as session:
             submission = self._locked(session, sweep)
@@ -107,10 +107,10 @@ class Queue:
     def _locked(self, session: Session, sweep: str) -> Submission | None:
         return session.scalar(select(Submission).where(Submission.sweep == sweep).with_for_update())
 
-    # --- looking after it --------------------------------------------------------------------------------------------
+    # --- management --------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Look after the queue until `close`, for a thread of its own: now and then, and when something was wished."""
+        """Manage the queue until `close`, in a thread: at intervals, and after each request."""
         while True:
             self._woken.wait(self.settings.tick_s)
             self._woken.clear()
@@ -127,12 +127,12 @@ class Queue:
                 log.exception("the queue could not be looked after")
 
     def close(self) -> None:
-        """Stop looking after it; sweeps go on."""
+        """Stop managing the queue; sweeps go on."""
         self._over.set()
         self._woken.set()
 
     def _hold(self) -> bool:
-        """Take or keep the lease; return whether it is ours."""
+        """Take or renew the lease; return whether this process has it."""
         now = self.now()
         with self.store.session() as session:
             ours = (Lease.holder == self.holder) | (Lease.until < now)
@@ -152,7 +152,7 @@ class Queue:
         return False
 
     def tick(self) -> None:
-        """Look once: at what runs, at what must end, at who comes next."""
+        """Run one round: follow jobs, enforce limits, start the next submissions."""
         with self.store.session() as session:
             active = list(session.scalars(select(Submission).where(Submission.state.in_(ACTIVE))))
         for submission in active:
@@ -162,7 +162,7 @@ class Queue:
             self._start(sweep)
 
     def _follow(self, submission: Submission) -> None:
-        """Bring a submission to where its job is."""
+        """Update a submission from the state of its job."""
         if submission.state == State.STARTING:
             self._start(submission.sweep)
             return
@@ -191,7 +191,7 @@ class Queue:
             current.attempt += retry
 
     def _enforce(self) -> None:
-        """Stop what runs longer than its hours, or uses more GPU-hours than its owner has."""
+        """Stop sweeps that exceed their hours or their owner's GPU-hours."""
         now = self.now()
         with self.store.session() as session:
             running = list(session.scalars(select(Submission).where(Submission.state == State.RUNNING)))
@@ -200,7 +200,7 @@ class Queue:
             self.stop(sweep, why)
 
     def _next(self) -> Sequence[str]:
-        """Mark those that may start now, the longest waiting first, and return their sweeps."""
+        """Mark the submissions that may start now, the longest waiting first; return their sweep ids."""
         with self.store.session() as session:
             running: Counter[str] = Counter(
                 session.scalars(select(Submission.owner).where(Submission.state.in_(ACTIVE)))
@@ -223,7 +223,7 @@ class Queue:
         return chosen
 
     def _start(self, sweep: str) -> None:
-        """Submit the job of a submission that is marked: again, if whoever marked it died."""
+        """Submit the job of a marked submission, again if the process that marked it died."""
         with self.store.session() as session:
             submission = session.scalar(
                 select(Submission)
@@ -251,15 +251,15 @@ def job_of(submission: Submission) -> Job:
 
 
 def died(status: Status) -> bool:
-    """Whether a job ended without its own doing: its process, its node or its cluster went away.
+    """Whether a job ended because its process, its node or its cluster died, so that a retry can help.
 
-    A driver that refused the sweep, or found no trial that could be trained, would do so again.
+    A driver that refused the sweep, or could train no trial, would do so again.
     """
     return status.state == JobState.LOST or status.exit_code not in (1, 2)
 
 
 def position(session: Session, submission: Submission) -> int | None:
-    """Return how many wait before a submission; None if it does not wait."""
+    """Return how many submissions wait before this one; None if it does not wait."""
     if submission.state != State.QUEUED:
         return None
     before = select(func.count()).select_from(Submission).where(Submission.state == State.QUEUED)

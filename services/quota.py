@@ -1,4 +1,4 @@
-"""What an owner may use: trials and GPU-hours, over all of their sweeps."""
+"""Quotas of owners: trials and GPU-hours, over all of their sweeps."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -8,18 +8,20 @@ from espalier.services.database.tables import Owner, State, Submission
 
 
 class Quota(Exception):
-    """What an owner asks for is more than is left to them."""
+    """A request exceeds the owner's remaining quota."""
 
 
 def used(session: Session, owner: str, now: float, but: str = "") -> tuple[int, float]:
-    """Return the trials and the GPU-hours that an owner's sweeps have used or will use."""
+    """Return the trials and GPU-hours that an owner's sweeps have used or will use."""
     rows = list(session.scalars(select(Submission).where(Submission.owner == owner, Submission.sweep != but)))
-    counted = [s for s in rows if not (State(s.state).over and s.started is None and s.ran_s == 0)]  # never ran
+    counted = [
+        s for s in rows if not (State(s.state).over and s.started is None and s.ran_s == 0)
+    ]  # not those that never ran
     return sum(s.trials for s in counted), sum(s.gpu_hours(now) for s in counted)
 
 
 def check_quota(session: Session, submission: Submission, now: float, again: bool = False) -> None:
-    """Raise Quota if the owner has not that much left."""
+    """Raise Quota if the submission exceeds the owner's remaining quota."""
     owner = session.get(Owner, submission.owner)
     if owner is None or (owner.trials_quota is None and owner.gpu_hours_quota is None):
         return
@@ -38,7 +40,7 @@ def check_quota(session: Session, submission: Submission, now: float, again: boo
 
 
 def overdue(session: Session, submission: Submission, now: float) -> str:
-    """Return why a running sweep must end; nothing if it may go on."""
+    """Return why a running sweep must end; "" if it may continue."""
     if submission.attempt_s(now) > submission.hours * 3600:
         return f"it ran for the {submission.hours:g} hours that were foreseen"
     owner = session.get(Owner, submission.owner)
@@ -53,7 +55,7 @@ def overdue(session: Session, submission: Submission, now: float) -> str:
 def set_quota(
     session: Session, name: str, trials: int | None, gpu_hours: float | None, unlimited: bool, now: float
 ) -> str:
-    """Set what an owner may use, where it is given, and say what holds and how much of it is used. Raises BadInput."""
+    """Set the given quotas of an owner; return lines on the quotas and their use. Raises BadInput."""
     owner = session.get(Owner, name)
     if owner is None:
         known = list(session.scalars(select(Owner.name)))

@@ -1,4 +1,4 @@
-"""The service as a process: its databases made ready, its doors checked, uvicorn run."""
+"""The service as a process: upgrade its databases, check access and isolation, run uvicorn."""
 
 import errno
 import logging
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def upgrade(settings: Settings) -> Iterator[str]:
-    """Bring every database to this version's schema; yield what was done."""
+    """Upgrade every database to this version's schema; yield a line for each."""
     store = Store(settings.database)
     schema.upgrade(store)
     yield f"service  {no_secret(settings.database)}: up to date"
@@ -44,7 +44,7 @@ def upgrade(settings: Settings) -> Iterator[str]:
 
 
 def check_doors(store: Store, host: str) -> None:
-    """Raise BadInput if strangers could come in: beyond this machine nothing is served without tokens."""
+    """Raise BadInput if other machines could use the service without a token."""
     with store.reading() as session:
         if not is_loopback(host) and not tokens.ever_made(session):
             raise BadInput(
@@ -56,7 +56,7 @@ def check_doors(store: Store, host: str) -> None:
 
 
 def check_isolation(settings: Settings, host: str) -> None:
-    """Raise BadInput if a job could open what decides who may come in, and others than this machine can send jobs."""
+    """Raise BadInput if jobs of other machines' users could read the service's database."""
     if is_loopback(host) and not settings.trusted_proxies:
         return
     where = f"--host {host}" if not is_loopback(host) else f"SWEEP_TRUSTED_PROXIES={settings.trusted_proxies}"
@@ -66,7 +66,7 @@ def check_isolation(settings: Settings, host: str) -> None:
 
 
 def why_not_isolated(settings: Settings) -> str:
-    """Return why a job could reach the service's database, and what would help; nothing if it cannot."""
+    """Return why a job could reach the service's database, and the remedy; "" if it cannot."""
     file = settings.database.removeprefix("sqlite:///") if settings.database.startswith("sqlite") else None
     if settings.ray_address:
         if file is None or not Path(file).absolute().is_relative_to(settings.home.absolute()):
@@ -84,7 +84,7 @@ def why_not_isolated(settings: Settings) -> str:
 
 
 def check_jobs(settings: Settings) -> None:
-    """Raise BadInput if jobs are to have users of their own, and such a user could not start Python or record."""
+    """Raise BadInput if jobs run as separate users, and such a user could not start Python or record."""
     if (tenants := tenants_of(settings)) is None:
         return
     for variable, schemes in (("MLFLOW_TRACKING_URI", ("http", "postgresql")), ("SWEEP_STORAGE_URL", ("postgresql",))):
@@ -108,7 +108,7 @@ def check_jobs(settings: Settings) -> None:
 
 
 def make_private(settings: Settings) -> None:
-    """Close the home to others: what an earlier version made, too. A cluster's volume has its own rules at its root."""
+    """Make the home private, with earlier versions' files. A cluster's volume keeps its own mode at its root."""
     home = settings.home.absolute()
     for path in [*([] if settings.ray_address else [home]), *home.iterdir()]:
         facts = path.lstat()
@@ -125,7 +125,7 @@ def _check_tls(certificate: str | None, key: str | None) -> None:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to a port. Raises BadInput for a port that is taken, or not ours to take."""
+    """Return a socket that is bound to a port. Raises BadInput for a port in use or without permission."""
     try:
         return open_port(host, port)
     except OSError as error:
@@ -134,7 +134,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def serve(settings: Settings, host: str, port: int, certificate: str | None, key: str | None) -> None:
-    """Serve until a signal ends it; sweeps that run go on. Raises BadInput."""
+    """Serve until a signal ends it; running sweeps go on. Raises BadInput."""
     import uvicorn
 
     from espalier.services.http.app import build
@@ -160,7 +160,7 @@ def serve(settings: Settings, host: str, port: int, certificate: str | None, key
 
 
 def server_options(settings: Settings) -> dict[str, Any]:
-    """Return how uvicorn serves: only a trusted proxy's X-Forwarded-For is believed, and nobody is waited for."""
+    """Return uvicorn's options: it trusts X-Forwarded-For only from a trusted proxy, and does not wait on shutdown."""
     from espalier.services.http.timeouts import TimedProtocol
 
     return {

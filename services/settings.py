@@ -1,4 +1,4 @@
-"""What the service is told about its place: from the environment, each variable with its unit."""
+"""The settings of the service, from environment variables whose names have units."""
 
 from ipaddress import ip_network
 from pathlib import Path
@@ -11,7 +11,7 @@ from espalier.sweeps.address import sqlite_url
 
 
 class Settings(BaseSettings):
-    """Read from variables that begin with SWEEP_; a wrong one is named."""
+    """Settings from variables that begin with SWEEP_; errors name the variable."""
 
     model_config = SettingsConfigDict(env_prefix="SWEEP_", extra="ignore", frozen=True)
 
@@ -61,18 +61,18 @@ class Settings(BaseSettings):
 
     @property
     def uids(self) -> range:
-        """The user ids of owners."""
+        """The range of owners' user ids."""
         first, _, last = self.job_uids.partition("-")
         return range(int(first), int(last) + 1)
 
     @property
     def database(self) -> str:
-        """The database of owners, tokens and submissions."""
+        """The URL of the service's own database."""
         return self.database_url or sqlite_url(self.home.absolute() / "service.db")
 
 
 def read_settings() -> Settings:
-    """Return the settings of this process. Raises BadInput that names the wrong variable."""
+    """Return the settings of this process. Raises BadInput that names a wrong variable."""
     try:
         return Settings()  # pyright: ignore[reportCallIssue]
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What arrives with a submission, checked without running any of it."""
+"""Validate a submission without running any of its code."""
 
 import hashlib
 import json
@@ -20,12 +20,12 @@ from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import Fields, unique_fields
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
 
-DEPTH = 40  # levels of a spec
-MOST = 2**31 - 1  # trials, GPUs: what the columns hold
+DEPTH = 40  # the most nested levels of a spec
+MOST = 2**31 - 1  # the most trials and GPUs, a limit of the columns
 
 
 def read_spec(text: bytes, kind: str, settings: Settings) -> tuple[Fields, SweepSpec]:
-    """Return the fields of a spec, as they came, and the spec. kind: json or yaml. Raises BadInput."""
+    """Parse a spec; return its fields as sent, and the spec. kind: json or yaml. Raises BadInput."""
     if len(text) > settings.spec_kib * 1024:
         raise BadInput(f"spec: {len(text) / 1024:.0f} KiB; at most {settings.spec_kib:g} KiB are taken")
     try:
@@ -47,7 +47,7 @@ def _no_number(word: str) -> None:
 
 
 def _check_values(fields: object) -> None:
-    """Raise BadInput for values that no database and no answer can carry, with the place of the first."""
+    """Raise BadInput for the first value that cannot be stored in a database or sent in an answer."""
     waiting: list[tuple[str, int, object]] = [("", 0, fields)]
     while waiting:
         place, depth, value = waiting.pop()
@@ -61,7 +61,7 @@ def _check_values(fields: object) -> None:
 
 
 def _wrong(value: object, depth: int) -> str:
-    """Return what is wrong with one value; nothing if it can be taken."""
+    """Return what is wrong with a value; "" if it is valid."""
     if depth > DEPTH:
         return f"more than {DEPTH} levels; a spec is flatter"
     if isinstance(value, int) and abs(value) >= 2**63:
@@ -78,7 +78,7 @@ def _printed(key: object) -> str:
 
 
 def checked_fields(fields: Any) -> tuple[Fields, SweepSpec]:
-    """Return the fields of a spec that came as values, and the spec. Raises BadInput."""
+    """Validate the fields of a spec; return them and the spec. Raises BadInput."""
     _check_values(fields)
     spec = make_spec(fields)
     _check_schema(fields)
@@ -95,14 +95,14 @@ def _schema() -> Draft202012Validator:
 
 
 def _check_schema(fields: Fields) -> None:
-    """Raise BadInput for what the schema does not allow although it could be read: true for a number, say."""
+    """Raise BadInput for values that the JSON Schema refuses but pydantic would convert, such as true for a number."""
     if wrong := best_match(_schema().iter_errors(fields)):
         place = ".".join(str(part) for part in wrong.absolute_path) or "spec"
         raise BadInput(f"spec: {place}: {wrong.message[:200]}")
 
 
 def gpus_at_once(spec: SweepSpec, settings: Settings) -> float:
-    """Return how many GPUs a sweep is counted with while it runs."""
+    """Return how many GPUs a running sweep counts for."""
     wanted = spec.resources
     if wanted.gpus == "auto":
         return settings.gpus_at_once
@@ -118,7 +118,7 @@ def submission_of(
     key: str | None,
     settings: Settings,
 ) -> Submission:
-    """Return a submission that is ready for the queue. Raises BadInput."""
+    """Return a validated submission for the queue. Raises BadInput."""
     if archive is not None:
         archives.check(archive, settings.archive_mib, settings.unpacked_mib)
     if hours is not None and hours > settings.hours:

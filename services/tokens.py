@@ -1,4 +1,4 @@
-"""Bearer tokens: made, kept as hashes, compared in constant time, revoked."""
+"""Bearer tokens: create, verify in constant time, revoke. Only hashes are stored."""
 
 import hashlib
 import hmac
@@ -15,14 +15,14 @@ from espalier.core.errors import BadInput, nearest
 from espalier.services.database.tables import Counter, Owner, Token, timestamp
 
 Role = Literal["read", "submit", "admin"]
-ROLES: tuple[str, ...] = get_args(Role)  # each may do what those before it may
+ROLES: tuple[str, ...] = get_args(Role)  # each role includes the earlier ones
 OWNER_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"
 TOKEN_PATTERN = re.compile(r"sweep_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: an owner in a role; `token` names the token that said so."""
+    """The caller of a request: an owner with a role. token: the id of the token."""
 
     owner: str
     role: str
@@ -34,17 +34,17 @@ class Caller:
 
     @property
     def admin(self) -> bool:
-        """Whether other people's sweeps are theirs to see and stop."""
+        """Whether the caller may see and stop other owners' sweeps."""
         return self.may("admin")
 
 
 def _hash(secret: str) -> str:
-    """SHA-256 is enough: a secret of 256 random bits cannot be guessed from it, however fast guessing is."""
+    """Hash a secret. SHA-256 is enough: 256 random bits cannot be guessed, however fast the hash is."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def create(session: Session, owner: str, role: str, now: float, days: float | None) -> str:
-    """Make a token, and its owner if it is the first, and return it: the only time that it is seen.
+    """Create a token, and its owner if new; return the secret, which is not stored.
 
     days: how long it is valid; None: until it is revoked. Raises BadInput.
     """
@@ -65,7 +65,7 @@ def create(session: Session, owner: str, role: str, now: float, days: float | No
 
 
 def find(session: Session, text: str, now: float) -> Caller | None:
-    """Return who bears a token, or None if it is none, wrong, expired or revoked."""
+    """Return the caller of a token; None if it is malformed, unknown, expired or revoked."""
     form = TOKEN_PATTERN.fullmatch(text)
     token = session.get(Token, form[1]) if form else None
     right = hmac.compare_digest(token.hash if token else _hash(""), _hash(form[2] if form else "-"))
@@ -79,7 +79,7 @@ def _is_valid(token: Token, now: float) -> bool:
 
 
 def holds(session: Session, id_: str, now: float) -> bool:
-    """Whether a token that was valid once still is."""
+    """Whether a token is still valid."""
     token = session.get(Token, id_)
     return token is not None and _is_valid(token, now)
 
@@ -109,7 +109,7 @@ def revoke(session: Session, id_: str, now: float) -> None:
 
 
 def any_valid(session: Session, now: float) -> bool:
-    """Whether anybody could come in with a token."""
+    """Whether there is a valid token."""
     valid = select(func.count()).select_from(Token).where(Token.revoked.is_(None))
     return bool(session.scalar(valid.where(Token.expires.is_(None) | (Token.expires > now))))
 
@@ -123,6 +123,6 @@ def _count(session: Session) -> None:
 
 
 def ever_made(session: Session) -> bool:
-    """Whether a token was ever made: then the service asks for one for ever, though all have ended or were deleted."""
+    """Whether a token was ever made: then the service always requires one, even if all have expired or were deleted."""
     counter = session.get(Counter, "tokens")
     return (counter is not None and counter.count > 0) or session.scalar(select(Token.id).limit(1)) is not None

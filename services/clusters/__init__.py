@@ -1,1 +1,1 @@
-"""What runs jobs: processes of this machine, or a Ray cluster. Both keep one contract."""
+"""Clusters run jobs: as processes of this machine, or on Ray. Both have one interface."""

@@ -1,4 +1,4 @@
-"""Which cluster the settings name."""
+"""Choose the cluster by the settings."""
 
 from espalier.core.errors import BadInput
 from espalier.services.clusters.cluster import Cluster
@@ -10,7 +10,7 @@ from espalier.services.settings import Settings
 
 
 def cluster_of(settings: Settings) -> Cluster:
-    """Return the cluster that the settings name. Raises BadInput."""
+    """Return the cluster of the settings. Raises BadInput for a bad address."""
     jobs = settings.home.absolute() / "jobs"
     if not settings.ray_address:
         return LocalCluster(jobs, variables=settings.job_variables.split(","), tenants=tenants_of(settings))
@@ -20,7 +20,7 @@ def cluster_of(settings: Settings) -> Cluster:
 
 
 def tenants_of(settings: Settings) -> Tenants | None:
-    """Return the owners' homes, if jobs run on this machine and can have users of their own."""
+    """Return the owners' homes, if jobs run on this machine as separate users."""
     if settings.ray_address or possible():
         return None
     return Tenants(settings.home.absolute(), settings.uids)

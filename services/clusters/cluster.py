@@ -1,7 +1,7 @@
-"""What runs jobs, as a contract: LocalCluster and RayCluster keep it.
+"""The interface of clusters, which LocalCluster and RayCluster implement.
 
-A job is known by an id that the caller gives: to submit the same id twice starts one job. The service's process may die
-at any moment between two calls, and another one goes on.
+The caller chooses a job's id: to submit the same id twice starts one job. The service may die between any two calls,
+and another process continues.
 """
 
 import enum
@@ -9,12 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LOG_MOST = 8 * 2**20  # bytes of a log that one answer carries
-STOP_WAIT_S = 60  # how long a driver may take to write its checkpoints and records; then it is killed
+LOG_MOST = 8 * 2**20  # bytes of a log in one answer
+STOP_WAIT_S = 60  # how long a driver may take for its checkpoints and records before it is killed
 
 
 class JobState(enum.StrEnum):
-    """Where a job is. LOST: the cluster has never heard of it, or has forgotten it."""
+    """The state of a job. LOST: unknown to the cluster, or no longer known."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -31,7 +31,7 @@ class JobState(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Job:
-    """One attempt at a sweep: what is to be run, and under which id."""
+    """One attempt at a sweep: what to run, and its id."""
 
     id: str
     sweep: str
@@ -44,7 +44,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Status:
-    """A job's state and, where it failed, what is known of why."""
+    """A job's state, with the reason if it failed."""
 
     state: JobState
     message: str = ""
@@ -52,30 +52,30 @@ class Status:
 
 
 class Unreachable(Exception):
-    """The cluster does not answer now; the same call may succeed later."""
+    """The cluster does not answer; a retry may succeed later."""
 
 
 class Cluster(ABC):
-    """What runs jobs. Every call may raise Unreachable."""
+    """Runs jobs. Every method may raise Unreachable."""
 
     @abstractmethod
     def submit(self, job: Job) -> None:
-        """Start a job; nothing if a job of that id was started before. Raises BadInput if it is refused for good."""
+        """Start a job; do nothing if a job of this id was started before. Raises BadInput if a retry cannot help."""
 
     @abstractmethod
     def status(self, job: str) -> Status:
-        """Return where a job is."""
+        """Return the state of a job."""
 
     @abstractmethod
     def stop(self, job: str) -> None:
-        """Ask a job to end, which takes it at most STOP_WAIT_S; nothing if it has ended."""
+        """Ask a job to end, within at most STOP_WAIT_S seconds; do nothing if it has ended."""
 
     @abstractmethod
     def logs(self, job: str) -> str:
-        """Return the last LOG_MOST bytes of what a job has written; nothing for one that is lost."""
+        """Return the last LOG_MOST bytes of a job's log; b"" for a lost job."""
 
     def log_from(self, job: str, start: int, most: int) -> bytes:
-        """Return at most so many bytes of what a job has written, from the byte `start` on."""
+        """Return at most `most` bytes of a job's log, from the byte `start` on."""
         return self.logs(job).encode()[start : start + most]
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The folder of a job: its spec, its code and its wishes, written by a cluster and read by services.job."""
+"""The folder of a job, written by a cluster and read by services.job: its spec, code and options."""
 
 import hashlib
 import json
@@ -21,9 +21,9 @@ def write_job(job: Job, folder: Path) -> None:
 
 
 def unpacked_code(folder: Path, place: Path, limit_mib: float) -> Path | None:
-    """Return where a job's code is unpacked, below `place` under its archive's hash; None if no code came with it.
+    """Return the folder of a job's unpacked code, below `place`, named by the archive's hash; None without an archive.
 
-    The files are those of the archive, bit for bit. Raises BadInput for an archive above the limit.
+    The files are exactly those of the archive. Raises BadInput for an archive above the limit.
     """
     file = folder / ARCHIVE_FILE
     if not file.exists():
@@ -33,12 +33,12 @@ def unpacked_code(folder: Path, place: Path, limit_mib: float) -> Path | None:
 
 
 def accepts_changes(folder: Path) -> bool:
-    """Whether a job goes on although data or code have changed."""
+    """Whether a job continues even if data or code have changed."""
     return (folder / CHANGED_FILE).exists()
 
 
 def write_whole(path: Path, text: bytes) -> None:
-    """Write a file whole or not at all: another process may write the same one now."""
+    """Write a file atomically: another process may be writing the same one."""
     part = path.with_name(f"{path.name}.{os.getpid()}")
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(text)

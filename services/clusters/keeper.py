@@ -1,4 +1,4 @@
-"""The parent of a job on this machine: confines it, and writes down how it ended.
+"""The keeper: the parent process of a local job, which confines it and stores its exit code.
 
 `python -m espalier.services.clusters.keeper FOLDER HOME ENTRYPOINT ...`
 """
@@ -24,12 +24,12 @@ from espalier.services.clusters.job_folder import SPEC_FILE, unpacked_code, writ
 from espalier.services.isolation import confine
 from espalier.services.settings import read_settings
 
-HOME, CODE = "SWEEP_JOB_HOME", "SWEEP_JOB_CODE"  # variables that name a job's home and its code
+HOME, CODE = "SWEEP_JOB_HOME", "SWEEP_JOB_CODE"  # the variables for a job's home and its code
 
 
 @dataclass(frozen=True)
 class LocalJob:
-    """Where a local job runs: its record, which the service keeps, and the home that is its owner's or the service's.
+    """The paths of a local job: its folder at the service, and the home of its owner or of the service.
 
     A home that belongs to another user than this process is an owner's, and its jobs run as that user.
     """
@@ -39,16 +39,16 @@ class LocalJob:
 
     @property
     def uid(self) -> int:
-        """The user whose home it is."""
+        """The user id of the home's owner."""
         return self.home.stat().st_uid
 
     @property
     def confined(self) -> bool:
-        """Whether the job runs as a user of its own."""
+        """Whether the job runs as a separate user."""
         return self.uid != os.geteuid()
 
     def code(self) -> Path | None:
-        """Return the job's code, readable for its user, writable for no job."""
+        """Return the folder of the job's code, readable by its user, writable by no job."""
         owner = [self.home.name] if self.confined else []
         below = self.folder.parents[1].joinpath("code", *owner)
         place = unpacked_code(self.folder, below, read_settings().unpacked_mib)
@@ -57,14 +57,14 @@ class LocalJob:
         return place
 
     def confinement(self, code: Path | None, temporary: Path) -> confine.Confinement:
-        """Return what its process is held to."""
+        """Return the confinement of its process."""
         _give(self.folder / SPEC_FILE, self.uid)
         os.chown(self.folder, self.uid, self.uid)
         readable = ([code] if code else []) + [*confine.python_paths()]
         return confine.Confinement(self.uid, self.folder, (self.home, temporary), tuple(readable))
 
     def environment(self, code: Path | None, temporary: Path) -> dict[str, str]:
-        """Return the variables that the job finds beside those that the service let through."""
+        """Return the job's variables in addition to those that the service passes on."""
         passed = {HOME: str(self.home), "PYTHONDONTWRITEBYTECODE": "1"} | ({CODE: str(code)} if code else {})
         if not self.confined:
             return passed
@@ -74,17 +74,17 @@ class LocalJob:
 
 
 def _give(path: Path, uid: int) -> None:
-    """Make a file, or a folder with all that is in it, a user's, without following a link."""
+    """Change the owner of a file, or of a folder with all its contents, without following links."""
     for inner in [path, *path.rglob("*")]:
         os.chown(inner, uid, uid, follow_symlinks=False)
 
 
 def keep(folder: Path, home: Path, entrypoint: Sequence[str]) -> int:
-    """Run a job in a process of its own, pass one signal on to it, and write its exit code beside its log."""
+    """Run a job in a child process, pass one signal on to it, and write its exit code beside its log."""
     os.umask(0o077)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # it came blocked, so that none came too early
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # blocked until now: none came too early
     code = 130
     if not stop.is_set():
         try:
@@ -97,18 +97,18 @@ def keep(folder: Path, home: Path, entrypoint: Sequence[str]) -> int:
 
 
 def _run(job: LocalJob, entrypoint: Sequence[str], stop: threading.Event) -> int:
-    temporary = Path(tempfile.mkdtemp(prefix="sweep-"))  # short: Ray's sockets lie in it
+    temporary = Path(tempfile.mkdtemp(prefix="sweep-"))  # a short path, for Ray's sockets
     try:
         code = job.code()
         confined = None
         if job.confined:
             os.chown(temporary, job.uid, job.uid)
-            confine.set_process(confine.PR_SET_CHILD_SUBREAPER, 1)  # whatever the job leaves behind becomes ours to end
+            confine.set_process(confine.PR_SET_CHILD_SUBREAPER, 1)  # orphans of the job become children of this process
             confined = job.confinement(code, temporary).enter
         env = os.environ | job.environment(code, temporary)
         driver = subprocess.Popen(
             entrypoint, cwd=job.folder, env=env, start_new_session=True, preexec_fn=confined
-        )  # one thread runs here, so preexec_fn is safe
+        )  # there is one thread, so preexec_fn is safe
         return _wait_for(driver, stop)
     finally:
         _end_leftovers()
@@ -116,8 +116,8 @@ def _run(job: LocalJob, entrypoint: Sequence[str], stop: threading.Event) -> int
 
 
 def _end_leftovers() -> None:
-    """End the processes that outlive a confined job."""
-    for _ in range(100):  # what is killed may have started others
+    """Kill the processes that outlive a confined job."""
+    for _ in range(100):  # a killed process may have started others
         left = psutil.Process().children(recursive=True)
         for child in left:
             with suppress(psutil.Error):
@@ -128,7 +128,7 @@ def _end_leftovers() -> None:
 
 
 def _wait_for(driver: subprocess.Popen[bytes], stop: threading.Event) -> int:
-    """Wait for a driver. Pass a wish to stop on to it once: a second signal would end it before its checkpoints."""
+    """Wait for a driver. Pass on one stop signal: a second one would end it before its checkpoints."""
     signalled_at = None
     while (code := driver.poll()) is None:
         if signalled_at is None and stop.is_set():

@@ -1,4 +1,4 @@
-"""Jobs as processes of this machine: the local twin of a Ray cluster, and enough for one machine."""
+"""Jobs as processes of this machine: the local counterpart of a Ray cluster."""
 
 import os
 import signal
@@ -18,14 +18,14 @@ from espalier.services.clusters.job_folder import write_job, write_whole
 from espalier.services.clusters.refusal import CRASHED, REFUSAL_MOST, refusal
 from espalier.services.isolation.tenants import Tenants
 
-KEEPER = "espalier.services.clusters.keeper"  # the module that starts a job, and writes down how it ended
-DRIVER = ("-m", "espalier.services.job")  # and the sweep's id, in the folder of a job
+KEEPER = "espalier.services.clusters.keeper"  # the module that runs a job, and stores its exit code
+DRIVER = ("-m", "espalier.services.job")  # with the sweep's id, in the folder of a job
 
 
 class LocalCluster(Cluster):
-    """A job is a process on this machine, which outlives the service's. Its folder is the only record of it.
+    """Runs jobs as processes of this machine, which outlive the service. A job's folder is its only record.
 
-    variables: names of more variables that jobs get. tenants: the owners' homes, if jobs have users of their own.
+    variables: names of more variables that jobs get. tenants: the owners' homes, if jobs run as separate users.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class LocalCluster(Cluster):
         _start_keeper(place, command, env)
 
     def _home(self, job: Job) -> Path:
-        """Return the home that a job keeps its sweep in. Raises BadInput for a sweep that lies elsewhere."""
+        """Return the home of a job's sweep. Raises BadInput for a sweep that is in another home."""
         home = self.folder.parent
         if self.tenants is None:
             return home
         if (home / "sweeps" / job.sweep).exists():
-            raise BadInput(f"{job.sweep} is from the time before jobs had users of their own; hand it in again")
+            raise BadInput(f"{job.sweep} was submitted before jobs ran as separate users; submit it again")
         return self.tenants.made_home(job.owner)
 
     def status(self, job: str) -> Status:
@@ -73,11 +73,11 @@ class LocalCluster(Cluster):
             return Status(JobState.LOST, "it was not started") if _abandoned(place) else Status(JobState.PENDING)
         if self._process(job):
             return Status(JobState.RUNNING)
-        ended = (place / "end").exists()  # it may have been written while we looked
+        ended = (place / "end").exists()  # it may have been written in the meantime
         return self._ended(job) if ended else Status(JobState.FAILED, "its process was killed")
 
     def _ended(self, job: str) -> Status:
-        """Return how a job's driver ended; of one that refused its input, the line in which it said why."""
+        """Return how a job's driver ended; if it refused its input, with its error line."""
         code = int((self.folder / job / "end").read_text())
         if code == 0:
             return Status(JobState.SUCCEEDED)
@@ -122,7 +122,7 @@ class LocalCluster(Cluster):
             if process.create_time() != float(born):
                 return None
             if process.status() == psutil.STATUS_ZOMBIE:
-                with suppress(ChildProcessError):  # of an earlier service's
+                with suppress(ChildProcessError):  # of an earlier service process
                     os.waitpid(process.pid, os.WNOHANG)
                 return None
             return process
@@ -131,19 +131,19 @@ class LocalCluster(Cluster):
 
 
 def _start_keeper(place: Path, command: list[str], env: Mapping[str, str]) -> None:
-    """Start the process that keeps a job, and write down which it is. It outlives this one."""
+    """Start the keeper of a job, and store its pid. It outlives this process."""
     log = os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     outputs = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
     nothing = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
-    try:  # not subprocess, which waits for its children
+    try:  # not subprocess, which would wait for it
         keeper = os.posix_spawn(
             sys.executable, command, env, file_actions=[nothing, *outputs], setsid=True, setsigmask=[signal.SIGTERM]
-        )  # which the keeper unblocks
+        )  # the keeper unblocks it
     finally:
         os.close(log)
     write_whole(place / "pid", f"{keeper} {psutil.Process(keeper).create_time()}".encode())
 
 
 def _abandoned(place: Path) -> bool:
-    """Whether whoever made the folder died before it had started the process: a second is a long time for that."""
+    """Whether the creator of the folder died before it started the process, for which a second is ample."""
     return time.time() - place.stat().st_mtime > 10

@@ -13,15 +13,14 @@ from espalier.services.clusters.refusal import REFUSAL_MOST, refusal
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-DRIVER = ("python", "-m", "espalier.services.job")  # and the sweep's id, in the folder of a job
+DRIVER = ("python", "-m", "espalier.services.job")  # with the sweep's id, in the folder of a job
 
 
 class RayCluster(Cluster):
-    """A job is a Ray job, in a folder that the service and every node of the cluster see under the same path.
+    """Runs jobs as Ray jobs, in a folder that the service and every node see at the same path.
 
-    Its nodes have the addresses and secrets of the databases in their own environment. (Ray's own way to send files
-    along, a working directory, is laid out anew by each node: where nodes share a machine, under the feet of who works
-    there.)
+    Nodes have the addresses and secrets of the databases in their own environment. (Ray's `working_dir` is not used:
+    each node unpacks it anew, even over running jobs where nodes share a machine.)
     """
 
     def __init__(self, address: str, folder: Path, job_cpus: float = 1.0, entrypoint: Sequence[str] = DRIVER):
@@ -52,7 +51,7 @@ class RayCluster(Cluster):
         except Unreachable:
             if self.status(job.id).state == JobState.LOST:
                 raise
-            # another process was quicker, or it was taken and the answer was lost
+            # another process was faster, or the answer to an accepted request was lost
 
     def status(self, job: str) -> Status:
         try:
@@ -83,12 +82,12 @@ class RayCluster(Cluster):
 
 
 class _Unknown(Unreachable):
-    """The cluster answers, and knows no such job."""
+    """The cluster answers, but does not know the job."""
 
 
 @contextmanager
 def _asking(what: str) -> Iterator[None]:
-    """Turn whatever Ray's client raises into Unreachable, or _Unknown."""
+    """Turn any error of Ray's client into Unreachable or _Unknown."""
     from ray.exceptions import RayError
 
     try:

@@ -1,1 +1,1 @@
-"""What the service keeps itself: owners, tokens, submissions."""
+"""The service's own database: owners, tokens, submissions."""

@@ -1,7 +1,6 @@
-"""The tables of other programs, MLflow's and Optuna's, brought to this version.
+"""Upgrade the tables of other programs, MLflow and Optuna.
 
-Each may be run by several processes at once: one works under a lock in the database, the others wait, then find nothing
-to do.
+Several processes may do so at once: one works under a lock in the database, and the others wait.
 """
 
 import os
@@ -15,22 +14,22 @@ from espalier.sweeps.search.storage import upgrade_storage
 
 
 def upgrade_optuna(url: str) -> None:
-    """Make or upgrade Optuna's tables. Raises BadInput for a database that cannot be reached or refuses the login."""
+    """Create or upgrade Optuna's tables. Raises BadInput for a database that cannot be reached or refuses the login."""
     upgrade_storage(url)
 
 
 def upgrade_mlflow(uri: str) -> None:
-    """Make or upgrade MLflow's tables, by `mlflow db upgrade`. Raises BadInput as `upgrade_optuna` does."""
+    """Create or upgrade MLflow's tables, by `mlflow db upgrade`. Raises BadInput like `upgrade_optuna`."""
     _run("tables of mlflow", uri, ["mlflow", "db", "upgrade"])
 
 
 def upgrade_mlflow_logins(uri: str) -> None:
-    """Make or upgrade the tables of MLflow's logins. Raises BadInput as `upgrade_optuna` does."""
+    """Create or upgrade the tables of MLflow's logins. Raises BadInput like `upgrade_optuna`."""
     _run("tables of mlflow's logins", uri, ["mlflow.server.auth", "db", "upgrade", "--url"])
 
 
 def _run(what: str, uri: str, command: list[str]) -> None:
-    """Run a command on a database whose password stays out of the command line, which everybody can read."""
+    """Run a command on a database, with the password in the environment: command lines are public."""
     name = "the database of MLflow"
     url = database.parsed(uri, name)
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
@@ -38,7 +37,7 @@ def _run(what: str, uri: str, command: list[str]) -> None:
     if url.password and url.get_backend_name() != "postgresql":
         raise BadInput(f"{name}: {no_secret(uri)}: only PostgreSQL can be upgraded here with a password")
     if url.password:
-        quiet["PGPASSWORD"] = url.password  # libpq reads it
+        quiet["PGPASSWORD"] = url.password  # read by libpq
     with database.as_bad_input(uri, name), database.advisory_lock(url, what):
         done = subprocess.run(
             [sys.executable, "-m", *command, bare.render_as_string(hide_password=False)],

@@ -1,4 +1,4 @@
-"""The service's schema brought up to date, by one process at a time. The only file that imports alembic."""
+"""Upgrade the service's schema, by one process at a time. Only this file imports alembic."""
 
 import logging
 from pathlib import Path
@@ -12,7 +12,7 @@ from sqlalchemy import text
 from espalier.core.errors import BadInput
 from espalier.services.database.store import Store
 
-LOCK = 0x73776565  # any number that is always the same: PostgreSQL's advisory lock of an upgrade
+LOCK = 0x73776565  # an arbitrary constant: the number of PostgreSQL's advisory lock for upgrades
 
 
 def _config() -> Config:
@@ -22,7 +22,7 @@ def _config() -> Config:
 
 
 def upgrade(store: Store, revision: str = "head") -> None:
-    """Bring the schema up to date; nothing if it is. Several processes at once wait for one another."""
+    """Upgrade the schema if needed. Concurrent upgrades wait for one another."""
     config = _config()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with store.engine.connect() as connection, connection.begin():
@@ -33,7 +33,7 @@ def upgrade(store: Store, revision: str = "head") -> None:
 
 
 def check(store: Store) -> None:
-    """Raise BadInput unless the database has the schema of this version."""
+    """Raise BadInput unless the database has this version's schema."""
     with store.engine.connect() as connection:
         has = MigrationContext.configure(connection).get_current_revision()
     wanted = ScriptDirectory.from_config(_config()).get_current_head()

@@ -1,4 +1,4 @@
-"""The service's own database: opened, and its transactions."""
+"""The service's own database: connections and transactions."""
 
 import glob
 import os
@@ -33,13 +33,13 @@ class Store:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """One transaction: what is done in it is done whole, or not at all."""
+        """Run the block in one transaction."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Look only: nobody waits for it."""
+        """Run the block in a read-only session, which blocks no writer."""
         with Session(self.engine, expire_on_commit=False) as session:
             session.connection(execution_options={"reading": True})
             yield session
@@ -50,11 +50,11 @@ def _first_line(error: BaseException) -> str:
 
 
 def _make_private(file: Path) -> None:
-    """Make a database's file one that nobody else can read; sqlite gives those beside it the same mode."""
+    """Create a database's file with mode 0600; sqlite gives the files beside it the same mode."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(FileExistsError):
         os.close(os.open(file, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    for path in file.parent.glob(f"{glob.escape(file.name)}*"):  # made by an earlier version
+    for path in file.parent.glob(f"{glob.escape(file.name)}*"):  # created by an earlier version
         if path.stat().st_uid == os.geteuid():
             path.chmod(0o600)
 
@@ -68,13 +68,13 @@ def _engine(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _connected(connection: sqlite3.Connection, record: object) -> None:
-        connection.isolation_level = None  # SQLAlchemy's way to begin a transaction itself
+        connection.isolation_level = None  # as SQLAlchemy's documentation advises: it begins transactions itself
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA foreign_keys=ON")
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
         reading = connection.get_execution_options().get("reading")
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")  # writers wait, instead of failing
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")  # writers wait instead of failing
 
     return engine

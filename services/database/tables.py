@@ -1,6 +1,6 @@
-"""Who may use the service, and what they handed in: the only state that is the service's own.
+"""The tables of the service: owners, tokens and submissions, the only state of its own.
 
-Everything else is read from where it lives: trials in Optuna's storage, measurements in MLflow, jobs in the cluster.
+Everything else is read from its source: trials from Optuna's storage, measurements from MLflow, jobs from the cluster.
 """
 
 import enum
@@ -13,7 +13,7 @@ from espalier.sweeps.spec.values import Fields
 
 
 class State(enum.StrEnum):
-    """Where a submission is: it waits, is being started, runs, is being stopped, or has ended in one of three ways."""
+    """The state of a submission: queued, starting, running, stopping, or ended in one of three ways."""
 
     QUEUED = "queued"
     STARTING = "starting"
@@ -25,7 +25,7 @@ class State(enum.StrEnum):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more happens by itself."""
+        """Whether it is a final state, until a resume."""
         return self in (State.STOPPED, State.FINISHED, State.FAILED)
 
 
@@ -33,11 +33,11 @@ ACTIVE = (State.STARTING, State.RUNNING, State.STOPPING)
 
 
 class Base(DeclarativeBase):
-    """The schema; database/migrations brings a database to it."""
+    """The schema; database/migrations upgrades a database to it."""
 
 
 class Owner(Base):
-    """Somebody to whom sweeps belong. A quota of None is no limit."""
+    """An owner of sweeps. A quota of None means no limit."""
 
     __tablename__ = "owners"
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -47,7 +47,7 @@ class Owner(Base):
 
 
 class Token(Base):
-    """A bearer token: the hash of its secret, never the secret."""
+    """A bearer token. Only the hash of its secret is stored."""
 
     __tablename__ = "tokens"
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -60,7 +60,7 @@ class Token(Base):
 
 
 class Submission(Base):
-    """A sweep that was handed in. `number` is its place in the queue."""
+    """A submitted sweep. number: its position in the queue."""
 
     __tablename__ = "submissions"
     __table_args__ = (UniqueConstraint("owner", "idempotency_key"),)
@@ -71,47 +71,47 @@ class Submission(Base):
     spec: Mapped[Fields] = deferred(mapped_column(JSON))
     archive: Mapped[bytes | None] = deferred(mapped_column(LargeBinary))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
-    fingerprint: Mapped[str] = mapped_column(String(64))  # of what was sent: a key that comes again with other words
+    fingerprint: Mapped[str] = mapped_column(String(64))  # the hash of the request, to detect a reused key
     state: Mapped[str] = mapped_column(String(16), index=True)
     reason: Mapped[str] = mapped_column(default="")
     trials: Mapped[int]
-    gpus: Mapped[float]  # GPUs in use while it runs
-    hours: Mapped[float]  # hours that an attempt may run, and that its GPU-hours are foreseen with
+    gpus: Mapped[float]  # GPUs used while it runs
+    hours: Mapped[float]  # the time limit of an attempt, from which its expected GPU-hours are computed
     attempt: Mapped[int] = mapped_column(default=0)
-    accepts_changes: Mapped[bool] = mapped_column(default=False)  # goes on though data or code have changed meanwhile
+    accepts_changes: Mapped[bool] = mapped_column(default=False)  # continues with changed data or code
     created: Mapped[float]
     changed: Mapped[float]
-    started: Mapped[float | None]  # of the attempt that runs, or ran last
-    ran_s: Mapped[float] = mapped_column(default=0.0)  # seconds of the attempts before it
+    started: Mapped[float | None]  # the number of the present or last attempt
+    ran_s: Mapped[float] = mapped_column(default=0.0)  # seconds of the earlier attempts
 
     @property
     def job(self) -> str:
-        """The id of its job in the cluster; an attempt has one of its own."""
+        """The id of its job in the cluster; each attempt has its own."""
         return f"{self.sweep}-{self.attempt}"
 
     def seconds(self, now: float) -> float:
-        """Return how long it has run so far, in seconds, over all attempts."""
+        """Return its running time so far over all attempts, in seconds."""
         return self.ran_s + self.attempt_s(now)
 
     def attempt_s(self, now: float) -> float:
-        """Return how long the attempt that runs now has run, in seconds."""
+        """Return the running time of the present attempt, in seconds."""
         return now - self.started if State(self.state) in ACTIVE and self.started is not None else 0.0
 
     def gpu_hours(self, now: float) -> float:
-        """Return the GPU-hours used, and, while it waits or runs, those foreseen for this attempt."""
+        """Return the GPU-hours used; while it waits or runs, also those expected for this attempt."""
         if State(self.state).over:
             return self.gpus * self.ran_s / 3600
         return self.gpus * (self.ran_s + max(self.attempt_s(now), self.hours * 3600)) / 3600
 
     def turn(self, state: State, now: float, reason: str = "") -> None:
-        """Go over into another state."""
+        """Change to another state."""
         if State(self.state) in ACTIVE and state not in ACTIVE:
             self.ran_s, self.started = self.seconds(now), None
         self.state, self.changed, self.reason = str(state), now, reason
 
 
 class Counter(Base):
-    """How often something has happened, ever: what was made may be deleted, that it was made may not."""
+    """A counter of events that survives the deletion of rows."""
 
     __tablename__ = "counters"
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -119,7 +119,7 @@ class Counter(Base):
 
 
 class Lease(Base):
-    """Who of several equal processes looks after the queue now."""
+    """Which of several equal processes manages the queue now."""
 
     __tablename__ = "leases"
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -128,5 +128,5 @@ class Lease(Base):
 
 
 def timestamp(seconds: float | None) -> str | None:
-    """Return a time as RFC 3339 writes it."""
+    """Return a Unix time in RFC 3339 format."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""Who is asking, whether they may, and how often: what every route begins with."""
+"""Authentication, authorisation and rate limits: the first dependency of every route."""
 
 import ipaddress
 import threading
@@ -16,12 +16,12 @@ from espalier.services.database.tables import Owner
 from espalier.services.http.problems import Problem
 from espalier.services.tokens import Caller
 
-LOCAL = "local"  # the owner of what is asked for without a token, which only this machine may
+LOCAL = "local"  # the owner for requests without a token, which only this machine may send
 bearer = HTTPBearer(auto_error=False, description="a token from `sweep token create`")
 
 
 class RateLimit:
-    """A bucket for each caller that fills evenly: so many requests a minute, a quarter of them at once.
+    """A token bucket for each caller: a number of requests a minute, at most a quarter of them at once.
 
     Each process of the service counts for itself.
     """
@@ -32,7 +32,7 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def wait_s(self, caller: str, now: float) -> float:
-        """Return 0 and count the request, or how many seconds are to be waited."""
+        """Count a request and return 0, or return the seconds to wait."""
         with self._lock:
             level, then = self._buckets.pop(caller, (self.burst, now))
             level = min(self.burst, level + (now - then) * self.rate)
@@ -44,7 +44,7 @@ class RateLimit:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine itself.
+    """Whether a host name or address is loopback.
 
     >>> is_loopback("localhost"), is_loopback("127.0.0.3"), is_loopback("[::1]"), is_loopback("example.org")
     (True, True, True, False)
@@ -61,9 +61,9 @@ FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwa
 
 
 def _is_local(request: Request) -> bool:
-    """Whether a request comes from a program of this machine: not through a proxy, not from a page in a browser.
+    """Whether a request comes from a program on this machine: not through a proxy, not from a web page.
 
-    A proxy that adds no header cannot be told from such a program; whoever puts one before the service makes a token.
+    A proxy that adds no header cannot be distinguished: behind a proxy, make a token.
     """
     headers = request.headers
     direct = request.client is not None and is_loopback(request.client.host)
@@ -72,7 +72,7 @@ def _is_local(request: Request) -> bool:
 
 
 def _network(address: str) -> str:
-    """Return what a stranger is counted by: the address, or of IPv6 the network, of which one host has 2**64.
+    """Return the key of an unauthenticated caller's rate limit: the IPv4 address, or the IPv6 /64 network.
 
     >>> _network("2001:db8::1"), _network("192.0.2.7"), _network("a/b")
     ('2001:db8::/64', '192.0.2.7', 'a/b')
@@ -87,19 +87,19 @@ def _network(address: str) -> str:
 
 
 def _host_of(request: Request) -> str:
-    """The name by which the service was called: a page that makes a browser call it by another name is no friend."""
+    """Return the Host name of a request: a request by another name may be DNS rebinding by a web page."""
     host = request.headers.get("host", "")
     return host if host.endswith("]") else host.rsplit(":", 1)[0]
 
 
 class Access:
-    """Lets in who bears a valid token; and this machine itself, as long as no token was ever made."""
+    """Accepts callers with a valid token, and callers on this machine as long as no token was ever made."""
 
     def __init__(self, store: Store, limit: RateLimit, loopback: bool):
         self.store, self.limit, self.loopback = store, limit, loopback
 
     def caller(self, request: Request, credentials: HTTPAuthorizationCredentials | None) -> Caller:
-        """Return who asks. Raises Problem 401 or 429."""
+        """Return the caller of a request. Raises Problem 401 or 429."""
         stranger = f"address {_network(request.client.host) if request.client else '?'}"
         caller = self._known(request, credentials)
         self._count(caller.token if caller else stranger)
@@ -112,7 +112,7 @@ class Access:
         return caller
 
     def ended(self, caller: Caller) -> bool:
-        """Whether who was let in would not be any more: their token has expired, was revoked or deleted since."""
+        """Whether a caller's token has expired, or was revoked or deleted, since it was accepted."""
         with self.store.reading() as session:
             if caller.token == LOCAL:
                 return tokens.ever_made(session)

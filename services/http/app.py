@@ -1,4 +1,4 @@
-"""The HTTP service, put together: the application with its routes, its queue and its state."""
+"""The HTTP application: its routes, its queue and its state."""
 
 import os
 import secrets
@@ -34,7 +34,7 @@ from espalier.sweeps.home import Home
 def build(settings: Settings, loopback: bool = True, cluster: Cluster | None = None) -> FastAPI:
     """Return the application. Raises BadInput if its database is missing or has another schema.
 
-    loopback: whether it listens to this machine alone; without any token nobody else is let in.
+    loopback: whether it listens on loopback only, where no token is needed as long as none was made.
     """
     store = Store(settings.database)
     schema.check(store)

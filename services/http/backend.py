@@ -1,4 +1,4 @@
-"""What the routes work with, and the sweeps that a caller may see."""
+"""The backend of the routes, and the sweeps that a caller may see."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -27,7 +27,7 @@ SWEEP_ID = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 
 @dataclass
 class Backend:
-    """What the routes work with."""
+    """The objects that the routes use."""
 
     settings: Settings
     store: Store
@@ -40,7 +40,7 @@ class Backend:
 
 
 def backend_of(request: Request) -> Backend:
-    """Return what the application was made of."""
+    """Return the application's backend."""
     return request.app.state.backend
 
 
@@ -49,7 +49,7 @@ Id = Annotated[str, Place(pattern=SWEEP_ID, examples=["names-20261121-1a2b3c4d"]
 
 
 def own_sweep(backend: Backend, caller: Caller, sweep: str) -> Submission:
-    """Return a sweep that the caller may see. Raises Problem 404: of other people's nothing is said."""
+    """Return a sweep that the caller may see. Raises Problem 404, also for other owners' sweeps."""
     with backend.store.reading() as session:
         of_this_id = select(Submission).where(Submission.sweep == sweep)
         submission = session.scalar(of_this_id.options(undefer(Submission.spec)))
@@ -59,7 +59,7 @@ def own_sweep(backend: Backend, caller: Caller, sweep: str) -> Submission:
 
 
 def view_of(backend: Backend, submission: Submission) -> Sweep:
-    """Return a submission as an answer shows it, with how many wait before it."""
+    """Return a submission as an answer, with its position in the queue."""
     with backend.store.reading() as session:
         before = position(session, submission)
     return sweep_view(submission, backend.sweeps, before)

@@ -1,4 +1,4 @@
-"""What Prometheus reads: requests, how long they took, and how many sweeps are where."""
+"""Metrics for Prometheus: requests, their duration, and sweeps by state."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -38,7 +38,7 @@ class Metrics:
         self.registry.register(_SweepCounts(store))
 
     async def measure(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Count a request under its route's pattern: ids would make a series each."""
+        """Count a request under its route's pattern, since each id would be a time series."""
         begin, status = time.monotonic(), 500
         try:
             response = await answer(request)

@@ -1,4 +1,4 @@
-"""The OpenAPI document, where FastAPI's own says too little: every error is a problem document."""
+"""Additions to FastAPI's OpenAPI document: every error is a problem document."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ from fastapi import FastAPI
 from espalier.services.http import problems
 from espalier.sweeps.spec.spec import SweepSpec
 
-Document = dict[str, Any]  # of JSON
+Document = dict[str, Any]  # a JSON object
 
 
 def describe(app: FastAPI) -> None:
-    """Have the OpenAPI document know the problem document, which no route names as its answer."""
-    made = app.openapi
+    """Add the schema of the problem document, which is no route's response model."""
+    default_openapi = app.openapi
 
     def openapi() -> Document:
-        document = made()
+        document = default_openapi()
         known = document.setdefault("components", {}).setdefault("schemas", {})
         if "ProblemDocument" not in known:
             form = problems.ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")

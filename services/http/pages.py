@@ -1,4 +1,4 @@
-"""The service itself: where to go, whether it answers, what Prometheus reads."""
+"""Routes on the service itself: a start page, health checks, metrics."""
 
 from html import escape
 from importlib.metadata import version
@@ -34,7 +34,7 @@ sweep list</pre></html>"""
 
 @plain.get("/", response_class=Response, responses={200: {"content": {"application/json": {}, "text/html": {}}}})  # pyright: ignore[reportArgumentType]
 def start(request: Request) -> Response:
-    """Say where to go: a page for a browser, JSON for all else."""
+    """Return the start page: HTML for a browser, JSON for other clients."""
     if "text/html" in request.headers.get("accept", ""):
         return HTMLResponse(PAGE.format(server=escape(str(request.base_url).rstrip("/"))))
     return JSONResponse({"name": "Espalier", "version": version("espalier"), "links": HINT})
@@ -42,13 +42,13 @@ def start(request: Request) -> Response:
 
 @plain.get("/healthz")
 def healthz() -> dict[str, str]:
-    """Say that the process answers."""
+    """Liveness: the process answers."""
     return {"status": "ok", "version": version("espalier")}
 
 
 @plain.get("/readyz", responses=responses(503))
 def readyz(backend: BackendDep) -> dict[str, str]:
-    """Say whether the databases and the cluster answer."""
+    """Readiness: the databases and the cluster answer."""
     wrong = []
     try:
         with backend.store.reading() as session:

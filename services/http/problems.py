@@ -48,7 +48,7 @@ class Wrong(BaseModel):
 
 
 class ProblemDocument(BaseModel):
-    """An error, as RFC 9457 writes it."""
+    """An error in the format of RFC 9457."""
 
     type: str = Field("about:blank", examples=["about:blank"])
     title: str = Field(examples=["input that cannot be used"])
@@ -58,7 +58,7 @@ class ProblemDocument(BaseModel):
 
 
 class Problem(Exception):
-    """What a route raises to answer with an error."""
+    """An error that a route raises as its answer."""
 
     def __init__(self, status: int, detail: str, errors: Sequence[Wrong] = (), headers: dict[str, str] | None = None):
         super().__init__(detail)
@@ -66,7 +66,7 @@ class Problem(Exception):
 
 
 def from_bad_input(error: BadInput) -> Problem:
-    """Return bad input as a problem whose errors name the fields: `source: field: what; field: what`."""
+    """Return bad input, `source: field: what; field: what`, as a problem with an error for each field."""
     text = str(error)
     source, _, rest = text.partition(": ")
     errors = []
@@ -91,23 +91,23 @@ def answer(problem: Problem) -> JSONResponse:
 
 
 def _encodable(text: str) -> str:
-    """Return a text that an answer can carry: half a character, echoed from the input, cannot be encoded."""
+    """Return a text that can be encoded: a lone surrogate, echoed from the input, cannot."""
     return text[:TEXT_MOST].encode("utf-8", "replace").decode()
 
 
 def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """Return the problems that a route may answer with, for its OpenAPI."""
+    """Return the problems of a route, for its OpenAPI entry."""
     schema = {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
     return {code: {"description": TITLES[code], "content": {MEDIA: schema}} for code in codes}
 
 
 def _place(loc: Sequence[object]) -> str:
-    """Return where a value stood: its field, or which part of the request it was."""
+    """Return the location of a value: its field, or the part of the request."""
     return ".".join(str(part) for part in loc[1:]) or str(loc[0])
 
 
 def _methods(request: Request) -> set[str]:
-    """Return what may be done at a path: each of its routes knows its own method only."""
+    """Return the allowed methods of a path, over all its routes."""
     methods: set[str] = set()
     for route in request.app.routes:
         if route.matches(request.scope)[0] != Match.NONE:
@@ -117,7 +117,7 @@ def _methods(request: Request) -> set[str]:
 
 @singledispatch
 def problem_of(error: Exception, request: Request) -> Problem:
-    """Return what an error is answered with: of one that nobody foresaw its name alone, since the log has the rest."""
+    """Return an error as a problem; an unexpected one with its type only, since the log has the rest."""
     return Problem(500, f"{type(error).__name__}; the service's log has more")
 
 
@@ -162,7 +162,7 @@ def _(error: RequestValidationError, request: Request) -> Problem:
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of the application answered as a problem."""
+    """Install handlers that answer every error of the application as a problem."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
         return answer(problem_of(error, request))

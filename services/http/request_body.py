@@ -23,14 +23,14 @@ EXAMPLE = {
 }
 KINDS = {"application/json": "json", "application/yaml": "yaml", "application/x-yaml": "yaml", "text/yaml": "yaml"}
 FORM = ", or, to hand in code, multipart/form-data"
-BODY_S, PIECE_S = 600.0, 20.0  # a body may take so long in all, and so long between two pieces
+BODY_S, PIECE_S = 600.0, 20.0  # time limits of a body: in total, and between two chunks
 FIELDS = ("spec", "archive", "hours")
 SPEC_SCHEMA = {"$ref": "#/components/schemas/SweepSpec"}
 
 
 @dataclass(frozen=True)
 class SubmissionBody:
-    """What a request brings: the text of a spec and its kind (json or yaml), an archive of code, hours as they came."""
+    """The content of a request: the text of a spec and its kind (json or yaml), an archive of code, unparsed hours."""
 
     spec: bytes
     kind: str
@@ -45,7 +45,7 @@ async def _multipart(request: Request, settings: Settings) -> SubmissionBody:
         raise Problem(400, "the body broke off") from error
     except HTTPException as error:
         raise Problem(422, f"the form cannot be read: {error.detail}") from error
-    except (ValueError, LookupError, AttributeError, TypeError) as error:  # an unknown charset, a broken head of a part
+    except (ValueError, LookupError, AttributeError, TypeError) as error:  # an unknown charset, a bad header of a part
         raise Problem(422, f"the form cannot be read: {type(error).__name__}") from error
     try:
         return await _read_form(form)
@@ -69,9 +69,9 @@ async def _read_form(form: FormData) -> SubmissionBody:
 
 
 def bounded(request: Request, most: int) -> Request:
-    """Return a request whose body is read up to so many bytes, each piece in time. Raises Problem 408, 411, 413, 415.
+    """Return a request whose body is limited in size and time. Raises Problem 408, 411, 413, 415.
 
-    Who asks is known by now; what the head says of the body is checked before a byte of it is read.
+    The caller is authenticated already. The headers are checked before the body is read.
     """
     length = request.headers.get("content-length", "")
     if not (length.isascii() and length.isdigit()) or "transfer-encoding" in request.headers:
@@ -98,7 +98,7 @@ def bounded(request: Request, most: int) -> Request:
 
 
 async def text_of(request: Request) -> bytes:
-    """Return a whole body. Raises Problem for one that breaks off."""
+    """Return a complete body. Raises Problem if the connection breaks."""
     try:
         return await request.body()
     except ClientDisconnect as error:
@@ -106,7 +106,7 @@ async def text_of(request: Request) -> bytes:
 
 
 async def read_body(request: Request, settings: Settings) -> SubmissionBody:
-    """Return what a request brings. Raises Problem."""
+    """Return the content of a submission. Raises Problem."""
     kind = _kind(request)
     if kind == "multipart/form-data":
         most = int((settings.archive_mib * 2**20) + settings.spec_kib * 1024 + 65_536)
@@ -115,7 +115,7 @@ async def read_body(request: Request, settings: Settings) -> SubmissionBody:
 
 
 async def read_spec_body(request: Request, settings: Settings) -> SubmissionBody:
-    """Return what a request brings that may bring a spec alone. Raises Problem."""
+    """Return the content of a request that consists of a spec only. Raises Problem."""
     kind = _kind(request)
     if kind not in KINDS:
         raise Problem(415, f"Content-Type: '{kind[:100]}'; send application/yaml, application/json{FORM}")
@@ -128,7 +128,7 @@ def _kind(request: Request) -> str:
 
 
 def hours_of(text: str | None) -> float | None:
-    """Return a number of hours above 0, or None where nothing came. Raises BadInput."""
+    """Parse a number of hours above 0; None for an empty text. Raises BadInput."""
     if text is None or text == "":
         return None
     try:

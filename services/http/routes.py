@@ -1,4 +1,4 @@
-"""The routes below /v1: sweeps handed in, watched, stopped, resumed and pulled. They read as their signatures."""
+"""The routes below /v1: submit, watch, stop, resume and pull sweeps."""
 
 from functools import partial
 from typing import Annotated
@@ -31,7 +31,7 @@ STREAM = {200: {"content": {"text/event-stream": {}, "text/plain": {}}, "descrip
 
 
 class Submitted(BaseModel):
-    """What was taken in."""
+    """An accepted submission."""
 
     id: str = Field(examples=["names-20261121-1a2b3c4d"])
     state: State
@@ -40,7 +40,7 @@ class Submitted(BaseModel):
 
 
 class Page(BaseModel):
-    """Some sweeps, the newest first; `next` asks for those before them."""
+    """A page of sweeps, the newest first; `next` is the link to the following page."""
 
     sweeps: list[Sweep]
     next: int | None = Field(None, description="the `before` of the next page; null: this is the last")
@@ -54,7 +54,7 @@ class Trials(BaseModel):
 
 
 class Point(BaseModel):
-    """What a trial reported after a step."""
+    """A trial's report at a step."""
 
     trial: int
     step: int
@@ -85,7 +85,7 @@ def _after(value: str | None) -> int:
     return int(value)
 
 
-# --- handing in ------------------------------------------------------------------------------------------------------
+# --- submitting ------------------------------------------------------------------------------------------------------
 
 
 BODIES = responses(400, 401, 403, 408, 411, 413, 415, 422, 429)
@@ -100,7 +100,7 @@ async def submit(
     hours: Annotated[str | None, Query(description="how long it may run, in hours", max_length=20)] = None,
     key: Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)] = None,
 ) -> Submitted:
-    """Hand in a sweep. The same Idempotency-Key with the same content gives the same sweep, however often it comes."""
+    """Submit a sweep. A repeated request with the same Idempotency-Key and content returns the same sweep."""
     body = await read_body(request, backend.settings)
 
     def admit() -> Submitted:
@@ -118,7 +118,7 @@ async def submit(
 
 @api.post("/check", openapi_extra=CHECKED, responses=BODIES)
 async def check(request: Request, backend: BackendDep, caller: Submitter) -> Fields:
-    """Say whether a spec would be taken, without handing it in."""
+    """Validate a spec without submitting it."""
     body = await read_spec_body(request, backend.settings)
 
     def look() -> Fields:
@@ -161,7 +161,7 @@ def sweeps(
 
 @api.get("/sweeps/{sweep}", responses=responses(401, 404, 422, 429))
 def sweep(sweep: Id, backend: BackendDep, caller: Reader) -> Sweep:
-    """Show one sweep: where it is, how far, the best so far."""
+    """Show one sweep: its state, its progress, the best trial so far."""
     return view_of(backend, own_sweep(backend, caller, sweep))
 
 
@@ -180,7 +180,7 @@ def trials(
 
 @api.get("/sweeps/{sweep}/spec", responses=responses(401, 404, 422, 429))
 def spec(sweep: Id, backend: BackendDep, caller: Reader) -> Fields:
-    """Show the spec of a sweep, as it was handed in."""
+    """Show the spec of a sweep, as submitted."""
     return own_sweep(backend, caller, sweep).spec
 
 
@@ -225,7 +225,7 @@ def best(
     try:
         with backend.slots.taken(caller.owner):
             head, _, body = backend.sweeps.best(sweep, submission.owner, trial).partition("\n")
-    except BadInput as error:  # nothing that the caller could do better
+    except BadInput as error:  # not the caller's mistake
         raise Problem(503, str(error), headers={"Retry-After": "10"}) from error
     content = as_submitted(yaml12.read(body, "best file"), submission.spec)
     if "json" in request.headers.get("accept", ""):
@@ -236,7 +236,7 @@ def best(
 
 @api.get("/sweeps/{sweep}/events", response_class=StreamingResponse, responses=responses(401, 404, 422, 429) | STREAM)
 def events(sweep: Id, backend: BackendDep, caller: Reader, after: After = None) -> StreamingResponse:
-    """Follow a sweep until it is over: an event for each trial that ends, and for each change of its state."""
+    """Follow a sweep until it ends: an event for each trial that ends, and for each change of state."""
     submission = own_sweep(backend, caller, sweep)
     view = lambda: view_of(backend, own_sweep(backend, caller, sweep))  # noqa: E731
     look = SweepEvents(backend.sweeps, sweep, submission.owner, view, _after(after)).look
@@ -247,7 +247,7 @@ def events(sweep: Id, backend: BackendDep, caller: Reader, after: After = None) 
     "/sweeps/{sweep}/logs", response_class=StreamingResponse, responses=responses(401, 404, 422, 429, 503) | STREAM
 )
 def logs(sweep: Id, request: Request, backend: BackendDep, caller: Reader, after: After = None) -> Response:
-    """Read what the sweep's driver wrote: all of it as text/plain, or, as text/event-stream, until it is over."""
+    """Read the driver's log: all of it as text/plain, or followed to its end as text/event-stream."""
     submission = own_sweep(backend, caller, sweep)
     if "text/event-stream" not in request.headers.get("accept", ""):
         with backend.slots.taken(caller.owner):
@@ -265,7 +265,7 @@ def logs(sweep: Id, request: Request, backend: BackendDep, caller: Reader, after
 
 @api.post("/sweeps/{sweep}/stop", status_code=202, responses=responses(401, 403, 404, 422, 429))
 def stop(sweep: Id, backend: BackendDep, caller: Submitter) -> Sweep:
-    """Stop a sweep: it writes its checkpoints and ends; `resume` goes on from there. Nothing if it is over."""
+    """Stop a sweep: it writes checkpoints, from which `resume` continues. Does nothing if it has ended."""
     own_sweep(backend, caller, sweep)
     backend.queue.stop(sweep, f"stopped by {caller.owner}")
     return view_of(backend, own_sweep(backend, caller, sweep))
@@ -278,10 +278,10 @@ def resume(
     caller: Submitter,
     changed: Annotated[bool, Query(description="go on also if the data have changed, and record it")] = False,
 ) -> Sweep:
-    """Put a stopped or failed sweep at its old place in the queue; it goes on from its checkpoints.
+    """Put a stopped or failed sweep back at its old position in the queue; it continues from its checkpoints.
 
-    It runs the code that was handed in. If its data, or code that is installed here, have changed since it last ran, it
-    fails and says what differs, unless `changed` is true: then each trial bears the fingerprints it was trained with.
+    It runs the submitted code. If its data, or code installed here, have changed since it last ran, it fails and says
+    what differs. With `changed` it continues, and each trial has the fingerprints it was trained with.
     """
     submission = own_sweep(backend, caller, sweep)
     if submission.state == State.FINISHED:

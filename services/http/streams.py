@@ -1,4 +1,4 @@
-"""Server-sent events: what happens to a sweep, and what its driver writes; both go on where a client left off."""
+"""Server-sent events: a sweep's events and its driver's log; a client can continue where it stopped."""
 
 import codecs
 import json
@@ -15,23 +15,23 @@ from espalier.services.http.problems import Problem, answer
 from espalier.services.reading.answers import Sweep, trial_view
 from espalier.services.reading.trials import Sweeps
 
-POLL_S = 0.5  # between two looks
+POLL_S = 0.5  # seconds between two polls
 CHANGES = {"state", "reason", "position", "progress", "trials", "best", "attempt"}
-LOG_PIECE = 2**18  # bytes of a log in one look
-QUIET_S = 15.0  # after so long without an event a comment keeps proxies from closing the line
+LOG_PIECE = 2**18  # bytes of a log in one poll
+QUIET_S = 15.0  # seconds without an event after which a comment keeps proxies from closing the connection
 
 
 def event(kind: str, data: object, number: str) -> str:
-    """Return one event as it goes over the line."""
+    """Return an event in the wire format."""
     return f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n"
 
 
 async def follow(
     look: Callable[[], tuple[list[str], bool]], ended: Callable[[], bool] = lambda: False, poll_s: float = POLL_S
 ) -> AsyncIterator[str]:
-    """Yield the events of each look until one says that it was the last. Looks are taken in a thread.
+    """Yield the events of each poll until one says that it was the last. Polls run in a thread.
 
-    ended: asked before each look whether the reader may read no more; then nothing more comes.
+    ended: called before each poll; True if the reader is no longer authorised, which ends the stream.
     """
     quiet = 0.0
     while not await anyio.to_thread.run_sync(ended):
@@ -48,9 +48,9 @@ async def follow(
 
 
 class SweepEvents:
-    """Events of a sweep, by number: the n-th trial that ended is event n, so a list that only grows is the record.
+    """The events of a sweep: the n-th trial that ended is event n, so events can be replayed by number.
 
-    What changes without being counted (the state, trials that run) is sent between them, under the last number.
+    Other changes (the state, running trials) are sent in between, under the last number.
     """
 
     def __init__(self, sweeps: Sweeps, sweep: str, owner: str, view: Callable[[], Sweep], after: int):
@@ -58,7 +58,7 @@ class SweepEvents:
         self.last_sent: Mapping[str, object] = {}
 
     def look(self) -> tuple[list[str], bool]:
-        """Return what is new, and whether the sweep is over."""
+        """Return new events, and whether the sweep has ended."""
         view = self.view()
         return [*self._trials(), *self._state(view)], view.state.over
 
@@ -76,26 +76,26 @@ class SweepEvents:
 
 
 class LogEvents:
-    """A driver's log, by bytes: an event's number is how much of it has been read."""
+    """A driver's log: an event's number is how many bytes have been read."""
 
     def __init__(self, read: Callable[[int, int], bytes], over: Callable[[], bool], after: int, piece: int = LOG_PIECE):
         """piece: bytes in one look."""
         self.read, self.over, self.sent, self.piece = read, over, after, piece
 
     def look(self) -> tuple[list[str], bool]:
-        """Return what is new, and whether it was the last."""
-        over = self.over()  # before reading: what is written after this look is read by the next
+        """Return new events, and whether they were the last."""
+        over = self.over()  # asked before reading: later text is read by the next poll
         piece = self.read(self.sent, self.piece)
         last = over and len(piece) < self.piece
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         text = decoder.decode(piece, final=last)
-        self.sent += len(piece) - len(decoder.getstate()[0])  # a character that is half written comes with the next
+        self.sent += len(piece) - len(decoder.getstate()[0])  # an incomplete UTF-8 character is left for the next poll
         events = [event("log", text, str(self.sent))] if text else []
         return [*events, event("end", {}, str(self.sent))] if last else events, last
 
 
 class Slots:
-    """How many streams and logs each owner reads at once, in this process."""
+    """Limits how many streams and logs each owner reads at once, in this process."""
 
     def __init__(self, most: int):
         self.most = most
@@ -104,7 +104,7 @@ class Slots:
 
     @contextmanager
     def taken(self, owner: str) -> Iterator[None]:
-        """Hold one while the block runs. Raises Problem 429 if the owner has all of theirs."""
+        """Hold a slot during the block. Raises Problem 429 if the owner has none left."""
         with self._lock:
             if self._taken[owner] >= self.most:
                 raise Problem(
@@ -121,9 +121,9 @@ class Slots:
 
 
 class Stream(StreamingResponse):
-    """A stream that holds one of its owner's slots from its first byte to its last, whoever hangs up.
+    """A stream that holds one of its owner's slots from its first byte to its last, even if the client disconnects.
 
-    It breaks off when the reader's token ends; whoever takes it up again is answered with 401.
+    It ends when the reader's token does; a reconnection is then answered with 401.
     """
 
     def __init__(self, look: Callable[[], tuple[list[str], bool]], slots: Slots, owner: str, ended: Callable[[], bool]):

@@ -1,16 +1,16 @@
-"""HTTP connections that do not wait for ever: whoever begins a request and does not go on is hung up on."""
+"""Timeouts of HTTP connections: one whose request does not arrive in time is closed."""
 
 import asyncio
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-REQUEST_S = 15.0  # for the whole head of a request, and for a body that nobody reads
+REQUEST_S = 15.0  # seconds for all headers of a request, and for a body that no route reads
 
 
 class TimedProtocol(H11Protocol):
-    """uvicorn's protocol, whose own timeout holds only between two requests.
+    """uvicorn's protocol with a timeout within a request; its own is only between requests.
 
-    A head has REQUEST_S to arrive; a body is read under the limits of request_body.
+    Headers have REQUEST_S seconds to arrive; a body has the limits of request_body.
     """
 
     _deadline: asyncio.TimerHandle | None = None

@@ -1,1 +1,1 @@
-"""Jobs run code of strangers: what holds them, and how what they have written is read."""
+"""Jobs run untrusted code: how they are confined, and how their files are read."""

@@ -1,4 +1,4 @@
-"""The best file of a sweep, made by a process of its owner's user: it is made of files that their job has written."""
+"""The best file of a sweep, made by a process of its owner's user, since it reads files written by their job."""
 
 import os
 import signal
@@ -13,13 +13,13 @@ from espalier.core.errors import BadInput
 from espalier.core.own import SEARCH_PATH
 from espalier.services.isolation.confine import entrance
 
-BEST_MOST, BEST_S = 2**22, 60.0  # bytes of a best file that an owner's user makes, and how long it may take
+BEST_MOST, BEST_S = 2**22, 60.0  # limits of such a best file: bytes and seconds
 
 
 def best_file_as_owner(home: Path, sweep: str, trial: int | None, environment: Mapping[str, str]) -> str:
-    """Return the best file of a sweep that lies in an owner's home. Raises BadInput.
+    """Return the best file of a sweep in an owner's home. Raises BadInput.
 
-    environment: the variables that a job of this owner gets.
+    environment: the variables of this owner's jobs.
     """
     chosen = [] if trial is None else ["--trial", str(trial)]
     best = [sys.executable, "-s", "-m", "espalier.sweeps.cli", "best", sweep, "--home", str(home), *chosen]
@@ -33,9 +33,9 @@ def best_file_as_owner(home: Path, sweep: str, trial: int | None, environment: M
 def output_of(
     command: Sequence[str], env: Mapping[str, str], most: int = BEST_MOST, seconds: float = BEST_S
 ) -> tuple[int, str, str]:
-    """Run a command that is not trusted; return its exit code, its output, and the last line of its errors.
+    """Run an untrusted command; return its exit code, its output, and the last line of its stderr.
 
-    Raises BadInput for one that takes longer than `seconds`, or writes more than `most` bytes.
+    Raises BadInput if it takes longer than `seconds`, or writes more than `most` bytes.
     """
     with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(

@@ -1,8 +1,8 @@
-"""Multi-tenancy on one machine: a job runs as its owner's own unix user, and sees no folder of the service but its own.
+"""Multi-tenancy on one machine: a job runs as its owner's unix user, and sees no folder of the service but its own.
 
-Where the service runs as root, each owner gets a user id and a home below the service's, and a job of theirs starts in
-a mount namespace of its own: every folder on the way that others cannot enter is covered by an empty one, in which only
-the job's own paths are put back (a bind mount). What is not there cannot be read, whatever its mode.
+If the service runs as root, each owner gets a user id and a home below the service's. A job starts in its own mount
+namespace. There, every private folder on its paths is covered by an empty one, into which only the job's own paths
+are bind-mounted. So other files are invisible, whatever their mode.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from espalier.core.own import FOLDER, SEARCH_PATH
 
-# of <sched.h>, <sys/mount.h> and <sys/prctl.h>
+# constants of <sched.h>, <sys/mount.h> and <sys/prctl.h>
 CLONE_NEWNS = 0x20000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 0x1000, 0x4000, 0x40000
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 4, 36, 38
@@ -30,12 +30,12 @@ def _checked(result: int, what: str) -> None:
 
 
 def set_process(option: int, value: int) -> None:
-    """Set one of Linux' process options (prctl). Raises OSError."""
+    """Set a Linux process option (prctl). Raises OSError."""
     _checked(libc.prctl(option, value, 0, 0, 0), f"prctl {option}")
 
 
 def hide_environment() -> None:
-    """Keep other processes of this user, jobs among them, from reading this one's environment and memory."""
+    """Prevent other processes of this user, such as jobs, from reading this one's environment and memory."""
     if sys.platform == "linux":
         set_process(PR_SET_DUMPABLE, 0)
 
@@ -46,13 +46,13 @@ def _mount(source: str | None, target: Path, kind: str | None, flags: int, optio
 
 
 def _own_namespace() -> None:
-    """Give this process mounts of its own: what it covers, nobody else misses."""
+    """Give this process its own mount namespace, so that its mounts affect no other process."""
     _checked(libc.unshare(CLONE_NEWNS), "unshare")
     _mount("none", Path("/"), None, MS_REC | MS_PRIVATE)
 
 
 def closed_parent(path: Path) -> Path | None:
-    """Return the outermost folder above a path that strangers cannot enter, as mounts stand now; None if all are open.
+    """Return the outermost folder above a path that other users cannot enter; None if all are open.
 
     >>> closed_parent(Path("/nowhere/at/all"))
     """
@@ -66,7 +66,7 @@ def closed_parent(path: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class Confinement:
-    """What a job's process is held to: a user id, the folder it starts in, those it may write, those it may read."""
+    """The confinement of a job's process: its user id, its working folder, and the folders it may write or read."""
 
     uid: int
     start: Path
@@ -74,24 +74,24 @@ class Confinement:
     readable: tuple[Path, ...]
 
     def enter(self) -> None:
-        """Confine this process and all that it starts, for ever. Only root can; raises OSError."""
+        """Confine this process and its children permanently. Needs root; raises OSError."""
         _own_namespace()
-        before = os.umask(0o022)  # the empty folders are for all to enter
+        before = os.umask(0o022)  # every user may enter the empty folders
         self._put_back()
         os.umask(before)
-        os.chdir(self.start)  # through the new mounts: the folder that this process was in is not read-only
+        os.chdir(self.start)  # enter it through the new mounts: the old working directory is not read-only
         os.setgroups([])
         os.setgid(self.uid)
         os.setuid(self.uid)
-        set_process(PR_SET_NO_NEW_PRIVS, 1)  # no setuid program makes it more than it is
+        set_process(PR_SET_NO_NEW_PRIVS, 1)  # setuid programs cannot raise its privileges
 
     def _put_back(self) -> None:
-        """Cover the folders that are closed to strangers, and put this job's own paths back into them."""
+        """Cover the private folders, and mount this job's own paths back into them."""
         paths = {path.resolve(): True for path in (self.start, *self.readable)}
         paths |= {path.resolve(): False for path in self.writable}
-        handles = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in paths}  # of what will lie below covers
+        handles = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in paths}  # handles of paths below covers
         covers: list[Path] = []
-        for path in sorted(paths):  # the outer ones first: one that was put back may hold a closed folder, too
+        for path in sorted(paths):  # the outer ones first: a mounted path may contain a private folder, too
             while cover := closed_parent(path):
                 _mount("tmpfs", cover, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
                 covers.append(cover)
@@ -103,7 +103,7 @@ class Confinement:
 
 
 def _put(handle: int, path: Path, read_only: bool) -> None:
-    """Have a folder that is open by a handle appear at its path again."""
+    """Bind-mount a folder, open by a handle, at its path again."""
     path.mkdir(parents=True, exist_ok=True)
     _mount(f"/proc/self/fd/{handle}", path, None, MS_BIND)
     flags = MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV
@@ -111,7 +111,7 @@ def _put(handle: int, path: Path, read_only: bool) -> None:
 
 
 def possible() -> str:
-    """Return why jobs cannot have users of their own here; nothing if they can."""
+    """Return why jobs cannot run as separate users here; "" if they can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "it does not run as root"
     child = os.fork()
@@ -126,22 +126,22 @@ def possible() -> str:
 
 
 def python_paths() -> tuple[Path, ...]:
-    """Return what a job needs to read of this Python: its library, its environment, our packages, $PYTHONPATH."""
+    """Return the paths of Python that a job needs to read: library, environment, our packages, $PYTHONPATH."""
     searched = [Path(word) for word in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(word)]
     wanted = (SEARCH_PATH, FOLDER, Path(sys.prefix), Path(sys.base_prefix), *searched)
     return tuple(dict.fromkeys(path.resolve() for path in wanted if path.is_dir() and path != Path("/")))
 
 
 def entrance(home: Path, command: Sequence[str]) -> list[str]:
-    """Return the command that runs another as the owner of a home, in that folder, with that folder as $HOME.
+    """Return the command that runs another as the owner of a home, with that home as working folder and $HOME.
 
-    It begins as root: so Python reads nothing of a user's, neither their packages nor what names more of them.
+    It starts as root, so Python ignores user site-packages and user settings.
     """
     return [sys.executable, "-s", "-m", "espalier.services.isolation.confine", str(home), *command]
 
 
 def main(home: Path, command: list[str]) -> None:
-    """Become a command that runs as the owner of a home, in that folder."""
+    """Replace this process by a command as the owner of a home, in that folder."""
     Confinement(home.stat().st_uid, home, (home,), python_paths()).enter()
     os.execve(command[0], command, os.environ | {"HOME": str(home)})
 

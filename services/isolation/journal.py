@@ -1,4 +1,4 @@
-"""The journal of a job that is not trusted: only a plain file of its owner's is read, and no more than so much."""
+"""The journal of an untrusted job: only a regular file of its owner is read, up to a size limit."""
 
 import logging
 import os
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from espalier.sweeps.search.store import SweepStore
 
-JOURNAL_MOST = 2**28  # bytes of an owner's journal that are read: of a thousand sweeps; they take 30 s, once
+JOURNAL_MOST = 2**28  # the most bytes of an owner's journal that are read: a thousand sweeps, which take 30 s, once
 
 log = logging.getLogger(__name__)
 
 
 class Journal:
-    """A journal, which is read only as the file that its owner wrote, never as a link or a pipe."""
+    """A journal that is read only if it is a regular file of its owner, never a link or a pipe."""
 
     def __init__(self, path: Path, uid: int):
         self.path, self.uid = path, uid
@@ -22,7 +22,7 @@ class Journal:
         self._store: SweepStore | None = None
 
     def store(self) -> SweepStore:
-        """Return the sweeps in it, opened again where it is another file than before. Raises KeyError."""
+        """Return its sweeps; reopen it if the file was replaced. Raises KeyError if it is no valid journal."""
         try:
             file = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -39,5 +39,5 @@ class Journal:
             if self._file is not None:
                 os.close(self._file)
             self._file, self._is = file, (facts.st_dev, facts.st_ino)
-            self._store = SweepStore.open_for_reading(f"/proc/self/fd/{file}")  # by handle: the name may change hands
+            self._store = SweepStore.open_for_reading(f"/proc/self/fd/{file}")  # by handle: the path may be replaced
         return self._store

@@ -10,22 +10,22 @@ from espalier.core.errors import BadInput
 
 @dataclass(frozen=True)
 class Tenants:
-    """The owners' homes below the service's, each with a user id of its own; `uids` are those to choose from."""
+    """The owners' homes below the service's, each with its own user id. uids: the available ids."""
 
     home: Path
     uids: range
 
     @property
     def folder(self) -> Path:
-        """Where the owners' homes lie: in a folder that only root enters."""
+        """The folder of the owners' homes, which only root can enter."""
         return self.home / "owners"
 
     def home_of(self, owner: str) -> Path:
-        """Return an owner's home, which may not be there yet."""
+        """Return an owner's home, which may not exist yet."""
         return self.folder / owner
 
     def made_home(self, owner: str) -> Path:
-        """Return an owner's home, made at the first call with the next user id. Raises BadInput when none is left."""
+        """Return an owner's home, created with the next user id on first use. Raises BadInput if no id is left."""
         place = self.home_of(owner)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(os.open(self.folder / ".next-uid", os.O_RDWR | os.O_CREAT, 0o600), "r+") as counter:
@@ -44,7 +44,7 @@ class Tenants:
 
 
 def _make_owned(place: Path, uid: int) -> None:
-    """Make a folder that belongs to a user id, whole or not at all."""
+    """Create a folder owned by a user id, atomically."""
     part = place.with_name(f".{place.name}.part")
     part.mkdir(mode=0o700, exist_ok=True)
     try:

@@ -1,1 +1,1 @@
-"""What the service reads of sweeps, and shows."""
+"""Reading sweeps for the service's answers."""

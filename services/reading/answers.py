@@ -1,4 +1,4 @@
-"""What the service answers: a sweep as it is now, and one of its trials."""
+"""The models of the service's answers: a sweep in its present state, a trial."""
 
 from dataclasses import asdict
 
@@ -11,7 +11,7 @@ from espalier.sweeps.spec.space import Point
 
 
 class TrialCounts(BaseModel):
-    """How many trials are where."""
+    """How many trials are in each state."""
 
     wanted: int
     ended: int
@@ -33,7 +33,7 @@ class Best(BaseModel):
 
 
 class MLflowPlace(BaseModel):
-    """Where MLflow has a sweep: the page of its run, an experiment, and a filter for that one's search box."""
+    """A sweep in MLflow: the page of its run, its experiment, and a filter for the experiment's search box."""
 
     url: str = Field(examples=["https://mlflow.example.org"])
     page: str | None = Field(
@@ -46,7 +46,7 @@ class MLflowPlace(BaseModel):
 
 
 class Sweep(BaseModel):
-    """A sweep, as it is now."""
+    """A sweep in its present state."""
 
     id: str = Field(examples=["names-20261121-a1b2"])
     name: str = Field(examples=["names"])

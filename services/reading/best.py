@@ -1,4 +1,4 @@
-"""A best file for another desk: what it says of code is as it was handed in, not where it lay in the cluster."""
+"""A best file for another machine: its references to code are those of the submission, not paths in the cluster."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ def as_submitted(best: Point, submitted: Point) -> Point:
 
 
 def _references(spec: Mapping[str, object]) -> list[str]:
-    """Return the references to code of a spec, each as often as it stands there."""
+    """Return the references to code of a spec, including repeated ones."""
     references: list[str] = []
 
     def note(reference: str) -> str:

@@ -1,4 +1,4 @@
-"""The trials of sweeps as Optuna's storage has them, read at most once a second."""
+"""The trials of sweeps in Optuna's storage, read at most once a second."""
 
 import logging
 import math
@@ -24,8 +24,8 @@ from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.store import SweepStore
 
-SETTLED_S, LASTING_S = 5.0, 60.0  # trials of a sweep that is over are read again once a minute
-FRESH_S = 1.0  # many clients that poll one sweep cost as much as one
+SETTLED_S, LASTING_S = 5.0, 60.0  # seconds for which the trials of an ended sweep are cached
+FRESH_S = 1.0  # seconds for which trials are cached: many polling clients cost as much as one
 CurvePoint = tuple[int, int, float | None]
 """trial, step, value"""
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class Sweeps:
     """Reads the trials of sweeps, each at most once a second.
 
-    tenants: the owners' homes, where jobs have users of their own; what lies there is not trusted.
+    tenants: the owners' homes, if jobs run as separate users; files there are not trusted.
     """
 
     def __init__(self, home: Home, mlflow_url: str = "", tenants: Tenants | None = None):
@@ -49,20 +49,20 @@ class Sweeps:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def tenant_home(self, owner: str, sweep: str) -> Home | None:
-        """Return the home of a sweep's owner; None if the sweep lies in the service's own."""
+        """Return the home of a sweep's owner; None if the sweep is in the service's own."""
         if self.tenants is None or not owner or self.home.sweep(sweep).exists():
             return None
         return Home(self.tenants.home_of(owner))
 
     def mlflow_url(self, owner: str = "", sweep: str = "") -> str:
-        """Return where people browse MLflow, for a sweep of an owner."""
+        """Return MLflow's address for browsers, for a sweep of an owner."""
         home = self.tenant_home(owner, sweep) or self.home
         return self._browse_url or resolve_tracking_uri(None, home.path, None)
 
     def trials(self, sweep: str, over_since: float | None = None, owner: str = "") -> list[TrialResult]:
         """Return the trials of a sweep; none before its driver has begun.
 
-        over_since: when it ended, in seconds since 1970: what was read well after that changes no more.
+        over_since: when it ended, in seconds since 1970: trials read well after that no longer change.
         """
         with self._locks[owner if self.tenants else ""]:
             when, trials = self._known.get(sweep, (-math.inf, []))
@@ -78,7 +78,7 @@ class Sweeps:
             return trials
 
     def _read(self, sweep: str, owner: str) -> list[TrialResult]:
-        """Read the trials of a sweep; none of one that has not begun, or that another version wrote."""
+        """Read the trials of a sweep; empty for one that has not begun, or that was written by another version."""
         home = self.tenant_home(owner, sweep)
         try:
             record = self._store(home).load(sweep)
@@ -89,7 +89,7 @@ class Sweeps:
             self._experiments[sweep] = record.experiment
             if home is not None:
                 for trial in trials:
-                    trial_view(trial).model_dump_json()  # raises for what no answer could carry
+                    trial_view(trial).model_dump_json()  # raises for values that no answer can contain
         except (KeyError, BadInput):
             return []
         except Exception as error:
@@ -100,7 +100,7 @@ class Sweeps:
         return trials
 
     def _store(self, home: Home | None) -> SweepStore:
-        """Return the sweeps of a tenant's home, or the service's own; a database is one for all."""
+        """Return the sweeps of a tenant's home or of the service's own; a database is shared by all."""
         if home is None or "://" in home.storage:
             return self.store
         if home.path.name not in self._journals:
@@ -110,22 +110,22 @@ class Sweeps:
         return self._journals[home.path.name].store()
 
     def page(self, sweep: str) -> str | None:
-        """Return where people see a sweep whose trials were read, if MLflow is a server and has it."""
+        """Return MLflow's page on a sweep whose trials were read, if MLflow is a server and has it."""
         return self._pages.get(sweep)
 
     def experiment(self, sweep: str, name: str) -> str:
-        """Return the experiment in which MLflow has a sweep whose trials were read; the name of its spec before."""
+        """Return the experiment of a sweep whose trials were read; before that, the name of its spec."""
         return self._experiments.get(sweep, name)
 
     def ended(self, sweep: str, owner: str = "") -> list[TrialResult]:
-        """Return the trials that have ended, in the order in which they did: a list that only grows."""
+        """Return the ended trials in the order of their ends: the list only grows."""
         over = [t for t in self.trials(sweep, owner=owner) if t.state != "running" and t.ended is not None]
         return sorted(over, key=lambda t: (t.ended, t.number))
 
     def best(self, sweep: str, owner: str, trial: int | None) -> str:
         """Return the best file of a sweep. Raises BadInput.
 
-        It is made of files and records that a job has written, so where jobs have users of their own, theirs makes it.
+        It reads files written by a job. So if jobs run as separate users, the owner's user makes it.
         """
         if (home := self.tenant_home(owner, sweep)) is None:
             return HomeOrigin(self.home).read(sweep).best_file(trial)
@@ -138,9 +138,9 @@ def objective_of(submission: Submission) -> str:
 
 
 def curves_of(submission: Submission, sweeps: Sweeps, metric: str) -> list[CurvePoint]:
-    """Return (trial, step, value) of every report of a metric, None for what is no number. Raises BadInput.
+    """Return (trial, step, value) of every report of a metric, None for NaN and infinity. Raises BadInput.
 
-    All but the objective are read from files that a job has written, so not where jobs have users of their own.
+    All metrics except the objective are in files written by a job, so they are not read if jobs run as separate users.
     """
     objective = objective_of(submission)
     if metric == objective:
@@ -152,6 +152,6 @@ def curves_of(submission: Submission, sweeps: Sweeps, metric: str) -> list[Curve
 
 
 def trials_of(submission: Submission, sweeps: Sweeps, over_since: float | None = None) -> list[TrialResult]:
-    """Return the trials of a sweep; where it does not run, those that were interrupted say so."""
+    """Return the trials of a sweep; if it does not run, unfinished ones are shown as interrupted."""
     trials = sweeps.trials(submission.sweep, over_since, submission.owner)
     return trials if State(submission.state) in ACTIVE else results.at_rest(trials)

@@ -1,4 +1,4 @@
-"""A submission as an answer shows it: how it stands, how far it is, the best so far."""
+"""A submission as an answer: its state, its progress, the best trial so far."""
 
 import time
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from espalier.sweeps.results.trial_result import TrialResult
 
 
 def sweep_view(submission: Submission, sweeps: Sweeps, position: int | None) -> Sweep:
-    """Return a sweep as it is now."""
+    """Return a sweep in its present state."""
     spec, state = submission.spec, State(submission.state)
     begun = submission.attempt or state != State.QUEUED
     settled = submission.changed if state.over else None

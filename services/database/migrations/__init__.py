@@ -1,1 +1,1 @@
-"""Alembic's folder: how a database comes to the schema of database/tables.py, one step a file."""
+"""Alembic's folder: the migrations of the schema in database/tables.py, one step a file."""

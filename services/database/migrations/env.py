@@ -1,4 +1,4 @@
-"""What Alembic runs: the steps, over a connection that database.schema hands it."""
+"""Alembic's entry point: run the migrations on the connection of database.schema."""
 
 from alembic import context
 

@@ -120,7 +120,7 @@ def test_a_job_that_is_stopped_hears_it(settings: Settings, tenants: Tenants) ->
 @needs_root
 def test_a_sweep_from_before_is_not_run_as_root(settings: Settings, tenants: Tenants) -> None:
     (settings.home / "sweeps" / "quick-ada").mkdir(parents=True)
-    with pytest.raises(BadInput, match="hand it in again"):
+    with pytest.raises(BadInput, match="submit it again"):
         LocalCluster(settings.home / "jobs", THIEF, tenants=tenants).submit(of("ada"))
 
 

@@ -1,4 +1,4 @@
-"""Owners, their tokens, and the sweeps that they handed in."""
+"""Owners, their tokens and their submissions."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go one step on."""
+    """Upgrade by one step."""
     op.create_table(
         "owners",
         sa.Column("name", sa.String(64), primary_key=True),
@@ -62,6 +62,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go one step back."""
+    """Downgrade by one step."""
     for table in ("leases", "submissions", "tokens", "owners"):
         op.drop_table(table)

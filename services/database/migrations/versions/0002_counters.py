@@ -1,4 +1,4 @@
-"""That a token was made is known for ever, whatever becomes of its row."""
+"""Counters: that a token was ever made stays known after its row is deleted."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go one step on."""
+    """Upgrade by one step."""
     op.create_table(
         "counters",
         sa.Column("name", sa.String(32), primary_key=True),
@@ -20,5 +20,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go one step back."""
+    """Downgrade by one step."""
     op.drop_table("counters")

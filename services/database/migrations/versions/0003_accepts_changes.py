@@ -1,4 +1,4 @@
-"""A sweep that was resumed may go on although its data have changed."""
+"""A resumed sweep may continue even if its data have changed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,10 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go one step on."""
+    """Upgrade by one step."""
     op.add_column("submissions", sa.Column("accepts_changes", sa.Boolean(), nullable=False, server_default=sa.false()))
 
 
 def downgrade() -> None:
-    """Go one step back."""
+    """Downgrade by one step."""
     op.drop_column("submissions", "accepts_changes")
