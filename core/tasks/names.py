@@ -178,8 +178,8 @@ class Names(Task):
         random.Random(42).shuffle(words)
         first, second = int(0.8 * len(words)), int(0.9 * len(words))
         valid = windows(words[first:second], self.letters, self.context)
-        kept = (valid[0][: self.validation], valid[1][: self.validation])
-        return Data(windows(words[:first], self.letters, self.context), kept)
+        held_out = (valid[0][: self.validation], valid[1][: self.validation])
+        return Data(windows(words[:first], self.letters, self.context), held_out)
 
 
 class Lecture(Names):

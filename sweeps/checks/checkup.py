@@ -143,18 +143,18 @@ def foresee(spec: SweepSpec) -> Forecast:
     program, lanes = chosen.program, chosen.lanes
     if program == "compiled":  # its compilation would be measured
         program = "vmap"
-    made = PROGRAMS[program](task, structure.optimizer, getattr(torch, structure.dtype))
-    width = 1 if made.min_width == 1 else lanes
+    instance = PROGRAMS[program](task, structure.optimizer, getattr(torch, structure.dtype))
+    width = 1 if instance.min_width == 1 else lanes
     timed = [Trial(str(k), 0, 10**9, Hyperparameters(lr=1e-12 * (k + 1)), reports=1) for k in range(width)]
-    us = us_per_lane_step(Cohort(CohortSetup(task, data, structure, timed, width, made, device, ratio_samples=0)))
+    us = us_per_lane_step(Cohort(CohortSetup(task, data, structure, timed, width, instance, device, ratio_samples=0)))
     share = shared_share(spec)
     steps = trials * spec.replicates * spec.budget.steps
     left = _share_left(spec)
     trained = round(steps * (1 - share) * left)
-    validation = evaluation_seconds(made, data.to(device, getattr(torch, structure.dtype)))
+    validation = evaluation_seconds(instance, data.to(device, getattr(torch, structure.dtype)))
     reports = trials * spec.replicates * min(spec.budget.reports, spec.budget.steps) * left
     cohorts = units if wanted.cohorts == "auto" else min(units, wanted.cohorts)
-    rows = sum(t.numel() * t.element_size() for t in made.fresh_row(0).values())
+    rows = sum(t.numel() * t.element_size() for t in instance.fresh_row(0).values())
     splits = sum(t.numel() * t.element_size() for t in (*data.train, *data.valid))
     memory = cohorts * (WORKER_BYTES + splits + 6 * rows * (width + 1))
     return Forecast(

@@ -44,11 +44,11 @@ def show(sweep: str, as_json: bool, top: int, server: str | None, home: str | No
     Example:
       sweep show names
     """
-    kept = chosen_origin(server, home).read(sweep)
+    snapshot = chosen_origin(server, home).read(sweep)
     if as_json:
-        print_json(kept.document())
+        print_json(snapshot.document())
     else:
-        print_lines(kept.lines(top))
+        print_lines(snapshot.lines(top))
 
 
 @click.command(short_help="Open MLflow's page.")

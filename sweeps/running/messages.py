@@ -42,16 +42,16 @@ class Assignment:
 
     def to_config(self) -> dict[str, str]:
         """Return it as the configuration of a Tune trial."""
-        made = self.provenance and self.provenance.to_json()
-        return {CONFIG: json.dumps({**vars(self.settings), **self.plan.to_json(), "made": made})}
+        provenance = self.provenance and self.provenance.to_json()
+        return {CONFIG: json.dumps({**vars(self.settings), **self.plan.to_json(), "made": provenance})}
 
     @classmethod
     def from_config(cls, config: Mapping[str, str]) -> "Assignment":
         """Invert `to_config`."""
         fields = json.loads(config[CONFIG])
-        made, names = fields["made"], WorkerSettings.__dataclass_fields__
+        provenance, names = fields["made"], WorkerSettings.__dataclass_fields__
         settings = WorkerSettings(**{name: fields[name] for name in names})
-        return cls(settings, CohortPlan.from_json(fields), made and Provenance(**made))
+        return cls(settings, CohortPlan.from_json(fields), provenance and Provenance(**provenance))
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class Turn:
         """Invert `to_result`."""
         fields = json.loads(str(result[REPORT]))
         fields["events"] = [Event.from_json(event) for event in fields["events"]]
-        if made := fields["provenance"]:
-            fields["provenance"] = Provenance(**made)
+        if provenance := fields["provenance"]:
+            fields["provenance"] = Provenance(**provenance)
         if glimpse := fields["glimpse"]:
             trial, step, loss = glimpse
             fields["glimpse"] = Glimpse(TrialId.parse(trial), step, loss)

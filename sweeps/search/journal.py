@@ -85,8 +85,8 @@ def mended(texts: Iterable[bytes]) -> Iterator[tuple[int, Operation | None]]:
             yield number, {"op_code": CREATE_STUDY, "worker_id": "mended", "study_name": name, "directions": [1]}
         while code in OF_TRIAL and len(owners) <= line["trial_id"]:
             owners.append(latest)
-            made = {"op_code": CREATE_TRIAL, "worker_id": "mended", "study_id": latest}
-            yield number, made | {"datetime_start": "2000-01-01T00:00:00.000000+00:00"}
+            creation = {"op_code": CREATE_TRIAL, "worker_id": "mended", "study_id": latest}
+            yield number, creation | {"datetime_start": "2000-01-01T00:00:00.000000+00:00"}
         if code == CREATE_STUDY:
             studies += line["study_name"] not in names
             names.add(line["study_name"])
