@@ -1,4 +1,4 @@
-"""The preflight: what a person would see of each error, and published numbers of initialisation."""
+"""The preflight: what a person would see of each error, and of sound tasks."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,46 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from espalier.core.checks.checkup import check_up
-from espalier.core.checks.findings import Checkup, Finding
-from espalier.core.checks.initialisation import GAINS, lsuv
-from espalier.core.optimizers import SGD
-from espalier.core.rows import seeded
 from espalier.core.task import Batch, Data, Task
-from espalier.core.tasks.deep_names import DeepNames
 from espalier.core.tasks.digits import Digits, DigitsConv
 from espalier.core.tasks.thermometer import Thermometer
-from espalier.core.training.trial import Hyperparameters, Structure
-
-
-def checkup(task: Task, steps: int = 200, batch_size: int = 32) -> Checkup:
-    structure = Structure(SGD(momentum=False), "constant", batch_size)
-    return check_up(task, structure, Hyperparameters(0.1), steps, [-3.0, -1.5, 0.0])
-
-
-def of(found: Checkup, what: str) -> list[Finding]:
-    return [finding for finding in found.findings if finding.what == what]
-
-
-def levels(found: Checkup) -> set[str]:
-    return {finding.level for finding in found.findings}
-
-
-class Ten(Task):
-    """A sound classifier of ten classes, of which each test spoils one part."""
-
-    def model(self) -> nn.Module:
-        return nn.Sequential(nn.Linear(6, 40), nn.Tanh(), nn.Linear(40, 10))
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        return F.cross_entropy(model(batch[0]), batch[1])
-
-    def data(self) -> Data:
-        draw = torch.Generator().manual_seed(1)
-        x = torch.randn(640, 6, generator=draw)
-        y = (x @ torch.randn(6, 10, generator=draw)).argmax(1)
-        return Data((x[:500], y[:500]), (x[500:], y[500:]))
-
+from tests.core.checks.spoiled import Ten, checkup, of
 
 SOUND: Mapping[str, Callable[[], Task]] = {
     "ten classes": Ten,
@@ -279,6 +243,27 @@ def test_dead_units_are_seen() -> None:
     assert any("100% of the units of relu after 0.weight are dead" in f.sentence for f in of(found, "activations"))
 
 
+def test_a_nonlinearity_in_place_is_seen_and_a_wordless_error_is_said() -> None:
+    class InPlace(Dead):
+        def model(self) -> nn.Module:
+            model = super().model()
+            model[1] = nn.ReLU(inplace=True)
+            return model
+
+        def order(self, seed: int, examples: int, batch_size: int) -> Any:
+            shuffled = super().order(seed, examples, batch_size)
+
+            def batches(first: int, last: int) -> Tensor:
+                assert first < 100
+                return shuffled(first, last)
+
+            return batches
+
+    found = checkup(InPlace())
+    assert any("dead in this batch" in finding.sentence for finding in of(found, "activations"))
+    assert "there is no batch for step 199 of 200: AssertionError" in of(found, "order")[0].sentence
+
+
 class Drawing(Ten):
     def order(self, seed: int, examples: int, batch_size: int) -> Any:
         return lambda first, last: torch.randint(0, examples, (last - first, batch_size))
@@ -315,102 +300,6 @@ def test_a_check_that_breaks_does_not_keep_the_page_from_being_printed() -> None
     found = checkup(Breaking())
     assert not found.passed
     assert any("the table is gone" in finding.sentence for finding in found.findings)
-
-
-# --- initialisation ---------------------------------------------------------------------------------------------------
-
-
-def test_the_first_loss_of_the_lecture_is_near_ln_27(names_txt: str) -> None:
-    (first,) = of(checkup(DeepNames(names_txt)), "first loss")
-    assert first.level == "pass" and f"ln 27 = {math.log(27):.4f}" in first.sentence
-
-
-def test_gains_are_torchs() -> None:
-    for name, gain in GAINS.items():
-        if name in ("tanh", "relu", "leaky_relu", "sigmoid"):
-            assert gain == pytest.approx(nn.init.calculate_gain(name))
-
-
-@pytest.mark.parametrize(
-    ("fill", "words"),
-    [
-        (lambda w: nn.init.kaiming_uniform_(w, a=5**0.5), "torch's default"),
-        (lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"), "Kaiming for ReLU normal"),
-        (lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"), "Kaiming for ReLU uniform"),
-        (lambda w: nn.init.kaiming_normal_(w, nonlinearity="tanh"), "Kaiming for tanh normal"),
-        (lambda w: nn.init.xavier_uniform_(w), "Xavier uniform"),
-        (lambda w: nn.init.normal_(w), "a standard normal"),
-        (lambda w: nn.init.constant_(w, 0.5), "constant"),
-    ],
-)
-def test_the_usual_initialisations_are_known_again(fill: Any, words: str) -> None:
-    class Filled(Ten):
-        def model(self) -> nn.Module:
-            model = nn.Sequential(nn.Linear(6, 40), nn.Tanh(), nn.Linear(40, 300), nn.Tanh(), nn.Linear(300, 10))
-            fill(model[2].weight)
-            return model
-
-    with seeded(3):
-        said = [f.sentence for f in of(checkup(Filled()), "initialisation") if f.sentence.startswith("2.weight")]
-    assert words in said[0], said
-
-
-def test_a_convolutions_fan_in_counts_its_window() -> None:
-    said = [f.sentence for f in of(checkup(DigitsConv(channels=16)), "initialisation")]
-    assert any(line.startswith("4.weight: torch's default") for line in said), said
-
-
-@pytest.mark.parametrize("layers", [[nn.Linear(6, 40), nn.Tanh(), nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 4)]])
-def test_lsuv_leaves_every_layer_with_mean_0_and_standard_deviation_1(layers: list[nn.Module]) -> None:
-    """Both hold at the end, to a thousandth (fastai's course, part 2)."""
-    torch.manual_seed(0)
-    model = nn.Sequential(*layers)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.mul_(7).add_(0.3)
-    x = torch.randn(512, 6)
-    ended = lsuv(model, lambda m: m(x))
-    assert list(ended) == ["0.weight", "2.weight", "4.weight"]
-    for depth, (mean, std) in zip((1, 3, 5), ended.values(), strict=True):
-        out = model[:depth](x)
-        assert out.mean().item() == pytest.approx(mean, abs=1e-4)
-        assert abs(mean) < 1e-3 and abs(std - 1) < 1e-3
-        assert out.std().item() == pytest.approx(1, abs=1e-3)
-
-
-def test_lsuv_ends_where_nothing_can_be_scaled() -> None:
-    model = nn.Sequential(nn.Linear(6, 4, bias=False), nn.Linear(4, 2))
-    nn.init.zeros_(model[0].weight)
-    assert set(lsuv(model, lambda m: m(torch.randn(32, 6)))) == {"0.weight", "1.weight"}
-
-
-def test_lsuv_scales_weights_that_are_no_modules_too(small_tasks: Mapping[str, Task]) -> None:
-    task = small_tasks["names"]
-    model, batch = task.model(), tuple(t[:200] for t in task.data().train)
-    ended = lsuv(model, lambda m: task.loss(m, batch))
-    assert list(ended) == ["W1", "W2"]
-    assert all(abs(std - 1) < 1e-3 for _, std in ended.values())
-
-
-def test_a_nonlinearity_in_place_is_seen_and_a_wordless_error_is_said() -> None:
-    class InPlace(Dead):
-        def model(self) -> nn.Module:
-            model = super().model()
-            model[1] = nn.ReLU(inplace=True)
-            return model
-
-        def order(self, seed: int, examples: int, batch_size: int) -> Any:
-            shuffled = super().order(seed, examples, batch_size)
-
-            def batches(first: int, last: int) -> Tensor:
-                assert first < 100
-                return shuffled(first, last)
-
-            return batches
-
-    found = checkup(InPlace())
-    assert any("dead in this batch" in finding.sentence for finding in of(found, "activations"))
-    assert "there is no batch for step 199 of 200: AssertionError" in of(found, "order")[0].sentence
 
 
 # --- metrics and data -------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from espalier.services.http import timeouts
 from espalier.services.http.app import build
 from espalier.services.settings import Settings, read_settings
 from tests.services.conftest import spec
-from tests.services.http.test_routes import hand_in, reaches
+from tests.services.http.asking import hand_in, reaches
 from tests.services.serving import served
 
 Header = dict[str, str]

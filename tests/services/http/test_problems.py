@@ -9,7 +9,7 @@ import pytest
 
 from espalier.services import tokens
 from tests.services.conftest import spec
-from tests.services.http.test_routes import problem
+from tests.services.http.asking import problem
 
 Header = dict[str, str]
 Make = Callable[..., Header]

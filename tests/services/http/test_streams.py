@@ -19,7 +19,7 @@ from espalier.services.http.app import build
 from espalier.services.http.streams import LogEvents, Slots
 from espalier.services.settings import Settings
 from tests.services.conftest import until
-from tests.services.http.test_routes import hand_in, problem, reaches
+from tests.services.http.asking import hand_in, problem, reaches
 from tests.services.serving import served
 
 Header = dict[str, str]

@@ -1,7 +1,6 @@
-"""YAML by its version 1.2, in specs, overrides, best files and settings; and what it may cost."""
+"""YAML by its version 1.2, in specs, overrides, best files and settings."""
 
 import datetime
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,30 +10,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espalier.core.errors import MESSAGE_MOST, BadInput
-from espalier.core.tasks.thermometer import Thermometer
+from espalier.core.errors import BadInput
 from espalier.sweeps.client import service as remote
-from espalier.sweeps.spec import yaml12
 from espalier.sweeps.spec.overrides import override
 from espalier.sweeps.spec.spec import load_spec, make_spec
-from espalier.sweeps.spec.values import DEPTH as DEEPEST
-from espalier.sweeps.spec.yaml12 import ALIASED, DEPTH, read, write
+from espalier.sweeps.spec.yaml12 import read, write
 from tests.sweeps.made import best_fields, read_best, spec_with
-
-
-class Deep(Thermometer):
-    """A task whose option is deep."""
-
-    def __init__(self, x: Any = None):
-        super().__init__()
-
-
-@pytest.fixture(params=["libyaml", "Python alone"])
-def either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyYAML with its C library, and without."""
-    if request.param == "Python alone":
-        monkeypatch.setattr(yaml12, "_Loader", yaml.SafeLoader)
-
 
 # --- the core schema --------------------------------------------------------------------------------------------------
 
@@ -214,189 +195,3 @@ def test_a_best_file_that_pyyaml_wrote_still_reads(tmp_path: Path) -> None:
     file = tmp_path / "best.yaml"
     file.write_text(yaml.safe_dump(best_fields(), sort_keys=False, default_flow_style=None, width=120))
     assert read_best(str(file))[0].params["lr_exponent"] == -2.0
-
-
-# --- what it may cost -------------------------------------------------------------------------------------------------
-
-
-def merge_bomb(levels: int) -> str:
-    return "m0: &m0 {k: 1}\n" + "".join(
-        f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}\n" for n in range(1, levels)
-    )
-
-
-def alias_bomb(levels: int) -> str:
-    lines = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, levels)]
-    return "name: t\ntask: espalier.core.tasks.names:Names\na0: &a0 [x]\n" + "".join(lines)
-
-
-BOMBS = {
-    "merge": merge_bomb(60),
-    "a mapping that doubles": "a: &a0 {k: 1}\n"
-    + "".join(f"b{n}: &a{n + 1} {{x: *a{n}, y: *a{n}}}\n" for n in range(80)),
-    "alias": alias_bomb(60),
-    "alias as a key": "a: &a " + "x" * 10 + "\n" + "".join(f"b{n}: [*a, *a]\n" for n in range(ALIASED)),
-    "itself": "task_options: &t {x: *t}\n",
-    "itself in a list": "task_options: &t [1, [*t]]\n",
-    "itself by a merge": "task_options: &t {<<: *t}\n",
-    "a key that is itself": "&t {? *t : 1}\n",
-}
-
-
-@pytest.mark.usefixtures("either_parser")
-@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS.keys())
-def test_a_bomb_is_refused_while_it_is_read(text: str, tmp_path: Path) -> None:
-    for form in (text, text.replace("\n", "\n\n")):
-        file = tmp_path / "s.yaml"
-        file.write_text(form)
-        for read_it in (lambda: read(form, "s"), lambda: load_spec(str(file)), lambda: read_best(str(file))):  # noqa: B023
-            with pytest.raises(
-                BadInput, match=r"line .*(stand for more than 20,000 values|stands inside of)"
-            ) as refused:
-                read_it()
-            assert str(refused.value).isprintable()
-
-
-def test_an_option_as_deep_as_a_spec_may_be_comes_back_in_a_best_file(tmp_path: Path) -> None:
-    value: Any = 1
-    for _ in range(DEEPEST - 3):
-        value = [value]
-    file = tmp_path / "best.yaml"
-    stored = spec_with(task="tests.sweeps.spec.test_yaml12:Deep", task_options={"x": [value]}).model_dump(mode="json")
-    file.write_text(write(best_fields(spec=stored), None))
-    assert read_best(str(file))[1].task_options == {"x": [value]}
-    with pytest.raises(BadInput, match="more than 40 levels"):
-        spec_with(task_options={"x": [[value]]})
-
-
-def test_an_override_may_be_no_bomb_either() -> None:
-    with pytest.raises(BadInput, match=r"--set x, line 1.*stand for more than"):
-        override({}, ["x=[&a [1, 2], &b [" + "*a, " * 500 + "1], " + "*b, " * 30 + "]"])
-
-
-def test_aliases_and_merge_keys_are_fine_where_they_are_few() -> None:
-    text = "a: &a {low: 1, high: 2}\nb: {<<: *a, high: 3}\nc: [*a, *a]\nd: {high: 9, <<: [{low: 0}, *a]}"
-    low_high = {"low": 1, "high": 2}
-    assert read(text, "s") == {
-        "a": low_high,
-        "b": {"low": 1, "high": 3},
-        "c": [low_high] * 2,
-        "d": {"low": 0, "high": 9},
-    }
-
-
-def test_twenty_thousand_keys_are_read_at_once_and_ten_of_them_named() -> None:
-    text = "".join(f"k{n}: {n}\n" for n in range(20_000))
-    assert len(read(text, "s")) == 20_000
-    with pytest.raises(BadInput, match="more than 20,000 values"):
-        make_spec(read(text, "s"))
-    with pytest.raises(BadInput, match=r"k1: unknown field.*; and 4,992 more$"):
-        make_spec({f"k{n}": n for n in range(5000)})
-
-
-@pytest.mark.parametrize("depth", [DEPTH + 1, 900, 10**5])
-@pytest.mark.parametrize("opens", ["[", "{a: ", "[{a: ", "- "])
-def test_a_text_of_many_levels_is_refused(opens: str, depth: int) -> None:
-    with pytest.raises(BadInput, match=r"levels of lists and mappings|not valid YAML"):
-        read(opens * depth, "s")
-
-
-@pytest.mark.parametrize("levels", [41, 900, 100_000])
-def test_values_of_many_levels_are_no_spec(levels: int) -> None:
-    value: Any = 1
-    for _ in range(levels):
-        value = [value]
-    for fields in ({"name": "a", "task": "b:C", "task_options": {"x": value}}, value, {"budget": value}):
-        with pytest.raises(BadInput, match="more than 40 levels"):
-            make_spec(fields)
-
-
-# --- messages ---------------------------------------------------------------------------------------------------------
-
-LONG = "x" * 10_000_000
-HUGE: dict[str, Any] = {
-    "a value": {"trials": LONG},
-    "a key": {LONG: 1},
-    "an option": {"budget": {"steps": [LONG]}},
-    "a list": {"trials": [LONG[:1000]] * 1000},
-    "a name": {"name": LONG},
-    "a task": {"task": LONG},
-    "a schedule": {"space": {"schedule": LONG}},
-    "an exponent": {"space": {"lr_exponent": LONG}},
-    "a number": {"trials": 16**5000},
-    "an own number": {"space": {"a": [16**5000]}},
-    "a metric": {"objective": {"metric": LONG}},
-    "half a character": {"task_options": {"x": "\ud800"}},
-    "half a character in a key": {"task_options": {"\udfff": 1}},
-    "the character 0": {"task": "a\0b:C"},
-    "a key of two lines": {"a\nb": 1},
-    "a terminal's command": {"\x1b[31mred": "\x1b[2J"},
-}
-
-
-@pytest.mark.parametrize("changed", HUGE.values(), ids=HUGE.keys())
-def test_what_is_said_of_it_fits_on_one_line_of_any_terminal(changed: dict[str, Any]) -> None:
-    with pytest.raises(BadInput) as refused:
-        spec_with(**changed)
-    assert str(refused.value).isprintable()
-    assert len(str(refused.value)) < 1000
-    str(refused.value).encode("utf-8")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *(
-            "a: " + "1" * 50_000,
-            "a: 0x" + "f" * 50_000,
-            "a: 1" + "_0" * 9999,
-            "a: *" + "b" * 10**6,
-            "a: \0",
-            "a: \ud800",
-        ),
-        *(
-            "a: !" + "b" * 10**6 + " c",
-            "{" + "k" * 10**5 + ": 1, " + "k" * 10**5 + ": 2}",
-            "a: b: " + "c" * 10**6,
-            "\x1b: [",
-        ),
-        *(
-            "a: [" + LONG,
-            'a: "\\ud800"',
-            "a: 1e" + "9" * 5000,
-            "!!" + "x" * 10**5 + " {a: 1}",
-            "&" + "a" * 10**5 + " *b",
-        ),
-    ],
-    ids=lambda text: ascii(text[:12]),
-)
-def test_what_is_said_of_a_text_that_is_no_yaml_is_short(text: str) -> None:
-    with pytest.raises(BadInput, match=r"^s.yaml(, line \d, column \d+)?: not valid YAML: ") as refused:
-        read(text, "s.yaml")
-    assert str(refused.value).isprintable()
-    assert len(str(refused.value)) < 500
-
-
-def test_the_place_of_a_character_that_is_none_is_said() -> None:
-    with pytest.raises(BadInput, match=r"s, line 2, column 4: not valid YAML: the character U\+0000"):
-        read("a: 1\nb: \0", "s")
-
-
-def test_no_message_is_longer_than_a_person_reads() -> None:
-    assert len(str(BadInput("x" * 10**6))) <= MESSAGE_MOST
-    assert str(BadInput("a\nb\x1b[0m\ud800")) == "a b\\x1b[0m\\ud800"
-
-
-def test_a_best_file_of_huge_values_is_refused_in_one_line(tmp_path: Path) -> None:
-    file = tmp_path / "best.yaml"
-    for changed in (
-        {"program": LONG},
-        {"params": {"lr_exponent": LONG}},
-        {"trial": LONG},
-        {LONG: 1},
-        {"reports": LONG},
-    ):
-        file.write_text(json.dumps(best_fields(**changed)))  # JSON is YAML
-        with pytest.raises(BadInput) as refused:
-            read_best(str(file))
-        assert str(refused.value).isprintable() and len(str(refused.value)) < 1000
