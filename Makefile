@@ -35,7 +35,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "espalier needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip || true  # Python's own resolves three times as long
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib core sweeps services >/dev/null 2>&1 || true  # pip compiles on one core
 	@touch $@
 
