@@ -88,11 +88,22 @@ def make_cohort(
     return Cohort(setup)
 
 
-def program_for(spec: SweepSpec, trials: Sequence[PlannedTrial], lanes: int, device: str) -> Provenance:
-    """Choose the program for trials of one structure, and how many lanes, at most `lanes`, train at once."""
+def add_trials(cohort: Cohort, spec: SweepSpec, trials: Sequence[PlannedTrial]) -> None:
+    """Give more trials of its structure to a cohort that trains."""
+    for trial in trials:
+        cohort.add(plan.replicates(spec, trial.number, trial.point))
+
+
+def program_for(
+    spec: SweepSpec, trials: Sequence[PlannedTrial], lanes: int, device: str, expected: int = 0
+) -> Provenance:
+    """Choose the program of trials of one structure, and how many of at most `lanes` lanes train at once.
+
+    expected: how many trials there are to be in the end, where more will come.
+    """
     common = _Common.of(spec, trials[0].point)
-    work = len(trials) * spec.replicates * spec.budget.steps
-    lanes = min(lanes, len(trials) * spec.replicates)
+    replicates = max(expected, len(trials)) * spec.replicates
+    work, lanes = replicates * spec.budget.steps, min(lanes, replicates)
     program, why, lanes = _choose(common, spec, work, lanes, device)
     return Provenance(program, why, lanes, device)
 
@@ -110,6 +121,8 @@ def _choose(common: _Common, spec: SweepSpec, work: int, lanes: int, device: str
         kind = PROGRAMS[program]
         if kind.min_width == 1 or wanted.lanes != "auto":
             return program, why, lanes
+        if kind.lanes_run_sequentially and spec.search.asks_late:
+            return program, why, min(lanes, spec.replicates)  # each lane more is one more that begins on less knowledge
         if kind.lanes_run_sequentially:
             return program, why, min(lanes, max(NATIVE, 2 * spec.replicates))  # a trunk needs a second free lane
         return _measured(common, spec, (program, why), lanes, device)

@@ -65,6 +65,11 @@ class Admission:
         self.queue = [lane.leader for lane in waiting if lane.runs]
         self.pool.free_idle()
 
+    def add(self, trials: Sequence[Trial]) -> None:
+        """Take more trials into the queue."""
+        self.known |= {trial.id: trial for trial in trials}
+        self.queue += trials
+
     def advance(self) -> Iterator[Event]:
         """Fork the lanes whose histories differ from this step on, and fill free rows."""
         yield from self._fork()
@@ -164,6 +169,8 @@ class Admission:
         return {"queue": [trial.id for trial in self.queue], "stops": dict(self.stops)}
 
     def load_state(self, state: AdmissionState) -> None:
-        """Continue from `state`."""
-        self.queue = [self.known[key] for key in state["queue"]]
+        """Go on where `state` was taken, with the pool and the log of then; trials that came later are in the queue."""
+        lanes = {run.trial.id for lane in self.pool.lanes for run in lane.runs}
+        seen = lanes | {event.trial for event in self.log.ended} | {*state["queue"]}
+        self.queue = [self.known[key] for key in [*state["queue"], *(key for key in self.known if key not in seen)]]
         self.stops = dict(state["stops"])

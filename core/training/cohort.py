@@ -28,6 +28,7 @@ from espalier.core.training.sampling import Sampling
 from espalier.core.training.scores import Scores
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.stretch import Trainer, Work, WorkState, account
+from espalier.core.training.trial import Trial
 from espalier.core.training.validation import Validation, is_diverged
 
 STRETCH = 64  # steps between checks of the losses: few, to drop a diverged lane soon; many, to be cheap
@@ -181,6 +182,18 @@ class Cohort:
         """Whether every trial has ended."""
         return not (self.pool.lanes or self.admission.queue)
 
+    @property
+    def idle(self) -> int:
+        """How many more lanes could train: neither taken, nor spoken for by lanes that wait or trials of the queue."""
+        return max(0, self.pool.room - len(self.pool.lanes) - len(self.admission.queue))
+
+    def add(self, trials: Sequence[Trial]) -> None:
+        """Take more trials of the same structure, to begin when lanes are free. To be called between turns.
+
+        Their ids must be new. Rungs they may have only where the trials before them had some.
+        """
+        self.admission.add(trials)
+
     def stop(self, trial: str, reason: str) -> None:
         """Ask that a trial end as stopped, with `reason` as evidence, before its next step."""
         self.admission.stops[trial] = reason
@@ -247,9 +260,12 @@ class Cohort:
         return {**lanes, **self.admission.state(), **self.log.state(), **self.work.state()}
 
     def load_state(self, saved: Mapping[str, object]) -> None:
-        """Continue from a result of `state`. Trials that had ended do not train again; see `ended`."""
+        """Go on where `state` was taken. Trials that had ended by then do not train again; see `ended`.
+
+        Trials that were added later train from their beginning.
+        """
         state = cast("CohortState", copy.deepcopy(dict(saved)))
         load_pool_state(self.pool, self.python, self.admission.known, state)
-        for part in (self.admission, self.log, self.work):
+        for part in (self.log, self.admission, self.work):
             part.load_state(state)
         self.comparison.restart(self.work.lane_steps)

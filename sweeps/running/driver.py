@@ -236,6 +236,7 @@ class Driver:
         return WorkerSettings(
             sweep=self.record.id,
             spec=self.spec.model_dump(mode="json"),
+            cohort_trials=allocation.cohort_trials,
             lanes=allocation.lanes,
             folder=str(current_folder()),
             notes=str(self.folder / homes.WORKERS),

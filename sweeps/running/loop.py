@@ -16,6 +16,7 @@ from espalier.sweeps.running.ledger import Ledger
 from espalier.sweeps.running.messages import Assignment, Turn, WorkerSettings
 from espalier.sweeps.running.progress import Progress
 from espalier.sweeps.running.workers import Workers, death_sentence
+from espalier.sweeps.search.cohort_plan import PlannedTrial
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.trial_events import Outcome, TrialEvent
 
@@ -49,9 +50,9 @@ class Loop:
     def next_cohort(self) -> Assignment | None:
         """Return the next cohort to train; None while there is none.
 
-        Before it asks Optuna for more trials, it waits for the runs of the ended ones, which are told to Optuna first.
+        Before it asks Optuna for many trials, it waits for the runs of the ended ones, which are told to Optuna first.
         """
-        if self.search.asks_next:
+        if self.search.asks_next and not self.search.asks_late:
             ended = self.search.unlinked(self.ledger.runs)
             self.recorder.wait_for_runs(ended, LINKS_WAIT_S, self.interrupt.asked)
         plan = self.search.next_cohort(self.ledger.take_links(self.recorder))
@@ -60,6 +61,16 @@ class Loop:
         self.workers.begin(plan)
         self.progress.begin_cohort(plan)
         return Assignment(self.settings, plan, self.ledger.provenance.get(plan.id))
+
+    def more_trials(self, cohort: str, turn: Turn, lanes: int) -> list[PlannedTrial]:
+        """Handle what a cohort's worker reports in the middle of a turn; return trials for its idle lanes."""
+        self.take_turn(cohort, turn)
+        if self.interrupt.asked.is_set():
+            return []
+        trials = self.search.more_trials(cohort, lanes)
+        if trials:
+            self.progress.begin_cohort(self.search.live[cohort])
+        return trials
 
     def take_turn(self, cohort: str, turn: Turn) -> None:
         """Handle a turn of a cohort's worker."""

@@ -23,6 +23,7 @@ from espalier.sweeps.spec.spec import SweepSpec
 
 LANES_CPU, LANES_GPU = 64, 512
 COHORT_LEAST = 8  # trials of a cohort: with fewer, overhead dominates
+LATE_ROUNDS = 4  # of a search that learns: at most a quarter of its trials train at once, even where width is free
 STARTING, STARTED = "starting Ray", "Ray"  # names of its thread
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # opts in to a future default of Ray
@@ -83,12 +84,12 @@ def allocate(spec: SweepSpec, cpus: float, gpus: float) -> Allocation:
             f"there are {cpus:g} cpus and {gpus:g} gpus"
         )
     cohorts = min(room, spec.trials_wanted) if wanted.cohorts == "auto" else wanted.cohorts
-    rounds = 2 if spec.search.learns else 1  # a search that learns needs results before its last proposals
     widest = LANES_GPU if per_gpus else LANES_CPU
-    trials = -(-spec.trials_wanted // (cohorts * rounds))
-    trials = max(min(trials, max(1, widest // spec.replicates)), min(COHORT_LEAST, -(-spec.trials_wanted // cohorts)))
+    share = -(-spec.trials_wanted // cohorts)
+    trials = max(min(share, max(1, widest // spec.replicates)), min(COHORT_LEAST, share))
     trials = -(-trials // spec.branches) * spec.branches
-    lanes = min(widest, trials * spec.replicates) if wanted.lanes == "auto" else wanted.lanes
+    at_once = -(-share // LATE_ROUNDS) if spec.search.asks_late else trials
+    lanes = min(widest, at_once * spec.replicates) if wanted.lanes == "auto" else wanted.lanes
     return Allocation(cohorts, trials, lanes, per_cpus, per_gpus)
 
 

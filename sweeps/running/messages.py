@@ -16,13 +16,14 @@ REPORT = "turn"  # the key of a worker's turn in a result of Tune
 class WorkerSettings:
     """The settings of all workers of one driver.
 
-    spec: its fields. lanes: the most that train at once. folder: for imports of the task's modules. notes: the folder
-    of workers' notes. stop_file: once it is there no cohort begins any more.
-    patience_s: how long a call of the task may take, None if the watchdog decides. device: "cpu" or "cuda".
+    spec: its fields. cohort_trials: the most that a cohort gets. lanes: the most that train at once. folder: for
+    imports of the task's modules. notes: the folder of workers' notes. stop_file: once it is there no cohort begins
+    any more. patience_s: how long a call of the task may take, None if the watchdog decides. device: "cpu" or "cuda".
     """
 
     sweep: str
     spec: Fields
+    cohort_trials: int
     lanes: int
     folder: str
     notes: str
@@ -91,20 +92,20 @@ class Turn:
     error: TaskError | None = None
     halt: str | None = None
 
-    def to_result(self, should_checkpoint: bool = False) -> dict[str, object]:
-        """Return it as a result that Tune passes to the driver."""
+    def to_text(self) -> str:
+        """Return it as JSON."""
         fields = vars(self) | {
             "events": [event.to_json() for event in self.events],
             "provenance": self.provenance and self.provenance.to_json(),
             "glimpse": self.glimpse and [str(self.glimpse.trial), self.glimpse.step, self.glimpse.loss],
             "error": self.error and vars(self.error),
         }
-        return {REPORT: json.dumps(fields), "done": self.done, "should_checkpoint": should_checkpoint}
+        return json.dumps(fields)
 
     @classmethod
-    def from_result(cls, result: Mapping[str, object]) -> "Turn":
-        """Invert `to_result`."""
-        fields = json.loads(str(result[REPORT]))
+    def from_text(cls, text: str) -> "Turn":
+        """Invert `to_text`."""
+        fields = json.loads(text)
         fields["events"] = [Event.from_json(event) for event in fields["events"]]
         if provenance := fields["provenance"]:
             fields["provenance"] = Provenance(**provenance)
@@ -114,3 +115,12 @@ class Turn:
         if error := fields["error"]:
             fields["error"] = TaskError(**error)
         return cls(**fields)
+
+    def to_result(self, should_checkpoint: bool = False) -> dict[str, object]:
+        """Return it as a result that Tune passes to the driver."""
+        return {REPORT: self.to_text(), "done": self.done, "should_checkpoint": should_checkpoint}
+
+    @classmethod
+    def from_result(cls, result: Mapping[str, object]) -> "Turn":
+        """Invert `to_result`."""
+        return cls.from_text(str(result[REPORT]))

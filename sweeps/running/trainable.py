@@ -23,9 +23,9 @@ with gc_paused():
     from espalier.core.training.events import Event, TrialId
     from espalier.core.training.lane import Lane
     from espalier.sweeps import cohorts as plan
-    from espalier.sweeps.engine import make_cohort, program_for, why_not_as_begun
+    from espalier.sweeps.engine import add_trials, make_cohort, program_for, why_not_as_begun
     from espalier.sweeps.home import COHORT_FILE, NO_ROOM
-    from espalier.sweeps.running.board import judge
+    from espalier.sweeps.running.board import ask_for_trials, judge
     from espalier.sweeps.running.deaths import own_name
     from espalier.sweeps.running.messages import Assignment, Glimpse, TaskError, Turn
     from espalier.sweeps.running.referee import Referee
@@ -88,7 +88,9 @@ class CohortTrainable(tune.Trainable):
         work_in(settings.folder)
         torch.set_num_threads(settings.threads)
         self.assignment, self.saved = assignment, saved
-        spec, trials = SweepSpec.model_validate(settings.spec), cohort_plan.trials
+        self.spec = spec = SweepSpec.model_validate(settings.spec)
+        trials = cohort_plan.trials
+        self.ask_for_trials = ask_for_trials(settings.sweep, cohort_plan.id) if spec.search.asks_late else None
         self.referee = make_referee(spec, settings.sweep)
         device = "cuda" if settings.device == "cuda" and torch.cuda.is_available() else "cpu"
         begun = _provenance_in(saved, device) if saved else assignment.provenance
@@ -96,7 +98,8 @@ class CohortTrainable(tune.Trainable):
             self.halt = why_not_as_begun(spec, trials, begun, device)
             self.provenance = replace(begun, device=device)
         else:
-            self.provenance = program_for(spec, trials, settings.lanes, device)
+            expected = settings.cohort_trials if spec.search.asks_late else 0
+            self.provenance = program_for(spec, trials, settings.lanes, device, expected)
         if self.halt:
             return
         self.replayed: list[Event] = []
@@ -132,8 +135,8 @@ class CohortTrainable(tune.Trainable):
         if not self.begun and self.stop_file.exists():
             self.cohort = None
         self.begun = True
-        node = ray.get_runtime_context().get_node_id()
         if self.cohort is None:
+            node = ray.get_runtime_context().get_node_id()
             return Turn(node, done=True, error=self.error, halt=self.halt).to_result()
         cohort, events, self.replayed = self.cohort, self.replayed, []
         self.error = self._catching(lambda: self._train(cohort, events))
@@ -143,18 +146,21 @@ class CohortTrainable(tune.Trainable):
             self.saved_at = time.monotonic()
             with self.watchdog.watching():  # this calls methods of the task's objects
                 due = cohort.writable  # else it starts over after a crash, with the same numbers
+        turn = self._turn(cohort, events)
+        return replace(turn, done=cohort.done or self.error is not None, error=self.error).to_result(due)
+
+    def _turn(self, cohort: Cohort, events: Sequence[Event]) -> Turn:
+        """Return a report to the driver: the events, and how far the cohort is."""
         glimpse = cohort.glimpse()
-        turn = Turn(
-            node,
-            done=cohort.done or self.error is not None,
+        return Turn(
+            ray.get_runtime_context().get_node_id(),
+            done=False,
             events=events,
             provenance=self.provenance,
             lane_steps=cohort.lane_steps,
             steps_shared=cohort.steps_shared,
             glimpse=Glimpse(TrialId.parse(glimpse[0]), *glimpse[1:]) if glimpse else None,
-            error=self.error,
         )
-        return turn.to_result(should_checkpoint=due)
 
     def _train(self, cohort: Cohort, events: list[Event]) -> None:
         """Train for one turn, adding to the events."""
@@ -164,9 +170,29 @@ class CohortTrainable(tune.Trainable):
                 if self.suspects and not cohort.isolate(self.suspects):
                     self.suspects = {}
                 events.extend(cohort.turn())
+                if self._may_ask(cohort):
+                    self._ask(cohort, events)
+                    before = 0
         except Differs as error:
             del events[before:]
             self._train_plainly(str(error))
+
+    def _may_ask(self, cohort: Cohort) -> bool:
+        """Whether enough lanes are idle for another trunk."""
+        free = cohort.idle >= self.spec.replicates or cohort.done
+        return free and not self.suspects and self.ask_for_trials is not None
+
+    def _ask(self, cohort: Cohort, events: list[Event]) -> None:
+        """Report the events and ask for more trials. Where there are none, the cohort ends with those that it has."""
+        assert self.ask_for_trials
+        with self.watchdog.resting():
+            trials = self.ask_for_trials(self._turn(cohort, events), cohort.idle)
+        events.clear()
+        add_trials(cohort, self.spec, trials)
+        plan = self.assignment.plan
+        self.assignment = replace(self.assignment, plan=replace(plan, trials=(*plan.trials, *trials)))
+        if not trials:
+            self.ask_for_trials = None
 
     def _train_plainly(self, why: str) -> None:
         """Fall back to plain PyTorch from the last checkpoint; training since is discarded."""

@@ -7,19 +7,22 @@ Tune run over the unfinished cohorts. So no pickle is ever read.
 import logging
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
 from ray import tune
 from ray.tune.search import Searcher
 
 from espalier.sweeps.home import attempt_name, blaming_the_disk
-from espalier.sweeps.running.board import open_board
+from espalier.sweeps.running.board import answering, open_board
 from espalier.sweeps.running.display import in_notebook
 from espalier.sweeps.running.loop import Loop
 from espalier.sweeps.running.machine import Allocation
 from espalier.sweeps.running.messages import Assignment, Turn
 from espalier.sweeps.running.trainable import CohortTrainable
+from espalier.sweeps.search.cohort_plan import PlannedTrial
 from espalier.sweeps.search.halving import Halving
 
 if TYPE_CHECKING:
@@ -44,19 +47,24 @@ class CohortSearcher(Searcher):
 
     It has no state of its own: that is in Optuna's storage. An error of the loop is stored and stops all cohorts:
     Tune would attribute it to one of them. After that nothing is written: trials may be ahead of the state on disk.
+    Tune's thread calls the loop, and so does the one that answers cohorts: a lock keeps them apart.
     """
 
     def __init__(self, loop: Loop):
         super().__init__()
-        self.loop = loop
+        self.loop, self.lock = loop, RLock()
         self.cohorts: dict[str, str] = {}  # by Tune's trial ids
         self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, None]:
         return {}
 
+    def more_trials(self, cohort: str, turn: Turn, lanes: int) -> list[PlannedTrial]:
+        """Return trials for a cohort that asks."""
+        return self.tried(lambda: self.loop.more_trials(cohort, turn, lanes)) or []
+
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
-        if self.loop.finished:
+        if self.tried(lambda: self.loop.finished) is not False:
             return Searcher.FINISHED
         assignment = self.tried(self.loop.next_cohort)
         if assignment is None:
@@ -80,14 +88,15 @@ class CohortSearcher(Searcher):
 
     def tried(self, call: Callable[[], T]) -> T | None:
         """Call a function and store its error, unless something has failed before."""
-        if self.error:
-            return None
-        try:
-            return call()
-        except Exception as error:
-            self.error = error
-            self.loop.interrupt.asked.set()
-            return None
+        with self.lock:
+            if self.error:
+                return None
+            try:
+                return call()
+            except Exception as error:
+                self.error = error
+                self.loop.interrupt.asked.set()
+                return None
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
@@ -115,7 +124,8 @@ class StopWhenAsked(tune.Stopper):
         if self.searcher is None:
             return False
         self.searcher.tried(self.searcher.loop.take_links)
-        return self.searcher.loop.check()
+        with self.searcher.lock:
+            return self.searcher.loop.check()
 
 
 def _trial_folder(trial: "Trial") -> str:
@@ -150,9 +160,10 @@ def run_tune(loop: Loop, allocation: Allocation, folder: Path, sweep: str, rule:
             checkpoint_config=tune.CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT, checkpoint_at_end=True),
         ),
     )
-    board = open_board(sweep, rule) if rule else None
+    asks = loop.search.asks_late
+    board = open_board(sweep, rule) if rule or asks else None
     try:
-        with blaming_the_disk(folder.parent):
+        with blaming_the_disk(folder.parent), answering(board, searcher.more_trials) if asks else nullcontext():
             tuner.fit()
     except Exception:
         if not searcher.error:

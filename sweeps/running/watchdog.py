@@ -97,6 +97,15 @@ class Watchdog:
         if now - self._armed > ARM_EVERY_S:
             self._arm(now)
 
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Watch nothing while the block runs: it waits for the driver in the middle of a turn."""
+        self.rest()
+        try:
+            yield
+        finally:
+            self._arm(time.monotonic())
+
     def rest(self) -> None:
         """Pause: the worker waits for the driver."""
         faulthandler.cancel_dump_traceback_later()

@@ -1,7 +1,11 @@
-"""Plan cohorts: of new trials, asked for when needed, and of the unfinished trials of an interrupted sweep."""
+"""Plan cohorts: of new trials, asked for when needed, and of the unfinished trials of an interrupted sweep.
+
+A search that learns asks late: a cohort begins with the trials of one trunk, and gets another when a lane is idle.
+"""
 
 from collections.abc import Mapping, Sequence
 
+from espalier.sweeps.cohorts import structural_key
 from espalier.sweeps.search.asking import Asker
 from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial
 from espalier.sweeps.search.grouping import cohorts_of
@@ -28,10 +32,38 @@ class Planner:
         return bool(self.round and self.asker.asked % self.round)
 
     def ask(self) -> list[CohortPlan]:
-        """Ask for the next trials, of a cohort or the rest of a round; return them as cohorts."""
-        asked = self.asker.asked
-        count = self.round - asked % self.round if self.round else self.cohort_trials
-        return self._grouped([self._planned(self.asker.ask()) for _ in range(min(count, self.wanted - asked))])
+        """Ask for the next trials, of a trunk, of a cohort, or the rest of a round; return them as cohorts."""
+        count = self.cohort_trials
+        if self.spec.search.asks_late:
+            count = self.spec.branches
+        elif self.round:
+            count = self.round - self.asker.asked % self.round
+        return self._grouped(self._asked(count))
+
+    def more(self, plan: CohortPlan, trunks: int) -> tuple[list[PlannedTrial], list[CohortPlan]]:
+        """Ask for up to so many trunks for a cohort that trains; return what it takes on, and other cohorts.
+
+        It takes trials of its own structure. With the first of another one the asking ends, and a new cohort begins.
+        """
+        own = structural_key(self.spec, plan.trials[0].point)
+        added: list[PlannedTrial] = []
+        while trunks and not self.all_asked and len(plan.trials) + len(added) < self.cohort_trials:
+            trials = self._asked(self.spec.branches)
+            if structural_key(self.spec, trials[0].point) != own:
+                return added, self._grouped(trials)
+            self._join(plan.id, trials)
+            added += trials
+            trunks -= 1
+        return added, []
+
+    def _asked(self, count: int) -> list[PlannedTrial]:
+        """Ask for so many trials, or as many as there are to be."""
+        return [self._planned(self.asker.ask()) for _ in range(min(count, self.wanted - self.asker.asked))]
+
+    def _join(self, cohort: str, trials: Sequence[PlannedTrial]) -> None:
+        """Write of trials which cohort they are in."""
+        for trial in trials:
+            self.asker.trials[trial.number].set_cohort(cohort)
 
     def resume(self, trials: Sequence[TrialRecord], checkpoints: Mapping[str, str]) -> list[CohortPlan]:
         """Rebuild the cohorts of an interrupted sweep; one with a checkpoint includes its ended trials.
@@ -59,8 +91,7 @@ class Planner:
         """Group trials into cohorts, and store each trial's cohort."""
         plans = cohorts_of(self.spec, trials, self.cohorts, self.cohort_trials)
         for plan in plans:
-            for number in plan.numbers:
-                self.asker.trials[number].set_cohort(plan.id)
+            self._join(plan.id, plan.trials)
         return plans
 
     def _resumed(self, cohort: str, trials: Sequence[TrialRecord], checkpoint: str | None) -> CohortPlan:

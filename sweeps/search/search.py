@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from espalier.core.training.events import Event, Forked, Started
 from espalier.sweeps.search.asking import Asker
-from espalier.sweeps.search.cohort_plan import CohortPlan
+from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial
 from espalier.sweeps.search.planning import Planner
 from espalier.sweeps.search.replicates import Replicates
 from espalier.sweeps.search.study import SweepRecord
@@ -62,6 +62,22 @@ class Search:
         """Whether `next_cohort` will ask Optuna for trials, after telling it all that have ended."""
         room = len(self.live) < self.cohorts and not self.waiting
         return room and not self.planner.all_asked and not self._round_trains()
+
+    @property
+    def asks_late(self) -> bool:
+        """Whether cohorts that train ask for more, so that nothing is proposed before it must be."""
+        return self.spec.search.asks_late
+
+    def more_trials(self, cohort: str, lanes: int) -> list[PlannedTrial]:
+        """Return more trials for a cohort that trains, to fill so many lanes; none if it is to end with what it has."""
+        plan = self.live.get(cohort)
+        if plan is None or self.waiting or not self.asks_late:
+            return []
+        self.settle(everything=True)
+        added, self.waiting = self.planner.more(plan, max(1, lanes // self.spec.replicates))
+        self._open(trial.number for trial in [*added, *(t for other in self.waiting for t in other.trials)])
+        self.live[cohort] = replace(plan, trials=(*plan.trials, *added))
+        return added
 
     def unlinked(self, runs: Mapping[int, str]) -> set[int]:
         """Return the ended trials that Optuna has not been told, and that have no MLflow run among `runs`."""

@@ -53,7 +53,7 @@ class Search(Part):
 
     sampler: SamplerName | OwnKindName = Field(
         default="tpe",
-        description="gp learns from complete trials alone, and needs 10; tpe learns from those that stopping ends, too",
+        description="gp learns from complete trials alone, and needs 4; tpe learns from those that stopping ends, too",
     )
     seed: int = Field(
         default=0,
@@ -77,6 +77,11 @@ class Search(Part):
     def learns(self) -> bool:
         """Whether proposals depend on ended trials; a user-defined sampler counts as learning."""
         return self.sampler not in INDEPENDENT
+
+    @property
+    def asks_late(self) -> bool:
+        """Whether each trunk is asked for when a lane falls free: then the sampler knows all that has ended by then."""
+        return self.learns and not self.repeatable
 
     @property
     def in_rounds(self) -> bool:

@@ -107,7 +107,7 @@ class SweepSpec(Part):
             )
         if self.search.sampler == "gp" and self.stopping is not None:
             notes.append(
-                "search.sampler: gp learns from complete trials alone, and draws at random until there are 10; "
+                "search.sampler: gp learns from complete trials alone, and draws at random until there are 4; "
                 "those that stopping ends teach it nothing, and tpe learns from them too"
             )
         return notes

@@ -19,8 +19,9 @@ THERMOMETER: Mapping[str, Any] = {
     "budget": {"steps": 40, "batch_size": 11, "reports": 4},
     "space": {"lr_exponent": {"low": -3, "high": -2}},
     "trials": 6,
+    "search": {"sampler": "random"},
 }
-"""The fields of a spec that is right."""
+"""The fields of a spec that is right. Its trials are asked for at once, a whole cohort of them."""
 
 
 def spec_with(**changed: Any) -> SweepSpec:
