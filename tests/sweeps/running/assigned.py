@@ -18,6 +18,6 @@ def assigned(
 ) -> Assignment:
     """Return a cohort of two trials, or of one of them, as a worker gets it."""
     fields, stop_file = spec.model_dump(mode="json"), str(folder / "stop")
-    settings = WorkerSettings("s", fields, 2, str(folder), str(folder), stop_file, patience_s, 1, "cpu")
+    settings = WorkerSettings("s", fields, 2, 2, str(folder), str(folder), stop_file, patience_s, 1, "cpu")
     trials = [PlannedTrial(k, plan.first_point(spec) | {"lr_exponent": -2.0 - k}) for k in only]
     return Assignment(settings, CohortPlan("cohort-0", trials), provenance)
