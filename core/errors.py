@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
-from espalier.core.own import is_own
+from espalier.core.own import is_own_or_library
 
 MESSAGE_MOST = 2000  # characters of a message, which is one line
 SHOWN_MOST = 80  # characters of a value shown in it
@@ -75,6 +75,7 @@ def briefly(error: BaseException) -> str:
 def faults(what: str, passing: tuple[type[BaseException], ...] = ()) -> Generator[None]:
     """Turn whatever user code raises, SystemExit included, into BadInput of one line that begins with `what`.
 
+    The line ends with the file and the line of the user's code that raised it, if it was there.
     BadInput, KeyboardInterrupt and the types in `passing` are raised unchanged.
     """
     try:
@@ -87,17 +88,24 @@ def faults(what: str, passing: tuple[type[BaseException], ...] = ()) -> Generato
         except Exception:  # this, too, is user code
             text = ""
         text = brief(text, FAULT_MOST)
-        raise BadInput(f"{what}: {type(error).__name__}{': ' if text else ''}{text}") from error
+        raise BadInput(f"{what}: {type(error).__name__}{': ' if text else ''}{text}{_place(error)}") from error
 
 
 def located(error: BaseException) -> str:
     """Return an error on one line, with the innermost line of the task's code in its traceback."""
+    return briefly(error) + _place(error)
+
+
+def _place(error: BaseException) -> str:
+    """Return the innermost line of a user's code in a traceback; "" if there is none, or the error names it itself."""
+    if isinstance(error, SyntaxError):
+        return ""
     places = [
         f" ({Path(frame.filename).name}, line {frame.lineno})"
         for frame in traceback.extract_tb(error.__traceback__)
-        if "site-packages" not in frame.filename and not is_own(frame.filename)
+        if not is_own_or_library(frame.filename)
     ]
-    return briefly(error) + (places[-1] if places else "")
+    return places[-1] if places else ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from espalier.core.errors import BadInput, brief
+from espalier.core.loading.beside import folders_line
 from espalier.core.loading.definitions import (
     Imports,
     definitions,
@@ -103,6 +104,8 @@ class _Taken:
         if self.arrays:
             self.imports.setdefault("Path", "from pathlib import Path")
         imports = sorted(dict.fromkeys(self.imports.values()))
+        folders = folders_line("\n".join([*imports, *self.statements.values()]), place_of(self.namespace), self._texts)
+        head += [folders, ""] if folders else []
         parts = ["\n".join([*head, *imports]), *self.statements.values()]
         return Captured(self.name, "\n\n".join(parts) + "\n", self.arrays)
 

@@ -87,7 +87,7 @@ def _reachable(waiting: list[Source]) -> dict[str, str]:
         text = Path(path).read_bytes()
         texts[path] = f"{name} {hashlib.sha256(text).hexdigest()}"
         for imported in _imports(text, name, Path(path).name == "__init__.py"):
-            for near in filter(None, (scope, scope and scope.last)):
+            for near in scope.chain() if scope else ():
                 waiting += [Source(*file, near) for file in source_files(imported, [near.folder], packages=True)]
             waiting += [Source(*file, None) for file in _of_the_author(imported, first)]
     return texts

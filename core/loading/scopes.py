@@ -4,6 +4,7 @@ But the modules of a folder have names of their own in sys.modules (`espalier_1a
 have a `nets.py`, and a file called `random.py` or `core.py` is visible only to the code of its folder.
 """
 
+import ast
 import builtins
 import hashlib
 import importlib
@@ -11,7 +12,7 @@ import importlib.abc
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -24,18 +25,22 @@ from espalier.core.loading.folders import current_folder
 from espalier.core.loading.script import as_a_script
 
 Namespace = Mapping[str, object] | None
+FOLDERS = "__folders__"
+"""The name under which a file lists folders that its imports search too, before the current one."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Where the code of one folder imports from: first that folder, last the folder of `last`.
+    """Where the code of one folder imports from: first that folder, after what Python finds the scope `last`.
 
-    name: the package in sys.modules that holds the folder's modules.
+    name: the package in sys.modules that holds the folder's modules. listed: a file lists the folder in `__folders__`.
+    Then its modules are imported anew even where Python finds them itself, since it may do so in this process alone.
     """
 
     folder: str
     name: str
     last: "Scope | None" = None
+    listed: bool = False
 
     def import_(
         self,
@@ -59,9 +64,9 @@ class Scope:
         """Return the scope that `from NAME import NAMES` refers to; None for a module that Python itself finds."""
         if self.has(name, names):
             return self
-        if self.last is None or installed(name.partition(".")[0]) is not None:
+        if self.last is None or (not self.last.listed and installed(name.partition(".")[0]) is not None):
             return None
-        return self.last if self.last.has(name, names) else None
+        return self.last.owner(name, names)
 
     def has(self, name: str, names: Sequence[str] = ()) -> bool:
         """Whether `from NAME import NAMES` refers to a file of the folder."""
@@ -74,25 +79,32 @@ class Scope:
             return False
         if top in sys.builtin_module_names or (top in sys.stdlib_module_names and _offers(name, names)):
             return False  # in a project that works, `import random` is the module that torch imports too
-        elsewhere = installed(top)
+        elsewhere = None if self.listed else installed(top)
         return elsewhere is None or (beside.origin is not None and elsewhere.origin != beside.origin)
 
     def is_former(self, name: str, names: Sequence[str] = ()) -> bool:
         """Whether `from NAME import NAMES` was written for an earlier version of this program."""
-        return former_names.is_former(name, names, [scope.folder for scope in (self, self.last) if scope])
+        return former_names.is_former(name, names, [scope.folder for scope in self.chain()])
+
+    def chain(self) -> "Iterator[Scope]":
+        """Yield this scope and those that are searched after it."""
+        yield self
+        if self.last:
+            yield from self.last.chain()
 
 
 _scopes: dict[str, Scope] = {}
 
 
-def scope_of(folder: Path, last: Scope | None = None) -> Scope:
+def scope_of(folder: Path, last: Scope | None = None, listed: bool = False) -> Scope:
     """Return the scope of a folder. The first call installs the finders of this file in sys.meta_path."""
-    key = os.fsencode(f"{folder}\0{last.folder if last else ''}")
+    key = os.fsencode("\0".join([str(folder), *(each.folder for each in (last.chain() if last else ()))]))
+    key += b"\0" * (last is None) + b"\0listed" * listed
     name = f"espalier_{hashlib.sha256(key).hexdigest()[:12]}"
     if name not in _scopes:
         if _BesideFinder not in sys.meta_path:
             sys.meta_path[:] = [_BesideFinder, *sys.meta_path, _PlainNameFinder]  # pyright: ignore[reportArgumentType]
-        _scopes[name] = Scope(str(folder), name, last)
+        _scopes[name] = Scope(str(folder), name, last, listed)
         package = ModuleType(name, "The modules of a folder.")
         package.__path__ = [str(folder)]
         sys.modules[name] = package
@@ -132,7 +144,12 @@ def _import_file(source: str) -> ModuleType:
     if not os.path.isfile(path):
         raise FileNotFoundError(source)
     path = path.resolve()
-    scope = scope_of(path.parent, scope_of(current_folder()))
+    last = scope_of(current_folder())
+    if (outside := _outside_package(path.parent)) != path.parent:
+        last = scope_of(outside, last)
+    for folder in reversed(_listed_folders(path)):
+        last = scope_of(folder, last, listed=True)
+    scope = scope_of(path.parent, last)
     name = f"{scope.name}.{path.stem}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path, loader=_ScopedLoader(name, str(path), scope))
@@ -142,10 +159,31 @@ def _import_file(source: str) -> ModuleType:
         try:
             with as_a_script(str(path)):
                 spec.loader.exec_module(module)
-        except BaseException:
+        except BaseException as error:
             del sys.modules[name]
+            if isinstance(error, ModuleNotFoundError) and last.listed:
+                folders = [each.folder for each in last.chain() if each.listed]
+                error.msg += f"; when this file was written it was in {' or '.join(folders)}"
             raise
     return sys.modules[name]
+
+
+def _outside_package(folder: Path) -> Path:
+    """Return the folder that whole names of a package's modules begin in: the nearest above it that is no package."""
+    while (folder / "__init__.py").is_file() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def _listed_folders(path: Path) -> list[Path]:
+    """Return the folders that a file lists in `__folders__`."""
+    text = path.read_bytes()
+    if FOLDERS.encode() not in text:
+        return []
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == FOLDERS:
+            return [Path(folder) for folder in ast.literal_eval(node.value)]
+    return []
 
 
 # --- what Python itself finds --------------------------------------------------------------------------------------

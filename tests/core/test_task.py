@@ -215,8 +215,9 @@ def test_an_option_of_a_task_that_takes_none_is_refused(write_task: Write) -> No
 
 def test_a_task_that_cannot_be_made_says_with_what_and_why(write_task: Write) -> None:
     reference = f"{write_task(GOOD.replace('self.slope = slope', 'self.slope = 1 / slope'))}:Line"
+    why = "ZeroDivisionError: division by zero (my_task.py, line 10)"
     assert refused(lambda: load_task(reference, {"slope": 0})) == (
-        f"task: {reference} cannot be made with {{'slope': 0}}: ZeroDivisionError: division by zero"
+        f"task: {reference} cannot be made with {{'slope': 0}}: {why}"
     )
 
 

@@ -238,3 +238,68 @@ def test_a_script_is_read_from_its_file(tmp_path: Path) -> None:
         assert written(module.A, tmp_path)().get() == 3
     finally:
         del sys.modules["a_script"]
+
+
+SCRIPT = """
+import sys
+sys.path.append({more!r})
+import helper
+import pkg.deep
+from more import three
+
+class A:
+    def get(self):
+        import late
+        return helper.ONE + pkg.deep.ONE + late.ONE + three() - 3
+"""
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: Cells) -> Callable[[str], Any]:
+    """Return a function that captures class A of a notebook that has helpers beside it; it returns the reference."""
+    helpers = {"helper": "import other\nONE = other.ONE", "other": "ONE = 1", "late": "from pkg import ONE"}
+    helpers |= {"pkg/__init__": "ONE = 1", "pkg/deep": "from . import ONE", "../more/more": "def three(): return 3"}
+    for name, text in helpers.items():
+        file = tmp_path / "here" / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def taken(script: str = SCRIPT) -> str:
+        before = {*sys.modules}
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "path", [str(tmp_path / "here"), *sys.path])
+            file = capture(cells(script.format(more=str(tmp_path / "more"))).A).write(tmp_path / "tasks")
+        for name in {*sys.modules} - before:
+            if name.partition(".")[0] in ("helper", "other", "late", "pkg", "more", "gone"):
+                del sys.modules[name]
+        return f"{file}:A"
+
+    return taken
+
+
+def test_modules_beside_a_script_are_found_in_any_folder_and_count_in_the_fingerprint(
+    beside: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = beside(SCRIPT)
+    monkeypatch.chdir("/")
+    assert load_class(reference)().get() == 3  # pyright: ignore[reportAttributeAccessIssue]
+    before = fingerprint(load_class(reference))
+    (tmp_path / "here" / "other.py").write_text("ONE = 2")
+    assert fingerprint(load_class(reference)) != before
+
+
+def test_a_module_beside_a_script_that_is_gone_is_named_with_its_folder(
+    beside: Callable[[str], str], tmp_path: Path
+) -> None:
+    (tmp_path / "here" / "gone.py").write_text("ONE = 1")
+    reference = beside("import gone\nclass A:\n    n = gone.ONE")
+    (tmp_path / "here" / "gone.py").unlink()
+    with pytest.raises(BadInput, match=rf"No module named 'gone'; .* it was in {tmp_path}/here.* \(a.py, line 5\)$"):
+        load_class(reference)
+
+
+def test_a_module_that_is_in_no_file_is_refused(cells: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "made_up", ModuleType("made_up"))
+    kind = cells("import made_up", "class A:\n    def get(self): return made_up").A
+    with pytest.raises(BadInput, match="a notebook, `import made_up`, imports made_up, a module of which there is no"):
+        capture(kind)

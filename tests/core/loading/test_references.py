@@ -292,3 +292,15 @@ def test_the_fingerprint_of_a_package_on_pythons_path_has_its_other_modules(
         assert {Path(file).name for file in files} == {"__init__.py", "mytask.py", "nets.py", f"helper{n}.py"}
         prints.append(fingerprint(kind))
     assert prints[0] != prints[1]
+
+
+def test_a_file_of_a_package_finds_its_package_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = written(tmp_path / "mypack" / "inner", "from mypack.nets import THREE", "THREE")
+    for name in ("inner/__init__", "__init__"):
+        (tmp_path / "mypack" / f"{name}.py").touch()
+    (tmp_path / "mypack" / "nets.py").write_text("THREE = 3")
+    monkeypatch.chdir("/")
+    assert value_of(reference) == 3
+    before = fingerprint(load_class(reference))
+    (tmp_path / "mypack" / "nets.py").write_text("THREE = 3.0")
+    assert fingerprint(load_class(reference)) != before
