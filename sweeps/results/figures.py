@@ -12,8 +12,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from espalier.core.checks.findings import Checkup, LayerReport
-from espalier.sweeps.home import naming
-from espalier.sweeps.results.formatting import decimals, params_text
+from espalier.sweeps.results.drawing import (
+    ACCENT,
+    FAINT,
+    INK,
+    LABEL_MOST,
+    TALLEST,
+    label,
+    labels,
+    legend,
+    picture,
+    plain,
+    ticks,
+    title,
+)
+from espalier.sweeps.results.formatting import decimals, params_text, params_within
 from espalier.sweeps.results.story import TrialStory
 from espalier.sweeps.results.trial_result import TrialResult, ranked
 from espalier.sweeps.spec.space import Choice, Point
@@ -26,7 +39,7 @@ if TYPE_CHECKING:
 
     from espalier.core.checks.lr_range import RangeTest
 
-INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
+CURVE_MOST = 60  # characters of a curve's label, which stands inside the axes
 
 
 def table_csv(trials: Sequence[TrialResult]) -> str:
@@ -56,26 +69,6 @@ def point_text(params: Point, spec: SweepSpec) -> str:
     return params_text(params, spec.space.searched())
 
 
-def drawing() -> "type[Figure]":
-    """Return matplotlib's Figure, imported here since that takes most of a second."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.backends import backend_agg  # noqa: F401 - a figure imports it when it is saved
-    from matplotlib.figure import Figure
-
-    return Figure
-
-
-def _axes(width: float = 8, height: float = 4.8) -> "tuple[Figure, Axes]":
-    figure = drawing()(figsize=(width, height), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="#e4e7eb", linewidth=0.7)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
 def exponent_figure(trials: Sequence[TrialResult], spec: SweepSpec, path: Path) -> Path:
     """Draw the objective against the exponent, one dot a trial; write a PNG.
 
@@ -83,17 +76,28 @@ def exponent_figure(trials: Sequence[TrialResult], spec: SweepSpec, path: Path) 
     the axis are triangles at its edge. Diverged and stopped trials are ticks at the bottom. The title counts all of
     them.
     """
-    figure, axes = _axes()
     done = [t for t in trials if t.state == "complete" and t.value is not None and math.isfinite(t.value)]
     done = [t for t in done if "lr_exponent" in t.params]
-    notes = []
-    if done:
-        low, high = _frame([t.value or 0.0 for t in done], spec.objective.mode)
-        _dots(figure, axes, done, _choices(spec, done), low, high)
-        _mark(axes, ranked(done, spec.objective.mode)[0])
-        axes.set_ylim(low, high)
-        if cut := sum(not low <= (t.value or 0.0) <= high for t in done):
-            notes.append(f"{cut} worse than the axis shows (triangles at its edge)")
+    with picture(path) as figure:
+        axes = plain(figure.add_subplot())
+        notes: list[str] = []
+        if done:
+            low, high = _frame([t.value or 0.0 for t in done], spec.objective.mode)
+            _dots(figure, axes, done, _choices(spec, done), low, high)
+            _mark(axes, ranked(done, spec.objective.mode)[0])
+            axes.set_ylim(low, high)
+            if cut := sum(not low <= (t.value or 0.0) <= high for t in done):
+                notes.append(f"{cut} worse than the axis shows (triangles at its edge)")
+        notes += _unfinished(axes, trials)
+        title(axes, f"{spec.name}: {len(done)} trials of {spec.budget.steps:,} steps", "; ".join(notes))
+        axes.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
+        axes.set_ylabel(label(spec.objective.metric, 60))
+    return path
+
+
+def _unfinished(axes: "Axes", trials: Sequence[TrialResult]) -> list[str]:
+    """Draw a tick at the bottom for each diverged or stopped trial. Return a note on each state."""
+    notes: list[str] = []
     for state, colour, where in (("diverged", ACCENT, 0.03), ("stopped", FAINT, 0.02)):
         exponents = [t.params["lr_exponent"] for t in trials if t.state == state and "lr_exponent" in t.params]
         for exponent in exponents:
@@ -101,48 +105,41 @@ def exponent_figure(trials: Sequence[TrialResult], spec: SweepSpec, path: Path) 
         if exponents:
             shade = "red" if state == "diverged" else "grey"
             notes.append(f"{len(exponents)} {state} ({shade} ticks at the bottom)")
-    title = f"{spec.name}: {len(done)} trials of {spec.budget.steps:,} steps"
-    axes.set_title("\n".join([title, *(["; ".join(notes)] if notes else [])]), loc="left", color=INK, fontsize=11)
-    axes.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
-    axes.set_ylabel(spec.objective.metric)
-    with naming(path):
-        figure.savefig(path)
-    return path
+    return notes
 
 
 def range_figure(test: "RangeTest", name: str, path: Path) -> Path:
     """Draw the loss of a range test over the exponent, its band over seeds, its interval; the rules below; a PNG."""
-    figure = drawing()(figsize=(9, 6), dpi=120, layout="constrained")
-    axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1 + 0.12 * len(test.rules)])
-    for each in (axes, strip):
-        each.spines[["top", "right"]].set_visible(False)
-        each.grid(True, color="#e4e7eb", linewidth=0.7)
-        each.set_axisbelow(True)
-        if test.interval:
-            each.axvspan(*test.interval, color="#e0f2fe", zorder=0, label="interval")
-        if test.edge is not None:
-            each.axvline(test.edge, color=INK, linestyle=":", linewidth=1.2, label="diverges from here")
+    with picture(path, 9, 6) as figure:
+        axes, strip = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1 + 0.12 * len(test.rules)])
+        for each in (plain(axes), plain(strip)):
+            if test.interval:
+                each.axvspan(*test.interval, color="#e0f2fe", zorder=0, label="interval")
+            if test.edge is not None:
+                each.axvline(test.edge, color=INK, linestyle=":", linewidth=1.2, label="diverges from here")
+        cut = _losses(axes, test)
+        _rules(strip, test)
+        title(axes, f"{name}: the learning-rate range test, {len(test.losses)} seeds", inches=8)
+        axes.set_ylabel(f"training loss{cut}")
+        axes.legend(fontsize=8, frameon=False, loc="upper left")
+        strip.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
+    return path
+
+
+def _losses(axes: "Axes", test: "RangeTest") -> str:
+    """Draw the loss of each seed, their median and the band around it. Return a note if the axis cuts some."""
     for row in test.losses:
         axes.plot(test.exponents, row, color=FAINT, linewidth=0.5, alpha=0.5, zorder=1)
     low, middle, high = test.band
     axes.fill_between(test.bins, low, high, color="#fed7aa", zorder=2, label="half of the seeds")
     axes.plot(test.bins, middle, color=ACCENT, linewidth=2, zorder=3, label="median")
-    known, cut = middle[np.isfinite(middle)], ""
-    if len(known):
-        least, most = float(known.min()), float(np.median(known[: max(1, len(known) // 4)]))
-        span = max(most - least, 1e-3 * abs(most), 1e-9)
-        axes.set_ylim(least - 0.15 * span, most + 0.6 * span)
-        cut = f" (above {most + 0.6 * span:.3g} cut)" if np.nanmax(test.losses) > most + 0.6 * span else ""
-    _rules(strip, test)
-    axes.set_title(
-        f"{name}: the learning-rate range test, {len(test.losses)} seeds", loc="left", color=INK, fontsize=11
-    )
-    axes.set_ylabel(f"training loss{cut}")
-    axes.legend(fontsize=8, frameon=False, loc="upper left")
-    strip.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
-    with naming(path):
-        figure.savefig(path)
-    return path
+    known = middle[np.isfinite(middle)]
+    if not len(known):
+        return ""
+    least, most = float(known.min()), float(np.median(known[: max(1, len(known) // 4)]))
+    span = max(most - least, 1e-3 * abs(most), 1e-9)
+    axes.set_ylim(least - 0.15 * span, most + 0.6 * span)
+    return f" (above {most + 0.6 * span:.3g} cut)" if np.nanmax(test.losses) > most + 0.6 * span else ""
 
 
 def _rules(strip: "Axes", test: "RangeTest") -> None:
@@ -157,20 +154,16 @@ def _rules(strip: "Axes", test: "RangeTest") -> None:
 
 def check_figure(checkup: Checkup, name: str, path: Path) -> Path:
     """Draw the outputs and the gradients of each layer, and the first step's update ratios by exponent; write a PNG."""
-    figure = drawing()(figsize=(9, 1.8 + 0.32 * len(checkup.layers) + 2.4), dpi=120, layout="constrained")
-    heights = [1 + 0.32 * len(checkup.layers), 2.6]
-    (top,), (bottom,) = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)
-    outs, grads = top.subplots(1, 2, sharey=True)
-    _outputs(outs, checkup.layers, name)
-    _gradients(grads, checkup.layers)
-    ratios = bottom.subplots()
-    _first_ratios(ratios, checkup.ratios)
-    for axes in (outs, grads, ratios):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(True, color="#e4e7eb", linewidth=0.7)
-        axes.set_axisbelow(True)
-    with naming(path):
-        figure.savefig(path)
+    rows = min(1 + 0.32 * len(checkup.layers), TALLEST - 4)
+    with picture(path, 9, rows + 3.2) as figure:
+        (top,), (bottom,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[rows, 2.6])
+        outs, grads = top.subplots(1, 2, sharey=True)
+        _outputs(outs, checkup.layers, name)
+        _gradients(grads, checkup.layers)
+        ratios = bottom.subplots()
+        _first_ratios(ratios, checkup.ratios)
+        for axes in (outs, grads, ratios):
+            plain(axes)
     return path
 
 
@@ -179,9 +172,9 @@ def _outputs(axes: "Axes", layers: Sequence[LayerReport], name: str) -> None:
     labels = [f"{layer.name} ({layer.kind})" for layer in layers]
     rows = range(len(labels))
     axes.errorbar([layer.mean for layer in layers], rows, xerr=[layer.std for layer in layers], fmt="o", color=ACCENT)
-    axes.set_yticks(list(rows), labels, fontsize=8)
+    axes.set_yticks(*ticks(labels, 40), fontsize=8)
     axes.invert_yaxis()
-    axes.set_title(f"{name}: outputs, mean and standard deviation", loc="left", color=INK, fontsize=10)
+    title(axes, f"{name}: outputs, mean and standard deviation", inches=3.4, size=10)
 
 
 def _gradients(axes: "Axes", layers: Sequence[LayerReport]) -> None:
@@ -200,10 +193,12 @@ def _first_ratios(axes: "Axes", ratios: Mapping[float, Mapping[str, float]]) -> 
     """Draw the update ratios of the first step, a line for each exponent."""
     names = list(next(iter(ratios.values()), {}))
     for exponent, by_tensor in ratios.items():
-        axes.plot(names, [by_tensor[tensor] for tensor in names], "o-", label=f"exponent {exponent:g}", linewidth=1.2)
+        heights = [by_tensor[tensor] for tensor in names]
+        axes.plot(range(len(names)), heights, "o-", label=f"exponent {exponent:g}", linewidth=1.2)
+    axes.set_xticks(*ticks(names))
     axes.axhline(-3, color=INK, linestyle=":", linewidth=1)
     axes.set_title("log10(update / weight) of the first step; -3 is the lecture's line", loc="left", fontsize=10)
-    axes.tick_params(axis="x", labelrotation=30, labelsize=8)
+    axes.tick_params(axis="x", labelrotation=30 if len(names) <= 12 else 90, labelsize=8)
     if names:
         axes.legend(fontsize=8, frameon=False)
 
@@ -276,10 +271,11 @@ def _look(t: TrialResult, choices: Choices) -> tuple[str, str]:
 def _legend(axes: "Axes", choices: Choices) -> None:
     """Add a legend of colours and markers."""
     for which, (name, values) in enumerate(choices.items()):
-        for i, value in enumerate(values):
+        shown = labels([str(value) for value in values], max(8, LABEL_MOST - len(label(name, 16))))
+        for i, value in enumerate(shown):
             colour, marker = (PALETTE[i % len(PALETTE)], None) if which == 0 else (FAINT, MARKERS[i % len(MARKERS)])
-            axes.scatter([], [], s=34, label=f"{name} {value}", color=colour, marker=marker)
-    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+            axes.scatter([], [], s=34, label=f"{label(name, 16)} {value}", color=colour, marker=marker)
+    legend(axes, beside=True)
 
 
 def _mark(axes: "Axes", best: TrialResult) -> None:
@@ -295,7 +291,7 @@ def _frame(values: Sequence[float], mode: str) -> tuple[float, float]:
     sign = 1 if mode == "min" else -1
     ordered = sorted(sign * value for value in values)
     best, worst = ordered[0], ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
-    worst = max(worst, best + 1e-6)
+    worst = max(worst, best + 1e-6 * max(1.0, abs(best)))
     low, high = sorted((sign * (best - 0.12 * (worst - best)), sign * (worst + 0.1 * (worst - best))))
     share = mode == "max" and all(0 <= value <= 1 for value in values)  # an accuracy or an AUC is at most 1
     return (max(low, 0.0), min(high, 1.0)) if share else (low, high)
@@ -309,21 +305,18 @@ def ratios_figure(trial: TrialResult, story: TrialStory, spec: SweepSpec, path: 
     replicate = story["members"][0]
     if not replicate["ratios"]:
         return None
-    figure, axes = _axes(width=9)
     steps, *columns = zip(*replicate["ratios"], strict=False)
-    for name, column in zip(replicate["tensors"], columns, strict=False):
-        axes.plot(_numbers(steps), _numbers(column), label=name)
-    axes.axhline(-3, color=INK, linestyle=":", linewidth=1)
-    axes.axhspan(spec.health.frozen, spec.health.hot, color="#ecfdf5", zorder=0)
-    title = (
-        f"{spec.name}: update-to-data ratios of trial {trial.number}; green: neither hot nor frozen; dotted: -3, usual"
-    )
-    axes.set_title(title, loc="left", color=INK, fontsize=11)
-    axes.set_xlabel("step")
-    axes.set_ylabel("log10(std(update) / std(weight))")
-    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    with naming(path):
-        figure.savefig(path)
+    with picture(path, width=9) as figure:
+        axes = plain(figure.add_subplot())
+        for name, column in zip(labels(replicate["tensors"]), columns, strict=False):
+            axes.plot(_numbers(steps), _numbers(column), label=name)
+        axes.axhline(-3, color=INK, linestyle=":", linewidth=1)
+        axes.axhspan(spec.health.frozen, spec.health.hot, color="#ecfdf5", zorder=0)
+        of_what = f"{spec.name}: update-to-data ratios of trial {trial.number}; "
+        title(axes, of_what + "green: neither hot nor frozen; dotted: -3, usual", inches=7.5)
+        axes.set_xlabel("step")
+        axes.set_ylabel("log10(std(update) / std(weight))")
+        legend(axes, beside=True)
     return path
 
 
@@ -334,29 +327,27 @@ def _numbers(values: Sequence[float | None]) -> list[float]:
 
 def curves_figure(trials: Sequence[tuple[TrialResult, TrialStory]], spec: SweepSpec, path: Path) -> Path:
     """Draw the training loss, averaged over blocks of steps, of each trial's first replicate, on a log axis; a PNG."""
-    figure, axes = _axes()
-    seen: list[float] = []
-    for rank, (trial, story) in enumerate(trials):
-        curve = [(step, loss) for step, loss in story["members"][0]["curve"] if loss and loss > 0]
-        seen += [loss for _, loss in curve]
-        axes.plot(
-            [step for step, _ in curve],
-            [loss for _, loss in curve],
-            label=f"trial {trial.number}: {point_text(trial.params, spec)} -> {decimals(trial.value)}",
-            linewidth=2 if rank == 0 else 1.2,
-            color=ACCENT if rank == 0 else None,
-            alpha=1 if rank == 0 else 0.75,
-            zorder=10 - rank,
-        )
-    _losses_axis(axes, seen)
-    axes.set_title(f"{spec.name}: the best trials", loc="left", color=INK, fontsize=11)
-    axes.set_xlabel("step")
-    axes.set_ylabel("training loss, averaged over blocks (log scale)")
-    if trials:
-        axes.legend(fontsize=8, frameon=False)
-    with naming(path):
-        figure.savefig(path)
+    with picture(path) as figure:
+        axes, seen = plain(figure.add_subplot()), list[float]()
+        for rank, (trial, story) in enumerate(trials):
+            curve = [(step, loss) for step, loss in story["members"][0]["curve"] if loss and loss > 0]
+            seen += [loss for _, loss in curve]
+            look: dict[str, Any] = {"linewidth": 2, "color": ACCENT} if rank == 0 else {"linewidth": 1.2, "alpha": 0.75}
+            steps, losses = [step for step, _ in curve], [loss for _, loss in curve]
+            axes.plot(steps, losses, label=_curve_label(trial, spec), zorder=10 - rank, **look)
+        _losses_axis(axes, seen)
+        title(axes, f"{spec.name}: the best trials")
+        axes.set_xlabel("step")
+        axes.set_ylabel("training loss, averaged over blocks (log scale)")
+        legend(axes)
     return path
+
+
+def _curve_label(trial: TrialResult, spec: SweepSpec) -> str:
+    """Return a trial's number and value, then as many of its hyperparameters as fit beside them."""
+    head = f"trial {trial.number}: {decimals(trial.value)}"
+    params = params_within(trial.params, spec.space.searched(), CURVE_MOST - len(head) - 2)
+    return label(f"{head}, {params}" if params else head, CURVE_MOST)
 
 
 def _losses_axis(axes: "Axes", losses: Sequence[float]) -> None:

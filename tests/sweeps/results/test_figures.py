@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from espalier.core.checks.findings import Checkup, LayerReport
 from espalier.core.checks.lr_range import read_curves
 from espalier.sweeps.results.figures import (
+    check_figure,
     curves_figure,
     exponent_figure,
     point_text,
@@ -270,3 +273,42 @@ def test_the_ratios_of_a_trial_are_drawn_weight_by_weight(tmp_path: Path) -> Non
     path = ratios_figure(COMPLETE[0], told, SPEC, tmp_path / "ratios.png")
     assert path and is_a_picture(path)
     assert ratios_figure(COMPLETE[0], {"members": [{"tensors": [], "ratios": []}]}, SPEC, tmp_path / "none.png") is None
+
+
+# --- long names, and many of them -------------------------------------------------------------------------------------
+
+LONG = {f"a_rather_long_name_of_a_hyperparameter_{i}": ["a-long-word-for-an-activation", f"relu-{i}"] for i in range(9)}
+ODD = {"_hidden": ["$x", "$y_$z"], "größe": ["中文", "a"]}
+SPACES: dict[str, dict[str, Any]] = {"one": {}, "three": {"c5": [1, 2], "dropout": [0.1, 0.2]}, "ten": LONG, "odd": ODD}
+
+
+@pytest.mark.parametrize("space, count", list(zip(SPACES.values(), (1, 5, 100, 5), strict=True)), ids=SPACES.keys())
+def test_every_figure_leaves_its_axes_room(
+    space: dict[str, Any], count: int, drawn: list[Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spec = spec_with(
+        name="a-name-that-is-just-forty-characters-lon", space={"lr_exponent": {"low": -3, "high": 0}, **space}
+    )
+    params = [{"lr_exponent": -3 * n / count, **{k: v[n % 2] for k, v in space.items()}} for n in range(count)]
+    rows = [row(n, 2.0 + n / 10, params=point) for n, point in enumerate(params)]
+    tensors = [f"_encoder.layers.{i}.self_attention.out_projection.weight" for i in range(count)]
+    ratios = [[step, *[-3.0 + step / 10] * 2 * count] for step in range(10)]
+    ended: Any = {"members": [{"curve": [(n, 3.0 / n) for n in range(1, 30)], "tensors": tensors, "ratios": ratios}]}
+    layers = [
+        LayerReport(f"net.layers.{i}.attention", "MultiheadAttention", 0.0, 1.0, 0.0, None, None, 1.0)
+        for i in range(count)
+    ]
+    checkup = Checkup([], layers=layers, ratios={-1.0: dict.fromkeys(tensors, -3.0)})
+    with warnings.catch_warnings(record=True) as warned:
+        exponent_figure([*rows, *DIVERGED, row(999, 1e9)], spec, tmp_path / "exponent.png")
+        curves_figure([(trial, ended) for trial in rows], spec, tmp_path / "curves.png")
+        ratios_figure(rows[0], ended, spec, tmp_path / "ratios.png")
+        check_figure(checkup, spec.name, tmp_path / "check.png")
+    assert not warned and capfd.readouterr() == ("", "")
+    for figure in drawn:
+        width = figure.get_window_extent().width
+        for axes in figure.axes:
+            share = axes.get_window_extent().width / width
+            assert axes.get_label() == "<colorbar>" or share > (0.22 if len(figure.axes) == 3 else 0.4)
+            text = axes._left_title.get_window_extent()
+            assert not text.width or text.x1 <= width, "a title that is cut off"
