@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espalier.core.errors import BadInput
 from espalier.sweeps.origins.origin import KeptSweep, Origin
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.formatting import decimals
@@ -34,9 +35,15 @@ class BestTrial:
     """A best file: what `sweep rerun` takes."""
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write a best file, which `rerun` and `sweep rerun` take. Return its path."""
+        """Write a best file, which `rerun` and `sweep rerun` take. Return its path.
+
+        Raises BadInput if it cannot be written.
+        """
         place = Path(path)
-        place.write_text(self.text, encoding="utf-8")
+        try:
+            place.write_text(self.text, encoding="utf-8")
+        except OSError as error:
+            raise BadInput(f"{place}: cannot be written ({error.strerror}); name another file") from error
         return place
 
 

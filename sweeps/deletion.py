@@ -47,7 +47,12 @@ def delete_sweep(home: Home, sweep: str, records: bool = False) -> Deletion:
     from espalier.sweeps.search.driver_lock import DriverLock
     from espalier.sweeps.search.store import SweepStore
 
-    store, folder = SweepStore.open(home.storage), home.sweep(sweep)
+    folder = home.sweep(sweep)
+    if folder.is_symlink():
+        raise BadInput(
+            f"{folder}: it is a link to {folder.resolve()}, which is no part of the home; remove it yourself"
+        )
+    store = SweepStore.open(home.storage)
     known = store.exists(sweep)
     if not known and not folder.is_dir():
         raise BadInput(f"unknown sweep '{sweep}'; `sweep list` names those of {home.path}")

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -10,10 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, shown
 
 JOURNAL = "optuna.journal"
+SWEEP_ID = r"[A-Za-z][A-Za-z0-9_-]{0,62}"
+ID_RULE = "an id begins with a letter, and has letters, digits, - and _; at most 63"
 COHORT_FILE = "cohort.pt"
+SWEEPS = "sweeps"  # in a home: the folders of the sweeps
 WORKERS = "workers"  # in a sweep's folder: the last output of cohorts' workers that died
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # errors that the user has to fix
 PROBE_BYTES = 1 << 16
@@ -56,8 +60,20 @@ class Home:
         return os.environ.get("SWEEP_STORAGE_URL") or str(self.path / JOURNAL)
 
     def sweep(self, sweep: str) -> Path:
-        """The folder of one sweep: its spool and Tune's experiment."""
-        return self.path / "sweeps" / sweep
+        """The folder of one sweep: its spool and Tune's experiment. Raises BadInput for an id that leads elsewhere."""
+        if not self.can_hold(sweep):
+            raise BadInput(f"sweep {shown(sweep)}: no folder of {self.path / SWEEPS} can have that name; {ID_RULE}")
+        return self.path / SWEEPS / sweep
+
+    def can_hold(self, sweep: str) -> bool:
+        """Whether an id names a folder directly below that of all sweeps. Earlier versions took any id from Python."""
+        return sweep not in ("", ".", "..") and not {"/", "\0"} & set(sweep)
+
+    def check_id(self, sweep: object) -> None:
+        """Raise BadInput for what can be no id, unless a sweep of it is here: earlier versions took others too."""
+        known = isinstance(sweep, str) and self.can_hold(sweep)
+        if not is_sweep_id(sweep) and not (known and self.sweep(str(sweep)).is_dir()):
+            raise BadInput(f"id: {shown(sweep)}; {ID_RULE}")
 
     def has_records(self, sweep: str) -> bool:
         """Whether there are records of this sweep here."""
@@ -68,12 +84,21 @@ class Home:
         """Return the sweeps with records here that are not among `known`, those of the journal."""
         if "://" in self.storage:
             return []
-        folders = (place.parent.name for place in self.path.glob("sweeps/*/spool.jsonl"))
+        folders = (place.parent.name for place in self.path.glob(f"{SWEEPS}/*/spool.jsonl"))
         return sorted(sweep for sweep in folders if sweep not in known and self.has_records(sweep))
 
     def next_tune(self, sweep: str) -> Path:
         """Return a new experiment folder of Tune for one start of the driver; it will contain cohorts' checkpoints."""
         return self.sweep(sweep) / f"tune-{len(list(self.sweep(sweep).glob('tune-*'))) + 1:03}"
+
+
+def is_sweep_id(value: object) -> bool:
+    """Whether a value can be the id of a new sweep.
+
+    >>> is_sweep_id("names-2"), is_sweep_id(".."), is_sweep_id(3)
+    (True, False, False)
+    """
+    return isinstance(value, str) and re.fullmatch(SWEEP_ID, value) is not None
 
 
 def new_id(name: str, random_bytes: int = 2) -> str:

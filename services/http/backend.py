@@ -21,8 +21,7 @@ from espalier.services.reading.trials import Sweeps
 from espalier.services.reading.view import sweep_view
 from espalier.services.settings import Settings
 from espalier.services.tokens import Caller
-
-SWEEP_ID = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
+from espalier.sweeps.home import SWEEP_ID
 
 
 @dataclass
@@ -45,7 +44,7 @@ def backend_of(request: Request) -> Backend:
 
 
 BackendDep = Annotated[Backend, Depends(backend_of)]
-Id = Annotated[str, Place(pattern=SWEEP_ID, examples=["names-20261121-1a2b3c4d"])]
+Id = Annotated[str, Place(pattern=f"^{SWEEP_ID}$", examples=["names-20261121-1a2b3c4d"])]
 
 
 def own_sweep(backend: Backend, caller: Caller, sweep: str) -> Submission:

@@ -1,7 +1,5 @@
 """Options that several commands share."""
 
-import re
-
 import click
 
 from espalier.core.errors import brief
@@ -24,8 +22,8 @@ changed_option = click.option(
 
 def check_id(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """Refuse an id that a sweep cannot have."""
-    if value is not None and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", value):
-        raise click.BadParameter(
-            f"'{brief(value)}'; an id begins with a letter, and has letters, digits, - and _; at most 63"
-        )
+    from espalier.sweeps.home import ID_RULE, is_sweep_id
+
+    if value is not None and not is_sweep_id(value):
+        raise click.BadParameter(f"'{brief(value)}'; {ID_RULE}")
     return value

@@ -62,6 +62,8 @@ def start(
     changed: see `resume`. on_named: see `check_spec`. Raises BadInput before training if it cannot run.
     """
     begin = time.monotonic()
+    if sweep is not None:
+        home.check_id(sweep)
     store = SweepStore.open(home.storage)
     if sweep and store.exists(sweep):
         record = store.load(sweep)

@@ -26,6 +26,8 @@ def run_here(
     progress: bool = True,
 ) -> Summary:
     """Run a sweep, on the Ray cluster at an address or on a new one. Raises BadInput if it cannot run."""
+    if id is not None:
+        home.check_id(id)
     with _ray(address) as session:
         with gc_paused():
             session.start()  # Ray's processes start while the driver is imported

@@ -44,7 +44,7 @@ class DriverLock:
 
 def driven_sweeps(home: Home, sweeps: Collection[str]) -> set[str]:
     """Return the sweeps that a process drives now, in this home or in another that shares its database."""
-    here = {sweep for sweep in sweeps if is_driven(home.sweep(sweep))}
+    here = {sweep for sweep in sweeps if home.can_hold(sweep) and is_driven(home.sweep(sweep))}
     if "://" not in home.storage:
         return here
     from espalier.sweeps.search import database

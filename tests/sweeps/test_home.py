@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import espalier as es
 from espalier.core import checkpoint
 from espalier.core.errors import BadInput
 from espalier.sweeps.home import COHORT_FILE, Home, last_checkpoint, new_id
@@ -130,3 +131,19 @@ def check_it_is_listed(folder: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "warm-1" in done.stdout
+
+
+@pytest.mark.parametrize("wrong", ["..", "../../../escaped", "", "a/b", "1st", "a.b", "x" * 64, "a\n", 3, None, True])
+def test_what_can_be_no_id_of_a_sweep_is_refused_before_anything_begins(tmp_path: Path, wrong: object) -> None:
+    before = sorted(tmp_path.parent.rglob("*"))
+    with pytest.raises(BadInput, match="an id begins with a letter"):
+        Home.at(str(tmp_path)).check_id(wrong)
+    if wrong is not None:
+        with pytest.raises(BadInput, match="an id begins with a letter"):
+            es.sweep("line", id=wrong, home=tmp_path, progress=False)  # pyright: ignore[reportArgumentType]
+    assert sorted(tmp_path.parent.rglob("*")) == before
+
+
+def test_an_id_of_an_earlier_version_still_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "sweeps" / "a.b").mkdir(parents=True)
+    Home.at(str(tmp_path)).check_id("a.b")

@@ -94,3 +94,35 @@ def test_records_that_cannot_be_reached_leave_everything(sweep: Sweep, home: Pat
     (home / "mlflow.db").mkdir()
     done = sweep("delete", "warm-1", "--records", "--yes")
     assert done.exit_code == 2 and ids(home) == ["warm-1", "warm-2"]
+
+
+ELSEWHERE = ("..", ".", "../../elsewhere", "a/b")
+
+
+@pytest.mark.parametrize("sweep_id", ELSEWHERE)
+def test_an_id_of_an_earlier_version_that_leads_elsewhere_deletes_nothing(
+    sweep: Sweep, home: Path, sweep_id: str
+) -> None:
+    store = SweepStore.open(str(home / JOURNAL))
+    store.create(sweep_id, spec_with(), {"created": "2026-11-28T00:00:00Z"})
+    before = sorted(home.rglob("*"))
+    done = sweep("delete", sweep_id, "--yes")
+    assert done.exit_code == 2 and "can have that name" in done.stderr and isinstance(done.exception, SystemExit)
+    assert sorted(home.rglob("*")) == before
+    assert sweep("list").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["", "\0", "x" * 5000, "a/../..", "sweep\n", "*", "-"])
+def test_odd_names_are_refused_on_one_line(sweep: Sweep, home: Path, name: str) -> None:
+    done = sweep("delete", "--yes", "--", name)
+    assert done.exit_code == 2 and isinstance(done.exception, SystemExit), done.exception
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_that_is_a_link_is_not_deleted(sweep: Sweep, home: Path, tmp_path: Path) -> None:
+    place = home / "sweeps" / "warm-1"
+    place.rename(tmp_path / "disk")
+    place.symlink_to(tmp_path / "disk")
+    done = sweep("delete", "warm-1", "--yes")
+    assert done.exit_code == 2 and "a link to" in done.stderr
+    assert ids(home) == ["warm-1", "warm-2"] and (tmp_path / "disk" / "tune-001").is_dir()
