@@ -107,25 +107,14 @@ class Result:
 
     @cached_property
     def table(self) -> "pandas.DataFrame":
-        """A row a trial, by number: its state, the objective, its hyperparameters, its rate, its verdict and why."""
-        import pandas
+        """A row a trial, by number: its state, the objective, its hyperparameters, its rate, its verdict and why.
 
-        metric = self.spec.objective.metric
-        rows = [
-            {
-                "state": t.state,
-                metric: t.value,
-                **({f"{metric}_std": t.spread} if self.spec.replicates > 1 else {}),
-                **{name: _cell(value) for name, value in t.params.items()},
-                **({"lr": 10.0 ** t.params["lr_exponent"]} if "lr_exponent" in t.params else {}),
-                "verdict": t.verdict,
-                "evidence": t.evidence,
-                "duration_s": t.duration_s,
-            }
-            for t in sorted(self.trials, key=lambda t: t.number)
-        ]
-        index = pandas.Index(sorted(t.number for t in self.trials), name="trial")
-        return pandas.DataFrame(rows, index=index)
+        Columns and their types depend on the spec alone. Numbers are float64, and NaN where there is none; whole
+        numbers are Int64.
+        """
+        from espalier.frames import trials_frame
+
+        return trials_frame(self.trials, self.spec)
 
     @cached_property
     def verdicts(self) -> "pandas.Series":
@@ -138,7 +127,8 @@ class Result:
     def curves(self, metric: str | None = None) -> "pandas.DataFrame":
         """Return what the trials reported of a metric (default: the objective): columns trial, step and value.
 
-        `train_curve` is the training loss in fine steps. Replicates are averaged. Raises BadInput for an unknown one.
+        `train_curve` is the training loss in fine steps. Replicates are averaged. Without a report of the objective
+        it is empty. Raises BadInput for a metric that no trial reported.
         """
         import pandas
 
@@ -147,7 +137,8 @@ class Result:
             points = [(t.number, step, value) for t in reported for step, value in sorted(t.reports.items())]
         else:
             points = self.kept.points(metric or objective)
-        return pandas.DataFrame(points, columns=["trial", "step", "value"])
+        frame = pandas.DataFrame(points, columns=["trial", "step", "value"])
+        return frame.astype({"trial": "int64", "step": "int64", "value": "float64"})
 
     def resume(self, *, changed: bool = False, address: str | None = None, progress: bool = True) -> "Result":
         """Go on with a sweep that was stopped; return it as it is then. changed: although code or data changed."""
@@ -183,8 +174,3 @@ def finished(summary: Summary, origin: Origin) -> Result:
     if summary.halted:
         print(f"halted: {summary.halted}", file=sys.stderr)
     return Result.of_run(summary, origin)
-
-
-def _cell(value: object) -> object:
-    """Return a hyperparameter as a table has it: a list as a tuple, which can be grouped by."""
-    return tuple(value) if isinstance(value, list) else value

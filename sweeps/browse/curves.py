@@ -11,14 +11,16 @@ from espalier.sweeps.recording.stories import stories_of
 TRAIN_CURVE = "train_curve"
 
 
-def points(home: Home, uri: str, sweep: str, trials: Sequence[int], metric: str) -> list[tuple[int, int, float]]:
+def points(
+    home: Home, uri: str, sweep: str, trials: Sequence[int], metric: str, objective: str = ""
+) -> list[tuple[int, int, float]]:
     """Return (trial, step, value) of all reports of a metric, means over replicates; all blocks of `train_curve`.
 
     uri: of the sweep's MLflow, for trials whose story is not in the home.
 
-    Raises BadInput for a metric that no trial reported.
+    Raises BadInput for a metric that no trial reported, unless it is the objective.
     """
-    known: set[str] = {TRAIN_CURVE}
+    known: set[str] = {TRAIN_CURVE, objective} - {""}
     curve_points: list[tuple[int, int, float]] = []
     for trial, story in stories_of(home.sweep(sweep), uri, sweep, trials).items():
         members = story["members"]

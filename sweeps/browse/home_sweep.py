@@ -81,10 +81,10 @@ class HomeSweep:
     def points(self, metric: str) -> list[tuple[int, int, float]]:
         """Return (trial, step, value) of every report of a metric, replicates averaged.
 
-        Raises BadInput for a metric that no trial reported.
+        Raises BadInput for a metric that no trial reported, unless it is the objective.
         """
         ended = [trial.number for trial in self.trials if trial.state != "running"]
-        return curves.points(self.home, self.tracking_uri, self.id, ended, metric)
+        return curves.points(self.home, self.tracking_uri, self.id, ended, metric, self.spec.objective.metric)
 
     # --- for `sweep list` and `sweep show` ---------------------------------------------------------------------------
 

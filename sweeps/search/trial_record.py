@@ -107,8 +107,8 @@ class TrialRecord:
 
     @property
     def spread(self) -> float | None:
-        """The standard deviation of the objective over its replicates."""
-        return self._attributes.get(attributes.SPREAD)
+        """The standard deviation of the objective over its replicates; None without a value."""
+        return None if self.value is None else self._attributes.get(attributes.SPREAD)
 
     @property
     def to_beat(self) -> float | None:

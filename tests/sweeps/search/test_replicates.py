@@ -7,10 +7,13 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.trial import TrialState, create_trial
 
 from espalier.core.training.events import Event, Forked, Started, TrialId
+from espalier.sweeps.search import attributes
 from espalier.sweeps.search.replicates import Replicates, averaged, value_to_beat
 from espalier.sweeps.search.trial_events import Outcome, Report, Score
+from espalier.sweeps.search.trial_record import TrialRecord
 from tests.sweeps.made import end, life, report
 
 FINITE = st.floats(-1e6, 1e6)
@@ -152,3 +155,11 @@ def test_the_evidence_names_a_metric_that_was_no_number() -> None:
     (outcome,) = [t for t in map(Replicates(0, 1).merge, [end("0/0", 40, 1.0, missing={"valid_auc": [10]})]) if t]
     assert isinstance(outcome, Outcome)
     assert outcome.evidence == "evidence of 0/0; valid_auc was no number in 1 of 1 reports"
+
+
+def test_a_trial_without_a_value_has_no_spread() -> None:
+    """Replicates of a diverged trial end with losses of any size: their spread says nothing."""
+    states = {TrialState.COMPLETE: 0.5, TrialState.PRUNED: None}
+    for state, spread in states.items():
+        trial = create_trial(state=state, value=1.0 if spread else None, user_attrs={attributes.SPREAD: 0.5})
+        assert TrialRecord(trial).spread == spread
