@@ -8,8 +8,9 @@ import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from types import FunctionType
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 import torch
 from torch import Tensor, nn
@@ -112,7 +113,8 @@ class Task:
     def __new__(cls, *args: object, **options: object) -> "Task":
         """Record the arguments of `__init__`, so that a worker can make the task again."""
         task = super().__new__(cls)
-        _made_with[task] = (args, options)
+        _made_with[id(task)] = (args, options)
+        finalize(task, _made_with.pop, id(task), None).atexit = False
         return task
 
     def model(self) -> nn.Module:
@@ -134,7 +136,7 @@ class Task:
 
     def data(self) -> Data:
         """Return the examples. It is called once in each process."""
-        raise BadInput(f"task: {type(self).__name__} has no data(); it must return core.task.Data(train, valid)")
+        raise BadInput(f"task: {type(self).__name__} has no data(); it must return espalier.Data(train, valid)")
 
     def metrics(self, model: nn.Module, batch: Batch, *clock: Tensor) -> Mapping[str, Tensor]:
         """Return the metrics of a validation batch, each a mean over its examples; recorded as `valid_<name>`.
@@ -148,7 +150,8 @@ class Task:
         return orders.shuffled(seed, examples, batch_size)
 
 
-_made_with: "WeakKeyDictionary[Task, tuple[tuple[object, ...], dict[str, object]]]" = WeakKeyDictionary()
+_made_with: dict[int, tuple[tuple[object, ...], dict[str, object]]] = {}
+"""The arguments of each task, by its id(): a task may be a dataclass, which has no hash, or none before __init__."""
 
 
 def made_with(task: object) -> dict[str, object]:
@@ -164,7 +167,7 @@ def made_with(task: object) -> dict[str, object]:
                 "inherit from Task, or hand over the class, and its options as task_options"
             )
         return {}
-    args, options = _made_with[task]
+    args, options = _made_with[id(task)]
     bound = signature.bind(*args, **options).arguments
     for name, parameter in signature.parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -177,14 +180,15 @@ def made_with(task: object) -> dict[str, object]:
 def call(method: Callable[..., Any], model: nn.Module, batch: Batch, clock: Clock = BEGIN) -> Any:
     """Call loss() or metrics() of a task, with the parts of the clock that it takes. Raises Exited for a sys.exit()."""
     try:
-        return method(model, batch, *(clock[i] for i in takes_of_clock(getattr(method, "__func__", method))))
+        function = getattr(method, "__func__", method)
+        takes = _known_takes(function) if isinstance(function, FunctionType) else takes_of_clock(function)
+        return method(model, batch, *(clock[i] for i in takes))
     except (Exception, KeyboardInterrupt):
         raise
     except BaseException as error:
         raise Exited(briefly(error)).with_traceback(error.__traceback__) from None
 
 
-@lru_cache(maxsize=64)
 def takes_of_clock(function: Callable[..., object]) -> tuple[int, ...]:
     """Return which parts of the clock a method takes after model and batch: 0 the step, 1 the share.
 
@@ -203,6 +207,11 @@ def takes_of_clock(function: Callable[..., object]) -> tuple[int, ...]:
         return ()
     first = 1 if taken[0] == "share" else 0
     return (first, 1 - first)[: len(taken)]
+
+
+@lru_cache(maxsize=64)
+def _known_takes(function: FunctionType) -> tuple[int, ...]:
+    return takes_of_clock(function)
 
 
 def task_class(reference: str) -> type[Task]:

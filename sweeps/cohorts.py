@@ -150,7 +150,7 @@ def watchers(spec: SweepSpec) -> list[Watcher]:
     for reference in spec.watchers:
         kind = load_class(reference, "watchers")
         if not issubclass(kind, Watcher):
-            raise BadInput(f"watchers: {reference} is no core.training.watch.Watcher")
+            raise BadInput(f"watchers: {reference} is no Watcher; inherit from espalier.Watcher")
         with faults(f"watchers: {reference} cannot be made"):
             own.append(kind())
     return [*own, Ratios(), Health(thresholds(spec), spec.objective.metric, spec.objective.mode)]

@@ -69,7 +69,7 @@ def _data(task: Task) -> Data:
         data = cast("object", load_data(task))  # user code may return anything
     tensors = cast("tuple[object, ...]", (*data.train, *data.valid)) if isinstance(data, Data) else ()
     if not isinstance(data, Data) or not all(isinstance(t, Tensor) for t in tensors):
-        raise BadInput("task: data() must return core.task.Data(train=(tensors ...), valid=(tensors ...))")
+        raise BadInput("task: data() must return espalier.Data(train=(tensors ...), valid=(tensors ...))")
     for name, split in (("training", data.train), ("validation", data.valid)):
         for i, tensor in enumerate(split):
             if tensor.layout != torch.strided:

@@ -84,7 +84,7 @@ class Registry(Generic[T]):
             raise BadInput(f"{field}: unknown {self.noun} '{brief(name)}'; {hint} Your own is file.py:Class")
         kind, base = load_class(name, field), _imported(self.base)
         if not issubclass(kind, base):
-            raise BadInput(f"{field}: {name} is no {base.__name__}; inherit from {own.NAME}.{self.base}")
+            raise BadInput(f"{field}: {name} is no {base.__name__}; inherit from {own.NAME}.{base.__name__}")
         return kind
 
 

@@ -72,7 +72,7 @@ class Stops(Protocol):
 class Watcher:
     """The base of watchers. Override what you need; the other methods do nothing.
 
-    Events are those of core.training.events, and `cohort.stop(event.trial, reason)` stops a trial.
+    Events are `espalier.Event`s, and `cohort.stop(event.trial, reason)` stops a trial.
     """
 
     def measure(self, look: Look) -> Mapping[str, float]:

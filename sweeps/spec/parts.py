@@ -127,7 +127,7 @@ class RatiosSpec(Part):
 
 
 class HealthSpec(Part):
-    """The thresholds between verdicts; see core.measures.verdicts.Thresholds for their sources."""
+    """The thresholds between verdicts: docs/health.md says what each verdict means and where it comes from."""
 
     hot: float = Field(default=Thresholds.hot, description="median log10 update ratio above which a run is hot")
     frozen: float = Field(default=Thresholds.frozen, description="... below which it is frozen")

@@ -1,16 +1,28 @@
 """What a user brings: how it is found by name, and what each mistake is answered with."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from espalier.core.checks import preflight
 from espalier.core.errors import BadInput, nearest
 from espalier.core.loading.ready import READY
 from espalier.core.order import shuffled
-from espalier.core.task import Batch, Data, Task, code_fingerprint, load_task, options_of, task_class
+from espalier.core.task import (
+    Batch,
+    Data,
+    Task,
+    call,
+    code_fingerprint,
+    load_task,
+    made_with,
+    options_of,
+    task_class,
+)
 from espalier.core.tasks.thermometer import Thermometer
 
 Write = Callable[[str], str]
@@ -233,7 +245,7 @@ def test_a_task_may_refuse_its_options_in_its_own_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "method, needed", [("model", "torch.nn.Module"), ("loss", "mean loss"), ("data", "core.task.Data")]
+    "method, needed", [("model", "torch.nn.Module"), ("loss", "mean loss"), ("data", "espalier.Data")]
 )
 def test_a_task_without_a_method_says_what_it_must_return(method: str, needed: str) -> None:
     class Mine(Task):
@@ -347,3 +359,43 @@ def test_a_hint_names_the_nearest_word_or_all_of_them() -> None:
 
 def test_bad_input_is_a_value_error() -> None:
     assert issubclass(BadInput, ValueError)
+
+
+OF_DATA = """
+import dataclasses
+import torch
+import espalier as es
+
+{decorator}
+class Line(es.Task):
+    hidden: int = 3
+
+    def model(self):
+        return torch.nn.Linear(1, 1)
+
+    def loss(self, model, batch):
+        return (model(batch[0]) - batch[1]).square().mean()
+
+    def data(self):
+        return es.Data((torch.ones(4, 1),) * 2, (torch.ones(4, 1),) * 2)
+"""
+
+
+@pytest.mark.parametrize("options", ["", "eq=False", "frozen=True", "unsafe_hash=True", "order=True"])
+def test_a_task_may_be_a_dataclass_of_any_kind(write_task: Write, options: str) -> None:
+    kind = task_class(f"{write_task(OF_DATA.format(decorator=f'@dataclasses.dataclass({options})'))}:Line")
+    tasks = [kind(), kind(hidden=4), kind(hidden=4)]  # the last two are equal
+    assert [made_with(task) for task in tasks] == [{}, {"hidden": 4}, {"hidden": 4}]
+    assert preflight.check(tasks[1], 2, "float32").parameters == 2
+
+
+def test_a_loss_may_be_an_object_that_has_no_hash() -> None:
+    @dataclass
+    class Loss:
+        power: float
+
+        def __call__(self, model: nn.Module, batch: Batch, step: Tensor) -> Tensor:
+            return step**self.power
+
+    step = torch.full((), 3.0)
+    assert call(Loss(2.0), nn.Linear(1, 1), (torch.ones(1),), (step, step)).item() == 9.0

@@ -35,7 +35,7 @@ def test_a_class_of_a_file_is_found_by_its_reference(tmp_path: Path) -> None:
         ("zzz", ["known here: line, names", "file.py:Class"]),
         ("", ["unknown kind ''", "line, names"]),
         ("nowhere.py:A", ["kind: no file nowhere.py"]),
-        ("builtins:dict", ["builtins:dict is no Task", "inherit from espalier.core.task:Task"]),
+        ("builtins:dict", ["builtins:dict is no Task", "inherit from espalier.Task"]),
     ],
 )
 def test_what_it_does_not_know_is_refused_with_what_it_does(name: str, words: list[str]) -> None:

@@ -263,7 +263,7 @@ def test_watchers_are_found_by_name_or_refused(tmp_path: Path) -> None:
     assert names == ["Mine", "Ratios", "Health"]
     for reference, words in (
         (f"{tmp_path}/mine.py:Mnie", "watchers: .* has no class 'Mnie'; did you mean 'Mine'"),
-        (f"{tmp_path}/mine.py:Other", "is no core.training.watch.Watcher"),
+        (f"{tmp_path}/mine.py:Other", "is no Watcher; inherit from espalier.Watcher"),
         ("nowhere.py:Mine", "watchers: no file nowhere.py"),
     ):
         with pytest.raises(BadInput, match=words):

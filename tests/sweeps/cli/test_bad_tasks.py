@@ -83,7 +83,7 @@ TASKS: dict[str, tuple[str, str, list[str]]] = {
     "no validation data": (DATA, "Data((x, y), (x[:0], y[:0]))", ["validation split is empty", "at least one"]),
     "data of one class": (DATA, "Data((x, y * 0), (x, y))", ["one class", "at least two"]),
     "tensors that disagree": (DATA, "Data((x, y[:7]), (x, y))", ["training split", "[7, 20]", "must agree"]),
-    "data of another kind": (DATA, "[x, y]", ["data() must return core.task.Data"]),
+    "data of another kind": (DATA, "[x, y]", ["data() must return espalier.Data"]),
     "data that cannot be had": (DATA, "open('nowhere.csv')", ["data()", "nowhere.csv"]),
     "a task that cannot be made": (
         "    def model",
