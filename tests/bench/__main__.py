@@ -1,7 +1,7 @@
 """Run the benchmarks and write a dated report of each.
 
 usage: python -m tests.bench [NAME | --only NAME] [--trials N] [--steps N] [--runs N] [--home DIR]
-       [--note TEXT]
+       [--note TEXT] [--repetitions N] [--tables DIR]
 """
 
 import argparse
@@ -18,9 +18,11 @@ from typing import Any
 
 from espalier.core.training.comparison import COMPARE_EVERY
 from tests.bench import growth, ready, records, service, startup, stopping, trials_per_hour
+from tests.bench.search.report import report as search_report
 
-NAMES = ("trials-per-hour", "race", "engine", "stopping", "growth", "ready", "records", "service")
+NAMES = ("trials-per-hour", "race", "engine", "stopping", "search", "growth", "ready", "records", "service")
 REPORTS = Path(__file__).parent / "reports"
+TABLES = Path(__file__).parent / "search" / "tables"
 
 
 RECORDS = (  # recorded in MLflow by whom, and both sides' times of that
@@ -227,6 +229,15 @@ def one_thread(module: str, *arguments: str) -> Any:
     return json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
+def search_benchmark(tables: Path, repetitions: int, note: str) -> str:
+    """Replay the search over all tables of a folder, and return the report."""
+    files = sorted(tables.glob("*.npz"))
+    measured = [one_thread("search", str(file), "--repetitions", str(repetitions)) for file in files]
+    text = f"Machine: {machine()}. Versions: optuna {version('optuna')}, numpy {version('numpy')}."
+    command = f"python -m tests.bench --only search --repetitions {repetitions}"
+    return search_report(measured, f"{text}\nCommand: `{command}`. {note}".rstrip())
+
+
 def main() -> None:
     """Measure, print the reports, write them."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -237,6 +248,8 @@ def main() -> None:
     parser.add_argument("--branches", type=int, default=4, help="decay points an exponent; 1: nothing is shared")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--home", help="of the ready sweeps: kept there, and those that it has whole are not run again")
+    parser.add_argument("--repetitions", type=int, default=50, help="of each search, on each table")
+    parser.add_argument("--tables", default=str(TABLES), help="a folder of those that the search is replayed over")
     parser.add_argument("--note", default="")
     wanted = parser.parse_args()
     wanted.only = wanted.only or wanted.what
@@ -264,6 +277,8 @@ def main() -> None:
         measured = [one_thread("stopping", net) for net in stopping.NETS]
         text = f"Machine: {machine()}. Versions: torch {version('torch')}, optuna {version('optuna')}."
         write("stopping", stopping.report(measured, f"{text}\nCommand: `python -m tests.bench --only stopping`."))
+    if wanted.only in (None, "search"):
+        write("search", search_benchmark(Path(wanted.tables), wanted.repetitions, wanted.note))
     if wanted.only in (None, "trials-per-hour"):
         waits = startup.measure()
         compared = [trials_per_hour.compare(*work) for _ in range(wanted.runs)]

@@ -1,0 +1,25 @@
+"""What a way to search has to offer to be measured."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from tests.bench.search.clock import Finish
+from tests.bench.search.table import Table
+
+
+class Method(Protocol):
+    """A way to search.
+
+    needs_budget: whether it proposes otherwise under another budget; else one replay answers for all.
+    dear: whether a proposal takes so long that fewer repetitions have to do.
+    """
+
+    @property
+    def needs_budget(self) -> bool: ...
+
+    @property
+    def dear(self) -> bool: ...
+
+    def replay(self, table: Table, budget: float, workers: int, seed: int) -> Sequence[Finish]:
+        """Search over a table with a budget in full trainings; return the trials that trained to their end."""
+        ...
