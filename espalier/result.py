@@ -12,6 +12,7 @@ from espalier.core.errors import BadInput
 from espalier.sweeps.origins.origin import KeptSweep, Origin
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.formatting import decimals
+from espalier.sweeps.results.noise import Noise, Ties, compare_with_best
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, counts, ranked
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
@@ -104,6 +105,19 @@ class Result:
             return None
         text = self.kept.best_file(best.number)
         return BestTrial(best.number, best.value, dict(best.params), best.verdict, best.evidence, text)
+
+    @property
+    def noise(self) -> Noise | None:
+        """The noise of another seed: the standard deviation of the objective of one configuration; None if unknown.
+
+        It is known from replicates, from confirmations (`confirm: 3`), or where the seed was searched.
+        """
+        return compare_with_best(self.trials, self.spec)[0]
+
+    @property
+    def ties(self) -> Ties | None:
+        """The trials that cannot be told from the best at 95 %, given that noise; None if it is unknown."""
+        return compare_with_best(self.trials, self.spec)[1]
 
     @cached_property
     def table(self) -> "pandas.DataFrame":

@@ -32,6 +32,24 @@ class Best(BaseModel):
     value: float
 
 
+class NoiseOfSeed(BaseModel):
+    """The noise of another seed: the standard deviation of the objective of one configuration."""
+
+    sd: float
+    degrees: int = Field(description="degrees of freedom of the estimate")
+    source: str = Field(examples=["3 confirmations"])
+
+
+class TiesWithBest(BaseModel):
+    """The trials that cannot be told from the best at 95 %, the best of them first."""
+
+    trials: list[int]
+    within: float = Field(description="how much worse than the best they may be")
+    ranges: dict[str, tuple[float, float]] = Field(
+        description="of each searched number, the least and the greatest value among them and the best"
+    )
+
+
 class MLflowPlace(BaseModel):
     """A sweep in MLflow: the page of its run, its experiment, and a filter for the experiment's search box."""
 
@@ -65,6 +83,8 @@ class Sweep(BaseModel):
     searched: list[str] = Field(description="the hyperparameters that its trials may differ in")
     mode: str = Field("min", description="min or max: which values of the objective are better")
     best: Best | None = None
+    noise: NoiseOfSeed | None = Field(None, description="null while no configuration was trained under two seeds")
+    ties: TiesWithBest | None = Field(None, description="null while the noise is unknown")
     links: dict[str, str]
     mlflow: MLflowPlace
 
@@ -84,6 +104,9 @@ class Trial(BaseModel):
     latest: float | None = Field(None, description="the objective at that step")
     ended: str | None = None
     mlflow_run: str = Field("", description="the id of its run, once MLflow has it")
+    confirms: int | None = Field(
+        None, description="the trial that it trains once more under another seed; null for a trial of the search"
+    )
 
 
 def trial_view(trial: TrialResult) -> Trial:

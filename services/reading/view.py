@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from espalier.services.database.tables import State, Submission, timestamp
-from espalier.services.reading.answers import Best, MLflowPlace, Sweep, TrialCounts
+from espalier.services.reading.answers import Best, MLflowPlace, NoiseOfSeed, Sweep, TiesWithBest, TrialCounts
 from espalier.services.reading.trials import Sweeps, trials_of
 from espalier.sweeps.address import no_secret
 from espalier.sweeps.recording.names import SWEEP_TAG
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import finite
+from espalier.sweeps.results.noise import estimate_noise, find_ties
 from espalier.sweeps.results.trial_result import TrialResult
 
 
@@ -21,6 +23,9 @@ def sweep_view(submission: Submission, sweeps: Sweeps, position: int | None) -> 
     trials = trials_of(submission, sweeps, settled) if begun else []
     objective = {"metric": "valid_loss", "mode": "min"} | dict(spec.get("objective") or {})
     best = results.best_trial(trials, objective["mode"])
+    names = searched_names(spec)
+    noise = estimate_noise(trials, objective["mode"], int(spec.get("replicates") or 1))
+    ties = noise and find_ties(trials, objective["mode"], noise, names, int(spec.get("replicates") or 1))
     counted = results.counts(trials)
     ended = sum(count for kind, count in counted.items() if kind not in results.UNFINISHED)
     here = f"/v1/sweeps/{submission.sweep}"
@@ -39,7 +44,7 @@ def sweep_view(submission: Submission, sweeps: Sweeps, position: int | None) -> 
         gpus=submission.gpus,
         progress=round(ended / submission.trials, 4) if submission.trials else 0.0,
         trials=TrialCounts(wanted=submission.trials, ended=ended, **counted),
-        searched=[name for name, domain in (spec.get("space") or {}).items() if isinstance(domain, Mapping | list)],
+        searched=names,
         mode=objective["mode"],
         mlflow=MLflowPlace(
             url=no_secret(sweeps.mlflow_url(submission.owner, submission.sweep)),
@@ -48,8 +53,15 @@ def sweep_view(submission: Submission, sweeps: Sweeps, position: int | None) -> 
             filter=f"tags.`{SWEEP_TAG}` = '{submission.sweep}'",
         ),
         best=best and _best(best, objective["metric"]),
+        noise=noise and NoiseOfSeed(**vars(noise)),
+        ties=ties and TiesWithBest(trials=[*ties.trials], within=ties.within, ranges=dict(ties.ranges)),
         links={"self": here} | {name: f"{here}/{name}" for name in ("trials", "best", "logs", "events")},
     )
+
+
+def searched_names(spec: Mapping[str, Any]) -> list[str]:
+    """Return the names of the searched hyperparameters, in the order of the spec."""
+    return [name for name, domain in (spec.get("space") or {}).items() if isinstance(domain, Mapping | list)]
 
 
 def _best(trial: TrialResult, metric: str) -> Best:

@@ -16,6 +16,7 @@ from espalier.sweeps.recording.stories import read_trial, spooled_story
 from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import finite
+from espalier.sweeps.results.noise import compare_with_best, noise_document, noise_line
 from espalier.sweeps.results.parent_run import ParentRun
 from espalier.sweeps.results.story import TrialStory
 from espalier.sweeps.results.trial_result import TrialResult
@@ -112,6 +113,7 @@ class HomeSweep:
                 "states": results.counts(self.trials),
                 "best": best
                 and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
+                **noise_document(*compare_with_best(self.trials, self.spec)),
                 "tracking_uri": no_secret(self.tracking_uri),
                 "mlflow": self.page,
                 "experiment": self.experiment,
@@ -125,6 +127,8 @@ class HomeSweep:
         """Yield its state, its best trials as a table, and the evidence of their verdicts."""
         yield from self._head()
         yield from trial_table(self.trials, self.spec, top)
+        if results.counts(self.trials).get("complete", 0) > 1:
+            yield noise_line(*compare_with_best(self.trials, self.spec))
         for t in results.ranked(self.trials, self.spec.objective.mode)[:top]:
             if t.evidence:
                 yield f"trial {t.number} {t.verdict or t.state}: {t.evidence}"

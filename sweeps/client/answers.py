@@ -28,6 +28,22 @@ class BestAnswer(TypedDict):
     value: float
 
 
+class NoiseAnswer(TypedDict):
+    """The noise of another seed: the standard deviation of the objective of one configuration."""
+
+    sd: float
+    degrees: int
+    source: str
+
+
+class TiesAnswer(TypedDict):
+    """The trials that cannot be told from the best at 95 %."""
+
+    trials: Sequence[int]
+    within: float
+    ranges: Mapping[str, tuple[float, float]]
+
+
 class MLflowAnswer(TypedDict):
     """Where MLflow has a sweep."""
 
@@ -57,6 +73,8 @@ class SweepAnswer(TypedDict):
     searched: Sequence[str]
     mode: str
     best: BestAnswer | None
+    noise: NoiseAnswer | None
+    ties: TiesAnswer | None
     links: Mapping[str, str]
     mlflow: MLflowAnswer
 
@@ -76,6 +94,7 @@ class TrialAnswer(TypedDict):
     latest: float | None
     ended: str | None
     mlflow_run: str
+    confirms: int | None
 
 
 class SubmittedAnswer(TypedDict):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from espalier.sweeps.client.answers import SweepAnswer, TrialAnswer
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.results.formatting import decimals, params_text
+from espalier.sweeps.results.noise import Noise, Ties, noise_line
 from espalier.sweeps.results.trial_result import TrialResult, ranked
 
 
@@ -65,10 +66,14 @@ def show_lines(answer: SweepAnswer, trials: Sequence[TrialAnswer], top: int) -> 
     )
     yield f"  trials   {counted or 'none yet'}, of {answer['trials']['wanted']}"
     by_number = {trial["number"]: trial for trial in trials}
-    results = [TrialResult(t["number"], t["state"], t["value"], t["params"]) for t in trials]
+    results = [
+        TrialResult(t["number"], t["state"], t["value"], t["params"], confirms=t.get("confirms")) for t in trials
+    ]
     shown = [by_number[result.number] for result in ranked(results, answer["mode"])[:top]]
     for trial in shown:
         yield f"{trial_line(trial, answer['searched'])}  {trial['verdict']}".rstrip()
+    if (noise := answer.get("noise")) and (ties := answer.get("ties")) and (best := answer["best"]):
+        yield noise_line(Noise(**noise), Ties(best["trial"], **ties))
     for trial in shown:
         if trial["evidence"]:
             yield f"trial {trial['number']} {trial['verdict'] or trial['state']}: {trial['evidence']}"

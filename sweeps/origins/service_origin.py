@@ -113,4 +113,5 @@ def trial_of(answer: TrialAnswer) -> TrialResult:
         evidence=answer.get("evidence", ""),
         duration_s=answer.get("duration_s"),
         mlflow_run=answer.get("mlflow_run", ""),
+        confirms=answer.get("confirms"),
     )

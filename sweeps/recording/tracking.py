@@ -21,6 +21,7 @@ from espalier.sweeps.recording.records import (
 )
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.results.formatting import decimals, finite, params_text
+from espalier.sweeps.results.noise import compare_with_best, noise_line
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, ranked
 from espalier.sweeps.search.cohort_plan import Provenance
 from espalier.sweeps.search.replicates import missing_counts, missing_text
@@ -239,6 +240,11 @@ class Tracking:
         tags = {"espalier.best_trial": "none" if best is None else best.number}
         tags[DESCRIPTION_TAG] = description(trials, best, self.spec, self.sweep_record.id)
         tags |= {"espalier.program": "; ".join(programs)} if programs else {}
+        noise, ties = compare_with_best(trials, self.spec)
+        if noise and ties:
+            values |= {"noise": noise.sd, "noise_degrees": float(noise.degrees), "ties": float(len(ties.trials))}
+            tags["espalier.ties"] = ", ".join(map(str, ties.trials)) or "none"
+        tags["espalier.noise"] = noise_line(noise, ties).removeprefix("noise: ")
         files = [str(figure) for figure in figures]
         self.recorder.record(SweepClosed(values, tags, texts, files, "FINISHED"))
 

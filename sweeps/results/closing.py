@@ -9,6 +9,7 @@ from espalier.sweeps.address import UI, mlflow_page
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import decimals
+from espalier.sweeps.results.noise import compare_with_best, noise_document, noise_line
 from espalier.sweeps.results.parent_run import ParentRun
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -39,10 +40,11 @@ class Summary:
         best = self.best
         return {
             "sweep": self.sweep,
-            "trials": len(self.trials),
+            "trials": len(results.searched(self.trials)),
             "best": best
             and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
             "seconds": round(self.seconds, 3),
+            **noise_document(*compare_with_best(self.trials, self.spec)),
             "lane_steps": self.lane_steps,
             "steps_shared": self.steps_shared,
             "states": results.counts(self.trials),
@@ -76,6 +78,8 @@ class Summary:
             f"best: {report.point_text(self.best.params, self.spec)} (trial {self.best.number}, "
             f"{self.spec.objective.metric} {decimals(self.best.value)})"
         )
+        if results.counts(self.trials)["complete"] > 1:
+            yield noise_line(*compare_with_best(self.trials, self.spec))
         yield f"browse  {self.page() if self.server else f'sweep ui{at}, then {self.page()}'}"
         yield f"pull    sweep best {self.sweep}{at} > best.yaml"
         yield "rerun   sweep rerun best.yaml"

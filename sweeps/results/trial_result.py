@@ -28,21 +28,34 @@ class TrialResult:
     compared: bool = False  # whether its verdict comes from a comparison with others
     missing: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """metrics that were no number: in n of m reports"""
+    confirms: int | None = None
+    """the trial whose configuration it trains again under another seed; None for a trial of the search"""
 
 
 def best_trial(trials: Sequence[TrialResult], mode: str) -> TrialResult | None:
-    """Return the complete trial with the best value, the earlier of two equals; None if there is none."""
-    complete = [t for t in trials if t.state == "complete" and t.value is not None]
+    """Return the complete trial with the best value, the earlier of two equals; None if there is none.
+
+    A confirmation is never the best: it has the configuration of one that was searched.
+    """
+    complete = [t for t in searched(trials) if t.state == "complete" and t.value is not None]
     sign = 1 if mode == "min" else -1
     return min(complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
 
 
 def ranked(trials: Sequence[TrialResult], mode: str) -> list[TrialResult]:
-    """Return complete trials, the best first, then the others by number."""
+    """Return complete trials, the best first, then the others by number, then confirmations in the same order."""
     sign = 1 if mode == "min" else -1
-    return sorted(
-        trials, key=lambda t: (t.state != "complete", sign * (t.value or 0.0) if t.state == "complete" else 0, t.number)
-    )
+
+    def place(t: TrialResult) -> tuple[bool, bool, float, int]:
+        complete = t.state == "complete"
+        return t.confirms is not None, not complete, sign * (t.value or 0.0) if complete else 0.0, t.number
+
+    return sorted(trials, key=place)
+
+
+def searched(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    """Return the trials of the search, without confirmations."""
+    return [t for t in trials if t.confirms is None]
 
 
 def notes(trials: Sequence[TrialResult]) -> list[str]:
@@ -70,9 +83,9 @@ def at_rest(trials: Sequence[TrialResult]) -> list[TrialResult]:
 
 
 def counts(trials: Sequence[TrialResult]) -> dict[str, int]:
-    """Return how many trials are in each state.
+    """Return how many trials of the search are in each state.
 
     >>> counts([TrialResult(0, "complete", 1.0, {}), TrialResult(1, "running", None, {})])
     {'complete': 1, 'running': 1}
     """
-    return dict(sorted(Counter(trial.state for trial in trials).items()))
+    return dict(sorted(Counter(trial.state for trial in searched(trials)).items()))

@@ -92,7 +92,12 @@ def test_what_ended_in_several_ways_is_told_way_by_way(trials: list[TrialResult]
 
 def test_a_sweep_with_a_best_says_nothing_of_those_that_were_stopped() -> None:
     said: Any = closing([row(5, 2.5), *map(collapsed, range(3)), diverged(7)])
-    assert [line.split()[0] for line in said] == ["best:", "browse", "pull", "rerun"]
+    assert [line.split()[0] for line in said] == [
+        "best:",
+        "browse",
+        "pull",
+        "rerun",
+    ]  # a single complete trial has no ties
 
 
 def test_a_metric_that_was_no_number_is_noted_once() -> None:
