@@ -57,6 +57,10 @@ class Differs(Exception):
     """A program's step is not the one that PyTorch takes: the trials must continue with the plain program."""
 
 
+class UserFault(Exception):
+    """An object of the user's raised, or returned what it must not. The message names it; no type need be added."""
+
+
 class Exited(Exception):
     """A task's code called sys.exit() or the like. It is handled as any other error of the task."""
 
@@ -67,6 +71,8 @@ def briefly(error: BaseException) -> str:
     >>> briefly(ValueError()), briefly(KeyError("a"))
     ('ValueError', "KeyError: 'a'")
     """
+    if isinstance(error, UserFault):
+        return brief(error, FAULT_MOST)
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}"[:200] if lines else type(error).__name__
 

@@ -1,5 +1,6 @@
 """Convert a point of the space into the engine's terms: a structure, and one engine trial for each replicate."""
 
+import inspect
 import json
 
 from espalier.core.errors import BadInput, brief, faults, shown
@@ -153,7 +154,24 @@ def watchers(spec: SweepSpec) -> list[Watcher]:
             raise BadInput(f"watchers: {reference} is no Watcher; inherit from espalier.Watcher")
         with faults(f"watchers: {reference} cannot be made"):
             own.append(kind())
+        _check_calls(reference, own[-1])
     return [*own, Ratios(), Health(thresholds(spec), spec.objective.metric, spec.objective.mode)]
+
+
+def _check_calls(reference: str, watcher: Watcher) -> None:
+    """Raise BadInput for a method of a watcher that cannot be called as a cohort does."""
+    for name, method in inspect.getmembers(Watcher, inspect.isfunction):
+        arguments = [*inspect.signature(method).parameters][1:]
+        own: object = getattr(watcher, name)
+        if not callable(own):
+            raise BadInput(
+                f"watchers: {reference}: {name} is {shown(own)}; write a method {name}({', '.join(arguments)})"
+            )
+        try:
+            inspect.signature(own).bind(*arguments)
+        except TypeError as error:
+            wanted = f"{name}({', '.join(['self', *arguments])})"
+            raise BadInput(f"watchers: {reference}: {name}() cannot be called ({error}); write {wanted}") from error
 
 
 def scoring(spec: SweepSpec) -> Scoring:

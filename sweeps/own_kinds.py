@@ -3,14 +3,14 @@
 import hashlib
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from espalier.core.errors import BadInput, faults, nearest, shown
 from espalier.core.loading.fingerprint import fingerprint
 from espalier.core.loading.references import load_class
-from espalier.core.loading.registry import is_reference
+from espalier.core.loading.registry import Registry, is_reference
 from espalier.core.numbers import Flag, Number
 from espalier.core.optimizers import OPTIMIZERS, Optimizer
 from espalier.core.schedules.registry import SCHEDULES, why_not_so_many_points
@@ -28,15 +28,33 @@ from espalier.sweeps.spec.values import Fields
 
 Owner = tuple[str, str, type[Schedule] | type[Optimizer]]
 """The part of a spec, the reference, and the class of a kind of one's own."""
+Kind = TypeVar("Kind", Schedule, Optimizer)
+TAKEN = ("lr", "lr_exponent", "points", "budget", "decay_points", "schedule", "seed", "batch_size", "kind", "phases")
+"""Names that the spec or the engine has for something else, so no number can have them."""
 
 
 def owners(spec: SweepSpec) -> Iterator[Owner]:
     """Yield the user-defined optimizer and schedules of a spec. Raises BadInput for a bad reference."""
     if is_reference(spec.optimizer.kind):
-        yield "optimizer", spec.optimizer.kind, OPTIMIZERS[spec.optimizer.kind]
+        yield "optimizer", spec.optimizer.kind, _declared("optimizer", spec.optimizer.kind, OPTIMIZERS, (Number, Flag))
     for kind in dict.fromkeys(spec.schedule_kinds()):
         if is_reference(kind):
-            yield "schedule", kind, SCHEDULES[kind]
+            yield "schedule", kind, _declared("schedule", kind, SCHEDULES, (Number,))
+
+
+def _declared(part: str, reference: str, kinds: Registry[Kind], entries: tuple[type, ...]) -> type[Kind]:
+    """Return the class of a reference. Raises BadInput for wrong `numbers`, or one with a name that is taken."""
+    kind = kinds[reference]
+    numbers: object = kind.numbers
+    allowed = " and ".join(f"espalier.{entry.__name__}" for entry in entries)
+    if not isinstance(numbers, tuple | list):
+        raise BadInput(f"{part}.kind: {reference}: numbers is {shown(numbers)}; write a tuple of {allowed}")
+    for entry in kind.numbers:
+        if not isinstance(entry, entries):
+            raise BadInput(f"{part}.kind: {reference}: numbers has {shown(entry)}; write a tuple of {allowed}")
+        if entry.name in TAKEN:
+            raise BadInput(f"{part}.kind: {reference}: '{entry.name}' is taken; give its number another name")
+    return kind
 
 
 def own_numbers(spec: SweepSpec) -> dict[str, Number]:
@@ -104,10 +122,6 @@ def _check_clashes(spec: SweepSpec) -> None:
         rule, rate = kinds[0][1], SCHEDULES[schedule]
         for name in {entry.name for entry in rule.numbers} & {number.name for number in rate.numbers}:
             raise BadInput(f"{name}: {kinds[0][0]} and schedule {schedule} both have it; rename one of them")
-    for part, reference, kind in owners(spec):
-        for entry in kind.numbers:
-            if entry.name in ("lr", "lr_exponent", "points", "budget", "decay_points", "schedule", "seed"):
-                raise BadInput(f"{part}.kind: {reference}: '{entry.name}' is taken; give its number another name")
 
 
 def _try_schedule(spec: SweepSpec, reference: str, kind: type[Schedule]) -> None:
@@ -128,7 +142,11 @@ def _try_schedule(spec: SweepSpec, reference: str, kind: type[Schedule]) -> None
 
 def _try_optimizer(reference: str, kind: type[Optimizer]) -> None:
     """Try an optimizer by a step of two lanes of three parameters."""
-    rule = kind.make({entry.name: entry.default for entry in kind.numbers if isinstance(entry, Flag)}, ())
+    rule: object = kind.make({entry.name: entry.default for entry in kind.numbers if isinstance(entry, Flag)}, ())
+    if not isinstance(rule, Optimizer):
+        raise BadInput(f"optimizer.kind: {reference}: make() returned {shown(rule)}; it must return an optimizer")
+    if type(rule).__hash__ is None:
+        raise BadInput(f"optimizer.kind: {reference}: it cannot be hashed; make it @dataclass(frozen=True)")
     hash(rule)
     typical = {name: column.expand(2) for name, column in rule.typical().items()}
     lr_12, step_12 = torch.full((1, 2), 0.1).double(), torch.zeros(1, 2).double()

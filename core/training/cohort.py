@@ -30,6 +30,7 @@ from espalier.core.training.setup import CohortSetup
 from espalier.core.training.stretch import Trainer, Work, WorkState, account
 from espalier.core.training.trial import Trial
 from espalier.core.training.validation import Validation, is_diverged
+from espalier.core.training.watching import handle
 
 STRETCH = 64  # steps between checks of the losses: few, to drop a diverged lane soon; many, to be cheap
 
@@ -118,7 +119,7 @@ class Cohort:
                 events += self._train_stretch(most)
             self.python.settle(self.pool.active)
             for watcher in self.watchers:
-                watcher.handle(events, self)
+                handle(watcher, events, self)
             return events
 
     def _train_stretch(self, most: int) -> Iterator[Event]:

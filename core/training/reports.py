@@ -16,6 +16,7 @@ from espalier.core.training.sampling import Sampling
 from espalier.core.training.trial import Structure, Trial
 from espalier.core.training.validation import finite_values
 from espalier.core.training.watch import Look, Watcher
+from espalier.core.training.watching import judged, measured
 
 
 class Views:
@@ -86,7 +87,7 @@ class Reports:
         run.reported = lane.step
         look = self.views.look(lane, run, run.curve)
         for watcher in self.watchers:
-            run.values |= watcher.measure(look)
+            run.values |= measured(watcher, look)
         run.reports.append((lane.step, dict(run.values)))
         verdict, evidence = self._judge(look)
         return Reported(trial.id, lane.step, dict(run.values), curve, ratios, verdict, evidence, missing)
@@ -116,7 +117,7 @@ class Reports:
 
     def _judge(self, look: Look) -> tuple[str, str]:
         """Return verdict and evidence of the first watcher that gives a verdict."""
-        verdicts = (verdict for watcher in self.watchers if (verdict := watcher.judge(look)))
+        verdicts = (verdict for watcher in self.watchers if (verdict := judged(watcher, look)))
         first = next(verdicts, None)
         return (first.name, first.evidence) if first else ("", "")
 

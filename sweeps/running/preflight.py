@@ -5,6 +5,7 @@ from collections.abc import Callable
 from espalier.core.checks import preflight
 from espalier.core.errors import BadInput
 from espalier.core.loading.registry import is_reference
+from espalier.core.programs import PROGRAMS, own
 from espalier.core.task import Data, Task, load_task
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.guard import guard_task
@@ -12,6 +13,7 @@ from espalier.sweeps.home import Home
 from espalier.sweeps.own_kinds import code_of
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
+from espalier.sweeps.search.own_sampler import try_sampler
 from espalier.sweeps.spec.spec import SweepSpec
 
 
@@ -25,6 +27,9 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], object] = lam
     plan.check_names(spec)
     ends = plan.end_options(spec)
     plan.watchers(spec)
+    if is_reference(wanted):
+        own.check_complete(wanted)
+    try_sampler(spec)
     check_reachable(resolve_tracking_uri(spec.tracking_uri, home.path))
     on_named()
     facts: dict[str, object] = {}
@@ -49,18 +54,18 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], object] = lam
 def _check_program(spec: SweepSpec, task: Task, data: Data, hidden: str) -> None:
     """Raise BadInput if the spec's program cannot train its task. hidden: a sentence on its state in Python."""
     from espalier.core.native import compiler
-    from espalier.core.programs import PROGRAMS
     from espalier.core.programs.choose import why_not
 
     wanted = spec.resources.program
-    own = PROGRAMS[wanted] if is_reference(wanted) else None
-    if hidden and not (own and own.min_width == 1):
+    own_kind = PROGRAMS[wanted] if is_reference(wanted) else None
+    if hidden and not (own_kind and own_kind.min_width == 1):
         raise BadInput(f"resources.program: {wanted}: {hidden}; write plain, or auto")
     batch = tuple(tensor[: spec.budget.batch_size] for tensor in data.train)
     if wanted == "native" and compiler() and (reason := why_not("native", task, batch)):
         raise BadInput(f"resources.program: native: the model has no machine code ({reason}); write auto")
-    if own and (reason := why_not(wanted, task, batch)):
-        raise BadInput(f"resources.program: {wanted}: it cannot train the model ({reason}); write auto")
+    if own_kind:
+        structure = plan.structure(spec, plan.first_point(spec))
+        own.try_program(wanted, task, data.train, structure.batch_size, structure.optimizer, structure.dtype)
     if wanted in ("vmap", "compiled") and (reason := why_not("vmap", task, batch)):
         raise BadInput(
             f"resources.program: {wanted}: the model cannot run in many lanes ({reason}); write plain, or auto"

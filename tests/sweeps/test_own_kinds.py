@@ -14,7 +14,9 @@ from espalier.core.training.history import history
 from espalier.core.training.scores import Scoring
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.engine import make_cohort
+from espalier.sweeps.home import Home
 from espalier.sweeps.own_kinds import code_of
+from espalier.sweeps.running.preflight import check_spec
 from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.search.halving import Halving
 from espalier.sweeps.spec import paths
@@ -287,6 +289,44 @@ def test_what_a_persons_kind_does_not_take_is_refused_before_anything_trains(
 
 
 @pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        (
+            '(Number("lr_exponent", 3, 1, 9),)',
+            ["schedule.kind", "'lr_exponent' is taken; give its number another name"],
+        ),
+        ('(Number("batch_size", 3, 1, 9),)', ["'batch_size' is taken"]),
+        ('("teeth",)', ["numbers has 'teeth'; write a tuple of espalier.Number"]),
+        ('"teeth"', ["numbers is 'teeth'; write a tuple"]),
+        ('Number("teeth", 3, 1, 9)', ["numbers is Number("]),
+        ('(Flag("teeth"),)', ["numbers has Flag("]),
+        ("None", ["numbers is None"]),
+    ],
+)
+def test_wrong_numbers_of_a_schedule_are_refused_in_words(folder: Path, numbers: str, words: list[str]) -> None:
+    text = SCHEDULE.replace('(Number("teeth", 3, 1, 100, "how many times the rate falls"),)', numbers)
+    (folder / "bad.py").write_text(text.replace("import Number", "import Flag, Number"))
+    with pytest.raises(BadInput) as refused:
+        plan.check_names(spec_of(folder, schedule="bad.py:Sawtooth", space={"lr_exponent": -2}))
+    assert all(word in str(refused.value) for word in ["bad.py:Sawtooth", *words])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("@dataclass(frozen=True)", "@dataclass"), "it cannot be hashed; make it @dataclass.frozen=True"),
+        (('    slots = ("mean",)', "    @classmethod\n    def make(cls, flags, used): return 3"), "make.. returned 3"),
+        (("def update", "def upadte"), r"Lion has no update\(\)"),
+        (("mean_KP = slots", "mean_KP = 1 / 0 + slots"), r"ZeroDivisionError: division by zero \(bad.py, line \d+\)"),
+    ],
+)
+def test_a_wrong_optimizer_is_refused_in_words(folder: Path, change: tuple[str, str], words: str) -> None:
+    (folder / "bad.py").write_text(OPTIMIZER.replace(*change))
+    with pytest.raises(BadInput, match=words):
+        plan.check_names(spec_of(folder, optimizer="bad.py:Lion", space={"lr_exponent": -2}))
+
+
+@pytest.mark.parametrize(
     ("body", "words"),
     [
         ("return 1 / 0", "ZeroDivisionError"),
@@ -299,3 +339,21 @@ def test_a_schedule_that_gives_no_rates_is_refused_before_anything_trains(folder
     (folder / "bad.py").write_text(SCHEDULE.replace("return 1 - math.sin(u * teeth) ** 2 / 2", body))
     with pytest.raises(BadInput, match=words):
         plan.check_names(spec_of(folder, schedule="bad.py:Sawtooth", space={"lr_exponent": -2}))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"resources": {"program": "nowhere.py:Mine"}},
+        {"resources": {"program": "mine.py:Sawtooth"}},
+        {"search": {"sampler": "mine.py:Stub"}},
+        {"watchers": ["mine.py:Sawtooth"]},
+    ],
+    ids=str,
+)
+def test_every_wrong_kind_is_refused_before_the_sweep_is_announced(folder: Path, changed: dict[str, Any]) -> None:
+    (folder / "mine.py").write_text(f"import espalier as es\n{SCHEDULE}\n\nclass Stub(es.Sampler): pass\n")
+    announced: list[bool] = []
+    with pytest.raises(BadInput):
+        check_spec(spec_of(folder, **changed), Home.at(str(folder)), lambda: announced.append(True))
+    assert not announced

@@ -206,7 +206,9 @@ def test_a_watcher_that_raises_at_a_trial_fails_that_trial(program: str) -> None
     found = ends(Sound(), trials([0, BAD, 2]), program, watchers=(Breaks(),))
     statuses = {name: event.status for name, event in found.items()}
     assert statuses == {"0/0": "complete", "1/0": "failed", "2/0": "complete"}
-    assert found["1/0"].evidence.startswith("ZeroDivisionError: in a watcher (test_failing.py")
+    assert found["1/0"].evidence.startswith(
+        "watchers: Breaks.measure() raised ZeroDivisionError: in a watcher (test_failing.py"
+    )
 
 
 SCORE = """

@@ -1,15 +1,19 @@
 """Watchers: they hear the same events, add to reports, judge and stop, and change no trial's numbers."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from espalier.core import checkpoint
+from espalier.core.errors import UserFault
 from espalier.core.measures.verdicts import Verdict
 from espalier.core.optimizers import SGD
 from espalier.core.task import Batch, Data, Task
@@ -176,3 +180,59 @@ def test_saturated_and_dead_activations_are_counted() -> None:
     *_, end = cohort(Deep(), Activations(), count=1).train()
     assert end.values["activation_saturated"] == pytest.approx(2 / 3)
     assert end.values["activation_dead"] == pytest.approx(1 / 2)
+
+
+class Wrong(Watcher):
+    """Raises, or returns something, in one of its methods."""
+
+    def __init__(self, method: str, answer: object):
+        self.method, self.answer = method, answer
+
+    def _answer(self, method: str, otherwise: Any) -> Any:
+        if self.method != method:
+            return otherwise
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def measure(self, look: Look) -> Mapping[str, float]:
+        return self._answer("measure", {})
+
+    def judge(self, look: Look) -> Verdict | None:
+        return None if look.over else self._answer("judge", None)
+
+    def report(self, event: Event, cohort: Stops) -> None:
+        self._answer("report", None)
+
+
+RAISED = ZeroDivisionError("division by zero")
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "words"),
+    [
+        ("measure", RAISED, r"raised ZeroDivisionError: division by zero \(test_watch.py, line \d+\)"),
+        ("measure", 3, "returned 3; it must return numbers by name"),
+        ("measure", {"a": "x"}, "returned 'x' as a; it must return a number"),
+        ("measure", {"a": torch.ones(1)}, r"returned tensor\(\[1.\]\) as a; it must return a number"),
+        ("judge", RAISED, r"raised ZeroDivisionError: division by zero \(test_watch.py, line \d+\)"),
+        ("judge", "hot", "returned 'hot'; it must return a Verdict or None"),
+    ],
+)
+def test_a_watcher_that_is_wrong_fails_the_trial_and_is_named_with_its_method(
+    small_tasks: Mapping[str, Task], method: str, answer: object, words: str
+) -> None:
+    ends = [e for e in cohort(small_tasks["thermometer"], Wrong(method, answer)).train() if isinstance(e, Ended)]
+    assert [end.status for end in ends] == ["failed"] * 3
+    assert re.fullmatch(rf"watchers: Wrong.{method}\(\) {words}, at step 10", ends[0].evidence), ends[0].evidence
+
+
+def test_a_watcher_that_raises_over_events_is_named_too(small_tasks: Mapping[str, Task]) -> None:
+    with pytest.raises(UserFault, match=r"^watchers: Wrong.handle\(\) raised ZeroDivisionError: .*test_watch.py, line"):
+        list(cohort(small_tasks["thermometer"], Wrong("report", RAISED)).train())
+
+
+def test_numbers_of_numpy_become_plain_ones(small_tasks: Mapping[str, Task]) -> None:
+    events = cohort(small_tasks["thermometer"], Wrong("measure", {"a": np.float32(0.5), "b": 3})).train()
+    values = next(event.values for event in events if isinstance(event, Reported))
+    assert (values["a"], type(values["a"])) == (0.5, float) and values["b"] == 3

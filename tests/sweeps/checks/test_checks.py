@@ -257,7 +257,9 @@ def test_the_thresholds_of_a_spec_are_those_that_judge() -> None:
 def test_watchers_are_found_by_name_or_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from espalier.core.training.watch import Watcher\n\n\n"
-        "class Mine(Watcher):\n    pass\n\n\nclass Other:\n    pass\n"
+        "class Mine(Watcher):\n    pass\n\n\nclass Other:\n    pass\n\n\n"
+        "class Short(Watcher):\n    def measure(self): return {}\n\n\n"
+        "class Named(Watcher):\n    measure = 'loss'\n"
     )
     names = [type(w).__name__ for w in plan.watchers(spec_with(watchers=[f"{tmp_path}/mine.py:Mine"]))]
     assert names == ["Mine", "Ratios", "Health"]
@@ -265,6 +267,8 @@ def test_watchers_are_found_by_name_or_refused(tmp_path: Path) -> None:
         (f"{tmp_path}/mine.py:Mnie", "watchers: .* has no class 'Mnie'; did you mean 'Mine'"),
         (f"{tmp_path}/mine.py:Other", "is no Watcher; inherit from espalier.Watcher"),
         ("nowhere.py:Mine", "watchers: no file nowhere.py"),
+        (f"{tmp_path}/mine.py:Short", r"Short: measure\(\) cannot be called .*; write measure\(self, look\)"),
+        (f"{tmp_path}/mine.py:Named", r"Named: measure is 'loss'; write a method measure\(look\)"),
     ):
         with pytest.raises(BadInput, match=words):
             plan.watchers(spec_with(watchers=[reference]))
