@@ -1,0 +1,74 @@
+"""What may be trained next: new points beside the trunks that there are, decay points, and what a branch costs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from espalier.sweeps.thaw.pieces import Trunk
+from espalier.sweeps.thaw.space import Array, Point, Space
+
+GRID, RANDOM, NEARBY = 64, 256, 64
+"""New points: along one number on a grid that is shifted each time; in more dimensions at random, and near trunks."""
+NEAR = 0.1
+"""How far new points lie from a trunk, a standard deviation, as a share of each range."""
+SEVERAL = 48
+"""Combinations of decay points, where there is more than one."""
+KEPT = 21
+"""Of each trunk so many rows are kept over the range of the decay points, so that branches begin where they decay."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point, with the trunk that has it already."""
+
+    point: Point
+    trunk: Trunk | None = None
+
+    def begin(self, decay: Array, kept: Array) -> Array:
+        """Return from which share of a training branches by H decay points (H, D) would begin, (H,).
+
+        kept: the shares at which rows are kept. A trunk that has not come so far trains on first.
+        """
+        position = self.trunk.position if self.trunk else 0.0
+        if not decay.shape[1]:
+            return np.full(len(decay), position)
+        behind = kept[None] <= np.minimum(decay[:, :1], position) + 1e-9
+        return np.where(decay[:, 0] >= position, position, np.where(behind, kept[None], 0.0).max(1))
+
+
+def new_points(space: Space, trunks: Sequence[Trunk], rng: np.random.Generator) -> list[Candidate]:
+    """Return points that no trunk has, in the order of a grid, or at random."""
+    if space.dimensions == 1 and not space.choices:
+        shift = rng.uniform(-0.5, 0.5) / (GRID - 1)
+        rows = np.clip(np.linspace(0, 1, GRID)[:, None] + shift, 0, 1)
+    else:
+        rows = rng.random((RANDOM, space.dimensions))
+    candidates = [Candidate(space.point(row)) for row in rows]
+    if trunks and space.dimensions > 1:
+        candidates += [_nearby(space, trunks[int(rng.integers(len(trunks)))].point, rng) for _ in range(NEARBY)]
+    return candidates
+
+
+def _nearby(space: Space, point: Point, rng: np.random.Generator) -> Candidate:
+    """Return a point near another, with its choices."""
+    numbers = len(space.numbers)
+    shares = space.scaled(np.array([point]))[0, :numbers]
+    moved = np.clip(shares + rng.normal(0, NEAR, numbers), 0, 1)
+    scaled = np.concatenate([moved, np.zeros(len(space.choices))])
+    return Candidate((*space.point(scaled)[:numbers], *point[numbers:]))
+
+
+def kept_shares(space: Space) -> Array:
+    """Return at which shares of a training the rows of trunks are kept."""
+    return np.linspace(*space.decay, KEPT) if space.decays else np.zeros(0)
+
+
+def decay_points(space: Space, coarse: bool, rng: np.random.Generator) -> Array:
+    """Return the decay points (H, D), shares of a training, that are compared: every one, or a coarse selection."""
+    shares = kept_shares(space)
+    if space.decays == 0:
+        return np.zeros((1, 0))
+    if space.decays == 1:
+        return shares[:: 5 if coarse else 1, None]
+    return np.sort(rng.choice(shares, (SEVERAL, space.decays)), 1)

@@ -1,0 +1,67 @@
+"""Pieces of work: a trunk on to its next rung, or a branch from a decay point to the end. Costs: full trainings."""
+
+from dataclasses import dataclass, field
+
+from espalier.sweeps.thaw.space import Point
+
+
+@dataclass
+class Trunk:
+    """The training of a point up to where its rate first decays. `position` is a share of a full training.
+
+    rung: the number of the next rung. branches: the decay points of branches that were asked for. diverged: at a rung.
+    """
+
+    number: int
+    point: Point
+    position: float = 0.0
+    rung: int = 0
+    training: bool = False
+    diverged: bool = False
+    branches: list[tuple[float, ...]] = field(default_factory=list[tuple[float, ...]])
+
+
+@dataclass(frozen=True)
+class TrunkPiece:
+    """Train a trunk from `begin` to `end`, score it there, and park it."""
+
+    trunk: int
+    point: Point
+    begin: float
+    end: float
+
+    @property
+    def cost(self) -> float:
+        """In full trainings."""
+        return self.end - self.begin
+
+
+@dataclass(frozen=True)
+class BranchPiece:
+    """Train from the row of a trunk that was kept at `begin` to the end, with the rate decaying at `decay`."""
+
+    trunk: int
+    point: Point
+    begin: float
+    decay: tuple[float, ...]
+
+    @property
+    def cost(self) -> float:
+        """In full trainings."""
+        return 1.0 - self.begin
+
+
+Piece = TrunkPiece | BranchPiece
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a piece came to: `share` is the rung of a trunk's score, 1 at the end of a branch.
+
+    value: to be minimised, None where the training diverged.
+    """
+
+    point: Point
+    share: float
+    decay: tuple[float, ...]
+    value: float | None

@@ -1,0 +1,195 @@
+"""The search itself: ask for a piece, tell what it came to. All costs and budgets are in full trainings."""
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from espalier.sweeps.thaw.candidates import Candidate, decay_points, kept_shares, new_points
+from espalier.sweeps.thaw.comparison import Comparison, Reason, compare
+from espalier.sweeps.thaw.pieces import BranchPiece, Piece, Score, Trunk, TrunkPiece
+from espalier.sweeps.thaw.scale import Gaps, log_gaps
+from espalier.sweeps.thaw.space import Array, Point, Space
+from espalier.sweeps.thaw.surrogate import Inputs, Surrogate
+
+P = TypeVar("P", TrunkPiece, BranchPiece)
+RUNGS = (0.05, 0.15, 0.25, 0.5)
+FIRST_PER_TRAINING, FIRST_LEAST, FIRST_MOST = 2.5, 4, 12
+"""How many points begin before the model is asked: by the budget, within bounds; fewer if else none could end."""
+PACE = 0.5
+"""Pieces at once, for each training that is left: more of them would begin on what was known before the others."""
+FINE = 6
+"""Candidates that are compared at every decay point, after a coarse comparison of all."""
+
+
+class Thaw:
+    """Proposes pieces of training.
+
+    >>> from espalier.sweeps.thaw.space import Number
+    >>> search = Thaw(Space([Number(-3, 0)], decay=(0.4, 0.9), decays=1), budget=2.0)
+    >>> piece = search.ask()
+    >>> piece.trunk, piece.begin, piece.end
+    (0, 0.0, 0.05)
+    >>> search.tell(piece, 2.5)
+    """
+
+    def __init__(self, space: Space, budget: float, seed: int = 0, rungs: Sequence[float] = RUNGS):
+        """budget: in full trainings. rungs: the shares of a training at which trunks are scored and parked."""
+        self.space, self.budget, self.seed, self.rungs = space, budget, seed, tuple(rungs)
+        self.trunks: list[Trunk] = []
+        self.training: list[Piece] = []
+        self.scores: list[Score] = []
+        self.spent, self.pieces = 0.0, 0  # how many were given out
+        self.reason: Reason | None = None  # of the last piece
+        self.kept = kept_shares(space)
+        self.first = self._first_points()
+
+    def _first_points(self) -> list[Point]:
+        """Return the points that begin: one in each of as many equal parts of every range, in random order."""
+        count = int(np.clip(round(FIRST_PER_TRAINING * self.budget), FIRST_LEAST, FIRST_MOST))
+        count = max(1, min(count, int((self.budget - 1) / self.rungs[0] + 1 + 1e-9)))  # one must be able to end
+        rng = np.random.default_rng([self.seed])
+        strata = np.stack([rng.permutation(count) for _ in range(self.space.dimensions)], 1)
+        return [self.space.point(row) for row in (strata + rng.uniform(0.2, 0.8, strata.shape)) / count]
+
+    @property
+    def left(self) -> float:
+        """What of the budget has not been given out."""
+        return self.budget - self.spent
+
+    # --- ask and tell ------------------------------------------------------------------------------------------------
+
+    def ask(self) -> Piece | None:
+        """Return the next piece; None where a result must come first, or nothing that is left can be paid.
+
+        It is paid when it is asked for.
+        """
+        if self.first:
+            return self._train_trunk(self._new_trunk(self.first.pop(0))) if self._affords(self.rungs[0]) else None
+        if not self.scores or (self.training and len(self.training) >= PACE * self.left):
+            return None
+        return self._choose()
+
+    def tell(self, piece: Piece, value: float | None) -> None:
+        """Take the score of a trunk at its rung, or the loss at the end of a branch; None if it diverged."""
+        self.training.remove(piece)
+        value = None if value is None or not math.isfinite(value) else value
+        if isinstance(piece, BranchPiece):
+            self.scores.append(Score(piece.point, 1.0, piece.decay, value))
+            return
+        trunk = self.trunks[piece.trunk]
+        trunk.training, trunk.diverged, trunk.rung = False, value is None, trunk.rung + 1
+        self.scores.append(Score(piece.point, piece.end, (), value))
+
+    def adopt(self, piece: Piece) -> None:
+        """Take a piece that an earlier process asked for, in the order in which it asked. It is in training then."""
+        if piece.trunk == len(self.trunks):
+            self.first = self.first[1:]
+            self._new_trunk(piece.point)
+        trunk = self.trunks[piece.trunk]
+        if isinstance(piece, TrunkPiece):
+            self._train_trunk(trunk)
+        else:
+            self._train_branch(trunk, piece.decay, piece.begin)
+
+    # --- pieces ------------------------------------------------------------------------------------------------------
+
+    def _affords(self, cost: float) -> bool:
+        return cost <= self.left + 1e-9
+
+    def _new_trunk(self, point: Point) -> Trunk:
+        self.trunks.append(Trunk(len(self.trunks), point))
+        return self.trunks[-1]
+
+    def _train_trunk(self, trunk: Trunk) -> TrunkPiece:
+        piece = TrunkPiece(trunk.number, trunk.point, trunk.position, self.rungs[trunk.rung])
+        trunk.position, trunk.training = piece.end, True
+        return self._pay(piece)
+
+    def _train_branch(self, trunk: Trunk, decay: tuple[float, ...], begin: float) -> BranchPiece:
+        trunk.branches.append(decay)
+        trunk.position = max(trunk.position, decay[0] if decay else 0.0)
+        return self._pay(BranchPiece(trunk.number, trunk.point, begin, decay))
+
+    def _pay(self, piece: P) -> P:
+        self.training.append(piece)
+        self.pieces += 1
+        self.spent += piece.cost
+        return piece
+
+    # --- the choice --------------------------------------------------------------------------------------------------
+
+    def _choose(self) -> Piece | None:
+        """Return the piece that promises most for what its candidate still costs."""
+        open_trunks = [Candidate(t.point, t) for t in self.trunks if not t.training and not t.diverged]
+        comparison = self._compared([*new_points(self.space, self.trunks, self._rng()), *open_trunks])
+        i, j = comparison.best_pair()
+        if comparison.worth[i, j] <= 0:
+            return None
+        trunk, begin = comparison.candidates[i].trunk, float(comparison.begin[i, j])
+        position, rung = (trunk.position, trunk.rung) if trunk else (0.0, 0)
+        rests = rung < len(self.rungs)
+        end = self.rungs[rung] if rests else 1.0
+        cost = end - (position if rests else begin)
+        if self._none_ends and self.left - cost < 1.0 - max([end, *(t.position for t in self.trunks)]) - 1e-9:
+            return self._finish(open_trunks)
+        if not self._affords(cost):
+            return None
+        self.reason = comparison.reason(i, j)
+        if rests:
+            return self._train_trunk(trunk or self._new_trunk(comparison.candidates[i].point))
+        assert trunk
+        return self._train_branch(trunk, comparison.decay_at(j), begin)
+
+    @property
+    def _none_ends(self) -> bool:
+        """Whether there is no branch yet, and so no answer."""
+        return not any(trunk.branches for trunk in self.trunks)
+
+    def _finish(self, trunks: Sequence[Candidate]) -> Piece | None:
+        """Return a branch of the trunk with the best mean, of those that can be paid: else there would be no answer."""
+        if not trunks:
+            return None
+        comparison = self._compared(trunks)
+        mean = np.where(self._affordable(comparison), comparison.mean, math.inf)
+        i, j = (int(k) for k in np.unravel_index(int(np.argmin(mean)), mean.shape))
+        trunk = comparison.candidates[i].trunk
+        if trunk is None or not math.isfinite(mean[i, j]):
+            return None
+        self.reason = comparison.reason(i, j)
+        return self._train_branch(trunk, comparison.decay_at(j), float(comparison.begin[i, j]))
+
+    def _affordable(self, comparison: Comparison) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+        return 1.0 - comparison.begin <= self.left + 1e-9
+
+    def _rng(self) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.pieces])
+
+    def _compared(self, candidates: Sequence[Candidate]) -> Comparison:
+        """Compare candidates at a few decay points, and the best of them at every one."""
+        gaps = log_gaps(self._values(), np.array([score.share for score in self.scores]))
+        ends = [y for y, score in zip(gaps.y, self.scores, strict=True) if score.share >= 1 and score.value is not None]
+        best = float(min(ends)) if ends else None
+        affordable = math.inf if self._none_ends else self.left
+        model = self._model(gaps)
+        few, every = (decay_points(self.space, coarse, self._rng()) for coarse in (True, False))
+        top = compare(self.space, model, candidates, few, self.kept, best, affordable).top(FINE)
+        return compare(self.space, model, top, every, self.kept, best, affordable)
+
+    def _values(self) -> Array:
+        return np.array([math.nan if score.value is None else score.value for score in self.scores])
+
+    def _model(self, gaps: Gaps) -> Surrogate:
+        scored = self._inputs([(score.point, score.share, score.decay) for score in self.scores])
+        training = [
+            (p.point, p.end, ()) if isinstance(p, TrunkPiece) else (p.point, 1.0, p.decay) for p in self.training
+        ]
+        return Surrogate(self.space, scored, gaps, self._inputs(training))
+
+    def _inputs(self, places: Sequence[tuple[Point, float, tuple[float, ...]]]) -> Inputs:
+        points = np.array([point for point, _, _ in places]).reshape(len(places), self.space.dimensions)
+        shares = np.array([share for _, share, _ in places])
+        none = (self.space.decay[0],) * self.space.decays  # a trunk's score has no decay point
+        decay = np.array([decay or none for _, _, decay in places]).reshape(len(places), self.space.decays)
+        return Inputs(self.space.scaled(points), shares, self.space.decay_in_range(decay))
