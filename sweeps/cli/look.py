@@ -14,7 +14,7 @@ from espalier.sweeps.cli.remote import chosen_origin
 
 @click.command("list", short_help="List the sweeps of a home or a service.")
 @json_option
-@click.option("--state", help="Of a service: only those queued, running, stopped, finished or failed.")
+@click.option("--state", help="Only those in this state, such as running or finished.")
 @server_option
 @home_option
 def list_(as_json: bool, state: str | None, server: str | None, home: str | None) -> None:
@@ -34,7 +34,7 @@ def list_(as_json: bool, state: str | None, server: str | None, home: str | None
 @click.command(short_help="Show one: its state, its best trials.")
 @click.argument("sweep", shell_complete=offered_sweeps)
 @json_option
-@click.option("--top", default=10, show_default=True, help="How many trials to list.")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="How many trials to list.")
 @server_option
 @home_option
 def show(sweep: str, as_json: bool, top: int, server: str | None, home: str | None) -> None:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, brief, nearest
 from espalier.sweeps.browse.home_sweep import HomeSweep, load_sweep, read_sweep
 from espalier.sweeps.deletion import delete_sweep
 from espalier.sweeps.home import Home
@@ -14,6 +14,7 @@ from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.search.driver_lock import driven_sweeps
 from espalier.sweeps.search.store import SweepStore
 
+STATES = ("running", "interrupted", "finished", "unreadable", "lost")
 UNKNOWN = ("ended", "wanted", "metric", "best", "best_trial")  # columns that an unreadable sweep does not have
 
 
@@ -53,10 +54,15 @@ class HomeOrigin:
                 print(f"note: {sweep.why}", file=sys.stderr)
 
     def listing(self, state: str | None = None) -> Listing:
-        """Return a row for each sweep, the oldest first, then those missing in the journal."""
-        sweeps = list(self._all())
+        """Return a row for each sweep, the oldest first, then those missing in the journal. state: only those in it.
+
+        Raises BadInput for a state that no sweep of a home has.
+        """
+        if state is not None and state not in STATES:
+            raise BadInput(f"--state {brief(state)}: a sweep of a home is never that; {nearest(state, STATES)}")
+        sweeps = [sweep for sweep in self._all() if state in (None, sweep.state)]
         lines = [sweep.line() if isinstance(sweep, Unreadable) else _line(sweep) for sweep in sweeps]
-        empty = ["no sweep here yet; start one: sweep run names"]
+        empty = [f"no sweep is {state} here" if state else "no sweep here yet; start one: sweep run names"]
         return Listing([sweep.row() for sweep in sweeps], lines or empty)
 
     def resume(self, sweep: str, changed: bool, address: str | None, progress: bool) -> Summary:

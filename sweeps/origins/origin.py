@@ -77,7 +77,7 @@ class Origin(Protocol):
         ...
 
     def listing(self, state: str | None = None) -> Listing:
-        """Return the output of `sweep list`. state: only sweeps in this state (of a service)."""
+        """Return the output of `sweep list`. state: only sweeps in this state. Raises BadInput."""
         ...
 
     def resume(self, sweep: str, changed: bool, address: str | None, progress: bool) -> Summary | None:

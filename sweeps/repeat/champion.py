@@ -3,7 +3,8 @@
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -82,6 +83,18 @@ def crown(text: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> 
         return outcome, register(uri, name, best.sweep, best.trial, folder, tags)
 
 
+@contextmanager
+def _without_new_folders(made: Sequence[Path]) -> Generator[None]:
+    """Remove new folders, the innermost first, if the block raises and leaves them empty."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
 def pull(wanted: str, folder: Path, home: Home) -> tuple[list[Path], str]:
     """Download the files of `NAME` or `NAME@ALIAS` into a folder; return their paths, and a sentence about them.
 
@@ -90,9 +103,10 @@ def pull(wanted: str, folder: Path, home: Home) -> tuple[list[Path], str]:
     name, _, alias = wanted.partition("@")
     check_name(name)
     uri = resolve_tracking_uri(None, home.path)
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as place:
+        with _without_new_folders(missing), tempfile.TemporaryDirectory(dir=folder) as place:
             model = fetch_model(uri, name, alias or CHAMPION, Path(place))
             files = [file for file in sorted(Path(place).rglob("*")) if file.is_file()]
             for file in files:

@@ -185,8 +185,8 @@ def trials_text(numbers: Sequence[int]) -> str:
 
 
 def phase_text(progress: Progress) -> str:
-    """Return the phase of the sweep: starting Ray, starting workers, training, stopping, recording."""
-    return "stopping" if progress.stopping() and progress.phase != "recording" else progress.phase
+    """Return the phase of the sweep: starting Ray, starting workers, training, stopping, recording, done."""
+    return "stopping" if progress.stopping() and progress.phase not in ("recording", "done") else progress.phase
 
 
 def counts_text(progress: Progress) -> str:
@@ -226,8 +226,9 @@ def speed_text(progress: Progress) -> str:
 
 
 def time_text(progress: Progress) -> str:
-    """Return how long the sweep has run, and a forecast of the time left."""
-    return f"{clock(time.monotonic() - progress.begin)} passed, {clock(seconds_left(progress))} left"
+    """Return how long the sweep has run, and a forecast of the time left, unless it was asked to stop."""
+    passed = f"{clock(time.monotonic() - progress.begin)} passed"
+    return passed if progress.stopping() else f"{passed}, {clock(seconds_left(progress))} left"
 
 
 def facts(progress: Progress) -> list[tuple[str, str]]:

@@ -126,3 +126,23 @@ def test_a_folder_that_is_a_link_is_not_deleted(sweep: Sweep, home: Path, tmp_pa
     done = sweep("delete", "warm-1", "--yes")
     assert done.exit_code == 2 and "a link to" in done.stderr
     assert ids(home) == ["warm-1", "warm-2"] and (tmp_path / "disk" / "tune-001").is_dir()
+
+
+def test_a_home_lists_the_sweeps_of_a_state_and_refuses_one_that_it_never_has(sweep: Sweep, home: Path) -> None:
+    assert "warm-1" in sweep("list", "--state", "interrupted").stdout
+    done = sweep("list", "--state", "running")
+    assert done.exit_code == 0 and done.stdout == "no sweep is running here\n"
+    assert sweep("list", "--state", "running", "--json").stdout.strip() == "[]"
+    wrong = sweep("list", "--state", "runing")
+    assert wrong.exit_code == 2 and "did you mean 'running'?" in wrong.stderr
+
+
+@pytest.mark.parametrize("top", ["0", "-1"])
+def test_a_table_of_no_trials_is_refused(sweep: Sweep, home: Path, top: str) -> None:
+    done = sweep("show", "warm-1", "--top", top)
+    assert done.exit_code == 2 and "--top" in done.stderr and not done.stdout
+
+
+def test_an_unknown_model_leaves_no_folder(sweep: Sweep, home: Path, tmp_path: Path) -> None:
+    done = sweep("pull", "nope", "--to", str(tmp_path / "new" / "nope"))
+    assert done.exit_code == 2 and not (tmp_path / "new").exists()

@@ -64,7 +64,8 @@ def test_a_phase_is_named_and_has_no_share_yet(phase: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "said"), [("training", "stopping"), ("starting Ray", "stopping"), ("recording", "recording")]
+    ("phase", "said"),
+    [("training", "stopping"), ("starting Ray", "stopping"), ("recording", "recording"), ("done", "done")],
 )
 def test_a_sweep_that_was_asked_to_end_is_stopping(phase: str, said: str) -> None:
     progress = training()
@@ -94,3 +95,10 @@ def test_a_note_of_the_last_moment_is_not_lost(capsys: pytest.CaptureFixture[str
     progress.note("MLflow did not answer")
     show_lines(progress, over)
     assert "MLflow did not answer" in capsys.readouterr().err
+
+
+def test_a_sweep_that_stops_has_no_forecast() -> None:
+    progress = training()
+    assert " left" in dict(facts(progress))["time"]
+    progress.stopping = lambda: True
+    assert "left" not in dict(facts(progress))["time"] and "passed" in dict(facts(progress))["time"]
