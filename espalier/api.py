@@ -8,8 +8,9 @@ import warnings
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from espalier.core.arguments import Rule, checked, number, path, text, truth, whole
 from espalier.describe import Spec, describe
-from espalier.result import BestTrial, Result, finished
+from espalier.result import ADDRESS, BestTrial, Result, finished
 from espalier.sweeps.home import Home
 from espalier.sweeps.origins.choice import origin_of
 
@@ -18,9 +19,20 @@ if TYPE_CHECKING:
     from espalier.sweeps.checks.here import Check
     from espalier.sweeps.repeat.rerun import Rerun
 
+HOME = path("a folder, or None for $SWEEP_HOME, else ./sweep-data", optional=True)
+SERVER = text("the address of a service, as http://HOST:PORT, or None", optional=True)
+NAME = text("the id or the name of a sweep")
+ID = text("an id for the sweep, or None for a new one", optional=True)
+BEST = "the path of a best file, or a result's best, which is None before any trial is complete"
+
 warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, of libraries that are imported later
 
 
+def _best(best: object) -> object:
+    return best if isinstance(best, BestTrial) else path("").read(best)
+
+
+@checked(home=HOME, address=ADDRESS, id=ID, changed=truth(), progress=truth())
 def sweep(
     spec: Spec,
     *,
@@ -44,25 +56,28 @@ def sweep(
     from espalier.sweeps.origins.home_origin import HomeOrigin
     from espalier.sweeps.running.here import run_here
 
-    place = Home.at(_text(home))
+    place = Home.at(home)
     described = describe(spec, task, fields, place)
     return finished(run_here(described, place, address, id, changed, progress), HomeOrigin(place))
 
 
+@checked(sweep=NAME, home=HOME, server=SERVER)
 def open(sweep: str, *, home: str | PathLike[str] | None = None, server: str | None = None) -> "Result":
     """Return an earlier sweep by its id, or by its name the latest: of a home, or of the service at `server`.
 
     Raises BadInput for an unknown one.
     """
-    return Result.read(origin_of(server, _text(home)), sweep)
+    return Result.read(origin_of(server, home), sweep)
 
 
+@checked(home=HOME, server=SERVER)
 def sweeps(*, home: str | PathLike[str] | None = None, server: str | None = None) -> list["Result"]:
     """Return all sweeps of a home, or of the service at `server`, the oldest first."""
-    origin = origin_of(server, _text(home))
+    origin = origin_of(server, home)
     return [Result.of(kept, origin) for kept in origin.read_all()]
 
 
+@checked(best=Rule(_best, BEST))
 def rerun(best: "str | PathLike[str] | BestTrial") -> "Rerun":
     """Train a best trial again, by the same program, and compare every report: `.reproduced`, else `.difference`.
 
@@ -75,6 +90,7 @@ def rerun(best: "str | PathLike[str] | BestTrial") -> "Rerun":
     return rerun_here(text, source).rerun
 
 
+@checked(home=HOME, lsuv=truth())
 def check(
     spec: Spec,
     *,
@@ -89,10 +105,11 @@ def check(
     """
     from espalier.sweeps.checks.here import check_here
 
-    place = Home.at(_text(home))
+    place = Home.at(home)
     return check_here(describe(spec, task, fields, place), place, lsuv)
 
 
+@checked(home=HOME, low=number(-40, 40), high=number(-40, 40), steps=whole(1), seeds=whole(1))
 def lr_range(
     spec: Spec,
     *,
@@ -110,9 +127,5 @@ def lr_range(
     """
     from espalier.sweeps.checks.here import lr_range_here
 
-    place = Home.at(_text(home))
+    place = Home.at(home)
     return lr_range_here(describe(spec, task, fields, place), place, low, high, steps, seeds).test
-
-
-def _text(path: str | PathLike[str] | None) -> str | None:
-    return None if path is None else str(path)

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espalier.core.arguments import checked, path, text, truth
 from espalier.core.errors import BadInput
 from espalier.sweeps.origins.origin import KeptSweep, Origin
 from espalier.sweeps.results.closing import Summary
@@ -20,6 +21,7 @@ from espalier.sweeps.spec.spec import SweepSpec
 if TYPE_CHECKING:
     import pandas
 
+ADDRESS = text("the address of a Ray cluster, as HOST:PORT, or None", optional=True)
 SHOWN = 10  # trials in a notebook's table
 
 
@@ -35,6 +37,7 @@ class BestTrial:
     text: str = field(repr=False)
     """A best file: what `sweep rerun` takes."""
 
+    @checked(path=path("the path of a file"))
     def save(self, path: str | PathLike[str]) -> Path:
         """Write a best file, which `rerun` and `sweep rerun` take. Return its path.
 
@@ -138,6 +141,7 @@ class Result:
         verdicts = {t.number: t.verdict for t in sorted(self.trials, key=lambda t: t.number) if t.verdict}
         return pandas.Series(verdicts, name="verdict", dtype="object").rename_axis("trial")
 
+    @checked(metric=text("the name of a metric, or None for the objective", optional=True))
     def curves(self, metric: str | None = None) -> "pandas.DataFrame":
         """Return what the trials reported of a metric (default: the objective): columns trial, step and value.
 
@@ -154,11 +158,17 @@ class Result:
         frame = pandas.DataFrame(points, columns=["trial", "step", "value"])
         return frame.astype({"trial": "int64", "step": "int64", "value": "float64"})
 
+    @checked(
+        changed=truth(),
+        address=text("the address of a Ray cluster, as HOST:PORT, or None", optional=True),
+        progress=truth(),
+    )
     def resume(self, *, changed: bool = False, address: str | None = None, progress: bool = True) -> "Result":
         """Go on with a sweep that was stopped; return it as it is then. changed: although code or data changed."""
         summary = self.origin.resume(self.id, changed, address, progress)
         return Result.read(self.origin, self.id) if summary is None else finished(summary, self.origin)
 
+    @checked(records=truth())
     def delete(self, *, records: bool = False) -> None:
         """Remove it from its home, with its checkpoints; records: also its runs in MLflow.
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from os import PathLike
 from pathlib import Path
 
 from espalier.core.errors import BadInput, shown
@@ -30,7 +31,7 @@ class Home:
     path: Path
 
     @classmethod
-    def at(cls, path: str | None, reading: bool = False) -> "Home":
+    def at(cls, path: str | PathLike[str] | None, reading: bool = False) -> "Home":
         """Open a home (default: $SWEEP_HOME or ./sweep-data). Raises BadInput if it cannot be written.
 
         reading: for read-only use. Then it need not be writable or exist, and nothing is written.

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from espalier.core.arguments import a_noun
 from espalier.core.errors import BadInput, brief
 from espalier.core.loading.beside import folders_line
 from espalier.core.loading.definitions import (
@@ -210,7 +211,7 @@ class _Taken:
         text = literal(value, lambda kind: self._class_name(kind, user))
         if text is None:
             raise BadInput(
-                f"task: {user} uses {name}, {_a(type(value).__name__)} of {place_of(self.namespace)} "
+                f"task: {user} uses {name}, {a_noun(type(value).__name__)} of {place_of(self.namespace)} "
                 f"({brief(repr(value), 60)}), which no file can hold; make it inside the task, "
                 "or turn it into numbers, text, tensors or arrays"
             )
@@ -245,11 +246,7 @@ def _as(name: str, inner: str) -> str:
 def file_name(kind: str) -> str:
     """Return the file name for a class.
 
-    >>> file_name("MyTask"), file_name("LSTM")
-    ('my_task', 'lstm')
+    >>> file_name("MyTask"), file_name("LSTM"), file_name("NaNMetric"), file_name("MLPTask")
+    ('my_task', 'lstm', 'nan_metric', 'mlp_task')
     """
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", kind.replace("NaN", "Nan")).lower()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from espalier.core.arguments import checked, instance, whole
 from espalier.core.measures.verdicts import median
 from espalier.core.tensors import as_rows
 
@@ -129,10 +130,13 @@ class RatioMeter:
     (['weight'], [0, 2], 2)
     """
 
+    @checked(
+        model=instance(lambda: nn.Module, "a torch.nn.Module"),
+        optimizer=instance(lambda: torch.optim.Optimizer, "the torch.optim.Optimizer that trains the model"),
+        every=whole(1),
+    )
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, every: int = 10):
-        """Measure every `every`-th step of the optimizer from now on. Raises ValueError if `every` is below 1."""
-        if every < 1:
-            raise ValueError(f"every: {every}; at least 1")
+        """Measure every `every`-th step of the optimizer from now on. Raises BadInput for other arguments."""
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         self._parameters = {
             name: p for name, p in model.named_parameters() if id(p) in held and p.dim() >= 2 and p.numel() >= 2

@@ -39,11 +39,11 @@ def run_test(
         raise BadInput(f"the range of exponents {low:g} ... {high:g}: low must be below high, both within -40 ... 40")
     if misread_exponents(Range(low=low, high=high)):
         raise BadInput(
-            f"--low {low:g} --high {high:g}: exponents, which mean rates from {10**low:.4g} to {10**high:.4g}; for "
-            f"rates from {low:g} to {high:g} write their powers of ten, as --low -5 --high -1 for 1e-5 to 0.1"
+            f"low {low:g}, high {high:g}: exponents, which mean rates from {10**low:.4g} to {10**high:.4g}; for "
+            f"rates from {low:g} to {high:g} write their powers of ten, as low -5, high -1 for 1e-5 to 0.1"
         )
     if seeds < 1:
-        raise BadInput(f"--seeds {seeds}: at least 1")
+        raise BadInput(f"seeds: {seeds} arrived; give a whole number of at least 1")
     torch.set_num_threads(1)
     point = plan.first_point(spec)
     guard_task(spec.task)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from espalier.core.arguments import plain
 from espalier.core.errors import BadInput, nearest
 from espalier.core.loading.references import split_reference
 from espalier.core.loading.scopes import present_name
@@ -88,6 +89,7 @@ def _option(value: Json, folder: Path, is_path: bool, depth: int = 0) -> Json:
     """Return an option with its paths made absolute, also inside lists and mappings."""
     if depth > 8:  # deeper than any real spec; YAML's aliases can be recursive
         return value
+    value = plain(value)
     if isinstance(value, list | tuple):
         return [_option(inner, folder, is_path, depth + 1) for inner in value]
     if isinstance(value, Mapping):

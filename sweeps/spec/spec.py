@@ -1,6 +1,7 @@
 """SweepSpec: the only schema, used by YAML, the command line, HTTP and Ray."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from espalier.core.errors import BadInput, shown
 from espalier.core.loading.ready import READY
 from espalier.sweeps.spec import paths, rules, yaml12
+from espalier.sweeps.spec.classes import with_references
 from espalier.sweeps.spec.kinds import AnyOptimizer, AnySchedule, OptimizerSpec, ScheduleSpec, schedule_kinds
 from espalier.sweeps.spec.meaning import misread_exponents
 from espalier.sweeps.spec.messages import messages
@@ -53,6 +55,17 @@ class SweepSpec(Part):
     tracking_uri: str | None = Field(
         default=None, max_length=4096, description="an MLflow server or store; default: in the home"
     )
+
+    def __init__(self, **fields: Any):
+        """Make a spec of fields, as `make_spec` does; the task and own kinds may be classes. Raises BadInput."""
+        fields = with_references(fields, None)
+        check_values(fields, "spec")
+        with _one_sentence("spec"):
+            super().__init__(**fields)
+        _check_exponents(self, "spec")
+
+    # or pydantic would call it while it validates a dictionary, whose errors make_spec words itself
+    __init__.__pydantic_base_init__ = True  # pyright: ignore[reportFunctionMemberAccess]
 
     @model_validator(mode="before")
     @classmethod
@@ -129,13 +142,26 @@ def make_spec(fields: object, source: str = "spec", stored: bool = False) -> Swe
     check_values(fields, source)
     if not isinstance(fields, Mapping):
         raise BadInput(f"{source}: a spec is a mapping with name, task, space ...; {type(fields).__name__} arrived")
-    try:
+    with _one_sentence(source):
         spec = SweepSpec.model_validate(dict(fields))
+    if not stored:
+        _check_exponents(spec, source)
+    return spec
+
+
+@contextmanager
+def _one_sentence(source: str) -> Generator[None]:
+    """Turn pydantic's error on the fields of a spec into BadInput of one line."""
+    try:
+        yield
     except ValidationError as error:
         raise BadInput(f"{source}: {messages(error, SweepSpec)}") from error
-    if not stored and spec.space.lr is None and (misread := misread_exponents(spec.space.lr_exponent)):
+
+
+def _check_exponents(spec: SweepSpec, source: str) -> None:
+    """Raise BadInput for exponents that look like rates."""
+    if spec.space.lr is None and (misread := misread_exponents(spec.space.lr_exponent)):
         raise BadInput(f"{source}: space.lr_exponent: {misread}")
-    return spec
 
 
 def load_spec(path: str, assignments: Sequence[str] = ()) -> SweepSpec:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
+from espalier.core.arguments import a_noun, plain
 from espalier.core.errors import BadInput, brief, shown
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
@@ -32,6 +33,7 @@ def check_values(fields: object, source: str, most: int | None = VALUES, depth: 
     seen = 0
     while waiting:
         value, path = waiting.pop()
+        value = plain(value)
         seen += 1
         if most is not None and seen > most:
             raise BadInput(f"{source}: more than {most:,} values; a spec is shorter")
@@ -53,9 +55,10 @@ def as_stored(value: object, depth: int = DEPTH) -> object:
 
     Raises ValueError for one that is too deep, such as a recursive one.
 
-    >>> as_stored({"a": [1, (2, ())]})
-    {'a': [1, [2, []]]}
+    >>> as_stored({"a": [1, (2, ())], "b": range(3)})
+    {'a': [1, [2, []]], 'b': [0, 1, 2]}
     """
+    value = plain(value)
     if depth < 0:
         raise ValueError(f"more than {DEPTH} levels of lists and mappings")
     if isinstance(value, Mapping):
@@ -101,4 +104,8 @@ def _unfit(value: object) -> str:
         return ""
     if isinstance(value, int):
         return "" if _LEAST <= value <= _MOST else f"{shown(value)} has more than 64 bits; write it as a text"
-    return f"a {type(value).__name__}; write a text, a number, true, false, null, a list or a mapping"
+    if isinstance(value, set | frozenset):
+        return "a set, which has no order; write a list"
+    if isinstance(value, type):
+        return f"the class {value.__name__}; write where it is, as file.py:{value.__name__}"
+    return f"{a_noun(type(value).__name__)}; write a text, a number, true, false, null, a list or a mapping"

@@ -331,7 +331,7 @@ def test_a_scheduler_goes_on_where_its_state_was_saved() -> None:
         ({"steps": 5}, "schedule.kind: missing"),
         ({"kind": "cosine"}, "schedule.steps: missing"),
         ({"kind": "cosin", "steps": 5}, "unknown kind 'cosin'; did you mean 'cosine'"),
-        ({"kind": "cosine", "steps": 0}, "schedule.steps: 0 is no whole number"),
+        ({"kind": "cosine", "steps": 0}, "schedule.steps: 0 arrived; give a whole number of at least 1"),
         ({"kind": "cosine", "steps": 5, "flor": 0.1}, "schedule.flor: unknown field; did you mean 'floor'"),
         ({"kind": "cosine", "steps": 5, "power": 2}, "schedule.power: schedule 'cosine' has none"),
         ({"kind": "constant", "steps": 5, "decay_points": [0.5]}, "has no decay points"),

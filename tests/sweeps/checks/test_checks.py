@@ -177,7 +177,7 @@ def test_lr_range_of_a_flat_curve_gives_no_interval_and_says_why(sweep: Command,
     ("arguments", "words"),
     [
         (["--low", "1", "--high", "0"], "low must be below high"),
-        (["--seeds", "0"], "--seeds 0"),
+        (["--seeds", "0"], "seeds: 0"),
         (["--steps", "3"], "at least 30"),
     ],
 )
