@@ -164,5 +164,5 @@ def test_the_range_test_takes_the_place_of_lr_auto(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize(("low", "high"), [(1e-5, 0.1), (0.001, 1), (0, 0.1), (0.3, 0.9)])
 def test_a_range_test_from_rate_to_rate_is_refused_with_what_to_write(low: float, high: float) -> None:
-    with pytest.raises(BadInput, match=rf"--low {low:g} --high {high:g}: exponents.*write their powers of ten"):
+    with pytest.raises(BadInput, match=rf"low {low:g}, high {high:g}: exponents.*write their powers of ten"):
         run_test(spec_with(), low, high)
