@@ -141,7 +141,7 @@ def instance(kind: Callable[[], type], wanted: str) -> Rule:
 
 
 def _path(value: Any) -> str:
-    written = fspath(value)
+    written: Any = fspath(value)
     return _only(written, isinstance(written, str) and "\0" not in written)
 
 
