@@ -6,7 +6,6 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from os import fspath
 from pathlib import PurePath
 from typing import Any, ParamSpec, TypeVar
 
@@ -140,8 +139,8 @@ def instance(kind: Callable[[], type], wanted: str) -> Rule:
     return Rule(lambda value: _only(value, isinstance(value, kind())), wanted)
 
 
-def _path(value: Any) -> str:
-    written: Any = fspath(value)
+def _path(value: object) -> str:
+    written: object = str(value) if isinstance(value, PurePath) else getattr(value, "__fspath__", lambda: value)()
     return _only(written, isinstance(written, str) and "\0" not in written)
 
 

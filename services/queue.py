@@ -72,8 +72,7 @@ class Queue:
             raise BadInput(f"Idempotency-Key: '{key}' came before with another sweep; use a new key")
         return earlier
 
-    # --- requests
-    # ------------------------------------------------------------------------------------------------------
+    # --- requests ----------------------------------------------------------------------------------------------------
 
     def stop(self, sweep: str, reason: str) -> Submission | None:
         """Ask a sweep to stop: a queued one leaves the queue, a running one writes its checkpoints and ends."""

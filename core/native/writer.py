@@ -54,8 +54,7 @@ class Writer:
     def copy(self, out: TensorRef, source: TensorRef | float) -> None:
         self.each(out, "{0}", [source], out.dtype)
 
-    # --- after the last operation
-    # ------------------------------------------------------------------------------------------
+    # --- after the last operation ------------------------------------------------------------------------------------
 
     def keep_alive_in_loops(self) -> None:
         """Extend each buffer's lifetime to the fused loops that use it."""

@@ -75,8 +75,7 @@ class Program(ABC):
         """Called before each call of the task's code, with the steps that the call takes."""
         self._reference = Reference(task, optimizer, dtype)
 
-    # --- for a program to override
-    # ---------------------------------------------------------------------------------------
+    # --- for a program to override -----------------------------------------------------------------------------------
 
     @abstractmethod
     def step(

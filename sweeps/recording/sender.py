@@ -135,8 +135,7 @@ class Sender:
         self._store_damaged = False
         return self._writer
 
-    # --- which lines are sent
-    # -------------------------------------------------------------------------------------------
+    # --- which lines are sent ----------------------------------------------------------------------------------------
 
     def _send(self, everything: bool) -> None:
         """Send what is due: all lines so far, or those of `due_lines`; of later lines only the latter.

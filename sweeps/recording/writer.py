@@ -196,8 +196,7 @@ class RunWriter:
             if math.isfinite(value)
         ]
 
-    # --- writing
-    # ---------------------------------------------------------------------------------------------------------
+    # --- writing -----------------------------------------------------------------------------------------------------
 
     def _write_texts(self, run: RunState, texts: Mapping[str, str]) -> None:
         """Write text artifacts: directly into a local run's folder, since MLflow looks up the run for each file."""
