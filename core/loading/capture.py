@@ -84,6 +84,12 @@ def capture(kind: type) -> Captured:
             f"task: {kind.__qualname__} is defined inside another definition, whose variables no file has; "
             "define it at the top level"
         )
+    if (named := vars(module).get(kind.__name__)) is not kind:
+        since = "another one has that name since" if isinstance(named, type) else "no name there is that of the class"
+        raise BadInput(
+            f"task: the class {kind.__name__} of {place_of(vars(module))}: {since}; hand over what `class "
+            f"{kind.__name__}` defines there, or an object of it that was made afterwards"
+        )
     return _Taken(kind.__name__, vars(module)).captured()
 
 
@@ -136,6 +142,10 @@ class _Taken:
         if source is None:
             raise BadInput(f"task: the source of {name}, which {user} uses, is not known; write it into a file")
         tree = ast.parse(source)
+        if isinstance(tree.body[0], ast.ClassDef) and _is_based_on(tree.body[0], name):
+            raise BadInput(
+                f"task: {name} is based on an earlier {name}, which has no name any more; give one of them another name"
+            )
         at_once, later = names_used(source, tree)
         for used in at_once:
             self._take(used, name)
@@ -233,6 +243,10 @@ def _bytes(value: Array) -> bytes:
         else:
             np.save(file, value, allow_pickle=False)
         return file.getvalue()
+
+
+def _is_based_on(definition: ast.ClassDef, name: str) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == name for base in definition.bases for node in ast.walk(base))
 
 
 def _binds(assignment: ast.Assign, name: str) -> bool:

@@ -175,6 +175,21 @@ REFUSED = {
         "class A:\n    def get(self): return SIZE.n",
         "SIZE, a Size",
     ),
+    "a class on top of one of its own name": (
+        "class A:\n    def get(self): return 3",
+        "class A(A):\n    pass",
+        "A is based on an earlier A, which has no name any more; give one of them another name",
+    ),
+    "a class that a call makes": (
+        "class B:\n    def get(self): return 3",
+        "A = type('Made', (B,), {})",
+        "the class Made of a notebook: no name there is that of the class",
+    ),
+    "a class that was defined anew": (
+        "class B:\n    def get(self): return 3\nA = B",
+        "class B:\n    def get(self): return 4",
+        "the class B of a notebook: another one has that name since",
+    ),
     "what a helper uses": (
         "o = object()\ndef helper(): return o",
         "class A:\n    def get(self): return helper()",
