@@ -27,6 +27,8 @@ def trials_frame(trials: Sequence[TrialResult], spec: SweepSpec) -> "pandas.Data
     columns |= {name: _column([t.params.get(name) for t in rows], kind) for name, kind in kinds.items()}
     if "lr_exponent" in columns:
         columns["lr"] = 10.0 ** columns["lr_exponent"]
+    if spec.confirm:
+        columns["confirms"] = _column([t.confirms for t in rows], WHOLE)
     columns["verdict"] = _column([t.verdict for t in rows], TEXT)
     columns["evidence"] = _column([t.evidence for t in rows], TEXT)
     columns["duration_s"] = _column([t.duration_s for t in rows], NUMBER)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -16,7 +16,7 @@ from espalier.core.programs.program import Program
 from espalier.core.task import Batch, Data, Task, load_data, load_task
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.setup import CohortSetup
-from espalier.core.training.trial import Structure
+from espalier.core.training.trial import Structure, Trial
 from espalier.core.training.watch import Watcher
 from espalier.core.training.width import GAIN, NATIVE, remembered
 from espalier.sweeps import cohorts as plan
@@ -76,7 +76,7 @@ def make_cohort(
         task,
         data,
         common.structure,
-        [replicate for trial in trials for replicate in plan.replicates(spec, trial.number, trial.point)],
+        [replicate for trial in trials for replicate in _replicates(spec, trial)],
         provenance.lanes,
         common.program(provenance.program),
         provenance.device,
@@ -91,7 +91,13 @@ def make_cohort(
 def add_trials(cohort: Cohort, spec: SweepSpec, trials: Sequence[PlannedTrial]) -> None:
     """Give more trials of its structure to a cohort that trains."""
     for trial in trials:
-        cohort.add(plan.replicates(spec, trial.number, trial.point))
+        cohort.add(_replicates(spec, trial))
+
+
+def _replicates(spec: SweepSpec, trial: PlannedTrial) -> list[Trial]:
+    """Return a trial's replicates. A confirmation is not scored at rungs: it trains to its end."""
+    replicates = plan.replicates(spec, trial.number, trial.point)
+    return replicates if trial.confirms is None else [replace(replicate, rungs=()) for replicate in replicates]
 
 
 def program_for(

@@ -151,7 +151,7 @@ def load_sweep(home: Home, record: SweepRecord, driven: Collection[str]) -> Home
     """Return a sweep in its present state. driven: the ids of all sweeps that some process drives now."""
     spec, trials = record.spec, record.results()
     ended = sum(t.state != "running" for t in trials)
-    state = "running" if record.id in driven else "finished" if ended >= spec.trials_wanted else "interrupted"
+    state = "running" if record.id in driven else "finished" if ended >= record.wanted() else "interrupted"
     trials = trials if state == "running" else results.at_rest(trials)
     return HomeSweep(
         home, record, spec, state, trials, sweep_tracking_uri(record, home), record.experiment, record.parent

@@ -38,7 +38,8 @@ def trial_table(trials: Sequence[TrialResult], spec: SweepSpec, top: int, brief:
 def _row(trial: TrialResult, spec: SweepSpec) -> tuple[str, ...]:
     spread = f" ± {decimals(trial.spread)}" if trial.spread is not None else ""
     params = params_text(trial.params, spec.space.searched())
-    return str(trial.number), decimals(trial.value) + spread, trial.state, params, trial.verdict
+    state = trial.state if trial.confirms is None else f"{trial.state}, confirms {trial.confirms}"
+    return str(trial.number), decimals(trial.value) + spread, state, params, trial.verdict
 
 
 def _room(rows: Sequence[tuple[str, ...]], width: int) -> int:

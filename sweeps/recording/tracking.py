@@ -104,7 +104,7 @@ class Tracking:
         """Record an event of a trial. provenance: how its cohort trains, if known."""
         match event:
             case Start():
-                self.start(event.trial, event.params, event.trunk)
+                self.start(event.trial, event.params, event.trunk, event.confirms)
             case Fork():
                 self.fork(event)
             case Report():
@@ -114,10 +114,12 @@ class Tracking:
             case Outcome():
                 self.end(event, provenance)
 
-    def start(self, trial: int, params: Point, trunk: int | None) -> None:
-        """Record the start of a trial, and the trunk that it was proposed to share."""
+    def start(self, trial: int, params: Point, trunk: int | None, confirms: int | None = None) -> None:
+        """Record the start of a trial. trunk: that it was proposed to share. confirms: the trial that it repeats."""
         tags = {"espalier.status": "running", **_paired(trunk)}
-        self.names[trial] = run_name(trial, params, self.spec)
+        tags |= {} if confirms is None else {"espalier.confirms": str(confirms)}
+        again = "" if confirms is None else f" again under seed {params.get('seed')}"
+        self.names[trial] = f"{run_name(trial, params, self.spec)}{again}"
         self.recorder.record(TrialStarted(trial, self.names[trial], shown_params(params), tags))
 
     def fork(self, fork: Fork) -> None:
@@ -178,7 +180,7 @@ class Tracking:
     def _restore_trial(self, t: TrialResult, partly: bool) -> None:
         """partly: the spool has its end, so only a part is lost."""
         metric, last = self.spec.objective.metric, max(t.reports, default=0)
-        self.start(t.number, t.params, None)
+        self.start(t.number, t.params, None, t.confirms)
         for step, value in sorted(t.reports.items()):
             self.recorder.record(TrialReported(t.number, step, [(metric, step, value)]))
         tags = {"espalier.status": t.state, "espalier.verdict": t.verdict, "espalier.evidence": t.evidence}

@@ -41,6 +41,7 @@ class Summary:
         return {
             "sweep": self.sweep,
             "trials": len(results.searched(self.trials)),
+            "confirmations": sum(t.confirms is not None for t in self.trials),
             "best": best
             and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
             "seconds": round(self.seconds, 3),
@@ -66,6 +67,8 @@ class Summary:
             yield f"interrupted with {ended} trials ended"
             yield f"continue: sweep resume {self.sweep}{at}"
             return
+        if confirmations := sum(t.confirms is not None for t in self.trials):
+            counted["confirmation" if confirmations == 1 else "confirmations"] = confirmations
         yield f"{', '.join(f'{n} {state}' for state, n in counted.items())} in {self.seconds:.0f} s; " + self._work()
         failed = Counter(t.evidence for t in self._in("failed") if t.evidence)
         for evidence, number in failed.most_common(FAILURES):

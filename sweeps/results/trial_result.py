@@ -59,7 +59,7 @@ def searched(trials: Sequence[TrialResult]) -> list[TrialResult]:
 
 
 def notes(trials: Sequence[TrialResult]) -> list[str]:
-    """Return notes on all trials together: which metrics were NaN or infinite in some report.
+    """Return notes on all trials together: metrics that were NaN or infinite, and confirmations that did not complete.
 
     >>> trials = [TrialResult(n, "complete", 1.0, {}, missing={"valid_auc": (2, 10)}) for n in range(3)]
     >>> notes(trials)[0].partition(":")[0]
@@ -67,9 +67,13 @@ def notes(trials: Sequence[TrialResult]) -> list[str]:
     """
     trials_of = Counter(name for trial in trials for name in trial.missing)
     why = "a validation averages its batches, and one of them had no value; see sweep check, or set the task's"
-    return [
+    missing = [
         f"{name} was no number in reports of {n} trial{'s' * (n > 1)}: {why} evaluation_batch_size to None"
         for name, n in trials_of.items()
+    ]
+    refuted = [t for t in trials if t.confirms is not None and t.state not in ("complete", *UNFINISHED)]
+    return missing + [
+        f"trial {t.confirms} {t.state} under another seed: {t.evidence} (trial {t.number})" for t in refuted
     ]
 
 

@@ -157,6 +157,7 @@ class Driver:
         self.folder = home.sweep(record.id)
         self.interrupt = Interrupt()
         self.progress = Progress.of(record.id, self.spec, begin)
+        self.progress.wanted = record.wanted()
         self.progress.work = WorkCount(record.work)
         self.ledger = Ledger(record, self.progress.work)
 

@@ -60,6 +60,7 @@ class Loop:
             return None
         self.workers.begin(plan)
         self.progress.begin_cohort(plan)
+        self.progress.wanted = self.search.wanted
         return Assignment(self.settings, plan, self.ledger.provenance.get(plan.id))
 
     def more_trials(self, cohort: str, turn: Turn, lanes: int) -> list[PlannedTrial]:

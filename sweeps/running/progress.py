@@ -41,6 +41,7 @@ class Progress:
     last_turn_at: dict[str, float] = field(default_factory=dict)  # for each cohort that trains
     cohorts: dict[str, CohortPlan] = field(default_factory=dict)
     points: dict[int, Point] = field(default_factory=dict)  # of this driver's trials
+    confirming: set[int] = field(default_factory=set[int])  # trials that repeat another under another seed
     notes: list[str] = field(default_factory=list)  # notes on problems, a sentence each
     phase: str = "starting"
     searched: Collection[str] = ()  # the searched hyperparameters
@@ -69,6 +70,7 @@ class Progress:
         self.last_turn_at[plan.id] = time.monotonic()
         self.cohorts[plan.id] = plan
         self.points |= {trial.number: trial.point for trial in plan.trials}
+        self.confirming |= {trial.number for trial in plan.trials if trial.confirms is not None}
 
     def lose_worker(self, cohort: str) -> None:
         """Expect no more turns of a cohort."""
@@ -110,7 +112,7 @@ class Progress:
     def _take_outcome(self, outcome: Outcome) -> None:
         self.states[outcome.trial] = outcome.status
         value, sign = outcome.values.get(self.metric), 1.0 if self.mode == "min" else -1.0
-        if outcome.status != "complete" or value is None:
+        if outcome.status != "complete" or value is None or outcome.trial in self.confirming:
             return
         if self.best is None or sign * value < sign * self.best[1]:
             self.best = (outcome.trial, value, self.points[outcome.trial])

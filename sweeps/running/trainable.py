@@ -91,14 +91,15 @@ class CohortTrainable(tune.Trainable):
         self.spec = spec = SweepSpec.model_validate(settings.spec)
         trials = cohort_plan.trials
         self.ask_for_trials = ask_for_trials(settings.sweep, cohort_plan.id) if spec.search.asks_late else None
-        self.referee = make_referee(spec, settings.sweep)
+        confirming = trials[0].confirms is not None
+        self.referee = None if confirming else make_referee(spec, settings.sweep)
         device = "cuda" if settings.device == "cuda" and torch.cuda.is_available() else "cpu"
         begun = _provenance_in(saved, device) if saved else assignment.provenance
         if begun:  # trials that have begun continue with their own program, even with fewer trials or on another node
             self.halt = why_not_as_begun(spec, trials, begun, device)
             self.provenance = replace(begun, device=device)
         else:
-            expected = settings.cohort_trials if spec.search.asks_late else 0
+            expected = settings.cohort_trials if spec.search.asks_late or confirming else 0
             self.provenance = program_for(spec, trials, settings.lanes, device, expected)
         if self.halt:
             return

@@ -68,7 +68,7 @@ class CohortSearcher(Searcher):
             return Searcher.FINISHED
         assignment = self.tried(self.loop.next_cohort)
         if assignment is None:
-            return Searcher.FINISHED if self.error else None
+            return None if self.tried(lambda: self.loop.finished) is False else Searcher.FINISHED
         self.cohorts[trial_id] = assignment.plan.id
         return assignment.to_config()
 

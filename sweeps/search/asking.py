@@ -7,13 +7,14 @@ import optuna
 from numpy.random import SeedSequence
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from espalier.sweeps.samplers import SAMPLERS, Sampler
 from espalier.sweeps.samplers.grid import GridOrder
+from espalier.sweeps.search import attributes
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.trial_events import Outcome
-from espalier.sweeps.search.trial_record import OpenTrial, TrialRecord, sampled_params, storable
+from espalier.sweeps.search.trial_record import Confirmation, OpenTrial, TrialRecord, sampled_params, storable
 from espalier.sweeps.spec.space import Choice, Point, Range
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -61,21 +62,38 @@ class Asker:
         self.domains = {name: distribution(domain) for name, domain in self.spec.space.domains()}
         self.draws = Draws(self.spec, self.domains, len(trials))
         self.params: dict[int, Point] = {trial.number: dict(trial.params) for trial in trials}
+        self.confirmations = {trial.number: trial.confirms for trial in trials if trial.confirms}
         self.trials: dict[int, OpenTrial] = {}  # asked for, or adopted, by this process
 
     @property
     def asked(self) -> int:
-        """How many trials exist."""
-        return len(self.params)
+        """How many trials of the search exist."""
+        return len(self.params) - len(self.confirmations)
 
     def ask(self) -> OpenTrial:
         """Return a new trial; the branches of a trunk share all sampled values except the decay points."""
         self._take_sampler(self.asked)
         return self._opened(OpenTrial(self.study.ask(self.domains)))
 
+    def confirm(self, trial: TrialRecord) -> OpenTrial:
+        """Return a new trial that repeats another under a seed that no trial of the sweep has had."""
+        seeds = [int(self.point_of(number)["seed"]) for number in self.params]
+        confirmation = Confirmation(trial.number, max(seeds) + self.spec.replicates)
+        again = create_trial(
+            state=TrialState.RUNNING,
+            params=trial.frozen.params,
+            distributions=trial.frozen.distributions,
+            user_attrs={attributes.CONFIRMS: [confirmation.trial, confirmation.seed]},
+        )
+        self.study.add_trial(again)
+        added = TrialRecord(self.study.get_trials(deepcopy=False)[-1])
+        self.confirmations[added.number] = confirmation
+        return self.adopt(added)
+
     def adopt(self, record: TrialRecord) -> OpenTrial:
         """Take over a trial of an earlier process; sample now what that process had not sampled yet."""
-        self._take_sampler(record.number)
+        if record.confirms is None:
+            self._take_sampler(record.number)
         if record.params.keys() >= self.domains.keys():  # everything has been sampled
             self.study.sampler = RandomSampler()
         study_id = self.storage.get_study_id_from_name(self.study.study_name)
@@ -98,7 +116,8 @@ class Asker:
         """Tell Optuna how a trial ended, with its attributes: it accepts none later. run: its MLflow run, if known."""
         trial.set_outcome(outcome, run, self.spec.objective, self.spec.stopping is not None)
         # GridSampler stops the study after its last point, which only Optuna's own loop allows
-        self.study.sampler = RandomSampler() if self.draws.sampler.enumerates else self.draws.of(trial.number)
+        random = self.draws.sampler.enumerates or trial.number in self.confirmations
+        self.study.sampler = RandomSampler() if random else self.draws.of(trial.number)
         value = outcome.values.get(self.spec.objective.metric)
         if outcome.status == "complete" and value is not None:
             self.study.tell(trial.handle, value)
@@ -108,10 +127,17 @@ class Asker:
 
     def point_of(self, number: int) -> Point:
         """Return the whole configuration of a trial."""
-        return self.spec.space.resolve(sampled_params(self.params[number]))
+        point = self.spec.space.resolve(sampled_params(self.params[number]))
+        return point | ({"seed": self.confirmations[number].seed} if number in self.confirmations else {})
+
+    def confirms(self, number: int) -> int | None:
+        """Return the trial that this one confirms; None for a trial of the search."""
+        return self.confirmations[number].trial if number in self.confirmations else None
 
     def trunk_of(self, number: int) -> int | None:
         """Return the trial whose trunk this one was proposed to share, None for one proposed independently."""
+        if number in self.confirmations:
+            return None
         place = number % self.spec.branches
         return number - place if place else None
 

@@ -17,6 +17,7 @@ LATE_RUN = "mlflow_run."  # for each trial whose MLflow run was created after th
 
 # of a trial
 COHORT = "cohort"
+CONFIRMS = "confirms"  # of a confirmation: [the trial that it repeats, its own seed]
 STATUS = "status"  # complete, diverged, stopped, failed
 VERDICT = "verdict"
 EVIDENCE = "evidence"

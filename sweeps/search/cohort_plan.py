@@ -9,10 +9,11 @@ from espalier.sweeps.spec.space import Point
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial's number in the study and its complete configuration."""
+    """A trial's number in the study and its complete configuration. confirms: the trial that it repeats, if any."""
 
     number: int
     point: Point
+    confirms: int | None = None
 
 
 class TrialJson(TypedDict):
@@ -20,6 +21,7 @@ class TrialJson(TypedDict):
 
     number: int
     point: Point
+    confirms: int | None
 
 
 class PlanJson(TypedDict):
@@ -63,7 +65,9 @@ class CohortPlan:
         """
         return {
             "id": self.id,
-            "trials": [{"number": trial.number, "point": trial.point} for trial in self.trials],
+            "trials": [
+                {"number": trial.number, "point": trial.point, "confirms": trial.confirms} for trial in self.trials
+            ],
             "resume_from": self.resume_from,
             "without": list(self.without),
             "suspects": dict(self.suspects),
@@ -73,7 +77,7 @@ class CohortPlan:
     @classmethod
     def from_json(cls, fields: PlanJson) -> "CohortPlan":
         """Invert `to_json`."""
-        trials = tuple(PlannedTrial(trial["number"], trial["point"]) for trial in fields["trials"])
+        trials = tuple(PlannedTrial(**trial) for trial in fields["trials"])
         return cls(
             fields["id"],
             trials,

@@ -84,8 +84,12 @@ class Planner:
         plans = [self._resumed(cohort, of_it, checkpoints.get(cohort)) for cohort, of_it in interrupted.items()]
         return plans + self._grouped(without_cohort)
 
-    def _planned(self, trial: OpenTrial) -> PlannedTrial:
-        return PlannedTrial(trial.number, self.asker.point_of(trial.number))
+    def confirm(self, trials: Sequence[TrialRecord]) -> list[CohortPlan]:
+        """Return cohorts that train these trials once more, each under another seed."""
+        return self._grouped([self._planned(self.asker.confirm(trial)) for trial in trials])
+
+    def _planned(self, trial: OpenTrial | TrialRecord) -> PlannedTrial:
+        return PlannedTrial(trial.number, self.asker.point_of(trial.number), self.asker.confirms(trial.number))
 
     def _grouped(self, trials: Sequence[PlannedTrial]) -> list[CohortPlan]:
         """Group trials into cohorts, and store each trial's cohort."""
@@ -95,10 +99,6 @@ class Planner:
         return plans
 
     def _resumed(self, cohort: str, trials: Sequence[TrialRecord], checkpoint: str | None) -> CohortPlan:
-        planned = tuple(
-            PlannedTrial(trial.number, self.asker.point_of(trial.number))
-            for trial in trials
-            if checkpoint or trial.running
-        )
+        planned = tuple(self._planned(trial) for trial in trials if checkpoint or trial.running)
         failed = tuple(trial.number for trial in trials if trial.status == "failed")
         return CohortPlan(cohort, planned, checkpoint, failed)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from espalier.core.training.events import Event, Forked, Started
 from espalier.sweeps.search.asking import Asker
 from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial
+from espalier.sweeps.search.confirming import search_is_over, unconfirmed
 from espalier.sweeps.search.planning import Planner
 from espalier.sweeps.search.replicates import Replicates
 from espalier.sweeps.search.study import SweepRecord
@@ -45,6 +46,8 @@ class Search:
         trials = record.trials()
         self.reported = {(trial.number, step) for trial in trials for step in trial.reports}
         self.scored = {(trial.number, rung) for trial in trials for rung in trial.scores}
+        over = search_is_over(self.spec, trials)
+        self.confirmed = not self.spec.confirm or (over and not unconfirmed(self.spec, trials))  # or asked for
         self._open(trial.number for trial in trials if trial.running)
         self.waiting = self.planner.resume(trials, checkpoints or {})
         if self.planner.round_is_open:
@@ -55,7 +58,13 @@ class Search:
     @property
     def exhausted(self) -> bool:
         """Whether every trial has been scheduled. A running cohort may have to be scheduled again."""
-        return not self.waiting and self.planner.all_asked
+        return not self.waiting and self.planner.all_asked and self.confirmed
+
+    @property
+    def wanted(self) -> int:
+        """How many trials there are to be, with confirmations."""
+        confirmations = len(self.asker.confirmations) if self.confirmed else self.spec.confirm
+        return self.planner.wanted + confirmations
 
     @property
     def asks_next(self) -> bool:
@@ -93,6 +102,9 @@ class Search:
         if self.asks_next:
             self.settle(runs, everything=True)
             self.waiting = self._ask()
+        elif self._confirms_next:
+            self.settle(runs, everything=True)
+            self.waiting = self._confirm()
         if not self.waiting:
             return None
         plan = self.waiting.pop(0)
@@ -127,6 +139,17 @@ class Search:
     def _round_trains(self) -> bool:
         """Whether a repeatable search has to wait for trials of the last round."""
         return bool(self.planner.round and self.live and self.merging)
+
+    @property
+    def _confirms_next(self) -> bool:
+        """Whether all trials of the search have ended, and the best of them are to be confirmed."""
+        return not (self.confirmed or self.waiting or self.merging) and self.planner.all_asked
+
+    def _confirm(self) -> list[CohortPlan]:
+        plans = self.planner.confirm(unconfirmed(self.spec, self.record.trials()))
+        self._open(number for plan in plans for number in plan.numbers)
+        self.confirmed = True
+        return plans
 
     def _ask(self) -> list[CohortPlan]:
         plans = self.planner.ask()
@@ -205,7 +228,7 @@ class Search:
 
     def _start(self, number: int) -> Start:
         self.begun.add(number)
-        return Start(number, self.point_of(number), self.asker.trunk_of(number))
+        return Start(number, self.point_of(number), self.asker.trunk_of(number), self.asker.confirms(number))
 
     def _fork(self, event: Forked) -> Fork:
         """Return a fork, with the trunk that the trial shares: as proposed, else as it happened.

@@ -16,6 +16,7 @@ from espalier.sweeps.results.parent_run import ParentRun
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search import attributes
 from espalier.sweeps.search.cohort_plan import Provenance
+from espalier.sweeps.search.confirming import confirmations_wanted
 from espalier.sweeps.search.trial_record import TrialRecord, sampled_params
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import Fields
@@ -155,6 +156,10 @@ class SweepRecord:
         """Return all its trials, by number."""
         return [TrialRecord(trial) for trial in self.study.get_trials(deepcopy=False)]
 
+    def wanted(self) -> int:
+        """Return how many trials it is to have, with confirmations."""
+        return self.spec.trials_wanted + confirmations_wanted(self.spec, self.trials())
+
     def interrupted_cohorts(self) -> list[str]:
         """Return the cohorts with unfinished trials, in the order of their first such trial."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -176,12 +181,13 @@ class SweepRecord:
         return judged_together(rows, Thresholds(**self.spec.health.model_dump()), self.spec.objective.mode)
 
     def _result(self, trial: TrialRecord, names: Collection[str], late_run: str | None) -> TrialResult:
-        sampled = sampled_params(trial.params)
+        sampled, confirms = sampled_params(trial.params), trial.confirms
+        params = self.spec.space.resolve(sampled) if all(name in sampled for name in names) else sampled
         return TrialResult(
             number=trial.number,
             state=trial.state,
             value=trial.value,
-            params=self.spec.space.resolve(sampled) if all(name in sampled for name in names) else sampled,
+            params=params | ({"seed": confirms.seed} if confirms else {}),
             spread=trial.spread,
             verdict=trial.verdict,
             evidence=trial.evidence,
@@ -191,4 +197,5 @@ class SweepRecord:
             mlflow_run=late_run or trial.run,
             to_beat=trial.to_beat,
             missing=trial.missing,
+            confirms=confirms and confirms.trial,
         )

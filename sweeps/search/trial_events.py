@@ -12,11 +12,12 @@ from espalier.sweeps.spec.space import Point
 
 @dataclass(frozen=True)
 class Start:
-    """A trial begins. trunk: the trial whose trunk it was proposed to share."""
+    """A trial begins. trunk: the trial whose trunk it was proposed to share. confirms: the trial that it repeats."""
 
     trial: int
     params: Point
     trunk: int | None
+    confirms: int | None = None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,14 @@ class RungScore:
     leader: int
 
 
+@dataclass(frozen=True)
+class Confirmation:
+    """A trial that repeats another under another seed. trial: the one that it repeats. seed: of its first replicate."""
+
+    trial: int
+    seed: int
+
+
 def storable(choice: Scalar | list[float]) -> Scalar:
     """Return a choice for Optuna: lists, and texts that look like one, become JSON."""
     return json.dumps(choice) if isinstance(choice, list) or str(choice).startswith(("[", '"')) else choice
@@ -89,6 +97,12 @@ class TrialRecord:
     def cohort(self) -> str | None:
         """The cohort that it is in; None while it has none."""
         return self._attributes.get(attributes.COHORT)
+
+    @property
+    def confirms(self) -> Confirmation | None:
+        """What it repeats; None for a trial of the search."""
+        entry = self._attributes.get(attributes.CONFIRMS)
+        return Confirmation(*entry) if entry else None
 
     @property
     def status(self) -> str | None:

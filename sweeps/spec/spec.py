@@ -43,6 +43,13 @@ class SweepSpec(Part):
     replicates: int = Field(
         default=1, ge=1, le=1000, description="seeds per configuration; the objective is their mean"
     )
+    confirm: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="how many of the best trials are trained once more, each under another seed, when the search has "
+        "ended: the results then know the noise, and which trials cannot be told from the best",
+    )
     search: Search = Search()
     objective: Objective = Objective()
     stopping: Stopping | None = Field(default=None, description="successive halving; {} takes its defaults")
