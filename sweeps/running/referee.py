@@ -36,8 +36,12 @@ class Referee(Watcher):
             cohort.stop(replicate, reason)
 
     def rule(self, events: Iterable[Event]) -> dict[str, str]:
-        """Take events in order and return the replicates to stop, each with the reason."""
-        fresh: list[RungKey] = []
+        """Take events and return the replicates to stop, each with the reason.
+
+        Only the order of a trial's own events matters: those of one call are judged together.
+        """
+        events, fresh = list(events), list[RungKey]()
+        self._note_lows(event for event in events if isinstance(event, Reported))
         stopped: dict[int, str] = {}
         for event in events:
             trial = event.trial_id.number
@@ -75,9 +79,8 @@ class Referee(Watcher):
     def _reported(self, trial: int, event: Reported) -> str:
         """Return why a trial is hopeless, else "": the last two reports of each replicate have a hopeless verdict."""
         of_trial, replicate, step = self.hopeless.setdefault(trial, {}), event.trial, event.step
-        loss, rate = event.values.get("train_loss", math.inf), event.values.get("lr", math.nan)
+        loss, rate = _loss(event), event.values.get("lr", math.nan)
         rising, self.rates[replicate] = rate > self.rates.get(replicate, math.inf), rate
-        self.lows[step] = min(loss, self.lows.get(step, math.inf))
         bad = event.verdict in HOPELESS and step >= self.rungs[0]
         if bad and event.verdict == COLLAPSED:
             bad = not rising and self._left_behind(step, loss)
@@ -85,6 +88,10 @@ class Referee(Watcher):
         if len(of_trial) == self.replicates and min(of_trial.values()) >= 2:
             return f"{event.verdict} at step {step}: {event.evidence}"
         return ""
+
+    def _note_lows(self, reports: Iterable[Reported]) -> None:
+        for report in reports:
+            self.lows[report.step] = min(_loss(report), self.lows.get(report.step, math.inf))
 
     def _left_behind(self, step: int, loss: float) -> bool:
         """Whether another replicate was better than a constant guess by this step.
@@ -126,3 +133,7 @@ class Referee(Watcher):
         self.hopeless = {trial: dict(reports) for trial, reports in state["hopeless"].items()}
         self.rates, self.lows = dict(state["rates"]), dict(state["lows"])
         self.over = set(state["over"])
+
+
+def _loss(report: Reported) -> float:
+    return report.values.get("train_loss", math.inf)
