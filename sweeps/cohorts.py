@@ -177,4 +177,6 @@ def _check_calls(reference: str, watcher: Watcher) -> None:
 def scoring(spec: SweepSpec) -> Scoring:
     """Return how trials are scored."""
     chosen = spec.stopping
-    return Scoring((chosen.score,), chosen.probe_steps(spec.budget.steps)) if chosen else Scoring(())
+    if chosen is None:
+        return Scoring(())
+    return Scoring((chosen.score,), chosen.probe_steps(spec.budget.steps), chosen.probe_share)

@@ -8,6 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+PROBE_SHARE = 0.2
+"""How long a copy trains for a score, as a share of the steps up to the rung: with a fixed length, early rungs would be
+scored by a decay that is long for them, late ones by one that is too short."""
+
 
 @dataclass(frozen=True)
 class Rung:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from espalier.core.programs.faults import TRANSIENT_ERRORS
 from espalier.core.scores.registry import SCORES
-from espalier.core.scores.score import Rung
+from espalier.core.scores.score import PROBE_SHARE, Rung
 from espalier.core.training.averages import AVERAGE_EVERY, PREFIX, Averages
 from espalier.core.training.ends import Ends
 from espalier.core.training.events import Event
@@ -22,16 +22,26 @@ from espalier.core.training.validation import Validation, finite_values, is_dive
 class Scoring:
     """How trials are scored at their rungs.
 
-    kinds: names of core.scores.registry.SCORES, or `file.py:Class`. steps: how many steps a copy trains for a score.
+    kinds: names of core.scores.registry.SCORES, or `file.py:Class`. share: how long a copy trains for a score, as a
+    share of the steps up to the rung. steps: how many steps it trains at every rung instead.
     """
 
     kinds: tuple[str, ...] = ("probe",)
-    steps: int = 100
+    steps: int | None = None
+    share: float = PROBE_SHARE
 
     @property
     def averaged(self) -> bool:
         """Whether some score uses averaged weights."""
         return any(SCORES[kind].averaged for kind in self.kinds)
+
+    def copy_steps(self, rung: int) -> int:
+        """Return how many steps a copy trains for a score at a rung.
+
+        >>> Scoring(share=0.2).copy_steps(1000), Scoring(steps=50).copy_steps(1000)
+        (200, 50)
+        """
+        return max(1, round(self.share * rung)) if self.steps is None else self.steps
 
 
 class Scores:
@@ -50,7 +60,7 @@ class Scores:
     ):
         """curve_points: blocks of the training curve between two reports."""
         self.kinds = {kind: SCORES[kind]() for kind in scoring.kinds}
-        self.steps, self.structure, self.averages, self.curve_points = scoring.steps, structure, averages, curve_points
+        self.scoring, self.structure, self.averages, self.curve_points = scoring, structure, averages, curve_points
         self.pool, self.ends, self.python, self.validation = pool, ends, python, validation
         copies = [kind for kind, score in self.kinds.items() if score.trains_on]
         self._of_averages = [kind for kind, score in self.kinds.items() if score.averaged]
@@ -107,8 +117,8 @@ class Scores:
             self.pool.park(lane, k)
 
     def _send_copies(self, k: int, lane: Lane, runs: Sequence[TrialRun], kind: str) -> None:
-        factor = self.kinds[kind].rate_factor
-        trials = [run.trial.probed(lane.step, self.steps, factor) for run in runs]
+        factor, steps = self.kinds[kind].rate_factor, self.scoring.copy_steps(lane.step)
+        trials = [run.trial.probed(lane.step, steps, factor) for run in runs]
         copy = Lane([TrialRun(trial, kind, reported=lane.step) for trial in trials], lane.step)
         copy.python = self.python.copy_of(lane)
         copy.plan_fork(self.structure)

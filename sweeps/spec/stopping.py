@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from espalier.core.scores.registry import SCORES
+from espalier.core.scores.score import PROBE_SHARE
 from espalier.sweeps.spec.parts import OwnKindName, known_kind
 from espalier.sweeps.spec.space import Part
 
@@ -28,7 +29,15 @@ class Stopping(Part):
         description="trials scored at a rung before any is stopped; those of one history count as one",
     )
     score: ScoreName | OwnKindName = Field(default="average", description="what a trial is worth at a rung")
-    probe: float = Field(default=0.02, gt=0, le=0.5, description="share of the budget that a probe trains")
+    probe_share: float = Field(
+        default=PROBE_SHARE, gt=0, le=1, description="steps that a probe trains, as a share of those up to the rung"
+    )
+    probe: float | None = Field(
+        default=None,
+        gt=0,
+        le=0.5,
+        description="the same as a share of the budget, as specs of earlier versions have it",
+    )
 
     @field_validator("score", mode="before")
     @classmethod
@@ -42,10 +51,18 @@ class Stopping(Part):
             raise ValueError(f"rungs are shares of the budget between 0 and 1, rising; {list(rungs)} arrived")
         return rungs
 
+    @model_validator(mode="after")
+    def _one_length(self) -> "Stopping":
+        if self.probe is not None and self.probe_share != PROBE_SHARE:
+            raise ValueError(
+                f"probe {self.probe:g} and probe_share {self.probe_share:g} exclude each other; leave one out"
+            )
+        return self
+
     def steps(self, budget: int) -> tuple[int, ...]:
         """Return the steps after which trials are scored."""
         return tuple(sorted({min(max(1, round(share * budget)), budget - 1) for share in self.rungs} - {0}))
 
-    def probe_steps(self, budget: int) -> int:
-        """Return how many steps a probe trains."""
-        return max(1, round(self.probe * budget))
+    def probe_steps(self, budget: int) -> int | None:
+        """Return how many steps a probe trains at every rung; None where `probe_share` says it."""
+        return None if self.probe is None else max(1, round(self.probe * budget))

@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 
 from espalier.core.optimizers import SGD
 from espalier.core.programs.choose import choose
+from espalier.core.scores.score import PROBE_SHARE
 from espalier.core.task import Task
 from espalier.core.tasks.digits import Digits, DigitsConv
 from espalier.core.tasks.names import Names
@@ -34,7 +35,6 @@ from espalier.sweeps.spec.stopping import Stopping
 KINDS = ("value", "probe", "cooldown", "average")
 RUNGS = (0.01, 0.05, 0.10, 0.25, 0.50)
 POINTS, SEEDS = (0.4, 0.6, 0.8), 3
-PROBE = 0.02
 ORDERS, AT_ONCE = 200, 12
 
 NETS: dict[str, tuple[Task, int, tuple[float, float, int]]] = {
@@ -62,7 +62,7 @@ def measure(net: str, steps: int | None = None, seed: int | None = None) -> dict
     program, why = choose(task, tuple(t[:32] for t in data.train), 24, work=len(trials) * budget)
     if "Conv2d" in repr(task.model()):
         program = "plain"  # grouped convolutions are slower than single ones
-    scoring = Scoring(KINDS, max(1, round(PROBE * budget)))
+    scoring = Scoring(KINDS)
     cohort = Cohort(CohortSetup(task, data, structure, trials, 24, program, ratio_samples=0, scoring=scoring))
     found: dict[str, dict[str, Any]] = {t.id: {"scores": {}, "final": None, "ended": 0} for t in trials}
     for event in cohort.train():
@@ -136,7 +136,7 @@ def simulate(
     """
     lost, regrets, work = [], [], []
     rungs = [round(share * measured["steps"]) for share in stopping.rungs]
-    probe = PROBE if kind in ("probe", "cooldown") else 0.0
+    probe = PROBE_SHARE if kind in ("probe", "cooldown") else 0.0
     for seed in range(SEEDS):
         trials = {
             TrialId.parse(key).number: t
@@ -155,7 +155,7 @@ def simulate(
                     leader = leaders(crowd, share)
                     rule.enter((rung, k, _score(trials[k], kind, rung), leader[k]) for k in here)
                     for k in here:
-                        spent += probe
+                        spent += probe * share
                         if rule.reason(rung, k):
                             survivors.discard(k)
                             spent += rung / measured["steps"] - trials[k]["ended"] / measured["steps"]
@@ -214,7 +214,7 @@ Each configuration (13 exponents, on the names network {low:g} ... {high:g}, by 
 {len(exponents)} configurations a seed) trains to its end and is scored on the way by
 
 - *value*: the validation loss there;
-- *probe*: that of a branch after {PROBE:.0%} of the steps at a tenth of the rate;
+- *probe*: that of a branch after {PROBE_SHARE:.0%} as many steps at a tenth of the rate as it has had so far;
 - *cooldown*: that of a branch whose rate falls in a line to the schedule's last rate in as many steps;
 - *average*: that of a moving average of the weights, a tenth of the steps so far wide.
 

@@ -146,6 +146,26 @@ def test_a_probe_is_the_run_that_decays_there_and_a_value_is_the_validation_ther
     assert found["t", 5, "cooldown"]["valid_loss"] == constant[9]["valid_loss"].hex(), "a constant rate stays"
 
 
+def test_a_copy_trains_a_share_of_what_its_trial_has_trained(engine: Engine) -> None:
+    case = Case(TASKS[0], next(iter(OPTIMIZERS)), "step", 0.0)
+    trial = Trial("t", 3, STEPS, case.hyper, STEPS, rungs=(5, 10))
+    cohort = engine.cohort(TASKS[0], case.structure, [trial], 2, scoring=Scoring(("probe",), share=0.4))
+    list(cohort.train())
+    assert cohort.work.probe_steps == 2 + 4
+
+
+@pytest.mark.parametrize("kind", EVERY_SCORE)
+def test_lanes_that_come_to_a_rung_together_are_scored_in_one_turn(engine: Engine, kind: str) -> None:
+    """So that they are judged together."""
+    case = Case(TASKS[0], next(iter(OPTIMIZERS)), "step", 0.0)
+    trials = [Trial(str(k), 3, STEPS, replace(case.hyper, lr=0.01 * (k + 1)), 3, rungs=(5,)) for k in range(3)]
+    cohort = engine.cohort(TASKS[0], case.structure, trials, lanes=3, scoring=Scoring((kind,), 3))
+    turns: list[list[str]] = []
+    while not cohort.done:
+        turns.append([event.trial for event in cohort.turn() if isinstance(event, Scored)])
+    assert [turn for turn in turns if turn] == [["0", "1", "2"]]
+
+
 def test_the_cooldown_falls_in_a_line_to_the_rate_at_the_end() -> None:
     structure = Structure(SGD(), "cosine")
     trial = Trial("t", 0, 100, Hyperparameters(lr=2.0, floor=0.1))

@@ -145,7 +145,7 @@ def test_no_ratios_are_taken_of_probes(small_tasks: Mapping[str, Task]) -> None:
         taken.clear()
         cohort = Cohort(CohortSetup(task, task.data(), structure, trials, 2, Counting(task, SGD()), scoring=scoring))
         events = list(cohort.train())
-        assert cohort.work.probe_steps == 2 * scoring.steps * ("probe" in scoring.kinds)
+        assert cohort.work.probe_steps == 2 * scoring.copy_steps(6) * ("probe" in scoring.kinds)
         return [event for event in events if isinstance(event, Ended)]
 
     plain = ends(Scoring(("value",)))

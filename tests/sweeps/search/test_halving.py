@@ -14,9 +14,11 @@ from optuna.pruners import SuccessiveHalvingPruner
 
 from espalier.core.errors import BadInput
 from espalier.core.training.events import Event, Reported, Scored
+from espalier.sweeps.cohorts import scoring
 from espalier.sweeps.running.board import Board
 from espalier.sweeps.running.referee import Referee
 from espalier.sweeps.search.halving import Entry, Halving
+from espalier.sweeps.spec.spec import make_spec
 from espalier.sweeps.spec.stopping import Stopping
 from tests.sweeps.made import end, report, spec_with
 
@@ -85,12 +87,24 @@ def test_rungs_that_are_no_rising_shares_are_refused(rungs: list[float]) -> None
         ({"rung": [0.1]}, "stopping.rung: unknown field; did you mean 'rungs'"),
         ({"least": 1}, "stopping.least"),
         ({"probe": 0}, "stopping.probe"),
+        ({"probe_share": 0}, "stopping.probe_share"),
+        ({"probe": 0.1, "probe_share": 0.5}, "stopping: probe 0.1 and probe_share 0.5 exclude each other"),
     ],
 )
 def test_a_wrong_field_of_stopping_is_refused(stopping: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput) as refusal:
         spec_with(stopping=stopping)
     assert words in str(refusal.value)
+
+
+def test_a_probe_is_a_share_of_the_rung_and_in_a_spec_of_an_earlier_version_of_the_budget() -> None:
+    budget = {"steps": 1000, "batch_size": 11}
+    spec = spec_with(stopping={"score": "probe"}, budget=budget)
+    assert [scoring(spec).copy_steps(rung) for rung in (100, 500)] == [20, 100]
+    earlier = {"rungs": [0.1, 0.25, 0.5], "reduction": 2.0, "least": 4, "score": "probe", "probe": 0.02}
+    stored = make_spec({**spec.model_dump(mode="json"), "stopping": earlier}, stored=True)
+    assert [scoring(stored).copy_steps(rung) for rung in (100, 500)] == [20, 20]
+    assert make_spec(stored.model_dump(mode="json")) == stored
 
 
 def test_rungs_lie_within_the_budget_however_short() -> None:
@@ -130,6 +144,22 @@ def test_the_worse_half_of_a_cohort_stops_and_is_told_so_once() -> None:
     assert set(stopped) == {"1/0", "3/0"}
     assert stopped["1/0"] == f"ranked 4 of 4 by {STOPPING.score} at step 10 (5), the best 2 go on"
     assert judge.rule(crowd) == {}
+
+
+@given(
+    scores=st.lists(st.floats(1, 9, allow_nan=False) | st.just(math.nan), min_size=2, max_size=8),
+    order=st.randoms(use_true_random=False),
+)
+def test_what_is_decided_on_a_batch_does_not_depend_on_its_order(scores: list[float], order: random.Random) -> None:
+    """Those that diverged, and those that fell behind, are no exception."""
+    lives: list[list[Event]] = [[score(f"{k}/0", value)] for k, value in enumerate(scores)]
+    lives += [[end("8/0", 7, 9.0, "diverged")], [said("9/0", 10, "healthy", 1.0)]]
+    lives += [[said("10/0", step, "collapsed", 2.3) for step in (10, 20)]]
+    shuffled = [life.copy() for life in lives]
+    mixed: list[Event] = []
+    while any(shuffled):
+        mixed.append(order.choice([life for life in shuffled if life]).pop(0))
+    assert referee().rule(mixed) == referee().rule(event for life in lives for event in life)
 
 
 def of_one_trunk(first: int, loss: float, branches: int = 4) -> list[Scored]:

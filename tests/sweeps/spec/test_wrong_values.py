@@ -33,7 +33,10 @@ WRONG = [
     ({"optimizer": {"kind": "sgd", "beta1": 0.9}}, ["optimizer", "beta1", "momentum"]),
     ({"stopping": {}, "objective": {"metric": "train_loss"}}, ["stopping", "train_loss", "valid_ metric"]),
     ({"stopping": {"reduction": float("inf")}}, ["stopping.reduction", "finite", "inf arrived"]),
-    ({"stopping": True}, ["stopping: True", "{} for the defaults", "rungs, reduction, least, score, probe"]),
+    (
+        {"stopping": True},
+        ["stopping: True", "{} for the defaults", "rungs, reduction, least, score, probe_share, probe"],
+    ),
     (
         {"resources": {"lanes": 0}},
         ["resources.lanes: input should be greater than or equal to 1, or 'auto'; 0 arrived"],
