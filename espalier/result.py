@@ -93,7 +93,7 @@ class Result:
     @property
     def notes(self) -> Sequence[str]:
         """What went wrong on the way, or was damaged and mended, a sentence each; of a run of this process."""
-        return tuple(self.summary.notes) if self.summary else ()
+        return (*self.summary.notes, *self.summary.without_a_best()) if self.summary else ()
 
     @property
     def recorded(self) -> bool | None:
@@ -194,7 +194,9 @@ class Result:
 
 
 def finished(summary: Summary, origin: Origin) -> Result:
-    """Return what a run came to. Prints on stderr why it cannot go on, if that is so."""
+    """Return what a run came to. Prints on stderr why it cannot go on, or why no trial is complete."""
     if summary.halted:
         print(f"halted: {summary.halted}", file=sys.stderr)
+    for line in summary.without_a_best():
+        print(f"note: {line}", file=sys.stderr)
     return Result.of_run(summary, origin)

@@ -131,7 +131,7 @@ class HomeSweep:
             yield noise_line(*compare_with_best(self.trials, self.spec))
         for t in results.ranked(self.trials, self.spec.objective.mode)[:top]:
             if t.evidence:
-                yield f"trial {t.number} {t.verdict or t.state}: {t.evidence}"
+                yield results.health_line(t.number, t.verdict or t.state, t.evidence)
 
     def _head(self) -> Iterator[str]:
         counted = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items()) or "none yet"

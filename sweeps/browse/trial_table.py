@@ -14,7 +14,8 @@ CONFIGURATION = "configuration"
 def trial_table(trials: Sequence[TrialResult], spec: SweepSpec, top: int, brief: bool = False) -> list[str]:
     """Return the `top` best trials, best first, as the lines of a table as wide as the terminal.
 
-    brief: on a terminal each trial takes one line, and a configuration that is too long ends with "…".
+    brief: on a terminal each trial takes one line, and a configuration that is too long ends with "…",
+    unless two of them would look alike.
     """
     from rich.console import Console
     from rich.table import Table
@@ -23,6 +24,9 @@ def trial_table(trials: Sequence[TrialResult], spec: SweepSpec, top: int, brief:
     rows = [_row(trial, spec) for trial in ranked(trials, spec.objective.mode)[:top]]
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     room = _room([header, *rows], console.width) if brief and sys.stdout.isatty() else None
+    configurations = {row[header.index(CONFIGURATION)] for row in rows}
+    if room and len({text[: room - 1] for text in configurations}) < len(configurations):
+        room = None  # cut, they could not be told apart
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
         cut = room if name == CONFIGURATION else None

@@ -6,7 +6,7 @@ from espalier.sweeps.client.answers import SweepAnswer, TrialAnswer
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.results.formatting import decimals, params_text
 from espalier.sweeps.results.noise import Noise, Ties, noise_line
-from espalier.sweeps.results.trial_result import TrialResult, ranked
+from espalier.sweeps.results.trial_result import TrialResult, health_line, ranked
 
 
 def follow(remote: Remote, sweep: str, print_line: Callable[[str], None]) -> SweepAnswer:
@@ -76,7 +76,7 @@ def show_lines(answer: SweepAnswer, trials: Sequence[TrialAnswer], top: int) -> 
         yield noise_line(Noise(**noise), Ties(best["trial"], **ties))
     for trial in shown:
         if trial["evidence"]:
-            yield f"trial {trial['number']} {trial['verdict'] or trial['state']}: {trial['evidence']}"
+            yield health_line(trial["number"], trial["verdict"] or trial["state"], trial["evidence"])
 
 
 def exit_code(answer: SweepAnswer) -> int:

@@ -70,9 +70,7 @@ class Summary:
         if confirmations := sum(t.confirms is not None for t in self.trials):
             counted["confirmation" if confirmations == 1 else "confirmations"] = confirmations
         yield f"{', '.join(f'{n} {state}' for state, n in counted.items())} in {self.seconds:.0f} s; " + self._work()
-        failed = Counter(t.evidence for t in self._in("failed") if t.evidence)
-        for evidence, number in failed.most_common(FAILURES):
-            yield f"failed: {evidence} ({_trials(number)})"
+        yield from self._failures()
         yield from (f"note: {note}" for note in results.notes(self.trials))
         if self.best is None:
             yield from self._without_a_best(at)
@@ -86,6 +84,19 @@ class Summary:
         yield f"browse  {self.page() if self.server else f'sweep ui{at}, then {self.page()}'}"
         yield f"pull    sweep best {self.sweep}{at} > best.yaml"
         yield "rerun   sweep rerun best.yaml"
+
+    def without_a_best(self) -> list[str]:
+        """Return that no trial is complete, and why; empty if one is, or if the sweep was interrupted."""
+        if self.best is not None or self.interrupted:
+            return []
+        counted = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items())
+        return [f"no trial is complete: {counted or 'none began'}", *self._failures()]
+
+    def _failures(self) -> Iterator[str]:
+        """Yield the most frequent reasons of failed trials."""
+        failed = Counter(t.evidence for t in self._in("failed") if t.evidence)
+        for evidence, number in failed.most_common(FAILURES):
+            yield f"failed: {evidence} ({_trials(number)})"
 
     def page(self) -> str:
         """Return the address of MLflow's page on the sweep; for a home's store, that of `sweep ui`."""

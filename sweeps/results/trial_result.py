@@ -86,6 +86,15 @@ def at_rest(trials: Sequence[TrialResult]) -> list[TrialResult]:
     return [replace(trial, state="interrupted") if trial.state == "running" else trial for trial in trials]
 
 
+def health_line(number: int, verdict: str, evidence: str) -> str:
+    """Return the verdict on a trial and its evidence as a line, which says the verdict once.
+
+    >>> health_line(2, "diverged", "diverged at step 8"), health_line(3, "hot", "its ratio is -1")
+    ('trial 2 diverged at step 8', 'trial 3 hot: its ratio is -1')
+    """
+    return f"trial {number} {evidence if evidence.startswith(f'{verdict} ') else f'{verdict}: {evidence}'}"
+
+
 def counts(trials: Sequence[TrialResult]) -> dict[str, int]:
     """Return how many trials of the search are in each state.
 

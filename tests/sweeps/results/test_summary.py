@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,3 +105,10 @@ def test_a_metric_that_was_no_number_is_noted_once() -> None:
     trials = [row(n, 1.0, missing={"valid_auc": (3, 4)}) for n in range(5)]
     (note,) = [line for line in closing(trials) if line.startswith("note: ")]
     assert note.startswith("note: valid_auc was no number in reports of 5 trials")
+
+
+def test_that_no_trial_is_complete_is_said_with_the_reasons() -> None:
+    trials = [row(n, None, "failed", evidence="ValueError: bad") for n in range(2)]
+    summary = Summary("a", spec_with(), trials, None, False, True, 1.0, 0, 0, None)
+    assert summary.without_a_best() == ["no trial is complete: 2 failed", "failed: ValueError: bad (2 trials)"]
+    assert replace(summary, interrupted=True).without_a_best() == []
