@@ -1,21 +1,22 @@
 """Which trials train next: new branches, parked lanes, and trials of the queue."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypedDict
 
 from espalier.core.programs.faults import TRANSIENT_ERRORS
 from espalier.core.rows import Row
 from espalier.core.training.ends import Ends
 from espalier.core.training.events import Event, Forked, Started
+from espalier.core.training.freezing import Freezing, FreezingState
 from espalier.core.training.history import groups_at
 from espalier.core.training.lane import Lane, TrialRun
 from espalier.core.training.lane_python import LanePython
 from espalier.core.training.log import EventLog
 from espalier.core.training.pool import LanePool
+from espalier.core.training.resume import LaneWithRow
 from espalier.core.training.trial import Structure, Trial
 
 
-class AdmissionState(TypedDict):
+class AdmissionState(FreezingState):
     """An Admission in a checkpoint: the ids of the trials in the queue, and the reasons of those that are to stop."""
 
     queue: list[str]
@@ -48,6 +49,7 @@ class Admission:
         self.known = {trial.id: trial for trial in trials}
         self.structure, self.pool, self.log, self.python, self.ends = structure, pool, log, python, ends
         self.new_row, self.sequential = new_row, sequential
+        self.freezing = Freezing(pool, python, log)
         self.stops: dict[str, str] = {}
         self.queue_first = False
 
@@ -70,8 +72,15 @@ class Admission:
         self.known |= {trial.id: trial for trial in trials}
         self.queue += trials
 
+    def thaw(self, trial: Trial, frozen: LaneWithRow) -> None:
+        """Let a trial go on from a frozen state."""
+        self.known[trial.id] = trial
+        self.freezing.thawing.append((trial, frozen))
+
     def advance(self) -> Iterator[Event]:
-        """Fork the lanes whose histories differ from this step on, and fill free rows."""
+        """Park, keep and fork the lanes that are due at this step, and fill free rows."""
+        yield from self.freezing.freeze_due()
+        yield from self.freezing.thaw()
         yield from self._fork()
         yield from self._fill()
         while any(lane.fork_at == lane.step for lane in self.pool.active):  # a lane that was parked at its fork
@@ -166,11 +175,13 @@ class Admission:
 
     def state(self) -> AdmissionState:
         """Return the state for a checkpoint."""
-        return {"queue": [trial.id for trial in self.queue], "stops": dict(self.stops)}
+        return {"queue": [trial.id for trial in self.queue], "stops": dict(self.stops), **self.freezing.state()}
 
     def load_state(self, state: AdmissionState) -> None:
         """Go on where `state` was taken, with the pool and the log of then; trials that came later are in the queue."""
         lanes = {run.trial.id for lane in self.pool.lanes for run in lane.runs}
+        self.freezing.load_state(state, self.known)
+        lanes |= {trial.id for trial, _ in self.freezing.thawing}
         seen = lanes | {event.trial for event in self.log.ended} | {*state["queue"]}
         self.queue = [self.known[key] for key in [*state["queue"], *(key for key in self.known if key not in seen)]]
         self.stops = dict(state["stops"])

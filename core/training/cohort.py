@@ -18,12 +18,13 @@ from espalier.core.training.batches import Batches
 from espalier.core.training.comparison import Comparison
 from espalier.core.training.ends import Ends
 from espalier.core.training.events import Ended, Event
+from espalier.core.training.freezing import Frozen
 from espalier.core.training.lane import Lane, TrialRun
 from espalier.core.training.lane_python import LanePython
 from espalier.core.training.log import EventLog, LogState
 from espalier.core.training.pool import LanePool
 from espalier.core.training.reports import Reports, Views
-from espalier.core.training.resume import PoolState, load_pool_state, pool_state
+from espalier.core.training.resume import LaneWithRow, PoolState, load_pool_state, pool_state
 from espalier.core.training.sampling import Sampling
 from espalier.core.training.scores import Scores
 from espalier.core.training.setup import CohortSetup
@@ -180,12 +181,13 @@ class Cohort:
     @property
     def done(self) -> bool:
         """Whether every trial has ended."""
-        return not (self.pool.lanes or self.admission.queue)
+        return not (self.pool.lanes or self.admission.queue or self.admission.freezing.thawing)
 
     @property
     def idle(self) -> int:
         """How many more lanes could train: neither taken, nor spoken for by lanes that wait or trials of the queue."""
-        return max(0, self.pool.room - len(self.pool.lanes) - len(self.admission.queue))
+        waiting = len(self.admission.queue) + len(self.admission.freezing.thawing)
+        return max(0, self.pool.room - len(self.pool.lanes) - waiting)
 
     def add(self, trials: Sequence[Trial]) -> None:
         """Take more trials of the same structure, to begin when lanes are free. To be called between turns.
@@ -193,6 +195,23 @@ class Cohort:
         Their ids must be new. Rungs they may have only where the trials before them had some.
         """
         self.admission.add(trials)
+
+    def thaw(self, trial: Trial, frozen: LaneWithRow) -> None:
+        """Let a trial go on from a frozen state of its own, or, as a branch, of another with the same history so far.
+
+        frozen: the `lane` of a `Frozen`, from this cohort or from one of the same structure, maybe through a file.
+        Raises ValueError for a state of another structure, or of a cohort that is scored otherwise.
+        """
+        if frozen["row"].keys() != self.pool.rows.rows.keys():
+            raise ValueError(f"{trial.id}: its frozen state is of another structure")
+        before = frozen["lane"]["riders"][0]["trial"]
+        if trial.id != before:
+            self.work.trial_steps += frozen["lane"]["step"]  # which it need not train
+        self.admission.thaw(trial, frozen)
+
+    def take_frozen(self) -> list[Frozen]:
+        """Return the states that were kept or parked since the last call: to be called after each turn."""
+        return self.admission.freezing.take()
 
     def stop(self, trial: str, reason: str) -> None:
         """Ask that a trial end as stopped, with `reason` as evidence, before its next step."""

@@ -44,7 +44,7 @@ class Event:
 
     @property
     def kind(self) -> str:
-        """Its name in JSON: start, fork, report, score, finish or stop."""
+        """Its name in JSON: start, fork, report, score, park, finish or stop."""
         return next(kind for kind, type_ in _TYPES.items() if isinstance(self, type_))
 
     @property
@@ -119,6 +119,11 @@ class Scored(Event):
 
 
 @dataclass(frozen=True)
+class Parked(Event):
+    """A trial has left its cohort before its end. It may be continued from its state."""
+
+
+@dataclass(frozen=True)
 class Ended(Event):
     """A trial was completed, diverged, was stopped, or failed because its task raised.
 
@@ -153,6 +158,7 @@ _TYPES: Mapping[str, type[Event]] = {
     "fork": Forked,
     "report": Reported,
     "score": Scored,
+    "park": Parked,
     "finish": Ended,
     "stop": Ended,
 }

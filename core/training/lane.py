@@ -74,9 +74,11 @@ class Lane:
         return bool(self.runs[0].score)
 
     def next_stop(self) -> int:
-        """Return the step of this lane's next report, rung or fork."""
-        marks = [mark for run in self.runs for mark in (run.next_report(), run.trial.next_rung(self.step))]
-        return min(mark for mark in [*marks, self.fork_at] if mark is not None)
+        """Return the step of this lane's next report, rung or fork, or at which it is kept or parked."""
+        marks = [self.fork_at]
+        for run in self.runs:
+            marks += [run.next_report(), run.trial.next_rung(self.step), run.trial.next_freeze(self.step)]
+        return min(mark for mark in marks if mark is not None)
 
     def plan_fork(self, structure: Structure) -> None:
         """Set `fork_at` to the step at which the histories of its trials differ."""

@@ -6,14 +6,14 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import TypedDict
 
-from espalier.core.training.events import Ended, Event, EventJson, Forked, Reported, Scored, Started, Status
+from espalier.core.training.events import Ended, Event, EventJson, Forked, Parked, Reported, Scored, Started, Status
 from espalier.core.training.lane import Lane
 
-_ORDER: Sequence[type[Event]] = [Started, Forked, Reported, Scored]  # the order of events at one step
+_ORDER: Sequence[type[Event]] = [Started, Forked, Reported, Scored, Parked]  # the order of events at one step
 
 
 class LogState(TypedDict):
-    """An EventLog in a checkpoint: leaders and events. noted: starts, forks and scores."""
+    """An EventLog in a checkpoint: leaders and events. noted: starts, forks, scores and parkings."""
 
     leaders: dict[str, str]
     noted: list[EventJson]
@@ -21,7 +21,7 @@ class LogState(TypedDict):
 
 
 class EventLog:
-    """Starts, forks and scores (`events`), and the ends. Reports are stored with their trials."""
+    """Starts, forks, scores and parkings (`events`), and the ends. Reports are stored with their trials."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -29,7 +29,7 @@ class EventLog:
         self.leaders: dict[str, str] = {}
 
     def note(self, event: Event) -> Event:
-        """Add a start, a fork or a score, and return it."""
+        """Add a start, a fork, a score or a parking, and return it."""
         self.events.append(event)
         return event
 
@@ -50,15 +50,18 @@ class EventLog:
         """Return the value of `Ended.leader`."""
         return "" if status == "stopped" else self.leader(trial)
 
+    def reports_of(self, lane: Lane) -> Iterator[Event]:
+        """Yield the reports so far of a lane's trials. They have neither verdicts nor ratios."""
+        for run in lane.runs:
+            if not run.score:
+                yield from _reports(run.trial.id, run.reports, run.curve)
+
     def replay(self, lanes: Sequence[Lane]) -> list[Event]:
         """Return all events so far, in order. Reports have neither verdicts nor ratios.
 
         lanes: those that have not ended.
         """
-        runs = [run for lane in lanes for run in lane.runs if not run.score]
-        events = list(self.events)
-        for run in runs:
-            events += _reports(run.trial.id, run.reports, run.curve)
+        events = [*self.events, *(report for lane in lanes for report in self.reports_of(lane))]
         for event in self.ended:
             events += _reports(event.trial, event.reports, event.curve)
         return [*sorted(events, key=lambda event: (event.step, _ORDER.index(type(event)))), *self.ended]

@@ -54,21 +54,22 @@ class PoolState(TypedDict):
 def pool_state(pool: LanePool, python: LanePython) -> PoolState:
     """Return a pool's state for a checkpoint. Raises core.python_state.encoding.Unwritable."""
     return {
-        "riding": [{"lane": _lane_state(lane, python), "row": pool.rows.row(k)} for k, lane in enumerate(pool.active)],
-        "parked": [{"lane": _lane_state(lane, python), "row": row} for lane, row in pool.parked],
+        "riding": [{"lane": lane_state(lane, python), "row": pool.rows.row(k)} for k, lane in enumerate(pool.active)],
+        "parked": [{"lane": lane_state(lane, python), "row": row} for lane, row in pool.parked],
     }
 
 
 def load_pool_state(pool: LanePool, python: LanePython, trials: Mapping[str, Trial], state: PoolState) -> None:
     """Continue from the result of `pool_state`. trials: those of the cohort, by id."""
     pool.rows.used = 0
-    pool.active = [_lane(saved["lane"], python, trials) for saved in state["riding"]]
+    pool.active = [lane_from_state(saved["lane"], python, trials) for saved in state["riding"]]
     for saved in state["riding"]:
         pool.rows.fill(saved["row"])
-    pool.parked = [(_lane(saved["lane"], python, trials), saved["row"]) for saved in state["parked"]]
+    pool.parked = [(lane_from_state(saved["lane"], python, trials), saved["row"]) for saved in state["parked"]]
 
 
-def _lane_state(lane: Lane, python: LanePython) -> LaneState:
+def lane_state(lane: Lane, python: LanePython) -> LaneState:
+    """Return a lane for a checkpoint. Raises core.python_state.encoding.Unwritable."""
     return {
         "riders": [_run_state(run) for run in lane.runs],
         "step": lane.step,
@@ -95,7 +96,8 @@ def _run_state(run: TrialRun) -> RunState:
     }
 
 
-def _lane(saved: LaneState, python: LanePython, trials: Mapping[str, Trial]) -> Lane:
+def lane_from_state(saved: LaneState, python: LanePython, trials: Mapping[str, Trial]) -> Lane:
+    """Invert `lane_state`. trials: by the ids that its runs had."""
     return Lane(
         [_run(run, trials) for run in saved["riders"]],
         saved["step"],

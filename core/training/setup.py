@@ -49,7 +49,7 @@ class CohortSetup:
     @property
     def wants_averages(self) -> bool:
         """Whether some trial is scored by averaged weights."""
-        return self.scoring.averaged and any(trial.rungs for trial in self.trials)
+        return self.scoring.averaged and (not self.trials or any(trial.rungs for trial in self.trials))
 
     def make_program(self) -> Program:
         """Return the program for these trials."""

@@ -73,7 +73,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration under one seed. rungs: the steps after which it is scored, all before its end."""
+    """One configuration under one seed. rungs: the steps after which it is scored, all before its end.
+
+    until: the step at which it is parked, None if it trains to its end. keep_at: steps at which its state is kept.
+    """
 
     id: str
     seed: int
@@ -82,6 +85,8 @@ class Trial:
     reports: int = 10
     rungs: tuple[int, ...] = ()
     probe: Probe | None = None
+    until: int | None = None
+    keep_at: tuple[int, ...] = ()
 
     @property
     def budget(self) -> int:
@@ -91,7 +96,7 @@ class Trial:
     def probed(self, start: int, steps: int, factor: float | None) -> "Trial":
         """Return the trial with an early end, `steps` steps after `start`."""
         ending = Probe(start, self.steps, factor)
-        return replace(self, steps=start + steps, reports=1, rungs=(), probe=ending)
+        return replace(self, steps=start + steps, reports=1, rungs=(), probe=ending, until=None, keep_at=())
 
     def report_steps(self) -> tuple[int, ...]:
         """Return the steps after which the trial reports: at equal shares of its budget, the last at its end."""
@@ -100,6 +105,11 @@ class Trial:
     def next_rung(self, step: int) -> int | None:
         """Return the first rung after `step`, if there is one."""
         return next((rung for rung in self.rungs if rung > step), None)
+
+    def next_freeze(self, step: int) -> int | None:
+        """Return the first step after `step` at which its state is kept or it is parked, if there is one."""
+        until = () if self.until is None else (self.until,)
+        return min((at for at in (*self.keep_at, *until) if at > step), default=None)
 
     def next_report(self, step: int) -> int:
         """Return the first report step after `step`, which is before the trial's end."""

@@ -16,7 +16,7 @@ from espalier.core.measures.ratios import summary
 from espalier.core.measures.verdicts import Thresholds, Verdict, median, no_better, verdict, while_learning
 from espalier.core.task import Batch, Task, call
 from espalier.core.training.baselines import Baselines
-from espalier.core.training.events import Ended, Event, Forked, Reported, Scored, Started
+from espalier.core.training.events import Ended, Event, Forked, Parked, Reported, Scored, Started
 from espalier.core.training.trial import Trial
 
 
@@ -95,6 +95,8 @@ class Watcher:
                     self.report(event, cohort)
                 case Scored():
                     self.score(event, cohort)
+                case Parked():
+                    self.park(event, cohort)
                 case Ended(status="stopped"):
                     self.stop(event, cohort)
                 case Ended():
@@ -113,6 +115,9 @@ class Watcher:
 
     def score(self, event: Scored, cohort: Stops) -> None:
         """A trial was scored at a rung."""
+
+    def park(self, event: Parked, cohort: Stops) -> None:
+        """A trial has left its cohort before its end."""
 
     def finish(self, event: Ended, cohort: Stops) -> None:
         """A trial was completed, diverged, or failed."""
