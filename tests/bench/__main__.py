@@ -233,9 +233,10 @@ def search_benchmark(tables: Path, repetitions: int, note: str) -> str:
     """Replay the search over all tables of a folder, and return the report."""
     files = sorted(tables.glob("*.npz"))
     measured = [one_thread("search", str(file), "--repetitions", str(repetitions)) for file in files]
+    halved = one_thread("search.reductions", *map(str, files), "--repetitions", str(repetitions))
     text = f"Machine: {machine()}. Versions: optuna {version('optuna')}, numpy {version('numpy')}."
     command = f"python -m tests.bench --only search --repetitions {repetitions}"
-    return search_report(measured, f"{text}\nCommand: `{command}`. {note}".rstrip())
+    return search_report(measured, halved, f"{text}\nCommand: `{command}`. {note}".rstrip())
 
 
 def main() -> None:

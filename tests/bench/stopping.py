@@ -1,7 +1,8 @@
 """Which score at a rung foretells how a trial ends: the plain value, two decay probes, averaged weights.
 
 Every trial trains to its end, scored at five rungs by all four. From that: the rank correlation of each score with the
-final loss, and what successive halving by it would have stopped.
+final loss, how far its optimum lies from the one at the end, how much worse its top trial ends, and what successive
+halving by it would have stopped.
 
 usage: python -m tests.bench.stopping NET [STEPS]  (prints one JSON document; NET is one of NETS)
 """
@@ -12,6 +13,7 @@ import random
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 from datetime import date
 from typing import Any
 
@@ -83,27 +85,59 @@ def measure(net: str, steps: int | None = None, seed: int | None = None) -> dict
     }
 
 
-def correlations(measured: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return for each score its rank correlation with the final loss at each rung: the mean over the seeds.
+@dataclass(frozen=True)
+class Foresight:
+    """What a score at a rung tells of the end.
+
+    spearman: its rank correlation with the final loss. decades: the exponent of the trial that it holds best, less that
+    of the trial that ends best. regret: how much worse the former ends. Of trials with the same score, the mean.
+    """
+
+    spearman: float
+    decades: float
+    regret: float
+
+    def __str__(self) -> str:
+        """Return them as a cell of a table."""
+        return f"{self.spearman:.2f}; {self.decades:+.2f}; {self.regret:.4f}"
+
+
+def foresight(scores: Sequence[float], finals: Sequence[float], exponents: Sequence[float]) -> Foresight:
+    """Compare the scores of trials at a rung with their ends.
+
+    >>> str(foresight([2.0, 2.0, 3.0], [1.5, 1.7, 1.2], [-1.0, -1.0, -0.5]))
+    '-0.87; -0.50; 0.4000'
+    """
+    correlation = float(spearmanr(scores, finals).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+    best, top = min(range(len(finals)), key=lambda k: finals[k]), min(scores)
+    tied = [k for k, score in enumerate(scores) if score == top]
+    decades = statistics.fmean(exponents[k] for k in tied) - exponents[best]
+    return Foresight(correlation, decades, statistics.fmean(finals[k] for k in tied) - finals[best])
+
+
+def foresights(measured: Mapping[str, Any]) -> dict[str, list[Foresight]]:
+    """Return for each score what it tells at each rung: the mean over the seeds.
 
     Only of trials that end; those that diverge would be told apart by any score.
     """
-    table: dict[str, list[float]] = {}
+    table: dict[str, list[Foresight]] = {}
     for kind in KINDS:
-        table[kind] = []
         for rung in measured["rungs"]:
-            each = []
-            for seed in range(SEEDS):
-                pairs = [
-                    (trial["scores"].get(f"{kind} {rung}"), trial["final"])
-                    for key, trial in measured["trials"].items()
-                    if key.endswith(f"/{seed}") and trial["final"] is not None
-                ]
-                known = [(math.inf if score is None else score, final) for score, final in pairs]
-                at_rung, at_end = (list(column) for column in zip(*known, strict=True))
-                each.append(float(spearmanr(at_rung, at_end).statistic))  # pyright: ignore[reportAttributeAccessIssue]
-            table[kind].append(statistics.fmean(each))
+            each = [_of_seed(measured, kind, rung, seed) for seed in range(SEEDS)]
+            means = (statistics.fmean(column) for column in zip(*map(astuple, each), strict=True))
+            table.setdefault(kind, []).append(Foresight(*means))
     return table
+
+
+def _of_seed(measured: Mapping[str, Any], kind: str, rung: int, seed: int) -> Foresight:
+    exponents = [exponent for exponent, _ in measured["configurations"]]
+    known = [
+        (_score(trial, kind, rung), trial["final"], exponents[TrialId.parse(key).number])
+        for key, trial in measured["trials"].items()
+        if TrialId.parse(key).replicate == seed and trial["final"] is not None
+    ]
+    scores, finals, of_them = (list(column) for column in zip(*known, strict=True))
+    return foresight(scores, finals, of_them)
 
 
 def arrival(configurations: int, trunks: bool, order: random.Random) -> list[int]:
@@ -183,15 +217,13 @@ PLANS = {"at 10, 25, 50 %": (0.1, 0.25, 0.5), "at 5, 10, 25, 50 %": (0.05, 0.1, 
 def tables(measured: Mapping[str, Any]) -> str:
     """Return one net's results as Markdown."""
     head = f"| score | {' | '.join(f'{share:.0%}' for share in RUNGS)} |\n|---|{'---|' * len(RUNGS)}\n"
-    rows = "\n".join(
-        f"| {kind} | {' | '.join(f'{rho:.2f}' for rho in each)} |" for kind, each in correlations(measured).items()
-    )
+    rows = "\n".join(f"| {kind} | {' | '.join(map(str, each))} |" for kind, each in foresights(measured).items())
     names = ["trials come", "rungs", "score", "best stopped", "survivor worse by, mean", "most", "work"]
     halved = f"| {' | '.join(names)} |\n|{'---|' * len(names)}\n"
     for come, trunks in (("in trunks", True), ("one by one", False)):
         for name, rungs in PLANS.items():
             for kind in KINDS:
-                found = simulate(measured, kind, Stopping(rungs=rungs), trunks)
+                found = simulate(measured, kind, Stopping(rungs=rungs, reduction=2), trunks)
                 halved += (
                     f"| {come} | {name} | {kind} | {found['lost']:.1%} | {found['regret']:.4f} | {found['most']:.4f} "
                     f"| {found['work']:.0%} |\n"
@@ -218,12 +250,13 @@ Each configuration (13 exponents, on the names network {low:g} ... {high:g}, by 
 - *cooldown*: that of a branch whose rate falls in a line to the schedule's last rate in as many steps;
 - *average*: that of a moving average of the weights, a tenth of the steps so far wide.
 
-The first table of a net is the rank correlation (Spearman) of the score with the final loss, among the trials that
-end, as the mean over the seeds. The second replays successive halving (the better half goes on; {ORDERS} random orders
-a seed, {AT_ONCE} trials at a time): how often the configuration that would have ended best was stopped, how much worse
-the best survivor ended, and the steps trained as a share of training everything, probes included, sharing not. Trials
-come in trunks, all decay points of an exponent side by side, as a sweep proposes them, or one by one; those of one
-history count once at a rung.
+The first table of a net has three numbers for each score and rung, each the mean over the seeds, of trials that end:
+its rank correlation (Spearman) with the final loss; the optimum by the score minus the optimum at the end, in decades
+of the rate; the regret of the top one, the final loss of the trial with the best score minus the lowest. The second
+replays successive halving (the better half goes on; {ORDERS} random orders a seed, {AT_ONCE} trials at a time): how
+often the configuration that would have ended best was stopped, how much worse the best survivor ended, and the steps
+trained as a share of training everything, probes included, sharing not. Trials come in trunks, all decay points of an
+exponent side by side, as a sweep proposes them, or one by one; those of one history count once at a rung.
 
 {nets}
 ## What this does not show

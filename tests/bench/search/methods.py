@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 from tests.bench.search.method import Method
 from tests.bench.search.peers import PRUNERS, SAMPLERS, Peer
+from tests.bench.search.pieces import ByPieces
 from tests.bench.search.product import Product
+from tests.bench.search.thawing import Thawing
 
 METHODS: dict[str, Method] = {
+    "espalier, thaw": ByPieces(Thawing),
     "espalier, tpe": Product(),
     "espalier, tpe, one branch": Product(branches=1),
     "espalier, tpe, no stopping": Product(stopping=None),

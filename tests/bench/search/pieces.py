@@ -1,7 +1,7 @@
 """A replay for searches that ask for pieces of work: a trunk up to a rung, or a branch of it to the end.
 
 A trunk is trained once, is parked at its rung, and goes on from there. A branch costs what its trunk lacks up to the
-decay point, and then the rest of the budget: a row of the trunk is kept at each decay point that it passes.
+decay point, and then the rest of the budget; a trunk keeps the rows that it passes, and a branch passes some for it.
 """
 
 import math
@@ -17,11 +17,17 @@ MOST = 10_000  # pieces, more than any budget pays for: a search that asks for f
 
 
 class Piece(NamedTuple):
-    """A piece of work. until: the rung of a trunk, or the decay point of a branch, as a share of the budget."""
+    """A piece of work. until: the rung of a trunk, or the decay point of a branch, as a share of the budget.
+
+    begin: of a branch, at which kept row of its trunk it begins, where that is not the decay point itself. trunk: its
+    number, where a search may train several of one exponent, which then share nothing.
+    """
 
     kind: Literal["trunk", "branch"]
     exponent: float
     until: float
+    begin: float = 1.0
+    trunk: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class ByPieces:
         """Search over a table."""
         exponents, decays = ((float(axis[0]), float(axis[-1])) for axis in (table.exponents, table.decays))
         search = self.make(Problem(exponents, decays, budget, workers, seed))
-        trained: dict[float, float] = {}  # exponent -> how far its trunk is
+        trained: dict[tuple[float, int], float] = {}  # trunk -> how far it is
         account = Account()
 
         def next_piece() -> Work | None:
@@ -68,10 +74,14 @@ class ByPieces:
             return None if piece is None else train(piece)
 
         def train(piece: Piece) -> Work:
-            unit, before = account.begin(), trained.get(piece.exponent, 0.0)
-            trained[piece.exponent] = max(before, piece.until)
-            rest = 0.0 if piece.kind == "trunk" else 1.0 - piece.until
-            yield account.spend(unit, max(0.0, piece.until - before) + rest)
+            unit, trunk = account.begin(), (piece.exponent, piece.trunk)
+            before = trained.get(trunk, 0.0)
+            trained[trunk] = max(before, piece.until)
+            if piece.kind == "trunk":
+                cost = max(0.0, piece.until - before)
+            else:  # no row is kept beyond where the trunk is
+                cost = 1.0 - min(piece.begin, piece.until, before)
+            yield account.spend(unit, cost)
             value = _value(table, piece, self.score)
             if piece.kind == "branch" and math.isfinite(value):
                 account.finish(unit, value)

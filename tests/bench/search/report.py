@@ -5,11 +5,16 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from tests.bench.search import reductions
 from tests.bench.search.measuring import BUDGETS, GOAL
 
 
-def report(measured: Sequence[Mapping[str, Any]], surroundings: str) -> str:
-    """Return the report. measured: of each table, as `measure_all` returns it. surroundings: machine and command."""
+def report(measured: Sequence[Mapping[str, Any]], halved: Mapping[str, Any], surroundings: str) -> str:
+    """Return the report.
+
+    measured: of each table, as `measure_all` returns it. halved: the same of `reductions`. surroundings: the machine
+    and the command.
+    """
     sections = "\n".join(_section(each) for each in measured)
     return f"""# {date.today()}: what a search finds for its compute
 
@@ -27,6 +32,7 @@ interface: trials that share nothing, pruners that see the validation loss ten t
 where there are several workers.
 
 {sections}
+{reductions.section(halved)}
 ## What this does not show
 
 Wall time; verdicts, which stop hopeless trials before their rank does; more than two dimensions; the noise of another

@@ -124,6 +124,13 @@ def test_pieces_of_a_trunk_cost_what_it_lacks() -> None:
     assert search.values[0] == table.score("average", 0.1, -1.0)
 
 
+def test_a_branch_begins_no_later_than_its_trunk_is_nor_than_it_says() -> None:
+    """From a row that was kept before its decay point it trains the steps between them once more."""
+    trunk, early, late = Piece("trunk", 0.0, 0.5), Piece("branch", 0.0, 0.4, 0.375), Piece("branch", 0.0, 0.8, 0.7)
+    finishes = ByPieces(lambda problem: Scripted([trunk, early, late])).replay(small_table(), 3, 1, 7)
+    assert [end.compute for end in finishes] == pytest.approx([0.5 + 0.625, 0.5 + 0.625 + 0.5])
+
+
 @pytest.mark.parametrize("workers", [1, 8])
 @pytest.mark.parametrize("name", CHEAP)
 def test_every_search_finds_a_bowls_ground(name: str, workers: int) -> None:
