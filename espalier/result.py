@@ -14,6 +14,7 @@ from espalier.sweeps.origins.origin import KeptSweep, Origin
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.noise import Noise, Ties, compare_with_best
+from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, counts, ranked
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
@@ -108,6 +109,11 @@ class Result:
             return None
         text = self.kept.best_file(best.number)
         return BestTrial(best.number, best.value, dict(best.params), best.verdict, best.evidence, text)
+
+    @property
+    def references(self) -> Sequence[ReferenceResult]:
+        """What an untuned run gets here (`references: true`): each with its title, value, state and reports."""
+        return tuple(self.summary.references if self.summary else self.kept.references)
 
     @property
     def noise(self) -> Noise | None:

@@ -18,6 +18,7 @@ from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.noise import compare_with_best, noise_document, noise_line
 from espalier.sweeps.results.parent_run import ParentRun
+from espalier.sweeps.results.reference_result import ReferenceResult, reference_lines
 from espalier.sweeps.results.story import TrialStory
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.driver_lock import driven_sweeps
@@ -49,6 +50,11 @@ class HomeSweep:
         """The address of MLflow's page on the sweep; for a home's store, that of `sweep ui`."""
         server = self.tracking_uri if self.tracking_uri.startswith("http") else UI
         return mlflow_page(server, *(self.parent.ids if self.parent else ()))
+
+    @property
+    def references(self) -> Sequence[ReferenceResult]:
+        """What its references came to."""
+        return self.record.references
 
     @property
     def best(self) -> TrialResult | None:
@@ -114,6 +120,7 @@ class HomeSweep:
                 "best": best
                 and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
                 **noise_document(*compare_with_best(self.trials, self.spec)),
+                "references": [reference.to_json() for reference in self.references],
                 "tracking_uri": no_secret(self.tracking_uri),
                 "mlflow": self.page,
                 "experiment": self.experiment,
@@ -129,6 +136,8 @@ class HomeSweep:
         yield from trial_table(self.trials, self.spec, top)
         if results.counts(self.trials).get("complete", 0) > 1:
             yield noise_line(*compare_with_best(self.trials, self.spec))
+        if (best := self.best) and best.value is not None:
+            yield from reference_lines(self.references, best.value, self.spec.objective.sign)
         for t in results.ranked(self.trials, self.spec.objective.mode)[:top]:
             if t.evidence:
                 yield results.health_line(t.number, t.verdict or t.state, t.evidence)

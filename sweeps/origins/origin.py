@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from espalier.sweeps.results.closing import Summary
+from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -41,6 +42,11 @@ class KeptSweep(Protocol):
     @property
     def trials(self) -> Sequence[TrialResult]:
         """Its trials so far."""
+        ...
+
+    @property
+    def references(self) -> Sequence[ReferenceResult]:
+        """What its references came to."""
         ...
 
     @property

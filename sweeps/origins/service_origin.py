@@ -9,6 +9,7 @@ from espalier.sweeps.client.answers import SweepAnswer, TrialAnswer
 from espalier.sweeps.client.lines import show_lines, table
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.origins.origin import CurvePoint, Listing
+from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 
@@ -34,6 +35,11 @@ class ServiceSweep:
     def page(self) -> str:
         """MLflow's page on it; "" before MLflow has it."""
         return self.answer["mlflow"].get("page") or ""
+
+    @property
+    def references(self) -> Sequence[ReferenceResult]:
+        """None: a service does not pass them on; MLflow has their runs."""
+        return ()
 
     @property
     def spec(self) -> SweepSpec:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from espalier.core.training.events import Ended, Reported
 from espalier.sweeps import identity
 from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.recording.names import DESCRIPTION_TAG, NAME_CHARACTERS, RUN_STATUS, STORY, list_trials
@@ -19,9 +20,11 @@ from espalier.sweeps.recording.records import (
     TrialStarted,
     TrialTagged,
 )
+from espalier.sweeps.references import Reference
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.results.formatting import decimals, finite, params_text
 from espalier.sweeps.results.noise import compare_with_best, noise_line
+from espalier.sweeps.results.reference_result import reference_lines
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, ranked
 from espalier.sweeps.search.cohort_plan import Provenance
 from espalier.sweeps.search.replicates import missing_counts, missing_text
@@ -159,6 +162,30 @@ class Tracking:
         status = RUN_STATUS[outcome.status]
         self.recorder.record(TrialEnded(outcome.trial, name, outcome.step, tags, texts, status))
 
+    # --- references --------------------------------------------------------------------------------------------------
+
+    def start_reference(self, reference: Reference, point: Point) -> None:
+        """Record that a reference begins."""
+        tags = {"espalier.status": "running", "espalier.reference": reference.name}
+        self.recorder.record(TrialStarted(reference.number, _name_of(reference), shown_params(point), tags))
+
+    def report_reference(self, reference: Reference, report: Reported) -> None:
+        """Record a validation of a reference, and the training curve before it."""
+        points: list[MetricPoint] = [(n, report.step, value) for n, value in report.values.items() if n != "train_loss"]
+        points += [("train_loss", step, loss) for step, loss in report.curve]
+        self.recorder.record(TrialReported(reference.number, report.step, points))
+
+    def end_reference(self, reference: Reference, end: Ended) -> None:
+        """Record the end of a reference."""
+        tags = {
+            "espalier.status": end.status,
+            "espalier.verdict": end.verdict,
+            "espalier.evidence": end.evidence,
+            "espalier.reference": reference.name,
+        }
+        name, status = _name_of(reference), RUN_STATUS[end.status]
+        self.recorder.record(TrialEnded(reference.number, name, end.step, tags, {}, status))
+
     # --- restoring -----------------------------------------------------------------------------------------------
 
     def restore(self, lost: Sequence[TrialResult]) -> None:
@@ -246,9 +273,19 @@ class Tracking:
         if noise and ties:
             values |= {"noise": noise.sd, "noise_degrees": float(noise.degrees), "ties": float(len(ties.trials))}
             tags["espalier.ties"] = ", ".join(map(str, ties.trials)) or "none"
+        references = self.sweep_record.references
+        values |= {f"reference_{each.name}": each.value for each in references if each.value is not None}
+        if best is not None and best.value is not None:
+            lines = reference_lines(references, best.value, self.spec.objective.sign)
+            if text := "; ".join(line.removeprefix("references: ") for line in lines):
+                tags["espalier.references"] = text
         tags["espalier.noise"] = noise_line(noise, ties).removeprefix("noise: ")
         files = [str(figure) for figure in figures]
         self.recorder.record(SweepClosed(values, tags, texts, files, "FINISHED"))
+
+
+def _name_of(reference: Reference) -> str:
+    return f"reference: {reference.title}"
 
 
 def _paired(trunk: int | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.noise import compare_with_best, noise_document, noise_line
 from espalier.sweeps.results.parent_run import ParentRun
+from espalier.sweeps.results.reference_result import ReferenceResult, reference_lines
 from espalier.sweeps.spec.spec import SweepSpec
 
 FAILURES = 3  # how many reasons of failed trials are shown, the most frequent first
@@ -34,6 +35,7 @@ class Summary:
     notes: Sequence[str] = ()  # problems and repairs on the way, a sentence each
     halted: str | None = None  # why it was interrupted, if not by request: what the user has to fix
     parent: ParentRun | None = None  # the sweep's own run in MLflow
+    references: Sequence[ReferenceResult] = ()
 
     def document(self) -> dict[str, object]:
         """Return the JSON document of `sweep run --json`."""
@@ -46,6 +48,7 @@ class Summary:
             and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
             "seconds": round(self.seconds, 3),
             **noise_document(*compare_with_best(self.trials, self.spec)),
+            "references": [reference.to_json() for reference in self.references],
             "lane_steps": self.lane_steps,
             "steps_shared": self.steps_shared,
             "states": results.counts(self.trials),
@@ -81,6 +84,8 @@ class Summary:
         )
         if results.counts(self.trials)["complete"] > 1:
             yield noise_line(*compare_with_best(self.trials, self.spec))
+        if self.best.value is not None:
+            yield from reference_lines(self.references, self.best.value, self.spec.objective.sign)
         yield f"browse  {self.page() if self.server else f'sweep ui{at}, then {self.page()}'}"
         yield f"pull    sweep best {self.sweep}{at} > best.yaml"
         yield "rerun   sweep rerun best.yaml"

@@ -97,4 +97,5 @@ class Closing:
             notes=progress.notes,
             halted=self.interrupt.halted,
             parent=self.record.parent,
+            references=self.record.references,
         )

@@ -21,6 +21,7 @@ from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.sender import SendPolicy
 from espalier.sweeps.recording.tracking import Tracking
 from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri, tracking_origin
+from espalier.sweeps.references import wanted_references
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running import machine
 from espalier.sweeps.running.closing import Closing
@@ -31,8 +32,10 @@ from espalier.sweeps.running.machine import Allocation, RaySession
 from espalier.sweeps.running.messages import WorkerSettings
 from espalier.sweeps.running.preflight import check_spec
 from espalier.sweeps.running.progress import Progress
+from espalier.sweeps.running.reference_runs import ReferenceRuns
 from espalier.sweeps.running.work import WorkCount
 from espalier.sweeps.running.workers import KILL_AFTER_S, Workers
+from espalier.sweeps.search.attributes import REFERENCES
 from espalier.sweeps.search.driver_lock import DriverLock
 from espalier.sweeps.search.rule import stopping_rule
 from espalier.sweeps.search.search import Search
@@ -80,6 +83,7 @@ def start(
         facts |= range_facts
     sweep = sweep or homes.new_id(spec.name)
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": identity.versions()}
+    facts |= {REFERENCES: [each.name for each in wanted_references(spec)]}
     facts |= {"tracking": tracking_origin(home.path), identity.FOLDER: str(current_folder())}
     with _gone_unless_begun(home, store, sweep), DriverLock(home, sweep):  # two processes may start the same id at once
         record = store.create(sweep, spec, facts | identity.git_state(Path.cwd()))
@@ -172,7 +176,7 @@ class Driver:
         self.progress.stopping = self.interrupt.asked.is_set
         with self.interrupt.listening(), watch(self.progress):
             self.progress.take_results(self.record.results())
-            unfinished = self.progress.left() > 0
+            unfinished = self.progress.left() > 0 or bool(self.record.references_left())
             if unfinished or check_anyway:
                 check_before_training()
             then = CONTINUE.format(self.record.id)
@@ -225,6 +229,7 @@ class Driver:
             tracking,
             workers,
             self.ledger,
+            ReferenceRuns(self.record, tracking, self.progress),
         )
         rule = stopping_rule(self.record)
         tune.run_tune(loop, allocation, tune_folder, self.record.id, rule)

@@ -51,7 +51,7 @@ class Ledger:
 
     def take_links(self, recorder: Recorder) -> Mapping[int, str]:
         """Store the recorder's new links; return the runs of trials."""
-        self.runs |= {link.trial: link.run for link in recorder.take_links()}
+        self.runs |= {link.trial: link.run for link in recorder.take_links() if link.trial >= 0}  # not of references
         if recorder.parent:
             self.record.set_parent(recorder.parent)
         return self.runs

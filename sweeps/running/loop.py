@@ -15,6 +15,7 @@ from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.ledger import Ledger
 from espalier.sweeps.running.messages import Assignment, Turn, WorkerSettings
 from espalier.sweeps.running.progress import Progress
+from espalier.sweeps.running.reference_runs import ReferenceRuns
 from espalier.sweeps.running.workers import Workers, death_sentence
 from espalier.sweeps.search.cohort_plan import PlannedTrial
 from espalier.sweeps.search.search import Search
@@ -36,6 +37,7 @@ class Loop:
     tracking: Tracking
     workers: Workers
     ledger: Ledger
+    references: ReferenceRuns
 
     @property
     def recorder(self) -> Recorder:
@@ -55,6 +57,8 @@ class Loop:
         if self.search.asks_next and not self.search.asks_late:
             ended = self.search.unlinked(self.ledger.runs)
             self.recorder.wait_for_runs(ended, LINKS_WAIT_S, self.interrupt.asked)
+        if self.search.references and self.search.references_next:
+            self.search.references = self.references.choose(self.search.references, self.ledger)
         plan = self.search.next_cohort(self.ledger.take_links(self.recorder))
         if plan is None:
             return None
@@ -77,11 +81,15 @@ class Loop:
         """Handle a turn of a cohort's worker."""
         self.workers.take_turn(cohort)
         self.progress.take_turn(cohort, turn)
+        plan = self.search.live.get(cohort)
+        if plan and plan.reference:
+            self.references.take_turn(plan, turn)
+            return
         if turn.halt:
             self.interrupt.halt(turn.halt)
             return
         if turn.provenance:  # else the cohort could not begin
-            plan, had_result = self.search.live.get(cohort), self.progress.first_result_s is not None
+            had_result = self.progress.first_result_s is not None
             self.ledger.take_turn(cohort, turn, begins_anew=plan is not None and plan.resume_from is None)
             self.progress.program = self.ledger.programs_of(self.search.live) or self.progress.program
             for event in turn.events:
@@ -123,6 +131,14 @@ class Loop:
             return
         checkpoint = last_checkpoint(self.folder, cohort)
         decision = self.workers.decide(cohort, death, checkpoint)
+        plan = self.search.live[cohort]
+        if plan.reference:
+            if self.workers.tries(cohort) > 1 or decision.guilty or decision.give_up:
+                self.references.fail(plan, death.why)
+                self.search.cohort_over(cohort)
+            else:
+                self.search.cohort_again(cohort, {})
+            return
         self.progress.note(death_sentence(cohort, death, decision))
         for replicate, step in decision.guilty.items():
             why = f"{death.why}, at step {step}"

@@ -132,7 +132,8 @@ class Progress:
         now, late = time.monotonic(), []
         for cohort, last in list(self.last_turn_at.items()):
             if now - last > UNHEARD_S:
-                whom = trials_text(self.cohorts[cohort].numbers)
+                plan = self.cohorts[cohort]
+                whom = plan.reference or trials_text(plan.numbers)
                 late.append((cohort, f"{cohort} ({whom}) has not been heard of for {clock(now - last)}"))
         return late
 

@@ -25,6 +25,7 @@ with gc_paused():
     from espalier.sweeps import cohorts as plan
     from espalier.sweeps.engine import add_trials, make_cohort, program_for, why_not_as_begun
     from espalier.sweeps.home import COHORT_FILE, NO_ROOM
+    from espalier.sweeps.references import reference, reference_spec
     from espalier.sweeps.running.board import ask_for_trials, judge
     from espalier.sweeps.running.deaths import own_name
     from espalier.sweeps.running.messages import Assignment, Glimpse, TaskError, Turn
@@ -88,7 +89,8 @@ class CohortTrainable(tune.Trainable):
         work_in(settings.folder)
         torch.set_num_threads(settings.threads)
         self.assignment, self.saved = assignment, saved
-        self.spec = spec = SweepSpec.model_validate(settings.spec)
+        spec = SweepSpec.model_validate(settings.spec)
+        self.spec = spec = reference_spec(spec, reference(cohort_plan.reference)) if cohort_plan.reference else spec
         trials = cohort_plan.trials
         self.ask_for_trials = ask_for_trials(settings.sweep, cohort_plan.id) if spec.search.asks_late else None
         confirming = trials[0].confirms is not None
@@ -99,7 +101,7 @@ class CohortTrainable(tune.Trainable):
             self.halt = why_not_as_begun(spec, trials, begun, device)
             self.provenance = replace(begun, device=device)
         else:
-            expected = settings.cohort_trials if spec.search.asks_late or confirming else 0
+            expected = settings.cohort_trials if spec.search.asks_late or confirming or cohort_plan.reference else 0
             self.provenance = program_for(spec, trials, settings.lanes, device, expected)
         if self.halt:
             return

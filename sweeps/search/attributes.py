@@ -13,6 +13,8 @@ PROGRAMS = "programs"  # each "program (why)" of a cohort, in order of use
 PARENT = "mlflow_parent"  # of the sweep's own run: the experiment's id, the run's, the experiment's name
 WORK = "work."  # for each cohort of which a trial has ended: lane-steps trained, steps shared
 PROVENANCE = "made."  # for each cohort that has trained: its program, why, lanes, device
+REFERENCES = "references"  # the names of those that the sweep is to train
+REFERENCE = "reference."  # for each reference that has ended: what it came to
 LATE_RUN = "mlflow_run."  # for each trial whose MLflow run was created after the trial's end
 
 # of a trial

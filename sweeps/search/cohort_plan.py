@@ -33,6 +33,7 @@ class PlanJson(TypedDict):
     without: Sequence[int]
     suspects: Mapping[str, int]
     attempt: int
+    reference: str
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class CohortPlan:
 
     resume_from: the folder of its last checkpoint. without: trials of that checkpoint that have ended. suspects:
     trial -> the step at which it may have killed the worker; see Cohort.isolate. attempt: how often this driver has
-    scheduled the cohort before.
+    scheduled the cohort before. reference: the name of the reference that it trains in place of trials; else "".
     """
 
     id: str
@@ -50,6 +51,7 @@ class CohortPlan:
     without: Sequence[int] = ()
     suspects: Mapping[str, int] = field(default_factory=dict[str, int])
     attempt: int = 0
+    reference: str = ""
 
     @property
     def numbers(self) -> list[int]:
@@ -72,6 +74,7 @@ class CohortPlan:
             "without": list(self.without),
             "suspects": dict(self.suspects),
             "attempt": self.attempt,
+            "reference": self.reference,
         }
 
     @classmethod
@@ -85,6 +88,7 @@ class CohortPlan:
             tuple(fields["without"]),
             dict(fields["suspects"]),
             fields["attempt"],
+            fields["reference"],
         )
 
 

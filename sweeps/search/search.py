@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from espalier.core.training.events import Event, Forked, Started
+from espalier.sweeps.references import Reference, reference_spec
 from espalier.sweeps.search.asking import Asker
 from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial
 from espalier.sweeps.search.confirming import search_is_over, unconfirmed
@@ -17,6 +18,7 @@ from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.trial_events import Fork, Outcome, Report, Score, Start, TrialEvent
 from espalier.sweeps.search.trial_record import RungScore
 from espalier.sweeps.spec.space import Point
+from espalier.sweeps.spec.spec import SweepSpec
 
 DIED_TOO_OFTEN = "its cohort's worker failed too often"
 
@@ -42,6 +44,7 @@ class Search:
         self.merging: dict[int, Replicates] = {}  # of trials that have not ended
         self.ended: dict[int, Outcome] = {}  # ends that Optuna has not been told
         self.begun: set[int] = set()  # trials that have begun
+        self.references = [reference_plan(self.spec, each) for each in record.references_left()]
         self.linked: dict[int, str] = {}  # trial -> its MLflow run, if stored in Optuna
         trials = record.trials()
         self.reported = {(trial.number, step) for trial in trials for step in trial.reports}
@@ -58,7 +61,7 @@ class Search:
     @property
     def exhausted(self) -> bool:
         """Whether every trial has been scheduled. A running cohort may have to be scheduled again."""
-        return not self.waiting and self.planner.all_asked and self.confirmed
+        return not (self.waiting or self.references) and self.planner.all_asked and self.confirmed
 
     @property
     def wanted(self) -> int:
@@ -71,6 +74,11 @@ class Search:
         """Whether `next_cohort` will ask Optuna for trials, after telling it all that have ended."""
         room = len(self.live) < self.cohorts and not self.waiting
         return room and not self.planner.all_asked and not self._round_trains()
+
+    @property
+    def references_next(self) -> bool:
+        """Whether the next cohort is a reference, if there is one: all trials have been given out, a core is free."""
+        return len(self.live) < self.cohorts and not self.waiting and self.planner.all_asked
 
     @property
     def asks_late(self) -> bool:
@@ -102,6 +110,8 @@ class Search:
         if self.asks_next:
             self.settle(runs, everything=True)
             self.waiting = self._ask()
+        elif self.references and self.references_next:
+            self.waiting = [self.references.pop(0)]  # on a core that has no trial left to train
         elif self._confirms_next:
             self.settle(runs, everything=True)
             self.waiting = self._confirm()
@@ -123,6 +133,9 @@ class Search:
     def cohort_again(self, cohort: str, suspects: Mapping[str, int], checkpoint: str | None = None) -> None:
         """Schedule a cohort whose worker died again, from its last checkpoint, without the failed trials."""
         before = self.live.pop(cohort)
+        if before.reference:
+            self.references.append(replace(before, attempt=before.attempt + 1))
+            return
         trials = [trial for trial in before.trials if checkpoint or trial.number in self.merging]
         without = [t.number for t in trials if t.number not in self.merging and self._failed(t.number)]
         if any(trial.number in self.merging for trial in trials):
@@ -269,3 +282,9 @@ class Search:
         if worth and not any(number == outcome.trial for number, _ in self.reported):
             trial.report(worth[max(worth)], max(worth))
         trial.set_stop(outcome)
+
+
+def reference_plan(spec: SweepSpec, reference: Reference) -> CohortPlan:
+    """Return the cohort of a reference."""
+    point = reference_spec(spec, reference).space.resolve({})
+    return CohortPlan(f"reference-{reference.name}", (PlannedTrial(reference.number, point),), reference=reference.name)

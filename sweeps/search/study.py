@@ -11,8 +11,10 @@ from optuna.trial import TrialState
 
 from espalier.core.measures.verdicts import Thresholds
 from espalier.sweeps.identity import Facts
+from espalier.sweeps.references import REFERENCES, Reference
 from espalier.sweeps.results.comparison import judged_together
 from espalier.sweeps.results.parent_run import ParentRun
+from espalier.sweeps.results.reference_result import SKIPPED, ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search import attributes
 from espalier.sweeps.search.cohort_plan import Provenance
@@ -21,8 +23,8 @@ from espalier.sweeps.search.trial_record import TrialRecord, sampled_params
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import Fields
 
-NOT_FACTS = (attributes.SPEC, attributes.PROGRAMS, attributes.PARENT)
-NOT_FACTS_OF = (attributes.WORK, attributes.PROVENANCE, attributes.LATE_RUN)
+NOT_FACTS = (attributes.SPEC, attributes.PROGRAMS, attributes.PARENT, attributes.REFERENCES)
+NOT_FACTS_OF = (attributes.WORK, attributes.PROVENANCE, attributes.REFERENCE, attributes.LATE_RUN)
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,25 @@ class SweepRecord:
         for number, run in runs.items():
             if not trials[number].running and (late.get(str(number)) or trials[number].run) != run:
                 self.study.set_user_attr(f"{attributes.LATE_RUN}{number}", run)
+
+    @property
+    def references(self) -> list[ReferenceResult]:
+        """What its references came to, of those that have ended."""
+        return [result for result in self._reference_results() if result.state != SKIPPED]
+
+    def references_left(self) -> list[Reference]:
+        """Return the references that it still has to train. A sweep of an earlier version has none."""
+        over = {result.name for result in self._reference_results()}
+        names = self.study.user_attrs.get(attributes.REFERENCES, [])
+        return [each for each in REFERENCES if each.name in names and each.name not in over]
+
+    def _reference_results(self) -> list[ReferenceResult]:
+        entries = self._starting_with(attributes.REFERENCE)
+        return [ReferenceResult.from_json(entries[each.name]) for each in REFERENCES if each.name in entries]
+
+    def add_reference(self, result: ReferenceResult) -> None:
+        """Store what a reference came to."""
+        self.study.set_user_attr(f"{attributes.REFERENCE}{result.name}", result.to_json())
 
     def _starting_with(self, prefix: str) -> dict[str, Any]:
         """Return the attributes with a prefix, by the rest of their names."""

@@ -15,7 +15,7 @@ from espalier.sweeps.spec.kinds import AnyOptimizer, AnySchedule, OptimizerSpec,
 from espalier.sweeps.spec.meaning import misread_exponents
 from espalier.sweeps.spec.messages import messages
 from espalier.sweeps.spec.overrides import override
-from espalier.sweeps.spec.parts import Budget, HealthSpec, Objective, RatiosSpec, Resources, Search
+from espalier.sweeps.spec.parts import Auto, Budget, HealthSpec, Objective, RatiosSpec, Resources, Search
 from espalier.sweeps.spec.space import Part, Space, all_finite
 from espalier.sweeps.spec.stopping import Stopping
 from espalier.sweeps.spec.values import as_stored, check_values
@@ -49,6 +49,12 @@ class SweepSpec(Part):
         le=1000,
         description="how many of the best trials are trained once more, each under another seed, when the search has "
         "ended: the results then know the noise, and which trials cannot be told from the best",
+    )
+    references: bool | Auto = Field(
+        default="auto",
+        description="train also what an untuned run would be, once each: AdamW at 0.001 with a cosine, and "
+        "schedule-free SGD and AdamW at their defaults; the results then say what tuning gained. auto: those that "
+        "take at most 2.5 % of the sweep's work",
     )
     search: Search = Search()
     objective: Objective = Objective()
