@@ -19,14 +19,14 @@ class ReferenceRuns:
     def __init__(self, record: SweepRecord, tracking: Tracking, progress: Progress):
         self.record, self.tracking, self.progress = record, tracking, progress
 
-    def choose(self, plans: Sequence[CohortPlan], ledger: Ledger) -> list[CohortPlan]:
-        """Return the references that are worth their time, now that the trials have all been asked for."""
+    def choose(self, references: Sequence[Reference], ledger: Ledger) -> list[Reference]:
+        """Return those that are worth their time, now that all trials have been asked for; the others are skipped."""
         plain = any(provenance.program == "plain" for provenance in ledger.provenance.values())
-        lane_steps, chosen = self.progress.work.total().lane_steps, list[CohortPlan]()
-        for plan in plans:
-            each = reference(plan.reference)
-            if is_affordable(self.record.spec, each, lane_steps, plain):
-                chosen.append(plan)
+        lane_steps, chosen = self.progress.work.total().lane_steps, list[Reference]()
+        asked_for, steps = self.record.spec.references is True, self.record.spec.budget.steps
+        for each in references:
+            if asked_for or is_affordable(each, steps, lane_steps, plain):
+                chosen.append(each)
             else:
                 self.record.add_reference(ReferenceResult(each.name, each.title, SKIPPED, None))
         return chosen

@@ -44,13 +44,14 @@ class Search:
         self.merging: dict[int, Replicates] = {}  # of trials that have not ended
         self.ended: dict[int, Outcome] = {}  # ends that Optuna has not been told
         self.begun: set[int] = set()  # trials that have begun
-        self.references = [reference_plan(self.spec, each) for each in record.references_left()]
+        self.references = record.references_left()
         self.linked: dict[int, str] = {}  # trial -> its MLflow run, if stored in Optuna
         trials = record.trials()
         self.reported = {(trial.number, step) for trial in trials for step in trial.reports}
         self.scored = {(trial.number, rung) for trial in trials for rung in trial.scores}
-        over = search_is_over(self.spec, trials)
-        self.confirmed = not self.spec.confirm or (over and not unconfirmed(self.spec, trials))  # or asked for
+        self.confirmed = not self.spec.confirm or (  # or all confirmations have been asked for
+            search_is_over(self.spec, trials) and not unconfirmed(self.spec, trials)
+        )
         self._open(trial.number for trial in trials if trial.running)
         self.waiting = self.planner.resume(trials, checkpoints or {})
         if self.planner.round_is_open:
@@ -111,7 +112,9 @@ class Search:
             self.settle(runs, everything=True)
             self.waiting = self._ask()
         elif self.references and self.references_next:
-            self.waiting = [self.references.pop(0)]  # on a core that has no trial left to train
+            self.waiting = [
+                reference_plan(self.spec, self.references.pop(0))
+            ]  # on a core that has no trial left to train
         elif self._confirms_next:
             self.settle(runs, everything=True)
             self.waiting = self._confirm()
@@ -134,7 +137,7 @@ class Search:
         """Schedule a cohort whose worker died again, from its last checkpoint, without the failed trials."""
         before = self.live.pop(cohort)
         if before.reference:
-            self.references.append(replace(before, attempt=before.attempt + 1))
+            self.waiting.insert(0, replace(before, attempt=before.attempt + 1))
             return
         trials = [trial for trial in before.trials if checkpoint or trial.number in self.merging]
         without = [t.number for t in trials if t.number not in self.merging and self._failed(t.number)]

@@ -54,7 +54,7 @@ class SweepSpec(Part):
         default="auto",
         description="train also what an untuned run would be, once each: AdamW at 0.001 with a cosine, and "
         "schedule-free SGD and AdamW at their defaults; the results then say what tuning gained. auto: those that "
-        "take at most 2.5 % of the sweep's work",
+        "take at most 3 % of the sweep's work",
     )
     search: Search = Search()
     objective: Objective = Objective()

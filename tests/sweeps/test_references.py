@@ -74,14 +74,11 @@ def test_one_that_the_sweep_is_anyway_is_not_run_twice() -> None:
     assert wanted_references(spec_with(references=False)) == []
 
 
-def test_by_themselves_only_those_are_trained_that_take_a_fortieth_of_the_work() -> None:
-    spec = spec_with()
+def test_by_themselves_only_those_are_trained_that_take_three_hundredths_of_the_work() -> None:
     adamw, free = reference("adamw"), reference("schedule-free-sgd")
-    steps = spec.budget.steps
-    assert [is_affordable(spec, adamw, n * steps, plain=False) for n in (39, 40)] == [False, True]
-    assert [is_affordable(spec, free, n * steps, plain=False) for n in (799, 800)] == [False, True]
-    assert [is_affordable(spec, free, n * steps, plain=True) for n in (39, 40)] == [False, True]
-    assert is_affordable(ASKED, free, 0, plain=False)
+    assert [is_affordable(adamw, 10, n * 10, plain=False) for n in (33, 34)] == [False, True]
+    assert [is_affordable(free, 10, n * 10, plain=False) for n in (666, 667)] == [False, True]
+    assert [is_affordable(free, 10, n * 10, plain=True) for n in (33, 34)] == [False, True]
 
 
 # --- when they train -------------------------------------------------------------------------------------------------
@@ -127,8 +124,6 @@ def test_one_whose_worker_died_is_given_out_again(tmp_path: Path) -> None:
         plan = desk.search.next_cohort()
     assert plan
     desk.search.cohort_again(plan.id, {}, "folder")
-    again = [desk.search.next_cohort() for _ in range(2)]
-    desk.search.cohort_over(again[0].id if again[0] else "")
     assert desk.search.next_cohort() == replace(plan, attempt=1)
 
 
