@@ -36,24 +36,30 @@ TAKEN = ("lr", "lr_exponent", "points", "budget", "decay_points", "schedule", "s
 def owners(spec: SweepSpec) -> Iterator[Owner]:
     """Yield the user-defined optimizer and schedules of a spec. Raises BadInput for a bad reference."""
     if is_reference(spec.optimizer.kind):
-        yield "optimizer", spec.optimizer.kind, _declared("optimizer", spec.optimizer.kind, OPTIMIZERS, (Number, Flag))
+        field, reference = field_of(spec, "optimizer"), spec.optimizer.kind
+        yield "optimizer", reference, _declared(field, reference, OPTIMIZERS, (Number, Flag))
     for kind in dict.fromkeys(spec.schedule_kinds()):
         if is_reference(kind):
-            yield "schedule", kind, _declared("schedule", kind, SCHEDULES, (Number,))
+            yield "schedule", kind, _declared(field_of(spec, "schedule"), kind, SCHEDULES, (Number,))
 
 
-def _declared(part: str, reference: str, kinds: Registry[Kind], entries: tuple[type, ...]) -> type[Kind]:
+def field_of(spec: SweepSpec, part: str) -> str:
+    """Return the field that names the kinds of a part: schedules may be searched in the space."""
+    return "space.schedule" if part == "schedule" and spec.space.schedule is not None else f"{part}.kind"
+
+
+def _declared(field: str, reference: str, kinds: Registry[Kind], entries: tuple[type, ...]) -> type[Kind]:
     """Return the class of a reference. Raises BadInput for wrong `numbers`, or one with a name that is taken."""
-    kind = kinds[reference]
+    kind = kinds.find(reference, field)
     numbers: object = kind.numbers
     allowed = " and ".join(f"espalier.{entry.__name__}" for entry in entries)
     if not isinstance(numbers, tuple | list):
-        raise BadInput(f"{part}.kind: {reference}: numbers is {shown(numbers)}; write a tuple of {allowed}")
+        raise BadInput(f"{field}: {reference}: numbers is {shown(numbers)}; write a tuple of {allowed}")
     for entry in kind.numbers:
         if not isinstance(entry, entries):
-            raise BadInput(f"{part}.kind: {reference}: numbers has {shown(entry)}; write a tuple of {allowed}")
+            raise BadInput(f"{field}: {reference}: numbers has {shown(entry)}; write a tuple of {allowed}")
         if entry.name in TAKEN:
-            raise BadInput(f"{part}.kind: {reference}: '{entry.name}' is taken; give its number another name")
+            raise BadInput(f"{field}: {reference}: '{entry.name}' is taken; give its number another name")
     return kind
 
 
@@ -72,7 +78,7 @@ def task_domains(spec: SweepSpec) -> dict[str, Domain]:
 def check_own_kinds(spec: SweepSpec) -> None:
     """Raise BadInput for a user-defined kind that cannot be used with the numbers of the spec."""
     for part, reference, kind in owners(spec):
-        with faults(f"{part}.kind: {reference}"):
+        with faults(f"{field_of(spec, part)}: {reference}"):
             _check_beside(spec, part, reference, kind)
             _check_searched(spec, part, kind)
             if issubclass(kind, Schedule):
@@ -136,7 +142,8 @@ def _try_schedule(spec: SweepSpec, reference: str, kind: type[Schedule]) -> None
         value = rate(share)
         if value.shape != (1,) or not math.isfinite(value.item()) or value.item() < 0:
             raise BadInput(
-                f"schedule.kind: {reference}: the rate at {share:g} of the budget is {shown(value.tolist())}"
+                f"{field_of(spec, 'schedule')}: {reference}: the rate at {share:g} of the budget is "
+                f"{shown(value.tolist())}"
             )
 
 

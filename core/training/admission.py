@@ -181,7 +181,7 @@ class Admission:
         """Go on where `state` was taken, with the pool and the log of then; trials that came later are in the queue."""
         lanes = {run.trial.id for lane in self.pool.lanes for run in lane.runs}
         self.freezing.load_state(state, self.known)
-        lanes |= {trial.id for trial, _ in self.freezing.thawing}
+        lanes |= {trial.id for trial, _ in self.freezing.thawing} | self.freezing.parked(self.known)
         seen = lanes | {event.trial for event in self.log.ended} | {*state["queue"]}
         self.queue = [self.known[key] for key in [*state["queue"], *(key for key in self.known if key not in seen)]]
         self.stops = dict(state["stops"])

@@ -99,6 +99,11 @@ class Freezing:
                 yield self.log.note(Forked(trial.id, lane.step, before))
         self.thawing.clear()
 
+    def parked(self, trials: Mapping[str, Trial]) -> set[str]:
+        """Return those of the cohort's trials that are where they were to be parked."""
+        events = (event for event in self.log.events if isinstance(event, Parked) and event.trial in trials)
+        return {event.trial for event in events if trials[event.trial].until == event.step}
+
     def state(self) -> "FreezingState":
         """Return the part of a checkpoint. What is frozen must have been taken."""
         return {"thawing": [{"trial": trial.id, "from_": saved} for trial, saved in self.thawing]}

@@ -161,6 +161,19 @@ def test_a_kill_loses_no_parked_trial(engine: Engine, kill: int, tmp_path: Path)
     assert set(ended) == {"trunk", "other"}
 
 
+def test_a_parked_trial_does_not_begin_again_after_a_kill(engine: Engine, tmp_path: Path) -> None:
+    structure, trial = trunk_of("Adam", "step", 0.8)
+    trials = [replace(trial, until=2), replace(trial, id="other", seed=4)]
+    cohort = engine.cohort("names", structure, trials, 1)
+    while not cohort.take_frozen():
+        cohort.turn()
+    checkpoint.save(tmp_path / "cohort.pt", cohort.state())
+    again = engine.cohort("names", structure, trials, 1)
+    again.load_state(checkpoint.load(tmp_path / "cohort.pt"))
+    assert {event.trial for event in again.train()} == {"other"}
+    assert not again.take_frozen()
+
+
 def test_parked_trials_are_no_reports(engine: Engine) -> None:
     structure, trial = trunk_of("SGD", "step", 0.8)
     events, _ = train(engine.cohort("names", structure, [replace(trial, until=2)], 1))

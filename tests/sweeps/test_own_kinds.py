@@ -271,6 +271,8 @@ WRONG = [
     ({"optimizer": "mine.py:Sawtooth"}, ["Sawtooth is no Optimizer"]),
     ({"search": {"sampler": "mine.py:Sawtooth"}}, ["search.sampler", "Sawtooth is no Sampler"]),
     ({"schedule": "nowhere.py:A"}, ["schedule.kind: no file"]),
+    ({"space": {"schedule": ["cosine", "nowhere.py:A"]}}, ["space.schedule: no file"]),
+    ({"space": {"schedule": ["cosine", "lion.py:Lion"]}}, ["space.schedule", "Lion is no Schedule"]),
     ({"stopping": {"score": "mine.py:Sawtooth"}}, ["stopping.score", "Sawtooth is no Score"]),
     ({"stopping": {"score": "scores.py:Trent"}}, ["stopping.score", "has no class 'Trent'", "Trend"]),
     ({"stopping": {"score": "scores.py:Both"}}, ["stopping.score", "averaged and trains_on"]),
