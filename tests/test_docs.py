@@ -75,8 +75,11 @@ WITH_COMMANDS = [page for page in PAGES if blocks(page, "sh") and page.name != "
 
 def test_the_readme_works_when_it_is_pasted(tmp_path: Path) -> None:
     (promised,) = re.findall(r"The last line is `([^`]+)`", (ROOT / "README.md").read_text())
-    output = pasted(ROOT / "README.md", installed(checkout(tmp_path)), 600)
-    assert output.strip().splitlines()[-1] == promised
+    last = pasted(ROOT / "README.md", installed(checkout(tmp_path)), 600).strip().splitlines()[-1]
+    number = re.compile(r"\d+\.\d+")
+    assert number.sub("#", last) == number.sub("#", promised)
+    value, expected = (float(number.findall(line)[0]) for line in (last, promised))
+    assert abs(value - expected) <= 0.005, last  # which trials had ended when it asked differs from run to run
 
 
 @pytest.mark.slow

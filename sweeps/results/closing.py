@@ -92,10 +92,10 @@ class Summary:
 
     def without_a_best(self) -> list[str]:
         """Return that no trial is complete, and why; empty if one is, or if the sweep was interrupted."""
-        if self.best is not None or self.interrupted:
+        if self.best is not None or self.interrupted or not self.trials:
             return []
         counted = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items())
-        return [f"no trial is complete: {counted or 'none began'}", *self._failures()]
+        return [f"no trial is complete: {counted}", *self._failures()]
 
     def _failures(self) -> Iterator[str]:
         """Yield the most frequent reasons of failed trials."""

@@ -91,7 +91,7 @@ def exponent_figure(trials: Sequence[TrialResult], spec: SweepSpec, path: Path) 
         notes += _unfinished(axes, trials)
         title(axes, f"{spec.name}: {len(done)} trials of {spec.budget.steps:,} steps", "; ".join(notes))
         axes.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
-        axes.set_ylabel(label(spec.objective.metric, 60))
+        axes.set_ylabel(label(f"final {spec.objective.metric}", 60))
     return path
 
 

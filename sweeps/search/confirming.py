@@ -28,6 +28,11 @@ def confirmations_wanted(spec: SweepSpec, trials: Sequence[TrialRecord]) -> int:
     return len(best_to_confirm(spec, trials)) if search_is_over(spec, trials) else spec.confirm
 
 
+def all_confirmed(spec: SweepSpec, trials: Sequence[TrialRecord]) -> bool:
+    """Whether the search has ended, and each trial that is to be confirmed has a confirmation."""
+    return search_is_over(spec, trials) and not unconfirmed(spec, trials)
+
+
 def search_is_over(spec: SweepSpec, trials: Sequence[TrialRecord]) -> bool:
     """Whether every trial of the search has ended."""
     search = [trial for trial in trials if trial.confirms is None]

@@ -11,7 +11,7 @@ from espalier.core.training.events import Event, Forked, Started
 from espalier.sweeps.references import Reference, reference_spec
 from espalier.sweeps.search.asking import Asker
 from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial
-from espalier.sweeps.search.confirming import search_is_over, unconfirmed
+from espalier.sweeps.search.confirming import all_confirmed, unconfirmed
 from espalier.sweeps.search.planning import Planner
 from espalier.sweeps.search.replicates import Replicates
 from espalier.sweeps.search.study import SweepRecord
@@ -49,9 +49,7 @@ class Search:
         trials = record.trials()
         self.reported = {(trial.number, step) for trial in trials for step in trial.reports}
         self.scored = {(trial.number, rung) for trial in trials for rung in trial.scores}
-        self.confirmed = not self.spec.confirm or (  # or all confirmations have been asked for
-            search_is_over(self.spec, trials) and not unconfirmed(self.spec, trials)
-        )
+        self.confirmed = not self.spec.confirm or all_confirmed(self.spec, trials)  # or asked for
         self._open(trial.number for trial in trials if trial.running)
         self.waiting = self.planner.resume(trials, checkpoints or {})
         if self.planner.round_is_open:
