@@ -12,11 +12,11 @@ from espalier.sweeps.references import Reference, reference_spec
 from espalier.sweeps.search.asking import Asker
 from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial
 from espalier.sweeps.search.confirming import all_confirmed, unconfirmed
+from espalier.sweeps.search.measurements import Measurements
 from espalier.sweeps.search.planning import Planner
 from espalier.sweeps.search.replicates import Replicates
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.trial_events import Fork, Outcome, Report, Score, Start, TrialEvent
-from espalier.sweeps.search.trial_record import RungScore
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -47,8 +47,7 @@ class Search:
         self.references = record.references_left()
         self.linked: dict[int, str] = {}  # trial -> its MLflow run, if stored in Optuna
         trials = record.trials()
-        self.reported = {(trial.number, step) for trial in trials for step in trial.reports}
-        self.scored = {(trial.number, rung) for trial in trials for rung in trial.scores}
+        self.measurements = Measurements(self.asker, self.spec.objective.metric, trials)
         self.confirmed = not self.spec.confirm or all_confirmed(self.spec, trials)  # or asked for
         self._open(trial.number for trial in trials if trial.running)
         self.waiting = self.planner.resume(trials, checkpoints or {})
@@ -110,9 +109,7 @@ class Search:
             self.settle(runs, everything=True)
             self.waiting = self._ask()
         elif self.references and self.references_next:
-            self.waiting = [
-                reference_plan(self.spec, self.references.pop(0))
-            ]  # on a core that has no trial left to train
+            self.waiting = [reference_plan(self.spec, self.references.pop(0))]  # where no trial is left to train
         elif self._confirms_next:
             self.settle(runs, everything=True)
             self.waiting = self._confirm()
@@ -233,9 +230,9 @@ class Search:
             return [self._fork(event)]
         merged = self.merging[number].merge(event)
         if isinstance(merged, Report):
-            self._write_report(merged)
+            self.measurements.report(merged)
         elif isinstance(merged, Score):
-            self._write_score(merged)
+            self.measurements.score(merged)
         elif isinstance(merged, Outcome):
             merged = self._end(merged)
         return [merged] if merged else []
@@ -254,35 +251,15 @@ class Search:
         as_proposed = self.spec.branches > 1 or event.step < 2
         return Fork(number, event.step, parted_from, self.asker.trunk_of(number) if as_proposed else parted_from)
 
-    def _write_report(self, report: Report) -> None:
-        value = report.values.get(self.spec.objective.metric)
-        if value is not None and (report.trial, report.step) not in self.reported:
-            self.reported.add((report.trial, report.step))
-            self.asker.trials[report.trial].report(value, report.step)
-
-    def _write_score(self, score: Score) -> None:
-        if (score.trial, score.step) not in self.scored:
-            self.scored.add((score.trial, score.step))
-            value = score.values.get(self.spec.objective.metric)
-            self.asker.trials[score.trial].set_score(score.step, RungScore(value, score.leader))
-
     def _end(self, outcome: Outcome) -> Outcome:
         if outcome.status == "stopped":
-            self._write_stop(outcome)
+            self.measurements.stop(outcome)
         elif outcome.status == "complete" and self.spec.objective.metric not in outcome.values:
             why = f"{self.spec.objective.metric} was no number at step {outcome.step}"
             outcome = replace(outcome, status="failed", evidence=why)
         self.ended[outcome.trial] = outcome
         del self.merging[outcome.trial]
         return outcome
-
-    def _write_stop(self, outcome: Outcome) -> None:
-        """Store why a trial stops. Without a report, its value is its score at the last rung."""
-        trial = self.asker.trials[outcome.trial]
-        worth = {rung: score.value for rung, score in trial.scores().items() if score.value is not None}
-        if worth and not any(number == outcome.trial for number, _ in self.reported):
-            trial.report(worth[max(worth)], max(worth))
-        trial.set_stop(outcome)
 
 
 def reference_plan(spec: SweepSpec, reference: Reference) -> CohortPlan:
