@@ -25,7 +25,7 @@ from espalier.sweeps.results import figures as report
 from espalier.sweeps.results.formatting import decimals, finite, params_text
 from espalier.sweeps.results.noise import compare_with_best, noise_line
 from espalier.sweeps.results.reference_result import reference_lines
-from espalier.sweeps.results.trial_result import TrialResult, best_trial, ranked
+from espalier.sweeps.results.trial_result import TrialResult, best_trial, ranked, searched
 from espalier.sweeps.search.cohort_plan import Provenance
 from espalier.sweeps.search.replicates import missing_counts, missing_text
 from espalier.sweeps.search.study import SweepRecord
@@ -253,7 +253,8 @@ class Tracking:
         best = best_trial(trials, mode)
         texts = {"trials.csv": report.table_csv(trials)}
         figures = [report.exponent_figure(trials, self.spec, self.folder / "exponent.png")]
-        values = {"trials": float(len(trials)), "lane_steps": float(totals[0]), "steps_shared": float(totals[1])}
+        values = {"trials": float(len(searched(trials)))}
+        values |= {"lane_steps": float(totals[0]), "steps_shared": float(totals[1])}
         if best is not None:
             top = [t for t in ranked(trials, mode) if t.state == "complete"][:FIGURED]
             stories = self.recorder.stories([t.number for t in top])
@@ -269,19 +270,26 @@ class Tracking:
         tags = {"espalier.best_trial": "none" if best is None else best.number}
         tags[DESCRIPTION_TAG] = description(trials, best, self.spec, self.sweep_record.id)
         tags |= {"espalier.program": "; ".join(programs)} if programs else {}
+        more_values, more_tags = self._compared(trials, best)
+        files = [str(figure) for figure in figures]
+        self.recorder.record(SweepClosed(values | more_values, tags | more_tags, texts, files, "FINISHED"))
+
+    def _compared(
+        self, trials: Sequence[TrialResult], best: TrialResult | None
+    ) -> tuple[dict[str, float], dict[str, str]]:
+        """Return metrics and tags on the noise of another seed, on ties with the best, and on references."""
         noise, ties = compare_with_best(trials, self.spec)
+        references = self.sweep_record.references
+        values = {f"reference_{each.name}": each.value for each in references if each.value is not None}
+        tags = {"espalier.noise": noise_line(noise, ties).removeprefix("noise: ")}
         if noise and ties:
             values |= {"noise": noise.sd, "noise_degrees": float(noise.degrees), "ties": float(len(ties.trials))}
             tags["espalier.ties"] = ", ".join(map(str, ties.trials)) or "none"
-        references = self.sweep_record.references
-        values |= {f"reference_{each.name}": each.value for each in references if each.value is not None}
         if best is not None and best.value is not None:
             lines = reference_lines(references, best.value, self.spec.objective.sign)
             if text := "; ".join(line.removeprefix("references: ") for line in lines):
                 tags["espalier.references"] = text
-        tags["espalier.noise"] = noise_line(noise, ties).removeprefix("noise: ")
-        files = [str(figure) for figure in figures]
-        self.recorder.record(SweepClosed(values, tags, texts, files, "FINISHED"))
+        return values, tags
 
 
 def _name_of(reference: Reference) -> str:
