@@ -39,7 +39,7 @@ class Noise:
         - It compares one pair, as a person does who weighs a trial against the best. It is not widened for many
           comparisons as Dunnett's test (1955) is: with a few degrees of freedom that would name most of a sweep.
         - Simulated with 96 trials and 3 or 8 confirmations, the truly best trial is the best or a tie in 94-99 % of
-          sweeps. There the noise comes out 0-40 % too large, since the best trials were lucky with their seed.
+          sweeps. There the noise comes out 0-45 % too large, since the best trials were lucky with their seed.
 
         >>> round(Noise(0.0021, 3, "3 confirmations").least_difference(), 4)
         0.0095
