@@ -7,14 +7,12 @@ number in the study. Where events and records need one, it is negative.
 import math
 from dataclasses import dataclass
 
-from espalier.sweeps.own_kinds import task_domains
 from espalier.sweeps.spec.space import AUTO
 from espalier.sweeps.spec.spec import SweepSpec
 
 SHARE_MOST = 0.03  # of a sweep's work, for a reference that nobody asked for
-PLAIN_STEPS = (
-    20  # what a step of a plain program costs in steps of a program of many lanes: 600 us beside 31 us on names
-)
+PLAIN_STEPS = 20
+"""What a step of a plain program costs, in steps of a program of many lanes: 600 us beside 31 us on names."""
 PROGRAMS = "espalier.core.programs.schedule_free"
 
 
@@ -80,6 +78,8 @@ def reference_spec(spec: SweepSpec, reference: Reference) -> SweepSpec:
 
     The task's own hyperparameters have their constants, and their defaults where they were searched.
     """
+    from espalier.sweeps.own_kinds import task_domains  # which loads torch
+
     searched = spec.space.searched()
     own = {name: value for name, value in task_domains(spec).items() if name not in searched}
     seed = spec.space.seed if isinstance(spec.space.seed, int) else 0
