@@ -45,7 +45,7 @@ class Halving:
     def reason(self, rung: int, trial: int) -> str:
         """Return why a trial that was scored at a rung stops there; "" if it continues.
 
-        >>> rule = Halving(Stopping(least=2))
+        >>> rule = Halving(Stopping(reduction=2, least=2))
         >>> rule.enter([(100, 0, 2.5, 0), (100, 1, 2.4, 1), (100, 2, 2.6, 2), (100, 3, 2.6, 2)])
         >>> rule.reason(100, 0), rule.reason(100, 3)
         ('', 'ranked 3 of 3 by average at step 100 (2.6), the best 2 go on')

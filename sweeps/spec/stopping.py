@@ -21,7 +21,7 @@ class Stopping(Part):
     rungs: tuple[float, ...] = Field(
         default=(0.1, 0.25, 0.5), max_length=100, description="shares of the budget, between 0 and 1"
     )
-    reduction: float = Field(default=2.0, gt=1, le=1e6, description="the best 1 / reduction at a rung go on")
+    reduction: float = Field(default=3.0, gt=1, le=1e6, description="the best 1 / reduction at a rung go on")
     least: int = Field(
         default=4,
         ge=2,

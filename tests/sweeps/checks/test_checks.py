@@ -144,7 +144,7 @@ def test_the_share_of_shared_steps_is_that_of_drawn_points(branches: int) -> Non
 
 def test_halving_and_sharing_shorten_the_forecast() -> None:
     plain = checkup.foresee(spec_with())
-    halved = checkup.foresee(spec_with(stopping=Stopping(rungs=(0.25, 0.5)).model_dump()))
+    halved = checkup.foresee(spec_with(stopping=Stopping(rungs=(0.25, 0.5), reduction=2).model_dump()))
     assert plain.lane_steps == 6 * 40 and plain.shared == 0
     assert halved.lane_steps == pytest.approx(6 * 40 * (0.25 + 0.25 / 2 + 0.5 / 4), abs=1)
     assert plain.wall_s > 10 and plain.memory_bytes > 2**28

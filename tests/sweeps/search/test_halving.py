@@ -67,7 +67,7 @@ def test_the_best_share_goes_on_in_any_order(scores: list[float], stopping: Stop
 
 
 def test_a_score_of_no_number_is_the_worst() -> None:
-    rule = Halving(Stopping(least=2))
+    rule = Halving(Stopping(reduction=2, least=2))
     rule.enter([(RUNG, 0, math.nan, 0), (RUNG, 1, 7.0, 1)])
     assert rule.reason(RUNG, 0)
     assert not rule.reason(RUNG, 1)
@@ -97,6 +97,15 @@ def test_a_wrong_field_of_stopping_is_refused(stopping: dict[str, Any], words: s
     assert words in str(refusal.value)
 
 
+def test_a_third_goes_on_and_in_a_sweep_of_an_earlier_version_the_better_half() -> None:
+    assert Stopping().reduction == 3
+    spec = spec_with(stopping={})
+    earlier = {"rungs": [0.1, 0.25, 0.5], "reduction": 2.0, "least": 4, "score": "average", "probe": 0.02}
+    stored = make_spec({**spec.model_dump(mode="json"), "stopping": earlier}, stored=True)
+    assert stored.stopping
+    assert stored.stopping.reduction == 2
+
+
 def test_a_probe_is_a_share_of_the_rung_and_in_a_spec_of_an_earlier_version_of_the_budget() -> None:
     budget = {"steps": 1000, "batch_size": 11}
     spec = spec_with(stopping={"score": "probe"}, budget=budget)
@@ -117,7 +126,7 @@ def test_rungs_lie_within_the_budget_however_short() -> None:
 # --- the referee ------------------------------------------------------------------------------------------------------
 
 
-STOPPING = Stopping(rungs=(0.25, 0.5), least=2)
+STOPPING = Stopping(rungs=(0.25, 0.5), reduction=2, least=2)
 
 
 def board(*entries: Entry) -> Board:
@@ -168,7 +177,7 @@ def of_one_trunk(first: int, loss: float, branches: int = 4) -> list[Scored]:
 
 def test_branches_that_share_their_trunk_count_as_one() -> None:
     """Else two trunks of four would be a crowd of eight, and the one of them would stop whole at once."""
-    judge = referee(Board(Halving(Stopping(rungs=(0.25, 0.5), least=3))))
+    judge = referee(Board(Halving(Stopping(rungs=(0.25, 0.5), reduction=2, least=3))))
     assert judge.rule([*of_one_trunk(0, 2.0), *of_one_trunk(4, 3.0)]) == {}
     stopped = judge.rule(of_one_trunk(8, 4.0))
     assert set(stopped) == {f"{trial}/0" for trial in range(8, 12)}
