@@ -58,10 +58,11 @@ Piece = TrunkPiece | BranchPiece
 class Score:
     """What a piece came to: `share` is the rung of a trunk's score, 1 at the end of a branch.
 
-    value: to be minimised, None where the training diverged.
+    value: to be minimised, None where the training diverged. trunk: its number.
     """
 
     point: Point
     share: float
     decay: tuple[float, ...]
     value: float | None
+    trunk: int = 0

@@ -9,6 +9,7 @@ import numpy as np
 from espalier.sweeps.thaw.candidates import Candidate, decay_points, kept_shares, new_points
 from espalier.sweeps.thaw.comparison import Comparison, Reason, compare
 from espalier.sweeps.thaw.pieces import BranchPiece, Piece, Score, Trunk, TrunkPiece
+from espalier.sweeps.thaw.results import Results
 from espalier.sweeps.thaw.scale import Gaps, log_gaps
 from espalier.sweeps.thaw.space import Array, Point, Space
 from espalier.sweeps.thaw.surrogate import Inputs, Surrogate
@@ -34,13 +35,22 @@ class Thaw:
     >>> search.tell(piece, 2.5)
     """
 
-    def __init__(self, space: Space, budget: float, seed: int = 0, rungs: Sequence[float] = RUNGS):
-        """budget: in full trainings. rungs: the shares of a training at which trunks are scored and parked."""
+    def __init__(
+        self, space: Space, budget: float, seed: int = 0, rungs: Sequence[float] = RUNGS, lag: int | None = None
+    ):
+        """budget: in full trainings. rungs: the shares of a training at which trunks are scored and parked.
+
+        lag: at most so many pieces train at once, and piece k is chosen by the results of pieces 0 ... k - lag. So the
+        pieces are the same whenever results come in. None: every result counts at once.
+        """
         self.space, self.budget, self.seed, self.rungs = space, budget, seed, tuple(rungs)
         self.trunks: list[Trunk] = []
         self.training: list[Piece] = []
-        self.scores: list[Score] = []
-        self.spent, self.pieces = 0.0, 0  # how many were given out
+        self.results = Results(lag)
+        self.scores: list[Score] = []  # on which the choice counts
+        self.pending: list[Piece] = []  # the other pieces
+        self.spent = 0.0
+        self._refused = (0, 0)  # so many pieces, and results that counted, when there was nothing to be done
         self.reason: Reason | None = None  # of the last piece
         self.kept = kept_shares(space)
         self.first = self._first_points()
@@ -67,20 +77,25 @@ class Thaw:
         """
         if self.first:
             return self._train_trunk(self._new_trunk(self.first.pop(0))) if self._affords(self.rungs[0]) else None
-        if not self.scores or (self.training and len(self.training) >= PACE * self.left):
-            return None
-        return self._choose()
+        for count in self.results.counts(self._most_at_once()):
+            if self._refused < (len(self.results.asked), count):
+                if piece := self._choose(count):
+                    return piece
+                self._refused = len(self.results.asked), count
+        return None
+
+    def _most_at_once(self) -> int:
+        """Return how many pieces may train at once: the less is left, the fewer."""
+        return min(self.results.lag or len(self.results.asked) + 1, max(1, math.ceil(PACE * self.left)))
 
     def tell(self, piece: Piece, value: float | None) -> None:
         """Take the score of a trunk at its rung, or the loss at the end of a branch; None if it diverged."""
         self.training.remove(piece)
         value = None if value is None or not math.isfinite(value) else value
-        if isinstance(piece, BranchPiece):
-            self.scores.append(Score(piece.point, 1.0, piece.decay, value))
-            return
-        trunk = self.trunks[piece.trunk]
-        trunk.training, trunk.diverged, trunk.rung = False, value is None, trunk.rung + 1
-        self.scores.append(Score(piece.point, piece.end, (), value))
+        self.results.tell(piece, value)
+        if isinstance(piece, TrunkPiece):
+            trunk = self.trunks[piece.trunk]
+            trunk.training, trunk.diverged = False, value is None
 
     def adopt(self, piece: Piece) -> None:
         """Take a piece that an earlier process asked for, in the order in which it asked. It is in training then."""
@@ -104,7 +119,7 @@ class Thaw:
 
     def _train_trunk(self, trunk: Trunk) -> TrunkPiece:
         piece = TrunkPiece(trunk.number, trunk.point, trunk.position, self.rungs[trunk.rung])
-        trunk.position, trunk.training = piece.end, True
+        trunk.position, trunk.rung, trunk.training = piece.end, trunk.rung + 1, True
         return self._pay(piece)
 
     def _train_branch(self, trunk: Trunk, decay: tuple[float, ...], begin: float) -> BranchPiece:
@@ -114,15 +129,16 @@ class Thaw:
 
     def _pay(self, piece: P) -> P:
         self.training.append(piece)
-        self.pieces += 1
+        self.results.ask(piece)
         self.spent += piece.cost
         return piece
 
     # --- the choice --------------------------------------------------------------------------------------------------
 
-    def _choose(self) -> Piece | None:
-        """Return the piece that promises most for what its candidate still costs."""
-        open_trunks = [Candidate(t.point, t) for t in self.trunks if not t.training and not t.diverged]
+    def _choose(self, count: int) -> Piece | None:
+        """Return the piece that promises most for what its candidate still costs, by the first so many results."""
+        self.scores, self.pending = self.results.scores(count), self.results.pending(count)
+        open_trunks = self._open_trunks()
         comparison = self._compared([*new_points(self.space, self.trunks, self._rng()), *open_trunks])
         i, j = comparison.best_pair()
         if comparison.worth[i, j] <= 0:
@@ -141,6 +157,12 @@ class Thaw:
             return self._train_trunk(trunk or self._new_trunk(comparison.candidates[i].point))
         assert trunk
         return self._train_branch(trunk, comparison.decay_at(j), begin)
+
+    def _open_trunks(self) -> list[Candidate]:
+        """Return the trunks that rest at a rung, as far as the scores tell."""
+        closed = {piece.trunk for piece in self.pending if isinstance(piece, TrunkPiece)}
+        closed |= {score.trunk for score in self.scores if score.value is None and score.share < 1}
+        return [Candidate(trunk.point, trunk) for trunk in self.trunks if trunk.number not in closed]
 
     @property
     def _none_ends(self) -> bool:
@@ -164,7 +186,7 @@ class Thaw:
         return 1.0 - comparison.begin <= self.left + 1e-9
 
     def _rng(self) -> np.random.Generator:
-        return np.random.default_rng([self.seed, self.pieces])
+        return np.random.default_rng([self.seed, len(self.results.asked)])
 
     def _compared(self, candidates: Sequence[Candidate]) -> Comparison:
         """Compare candidates at a few decay points, and the best of them at every one."""
@@ -183,7 +205,7 @@ class Thaw:
     def _model(self, gaps: Gaps) -> Surrogate:
         scored = self._inputs([(score.point, score.share, score.decay) for score in self.scores])
         training = [
-            (p.point, p.end, ()) if isinstance(p, TrunkPiece) else (p.point, 1.0, p.decay) for p in self.training
+            (p.point, p.end, ()) if isinstance(p, TrunkPiece) else (p.point, 1.0, p.decay) for p in self.pending
         ]
         return Surrogate(self.space, scored, gaps, self._inputs(training))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from espalier.sweeps.thaw.pieces import BranchPiece, TrunkPiece
+from espalier.sweeps.thaw.pieces import BranchPiece, Piece, TrunkPiece
 from espalier.sweeps.thaw.space import Number, Point, Space
 from espalier.sweeps.thaw.thaw import PACE, RUNGS, Thaw
 from tests.sweeps.thaw.replaying import replay, tell, valley
@@ -117,6 +117,56 @@ def test_a_search_that_is_taken_up_again_asks_as_if_nothing_had_been(seed: int, 
             again.tell(*entry)  # pyright: ignore[reportGeneralTypeIssues]
     assert (again.spent, again.training) == (search.spent, search.training)
     assert again.ask() == search.ask()
+
+
+@examples(20)
+@given(seed=st.integers(0, 999), lag=st.integers(1, 6), workers=st.integers(1, 8), dice=st.randoms())
+def test_with_a_lag_the_pieces_are_the_same_whatever_the_timing(
+    seed: int, lag: int, workers: int, dice: random.Random
+) -> None:
+    def pieces(workers: int) -> list[Piece]:
+        search = Thaw(EXPONENTS, 3.0, seed, lag=lag)
+        asked = list[Piece]()
+        while True:
+            while len(search.training) < workers and (piece := search.ask()):
+                asked.append(piece)
+            if not search.training:
+                return asked
+            tell(search, dice.choice(search.training))
+
+    assert pieces(workers) == pieces(1)
+
+
+@examples(20)
+@given(seed=st.integers(0, 999), lag=st.integers(1, 4), cut=st.integers(0, 60), dice=st.randoms())
+def test_with_a_lag_a_search_that_is_taken_up_again_asks_the_same(
+    seed: int, lag: int, cut: int, dice: random.Random
+) -> None:
+    """Its earlier pieces come first, then their results, in any order."""
+    search = Thaw(EXPONENTS, 4.0, seed, lag=lag)
+    asked, told = list[Piece](), list[tuple[Piece, float | None]]()
+    for _ in range(cut):
+        if (piece := search.ask()) is not None:
+            asked.append(piece)
+        elif search.training:
+            piece = dice.choice(search.training)
+            told.append((piece, tell(search, piece)))
+    again = Thaw(EXPONENTS, 4.0, seed, lag=lag)
+    for piece in asked:
+        again.adopt(piece)
+    for piece, value in dice.sample(told, len(told)):
+        again.tell(piece, value)
+    assert again.ask() == search.ask()
+
+
+@pytest.mark.parametrize("lag", [1, 4])
+def test_with_a_lag_no_more_pieces_train_at_once_once_the_first_are_known(lag: int) -> None:
+    search = Thaw(EXPONENTS, 20.0, lag=lag)
+    while search.first and (piece := search.ask()):
+        tell(search, piece)
+    for _ in range(8):
+        search.ask()
+    assert len(search.training) == lag
 
 
 def test_a_trunk_that_diverged_is_not_continued_and_warns_of_its_neighbours() -> None:
