@@ -9,7 +9,8 @@ from espalier.sweeps.thaw.space import Point
 class Trunk:
     """The training of a point up to where its rate first decays. `position` is a share of a full training.
 
-    rung: the number of the next rung. branches: the decay points of branches that were asked for. diverged: at a rung.
+    rung: the number of the next rung. branches: the decay points of branches that were asked for. continued: whether
+    one of them goes on from where the trunk rested. diverged: at a rung.
     """
 
     number: int
@@ -18,6 +19,7 @@ class Trunk:
     rung: int = 0
     training: bool = False
     diverged: bool = False
+    continued: bool = False
     branches: list[tuple[float, ...]] = field(default_factory=list[tuple[float, ...]])
 
 

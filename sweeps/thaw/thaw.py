@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -36,14 +37,22 @@ class Thaw:
     """
 
     def __init__(
-        self, space: Space, budget: float, seed: int = 0, rungs: Sequence[float] = RUNGS, lag: int | None = None
+        self,
+        space: Space,
+        budget: float,
+        seed: int = 0,
+        rungs: Sequence[float] = RUNGS,
+        lag: int | None = None,
+        most_trials: int | None = None,
     ):
         """budget: in full trainings. rungs: the shares of a training at which trunks are scored and parked.
 
         lag: at most so many pieces train at once, and piece k is chosen by the results of pieces 0 ... k - lag. So the
-        pieces are the same whenever results come in. None: every result counts at once.
+        pieces are the same whenever results come in. None: every result counts at once. most_trials: so many trunks
+        at most, and branches that do not go on from where their trunk rested. None: as many as can be paid.
         """
         self.space, self.budget, self.seed, self.rungs = space, budget, seed, tuple(rungs)
+        self.most_trials = math.inf if most_trials is None else most_trials
         self.trunks: list[Trunk] = []
         self.training: list[Piece] = []
         self.results = Results(lag)
@@ -59,6 +68,7 @@ class Thaw:
         """Return the points that begin: one in each of as many equal parts of every range, in random order."""
         count = int(np.clip(round(FIRST_PER_TRAINING * self.budget), FIRST_LEAST, FIRST_MOST))
         count = max(1, min(count, int((self.budget - 1) / self.rungs[0] + 1 + 1e-9)))  # one must be able to end
+        count = int(min(count, self.most_trials))
         rng = np.random.default_rng([self.seed])
         strata = np.stack([rng.permutation(count) for _ in range(self.space.dimensions)], 1)
         return [self.space.point(row) for row in (strata + rng.uniform(0.2, 0.8, strata.shape)) / count]
@@ -124,6 +134,7 @@ class Thaw:
 
     def _train_branch(self, trunk: Trunk, decay: tuple[float, ...], begin: float) -> BranchPiece:
         trunk.branches.append(decay)
+        trunk.continued = trunk.continued or begin >= self._rested(trunk) - 1e-9
         trunk.position = max(trunk.position, decay[0] if decay else 0.0)
         return self._pay(BranchPiece(trunk.number, trunk.point, begin, decay))
 
@@ -139,7 +150,10 @@ class Thaw:
         """Return the piece that promises most for what its candidate still costs, by the first so many results."""
         self.scores, self.pending = self.results.scores(count), self.results.pending(count)
         open_trunks = self._open_trunks()
-        comparison = self._compared([*new_points(self.space, self.trunks, self._rng()), *open_trunks])
+        new = [] if self._full else new_points(self.space, self.trunks, self._rng())
+        if not new and not open_trunks:
+            return None
+        comparison = self._compared([*new, *open_trunks])
         i, j = comparison.best_pair()
         if comparison.worth[i, j] <= 0:
             return None
@@ -174,7 +188,7 @@ class Thaw:
         if not trunks:
             return None
         comparison = self._compared(trunks)
-        mean = np.where(self._affordable(comparison), comparison.mean, math.inf)
+        mean = np.where(self._affordable(comparison) & self._allowed(comparison), comparison.mean, math.inf)
         i, j = (int(k) for k in np.unravel_index(int(np.argmin(mean)), mean.shape))
         trunk = comparison.candidates[i].trunk
         if trunk is None or not math.isfinite(mean[i, j]):
@@ -184,6 +198,22 @@ class Thaw:
 
     def _affordable(self, comparison: Comparison) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
         return 1.0 - comparison.begin <= self.left + 1e-9
+
+    def _rested(self, trunk: Trunk) -> float:
+        """Return where a trunk rests, or will: at its last rung so far."""
+        return self.rungs[trunk.rung - 1] if trunk.rung else 0.0
+
+    @property
+    def _full(self) -> bool:
+        """Whether there are as many trials as there may be."""
+        return sum(max(1, len(t.branches) + (not t.continued)) for t in self.trunks) >= self.most_trials
+
+    def _allowed(self, comparison: Comparison) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+        """Return which branches are no trials more than there may be."""
+        if not self._full:
+            return comparison.begin >= 0.0
+        rests = [c.trunk and (math.inf if c.trunk.continued else self._rested(c.trunk)) for c in comparison.candidates]
+        return comparison.begin >= np.array([math.inf if r is None else r for r in rests])[:, None] - 1e-9
 
     def _rng(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, len(self.results.asked)])
@@ -196,8 +226,11 @@ class Thaw:
         affordable = math.inf if self._none_ends else self.left
         model = self._model(gaps)
         few, every = (decay_points(self.space, coarse, self._rng()) for coarse in (True, False))
-        top = compare(self.space, model, candidates, few, self.kept, best, affordable).top(FINE)
-        return compare(self.space, model, top, every, self.kept, best, affordable)
+        coarse = self._limited(compare(self.space, model, candidates, few, self.kept, best, affordable))
+        return self._limited(compare(self.space, model, coarse.top(FINE), every, self.kept, best, affordable))
+
+    def _limited(self, comparison: Comparison) -> Comparison:
+        return replace(comparison, worth=np.where(self._allowed(comparison), comparison.worth, 0.0))
 
     def _values(self) -> Array:
         return np.array([math.nan if score.value is None else score.value for score in self.scores])

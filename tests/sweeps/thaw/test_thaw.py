@@ -57,6 +57,27 @@ def test_a_trunk_goes_from_rung_to_rung_and_branches_begin_where_its_rows_are_ke
             position[piece.trunk] = max(position[piece.trunk], piece.decay[0])
 
 
+@every_space
+@pytest.mark.parametrize("most", [1, 3, 8])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_there_are_no_more_trials_than_there_may_be(space: Space, most: int, workers: int) -> None:
+    """A trunk is a trial, which the first branch that goes on from where it rested completes; others are trials too."""
+    result = replay(Thaw(space, 6.0, most_trials=most), workers=workers)
+    rested: dict[int, float] = {}
+    completed = set[int]()
+    trials = 0
+    for piece in result.pieces:
+        if isinstance(piece, TrunkPiece):
+            trials += piece.trunk not in rested
+            rested[piece.trunk] = piece.end
+        elif piece.begin >= rested[piece.trunk] - 1e-9 and piece.trunk not in completed:
+            completed.add(piece.trunk)
+        else:
+            trials += 1
+    assert 1 <= trials <= most
+    assert result.ends, "an answer"
+
+
 def test_no_branch_is_asked_for_twice() -> None:
     branches = [p for p in replay(Thaw(EXPONENTS, 12.0)).pieces if isinstance(p, BranchPiece)]
     assert len({(piece.trunk, piece.decay) for piece in branches}) == len(branches)
