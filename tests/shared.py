@@ -4,7 +4,7 @@ import fcntl
 import os
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,29 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
         if not result.exists():
             result.write_bytes(pickle.dumps(make(factory.mktemp(name))))
     return pickle.loads(result.read_bytes())
+
+
+@contextmanager
+def shared_by_all(
+    factory: pytest.TempPathFactory, name: str, start: Callable[[Path], AbstractContextManager[T]]
+) -> Iterator[T]:
+    """Yield what the context of a new folder yields, for example a server's address.
+
+    The process that asks first enters the context, and leaves it when all others that use it have left.
+    """
+    result = _folder(factory) / f"{name}.pickle"
+    with open(_folder(factory) / f"{name}.users", "wb") as users, ExitStack() as context:
+        with one_at_a_time(factory, name):
+            ours = not result.exists()
+            if ours:
+                result.write_bytes(pickle.dumps(context.enter_context(start(factory.mktemp(name)))))
+            value = pickle.loads(result.read_bytes())
+            fcntl.flock(users, fcntl.LOCK_SH)
+        yield value
+        if ours:
+            with one_at_a_time(factory, name):
+                result.unlink()  # who asks now starts another
+            fcntl.flock(users, fcntl.LOCK_EX)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 `slow` runs in `make test-all` alone. Of a test that is `each_value`, `make test` runs so many cases that every value of
 every parameter occurs, as the names of the cases tell them; of one that is `sampled(n)`, n cases. Both choose by a hash
 of the case's name, so a choice stays the same until somebody adds or renames a case. A test that draws its examples
-(Hypothesis) draws a third of them in `make test`.
+(Hypothesis) draws a fifth of them in `make test`.
 """
 
 import re
@@ -13,7 +13,7 @@ from hashlib import sha256
 import pytest
 from hypothesis import settings
 
-EXAMPLES, FAST_EXAMPLES = 25, 8
+EXAMPLES, FAST_EXAMPLES = 25, 5
 settings.register_profile("whole", deadline=None, print_blob=True, max_examples=EXAMPLES)
 settings.register_profile("fast", deadline=None, print_blob=True, max_examples=FAST_EXAMPLES)
 
@@ -28,9 +28,13 @@ def load_profile(config: pytest.Config) -> None:
     settings.load_profile("fast" if config.getoption("--fast") else "whole")
 
 
-def examples(count: int) -> settings:
-    """Return the decorator of a test that draws so many examples in `make test-all`, and a third in `make test`."""
-    return settings(max_examples=max(3, count * settings().max_examples // EXAMPLES))
+def examples(count: int, fast: int | None = None) -> settings:
+    """Return the decorator of a test that draws so many examples in `make test-all`.
+
+    In `make test` it draws `fast` of them, or a fifth.
+    """
+    in_fast = settings().max_examples == FAST_EXAMPLES
+    return settings(max_examples=fast if fast and in_fast else max(3, count * settings().max_examples // EXAMPLES))
 
 
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -126,12 +126,13 @@ while True:
 """
 
 
-def test_a_process_killed_while_saving_leaves_a_whole_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_process_killed_while_saving_leaves_a_whole_file(tmp_path: Path, kills: int) -> None:
     """Killed anywhere, mostly halfway through a file; the leftover of it is in nobody's way."""
     path = tmp_path / "cohort.pt"
     checkpoint.save(path, {"step": -1, "x": torch.full((400_000,), -1.0)})
     draw = random.Random(0)
-    for _ in range(3):
+    for _ in range(kills):
         command = [sys.executable, "-c", SAVES_FOREVER, str(path)]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()}

@@ -91,8 +91,14 @@ NOT_NATIVE = {"Conv2d": "convolution", "BatchNorm2d": "convolution"}  # and by w
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # of attention under vmap: a loop over the lanes
-@batched
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model, program",
+    [  # vmap loops over the lanes of attention, which takes seconds
+        pytest.param(model, program, marks=[pytest.mark.slow] if (model, program) == ("Transformer", "vmap") else [])
+        for model in MODELS
+        for program in ("vmap", "native")
+    ],
+)
 def test_a_lane_equals_a_solo_run_in_a_model_of_any_kind(model: str, program: str) -> None:
     """The last few elements of a tensor, or the groups of a convolution, may go through other code at another K."""
     engine = Engine({model: MODELS[model]})

@@ -57,10 +57,10 @@ def test_by_the_other_programs_any_crowd_in_any_order_equals_its_solo_runs(
     assert together == engine.all_alone(task, structure, trials, program)
 
 
-def test_the_captured_program_gives_the_numbers_of_the_list_it_captured(engine: Engine) -> None:
-    for case in CASES[:: len(COMMON)]:
-        captured = results(engine.cohort(case.task, case.structure, case.trials(), 3, "captured").train())
-        assert captured == results(engine.cohort(case.task, case.structure, case.trials(), 3).train())
+@pytest.mark.parametrize("case", CASES[:: len(COMMON)], ids=str)
+def test_the_captured_program_gives_the_numbers_of_the_list_it_captured(engine: Engine, case: Case) -> None:
+    captured = results(engine.cohort(case.task, case.structure, case.trials(), 3, "captured").train())
+    assert captured == results(engine.cohort(case.task, case.structure, case.trials(), 3).train())
 
 
 @pytest.mark.slow

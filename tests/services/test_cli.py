@@ -84,7 +84,10 @@ class Desk:
             return False
 
     def views(self) -> list[dict[str, Any]]:
-        return json.loads(self.run("list", "--server", self.server, "--json").stdout)
+        """Return what `list --server --json` prints, without a process for each look."""
+        token = self.env.get("SWEEP_TOKEN")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.get(f"{self.server}/v1/sweeps", headers=headers, timeout=30).json()["sweeps"]
 
 
 @pytest.fixture
@@ -118,6 +121,7 @@ def test_a_sweep_goes_to_the_service_and_its_best_comes_back_and_reruns(served: 
     assert err.count("trial ") >= 4
     shown = served.run("show", "names", "--server", served.server)
     assert shown.stdout.startswith(f"{view['id']}: finished")
+    assert json.loads(served.run("list", "--server", served.server, "--json").stdout) == served.views()
     (served.folder / "best.yaml").write_text(served.run("best", "names", "--server", served.server).stdout)
     rerun = served.run("rerun", "best.yaml")
     assert rerun.returncode == 0, rerun.stderr

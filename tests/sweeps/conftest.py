@@ -126,9 +126,12 @@ def run_small(folder: Path, fields: dict[str, Any]) -> SmallSweep:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store in which nothing is recorded yet: making its tables takes seconds, copying it does not."""
+    return made_once(tmp_path_factory, "store", make_store)
+
+
+def make_store(folder: Path) -> Path:
     from espalier.sweeps.address import sqlite_url
     from espalier.sweeps.recording.store import prepare_store
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    prepare_store(sqlite_url(path))
-    return path
+    prepare_store(sqlite_url(folder / "mlflow.db"))
+    return folder / "mlflow.db"

@@ -58,7 +58,7 @@ def test_what_is_read_of_a_tensor_beside_what_was_written_of_it_is_torchs(column
     same(compiled(shifted, numbers(5, columns))[0], shifted(numbers(5, columns)), 1e-6, "what was read")
 
 
-@examples(60)
+@examples(60, fast=8)  # each is a compilation
 @given(
     rows=st.sampled_from((3, 6, 160)),
     columns=st.sampled_from((3, 6, 160)),

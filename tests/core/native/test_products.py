@@ -36,7 +36,7 @@ PROCESSORS = ((), ("-mno-avx512f",), ("-mno-avx",)) if platform.machine() == "x8
 """Flags that take abilities from the code: its vectors, and so its tiles, are others without them."""
 
 
-@examples(60)
+@examples(60, fast=8)  # each is a compilation
 @given(
     m=st.integers(1, 40),
     n=st.integers(1, 40),

@@ -168,18 +168,18 @@ def by_pytorch(task: Task, trial: Trial) -> Iterator[float]:
         yield task.loss(model, data.valid).item()
 
 
-def cases(*programs: str, quick: str = "") -> Any:
-    """Every model by every program; what is compiled is slow, but for one quick model."""
+def cases(*programs: str) -> Any:
+    """Every model by every program; what is compiled is slow."""
     return pytest.mark.parametrize(
         "program, model",
         [
-            pytest.param(*case, marks=[pytest.mark.slow] if case[0] == "compiled" and case[1] != quick else [])
+            pytest.param(*case, marks=[pytest.mark.slow] if case[0] == "compiled" else [])
             for case in itertools.product(programs, MODELS)
         ],
     )
 
 
-@cases("plain", "native", "vmap", "compiled", "captured", quick="scales that are few")
+@cases("plain", "native", "vmap", "compiled", "captured")
 def test_every_program_trains_it_as_pytorch_does(model: str, program: str) -> None:
     task = Classes(MODELS[model])
     found = finished(task, trials(3), program, dtype="float64")

@@ -239,7 +239,7 @@ class BothSplits(Lecture):
         return {"loss": self.loss(model, batch), "train_split": self.loss(model, self.whole)}
 
 
-def trained(task: BothSplits, trial: Trial) -> tuple[list[float], Event]:
+def trained(task: Lecture, trial: Trial) -> tuple[list[float], Event]:
     """Train to the end by the plain program; return the loss of every step and the last event."""
     structure, points = Structure(SGD(momentum=False)), trial.steps  # of the curve: one for each step
     *_, end = Cohort(
@@ -290,7 +290,7 @@ def test_the_minibatches_go_on_where_the_weights_draws_ended(names_txt: str) -> 
 @pytest.mark.parametrize("steps", [2000, pytest.param(30_000, marks=pytest.mark.slow)])
 def test_the_lectures_losses_of_the_first_steps(names_txt: str, steps: int) -> None:
     """To every printed digit, before the decay. The run is one step longer: its last loss is that of its last step."""
-    task = BothSplits(names_txt, validation=1000)
+    task = Lecture(names_txt, validation=1000)
     losses, end = trained(task, Trial("golden", SEED, steps + 1, Hyperparameters(lr=0.1), reports=2))
     assert len(losses) == steps + 1
     assert {step: f"{losses[step]:.4f}" for step in LOSSES if step <= steps} == {

@@ -104,6 +104,7 @@ def test_a_trial_is_one_version_however_often_it_is_registered_and_the_last_is_t
     assert "small-model version 1, the champion" in kept.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("registering")
 def test_every_replicate_has_weights(sweep: Sweep, halved_sweep: Any, tmp_path: Path) -> None:
     home = tmp_path / "copy"

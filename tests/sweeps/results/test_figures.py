@@ -127,6 +127,7 @@ TABLES: dict[str, list[TrialResult]] = {
 }
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("rows", TABLES.values(), ids=TABLES.keys())
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_the_exponents_are_drawn_whatever_there_is(rows: list[TrialResult], mode: str, tmp_path: Path) -> None:
@@ -282,6 +283,7 @@ ODD = {"_hidden": ["$x", "$y_$z"], "größe": ["中文", "a"]}
 SPACES: dict[str, dict[str, Any]] = {"one": {}, "three": {"c5": [1, 2], "dropout": [0.1, 0.2]}, "ten": LONG, "odd": ODD}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("space, count", list(zip(SPACES.values(), (1, 5, 100, 5), strict=True)), ids=SPACES.keys())
 def test_every_figure_leaves_its_axes_room(
     space: dict[str, Any], count: int, drawn: list[Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]

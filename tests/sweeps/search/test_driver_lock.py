@@ -66,7 +66,8 @@ def test_the_hold_of_a_dead_driver_is_gone(tmp_path: Path) -> None:
     assert not is_driven(folder_in(tmp_path))
 
 
-def test_a_driver_takes_its_lock_while_others_look_in_a_loop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [200, pytest.param(2000, marks=pytest.mark.slow)])
+def test_a_driver_takes_its_lock_while_others_look_in_a_loop(tmp_path: Path, times: int) -> None:
     """As `sweep list` does: it must not be taken for a driver, nor take another that looks for one."""
     folder_in(tmp_path).mkdir(parents=True)
     (folder_in(tmp_path) / "driver.lock").touch()
@@ -74,7 +75,7 @@ def test_a_driver_takes_its_lock_while_others_look_in_a_loop(tmp_path: Path) -> 
     script += "while True: is_driven(pathlib.Path(sys.argv[1]))"
     lookers = [subprocess.Popen([sys.executable, "-c", script, str(folder_in(tmp_path))]) for _ in range(2)]
     try:
-        for _ in range(2000):
+        for _ in range(times):
             assert not is_driven(folder_in(tmp_path))
             with lock_in(tmp_path):
                 assert is_driven(folder_in(tmp_path))

@@ -65,7 +65,10 @@ def learning(sampler: str, trials: int, **changed: object) -> SweepSpec:
     return spec_with(trials=trials, search={"sampler": sampler}, **changed)
 
 
-@pytest.mark.parametrize(("sampler", "cores"), [("tpe", n) for n in (1, 2, 4, 16, 64)] + [("gp", 2)])
+@pytest.mark.parametrize(
+    ("sampler", "cores"),
+    [("gp", 2), *(("tpe", n) for n in (1, 2, 4, 16)), pytest.param("tpe", 64, marks=pytest.mark.slow)],
+)
 def test_before_a_proposal_all_results_are_known_but_those_in_training(
     sampler: str, cores: int, tmp_path: Path
 ) -> None:

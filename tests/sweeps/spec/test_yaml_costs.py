@@ -45,6 +45,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.each_value
 @pytest.mark.usefixtures("either_parser")
 @pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS.keys())
 def test_a_bomb_is_refused_while_it_is_read(text: str, tmp_path: Path) -> None:
