@@ -30,7 +30,7 @@ def drive(sweep: str, folder: Path) -> None:
     with handle_errors(), guarded():
         spec, home = load_spec(str(folder / SPEC_FILE)), Home.at(None)
         summary = run_here(spec, home, ray_address(os.environ), sweep, accepts_changes(folder))
-        print_summary(summary, home, as_json=True, home=None)
+        print_summary(summary, home, as_json=True)
     sys.exit(0)
 
 

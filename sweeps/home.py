@@ -5,9 +5,10 @@ import logging
 import os
 import re
 import secrets
+import shlex
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -26,9 +27,13 @@ PROBE_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Home:
-    """The folder with everything that sweeps write."""
+    """The folder with everything that sweeps write.
+
+    named: the folder as the user named it for this command; "" for the default, which messages need not name.
+    """
 
     path: Path
+    named: str = field(default="", compare=False)
 
     @classmethod
     def at(cls, path: str | PathLike[str] | None, reading: bool = False) -> "Home":
@@ -36,11 +41,12 @@ class Home:
 
         reading: for read-only use. Then it need not be writable or exist, and nothing is written.
         """
+        named = os.fspath(path or "")
         home = Path(path or os.environ.get("SWEEP_HOME") or "sweep-data").expanduser().absolute()
         if reading:
             if any(folder.is_file() for folder in (home, *home.parents)):
                 raise BadInput(f"--home {home}: cannot be read (no folder); name another folder")
-            return cls(home)
+            return cls(home, named)
         try:
             str(home).encode()
         except UnicodeEncodeError:
@@ -53,7 +59,24 @@ class Home:
             probe.unlink()
         except OSError as error:
             raise BadInput(f"--home {home}: cannot be written ({error.strerror}); name another folder") from error
-        return cls(home)
+        return cls(home, named)
+
+    def writable(self) -> "Home":
+        """Return this home for writing. Raises BadInput if it cannot be written."""
+        return replace(Home.at(self.path), named=self.named)
+
+    @property
+    def option(self) -> str:
+        """What a command needs to use this home, after a space: "" if it is the default.
+
+        >>> Home(Path("/a b"), "/a b").option, Home(Path("/a b")).option
+        (" --home '/a b'", '')
+        """
+        return f" --home {shlex.quote(self.named)}" if self.named else ""
+
+    def resume_command(self, sweep: str) -> str:
+        """Return the command that continues a sweep of this home."""
+        return f"sweep resume {sweep}{self.option}"
 
     @property
     def storage(self) -> str:

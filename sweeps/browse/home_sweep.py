@@ -153,7 +153,7 @@ class HomeSweep:
             yield f"  health   {', '.join(f'{health[name]} {name}' for name in VERDICTS if name in health)}"
         yield from (f"  note: {note}" for note in results.notes(self.trials))
         if self.state == "interrupted":
-            yield f"  continue: sweep resume {self.id}"
+            yield f"  continue: {self.home.resume_command(self.id)}"
 
 
 def load_sweep(home: Home, record: SweepRecord, driven: Collection[str]) -> HomeSweep:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -28,25 +27,21 @@ def print_lines(lines: Iterable[str]) -> None:
         click.echo(line)
 
 
-def print_summary(summary: "Summary", place: "Home", as_json: bool, home: str | None) -> None:
-    """Print how a sweep ended and which commands come next; exit with `exit_code` unless it is 0.
-
-    home: the --home of the command line, if given; then the printed commands include it.
-    """
+def print_summary(summary: "Summary", place: "Home", as_json: bool) -> None:
+    """Print how a sweep ended and which commands come next; exit with `exit_code` unless it is 0."""
     from espalier.sweeps.running.here import wrapped
 
-    at = f" --home {shlex.quote(home)}" if home else ""
     if as_json:
         click.echo(json.dumps(summary.document()))
     else:
         from espalier.sweeps.browse.trial_table import trial_table
 
         print_lines(trial_table(summary.trials, summary.spec, SHOWN, brief=True))
-    for line in summary.closing_lines(at):
+    for line in summary.closing_lines(place):
         click.echo(line if COPIED.search(line) else wrapped(line, sys.stderr if as_json else sys.stdout), err=as_json)
     if not summary.recorded:
         click.echo(f"MLflow did not take everything; the rest waits in {place.sweep(summary.sweep)}", err=as_json)
-        click.echo(f"send it: sweep resume {summary.sweep}{at}", err=as_json)
+        click.echo(f"send it: {place.resume_command(summary.sweep)}", err=as_json)
     if code := exit_code(summary):
         sys.exit(code)
 

@@ -49,7 +49,7 @@ def run(
     loaded, where = load_spec(spec, assignments), Home.at(home)
     from espalier.sweeps.running.here import run_here
 
-    print_summary(run_here(loaded, where, address, sweep, changed), where, as_json, home)
+    print_summary(run_here(loaded, where, address, sweep, changed), where, as_json)
 
 
 @click.command(short_help="Continue one after an interrupt or a crash.")
@@ -74,7 +74,7 @@ def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server
         return
     from espalier.sweeps.home import Home
 
-    print_summary(summary, Home.at(home), as_json, home)
+    print_summary(summary, Home.at(home), as_json)
 
 
 @click.command(short_help="Look at a task before hours are spent on it.")

@@ -69,11 +69,11 @@ class HomeOrigin:
         """Resume a sweep in this process; return its summary. Raises BadInput."""
         from espalier.sweeps.running.here import resume_here
 
-        return resume_here(sweep, Home.at(str(self.home.path)), address, changed, progress)
+        return resume_here(sweep, self.home.writable(), address, changed, progress)
 
     def delete(self, sweep: str, records: bool) -> None:
         """Remove a sweep with its checkpoints; records: also its runs in MLflow. Raises BadInput if it is driven."""
-        delete_sweep(Home.at(str(self.home.path)), sweep, records)
+        delete_sweep(self.home.writable(), sweep, records)
 
     def _all(self) -> Iterator[HomeSweep | Unreadable]:
         """Yield every sweep, the oldest first, then those missing in the journal."""

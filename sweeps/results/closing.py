@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from espalier.sweeps.address import UI, mlflow_page
+from espalier.sweeps.home import Home
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import decimals
@@ -60,15 +61,15 @@ class Summary:
             "mlflow": self.page() if self.server else None,
         }
 
-    def closing_lines(self, at: str) -> Iterator[str]:
-        """Yield the closing sentences, and the commands that come next. at: the option that names the home."""
+    def closing_lines(self, home: Home) -> Iterator[str]:
+        """Yield the closing sentences, and the commands that come next. home: where the sweep is."""
         counted = results.counts(self.trials)
         if self.halted:
             yield f"halted: {self.halted}"
         if self.interrupted:
             ended = sum(n for state, n in counted.items() if state not in results.UNFINISHED)
             yield f"interrupted with {ended} trials ended"
-            yield f"continue: sweep resume {self.sweep}{at}"
+            yield f"continue: {home.resume_command(self.sweep)}"
             return
         if confirmations := sum(t.confirms is not None for t in self.trials):
             counted["confirmation" if confirmations == 1 else "confirmations"] = confirmations
@@ -76,7 +77,7 @@ class Summary:
         yield from self._failures()
         yield from (f"note: {note}" for note in results.notes(self.trials))
         if self.best is None:
-            yield from self._without_a_best(at)
+            yield from self._without_a_best(home)
             return
         yield (
             f"best: {report.point_text(self.best.params, self.spec)} (trial {self.best.number}, "
@@ -86,8 +87,8 @@ class Summary:
             yield noise_line(*compare_with_best(self.trials, self.spec))
         if self.best.value is not None:
             yield from reference_lines(self.references, self.best.value, self.spec.objective.sign)
-        yield f"browse  {self.page() if self.server else f'sweep ui{at}, then {self.page()}'}"
-        yield f"pull    sweep best {self.sweep}{at} > best.yaml"
+        yield f"browse  {self.page() if self.server else f'sweep ui{home.option}, then {self.page()}'}"
+        yield f"pull    sweep best {self.sweep}{home.option} > best.yaml"
         yield "rerun   sweep rerun best.yaml"
 
     def without_a_best(self) -> list[str]:
@@ -107,7 +108,7 @@ class Summary:
         """Return the address of MLflow's page on the sweep; for a home's store, that of `sweep ui`."""
         return mlflow_page(self.server or UI, *(self.parent.ids if self.parent else ()))
 
-    def _without_a_best(self, at: str) -> Iterator[str]:
+    def _without_a_best(self, home: Home) -> Iterator[str]:
         """Yield why no trial is complete, and what to do about it."""
         diverged, stopped, total = self._in("diverged"), self._in("stopped"), len(self.trials)
         exponents = [t.params.get("lr_exponent", 0.0) for t in diverged]
@@ -122,7 +123,7 @@ class Summary:
         if stopped:
             whole = f"all {total} trials were stopped" if total > 1 else "the only trial was stopped"
             yield f"{whole if len(stopped) == total else 'stopped'}: {_commonest(stopped)}"
-            yield f"look at their health: sweep show {self.sweep}{at}; {self._less_strictly()}"
+            yield f"look at their health: sweep show {self.sweep}{home.option}; {self._less_strictly()}"
 
     def _less_strictly(self) -> str:
         if self.spec.stopping is None:

@@ -26,8 +26,6 @@ Judge = Callable[[Sequence[Entry], Sequence[RungKey]], dict[RungKey, str]]
 """Takes scores and which of them are fresh; returns why each of those ends, "" if it goes on."""
 AskForTrials = Callable[[Turn, int], list[PlannedTrial]]
 """Takes what a cohort has to report and how many of its lanes are free; returns trials for them, maybe none."""
-AnswerRequest = Callable[[str, Turn, int], list[PlannedTrial]]
-"""What the driver makes of a request: the cohort, what it reports, how many lanes are free -> trials for them."""
 JUDGE_S = 10.0  # that a cohort waits to be judged
 AGAIN_S = 0.2  # between tries of the driver to reach a board that is away
 
@@ -40,6 +38,24 @@ class Request:
     cohort: str
     turn: str
     lanes: int
+
+
+AnswerRequest = Callable[[Request], str]
+"""Takes a request in the driver; returns its trials as JSON, see `trials_text`. It raises nothing."""
+
+
+def trials_text(trials: Sequence[PlannedTrial]) -> str:
+    """Return planned trials as JSON.
+
+    >>> read_trials(trials_text([PlannedTrial(3, {"lr_exponent": -2.0})]))
+    [PlannedTrial(number=3, point={'lr_exponent': -2.0}, confirms=None)]
+    """
+    return json.dumps([vars(trial) for trial in trials])
+
+
+def read_trials(text: str) -> list[PlannedTrial]:
+    """Invert `trials_text`."""
+    return [PlannedTrial(**fields) for fields in json.loads(text)]
 
 
 class Board:
@@ -102,7 +118,7 @@ def ask_for_trials(sweep: str, cohort: str) -> AskForTrials:
     def ask(turn: Turn, lanes: int) -> list[PlannedTrial]:
         try:
             reply: Any = ray.get_actor(_name(sweep)).ask.remote(cohort, turn.to_text(), lanes)
-            return [PlannedTrial(**fields) for fields in json.loads(ray.get(reply))]
+            return read_trials(ray.get(reply))
         except (ValueError, RayError):
             return []
 
@@ -110,23 +126,18 @@ def ask_for_trials(sweep: str, cohort: str) -> AskForTrials:
 
 
 @contextmanager
-def answering(board: Any, answer: AnswerRequest) -> Iterator[None]:
-    """Answer the requests of cohorts while the block runs, in a thread of its own."""
+def answering(board: Any, answer: AnswerRequest, on_error: Callable[[Exception], object]) -> Iterator[None]:
+    """Answer the requests of cohorts while the block runs, in a thread of its own.
+
+    on_error: called with an error that ends the thread, after which no request is answered.
+    """
     over = threading.Event()
 
     def serve() -> None:
-        answered, reply = 0, ""
-        while not over.is_set():
-            try:
-                request: Request | None = ray.get(board.next_request.remote(answered, reply))
-            except RayError:  # it restarts, or Ray has ended
-                answered = 0
-                time.sleep(AGAIN_S)
-                continue
-            if request is None:
-                return
-            trials = answer(request.cohort, Turn.from_text(request.turn), request.lanes)
-            answered, reply = request.number, json.dumps([vars(trial) for trial in trials])
+        try:
+            _serve(board, answer, over)
+        except Exception as error:  # else all workers would wait for ever
+            on_error(error)
 
     thread = threading.Thread(target=serve, name="answering cohorts", daemon=True)
     thread.start()
@@ -137,3 +148,18 @@ def answering(board: Any, answer: AnswerRequest) -> Iterator[None]:
         with suppress(RayError):
             ray.get(board.close.remote(), timeout=JUDGE_S)
         thread.join(JUDGE_S)
+
+
+def _serve(board: Any, answer: AnswerRequest, over: threading.Event) -> None:
+    """Answer one request after another until the board is closed."""
+    answered, reply = 0, ""
+    while not over.is_set():
+        try:
+            request: Request | None = ray.get(board.next_request.remote(answered, reply))
+        except RayError:  # it restarts, or Ray has ended
+            answered = 0
+            time.sleep(AGAIN_S)
+            continue
+        if request is None:
+            return
+        answered, reply = request.number, answer(request)

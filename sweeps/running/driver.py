@@ -3,12 +3,13 @@
 import gc
 import shutil
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, located
 from espalier.core.loading.folders import current_folder, restoring_folder, work_in
 from espalier.sweeps import home as homes
 from espalier.sweeps import identity
@@ -27,7 +28,7 @@ from espalier.sweeps.running import machine
 from espalier.sweeps.running.closing import Closing
 from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.ledger import Ledger
-from espalier.sweeps.running.loop import Loop
+from espalier.sweeps.running.loop import Loop, keep_error
 from espalier.sweeps.running.machine import Allocation, RaySession
 from espalier.sweeps.running.messages import WorkerSettings
 from espalier.sweeps.running.preflight import check_spec
@@ -46,7 +47,6 @@ from espalier.sweeps.spec.spec import SweepSpec
 
 FIRST_SEND_S = 20.0  # importing MLflow takes seconds of CPU time that the starting workers need
 STOP_FILE = "stop"  # in the folder of one start of the driver: it has been asked to stop
-CONTINUE = "continue: sweep resume {}"
 Watch = Callable[[Progress], AbstractContextManager[object]]
 """Shows the progress of a sweep while a block runs."""
 
@@ -87,13 +87,35 @@ def start(
     facts |= {"tracking": tracking_origin(home.path), identity.FOLDER: str(current_folder())}
     with _gone_unless_begun(home, store, sweep), DriverLock(home, sweep):  # two processes may start the same id at once
         record = store.create(sweep, spec, facts | identity.git_state(Path.cwd()))
-        with homes.told_when_full(CONTINUE.format(sweep)):
+        with _ending_in_one_line(home, sweep):
             try:
                 return Driver(home, record, begin).drive(watch, session)
             except BadInput:  # a sweep that this machine refuses leaves no files
                 store.delete(sweep)
                 shutil.rmtree(home.sweep(sweep), ignore_errors=True)
                 raise
+
+
+def _continue(home: Home, sweep: str) -> str:
+    """Return what to do once a sweep has been stopped."""
+    return f"continue: {home.resume_command(sweep)}"
+
+
+@contextmanager
+def _ending_in_one_line(home: Home, sweep: str) -> Iterator[None]:
+    """Turn an error of the block into BadInput that says how to continue. That of a bug is kept in the sweep's folder.
+
+    Unchanged are BadInput, and an OSError unless the disk is full.
+    """
+    then = _continue(home, sweep)
+    try:
+        with homes.told_when_full(then):
+            yield
+    except (BadInput, OSError):
+        raise
+    except Exception as error:
+        file = keep_error(home.sweep(sweep), "driver", traceback.format_exc())
+        raise BadInput(f"{sweep} stopped at {located(error)}; its traceback is in {file}; {then}") from error
 
 
 def _check_unused(home: Home, sweep: str) -> None:
@@ -127,7 +149,7 @@ def resume(
     begin = time.monotonic()
     record = find_sweep(home, SweepStore.open(home.storage), wanted)
     check_reachable(sweep_tracking_uri(record, home))
-    with homes.told_when_full(CONTINUE.format(record.id)), DriverLock(home, record.id), restoring_folder():
+    with _ending_in_one_line(home, record.id), DriverLock(home, record.id), restoring_folder():
         driver = Driver(home, record, begin)
         return driver.drive(watch, session, partial(_check_unchanged, record, home, changed), anyway)
 
@@ -179,7 +201,7 @@ class Driver:
             unfinished = self.progress.left() > 0 or bool(self.record.references_left())
             if unfinished or check_anyway:
                 check_before_training()
-            then = CONTINUE.format(self.record.id)
+            then = _continue(self.home, self.record.id)
             set_messages(f"{STOPPED} at once; {then}", f"{ENDED}; {then}")
             recorder = self._recorder()
             tracking = Tracking(recorder, self.record, self.spec, self.folder)

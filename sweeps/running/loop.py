@@ -21,7 +21,7 @@ from espalier.sweeps.search.cohort_plan import PlannedTrial
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.trial_events import Outcome, TrialEvent
 
-ERRORS = "errors"  # in a sweep's folder: tracebacks of the task's code, a file for each trial or cohort that they ended
+ERRORS = "errors"  # in a sweep's folder: tracebacks, a file for each trial or cohort that they ended, or the driver
 LINKS_WAIT_S = 10.0  # for the MLflow runs of ended trials: Optuna accepts no attributes of a trial after its end
 
 
@@ -99,25 +99,20 @@ class Loop:
             self.take_links()
         if turn.error:
             self._pass_on(self.search.cohort_failed(cohort, turn.error.reason))
-            self._keep_error(cohort, turn.error.trace)
+            keep_error(self.folder, cohort, turn.error.trace)
 
     def _pass_on(self, events: Sequence[TrialEvent]) -> None:
         """Show and record events of trials."""
         for event in events:
             if isinstance(event, Outcome) and (trace := next((end.trace for end in event.replicates if end.trace), "")):
-                self._keep_error(f"trial-{event.trial}", trace)
+                keep_error(self.folder, f"trial-{event.trial}", trace)
             self.progress.take_event(event)
             self.tracking.take_event(event, self.ledger.provenance_of(self.search.cohort_of(event.trial)))
 
-    def _keep_error(self, name: str, trace: str) -> None:
-        """Write a traceback of the task's code to a file. Raises OSError that names the file."""
-        file = self.folder / ERRORS / f"{name}.txt"
-        with naming(file):
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(trace, encoding="utf-8")
-
     def end_cohort(self, cohort: str) -> None:
         """Handle a cohort that has finished or was interrupted."""
+        if not self.interrupt.asked.is_set():
+            self.search.replan_unbegun(cohort)
         self.search.cohort_over(cohort)
 
     def lose_worker(self, cohort: str) -> None:
@@ -158,3 +153,12 @@ class Loop:
         if self.recorder.full:
             self.interrupt.halt(self.recorder.full)
         return self.workers.check(self.search.live)
+
+
+def keep_error(sweep_folder: Path, name: str, trace: str) -> Path:
+    """Write a traceback to a file of a sweep, and return the file. Raises OSError that names it."""
+    file = sweep_folder / ERRORS / f"{name}.txt"
+    with naming(file):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(trace, encoding="utf-8")
+    return file

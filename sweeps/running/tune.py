@@ -16,19 +16,19 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from espalier.sweeps.home import attempt_name, blaming_the_disk
-from espalier.sweeps.running.board import answering, open_board
+from espalier.sweeps.running.board import Request, answering, open_board, trials_text
 from espalier.sweeps.running.display import in_notebook
 from espalier.sweeps.running.loop import Loop
 from espalier.sweeps.running.machine import Allocation
 from espalier.sweeps.running.messages import Assignment, Turn
 from espalier.sweeps.running.trainable import CohortTrainable
-from espalier.sweeps.search.cohort_plan import PlannedTrial
 from espalier.sweeps.search.halving import Halving
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 CHECKPOINTS_KEPT = 2
+NO_TRIALS = trials_text([])
 T = TypeVar("T")
 
 
@@ -59,9 +59,12 @@ class CohortSearcher(Searcher):
     def __getstate__(self) -> dict[str, None]:
         return {}
 
-    def more_trials(self, cohort: str, turn: Turn, lanes: int) -> list[PlannedTrial]:
-        """Return trials for a cohort that asks."""
-        return self.tried(lambda: self.loop.more_trials(cohort, turn, lanes)) or []
+    def answer(self, request: Request) -> str:
+        """Return trials for a cohort that asks, as JSON; none after an error, so that its worker does not wait."""
+        return self.tried(lambda: self._more_trials(request)) or NO_TRIALS
+
+    def _more_trials(self, request: Request) -> str:
+        return trials_text(self.loop.more_trials(request.cohort, Turn.from_text(request.turn), request.lanes))
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         if self.tried(lambda: self.loop.finished) is not False:
@@ -94,9 +97,13 @@ class CohortSearcher(Searcher):
             try:
                 return call()
             except Exception as error:
-                self.error = error
-                self.loop.interrupt.asked.set()
+                self.fail(error)
                 return None
+
+    def fail(self, error: Exception) -> None:
+        """Store the first error, and stop all cohorts."""
+        self.error = self.error or error
+        self.loop.interrupt.asked.set()
 
     def save(self, checkpoint_path: str) -> None:
         Path(checkpoint_path).touch()
@@ -163,7 +170,8 @@ def run_tune(loop: Loop, allocation: Allocation, folder: Path, sweep: str, rule:
     asks = loop.search.asks_late
     board = open_board(sweep, rule) if rule or asks else None
     try:
-        with blaming_the_disk(folder.parent), answering(board, searcher.more_trials) if asks else nullcontext():
+        asking = answering(board, searcher.answer, searcher.fail) if asks else nullcontext()
+        with blaming_the_disk(folder.parent), asking:
             tuner.fit()
     except Exception:
         if not searcher.error:

@@ -38,7 +38,7 @@ class Planner:
             count = self.spec.branches
         elif self.round:
             count = self.round - self.asker.asked % self.round
-        return self._grouped(self._asked(count))
+        return self.group(self._asked(count))
 
     def more(self, plan: CohortPlan, trunks: int) -> tuple[list[PlannedTrial], list[CohortPlan]]:
         """Ask for up to so many trunks for a cohort that trains; return what it takes on, and other cohorts.
@@ -50,7 +50,7 @@ class Planner:
         while trunks and not self.all_asked and len(plan.trials) + len(added) < self.cohort_trials:
             trials = self._asked(self.spec.branches)
             if structural_key(self.spec, trials[0].point) != own:
-                return added, self._grouped(trials)
+                return added, self.group(trials)
             self._join(plan.id, trials)
             added += trials
             trunks -= 1
@@ -82,16 +82,16 @@ class Planner:
             if trial.cohort in interrupted:
                 interrupted[trial.cohort].append(trial)
         plans = [self._resumed(cohort, of_it, checkpoints.get(cohort)) for cohort, of_it in interrupted.items()]
-        return plans + self._grouped(without_cohort)
+        return plans + self.group(without_cohort)
 
     def confirm(self, trials: Sequence[TrialRecord]) -> list[CohortPlan]:
         """Return cohorts that train these trials once more, each under another seed."""
-        return self._grouped([self._planned(self.asker.confirm(trial)) for trial in trials])
+        return self.group([self._planned(self.asker.confirm(trial)) for trial in trials])
 
     def _planned(self, trial: OpenTrial | TrialRecord) -> PlannedTrial:
         return PlannedTrial(trial.number, self.asker.point_of(trial.number), self.asker.confirms(trial.number))
 
-    def _grouped(self, trials: Sequence[PlannedTrial]) -> list[CohortPlan]:
+    def group(self, trials: Sequence[PlannedTrial]) -> list[CohortPlan]:
         """Group trials into cohorts, and store each trial's cohort."""
         plans = cohorts_of(self.spec, trials, self.cohorts, self.cohort_trials)
         for plan in plans:

@@ -123,6 +123,16 @@ class Search:
         """Handle a cohort that has finished or was interrupted."""
         self.live.pop(cohort, None)
 
+    def replan_unbegun(self, cohort: str) -> None:
+        """Plan the trials of a cohort that is about to finish without them anew: they never reached its worker.
+
+        A cohort that began none of its trials is no such case: another one would not begin them either.
+        """
+        trials = self.live[cohort].trials if cohort in self.live else ()
+        unbegun = [trial for trial in trials if trial.number in self.merging and trial.number not in self.begun]
+        if len(unbegun) < len(trials):
+            self.waiting += self.planner.group(unbegun)
+
     def cohort_failed(self, cohort: str, why: str = DIED_TOO_OFTEN) -> list[TrialEvent]:
         """Fail the unfinished trials of a cohort that cannot be retried."""
         plan = self.live.pop(cohort, None)

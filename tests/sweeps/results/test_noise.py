@@ -2,11 +2,13 @@
 
 import random
 import statistics
+from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy import stats
 
+from espalier.sweeps.home import Home
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.noise import UNKNOWN, Noise, compare_with_best, estimate_noise, find_ties, noise_line
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, counts, ranked
@@ -109,7 +111,7 @@ def test_a_confirmation_is_neither_the_best_nor_a_tie_nor_counted() -> None:
 def test_the_closing_words_and_the_document_have_the_noise() -> None:
     trials = [searched(0, 1.0), searched(1, 1.3, exponent=-1.0), searched(2, 1.2, seed=1, confirms=0)]
     summary = Summary("warm", spec_with(), trials, best_trial(trials, "min"), False, True, 12.0, 400, 80, 1.0)
-    (line,) = [line for line in summary.closing_lines("") if line.startswith("noise: ")]
+    (line,) = [line for line in summary.closing_lines(Home(Path("h"))) if line.startswith("noise: ")]
     assert "(from 1 confirmation): 1 trial cannot be told from the best: lr_exponent -2 to -1" in line
     document = summary.document()
     assert document["noise"] == {"sd": pytest.approx(0.2 / 2**0.5), "degrees": 1, "source": "1 confirmation"}

@@ -3,10 +3,12 @@
 import re
 import shlex
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from espalier.sweeps.home import Home
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.trial_result import TrialResult, best_trial
 from espalier.sweeps.spec.overrides import override
@@ -20,7 +22,7 @@ def closing(trials: list[TrialResult], spec: SweepSpec = HALVED) -> list[str]:
     """Return the closing sentences after the first, which counts."""
     best = best_trial(trials, "min")
     summary = Summary("warm-20260101-abcd", spec, trials, best, False, True, 12.0, 400, 80, 1.0)
-    return list(summary.closing_lines(" --home h"))[1:]
+    return list(summary.closing_lines(Home(Path("h"), "h")))[1:]
 
 
 def collapsed(number: int) -> TrialResult:

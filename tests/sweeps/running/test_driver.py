@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Stage:
     """A sweep of six trials in two cohorts, and one driver after another that hears what a play says."""
 
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch):
-        self.home, self.monkeypatch = Home.at(str(home)), monkeypatch
+        self.home, self.monkeypatch = Home(home), monkeypatch
         self.recorders: list[Recorder] = []
         self.summary: Summary | None = None  # of the last driver that came to an end
         SweepStore.open(self.home.storage).create(SWEEP, spec_with(), {"created": "2026-01-01"})
@@ -135,6 +136,12 @@ def cohorts(loop: Loop) -> tuple[CohortPlan, CohortPlan]:
     return first.plan, second.plan
 
 
+def train_all(loop: Loop) -> None:
+    while (assignment := loop.next_cohort()) is not None:
+        loop.take_turn(assignment.plan.id, turn(*lives(assignment.plan)))
+        loop.end_cohort(assignment.plan.id)
+
+
 # --- a full disk ------------------------------------------------------------------------------------------------------
 
 
@@ -159,14 +166,33 @@ def test_a_driver_whose_disk_is_full_says_so_and_the_next_one_goes_on(file: str,
     assert said.startswith(str(stage.home.path / file)), said
     assert said.endswith(f": File too large; make room, then continue: sweep resume {SWEEP}")
 
-    def goes_on(loop: Loop) -> None:
-        while (assignment := loop.next_cohort()) is not None:
-            loop.take_turn(assignment.plan.id, turn(*lives(assignment.plan)))
-            loop.end_cohort(assignment.plan.id)
-
-    stage.perform(goes_on)
+    stage.perform(train_all)
     assert stage.summary and stage.summary.recorded
     assert [(t.state, t.value) for t in stage.summary.trials] == [("complete", 2.0 + n) for n in range(6)]
+
+
+# --- an error that nobody foresaw -------------------------------------------------------------------------------------
+
+
+def test_an_error_of_the_driver_is_one_line_and_the_next_driver_goes_on(stage: Stage) -> None:
+    stage.home = replace(stage.home, named="my home")
+
+    def fails(loop: Loop) -> None:
+        first, _ = cohorts(loop)
+        loop.take_turn(first.id, turn(*lives(first)))
+        loop.end_cohort(first.id)
+        raise KeyError("cohort-7")
+
+    with pytest.raises(BadInput) as caught:
+        stage.perform(fails)
+    stage.recorders[-1].close()
+    file = stage.home.sweep(SWEEP) / "errors" / "driver.txt"
+    line = str(caught.value)
+    assert line.startswith(f"{SWEEP} stopped at KeyError: 'cohort-7'") and str(file) in line, line
+    assert line.endswith(f"; continue: sweep resume {SWEEP} --home 'my home'")
+    assert "raise KeyError" in file.read_text()
+    stage.perform(train_all)
+    assert stage.summary and [t.state for t in stage.summary.trials] == ["complete"] * 6
 
 
 # --- two that begin one sweep -----------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ with interrupt.listening(), shown(progress):
     time.sleep(1)
 """
 CLOSING = """
+home = None
 from espalier.sweeps.cli.output import print_summary
 from espalier.sweeps.home import Home
 from espalier.sweeps.results.closing import Summary
@@ -41,7 +42,7 @@ trials = [TrialResult(n, "complete", 2.3 + n / 100, params, verdict="healthy") f
 why = "IndexError: Target -1 is out of bounds (mine.py, line 7)"
 trials.append(TrialResult(31, "failed", None, params, evidence=why))
 summary = Summary("names-20261129-ab12cd34", spec, trials, trials[0], False, True, 61.0, 120000, 3000, 4.0)
-print_summary(summary, Home.at("home", reading=True), as_json=False, home=None)
+print_summary(summary, Home.at(home, reading=True), as_json=False)
 """
 
 
@@ -86,7 +87,8 @@ def test_the_end_of_a_sweep_fits_one_screen_though_its_configurations_are_long(t
 def test_the_command_that_goes_on_after_an_interrupt_is_a_line_of_its_own_to_be_copied(tmp_path: Path) -> None:
     """It is longer than a line of the terminal, which alone may break it: no newline is written into it."""
     home = "/srv/shared/experiments with spaces/2026/names and surnames/sweeps of the last week"
-    script = CLOSING.replace("trials[0], False, True", "trials[0], True, False").replace("home=None", f"home={home!r}")
+    script = CLOSING.replace("trials[0], False, True", "trials[0], True, False")
+    script = script.replace("home = None", f"home = {home!r}")
     command = f"sweep resume names-20261129-ab12cd34 --home '{home}'"
     terminal = run(script, tmp_path)
     *_, lines = terminal.pictures()

@@ -188,3 +188,21 @@ def test_samplers_that_learn_nothing_are_asked_for_whole_cohorts(sampler: str, t
     assert desk.search.more_trials(plan.id, lanes=1) == []
     for trial in plan.trials:
         assert_inside(trial.point, spec)
+
+
+def test_trials_that_never_reached_the_worker_that_asked_train_in_another_cohort(tmp_path: Path) -> None:
+    """The board was lost with the answer on it: the worker was given no trials, and ends with those that it has."""
+    desk = Desk(tmp_path, learning("tpe", 6), cohorts=1, cohort_trials=6)
+    plan = desk.search.next_cohort()
+    assert plan
+    desk.search.take_events(life(plan.numbers[0], 1.0))
+    lost = [trial.number for trial in desk.search.more_trials(plan.id, lanes=3)]
+    desk.search.replan_unbegun(plan.id)
+    desk.search.cohort_over(plan.id)
+    again = desk.search.next_cohort()
+    assert again and lost
+    assert (again.numbers, again.resume_from) == (lost, None)
+    assert again.id != plan.id, "what its cohort has trained still counts"
+    desk.search.replan_unbegun(again.id)
+    desk.search.cohort_over(again.id)
+    assert not desk.search.waiting, "a cohort that begins nothing is not planned again and again"
