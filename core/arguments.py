@@ -4,7 +4,7 @@ import functools
 import inspect
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, ParamSpec, TypeVar
@@ -114,9 +114,34 @@ def number(low: float = -math.inf, high: float = math.inf, above: bool = False, 
     return Rule(read, f"a finite number{ends}", optional)
 
 
-def text(wanted: str, optional: bool = False) -> Rule:
-    """Return the rule of a text that is not empty."""
-    return Rule(lambda value: _only(value, isinstance(value, str) and bool(value.strip())), wanted, optional)
+def check_fields(fields: object, of: str = "", /, **rules: Rule) -> None:
+    """Check the fields of a new frozen dataclass as `checked` does arguments, and store what the rules make of them.
+
+    of: what messages have before a field's name.
+    """
+    for name, rule in rules.items():
+        object.__setattr__(fields, name, rule.check(of + name, getattr(fields, name)))
+
+
+def text(wanted: str, optional: bool = False, empty: bool = False) -> Rule:
+    """Return the rule of a text. empty: whether one without a letter will do."""
+    return Rule(lambda value: _only(value, isinstance(value, str) and (empty or value.strip())), wanted, optional)
+
+
+def choice(names: Sequence[str]) -> Rule:
+    """Return the rule of one of these names."""
+    return Rule(lambda value: _only(value, value in names), f"one of {', '.join(names)}")
+
+
+def word(wanted: str) -> Rule:
+    """Return the rule of a name as Python and YAML both can write it: letters, digits and _.
+
+    >>> word("a name").check("name", "decay factor")
+    Traceback (most recent call last):
+    espalier.core.errors.BadInput: name: 'decay factor' arrived; give a name of letters, digits and _
+    """
+    wanted += " of letters, digits and _"
+    return Rule(lambda value: _only(value, isinstance(value, str) and value.isidentifier()), wanted)
 
 
 def path(wanted: str, optional: bool = False) -> Rule:

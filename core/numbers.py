@@ -5,10 +5,14 @@ Specs, their JSON Schema, errors and the engine use these declarations. No torch
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from espalier.core.arguments import check_fields, choice, number, text, truth, word
+from espalier.core.errors import BadInput
 
 Home = Literal["both", "spec", "space"]
 """Where a number may stand in a spec: fixed beside its kind, searched in the space, or in either."""
+WORD, DOC = word("a name"), text("what it does, in a text", empty=True)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,14 @@ class Number:
     fixed_high: float | None = None
     typical: float | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self, name=WORD, doc=DOC, above=truth(), below=truth(), home=choice(get_args(Home)))
+        check_fields(self, default=number(), low=number(), high=number())
+        check_fields(self, fixed_high=number(optional=True), typical=number(optional=True))
+        for name, value in (("default", self.default), ("typical", self.typical)):
+            if value is not None and not self.accepts(value):
+                raise BadInput(f"{name}: {value:g} arrived for the number '{self.name}'; give one in {self.limits}")
+
     @property
     def limits(self) -> str:
         """The limits as an interval, such as "[0, 1)"."""
@@ -57,6 +69,9 @@ class Flag:
     name: str
     default: bool = False
     doc: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self, name=WORD, default=truth(), doc=DOC)
 
 
 def by_name(*lists: Iterable[Number | Flag]) -> dict[str, Number | Flag]:

@@ -5,17 +5,18 @@ B = examples in a batch. A batch is a tuple of tensors with B first.
 
 import hashlib
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 from weakref import finalize
 
 import torch
 from torch import Tensor, nn
 
 from espalier.core import order as orders
+from espalier.core.arguments import Rule, check_fields
 from espalier.core.errors import FAULT_MOST, BadInput, Exited, briefly, faults, nearest, shown
 from espalier.core.loading.fingerprint import fingerprint
 from espalier.core.loading.references import load_class
@@ -27,12 +28,27 @@ Clock = tuple[Tensor, Tensor]
 BEGIN: Clock = (torch.zeros(()), torch.zeros(()))
 
 
+def _tensors(split: object) -> Batch:
+    """Return the tensors of a split, of which a list will do too. Raises TypeError for anything else."""
+    parts = cast("Sequence[object]", split if isinstance(split, tuple | list) else (None,))
+    tensors = tuple(part for part in parts if isinstance(part, Tensor))
+    if len(tensors) < len(parts):
+        raise TypeError
+    return tensors
+
+
+SPLIT = Rule(_tensors, "a tuple of tensors, each with the example as its first axis")
+
+
 @dataclass(frozen=True)
 class Data:
     """Examples for training and validation: tuples of tensors whose first axis is the example."""
 
     train: Batch
     valid: Batch
+
+    def __post_init__(self) -> None:
+        check_fields(self, "task data: ", train=SPLIT, valid=SPLIT)
 
     def shaped(self) -> "Data":
         """Return the data. Raises BadInput if a split is empty or its tensors disagree in length."""

@@ -77,17 +77,24 @@ def sweeps(*, home: str | PathLike[str] | None = None, server: str | None = None
     return [Result.of(kept, origin) for kept in origin.read_all()]
 
 
-@checked(best=Rule(_best, BEST))
-def rerun(best: "str | PathLike[str] | BestTrial") -> "Rerun":
+@checked(best=Rule(_best, BEST), register=text("the name of a model in MLflow, or None", optional=True), home=HOME)
+def rerun(
+    best: "str | PathLike[str] | BestTrial",
+    *,
+    register: str | None = None,
+    home: str | PathLike[str] | None = None,
+) -> "Rerun":
     """Train a best trial again, by the same program, and compare every report: `.reproduced`, else `.difference`.
 
-    best: a file that `save` or `sweep best` wrote, or a result's `best`. Raises BadInput if its task is gone.
+    best: a file that `save` or `sweep best` wrote, or a result's `best`. register: a model in MLflow, of which the
+    weights become the next `.version` if every number is the same. home: where the sweep of the trial is recorded.
+    Raises BadInput if its task is gone.
     """
     from espalier.sweeps.best_file import best_text
     from espalier.sweeps.repeat.here import rerun_here
 
     text, source = (best.text, "best") if isinstance(best, BestTrial) else (best_text(str(best)), str(best))
-    return rerun_here(text, source).rerun
+    return rerun_here(text, source, register, Home.at(home) if register else None)
 
 
 @checked(home=HOME, lsuv=truth())

@@ -16,6 +16,7 @@ from tests.sweeps.made import THERMOMETER, row, spec_with
 
 MODEL = torch.nn.Linear(2, 2)
 OPTIMIZER = torch.optim.SGD(MODEL.parameters(), lr=0.1)
+X = torch.ones(3, 2)
 LINE = {"name": "line", "task": "line"}
 
 
@@ -73,6 +74,20 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "a class": (lambda: es.SweepSpec(**LINE, search={"seed": int}), "the class int; write where it is"),
     "a class of no kind": (lambda: es.SweepSpec(**LINE, schedule=int), "schedule: the class int arrived"),
     "an object": (lambda: es.SweepSpec(**LINE, trials=es.Flag("a")), "a Flag; write a text"),
+    "data of a number": (lambda: es.Data(train=3, valid=(X,)), "task data: train: 3 arrived; give a tuple of tensors"),
+    "data of a tensor": (lambda: es.Data((X,), X), "task data: valid: tensor(["),
+    "data of arrays": (lambda: es.Data((np.ones(3),), (X,)), "task data: train: (array("),
+    "a name": (lambda: es.Number("a b", 0, 0, 1), "name: 'a b' arrived; give a name of letters, digits and _"),
+    "a name of a flag": (lambda: es.Flag(3), "name: 3 arrived; give a name"),
+    "a flag": (lambda: es.Flag("a", "yes"), "default: 'yes' arrived; give True or False"),
+    "a default": (lambda: es.Number("a", "1", 0, 1), "default: '1' arrived; give a finite number"),
+    "a far default": (lambda: es.Number("a", 2, 0, 1), "default: 2 arrived for the number 'a'; give one in [0, 1]"),
+    "a far value": (lambda: es.Number("a", 0, 0, 1, typical=2), "typical: 2 arrived for the number 'a'"),
+    "limits": (lambda: es.Number("a", 2, 3, 1), "default: 2 arrived for the number 'a'; give one in [3, 1]"),
+    "no limit": (lambda: es.Number("a", 0, 0, math.inf), "high: inf arrived; give a finite number"),
+    "a place": (lambda: es.Number("a", 0, 0, 1, home="here"), "home: 'here' arrived; give one of both, spec, space"),
+    "a home of a rerun": (lambda: es.rerun("best.yaml", home=3), "home: 3 arrived; give a folder"),
+    "a model of a rerun": (lambda: es.rerun("best.yaml", register=3), "register: 3 arrived; give the name of a model"),
     "a long array": (lambda: es.SweepSpec(**LINE, space={"hidden": np.ones(10**6)}), " ndarray; write"),
 }
 

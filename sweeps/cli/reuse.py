@@ -45,12 +45,12 @@ def rerun(file: str, register: str | None, home: str | None) -> None:
     from espalier.sweeps.repeat.here import rerun_here
 
     place = Home.at(home) if register else None
-    repetition = rerun_here(best_text(file), file, register, place, lambda line: click.echo(line, err=True))
-    outcome, version = repetition.rerun, repetition.version
+    outcome = rerun_here(best_text(file), file, register, place, lambda line: click.echo(line, err=True))
     if outcome.reproduced:
         click.echo(f"reproduced: {outcome.metric} {decimals(outcome.value)}, bit for bit")
-        if version:
-            click.echo(f"registered: {register} version {version}, the champion; fetch it: sweep pull {register}")
+        if outcome.version:
+            version = f"{register} version {outcome.version}"
+            click.echo(f"registered: {version}, the champion; fetch it: sweep pull {register}")
         return
     click.echo(f"not reproduced: {outcome.difference}")
     for line in outcome.surroundings or ["versions, device, data and code are the same"]:

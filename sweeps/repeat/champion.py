@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -63,24 +64,24 @@ def place_of(best: BestFile, spec: SweepSpec, home: Home) -> str:
     return uri
 
 
-def crown(text: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> tuple[Rerun, str | None]:
+def rerun_and_register(text: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> Rerun:
     """Train the trial of a best file again; if it is the same to the last bit, register its weights and the text.
 
-    Return the rerun, and the version of the model, None if the trial differs. Raises BadInput before training if
-    MLflow cannot be used.
+    Return the rerun, with the version of the model. Raises BadInput before training if MLflow cannot be used.
     """
     check_name(name)
     uri, weights = place_of(best, spec, home), Weights()
     outcome = rerun(best, spec, weights)
     if not outcome.reproduced:
-        return outcome, None
+        return outcome
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / FILE).write_text(text, encoding="utf-8")
         for r, file in enumerate(weight_files(spec.replicates)):
             checkpoint.save(folder / file, weights.state_dicts[str(TrialId(best.trial, r))])
         tags = {f"espalier.{outcome.metric}": repr(outcome.value)}
-        return outcome, register(uri, name, best.sweep, best.trial, folder, tags)
+        version = register(uri, name, best.sweep, best.trial, folder, tags)
+        return replace(outcome, version=version)
 
 
 @contextmanager

@@ -1,19 +1,10 @@
 """Train a best file again in this process; shared by `sweep rerun` and `espalier.rerun`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from espalier.sweeps.best_file import parse_best
 from espalier.sweeps.home import Home
 from espalier.sweeps.repeat.rerun import Rerun, rerun
-
-
-@dataclass(frozen=True)
-class Repetition:
-    """The result of training a best file again. version: of the registered model, if any."""
-
-    rerun: Rerun
-    version: str | None = None
 
 
 def rerun_here(
@@ -22,7 +13,7 @@ def rerun_here(
     register: str | None = None,
     home: Home | None = None,
     announce: Callable[[str], None] = lambda line: None,
-) -> Repetition:
+) -> Rerun:
     """Train the trial of a best file again, and compare every report. Raises BadInput if its task is gone.
 
     text: the best file, which messages call `source`. announce: called once, before it trains.
@@ -31,7 +22,7 @@ def rerun_here(
     best, spec = parse_best(text, source)
     announce(f"training trial {best.trial} of {best.sweep} again: {spec.budget.steps:,} steps")
     if register is None or home is None:
-        return Repetition(rerun(best, spec))
-    from espalier.sweeps.repeat.champion import crown
+        return rerun(best, spec)
+    from espalier.sweeps.repeat.champion import rerun_and_register
 
-    return Repetition(*crown(text, best, spec, register, home))
+    return rerun_and_register(text, best, spec, register, home)

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rerun:
-    """The comparison of a best file with its repetition."""
+    """The comparison of a best file with its repetition. version: of the model that its weights became, if any."""
 
     metric: str
     expected: float
     value: float | None
     difference: str | None
     surroundings: Sequence[str]
+    version: str | None = None
 
     @property
     def reproduced(self) -> bool:

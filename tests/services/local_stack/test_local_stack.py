@@ -69,8 +69,8 @@ def check_the_champion(sweep: Sweep, trial: int) -> None:
     """The best trial is trained again, registered, and fetched: weights and best file."""
     home, file, folder = Home(sweep.home), sweep.folder / "best.yaml", sweep.folder / "champion"
     file.write_text(read_sweep(home, sweep.id).best_file())
-    outcome, version = champion.crown(file.read_text(), *read_best(str(file)), "hostile-model", home)
-    assert (outcome.reproduced, version) == (True, "1")
+    outcome = champion.rerun_and_register(file.read_text(), *read_best(str(file)), "hostile-model", home)
+    assert (outcome.reproduced, outcome.version) == (True, "1")
     files, said = champion.pull("hostile-model", folder, home)
     assert files == [folder / "best.yaml", folder / "weights.pt"]
     assert f"version 1, trial {trial} of {sweep.id}" in said
