@@ -33,7 +33,7 @@ def check_up(
             findings += check()
         except (Exception, SystemExit) as error:  # user code: whatever it raises, the other checks still run
             findings.append(Finding("fail", what, briefly(error)))
-    return Checkup(findings, numbers.layers, numbers.ratios)
+    return Checkup(findings, numbers.layers, numbers.ratios, parts)
 
 
 @dataclass

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from espalier.core.checks.preflight import Preflight
+
 Level = Literal["pass", "warn", "fail"]
 
 
@@ -38,11 +40,15 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Checkup:
-    """All findings. ratios: log10 update-to-data ratios of the first step, by exponent and tensor."""
+    """All findings. ratios: log10 update-to-data ratios of the first step, by exponent and tensor.
+
+    parts: what preflight learned of the task; None if it refused it.
+    """
 
     findings: Sequence[Finding]
     layers: Sequence[LayerReport] = ()
     ratios: Mapping[float, Mapping[str, float]] = field(default_factory=dict[float, Mapping[str, float]])
+    parts: Preflight | None = None
 
     @property
     def passed(self) -> bool:

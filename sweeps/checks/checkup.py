@@ -5,7 +5,8 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from espalier.core.checks.checkup import check_up
 from espalier.core.checks.findings import Checkup, Finding
 from espalier.core.checks.initialisation import lsuv
 from espalier.core.checks.timing import evaluation_seconds
+from espalier.core.errors import BadInput
 from espalier.core.programs import PROGRAMS
 from espalier.core.rows import seeded
 from espalier.core.task import Task, call, load_data, load_task
@@ -22,7 +24,7 @@ from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Trial
 from espalier.core.training.width import us_per_lane_step
 from espalier.sweeps import cohorts as plan
-from espalier.sweeps.guard import guard_task
+from espalier.sweeps.checks.preflight import SpecChecks
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.names import checks_of
 from espalier.sweeps.recording.single_run import record_once
@@ -83,9 +85,8 @@ def examine(spec: SweepSpec, with_lsuv: bool = False) -> tuple[Checkup, Forecast
     Raises BadInput if the spec's task cannot be loaded.
     """
     torch.set_num_threads(1)
-    guard_task(spec.task)
-    plan.check_names(spec)
-    plan.watchers(spec)
+    checks = SpecChecks(spec)
+    checks.resolve_names()
     point = plan.first_point(spec)
     task = load_task(spec.task, plan.task_options(spec, point))
     structure, hyper = plan.structure(spec, point), plan.hyperparameters(spec, point)
@@ -94,13 +95,28 @@ def examine(spec: SweepSpec, with_lsuv: bool = False) -> tuple[Checkup, Forecast
     forecast = None
     if with_lsuv and checkup.layers:
         findings.append(_after_lsuv(task, spec, int(point["seed"])))
-    if checkup.passed:
+    refusals = _refusals(checks, task, checkup)
+    findings += refusals
+    if checkup.passed and not refusals:
         forecast = foresee(spec)
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
         level = "warn" if forecast.memory_bytes > free else "pass"
         more = f"; only {free / 2**30:.1f} GiB are free here" if level == "warn" else ""
         findings.append(Finding(level, "forecast", forecast.sentence() + more))
-    return Checkup(findings, checkup.layers, checkup.ratios), forecast
+    return replace(checkup, findings=findings), forecast
+
+
+def _refusals(checks: SpecChecks, task: Task, checkup: Checkup) -> list[Finding]:
+    """Return why `sweep run` would refuse the spec, though its task can train."""
+    if checkup.parts is None:
+        return []
+    refusals: list[Finding] = []
+    for check in (partial(checks.try_task, task, checkup.parts), checks.try_watchers):
+        try:
+            check()
+        except BadInput as error:
+            refusals.append(Finding("fail", "sweep", str(error)))
+    return refusals
 
 
 def _three(spec: SweepSpec) -> list[float]:

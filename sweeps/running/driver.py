@@ -14,6 +14,7 @@ from espalier.core.loading.folders import current_folder, restoring_folder, work
 from espalier.sweeps import home as homes
 from espalier.sweeps import identity
 from espalier.sweeps.address import no_secret
+from espalier.sweeps.checks.preflight import check_spec
 from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.guard import ENDED, STOPPED, dismiss_guard, set_messages
 from espalier.sweeps.home import Home
@@ -31,7 +32,6 @@ from espalier.sweeps.running.ledger import Ledger
 from espalier.sweeps.running.loop import Loop, keep_error
 from espalier.sweeps.running.machine import Allocation, RaySession
 from espalier.sweeps.running.messages import WorkerSettings
-from espalier.sweeps.running.preflight import check_spec
 from espalier.sweeps.running.progress import Progress
 from espalier.sweeps.running.reference_runs import ReferenceRuns
 from espalier.sweeps.running.work import WorkCount

@@ -13,8 +13,8 @@ import yaml
 from espalier.core import own
 from espalier.core.errors import BadInput
 from espalier.sweeps import identity
+from espalier.sweeps.checks.preflight import check_spec
 from espalier.sweeps.home import Home
-from espalier.sweeps.running.preflight import check_spec
 from espalier.sweeps.search.asking import distribution
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.space import AUTO, Range

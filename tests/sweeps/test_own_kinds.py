@@ -13,10 +13,10 @@ from espalier.core.training.events import Ended, Scored
 from espalier.core.training.history import history
 from espalier.core.training.scores import Scoring
 from espalier.sweeps import cohorts as plan
+from espalier.sweeps.checks.preflight import check_spec
 from espalier.sweeps.engine import make_cohort
 from espalier.sweeps.home import Home
 from espalier.sweeps.own_kinds import code_of
-from espalier.sweeps.running.preflight import check_spec
 from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.search.halving import Halving
 from espalier.sweeps.spec import paths

@@ -25,10 +25,11 @@ class BoardHere:
 
     def __init__(self) -> None:
         self.board, self.loop = Board(None), asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
         self.failures: list[Exception] = []
 
-    def close(self) -> None:
+    def shut_down(self) -> None:
         """End what still waits, and the thread."""
 
         async def cancel() -> None:
@@ -39,6 +40,8 @@ class BoardHere:
 
         asyncio.run_coroutine_threadsafe(cancel(), self.loop).result(30)
         self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(30)
+        self.loop.close()
 
     def __getattr__(self, name: str) -> Any:
         return SimpleNamespace(remote=lambda *arguments: (getattr(self.board, name), arguments))
@@ -54,7 +57,7 @@ def board(monkeypatch: pytest.MonkeyPatch) -> Iterator[BoardHere]:
     here = BoardHere()
     monkeypatch.setattr(boards, "ray", SimpleNamespace(get=here.get))
     yield here
-    here.close()
+    here.shut_down()
 
 
 class OneLoop:

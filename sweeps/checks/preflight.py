@@ -1,12 +1,14 @@
 """Refuse a sweep that cannot be trained, before anything is started."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from espalier.core.checks import preflight
+from espalier.core.checks.rehearsal import REHEARSED, rehearse
 from espalier.core.errors import BadInput
 from espalier.core.loading.registry import is_reference
 from espalier.core.programs import PROGRAMS, own
-from espalier.core.task import Data, Task, load_task
+from espalier.core.task import Data, Task, load_data, load_task
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.guard import guard_task
 from espalier.sweeps.home import Home
@@ -22,23 +24,15 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], object] = lam
 
     on_named: called after all names in the spec are resolved, before the task is made, which may take long.
     """
-    wanted = spec.resources.program
-    guard_task(spec.task)
-    plan.check_names(spec)
-    ends = plan.end_options(spec)
-    plan.watchers(spec)
-    if is_reference(wanted):
-        own.check_complete(wanted)
-    try_sampler(spec)
+    checks = SpecChecks(spec)
+    ends = checks.resolve_names()
     check_reachable(resolve_tracking_uri(spec.tracking_uri, home.path))
     on_named()
     facts: dict[str, object] = {}
     for options in ends:
         task = load_task(spec.task, options)
         checked = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
-        preflight.check_metric(spec.objective.metric, checked.metrics)
-        if wanted not in ("auto", "plain"):
-            _check_program(spec, task, checked.data, checked.hidden)
+        checks.try_task(task, checked)
         data = checked.data.fingerprint()
         if facts and data != facts["data"]:
             facts["data.others"] = data
@@ -48,7 +42,47 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], object] = lam
             "parameters": checked.parameters,
             "first_loss": checked.first_loss,
         }
+    checks.try_watchers()
     return facts
+
+
+@dataclass(frozen=True)
+class SpecChecks:
+    """What a spec must pass beside its task, before a sweep of it starts. Each method raises BadInput."""
+
+    spec: SweepSpec
+
+    def resolve_names(self) -> list[dict[str, object]]:
+        """Resolve what the spec names, and try its own sampler; return the options with which its task is to be tried.
+
+        The task is not made yet.
+        """
+        spec = self.spec
+        guard_task(spec.task)
+        plan.check_names(spec)
+        ends = plan.end_options(spec)
+        plan.watchers(spec)
+        if is_reference(spec.resources.program):
+            own.check_complete(spec.resources.program)
+        try_sampler(spec)
+        return ends
+
+    def try_task(self, task: Task, checked: preflight.Preflight) -> None:
+        """See whether a task that can train reports the objective, and trains by the spec's program."""
+        preflight.check_metric(self.spec.objective.metric, checked.metrics)
+        if self.spec.resources.program not in ("auto", "plain"):
+            _check_program(self.spec, task, checked.data, checked.hidden)
+
+    def try_watchers(self) -> None:
+        """Have the spec's watchers handle a trial of one step, if it names some of the user's own."""
+        spec = self.spec
+        if not spec.watchers:
+            return
+        point = plan.first_point(spec)
+        task = load_task(spec.task, plan.task_options(spec, point))
+        trial, *_ = plan.replicates(spec, REHEARSED.number, point)
+        structure, ratios = plan.structure(spec, point), spec.ratios
+        rehearse(plan.watchers(spec), task, load_data(task), structure, trial, ratios.samples, ratios.spacing)
 
 
 def _check_program(spec: SweepSpec, task: Task, data: Data, hidden: str) -> None:
