@@ -130,7 +130,7 @@ class Search:
         """
         trials = self.live[cohort].trials if cohort in self.live else ()
         unbegun = [trial for trial in trials if trial.number in self.merging and trial.number not in self.begun]
-        if len(unbegun) < len(trials):
+        if 0 < len(unbegun) < len(trials):
             self.waiting += self.planner.group(unbegun)
 
     def cohort_failed(self, cohort: str, why: str = DIED_TOO_OFTEN) -> list[TrialEvent]:
