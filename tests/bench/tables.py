@@ -117,10 +117,10 @@ def write_table(file: Path, arrays: Mapping[str, npt.NDArray[np.generic]]) -> No
 
 
 def spec_of(wanted: argparse.Namespace) -> SweepSpec:
-    """Return the spec of all cells: its space is one point, which each cell replaces by its own."""
+    """Return the spec of all cells. Each cell replaces the exponent and the decay point by its own."""
     space: dict[str, object] = {"lr_exponent": wanted.exponents[0], "seed": wanted.seed}
     if wanted.decay:
-        space["decay_points"] = [wanted.decay[0]]
+        space["decay_points"] = {"choices": [[point] for point in axis(wanted.decay)]}  # a constant would stay as it is
     fields: dict[str, object] = {
         "name": "table",
         "task": wanted.task,

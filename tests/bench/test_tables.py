@@ -26,6 +26,7 @@ def test_a_cell_is_the_trial_trained_alone(tmp_path: Path) -> None:
     table = Table.read(out)
     assert set(table.scores) == set(SCORES.names)
     assert all(np.isfinite(scores).all() for scores in table.scores.values())
+    assert (table.final_ED[:, 0] != table.final_ED[:, 1]).all(), "the decay point matters"
     unscored = spec.model_copy(update={"stopping": None, "budget": spec.budget.model_copy(update={"reports": 20})})
     for cell in range(4):
         exponent, decay = axes.exponents[cell // 2], axes.decays[cell % 2]
