@@ -1,17 +1,20 @@
 """Candidates beside one another: what each promises at each decay point, and what it still costs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from espalier.sweeps.thaw.belief import Belief, Foresight
 from espalier.sweeps.thaw.candidates import Candidate
 from espalier.sweeps.thaw.improvement import expected_gain, expected_improvement
 from espalier.sweeps.thaw.space import Array, Space
-from espalier.sweeps.thaw.surrogate import Surrogate
 
 COST_POWER, COST_LEAST = 0.5, 0.1
 """Improvement is divided by the root of the cost still missing: divided by the cost itself, only cheap pieces train."""
+LAST = 1.3
+"""With little left, cheap pieces would use up what the most promising point costs. It comes first if it gains so much
+more: several cheap ones may gain more than one together."""
 TRIED = 0.04
 """Decay points of a trunk that are nearer than this, as a share of their range, are one."""
 UNSURE = 0.5
@@ -31,18 +34,18 @@ class Reason:
 
 @dataclass(frozen=True)
 class Comparison:
-    """M candidates at H decay points (H, D): mean and deviation of y at their ends, begin, worth, all (M, H).
+    """M candidates at H decay points (H, D): what is foreseen of their ends; begin, worth and gain, all (M, H).
 
-    begin: the share of a training at which the branch would begin. worth: 0 where it cannot or need not be trained.
-    best: y of the best so far.
+    begin: the share of a training at which the branch would begin. worth: improvement by what it costs, 0 where it
+    cannot or need not be trained. gain: improvement alone. best: y of the best so far.
     """
 
     candidates: Sequence[Candidate]
     decay: Array
-    mean: Array
-    deviation: Array
+    foresight: Foresight
     begin: Array
     worth: Array
+    gain: Array
     best: float
 
     def top(self, count: int) -> list[Candidate]:
@@ -54,41 +57,52 @@ class Comparison:
         i, j = np.unravel_index(int(np.argmax(self.worth)), self.worth.shape)
         return int(i), int(j)
 
+    def choice(self, left: float, cost: Callable[[int, int], float]) -> tuple[int, int]:
+        """Return the pair that is worth most; or the one that gains most, if that could not be paid for afterwards.
+
+        left: what of the budget is left. cost: of the next piece of a pair.
+        """
+        i, j = self.best_pair()
+        gain = np.where(self.worth > 0, self.gain, 0.0)
+        most, at = (int(k) for k in np.unravel_index(int(np.argmax(gain)), gain.shape))
+        lost = left - cost(i, j) < 1.0 - self.begin[most, at] - 1e-9
+        return (most, at) if most != i and lost and gain[most, at] > LAST * gain[i, j] else (i, j)
+
     def decay_at(self, j: int) -> tuple[float, ...]:
         """Return decay points by their number."""
         return tuple(float(d) for d in self.decay[j])
 
     def reason(self, i: int, j: int) -> Reason:
         """Return what a candidate promises at some decay points."""
-        gain = expected_gain(self.mean[i, j], self.deviation[i, j], self.best)
-        return Reason(float(gain), float(1.0 - self.begin[i, j]))
+        gain = self.foresight.improvement(expected_gain, self.best)
+        return Reason(float(gain[i, j]), float(1.0 - self.begin[i, j]))
 
 
 def compare(
     space: Space,
-    model: Surrogate,
+    belief: Belief,
     candidates: Sequence[Candidate],
     decay: Array,
     kept: Array,
-    best: float | None,
     affordable: float,
 ) -> Comparison:
-    """Compare candidates at decay points (H, D). best: y of the best branch, None before one has ended.
+    """Compare candidates at decay points (H, D).
 
     kept: the shares at which rows of trunks are kept. affordable: the most that a branch and its trunk may cost.
     """
     points = space.scaled(np.array([candidate.point for candidate in candidates]))
-    mean, deviation = model.foresee(points, space.decay_in_range(decay))
+    foresight = belief.foresee(points, space.decay_in_range(decay))
+    best = belief.best
     if best is None:
-        lowest = int(mean.argmin())
-        best = float(mean.flat[lowest] + UNSURE * deviation.flat[lowest])
+        lowest = int(foresight.mean.argmin())
+        best = float(foresight.mean.flat[lowest] + UNSURE * foresight.deviation.flat[lowest])
     begin = np.stack([candidate.begin(decay, kept) for candidate in candidates])
     cost = 1.0 - begin
-    worth = expected_improvement(mean, deviation, best) / np.maximum(cost, COST_LEAST) ** COST_POWER
-    worth = np.where(cost <= affordable + 1e-9, worth, 0.0)
+    gain = foresight.improvement(expected_improvement, best)
+    worth = np.where(cost <= affordable + 1e-9, gain / np.maximum(cost, COST_LEAST) ** COST_POWER, 0.0)
     for row, candidate in zip(worth, candidates, strict=True):
         row[_tried(space, candidate, decay)] = 0.0
-    return Comparison(candidates, decay, mean, deviation, begin, worth, best)
+    return Comparison(candidates, decay, foresight, begin, worth, gain, best)
 
 
 def _tried(space: Space, candidate: Candidate, decay: Array) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":

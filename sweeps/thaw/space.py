@@ -1,5 +1,6 @@
 """What is searched, as the model sees it: numbers with a length scale, choices, and where the rate may decay."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,12 +13,15 @@ Point = tuple[float, ...]
 DECADES = 0.45
 """Over how many decades of the learning rate losses are alike: the length scale that fitted six measured tables."""
 SHARE = 0.35
-"""The length scale of any other number, and of decay points, as a share of its range."""
+"""The length scale of any other number, and of decay points, as a share of its range; times the root of the dimensions.
+
+Else points in many dimensions would all be strangers: C. Hvarfner, E. Hellsten, L. Nardi, 2024, arXiv:2402.02229.
+"""
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number from `low` to `high`. length: how far apart values are alike, None for a third of the range.
+    """A number from `low` to `high`. length: how far apart values are alike, None for a share of the range.
 
     One that is searched on a logarithmic scale is given by its logarithm.
     """
@@ -25,12 +29,6 @@ class Number:
     low: float
     high: float
     length: float | None = None
-
-    @property
-    def unit_length(self) -> float:
-        """The length scale where the range is 0 to 1."""
-        width = self.high - self.low
-        return SHARE if self.length is None or width <= 0 else self.length / width
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,31 @@ class Space:
     def dimensions(self) -> int:
         """How many values a point has."""
         return len(self.numbers) + len(self.choices)
+
+    @property
+    def unit_lengths(self) -> list[float]:
+        """The length scales of the numbers where each range is 0 to 1.
+
+        >>> Space([Number(-3, 0, 0.45), Number(0, 1), Number(2, 5), Number(0, 9)]).unit_lengths
+        [0.15, 0.7, 0.7, 0.7]
+        """
+        share = SHARE * math.sqrt(self.dimensions)
+        widths = [number.high - number.low for number in self.numbers]
+        lengths = [number.length for number in self.numbers]
+        return [share if n is None or w <= 0 else n / w for n, w in zip(lengths, widths, strict=True)]
+
+    @property
+    def decades(self) -> Array:
+        """How long a decade of the learning rate is along each value of a scaled point, (P,); 0 along other values.
+
+        A number whose length scale is given is the learning rate's exponent.
+
+        >>> Space([Number(-3, 1, 0.45), Number(0, 1)], [2]).decades.tolist()
+        [0.25, 0.0, 0.0]
+        """
+        rates = [n.length is not None and n.high > n.low for n in self.numbers]
+        units = [1 / (n.high - n.low) if rate else 0.0 for n, rate in zip(self.numbers, rates, strict=True)]
+        return np.array([*units, *[0.0] * len(self.choices)])
 
     def scaled(self, points: Array) -> Array:
         """Return points (N, P) with every number in [0, 1]; choices stay indexes."""

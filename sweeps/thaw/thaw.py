@@ -7,13 +7,13 @@ from typing import TypeVar
 
 import numpy as np
 
+from espalier.sweeps.thaw.belief import believe
 from espalier.sweeps.thaw.candidates import Candidate, decay_points, kept_shares, new_points
 from espalier.sweeps.thaw.comparison import Comparison, Reason, compare
+from espalier.sweeps.thaw.learning import Learner
 from espalier.sweeps.thaw.pieces import BranchPiece, Piece, Score, Trunk, TrunkPiece
 from espalier.sweeps.thaw.results import Results
-from espalier.sweeps.thaw.scale import Gaps, log_gaps
-from espalier.sweeps.thaw.space import Array, Point, Space
-from espalier.sweeps.thaw.surrogate import Inputs, Surrogate
+from espalier.sweeps.thaw.space import Point, Space
 
 P = TypeVar("P", TrunkPiece, BranchPiece)
 RUNGS = (0.05, 0.15, 0.25, 0.5)
@@ -62,6 +62,7 @@ class Thaw:
         self._refused = (0, 0)  # so many pieces, and results that counted, when there was nothing to be done
         self.reason: Reason | None = None  # of the last piece
         self.kept = kept_shares(space)
+        self.learner = Learner(space)
         self.first = self._first_points()
 
     def _first_points(self) -> list[Point]:
@@ -154,14 +155,13 @@ class Thaw:
         if not new and not open_trunks:
             return None
         comparison = self._compared([*new, *open_trunks])
-        i, j = comparison.best_pair()
+        left = math.inf if self._none_ends else self.left
+        i, j = comparison.choice(left, lambda i, j: self._next_cost(comparison, i, j))
         if comparison.worth[i, j] <= 0:
             return None
         trunk, begin = comparison.candidates[i].trunk, float(comparison.begin[i, j])
-        position, rung = (trunk.position, trunk.rung) if trunk else (0.0, 0)
-        rests = rung < len(self.rungs)
-        end = self.rungs[rung] if rests else 1.0
-        cost = end - (position if rests else begin)
+        rests = trunk is None or trunk.rung < len(self.rungs)
+        cost, end = self._next_cost(comparison, i, j), self.rungs[trunk.rung if trunk else 0] if rests else 1.0
         if self._none_ends and self.left - cost < 1.0 - max([end, *(t.position for t in self.trunks)]) - 1e-9:
             return self._finish(open_trunks)
         if not self._affords(cost):
@@ -171,6 +171,13 @@ class Thaw:
             return self._train_trunk(trunk or self._new_trunk(comparison.candidates[i].point))
         assert trunk
         return self._train_branch(trunk, comparison.decay_at(j), begin)
+
+    def _next_cost(self, comparison: Comparison, i: int, j: int) -> float:
+        """Return what the next piece of a pair costs: its trunk's next rung, or its branch."""
+        trunk = comparison.candidates[i].trunk
+        if trunk and trunk.rung >= len(self.rungs):
+            return 1.0 - float(comparison.begin[i, j])
+        return self.rungs[trunk.rung] - trunk.position if trunk else self.rungs[0]
 
     def _open_trunks(self) -> list[Candidate]:
         """Return the trunks that rest at a rung, as far as the scores tell."""
@@ -188,7 +195,7 @@ class Thaw:
         if not trunks:
             return None
         comparison = self._compared(trunks)
-        mean = np.where(self._affordable(comparison) & self._allowed(comparison), comparison.mean, math.inf)
+        mean = np.where(self._affordable(comparison) & self._allowed(comparison), comparison.foresight.mean, math.inf)
         i, j = (int(k) for k in np.unravel_index(int(np.argmin(mean)), mean.shape))
         trunk = comparison.candidates[i].trunk
         if trunk is None or not math.isfinite(mean[i, j]):
@@ -220,31 +227,11 @@ class Thaw:
 
     def _compared(self, candidates: Sequence[Candidate]) -> Comparison:
         """Compare candidates at a few decay points, and the best of them at every one."""
-        gaps = log_gaps(self._values(), np.array([score.share for score in self.scores]))
-        ends = [y for y, score in zip(gaps.y, self.scores, strict=True) if score.share >= 1 and score.value is not None]
-        best = float(min(ends)) if ends else None
+        belief = believe(self.space, self.learner, self.scores, self.pending)
         affordable = math.inf if self._none_ends else self.left
-        model = self._model(gaps)
         few, every = (decay_points(self.space, coarse, self._rng()) for coarse in (True, False))
-        coarse = self._limited(compare(self.space, model, candidates, few, self.kept, best, affordable))
-        return self._limited(compare(self.space, model, coarse.top(FINE), every, self.kept, best, affordable))
+        coarse = self._limited(compare(self.space, belief, candidates, few, self.kept, affordable))
+        return self._limited(compare(self.space, belief, coarse.top(FINE), every, self.kept, affordable))
 
     def _limited(self, comparison: Comparison) -> Comparison:
         return replace(comparison, worth=np.where(self._allowed(comparison), comparison.worth, 0.0))
-
-    def _values(self) -> Array:
-        return np.array([math.nan if score.value is None else score.value for score in self.scores])
-
-    def _model(self, gaps: Gaps) -> Surrogate:
-        scored = self._inputs([(score.point, score.share, score.decay) for score in self.scores])
-        training = [
-            (p.point, p.end, ()) if isinstance(p, TrunkPiece) else (p.point, 1.0, p.decay) for p in self.pending
-        ]
-        return Surrogate(self.space, scored, gaps, self._inputs(training))
-
-    def _inputs(self, places: Sequence[tuple[Point, float, tuple[float, ...]]]) -> Inputs:
-        points = np.array([point for point, _, _ in places]).reshape(len(places), self.space.dimensions)
-        shares = np.array([share for _, share, _ in places])
-        none = (self.space.decay[0],) * self.space.decays  # a trunk's score has no decay point
-        decay = np.array([decay or none for _, _, decay in places]).reshape(len(places), self.space.decays)
-        return Inputs(self.space.scaled(points), shares, self.space.decay_in_range(decay))

@@ -8,11 +8,16 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 from espalier.sweeps.thaw.improvement import expected_gain, expected_improvement
-from espalier.sweeps.thaw.scale import Gaps, log_gaps
-from espalier.sweeps.thaw.space import Number, Space
-from espalier.sweeps.thaw.surrogate import DECAY, DRIFT, NOISE, OFFSET, SHARE, SPREAD_LEAST, Inputs, Surrogate, thinned
+from espalier.sweeps.thaw.kernel import DECAY, DRIFT, OFFSET, Inputs, Kernel
+from espalier.sweeps.thaw.pieces import Score
+from espalier.sweeps.thaw.scale import NOISE, Gaps, log_gaps
+from espalier.sweeps.thaw.space import SHARE, Number, Space
+from espalier.sweeps.thaw.surrogate import SPREAD_LEAST, Surrogate
+from espalier.sweeps.thaw.thinning import thinned
 
 SPACE = Space([Number(0, 1, 0.3), Number(0, 1)], [3], (0.4, 0.9), 1)
+OTHER = SHARE * math.sqrt(3)
+KERNEL = Kernel.for_space(SPACE)
 NONE = Inputs(np.zeros((0, 3)), np.zeros(0), np.zeros((0, 1)))
 
 
@@ -25,7 +30,7 @@ def drawn(count: int, seed: int, ends: float = 0.4) -> Inputs:
 
 def covariance(a: Inputs, i: int, b: Inputs, j: int, spread: float) -> float:
     """The covariance of two scores, term by term as its docstring has it."""
-    apart = [(a.points[i, 0] - b.points[j, 0]) / 0.3, (a.points[i, 1] - b.points[j, 1]) / SHARE]
+    apart = [(a.points[i, 0] - b.points[j, 0]) / 0.3, (a.points[i, 1] - b.points[j, 1]) / OTHER]
     k = math.exp(-0.5 * sum(d * d for d in apart)) * (1.0 if a.points[i, 2] == b.points[j, 2] else 0.5)
     r, s = a.share[i], b.share[j]
     value = k + DRIFT**2 * min(-math.log(r), -math.log(s)) * k
@@ -42,7 +47,7 @@ def test_it_foresees_what_the_textbook_says(seed: int) -> None:
     scored, training, asked = drawn(17, seed), drawn(3, seed + 100), drawn(5, seed + 200, ends=1.0)
     y = np.random.default_rng(seed).normal(size=17)
     gaps = Gaps(y, np.full(17, 0.1))
-    mean, deviation = Surrogate(SPACE, scored, gaps, training).foresee(asked.points, asked.decay)
+    mean, deviation = Surrogate(KERNEL, scored, gaps, training).foresee(asked.points, asked.decay)
     spread = max(y.std(), SPREAD_LEAST)
     both = scored.joined(training)
 
@@ -64,7 +69,9 @@ def test_where_only_ends_without_decay_are_known_it_is_scikit_learns() -> None:
     space = Space([Number(0, 1, 0.3)])
     none = np.zeros((12, 0))
     scored, nothing = Inputs(points, np.ones(12), none), Inputs(points[:0], np.ones(0), none[:0])
-    mean, deviation = Surrogate(space, scored, Gaps(y, np.full(12, 0.1)), nothing).foresee(asked, np.zeros((1, 0)))
+    mean, deviation = Surrogate(Kernel.for_space(space), scored, Gaps(y, np.full(12, 0.1)), nothing).foresee(
+        asked, np.zeros((1, 0))
+    )
     # without decay points the decay term is that of one and the same: (.7 + .3 k) decay^2
     scale = y.std() ** 2
     kernel = ConstantKernel(scale * (1 + 0.3 * DECAY**2), "fixed") * RBF(0.3, "fixed")
@@ -102,8 +109,15 @@ def test_what_is_no_number_is_the_worst_of_its_rung() -> None:
 def test_many_scores_are_thinned_and_the_best_stay() -> None:
     rng = np.random.default_rng(3)
     y = rng.normal(size=3000)
-    rows = thinned(Gaps(y, y), np.ones(3000), most=200)
+    scores = [Score((0.0,), 1.0, (), float(value), trunk) for trunk, value in enumerate(y)]
+    rows = thinned(scores, y, most=200)
     assert len(rows) == len(set(rows.tolist())) == 200
-    assert set(np.argsort(y)[:100].tolist()) <= set(rows.tolist())
+    assert set(np.argsort(y)[:150].tolist()) <= set(rows.tolist())
     assert list(rows) == sorted(rows)
-    assert list(thinned(Gaps(y[:150], y[:150]), np.ones(150), most=200)) == list(range(150))
+    assert list(thinned(scores[:150], y[:150], most=200)) == list(range(150))
+
+
+def test_of_a_trunk_its_latest_score_stays_rather_than_earlier_ones() -> None:
+    scores = [Score((0.0,), share, (), 1.0, trunk) for trunk in range(50) for share in (0.05, 0.5)]
+    rows = thinned(scores, np.arange(100.0), most=60)
+    assert {2 * trunk + 1 for trunk in range(45)} <= set(rows.tolist())
