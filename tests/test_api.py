@@ -23,6 +23,7 @@ from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running.progress import Progress
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.search.study import SweepRecord
+from tests.shared import made_once
 from tests.sweeps.made import spec_with
 
 SCRIPT = """
@@ -66,6 +67,7 @@ result = es.sweep(
     budget={"batch_size": 8},
     replicates=2,
     search={"sampler": "random"},
+    resources={"cohorts": 1},
     space={"lr_exponent": {"low": -3, "high": -1}, "decay_points": {"count": 1, "low": 0.5, "high": 0.9}},
     home="home",
 )
@@ -85,9 +87,12 @@ class Ran:
         return es.open(self.id, home=self.home)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    folder = tmp_path_factory.mktemp("script")
+    return made_once(tmp_path_factory, "script", run_script)
+
+
+def run_script(folder: Path) -> Ran:
     (folder / "slopes.py").write_text(SCRIPT)
     environment = {k: v for k, v in os.environ.items() if k != "SWEEP_HOME"}
     done = subprocess.run([sys.executable, "slopes.py"], cwd=folder, env=environment, capture_output=True, text=True)
@@ -95,6 +100,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return Ran(folder / "home", done.stdout.strip(), done.stderr)
 
 
+@pytest.mark.early
 def test_a_script_needs_no_guard_for_the_task_that_stands_in_it(ran: Ran) -> None:
     """A worker that ran the script would begin another sweep: what it imports is the task alone."""
     assert ran.id.startswith("slopes-")

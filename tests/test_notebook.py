@@ -34,7 +34,7 @@ class Line(es.Task):
         x = torch.from_numpy(X)
         return es.Data((x[:150], x[:150].sum(1)), (x[150:], x[150:].sum(1)))
 """
-SPACE = 'space={"lr_exponent": {"low": -3, "high": -1}}'
+SPACE = 'space={"lr_exponent": {"low": -3, "high": -1}}, resources={"cohorts": 1}'
 
 
 class Kernel:
@@ -84,6 +84,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         manager.shutdown_kernel(now=True)
 
 
+@pytest.mark.slow
 def test_a_task_of_a_notebook_is_swept_and_trains_again_to_the_same_bits(kernel: Kernel) -> None:
     cell = kernel.begin(f"result = es.sweep(Line, trials=4, budget={{'steps': 60}}, {SPACE})")
     messages = kernel.wait(cell)

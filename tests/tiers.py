@@ -3,16 +3,19 @@
 `slow` runs in `make test-all` alone. Of a test that is `each_value`, `make test` runs so many cases that every value of
 every parameter occurs, as the names of the cases tell them; of one that is `sampled(n)`, n cases. Both choose by a hash
 of the case's name, so a choice stays the same until somebody adds or renames a case. A test that draws its examples
-(Hypothesis) draws a fifth of them in `make test`.
+(Hypothesis) draws a fifth of them in `make test`. What is `early` begins first: a test of half a minute that begins
+last would keep one worker busy while the others have nothing left.
 """
 
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from hashlib import sha256
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings
 
+T = TypeVar("T")
 EXAMPLES, FAST_EXAMPLES = 25, 5
 settings.register_profile("whole", deadline=None, print_blob=True, max_examples=EXAMPLES)
 settings.register_profile("fast", deadline=None, print_blob=True, max_examples=FAST_EXAMPLES)
@@ -37,10 +40,32 @@ def examples(count: int, fast: int | None = None) -> settings:
     return settings(max_examples=fast if fast and in_fast else max(3, count * settings().max_examples // EXAMPLES))
 
 
-def select(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --fast, deselect what does not run in `make test`."""
-    if not config.getoption("--fast"):
-        return
+def arrange(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --fast, deselect what does not run in `make test`; have what is `early` begin first."""
+    if config.getoption("--fast"):
+        _select(config, items)
+    early = [item for item in items if item.get_closest_marker("early")]
+    late = [item for item in items if not item.get_closest_marker("early")]
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = [item for share in shares(early, late, workers) for item in share]
+
+
+def shares(early: Sequence[T], late: Sequence[T], workers: int) -> list[list[T]]:
+    """Return what each of xdist's workers is given at first, the early ones in front.
+
+    >>> shares("AB", "cdefg", 3)
+    [['A', 'c'], ['B', 'd'], ['e', 'f', 'g']]
+    """
+    dealt, rest, given = [early[k::workers] for k in range(workers)], list(late), []
+    for k, front in enumerate(dealt):
+        size = (len(rest) + sum(map(len, dealt[k:]))) // (workers - k)
+        count = max(0, size - len(front))
+        given.append([*front, *rest[:count]])
+        del rest[:count]
+    return given
+
+
+def _select(config: pytest.Config, items: list[pytest.Item]) -> None:
     chosen = [item for item in items if not item.get_closest_marker("slow")]
     for function in _functions(chosen):
         taken = _taken(function)

@@ -81,7 +81,8 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
 STOPPING = {"rungs": [0.2, 0.6], "least": 2}
 
 
-@pytest.mark.parametrize("stopping", [STOPPING, pytest.param(None, marks=pytest.mark.slow)], ids=["halved", "whole"])
+@pytest.mark.slow
+@pytest.mark.parametrize("stopping", [STOPPING, None], ids=["halved", "whole"])
 def test_cohorts_train_on_both_nodes_of_a_cluster(
     make_sweep: Callable[..., Sweep], nodes: Nodes, stopping: dict[str, object] | None
 ) -> None:

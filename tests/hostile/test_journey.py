@@ -10,7 +10,7 @@ import pytest
 
 from tests.hostile.harness import Sweep, check_chosen, check_the_end
 
-pytestmark = pytest.mark.hostile
+pytestmark = [pytest.mark.hostile, pytest.mark.early]
 
 
 def test_a_sweep_survives_the_kill_of_a_worker_an_interrupt_and_the_kill_of_its_driver(sweep: Sweep) -> None:

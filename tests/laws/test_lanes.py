@@ -50,6 +50,7 @@ def test_any_crowd_in_any_number_of_lanes_equals_its_solo_runs(
 
 
 @pytest.mark.sampled(3)
+@pytest.mark.sampled(3)
 @batched
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_lane_equals_a_solo_run_at_the_sizes_of_the_lecture(

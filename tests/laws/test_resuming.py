@@ -41,6 +41,7 @@ def test_a_resumed_run_equals_the_uninterrupted_run(engine: Engine, case: Case, 
     assert resumed(make, [kill], tmp_path / "cohort.pt") == whole, f"killed after {kill} turns"
 
 
+@pytest.mark.sampled(3)
 @every_program
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_run_may_be_killed_after_any_turn(engine: Engine, optimizer: str, program: str, tmp_path: Path) -> None:

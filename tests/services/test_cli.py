@@ -102,6 +102,7 @@ def served(desk: Desk) -> Iterator[Desk]:
     desk.end()
 
 
+@pytest.mark.slow
 @pytest.mark.hostile
 def test_a_sweep_goes_to_the_service_and_its_best_comes_back_and_reruns(served: Desk) -> None:
     """The same names that run at home; the service is killed in the middle, and another goes on."""

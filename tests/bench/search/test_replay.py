@@ -131,6 +131,7 @@ def test_a_branch_begins_no_later_than_its_trunk_is_nor_than_it_says() -> None:
     assert [end.compute for end in finishes] == pytest.approx([0.5 + 0.625, 0.5 + 0.625 + 0.5])
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("workers", [1, 8])
 @pytest.mark.parametrize("name", CHEAP)
 def test_every_search_finds_a_bowls_ground(name: str, workers: int) -> None:

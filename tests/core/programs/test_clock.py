@@ -53,6 +53,7 @@ class NoMetrics(Annealed):
 CLOCKED = [(Annealed, lambda s: min(1, s / 40)), (Shared, lambda s: s / STEPS), (ByName, lambda s: s / STEPS)]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("program", [name for name in PROGRAMS if name != "compiled"])
 @pytest.mark.parametrize(("make", "weight"), CLOCKED)
 def test_a_loss_gets_the_step_and_the_share_in_every_program(

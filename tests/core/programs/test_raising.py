@@ -136,6 +136,7 @@ RAISING = [
 ]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize(("program", "model"), RAISING)
 @pytest.mark.parametrize("ratio_samples", [0, STEPS])
 def test_a_lane_at_whose_numbers_the_model_raises_takes_no_other_with_it(

@@ -134,6 +134,7 @@ def test_what_a_validation_draws_hangs_on_the_seed_of_the_trial_and_its_step(pro
     assert [e.values["valid_drawn"] for e in reports] == [drawn[int(e.trial[0]), e.step] for e in reports]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("lanes", (1, 2, 4))
 def test_a_trial_may_be_stopped_wherever_it_is(names: Task, lanes: int) -> None:
     """In a lane, riding a trunk, parked as a branch, or waiting in the queue: it ends once, and the others go on."""

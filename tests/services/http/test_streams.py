@@ -78,6 +78,7 @@ def breaks_off(stream: httpx.Response) -> None:
     assert "event: end" not in "".join(pieces)
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("end", [_revoke, _expire, _delete])
 @pytest.mark.parametrize("what", ["events", "logs"])
 def test_a_stream_breaks_off_when_the_token_ends(

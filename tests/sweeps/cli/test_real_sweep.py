@@ -24,6 +24,7 @@ from tests.sweeps.made import read_best
 pytestmark = pytest.mark.usefixtures("no_ray")
 
 
+@pytest.mark.early
 def test_json_is_one_document_on_stdout_and_the_display_is_on_stderr(small_sweep: Any) -> None:
     assert small_sweep.said.stdout.count("\n") == 1
     document = small_sweep.document

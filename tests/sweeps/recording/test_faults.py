@@ -110,6 +110,7 @@ def test_a_call_that_goes_wrong_for_a_while_arrives_in_the_end(fault: str, serve
 AT_ONCE = tuple(fault for fault in FAULTS if fault not in ("late", "nothing"))
 
 
+@pytest.mark.early
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
 def test_a_quarter_of_all_requests_goes_wrong_and_sixteen_trials_have_sixteen_runs(
     seed: int, server: str, tmp_path: Path
