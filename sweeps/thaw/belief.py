@@ -20,12 +20,13 @@ from espalier.sweeps.thaw.thinning import thinned
 class Belief:
     """What is believed. surrogates: each under another shift of early scores, with its weight.
 
-    best: y of the best end, None before one ended.
+    best: y of the best end, None before one ended. noise: of the best losses, as assumed, in their unit.
     """
 
     surrogates: Sequence[Weighted]
     survival: Survival
     best: float | None
+    noise: float
 
     def foresee(self, points: Array, decay: Array) -> "Foresight":
         """Return what is believed of y at the ends of M points (M, P) by H decay points (H, D), in their unit range."""
@@ -59,13 +60,13 @@ def believe(space: Space, learner: Learner, scores: Sequence[Score], pending: Se
     inputs, gaps = scored(space, scores)
     rows = thinned(scores, gaps.y)
     training = scaled_inputs(space, [_place(piece) for piece in pending])
-    inputs, gaps = inputs.take(rows), Gaps(gaps.y[rows], gaps.noise[rows])
+    inputs, gaps = inputs.take(rows), Gaps(gaps.y[rows], gaps.noise[rows], gaps.tau)
     weighted = surrogates(space, kernel, inputs, gaps, training)
     ends = [y for y, score in zip(gaps.y, scores, strict=True) if score.share >= 1 and score.value is not None]
     died, lived = _fates(scores)
     points = space.scaled(np.array([*died, *lived], dtype=np.float64).reshape(-1, space.dimensions))
     survival = Survival(kernel, points, np.arange(len(points)) < len(died))
-    return Belief(weighted, survival, float(min(ends)) if ends else None)
+    return Belief(weighted, survival, float(min(ends)) if ends else None, gaps.noise_of_best)
 
 
 def scored(space: Space, scores: Sequence[Score]) -> tuple[Inputs, Gaps]:

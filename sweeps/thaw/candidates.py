@@ -12,6 +12,8 @@ GRID, RANDOM, NEARBY = 64, 256, 64
 """New points: along one number on a grid that is shifted each time; in more dimensions at random, and near trunks."""
 NEAR = 0.1
 """How far new points lie from a trunk, a standard deviation, as a share of each range."""
+SAME = 0.1
+"""Two trunks nearer than this share of the length scale are one: the second would tell nothing new."""
 SEVERAL = 48
 """Combinations of decay points, where there is more than one."""
 KEPT = 21
@@ -38,25 +40,34 @@ class Candidate:
 
 
 def new_points(space: Space, trunks: Sequence[Trunk], rng: np.random.Generator) -> list[Candidate]:
-    """Return points that no trunk has, in the order of a grid, or at random."""
+    """Return points that no trunk has, nor one near by: on a grid, or at random."""
     if space.dimensions == 1 and not space.choices:
         shift = rng.uniform(-0.5, 0.5) / (GRID - 1)
         rows = np.clip(np.linspace(0, 1, GRID)[:, None] + shift, 0, 1)
     else:
         rows = rng.random((RANDOM, space.dimensions))
-    candidates = [Candidate(space.point(row)) for row in rows]
+    points = [space.point(row) for row in rows]
     if trunks and space.dimensions > 1:
-        candidates += [_nearby(space, trunks[int(rng.integers(len(trunks)))].point, rng) for _ in range(NEARBY)]
-    return candidates
+        points += [_nearby(space, trunks[int(rng.integers(len(trunks)))].point, rng) for _ in range(NEARBY)]
+    return [Candidate(points[k]) for k in _strangers(space, points, [trunk.point for trunk in trunks])]
 
 
-def _nearby(space: Space, point: Point, rng: np.random.Generator) -> Candidate:
+def _strangers(space: Space, points: Sequence[Point], others: Sequence[Point]) -> list[int]:
+    """Return the numbers of the points that lie near none of the others."""
+    if not others:
+        return list(range(len(points)))
+    apart = space.scaled(np.array(points))[:, None] - space.scaled(np.array(others))[None]
+    apart = np.abs(apart) / np.array([*space.unit_lengths, *[1.0] * len(space.choices)])
+    return np.flatnonzero((apart.max(2) >= SAME).all(1)).tolist()
+
+
+def _nearby(space: Space, point: Point, rng: np.random.Generator) -> Point:
     """Return a point near another, with its choices."""
     numbers = len(space.numbers)
     shares = space.scaled(np.array([point]))[0, :numbers]
     moved = np.clip(shares + rng.normal(0, NEAR, numbers), 0, 1)
     scaled = np.concatenate([moved, np.zeros(len(space.choices))])
-    return Candidate((*space.point(scaled)[:numbers], *point[numbers:]))
+    return (*space.point(scaled)[:numbers], *point[numbers:])
 
 
 def kept_shares(space: Space) -> Array:

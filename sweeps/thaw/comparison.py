@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from espalier.sweeps.thaw.belief import Belief, Foresight
 from espalier.sweeps.thaw.candidates import Candidate
 from espalier.sweeps.thaw.improvement import expected_gain, expected_improvement
 from espalier.sweeps.thaw.space import Array, Space
 
+Mask = npt.NDArray[np.bool_]
 COST_POWER, COST_LEAST = 0.5, 0.1
 """Improvement is divided by the root of the cost still missing: divided by the cost itself, only cheap pieces train."""
 LAST = 1.3
@@ -37,7 +39,7 @@ class Comparison:
     """M candidates at H decay points (H, D): what is foreseen of their ends; begin, worth and gain, all (M, H).
 
     begin: the share of a training at which the branch would begin. worth: improvement by what it costs, 0 where it
-    cannot or need not be trained. gain: improvement alone. best: y of the best so far.
+    cannot or need not be trained. gain: improvement alone. best: y of the best so far. untried: where no branch was.
     """
 
     candidates: Sequence[Candidate]
@@ -47,6 +49,7 @@ class Comparison:
     worth: Array
     gain: Array
     best: float
+    untried: Mask
 
     def top(self, count: int) -> list[Candidate]:
         """Return the candidates that are worth most at any decay point."""
@@ -56,6 +59,12 @@ class Comparison:
         """Return the numbers of the candidate and of the decay points that are worth most."""
         i, j = np.unravel_index(int(np.argmax(self.worth)), self.worth.shape)
         return int(i), int(j)
+
+    @property
+    def promise(self) -> float:
+        """What the loss is expected to fall by at most, in its unit, wherever no branch has ended near by."""
+        gain = self.foresight.improvement(expected_gain, self.best)
+        return float(np.where(self.untried, gain, 0.0).max(initial=0.0))
 
     def choice(self, left: float, cost: Callable[[int, int], float]) -> tuple[int, int]:
         """Return the pair that is worth most; or the one that gains most, if that could not be paid for afterwards.
@@ -100,12 +109,11 @@ def compare(
     cost = 1.0 - begin
     gain = foresight.improvement(expected_improvement, best)
     worth = np.where(cost <= affordable + 1e-9, gain / np.maximum(cost, COST_LEAST) ** COST_POWER, 0.0)
-    for row, candidate in zip(worth, candidates, strict=True):
-        row[_tried(space, candidate, decay)] = 0.0
-    return Comparison(candidates, decay, foresight, begin, worth, gain, best)
+    untried = ~np.stack([_tried(space, candidate, decay) for candidate in candidates])
+    return Comparison(candidates, decay, foresight, begin, worth * untried, gain, best, untried)
 
 
-def _tried(space: Space, candidate: Candidate, decay: Array) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+def _tried(space: Space, candidate: Candidate, decay: Array) -> Mask:
     """Return which of H decay points (H, D) a candidate's trunk has branched at already, or near by."""
     tried = np.zeros(len(decay), dtype=np.bool_)
     for other in candidate.trunk.branches if candidate.trunk else ():

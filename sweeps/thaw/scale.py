@@ -20,10 +20,16 @@ NOISE, NOISE_NEAR = 0.05, 0.075
 
 @dataclass(frozen=True)
 class Gaps:
-    """y and its noise (a standard deviation) for each of N losses, both (N,)."""
+    """y and its noise (a standard deviation) for each of N losses, both (N,). tau: the gap that counts as none."""
 
     y: Array
     noise: Array
+    tau: float = 1.0
+
+    @property
+    def noise_of_best(self) -> float:
+        """The noise of the best losses that is assumed, in their own unit."""
+        return self.tau * (NOISE + NOISE_NEAR)
 
 
 def log_gaps(value: Array, share: Array) -> Gaps:
@@ -45,4 +51,4 @@ def log_gaps(value: Array, share: Array) -> Gaps:
     spread, best = float(np.median(first) - first.min()), float(abs(first.min()))
     tau = max(TAU * spread, RELATIVE * best, 1e-300)
     gap = value - lowest + tau
-    return Gaps(np.log(gap), NOISE + NOISE_NEAR * tau / gap)
+    return Gaps(np.log(gap), NOISE + NOISE_NEAR * tau / gap, tau)

@@ -13,6 +13,7 @@ from espalier.sweeps.thaw.comparison import Comparison, Reason, compare
 from espalier.sweeps.thaw.learning import Learner
 from espalier.sweeps.thaw.pieces import BranchPiece, Piece, Score, Trunk, TrunkPiece
 from espalier.sweeps.thaw.results import Results
+from espalier.sweeps.thaw.settling import settled
 from espalier.sweeps.thaw.space import Point, Space
 
 P = TypeVar("P", TrunkPiece, BranchPiece)
@@ -61,6 +62,7 @@ class Thaw:
         self.spent = 0.0
         self._refused = (0, 0)  # so many pieces, and results that counted, when there was nothing to be done
         self.reason: Reason | None = None  # of the last piece
+        self.promise, self.noise = math.inf, 0.0  # of all that could be trained, when the last piece was chosen
         self.kept = kept_shares(space)
         self.learner = Learner(space)
         self.first = self._first_points()
@@ -118,6 +120,13 @@ class Thaw:
             self._train_trunk(trunk)
         else:
             self._train_branch(trunk, piece.decay, piece.begin)
+
+    def settled(self, noise: float | None = None) -> bool:
+        """Return whether nothing is left that would better the loss by more than its noise, when last asked.
+
+        noise: the standard deviation of the loss when only the seed differs; None: as the model assumes it.
+        """
+        return settled(self.scores, self.promise, self.noise if noise is None else noise)
 
     # --- pieces ------------------------------------------------------------------------------------------------------
 
@@ -231,6 +240,7 @@ class Thaw:
         affordable = math.inf if self._none_ends else self.left
         few, every = (decay_points(self.space, coarse, self._rng()) for coarse in (True, False))
         coarse = self._limited(compare(self.space, belief, candidates, few, self.kept, affordable))
+        self.promise, self.noise = coarse.promise, belief.noise
         return self._limited(compare(self.space, belief, coarse.top(FINE), every, self.kept, affordable))
 
     def _limited(self, comparison: Comparison) -> Comparison:

@@ -1,6 +1,7 @@
 """Laws of the search by pieces: it spends its budget and no more, ends with an answer, and depends on nothing else."""
 
 import dataclasses
+import itertools
 import math
 import random
 
@@ -198,6 +199,13 @@ def test_a_trunk_that_diverged_is_not_continued_and_warns_of_its_neighbours() ->
         assert sum(piece.trunk == trunk for piece in pieces) == 1
     late = [piece for piece in pieces[12:] if piece.point[0] > 0.3]
     assert not late, "beyond the cliff nothing is tried any more"
+
+
+def test_no_two_trunks_are_near_duplicates() -> None:
+    search = Thaw(EXPONENTS, 12.0)
+    replay(search)
+    exponents = sorted(trunk.point[0] for trunk in search.trunks)
+    assert min(b - a for a, b in itertools.pairwise(exponents)) > 0.04
 
 
 def test_it_says_what_a_piece_promises() -> None:
