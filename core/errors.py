@@ -53,6 +53,15 @@ def shown(value: object, most: int = SHOWN_MOST) -> str:
         return f"a {type(value).__name__}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return how many of something there are.
+
+    >>> counted(1, "trial"), counted(0, "trial"), counted(12000, "step")
+    ('1 trial', '0 trials', '12,000 steps')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 class Differs(Exception):
     """A program's step is not the one that PyTorch takes: the trials must continue with the plain program."""
 

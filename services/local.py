@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, counted
 from espalier.services import local_stack as stack
 from espalier.services import tokens
 from espalier.services.database import external, schema
@@ -118,8 +118,8 @@ def _check_runs(env: dict[str, str], view: SweepAnswer) -> Iterator[str]:
         raise BadInput(f"MLflow has {len(states)} of {wanted} trials, or some more than once")
     running = [trial for trial, of_trial in states.items() if of_trial == ["RUNNING"]]
     if running:
-        raise BadInput(f"MLflow still has {len(running)} trials RUNNING: {running[:5]}")
-    yield f"MLflow: {wanted} runs, each once, none RUNNING"
+        raise BadInput(f"MLflow still has {counted(len(running), 'trial')} RUNNING: {running[:5]}")
+    yield f"MLflow: {counted(wanted, 'run')}, each once, none RUNNING"
 
 
 def main() -> None:

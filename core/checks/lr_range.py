@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from espalier.core.checks.lr_rules import RULES, Rule
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, counted
 from espalier.core.programs.program import Program
 from espalier.core.task import Data, Task
 from espalier.core.training.cohort import Cohort
@@ -116,7 +116,7 @@ def range_test(
     ends = [event for event in cohort.train() if isinstance(event, Ended)]
     failed = [end for end in ends if end.status == "failed" and end.step < steps]  # which no rate has caused
     if len(failed) == len(ends):
-        raise BadInput(f"task: the range test failed for each of {len(seeds)} seeds: {failed[0].evidence}")
+        raise BadInput(f"task: the range test failed for {counted(len(seeds), 'seed')}: {failed[0].evidence}")
     losses = np.full((len(ends) - len(failed), steps), np.nan)
     for k, end in enumerate(end for end in ends if end not in failed):
         for step, loss in end.curve:
@@ -124,7 +124,7 @@ def range_test(
     test = read_curves(exponents, losses)
     if not failed:
         return test
-    note = f"{len(failed)} of {len(seeds)} seeds failed and are left out: {failed[0].evidence}"
+    note = f"{len(failed)} of {counted(len(seeds), 'seed')} failed and are left out: {failed[0].evidence}"
     return replace(test, notes=[note, *test.notes])
 
 
@@ -198,7 +198,7 @@ def _interval(
     diverged = sum(n < steps for n in lengths)
     if diverged:
         at = bins[0] + (bins[-1] - bins[0]) * min(lengths) / steps
-        notes.append(f"{diverged} of {len(lengths)} seeds diverged, the first near an exponent of {at:.2f}")
+        notes.append(f"{diverged} of {counted(len(lengths), 'seed')} diverged, the first near an exponent of {at:.2f}")
     if why := _why_unreadable(middle):
         return None, [*notes, why]
     known = np.flatnonzero(np.isfinite(middle))

@@ -15,7 +15,7 @@ from espalier.core.checks.checkup import check_up
 from espalier.core.checks.findings import Checkup, Finding
 from espalier.core.checks.initialisation import lsuv
 from espalier.core.checks.timing import evaluation_seconds
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, counted
 from espalier.core.programs import PROGRAMS
 from espalier.core.rows import seeded
 from espalier.core.task import Task, call, load_data, load_task
@@ -67,8 +67,8 @@ class Forecast:
         share = self.shared / max(1, self.lane_steps + self.shared)
         return (
             f"{self.lane_steps:,} lane-steps ({share:.0%} of all steps are shared) at {self.us_per_lane_step:.0f} us "
-            f"each in {self.lanes} lanes ({self.program}): {self.busy_s / 3600:.3g} {unit}-hours, about "
-            f"{_duration(self.wall_s)} on {self.cohorts} {unit}{'s' if self.cohorts > 1 else ''}; "
+            f"each in {counted(self.lanes, 'lane')} ({self.program}): {self.busy_s / 3600:.3g} {unit}-hours, about "
+            f"{_duration(self.wall_s)} on {counted(self.cohorts, unit)}; "
             f"{self.memory_bytes / 2**30:.1f} GiB of memory"
         )
 

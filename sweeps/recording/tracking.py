@@ -76,7 +76,8 @@ def description(trials: Sequence[TrialResult], best: TrialResult | None, spec: S
     """Return the results of a sweep in plain words, as Markdown."""
     unhealthy = Counter(t.verdict or t.state for t in trials if t.state == "failed" or t.verdict not in (*WELL, ""))
     seen = ", ".join(f"{number} {verdict}" for verdict, number in unhealthy.most_common())
-    health = f"{unhealthy.total()} of {len(trials)} trials were unhealthy" + (f" ({seen})." if seen else ".")
+    were = "trial was" if len(trials) == 1 else "trials were"
+    health = f"{unhealthy.total()} of {len(trials)} {were} unhealthy" + (f" ({seen})." if seen else ".")
     if best is None or best.value is None:
         return f"No trial of {len(trials)} is complete.\n\n{health}"
     exponent, points = best.params.get("lr_exponent"), best.params.get("decay_points")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, counted
 from espalier.core.programs import PROGRAMS
 from espalier.sweeps import identity
 from espalier.sweeps.best_file import BestFile
@@ -114,5 +114,5 @@ def _first_difference(
             if name not in now or then[name] != now[name]:
                 return f"step {step}{which}: {name} is {now.get(name)!r}, the file says {then[name]!r}"
     if len(expected) != len(trained):
-        return f"{len(trained)} reports{which}, where the file has {len(expected)}"
+        return f"{counted(len(trained), 'report')}{which}, where the file has {len(expected)}"
     return None

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from espalier.core.errors import counted
 from espalier.sweeps.address import UI, mlflow_page
 from espalier.sweeps.home import Home
 from espalier.sweeps.results import figures as report
@@ -63,17 +64,17 @@ class Summary:
 
     def closing_lines(self, home: Home) -> Iterator[str]:
         """Yield the closing sentences, and the commands that come next. home: where the sweep is."""
-        counted = results.counts(self.trials)
+        states = results.counts(self.trials)
         if self.halted:
             yield f"halted: {self.halted}"
         if self.interrupted:
-            ended = sum(n for state, n in counted.items() if state not in results.UNFINISHED)
-            yield f"interrupted with {ended} trials ended"
+            ended = sum(n for state, n in states.items() if state not in results.UNFINISHED)
+            yield f"interrupted with {counted(ended, 'trial')} ended"
             yield f"continue: {home.resume_command(self.sweep)}"
             return
         if confirmations := sum(t.confirms is not None for t in self.trials):
-            counted["confirmation" if confirmations == 1 else "confirmations"] = confirmations
-        yield f"{', '.join(f'{n} {state}' for state, n in counted.items())} in {self.seconds:.0f} s; " + self._work()
+            states["confirmation" if confirmations == 1 else "confirmations"] = confirmations
+        yield f"{', '.join(f'{n} {state}' for state, n in states.items())} in {self.seconds:.0f} s; " + self._work()
         yield from self._failures()
         yield from (f"note: {note}" for note in results.notes(self.trials))
         if self.best is None:
@@ -95,14 +96,14 @@ class Summary:
         """Return that no trial is complete, and why; empty if one is, or if the sweep was interrupted."""
         if self.best is not None or self.interrupted or not self.trials:
             return []
-        counted = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items())
-        return [f"no trial is complete: {counted}", *self._failures()]
+        states = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items())
+        return [f"no trial is complete: {states}", *self._failures()]
 
     def _failures(self) -> Iterator[str]:
         """Yield the most frequent reasons of failed trials."""
         failed = Counter(t.evidence for t in self._in("failed") if t.evidence)
         for evidence, number in failed.most_common(FAILURES):
-            yield f"failed: {evidence} ({_trials(number)})"
+            yield f"failed: {evidence} ({counted(number, 'trial')})"
 
     def page(self) -> str:
         """Return the address of MLflow's page on the sweep; for a home's store, that of `sweep ui`."""
@@ -119,7 +120,8 @@ class Summary:
             if total > 1 and len(set(exponents)) > 1 and len({t.evidence for t in diverged}) == 1:
                 yield f"{diverged[0].evidence}, whatever the rate: if lower ones do too, look for NaN in the data"
         elif diverged:
-            yield f"diverged: exponents {min(exponents):.3g} to {max(exponents):.3g} ({_trials(len(diverged))})"
+            many = counted(len(diverged), "trial")
+            yield f"diverged: exponents {min(exponents):.3g} to {max(exponents):.3g} ({many})"
         if stopped:
             whole = f"all {total} trials were stopped" if total > 1 else "the only trial was stopped"
             yield f"{whole if len(stopped) == total else 'stopped'}: {_commonest(stopped)}"
@@ -135,10 +137,6 @@ class Summary:
 
     def _work(self) -> str:
         return f"{self.lane_steps:,} lane-steps trained, {self.steps_shared:,} shared"
-
-
-def _trials(number: int) -> str:
-    return f"{number} trial{'s' if number > 1 else ''}"
 
 
 def _commonest(trials: list[results.TrialResult]) -> str:

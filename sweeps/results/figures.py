@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from espalier.core.checks.findings import Checkup, LayerReport
+from espalier.core.errors import counted
 from espalier.sweeps.results.drawing import (
     ACCENT,
     FAINT,
@@ -89,7 +90,8 @@ def exponent_figure(trials: Sequence[TrialResult], spec: SweepSpec, path: Path) 
             if cut := sum(not low <= (t.value or 0.0) <= high for t in done):
                 notes.append(f"{cut} worse than the axis shows (triangles at its edge)")
         notes += _unfinished(axes, trials)
-        title(axes, f"{spec.name}: {len(done)} trials of {spec.budget.steps:,} steps", "; ".join(notes))
+        trained = f"{counted(len(done), 'trial')} of {counted(spec.budget.steps, 'step')}"
+        title(axes, f"{spec.name}: {trained}", "; ".join(notes))
         axes.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")
         axes.set_ylabel(label(f"final {spec.objective.metric}", 60))
     return path
@@ -119,7 +121,7 @@ def range_figure(test: "RangeTest", name: str, path: Path) -> Path:
                 each.axvline(test.edge, color=INK, linestyle=":", linewidth=1.2, label="diverges from here")
         cut = _losses(axes, test)
         _rules(strip, test)
-        title(axes, f"{name}: the learning-rate range test, {len(test.losses)} seeds", inches=8)
+        title(axes, f"{name}: the learning-rate range test, {counted(len(test.losses), 'seed')}", inches=8)
         axes.set_ylabel(f"training loss{cut}")
         axes.legend(fontsize=8, frameon=False, loc="upper left")
         strip.set_xlabel("learning-rate exponent (rate = 10 ** exponent)")

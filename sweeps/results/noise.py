@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from espalier.core.errors import counted
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.trial_result import TrialResult, ranked
 from espalier.sweeps.spec.spec import SweepSpec
@@ -121,7 +122,7 @@ def noise_line(noise: Noise | None, ties: Ties | None) -> str:
     measured = f"noise: of another seed {decimals(noise.sd)} (from {noise.source}): "
     if not ties.trials:
         return f"{measured}no other trial is as good as the best"
-    count = "1 trial" if len(ties.trials) == 1 else f"{len(ties.trials)} trials"
+    count = counted(len(ties.trials), "trial")
     ranges = ", ".join(f"{name} {_range(*ends)}" for name, ends in ties.ranges.items())
     return f"{measured}{count} cannot be told from the best: {ranges}".removesuffix(": ")
 
@@ -163,8 +164,8 @@ def _degrees(group: Sequence[TrialResult], replicates: int) -> int:
 def _source(groups: Sequence[Sequence[TrialResult]], replicates: int) -> str:
     confirmations = sum(t.confirms is not None for group in groups for t in group)
     repeated = [len(group) for group in groups if len(group) > 1 and not any(t.confirms is not None for t in group)]
-    parts = [f"{len(groups)} trial{'s' * (len(groups) > 1)} of {replicates} seeds"] if replicates > 1 else []
-    parts += [f"{confirmations} confirmation{'s' * (confirmations > 1)}"] if confirmations else []
+    parts = [f"{counted(len(groups), 'trial')} of {replicates} seeds"] if replicates > 1 else []
+    parts += [counted(confirmations, "confirmation")] if confirmations else []
     if repeated:
         many = "one configuration" if len(repeated) == 1 else f"{len(repeated)} configurations"
         parts.append(f"{sum(repeated)} trials of {many}")

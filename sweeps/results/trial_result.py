@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from espalier.core.errors import counted
 from espalier.sweeps.spec.space import Point
 
 UNFINISHED = ("running", "interrupted")  # states of trials that have not ended
@@ -68,7 +69,7 @@ def notes(trials: Sequence[TrialResult]) -> list[str]:
     trials_of = Counter(name for trial in trials for name in trial.missing)
     why = "a validation averages its batches, and one of them had no value; see sweep check, or set the task's"
     missing = [
-        f"{name} was no number in reports of {n} trial{'s' * (n > 1)}: {why} evaluation_batch_size to None"
+        f"{name} was no number in reports of {counted(n, 'trial')}: {why} evaluation_batch_size to None"
         for name, n in trials_of.items()
     ]
     refuted = [t for t in trials if t.confirms is not None and t.state not in ("complete", *UNFINISHED)]

@@ -24,8 +24,11 @@ from espalier.sweeps.search.halving import Entry, Halving, RungKey
 
 Judge = Callable[[Sequence[Entry], Sequence[RungKey]], dict[RungKey, str]]
 """Takes scores and which of them are fresh; returns why each of those ends, "" if it goes on."""
-AskForTrials = Callable[[Turn, int], list[PlannedTrial]]
-"""Takes what a cohort has to report and how many of its lanes are free; returns trials for them, maybe none."""
+AskForTrials = Callable[[Turn, int], list[PlannedTrial] | None]
+"""Takes what a cohort has to report and how many of its lanes are free; returns trials for them, maybe none.
+
+None: there is no answer, so the driver may have had neither the report nor the request.
+"""
 JUDGE_S = 10.0  # that a cohort waits to be judged
 AGAIN_S = 0.2  # between tries of the driver to reach a board that is away
 
@@ -113,14 +116,14 @@ def judge(sweep: str, alone: Halving) -> Judge:
 
 
 def ask_for_trials(sweep: str, cohort: str) -> AskForTrials:
-    """Return the function by which the worker of a cohort asks for trials. Without a board there are none."""
+    """Return the function by which the worker of a cohort asks for trials."""
 
-    def ask(turn: Turn, lanes: int) -> list[PlannedTrial]:
+    def ask(turn: Turn, lanes: int) -> list[PlannedTrial] | None:
         try:
             reply: Any = ray.get_actor(_name(sweep)).ask.remote(cohort, turn.to_text(), lanes)
             return read_trials(ray.get(reply))
         except (ValueError, RayError):
-            return []
+            return None
 
     return ask
 

@@ -173,8 +173,7 @@ class CohortTrainable(tune.Trainable):
                 if self.suspects and not cohort.isolate(self.suspects):
                     self.suspects = {}
                 events.extend(cohort.turn())
-                if self._may_ask(cohort):
-                    self._ask(cohort, events)
+                if self._may_ask(cohort) and self._ask(cohort, events):
                     before = 0
         except Differs as error:
             del events[before:]
@@ -185,17 +184,24 @@ class CohortTrainable(tune.Trainable):
         free = cohort.idle >= self.spec.replicates or cohort.done
         return free and not self.suspects and self.ask_for_trials is not None
 
-    def _ask(self, cohort: Cohort, events: list[Event]) -> None:
-        """Report the events and ask for more trials. Where there are none, the cohort ends with those that it has."""
+    def _ask(self, cohort: Cohort, events: list[Event]) -> bool:
+        """Report the events and ask for more trials. Where there are none, the cohort ends with those that it has.
+
+        Return whether there was an answer. Without one the events are kept for the next turn: repeated ones do nothing.
+        """
         assert self.ask_for_trials
         with self.watchdog.resting():
             trials = self.ask_for_trials(self._turn(cohort, events), cohort.idle)
+        if trials is None:
+            self.ask_for_trials = None
+            return False
         events.clear()
         add_trials(cohort, self.spec, trials)
         plan = self.assignment.plan
         self.assignment = replace(self.assignment, plan=replace(plan, trials=(*plan.trials, *trials)))
         if not trials:
             self.ask_for_trials = None
+        return True
 
     def _train_plainly(self, why: str) -> None:
         """Fall back to plain PyTorch from the last checkpoint; training since is discarded."""

@@ -2,7 +2,7 @@
 
 import math
 
-from espalier.core.errors import MESSAGE_MOST, brief
+from espalier.core.errors import MESSAGE_MOST, brief, counted
 from espalier.sweeps.spec.space import AUTO, Choice, Range, extremes
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -19,14 +19,10 @@ values of hidden gets about 2 of them
     """
     trials, steps = spec.trials_wanted, spec.budget.steps
     seeds = f" under {spec.replicates} seeds each" if spec.replicates > 1 else ""
-    parts = [f"sweep {spec.name}: {_count(trials, 'trial')} of {_count(steps, 'step')}{seeds} {_rates(spec)}"]
+    parts = [f"sweep {spec.name}: {counted(trials, 'trial')} of {counted(steps, 'step')}{seeds} {_rates(spec)}"]
     if spec.branches > 1:
         parts.append(_trunks(spec))
     return brief("; ".join(filter(None, [*parts, _choices(spec)])), MESSAGE_MOST)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _rates(spec: SweepSpec) -> str:
@@ -53,7 +49,7 @@ def _trunks(spec: SweepSpec) -> str:
     sets, size = min(spec.branches, spec.trials_wanted), spec.space.most_points()
     points = f"{sets} {'' if size == 1 else 'pairs of ' if size == 2 else f'sets of {size} '}decay points"
     last = f", the last with {rest}" if rest and count > 1 else ""
-    return f"{_count(count, noun)} with {points} each{last}"
+    return f"{counted(count, noun)} with {points} each{last}"
 
 
 def _choices(spec: SweepSpec) -> str:
@@ -67,5 +63,5 @@ def _choices(spec: SweepSpec) -> str:
     if combinations > count:
         return f"of the {combinations:,} {what} {count:,} at most are tried"
     each = round(count / combinations)
-    share = f"{each:,} of them" if spec.branches > 1 else _count(each, "trial")
+    share = f"{each:,} of them" if spec.branches > 1 else counted(each, "trial")
     return f"each of the {combinations:,} {what} gets about {share}"

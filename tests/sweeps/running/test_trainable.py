@@ -136,6 +136,21 @@ def test_a_machine_that_has_not_the_program_says_so(
     assert Turn.from_result(on_gpu).halt == f"trials have begun by the captured program {where}"
 
 
+# --- a board that is away -------------------------------------------------------------------------------------------
+
+
+def test_what_a_worker_reports_with_a_request_that_nobody_answers_it_reports_again(tmp_path: Path, calm: None) -> None:
+    spec = spec_with(budget={"steps": 60, "batch_size": 5, "reports": 2}, search={"sampler": "tpe"})
+    worker = CohortTrainable(assigned(spec, tmp_path, patience_s=None).to_config())
+    requests: list[int] = []
+    worker.ask_for_trials = lambda turn, lanes: requests.append(lanes)
+    turn = turn_of(worker)
+    worker.watchdog.rest()
+    assert turn.done and len(requests) == 1, "it asks once, and ends with the trials that it has"
+    assert {event.trial for event in turn.events if isinstance(event, Started)} == {"0/0", "1/0"}
+    assert {event.trial for event in turn.events if isinstance(event, Ended)} == {"0/0", "1/0"}
+
+
 # --- a driver that stops -------------------------------------------------------------------------------------------
 
 
