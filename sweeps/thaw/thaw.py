@@ -15,6 +15,7 @@ from espalier.sweeps.thaw.pieces import BranchPiece, Piece, Score, Trunk, TrunkP
 from espalier.sweeps.thaw.results import Results
 from espalier.sweeps.thaw.settling import settled
 from espalier.sweeps.thaw.space import Point, Space
+from espalier.sweeps.thaw.whole import first_points
 
 P = TypeVar("P", TrunkPiece, BranchPiece)
 RUNGS = (0.05, 0.15, 0.25, 0.5)
@@ -72,9 +73,7 @@ class Thaw:
         count = int(np.clip(round(FIRST_PER_TRAINING * self.budget), FIRST_LEAST, FIRST_MOST))
         count = max(1, min(count, int((self.budget - 1) / self.rungs[0] + 1 + 1e-9)))  # one must be able to end
         count = int(min(count, self.most_trials))
-        rng = np.random.default_rng([self.seed])
-        strata = np.stack([rng.permutation(count) for _ in range(self.space.dimensions)], 1)
-        return [self.space.point(row) for row in (strata + rng.uniform(0.2, 0.8, strata.shape)) / count]
+        return first_points(self.space, count, np.random.default_rng([self.seed]))
 
     @property
     def left(self) -> float:
