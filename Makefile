@@ -45,7 +45,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip || true  # Python's own resolves three times as long
 	@# pip needs one core: another compiles what it has unpacked, as long as this shell lives
-	{ while sleep 2; kill -0 $$$$; do $(COMPILE) -j 1 $(VENV)/lib; done; } >/dev/null 2>&1 & \
+	{ while sleep 5; kill -0 $$$$; do $(COMPILE) -j 1 $(VENV)/lib; done; } >/dev/null 2>&1 & \
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.hostile.harness import Sweep, check_numbers, wait_until
+from tests.hostile.endings import check_numbers
+from tests.hostile.harness import Sweep
+from tests.hostile.processes import wait_until
 
 pytestmark = [pytest.mark.hostile, pytest.mark.slow]
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.harness import REPOSITORY, Process, Sweep, check_the_end, descendants, wait_until
+from tests.hostile.endings import check_the_end
+from tests.hostile.harness import REPOSITORY, Sweep
+from tests.hostile.processes import Process, descendants, wait_until
 
 pytestmark = [pytest.mark.hostile, pytest.mark.cluster]
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.hostile.harness import Command, Sweep, check_the_end
+from tests.hostile.endings import check_the_end
+from tests.hostile.harness import Command, Sweep
 from tests.sweeps.full_disk import fill, small_disk
 
 pytestmark = [pytest.mark.hostile, pytest.mark.slow]

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.hostile.harness import Command, Sweep, check_the_end, wait_until
+from tests.hostile.endings import check_the_end
+from tests.hostile.harness import Command, Sweep
+from tests.hostile.processes import wait_until
 
 pytestmark = pytest.mark.hostile
 

@@ -10,7 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from espalier.sweeps.search.attributes import RUNG, STOPPED
-from tests.hostile.harness import Sweep, check_chosen, check_the_end, wait_until
+from tests.hostile.endings import check_chosen, check_the_end
+from tests.hostile.harness import Sweep
+from tests.hostile.processes import wait_until
 
 pytestmark = pytest.mark.hostile
 

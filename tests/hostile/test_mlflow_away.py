@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.harness import Process, Sweep, check_the_end, descendants, wait_until
+from tests.hostile.endings import check_the_end
+from tests.hostile.harness import Sweep
+from tests.hostile.processes import Process, descendants, wait_until
 
 pytestmark = [pytest.mark.hostile, pytest.mark.slow]
 

@@ -9,7 +9,8 @@ import pytest
 from espalier.sweeps import home as homes
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.records import SweepOpened, TrialReported, TrialStarted
-from tests.hostile.harness import STEPS, Sweep, check_the_end, client_of, histories
+from tests.hostile.endings import check_the_end, histories
+from tests.hostile.harness import STEPS, Sweep, client_of
 
 pytestmark = pytest.mark.hostile
 

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
+from tests.core.pytorch import trained_by_pytorch, validation_loss
 
 pytestmark = pytest.mark.each_value
 
@@ -149,25 +150,6 @@ def finished(task: Task, of: list[Trial], program: str, **structural: Any) -> di
     return {event.trial: event.to_json() for event in cohort.train() if isinstance(event, Ended)}
 
 
-def by_pytorch(task: Task, trial: Trial) -> Iterator[float]:
-    """Yield the losses of an ordinary loop, then the validation loss at its end."""
-    data = task.data().to("cpu", torch.float64)
-    with seeded(trial.seed):
-        model = task.model().double()
-    numbers = dict(trial.hyper.numbers)
-    decay = numbers["weight_decay"]
-    optimizer = torch.optim.SGD(model.parameters(), trial.hyper.lr, numbers["momentum"], weight_decay=decay)
-    for indexes in task.order(trial.seed, len(data.train[0]), BATCH)(0, trial.steps):
-        loss = task.loss(model, tuple(tensor[indexes] for tensor in data.train))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        yield loss.item()
-    model.eval()
-    with torch.no_grad():
-        yield task.loss(model, data.valid).item()
-
-
 def cases(*programs: str) -> Any:
     """Every model by every program; what is compiled is slow."""
     return pytest.mark.parametrize(
@@ -184,7 +166,8 @@ def test_every_program_trains_it_as_pytorch_does(model: str, program: str) -> No
     task = Classes(MODELS[model])
     found = finished(task, trials(3), program, dtype="float64")
     for trial in trials(3):
-        *losses, last = by_pytorch(task, trial)
+        losses, trained = trained_by_pytorch(task, trial, BATCH, torch.float64)
+        last = validation_loss(task, trained, task.data().to("cpu", torch.float64))
         assert found[trial.id]["values"]["valid_loss"] == pytest.approx(last, rel=1e-9)
         assert [loss for _, loss in found[trial.id]["curve"]] == pytest.approx(losses, rel=1e-9)
 

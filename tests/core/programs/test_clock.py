@@ -14,7 +14,8 @@ from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure
-from tests.core.python_state.stateful import BATCH, PLAIN_SGD, STEPS, Base, F, by_pytorch, ends, trials
+from tests.core.python_state.stateful import BATCH, PLAIN_SGD, STEPS, Base, F, ends, trials
+from tests.core.pytorch import by_pytorch
 
 
 class Annealed(Base):
@@ -68,7 +69,7 @@ def test_a_loss_gets_the_step_and_the_share_in_every_program(
             return weight(self.n)
 
     for trial in trials():
-        expected = by_pytorch(Told(), trial)
+        expected = by_pytorch(Told(), trial, BATCH)
         found = ends(make(), trials(), program, curve_points=STEPS)[trial.id]
         assert [loss for _, loss in found.curve] == pytest.approx(expected, rel=1e-4)
 

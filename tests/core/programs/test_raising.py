@@ -23,7 +23,8 @@ from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Health
 from espalier.core.training.width import measure
-from tests.core.programs.test_awkward import BATCH, STEPS, Classes, by_pytorch, finished, trials
+from tests.core.programs.test_awkward import BATCH, STEPS, Classes, finished, trials
+from tests.core.pytorch import trained_by_pytorch, validation_loss
 
 Make = Callable[[], nn.Module]
 
@@ -58,7 +59,8 @@ def test_a_model_of_one_lane_trains_as_pytorch_trains_it(model: Make) -> None:
     task = Classes(model)
     found = finished(task, trials(3), "plain", dtype="float64")
     for trial in trials(3):
-        *losses, last = by_pytorch(task, trial)
+        losses, trained = trained_by_pytorch(task, trial, BATCH, torch.float64)
+        last = validation_loss(task, trained, task.data().to("cpu", torch.float64))
         assert [loss for _, loss in found[trial.id]["curve"]] == pytest.approx(losses, rel=1e-9)
         assert found[trial.id]["values"]["valid_loss"] == pytest.approx(last, rel=1e-9)
 

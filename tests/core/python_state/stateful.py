@@ -48,22 +48,5 @@ def ends(task: Task, of: list[Trial], program: str = "plain", **more: Any) -> di
     return {event.trial: event for event in cohort.train() if isinstance(event, Ended)}
 
 
-def by_pytorch(task: Task, trial: Trial) -> list[float]:
-    """Train as a person's own loop would, in a fresh process of the task; return the loss of every step."""
-    data = task.data()
-    with torch.random.fork_rng():
-        torch.manual_seed(trial.seed)
-        model = task.model()
-    optimizer = torch.optim.SGD(model.parameters(), lr=trial.hyper.lr)
-    order, losses = task.order(trial.seed, len(data.train[0]), BATCH), []
-    for step in range(trial.steps):
-        loss = task.loss(model.train(), tuple(t[order(step, step + 1)[0]] for t in data.train))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
 def batch_of(task: Task) -> Batch:
     return tuple(tensor[:BATCH] for tensor in task.data().train)

@@ -28,7 +28,8 @@ from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from tests.core.python_state.counting_tasks import COUNTS, Attribute, reset_globals
 from tests.core.python_state.shared_tasks import APART, AT_TIMES, SEEDED
-from tests.core.python_state.stateful import BATCH, PLAIN_SGD, STEPS, Base, F, batch_of, by_pytorch, ends, trials
+from tests.core.python_state.stateful import BATCH, PLAIN_SGD, STEPS, Base, F, batch_of, ends, trials
+from tests.core.pytorch import by_pytorch
 
 
 @pytest.mark.sampled(6)
@@ -38,7 +39,7 @@ def test_each_trial_has_its_own_state_as_if_it_trained_alone(make: type[Base]) -
     expected = {}
     for trial in trials():
         reset_globals()
-        expected[trial.id] = by_pytorch(make(), trial)
+        expected[trial.id] = by_pytorch(make(), trial, BATCH)
     reset_globals()
     task = make()
     for trial_ends in (ends(task, trials(), curve_points=STEPS), ends(task, trials(), curve_points=STEPS)):
@@ -160,7 +161,7 @@ def test_wherever_a_counter_lies_the_program_trains_what_was_written(place: str,
 
     reset_globals()
     trial = trials(1)[0]
-    expected = by_pytorch(Anywhere(), trial)
+    expected = by_pytorch(Anywhere(), trial, BATCH)
     reset_globals()
     Anywhere.held = start
     task = Anywhere()
@@ -193,7 +194,7 @@ class Phases(Base):
 
 def test_what_is_kept_from_a_later_step_on_each_trial_has_for_itself(tmp_path: Any) -> None:
     tasks = [Phases() for _ in trials()]
-    expected = [by_pytorch(task, trial) for task, trial in zip(tasks, trials(), strict=True)]
+    expected = [by_pytorch(task, trial, BATCH) for task, trial in zip(tasks, trials(), strict=True)]
     assert 2 < len(tasks[0].lows) < STEPS - 2
     task = Phases()
     for found in (ends(task, trials(), curve_points=STEPS), ends(task, trials(), curve_points=STEPS)):

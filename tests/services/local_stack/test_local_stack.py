@@ -23,7 +23,8 @@ from espalier.sweeps.browse.home_sweep import read_sweep
 from espalier.sweeps.home import Home
 from espalier.sweeps.repeat import champion
 from espalier.sweeps.search import database
-from tests.hostile.harness import REPOSITORY, Sweep, check_the_end
+from tests.hostile.endings import check_the_end
+from tests.hostile.harness import REPOSITORY, Sweep
 from tests.services.running import SECRET_FILES, command_lines, files_with_secrets
 from tests.sweeps.made import read_best
 
