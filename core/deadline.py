@@ -25,10 +25,10 @@ def bounded(seconds: float) -> Generator[None]:
 
 
 @contextmanager
-def uncounted() -> Generator[None]:
+def paused() -> Generator[None]:
     """Do not count the CPU time of this block: what a process loads once says nothing about one task.
 
-    >>> with bounded(0.0), uncounted():
+    >>> with bounded(0.0), paused():
     ...     _ = sum(range(10**6))
     """
     bound, begin = _bound.get(), time.thread_time()

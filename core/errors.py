@@ -87,7 +87,7 @@ def briefly(error: BaseException) -> str:
 
 
 @contextmanager
-def faults(what: str, passing: tuple[type[BaseException], ...] = ()) -> Generator[None]:
+def as_bad_input(what: str, passing: tuple[type[BaseException], ...] = ()) -> Generator[None]:
     """Turn whatever user code raises, SystemExit included, into BadInput of one line that begins with `what`.
 
     The line ends with the file and the line of the user's code that raised it, if it was there.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from espalier.core import order as orders
 from espalier.core.arguments import Rule, check_fields
-from espalier.core.errors import FAULT_MOST, BadInput, Exited, briefly, faults, nearest, shown
+from espalier.core.errors import FAULT_MOST, BadInput, Exited, as_bad_input, briefly, nearest, shown
 from espalier.core.loading.fingerprint import fingerprint
 from espalier.core.loading.references import load_class
 from espalier.core.rows import seeded
@@ -129,8 +129,8 @@ class Task:
     def __new__(cls, *args: object, **options: object) -> "Task":
         """Record the arguments of `__init__`, so that a worker can make the task again."""
         task = super().__new__(cls)
-        _made_with[id(task)] = (args, options)
-        finalize(task, _made_with.pop, id(task), None).atexit = False
+        _recorded_arguments[id(task)] = (args, options)
+        finalize(task, _recorded_arguments.pop, id(task), None).atexit = False
         return task
 
     def model(self) -> nn.Module:
@@ -166,11 +166,11 @@ class Task:
         return orders.shuffled(seed, examples, batch_size)
 
 
-_made_with: dict[int, tuple[tuple[object, ...], dict[str, object]]] = {}
+_recorded_arguments: dict[int, tuple[tuple[object, ...], dict[str, object]]] = {}
 """The arguments of each task, by its id(): a task may be a dataclass, which has no hash, or none before __init__."""
 
 
-def made_with(task: object) -> dict[str, object]:
+def recorded_options(task: object) -> dict[str, object]:
     """Return the options that a task object was made with, by name.
 
     Raises BadInput for an object whose class takes options but is no Task, since they were not recorded.
@@ -183,7 +183,7 @@ def made_with(task: object) -> dict[str, object]:
                 "inherit from Task, or hand over the class, and its options as task_options"
             )
         return {}
-    args, options = _made_with[id(task)]
+    args, options = _recorded_arguments[id(task)]
     bound = signature.bind(*args, **options).arguments
     for name, parameter in signature.parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -286,7 +286,7 @@ def load_task(reference: str, options: Mapping[str, object]) -> Task:
     kind = task_class(reference)
     check_options(reference, options_of(kind), options)
     # random draws are the same in every process
-    with faults(f"task: {reference} cannot be made with {shown(dict(options), FAULT_MOST)}"), seeded(0):
+    with as_bad_input(f"task: {reference} cannot be made with {shown(dict(options), FAULT_MOST)}"), seeded(0):
         return kind(**options)
 
 

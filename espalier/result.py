@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from espalier.core.arguments import checked, path, text, truth
 from espalier.core.errors import BadInput
-from espalier.sweeps.origins.origin import KeptSweep, Origin
+from espalier.sweeps.origins.origin import Origin, StoredSweep
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.noise import Noise, Ties, compare_with_best
@@ -65,7 +65,7 @@ class Result:
     """MLflow's page on it; at home while `sweep ui` runs"""
     origin: Origin = field(repr=False)
     """Where it is kept: a home or a service"""
-    read_from: KeptSweep | None = field(default=None, repr=False)
+    read_from: StoredSweep | None = field(default=None, repr=False)
     """The sweep as it was read there; None: this process drove it, and has not read it yet"""
     summary: Summary | None = None
     """How the run went, if this process drove it"""
@@ -76,7 +76,7 @@ class Result:
         return cls.of(origin.read(sweep), origin)
 
     @classmethod
-    def of(cls, kept: KeptSweep, origin: Origin) -> "Result":
+    def of(cls, kept: StoredSweep, origin: Origin) -> "Result":
         """Return a sweep as it was when it was read."""
         return cls(kept.id, kept.spec, kept.state, kept.trials, kept.page, origin, kept)
 
@@ -87,7 +87,7 @@ class Result:
         return cls(summary.sweep, summary.spec, state, trials, summary.page(), origin, summary=summary)
 
     @cached_property
-    def kept(self) -> KeptSweep:
+    def kept(self) -> StoredSweep:
         """The sweep in its home or service, which has its best file and its curves. Read once."""
         return self.read_from or self.origin.read(self.id)
 

@@ -52,7 +52,7 @@ def best_file_text(sweep_record: "SweepRecord", best: TrialResult, story: TrialS
         "program": story["program"],
         "device": story["device"],
         "lanes": story.get("lanes", 1),
-        "made_with": identity.made_with(sweep_record.facts, best.number),
+        "made_with": identity.code_and_versions(sweep_record.facts, best.number),
         "reports": [[[step, values] for step, values in replicate["reports"]] for replicate in story["members"]],
     }
     head = f"# Trial {best.number} of {sweep_record.id}. Train it again: sweep rerun FILE\n"

@@ -3,7 +3,7 @@
 import inspect
 import json
 
-from espalier.core.errors import BadInput, brief, faults, shown
+from espalier.core.errors import BadInput, as_bad_input, brief, shown
 from espalier.core.loading.references import load_class
 from espalier.core.measures.verdicts import Thresholds
 from espalier.core.numbers import Flag, Number
@@ -152,7 +152,7 @@ def watchers(spec: SweepSpec) -> list[Watcher]:
         kind = load_class(reference, "watchers")
         if not issubclass(kind, Watcher):
             raise BadInput(f"watchers: {reference} is no Watcher; inherit from espalier.Watcher")
-        with faults(f"watchers: {reference} cannot be made"):
+        with as_bad_input(f"watchers: {reference} cannot be made"):
             own.append(kind())
         _check_calls(reference, own[-1])
     return [*own, Ratios(), Health(thresholds(spec), spec.objective.metric, spec.objective.mode)]

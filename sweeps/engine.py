@@ -18,7 +18,7 @@ from espalier.core.training.cohort import Cohort
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Structure, Trial
 from espalier.core.training.watch import Watcher
-from espalier.core.training.width import GAIN, NATIVE, remembered
+from espalier.core.training.width import GAIN, NATIVE, cached_width
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.spec.space import Point
@@ -141,7 +141,7 @@ def _measured(
     (task, data), alone, (program, why) = common.task_and_data(), common.program("plain"), chosen
     key = f"{spec.task} {common.options} {program}"
     try:
-        width = remembered(task, data, common.structure, common.program(program), alone, lanes, device, key)
+        width = cached_width(task, data, common.structure, common.program(program), alone, lanes, device, key)
     except TooLong as error:
         return "plain", f"one lane at a time: to measure many was given up, {error}", lanes
     if width.alone and spec.resources.program == "auto":

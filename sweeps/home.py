@@ -149,7 +149,7 @@ def full(error: OSError, then: str) -> BadInput:
 
 
 @contextmanager
-def told_when_full(then: str) -> Iterator[None]:
+def full_disk_as_bad_input(then: str) -> Iterator[None]:
     """Turn the error of a full disk into BadInput; other errors are raised unchanged."""
     try:
         yield
@@ -171,7 +171,7 @@ def write_probe(folder: Path) -> None:
 
 
 @contextmanager
-def blaming_the_disk(folder: Path) -> Iterator[None]:
+def raising_disk_errors(folder: Path) -> Iterator[None]:
     """If the disk is full, replace any error of the block by the disk's OSError: libraries raise other types."""
     try:
         yield

@@ -132,7 +132,7 @@ def differs(facts: Facts, now: Facts) -> bool:
     return bool(changed_kinds(facts, now)) or ("versions" in last and last["versions"] != now.get("versions"))
 
 
-def made_with(facts: Facts, trial: int) -> dict[str, object]:
+def code_and_versions(facts: Facts, trial: int) -> dict[str, object]:
     """Return the versions, data, code and commit that a trial was trained with.
 
     A trial that trained across a change has both: "a, later b".

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from espalier.core.errors import BadInput, faults, nearest, shown
+from espalier.core.errors import BadInput, as_bad_input, nearest, shown
 from espalier.core.loading.fingerprint import fingerprint
 from espalier.core.loading.references import load_class
 from espalier.core.loading.registry import Registry, is_reference
@@ -78,7 +78,7 @@ def task_domains(spec: SweepSpec) -> dict[str, Domain]:
 def check_own_kinds(spec: SweepSpec) -> None:
     """Raise BadInput for a user-defined kind that cannot be used with the numbers of the spec."""
     for part, reference, kind in owners(spec):
-        with faults(f"{field_of(spec, part)}: {reference}"):
+        with as_bad_input(f"{field_of(spec, part)}: {reference}"):
             _check_beside(spec, part, reference, kind)
             _check_searched(spec, part, kind)
             if issubclass(kind, Schedule):
@@ -169,7 +169,7 @@ def _try_score(reference: str, metric: str) -> None:
     kind = SCORES[reference]
     if kind.averaged and kind.trains_on:
         raise BadInput(f"stopping.score: {reference}: averaged and trains_on are both true; keep one of them")
-    with faults(f"stopping.score: {reference}"):
+    with as_bad_input(f"stopping.score: {reference}"):
         earlier, now = {"valid_loss": 1.5, metric: 1.5}, {"valid_loss": 1.25, metric: 1.25}
         values = kind().values(Rung(50, 100, now, [(25, 1.5), (50, 1.25)], [(25, earlier), (50, now)]))
         numbers = {name for name, value in dict(values).items() if math.isfinite(value)}

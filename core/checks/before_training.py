@@ -13,7 +13,7 @@ from espalier.core.checks.findings import Finding
 from espalier.core.checks.subject import Subject
 from espalier.core.errors import briefly
 from espalier.core.programs.plain import PlainProgram
-from espalier.core.training.baselines import Baselines, apart
+from espalier.core.training.baselines import Baselines, copied_task
 
 
 def order(subject: Subject) -> Iterator[Finding]:
@@ -98,7 +98,7 @@ def metrics(subject: Subject) -> Iterator[Finding]:
 
 def _metrics_that_are_no_means(subject: Subject, batches: int) -> Sequence[str]:
     """Return a sentence for each metric that is not finite, or whose mean over two halves is not that of the whole."""
-    task, most = apart(subject.task), subject.task.evaluation_batch_size
+    task, most = copied_task(subject.task), subject.task.evaluation_batch_size
     program = PlainProgram(task, subject.structure.optimizer, subject.dtype)
     row, valid = program.fresh_row(subject.seed), subject.data.valid
     examples = len(valid[0])

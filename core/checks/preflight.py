@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from espalier.core.checks.holes import Hole, holes
-from espalier.core.errors import BadInput, faults, nearest
+from espalier.core.errors import BadInput, as_bad_input, nearest
 from espalier.core.optimizers import OPTIMIZERS
 from espalier.core.order import Order
 from espalier.core.programs.plain import PlainProgram
@@ -65,7 +65,7 @@ def check_metric(wanted: str, metrics: Sequence[str]) -> None:
 
 
 def _data(task: Task) -> Data:
-    with faults(f"task: data() of {_named(task)} failed"):
+    with as_bad_input(f"task: data() of {_named(task)} failed"):
         data = cast("object", load_data(task))  # user code may return anything
     tensors = cast("tuple[object, ...]", (*data.train, *data.valid)) if isinstance(data, Data) else ()
     if not isinstance(data, Data) or not all(isinstance(t, Tensor) for t in tensors):
@@ -106,7 +106,7 @@ def _taken(program: Program, data: Data, hole: Hole, batch_size: int, seed: int)
 
 
 def _first_batch(task: Task, data: Data, examples: int, batch_size: int, seed: int) -> Batch:
-    with faults(f"task: order() of {_named(task)} failed"):
+    with as_bad_input(f"task: order() of {_named(task)} failed"):
         order = task.order(seed, examples, batch_size)
         chosen = order(0, 1)[0]
         batch = tuple(tensor[chosen] for tensor in data.train)
@@ -134,7 +134,7 @@ def _named(task: Task) -> str:
 
 
 def _model(task: Task, seed: int) -> None:
-    with faults(f"task: model() of {_named(task)} failed"), seeded(seed):
+    with as_bad_input(f"task: model() of {_named(task)} failed"), seeded(seed):
         model = cast("object", task.model())
     if isinstance(model, nn.Module) and any(map(is_lazy, (*model.parameters(), *model.buffers()))):
         raise BadInput(
@@ -159,7 +159,7 @@ def _model(task: Task, seed: int) -> None:
             raise BadInput(
                 f"task: parameter {name} of the model has a hook, which would not run in a lane; do its work in loss()"
             )
-    for path in drawn(task, model, seed):
+    for path in unregistered_random_numbers(task, model, seed):
         raise BadInput(
             f"task: the model's {path} differs from seed to seed, but is neither a parameter nor a buffer; register it "
             "(register_buffer; a list of modules as nn.ModuleList), so that each trial has its own; for spectral_norm "
@@ -167,7 +167,7 @@ def _model(task: Task, seed: int) -> None:
         )
 
 
-def drawn(task: Task, model: nn.Module, seed: int) -> list[str]:
+def unregistered_random_numbers(task: Task, model: nn.Module, seed: int) -> list[str]:
     """Return the paths of random numbers in a model that are neither parameters nor buffers.
 
     model: task.model() called under `seed`. All lanes share one model, so all of them would have these numbers of one
@@ -188,7 +188,7 @@ def drawn(task: Task, model: nn.Module, seed: int) -> list[str]:
 
 def _first_loss(program: Program, batch: Batch, seed: int) -> float:
     rows = {name: tensor[None] for name, tensor in program.fresh_row(seed).items()}
-    with own_generators(), faults("task: the loss of the first batch cannot be computed"):
+    with own_generators(), as_bad_input("task: the loss of the first batch cannot be computed"):
         try:
             losses, grads, _ = program.gradients(rows, tuple(t[None] for t in batch), (seed, 0))
         except RuntimeError as error:
@@ -215,5 +215,5 @@ _NOTHING_MOVES = (
 
 def _metrics(program: Program, data: Data, seed: int) -> list[str]:
     few = tuple(tensor[:64] for tensor in data.valid)
-    with faults("task: metrics() of a validation batch cannot be computed"):
+    with as_bad_input("task: metrics() of a validation batch cannot be computed"):
         return list(program.evaluate(program.fresh_row(seed), few))

@@ -5,7 +5,7 @@ import os
 from types import ModuleType
 
 from espalier.core import own
-from espalier.core.errors import BadInput, faults, nearest
+from espalier.core.errors import BadInput, as_bad_input, nearest
 from espalier.core.loading.ready import READY
 from espalier.core.loading.scopes import import_source
 from espalier.core.loading.script import ScriptEnded
@@ -56,7 +56,7 @@ def load_class(reference: str, field: str = "task") -> type:
         ready = f", or a ready task: {', '.join(READY)}" if field == "task" else ""
         raise BadInput(f"{field}: '{reference}' {wrong}; write 'package.module:Class' or 'path/file.py:Class'{ready}")
     try:
-        with faults(f"{field}: cannot import '{source}'", passing=(FileNotFoundError, ScriptEnded)):
+        with as_bad_input(f"{field}: cannot import '{source}'", passing=(FileNotFoundError, ScriptEnded)):
             module = import_source(source)
     except FileNotFoundError as error:
         if error.filename is not None:  # the file exists, but opens another one that does not
@@ -66,7 +66,7 @@ def load_class(reference: str, field: str = "task") -> type:
         raise BadInput(
             f"{field}: cannot import '{source}': {error}; put what it runs under `if __name__ == \"__main__\":`"
         ) from error
-    with faults(f"{field}: cannot read the classes of '{source}'"):
+    with as_bad_input(f"{field}: cannot read the classes of '{source}'"):
         kind = getattr(module, name, None)
         if not inspect.isclass(kind):
             own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]

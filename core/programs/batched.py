@@ -37,7 +37,7 @@ def lane_axes(rows: int, splits: int) -> list[int | None]:
 @cache
 def load_transforms() -> None:
     """Load what torch needs for its first gradient under vmap: a second of CPU time, once in a process."""
-    with deadline.uncounted():
+    with deadline.paused():
         vmap(grad_and_value(_total))(torch.zeros(2, 1))
 
 

@@ -13,7 +13,7 @@ COMPILE_FROM = 1_000_000  # steps of trials in a cohort: compiling takes 10-17 s
 NAMED = "as the spec says"
 
 
-def why_hidden(task: Task, batch: Batch, valid: Batch | None = None) -> str:
+def hidden_state_reason(task: Task, batch: Batch, valid: Batch | None = None) -> str:
     """Return a sentence on the Python state that a task's loss depends on; "" if there is none. Trains nothing."""
     return PROGRAMS["plain"](task, SGD()).hidden(batch, batch if valid is None else valid).reason
 
@@ -40,11 +40,11 @@ def choose(
 
     lanes: how many may train at once. work: the steps of all trials of the cohort together.
     why_not_native: returns why the cohort's step cannot be machine code; without it a step of plain SGD is tried.
-    hidden: the result of `why_hidden`, if it is known.
+    hidden: the result of `hidden_state_reason`, if it is known.
     """
     if wanted == "plain" or (is_reference(wanted) and PROGRAMS[wanted].min_width == 1):
         return wanted, NAMED
-    if reason := why_hidden(task, batch) if hidden is None else hidden:
+    if reason := hidden_state_reason(task, batch) if hidden is None else hidden:
         return "plain", f"one lane at a time: {reason}"
     try:
         if is_reference(wanted):

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from espalier.core.errors import BadInput, faults, shown
+from espalier.core.errors import BadInput, as_bad_input, shown
 from espalier.core.optimizers import Optimizer
 from espalier.core.programs import PROGRAMS
 from espalier.core.programs.program import Program
@@ -27,7 +27,7 @@ def try_program(reference: str, task: Task, train: Batch, batch_size: int, optim
     It also says why the program cannot train the task, if its why_not() gives a reason.
     """
     field = f"resources.program: {reference}"
-    with faults(field):
+    with as_bad_input(field):
         program = PROGRAMS[reference](task, optimizer, getattr(torch, dtype))
         split = program.functions.fitting(train)
         if reason := program.why_not(split, batch_size):

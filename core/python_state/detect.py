@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from espalier.core.order import mix
 from espalier.core.python_state.copies import UNKEPT
-from espalier.core.python_state.outside_inputs import ProcessState, noting_reads
+from espalier.core.python_state.outside_inputs import ProcessState, recording_reads
 from espalier.core.python_state.snapshot import Roots, Snapshot, by_own_path, changed_variables
 from espalier.core.python_state.state import PythonState
 from espalier.core.python_state.tokens import counts_up, same_values
@@ -140,7 +140,7 @@ class _Probe:
         first, before = self._numbers(), self._snapshot()
         seed_python(self.seed)
         process, start = ProcessState.now(), time.thread_time()
-        with noting_reads() as reads:
+        with recording_reads() as reads:
             second = _numbers(self.call())
         seconds = time.thread_time() - start
         after = self._snapshot()

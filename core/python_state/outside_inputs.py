@@ -44,7 +44,7 @@ class ProcessState:
 
 
 @contextmanager
-def noting_reads() -> Generator[list[str]]:
+def recording_reads() -> Generator[list[str]]:
     """Record what user code reads in this block of the clock, of files, and of the system's randomness.
 
     Uses Python's profiler hook, and restores an earlier one afterwards.

@@ -68,7 +68,7 @@ class PythonState:
         memo = self._memo()
         return {variable.path: copied(self._initial(variable.path), memo) for variable in self.variables}
 
-    def late(self) -> dict[str, object]:
+    def take_new_variables(self) -> dict[str, object]:
         """Return the variables that a trial changed besides the known ones; restore them, and know them from now on.
 
         A loss may change for the first time at step 1,000 what it left alone before. Call this while all known
@@ -89,7 +89,7 @@ class PythonState:
         self.variables += apart
         return values
 
-    def spare(self, values: Values) -> Values:
+    def copy_for_validation(self, values: Values) -> Values:
         """Return a copy of a trial's state for a validation, which must not change the trial's own."""
         return self.copy(values) if self.validation else values
 

@@ -23,7 +23,7 @@ class Averages:
     def __init__(self, wanted: bool):
         self.wanted = wanted
 
-    def beside(self, row: Row) -> Row:
+    def with_averages(self, row: Row) -> Row:
         """Return a new lane's row with averages added, equal to its weights and buffers."""
         if not self.wanted:
             return row

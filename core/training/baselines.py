@@ -44,7 +44,7 @@ def _outputs(model: nn.Module) -> Generator[list[Tensor]]:
             hook.remove()
 
 
-def apart(task: Task) -> Task:
+def copied_task(task: Task) -> Task:
     """Return a copy of a task that shares only its tensors and arrays, so that calls do not change the task's state."""
     shared: dict[int, object] = {}
     waiting: list[object] = list(vars(task).values())
@@ -69,7 +69,7 @@ class Baselines:
     """
 
     def __init__(self, task: Task, data: Data, batch_size: int, dtype: torch.dtype = torch.float32):
-        self.task, self.data, self.batch_size, self.dtype = apart(task), data, batch_size, dtype
+        self.task, self.data, self.batch_size, self.dtype = copied_task(task), data, batch_size, dtype
         self._before: dict[int, Mapping[str, float]] = {}
 
     @cached_property

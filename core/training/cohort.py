@@ -94,7 +94,7 @@ class Cohort:
 
     def _new_row(self, seed: int) -> Row:
         """Return the initial state for a seed."""
-        return self.averages.beside(self.program.fresh_row(seed))
+        return self.averages.with_averages(self.program.fresh_row(seed))
 
     def _model_of(self, lane: Lane) -> nn.Module:
         """Return the model of a lane with its present weights."""

@@ -46,7 +46,7 @@ class LanePython:
 
     def validating(self, lane: Lane) -> AbstractContextManager[None]:
         """Run a block with a copy of the state of the lane that is validated."""
-        return self.state.of_trial(lane.python and self.state.spare(lane.python))
+        return self.state.of_trial(lane.python and self.state.copy_for_validation(lane.python))
 
     def copy_of(self, lane: Lane) -> dict[str, object] | None:
         """Return a copy of a lane's state for a branch."""
@@ -54,7 +54,7 @@ class LanePython:
 
     def claim(self) -> None:
         """Give the lane that trained last what its task turns out to keep beyond what was known of."""
-        if self._trained and (late := self.state.late()):
+        if self._trained and (late := self.state.take_new_variables()):
             self._trained.python = (self._trained.python or self.state.begin()) | late
 
     def settle(self, active: Sequence[Lane]) -> None:

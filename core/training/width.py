@@ -144,7 +144,7 @@ def _peak_bytes(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def remembered(
+def cached_width(
     task: Task, data: Data, structure: Structure, batched: Program, alone: Program, most: int, device: str, key: str
 ) -> Width:
     """Return the result of `measure`, cached on this machine. key: identifies the task and its options."""

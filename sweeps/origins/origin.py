@@ -21,7 +21,7 @@ class Listing:
     lines: Sequence[str]
 
 
-class KeptSweep(Protocol):
+class StoredSweep(Protocol):
     """A snapshot of a sweep."""
 
     @property
@@ -74,11 +74,11 @@ class KeptSweep(Protocol):
 class Origin(Protocol):
     """An origin of sweeps. A sweep is named by its id, or by its name, which means the latest sweep of that name."""
 
-    def read(self, sweep: str) -> KeptSweep:
+    def read(self, sweep: str) -> StoredSweep:
         """Return a sweep in its present state. Raises BadInput for an unknown one."""
         ...
 
-    def read_all(self) -> Iterator[KeptSweep]:
+    def read_all(self) -> Iterator[StoredSweep]:
         """Yield all sweeps, the oldest first."""
         ...
 

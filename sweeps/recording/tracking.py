@@ -153,7 +153,7 @@ class Tracking:
         if text := missing_text(missing_counts(outcome.replicates)):
             tags["espalier.missing"] = text
         made_by = provenance.to_json() if provenance else {}
-        made_with = identity.made_with(self.facts, outcome.trial)
+        made_with = identity.code_and_versions(self.facts, outcome.trial)
         made_of = {kind: made_with[kind] for kind in ("code", "data") if kind in made_with}
         if identity.CHANGES in self.facts:  # else the sweep's own run has it for all trials
             tags |= {f"espalier.{kind}": value for kind, value in made_of.items()}

@@ -109,7 +109,7 @@ def _ending_in_one_line(home: Home, sweep: str) -> Iterator[None]:
     """
     then = _continue(home, sweep)
     try:
-        with homes.told_when_full(then):
+        with homes.full_disk_as_bad_input(then):
             yield
     except (BadInput, OSError):
         raise

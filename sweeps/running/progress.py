@@ -13,7 +13,7 @@ from espalier.sweeps.search.trial_events import Outcome, Report, Start, TrialEve
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
-UNHEARD_S = 60.0
+SILENT_S = 60.0
 NAMED = 6  # trials named in a text; more are counted
 
 
@@ -127,11 +127,11 @@ class Progress:
         """Add a note on a problem, once."""
         self.notes.append(text)
 
-    def unheard(self) -> list[tuple[str, str]]:
+    def silent_cohorts(self) -> list[tuple[str, str]]:
         """Return the cohorts that have been silent for long, each with a sentence about it."""
         now, late = time.monotonic(), []
         for cohort, last in list(self.last_turn_at.items()):
-            if now - last > UNHEARD_S:
+            if now - last > SILENT_S:
                 plan = self.cohorts[cohort]
                 whom = plan.reference or trials_text(plan.numbers)
                 late.append((cohort, f"{cohort} ({whom}) has not been heard of for {clock(now - last)}"))
@@ -242,6 +242,6 @@ def facts(progress: Progress) -> list[tuple[str, str]]:
         ("best", best_text(progress)),
         ("speed", speed_text(progress)),
         ("program", progress.program or "-"),
-        ("waiting", "; ".join(text for _, text in progress.unheard()) or "-"),
+        ("waiting", "; ".join(text for _, text in progress.silent_cohorts()) or "-"),
         ("time", time_text(progress)),
     ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ray import tune
 from ray.tune.search import Searcher
 
-from espalier.sweeps.home import attempt_name, blaming_the_disk
+from espalier.sweeps.home import attempt_name, raising_disk_errors
 from espalier.sweeps.running.board import Request, answering, open_board, trials_text
 from espalier.sweeps.running.display import in_notebook
 from espalier.sweeps.running.loop import Loop
@@ -171,7 +171,7 @@ def run_tune(loop: Loop, allocation: Allocation, folder: Path, sweep: str, rule:
     board = open_board(sweep, rule) if rule or asks else None
     try:
         asking = answering(board, searcher.answer, searcher.fail) if asks else nullcontext()
-        with blaming_the_disk(folder.parent), asking:
+        with raising_disk_errors(folder.parent), asking:
             tuner.fit()
     except Exception:
         if not searcher.error:

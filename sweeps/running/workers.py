@@ -97,7 +97,7 @@ class Workers:
             self.stop_file.touch()
 
     def _note_missing(self) -> None:
-        for cohort, sentence in self.progress.unheard():
+        for cohort, sentence in self.progress.silent_cohorts():
             if cohort not in self.missed:
                 self.missed.add(cohort)
                 if self.session.dead():

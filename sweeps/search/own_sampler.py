@@ -6,7 +6,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 
-from espalier.core.errors import BadInput, faults, shown
+from espalier.core.errors import BadInput, as_bad_input, shown
 from espalier.core.loading.registry import is_reference
 from espalier.sweeps.samplers import SAMPLERS, Sampler
 from espalier.sweeps.search.asking import Draws, distribution
@@ -22,12 +22,12 @@ def try_sampler(spec: SweepSpec) -> None:
     if kind.make is Sampler.make:
         raise BadInput(f"{field} has no make(); it must return a sampler of Optuna")
     domains = {name: distribution(domain) for name, domain in spec.space.domains()}
-    with faults(field), warnings.catch_warnings():
+    with as_bad_input(field), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = kind().make(domains, spec.search.seed, spec.search.seed)
     if not isinstance(made, BaseSampler):
         raise BadInput(f"{field}: make() returned {shown(made)}; it must return a sampler of Optuna")
-    with faults(f"{field}: it proposes no trial"), warnings.catch_warnings():
+    with as_bad_input(f"{field}: it proposes no trial"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _propose(spec, domains)
 

@@ -68,13 +68,13 @@ def _reference(kind: type, field: str, sources: Path | None) -> str:
 
 def _task_fields(task: object, fields: Fields, sources: Path | None, wanted: str) -> Fields:
     """Return the fields that name a Task class or object: its reference, its options, and a name where none stands."""
-    from espalier.core.task import made_with
+    from espalier.core.task import recorded_options
 
     kind = task if isinstance(task, type) else type(task)
     if lacking := [method for method in ("model", "loss", "data") if not callable(getattr(kind, method, None))]:
         field = "spec" if wanted else "task"
         raise BadInput(f"{field}: {shown(task, 60)} has no {lacking[0]}(); {wanted or TASKS_ARE}")
-    options = {} if inspect.isclass(task) else made_with(task)
+    options = {} if inspect.isclass(task) else recorded_options(task)
     described: Fields = {"task": _reference(kind, "task", sources)}
     if options:
         described["task_options"] = options | dict(fields.get("task_options") or {})

@@ -19,8 +19,8 @@ from espalier.core.task import (
     call,
     code_fingerprint,
     load_task,
-    made_with,
     options_of,
+    recorded_options,
     task_class,
 )
 from espalier.core.tasks.thermometer import Thermometer
@@ -385,7 +385,7 @@ class Line(es.Task):
 def test_a_task_may_be_a_dataclass_of_any_kind(write_task: Write, options: str) -> None:
     kind = task_class(f"{write_task(OF_DATA.format(decorator=f'@dataclasses.dataclass({options})'))}:Line")
     tasks = [kind(), kind(hidden=4), kind(hidden=4)]  # the last two are equal
-    assert [made_with(task) for task in tasks] == [{}, {"hidden": 4}, {"hidden": 4}]
+    assert [recorded_options(task) for task in tasks] == [{}, {"hidden": 4}, {"hidden": 4}]
     assert preflight.check(tasks[1], 2, "float32").parameters == 2
 
 

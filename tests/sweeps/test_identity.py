@@ -188,7 +188,7 @@ def test_other_versions_go_on_and_are_recorded() -> None:
 
 def test_a_sweep_of_an_earlier_version_that_knows_no_fingerprints_goes_on() -> None:
     identity.check_unchanged("warm-1", {}, BEGUN)
-    assert identity.made_with({}, 3) == {}
+    assert identity.code_and_versions({}, 3) == {}
 
 
 def test_a_trial_has_the_code_that_it_was_trained_with() -> None:
@@ -197,7 +197,7 @@ def test_a_trial_has_the_code_that_it_was_trained_with() -> None:
         period(6, partly=[1, 5], anew=[], code="c2", data="d2", versions={"torch": "2"}),
     ]
     facts = BEGUN | {identity.CHANGES: changes}
-    made = [identity.made_with(facts, number) for number in range(7)]
+    made = [identity.code_and_versions(facts, number) for number in range(7)]
     assert [m["code"] for m in made] == ["c0", "c0, later c1, later c2", "c1", "c0", "c1", "c1, later c2", "c2"]
     assert [m["data"] for m in made] == ["d0", "d0, later d2", "d0", "d0", "d0", "d0, later d2", "d2"]
     assert [m["torch"] for m in made] == ["1", "1, later 2", "1", "1", "1", "1, later 2", "2"]

@@ -57,7 +57,6 @@ def shape(look: Look) -> tuple[Any, ...]:
     return look.step, [step for step, _ in look.curve], *ratios, look.over, sorted({*look.values} - {"mine"})
 
 
-
 class Layers(Thermometer):
     """The same with matrices, whose ratios are sampled."""
 

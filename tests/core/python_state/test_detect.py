@@ -19,7 +19,7 @@ from espalier.core.checks.checkup import check_up
 from espalier.core.errors import BadInput
 from espalier.core.optimizers import SGD
 from espalier.core.programs import probe
-from espalier.core.programs.choose import choose, why_hidden
+from espalier.core.programs.choose import choose, hidden_state_reason
 from espalier.core.programs.plain import PlainProgram
 from espalier.core.programs.probe import TaskProbe
 from espalier.core.programs.steps import autograd
@@ -52,19 +52,19 @@ def test_a_loss_with_state_in_python_trains_by_plain_and_says_why(make: type[Bas
 @pytest.mark.parametrize("make", FREE)
 def test_a_loss_without_state_in_python_may_be_written_down(make: type[Base]) -> None:
     task = make()
-    assert why_hidden(task, batch_of(task)) == ""
+    assert hidden_state_reason(task, batch_of(task)) == ""
     assert choose(task, batch_of(task), 8, work=10**7)[0] == "native"
 
 
 def test_the_sentence_names_what_is_counted_and_what_to_do_instead() -> None:
-    said = why_hidden(Attribute(), batch_of(Attribute()))
+    said = hidden_state_reason(Attribute(), batch_of(Attribute()))
     assert said == "loss() counts its calls in self.n; keep the count in a buffer, or take `step`"
     reset_globals()
-    assert "COUNTS" in why_hidden(Global(), batch_of(Global()))
-    assert "model.calls" in why_hidden(OfTheModule(), batch_of(OfTheModule()))
-    assert why_hidden(Flip(), batch_of(Flip())) == "loss() draws from Python's random"
-    assert why_hidden(Mixup(), batch_of(Mixup())) == "loss() draws from numpy.random"
-    assert "the clock (time.time)" in why_hidden(Clock(), batch_of(Clock()))
+    assert "COUNTS" in hidden_state_reason(Global(), batch_of(Global()))
+    assert "model.calls" in hidden_state_reason(OfTheModule(), batch_of(OfTheModule()))
+    assert hidden_state_reason(Flip(), batch_of(Flip())) == "loss() draws from Python's random"
+    assert hidden_state_reason(Mixup(), batch_of(Mixup())) == "loss() draws from numpy.random"
+    assert "the clock (time.time)" in hidden_state_reason(Clock(), batch_of(Clock()))
 
 
 @pytest.mark.parametrize("make", [*APART, *SEEDED])
@@ -93,7 +93,7 @@ class TakesWholeBatches(Attribute):
 def test_a_slow_loss_is_looked_at_with_few_examples_and_shows_the_same(
     make: type[Base], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reason = why_hidden(make(), batch_of(make()))
+    reason = hidden_state_reason(make(), batch_of(make()))
     sizes = list[int]()
 
     def counted(functions: TaskFunctions, rows: Any, batch: Batch, *more: Any) -> Any:
@@ -141,7 +141,7 @@ class Opaque(Base):
 
 
 def test_what_cannot_be_looked_at_trains_by_plain() -> None:
-    assert why_hidden(Opaque(), batch_of(Opaque())) == (
+    assert hidden_state_reason(Opaque(), batch_of(Opaque())) == (
         "what loss() keeps in Python cannot be looked at (RuntimeError: nobody looks in here)"
     )
 
@@ -151,7 +151,7 @@ def test_a_task_that_raises_has_no_state_to_be_told_of() -> None:
         def share(self, model: nn.Module) -> float:
             raise RuntimeError("no")
 
-    assert why_hidden(Raises(), batch_of(Raises())) == ""
+    assert hidden_state_reason(Raises(), batch_of(Raises())) == ""
 
 
 @pytest.mark.parametrize("what", ["environment", "random", "numpy"])
@@ -159,7 +159,7 @@ def test_what_another_thread_does_to_the_process_is_no_state_of_the_loss(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Ray does while it starts; here just while the one call is watched that tells."""
-    clocks = detect.noting_reads
+    clocks = detect.recording_reads
 
     @contextmanager
     def beside() -> Iterator[list[str]]:
@@ -169,10 +169,10 @@ def test_what_another_thread_does_to_the_process_is_no_state_of_the_loss(
             random.random() if what == "random" else np.random.random()
             yield asked
 
-    monkeypatch.setattr(detect, "noting_reads", beside)
-    assert why_hidden(Base(), batch_of(Base())) == ""
+    monkeypatch.setattr(detect, "recording_reads", beside)
+    assert hidden_state_reason(Base(), batch_of(Base())) == ""
     for make, words in ((Environment, "the environment"), (Flip, "Python's random"), (Mixup, "numpy.random")):
-        assert words in why_hidden(make(), batch_of(make()))
+        assert words in hidden_state_reason(make(), batch_of(make()))
 
 
 def test_what_python_notes_on_a_class_that_is_copied_is_no_state() -> None:
@@ -183,7 +183,7 @@ def test_what_python_notes_on_a_class_that_is_copied_is_no_state() -> None:
     state = PlainProgram(task, SGD()).hidden(*(split[:2] for split in (task.data().train, task.data().valid)))
     assert state.reason and "__slotnames__" not in vars(Fresh)
     copy.copy(task)
-    assert "__slotnames__" in vars(Fresh) and state.late() == {}
+    assert "__slotnames__" in vars(Fresh) and state.take_new_variables() == {}
 
 
 def test_what_a_snapshot_cannot_keep_apart_is_named() -> None:

@@ -1,4 +1,4 @@
-"""The knee of the width: measured, remembered, and never beyond what was asked for or what fits."""
+"""The knee of the width: measured, cached_width, and never beyond what was asked for or what fits."""
 
 import json
 from collections.abc import Mapping
@@ -96,7 +96,7 @@ def test_a_measurement_is_made_once_for_a_machine(
     task = small_tasks["thermometer"]
 
     def look(most: int, key: str = "this task") -> Width:
-        return measured(task, most, width.remembered, key=key)
+        return measured(task, most, width.cached_width, key=key)
 
     assert look(8) == look(8) == look(12)
     assert len(calls) == 1
@@ -119,7 +119,7 @@ def test_a_measurement_is_made_again_where_another_width_may_be_best(
 
     def measures(structure: Structure = STRUCTURE, task: Task = thermometer, data: Task = thermometer) -> int:
         program, before = PROGRAMS["plain"](task, structure.optimizer), len(calls)
-        width.remembered(task, data.data(), structure, program, program, 8, "cpu", "this task")
+        width.cached_width(task, data.data(), structure, program, program, 8, "cpu", "this task")
         return len(calls) - before
 
     assert [measures(), measures()] == [1, 0]
@@ -136,4 +136,4 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert measured(small_tasks["thermometer"], 2, width.remembered, key="a task").us
+    assert measured(small_tasks["thermometer"], 2, width.cached_width, key="a task").us

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.cli.app import main
-from espalier.sweeps.home import NO_ROOM, Home, blaming_the_disk, told_when_full
+from espalier.sweeps.home import NO_ROOM, Home, full_disk_as_bad_input, raising_disk_errors
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.records import SweepOpened, TrialStarted
 from espalier.sweeps.recording.spool import Spool
@@ -93,10 +93,10 @@ def test_the_store_of_the_record_is_named_until_there_is_room_again(tmp_path: Pa
 @pytest.mark.parametrize("error", [EOFError("Ran out of input"), RuntimeError("cannot write the file")])
 def test_whatever_a_library_raises_on_a_full_disk_the_disk_is_named(tmp_path: Path, error: Exception) -> None:
     with small_disk(tmp_path / "disk", "1m"):
-        with pytest.raises(type(error)), blaming_the_disk(tmp_path / "disk"):
+        with pytest.raises(type(error)), raising_disk_errors(tmp_path / "disk"):
             raise error
         filler = fill(tmp_path / "disk")
-        with pytest.raises(OSError, match="No space left on device"), blaming_the_disk(tmp_path / "disk"):
+        with pytest.raises(OSError, match="No space left on device"), raising_disk_errors(tmp_path / "disk"):
             raise error
         filler.unlink()
 
@@ -199,10 +199,10 @@ def test_the_command_says_so_in_one_line_and_ends_with_code_2(number: int) -> No
 
 
 def test_other_errors_of_the_system_stay_what_they_are() -> None:
-    with pytest.raises(PermissionError), told_when_full("continue"):
+    with pytest.raises(PermissionError), full_disk_as_bad_input("continue"):
         raise PermissionError(errno.EACCES, "no")
     with (
         pytest.raises(BadInput, match="a: No space left on device; make room, then continue"),
-        told_when_full("continue"),
+        full_disk_as_bad_input("continue"),
     ):
         raise OSError(errno.ENOSPC, "full", "a")
