@@ -46,16 +46,20 @@ def sweep_view(submission: Submission, sweeps: Sweeps, position: int | None) -> 
         trials=TrialCounts(wanted=submission.trials, ended=ended, **counted),
         searched=names,
         mode=objective["mode"],
-        mlflow=MLflowPlace(
-            url=no_secret(sweeps.mlflow_url(submission.owner, submission.sweep)),
-            page=sweeps.page(submission.sweep),
-            experiment=sweeps.experiment(submission.sweep, submission.name),
-            filter=f"tags.`{SWEEP_TAG}` = '{submission.sweep}'",
-        ),
+        mlflow=_mlflow_place(submission, sweeps),
         best=best and _best(best, objective["metric"]),
         noise=noise and NoiseOfSeed(**vars(noise)),
         ties=ties and TiesWithBest(trials=[*ties.trials], within=ties.within, ranges=dict(ties.ranges)),
         links={"self": here} | {name: f"{here}/{name}" for name in ("trials", "best", "logs", "events")},
+    )
+
+
+def _mlflow_place(submission: Submission, sweeps: Sweeps) -> MLflowPlace:
+    return MLflowPlace(
+        url=no_secret(sweeps.mlflow_url(submission.owner, submission.sweep)),
+        page=sweeps.page(submission.sweep),
+        experiment=sweeps.experiment(submission.sweep, submission.name),
+        filter=f"tags.`{SWEEP_TAG}` = '{submission.sweep}'",
     )
 
 
