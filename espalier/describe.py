@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.home import Home
+from espalier.sweeps.home import TASKS, Home
 from espalier.sweeps.spec.overrides import merged
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 
 Spec = str | PathLike[str] | Mapping[str, object] | SweepSpec | type | object
 """What describes a sweep: a YAML file, the name of a ready sweep, a dictionary, a SweepSpec, a Task class or object."""
 
-TASKS = "tasks"  # in a home: the classes that were defined in a notebook or a script, each in a folder of its own
 DESCRIPTIONS = (
     "a sweep is described by a YAML file, the name of a ready sweep, a dictionary, a SweepSpec, or a Task class or "
     "object with model(), loss() and data()"

@@ -20,6 +20,7 @@ SWEEP_ID = r"[A-Za-z][A-Za-z0-9_-]{0,62}"
 ID_RULE = "an id begins with a letter, and has letters, digits, - and _; at most 63"
 COHORT_FILE = "cohort.pt"
 SWEEPS = "sweeps"  # in a home: the folders of the sweeps
+TASKS = "tasks"  # in a home: the classes that were defined in a notebook or a script, each in a folder of its own
 WORKERS = "workers"  # in a sweep's folder: the last output of cohorts' workers that died
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # errors that the user has to fix
 PROBE_BYTES = 1 << 16

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from espalier.core import own
 from espalier.core.loading.files import NamedFile, source_files
 from espalier.core.loading.folders import current_folder
-from espalier.core.loading.scopes import Scope, installed, scope_of, scope_of_module
+from espalier.core.loading.scopes import Scope, installed, listed_folders, scope_of, scope_of_module
 
 
 class Source(NamedTuple):
@@ -29,18 +29,21 @@ class Source(NamedTuple):
 def files_beside(sources: Sequence[tuple[Path, Path]]) -> list[Path]:
     """Return the files that modules import from their own folders, by their import statements; nothing is executed.
 
-    sources: (folder, file) of each module.
+    sources: (folder, file) of each module. A captured class imports from the folders that its file lists, too.
     The result includes these files and the `__init__.py` of their packages.
     """
     waiting: list[Source] = []
     for folder, file in ((folder.resolve(), file.resolve()) for folder, file in sources):
         folder = folder if file.is_relative_to(folder) else file.parent  # a symbolic link to a file elsewhere
-        scope = scope_of(folder)
+        last = None
+        for listed in reversed(listed_folders(file)):
+            last = scope_of(listed, last, listed=True)
+        scope = scope_of(folder, last)
         packages = [package for package in file.parents if package != folder and package.is_relative_to(folder)]
         for path in (file, *(package / "__init__.py" for package in packages)):
             inner = path.parent if path.name == "__init__.py" and path.parent != folder else path.with_suffix("")
             waiting.append(Source(".".join(inner.relative_to(folder).parts), str(path), scope))
-    folders = [source.scope.folder for source in waiting if source.scope]
+    folders = [each.folder for source in waiting if source.scope for each in source.scope.chain()]
     return [path for path in map(Path, _reachable(waiting)) if any(map(path.is_relative_to, folders))]
 
 

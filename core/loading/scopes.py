@@ -147,7 +147,7 @@ def _import_file(source: str) -> ModuleType:
     last = scope_of(current_folder())
     if (outside := _outside_package(path.parent)) != path.parent:
         last = scope_of(outside, last)
-    for folder in reversed(_listed_folders(path)):
+    for folder in reversed(listed_folders(path)):
         last = scope_of(folder, last, listed=True)
     scope = scope_of(path.parent, last)
     name = f"{scope.name}.{path.stem}"
@@ -175,7 +175,7 @@ def _outside_package(folder: Path) -> Path:
     return folder
 
 
-def _listed_folders(path: Path) -> list[Path]:
+def listed_folders(path: Path) -> list[Path]:
     """Return the folders that a file lists in `__folders__`."""
     text = path.read_bytes()
     if FOLDERS.encode() not in text:

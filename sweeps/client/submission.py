@@ -6,14 +6,16 @@ import secrets
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from espalier.core.errors import BadInput
 from espalier.core.loading.dependencies import file_here, files_beside
 from espalier.core.loading.folders import current_folder
 from espalier.core.loading.references import split_reference
+from espalier.core.loading.scopes import listed_folders
 from espalier.sweeps.client.answers import SubmittedAnswer
 from espalier.sweeps.client.service import Remote
-from espalier.sweeps.home import JOURNAL
+from espalier.sweeps.home import JOURNAL, TASKS
 from espalier.sweeps.spec import paths
 from espalier.sweeps.spec.references import map_references, references
 from espalier.sweeps.spec.spec import SweepSpec, make_spec, read_fields
@@ -38,7 +40,7 @@ def submit(
     root = _root([folder for folder, _ in sources], code) if sources or code else None
     options, data = _options_inside(spec, root)
     if root:
-        archive = packed(root, None if code else [*_with_imports(root, sources), *data])
+        archive = packed(root) if code else packed(root, *_with_imports(root, sources, data))
         fields = _inside(fields, folder, root)
     return remote.submit(fields | options, archive, hours, secrets.token_hex(16))
 
@@ -75,11 +77,23 @@ def _source(reference: str) -> tuple[Path, Path] | None:
     return (current_folder(), file) if file else None
 
 
-def _with_imports(root: Path, sources: Sequence[tuple[Path, Path]]) -> list[Path]:
-    """Return the files of `sources` and those that they import, as paths relative to the root."""
+def _with_imports(
+    root: Path, sources: Sequence[tuple[Path, Path]], data: Sequence[Path]
+) -> tuple[list[Path], dict[str, Path]]:
+    """Return the files of `sources`, those that they import and `data`; and files from elsewhere, by their new places.
+
+    A captured class has the arrays that it loads in its own folder, which goes along whole. The modules that it was
+    written beside lie elsewhere: they come to lie beside it, where they are found first.
+    """
     real = Path(os.path.realpath(root))
-    imported = [path for path in files_beside(sources) if path.is_relative_to(real)]
-    return [*(file for _, file in sources), *(root / path.relative_to(real) for path in imported)]
+    imported, elsewhere = files_beside(sources), dict[str, Path]()
+    listed = [folder for _, file in sources for folder in listed_folders(file)]
+    for path in imported:
+        if not path.is_relative_to(real) and (home := next(filter(path.is_relative_to, listed), None)):
+            elsewhere.setdefault(path.relative_to(home).as_posix(), path)
+    files = [*(file for _, file in sources), *(root / p.relative_to(real) for p in imported if p.is_relative_to(real))]
+    files += [path for path in root.iterdir() if root.parent.name == TASKS]
+    return [*files, *data], elsewhere
 
 
 def _root(folders: Sequence[Path], code: str | None) -> Path:
@@ -112,8 +126,13 @@ def _inside(fields: Mapping[str, object], folder: Path, root: Path) -> dict[str,
     return map_references(fields, relative)
 
 
-def packed(root: Path, files: Sequence[Path] | None = None) -> bytes:
-    """Return files of a folder as a zip archive; by default all except hidden and generated ones."""
+def packed(
+    root: Path, files: Sequence[Path] | None = None, elsewhere: Mapping[str, Path] = MappingProxyType({})
+) -> bytes:
+    """Return files of a folder as a zip archive; by default all except hidden and generated ones.
+
+    elsewhere: other files, by their places in the archive.
+    """
     wanted = sorted(root.rglob("*")) if files is None else sorted(set(files))
     homes = {path.parent for path in wanted if path.name in HOME_FILES} - {root}
     buffer = io.BytesIO()
@@ -123,7 +142,14 @@ def packed(root: Path, files: Sequence[Path] | None = None) -> bytes:
             hidden = any(part.startswith(".") or part == HIDDEN for part in inside.parts)
             hidden |= not homes.isdisjoint(path.parents)
             if path.is_file() and not path.is_symlink() and not hidden:
-                entry = zipfile.ZipInfo(inside.as_posix())  # without timestamps: equal code gives equal bytes
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, path.read_bytes())
+                _add(archive, inside.as_posix(), path)
+        for place, path in sorted(elsewhere.items()):
+            if place not in archive.namelist():
+                _add(archive, place, path)
     return buffer.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, place: str, path: Path) -> None:
+    entry = zipfile.ZipInfo(place)  # without timestamps: equal code gives equal bytes
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(entry, path.read_bytes())

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from espalier.core.errors import BadInput
+from espalier.core.loading.references import load_class
 from espalier.sweeps.client.submission import submit
 
 TASK = (
@@ -37,6 +38,7 @@ class Counter:
 
     def submit(self, fields: Mapping[str, Any], archive: bytes | None, hours: float | None, key: str) -> dict[str, Any]:
         self.fields = fields
+        self.archive = archive or b""
         self.names = set(zipfile.ZipFile(io.BytesIO(archive)).namelist()) if archive else set()
         return {}
 
@@ -118,6 +120,24 @@ def test_a_module_of_a_package_goes_along_with_what_the_package_and_the_current_
     assert submitted(folder, "package/inner.py:Line").names == {"inner.py", "beside.py"}  # from its own folder
     (folder / "linked.py").symlink_to(folder / "package" / "deep.py")
     assert "linked.py" not in submitted(folder, "mytask:Line").names
+
+
+def test_a_captured_class_takes_along_the_modules_that_it_was_written_beside_and_its_arrays(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured = tmp_path / "home" / "tasks" / "0123456789abcdef"
+    captured.mkdir(parents=True)
+    text = FILES["mytask.py"].replace("import", f"__folders__ = [{str(folder)!r}]\nimport", 1)
+    (captured / "line.py").write_text(text)
+    (captured / "weights.npy").write_bytes(b"1")
+    took = submitted(folder, f"{captured / 'line.py'}:Line")
+    assert took.names == {"line.py", "weights.npy", *IMPORTED - {"mytask.py"}} and took.fields["task"] == "line.py:Line"
+    monkeypatch.chdir(tmp_path)
+    folder.rename(tmp_path / "gone")
+    there = tmp_path / "there"
+    zipfile.ZipFile(io.BytesIO(took.archive)).extractall(there)
+    forget_modules()
+    assert load_class(f"{there / 'line.py'}:Line").__name__ == "Line"
 
 
 def test_what_is_installed_stays_where_it_is(folder: Path) -> None:
