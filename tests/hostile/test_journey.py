@@ -8,7 +8,8 @@ import signal
 
 import pytest
 
-from tests.hostile.harness import Sweep, check_chosen, check_the_end
+from tests.hostile.endings import check_chosen, check_the_end
+from tests.hostile.harness import Sweep
 
 pytestmark = [pytest.mark.hostile, pytest.mark.early]
 
