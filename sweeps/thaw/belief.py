@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from espalier.sweeps.thaw.kernel import Inputs, scaled_inputs
 from espalier.sweeps.thaw.learning import Learner
@@ -13,7 +14,7 @@ from espalier.sweeps.thaw.scale import Gaps, log_gaps
 from espalier.sweeps.thaw.shifts import Weighted, mixed, surrogates
 from espalier.sweeps.thaw.space import Array, Space
 from espalier.sweeps.thaw.survival import Survival
-from espalier.sweeps.thaw.thinning import thinned
+from espalier.sweeps.thaw.thinning import MOST, thinned
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,14 @@ def believe(space: Space, learner: Learner, scores: Sequence[Score], pending: Se
     """
     kernel = learner.kernel(len(scores), lambda count: scored(space, scores[:count]))
     inputs, gaps = scored(space, scores)
+    ends = [y for y, score in zip(gaps.y, scores, strict=True) if score.share >= 1 and score.value is not None]
     rows = thinned(scores, gaps.y)
     training = scaled_inputs(space, [_place(piece) for piece in pending])
     inputs, gaps = inputs.take(rows), Gaps(gaps.y[rows], gaps.noise[rows], gaps.tau)
     weighted = surrogates(space, kernel, inputs, gaps, training)
-    ends = [y for y, score in zip(gaps.y, scores, strict=True) if score.share >= 1 and score.value is not None]
     died, lived = _fates(scores)
     points = space.scaled(np.array([*died, *lived], dtype=np.float64).reshape(-1, space.dimensions))
-    survival = Survival(kernel, points, np.arange(len(points)) < len(died))
+    survival = Survival(kernel, *_some(points, np.arange(len(points)) < len(died)))
     return Belief(weighted, survival, float(min(ends)) if ends else None, gaps.noise_of_best)
 
 
@@ -79,6 +80,12 @@ def scored(space: Space, scores: Sequence[Score]) -> tuple[Inputs, Gaps]:
 
 def _place(piece: Piece) -> tuple[tuple[float, ...], float, tuple[float, ...]]:
     return (piece.point, piece.end, ()) if isinstance(piece, TrunkPiece) else (piece.point, 1.0, piece.decay)
+
+
+def _some(points: Array, died: npt.NDArray[np.bool_]) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Return at most MOST points, an even part of all."""
+    rows = np.unique(np.linspace(0, len(points) - 1, min(len(points), MOST)).astype(int))
+    return points[rows], died[rows]
 
 
 def _fates(scores: Sequence[Score]) -> tuple[list[tuple[float, ...]], list[tuple[float, ...]]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from espalier.sweeps.thaw.kernel import Kernel
 from espalier.sweeps.thaw.pieces import Trunk
 from espalier.sweeps.thaw.space import Array, Point, Space
 
@@ -16,6 +17,8 @@ SAME = 0.1
 """Two trunks nearer than this share of the length scale are one: the second would tell nothing new."""
 SEVERAL = 48
 """Combinations of decay points, where there is more than one."""
+MOST_TRUNKS = 64
+"""Trunks that are compared: the others scored worse at their last rung."""
 KEPT = 21
 """Of each trunk so many rows are kept over the range of the decay points, so that branches begin where they decay."""
 
@@ -32,7 +35,9 @@ class Candidate:
 
         kept: the shares at which rows are kept. A trunk that has not come so far trains on first.
         """
-        position = self.trunk.position if self.trunk else 0.0
+        if not self.trunk:
+            return np.zeros(len(decay))
+        position = self.trunk.position
         if not decay.shape[1]:
             return np.full(len(decay), position)
         behind = kept[None] <= np.minimum(decay[:, :1], position) + 1e-9
@@ -56,9 +61,9 @@ def _strangers(space: Space, points: Sequence[Point], others: Sequence[Point]) -
     """Return the numbers of the points that lie near none of the others."""
     if not others:
         return list(range(len(points)))
-    apart = space.scaled(np.array(points))[:, None] - space.scaled(np.array(others))[None]
-    apart = np.abs(apart) / np.array([*space.unit_lengths, *[1.0] * len(space.choices)])
-    return np.flatnonzero((apart.max(2) >= SAME).all(1)).tolist()
+    kernel = Kernel.for_space(space)
+    apart = kernel.distance(space.scaled(np.array(points)), space.scaled(np.array(others)))
+    return np.flatnonzero((apart >= SAME**2).all(1)).tolist()
 
 
 def _nearby(space: Space, point: Point, rng: np.random.Generator) -> Point:
@@ -75,11 +80,14 @@ def kept_shares(space: Space) -> Array:
     return np.linspace(*space.decay, KEPT) if space.decays else np.zeros(0)
 
 
-def decay_points(space: Space, coarse: bool, rng: np.random.Generator) -> Array:
-    """Return the decay points (H, D), shares of a training, that are compared: every one, or a coarse selection."""
+def decay_points(space: Space, coarse: bool, rng: np.random.Generator, few: bool = False) -> Array:
+    """Return the decay points (H, D), shares of a training, that are compared: every one, or a coarse selection.
+
+    few: even fewer. Which points promise most is about the same at every decay point.
+    """
     shares = kept_shares(space)
     if space.decays == 0:
         return np.zeros((1, 0))
     if space.decays == 1:
-        return shares[:: 5 if coarse else 1, None]
+        return shares[5::10, None] if coarse and few else shares[:: 5 if coarse else 1, None]
     return np.sort(rng.choice(shares, (SEVERAL, space.decays)), 1)

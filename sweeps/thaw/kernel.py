@@ -81,7 +81,15 @@ class Kernel:
 
     def alike(self, points: Array, others: Array) -> Array:
         """Return k of points (M, P) and others (N, P), as (M, N)."""
-        return self.of_apart(self.apart(points, others))
+        return np.exp(-0.5 * self.distance(points, others))
+
+    def distance(self, points: Array, others: Array) -> Array:
+        """Return the squared distances in length scales of points (M, P) and others (N, P), as (M, N)."""
+        a, b = ((rows / self.lengths)[:, : self.numbers] for rows in (points, others))
+        square = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
+        for choice in range(self.numbers, points.shape[1]):
+            square += (points[:, None, choice] != others[None, :, choice]) / self.lengths[choice] ** 2
+        return np.maximum(square, 0.0)
 
     def of_apart(self, apart: Array) -> Array:
         """Return k of squared distances (P, M, N), as (M, N)."""

@@ -41,13 +41,13 @@ def log_gaps(value: Array, share: Array) -> Gaps:
     >>> [round(float(y), 2) for y in gaps.y]
     [0.07, -2.66, 0.73, -2.66]
     """
-    lowest, worst = np.empty_like(value), np.empty_like(value)
-    for rung in np.unique(share):
-        finite = value[(share == rung) & np.isfinite(value)]
-        lowest[share == rung] = finite.min() if len(finite) else 0.0
-        worst[share == rung] = finite.max() if len(finite) else 0.0
-    value = np.where(np.isfinite(value), value, worst)
-    first = value[share == share.min()]
+    scored = np.isfinite(value)
+    lowest, worst = np.zeros_like(value), np.ones_like(value)  # of a rung that has no number at all
+    for rung in np.unique(share[scored]):
+        finite = value[(share == rung) & scored]
+        lowest[share == rung], worst[share == rung] = finite.min(), finite.max()
+    value = np.where(scored, value, worst)
+    first = value[share == (share[scored] if scored.any() else share).min()]
     spread, best = float(np.median(first) - first.min()), float(abs(first.min()))
     tau = max(TAU * spread, RELATIVE * best, 1e-300)
     gap = value - lowest + tau

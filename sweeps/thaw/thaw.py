@@ -8,13 +8,14 @@ from typing import TypeVar
 import numpy as np
 
 from espalier.sweeps.thaw.belief import believe
-from espalier.sweeps.thaw.candidates import Candidate, decay_points, kept_shares, new_points
+from espalier.sweeps.thaw.candidates import MOST_TRUNKS, Candidate, decay_points, kept_shares, new_points
 from espalier.sweeps.thaw.comparison import Comparison, Reason, compare
 from espalier.sweeps.thaw.learning import Learner
 from espalier.sweeps.thaw.pieces import BranchPiece, Piece, Score, Trunk, TrunkPiece
 from espalier.sweeps.thaw.results import Results
 from espalier.sweeps.thaw.settling import settled
 from espalier.sweeps.thaw.space import Point, Space
+from espalier.sweeps.thaw.thinning import worst_trunks
 from espalier.sweeps.thaw.whole import first_points
 
 P = TypeVar("P", TrunkPiece, BranchPiece)
@@ -23,6 +24,8 @@ FIRST_PER_TRAINING, FIRST_LEAST, FIRST_MOST = 2.5, 4, 12
 """How many points begin before the model is asked: by the budget, within bounds; fewer if else none could end."""
 PACE = 0.5
 """Pieces at once, for each training that is left: more of them would begin on what was known before the others."""
+MANY = 100
+"""With more scores than these, candidates are first compared at fewer decay points: an ask is to take no longer."""
 FINE = 6
 """Candidates that are compared at every decay point, after a coarse comparison of all."""
 
@@ -191,7 +194,8 @@ class Thaw:
         """Return the trunks that rest at a rung, as far as the scores tell."""
         closed = {piece.trunk for piece in self.pending if isinstance(piece, TrunkPiece)}
         closed |= {score.trunk for score in self.scores if score.value is None and score.share < 1}
-        return [Candidate(trunk.point, trunk) for trunk in self.trunks if trunk.number not in closed]
+        worst = worst_trunks(self.scores, len(self.trunks) - MOST_TRUNKS)
+        return [Candidate(t.point, t) for t in self.trunks if t.number not in closed and t.number not in worst]
 
     @property
     def _none_ends(self) -> bool:
@@ -237,7 +241,8 @@ class Thaw:
         """Compare candidates at a few decay points, and the best of them at every one."""
         belief = believe(self.space, self.learner, self.scores, self.pending)
         affordable = math.inf if self._none_ends else self.left
-        few, every = (decay_points(self.space, coarse, self._rng()) for coarse in (True, False))
+        many = len(self.scores) > MANY
+        few, every = (decay_points(self.space, coarse, self._rng(), many) for coarse in (True, False))
         coarse = self._limited(compare(self.space, belief, candidates, few, self.kept, affordable))
         self.promise, self.noise = coarse.promise, belief.noise
         return self._limited(compare(self.space, belief, coarse.top(FINE), every, self.kept, affordable))

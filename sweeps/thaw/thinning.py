@@ -1,5 +1,6 @@
 """The scores that a surrogate is fitted to, where there are too many: its time grows with the cube of their number."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from espalier.sweeps.thaw.pieces import Score
 from espalier.sweeps.thaw.space import Array
 
-MOST = 200
+MOST = 150
 BEST = 0.75
 """The share of the places that goes to the best scores; the rest to an even part of the others."""
 
@@ -28,3 +29,14 @@ def thinned(scores: Sequence[Score], y: Array, most: int = MOST) -> "np.ndarray[
     rest = ranked[best:]
     even = rest[np.linspace(0, len(rest) - 1, most - best).astype(int)]
     return np.sort(np.concatenate([ranked[:best], even]))
+
+
+def worst_trunks(scores: Sequence[Score], count: int) -> set[int]:
+    """Return the numbers of so many trunks: those that left off first, and of these the worst at their last score."""
+    if count <= 0:
+        return set()
+    last: dict[int, tuple[float, float]] = {}
+    for score in scores:
+        value = math.inf if score.value is None else score.value
+        last[score.trunk] = min(last.get(score.trunk, (0.0, math.inf)), (-score.share, value))
+    return set(sorted(last, key=lambda trunk: last[trunk], reverse=True)[:count])

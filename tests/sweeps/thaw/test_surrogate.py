@@ -13,7 +13,7 @@ from espalier.sweeps.thaw.pieces import Score
 from espalier.sweeps.thaw.scale import NOISE, Gaps, log_gaps
 from espalier.sweeps.thaw.space import SHARE, Number, Space
 from espalier.sweeps.thaw.surrogate import SPREAD_LEAST, Surrogate
-from espalier.sweeps.thaw.thinning import thinned
+from espalier.sweeps.thaw.thinning import thinned, worst_trunks
 
 SPACE = Space([Number(0, 1, 0.3), Number(0, 1)], [3], (0.4, 0.9), 1)
 OTHER = SHARE * math.sqrt(3)
@@ -91,6 +91,11 @@ def test_expected_improvements_are_means_over_draws() -> None:
     np.testing.assert_allclose(expected_gain(mean, deviation, 0.1), gained, rtol=0.02)
 
 
+def test_a_rung_at_which_all_diverged_is_bad() -> None:
+    gaps = log_gaps(np.array([math.nan, 2.0, 2.2, 3.0]), np.array([0.05, 0.15, 0.15, 1.0]))
+    assert gaps.y[0] > gaps.y[2]
+
+
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
 def test_the_unit_of_a_loss_changes_nothing(scale: float) -> None:
     rng = np.random.default_rng(2)
@@ -121,3 +126,9 @@ def test_of_a_trunk_its_latest_score_stays_rather_than_earlier_ones() -> None:
     scores = [Score((0.0,), share, (), 1.0, trunk) for trunk in range(50) for share in (0.05, 0.5)]
     rows = thinned(scores, np.arange(100.0), most=60)
     assert {2 * trunk + 1 for trunk in range(45)} <= set(rows.tolist())
+
+
+def test_of_more_trunks_than_are_compared_those_that_got_far_or_scored_well_stay() -> None:
+    scores = [Score((0.0,), 0.05, (), float(trunk), trunk) for trunk in range(10)] + [Score((0.0,), 0.5, (), 99.0, 9)]
+    assert worst_trunks(scores, 3) == {6, 7, 8}
+    assert worst_trunks(scores, -1) == set()

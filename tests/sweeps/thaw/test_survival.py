@@ -1,12 +1,18 @@
 """Where trainings diverged others are improbable to survive."""
 
-import numpy as np
+import math
 
+import numpy as np
+import pytest
+
+from espalier.sweeps.thaw.belief import believe
 from espalier.sweeps.thaw.kernel import Kernel
-from espalier.sweeps.thaw.pieces import BranchPiece
+from espalier.sweeps.thaw.learning import Learner
+from espalier.sweeps.thaw.pieces import BranchPiece, Score
 from espalier.sweeps.thaw.space import Number, Point, Space
 from espalier.sweeps.thaw.survival import Survival
 from espalier.sweeps.thaw.thaw import Thaw
+from espalier.sweeps.thaw.thinning import MOST
 from tests.sweeps.thaw.replaying import replay, valley
 
 SPACE = Space([Number(-3, 1, 0.45)], decay=(0.4, 0.9), decays=1)
@@ -41,3 +47,15 @@ def test_after_a_point_has_diverged_at_every_rung_the_search_still_asks_within_i
     assert not result.ends
     assert search.spent <= 3.0 + 1e-9
     assert not any(isinstance(piece, BranchPiece) for piece in result.pieces)
+
+
+def test_with_more_scores_than_the_surrogate_takes_the_best_end_is_still_known() -> None:
+    rng = np.random.default_rng(0)
+    scores = [Score((float(rng.uniform(-3, 0)),), 1.0, (0.5,), float(rng.uniform(2, 3)), k) for k in range(MOST + 50)]
+    scores += [Score((float(rng.uniform(0.3, 1)),), 0.05, (), None, k) for k in range(MOST)]
+    belief = believe(SPACE, Learner(SPACE), scores, [])
+    foresight = belief.foresee(POINTS, np.array([[0.5]]))
+    ends = [score.value for score in scores if score.value is not None]
+    assert belief.best == pytest.approx(math.log(0.07 * (np.median(ends) - min(ends))))
+    assert np.isfinite(foresight.mean).all()
+    assert (foresight.survival[-1] < foresight.survival[0]).all()
