@@ -6,8 +6,9 @@ that of the ends, to either side. Each shift has a surrogate of its own; their w
 
     p(shift | y) ~ p(y | shift) exp(-shift^2 / (2 PRIOR^2)).
 
-Before ends are known all are about as probable as before, and promising rates on both sides of the early optimum are
-worth a trial. Source of the averaging: J. Hoeting et al., Bayesian Model Averaging: A Tutorial, 1999.
+Shifts count once an end is known: rates on both sides of the early optimum are worth a trial then. Before, early scores
+say where to train the first; with several workers all of the first would else lie beside it. Source of the
+averaging: J. Hoeting et al., Bayesian Model Averaging: A Tutorial, 1999.
 """
 
 from collections.abc import Sequence
@@ -39,9 +40,9 @@ class Weighted:
 
 
 def surrogates(space: Space, kernel: Kernel, scored: Inputs, gaps: Gaps, training: Inputs) -> Sequence[Weighted]:
-    """Return a surrogate for each shift that is probable; for a space without a learning rate the one without."""
+    """Return a surrogate for each probable shift; before an end, or without a learning rate, the one without."""
     unit = space.decades
-    if not unit.any():
+    if not unit.any() or (scored.share < 1).all():
         return [Weighted(1.0, Surrogate(kernel, scored, gaps, training))]
     fitted = [
         Surrogate(kernel, _shifted(scored, shift * unit), gaps, _shifted(training, shift * unit)) for shift in SHIFTS
