@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any
@@ -164,7 +165,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
     from espalier.services.http.timeouts import TimedProtocol
 
     return {
-        "http": TimedProtocol,
+        "http": partial(TimedProtocol, settings.head_s),
         "ws": "none",
         "proxy_headers": bool(settings.trusted_proxies),
         "forwarded_allow_ips": settings.trusted_proxies,

@@ -23,7 +23,6 @@ EXAMPLE = {
 }
 KINDS = {"application/json": "json", "application/yaml": "yaml", "application/x-yaml": "yaml", "text/yaml": "yaml"}
 FORM = ", or, to hand in code, multipart/form-data"
-BODY_S, PIECE_S = 600.0, 20.0  # time limits of a body: in total, and between two chunks
 FIELDS = ("spec", "archive", "hours")
 SPEC_SCHEMA = {"$ref": "#/components/schemas/SweepSpec"}
 
@@ -68,7 +67,7 @@ async def _read_form(form: FormData) -> SubmissionBody:
     return SubmissionBody(text, kind, packed, hours if isinstance(hours, str) else None)
 
 
-def bounded(request: Request, most: int) -> Request:
+def bounded(request: Request, most: int, settings: Settings) -> Request:
     """Return a request whose body is limited in size and time. Raises Problem 408, 411, 413, 415.
 
     The caller is authenticated already. The headers are checked before the body is read.
@@ -80,12 +79,12 @@ def bounded(request: Request, most: int) -> Request:
         raise Problem(413, f"the body has {length[:18]} bytes; at most {most} are taken")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise Problem(415, "Content-Encoding: send the body as it is, not packed")
-    left, end = most, anyio.current_time() + BODY_S
+    left, end = most, anyio.current_time() + settings.body_s
 
     async def receive() -> Message:
         nonlocal left
         try:
-            with anyio.fail_after(min(PIECE_S, end - anyio.current_time())):
+            with anyio.fail_after(min(settings.piece_s, end - anyio.current_time())):
                 message = await request.receive()
         except TimeoutError as error:
             raise Problem(408, "the body did not arrive in time", headers={"Connection": "close"}) from error
@@ -110,7 +109,7 @@ async def read_body(request: Request, settings: Settings) -> SubmissionBody:
     kind = _kind(request)
     if kind == "multipart/form-data":
         most = int((settings.archive_mib * 2**20) + settings.spec_kib * 1024 + 65_536)
-        return await _multipart(bounded(request, most), settings)
+        return await _multipart(bounded(request, most, settings), settings)
     return await read_spec_body(request, settings)
 
 
@@ -119,7 +118,7 @@ async def read_spec_body(request: Request, settings: Settings) -> SubmissionBody
     kind = _kind(request)
     if kind not in KINDS:
         raise Problem(415, f"Content-Type: '{kind[:100]}'; send application/yaml, application/json{FORM}")
-    text = await text_of(bounded(request, int(settings.spec_kib * 1024) + 65_536))
+    text = await text_of(bounded(request, int(settings.spec_kib * 1024) + 65_536, settings))
     return SubmissionBody(text, KINDS[kind])
 
 

@@ -1,5 +1,6 @@
 """The routes below /v1: submit, watch, stop, resume and pull sweeps."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from espalier.core.errors import BadInput
 from espalier.services.database.tables import State, Submission
 from espalier.services.http import problems
 from espalier.services.http.access import Reader, Submitter
-from espalier.services.http.backend import BackendDep, Id, own_sweep, view_of
+from espalier.services.http.backend import Backend, BackendDep, Id, own_sweep, view_of
 from espalier.services.http.problems import Problem, responses
 from espalier.services.http.request_body import BODY, CHECKED, hours_of, read_body, read_spec_body
 from espalier.services.http.streams import LogEvents, Stream, SweepEvents
@@ -24,6 +25,7 @@ from espalier.services.reading.best import as_submitted
 from espalier.services.reading.trials import curves_of, objective_of, trials_of
 from espalier.services.reading.view import sweep_view
 from espalier.services.submissions import read_spec, submission_of
+from espalier.services.tokens import Caller
 from espalier.sweeps.spec import yaml12
 from espalier.sweeps.spec.values import Fields
 
@@ -240,7 +242,7 @@ def events(sweep: Id, backend: BackendDep, caller: Reader, after: After = None) 
     submission = own_sweep(backend, caller, sweep)
     view = lambda: view_of(backend, own_sweep(backend, caller, sweep))  # noqa: E731
     look = SweepEvents(backend.sweeps, sweep, submission.owner, view, _after(after)).look
-    return Stream(look, backend.slots, caller.owner, partial(backend.access.ended, caller))
+    return _stream(look, backend, caller)
 
 
 @api.get(
@@ -257,7 +259,12 @@ def logs(sweep: Id, request: Request, backend: BackendDep, caller: Reader, after
         lambda: State(own_sweep(backend, caller, sweep).state).over,
         _after(after),
     )
-    return Stream(read.look, backend.slots, caller.owner, partial(backend.access.ended, caller))
+    return _stream(read.look, backend, caller)
+
+
+def _stream(look: Callable[[], tuple[list[str], bool]], backend: Backend, caller: Caller) -> Stream:
+    ended = partial(backend.access.ended, caller)
+    return Stream(look, backend.slots, caller.owner, ended, backend.settings.quiet_s)
 
 
 # --- changing -------------------------------------------------------------------------------------------------------

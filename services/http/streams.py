@@ -18,7 +18,6 @@ from espalier.services.reading.trials import Sweeps
 POLL_S = 0.5  # seconds between two polls
 CHANGES = {"state", "reason", "position", "progress", "trials", "best", "attempt"}
 LOG_PIECE = 2**18  # bytes of a log in one poll
-QUIET_S = 15.0  # seconds without an event after which a comment keeps proxies from closing the connection
 
 
 def event(kind: str, data: object, number: str) -> str:
@@ -27,10 +26,14 @@ def event(kind: str, data: object, number: str) -> str:
 
 
 async def follow(
-    look: Callable[[], tuple[list[str], bool]], ended: Callable[[], bool] = lambda: False, poll_s: float = POLL_S
+    look: Callable[[], tuple[list[str], bool]],
+    quiet_s: float,
+    ended: Callable[[], bool] = lambda: False,
+    poll_s: float = POLL_S,
 ) -> AsyncIterator[str]:
     """Yield the events of each poll until one says that it was the last. Polls run in a thread.
 
+    quiet_s: without an event for so long, a comment keeps proxies from closing the connection.
     ended: called before each poll; True if the reader is no longer authorised, which ends the stream.
     """
     quiet = 0.0
@@ -41,7 +44,7 @@ async def follow(
         if last:
             return
         quiet = 0.0 if events else quiet + poll_s
-        if quiet >= QUIET_S:
+        if quiet >= quiet_s:
             quiet = 0.0
             yield ": still here\n\n"
         await anyio.sleep(poll_s)
@@ -126,9 +129,16 @@ class Stream(StreamingResponse):
     It ends when the reader's token does; a reconnection is then answered with 401.
     """
 
-    def __init__(self, look: Callable[[], tuple[list[str], bool]], slots: Slots, owner: str, ended: Callable[[], bool]):
+    def __init__(
+        self,
+        look: Callable[[], tuple[list[str], bool]],
+        slots: Slots,
+        owner: str,
+        ended: Callable[[], bool],
+        quiet_s: float,
+    ):
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(follow(look, ended), media_type="text/event-stream", headers=headers)
+        super().__init__(follow(look, quiet_s, ended), media_type="text/event-stream", headers=headers)
         self.slots, self.owner = slots, owner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

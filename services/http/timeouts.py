@@ -1,17 +1,20 @@
 """Timeouts of HTTP connections: one whose request does not arrive in time is closed."""
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
-
-REQUEST_S = 15.0  # seconds for all headers of a request, and for a body that no route reads
 
 
 class TimedProtocol(H11Protocol):
     """uvicorn's protocol with a timeout within a request; its own is only between requests.
 
-    Headers have REQUEST_S seconds to arrive; a body has the limits of request_body.
+    Headers have `head_s` seconds to arrive; a body has the limits of request_body.
     """
+
+    def __init__(self, head_s: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._head_s = head_s
 
     _deadline: asyncio.TimerHandle | None = None
 
@@ -38,7 +41,7 @@ class TimedProtocol(H11Protocol):
 
     def _expect_request(self) -> None:
         self._cancel()
-        self._deadline = self.loop.call_later(REQUEST_S, self.transport.close)
+        self._deadline = self.loop.call_later(self._head_s, self.transport.close)
 
     def _cancel(self) -> None:
         if self._deadline is not None:

@@ -2,7 +2,8 @@
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -13,7 +14,6 @@ from espalier.services import tokens
 from espalier.services.clusters.local import LocalCluster
 from espalier.services.database.store import Store
 from espalier.services.database.tables import Token
-from espalier.services.http import timeouts
 from espalier.services.http.app import build
 from espalier.services.settings import Settings, read_settings
 from tests.services.conftest import spec
@@ -138,20 +138,30 @@ def test_then_how_large_it_is_and_then_what(client: httpx.Client, token: Make, p
     assert b" 400" in said(client, f"{start}{kind}Content-Length: -3\n").split(b"\r\n")[0]
 
 
+@contextmanager
+def hasty(settings: Settings, cluster: LocalCluster, **waits: float) -> Iterator[httpx.Client]:
+    """Serve with other settings of how long a client is waited for."""
+    app = build(settings.model_copy(update=waits), True, cluster)
+    with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
+        yield client
+
+
+def connected(client: httpx.Client) -> socket.socket:
+    return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=20)
+
+
 # --- nobody is waited for --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("begin", [b"", b"GET /heal", b"GET / HTTP/1.1\r\nHost: x\r\nA: "])
-def test_half_of_a_request_is_hung_up_on(client: httpx.Client, monkeypatch: pytest.MonkeyPatch, begin: bytes) -> None:
-    monkeypatch.setattr(timeouts, "REQUEST_S", 0.3)
-    with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=20) as line:
+def test_half_of_a_request_is_hung_up_on(store: Store, cluster: LocalCluster, settings: Settings, begin: bytes) -> None:
+    with hasty(settings, cluster, head_s=0.3) as client, connected(client) as line:
         line.sendall(begin)
         assert line.recv(100) == b""
 
 
-def test_a_second_request_on_a_line_has_its_own_time(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeouts, "REQUEST_S", 0.5)
-    with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=20) as line:
+def test_a_second_request_on_a_line_has_its_own_time(store: Store, cluster: LocalCluster, settings: Settings) -> None:
+    with hasty(settings, cluster, head_s=0.5) as client, connected(client) as line:
         line.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = b""
         while b"}" not in answer:
@@ -161,15 +171,14 @@ def test_a_second_request_on_a_line_has_its_own_time(client: httpx.Client, monke
 
 
 def test_half_of_a_body_is_answered_with_408(
-    client: httpx.Client, token: Make, monkeypatch: pytest.MonkeyPatch
+    store: Store, cluster: LocalCluster, settings: Settings, token: Make
 ) -> None:
-    from espalier.services.http import request_body
-
-    monkeypatch.setattr(request_body, "PIECE_S", 0.2)
     head = f"POST /v1/check HTTP/1.1\nHost: x\nAuthorization: {token()['Authorization']}\n"
-    assert b" 408" in said(client, f"{head}Content-Type: application/json\nContent-Length: 9\n", b"{").split(b"\r\n")[0]
     form = f"{head.replace('check', 'sweeps')}Content-Type: multipart/form-data; boundary=x\nContent-Length: 99\n"
-    assert b" 408" in said(client, form, b"--x\r\n").split(b"\r\n")[0]
+    with hasty(settings, cluster, piece_s=0.2) as client:
+        answer = said(client, f"{head}Content-Type: application/json\nContent-Length: 9\n", b"{")
+        assert b" 408" in answer.split(b"\r\n")[0]
+        assert b" 408" in said(client, form, b"--x\r\n").split(b"\r\n")[0]
 
 
 def test_a_stranger_cannot_choose_by_which_address_wrong_tokens_are_counted(

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 
 import httpx
@@ -14,7 +14,6 @@ from espalier.services import tokens
 from espalier.services.clusters.local import LocalCluster
 from espalier.services.database.store import Store
 from espalier.services.database.tables import Token
-from espalier.services.http import streams
 from espalier.services.http.app import build
 from espalier.services.http.streams import LogEvents, Slots
 from espalier.services.settings import Settings
@@ -82,14 +81,28 @@ def breaks_off(stream: httpx.Response) -> None:
 @pytest.mark.parametrize("end", [_revoke, _expire, _delete])
 @pytest.mark.parametrize("what", ["events", "logs"])
 def test_a_stream_breaks_off_when_the_token_ends(
-    client: httpx.Client,
+    cluster: LocalCluster,
+    settings: Settings,
     token: Make,
     store: Store,
-    monkeypatch: pytest.MonkeyPatch,
     what: str,
     end: Callable[[Store, str], None],
 ) -> None:
-    monkeypatch.setattr(streams, "QUIET_S", 0.0)
+    with talkative(settings, cluster) as client:
+        _breaks_off_when_the_token_ends(client, token, store, what, end)
+
+
+@contextmanager
+def talkative(settings: Settings, cluster: LocalCluster) -> Iterator[httpx.Client]:
+    """Serve with a comment at each look of a stream."""
+    app = build(settings.model_copy(update={"quiet_s": 0.0}), True, cluster)
+    with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
+        yield client
+
+
+def _breaks_off_when_the_token_ends(
+    client: httpx.Client, token: Make, store: Store, what: str, end: Callable[[Store, str], None]
+) -> None:
     who, other = token("ada"), token("ada")
     sweep = hand_in(client, who, "long")
     headers = {"Accept": "text/event-stream"}
@@ -107,10 +120,9 @@ def test_a_stream_breaks_off_when_the_token_ends(
 
 
 def test_a_stream_without_a_token_breaks_off_when_the_first_is_made(
-    store: Store, cluster: LocalCluster, settings: Settings, token: Make, monkeypatch: pytest.MonkeyPatch
+    store: Store, cluster: LocalCluster, settings: Settings, token: Make
 ) -> None:
-    monkeypatch.setattr(streams, "QUIET_S", 0.0)
-    with served(build(settings, True, cluster)) as address, httpx.Client(base_url=address, timeout=30) as client:
+    with talkative(settings, cluster) as client:
         sweep = hand_in(client, {}, "long")
         with client.stream("GET", f"/v1/sweeps/{sweep}/events") as stream:
             assert stream.status_code == 200
