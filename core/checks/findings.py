@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from espalier.core.checks.preflight import Preflight
+if TYPE_CHECKING:
+    from espalier.core.checks.preflight import Preflight  # which imports torch
 
 Level = Literal["pass", "warn", "fail"]
 
@@ -48,7 +49,7 @@ class Checkup:
     findings: Sequence[Finding]
     layers: Sequence[LayerReport] = ()
     ratios: Mapping[float, Mapping[str, float]] = field(default_factory=dict[float, Mapping[str, float]])
-    parts: Preflight | None = None
+    parts: "Preflight | None" = None
 
     @property
     def passed(self) -> bool:
