@@ -119,6 +119,7 @@ PYTHON = [
 ]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("page, number", PYTHON)
 def test_the_python_of_a_page_runs(page: Path, number: int, tmp_path: Path) -> None:
     """Each block by itself, saved as a file of an empty folder."""

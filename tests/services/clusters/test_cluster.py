@@ -188,6 +188,7 @@ def ray_cluster(head: tuple[str, Path]) -> tuple[Cluster, Starts]:
     return RayCluster(head[0], head[1] / "jobs", 0.1, SCRIPT), lambda: (head[1] / "starts").read_text().split()
 
 
+@pytest.mark.slow
 @pytest.mark.hostile
 def test_a_job_of_ray_runs_to_its_end_and_leaves_its_log(head: tuple[str, Path]) -> None:
     Contract().test_a_job_runs_to_its_end_and_leaves_its_log(*ray_cluster(head))
