@@ -13,8 +13,8 @@ GRID, RANDOM, NEARBY = 64, 256, 64
 """New points: along one number on a grid that is shifted each time; in more dimensions at random, and near trunks."""
 NEAR = 0.1
 """How far new points lie from a trunk, a standard deviation, as a share of each range."""
-SAME = 0.1
-"""Two trunks nearer than this share of the length scale are one: the second would tell nothing new."""
+SAME, SAME_AT_RIM = 0.001, 0.1
+"""Two trunks nearer than this share of the length scale are one. At the rim of a range points would else gather."""
 SEVERAL = 48
 """Combinations of decay points, where there is more than one."""
 MOST_TRUNKS = 64
@@ -62,8 +62,10 @@ def _strangers(space: Space, points: Sequence[Point], others: Sequence[Point]) -
     if not others:
         return list(range(len(points)))
     kernel = Kernel.for_space(space)
-    apart = kernel.distance(space.scaled(np.array(points)), space.scaled(np.array(others)))
-    return np.flatnonzero((apart >= SAME**2).all(1)).tolist()
+    scaled, numbers = space.scaled(np.array(points)), len(space.numbers)
+    at_rim = ((scaled[:, :numbers] <= 0) | (scaled[:, :numbers] >= 1)).any(1)
+    apart = kernel.distance(scaled, space.scaled(np.array(others))).min(1)
+    return np.flatnonzero(apart >= np.where(at_rim, SAME_AT_RIM, SAME) ** 2).tolist()
 
 
 def _nearby(space: Space, point: Point, rng: np.random.Generator) -> Point:
