@@ -17,7 +17,7 @@ from espalier.sweeps.results.story import TrialStory
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec import paths, yaml12
 from espalier.sweeps.spec.space import ENGINE, Point
-from espalier.sweeps.spec.spec import SweepSpec, make_spec
+from espalier.sweeps.spec.spec import SweepSpec, make_spec, without_search
 from espalier.sweeps.spec.values import DEPTH, check_values, place
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
         if engine and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise BadInput(f"{path}: params.{name}: {shown(value)} is no number")
     try:  # each value must be valid in a space: a spec of constants checks that
-        make_spec(best.spec | {"space": best.params, "search": {"sampler": "random"}}, stored=True)
+        make_spec(without_search(best.spec) | {"space": best.params}, stored=True)
     except BadInput as error:
         raise BadInput(f"{path}: {str(error).removeprefix('spec: ').replace('space.', 'params.')}") from error
     if best.program not in PROGRAMS and not is_reference(best.program):

@@ -121,7 +121,7 @@ def replicates(spec: SweepSpec, number: int, point: Point) -> list[Trial]:
 
 def rungs(spec: SweepSpec) -> tuple[int, ...]:
     """Return the steps after which trials are scored: none without stopping."""
-    return spec.stopping.steps(spec.budget.steps) if spec.stopping else ()
+    return spec.scored.steps(spec.budget.steps) if spec.scored else ()
 
 
 def first_point(spec: SweepSpec) -> Point:
@@ -176,7 +176,7 @@ def _check_calls(reference: str, watcher: Watcher) -> None:
 
 def scoring(spec: SweepSpec) -> Scoring:
     """Return how trials are scored."""
-    chosen = spec.stopping
+    chosen = spec.scored
     if chosen is None:
         return Scoring(())
     return Scoring((chosen.score,), chosen.probe_steps(spec.budget.steps), chosen.probe_share)

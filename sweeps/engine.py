@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -15,6 +15,7 @@ from espalier.core.programs.choose import choose, why_not
 from espalier.core.programs.program import Program
 from espalier.core.task import Batch, Data, Task, load_data, load_task
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.resume import LaneWithRow
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Structure, Trial
 from espalier.core.training.watch import Watcher
@@ -66,8 +67,22 @@ class _Common:
         return tuple(tensor[: self.structure.batch_size] for tensor in data.train)
 
 
+StateOf = Callable[[PlannedTrial, Trial], LaneWithRow | None]
+"""Takes a trial with a piece, and one of its replicates; returns the state from which that goes on, None if there is
+none."""
+
+
+def no_state(trial: PlannedTrial, replicate: Trial) -> LaneWithRow | None:
+    """Return that every piece begins at the beginning."""
+    return None
+
+
 def make_cohort(
-    spec: SweepSpec, trials: Sequence[PlannedTrial], provenance: Provenance, watcher: Watcher | None = None
+    spec: SweepSpec,
+    trials: Sequence[PlannedTrial],
+    provenance: Provenance,
+    watcher: Watcher | None = None,
+    state_of: StateOf = no_state,
 ) -> Cohort:
     """Build the cohort of trials of one structure. watcher: in addition to the spec's own."""
     common = _Common.of(spec, trials[0].point)
@@ -76,7 +91,7 @@ def make_cohort(
         task,
         data,
         common.structure,
-        [replicate for trial in trials for replicate in _replicates(spec, trial)],
+        [replicate for trial in trials if trial.piece is None for replicate in _replicates(spec, trial)],
         provenance.lanes,
         common.program(provenance.program),
         provenance.device,
@@ -85,19 +100,29 @@ def make_cohort(
         spec.ratios.spacing,
         [*plan.watchers(spec), *([watcher] if watcher else [])],
     )
-    return Cohort(setup)
+    cohort = Cohort(setup)
+    add_trials(cohort, spec, [trial for trial in trials if trial.piece], state_of)
+    return cohort
 
 
-def add_trials(cohort: Cohort, spec: SweepSpec, trials: Sequence[PlannedTrial]) -> None:
-    """Give more trials of its structure to a cohort that trains."""
+def add_trials(cohort: Cohort, spec: SweepSpec, trials: Sequence[PlannedTrial], state_of: StateOf = no_state) -> None:
+    """Give more trials of its structure, or pieces of them, to a cohort that trains."""
     for trial in trials:
-        cohort.add(_replicates(spec, trial))
+        for replicate in _replicates(spec, trial):
+            if state := state_of(trial, replicate):
+                cohort.thaw(replicate, state)
+            else:
+                cohort.add([replicate])
 
 
 def _replicates(spec: SweepSpec, trial: PlannedTrial) -> list[Trial]:
     """Return a trial's replicates. A confirmation is not scored at rungs: it trains to its end."""
-    replicates = plan.replicates(spec, trial.number, trial.point)
-    return replicates if trial.confirms is None else [replace(replicate, rungs=()) for replicate in replicates]
+    replicates, piece = plan.replicates(spec, trial.number, trial.point), trial.piece
+    if trial.confirms is not None:
+        return [replace(replicate, rungs=()) for replicate in replicates]
+    if piece is not None:
+        return [replace(replicate, until=piece.until, keep_at=tuple(piece.keep_at)) for replicate in replicates]
+    return replicates
 
 
 def program_for(

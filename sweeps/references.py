@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from espalier.sweeps.spec.space import AUTO
-from espalier.sweeps.spec.spec import SweepSpec
+from espalier.sweeps.spec.spec import SweepSpec, without_search
 
 SHARE_MOST = 0.03  # of a sweep's work, for a reference that nobody asked for
 PLAIN_STEPS = 20
@@ -83,11 +83,10 @@ def reference_spec(spec: SweepSpec, reference: Reference) -> SweepSpec:
     searched = spec.space.searched()
     own = {name: value for name, value in task_domains(spec).items() if name not in searched}
     seed = spec.space.seed if isinstance(spec.space.seed, int) else 0
-    fields = spec.model_dump(mode="json") | {
+    fields = without_search(spec.model_dump(mode="json")) | {
         "optimizer": {"kind": reference.optimizer},
         "schedule": {"kind": reference.schedule},
         "space": own | {"lr_exponent": math.log10(reference.lr), "seed": seed},
-        "search": {"sampler": "random"},
         "stopping": None,
         "trials": 1,
         "replicates": 1,

@@ -49,7 +49,7 @@ class Admission:
         self.known = {trial.id: trial for trial in trials}
         self.structure, self.pool, self.log, self.python, self.ends = structure, pool, log, python, ends
         self.new_row, self.sequential = new_row, sequential
-        self.freezing = Freezing(pool, python, log)
+        self.freezing = Freezing(pool, python, log, ends.reports)
         self.stops: dict[str, str] = {}
         self.queue_first = False
 
@@ -73,7 +73,9 @@ class Admission:
         self.queue += trials
 
     def thaw(self, trial: Trial, frozen: LaneWithRow) -> None:
-        """Let a trial go on from a frozen state."""
+        """Let a trial go on from a frozen state. Raises ValueError for one of another structure."""
+        if frozen["row"].keys() != self.pool.rows.rows.keys():
+            raise ValueError(f"{trial.id}: its frozen state is of another structure")
         self.known[trial.id] = trial
         self.freezing.thawing.append((trial, frozen))
 

@@ -202,8 +202,6 @@ class Cohort:
         frozen: the `lane` of a `Frozen`, from this cohort or from one of the same structure, maybe through a file.
         Raises ValueError for a state of another structure, or of a cohort that is scored otherwise.
         """
-        if frozen["row"].keys() != self.pool.rows.rows.keys():
-            raise ValueError(f"{trial.id}: its frozen state is of another structure")
         before = frozen["lane"]["riders"][0]["trial"]
         if trial.id != before:
             self.work.trial_steps += frozen["lane"]["step"]  # which it need not train
@@ -212,6 +210,10 @@ class Cohort:
     def take_frozen(self) -> list[Frozen]:
         """Return the states that were kept or parked since the last call: to be called after each turn."""
         return self.admission.freezing.take()
+
+    def states(self) -> Iterator[Frozen]:
+        """Yield the present states of all trials that train. Raises core.python_state.encoding.Unwritable."""
+        return self.admission.freezing.states()
 
     def stop(self, trial: str, reason: str) -> None:
         """Ask that a trial end as stopped, with `reason` as evidence, before its next step."""

@@ -55,13 +55,18 @@ class Event:
     def to_json(self) -> EventJson:
         """Return the event as in checkpoints, workers' messages and records: every kind has all keys of _ABSENT."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
+        if isinstance(self, Parked):
+            own["so_far"] = self.so_far and self.so_far.to_json()
         return {"kind": self.kind} | _ABSENT | {name: value for name, value in own.items() if value or name in _ABSENT}
 
     @staticmethod
     def from_json(written: Mapping[str, Any]) -> "Event":
         """Return an event from the result of `to_json`, also of an earlier version, which may lack some keys."""
         type_ = _TYPES[written["kind"]]
-        return type_(**{f.name: written[f.name] for f in fields(type_) if f.name in written})
+        own = {f.name: written[f.name] for f in fields(type_) if f.name in written}
+        if own.get("so_far"):
+            own["so_far"] = Event.from_json(own["so_far"])
+        return type_(**own)
 
 
 @dataclass(frozen=True)
@@ -119,11 +124,6 @@ class Scored(Event):
 
 
 @dataclass(frozen=True)
-class Parked(Event):
-    """A trial has left its cohort before its end. It may be continued from its state."""
-
-
-@dataclass(frozen=True)
 class Ended(Event):
     """A trial was completed, diverged, was stopped, or failed because its task raised.
 
@@ -151,6 +151,16 @@ class Ended(Event):
     def kind(self) -> str:
         """Its name in JSON."""
         return "stop" if self.status == "stopped" else "finish"
+
+
+@dataclass(frozen=True)
+class Parked(Event):
+    """A trial has left its cohort before its end. It may be continued from its state.
+
+    so_far: what its end would be if it is not. It is not in checkpoints.
+    """
+
+    so_far: Ended | None = field(default=None, compare=False)
 
 
 _TYPES: Mapping[str, type[Event]] = {

@@ -9,10 +9,11 @@ from typing import TypedDict
 
 from espalier.core.rows import Row
 from espalier.core.training.events import Event, Forked, Parked, Started
-from espalier.core.training.lane import Lane
+from espalier.core.training.lane import Lane, TrialRun
 from espalier.core.training.lane_python import LanePython
 from espalier.core.training.log import EventLog
 from espalier.core.training.pool import LanePool
+from espalier.core.training.reports import Reports
 from espalier.core.training.resume import LaneWithRow, lane_from_state, lane_state
 from espalier.core.training.trial import Trial
 
@@ -50,8 +51,8 @@ class Freezing:
     frozen: what nobody has taken yet. thawing: trials that are about to go on, each with its frozen state.
     """
 
-    def __init__(self, pool: LanePool, python: LanePython, log: EventLog):
-        self.pool, self.python, self.log = pool, python, log
+    def __init__(self, pool: LanePool, python: LanePython, log: EventLog, reports: Reports):
+        self.pool, self.python, self.log, self.reports = pool, python, log, reports
         self.frozen: list[Frozen] = []
         self.thawing: list[tuple[Trial, LaneWithRow]] = []
         self._kept: set[tuple[str, int]] = set()
@@ -73,13 +74,29 @@ class Freezing:
             parks = trial.until == lane.step
             if not parks and (lane.step not in trial.keep_at or key in self._kept):
                 continue
-            self.python.claim()
             self._kept.add(key)
-            alone = Lane([run], lane.step, None, lane.losses, lane.samples, python=self.python.copy_of(lane))
-            self.frozen.append(Frozen(trial.id, lane.step, {"lane": lane_state(alone, self.python), "row": row()}))
+            self.frozen.append(self._state_of(lane, run, row()))
             if parks:
                 lane.runs.remove(run)
-                yield self.log.note(Parked(trial.id, lane.step))
+                so_far = self.reports.so_far(lane, run)
+                self.log.note(Parked(trial.id, lane.step))
+                yield Parked(trial.id, lane.step, so_far)
+
+    def _state_of(self, lane: Lane, run: TrialRun, row: Row) -> Frozen:
+        self.python.claim()
+        alone = Lane([run], lane.step, None, lane.losses, lane.samples, python=self.python.copy_of(lane))
+        return Frozen(run.trial.id, lane.step, {"lane": lane_state(alone, self.python), "row": row})
+
+    def states(self) -> Iterator[Frozen]:
+        """Yield the states of all trials that train, so that they could go on elsewhere; not of copies for a score.
+
+        Raises core.python_state.encoding.Unwritable.
+        """
+        lanes = [*((lane, self.pool.rows.row(k)) for k, lane in enumerate(self.pool.active)), *self.pool.parked]
+        for lane, row in lanes:
+            if not lane.is_probe and not lane.awaited:
+                for run in lane.runs:
+                    yield self._state_of(lane, run, row)
 
     def take(self) -> list[Frozen]:
         """Return what was frozen since the last call."""

@@ -84,6 +84,19 @@ def fork_step(structure: Structure, trials: Sequence[Trial], first: int, block: 
     return None
 
 
+def fork_steps(structure: Structure, trunk: Trial, branches: Sequence[Trial], block: int = 4096) -> list[int | None]:
+    """Return the first step at which the history of each branch differs from the trunk's; None if it never does."""
+    forks: list[int | None] = [None] * len(branches)
+    trials = [trunk, *branches]
+    for start in range(0, trunk.steps, block):
+        table_SCR = history(structure, trials, [start] * len(trials), min(block, trunk.steps - start))
+        differs_SB = (table_SCR[:, :, 1:] != table_SCR[:, :, :1]).any(1)
+        for b in (b for b, fork in enumerate(forks) if fork is None):
+            if differs_SB[:, b].any():
+                forks[b] = start + int(differs_SB[:, b].nonzero()[0, 0])
+    return forks
+
+
 def groups_at(structure: Structure, trials: Sequence[Trial], step: int) -> list[list[Trial]]:
     """Group trials by their coefficients at one step, each group and the groups in the order given."""
     table_CR = history(structure, trials, [step] * len(trials), 1)[0]

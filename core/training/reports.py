@@ -115,6 +115,10 @@ class Reports:
             leader=leader,
         )
 
+    def so_far(self, lane: Lane, run: TrialRun) -> Ended:
+        """Return the end of a run that stops here, though it may be continued later."""
+        return self.end(lane, run, "stopped", "", "", "")
+
     def _judge(self, look: Look) -> tuple[str, str]:
         """Return verdict and evidence of the first watcher that gives a verdict."""
         verdicts = (verdict for watcher in self.watchers if (verdict := judged(watcher, look)))

@@ -164,7 +164,8 @@ def foresee(spec: SweepSpec) -> Forecast:
     timed = [Trial(str(k), 0, 10**9, Hyperparameters(lr=1e-12 * (k + 1)), reports=1) for k in range(width)]
     us = us_per_lane_step(Cohort(CohortSetup(task, data, structure, timed, width, instance, device, ratio_samples=0)))
     share = shared_share(spec)
-    steps = trials * spec.replicates * spec.budget.steps
+    whole = spec.trainings if spec.search.by_pieces else trials
+    steps = round(whole * spec.replicates * spec.budget.steps)
     left = _share_left(spec)
     trained = round(steps * (1 - share) * left)
     validation = evaluation_seconds(instance, data.to(device, getattr(torch, structure.dtype)))
@@ -185,7 +186,7 @@ def shared_share(spec: SweepSpec) -> float:
     average, at low + (high - low) * i / (b + 1). The steps up to there are trained once instead of twice.
     """
     points, b = spec.space.decay_points, spec.space.branches
-    if b < 2 or not isinstance(points, DecayPoints) or spec.search.sampler == "grid":
+    if b < 2 or spec.search.by_pieces or not isinstance(points, DecayPoints) or spec.search.sampler == "grid":
         return 0.0
     low, high = points.low, points.high
     return math.fsum(low + (high - low) * i / (b + 1) for i in range(1, b)) / b
@@ -193,7 +194,7 @@ def shared_share(spec: SweepSpec) -> float:
 
 def _share_left(spec: SweepSpec) -> float:
     """Return the share of all steps that remains to be trained under successive halving."""
-    if spec.stopping is None:
+    if spec.stopping is None or spec.search.by_pieces:
         return 1.0
     left, before, alive = 0.0, 0.0, 1.0
     for rung in (*spec.stopping.rungs, 1.0):

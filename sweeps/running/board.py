@@ -53,12 +53,12 @@ def trials_text(trials: Sequence[PlannedTrial]) -> str:
     >>> read_trials(trials_text([PlannedTrial(3, {"lr_exponent": -2.0})]))
     [PlannedTrial(number=3, point={'lr_exponent': -2.0}, confirms=None)]
     """
-    return json.dumps([vars(trial) for trial in trials])
+    return json.dumps([trial.to_json() for trial in trials])
 
 
 def read_trials(text: str) -> list[PlannedTrial]:
     """Invert `trials_text`."""
-    return [PlannedTrial(**fields) for fields in json.loads(text)]
+    return [PlannedTrial.from_json(fields) for fields in json.loads(text)]
 
 
 class Board:

@@ -1,10 +1,12 @@
 """The end of a driver's run: the last records, an audit of MLflow, and the summary."""
 
+import shutil
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from espalier.sweeps.address import no_secret
+from espalier.sweeps.home import STATES
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.tracking import Tracking
 from espalier.sweeps.results.closing import Summary
@@ -65,6 +67,7 @@ class Closing:
             self.tracking.pause()
         else:
             total = self.progress.work.total()
+            shutil.rmtree(self.tracking.folder / STATES, ignore_errors=True)
             self.tracking.close(trials, (total.lane_steps, total.steps_shared), self.ledger.programs)
 
     def _restore(self, trials: Sequence[TrialResult], lacking: Collection[int | None]) -> None:

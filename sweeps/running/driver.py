@@ -238,7 +238,8 @@ class Driver:
         allocation = machine.allocate(self.spec, *resources)
         self.interrupt.take_signals()  # Ray has replaced the handler of SIGTERM
         self.progress.phase = "starting workers"
-        search = Search(self.record, allocation.cohorts, allocation.cohort_trials, _checkpoints(self.home, self.record))
+        checkpoints, made = _checkpoints(self.home, self.record), self.ledger.provenance
+        search = Search(self.record, allocation.cohorts, allocation.cohort_trials, checkpoints, made)
         tune_folder = self.home.next_tune(self.record.id)
         settings = self._settings(allocation, tune_folder / STOP_FILE)
         workers = Workers(Path(settings.notes), Path(settings.stop_file), self.progress, self.interrupt, session)
@@ -270,6 +271,7 @@ class Driver:
             lanes=allocation.lanes,
             folder=str(current_folder()),
             notes=str(self.folder / homes.WORKERS),
+            states=str(self.folder / homes.STATES),
             stop_file=str(stop_file),
             patience_s=None if patience == "auto" else patience,
             threads=max(1, int(allocation.cpus)),

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from espalier.core.training.events import Ended
+from espalier.core.training.events import Ended, Parked
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.running.messages import Turn
 from espalier.sweeps.running.work import WorkCount
@@ -31,7 +31,7 @@ class Ledger:
             self.record.set_work(*earlier)
         work = Work(turn.lane_steps, turn.steps_shared)
         self.work.count(cohort, work)
-        if turn.done or any(isinstance(event, Ended) for event in turn.events):
+        if turn.done or any(isinstance(event, Ended | Parked) for event in turn.events):
             self.record.set_work(cohort, work)  # stored with the trials that have ended, even if the cohort fails later
         if self.provenance.get(cohort) != turn.provenance:  # before its events: trials that began continue by it
             self.provenance[cohort] = turn.provenance

@@ -54,18 +54,27 @@ class Loop:
 
         Before it asks Optuna for many trials, it waits for the runs of the ended ones, which are told to Optuna first.
         """
+        self._pass_on(self.search.parked_events())
         if self.search.asks_next and not self.search.asks_late:
-            ended = self.search.unlinked(self.ledger.runs)
+            ended = set(self.search.ends.untold) - set(self.ledger.runs)
             self.recorder.wait_for_runs(ended, LINKS_WAIT_S, self.interrupt.asked)
         if self.search.references and self.search.references_next:
             self.search.references = self.references.choose(self.search.references, self.ledger)
         plan = self.search.next_cohort(self.ledger.take_links(self.recorder))
+        self._note_progress()
         if plan is None:
             return None
         self.workers.begin(plan)
         self.progress.begin_cohort(plan)
-        self.progress.wanted = self.search.wanted
-        return Assignment(self.settings, plan, self.ledger.provenance.get(plan.id))
+        return Assignment(
+            self.settings, plan, self.ledger.provenance.get(plan.id, self.ledger.provenance.get(plan.like))
+        )
+
+    def _note_progress(self) -> None:
+        """Show which parked trials go on, and how much is left."""
+        self._pass_on(self.search.parked_events())
+        parking = self.search.parking
+        self.progress.wanted, self.progress.share_paid = self.search.wanted, parking and parking.share_paid
 
     def more_trials(self, cohort: str, turn: Turn, lanes: int) -> list[PlannedTrial]:
         """Handle what a cohort's worker reports in the middle of a turn; return trials for its idle lanes."""
@@ -74,7 +83,9 @@ class Loop:
             return []
         trials = self.search.more_trials(cohort, lanes)
         if trials:
+            self.workers.progressed(cohort)
             self.progress.begin_cohort(self.search.live[cohort])
+        self._note_progress()
         return trials
 
     def take_turn(self, cohort: str, turn: Turn) -> None:
@@ -112,7 +123,7 @@ class Loop:
     def end_cohort(self, cohort: str) -> None:
         """Handle a cohort that has finished or was interrupted."""
         if not self.interrupt.asked.is_set():
-            self.search.replan_unbegun(cohort)
+            self.search.replan_unreached(cohort)
         self.search.cohort_over(cohort)
 
     def lose_worker(self, cohort: str) -> None:

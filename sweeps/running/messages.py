@@ -17,8 +17,9 @@ class WorkerSettings:
     """The settings of all workers of one driver.
 
     spec: its fields. cohort_trials: the most that a cohort gets. lanes: the most that train at once. folder: for
-    imports of the task's modules. notes: the folder of workers' notes. stop_file: once it is there no cohort begins
-    any more. patience_s: how long a call of the task may take, None if the watchdog decides. device: "cpu" or "cuda".
+    imports of the task's modules. notes: the folder of workers' notes. states: the folder of trials' states. stop_file:
+    once it is there no cohort begins any more. patience_s: how long a call of the task may take, None if the watchdog
+    decides. device: "cpu" or "cuda".
     """
 
     sweep: str
@@ -27,6 +28,7 @@ class WorkerSettings:
     lanes: int
     folder: str
     notes: str
+    states: str
     stop_file: str
     patience_s: float | None
     threads: int

@@ -9,7 +9,7 @@ from espalier.sweeps.results.trial_result import TrialResult, best_trial
 from espalier.sweeps.running.messages import Turn
 from espalier.sweeps.running.work import WorkCount
 from espalier.sweeps.search.cohort_plan import CohortPlan
-from espalier.sweeps.search.trial_events import Outcome, Report, Start, TrialEvent
+from espalier.sweeps.search.trial_events import Outcome, Park, Report, Start, TrialEvent
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -45,6 +45,7 @@ class Progress:
     notes: list[str] = field(default_factory=list)  # notes on problems, a sentence each
     phase: str = "starting"
     searched: Collection[str] = ()  # the searched hyperparameters
+    share_paid: float | None = None  # of a budget in trainings, what has been given out; None where trials count
     stopping: Callable[[], bool] = lambda: False  # whether the sweep was asked to stop early
 
     @classmethod
@@ -97,6 +98,8 @@ class Progress:
                 self.states[event.trial] = "running"
             case Report():
                 self._take_report(event)
+            case Park():
+                self.states[event.trial] = "parked"
             case Outcome():
                 self._take_outcome(event)
             case _:  # forks and scores do not change the progress
@@ -139,7 +142,7 @@ class Progress:
 
     def left(self) -> int:
         """Return how many trials have not ended."""
-        return self.wanted - len(self.states) + self.count("running")
+        return self.wanted - len(self.states) + self.count("running", "parked")
 
 
 def lane_steps_a_second(progress: Progress) -> float:
@@ -151,6 +154,8 @@ def lane_steps_a_second(progress: Progress) -> float:
 
 def share_done(progress: Progress) -> float:
     """Return the share of all trials' steps that is done, in [0, 1]; a trial that ended early counts as done."""
+    if progress.share_paid is not None:
+        return min(1.0, progress.share_paid)
     ended = progress.wanted - progress.left()
     running = [step for t, step in progress.steps_done.items() if progress.states.get(t) == "running"]
     return (ended + sum(step / progress.steps for step in running)) / progress.wanted
@@ -195,9 +200,11 @@ def phase_text(progress: Progress) -> str:
 def counts_text(progress: Progress) -> str:
     """Return how many trials are in each state."""
     counts = [f"{progress.count('complete')} done", f"{progress.count('running')} running"]
+    counts += [f"{n} parked"] if (n := progress.count("parked")) else []
     counts.append(f"{progress.count('stopped')} stopped")
     counts += [f"{n} {state}" for state in ("diverged", "failed") if (n := progress.count(state))]
-    return f"{', '.join(counts)}, of {progress.wanted}"
+    whole = progress.wanted if progress.share_paid is None else f"{progress.share_paid:.0%} of the budget"
+    return f"{', '.join(counts)}, of {whole}" if progress.share_paid is None else f"{', '.join(counts)}; {whole}"
 
 
 def point_text(params: Point, searched: Collection[str]) -> str:

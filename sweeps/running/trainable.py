@@ -22,6 +22,8 @@ with gc_paused():
     from espalier.core.training.cohort import Cohort
     from espalier.core.training.events import Event, TrialId
     from espalier.core.training.lane import Lane
+    from espalier.core.training.resume import LaneWithRow
+    from espalier.core.training.trial import Trial
     from espalier.sweeps import cohorts as plan
     from espalier.sweeps.engine import add_trials, make_cohort, program_for, why_not_as_begun
     from espalier.sweeps.home import COHORT_FILE, NO_ROOM
@@ -30,8 +32,9 @@ with gc_paused():
     from espalier.sweeps.running.deaths import own_name
     from espalier.sweeps.running.messages import Assignment, Glimpse, TaskError, Turn
     from espalier.sweeps.running.referee import Referee
+    from espalier.sweeps.running.states import States
     from espalier.sweeps.running.watchdog import Watchdog
-    from espalier.sweeps.search.cohort_plan import Provenance
+    from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
     from espalier.sweeps.search.halving import Halving
     from espalier.sweeps.spec.spec import SweepSpec
 
@@ -44,7 +47,7 @@ CHECKPOINT_S = 10.0  # the most work that a crash can lose, in seconds
 
 def make_referee(spec: SweepSpec, sweep: str) -> Referee | None:
     """Return the referee of a cohort; None without stopping."""
-    if spec.stopping is None:
+    if spec.stopping is None or spec.search.by_pieces:
         return None
     sign = spec.objective.sign
     asks = judge(sweep, Halving(spec.stopping, sign))
@@ -106,7 +109,8 @@ class CohortTrainable(tune.Trainable):
         if self.halt:
             return
         self.replayed: list[Event] = []
-        self.cohort = make_cohort(spec, trials, self.provenance, self.referee)
+        self.states = States(Path(settings.states)) if any(trial.piece for trial in trials) else None
+        self.cohort = make_cohort(spec, trials, self.provenance, self.referee, self._state_of)
         if saved:
             self._restore(self.cohort, saved)
         for number in cohort_plan.without:
@@ -115,6 +119,13 @@ class CohortTrainable(tune.Trainable):
         self.suspects = dict(cohort_plan.suspects)
         self.cohort.program.beat, self.cohort.before = self.watchdog.beat, self._note_training
         self.saved_at = time.monotonic()
+
+    def _state_of(self, trial: PlannedTrial, replicate: Trial) -> LaneWithRow | None:
+        """Return the state from which a piece goes on."""
+        if self.states is None or trial.piece is None:
+            return None
+        number = TrialId.parse(replicate.id)
+        return self.states.find(number.number, number.replicate, trial.piece, replicate.steps)
 
     def _note_training(self, lanes: Sequence[Lane]) -> None:
         """Tell the watchdog which trials the next calls are for."""
@@ -148,9 +159,16 @@ class CohortTrainable(tune.Trainable):
         if due:
             self.saved_at = time.monotonic()
             with self.watchdog.watching():  # this calls methods of the task's objects
-                due = cohort.writable  # else it starts over after a crash, with the same numbers
+                due = self._keep_states(cohort) and cohort.writable  # else it starts over, with the same numbers
         turn = self._turn(cohort, events)
         return replace(turn, done=cohort.done or self.error is not None, error=self.error).to_result(due)
+
+    def _keep_states(self, cohort: Cohort) -> bool:
+        """Write the states of pieces; return whether a checkpoint of the cohort is needed instead."""
+        if self.states is None:
+            return True
+        self.states.keep_recent(cohort)
+        return False
 
     def _turn(self, cohort: Cohort, events: Sequence[Event]) -> Turn:
         """Return a report to the driver: the events, and how far the cohort is."""
@@ -173,6 +191,8 @@ class CohortTrainable(tune.Trainable):
                 if self.suspects and not cohort.isolate(self.suspects):
                     self.suspects = {}
                 events.extend(cohort.turn())
+                if self.states:
+                    self.states.keep(cohort.take_frozen(), self.assignment.plan.trials)
                 if self._may_ask(cohort) and self._ask(cohort, events):
                     before = 0
         except Differs as error:
@@ -196,9 +216,8 @@ class CohortTrainable(tune.Trainable):
             self.ask_for_trials = None
             return False
         events.clear()
-        add_trials(cohort, self.spec, trials)
-        plan = self.assignment.plan
-        self.assignment = replace(self.assignment, plan=replace(plan, trials=(*plan.trials, *trials)))
+        add_trials(cohort, self.spec, trials, self._state_of)
+        self.assignment = replace(self.assignment, plan=self.assignment.plan.joined_by(trials))
         if not trials:
             self.ask_for_trials = None
         return True
@@ -221,6 +240,10 @@ class CohortTrainable(tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         if self.cohort is None or self.provenance is None:
+            return
+        if self.states:
+            with self.watchdog.watching():
+                self.states.keep_recent(self.cohort)
             return
         more = self.provenance.to_json() | ({"referee": self.referee.state()} if self.referee else {})
         with self.watchdog.watching():

@@ -63,6 +63,10 @@ class Workers:
             del self.deaths[cohort]
         return decision
 
+    def progressed(self, cohort: str) -> None:
+        """Forget the deaths of a cohort's workers: it has come further since."""
+        self.deaths.pop(cohort, None)
+
     def tries(self, cohort: str) -> int:
         """Return how often a cohort's worker has died since its last progress."""
         return len(self.deaths.get(cohort, ()))

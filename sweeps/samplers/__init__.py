@@ -36,6 +36,7 @@ SAMPLERS: Registry[Sampler] = Registry(
         "qmc": "sweeps.samplers.qmc:QMC",
         "grid": "sweeps.samplers.grid:Grid",
         "gp": "sweeps.samplers.gp:GP",
+        "thaw": "sweeps.samplers.pieces:Pieces",
     },
     noun="sampler",
 )

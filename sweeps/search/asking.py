@@ -1,7 +1,7 @@
 """Ask Optuna for trials, and tell it how they ended."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import optuna
 from numpy.random import SeedSequence
@@ -28,6 +28,13 @@ def distribution(domain: Range | Choice) -> BaseDistribution:
         if domain.integer:
             return IntDistribution(int(domain.low), int(domain.high), domain.log, int(domain.step or 1))
         return FloatDistribution(domain.low, domain.high, domain.log, domain.step)
+
+
+def fixed_sampler(fixed: Point, base: BaseSampler) -> BaseSampler:
+    """Return a sampler that gives these values, and draws all others from another."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls it experimental
+        return PartialFixedSampler(dict(fixed), base)
 
 
 class Draws:
@@ -63,6 +70,8 @@ class Asker:
         self.draws = Draws(self.spec, self.domains, len(trials))
         self.params: dict[int, Point] = {trial.number: dict(trial.params) for trial in trials}
         self.confirmations = {trial.number: trial.confirms for trial in trials if trial.confirms}
+        # of a search by pieces: for each trial, the one that began as its trunk
+        self.trunks = {trial.number: trial.pieces[0]["trunk"] for trial in trials if trial.pieces}
         self.trials: dict[int, OpenTrial] = {}  # asked for, or adopted, by this process
 
     @property
@@ -79,16 +88,35 @@ class Asker:
         """Return a new trial that repeats another under a seed that no trial of the sweep has had."""
         seeds = [int(self.point_of(number)["seed"]) for number in self.params]
         confirmation = Confirmation(trial.number, max(seeds) + self.spec.replicates)
-        again = create_trial(
-            state=TrialState.RUNNING,
-            params=trial.frozen.params,
-            distributions=trial.frozen.distributions,
-            user_attrs={attributes.CONFIRMS: [confirmation.trial, confirmation.seed]},
-        )
-        self.study.add_trial(again)
-        added = TrialRecord(self.study.get_trials(deepcopy=False)[-1])
+        added = self._add(trial.frozen.params, {attributes.CONFIRMS: [confirmation.trial, confirmation.seed]})
         self.confirmations[added.number] = confirmation
         return self.adopt(added)
+
+    def begin(self, params: Point, entries: Mapping[str, object]) -> OpenTrial:
+        """Return a new trial with some of its parameters, and its attributes."""
+        return self.take_over(self._add(params, entries))
+
+    def _add(self, params: Point, entries: Mapping[str, object]) -> TrialRecord:
+        """Add a running trial to the study. Optuna writes it at once, with its attributes."""
+        domains = {name: self.domains[name] for name in params}
+        running = TrialState.RUNNING
+        self.study.add_trial(
+            create_trial(state=running, params=params, distributions=domains, user_attrs=dict(entries))
+        )
+        return TrialRecord(self.study.get_trials(deepcopy=False)[-1])
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next trial will have."""
+        return len(self.params)
+
+    def decide(self, number: int, params: Point) -> None:
+        """Add parameters to a trial that has begun without them."""
+        self.study.sampler = fixed_sampler(params, RandomSampler())
+        trial = self.trials[number]
+        for name in params:
+            self._suggest(trial.handle, name)
+        trial.params |= params
 
     def adopt(self, record: TrialRecord) -> OpenTrial:
         """Take over a trial of an earlier process; sample now what that process had not sampled yet."""
@@ -96,17 +124,28 @@ class Asker:
             self._take_sampler(record.number)
         if record.params.keys() >= self.domains.keys():  # everything has been sampled
             self.study.sampler = RandomSampler()
-        study_id = self.storage.get_study_id_from_name(self.study.study_name)
-        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, record.number)
-        handle = optuna.trial.Trial(self.study, trial_id)
-        for name, domain in self.domains.items():
-            if isinstance(domain, CategoricalDistribution):
-                handle.suggest_categorical(name, domain.choices)
-            elif isinstance(domain, IntDistribution):
-                handle.suggest_int(name, domain.low, domain.high, step=domain.step, log=domain.log)
-            elif isinstance(domain, FloatDistribution):
-                handle.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+        handle = self._handle(record.number)
+        for name in self.domains:
+            self._suggest(handle, name)
         return self._opened(OpenTrial(handle))
+
+    def take_over(self, record: TrialRecord) -> OpenTrial:
+        """Take over a trial with the parameters that it has."""
+        self.study.sampler = RandomSampler()
+        return self._opened(OpenTrial(self._handle(record.number)))
+
+    def _handle(self, number: int) -> optuna.trial.Trial:
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        return optuna.trial.Trial(self.study, self.storage.get_trial_id_from_study_id_trial_number(study_id, number))
+
+    def _suggest(self, handle: optuna.trial.Trial, name: str) -> None:
+        domain = self.domains[name]
+        if isinstance(domain, CategoricalDistribution):
+            handle.suggest_categorical(name, domain.choices)
+        elif isinstance(domain, IntDistribution):
+            handle.suggest_int(name, domain.low, domain.high, step=domain.step, log=domain.log)
+        elif isinstance(domain, FloatDistribution):
+            handle.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
 
     def _opened(self, trial: OpenTrial) -> OpenTrial:
         self.trials[trial.number], self.params[trial.number] = trial, trial.params
@@ -138,6 +177,8 @@ class Asker:
         """Return the trial whose trunk this one was proposed to share, None for one proposed independently."""
         if number in self.confirmations:
             return None
+        if number in self.trunks:
+            return None if self.trunks[number] == number else self.trunks[number]
         place = number % self.spec.branches
         return number - place if place else None
 
@@ -149,4 +190,31 @@ class Asker:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             base = self.draws.of(number)
-            self.study.sampler = PartialFixedSampler(fixed, base) if fixed else base
+        self.study.sampler = fixed_sampler(fixed, base) if fixed else base
+
+
+class Ends:
+    """Tells Optuna how trials ended, when their MLflow runs are known: no attributes can be added afterwards.
+
+    untold: the ends that Optuna has not been told. linked: by trial, the MLflow run that is stored in Optuna.
+    """
+
+    def __init__(self, asker: Asker, record: SweepRecord):
+        self.asker, self.record = asker, record
+        self.untold: dict[int, Outcome] = {}
+        self.linked: dict[int, str] = {}
+
+    def settle(self, runs: Mapping[int, str], everything: bool, running: Collection[int]) -> None:
+        """Tell Optuna the ends of trials whose runs are known, or of all; store the runs that became known later.
+
+        running: the trials that have not ended.
+        """
+        for number in [number for number in self.untold if everything or number in runs]:
+            self.asker.tell(self.asker.trials[number], self.untold.pop(number), runs.get(number))
+            if number in runs:
+                self.linked[number] = runs[number]
+        told = {number: run for number, run in runs.items() if number not in running and number not in self.untold}
+        late = {number: run for number, run in told.items() if self.linked.get(number) != run}
+        if late:
+            self.record.set_late_runs(late)
+            self.linked |= late

@@ -15,10 +15,13 @@ WORK = "work."  # for each cohort of which a trial has ended: lane-steps trained
 PROVENANCE = "made."  # for each cohort that has trained: its program, why, lanes, device
 REFERENCES = "references"  # the names of those that the sweep is to train
 REFERENCE = "reference."  # for each reference that has ended: what it came to
+SEARCH_OVER = "search_over"  # of a search by pieces: there is nothing left that it would train
 LATE_RUN = "mlflow_run."  # for each trial whose MLflow run was created after the trial's end
 
 # of a trial
 COHORT = "cohort"
+PIECES = "pieces"  # of a search by pieces: what was trained of the trial, in order; see sweeps.search.pieces
+PARKED = "parked"  # of a search by pieces: where it is parked, and its verdict so far: [step, verdict, evidence]
 CONFIRMS = "confirms"  # of a confirmation: [the trial that it repeats, its own seed]
 STATUS = "status"  # complete, diverged, stopped, failed
 VERDICT = "verdict"

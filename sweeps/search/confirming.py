@@ -23,17 +23,20 @@ def unconfirmed(spec: SweepSpec, trials: Sequence[TrialRecord]) -> list[TrialRec
     return [trial for trial in best_to_confirm(spec, trials) if trial.number not in confirmed]
 
 
-def confirmations_wanted(spec: SweepSpec, trials: Sequence[TrialRecord]) -> int:
-    """Return how many confirmations a sweep is to have: once its search has ended, no more than trials are complete."""
-    return len(best_to_confirm(spec, trials)) if search_is_over(spec, trials) else spec.confirm
+def confirmations_wanted(spec: SweepSpec, trials: Sequence[TrialRecord], searched: int) -> int:
+    """Return how many confirmations a sweep is to have: once its search has ended, no more than trials are complete.
+
+    searched: how many trials its search is to have.
+    """
+    return len(best_to_confirm(spec, trials)) if search_is_over(trials, searched) else spec.confirm
 
 
-def all_confirmed(spec: SweepSpec, trials: Sequence[TrialRecord]) -> bool:
+def all_confirmed(spec: SweepSpec, trials: Sequence[TrialRecord], searched: int) -> bool:
     """Whether the search has ended, and each trial that is to be confirmed has a confirmation."""
-    return search_is_over(spec, trials) and not unconfirmed(spec, trials)
+    return search_is_over(trials, searched) and not unconfirmed(spec, trials)
 
 
-def search_is_over(spec: SweepSpec, trials: Sequence[TrialRecord]) -> bool:
+def search_is_over(trials: Sequence[TrialRecord], searched: int) -> bool:
     """Whether every trial of the search has ended."""
     search = [trial for trial in trials if trial.confirms is None]
-    return len(search) >= spec.trials_wanted and not any(trial.running for trial in search)
+    return len(search) >= searched and not any(trial.running for trial in search)

@@ -3,7 +3,8 @@
 A search that learns asks late: a cohort begins with the trials of one trunk, and gets another when a lane is idle.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 from espalier.sweeps.cohorts import structural_key
 from espalier.sweeps.search.asking import Asker
@@ -12,14 +13,72 @@ from espalier.sweeps.search.grouping import cohorts_of
 from espalier.sweeps.search.trial_record import OpenTrial, TrialRecord
 
 
-class Planner:
+class Plans(Protocol):
+    """How the trials of a search become cohorts."""
+
+    @property
+    def all_asked(self) -> bool:
+        """Whether everything that is to be trained has been asked for."""
+        ...
+
+    @property
+    def round_is_open(self) -> bool:
+        """Whether only a part of a round was asked for, because an earlier process ended meanwhile."""
+        ...
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether trials are asked for in rounds, each when the one before has ended."""
+        ...
+
+    @property
+    def wanted(self) -> int:
+        """How many trials there are to be, as far as that is known."""
+        ...
+
+    def ask(self) -> list[CohortPlan]:
+        """Ask for what is to be trained next; return it as cohorts."""
+        ...
+
+    def more(self, plan: CohortPlan, trunks: int) -> tuple[list[PlannedTrial], list[CohortPlan]]:
+        """Ask for more for a cohort that trains, in so many lanes; return what it takes on, and other cohorts."""
+        ...
+
+    def resume(self, trials: Sequence[TrialRecord], checkpoints: Mapping[str, str]) -> list[CohortPlan]:
+        """Return the cohorts of an interrupted sweep. checkpoints: by cohort, the folder of its last one."""
+        ...
+
+    def again(self, plan: CohortPlan) -> Sequence[PlannedTrial]:
+        """Return what of a cohort is to be trained again, whose worker has died."""
+        ...
+
+    def replan(self, plan: CohortPlan, unbegun: Collection[int]) -> list[CohortPlan]:
+        """Return cohorts of what was given to a cohort, but never reached its worker. unbegun: trials of the sweep."""
+        ...
+
+    def confirm(self, trials: Sequence[TrialRecord]) -> list[CohortPlan]:
+        """Return cohorts that train these trials once more, each under another seed."""
+        ...
+
+
+class Planner(Plans):
     """Groups trials into cohorts. Each trial's cohort is stored in Optuna, so that a resumed sweep finds it."""
 
     def __init__(self, asker: Asker, cohorts: int, cohort_trials: int):
         """cohorts: how many train at once. cohort_trials: the most trials of a cohort."""
         self.asker, self.spec = asker, asker.spec
         self.cohorts, self.cohort_trials = cohorts, cohort_trials
-        self.wanted, self.round = self.spec.trials_wanted, self.spec.round_trials
+        self.round = self.spec.round_trials
+
+    @property
+    def wanted(self) -> int:
+        """How many trials there are to be."""
+        return self.spec.trials_wanted
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether trials are asked for in rounds, each when the one before has ended."""
+        return bool(self.round)
 
     @property
     def all_asked(self) -> bool:
@@ -38,7 +97,7 @@ class Planner:
             count = self.spec.branches
         elif self.round:
             count = self.round - self.asker.asked % self.round
-        return self.group(self._asked(count))
+        return self._grouped(self._asked(count))
 
     def more(self, plan: CohortPlan, trunks: int) -> tuple[list[PlannedTrial], list[CohortPlan]]:
         """Ask for up to so many trunks for a cohort that trains; return what it takes on, and other cohorts.
@@ -50,7 +109,7 @@ class Planner:
         while trunks and not self.all_asked and len(plan.trials) + len(added) < self.cohort_trials:
             trials = self._asked(self.spec.branches)
             if structural_key(self.spec, trials[0].point) != own:
-                return added, self.group(trials)
+                return added, self._grouped(trials)
             self._join(plan.id, trials)
             added += trials
             trunks -= 1
@@ -82,16 +141,28 @@ class Planner:
             if trial.cohort in interrupted:
                 interrupted[trial.cohort].append(trial)
         plans = [self._resumed(cohort, of_it, checkpoints.get(cohort)) for cohort, of_it in interrupted.items()]
-        return plans + self.group(without_cohort)
+        return plans + self._grouped(without_cohort)
 
     def confirm(self, trials: Sequence[TrialRecord]) -> list[CohortPlan]:
         """Return cohorts that train these trials once more, each under another seed."""
-        return self.group([self._planned(self.asker.confirm(trial)) for trial in trials])
+        return self._grouped([self._planned(self.asker.confirm(trial)) for trial in trials])
+
+    def again(self, plan: CohortPlan) -> Sequence[PlannedTrial]:
+        """Return the trials of a cohort."""
+        return plan.trials
+
+    def replan(self, plan: CohortPlan, unbegun: Collection[int]) -> list[CohortPlan]:
+        """Return cohorts of those trials of a cohort that have not begun.
+
+        A cohort that began none of its trials is no such case: another one would not begin them either.
+        """
+        unreached = [trial for trial in plan.trials if trial.number in unbegun]
+        return self._grouped(unreached) if 0 < len(unreached) < len(plan.trials) else []
 
     def _planned(self, trial: OpenTrial | TrialRecord) -> PlannedTrial:
         return PlannedTrial(trial.number, self.asker.point_of(trial.number), self.asker.confirms(trial.number))
 
-    def group(self, trials: Sequence[PlannedTrial]) -> list[CohortPlan]:
+    def _grouped(self, trials: Sequence[PlannedTrial]) -> list[CohortPlan]:
         """Group trials into cohorts, and store each trial's cohort."""
         plans = cohorts_of(self.spec, trials, self.cohorts, self.cohort_trials)
         for plan in plans:

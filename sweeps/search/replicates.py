@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from espalier.core.measures.verdicts import VERDICTS
-from espalier.core.training.events import Ended, Event, Reported, Scored, TrialId
-from espalier.sweeps.search.trial_events import Outcome, Report, Score
+from espalier.core.training.events import Ended, Event, Parked, Reported, Scored, TrialId
+from espalier.sweeps.search.trial_events import Outcome, Park, Report, Score
 
 T = TypeVar("T")
 
@@ -102,9 +102,10 @@ class Replicates:
     def __init__(self, trial: int, count: int):
         self.trial, self.count = trial, count
         self._reports, self._scores = Gathering[Reported](count), Gathering[Scored](count)
+        self._parkings = Gathering[Parked](count)
         self._ends: dict[TrialId, Ended] = {}
 
-    def merge(self, event: Event) -> Report | Score | Outcome | None:
+    def merge(self, event: Event) -> Report | Score | Park | Outcome | None:
         """Add a replicate's event; return the trial's event if this was the last replicate."""
         match event:
             case Reported():
@@ -114,9 +115,14 @@ class Replicates:
                 scores = self._scores.add(event.step, event.trial_id, event)
                 values = averaged([score.values for score in scores])
                 return Score(self.trial, event.step, values, leader_of(event)) if scores else None
+            case Parked():
+                parkings = self._parkings.add(event.step, event.trial_id, event)
+                so_far = [parking.so_far for parking in parkings if parking.so_far]
+                return Park(self.trial, event.step, so_far) if parkings else None
             case Ended():
                 self._ends[event.trial_id] = event
-                return self._outcome() if len(self._ends) == self.count else None
+                ends = [end for _, end in sorted(self._ends.items())]
+                return outcome_of(self.trial, ends) if len(ends) == self.count else None
             case _:
                 return None
 
@@ -125,9 +131,10 @@ class Replicates:
         curve = [(points[0][0], statistics.fmean(loss for _, loss in points)) for points in zip(*curves, strict=True)]
         return Report(self.trial, step, averaged([report.values for report in reports]), curve)
 
-    def _outcome(self) -> Outcome:
-        ends = [end for _, end in sorted(self._ends.items())]
-        worst = max(ends, key=_badness)
-        values = averaged([{k: v for k, v in end.values.items() if math.isfinite(v)} for end in ends])
-        evidence = "; ".join(text for text in (worst.evidence, missing_text(missing_counts(ends))) if text)
-        return Outcome(self.trial, worst.status, worst.step, values, worst.verdict, evidence, ends)
+
+def outcome_of(trial: int, ends: Sequence[Ended]) -> Outcome:
+    """Return how a trial ended, of the ends of its replicates."""
+    worst = max(ends, key=_badness)
+    values = averaged([{k: v for k, v in end.values.items() if math.isfinite(v)} for end in ends])
+    evidence = "; ".join(text for text in (worst.evidence, missing_text(missing_counts(ends))) if text)
+    return Outcome(trial, worst.status, worst.step, values, worst.verdict, evidence, ends)

@@ -9,14 +9,16 @@ from dataclasses import replace
 
 from espalier.core.training.events import Event, Forked, Started
 from espalier.sweeps.references import Reference, reference_spec
-from espalier.sweeps.search.asking import Asker
-from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial
+from espalier.sweeps.search.asking import Asker, Ends
+from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial, Provenance
 from espalier.sweeps.search.confirming import all_confirmed, unconfirmed
 from espalier.sweeps.search.measurements import Measurements
-from espalier.sweeps.search.planning import Planner
+from espalier.sweeps.search.parking import Parking
+from espalier.sweeps.search.piece_planning import PiecePlanner
+from espalier.sweeps.search.planning import Planner, Plans
 from espalier.sweeps.search.replicates import Replicates
 from espalier.sweeps.search.study import SweepRecord
-from espalier.sweeps.search.trial_events import Fork, Outcome, Report, Score, Start, TrialEvent
+from espalier.sweeps.search.trial_events import Fork, Outcome, Park, Report, Score, Start, TrialEvent
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -30,27 +32,36 @@ class Search:
     """
 
     def __init__(
-        self, record: SweepRecord, cohorts: int, cohort_trials: int, checkpoints: Mapping[str, str] | None = None
+        self,
+        record: SweepRecord,
+        cohorts: int,
+        cohort_trials: int,
+        checkpoints: Mapping[str, str] | None = None,
+        provenance: Mapping[str, Provenance] | None = None,
     ):
         """Start with a new or interrupted sweep.
 
         cohorts: how many train at once. cohort_trials: trials of a cohort.
         checkpoints: by interrupted cohort, the folder of its last checkpoint.
+        provenance: how each cohort trains; the driver adds to it.
         """
         self.record, self.spec, self.cohorts = record, record.spec, cohorts
         self.asker = Asker(record)
-        self.planner = Planner(self.asker, cohorts, cohort_trials)
         self.live: dict[str, CohortPlan] = {}
         self.merging: dict[int, Replicates] = {}  # of trials that have not ended
-        self.ended: dict[int, Outcome] = {}  # ends that Optuna has not been told
         self.begun: set[int] = set()  # trials that have begun
         self.references = record.references_left()
-        self.linked: dict[int, str] = {}  # trial -> its MLflow run, if stored in Optuna
+        self.ends = Ends(self.asker, record)
         trials = record.trials()
+        self.planner: Plans = Planner(self.asker, cohorts, cohort_trials)
+        self.parking: Parking | None = None
+        if self.spec.search.by_pieces:
+            self.planner = planner = PiecePlanner(self.asker, trials, provenance or {})
+            self.parking = Parking(planner.pieces, record)
         self.measurements = Measurements(self.asker, self.spec.objective.metric, trials)
-        self.confirmed = not self.spec.confirm or all_confirmed(self.spec, trials)  # or asked for
+        self.confirmed = not self.spec.confirm or all_confirmed(self.spec, trials, record.searched())  # or asked for
         self._open(trial.number for trial in trials if trial.running)
-        self.waiting = self.planner.resume(trials, checkpoints or {})
+        self.waiting: list[CohortPlan] = self.planner.resume(trials, checkpoints or {})
         if self.planner.round_is_open:
             self.waiting += self._ask()
 
@@ -59,7 +70,8 @@ class Search:
     @property
     def exhausted(self) -> bool:
         """Whether every trial has been scheduled. A running cohort may have to be scheduled again."""
-        return not (self.waiting or self.references) and self.planner.all_asked and self.confirmed
+        waits = self.waiting or self.references or (self.parking and self.parking.any)
+        return not waits and self.planner.all_asked and self.confirmed
 
     @property
     def wanted(self) -> int:
@@ -91,12 +103,16 @@ class Search:
         self.settle(everything=True)
         added, self.waiting = self.planner.more(plan, max(1, lanes // self.spec.replicates))
         self._open(trial.number for trial in [*added, *(t for other in self.waiting for t in other.trials)])
-        self.live[cohort] = replace(plan, trials=(*plan.trials, *added))
+        self.live[cohort] = plan.joined_by(added)
         return added
 
-    def unlinked(self, runs: Mapping[int, str]) -> set[int]:
-        """Return the ended trials that Optuna has not been told, and that have no MLflow run among `runs`."""
-        return set(self.ended) - set(runs)
+    def parked_events(self) -> list[TrialEvent]:
+        """Return what has become of parked trials: some go on, or all end where nothing is left to be trained."""
+        events: list[TrialEvent] = []
+        if self.parking:
+            events += [self._start(number) for number in self.parking.take_continued()]
+            events += [self._end(outcome) for outcome in self.parking.take_ends()] if self.planner.all_asked else []
+        return events
 
     def next_cohort(self, runs: Mapping[int, str] | None = None) -> CohortPlan | None:
         """Return a cohort to train; None while enough of them train, or when all have been scheduled.
@@ -123,20 +139,15 @@ class Search:
         """Handle a cohort that has finished or was interrupted."""
         self.live.pop(cohort, None)
 
-    def replan_unbegun(self, cohort: str) -> None:
-        """Plan the trials of a cohort that is about to finish without them anew: they never reached its worker.
-
-        A cohort that began none of its trials is no such case: another one would not begin them either.
-        """
-        trials = self.live[cohort].trials if cohort in self.live else ()
-        unbegun = [trial for trial in trials if trial.number in self.merging and trial.number not in self.begun]
-        if 0 < len(unbegun) < len(trials):
-            self.waiting += self.planner.group(unbegun)
+    def replan_unreached(self, cohort: str) -> None:
+        """Plan anew what was given to a cohort that is about to finish, and never reached its worker."""
+        if cohort in self.live:
+            self.waiting += self.planner.replan(self.live[cohort], self.merging.keys() - self.begun)
 
     def cohort_failed(self, cohort: str, why: str = DIED_TOO_OFTEN) -> list[TrialEvent]:
         """Fail the unfinished trials of a cohort that cannot be retried."""
         plan = self.live.pop(cohort, None)
-        return self.fail(plan.numbers, why) if plan else []
+        return self.fail([trial.number for trial in self.planner.again(plan)], why) if plan else []
 
     def cohort_again(self, cohort: str, suspects: Mapping[str, int], checkpoint: str | None = None) -> None:
         """Schedule a cohort whose worker died again, from its last checkpoint, without the failed trials."""
@@ -144,22 +155,21 @@ class Search:
         if before.reference:
             self.waiting.insert(0, replace(before, attempt=before.attempt + 1))
             return
-        trials = [trial for trial in before.trials if checkpoint or trial.number in self.merging]
+        trials = [trial for trial in self.planner.again(before) if checkpoint or trial.number in self.merging]
         without = [t.number for t in trials if t.number not in self.merging and self._failed(t.number)]
         if any(trial.number in self.merging for trial in trials):
-            self.waiting.insert(
-                0, CohortPlan(cohort, tuple(trials), checkpoint, tuple(without), suspects, before.attempt + 1)
-            )
+            again = replace(before, trials=tuple(trials), resume_from=checkpoint, without=tuple(without))
+            self.waiting.insert(0, replace(again, suspects=suspects, attempt=before.attempt + 1))
 
     def _failed(self, number: int) -> bool:
         """Whether a trial has ended as failed."""
-        if untold := self.ended.get(number):
+        if untold := self.ends.untold.get(number):
             return untold.status == "failed"
         return self.record.trials()[number].status == "failed"
 
     def _round_trains(self) -> bool:
         """Whether a repeatable search has to wait for trials of the last round."""
-        return bool(self.planner.round and self.live and self.merging)
+        return bool(self.planner.in_rounds and self.live and self.merging)
 
     @property
     def _confirms_next(self) -> bool:
@@ -179,7 +189,8 @@ class Search:
 
     def _open(self, trials: Iterable[int]) -> None:
         """Merge the events of these trials until they end."""
-        self.merging |= {number: Replicates(number, self.spec.replicates) for number in trials}
+        for number in trials:
+            self.merging.setdefault(number, Replicates(number, self.spec.replicates))
 
     # --- trials ------------------------------------------------------------------------------------------------------
 
@@ -206,19 +217,7 @@ class Search:
         runs: the MLflow runs of trials. everything: also trials without a run yet; it is stored later. If a crash
         comes first, the events of an untold trial are replayed from its cohort's checkpoint.
         """
-        runs = runs or {}
-        for number in [number for number in self.ended if everything or number in runs]:
-            self.asker.tell(self.asker.trials[number], self.ended.pop(number), runs.get(number))
-            if number in runs:
-                self.linked[number] = runs[number]
-        late = {number: run for number, run in runs.items() if self.linked.get(number) != run and self._is_told(number)}
-        if late:
-            self.record.set_late_runs(late)
-            self.linked |= late
-
-    def _is_told(self, number: int) -> bool:
-        """Whether Optuna has been told how a trial ended."""
-        return number not in self.merging and number not in self.ended
+        self.ends.settle(runs or {}, everything, self.merging)
 
     def point_of(self, number: int) -> Point:
         """Return the whole configuration of a trial."""
@@ -243,6 +242,10 @@ class Search:
             self.measurements.report(merged)
         elif isinstance(merged, Score):
             self.measurements.score(merged)
+            if self.parking:
+                self.parking.score(merged)
+        elif isinstance(merged, Park) and self.parking:
+            self.parking.park(merged)
         elif isinstance(merged, Outcome):
             merged = self._end(merged)
         return [merged] if merged else []
@@ -267,7 +270,9 @@ class Search:
         elif outcome.status == "complete" and self.spec.objective.metric not in outcome.values:
             why = f"{self.spec.objective.metric} was no number at step {outcome.step}"
             outcome = replace(outcome, status="failed", evidence=why)
-        self.ended[outcome.trial] = outcome
+        if self.parking:
+            self.parking.pieces.end(outcome)
+        self.ends.untold[outcome.trial] = outcome
         del self.merging[outcome.trial]
         return outcome
 

@@ -23,7 +23,13 @@ from espalier.sweeps.search.trial_record import TrialRecord, sampled_params
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import Fields
 
-NOT_FACTS = (attributes.SPEC, attributes.PROGRAMS, attributes.PARENT, attributes.REFERENCES)
+NOT_FACTS = (
+    attributes.SPEC,
+    attributes.PROGRAMS,
+    attributes.PARENT,
+    attributes.REFERENCES,
+    attributes.SEARCH_OVER,
+)
 NOT_FACTS_OF = (attributes.WORK, attributes.PROVENANCE, attributes.REFERENCE, attributes.LATE_RUN)
 
 
@@ -177,9 +183,25 @@ class SweepRecord:
         """Return all its trials, by number."""
         return [TrialRecord(trial) for trial in self.study.get_trials(deepcopy=False)]
 
+    @property
+    def search_over(self) -> bool:
+        """Whether a search by pieces has ended."""
+        return self.study.user_attrs.get(attributes.SEARCH_OVER, False)
+
+    def set_search_over(self) -> None:
+        """Store that a search by pieces has ended."""
+        if not self.search_over:
+            self.study.set_user_attr(attributes.SEARCH_OVER, True)
+
+    def searched(self) -> int:
+        """Return how many trials its search is to have: of a search by pieces, one more than now until it ends."""
+        if not self.spec.search.by_pieces:
+            return self.spec.trials_wanted
+        return sum(trial.confirms is None for trial in self.trials()) + (not self.search_over)
+
     def wanted(self) -> int:
         """Return how many trials it is to have, with confirmations."""
-        return self.spec.trials_wanted + confirmations_wanted(self.spec, self.trials())
+        return self.searched() + confirmations_wanted(self.spec, self.trials(), self.searched())
 
     def interrupted_cohorts(self) -> list[str]:
         """Return the cohorts with unfinished trials, in the order of their first such trial."""
@@ -203,7 +225,8 @@ class SweepRecord:
 
     def _result(self, trial: TrialRecord, names: Collection[str], late_run: str | None) -> TrialResult:
         sampled, confirms = sampled_params(trial.params), trial.confirms
-        params = self.spec.space.resolve(sampled) if all(name in sampled for name in names) else sampled
+        decided = [name for name in names if name in sampled or not name.startswith("decay_point")]
+        params = self.spec.space.resolve(sampled) if all(name in sampled for name in decided) else sampled
         return TrialResult(
             number=trial.number,
             state=trial.state,

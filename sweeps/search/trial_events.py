@@ -58,6 +58,15 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Park:
+    """A trial is parked at a step. so_far: the last events of its replicates, if it is not continued, in order."""
+
+    trial: int
+    step: int
+    so_far: Sequence[Ended]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a trial ended. replicates: the last events of its replicates, in order."""
 
@@ -70,4 +79,4 @@ class Outcome:
     replicates: Sequence[Ended]
 
 
-TrialEvent = Start | Fork | Report | Score | Outcome
+TrialEvent = Start | Fork | Report | Score | Park | Outcome

@@ -1,9 +1,9 @@
 """One trial in Optuna's storage: written while it trains, read afterwards."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -31,6 +31,23 @@ class Confirmation:
 
     trial: int
     seed: int
+
+
+class PieceJson(TypedDict):
+    """A piece as an attribute of its trial. Shares are those of a whole training.
+
+    order: its number among the sweep's pieces. trunk: the trial that began as its trunk. end: of a trunk, decay: of a
+    branch. gain: by how much it was expected to better the objective in the end, for `cost` full trainings.
+    """
+
+    order: int
+    trunk: int
+    point: Sequence[float]
+    begin: float
+    end: NotRequired[float]
+    decay: NotRequired[Sequence[float]]
+    gain: NotRequired[float]
+    cost: NotRequired[float]
 
 
 def storable(choice: Scalar | list[float]) -> Scalar:
@@ -103,6 +120,17 @@ class TrialRecord:
         """What it repeats; None for a trial of the search."""
         entry = self._attributes.get(attributes.CONFIRMS)
         return Confirmation(*entry) if entry else None
+
+    @property
+    def pieces(self) -> list[PieceJson]:
+        """The pieces of it that a search by pieces has asked for, in order; empty for a whole trial."""
+        return list(self._attributes.get(attributes.PIECES, ()))
+
+    @property
+    def parked(self) -> tuple[int, str, str] | None:
+        """The step at which it was parked, its verdict there, and the evidence; None if it never was."""
+        entry = self._attributes.get(attributes.PARKED)
+        return (entry[0], entry[1], entry[2]) if entry else None
 
     @property
     def status(self) -> str | None:
@@ -178,6 +206,14 @@ class OpenTrial:
     def set_cohort(self, cohort: str) -> None:
         """Store its cohort."""
         self.handle.set_user_attr(attributes.COHORT, cohort)
+
+    def set_pieces(self, pieces: Sequence[PieceJson]) -> None:
+        """Store the pieces of it that have been asked for."""
+        self.handle.set_user_attr(attributes.PIECES, list(pieces))
+
+    def set_parked(self, step: int, verdict: str, evidence: str) -> None:
+        """Store where it is parked, and its verdict so far."""
+        self.handle.set_user_attr(attributes.PARKED, [step, verdict, evidence])
 
     def report(self, value: float, step: int) -> None:
         """Store the objective after a step."""

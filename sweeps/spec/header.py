@@ -19,7 +19,8 @@ values of hidden gets about 2 of them
     """
     trials, steps = spec.trials_wanted, spec.budget.steps
     seeds = f" under {spec.replicates} seeds each" if spec.replicates > 1 else ""
-    parts = [f"sweep {spec.name}: {counted(trials, 'trial')} of {counted(steps, 'step')}{seeds} {_rates(spec)}"]
+    what = f"{spec.trainings:g} trainings' worth of trials" if spec.search.by_pieces else counted(trials, "trial")
+    parts = [f"sweep {spec.name}: {what} of {counted(steps, 'step')}{seeds} {_rates(spec)}"]
     if spec.branches > 1:
         parts.append(_trunks(spec))
     return brief("; ".join(filter(None, [*parts, _choices(spec)])), MESSAGE_MOST)

@@ -13,6 +13,7 @@ from espalier.sweeps.samplers import SAMPLERS
 from espalier.sweeps.spec.meaning import LOSS_PATTERN, NAME_MOST, is_loss, missing_mode
 from espalier.sweeps.spec.space import AUTO, Part
 
+BY_PIECES = "thaw"  # the sampler that asks for pieces of trainings
 INDEPENDENT = ("random", "qmc", "grid")  # samplers whose points do not depend on results
 STEPS_MOST = 10**10
 BATCH_MOST = 10**9
@@ -36,7 +37,7 @@ def known_kind(value: object, names: Iterable[str]) -> object:
 
 
 class Budget(Part):
-    """How long each trial trains."""
+    """How long each trial trains, and for how much training the search has to pay."""
 
     steps: int = Field(default=10_000, ge=1, le=STEPS_MOST)
     batch_size: int = Field(default=32, ge=1, le=BATCH_MOST)
@@ -45,6 +46,13 @@ class Budget(Part):
         ge=1,
         le=10_000,
         description="validations of a trial, evenly spaced, the last at its end; no more than one a step",
+    )
+    trainings: float | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="of the sampler thaw: what the search may train, in full trainings, used to the end; "
+        "without it two fifths of `trials`",
     )
 
 
@@ -81,12 +89,17 @@ class Search(Part):
     @property
     def asks_late(self) -> bool:
         """Whether each trunk is asked for when a lane falls free: then the sampler knows all that has ended by then."""
-        return self.learns and not self.repeatable
+        return self.learns and not self.in_rounds
 
     @property
     def in_rounds(self) -> bool:
         """Whether trials are asked for in rounds, which makes a search that learns repeatable."""
-        return self.repeatable and self.learns
+        return self.repeatable and self.learns and not self.by_pieces
+
+    @property
+    def by_pieces(self) -> bool:
+        """Whether pieces of trainings are asked for: trunks that are parked at rungs, and branches to the end."""
+        return self.sampler == BY_PIECES
 
 
 class Objective(Part):

@@ -13,7 +13,7 @@ from espalier.core.optimizers import OPTIMIZERS
 from espalier.core.schedules.registry import SCHEDULES, why_not_so_many_points
 from espalier.core.schedules.warmup import WARMUP
 from espalier.sweeps.spec.kinds import OptimizerSpec, OwnKind, ScheduleSpec, numbers_of, schedule_kinds, taken, takers
-from espalier.sweeps.spec.parts import BATCH_MOST, Budget, Objective, Search
+from espalier.sweeps.spec.parts import BATCH_MOST, BY_PIECES, Budget, Objective, Search
 from espalier.sweeps.spec.space import AUTO, Domain, Range, Space, extremes
 from espalier.sweeps.spec.stopping import Stopping
 
@@ -51,6 +51,25 @@ def check_stopping(stopping: Stopping | None, budget: Budget, objective: Objecti
             f"search.repeatable: stopping ranks trials as they arrive, and {search.sampler} learns from those "
             "that it stops; leave one of them out, or search at random"
         )
+
+
+def check_pieces(search: Search, budget: Budget, objective: Objective, space: Space) -> None:
+    """Raise ValueError if a search by pieces is impossible, or if a budget in trainings is of no search by pieces."""
+    if search.sampler != BY_PIECES:
+        if budget.trainings is not None:
+            raise ValueError(
+                f"budget.trainings: {search.sampler} asks for whole trials; write trials, or search.sampler: thaw"
+            )
+        return
+    if budget.steps < 2:
+        raise ValueError("search.sampler: thaw: a trial of one step has no rungs; take random")
+    if not objective.metric.startswith("valid_"):
+        raise ValueError(
+            f"search.sampler: thaw scores trials by what a validation measures, which {brief(objective.metric)} is "
+            "not; seek a valid_ metric, or take tpe"
+        )
+    if not any(name != "seed" and not name.startswith("decay_point") for name, _ in space.domains()):
+        raise ValueError("search.sampler: thaw needs a rate, or another number, that is searched; take tpe")
 
 
 def _numbers() -> Iterator[Number]:

@@ -364,7 +364,8 @@ class Space(_WithSchedules):
         point = {name: sampled.get(name, domain) for name, domain in named.items()}
         points = self.decay_points
         if isinstance(points, DecayPoints):
-            point["decay_points"] = sorted(float(sampled[name]) for name in points.names)
+            if all(name in sampled for name in points.names):  # else a trunk, of which no branch has been decided
+                point["decay_points"] = sorted(float(sampled[name]) for name in points.names)
         elif isinstance(points, Choice):
             value = sampled["decay_points"]
             point["decay_points"] = sorted(map(float, value if isinstance(value, list) else [value]))

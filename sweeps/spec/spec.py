@@ -1,5 +1,6 @@
 """SweepSpec: the only schema, used by YAML, the command line, HTTP and Ray."""
 
+import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from espalier.sweeps.spec.kinds import AnyOptimizer, AnySchedule, OptimizerSpec,
 from espalier.sweeps.spec.meaning import misread_exponents
 from espalier.sweeps.spec.messages import messages
 from espalier.sweeps.spec.overrides import override
-from espalier.sweeps.spec.parts import Auto, Budget, HealthSpec, Objective, RatiosSpec, Resources, Search
+from espalier.sweeps.spec.parts import BY_PIECES, Auto, Budget, HealthSpec, Objective, RatiosSpec, Resources, Search
 from espalier.sweeps.spec.space import Part, Space, all_finite
 from espalier.sweeps.spec.stopping import Stopping
 from espalier.sweeps.spec.values import as_stored, check_values
@@ -23,6 +24,8 @@ from espalier.sweeps.spec.yaml12 import read as parse_yaml
 
 TRIALS_MOST = 1_000_000
 ROUNDS, ROUND_LEAST = 4, 8  # of a repeatable search: how many rounds, and trials in each
+PIECES_RUNGS = (0.05, 0.15, 0.25, 0.5)  # where trunks are scored and parked; fitted on tables of whole trainings
+TRAININGS_A_TRIAL = 0.4  # of a search by pieces: what successive halving leaves of the work of as many trials
 
 
 class SweepSpec(Part):
@@ -100,17 +103,32 @@ class SweepSpec(Part):
         rules.check_space(self.space)
         rules.check_schedule(self.schedule, self.space)
         rules.check_grid(self.search, self.space)
+        rules.check_pieces(self.search, self.budget, self.objective, self.space)
         return self
 
     @property
     def trials_wanted(self) -> int:
-        """The number of trials; a grid has at most its points."""
-        return min(self.trials, self.space.grid_size()) if self.search.sampler == "grid" else self.trials
+        """The number of trials; a grid has at most its points, and a search by pieces at most about so many."""
+        if self.search.sampler == "grid":
+            return min(self.trials, self.space.grid_size())
+        if self.budget.trainings is not None and "trials" not in self.model_fields_set:
+            return math.ceil(self.budget.trainings / TRAININGS_A_TRIAL)
+        return self.trials
+
+    @property
+    def trainings(self) -> float:
+        """What a search by pieces may train, in full trainings."""
+        return max(1.0, TRAININGS_A_TRIAL * self.trials) if self.budget.trainings is None else self.budget.trainings
+
+    @property
+    def scored(self) -> Stopping | None:
+        """When trials are scored, and by what; None if they are not."""
+        return self.stopping or (Stopping(rungs=PIECES_RUNGS) if self.search.by_pieces else None)
 
     @property
     def branches(self) -> int:
-        """The number of trials proposed for each trunk; the points of a grid are proposed one by one."""
-        return 1 if self.search.sampler == "grid" else self.space.branches
+        """The number of trials proposed for each trunk; those of a grid and of pieces are proposed one by one."""
+        return 1 if self.search.sampler in ("grid", BY_PIECES) else self.space.branches
 
     @property
     def round_trials(self) -> int:
@@ -160,6 +178,14 @@ def make_spec(fields: object, source: str = "spec", stored: bool = False) -> Swe
     if not stored:
         _check_exponents(spec, source)
     return spec
+
+
+def without_search(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a spec without what its search needs, to train a trial by."""
+    budget = fields.get("budget")
+    whole = dict(budget) if isinstance(budget, Mapping) else {}
+    whole.pop("trainings", None)
+    return {**fields, "search": {"sampler": "random"}, **({"budget": whole} if "budget" in fields else {})}
 
 
 @contextmanager

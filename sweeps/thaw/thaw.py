@@ -140,14 +140,13 @@ class Thaw:
         return self.trunks[-1]
 
     def _train_trunk(self, trunk: Trunk) -> TrunkPiece:
-        piece = TrunkPiece(trunk.number, trunk.point, trunk.position, self.rungs[trunk.rung])
+        piece = TrunkPiece(trunk.number, trunk.point, self._rested(trunk), self.rungs[trunk.rung])
         trunk.position, trunk.rung, trunk.training = piece.end, trunk.rung + 1, True
         return self._pay(piece)
 
     def _train_branch(self, trunk: Trunk, decay: tuple[float, ...], begin: float) -> BranchPiece:
         trunk.branches.append(decay)
         trunk.continued = trunk.continued or begin >= self._rested(trunk) - 1e-9
-        trunk.position = max(trunk.position, decay[0] if decay else 0.0)
         return self._pay(BranchPiece(trunk.number, trunk.point, begin, decay))
 
     def _pay(self, piece: P) -> P:
@@ -161,6 +160,7 @@ class Thaw:
     def _choose(self, count: int) -> Piece | None:
         """Return the piece that promises most for what its candidate still costs, by the first so many results."""
         self.scores, self.pending = self.results.scores(count), self.results.pending(count)
+        self._place_trunks()
         open_trunks = self._open_trunks()
         new = [] if self._full else new_points(self.space, self.trunks, self._rng())
         if not new and not open_trunks:
@@ -188,7 +188,19 @@ class Thaw:
         trunk = comparison.candidates[i].trunk
         if trunk and trunk.rung >= len(self.rungs):
             return 1.0 - float(comparison.begin[i, j])
-        return self.rungs[trunk.rung] - trunk.position if trunk else self.rungs[0]
+        return self.rungs[trunk.rung] - self._rested(trunk) if trunk else self.rungs[0]
+
+    def _place_trunks(self) -> None:
+        """Say how far each trunk has come: to where it rests, or to where a branch of it that has ended left it.
+
+        The rows of a branch in training are not there yet.
+        """
+        for trunk in self.trunks:
+            trunk.position = self._rested(trunk)
+        for score in self.scores:
+            if score.share >= 1 and score.decay and score.value is not None:
+                trunk = self.trunks[score.trunk]
+                trunk.position = max(trunk.position, score.decay[0])
 
     def _open_trunks(self) -> list[Candidate]:
         """Return the trunks that rest at a rung, as far as the scores tell."""

@@ -17,7 +17,8 @@ def assigned(
     provenance: Provenance | None = None,
 ) -> Assignment:
     """Return a cohort of two trials, or of one of them, as a worker gets it."""
-    fields, stop_file = spec.model_dump(mode="json"), str(folder / "stop")
-    settings = WorkerSettings("s", fields, 2, 2, str(folder), str(folder), stop_file, patience_s, 1, "cpu")
+    fields = spec.model_dump(mode="json")
+    places = [str(folder), str(folder), str(folder / "states"), str(folder / "stop")]
+    settings = WorkerSettings("s", fields, 2, 2, *places, patience_s, 1, "cpu")
     trials = [PlannedTrial(k, plan.first_point(spec) | {"lr_exponent": -2.0 - k}) for k in only]
     return Assignment(settings, CohortPlan("cohort-0", trials), provenance)

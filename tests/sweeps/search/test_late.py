@@ -197,12 +197,12 @@ def test_trials_that_never_reached_the_worker_that_asked_train_in_another_cohort
     assert plan
     desk.search.take_events(life(plan.numbers[0], 1.0))
     lost = [trial.number for trial in desk.search.more_trials(plan.id, lanes=3)]
-    desk.search.replan_unbegun(plan.id)
+    desk.search.replan_unreached(plan.id)
     desk.search.cohort_over(plan.id)
     again = desk.search.next_cohort()
     assert again and lost
     assert (again.numbers, again.resume_from) == (lost, None)
     assert again.id != plan.id, "what its cohort has trained still counts"
-    desk.search.replan_unbegun(again.id)
+    desk.search.replan_unreached(again.id)
     desk.search.cohort_over(again.id)
     assert not desk.search.waiting, "a cohort that begins nothing is not planned again and again"

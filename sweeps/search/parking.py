@@ -1,0 +1,69 @@
+"""Parked trials of a search by pieces: which go on, and how those end that never do."""
+
+from dataclasses import replace
+
+from espalier.sweeps.search.pieces import PieceSearch
+from espalier.sweeps.search.replicates import outcome_of
+from espalier.sweeps.search.study import SweepRecord
+from espalier.sweeps.search.trial_events import Outcome, Park, Score
+from espalier.sweeps.search.trial_record import TrialRecord
+
+
+class Parking:
+    """The trials that are parked. They are running in Optuna, since they may go on."""
+
+    def __init__(self, pieces: PieceSearch, record: SweepRecord):
+        self.pieces, self.record = pieces, record
+        self.metric, self.sign = record.spec.objective.metric, record.spec.objective.sign
+        running = {trial.number: trial for trial in record.trials() if trial.running and trial.pieces}
+        self.ends: dict[int, Outcome] = {  # of parked trials, should they never go on; earlier processes kept no more
+            number: _stopped(Outcome(number, "stopped", *_parked_at(trial), []))
+            for number, trial in running.items()
+            if number not in pieces.training
+        }
+
+    def score(self, score: Score) -> None:
+        """Take a score at a rung."""
+        self.pieces.score(score.trial, score.step, score.values.get(self.metric))
+
+    def park(self, park: Park) -> None:
+        """Take a trial that has been parked."""
+        outcome = outcome_of(park.trial, park.so_far) if park.so_far else None
+        end = outcome or Outcome(park.trial, "stopped", park.step, {}, "", "", [])
+        self.pieces.asker.trials[park.trial].set_parked(park.step, end.verdict, end.evidence)
+        self.ends[park.trial] = _stopped(end)
+        self.pieces.park(park.trial)
+
+    @property
+    def share_paid(self) -> float:
+        """The share of the budget that has been given out."""
+        return self.pieces.model.spent / self.pieces.model.budget
+
+    @property
+    def any(self) -> bool:
+        """Whether trials are parked."""
+        return bool(self.ends)
+
+    def take_continued(self) -> list[int]:
+        """Return the trials that were parked until now, and train again."""
+        continued = [number for number in self.ends if number in self.pieces.training]
+        for number in continued:
+            del self.ends[number]
+        return continued
+
+    def take_ends(self) -> list[Outcome]:
+        """Return the ends of all parked trials: the search is over, and none was worth what it would cost."""
+        self.record.set_search_over()
+        ends, self.ends = list(self.ends.values()), {}
+        return ends
+
+
+def _parked_at(trial: TrialRecord) -> tuple[int, dict[str, float], str, str]:
+    step, verdict, evidence = trial.parked or (max(trial.scores, default=0), "", "")
+    return step, {}, verdict, evidence
+
+
+def _stopped(end: Outcome) -> Outcome:
+    """Return how a parked trial ends that never goes on."""
+    why = f"parked at step {end.step}, where it was not worth the rest of its training"
+    return replace(end, status="stopped", evidence="; ".join(filter(None, [why, end.evidence])))

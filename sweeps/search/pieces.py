@@ -1,0 +1,188 @@
+"""A search by pieces of trainings: the model of sweeps.thaw proposes them, and each is a part of a trial of Optuna's.
+
+A trunk is a trial without decay points until a branch goes on from where it was parked: that completes the trial. Any
+other branch is a trial of its own. A trunk that is never continued ends as stopped.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from espalier.sweeps.search import attributes
+from espalier.sweeps.search.asking import Asker
+from espalier.sweeps.search.cohort_plan import Piece, PlannedTrial
+from espalier.sweeps.search.piece_space import PieceSpace
+from espalier.sweeps.search.trial_events import Outcome
+from espalier.sweeps.search.trial_record import PieceJson, TrialRecord
+from espalier.sweeps.thaw.pieces import BranchPiece, TrunkPiece
+from espalier.sweeps.thaw.pieces import Piece as Proposal
+from espalier.sweeps.thaw.thaw import Thaw
+
+LAG = 4  # of a repeatable search: each piece is proposed from the results of all but the last so many before it
+
+
+class PieceSearch:
+    """Asks the model for pieces, gives each to a trial, and tells the model what they came to."""
+
+    def __init__(self, asker: Asker, trials: Iterable[TrialRecord]):
+        """trials: those that earlier processes have asked for."""
+        self.asker, self.spec = asker, asker.spec
+        self.layout = PieceSpace(self.spec, asker.domains)
+        lag = LAG if self.spec.search.repeatable else None
+        self.model = Thaw(
+            self.layout.space, self.spec.trainings, self.spec.search.seed, self.layout.rungs, lag, self._most()
+        )
+        self.trunks: list[int] = []  # the trial of each trunk
+        self.pieces: dict[int, list[PieceJson]] = {}  # by trial
+        self.training: dict[int, Proposal] = {}  # by trial
+        self.scores: dict[int, float | None] = {}  # of trunks that have come to their rung and are about to be parked
+        self.waits = False  # whether nothing is proposed before another result
+        self.order = 0
+        self._replay(trials)
+
+    def _most(self) -> int | None:
+        """Return the most trials that there may be; None where the spec gives a budget in trainings alone."""
+        in_trainings = self.spec.budget.trainings is not None and "trials" not in self.spec.model_fields_set
+        return None if in_trainings else self.spec.trials
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing trains, and nothing is worth what it costs, or can be paid."""
+        return self.waits and not self.training
+
+    # --- pieces ------------------------------------------------------------------------------------------------------
+
+    def ask(self) -> PlannedTrial | None:
+        """Return the next piece; None if there is none before another result, or none at all."""
+        proposal = None if self.waits else self.model.ask()
+        if proposal is None:
+            self.waits = True
+            return None
+        number = self._trial_of(proposal)
+        self.training[number] = proposal
+        return self.planned(number)
+
+    def _trial_of(self, proposal: Proposal) -> int:
+        """Return the trial that a piece is a part of: its trunk's, or a new one."""
+        begins = isinstance(proposal, TrunkPiece) and proposal.trunk == len(self.trunks)
+        if begins or (isinstance(proposal, BranchPiece) and not self._continues(proposal)):
+            params = self.layout.params(proposal.point)
+            if isinstance(proposal, BranchPiece):
+                params |= self.layout.decay_params(proposal.decay)
+            trunk = self.asker.next_number if begins else self.trunks[proposal.trunk]
+            entry = self._entry(proposal, trunk)
+            number = self.asker.begin(params, {attributes.PIECES: [entry]}).number
+            self.pieces[number], self.asker.trunks[number] = [entry], trunk
+            self.trunks += [number] if begins else []
+            return number
+        number = self.trunks[proposal.trunk]
+        self.pieces[number].append(self._entry(proposal, number))
+        self.asker.trials[number].set_pieces(self.pieces[number])
+        if isinstance(proposal, BranchPiece):
+            self.asker.decide(number, self.layout.decay_params(proposal.decay))
+        return number
+
+    def _continues(self, branch: BranchPiece) -> bool:
+        """Whether a branch goes on from where its trunk was parked, for the first time."""
+        trunk = self.trunks[branch.trunk]
+        parked = max(piece.get("end", 0.0) for piece in self.pieces[trunk])
+        undecided = not any("decay" in piece for piece in self.pieces[trunk])
+        return undecided and branch.begin >= parked - 1e-9
+
+    def _entry(self, proposal: Proposal, trunk: int) -> PieceJson:
+        entry: PieceJson = {"order": self.order, "trunk": trunk, "point": proposal.point, "begin": proposal.begin}
+        self.order += 1
+        if isinstance(proposal, TrunkPiece):
+            entry["end"] = proposal.end
+        else:
+            entry["decay"] = proposal.decay
+        if reason := self.model.reason:
+            entry["gain"], entry["cost"] = reason.gain, reason.cost
+        return entry
+
+    def planned(self, number: int) -> PlannedTrial:
+        """Return a trial with the last of its pieces."""
+        entry, point = self.pieces[number][-1], self.asker.point_of(number)
+        kept = self.layout.kept_steps(point)
+        begin = self.layout.step(entry["begin"], kept) if entry["begin"] > 0 else 0
+        end = entry.get("end")
+        until = None if end is None else self.layout.step(end, kept)
+        decay = entry.get("decay")
+        last = self.layout.step(min(decay), kept) if decay else until or 0
+        keep_at = tuple(sorted({step for step in kept if begin < step <= last}))
+        return PlannedTrial(number, self.layout.undecided() | point, piece=Piece(entry["trunk"], begin, until, keep_at))
+
+    def why(self, number: int) -> Sequence[PieceJson]:
+        """Return the pieces of a trial so far."""
+        return self.pieces.get(number, ())
+
+    # --- results -----------------------------------------------------------------------------------------------------
+
+    def score(self, number: int, step: int, value: float | None) -> None:
+        """Take the score of a trial at a rung; None if it diverged there."""
+        proposal = self.training.get(number)
+        if isinstance(proposal, TrunkPiece) and self.layout.step(proposal.end, ()) == step:
+            self.scores[number] = value
+
+    def park(self, number: int) -> None:
+        """Tell the model of a trunk that is parked at its rung."""
+        if number in self.training and number in self.scores:
+            self._tell(number, self.scores.pop(number))
+
+    def end(self, outcome: Outcome) -> None:
+        """Tell the model how a trial ended; one that is not complete counts as diverged."""
+        if outcome.trial in self.training:
+            value = outcome.values.get(self.spec.objective.metric) if outcome.status == "complete" else None
+            self._tell(outcome.trial, value)
+
+    def _tell(self, number: int, value: float | None) -> None:
+        self.model.tell(self.training.pop(number), None if value is None else self.spec.objective.sign * value)
+        self.waits = False
+
+    # --- earlier processes -------------------------------------------------------------------------------------------
+
+    def _replay(self, trials: Iterable[TrialRecord]) -> None:
+        """Ask and tell as earlier processes did; what they had in training is in training."""
+        records = {trial.number: trial for trial in trials if trial.pieces}
+        entries = [(piece["order"], number, k) for number, trial in records.items() for k, piece in _numbered(trial)]
+        for order, number, k in sorted(entries):
+            record = records[number]
+            piece = record.pieces[k]
+            self.order = order + 1
+            if piece["trunk"] == number and k == 0:
+                self.trunks.append(number)
+            self.pieces.setdefault(number, []).append(piece)
+            proposal = self._proposal(piece)
+            self.model.adopt(proposal)
+            self.training[number] = self.model.training[-1]
+            is_last = k == len(record.pieces) - 1
+            known, value = self._result(record, piece, is_last)
+            if known:
+                self.model.tell(self.training.pop(number), value)
+        for number in records:
+            if records[number].running:
+                self._take_over(records[number])
+
+    def _proposal(self, piece: PieceJson) -> Proposal:
+        trunk, point = self.trunks.index(piece["trunk"]), tuple(piece["point"])
+        if (decay := piece.get("decay")) is not None:
+            return BranchPiece(trunk, point, piece["begin"], tuple(decay))
+        return TrunkPiece(trunk, point, piece["begin"], piece.get("end", 1.0))
+
+    def _result(self, record: TrialRecord, piece: PieceJson, is_last: bool) -> tuple[bool, float | None]:
+        """Return whether the result of a piece is known, and the value to be minimised; None if it diverged."""
+        sign, end = self.spec.objective.sign, piece.get("end")
+        if end is not None and (score := record.scores.get(self.layout.step(end, ()))):
+            return True, None if score.value is None else sign * score.value
+        if record.running and is_last:
+            return False, None
+        return True, None if record.value is None else sign * record.value
+
+    def _take_over(self, record: TrialRecord) -> None:
+        """Open a trial of an earlier process, which may have ended before it had stored a trunk's decay points."""
+        self.asker.take_over(record)
+        decay = record.pieces[-1].get("decay")
+        if decay and not record.params.keys() >= set(self.layout.decay_names):
+            self.asker.decide(record.number, self.layout.decay_params(decay))
+
+
+def _numbered(trial: TrialRecord) -> list[tuple[int, PieceJson]]:
+    return list(enumerate(trial.pieces))

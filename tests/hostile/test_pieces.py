@@ -1,0 +1,67 @@
+"""SIGKILL to a worker, and to the driver, of a search by pieces: states of trials are files, from which all goes on."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.hostile.harness import Command, Sweep, check_chosen, check_numbers
+
+pytestmark = pytest.mark.hostile
+
+
+@pytest.mark.slow
+def test_a_search_by_pieces_survives_the_kill_of_a_worker_and_of_its_driver(
+    make_sweep: Callable[..., Sweep],
+) -> None:
+    space = {"lr_exponent": {"low": -2.5, "high": -0.5}, "decay_points": {"low": 0.4, "high": 0.9}}
+    budget = {"steps": 4000, "batch_size": 16, "reports": 10, "trainings": 4}
+    sweep = make_sweep(space=space, budget=budget, search={"sampler": "thaw", "seed": 3}, trials=100)
+    driver = sweep.run()
+    driver.wait_until(lambda: states(sweep) >= 3, "there were states of trunks")
+    driver.workers()[0].kill()
+    driver.wait_until(lambda: sweep.lines("end"), "a trial ended")
+    driver.kill()
+    before = {n: known["pieces"] for n, known in sweep.attributes().items()}
+
+    summary = sweep.resume().document()
+    check_chosen(sweep)
+    trials = {t.number: t for t in sweep.trials()}
+    assert {t.state for t in trials.values()} == {"complete", "stopped"}
+    known = sweep.attributes()
+    assert all(known[n]["pieces"][: len(pieces)] == pieces for n, pieces in before.items())
+    pieces = sorted((piece for n in known for piece in known[n]["pieces"]), key=lambda piece: piece["order"])
+    assert [piece["order"] for piece in pieces] == list(range(len(pieces))), "each was asked for once"
+    given_out = sum(piece.get("end", 1.0) - piece["begin"] for piece in pieces)
+    assert 3 < given_out <= 4 + 1e-9
+    assert summary["lane_steps"] >= 0.95 * given_out * 4000
+    assert not list(sweep.home.glob("sweeps/*/states")), "the states are gone at the end"
+
+    runs = {int(run.data.tags["espalier.trial"]): run for run in sweep.runs() if "espalier.trial" in run.data.tags}
+    assert sorted(runs) == sorted(trials)
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    reported = {n: run for n, run in runs.items() if "valid_loss" in run.data.metrics}
+    assert {max(trials[n].reports) for n in runs.keys() - reported} <= {200}, (
+        "the first rung is before the first report"
+    )
+    check_numbers(sweep, reported)
+    for number, run in runs.items():
+        assert run.data.tags["espalier.status"] == trials[number].state
+    assert_reruns(sweep)
+
+
+def assert_reruns(sweep: Sweep) -> None:
+    """The best trains again to the same bits, in one go."""
+    said = []
+    for arguments in (["best", sweep.id, "--home", str(sweep.home)], ["rerun", str(sweep.folder / "best.yaml")]):
+        place = sweep.folder / arguments[0]
+        place.mkdir()
+        command = Command(arguments, place)
+        assert command.wait() == 0, command.said()
+        said.append(command.said())
+        (sweep.folder / "best.yaml").write_text(command.out.read_text())
+    assert "bit for bit" in said[-1]
+
+
+def states(sweep: Sweep) -> int:
+    """Return how many states of trials there are."""
+    return len(list(sweep.home.glob("sweeps/*/states/*.pt")))
