@@ -51,7 +51,7 @@ def trials_text(trials: Sequence[PlannedTrial]) -> str:
     """Return planned trials as JSON.
 
     >>> read_trials(trials_text([PlannedTrial(3, {"lr_exponent": -2.0})]))
-    [PlannedTrial(number=3, point={'lr_exponent': -2.0}, confirms=None)]
+    [PlannedTrial(number=3, point={'lr_exponent': -2.0}, confirms=None, piece=None)]
     """
     return json.dumps([trial.to_json() for trial in trials])
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.hostile.harness import Command, Sweep, check_chosen, check_numbers
+from tests.hostile.endings import check_chosen, check_numbers
+from tests.hostile.harness import Command, Sweep
 
 pytestmark = pytest.mark.hostile
 

@@ -287,7 +287,7 @@ def test_a_seed_for_which_the_task_raises_is_left_out_and_has_not_diverged() -> 
     assert tested(0, 1).notes == tested(0, 1, BAD).notes[1:]
     assert tested(0, 1, BAD).notes[0].startswith("1 of 3 seeds failed and are left out: ValueError: a broken example (")
     assert np.array_equal(tested(0, BAD, 1).losses, tested(0, 1).losses)
-    with pytest.raises(BadInput, match="the range test failed for each of 1 seeds: ValueError: a broken example"):
+    with pytest.raises(BadInput, match="the range test failed for 1 seed: ValueError: a broken example"):
         tested(BAD)
 
 
