@@ -9,23 +9,27 @@ from typing import Any
 import torch
 
 
-def save(path: Path, state: Mapping[str, object]) -> None:
+def save(path: Path, state: Mapping[str, object], durable: bool = True) -> None:
     """Write `state` (tensors, numbers, strings, lists, dicts) atomically: a crash leaves the old file or the new one.
 
-    Raises OSError when the disk is full; an earlier file then stays as it was.
+    durable: also one of the machine; else that may leave a torn file, which `load` refuses. Raises OSError when the
+    disk is full; an earlier file then stays as it was.
     """
     temporary = path.with_name(path.name + ".part")
     try:
         with open(temporary, "wb") as file:
             torch.save(dict(state), file)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except RuntimeError as error:
         # torch's zip writer hides the system's error (disk full) behind one of its own when it closes the file
         raise error.__context__ if isinstance(error.__context__, OSError) else error from None
     finally:
         temporary.unlink(missing_ok=True)
+    if not durable:
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -102,7 +102,7 @@ class HomeSweep:
             "sweep": self.id,
             "state": self.state,
             "ended": sum(t.state not in results.UNFINISHED for t in self.trials),
-            "wanted": self.spec.trials_wanted,
+            "wanted": self.record.searched(),
             "metric": self.spec.objective.metric,
             "best": best and best.value,
             "best_trial": best and best.number,
@@ -115,7 +115,7 @@ class HomeSweep:
             {
                 "sweep": self.id,
                 "state": self.state,
-                "wanted": self.spec.trials_wanted,
+                "wanted": self.record.searched(),
                 "states": results.counts(self.trials),
                 "best": best
                 and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
@@ -144,7 +144,7 @@ class HomeSweep:
 
     def _head(self) -> Iterator[str]:
         counted = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items()) or "none yet"
-        yield f"{self.id}: {self.state}; trials: {counted}, of {self.spec.trials_wanted}"
+        yield f"{self.id}: {self.state}; trials: {counted}, of {self.record.searched()}"
         yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.experiment}"
         yield f"  page     {self.page}{'' if self.tracking_uri.startswith('http') else ' while `sweep ui` runs'}"
         yield f"  Optuna   {no_secret(self.home.storage)}, study {self.id}"

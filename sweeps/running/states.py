@@ -69,8 +69,18 @@ class States:
         if bytes_ > DISK_SHARE * shutil.disk_usage(self.folder).free:
             return None
         path = self.folder / f"{owner.number}-{owner.replicate}-{state.step}.pt"
-        checkpoint.save(path, {"lane": lane})
+        checkpoint.save(path, {"lane": lane}, durable=False)  # a torn one costs training, and no numbers
         return path
+
+    def discard(self, trials: Iterable[PlannedTrial]) -> None:
+        """Remove what pieces have written so far: their program's steps have turned out to differ from PyTorch's."""
+        self._recent.clear()
+        for trial in trials:
+            for owner in {trial.number, trial.piece.source} if trial.piece else ():
+                for path in self.folder.glob(f"{owner}-*.pt"):
+                    name = NAME.fullmatch(path.name)
+                    if name and trial.piece and int(name[3]) > trial.piece.begin:
+                        path.unlink(missing_ok=True)
 
     def find(self, number: int, replicate: int, piece: Piece, steps: int) -> LaneWithRow | None:
         """Return the latest state from which a piece of a trial can go on; None to train from the beginning.

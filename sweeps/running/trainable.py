@@ -227,6 +227,8 @@ class CohortTrainable(tune.Trainable):
         assert self.provenance
         plain = replace(self.provenance, program="plain", why=f"one lane at a time: {why}")
         saved = self.saved | plain.to_json() if self.saved else None
+        if self.states:
+            self.states.discard(self.assignment.plan.trials)
         self._begin(replace(self.assignment, provenance=plain), saved)
 
     def save(self, checkpoint_dir: str | None = None) -> object:

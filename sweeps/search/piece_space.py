@@ -95,6 +95,8 @@ def _shares_trunks(spec: SweepSpec, points: DecayPoints) -> bool:
     """
     if points.step is not None or points.low == points.high:
         return False
+    if not any(step < points.high * spec.budget.steps for step in plan.rungs(spec)):
+        return False  # no trunk would be scored before it decays
     for kind in spec.schedule_kinds():
         low, high = (
             plan.first_point(spec) | {"schedule": kind, "decay_points": [p] * points.count}

@@ -102,7 +102,7 @@ class Replicates:
     def __init__(self, trial: int, count: int):
         self.trial, self.count = trial, count
         self._reports, self._scores = Gathering[Reported](count), Gathering[Scored](count)
-        self._parkings = Gathering[Parked](count)
+        self._parked: dict[TrialId, Parked] = {}
         self._ends: dict[TrialId, Ended] = {}
 
     def merge(self, event: Event) -> Report | Score | Park | Outcome | None:
@@ -116,15 +116,25 @@ class Replicates:
                 values = averaged([score.values for score in scores])
                 return Score(self.trial, event.step, values, leader_of(event)) if scores else None
             case Parked():
-                parkings = self._parkings.add(event.step, event.trial_id, event)
-                so_far = [parking.so_far for parking in parkings if parking.so_far]
-                return Park(self.trial, event.step, so_far) if parkings else None
+                self._parked[event.trial_id] = event
+                return self._ended_or_parked(event.step)
             case Ended():
                 self._ends[event.trial_id] = event
-                ends = [end for _, end in sorted(self._ends.items())]
-                return outcome_of(self.trial, ends) if len(ends) == self.count else None
+                return self._ended_or_parked(event.step)
             case _:
                 return None
+
+    def _ended_or_parked(self, step: int) -> Park | Outcome | None:
+        """Return that the trial is parked, or has ended, where each replicate is or has.
+
+        Where one has ended and others are parked, these are not continued: the trial has ended.
+        """
+        if len(self._ends | self._parked) < self.count:
+            return None
+        so_far = {replicate: parked.so_far for replicate, parked in self._parked.items() if parked.so_far}
+        self._parked.clear()
+        ends = [end for _, end in sorted((so_far | self._ends).items())]
+        return outcome_of(self.trial, ends) if self._ends else Park(self.trial, step, ends)
 
     def _report(self, step: int, reports: Sequence[Reported]) -> Report:
         curves = [report.curve for report in reports]

@@ -315,3 +315,49 @@ def test_orders_of_pieces_are_those_of_trials(tmp_path: Path) -> None:
     run(desk)
     firsts = [trial.user_attrs["pieces"][0]["order"] for trial in desk.trials]
     assert all(one < next_ for one, next_ in pairwise(firsts))
+
+
+@pytest.mark.parametrize("ends_first", [True, False])
+def test_where_one_seed_diverges_and_another_is_parked_the_trial_has_diverged(ends_first: bool, tmp_path: Path) -> None:
+    desk = Desk(tmp_path, by_pieces(replicates=2))
+    plan = desk.search.next_cohort()
+    assert plan
+    (trial,) = plan.trials
+    piece = trial.piece
+    assert piece and piece.until
+    ended = end(f"{trial.number}/0", 3, 9.0, "diverged")
+    parked = Parked(f"{trial.number}/1", piece.until, end(f"{trial.number}/1", piece.until, 2.0, "stopped"))
+    begun = [Started(f"{trial.number}/{r}", 0) for r in range(2)]
+    events = desk.search.take_events([*begun, *((ended, parked) if ends_first else (parked, ended))])
+    (outcome,) = (event for event in events if isinstance(event, Outcome))
+    assert (outcome.status, len(outcome.replicates)) == ("diverged", 2)
+    assert trial.number not in desk.search.merging
+    assert desk.search.more_trials(plan.id, lanes=2), "the search goes on"
+
+
+def test_a_worker_that_dies_again_and_again_fails_what_it_had_in_training(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, by_pieces(), cohorts=1)
+    crew = Crew(desk.search, random.Random(0))
+    crew.begin()
+    crew.train_one()
+    crew.train_one()
+    ((cohort, (left,)),) = crew.working.items()
+    failed = [event for event in desk.search.cohort_failed(cohort) if isinstance(event, Outcome)]
+    assert [event.trial for event in failed] == [left.number]
+    crew.working.clear()
+    crew.finish()
+    assert desk.states()["COMPLETE"] >= 1
+
+
+def test_what_was_given_to_a_cohort_and_never_reached_its_worker_trains_in_another(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, by_pieces(), cohorts=1)
+    crew = Crew(desk.search, random.Random(0))
+    crew.begin()
+    crew.train_one()
+    ((cohort, (lost,)),) = crew.working.items()
+    desk.search.replan_unreached(cohort)
+    desk.search.cohort_over(cohort)
+    plan = desk.search.next_cohort()
+    assert plan
+    assert plan.id != cohort
+    assert list(plan.trials) == [lost]

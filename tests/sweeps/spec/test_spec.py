@@ -35,7 +35,7 @@ def test_a_schedule_may_be_its_name_alone(kind: str) -> None:
     assert spec_with(schedule=kind) == spec_with(schedule={"kind": kind})
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "thaw"])
 def test_every_sampler_is_taken(sampler: str) -> None:
     assert spec_with(search={"sampler": sampler, "seed": 5}).search.seed == 5
 
@@ -84,3 +84,26 @@ def test_a_key_that_resembles_none_is_refused_with_all_that_are_known() -> None:
     assert "search.zzz" in said
     assert "sampler" in said
     assert "seed" in said
+
+
+def test_a_budget_in_trainings_is_of_a_search_by_pieces_alone() -> None:
+    assert "budget.trainings: random asks for whole trials" in refusal(budget={"trainings": 4})
+    assert "budget.trainings: input should be greater than or equal to 1" in refusal(
+        budget={"trainings": 0.5}, search={"sampler": "thaw"}
+    )
+    spec = spec_with(budget={"steps": 40, "trainings": 4}, search={"sampler": "thaw"}, trials=30)
+    assert (spec.trainings, spec.trials_wanted) == (4, 30)
+    assert spec_with(search={"sampler": "thaw"}, trials=30).trainings == 12
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"budget": {"steps": 1}}, "search.sampler: thaw: a trial of one step has no rungs"),
+        ({"objective": {"metric": "train_loss"}}, "train_loss is not; seek a valid_ metric"),
+        ({"space": {"lr_exponent": -2.0}}, "thaw needs a rate, or another number, that is searched"),
+        ({"space": {"lr_exponent": -2.0, "decay_points": {"low": 0.4, "high": 0.9}}}, "thaw needs a rate"),
+    ],
+)
+def test_where_a_search_by_pieces_is_impossible_it_is_refused(changed: dict[str, Any], said: str) -> None:
+    assert said in refusal(**changed, search={"sampler": "thaw"})
