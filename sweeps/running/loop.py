@@ -74,6 +74,8 @@ class Loop:
         """Show which parked trials go on, and how much is left."""
         self._pass_on(self.search.parked_events())
         parking = self.search.parking
+        if parking and parking.why_over and parking.why_over not in self.progress.notes:
+            self.progress.note(parking.why_over)
         self.progress.wanted, self.progress.share_paid = self.search.wanted, parking and parking.share_paid
 
     def more_trials(self, cohort: str, turn: Turn, lanes: int) -> list[PlannedTrial]:

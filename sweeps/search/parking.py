@@ -40,6 +40,14 @@ class Parking:
         return self.pieces.model.spent / self.pieces.model.budget
 
     @property
+    def why_over(self) -> str:
+        """Why the search has ended before its budget was spent; "" while it has not."""
+        model = self.pieces.model
+        spent = f"{model.spent:.1f} of {model.budget:g} trainings"
+        why = "nothing left is expected to be better by more than the noise"
+        return f"the search has settled after {spent}: {why}" if self.pieces.settled else ""
+
+    @property
     def any(self) -> bool:
         """Whether trials are parked."""
         return bool(self.ends)

@@ -17,10 +17,12 @@ from espalier.sweeps.search.trial_record import TrialRecord
 class PiecePlanner(Plans):
     """Gives each piece to a cohort. The cohort of a trial's last piece is stored in Optuna."""
 
-    def __init__(self, asker: Asker, trials: Sequence[TrialRecord], provenance: Mapping[str, Provenance]):
-        """provenance: how each cohort trains, as far as it is known; the mapping grows."""
+    def __init__(
+        self, asker: Asker, trials: Sequence[TrialRecord], provenance: Mapping[str, Provenance], closed: bool = False
+    ):
+        """provenance: how each cohort trains, as far as it is known; the mapping grows. closed: see PieceSearch."""
         self.asker, self.spec, self.provenance = asker, asker.spec, provenance
-        self.pieces = PieceSearch(asker, trials)
+        self.pieces = PieceSearch(asker, trials, closed)
         self.cohorts = {trial.number: trial.cohort for trial in trials if trial.cohort}  # of the last piece of each
         self.ids = {*provenance, *self.cohorts.values()}
 

@@ -22,8 +22,8 @@ LAG = 4  # of a repeatable search: each piece is proposed from the results of al
 class PieceSearch:
     """Asks the model for pieces, gives each to a trial, and tells the model what they came to."""
 
-    def __init__(self, asker: Asker, trials: Iterable[TrialRecord]):
-        """trials: those that earlier processes have asked for."""
+    def __init__(self, asker: Asker, trials: Iterable[TrialRecord], closed: bool = False):
+        """trials: those that earlier processes have asked for. closed: whether these have ended the search."""
         self.asker, self.spec = asker, asker.spec
         self.layout = PieceSpace(self.spec, asker.domains)
         lag = LAG if self.spec.search.repeatable else None
@@ -35,6 +35,8 @@ class PieceSearch:
         self.training: dict[int, Proposal] = {}  # by trial
         self.scores: dict[int, float | None] = {}  # of trunks that have come to their rung and are about to be parked
         self.waits = False  # whether nothing is proposed before another result
+        self.closed = closed  # whether nothing is proposed any more
+        self.settled = False  # whether that is since nothing left is expected to be better
         self.order = 0
         self._replay(trials)
 
@@ -46,13 +48,15 @@ class PieceSearch:
     @property
     def over(self) -> bool:
         """Whether nothing trains, and nothing is worth what it costs, or can be paid."""
-        return self.waits and not self.training
+        return (self.waits or self.closed) and not self.training
 
     # --- pieces ------------------------------------------------------------------------------------------------------
 
     def ask(self) -> PlannedTrial | None:
         """Return the next piece; None if there is none before another result, or none at all."""
-        proposal = None if self.waits else self.model.ask()
+        if not self.closed and self.spec.budget.until == "settled" and self.model.settled():
+            self.closed = self.settled = True
+        proposal = None if self.waits or self.closed else self.model.ask()
         if proposal is None:
             self.waits = True
             return None

@@ -56,7 +56,7 @@ class Search:
         self.planner: Plans = Planner(self.asker, cohorts, cohort_trials)
         self.parking: Parking | None = None
         if self.spec.search.by_pieces:
-            self.planner = planner = PiecePlanner(self.asker, trials, provenance or {})
+            self.planner = planner = PiecePlanner(self.asker, trials, provenance or {}, record.search_over)
             self.parking = Parking(planner.pieces, record)
         self.measurements = Measurements(self.asker, self.spec.objective.metric, trials)
         self.confirmed = not self.spec.confirm or all_confirmed(self.spec, trials, record.searched())  # or asked for

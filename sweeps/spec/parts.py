@@ -54,6 +54,11 @@ class Budget(Part):
         description="of the sampler thaw: what the search may train, in full trainings, used to the end; "
         "without it two fifths of `trials`",
     )
+    until: Literal["spent", "settled"] = Field(
+        default="spent",
+        description="of the sampler thaw: settled ends the search earlier, when nothing left is expected to be better "
+        "by more than the noise",
+    )
 
 
 class Search(Part):

@@ -60,6 +60,8 @@ def check_pieces(search: Search, budget: Budget, objective: Objective, space: Sp
             raise ValueError(
                 f"budget.trainings: {search.sampler} asks for whole trials; write trials, or search.sampler: thaw"
             )
+        if budget.until != "spent":
+            raise ValueError(f"budget.until: {search.sampler} foresees nothing; leave it out, or take thaw")
         return
     if budget.steps < 2:
         raise ValueError("search.sampler: thaw: a trial of one step has no rungs; take random")

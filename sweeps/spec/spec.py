@@ -184,7 +184,8 @@ def without_search(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a spec without what its search needs, to train a trial by."""
     budget = fields.get("budget")
     whole = dict(budget) if isinstance(budget, Mapping) else {}
-    whole.pop("trainings", None)
+    for name in ("trainings", "until"):
+        whole.pop(name, None)
     return {**fields, "search": {"sampler": "random"}, **({"budget": whole} if "budget" in fields else {})}
 
 

@@ -361,3 +361,19 @@ def test_what_was_given_to_a_cohort_and_never_reached_its_worker_trains_in_anoth
     assert plan
     assert plan.id != cohort
     assert list(plan.trials) == [lost]
+
+
+def test_a_search_that_has_settled_ends_before_its_budget_is_spent_and_stays_ended(tmp_path: Path) -> None:
+    spec = by_pieces(budget=dict(BUDGET, trainings=40, until="settled"), trials=400)
+    desk = Desk(tmp_path, spec)
+    crew = run(desk)
+    parking = crew.search.parking
+    assert parking
+    assert parking.pieces.model.left > 1
+    assert "the search has settled after" in parking.why_over
+    best = min(trial.value for trial in desk.trials if trial.value is not None)
+    assert best < 2.01
+    again = desk.take_up()
+    assert again.exhausted
+    assert again.next_cohort() is None
+    assert again.record.wanted() == len(desk.trials)
