@@ -54,7 +54,7 @@ class EventLog:
         """Yield the reports so far of a lane's trials. They have neither verdicts nor ratios."""
         for run in lane.runs:
             if not run.score:
-                yield from _reports(run.trial.id, run.reports, run.curve)
+                yield from reported(run.trial.id, run.reports, run.curve)
 
     def replay(self, lanes: Sequence[Lane]) -> list[Event]:
         """Return all events so far, in order. Reports have neither verdicts nor ratios.
@@ -63,7 +63,7 @@ class EventLog:
         """
         events = [*self.events, *(report for lane in lanes for report in self.reports_of(lane))]
         for event in self.ended:
-            events += _reports(event.trial, event.reports, event.curve)
+            events += reported(event.trial, event.reports, event.curve)
         return [*sorted(events, key=lambda event: (event.step, _ORDER.index(type(event)))), *self.ended]
 
     def state(self) -> LogState:
@@ -86,9 +86,10 @@ class EventLog:
         ]
 
 
-def _reports(
+def reported(
     trial: str, reports: Sequence[tuple[int, Mapping[str, float]]], curve: Sequence[tuple[int, float]]
 ) -> Iterator[Reported]:
+    """Yield a trial's reports from what its run has kept of them. They have neither verdicts nor ratios."""
     begin = 0
     for step, values in reports:
         end = bisect_right(curve, step, key=itemgetter(0))

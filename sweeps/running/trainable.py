@@ -20,8 +20,9 @@ with gc_paused():
     from espalier.core.errors import Differs, briefly, located
     from espalier.core.loading.folders import work_in
     from espalier.core.training.cohort import Cohort
-    from espalier.core.training.events import Event, TrialId
+    from espalier.core.training.events import Event, Started, TrialId
     from espalier.core.training.lane import Lane
+    from espalier.core.training.log import reported
     from espalier.core.training.resume import LaneWithRow
     from espalier.core.training.trial import Trial
     from espalier.sweeps import cohorts as plan
@@ -125,7 +126,11 @@ class CohortTrainable(tune.Trainable):
         if self.states is None or trial.piece is None:
             return None
         number = TrialId.parse(replicate.id)
-        return self.states.find(number.number, number.replicate, trial.piece, replicate.steps)
+        state = self.states.find(number.number, number.replicate, trial.piece, replicate.steps)
+        if state and (run := state["lane"]["riders"][0])["trial"] == replicate.id:
+            # a driver that has died may not have had them; repeated events do nothing
+            self.replayed += [Started(replicate.id, 0), *reported(replicate.id, run["reports"], run["curve"])]
+        return state
 
     def _note_training(self, lanes: Sequence[Lane]) -> None:
         """Tell the watchdog which trials the next calls are for."""

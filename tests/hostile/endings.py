@@ -89,7 +89,7 @@ def check_numbers(sweep: Sweep, runs: Mapping[int, Any]) -> None:
             assert measured[name] == calm, f"{name} of trial {number} differs from an uninterrupted run: {apart}"
         assert len(measured["train_loss"]) == 10 * len(reports)
         final = reports[-1][1]["valid_loss"]
-        assert trials[number].value == (final if whole else None)
+        assert trials[number].value == (final if whole else None), (trials[number], final)
         assert trials[number].reports == {step: values["valid_loss"] for step, values in reports}
         last, value = measured["valid_loss"][-1]
         assert value == final == run.data.metrics["valid_loss"]
