@@ -190,12 +190,6 @@ def ray_cluster(head: tuple[str, Path]) -> tuple[Cluster, Starts]:
 
 @pytest.mark.slow
 @pytest.mark.hostile
-def test_a_job_of_ray_runs_to_its_end_and_leaves_its_log(head: tuple[str, Path]) -> None:
-    Contract().test_a_job_runs_to_its_end_and_leaves_its_log(*ray_cluster(head))
-
-
-@pytest.mark.slow
-@pytest.mark.hostile
 class TestRayCluster(Contract):
     @pytest.fixture
     def member(self, head: tuple[str, Path]) -> Cluster:
