@@ -4,9 +4,11 @@ A trial is parked at its step `until`, and the state that it has at each step of
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypedDict
 
+from espalier.core.python_state.encoding import Unwritable
 from espalier.core.rows import Row
 from espalier.core.training.events import Event, Forked, Parked, Started
 from espalier.core.training.lane import Lane, TrialRun
@@ -75,7 +77,8 @@ class Freezing:
             if not parks and (lane.step not in trial.keep_at or key in self._kept):
                 continue
             self._kept.add(key)
-            self.frozen.append(self._state_of(lane, run, row()))
+            with suppress(Unwritable):  # then it can only begin anew, elsewhere
+                self.frozen.append(self._state_of(lane, run, row()))
             if parks:
                 lane.runs.remove(run)
                 so_far = self.reports.so_far(lane, run)

@@ -41,7 +41,9 @@ class States:
             if piece is None:
                 continue
             owner = replicate.number if state.step == piece.until else piece.source
-            self._write(TrialId(owner, replicate.replicate), state)
+            path = self._write(TrialId(owner, replicate.replicate), state)
+            if self._recent.get(state.trial) == path:
+                self._recent.pop(state.trial, None)  # it is kept for longer now
             if state.step == piece.until:
                 self._forget_recent(state.trial)
 
@@ -49,9 +51,10 @@ class States:
         """Write the present states of all trials of a cohort."""
         with suppress(Unwritable):  # else they begin again where their pieces begin, with the same numbers
             for state in cohort.states():
-                if state.step == 0:
+                owner = TrialId.parse(state.trial)
+                if state.step == 0 or self._path(owner, state.step).exists():  # which is kept for branches
                     continue
-                path = self._write(TrialId.parse(state.trial), state)
+                path = self._write(owner, state)
                 if self._recent.get(state.trial) != path:
                     self._forget_recent(state.trial)
                     if path:
@@ -61,6 +64,9 @@ class States:
         if path := self._recent.pop(trial, None):
             path.unlink(missing_ok=True)
 
+    def _path(self, owner: TrialId, step: int) -> Path:
+        return self.folder / f"{owner.number}-{owner.replicate}-{step}.pt"
+
     def _write(self, owner: TrialId, state: Frozen) -> Path | None:
         """Write a state; None if there is no room for it. Raises OSError if the disk is full."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +74,7 @@ class States:
         bytes_ = sum(tensor.numel() * tensor.element_size() for tensor in state.lane["row"].values())
         if bytes_ > DISK_SHARE * shutil.disk_usage(self.folder).free:
             return None
-        path = self.folder / f"{owner.number}-{owner.replicate}-{state.step}.pt"
+        path = self._path(owner, state.step)
         checkpoint.save(path, {"lane": lane}, durable=False)  # a torn one costs training, and no numbers
         return path
 

@@ -14,7 +14,7 @@ class Parking:
 
     def __init__(self, pieces: PieceSearch, record: SweepRecord):
         self.pieces, self.record = pieces, record
-        self.metric, self.sign = record.spec.objective.metric, record.spec.objective.sign
+        self.metric = record.spec.objective.metric
         running = {trial.number: trial for trial in record.trials() if trial.running and trial.pieces}
         self.ends: dict[int, Outcome] = {  # of parked trials, should they never go on; earlier processes kept no more
             number: _stopped(Outcome(number, "stopped", *_parked_at(trial), []))

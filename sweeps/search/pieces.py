@@ -4,7 +4,7 @@ A trunk is a trial without decay points until a branch goes on from where it was
 other branch is a trial of its own. A trunk that is never continued ends as stopped.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from espalier.sweeps.search import attributes
 from espalier.sweeps.search.asking import Asker
@@ -27,9 +27,8 @@ class PieceSearch:
         self.asker, self.spec = asker, asker.spec
         self.layout = PieceSpace(self.spec, asker.domains)
         lag = LAG if self.spec.search.repeatable else None
-        self.model = Thaw(
-            self.layout.space, self.spec.trainings, self.spec.search.seed, self.layout.rungs, lag, self._most()
-        )
+        most = self.spec.trials if self.spec.budget.trainings is None else None
+        self.model = Thaw(self.layout.space, self.spec.trainings, self.spec.search.seed, self.layout.rungs, lag, most)
         self.trunks: list[int] = []  # the trial of each trunk
         self.pieces: dict[int, list[PieceJson]] = {}  # by trial
         self.training: dict[int, Proposal] = {}  # by trial
@@ -39,11 +38,6 @@ class PieceSearch:
         self.settled = False  # whether that is since nothing left is expected to be better
         self.order = 0
         self._replay(trials)
-
-    def _most(self) -> int | None:
-        """Return the most trials that there may be; None where the spec gives a budget in trainings alone."""
-        in_trainings = self.spec.budget.trainings is not None and "trials" not in self.spec.model_fields_set
-        return None if in_trainings else self.spec.trials
 
     @property
     def over(self) -> bool:
@@ -113,10 +107,6 @@ class PieceSearch:
         last = self.layout.step(min(decay), kept) if decay else until or 0
         keep_at = tuple(sorted({step for step in kept if begin < step <= last}))
         return PlannedTrial(number, self.layout.undecided() | point, piece=Piece(entry["trunk"], begin, until, keep_at))
-
-    def why(self, number: int) -> Sequence[PieceJson]:
-        """Return the pieces of a trial so far."""
-        return self.pieces.get(number, ())
 
     # --- results -----------------------------------------------------------------------------------------------------
 

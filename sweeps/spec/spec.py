@@ -111,7 +111,7 @@ class SweepSpec(Part):
         """The number of trials; a grid has at most its points, and a search by pieces at most about so many."""
         if self.search.sampler == "grid":
             return min(self.trials, self.space.grid_size())
-        if self.budget.trainings is not None and "trials" not in self.model_fields_set:
+        if self.search.by_pieces and self.budget.trainings is not None:
             return math.ceil(self.budget.trainings / TRAININGS_A_TRIAL)
         return self.trials
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.core import checkpoint
+from espalier.core.python_state.encoding import Unwritable
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended, Event, Forked, Parked, Reported, Scored, Started
 from espalier.core.training.freezing import Frozen
@@ -179,3 +180,16 @@ def test_parked_trials_are_no_reports(engine: Engine) -> None:
     events, _ = train(engine.cohort("names", structure, [replace(trial, until=2)], 1))
     assert not [event for event in events if isinstance(event, Reported | Ended)]
     assert list(itertools.chain(events)) == [Started("trunk", 0), Parked("trunk", 2)]
+
+
+def test_what_no_file_can_hold_is_parked_without_a_state(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    structure, trial = trunk_of("SGD", "step", 0.8)
+    cohort = engine.cohort("names", structure, [replace(trial, until=2)], 1)
+
+    def unwritable(lane: object) -> None:
+        raise Unwritable("a generator")
+
+    monkeypatch.setattr(cohort.python, "encoded", unwritable)
+    events, frozen = train(cohort)
+    assert not frozen
+    assert events[-1] == Parked("trunk", 2)

@@ -118,3 +118,16 @@ def test_rows_that_a_branch_keeps_for_others_are_its_trunks(tmp_path: Path) -> N
     found = states.find(9, 0, replace(piece, begin=4), STEPS)
     assert found is not None
     assert all(isinstance(tensor, torch.Tensor) and not tensor.is_cuda for tensor in found["row"].values())
+
+
+def test_a_state_that_is_kept_for_branches_is_not_removed_with_those_that_only_a_crash_needs(tmp_path: Path) -> None:
+    states = States(tmp_path)
+    cohort = trained([trial(0, keep_at=(8,))])
+    while cohort.pool.active[0].step != 8 if cohort.pool.active else True:
+        cohort.turn(4)
+    for _ in range(3):
+        states.keep_recent(cohort)
+        cohort.turn(1)
+        states.keep(cohort.take_frozen(), [PlannedTrial(0, {}, piece=Piece(0, 0, keep_at=(8,)))])
+    assert len(list(tmp_path.iterdir())) == 2, "the kept one, and the last"
+    assert (tmp_path / "0-0-8.pt").exists()

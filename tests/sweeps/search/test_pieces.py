@@ -377,3 +377,10 @@ def test_a_search_that_has_settled_ends_before_its_budget_is_spent_and_stays_end
     assert again.exhausted
     assert again.next_cohort() is None
     assert again.record.wanted() == len(desk.trials)
+
+
+def test_a_budget_in_trainings_bounds_no_trials_also_when_the_spec_comes_back_from_the_storage(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, by_pieces(trials=3))
+    run(desk)
+    assert len(desk.trials) > 3
+    assert sum(map(cost, pieces_of(desk.trials))) > 4
