@@ -27,8 +27,8 @@ class PieceSearch:
         self.asker, self.spec = asker, asker.spec
         self.layout = PieceSpace(self.spec, asker.domains)
         lag = LAG if self.spec.search.repeatable else None
-        most = self.spec.trials if self.spec.budget.trainings is None else None
-        self.model = Thaw(self.layout.space, self.spec.trainings, self.spec.search.seed, self.layout.rungs, lag, most)
+        wanted = self.spec.trials if self.spec.budget.trainings is None else None
+        self.model = Thaw(self.layout.space, self.spec.trainings, self.spec.search.seed, self.layout.rungs, lag, wanted)
         self.trunks: list[int] = []  # the trial of each trunk
         self.pieces: dict[int, list[PieceJson]] = {}  # by trial
         self.training: dict[int, Proposal] = {}  # by trial

@@ -26,6 +26,7 @@ TRIALS_MOST = 1_000_000
 ROUNDS, ROUND_LEAST = 4, 8  # of a repeatable search: how many rounds, and trials in each
 PIECES_RUNGS = (0.05, 0.15, 0.25, 0.5)  # where trunks are scored and parked; fitted on tables of whole trainings
 TRAININGS_A_TRIAL = 0.4  # of a search by pieces: what successive halving leaves of the work of as many trials
+TRAININGS_LEAST = 4  # ... if there are as many trials: with fewer no answer would be of any use
 
 
 class SweepSpec(Part):
@@ -118,7 +119,9 @@ class SweepSpec(Part):
     @property
     def trainings(self) -> float:
         """What a search by pieces may train, in full trainings."""
-        return max(1.0, TRAININGS_A_TRIAL * self.trials) if self.budget.trainings is None else self.budget.trainings
+        if self.budget.trainings is not None:
+            return self.budget.trainings
+        return max(float(min(self.trials, TRAININGS_LEAST)), TRAININGS_A_TRIAL * self.trials)
 
     @property
     def scored(self) -> Stopping | None:

@@ -22,6 +22,11 @@ class Trunk:
     continued: bool = False
     branches: list[tuple[float, ...]] = field(default_factory=list[tuple[float, ...]])
 
+    @property
+    def trials(self) -> int:
+        """How many trials it is: the branch that goes on from where it rested is the trunk's, the others are more."""
+        return max(1, len(self.branches) + (not self.continued))
+
 
 @dataclass(frozen=True)
 class TrunkPiece:

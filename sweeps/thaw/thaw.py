@@ -8,14 +8,14 @@ from typing import TypeVar
 import numpy as np
 
 from espalier.sweeps.thaw.belief import believe
-from espalier.sweeps.thaw.candidates import MOST_TRUNKS, Candidate, decay_points, kept_shares, new_points
+from espalier.sweeps.thaw.candidates import Candidate, decay_points, kept_shares, new_points
 from espalier.sweeps.thaw.comparison import Comparison, Reason, compare
 from espalier.sweeps.thaw.learning import Learner
 from espalier.sweeps.thaw.pieces import BranchPiece, Piece, Score, Trunk, TrunkPiece
 from espalier.sweeps.thaw.results import Results
 from espalier.sweeps.thaw.settling import settled
 from espalier.sweeps.thaw.space import Point, Space
-from espalier.sweeps.thaw.thinning import worst_trunks
+from espalier.sweeps.thaw.trunks import Trunks
 from espalier.sweeps.thaw.whole import first_points
 
 P = TypeVar("P", TrunkPiece, BranchPiece)
@@ -48,17 +48,18 @@ class Thaw:
         seed: int = 0,
         rungs: Sequence[float] = RUNGS,
         lag: int | None = None,
-        most_trials: int | None = None,
+        trials: int | None = None,
     ):
         """budget: in full trainings. rungs: the shares of a training at which trunks are scored and parked.
 
         lag: at most so many pieces train at once, and piece k is chosen by the results of pieces 0 ... k - lag. So the
-        pieces are the same whenever results come in. None: every result counts at once. most_trials: so many trunks
-        at most, and branches that do not go on from where their trunk rested. None: as many as can be paid.
+        pieces are the same whenever results come in. None: every result counts at once. trials: how many begin, trunks
+        and branches that do not go on from where their trunk rested: no more, and no fewer if the budget does not pay
+        for so many. None: as many as it pays for.
         """
         self.space, self.budget, self.seed, self.rungs = space, budget, seed, tuple(rungs)
-        self.most_trials = math.inf if most_trials is None else most_trials
-        self.trunks: list[Trunk] = []
+        self.trials = math.inf if trials is None else trials
+        self.trunks = Trunks(self.rungs)
         self.training: list[Piece] = []
         self.results = Results(lag)
         self.scores: list[Score] = []  # on which the choice counts
@@ -75,7 +76,7 @@ class Thaw:
         """Return the points that begin: one in each of as many equal parts of every range, in random order."""
         count = int(np.clip(round(FIRST_PER_TRAINING * self.budget), FIRST_LEAST, FIRST_MOST))
         count = max(1, min(count, int((self.budget - 1) / self.rungs[0] + 1 + 1e-9)))  # one must be able to end
-        count = int(min(count, self.most_trials))
+        count = count if self.trials == math.inf else min(count, math.ceil(self.trials / 2))  # the model chooses others
         return first_points(self.space, count, np.random.default_rng([self.seed]))
 
     @property
@@ -91,7 +92,7 @@ class Thaw:
         It is paid when it is asked for.
         """
         if self.first:
-            return self._train_trunk(self._new_trunk(self.first.pop(0))) if self._affords(self.rungs[0]) else None
+            return self._train_trunk(self.trunks.new(self.first.pop(0))) if self._affords(self.rungs[0]) else None
         for count in self.results.counts(self._most_at_once()):
             if self._refused < (len(self.results.asked), count):
                 if piece := self._choose(count):
@@ -101,7 +102,9 @@ class Thaw:
 
     def _most_at_once(self) -> int:
         """Return how many pieces may train at once: the less is left, the fewer."""
-        return min(self.results.lag or len(self.results.asked) + 1, max(1, math.ceil(PACE * self.left)))
+        missing = 0 if self.trials == math.inf else self.trials - self.trunks.trials
+        left = max(self.left, missing)
+        return min(self.results.lag or len(self.results.asked) + 1, max(1, math.ceil(PACE * left)))
 
     def tell(self, piece: Piece, value: float | None) -> None:
         """Take the score of a trunk at its rung, or the loss at the end of a branch; None if it diverged."""
@@ -116,7 +119,7 @@ class Thaw:
         """Take a piece that an earlier process asked for, in the order in which it asked. It is in training then."""
         if piece.trunk == len(self.trunks):
             self.first = self.first[1:]
-            self._new_trunk(piece.point)
+            self.trunks.new(piece.point)
         trunk = self.trunks[piece.trunk]
         if isinstance(piece, TrunkPiece):
             self._train_trunk(trunk)
@@ -135,18 +138,14 @@ class Thaw:
     def _affords(self, cost: float) -> bool:
         return cost <= self.left + 1e-9
 
-    def _new_trunk(self, point: Point) -> Trunk:
-        self.trunks.append(Trunk(len(self.trunks), point))
-        return self.trunks[-1]
-
     def _train_trunk(self, trunk: Trunk) -> TrunkPiece:
-        piece = TrunkPiece(trunk.number, trunk.point, self._rested(trunk), self.rungs[trunk.rung])
+        piece = TrunkPiece(trunk.number, trunk.point, self.trunks.rested(trunk), self.rungs[trunk.rung])
         trunk.position, trunk.rung, trunk.training = piece.end, trunk.rung + 1, True
         return self._pay(piece)
 
     def _train_branch(self, trunk: Trunk, decay: tuple[float, ...], begin: float) -> BranchPiece:
         trunk.branches.append(decay)
-        trunk.continued = trunk.continued or begin >= self._rested(trunk) - 1e-9
+        trunk.continued = trunk.continued or begin >= self.trunks.rested(trunk) - 1e-9
         return self._pay(BranchPiece(trunk.number, trunk.point, begin, decay))
 
     def _pay(self, piece: P) -> P:
@@ -160,65 +159,65 @@ class Thaw:
     def _choose(self, count: int) -> Piece | None:
         """Return the piece that promises most for what its candidate still costs, by the first so many results."""
         self.scores, self.pending = self.results.scores(count), self.results.pending(count)
-        self._place_trunks()
-        open_trunks = self._open_trunks()
-        new = [] if self._full else new_points(self.space, self.trunks, self._rng())
+        self.trunks.place(self.scores)
+        open_trunks = self.trunks.open(self.scores, self.pending)
+        new = [] if self._full else new_points(self.space, list(self.trunks), self._rng())
         if not new and not open_trunks:
             return None
-        comparison = self._compared([*new, *open_trunks])
-        left = math.inf if self._none_ends else self.left
+        return self._within_budget(new, open_trunks) or self._beyond_budget([*new, *open_trunks])
+
+    def _within_budget(self, new: Sequence[Candidate], open_trunks: Sequence[Candidate]) -> Piece | None:
+        """Return the next piece that the budget pays for."""
+        comparison = self._compared([*new, *open_trunks], math.inf if self.trunks.none_branched else self.left)
+        left = math.inf if self.trunks.none_branched else self.left
         i, j = comparison.choice(left, lambda i, j: self._next_cost(comparison, i, j))
         if comparison.worth[i, j] <= 0:
             return None
-        trunk, begin = comparison.candidates[i].trunk, float(comparison.begin[i, j])
+        trunk = comparison.candidates[i].trunk
         rests = trunk is None or trunk.rung < len(self.rungs)
         cost, end = self._next_cost(comparison, i, j), self.rungs[trunk.rung if trunk else 0] if rests else 1.0
-        if self._none_ends and self.left - cost < 1.0 - max([end, *(t.position for t in self.trunks)]) - 1e-9:
+        if self.trunks.none_branched and self.left - cost < 1.0 - max([end, *(t.position for t in self.trunks)]) - 1e-9:
             return self._finish(open_trunks)
         if not self._affords(cost):
             return None
+        return self._begin(comparison, i, j)
+
+    def _beyond_budget(self, candidates: Sequence[Candidate]) -> Piece | None:
+        """Return the first piece of a further trial, if so many were asked for as the budget does not pay."""
+        candidates = [c for c in candidates if c.trunk is None or self.trunks.may_branch(c.trunk)]
+        if self.trials == math.inf or self._full or not candidates:
+            return None
+        comparison = self._compared(candidates, math.inf)
+        begins = np.stack([self._begins_trial(comparison, i) for i in range(len(comparison.candidates))])
+        worth = np.where(begins, comparison.worth, 0.0)
+        i, j = (int(k) for k in np.unravel_index(int(np.argmax(worth)), worth.shape))
+        return self._begin(comparison, i, j) if worth[i, j] > 0 else None
+
+    def _begins_trial(self, comparison: Comparison, i: int) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+        """Return at which decay points a candidate's next piece would be the first of a trial."""
+        trunk, begin = comparison.candidates[i].trunk, comparison.begin[i]
+        return begin < (math.inf if trunk is None or trunk.continued else self.trunks.rested(trunk)) - 1e-9
+
+    def _begin(self, comparison: Comparison, i: int, j: int) -> Piece:
+        """Train the next piece of a pair: its trunk's next rung, or its branch."""
+        trunk = comparison.candidates[i].trunk
         self.reason = comparison.reason(i, j)
-        if rests:
-            return self._train_trunk(trunk or self._new_trunk(comparison.candidates[i].point))
-        assert trunk
-        return self._train_branch(trunk, comparison.decay_at(j), begin)
+        if trunk and self.trunks.may_branch(trunk):
+            return self._train_branch(trunk, comparison.decay_at(j), float(comparison.begin[i, j]))
+        return self._train_trunk(trunk or self.trunks.new(comparison.candidates[i].point))
 
     def _next_cost(self, comparison: Comparison, i: int, j: int) -> float:
         """Return what the next piece of a pair costs: its trunk's next rung, or its branch."""
         trunk = comparison.candidates[i].trunk
-        if trunk and trunk.rung >= len(self.rungs):
+        if trunk and self.trunks.may_branch(trunk):
             return 1.0 - float(comparison.begin[i, j])
-        return self.rungs[trunk.rung] - self._rested(trunk) if trunk else self.rungs[0]
-
-    def _place_trunks(self) -> None:
-        """Say how far each trunk has come: to where it rests, or to where a branch of it that has ended left it.
-
-        The rows of a branch in training are not there yet.
-        """
-        for trunk in self.trunks:
-            trunk.position = self._rested(trunk)
-        for score in self.scores:
-            if score.share >= 1 and score.decay and score.value is not None:
-                trunk = self.trunks[score.trunk]
-                trunk.position = max(trunk.position, score.decay[0])
-
-    def _open_trunks(self) -> list[Candidate]:
-        """Return the trunks that rest at a rung, as far as the scores tell."""
-        closed = {piece.trunk for piece in self.pending if isinstance(piece, TrunkPiece)}
-        closed |= {score.trunk for score in self.scores if score.value is None and score.share < 1}
-        worst = worst_trunks(self.scores, len(self.trunks) - MOST_TRUNKS)
-        return [Candidate(t.point, t) for t in self.trunks if t.number not in closed and t.number not in worst]
-
-    @property
-    def _none_ends(self) -> bool:
-        """Whether there is no branch yet, and so no answer."""
-        return not any(trunk.branches for trunk in self.trunks)
+        return self.rungs[trunk.rung] - self.trunks.rested(trunk) if trunk else self.rungs[0]
 
     def _finish(self, trunks: Sequence[Candidate]) -> Piece | None:
         """Return a branch of the trunk with the best mean, of those that can be paid: else there would be no answer."""
         if not trunks:
             return None
-        comparison = self._compared(trunks)
+        comparison = self._compared(trunks, math.inf)
         mean = np.where(self._affordable(comparison) & self._allowed(comparison), comparison.foresight.mean, math.inf)
         i, j = (int(k) for k in np.unravel_index(int(np.argmin(mean)), mean.shape))
         trunk = comparison.candidates[i].trunk
@@ -230,29 +229,29 @@ class Thaw:
     def _affordable(self, comparison: Comparison) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
         return 1.0 - comparison.begin <= self.left + 1e-9
 
-    def _rested(self, trunk: Trunk) -> float:
-        """Return where a trunk rests, or will: at its last rung so far."""
-        return self.rungs[trunk.rung - 1] if trunk.rung else 0.0
-
     @property
     def _full(self) -> bool:
-        """Whether there are as many trials as there may be."""
-        return sum(max(1, len(t.branches) + (not t.continued)) for t in self.trunks) >= self.most_trials
+        """Whether there are as many trials as there are to be."""
+        return self.trunks.trials >= self.trials
 
     def _allowed(self, comparison: Comparison) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
         """Return which branches are no trials more than there may be."""
         if not self._full:
             return comparison.begin >= 0.0
-        rests = [c.trunk and (math.inf if c.trunk.continued else self._rested(c.trunk)) for c in comparison.candidates]
+        rests = [
+            c.trunk and (math.inf if c.trunk.continued else self.trunks.rested(c.trunk)) for c in comparison.candidates
+        ]
         return comparison.begin >= np.array([math.inf if r is None else r for r in rests])[:, None] - 1e-9
 
     def _rng(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, len(self.results.asked)])
 
-    def _compared(self, candidates: Sequence[Candidate]) -> Comparison:
-        """Compare candidates at a few decay points, and the best of them at every one."""
+    def _compared(self, candidates: Sequence[Candidate], affordable: float) -> Comparison:
+        """Compare candidates at a few decay points, and the best of them at every one.
+
+        affordable: the most that a branch and its trunk may cost.
+        """
         belief = believe(self.space, self.learner, self.scores, self.pending)
-        affordable = math.inf if self._none_ends else self.left
         many = len(self.scores) > MANY
         few, every = (decay_points(self.space, coarse, self._rng(), many) for coarse in (True, False))
         coarse = self._limited(compare(self.space, belief, candidates, few, self.kept, affordable))

@@ -280,13 +280,16 @@ def test_the_reason_of_each_piece_that_the_model_chose_is_written(tmp_path: Path
     assert all(piece["gain"] >= 0 and 0 < piece["cost"] <= 1 for piece in chosen)  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("most", [1, 3, 8])
-def test_there_are_no_more_trials_than_the_spec_says(most: int, tmp_path: Path) -> None:
-    spec = by_pieces(trials=most, budget=BUDGET)
-    desk = Desk(tmp_path, spec)
+@pytest.mark.parametrize(("wanted", "workers"), [(1, 1), (3, 2), (8, 1), (30, 4)])
+def test_there_are_as_many_trials_as_the_spec_says(wanted: int, workers: int, tmp_path: Path) -> None:
+    spec = by_pieces(trials=wanted, budget=BUDGET)
+    desk = Desk(tmp_path, spec, cohorts=workers)
     run(desk)
-    assert 1 <= len(desk.trials) <= most
+    assert len(desk.trials) == wanted
     assert desk.states()["COMPLETE"] >= 1
+    again = desk.take_up()
+    assert again.exhausted
+    assert again.next_cohort() is None
 
 
 def test_the_best_are_confirmed_when_the_search_is_over(tmp_path: Path) -> None:

@@ -58,11 +58,11 @@ def test_a_trunk_goes_from_rung_to_rung_and_branches_begin_where_its_rows_are_ke
 
 
 @every_space
-@pytest.mark.parametrize("most", [1, 3, 8])
+@pytest.mark.parametrize(("wanted", "budget"), [(1, 1.0), (3, 6.0), (8, 6.0), (24, 3.0)])
 @pytest.mark.parametrize("workers", [1, 4])
-def test_there_are_no_more_trials_than_there_may_be(space: Space, most: int, workers: int) -> None:
+def test_there_are_as_many_trials_as_were_asked_for(space: Space, wanted: int, budget: float, workers: int) -> None:
     """A trunk is a trial, which the first branch that goes on from where it rested completes; others are trials too."""
-    result = replay(Thaw(space, 6.0, most_trials=most), workers=workers)
+    result = replay(Thaw(space, budget, trials=wanted), workers=workers)
     rested: dict[int, float] = {}
     completed = set[int]()
     trials = 0
@@ -74,7 +74,7 @@ def test_there_are_no_more_trials_than_there_may_be(space: Space, most: int, wor
             completed.add(piece.trunk)
         else:
             trials += 1
-    assert 1 <= trials <= most
+    assert trials == wanted
     assert result.ends, "an answer"
 
 
