@@ -18,23 +18,22 @@ Source of the idea: K. Swersky, J. Snoek, R. Adams, Freeze-Thaw Bayesian Optimiz
 """
 
 import math
-from collections.abc import Mapping, Sequence
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from espalier.sweeps.samplers.codec import Codec, Value
 from espalier.sweeps.thaw.learning import Learner
 from espalier.sweeps.thaw.pieces import Score
-from espalier.sweeps.thaw.space import DECADES, Number, Point, Space
+from espalier.sweeps.thaw.space import Space
 from espalier.sweeps.thaw.whole import STARTS, first_points, next_point
 
 RUNGS = (0.05, 0.15, 0.25, 0.5)
 """Shares of a training at which intermediate values are taken: more of them would tell little more."""
-Value = float | int | str | bool | None
 
 
 class ThawSampler(BaseSampler):
@@ -80,7 +79,7 @@ class ThawSampler(BaseSampler):
         if sum(other.state.is_finished() for other in trials) < STARTS or not scores:
             starts = first_points(codec.space, STARTS, np.random.default_rng([self.seed]))
             further = codec.space.point(rng.random(codec.space.dimensions))  # of more workers than starts
-            return codec.params(starts[trial.number] if trial.number < STARTS else further)
+            return codec.params(starts[trial.number] if trial.number < len(starts) else further)
         training = [
             codec.point(other.params)
             for other in trials
@@ -99,7 +98,7 @@ class ThawSampler(BaseSampler):
             self._learner = space, Learner(space)
         return self._learner[1]
 
-    def _scores(self, codec: "Codec", trial: FrozenTrial, sign: float) -> list[Score]:
+    def _scores(self, codec: Codec, trial: FrozenTrial, sign: float) -> list[Score]:
         """Return the scores of a trial on its way, and its end."""
         point = codec.point(trial.params)
         scores = [Score(point, share, (), sign * value, trial.number) for share, value in self._on_the_way(trial)]
@@ -115,59 +114,3 @@ class ThawSampler(BaseSampler):
         values = {step / steps: value for step, value in sorted(trial.intermediate_values.items()) if 0 < step < steps}
         at = {next((share for share in values if share >= rung - 1e-9), None) for rung in RUNGS}
         return [(share, values[share]) for share in sorted(s for s in at if s) if math.isfinite(values[share])]
-
-
-class Codec:
-    """Parameters of Optuna as points of the model's space, and back: on a logarithm where they are searched on one."""
-
-    def __init__(self, domains: Mapping[str, BaseDistribution], learning_rate: str | None):
-        self.domains = domains
-        self.numbers = [name for name, domain in domains.items() if not isinstance(domain, CategoricalDistribution)]
-        self.choices = [name for name, domain in domains.items() if isinstance(domain, CategoricalDistribution)]
-        numbers = [self._number(name, DECADES if name == learning_rate else None) for name in self.numbers]
-        self.space = Space(tuple(numbers), tuple(len(self._options(name)) for name in self.choices))
-
-    def _options(self, name: str) -> Sequence[Value]:
-        domain = self.domains[name]
-        assert isinstance(domain, CategoricalDistribution)
-        return domain.choices
-
-    def _number(self, name: str, length: float | None) -> Number:
-        domain = self.domains[name]
-        assert isinstance(domain, FloatDistribution | IntDistribution)
-        if domain.log:
-            return Number(math.log10(domain.low), math.log10(domain.high), length)
-        return Number(float(domain.low), float(domain.high), length)
-
-    def point(self, params: Mapping[str, Value]) -> Point:
-        """Return the point of parameters."""
-        numbers = [
-            math.log10(float(params[name] or 0))
-            if getattr(self.domains[name], "log", False)
-            else float(params[name] or 0)
-            for name in self.numbers
-        ]
-        return (*numbers, *(float(self._options(name).index(params[name])) for name in self.choices))
-
-    def _coordinate(self, name: str, value: Value) -> float:
-        domain = self.domains[name]
-        assert isinstance(domain, FloatDistribution | IntDistribution)
-        assert isinstance(value, float | int)
-        return math.log10(value) if domain.log else float(value)
-
-    def params(self, point: Point) -> dict[str, Value]:
-        """Return the parameters of a point, on their steps."""
-        values: dict[str, Value] = {
-            name: self._rounded(name, value) for name, value in zip(self.numbers, point, strict=False)
-        }
-        indexes = zip(self.choices, point[len(self.numbers) :], strict=True)
-        return values | {name: self._options(name)[int(index)] for name, index in indexes}
-
-    def _rounded(self, name: str, value: float) -> float | int:
-        domain = self.domains[name]
-        assert isinstance(domain, FloatDistribution | IntDistribution)
-        value = 10**value if domain.log else value
-        if domain.step:
-            value = domain.low + round((value - domain.low) / domain.step) * domain.step
-        value = min(max(value, domain.low), domain.high)
-        return int(value) if isinstance(domain, IntDistribution) else float(value)

@@ -3,16 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 
 from espalier.core.training.history import fork_steps
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.sweeps import cohorts as plan
+from espalier.sweeps.samplers.codec import Codec
 from espalier.sweeps.spec.space import DecayPoints
 from espalier.sweeps.spec.space import Point as Params
 from espalier.sweeps.spec.spec import SweepSpec
 from espalier.sweeps.thaw.candidates import kept_shares
-from espalier.sweeps.thaw.space import DECADES, Number, Point, Space
+from espalier.sweeps.thaw.space import Point, Space
 
 RATE = "lr_exponent"
 
@@ -30,12 +31,11 @@ class PieceSpace:
         points = spec.space.decay_points
         self.decay = points if isinstance(points, DecayPoints) and _shares_trunks(spec, points) else None
         self.decay_names = self.decay.names if self.decay else []
-        self.domains = {name: domain for name, domain in domains.items() if name not in self.decay_names}
-        self.numbers = {n: d for n, d in self.domains.items() if isinstance(d, FloatDistribution | IntDistribution)}
-        self.choices = {n: d for n, d in self.domains.items() if isinstance(d, CategoricalDistribution)}
+        searched = {name: domain for name, domain in domains.items() if name not in self.decay_names}
+        self.codec = Codec(searched, exponent=RATE, unordered=["seed"])
         self.space = Space(
-            [_number(name, domain) for name, domain in self.numbers.items()],
-            [len(domain.choices) for domain in self.choices.values()],
+            self.codec.space.numbers,
+            self.codec.space.choices,
             (self.decay.low, self.decay.high) if self.decay else (1.0, 1.0),
             len(self.decay_names),
         )
@@ -45,10 +45,7 @@ class PieceSpace:
 
     def params(self, point: Point) -> Params:
         """Return the parameters of a point, without decay points, as Optuna has them."""
-        values = dict(zip(self.numbers, point, strict=False))
-        params: Params = {name: _value(self.numbers[name], value) for name, value in values.items()}
-        chosen = zip(self.choices, point[len(self.numbers) :], strict=True)
-        return params | {name: self.choices[name].choices[int(index)] for name, index in chosen}
+        return dict(self.codec.params(point))
 
     def decay_params(self, decay: Sequence[float]) -> Params:
         """Return decay points as Optuna has them."""
@@ -106,17 +103,3 @@ def _shares_trunks(spec: SweepSpec, points: DecayPoints) -> bool:
         if (forks[0] or 0) < points.low * spec.budget.steps - 1:
             return False
     return True
-
-
-def _number(name: str, domain: FloatDistribution | IntDistribution) -> Number:
-    low, high = (math.log10(end) if domain.log else float(end) for end in (domain.low, domain.high))
-    return Number(low, high, DECADES if name == RATE else None)
-
-
-def _value(domain: FloatDistribution | IntDistribution, value: float) -> float | int:
-    """Return a number of the model as one that a domain has."""
-    value = 10.0**value if domain.log else value
-    if domain.step:
-        value = domain.low + round((value - domain.low) / domain.step) * domain.step
-    value = min(max(value, domain.low), domain.high)
-    return round(value) if isinstance(domain, IntDistribution) else value

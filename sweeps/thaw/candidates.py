@@ -54,6 +54,7 @@ def new_points(space: Space, trunks: Sequence[Trunk], rng: np.random.Generator) 
     points = [space.point(row) for row in rows]
     if trunks and space.dimensions > 1:
         points += [_nearby(space, trunks[int(rng.integers(len(trunks)))].point, rng) for _ in range(NEARBY)]
+    points = list(dict.fromkeys(points))
     return [Candidate(points[k]) for k in _strangers(space, points, [trunk.point for trunk in trunks])]
 
 

@@ -1,6 +1,7 @@
 """What is searched, as the model sees it: numbers with a length scale, choices, and where the rate may decay."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,12 +24,26 @@ Else points in many dimensions would all be strangers: C. Hvarfner, E. Hellsten,
 class Number:
     """A number from `low` to `high`. length: how far apart values are alike, None for a share of the range.
 
-    One that is searched on a logarithmic scale is given by its logarithm.
+    One that is searched on a logarithmic scale is given by its logarithm. values: the only ones that it may have, in
+    ascending order; None for every one in the range.
     """
 
     low: float
     high: float
     length: float | None = None
+    values: tuple[float, ...] | None = None
+
+    def at(self, share: float) -> float:
+        """Return the value at a share of the range.
+
+        >>> Number(0, 4).at(0.4), Number(0, 4, values=(0.0, 1.0, 4.0)).at(0.4)
+        (1.6, 1.0)
+        """
+        value = self.low + (self.high - self.low) * share
+        if self.values is None:
+            return value
+        k = bisect_left(self.values, value)
+        return min(self.values[max(k - 1, 0) : k + 1], key=lambda other: abs(other - value))
 
 
 @dataclass(frozen=True)
@@ -86,7 +101,7 @@ class Space:
         >>> Space([Number(-3, 0)], [4]).point(np.array([0.5, 0.8]))
         (-1.5, 3.0)
         """
-        numbers = [n.low + (n.high - n.low) * float(u) for n, u in zip(self.numbers, row, strict=False)]
+        numbers = [n.at(float(u)) for n, u in zip(self.numbers, row, strict=False)]
         shares = row[len(self.numbers) :]
         return (*numbers, *(float(int(u * size)) for size, u in zip(self.choices, shares, strict=True)))
 

@@ -17,7 +17,7 @@ STARTS = 4
 
 
 def first_points(space: Space, count: int, rng: np.random.Generator) -> list[Point]:
-    """Return points of which each part of every range has one, in random order: a Latin hypercube.
+    """Return points of which each part of every range has one, in random order: a Latin hypercube; each point once.
 
     Source: M. McKay, R. Beckman, W. Conover, A Comparison of Three Methods for Selecting Values of Input Variables,
     1979.
@@ -28,7 +28,8 @@ def first_points(space: Space, count: int, rng: np.random.Generator) -> list[Poi
     [0, 1, 2, 3]
     """
     strata = np.stack([rng.permutation(count) for _ in range(space.dimensions)], 1)
-    return [space.point(row) for row in (strata + rng.uniform(0.2, 0.8, strata.shape)) / count]
+    points = [space.point(row) for row in (strata + rng.uniform(0.2, 0.8, strata.shape)) / count]
+    return list(dict.fromkeys(points))  # of listed values there may be fewer
 
 
 def next_point(

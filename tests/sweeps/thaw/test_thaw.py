@@ -248,3 +248,13 @@ def test_several_choices_share_what_they_know() -> None:
     ends = [piece for piece in pieces if isinstance(piece, BranchPiece)]
     assert sum(piece.point[1] == 0 for piece in ends) > len(ends) / 2
     assert replay(Thaw(space, 6.0), truth).best < 2.02
+
+
+def test_of_listed_values_each_is_begun_once_and_the_search_ends_when_all_are_trained() -> None:
+    listed = (-3.0, -2.0, -1.0, -0.75)
+    for space in (Space([Number(-3, -0.75, 0.45, listed)]), Space([Number(-3, -0.75, 0.45, listed)], [2])):
+        result = replay(Thaw(space, 60.0, trials=50), lambda point, share, decay: valley(point[:1], share, decay))
+        begun = [piece.point for piece in result.pieces if isinstance(piece, TrunkPiece) and piece.begin == 0]
+        assert len(begun) == len(set(begun)) <= len(listed) * 2 ** len(space.choices)
+        assert {point[0] for point in begun} == set(listed)
+        assert result.best == pytest.approx(2.0)
