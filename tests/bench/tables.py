@@ -2,17 +2,20 @@
 
 All cells are trials of one cohort, so that those of an exponent share their trunk. See tests.bench.search.table for the
 arrays of the file, which holds besides: score_KIND of every score, acc (E, D) the accuracy at the end if the task
-reports one, and spec, the whole spec of the cells as JSON.
+reports one, spec, the whole spec of the cells as JSON, and words, those of the command that made it.
 
 usage: python -m tests.bench.tables --task names --optimizer adamw --schedule wsd --exponents -4 -1 25
        --decay 0.4 0.9 9 --steps 3000 --seed 0 --out FILE.npz [FIELD=VALUE ...]
+       python -m tests.bench.tables --all FOLDER [--jobs N]  (those of the report, by tests.bench.truths)
 """
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ import numpy.typing as npt
 import torch
 
 from espalier.core.loading.ready import READY
+from espalier.core.programs import PROGRAMS
 from espalier.core.programs.choose import choose
 from espalier.core.scores.registry import SCORES
 from espalier.core.task import load_data, load_task
@@ -31,6 +35,7 @@ from espalier.core.training.trial import Trial
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.spec.overrides import override
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
+from tests.bench.truths import make_all
 
 RUNGS = (0.05, 0.1, 0.15, 0.25, 0.5)
 POINTS = 20  # of the validation curve
@@ -73,7 +78,9 @@ def cohort_of(spec: SweepSpec, axes: Axes, cells: Sequence[int]) -> Cohort:
     data, trials = load_data(task), cell_trials(spec, axes, cells)
     structure = plan.structure(spec, spec.space.resolve(axes.point(0)))
     batch = tuple(tensor[: structure.batch_size] for tensor in data.train)
-    program, why = choose(task, batch, LANES, work=np.prod(axes.shape).item() * spec.budget.steps)
+    native = PROGRAMS["native"](task, structure.optimizer)
+    work, reason = np.prod(axes.shape).item() * spec.budget.steps, partial(native.why_not, data.train, len(batch[0]))
+    program, why = choose(task, batch, LANES, spec.resources.program, work, why_not_native=reason)
     print(f"program {program}: {why}", file=sys.stderr)
     scoring = Scoring(tuple(SCORES.names))
     return Cohort(CohortSetup(task, data, structure, trials, LANES, program, ratio_samples=0, scoring=scoring))
@@ -112,8 +119,11 @@ def make_table(spec: SweepSpec, axes: Axes) -> dict[str, npt.NDArray[np.generic]
 
 
 def write_table(file: Path, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
-    """Write the arrays of a table."""
-    np.savez_compressed(file, allow_pickle=False, **arrays)
+    """Write the arrays of a table: a file that is there is whole."""
+    part = file.with_suffix(".part")
+    with part.open("wb") as out:
+        np.savez_compressed(out, allow_pickle=False, **arrays)
+    part.replace(file)
 
 
 def spec_of(wanted: argparse.Namespace) -> SweepSpec:
@@ -149,21 +159,39 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--task", default="names", help=f"{', '.join(READY)}, or package.module:Class")
     parser.add_argument("--optimizer", default="sgd")
     parser.add_argument("--schedule", default="step")
-    parser.add_argument("--exponents", nargs=3, type=float, required=True, metavar=("LOW", "HIGH", "N"))
+    parser.add_argument("--exponents", nargs=3, type=float, metavar=("LOW", "HIGH", "N"))
     parser.add_argument("--decay", nargs=3, type=float, metavar=("LOW", "HIGH", "N"), help="decay points")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, help="the file")
+    parser.add_argument("--all", type=Path, metavar="FOLDER", help="make all of the report that it has not")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many of these at once")
     parser.add_argument("assignments", nargs="*", metavar="FIELD=VALUE", help="of the spec: space.momentum=0.9")
-    return parser.parse_args(words)
+    wanted = parser.parse_args(words)
+    if not wanted.all and not (wanted.exponents and wanted.out):
+        parser.error("--exponents and --out are needed, or --all")
+    return wanted
+
+
+def words_without_file(words: Sequence[str]) -> list[str]:
+    """Return the words of a command but for the file that it writes.
+
+    >>> words_without_file(["--steps", "9", "--out", "a.npz", "space.momentum=0.9"])
+    ['--steps', '9', 'space.momentum=0.9']
+    """
+    place = words.index("--out")
+    return [*words[:place], *words[place + 2 :]]
 
 
 def main() -> None:
-    """Make a table, and write it."""
+    """Make a table, or all, and write it."""
     torch.set_num_threads(1)
     wanted = arguments()
+    if wanted.all:
+        return make_all(wanted.all, wanted.jobs)
     axes = Axes(axis(wanted.exponents), axis(wanted.decay) if wanted.decay else [1.0])
-    write_table(wanted.out, make_table(spec_of(wanted), axes))
+    words = np.array(" ".join(words_without_file(sys.argv[1:])))
+    write_table(wanted.out, make_table(spec_of(wanted), axes) | {"words": words})
     print(f"{wanted.out}: {wanted.out.stat().st_size / 1e3:.0f} kB", file=sys.stderr)
 
 

@@ -12,6 +12,7 @@ from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from tests.bench.search.methods import METHODS
 from tests.bench.search.table import Table
 from tests.bench.tables import Axes, arguments, make_table, spec_of, write_table
+from tests.bench.truths import TRUTHS, make_all, words_of
 
 TABLES = sorted((Path(__file__).parent / "search" / "tables").glob("*.npz"))
 WORDS = "--task thermometer --optimizer adamw --schedule wsd --exponents -3 -1 2 --decay 0.5 0.8 2 --steps 40"
@@ -51,3 +52,25 @@ def test_searches_read_the_tables_of_the_repository(file: Path) -> None:
     table = Table.read(file)
     finishes = METHODS["espalier, random"].replay(table, 8, 2, 0)
     assert 0 <= min(end.value for end in finishes) - table.best < 1
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_the_tables_of_the_report_can_be_asked_for(name: str) -> None:
+    wanted = arguments([*TRUTHS[name].split(), "--out", "unused"])
+    spec = spec_of(wanted)
+    assert (spec.schedule.kind in ("step", "wsd")) == bool(wanted.decay), "decay points where the schedule has them"
+    assert spec.task_options == ({"batchnorm": True} if "-bn-" in name else {})
+
+
+@pytest.mark.slow
+def test_all_tables_are_those_that_a_folder_lacks(tmp_path: Path) -> None:
+    truths = {"small": WORDS, "smaller": WORDS.replace("40", "20")}
+    make_all(tmp_path, 2, truths)
+    first = {name: (tmp_path / f"{name}.npz").stat().st_mtime_ns for name in truths}
+    assert [Table.read(tmp_path / f"{name}.npz").steps for name in truths] == [40, 20]
+    changed = truths | {"small": WORDS.replace("40", "30")}
+    make_all(tmp_path, 1, changed)
+    assert {name: words_of(tmp_path / f"{name}.npz") for name in truths} == changed
+    assert (tmp_path / "smaller.npz").stat().st_mtime_ns == first["smaller"], "it has not been made again"
+    assert Table.read(tmp_path / "small.npz").steps == 30
+    assert len(list(tmp_path.iterdir())) == 2
