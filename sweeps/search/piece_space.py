@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from optuna.distributions import BaseDistribution
 
 from espalier.core.training.history import fork_steps
-from espalier.core.training.trial import Hyperparameters, Structure, Trial
+from espalier.core.training.trial import Hyperparameters, Structure
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.samplers.codec import Codec
-from espalier.sweeps.spec.space import DecayPoints
+from espalier.sweeps.search.branching import NAME as DECAY
+from espalier.sweeps.search.branching import branching_of, trial_of
 from espalier.sweeps.spec.space import Point as Params
 from espalier.sweeps.spec.spec import SweepSpec
 from espalier.sweeps.thaw.candidates import kept_shares
@@ -28,18 +29,16 @@ class PieceSpace:
         """domains: what is searched, as Optuna has it."""
         self.spec, self.steps = spec, spec.budget.steps
         self._kept_steps: dict[tuple[Structure, Hyperparameters], list[int]] = {}
-        points = spec.space.decay_points
-        self.decay = points if isinstance(points, DecayPoints) and _shares_trunks(spec, points) else None
-        self.decay_names = self.decay.names if self.decay else []
+        self.branching = branching = branching_of(spec, domains)
+        self.decay_names = branching.names if branching else []
         searched = {name: domain for name, domain in domains.items() if name not in self.decay_names}
         self.codec = Codec(searched, exponent=RATE, unordered=["seed"])
-        self.space = Space(
-            self.codec.space.numbers,
-            self.codec.space.choices,
-            (self.decay.low, self.decay.high) if self.decay else (1.0, 1.0),
-            len(self.decay_names),
-        )
-        self.rung_steps = [step for step in plan.rungs(spec) if not self.decay or step < self.decay.high * self.steps]
+        self.space = self.codec.space
+        if branching:
+            numbers, choices, lists = self.space.numbers, self.space.choices, list(branching.lists)
+            self.space = Space(numbers, choices, branching.decay, branching.decays, branching.steps, lists)
+        latest = branching.latest if branching else 1.0
+        self.rung_steps = [step for step in plan.rungs(spec) if step < latest * self.steps]
         self.rungs = [step / self.steps for step in self.rung_steps]
         self.kept = [float(share) for share in kept_shares(self.space)]
 
@@ -49,13 +48,11 @@ class PieceSpace:
 
     def decay_params(self, decay: Sequence[float]) -> Params:
         """Return decay points as Optuna has them."""
-        return dict(zip(self.decay_names, sorted(decay), strict=True))
+        return self.branching.params(decay) if self.branching else {}
 
     def undecided(self) -> Params:
-        """Return a trunk's decay points: none that the search proposes comes as late."""
-        if self.decay is None:
-            return {}
-        return {"decay_points": [self.decay.high + (1 - self.decay.high) / 2] * self.decay.count}
+        """Return a trunk's decay points."""
+        return self.branching.undecided if self.branching else {}
 
     def step(self, share: float, kept: Sequence[int]) -> int:
         """Return the step of a share at which a trunk has a state. kept: see `kept_steps`."""
@@ -70,36 +67,17 @@ class PieceSpace:
 
         point: the whole configuration of the trunk.
         """
-        if self.decay is None:
+        if self.branching is None:
             return []
         at_one = point | self.undecided() | {RATE: 0.0}  # where rates differ, those of this one do
         key = plan.structure(self.spec, at_one), plan.hyperparameters(self.spec, at_one)
         if key not in self._kept_steps:
-            branches = [point | {RATE: 0.0, "decay_points": [share] * self.decay.count} for share in self.kept]
-            forks = fork_steps(key[0], _trial(self.spec, at_one), [_trial(self.spec, branch) for branch in branches])
-            self._kept_steps[key] = [self.steps - 1 if fork is None else fork for fork in forks]
+            branches = [(share, decay) for share in self.kept for decay in self.branching.beyond(share)]
+            trials = [trial_of(self.spec, at_one | {DECAY: decay}) for _, decay in branches]
+            forks = fork_steps(key[0], trial_of(self.spec, at_one), trials)
+            ends = [self.steps - 1 if fork is None else fork for fork in forks]
+            self._kept_steps[key] = [
+                min(end for (other, _), end in zip(branches, ends, strict=True) if other == share)
+                for share in self.kept
+            ]
         return self._kept_steps[key]
-
-
-def _trial(spec: SweepSpec, point: Params) -> Trial:
-    return Trial("", 0, spec.budget.steps, plan.hyperparameters(spec, point))
-
-
-def _shares_trunks(spec: SweepSpec, points: DecayPoints) -> bool:
-    """Whether trials that decay at different points have a common history before: not where the peak lies there.
-
-    Points in steps are numbers like others: the states of trunks are kept at shares of their own.
-    """
-    if points.step is not None or points.low == points.high:
-        return False
-    if not any(step < points.high * spec.budget.steps for step in plan.rungs(spec)):
-        return False  # no trunk would be scored before it decays
-    for kind in spec.schedule_kinds():
-        low, high = (
-            plan.first_point(spec) | {"schedule": kind, "decay_points": [p] * points.count}
-            for p in (points.low, (points.low + 1) / 2)
-        )
-        forks = fork_steps(plan.structure(spec, low), _trial(spec, low), [_trial(spec, high)])
-        if (forks[0] or 0) < points.low * spec.budget.steps - 1:
-            return False
-    return True

@@ -367,8 +367,8 @@ class Space(_WithSchedules):
             if all(name in sampled for name in points.names):  # else a trunk, of which no branch has been decided
                 point["decay_points"] = sorted(float(sampled[name]) for name in points.names)
         elif isinstance(points, Choice):
-            value = sampled["decay_points"]
-            point["decay_points"] = sorted(map(float, value if isinstance(value, list) else [value]))
+            if (value := sampled.get("decay_points")) is not None:  # as above
+                point["decay_points"] = sorted(map(float, value if isinstance(value, list) else [value]))
         elif points is not None:
             point["decay_points"] = sorted(points)
         return point

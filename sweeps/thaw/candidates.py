@@ -21,6 +21,8 @@ MOST_TRUNKS = 64
 """Trunks that are compared: the others scored worse at their last rung."""
 KEPT = 21
 """Of each trunk so many rows are kept over the range of the decay points, so that branches begin where they decay."""
+COARSE, QUARTERS = 5, (0.25, 0.75)
+"""Decay points of a coarse comparison, and where in their range they lie in one of even fewer."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,17 @@ def _nearby(space: Space, point: Point, rng: np.random.Generator) -> Point:
 
 
 def kept_shares(space: Space) -> Array:
-    """Return at which shares of a training the rows of trunks are kept."""
-    return np.linspace(*space.decay, KEPT) if space.decays else np.zeros(0)
+    """Return at which shares of a training the rows of trunks are kept: at all first decay points of lists.
+
+    >>> kept_shares(Space([], decay=(0.5, 1.0), decays=1, decay_lists=[(0.5,), (0.7,), (1.0,)])).tolist()
+    [0.5, 0.7]
+    """
+    if not space.decays:
+        return np.zeros(0)
+    if space.decay_lists:
+        return np.array(sorted({points[0] for points in space.decay_lists if points[0] < 1.0}))
+    shares = np.array(space.decay_steps) if len(space.decay_steps) else np.linspace(*space.decay, KEPT)
+    return shares[_evenly(len(shares), KEPT)]
 
 
 def decay_points(space: Space, coarse: bool, rng: np.random.Generator, few: bool = False) -> Array:
@@ -88,9 +99,21 @@ def decay_points(space: Space, coarse: bool, rng: np.random.Generator, few: bool
 
     few: even fewer. Which points promise most is about the same at every decay point.
     """
-    shares = kept_shares(space)
     if space.decays == 0:
         return np.zeros((1, 0))
-    if space.decays == 1:
-        return shares[5::10, None] if coarse and few else shares[:: 5 if coarse else 1, None]
-    return np.sort(rng.choice(shares, (SEVERAL, space.decays)), 1)
+    if space.decay_lists:  # what neighbours in the list come to need not be alike, so all are compared where time is
+        lists = np.array(space.decay_lists)
+        if len(lists) > SEVERAL:
+            lists = lists[np.sort(rng.choice(len(lists), SEVERAL, replace=False))]
+        return lists[_evenly(len(lists), COARSE)] if coarse and few else lists
+    shares = kept_shares(space)
+    if space.decays > 1:
+        return np.sort(rng.choice(shares, (SEVERAL, space.decays)), 1)
+    if coarse and few:
+        return shares[np.unique(np.round((len(shares) - 1) * np.array(QUARTERS)).astype(int)), None]
+    return shares[_evenly(len(shares), COARSE), None] if coarse else shares[:, None]
+
+
+def _evenly(count: int, most: int) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
+    """Return at most so many of the numbers from 0 to count - 1, as far apart as possible."""
+    return np.round(np.linspace(0, count - 1, min(count, most))).astype(np.intp)

@@ -51,13 +51,16 @@ class Space:
     """The numbers, the sizes of the choices, and the decay points of a search.
 
     decay: the range of the shares of a training at which the rate may decay. decays: how many times it does, 0 where
-    the schedule has no decay point.
+    the schedule has no decay point. decay_steps: the shares that a decay point may have, in order; empty: any in the
+    range. decay_lists: the decay points that a branch may have, each as many as `decays`, in order; empty: any.
     """
 
     numbers: Sequence[Number]
     choices: Sequence[int] = ()
     decay: tuple[float, float] = (1.0, 1.0)
     decays: int = 0
+    decay_steps: Sequence[float] = ()
+    decay_lists: Sequence[tuple[float, ...]] = ()
 
     @property
     def dimensions(self) -> int:

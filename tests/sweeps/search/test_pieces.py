@@ -36,7 +36,7 @@ def by_pieces(**changed: object) -> SweepSpec:
 
 def loss_of(trial: PlannedTrial, share: float) -> float:
     """A valley at 10 ** -1.5 that early scores see too high, and a best decay point."""
-    decay = trial.point.get("decay_points", [0.7])[0]
+    decay = [*trial.point.get("decay_points", ()), 0.7][0]
     return 2 + (trial.point["lr_exponent"] + 1.5 - 0.3 * (1 - share)) ** 2 + 2 * (decay - 0.7) ** 2 + (1 - share)
 
 
