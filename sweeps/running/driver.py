@@ -32,6 +32,7 @@ from espalier.sweeps.running.ledger import Ledger
 from espalier.sweeps.running.loop import Loop, keep_error
 from espalier.sweeps.running.machine import Allocation, RaySession
 from espalier.sweeps.running.messages import WorkerSettings
+from espalier.sweeps.running.parked_ends import ParkedEnds
 from espalier.sweeps.running.progress import Progress
 from espalier.sweeps.running.reference_runs import ReferenceRuns
 from espalier.sweeps.running.work import WorkCount
@@ -239,7 +240,8 @@ class Driver:
         self.interrupt.take_signals()  # Ray has replaced the handler of SIGTERM
         self.progress.phase = "starting workers"
         checkpoints, made = _checkpoints(self.home, self.record), self.ledger.provenance
-        search = Search(self.record, allocation.cohorts, allocation.cohort_trials, checkpoints, made)
+        ends = ParkedEnds(self.folder / homes.STATES)
+        search = Search(self.record, allocation.cohorts, allocation.cohort_trials, checkpoints, made, ends.find)
         tune_folder = self.home.next_tune(self.record.id)
         settings = self._settings(allocation, tune_folder / STOP_FILE)
         workers = Workers(Path(settings.notes), Path(settings.stop_file), self.progress, self.interrupt, session)
@@ -253,6 +255,7 @@ class Driver:
             workers,
             self.ledger,
             ReferenceRuns(self.record, tracking, self.progress),
+            ends,
         )
         rule = stopping_rule(self.record)
         tune.run_tune(loop, allocation, tune_folder, self.record.id, rule)

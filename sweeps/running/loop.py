@@ -14,6 +14,7 @@ from espalier.sweeps.recording.tracking import Tracking
 from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.ledger import Ledger
 from espalier.sweeps.running.messages import Assignment, Turn, WorkerSettings
+from espalier.sweeps.running.parked_ends import ParkedEnds
 from espalier.sweeps.running.progress import Progress
 from espalier.sweeps.running.reference_runs import ReferenceRuns
 from espalier.sweeps.running.workers import Workers, death_sentence
@@ -38,6 +39,7 @@ class Loop:
     workers: Workers
     ledger: Ledger
     references: ReferenceRuns
+    parked_ends: ParkedEnds
 
     @property
     def recorder(self) -> Recorder:
@@ -104,6 +106,7 @@ class Loop:
         if turn.provenance:  # else the cohort could not begin
             had_result = self.progress.first_result_s is not None
             self.ledger.take_turn(cohort, turn, begins_anew=plan is not None and plan.resume_from is None)
+            self.parked_ends.keep(turn.events)  # before Optuna knows that they are parked
             self.progress.program = self.ledger.programs_of(self.search.live) or self.progress.program
             for event in turn.events:
                 self._pass_on(self.search.take_events([event]))

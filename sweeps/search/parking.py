@@ -1,23 +1,34 @@
 """Parked trials of a search by pieces: which go on, and how those end that never do."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from espalier.core.training.events import Ended
 from espalier.sweeps.search.pieces import PieceSearch
 from espalier.sweeps.search.replicates import outcome_of
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.trial_events import Outcome, Park, Score
 from espalier.sweeps.search.trial_record import TrialRecord
 
+FindEnds = Callable[[int, int, int], Sequence[Ended]]
+"""Takes a trial, the step where it is parked, and how many replicates it has; returns how these would end, if known."""
+
+
+def none_known(trial: int, step: int, replicates: int) -> Sequence[Ended]:
+    """Return that the ends of parked trials of earlier processes are not known."""
+    return ()
+
 
 class Parking:
     """The trials that are parked. They are running in Optuna, since they may go on."""
 
-    def __init__(self, pieces: PieceSearch, record: SweepRecord):
+    def __init__(self, pieces: PieceSearch, record: SweepRecord, find_ends: FindEnds = none_known):
+        """find_ends: of trials that earlier processes have parked."""
         self.pieces, self.record = pieces, record
         self.metric = record.spec.objective.metric
         running = {trial.number: trial for trial in record.trials() if trial.running and trial.pieces}
-        self.ends: dict[int, Outcome] = {  # of parked trials, should they never go on; earlier processes kept no more
-            number: _stopped(Outcome(number, "stopped", *_parked_at(trial), []))
+        self.ends: dict[int, Outcome] = {  # of parked trials, should they never go on
+            number: _stopped(_so_far(trial, find_ends, record.spec.replicates))
             for number, trial in running.items()
             if number not in pieces.training
         }
@@ -66,9 +77,11 @@ class Parking:
         return ends
 
 
-def _parked_at(trial: TrialRecord) -> tuple[int, dict[str, float], str, str]:
+def _so_far(trial: TrialRecord, find_ends: FindEnds, replicates: int) -> Outcome:
+    """Return how a parked trial of an earlier process would end."""
     step, verdict, evidence = trial.parked or (max(trial.scores, default=0), "", "")
-    return step, {}, verdict, evidence
+    ends = find_ends(trial.number, step, replicates)
+    return outcome_of(trial.number, ends) if ends else Outcome(trial.number, "stopped", step, {}, verdict, evidence, [])
 
 
 def _stopped(end: Outcome) -> Outcome:

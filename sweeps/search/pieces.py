@@ -164,8 +164,11 @@ class PieceSearch:
     def _result(self, record: TrialRecord, piece: PieceJson, is_last: bool) -> tuple[bool, float | None]:
         """Return whether the result of a piece is known, and the value to be minimised; None if it diverged."""
         sign, end = self.spec.objective.sign, piece.get("end")
-        if end is not None and (score := record.scores.get(self.layout.step(end, ()))):
-            return True, None if score.value is None else sign * score.value
+        step = -1 if end is None else self.layout.step(end, ())
+        if score := record.scores.get(step):
+            rested = score.value is None or (record.parked or (0,))[0] >= step
+            if rested or not (record.running and is_last):  # else its process ended before it knew of the parking
+                return True, None if score.value is None else sign * score.value
         if record.running and is_last:
             return False, None
         return True, None if record.value is None else sign * record.value

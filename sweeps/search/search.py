@@ -13,7 +13,7 @@ from espalier.sweeps.search.asking import Asker, Ends
 from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial, Provenance
 from espalier.sweeps.search.confirming import all_confirmed, unconfirmed
 from espalier.sweeps.search.measurements import Measurements
-from espalier.sweeps.search.parking import Parking
+from espalier.sweeps.search.parking import FindEnds, Parking, none_known
 from espalier.sweeps.search.piece_planning import PiecePlanner
 from espalier.sweeps.search.planning import Planner, Plans
 from espalier.sweeps.search.replicates import Replicates
@@ -38,12 +38,14 @@ class Search:
         cohort_trials: int,
         checkpoints: Mapping[str, str] | None = None,
         provenance: Mapping[str, Provenance] | None = None,
+        find_ends: FindEnds = none_known,
     ):
         """Start with a new or interrupted sweep.
 
         cohorts: how many train at once. cohort_trials: trials of a cohort.
         checkpoints: by interrupted cohort, the folder of its last checkpoint.
         provenance: how each cohort trains; the driver adds to it.
+        find_ends: of trials that earlier processes have parked.
         """
         self.record, self.spec, self.cohorts = record, record.spec, cohorts
         self.asker = Asker(record)
@@ -57,7 +59,7 @@ class Search:
         self.parking: Parking | None = None
         if self.spec.search.by_pieces:
             self.planner = planner = PiecePlanner(self.asker, trials, provenance or {}, record.search_over)
-            self.parking = Parking(planner.pieces, record)
+            self.parking = Parking(planner.pieces, record, find_ends)
         self.measurements = Measurements(self.asker, self.spec.objective.metric, trials)
         self.confirmed = not self.spec.confirm or all_confirmed(self.spec, trials, record.searched())  # or asked for
         self._open(trial.number for trial in trials if trial.running)

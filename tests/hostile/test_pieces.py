@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from espalier.sweeps.recording.stories import read_trial
 from tests.hostile.endings import check_chosen, check_numbers
 from tests.hostile.harness import Command, Sweep
 
@@ -47,6 +48,12 @@ def test_a_search_by_pieces_survives_the_kill_of_a_worker_and_of_its_driver(
     check_numbers(sweep, reported)
     for number, run in runs.items():
         assert run.data.tags["espalier.status"] == trials[number].state
+    parked_before = [n for n in before if trials[n].state == "stopped"]
+    assert parked_before, "some were parked by the driver that died"
+    for number in parked_before:
+        (member,) = read_trial(sweep.tracking, sweep.id, number)["members"]
+        assert member["curve"]
+        assert member["ratios"]
     assert_reruns(sweep)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 
 from espalier.core.training.events import Event
+from espalier.sweeps.running.parked_ends import ParkedEnds
 from espalier.sweeps.search.cohort_plan import PlannedTrial
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.store import SweepStore
@@ -38,12 +39,13 @@ class Desk:
         self.events: list[TrialEvent] = []
         self.runs: dict[int, str] = {}
         self.checkpoints: dict[str, str] = {}
+        self.ends = ParkedEnds(folder / "states")
         self.search = self.take_up()
 
     def take_up(self) -> Search:
         """Return the search of a new process, which knows what the storage knows."""
         record = SweepStore.open(self.journal).find("warm")
-        self.search = Search(record, self.cohorts, self.cohort_trials, self.checkpoints)
+        self.search = Search(record, self.cohorts, self.cohort_trials, self.checkpoints, find_ends=self.ends.find)
         return self.search
 
     def hear(self, events: Sequence[Event]) -> None:

@@ -87,7 +87,7 @@ def test_over_several_processes_the_same_is_asked_for(points: Mapping[str, Any],
     spec = search_over(points, trainings=3, search={"sampler": "thaw", "repeatable": True})
     desk, dice = Desk(tmp_path / "one", spec), random.Random(0)
     for _ in range(200):
-        crew = Crew(desk.search, dice)
+        crew = Crew(desk, dice)
         for _ in range(dice.randint(1, 6)):
             if crew.begin():
                 crew.train_one()

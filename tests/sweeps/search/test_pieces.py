@@ -63,13 +63,16 @@ def piece_events(trial: PlannedTrial, sign: float = 1.0, diverges: bool = False)
 class Crew:
     """Workers that train the pieces of a search, which end in any order; how many at a time is what a desk allows."""
 
-    search: Search
+    desk: Desk
     dice: random.Random
     sign: float = 1.0
     diverging: float = 1.0  # rates above 10 ** this diverge
     events: list[TrialEvent] = field(default_factory=list[TrialEvent])
     trained: list[tuple[str, PlannedTrial]] = field(default_factory=list[tuple[str, PlannedTrial]])
     working: dict[str, list[PlannedTrial]] = field(default_factory=dict[str, list[PlannedTrial]])
+
+    def __post_init__(self) -> None:
+        self.search = self.desk.search
 
     def begin(self) -> bool:
         """Give cohorts to idle workers; return whether any works."""
@@ -87,6 +90,7 @@ class Crew:
         self.trained.append((cohort, trial))
         diverges = trial.point["lr_exponent"] > self.diverging
         for event in piece_events(trial, self.sign, diverges):
+            self.desk.ends.keep([event])
             self.events += self.search.take_events([event])
         if more := self.search.more_trials(cohort, lanes=1):
             self.working[cohort] += more
@@ -114,7 +118,7 @@ def cost(piece: dict[str, object]) -> float:
 
 
 def run(desk: Desk, dice: int = 0, **crew: float) -> Crew:
-    whole = Crew(desk.search, random.Random(dice), **crew)
+    whole = Crew(desk, random.Random(dice), **crew)
     whole.finish()
     return whole
 
@@ -191,7 +195,7 @@ def test_over_any_number_of_processes_each_piece_is_asked_for_once(repeatable: b
     trained: list[PlannedTrial] = []
     begun = desk.search
     for _ in range(200):
-        crew = Crew(desk.search, dice)
+        crew = Crew(desk, dice)
         for _ in range(dice.randint(1, 6)):
             if crew.begin():
                 crew.train_one()
@@ -240,7 +244,7 @@ def test_a_cohort_takes_pieces_of_its_own_structure_and_program_alone(tmp_path: 
     desk = Desk(tmp_path, by_pieces(space=space))
     made: dict[str, Provenance] = {}
     desk.search = Search(desk.search.record, 2, 4, {}, made)
-    crew = Crew(desk.search, random.Random(0))
+    crew = Crew(desk, random.Random(0))
     programs: dict[int, str] = {}
     while crew.begin():
         for cohort in crew.working:
@@ -259,7 +263,7 @@ def test_a_cohort_takes_pieces_of_its_own_structure_and_program_alone(tmp_path: 
 
 def test_a_worker_that_died_trains_again_what_it_had_in_training_alone(tmp_path: Path) -> None:
     desk = Desk(tmp_path, by_pieces(), cohorts=1)
-    crew = Crew(desk.search, random.Random(0))
+    crew = Crew(desk, random.Random(0))
     crew.begin()
     for _ in range(3):
         crew.train_one()
@@ -294,7 +298,7 @@ def test_there_are_as_many_trials_as_the_spec_says(wanted: int, workers: int, tm
 
 def test_the_best_are_confirmed_when_the_search_is_over(tmp_path: Path) -> None:
     desk = Desk(tmp_path, by_pieces(confirm=2))
-    crew = Crew(desk.search, random.Random(0))
+    crew = Crew(desk, random.Random(0))
     while crew.begin():
         while any(trial.piece for trials in crew.working.values() for trial in trials):
             crew.train_one()
@@ -340,7 +344,7 @@ def test_where_one_seed_diverges_and_another_is_parked_the_trial_has_diverged(en
 
 def test_a_worker_that_dies_again_and_again_fails_what_it_had_in_training(tmp_path: Path) -> None:
     desk = Desk(tmp_path, by_pieces(), cohorts=1)
-    crew = Crew(desk.search, random.Random(0))
+    crew = Crew(desk, random.Random(0))
     crew.begin()
     crew.train_one()
     crew.train_one()
@@ -354,7 +358,7 @@ def test_a_worker_that_dies_again_and_again_fails_what_it_had_in_training(tmp_pa
 
 def test_what_was_given_to_a_cohort_and_never_reached_its_worker_trains_in_another(tmp_path: Path) -> None:
     desk = Desk(tmp_path, by_pieces(), cohorts=1)
-    crew = Crew(desk.search, random.Random(0))
+    crew = Crew(desk, random.Random(0))
     crew.begin()
     crew.train_one()
     ((cohort, (lost,)),) = crew.working.items()
