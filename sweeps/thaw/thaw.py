@@ -65,6 +65,7 @@ class Thaw:
         self.scores: list[Score] = []  # on which the choice counts
         self.pending: list[Piece] = []  # the other pieces
         self.spent = 0.0
+        self.reach = math.inf  # the most that one trunk can still train, where time bounds the search
         self._refused = (0, 0)  # so many pieces, and results that counted, when there was nothing to be done
         self.reason: Reason | None = None  # of the last piece
         self.promise, self.noise = math.inf, 0.0  # of all that could be trained, when the last piece was chosen
@@ -74,15 +75,31 @@ class Thaw:
 
     def _first_points(self) -> list[Point]:
         """Return the points that begin: one in each of as many equal parts of every range, in random order."""
-        count = int(np.clip(round(FIRST_PER_TRAINING * self.budget), FIRST_LEAST, FIRST_MOST))
-        count = max(1, min(count, int((self.budget - 1) / self.rungs[0] + 1 + 1e-9)))  # one must be able to end
+        count = self._first_count()
         count = count if self.trials == math.inf else min(count, math.ceil(self.trials / 2))  # the model chooses others
         return first_points(self.space, count, np.random.default_rng([self.seed]))
+
+    def _first_count(self) -> int:
+        count = int(np.clip(round(FIRST_PER_TRAINING * self.budget), FIRST_LEAST, FIRST_MOST))
+        return max(1, min(count, int((self.budget - 1) / self.rungs[0] + 1 + 1e-9)))  # one must be able to end
 
     @property
     def left(self) -> float:
         """What of the budget has not been given out."""
         return self.budget - self.spent
+
+    @property
+    def payable(self) -> float:
+        """The most that one trunk and a branch of it may still cost."""
+        return min(self.left, self.reach)
+
+    def allow(self, left: float, reach: float) -> None:
+        """Set what is left of the budget, as far as it is known by now. reach: the most that one trunk can still train.
+
+        Points that were to begin, and now would leave none the time to end, do not.
+        """
+        self.budget, self.reach = self.spent + left, reach
+        self.first = self.first[: max(0, self._first_count() - len(self.trunks))]
 
     # --- ask and tell ------------------------------------------------------------------------------------------------
 
@@ -136,7 +153,7 @@ class Thaw:
     # --- pieces ------------------------------------------------------------------------------------------------------
 
     def _affords(self, cost: float) -> bool:
-        return cost <= self.left + 1e-9
+        return cost <= self.payable + 1e-9
 
     def _train_trunk(self, trunk: Trunk) -> TrunkPiece:
         piece = TrunkPiece(trunk.number, trunk.point, self.trunks.rested(trunk), self.rungs[trunk.rung])
@@ -168,15 +185,18 @@ class Thaw:
 
     def _within_budget(self, new: Sequence[Candidate], open_trunks: Sequence[Candidate]) -> Piece | None:
         """Return the next piece that the budget pays for."""
-        comparison = self._compared([*new, *open_trunks], math.inf if self.trunks.none_branched else self.left)
-        left = math.inf if self.trunks.none_branched else self.left
+        comparison = self._compared([*new, *open_trunks], math.inf if self.trunks.none_branched else self.payable)
+        left = math.inf if self.trunks.none_branched else self.payable
         i, j = comparison.choice(left, lambda i, j: self._next_cost(comparison, i, j))
         if comparison.worth[i, j] <= 0:
             return None
         trunk = comparison.candidates[i].trunk
         rests = trunk is None or trunk.rung < len(self.rungs)
         cost, end = self._next_cost(comparison, i, j), self.rungs[trunk.rung if trunk else 0] if rests else 1.0
-        if self.trunks.none_branched and self.left - cost < 1.0 - max([end, *(t.position for t in self.trunks)]) - 1e-9:
+        if (
+            self.trunks.none_branched
+            and self.payable - cost < 1.0 - max([end, *(t.position for t in self.trunks)]) - 1e-9
+        ):
             return self._finish(open_trunks)
         if not self._affords(cost):
             return None
@@ -227,7 +247,7 @@ class Thaw:
         return self._train_branch(trunk, comparison.decay_at(j), float(comparison.begin[i, j]))
 
     def _affordable(self, comparison: Comparison) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
-        return 1.0 - comparison.begin <= self.left + 1e-9
+        return 1.0 - comparison.begin <= self.payable + 1e-9
 
     @property
     def _full(self) -> bool:
