@@ -1,26 +1,27 @@
 """Run the benchmarks and write a dated report of each.
 
 usage: python -m tests.bench [NAME | --only NAME] [--trials N] [--steps N] [--runs N] [--home DIR]
-       [--note TEXT] [--repetitions N] [--tables DIR]
+       [--note TEXT] [--repetitions N] [--tables DIR] [--jobs N]
+       [--seeds N]
+
+`search` replays searches over tables of trained trials, so that a sweep takes seconds; `real` trains three sweeps by
+each of them, which takes ten minutes.
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
-import subprocess
-import sys
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from espalier.core.training.comparison import COMPARE_EVERY
-from tests.bench import growth, ready, records, service, startup, stopping, trials_per_hour
-from tests.bench.search.report import report as search_report
+from tests.bench import growth, ready, real, records, service, startup, stopping, trials_per_hour
+from tests.bench.processes import machine, one_thread
+from tests.bench.search.benchmark import benchmark
 
-NAMES = ("trials-per-hour", "race", "engine", "stopping", "search", "growth", "ready", "records", "service")
+NAMES = ("trials-per-hour", "race", "engine", "stopping", "search", "real", "growth", "ready", "records", "service")
 REPORTS = Path(__file__).parent / "reports"
 TABLES = Path(__file__).parent / "search" / "tables"
 
@@ -30,15 +31,6 @@ RECORDS = (  # recorded in MLflow by whom, and both sides' times of that
     ("ours alone", "ours_s", "peer_s"),
     ("neither", "ours_unrecorded_s", "peer_s"),
 )
-
-
-def machine() -> str:
-    """Return the machine in words."""
-    model = "unknown processor"
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
-    return f"{os.cpu_count()} cores of {model}, {platform.system()}, Python {platform.python_version()}"
 
 
 def report(compared: list[dict[str, Any]], waits: dict[str, Any], command: str, note: str) -> str:
@@ -222,26 +214,9 @@ def write(name: str, text: str) -> None:
     print(text)
 
 
-def one_thread(module: str, *arguments: str) -> Any:
-    """Run a benchmark of this folder in a process with one thread and return what it found."""
-    command = [sys.executable, "-m", f"tests.bench.{module}", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout)
-
-
-def search_benchmark(tables: Path, repetitions: int, note: str) -> str:
-    """Replay the search over all tables of a folder, and return the report."""
-    files = sorted(tables.glob("*.npz"))
-    measured = [one_thread("search", str(file), "--repetitions", str(repetitions)) for file in files]
-    halved = one_thread("search.reductions", *map(str, files), "--repetitions", str(repetitions))
-    text = f"Machine: {machine()}. Versions: optuna {version('optuna')}, numpy {version('numpy')}."
-    command = f"python -m tests.bench --only search --repetitions {repetitions}"
-    return search_report(measured, halved, f"{text}\nCommand: `{command}`. {note}".rstrip())
-
-
 def main() -> None:
     """Measure, print the reports, write them."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--only", choices=NAMES, help="the same")
     parser.add_argument("--trials", type=int, default=96)
@@ -251,12 +226,14 @@ def main() -> None:
     parser.add_argument("--home", help="of the ready sweeps: kept there, and those that it has whole are not run again")
     parser.add_argument("--repetitions", type=int, default=50, help="of each search, on each table")
     parser.add_argument("--tables", default=str(TABLES), help="a folder of those that the search is replayed over")
+    parser.add_argument("--seeds", type=int, default=5, help="of each search, in each of the real sweeps")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once, of the search")
     parser.add_argument("--note", default="")
     wanted = parser.parse_args()
     wanted.only = wanted.only or wanted.what
     work = wanted.trials, wanted.steps, wanted.branches
     options = f"--trials {wanted.trials} --steps {wanted.steps} --branches {wanted.branches} --runs {wanted.runs}"
-    command = f"python -m tests.bench {options}"
+    timed = f"python -m tests.bench {options}"
     if wanted.only in (None, "engine"):
         write("engine", engine_report(one_thread("engine"), wanted.note))
     if wanted.only in (None, "ready"):
@@ -279,15 +256,23 @@ def main() -> None:
         text = f"Machine: {machine()}. Versions: torch {version('torch')}, optuna {version('optuna')}."
         write("stopping", stopping.report(measured, f"{text}\nCommand: `python -m tests.bench --only stopping`."))
     if wanted.only in (None, "search"):
-        write("search", search_benchmark(Path(wanted.tables), wanted.repetitions, wanted.note))
+        tables = f"--tables {Path(wanted.tables).name} --repetitions {wanted.repetitions}"
+        text = f"Machine: {machine()}. Versions: optuna {version('optuna')}, numpy {version('numpy')}."
+        text = f"{text}\nCommand: `python -m tests.bench --only search {tables}`. {wanted.note}".rstrip()
+        write("search", benchmark(Path(wanted.tables), wanted.repetitions, wanted.jobs, text))
+    if wanted.only in (None, "real"):
+        parts = ", ".join(f"{part} {version(part)}" for part in ("torch", "ray", "optuna", "mlflow", "numpy"))
+        command = f"python -m tests.bench --only real --seeds {wanted.seeds}"
+        text = f"Machine: {machine()}. Versions: {parts}.\nCommand: `{command}`. {wanted.note}".rstrip()
+        write("real", real.report(one_thread("real", "--seeds", str(wanted.seeds)), text))
     if wanted.only in (None, "trials-per-hour"):
         waits = startup.measure()
         compared = [trials_per_hour.compare(*work) for _ in range(wanted.runs)]
         size = "" if (wanted.trials, wanted.steps) == (96, 10_000) else f"-{wanted.trials}x{wanted.steps}"
         sharing = "" if wanted.branches > 1 else "-nothing-shared"
-        write(f"trials-per-hour{size}{sharing}", report(compared, waits, command, wanted.note))
+        write(f"trials-per-hour{size}{sharing}", report(compared, waits, timed, wanted.note))
     if wanted.only in (None, "race"):
-        write("race", race_report([trials_per_hour.race(*work) for _ in range(wanted.runs)], command, wanted.note))
+        write("race", race_report([trials_per_hour.race(*work) for _ in range(wanted.runs)], timed, wanted.note))
 
 
 if __name__ == "__main__":

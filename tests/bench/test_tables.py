@@ -12,7 +12,7 @@ from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from tests.bench.search.methods import METHODS
 from tests.bench.search.table import Table
 from tests.bench.tables import Axes, arguments, make_table, spec_of, write_table
-from tests.bench.truths import TRUTHS, make_all, words_of
+from tests.bench.truths import TRUTHS, make_all
 
 TABLES = sorted((Path(__file__).parent / "search" / "tables").glob("*.npz"))
 WORDS = "--task thermometer --optimizer adamw --schedule wsd --exponents -3 -1 2 --decay 0.5 0.8 2 --steps 40"
@@ -70,7 +70,7 @@ def test_all_tables_are_those_that_a_folder_lacks(tmp_path: Path) -> None:
     assert [Table.read(tmp_path / f"{name}.npz").steps for name in truths] == [40, 20]
     changed = truths | {"small": WORDS.replace("40", "30")}
     make_all(tmp_path, 1, changed)
-    assert {name: words_of(tmp_path / f"{name}.npz") for name in truths} == changed
+    assert {name: Table.read(tmp_path / f"{name}.npz").words for name in truths} == changed
     assert (tmp_path / "smaller.npz").stat().st_mtime_ns == first["smaller"], "it has not been made again"
     assert Table.read(tmp_path / "small.npz").steps == 30
     assert len(list(tmp_path.iterdir())) == 2

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
+from tests.bench.search.table import Table
 
 STEP = "--decay 0.4 0.9 11 --steps 3000"
 TRUTHS: Mapping[str, str] = {
@@ -38,13 +38,7 @@ def make_all(folder: Path, jobs: int, truths: Mapping[str, str] = TRUTHS) -> Non
 
 def make(file: Path, words: str) -> None:
     """Make a table in a process of one thread, unless the file has it."""
-    if file.exists() and words_of(file) == words:
+    if file.exists() and Table.read(file).words == words:
         return
     command = [sys.executable, "-m", "tests.bench.tables", *words.split(), "--out", str(file)]
     subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
-
-
-def words_of(file: Path) -> str:
-    """Return the words that a table was made by; "" where it does not say."""
-    with np.load(file) as arrays:
-        return str(arrays["words"]) if "words" in arrays else ""

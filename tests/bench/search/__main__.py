@@ -1,6 +1,6 @@
 """Measure searches on one table, and print one JSON document.
 
-usage: python -m tests.bench.search TABLE.npz [--repetitions N] [--workers 1,8] [--most BUDGET] [--method NAME ...]
+usage: python -m tests.bench.search TABLE.npz [--repetitions N] [--workers 1,2,8] [--most BUDGET] [--method NAME ...]
 """
 
 import argparse
@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table")
     parser.add_argument("--repetitions", type=int, default=10)
-    parser.add_argument("--workers", default="1,8", help="how many work at once: 1,8")
+    parser.add_argument("--workers", default="1,2,8", help="how many work at once: 1,2,8")
     parser.add_argument("--most", type=float, default=32, help="the largest budget")
     parser.add_argument("--method", action="append", default=[], help=f"{', '.join(METHODS)}; or file.py:name")
     wanted = parser.parse_args()

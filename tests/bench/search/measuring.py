@@ -14,23 +14,32 @@ from tests.bench.search.table import Table
 
 BUDGETS = (0.5, 1, 2, 4, 8, 16, 32)  # full trainings
 FINE = tuple(np.arange(0.25, 8, 0.25)) + tuple(np.arange(8, 32.5, 0.5))  # where one replay answers for all
-COARSE = (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8, 12, 16, 24, 32)  # where each takes a replay
+COARSE = (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8, 12, 16, 32)  # where each takes a replay
 GOAL = 0.005
-DEAR_MOST, DEAR_SHARE, DEAR_LEAST = 16, 4, 5  # of a dear method: the largest budget; a quarter of repetitions, or five
+DEAR_MOST, DEAR_LEAST = 16, 5  # of a dear method: the largest budget, and the least repetitions
 UNKNOWN = 1e9  # in place of infinity, which has no quantiles
 
 
 def measure(method: Method, table: Table, workers: int, repetitions: int, most: float = 32) -> dict[str, Any]:
-    """Return the median and the 90th percentile of regret at each of BUDGETS, and the compute to GOAL."""
+    """Return the median and the 90th percentile of regret at each of BUDGETS, and the compute to GOAL.
+
+    Also `regrets`, those of each repetition at each of BUDGETS.
+    """
     begin = time.perf_counter()
-    if method.dear:
-        most, repetitions = min(most, DEAR_MOST), min(repetitions, max(DEAR_LEAST, repetitions // DEAR_SHARE))
+    if method.dear > 1:
+        most, repetitions = min(most, DEAR_MOST), min(repetitions, max(DEAR_LEAST, repetitions // method.dear))
     grid = [float(budget) for budget in (COARSE if method.needs_budget else FINE) if budget <= most]
     regrets_SB = np.array([_regrets(method, table, workers, seed, grid) for seed in range(repetitions)])
     levels = {name: _quantile(regrets_SB, level) for name, level in (("median", 0.5), ("p90", 0.9))}
-    at = {name: [row[grid.index(b)] if b in grid else math.inf for b in BUDGETS] for name, row in levels.items()}
+    at = {name: _at_budgets(row, grid) for name, row in levels.items()}
     to_goal = {f"{name}_to_goal": compute_to_goal(grid, row) for name, row in levels.items()}
-    return at | to_goal | {"repetitions": repetitions, "seconds": time.perf_counter() - begin}
+    regrets = [_at_budgets(row, grid) for row in regrets_SB.tolist()]
+    seconds = time.perf_counter() - begin
+    return at | to_goal | {"regrets": regrets, "repetitions": repetitions, "seconds": seconds}
+
+
+def _at_budgets(row: Sequence[float], grid: Sequence[float]) -> list[float]:
+    return [row[grid.index(budget)] if budget in grid else math.inf for budget in BUDGETS]
 
 
 def _regrets(method: Method, table: Table, workers: int, seed: int, grid: Sequence[float]) -> list[float]:
@@ -59,10 +68,12 @@ def compute_to_goal(grid: Sequence[float], regrets: Sequence[float]) -> float:
 def measure_all(
     methods: Mapping[str, Method], table: Table, workers: Sequence[int], repetitions: int, most: float = 32
 ) -> dict[str, Any]:
-    """Measure methods on one table. Returns {"table": ..., "results": {"workers": {"method": ...}}}."""
+    """Measure methods on one table. Returns {"table", "made", "results": {workers: {method: result}}}."""
     results: dict[str, dict[str, Any]] = {}
     for count in workers:
         for name, method in methods.items():
             results.setdefault(str(count), {})[name] = measure(method, table, count, repetitions, most)
             print(f"{table.name}, {count} workers, {name}", file=sys.stderr)
-    return {"table": table.name, "repetitions": repetitions, "results": results}
+    cells = f"{len(table.exponents)} by {len(table.decays)} cells of {table.steps:,} steps"
+    made = f"{cells}: `{table.words}`" if table.words else cells
+    return {"table": table.name, "made": made, "results": results}

@@ -11,14 +11,14 @@ class Method(Protocol):
     """A way to search.
 
     needs_budget: whether it proposes otherwise under another budget; else one replay answers for all.
-    dear: whether a proposal takes so long that fewer repetitions have to do.
+    dear: the repetitions are divided by it, where a proposal takes long; else 1.
     """
 
     @property
     def needs_budget(self) -> bool: ...
 
     @property
-    def dear(self) -> bool: ...
+    def dear(self) -> int: ...
 
     def replay(self, table: Table, budget: float, workers: int, seed: int) -> Sequence[Finish]:
         """Search over a table with a budget in full trainings; return the trials that trained to their end."""

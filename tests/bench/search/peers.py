@@ -18,6 +18,7 @@ from tests.bench.search.clock import Account, Finish, Work
 from tests.bench.search.table import Table
 
 REPORTS = 10
+DEAR, DEARER = 4, 10
 
 SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
     "TPE": lambda seed, workers: TPESampler(seed=seed, constant_liar=workers > 1),
@@ -43,9 +44,9 @@ class Peer:
     needs_budget: bool = False
 
     @property
-    def dear(self) -> bool:
-        """Whether a proposal takes long."""
-        return self.sampler == "GP"
+    def dear(self) -> int:
+        """By what the repetitions are divided: pruned trials are many more, and each is asked for."""
+        return (DEARER if self.pruner else DEAR) if self.sampler == "GP" else 1
 
     def replay(self, table: Table, budget: float, workers: int, seed: int) -> list[Finish]:
         """Search over a table."""

@@ -60,7 +60,7 @@ class ByPieces:
     make: Callable[[Problem], Pieces]
     score: str = "average"
     needs_budget: bool = True
-    dear: bool = False
+    dear: int = 1
 
     def replay(self, table: Table, budget: float, workers: int, seed: int) -> list[Finish]:
         """Search over a table."""

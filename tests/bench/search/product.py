@@ -24,7 +24,7 @@ from tests.bench.search.clock import Account, Finish, Work
 from tests.bench.search.table import Table
 
 TRIALS = 10_000  # more than any budget pays for
-METRIC = "valid_loss"
+METRIC, DEAR = "valid_loss", 4
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Product:
     needs_budget: bool = False
 
     @property
-    def dear(self) -> bool:
-        """Whether a proposal takes long."""
-        return self.sampler == "gp"
+    def dear(self) -> int:
+        """By what the repetitions are divided."""
+        return DEAR if self.sampler == "gp" else 1
 
     def spec(self, table: Table, seed: int) -> SweepSpec:
         """Return the spec of a sweep over a table."""

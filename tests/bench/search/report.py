@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from tests.bench.search import reductions
-from tests.bench.search.measuring import BUDGETS, GOAL
+from tests.bench.search import goals, reductions
+from tests.bench.search.measuring import BUDGETS, DEAR_MOST, GOAL
 
 
 def report(measured: Sequence[Mapping[str, Any]], halved: Mapping[str, Any], surroundings: str) -> str:
@@ -23,9 +23,9 @@ def report(measured: Sequence[Mapping[str, Any]], halved: Mapping[str, Any], sur
 Each search is replayed over tables of whole trainings (exponent by decay point), which the engine trained; between
 cells they are bilinear. Compute counts in full trainings, trunks that trials share once. Work counts in the order in
 which it was begun, up to the budget. Regret is the final validation loss of the best finished trial less the table's
-best; median / 90th percentile over {measured[0]["repetitions"]} repetitions. A dash: no trial has finished, or
-not measured: searches by a Gaussian process, whose proposals take long, have up to 16x, and the repetitions of their
-column. The last columns: the compute from which on the median and the 90th percentile stay at {GOAL:g} or below.
+best; median / 90th percentile over the repetitions. A dash: no trial has finished, or not measured: Optuna's searches
+by a Gaussian process, whose proposals take long, have up to {DEAR_MOST}x, and fewer repetitions. The last columns: the
+compute from which on the median and the 90th percentile stay at {GOAL:g} or below.
 
 Espalier's rows are its own code: search, planning, asking and halving, one lane a core. `Optuna` is its public
 interface: trials that share nothing, pruners that see the validation loss ten times a trial, TPE with its constant liar
@@ -33,6 +33,7 @@ where there are several workers.
 
 {sections}
 {reductions.section(halved)}
+{goals.section(measured)}
 ## What this does not show
 
 Wall time; verdicts, which stop hopeless trials before their rank does; more than two dimensions; the noise of another
@@ -44,10 +45,10 @@ def _section(measured: Mapping[str, Any]) -> str:
     budgets = " | ".join(f"{budget:g}x" for budget in BUDGETS)
     head = f"| search | repetitions | {budgets} | median to {GOAL:g} | 90th to {GOAL:g} |\n"
     head += f"|---|{'---|' * (len(BUDGETS) + 3)}\n"
-    text = ""
+    text = f"### {measured['table']}\n\n{measured['made']}.\n\n"
     for workers, results in measured["results"].items():
         rows = "".join(_row(name, result) for name, result in results.items())
-        text += f"### {measured['table']}, {workers} worker{'s' if int(workers) > 1 else ''}\n\n{head}{rows}\n"
+        text += f"#### {measured['table']}, {workers} worker{'s' if int(workers) > 1 else ''}\n\n{head}{rows}\n"
     return text
 
 

@@ -8,6 +8,7 @@ T ()                          steps of a trial
 fin (H, E, D)                 the validation loss at the end, fin[0] of the whole budget
 curve (C, E, D)               the validation loss after 1/C, 2/C ... of the budget
 score_KIND (R, E, D)          the score of that kind at each rung; NaN or infinity where a trial had diverged
+words ()                      those of the command that made it, if it says
 """
 
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class Table:
     final_ED: Array
     curve_CED: Array
     scores: dict[str, Array]  # by kind, RED
+    words: str = ""
 
     @classmethod
     def read(cls, file: str | Path) -> "Table":
@@ -41,7 +43,8 @@ class Table:
             scores = {name.removeprefix(SCORE): arrays[name] for name in arrays if name.startswith(SCORE)}
             exponents, decays, rungs = (arrays[name] for name in ("E", "D", "rungs"))
             ends = int(arrays["T"]), arrays["fin"][0], arrays["curve"]
-            return cls(Path(file).stem, exponents, decays, rungs, *ends, scores)
+            words = str(arrays["words"]) if "words" in arrays else ""
+            return cls(Path(file).stem, exponents, decays, rungs, *ends, scores, words)
 
     @property
     def has_decays(self) -> bool:
