@@ -39,6 +39,7 @@ from espalier.core.training.cohort import STRETCH, Cohort
 from espalier.core.training.events import Ended, Reported
 from espalier.core.training.setup import CohortSetup
 from espalier.sweeps import cohorts as plan
+from espalier.sweeps.spec.space import Choice
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from tests.bench.search.peers import PRUNERS, REPORTS, SAMPLERS
 
@@ -168,9 +169,7 @@ class Alone:
 
     def cohort(self, number: int, params: Mapping[str, float]) -> Cohort:
         """Return a trial of these values as a cohort of its own."""
-        decays = {"decay_points": [params["decay_point"]]} if "decay_point" in params else {}
-        point = self.spec.space.resolve({"lr_exponent": params["lr_exponent"], **decays})
-        (trial,) = plan.replicates(self.spec, number, point)
+        (trial,) = plan.replicates(self.spec, number, self.spec.space.resolve(dict(params)))
         setup = CohortSetup(self.task, self.data, self.structure, [replace(trial, rungs=())], 1, self.program)
         return Cohort(replace(setup, ratio_samples=0, watchers=[]))
 
@@ -212,9 +211,9 @@ def trained_at_most(cohort: Cohort, trial: optuna.Trial, steps: int, most: int) 
 
 
 def distributions(sweep: Real) -> dict[str, BaseDistribution]:
-    """Return what Optuna searches."""
-    space: dict[str, BaseDistribution] = {"lr_exponent": FloatDistribution(*sweep.exponents)}
-    return space | ({"decay_point": FloatDistribution(*sweep.decays)} if sweep.decays else {})
+    """Return what Optuna searches, under the names of the space."""
+    ranges = [(name, domain) for name, domain in sweep.spec().space.domains() if not isinstance(domain, Choice)]
+    return {name: FloatDistribution(domain.low, domain.high) for name, domain in ranges}
 
 
 Job = tuple[str, str, str, int]  # sweep, sampler, pruner, seed

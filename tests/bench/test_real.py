@@ -7,6 +7,8 @@ import optuna
 import pytest
 
 from espalier.core.training.events import Ended
+from espalier.sweeps.engine import make_cohort
+from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from tests.bench import real
 from tests.bench.real import OURS, PEERS, Real
 
@@ -18,6 +20,24 @@ def trained(sweep: Real, params: dict[str, float]) -> float:
     """Return the loss at the end of a whole training."""
     (end,) = (event for event in real.Alone(sweep).cohort(0, params).train() if isinstance(event, Ended))
     return end.values[real.METRIC]
+
+
+def test_a_trial_of_optuna_is_that_of_the_command() -> None:
+    """With its rate and its decay point, to the bit."""
+    spec, losses = SMALL.spec(), set[float]()
+    for end in (0.0, 1.0):
+        params = {
+            name: (1 - end) * domain.low + end * domain.high  # pyright: ignore[reportAttributeAccessIssue]
+            for name, domain in real.distributions(SMALL).items()
+        }
+        params["lr_exponent"] = -0.5
+        trial = PlannedTrial(0, spec.space.resolve(dict(params)))
+        assert trial.point["decay_points"] == [(0.4, 0.9)[int(end)]]
+        events = make_cohort(spec, [trial], Provenance("plain", "", 1, "cpu")).train()
+        (loss,) = (event.values[real.METRIC] for event in events if isinstance(event, Ended))
+        assert trained(SMALL, params) == loss
+        losses.add(loss)
+    assert len(losses) == 2, "the decay point matters"
 
 
 @pytest.mark.parametrize(("sampler", "pruner"), PEERS)

@@ -20,13 +20,14 @@ def benchmark(tables: Path, repetitions: int, jobs: int, surroundings: str) -> s
     with ThreadPoolExecutor(jobs) as processes:
         few = str(max(1, repetitions // REDUCTIONS_SHARE))
         halved = processes.submit(one_thread, "search.reductions", *files, "--repetitions", few)
+        asked = processes.submit(one_thread, "search.asking")
         parts = {
             (file, workers): processes.submit(one_thread, "search", *words(file, workers, repetitions))
             for file in files
             for workers in WORKERS
         }
         measured = [joined([parts[file, workers].result() for workers in WORKERS]) for file in files]
-        return report(measured, halved.result(), surroundings)
+        return report(measured, halved.result(), asked.result(), surroundings)
 
 
 def words(file: str, workers: int, repetitions: int) -> list[str]:

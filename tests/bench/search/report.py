@@ -5,15 +5,17 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from tests.bench.search import goals, reductions
+from tests.bench.search import asking, goals, reductions
 from tests.bench.search.measuring import BUDGETS, DEAR_MOST, GOAL
 
 
-def report(measured: Sequence[Mapping[str, Any]], halved: Mapping[str, Any], surroundings: str) -> str:
+def report(
+    measured: Sequence[Mapping[str, Any]], halved: Mapping[str, Any], asked: Mapping[str, Any], surroundings: str
+) -> str:
     """Return the report.
 
-    measured: of each table, as `measure_all` returns it. halved: the same of `reductions`. surroundings: the machine
-    and the command.
+    measured: of each table, as `measure_all` returns it. halved: what `reductions` measured. asked: what `asking`
+    measured. surroundings: the machine and the command.
     """
     sections = "\n".join(_section(each) for each in measured)
     return f"""# {date.today()}: what a search finds for its compute
@@ -33,6 +35,7 @@ where there are several workers.
 
 {sections}
 {reductions.section(halved)}
+{asking.section(asked)}
 {goals.section(measured)}
 ## What this does not show
 
