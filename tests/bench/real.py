@@ -254,8 +254,9 @@ unluckiest seed.
   budget at most. Seconds are those of the whole command on all cores, start-up and records in MLflow included.
 - *Optuna*: its public interface, asked trial by trial; trials train alone, by the same engine and program, and share
   nothing; they report ten times, which pruners see. A search spends the budget to the last step: a trial that it does
-  not pay is cut off, and lost. Seconds are those of proposals and training on one core, {os.cpu_count()} searches side
-  by side, without start-up and without records.
+  not pay is cut off, and lost. TPE begins with ten trials at random (its default), the Gaussian process with four.
+  Seconds are those of proposals and training on one core, {os.cpu_count()} searches side by side, without start-up and
+  without records.
 
 {"".join(_section(name, [row for row in found if row["sweep"] == name]) for name in names)}
 ## Not reported
@@ -273,8 +274,8 @@ def _section(name: str, found: Sequence[Mapping[str, Any]]) -> str:
     axes += f", decay point {sweep.decays[0]:g} ... {sweep.decays[1]:g}" if sweep.decays else ""
     return f"""### {name}
 
-{sweep.task}, {sweep.optimizer}, schedule {sweep.schedule}; exponent {axes}. Each search has {size}.
-Known: {sweep.known:.4f}, {sweep.by_what}.
+{sweep.task}, {sweep.optimizer}, schedule {sweep.schedule}; exponent {axes}.
+Each search has {size}. Known: {sweep.known:.4f}, {sweep.by_what}.
 
 | search | loss, median | worst | above known, median | worst | lane-steps | trials | s |
 |---|---|---|---|---|---|---|---|

@@ -11,7 +11,7 @@ from tests.bench.search.report import report
 FEW = ("espalier, thaw", "espalier, tpe", "espalier, random", "Optuna TPE", "Optuna random")
 WORKERS: Mapping[int, Sequence[str]] = {1: (), 2: FEW, 8: ()}
 """How many work at once, and by which methods; all for none."""
-REDUCTIONS_SHARE = 5  # of the repetitions in the section of reductions: it has 24 searches a table
+REDUCTIONS_SHARE = 10  # of the repetitions in the section of reductions: it has 24 searches a table
 
 
 def benchmark(tables: Path, repetitions: int, jobs: int, surroundings: str) -> str:
