@@ -16,7 +16,7 @@ BUDGETS = (0.5, 1, 2, 4, 8, 16, 32)  # full trainings
 FINE = tuple(np.arange(0.25, 8, 0.25)) + tuple(np.arange(8, 32.5, 0.5))  # where one replay answers for all
 COARSE = (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8, 12, 16, 32)  # where each takes a replay
 GOAL = 0.005
-DEAR_MOST, DEAR_LEAST = 16, 5  # of a dear method: the largest budget, and the least repetitions
+DEAR_MOST, DEAR_LEAST = 64, 5  # of a dear method: the largest budget times its dearness, and the least repetitions
 UNKNOWN = 1e9  # in place of infinity, which has no quantiles
 
 
@@ -27,7 +27,8 @@ def measure(method: Method, table: Table, workers: int, repetitions: int, most: 
     """
     begin = time.perf_counter()
     if method.dear > 1:
-        most, repetitions = min(most, DEAR_MOST), min(repetitions, max(DEAR_LEAST, repetitions // method.dear))
+        most = min(most, DEAR_MOST / method.dear)
+        repetitions = min(repetitions, max(DEAR_LEAST, repetitions // method.dear))
     grid = [float(budget) for budget in (COARSE if method.needs_budget else FINE) if budget <= most]
     regrets_SB = np.array([_regrets(method, table, workers, seed, grid) for seed in range(repetitions)])
     levels = {name: _quantile(regrets_SB, level) for name, level in (("median", 0.5), ("p90", 0.9))}

@@ -11,7 +11,7 @@ class Method(Protocol):
     """A way to search.
 
     needs_budget: whether it proposes otherwise under another budget; else one replay answers for all.
-    dear: the repetitions are divided by it, where a proposal takes long; else 1.
+    dear: the repetitions, and the largest budget, are divided by it, where a proposal takes long; else 1.
     """
 
     @property

@@ -18,7 +18,7 @@ from tests.bench.search.clock import Account, Finish, Work
 from tests.bench.search.table import Table
 
 REPORTS = 10
-DEAR, DEARER = 4, 10
+DEAR, DEARER = 4, 8
 
 SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
     "TPE": lambda seed, workers: TPESampler(seed=seed, constant_liar=workers > 1),

@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.bench.search import asking, goals, reductions
 from tests.bench.search.measuring import BUDGETS, DEAR_MOST, GOAL
+from tests.bench.search.peers import DEAR, DEARER
 
 
 def report(
@@ -25,9 +26,10 @@ def report(
 Each search is replayed over tables of whole trainings (exponent by decay point), which the engine trained; between
 cells they are bilinear. Compute counts in full trainings, trunks that trials share once. Work counts in the order in
 which it was begun, up to the budget. Regret is the final validation loss of the best finished trial less the table's
-best; median / 90th percentile over the repetitions. A dash: no trial has finished, or not measured: Optuna's searches
-by a Gaussian process, whose proposals take long, have up to {DEAR_MOST}x, and fewer repetitions. The last columns: the
-compute from which on the median and the 90th percentile stay at {GOAL:g} or below.
+best; median / 90th percentile over the repetitions. A dash: no trial has finished, or not measured: searches by a
+Gaussian process, whose proposals take long, have up to {DEAR_MOST // DEAR}x, with a pruner {DEAR_MOST // DEARER}x, and
+fewer repetitions. The last columns: the compute from which on the median and the 90th percentile stay at {GOAL:g} or
+below. Below a table's name are the words of `python -m tests.bench.tables` that make it, where it says.
 
 Espalier's rows are its own code: search, planning, asking and halving, one lane a core. `Optuna` is its public
 interface: trials that share nothing, pruners that see the validation loss ten times a trial, TPE with its constant liar
