@@ -57,13 +57,18 @@ def believe(space: Space, learner: Learner, scores: Sequence[Score], pending: Se
 
     A training that diverged is as bad as the worst of its rung, and tells of the survival of its neighbours.
     """
-    kernel = learner.kernel(len(scores), lambda count: scored(space, scores[:count]))
+
+    def first(count: int, most: int) -> tuple[Inputs, Gaps]:
+        inputs, gaps = scored(space, scores[:count])
+        rows = thinned(scores[:count], gaps.y, most)
+        return inputs.take(rows), gaps.take(rows)
+
+    kernel, shifts = learner.kernel(len(scores), first), learner.shifts(len(scores), first)
     inputs, gaps = scored(space, scores)
     ends = [y for y, score in zip(gaps.y, scores, strict=True) if score.share >= 1 and score.value is not None]
     rows = thinned(scores, gaps.y)
     training = scaled_inputs(space, [_place(piece) for piece in pending])
-    inputs, gaps = inputs.take(rows), Gaps(gaps.y[rows], gaps.noise[rows], gaps.tau)
-    weighted = surrogates(space, kernel, inputs, gaps, training)
+    weighted = surrogates(space, kernel, inputs.take(rows), gaps.take(rows), training, shifts)
     died, lived = _fates(scores)
     points = space.scaled(np.array([*died, *lived], dtype=np.float64).reshape(-1, space.dimensions))
     survival = Survival(kernel, *_some(points, np.arange(len(points)) < len(died)))

@@ -53,9 +53,10 @@ def new_points(space: Space, trunks: Sequence[Trunk], rng: np.random.Generator) 
         rows = np.clip(np.linspace(0, 1, GRID)[:, None] + shift, 0, 1)
     else:
         rows = rng.random((RANDOM, space.dimensions))
-    points = [space.point(row) for row in rows]
+    points = space.points(rows)
     if trunks and space.dimensions > 1:
-        points += [_nearby(space, trunks[int(rng.integers(len(trunks)))].point, rng) for _ in range(NEARBY)]
+        near: list[int] = rng.integers(len(trunks), size=NEARBY).tolist()
+        points += _nearby(space, [trunks[k].point for k in near], rng)
     points = list(dict.fromkeys(points))
     return [Candidate(points[k]) for k in _strangers(space, points, [trunk.point for trunk in trunks])]
 
@@ -64,20 +65,22 @@ def _strangers(space: Space, points: Sequence[Point], others: Sequence[Point]) -
     """Return the numbers of the points that lie near none of the others."""
     if not others:
         return list(range(len(points)))
-    kernel = Kernel.for_space(space)
     scaled, numbers = space.scaled(np.array(points)), len(space.numbers)
-    at_rim = ((scaled[:, :numbers] <= 0) | (scaled[:, :numbers] >= 1)).any(1)
-    apart = kernel.distance(scaled, space.scaled(np.array(others))).min(1)
-    return np.flatnonzero(apart >= np.where(at_rim, SAME_AT_RIM, SAME) ** 2).tolist()
+    at_rim = np.any((scaled[:, :numbers] <= 0) | (scaled[:, :numbers] >= 1), axis=1)
+    drawn = space.dimensions > 1 and any(n.values is None for n in space.numbers)  # within its range, none twice
+    rows = np.flatnonzero(at_rim) if drawn else np.arange(len(points))
+    apart = Kernel.for_space(space).distance(scaled[rows], space.scaled(np.array(others))).min(1)
+    same = rows[apart < np.where(at_rim[rows], SAME_AT_RIM, SAME) ** 2]
+    return np.setdiff1d(np.arange(len(points)), same).tolist()
 
 
-def _nearby(space: Space, point: Point, rng: np.random.Generator) -> Point:
-    """Return a point near another, with its choices."""
+def _nearby(space: Space, points: Sequence[Point], rng: np.random.Generator) -> list[Point]:
+    """Return a point near each of these, with its choices."""
     numbers = len(space.numbers)
-    shares = space.scaled(np.array([point]))[0, :numbers]
-    moved = np.clip(shares + rng.normal(0, NEAR, numbers), 0, 1)
-    scaled = np.concatenate([moved, np.zeros(len(space.choices))])
-    return (*space.point(scaled)[:numbers], *point[numbers:])
+    scaled = space.scaled(np.array(points))
+    scaled[:, :numbers] += rng.normal(0, NEAR, (len(points), numbers))
+    moved = space.points(np.clip(scaled, 0, 1))
+    return [(*new[:numbers], *old[numbers:]) for new, old in zip(moved, points, strict=True)]
 
 
 def kept_shares(space: Space) -> Array:

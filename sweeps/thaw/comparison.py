@@ -9,6 +9,7 @@ import numpy.typing as npt
 from espalier.sweeps.thaw.belief import Belief, Foresight
 from espalier.sweeps.thaw.candidates import Candidate
 from espalier.sweeps.thaw.improvement import expected_gain, expected_improvement
+from espalier.sweeps.thaw.pieces import Trunk
 from espalier.sweeps.thaw.space import Array, Space
 
 Mask = npt.NDArray[np.bool_]
@@ -105,18 +106,21 @@ def compare(
     if best is None:
         lowest = int(foresight.mean.argmin())
         best = float(foresight.mean.flat[lowest] + UNSURE * foresight.deviation.flat[lowest])
-    begin = np.stack([candidate.begin(decay, kept) for candidate in candidates])
+    begin = np.zeros((len(candidates), len(decay)))
+    tried = np.zeros_like(begin, dtype=np.bool_)
+    for row, candidate in enumerate(candidates):
+        if candidate.trunk:
+            begin[row], tried[row] = candidate.begin(decay, kept), _tried(space, candidate.trunk, decay)
     cost = 1.0 - begin
     gain = foresight.improvement(expected_improvement, best)
     worth = np.where(cost <= affordable + 1e-9, gain / np.maximum(cost, COST_LEAST) ** COST_POWER, 0.0)
-    untried = ~np.stack([_tried(space, candidate, decay) for candidate in candidates])
-    return Comparison(candidates, decay, foresight, begin, worth * untried, gain, best, untried)
+    return Comparison(candidates, decay, foresight, begin, worth * ~tried, gain, best, ~tried)
 
 
-def _tried(space: Space, candidate: Candidate, decay: Array) -> Mask:
-    """Return which of H decay points (H, D) a candidate's trunk has branched at already, or near by."""
-    tried = np.zeros(len(decay), dtype=np.bool_)
-    for other in candidate.trunk.branches if candidate.trunk else ():
-        apart = np.abs(space.decay_in_range(decay) - space.decay_in_range(np.array(other))).max(1, initial=0.0)
-        tried |= apart < TRIED
-    return tried
+def _tried(space: Space, trunk: Trunk, decay: Array) -> Mask:
+    """Return which of H decay points (H, D) a trunk has branched at already, or near by."""
+    if not trunk.branches:
+        return np.zeros(len(decay), dtype=np.bool_)
+    others = space.decay_in_range(np.array(trunk.branches))
+    apart = np.abs(space.decay_in_range(decay)[:, None] - others[None]).max(2, initial=0.0)
+    return (apart < TRIED).any(1)

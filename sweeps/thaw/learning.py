@@ -11,7 +11,7 @@ whose median grows with the root of the number of dimensions).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
 from espalier.sweeps.thaw.kernel import Inputs, Kernel
 from espalier.sweeps.thaw.scale import Gaps
+from espalier.sweeps.thaw.shifts import SHIFTS, Shift, likely, surrogates
 from espalier.sweeps.thaw.space import Array, Space
 from espalier.sweeps.thaw.surrogate import JITTER, mean_and_spread
 
@@ -30,10 +31,15 @@ FEWEST, GROWTH = 8, 1.25
 """Lengths are learnt from so many scores on, and again whenever there are this many times as many."""
 MOST = 80
 """Scores that the likelihood is of: its time grows with the cube of their number."""
+MANY = 100
+"""With so many scores or more, only shifts that are likely are thought of: an ask is to take no longer."""
 STEPS = (1.0, 0.5, 0.25)
 """Of the search for the mode along each axis, in deviations of the prior."""
 LOWEST, HIGHEST = -2.5, 2.5
 """Within so many deviations of the prior."""
+
+Scored = Callable[[int, int], tuple[Inputs, Gaps]]
+"""Returns the first scores, for a count of them, thinned to at most so many."""
 
 
 class Learner:
@@ -44,20 +50,35 @@ class Learner:
     """
 
     def __init__(self, space: Space):
-        self.prior = Kernel.for_space(space)
+        self.space, self.prior = space, Kernel.for_space(space)
         self.learns = space.dimensions > 1
         given = [KNOWN if number.length is not None else UNKNOWN for number in space.numbers]
         self.deviations = np.array([*given, *[UNKNOWN] * len(space.choices), DRIFT_KNOWN])
         self._learnt: dict[int, Array] = {}  # count -> deviations of the prior
+        self._likely: dict[int, Sequence[Shift]] = {}  # count -> the shifts that are thought of from there on
 
-    def kernel(self, count: int, scores_of: Callable[[int], tuple[Inputs, Gaps]]) -> Kernel:
-        """Return the kernel for so many scores. scores_of: the first scores, for a count of them."""
+    def kernel(self, count: int, scores_of: Scored) -> Kernel:
+        """Return the kernel for so many scores. scores_of: the first scores, for a count of them, at most so many."""
         theta, step = np.zeros(len(self.deviations)), FEWEST
         while self.learns and step <= count:
             if step not in self._learnt:
-                self._learnt[step] = self._mode(theta, *scores_of(step))
+                self._learnt[step] = self._mode(theta, *scores_of(step, MOST))
             theta, step = self._learnt[step], max(step + 1, int(step * GROWTH))
         return self._kernel(theta)
+
+    def shifts(self, count: int, scores_of: Scored) -> Sequence[Shift]:
+        """Return which shifts are thought of with so many scores: with many, those that were likely some time ago."""
+        step = MANY
+        while max(step + 1, int(step * GROWTH)) <= count:
+            step = int(step * GROWTH)
+        if count < MANY:
+            return SHIFTS
+        if step not in self._likely:
+            inputs, gaps = scores_of(step, MANY)
+            none = inputs.take(np.arange(0))
+            weighted = surrogates(self.space, self.kernel(step, scores_of), inputs, gaps, none)
+            self._likely[step] = likely(weighted) if (inputs.share >= 1).any() else SHIFTS
+        return self._likely[step]
 
     def _kernel(self, theta: Array) -> Kernel:
         factor = np.exp(theta * self.deviations)

@@ -27,7 +27,7 @@ class Results:
             raise ValueError(f"lag: {lag}; must be 1 or more, or None")
         self.lag = lag
         self.asked: list[Piece] = []
-        self._told: list[tuple[Piece, Score]] = []  # in the order in which they came in
+        self._told: list[tuple[int, Score]] = []  # in the order in which they came in
         self._numbers: dict[Piece, int] = {}
         self._in_turn: list[Score | None] = []  # in the order of asking
 
@@ -41,8 +41,9 @@ class Results:
         """Note the result of a piece."""
         share, decay = (1.0, piece.decay) if isinstance(piece, BranchPiece) else (piece.end, ())
         score = Score(piece.point, share, decay, value, piece.trunk)
-        self._told.append((piece, score))
-        self._in_turn[self._numbers[piece]] = score
+        number = self._numbers[piece]
+        self._told.append((number, score))
+        self._in_turn[number] = score
 
     def counts(self, most: int) -> Iterator[int]:
         """Yield on how many results the next choice may count, where at most so many pieces may train at once.
@@ -65,6 +66,6 @@ class Results:
     def pending(self, count: int) -> list[Piece]:
         """Return the pieces whose results do not count where the first so many do."""
         if self.lag is None:
-            told = {self._numbers[piece] for piece, _ in self._told[:count]}
+            told = {number for number, _ in self._told[:count]}
             return [piece for k, piece in enumerate(self.asked) if k not in told]
         return self.asked[count:]

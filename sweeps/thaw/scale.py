@@ -26,6 +26,10 @@ class Gaps:
     noise: Array
     tau: float = 1.0
 
+    def take(self, rows: "np.ndarray[tuple[int], np.dtype[np.intp]]") -> "Gaps":
+        """Return some of them."""
+        return Gaps(self.y[rows], self.noise[rows], self.tau)
+
     @property
     def noise_of_best(self) -> float:
         """The noise of the best losses that is assumed, in their own unit."""

@@ -1,16 +1,22 @@
 """Surrogates under several shifts: early scores may have their best learning rate elsewhere than the ends have.
 
-A score of exponent x at share r of a training tells of the end of x + shift * min(1, -ln r / 3): all of the shift at
-5 %, a quarter at half of the training. On measured tables the optimum of an early score lies up to .75 decades from
-that of the ends, to either side. Each shift has a surrogate of its own; their weights are the posterior probabilities
+A score of exponent x at share r of a training tells of the end of x + shift * part(r). There are two families:
 
-    p(shift | y) ~ p(y | shift) exp(-shift^2 / (2 PRIOR^2)).
+- A shift that fades, part(r) = min(1, -ln r / 3): all of it at 5 %, a quarter at half of the training. So it is with
+  scores by averaged weights, whose early optimum lies up to .75 decades from that of the ends, to either side.
+- A shift that lasts, part(r) = 1 up to the decay. So it is with plain losses, which noise raises at high rates until
+  the rate decays: their optimum lies .2 to .5 decades too low on most tables, at half of the training even further.
+
+Each shift has a surrogate of its own; their weights are the posterior probabilities
+
+    p(shift | y) ~ p(y | shift) p(shift),    p(shift) normal within a family.
 
 Shifts count once an end is known: rates on both sides of the early optimum are worth a trial then. Before, early scores
 say where to train the first; with several workers all of the first would else lie beside it. Source of the
 averaging: J. Hoeting et al., Bayesian Model Averaging: A Tutorial, 1999.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,44 +27,78 @@ from espalier.sweeps.thaw.scale import Gaps
 from espalier.sweeps.thaw.space import Array, Space
 from espalier.sweeps.thaw.surrogate import Surrogate
 
-SHIFTS = (-0.5, -0.25, 0.0, 0.25, 0.5)
-"""In decades."""
-PRIOR = 0.15
-"""Deviation of the shift, in decades. Wider, tables without a shift take longer; narrower, those with one."""
+DECADES = (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75)
+"""The shifts of each family."""
+FADING, LASTING = 0.15, 0.3
+"""Deviations of shifts that fade and that last, in decades. Wider, tables without a shift take longer."""
 FADES = 3.0
 """-ln r at the first rung, 5 %: from there to the end a shift fades."""
 NEGLIGIBLE = 0.01
 """Shifts of less weight than this are left out."""
+FEW = 2
+"""So many shifts are thought of where there are many scores: these tell them apart."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """decades: from where an early score is to where it tells of the end. fades: whether later ones are less off."""
+
+    decades: float
+    fades: bool
+
+    @property
+    def log_prior(self) -> float:
+        """The logarithm of its probability before anything is known, but for a constant."""
+        deviation = FADING if self.fades else LASTING
+        return -math.log(deviation) - 0.5 * (self.decades / deviation) ** 2
+
+    def part(self, share: Array) -> Array:
+        """Return which part of it scores have at shares (N,) of a training.
+
+        >>> Shift(0.5, fades=False).part(np.array([0.05, 0.5, 1.0])).tolist()
+        [1.0, 1.0, 0.0]
+        """
+        return np.minimum(1.0, -np.log(share) / FADES) if self.fades else (share < 1).astype(np.float64)
+
+
+NONE = Shift(0.0, fades=True)
+SHIFTS = (*(Shift(decades, True) for decades in DECADES), *(Shift(decades, False) for decades in DECADES if decades))
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """A surrogate, and the probability of its shift."""
+    """A surrogate, its shift, and the probability of that."""
 
     weight: float
+    shift: Shift
     surrogate: Surrogate
 
 
-def surrogates(space: Space, kernel: Kernel, scored: Inputs, gaps: Gaps, training: Inputs) -> Sequence[Weighted]:
+def surrogates(
+    space: Space, kernel: Kernel, scored: Inputs, gaps: Gaps, training: Inputs, shifts: Sequence[Shift] = SHIFTS
+) -> Sequence[Weighted]:
     """Return a surrogate for each probable shift; before an end, or without a learning rate, the one without."""
     unit = space.decades
     if not unit.any() or (scored.share < 1).all():
-        return [Weighted(1.0, Surrogate(kernel, scored, gaps, training))]
+        return [Weighted(1.0, NONE, Surrogate(kernel, scored, gaps, training))]
     fitted = [
-        Surrogate(kernel, _shifted(scored, shift * unit), gaps, _shifted(training, shift * unit)) for shift in SHIFTS
+        Surrogate(kernel, _shifted(scored, shift, unit), gaps, _shifted(training, shift, unit)) for shift in shifts
     ]
-    prior = -0.5 * (np.array(SHIFTS) / PRIOR) ** 2
-    evidence = np.array([surrogate.log_likelihood for surrogate in fitted]) + prior
+    evidence = np.array([s.log_likelihood + shift.log_prior for s, shift in zip(fitted, shifts, strict=True)])
     weights = np.exp(evidence - evidence.max())
     weights = np.where(weights < NEGLIGIBLE * weights.sum(), 0.0, weights)
-    pairs = zip((weights / weights.sum()).tolist(), fitted, strict=True)
-    return [Weighted(weight, surrogate) for weight, surrogate in pairs if weight > 0]
+    weights = (weights / weights.sum()).tolist()
+    return [Weighted(*each) for each in zip(weights, shifts, fitted, strict=True) if each[0] > 0]
 
 
-def _shifted(inputs: Inputs, shift: Array) -> Inputs:
-    """Return scores where they tell of ends. shift: of the first rung, along each value (P,)."""
-    fading = np.minimum(1.0, -np.log(inputs.share) / FADES)
-    return replace(inputs, points=inputs.points + fading[:, None] * shift)
+def likely(weighted: Sequence[Weighted], most: int = FEW) -> Sequence[Shift]:
+    """Return the most probable shifts."""
+    return [each.shift for each in sorted(weighted, key=lambda each: -each.weight)[:most]]
+
+
+def _shifted(inputs: Inputs, shift: Shift, unit: Array) -> Inputs:
+    """Return scores where they tell of ends. unit: a decade along each value (P,)."""
+    return replace(inputs, points=inputs.points + shift.part(inputs.share)[:, None] * shift.decades * unit)
 
 
 def mixed(parts: Sequence[tuple[float, Array, Array]]) -> tuple[Array, Array]:

@@ -1,7 +1,6 @@
 """What is searched, as the model sees it: numbers with a length scale, choices, and where the rate may decay."""
 
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,17 +32,18 @@ class Number:
     length: float | None = None
     values: tuple[float, ...] | None = None
 
-    def at(self, share: float) -> float:
-        """Return the value at a share of the range.
+    def at(self, shares: Array) -> Array:
+        """Return the values at shares of the range (N,): of listed ones the nearest.
 
-        >>> Number(0, 4).at(0.4), Number(0, 4, values=(0.0, 1.0, 4.0)).at(0.4)
-        (1.6, 1.0)
+        >>> shares = np.array([0.4])
+        >>> Number(0, 4).at(shares).tolist(), Number(0, 4, values=(0.0, 1.0, 4.0)).at(shares).tolist()
+        ([1.6], [1.0])
         """
-        value = self.low + (self.high - self.low) * share
+        value = self.low + (self.high - self.low) * shares
         if self.values is None:
             return value
-        k = bisect_left(self.values, value)
-        return min(self.values[max(k - 1, 0) : k + 1], key=lambda other: abs(other - value))
+        listed = np.array(self.values)
+        return listed[np.abs(value[:, None] - listed).argmin(1)]
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,14 @@ class Space:
         >>> Space([Number(-3, 0)], [4]).point(np.array([0.5, 0.8]))
         (-1.5, 3.0)
         """
-        numbers = [n.at(float(u)) for n, u in zip(self.numbers, row, strict=False)]
-        shares = row[len(self.numbers) :]
-        return (*numbers, *(float(int(u * size)) for size, u in zip(self.choices, shares, strict=True)))
+        return self.points(row[None])[0]
+
+    def points(self, rows: Array) -> list[Point]:
+        """Return the points of rows in [0, 1) (N, P)."""
+        shares = rows[:, len(self.numbers) :]
+        columns = [n.at(u) for n, u in zip(self.numbers, rows.T, strict=False)]
+        columns += [np.floor(u * size) for u, size in zip(shares.T, self.choices, strict=True)]
+        return list(zip(*(column.tolist() for column in columns), strict=True))
 
     def decay_in_range(self, share: Array) -> Array:
         """Return where shares of a training lie in the range of the decay points, in [0, 1]."""

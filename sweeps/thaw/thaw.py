@@ -252,7 +252,7 @@ class Thaw:
     @property
     def _full(self) -> bool:
         """Whether there are as many trials as there are to be."""
-        return self.trunks.trials >= self.trials
+        return not math.isinf(self.trials) and self.trunks.trials >= self.trials
 
     def _allowed(self, comparison: Comparison) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
         """Return which branches are no trials more than there may be."""

@@ -35,8 +35,10 @@ def worst_trunks(scores: Sequence[Score], count: int) -> set[int]:
     """Return the numbers of so many trunks: those that left off first, and of these the worst at their last score."""
     if count <= 0:
         return set()
-    last: dict[int, tuple[float, float]] = {}
-    for score in scores:
-        value = math.inf if score.value is None else score.value
-        last[score.trunk] = min(last.get(score.trunk, (0.0, math.inf)), (-score.share, value))
-    return set(sorted(last, key=lambda trunk: last[trunk], reverse=True)[:count])
+    trunk = np.array([score.trunk for score in scores])
+    value = np.array([math.inf if score.value is None else score.value for score in scores])
+    share = np.array([score.share for score in scores])
+    order = np.lexsort((value, -share, trunk))  # of each trunk its last score comes first
+    last = order[np.unique(trunk[order], return_index=True)[1]]
+    worst = last[np.lexsort((value[last], -share[last]))[::-1]]
+    return set(trunk[worst[:count]].tolist())

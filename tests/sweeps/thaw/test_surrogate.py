@@ -12,7 +12,7 @@ from espalier.sweeps.thaw.kernel import DECAY, DRIFT, OFFSET, Inputs, Kernel
 from espalier.sweeps.thaw.pieces import Score
 from espalier.sweeps.thaw.scale import NOISE, Gaps, log_gaps
 from espalier.sweeps.thaw.space import SHARE, Number, Space
-from espalier.sweeps.thaw.surrogate import SPREAD_LEAST, Surrogate
+from espalier.sweeps.thaw.surrogate import BOWL, SPREAD_LEAST, Surrogate
 from espalier.sweeps.thaw.thinning import thinned, worst_trunks
 
 SPACE = Space([Number(0, 1, 0.3), Number(0, 1)], [3], (0.4, 0.9), 1)
@@ -48,6 +48,8 @@ def test_it_foresees_what_the_textbook_says(seed: int) -> None:
     y = np.random.default_rng(seed).normal(size=17)
     gaps = Gaps(y, np.full(17, 0.1))
     mean, deviation = Surrogate(KERNEL, scored, gaps, training).foresee(asked.points, asked.decay)
+    prior = [BOWL * (2 * at.decay[:, 0] - 1) ** 2 * (at.share >= 1) for at in (scored, asked)]
+    y = y - prior[0]
     spread = max(y.std(), SPREAD_LEAST)
     both = scored.joined(training)
 
@@ -59,7 +61,7 @@ def test_it_foresees_what_the_textbook_says(seed: int) -> None:
     believed = np.linalg.inv(matrix(both, both) + np.diag([0.1**2] * 17 + [NOISE**2] * 3))
     wide = matrix(asked, both)
     variance = np.diag(matrix(asked, asked)) - np.diag(wide @ believed @ wide.T)
-    np.testing.assert_allclose(np.diag(mean), y.mean() + near @ weights, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(np.diag(mean), y.mean() + near @ weights + prior[1], rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(np.diag(deviation), np.sqrt(variance), rtol=1e-5)
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from espalier.sweeps.thaw.learning import MANY
 from espalier.sweeps.thaw.pieces import BranchPiece, Piece, TrunkPiece
 from espalier.sweeps.thaw.space import Number, Point, Space
 from espalier.sweeps.thaw.thaw import PACE, RUNGS, Thaw
@@ -137,6 +138,20 @@ def test_a_search_that_is_taken_up_again_asks_as_if_nothing_had_been(seed: int, 
         else:
             again.tell(*entry)  # pyright: ignore[reportGeneralTypeIssues]
     assert (again.spent, again.training) == (search.spent, search.training)
+    assert again.ask() == search.ask()
+
+
+def test_with_many_scores_a_search_that_is_taken_up_again_asks_as_if_nothing_had_been() -> None:
+    """What is learnt now and then is learnt from the same scores again."""
+    search = Thaw(SPACES["three numbers and choices"], 60.0)
+    for _ in range(MANY + 30):
+        piece = search.ask()
+        assert piece
+        tell(search, piece)
+    again = Thaw(search.space, 60.0)
+    for piece, score in zip(search.results.asked, search.results.scores(MANY + 30), strict=True):
+        again.adopt(piece)
+        again.tell(piece, score.value)
     assert again.ask() == search.ask()
 
 
