@@ -189,7 +189,7 @@ class Result:
         counted = ", ".join(f"{n} {state}" for state, n in counts(self.trials).items()) or "no trial yet"
         best, metric = best_trial(self.trials, self.spec.objective.mode), self.spec.objective.metric
         ending = f"; best {metric} {decimals(best.value)} (trial {best.number})" if best else ""
-        whole = "" if self.spec.search.by_pieces else f", of {self.spec.trials_wanted}"
+        whole = "" if self.spec.open_ended else f", of {self.spec.trials_wanted}"
         return f"{self.id}: {self.state}; {counted}{whole}{ending}"
 
     def _repr_html_(self) -> str:

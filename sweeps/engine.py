@@ -152,7 +152,7 @@ def _choose(common: _Common, spec: SweepSpec, work: int, lanes: int, device: str
         kind = PROGRAMS[program]
         if kind.min_width == 1 or wanted.lanes != "auto":
             return program, why, lanes
-        if kind.lanes_run_sequentially and spec.search.asks_late:
+        if kind.lanes_run_sequentially and spec.asks_late:
             return program, why, min(lanes, spec.replicates)  # each lane more is one more that begins on less knowledge
         if kind.lanes_run_sequentially:
             return program, why, min(lanes, max(NATIVE, 2 * spec.replicates))  # a trunk needs a second free lane

@@ -110,7 +110,8 @@ def _refusals(checks: SpecChecks, task: Task, checkup: Checkup) -> list[Finding]
     """Return why `sweep run` would refuse the spec, though its task can train."""
     if checkup.parts is None:
         return []
-    refusals: list[Finding] = []
+    why = checks.spec.budget.why_not_on(_device(checks.spec) == "cuda")
+    refusals = [Finding("fail", "sweep", why)] if why else []
     for check in (partial(checks.try_task, task, checkup.parts), checks.try_watchers):
         try:
             check()
@@ -150,7 +151,7 @@ def foresee(spec: SweepSpec) -> Forecast:
     task = load_task(spec.task, options)
     data = load_data(task)
     wanted = spec.resources
-    device = "cuda" if torch.cuda.is_available() and wanted.gpus != 0 else "cpu"
+    device = _device(spec)
     units = torch.cuda.device_count() if device == "cuda" else os.cpu_count() or 1
     trials = spec.trials_wanted
     most = max(1, min(64, trials * spec.replicates)) if wanted.lanes == "auto" else wanted.lanes
@@ -171,12 +172,20 @@ def foresee(spec: SweepSpec) -> Forecast:
     validation = evaluation_seconds(instance, data.to(device, getattr(torch, structure.dtype)))
     reports = trials * spec.replicates * min(spec.budget.reports, spec.budget.steps) * left
     cohorts = units if wanted.cohorts == "auto" else min(units, wanted.cohorts)
+    if (seconds := spec.budget.seconds) is not None:
+        whole_s = trained * us / 1e6 + reports * validation
+        fits = seconds * (cohorts if spec.budget.hours is not None else 1) / whole_s
+        steps, trained, reports = round(steps * fits), round(trained * fits), reports * fits
     rows = sum(t.numel() * t.element_size() for t in instance.fresh_row(0).values())
     splits = sum(t.numel() * t.element_size() for t in (*data.train, *data.valid))
     memory = cohorts * (WORKER_BYTES + splits + 6 * rows * (width + 1))
     return Forecast(
         trained, round(steps * left) - trained, us, reports * validation, program, width, cohorts, device, memory
     )
+
+
+def _device(spec: SweepSpec) -> str:
+    return "cuda" if torch.cuda.is_available() and spec.resources.gpus != 0 else "cpu"
 
 
 def shared_share(spec: SweepSpec) -> float:

@@ -128,6 +128,8 @@ class Summary:
             yield f"look at their health: sweep show {self.sweep}{home.option}; {self._less_strictly()}"
 
     def _less_strictly(self) -> str:
+        if self.spec.budget.time_text:
+            return f"if the time was too short, {self.spec.budget.time_text}, give it more"
         if self.spec.stopping is None:
             return "it was a watcher of the spec's that stopped them"
         return "to stop later: --set stopping.rungs='[0.5]' or never: --set stopping=null"

@@ -27,6 +27,7 @@ from espalier.sweeps.references import wanted_references
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running import machine
 from espalier.sweeps.running.closing import Closing
+from espalier.sweeps.running.deadline import Deadline, time_budget
 from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.ledger import Ledger
 from espalier.sweeps.running.loop import Loop, keep_error
@@ -39,6 +40,7 @@ from espalier.sweeps.running.work import WorkCount
 from espalier.sweeps.running.workers import KILL_AFTER_S, Workers
 from espalier.sweeps.search.attributes import REFERENCES
 from espalier.sweeps.search.driver_lock import DriverLock
+from espalier.sweeps.search.parking import none_known
 from espalier.sweeps.search.rule import stopping_rule
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.store import SweepStore, find_sweep
@@ -48,6 +50,7 @@ from espalier.sweeps.spec.spec import SweepSpec
 
 FIRST_SEND_S = 20.0  # importing MLflow takes seconds of CPU time that the starting workers need
 STOP_FILE = "stop"  # in the folder of one start of the driver: it has been asked to stop
+TIME_FILE = "time-is-up"  # in the same folder: the time of the budget is
 Watch = Callable[[Progress], AbstractContextManager[object]]
 """Shows the progress of a sweep while a block runs."""
 
@@ -240,10 +243,13 @@ class Driver:
         self.interrupt.take_signals()  # Ray has replaced the handler of SIGTERM
         self.progress.phase = "starting workers"
         checkpoints, made = _checkpoints(self.home, self.record), self.ledger.provenance
-        ends = ParkedEnds(self.folder / homes.STATES)
-        search = Search(self.record, allocation.cohorts, allocation.cohort_trials, checkpoints, made, ends.find)
+        ends = ParkedEnds(self.folder / homes.STATES) if self.spec.search.by_pieces else None
+        find = ends.find if ends else none_known
+        left = None if self.spec.budget.seconds is None else time_budget(self.record, allocation)
+        search = Search(self.record, allocation.cohorts, allocation.cohort_trials, checkpoints, made, find, left)
         tune_folder = self.home.next_tune(self.record.id)
-        settings = self._settings(allocation, tune_folder / STOP_FILE)
+        settings = self._settings(allocation, tune_folder)
+        deadline = Deadline(self.record, search, left, Path(settings.time_file)) if left else None
         workers = Workers(Path(settings.notes), Path(settings.stop_file), self.progress, self.interrupt, session)
         loop = Loop(
             self.folder,
@@ -256,15 +262,19 @@ class Driver:
             self.ledger,
             ReferenceRuns(self.record, tracking, self.progress),
             ends,
+            deadline,
         )
         rule = stopping_rule(self.record)
         tune.run_tune(loop, allocation, tune_folder, self.record.id, rule)
+        if deadline:
+            deadline.check()
+            deadline.keep()
         tracking.recorder.wake()
         gc.freeze()  # keep all of Ray's handles alive from here on, while Ray shuts down in its thread
         session.leave()
         return search
 
-    def _settings(self, allocation: Allocation, stop_file: Path) -> WorkerSettings:
+    def _settings(self, allocation: Allocation, tune_folder: Path) -> WorkerSettings:
         """Return the settings of all workers."""
         patience = self.spec.resources.patience
         return WorkerSettings(
@@ -275,7 +285,8 @@ class Driver:
             folder=str(current_folder()),
             notes=str(self.folder / homes.WORKERS),
             states=str(self.folder / homes.STATES),
-            stop_file=str(stop_file),
+            stop_file=str(tune_folder / STOP_FILE),
+            time_file=str(tune_folder / TIME_FILE),
             patience_s=None if patience == "auto" else patience,
             threads=max(1, int(allocation.cpus)),
             device="cuda" if allocation.gpus else "cpu",

@@ -11,6 +11,7 @@ from espalier.core.training.events import TrialId
 from espalier.sweeps.home import last_checkpoint, naming
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.tracking import Tracking
+from espalier.sweeps.running.deadline import Deadline
 from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.ledger import Ledger
 from espalier.sweeps.running.messages import Assignment, Turn, WorkerSettings
@@ -39,7 +40,8 @@ class Loop:
     workers: Workers
     ledger: Ledger
     references: ReferenceRuns
-    parked_ends: ParkedEnds
+    parked_ends: ParkedEnds | None
+    deadline: Deadline | None
 
     @property
     def recorder(self) -> Recorder:
@@ -75,10 +77,13 @@ class Loop:
     def _note_progress(self) -> None:
         """Show which parked trials go on, and how much is left."""
         self._pass_on(self.search.parked_events())
-        parking = self.search.parking
-        if parking and parking.why_over and parking.why_over not in self.progress.notes:
-            self.progress.note(parking.why_over)
+        parking, deadline = self.search.parking, self.deadline
+        why = (parking.why_over if parking else "") or (deadline.why_over if deadline else "")
+        if why and why not in self.progress.notes:
+            self.progress.note(why)
         self.progress.wanted, self.progress.share_paid = self.search.wanted, parking and parking.share_paid
+        if deadline:
+            self.progress.share_paid, self.progress.ends_at = deadline.time.share, deadline.ends_at
 
     def more_trials(self, cohort: str, turn: Turn, lanes: int) -> list[PlannedTrial]:
         """Handle what a cohort's worker reports in the middle of a turn; return trials for its idle lanes."""
@@ -94,6 +99,8 @@ class Loop:
 
     def take_turn(self, cohort: str, turn: Turn) -> None:
         """Handle a turn of a cohort's worker."""
+        if self.deadline and self.workers.is_first_turn(cohort):
+            self.deadline.begin(cohort, turn.trained_s)
         self.workers.take_turn(cohort)
         self.progress.take_turn(cohort, turn)
         plan = self.search.live.get(cohort)
@@ -106,7 +113,8 @@ class Loop:
         if turn.provenance:  # else the cohort could not begin
             had_result = self.progress.first_result_s is not None
             self.ledger.take_turn(cohort, turn, begins_anew=plan is not None and plan.resume_from is None)
-            self.parked_ends.keep(turn.events)  # before Optuna knows that they are parked
+            if self.parked_ends:
+                self.parked_ends.keep(turn.events)  # before Optuna knows that they are parked
             self.progress.program = self.ledger.programs_of(self.search.live) or self.progress.program
             for event in turn.events:
                 self._pass_on(self.search.take_events([event]))
@@ -168,6 +176,8 @@ class Loop:
         """Check for silent workers, ten times a second; return whether the running cohorts are abandoned."""
         if self.recorder.full:
             self.interrupt.halt(self.recorder.full)
+        if self.deadline:
+            self.deadline.check()
         return self.workers.check(self.search.live)
 
 

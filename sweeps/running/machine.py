@@ -77,6 +77,8 @@ def allocate(spec: SweepSpec, cpus: float, gpus: float) -> Allocation:
     wanted = spec.resources
     per_gpus = (1.0 if gpus >= 1 else 0.0) if wanted.gpus == "auto" else wanted.gpus
     per_cpus = 1.0 if wanted.cpus == "auto" else wanted.cpus
+    if why := spec.budget.why_not_on(per_gpus):
+        raise BadInput(why)
     room = int(gpus / per_gpus) if per_gpus else int(cpus / per_cpus)
     if room < 1:
         raise BadInput(
@@ -88,7 +90,7 @@ def allocate(spec: SweepSpec, cpus: float, gpus: float) -> Allocation:
     share = -(-spec.trials_wanted // cohorts)
     trials = max(min(share, max(1, widest // spec.replicates)), min(COHORT_LEAST, share))
     trials = -(-trials // spec.branches) * spec.branches
-    at_once = -(-share // LATE_ROUNDS) if spec.search.asks_late else trials
+    at_once = -(-share // LATE_ROUNDS) if spec.asks_late else trials
     lanes = min(widest, at_once * spec.replicates) if wanted.lanes == "auto" else wanted.lanes
     return Allocation(cohorts, trials, lanes, per_cpus, per_gpus)
 

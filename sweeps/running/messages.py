@@ -30,6 +30,7 @@ class WorkerSettings:
     notes: str
     states: str
     stop_file: str
+    time_file: str
     patience_s: float | None
     threads: int
     device: str
@@ -80,6 +81,7 @@ class Turn:
 
     node: of the cluster. done: whether nothing is left to train. events: since the last turn.
     provenance, lane_steps, steps_shared: of the cohort so far; provenance is None if it could not begin.
+    trained_s: how long this turn has taken.
     error: of the task's code, which would be raised again. halt: why the sweep must stop until the user has fixed
     something.
     """
@@ -93,6 +95,7 @@ class Turn:
     glimpse: Glimpse | None = None
     error: TaskError | None = None
     halt: str | None = None
+    trained_s: float = 0.0
 
     def to_text(self) -> str:
         """Return it as JSON."""

@@ -45,7 +45,8 @@ class Progress:
     notes: list[str] = field(default_factory=list)  # notes on problems, a sentence each
     phase: str = "starting"
     searched: Collection[str] = ()  # the searched hyperparameters
-    share_paid: float | None = None  # of a budget in trainings, what has been given out; None where trials count
+    share_paid: float | None = None  # of a budget, what has been given out or used; None where trials count
+    ends_at: float | None = None  # when the time of the budget will be up, on the monotonic clock
     stopping: Callable[[], bool] = lambda: False  # whether the sweep was asked to stop early
 
     @classmethod
@@ -163,6 +164,8 @@ def share_done(progress: Progress) -> float:
 
 def seconds_left(progress: Progress) -> float | None:
     """Return a forecast from the share of all steps that this driver has trained, None before there is one."""
+    if progress.ends_at is not None:
+        return max(0.0, progress.ends_at - time.monotonic())
     share = share_done(progress) - progress.share_before
     if share <= 0 or progress.training_begin is None:
         return None

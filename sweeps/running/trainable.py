@@ -37,7 +37,8 @@ with gc_paused():
     from espalier.sweeps.running.watchdog import Watchdog
     from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
     from espalier.sweeps.search.halving import Halving
-    from espalier.sweeps.spec.spec import SweepSpec
+    from espalier.sweeps.search.time_budget import TIME_UP
+from espalier.sweeps.spec.spec import SweepSpec
 
 Saved = dict[str, Any]
 """What a cohort's checkpoint holds: the engine's state, the referee's, and how the cohort trains."""
@@ -96,7 +97,7 @@ class CohortTrainable(tune.Trainable):
         spec = SweepSpec.model_validate(settings.spec)
         self.spec = spec = reference_spec(spec, reference(cohort_plan.reference)) if cohort_plan.reference else spec
         trials = cohort_plan.trials
-        self.ask_for_trials = ask_for_trials(settings.sweep, cohort_plan.id) if spec.search.asks_late else None
+        self.ask_for_trials = ask_for_trials(settings.sweep, cohort_plan.id) if spec.asks_late else None
         confirming = trials[0].confirms is not None
         self.referee = None if confirming else make_referee(spec, settings.sweep)
         device = "cuda" if settings.device == "cuda" and torch.cuda.is_available() else "cpu"
@@ -105,7 +106,7 @@ class CohortTrainable(tune.Trainable):
             self.halt = why_not_as_begun(spec, trials, begun, device)
             self.provenance = replace(begun, device=device)
         else:
-            expected = settings.cohort_trials if spec.search.asks_late or confirming or cohort_plan.reference else 0
+            expected = settings.cohort_trials if spec.asks_late or confirming or cohort_plan.reference else 0
             self.provenance = program_for(spec, trials, settings.lanes, device, expected)
         if self.halt:
             return
@@ -186,11 +187,15 @@ class CohortTrainable(tune.Trainable):
             lane_steps=cohort.lane_steps,
             steps_shared=cohort.steps_shared,
             glimpse=Glimpse(TrialId.parse(glimpse[0]), *glimpse[1:]) if glimpse else None,
+            trained_s=time.monotonic() - self.turn_began,
         )
 
     def _train(self, cohort: Cohort, events: list[Event]) -> None:
         """Train for one turn, adding to the events."""
-        begin, before = time.monotonic(), len(events)
+        self.turn_began = begin = time.monotonic()
+        before = len(events)
+        if self._time_is_up():
+            self._stop_all(cohort)
         try:
             while not cohort.done and time.monotonic() - begin < TURN_S:
                 if self.suspects and not cohort.isolate(self.suspects):
@@ -203,6 +208,17 @@ class CohortTrainable(tune.Trainable):
         except Differs as error:
             del events[before:]
             self._train_plainly(str(error))
+
+    def _time_is_up(self) -> bool:
+        """Whether the time of the search is up, which the cohort trains a part of."""
+        settings, plan = self.assignment.settings, self.assignment.plan
+        searches = not plan.reference and all(trial.confirms is None for trial in plan.trials)
+        return self.spec.budget.seconds is not None and searches and Path(settings.time_file).exists()
+
+    def _stop_all(self, cohort: Cohort) -> None:
+        for trial in self.assignment.plan.trials:
+            for replicate in range(self.spec.replicates):
+                cohort.stop(str(TrialId(trial.number, replicate)), TIME_UP)
 
     def _may_ask(self, cohort: Cohort) -> bool:
         """Whether enough lanes are idle for another trunk."""

@@ -40,6 +40,10 @@ class Workers:
         self.resumed_from[plan.id] = plan.resume_from
         self.silent.add(plan.id)
 
+    def is_first_turn(self, cohort: str) -> bool:
+        """Return whether a cohort's worker has reported nothing yet."""
+        return cohort in self.silent
+
     def take_turn(self, cohort: str) -> None:
         """Record that a cohort's worker is alive."""
         self.missed.discard(cohort)

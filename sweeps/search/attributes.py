@@ -15,7 +15,8 @@ WORK = "work."  # for each cohort of which a trial has ended: lane-steps trained
 PROVENANCE = "made."  # for each cohort that has trained: its program, why, lanes, device
 REFERENCES = "references"  # the names of those that the sweep is to train
 REFERENCE = "reference."  # for each reference that has ended: what it came to
-SEARCH_OVER = "search_over"  # of a search by pieces: there is nothing left that it would train
+SEARCH_OVER = "search_over"  # of an open-ended search: there is nothing left that it would train
+TIME = "time"  # of a budget in time: the seconds used, of the clock or of GPUs, and how many a training takes
 LATE_RUN = "mlflow_run."  # for each trial whose MLflow run was created after the trial's end
 
 # of a trial

@@ -7,6 +7,7 @@ from espalier.core.training.events import Ended
 from espalier.sweeps.search.pieces import PieceSearch
 from espalier.sweeps.search.replicates import outcome_of
 from espalier.sweeps.search.study import SweepRecord
+from espalier.sweeps.search.time_budget import TIME_UP
 from espalier.sweeps.search.trial_events import Outcome, Park, Score
 from espalier.sweeps.search.trial_record import TrialRecord
 
@@ -28,7 +29,7 @@ class Parking:
         self.metric = record.spec.objective.metric
         running = {trial.number: trial for trial in record.trials() if trial.running and trial.pieces}
         self.ends: dict[int, Outcome] = {  # of parked trials, should they never go on
-            number: _stopped(_so_far(trial, find_ends, record.spec.replicates))
+            number: _so_far(trial, find_ends, record.spec.replicates)
             for number, trial in running.items()
             if number not in pieces.training
         }
@@ -42,7 +43,7 @@ class Parking:
         outcome = outcome_of(park.trial, park.so_far) if park.so_far else None
         end = outcome or Outcome(park.trial, "stopped", park.step, {}, "", "", [])
         self.pieces.asker.trials[park.trial].set_parked(park.step, end.verdict, end.evidence)
-        self.ends[park.trial] = _stopped(end)
+        self.ends[park.trial] = end
         self.pieces.park(park.trial)
 
     @property
@@ -73,7 +74,9 @@ class Parking:
     def take_ends(self) -> list[Outcome]:
         """Return the ends of all parked trials: the search is over, and none was worth what it would cost."""
         self.record.set_search_over()
-        ends, self.ends = list(self.ends.values()), {}
+        time = self.pieces.time
+        why = f"when {TIME_UP}" if time and time.over else "where it was not worth the rest of its training"
+        ends, self.ends = [_stopped(end, why) for end in self.ends.values()], {}
         return ends
 
 
@@ -84,7 +87,7 @@ def _so_far(trial: TrialRecord, find_ends: FindEnds, replicates: int) -> Outcome
     return outcome_of(trial.number, ends) if ends else Outcome(trial.number, "stopped", step, {}, verdict, evidence, [])
 
 
-def _stopped(end: Outcome) -> Outcome:
+def _stopped(end: Outcome, why: str) -> Outcome:
     """Return how a parked trial ends that never goes on."""
-    why = f"parked at step {end.step}, where it was not worth the rest of its training"
-    return replace(end, status="stopped", evidence="; ".join(filter(None, [why, end.evidence])))
+    evidence = "; ".join(filter(None, [f"parked at step {end.step}, {why}", end.evidence]))
+    return replace(end, status="stopped", evidence=evidence)

@@ -11,6 +11,7 @@ from espalier.sweeps.search.asking import Asker
 from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial, Provenance
 from espalier.sweeps.search.pieces import PieceSearch
 from espalier.sweeps.search.planning import Plans
+from espalier.sweeps.search.time_budget import TimeBudget
 from espalier.sweeps.search.trial_record import TrialRecord
 
 
@@ -18,11 +19,19 @@ class PiecePlanner(Plans):
     """Gives each piece to a cohort. The cohort of a trial's last piece is stored in Optuna."""
 
     def __init__(
-        self, asker: Asker, trials: Sequence[TrialRecord], provenance: Mapping[str, Provenance], closed: bool = False
+        self,
+        asker: Asker,
+        trials: Sequence[TrialRecord],
+        provenance: Mapping[str, Provenance],
+        closed: bool = False,
+        time: TimeBudget | None = None,
     ):
-        """provenance: how each cohort trains, as far as it is known; the mapping grows. closed: see PieceSearch."""
+        """provenance: how each cohort trains, as far as it is known; the mapping grows.
+
+        closed, time: see PieceSearch.
+        """
         self.asker, self.spec, self.provenance = asker, asker.spec, provenance
-        self.pieces = PieceSearch(asker, trials, closed)
+        self.pieces = PieceSearch(asker, trials, closed, time)
         self.cohorts = {trial.number: trial.cohort for trial in trials if trial.cohort}  # of the last piece of each
         self.ids = {*provenance, *self.cohorts.values()}
 
@@ -93,6 +102,10 @@ class PiecePlanner(Plans):
             again = PlannedTrial(trial.number, self.asker.point_of(trial.number), record.number)
             plans.append(self._alone(again))
         return plans
+
+    def close(self) -> None:
+        """Ask for no more pieces."""
+        self.pieces.closed = True
 
     def _suits(self, plan: CohortPlan, trial: PlannedTrial) -> bool:
         """Whether a cohort can take on a piece."""

@@ -4,12 +4,14 @@ A trunk is a trial without decay points until a branch goes on from where it was
 other branch is a trial of its own. A trunk that is never continued ends as stopped.
 """
 
+import math
 from collections.abc import Iterable
 
 from espalier.sweeps.search import attributes
 from espalier.sweeps.search.asking import Asker
 from espalier.sweeps.search.cohort_plan import Piece, PlannedTrial
 from espalier.sweeps.search.piece_space import PieceSpace
+from espalier.sweeps.search.time_budget import TimeBudget
 from espalier.sweeps.search.trial_events import Outcome
 from espalier.sweeps.search.trial_record import PieceJson, TrialRecord
 from espalier.sweeps.thaw.pieces import BranchPiece, TrunkPiece
@@ -22,12 +24,18 @@ LAG = 4  # of a repeatable search: each piece is proposed from the results of al
 class PieceSearch:
     """Asks the model for pieces, gives each to a trial, and tells the model what they came to."""
 
-    def __init__(self, asker: Asker, trials: Iterable[TrialRecord], closed: bool = False):
-        """trials: those that earlier processes have asked for. closed: whether these have ended the search."""
+    def __init__(
+        self, asker: Asker, trials: Iterable[TrialRecord], closed: bool = False, time: TimeBudget | None = None
+    ):
+        """trials: those that earlier processes have asked for. closed: whether these have ended the search.
+
+        time: where it limits the search.
+        """
         self.asker, self.spec = asker, asker.spec
         self.layout = PieceSpace(self.spec, asker.domains)
         lag = LAG if self.spec.search.repeatable else None
-        wanted = self.spec.trials if self.spec.budget.trainings is None else None
+        self.time, limits = time, (self.spec.budget.trainings, self.spec.budget.seconds)
+        wanted = self.spec.trials if limits == (None, None) else None
         self.model = Thaw(self.layout.space, self.spec.trainings, self.spec.search.seed, self.layout.rungs, lag, wanted)
         self.trunks: list[int] = []  # the trial of each trunk
         self.pieces: dict[int, list[PieceJson]] = {}  # by trial
@@ -50,6 +58,7 @@ class PieceSearch:
         """Return the next piece; None if there is none before another result, or none at all."""
         if not self.closed and self.spec.budget.until == "settled" and self.model.settled():
             self.closed = self.settled = True
+        self._allow()
         proposal = None if self.waits or self.closed else self.model.ask()
         if proposal is None:
             self.waits = True
@@ -57,6 +66,15 @@ class PieceSearch:
         number = self._trial_of(proposal)
         self.training[number] = proposal
         return self.planned(number)
+
+    def _allow(self) -> None:
+        """Tell the model what the time that is left allows, as far as it is known."""
+        if self.time is None:
+            return
+        left = self.time.left({number: proposal.cost for number, proposal in self.training.items()})
+        self.closed = self.closed or self.time.over
+        if math.isfinite(left):
+            self.model.allow(left, self.time.reach)
 
     def _trial_of(self, proposal: Proposal) -> int:
         """Return the trial that a piece is a part of: its trunk's, or a new one."""

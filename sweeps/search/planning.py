@@ -60,6 +60,10 @@ class Plans(Protocol):
         """Return cohorts that train these trials once more, each under another seed."""
         ...
 
+    def close(self) -> None:
+        """Ask for no more: the time of the budget is up."""
+        ...
+
 
 class Planner(Plans):
     """Groups trials into cohorts. Each trial's cohort is stored in Optuna, so that a resumed sweep finds it."""
@@ -74,6 +78,10 @@ class Planner(Plans):
     def wanted(self) -> int:
         """How many trials there are to be."""
         return self.spec.trials_wanted
+
+    def may_ask(self) -> int:
+        """Return how many more trials may be asked for now."""
+        return self.wanted - self.asker.asked
 
     @property
     def in_rounds(self) -> bool:
@@ -93,7 +101,7 @@ class Planner(Plans):
     def ask(self) -> list[CohortPlan]:
         """Ask for the next trials, of a trunk, of a cohort, or the rest of a round; return them as cohorts."""
         count = self.cohort_trials
-        if self.spec.search.asks_late:
+        if self.spec.asks_late:
             count = self.spec.branches
         elif self.round:
             count = self.round - self.asker.asked % self.round
@@ -107,7 +115,8 @@ class Planner(Plans):
         own = structural_key(self.spec, plan.trials[0].point)
         added: list[PlannedTrial] = []
         while trunks and not self.all_asked and len(plan.trials) + len(added) < self.cohort_trials:
-            trials = self._asked(self.spec.branches)
+            if not (trials := self._asked(self.spec.branches)):
+                break
             if structural_key(self.spec, trials[0].point) != own:
                 return added, self._grouped(trials)
             self._join(plan.id, trials)
@@ -117,7 +126,7 @@ class Planner(Plans):
 
     def _asked(self, count: int) -> list[PlannedTrial]:
         """Ask for so many trials, or as many as there are to be."""
-        return [self._planned(self.asker.ask()) for _ in range(min(count, self.wanted - self.asker.asked))]
+        return [self._planned(self.asker.ask()) for _ in range(min(count, self.may_ask()))]
 
     def _join(self, cohort: str, trials: Sequence[PlannedTrial]) -> None:
         """Write of trials which cohort they are in."""
@@ -146,6 +155,9 @@ class Planner(Plans):
     def confirm(self, trials: Sequence[TrialRecord]) -> list[CohortPlan]:
         """Return cohorts that train these trials once more, each under another seed."""
         return self._grouped([self._planned(self.asker.confirm(trial)) for trial in trials])
+
+    def close(self) -> None:
+        """A number of trials is never closed: time does not limit it."""
 
     def again(self, plan: CohortPlan) -> Sequence[PlannedTrial]:
         """Return the trials of a cohort."""

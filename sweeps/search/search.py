@@ -18,6 +18,8 @@ from espalier.sweeps.search.piece_planning import PiecePlanner
 from espalier.sweeps.search.planning import Planner, Plans
 from espalier.sweeps.search.replicates import Replicates
 from espalier.sweeps.search.study import SweepRecord
+from espalier.sweeps.search.time_budget import TimeBudget
+from espalier.sweeps.search.timed_planning import TimedPlanner
 from espalier.sweeps.search.trial_events import Fork, Outcome, Park, Report, Score, Start, TrialEvent
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
@@ -26,10 +28,7 @@ DIED_TOO_OFTEN = "its cohort's worker failed too often"
 
 
 class Search:
-    """Makes cohorts of Optuna's trials, and stores their results.
-
-    There are no callbacks: methods return the resulting events.
-    """
+    """Makes cohorts of Optuna's trials, and stores their results. It calls nobody back: methods return events."""
 
     def __init__(
         self,
@@ -39,15 +38,16 @@ class Search:
         checkpoints: Mapping[str, str] | None = None,
         provenance: Mapping[str, Provenance] | None = None,
         find_ends: FindEnds = none_known,
+        time: TimeBudget | None = None,
     ):
         """Start with a new or interrupted sweep.
 
         cohorts: how many train at once. cohort_trials: trials of a cohort.
         checkpoints: by interrupted cohort, the folder of its last checkpoint.
         provenance: how each cohort trains; the driver adds to it.
-        find_ends: of trials that earlier processes have parked.
+        find_ends: of trials that earlier processes have parked. time: where it limits the search.
         """
-        self.record, self.spec, self.cohorts = record, record.spec, cohorts
+        self.record, self.spec, self.cohorts, self.time = record, record.spec, cohorts, time
         self.asker = Asker(record)
         self.live: dict[str, CohortPlan] = {}
         self.merging: dict[int, Replicates] = {}  # of trials that have not ended
@@ -55,11 +55,11 @@ class Search:
         self.references = record.references_left()
         self.ends = Ends(self.asker, record)
         trials = record.trials()
-        self.planner: Plans = Planner(self.asker, cohorts, cohort_trials)
+        whole = (self.asker, cohorts, cohort_trials)
+        self.planner: Plans = TimedPlanner(*whole, time, record) if time else Planner(*whole)
         self.parking: Parking | None = None
         if self.spec.search.by_pieces:
-            self.planner = planner = PiecePlanner(self.asker, trials, provenance or {}, record.search_over)
-            self.parking = Parking(planner.pieces, record, find_ends)
+            self.planner, self.parking = _pieces(self.asker, record, provenance or {}, find_ends, time)
         self.measurements = Measurements(self.asker, self.spec.objective.metric, trials)
         self.confirmed = not self.spec.confirm or all_confirmed(self.spec, trials, record.searched())  # or asked for
         self._open(trial.number for trial in trials if trial.running)
@@ -95,7 +95,7 @@ class Search:
     @property
     def asks_late(self) -> bool:
         """Whether cohorts that train ask for more, so that nothing is proposed before it must be."""
-        return self.spec.search.asks_late
+        return self.spec.asks_late
 
     def more_trials(self, cohort: str, lanes: int) -> list[PlannedTrial]:
         """Return more trials for a cohort that trains, to fill so many lanes; none if it is to end with what it has."""
@@ -104,7 +104,7 @@ class Search:
             return []
         self.settle(everything=True)
         added, self.waiting = self.planner.more(plan, max(1, lanes // self.spec.replicates))
-        self._open(trial.number for trial in [*added, *(t for other in self.waiting for t in other.trials)])
+        self._begin([*added, *(t for other in self.waiting for t in other.trials)])
         self.live[cohort] = plan.joined_by(added)
         return added
 
@@ -158,16 +158,12 @@ class Search:
             self.waiting.insert(0, replace(before, attempt=before.attempt + 1))
             return
         trials = [trial for trial in self.planner.again(before) if checkpoint or trial.number in self.merging]
-        without = [t.number for t in trials if t.number not in self.merging and self._failed(t.number)]
+        without = [
+            t.number for t in trials if t.number not in self.merging and _failed(t.number, self.ends, self.record)
+        ]
         if any(trial.number in self.merging for trial in trials):
             again = replace(before, trials=tuple(trials), resume_from=checkpoint, without=tuple(without))
             self.waiting.insert(0, replace(again, suspects=suspects, attempt=before.attempt + 1))
-
-    def _failed(self, number: int) -> bool:
-        """Whether a trial has ended as failed."""
-        if untold := self.ends.untold.get(number):
-            return untold.status == "failed"
-        return self.record.trials()[number].status == "failed"
 
     def _round_trains(self) -> bool:
         """Whether a repeatable search has to wait for trials of the last round."""
@@ -186,8 +182,15 @@ class Search:
 
     def _ask(self) -> list[CohortPlan]:
         plans = self.planner.ask()
-        self._open(number for plan in plans for number in plan.numbers)
+        self._begin([trial for plan in plans for trial in plan.trials])
         return plans
+
+    def _begin(self, trials: Iterable[PlannedTrial]) -> None:
+        """Expect events of trials, or pieces of them, that have just been asked for."""
+        for trial in trials:
+            self._open([trial.number])
+            if self.time:
+                self.time.begin(trial.number, trial.piece.begin if trial.piece else 0)
 
     def _open(self, trials: Iterable[int]) -> None:
         """Merge the events of these trials until they end."""
@@ -238,7 +241,7 @@ class Search:
         if isinstance(event, Started):
             return [self._start(number)]
         if isinstance(event, Forked):
-            return [self._fork(event)]
+            return [_fork_of(event, self.asker)]
         merged = self.merging[number].merge(event)
         if isinstance(merged, Report):
             self.measurements.report(merged)
@@ -247,26 +250,21 @@ class Search:
             if self.parking:
                 self.parking.score(merged)
         elif isinstance(merged, Park) and self.parking:
+            if self.time:
+                self.time.end(number, merged.step)
             self.parking.park(merged)
         elif isinstance(merged, Outcome):
-            merged = self._end(merged)
+            first = [] if number in self.begun else [self._start(number)]  # stopped before its first step
+            return [*first, self._end(merged)]
         return [merged] if merged else []
 
     def _start(self, number: int) -> Start:
         self.begun.add(number)
         return Start(number, self.point_of(number), self.asker.trunk_of(number), self.asker.confirms(number))
 
-    def _fork(self, event: Forked) -> Fork:
-        """Return a fork, with the trunk that the trial shares: as proposed, else as it happened.
-
-        After the first step of a warm-up, whose rate is 0, any two trials of a seed fork: that does not count as a
-        trunk.
-        """
-        number, parted_from = event.trial_id.number, event.trunk_id.number
-        as_proposed = self.spec.branches > 1 or event.step < 2
-        return Fork(number, event.step, parted_from, self.asker.trunk_of(number) if as_proposed else parted_from)
-
     def _end(self, outcome: Outcome) -> Outcome:
+        if self.time:
+            self.time.end(outcome.trial, outcome.step)
         if outcome.status == "stopped":
             self.measurements.stop(outcome)
         elif outcome.status == "complete" and self.spec.objective.metric not in outcome.values:
@@ -277,6 +275,35 @@ class Search:
         self.ends.untold[outcome.trial] = outcome
         del self.merging[outcome.trial]
         return outcome
+
+
+def _pieces(
+    asker: Asker,
+    record: SweepRecord,
+    provenance: Mapping[str, Provenance],
+    find_ends: FindEnds,
+    time: TimeBudget | None,
+) -> tuple[PiecePlanner, Parking]:
+    """Return how pieces become cohorts, and the parked trials."""
+    planner = PiecePlanner(asker, record.trials(), provenance, record.search_over, time)
+    return planner, Parking(planner.pieces, record, find_ends)
+
+
+def _failed(number: int, ends: Ends, record: SweepRecord) -> bool:
+    """Whether a trial has ended as failed."""
+    untold = ends.untold.get(number)
+    return (untold.status if untold else record.trials()[number].status) == "failed"
+
+
+def _fork_of(event: Forked, asker: Asker) -> Fork:
+    """Return a fork, with the trunk that the trial shares: as proposed, else as it happened.
+
+    After the first step of a warm-up, whose rate is 0, any two trials of a seed fork: that does not count as a
+    trunk.
+    """
+    number, parted_from = event.trial_id.number, event.trunk_id.number
+    as_proposed = asker.spec.branches > 1 or event.step < 2
+    return Fork(number, event.step, parted_from, asker.trunk_of(number) if as_proposed else parted_from)
 
 
 def reference_plan(spec: SweepSpec, reference: Reference) -> CohortPlan:

@@ -29,6 +29,7 @@ NOT_FACTS = (
     attributes.PARENT,
     attributes.REFERENCES,
     attributes.SEARCH_OVER,
+    attributes.TIME,
 )
 NOT_FACTS_OF = (attributes.WORK, attributes.PROVENANCE, attributes.REFERENCE, attributes.LATE_RUN)
 
@@ -185,17 +186,27 @@ class SweepRecord:
 
     @property
     def search_over(self) -> bool:
-        """Whether a search by pieces has ended."""
+        """Whether an open-ended search has ended."""
         return self.study.user_attrs.get(attributes.SEARCH_OVER, False)
 
     def set_search_over(self) -> None:
-        """Store that a search by pieces has ended."""
+        """Store that an open-ended search has ended."""
         if not self.search_over:
             self.study.set_user_attr(attributes.SEARCH_OVER, True)
 
+    @property
+    def time(self) -> tuple[float, float | None]:
+        """What is used of a budget in time, in seconds, and how long a training took, None before it is known."""
+        used_s, training_s = self.study.user_attrs.get(attributes.TIME, (0.0, None))
+        return used_s, training_s
+
+    def set_time(self, state: Collection[float | None]) -> None:
+        """Store what is used of a budget in time; see `sweeps.search.time_budget`."""
+        self.study.set_user_attr(attributes.TIME, list(state))
+
     def searched(self) -> int:
-        """Return how many trials its search is to have: of a search by pieces, one more than now until it ends."""
-        if not self.spec.search.by_pieces:
+        """Return how many trials its search is to have: of an open-ended one, one more than now until it ends."""
+        if not self.spec.open_ended:
             return self.spec.trials_wanted
         return sum(trial.confirms is None for trial in self.trials()) + (not self.search_over)
 

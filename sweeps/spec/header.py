@@ -20,6 +20,8 @@ values of hidden gets about 2 of them
     trials, steps = spec.trials_wanted, spec.budget.steps
     seeds = f" under {spec.replicates} seeds each" if spec.replicates > 1 else ""
     what = f"{spec.trainings:g} trainings' worth of trials" if spec.search.by_pieces else counted(trials, "trial")
+    timed = spec.budget.hours is not None or spec.budget.gpu_hours is not None
+    what = f"{spec.budget.time_text} of trials" if timed else what
     parts = [f"sweep {spec.name}: {what} of {counted(steps, 'step')}{seeds} {_rates(spec)}"]
     if spec.branches > 1:
         parts.append(_trunks(spec))

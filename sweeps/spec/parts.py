@@ -54,11 +54,42 @@ class Budget(Part):
         description="of the sampler thaw: what the search may train, in full trainings, used to the end; "
         "without it two fifths of `trials`",
     )
+    hours: float | None = Field(
+        default=None,
+        gt=0,
+        le=100_000,
+        description="in place of `trainings` or `trials`: how long the search may train. It begins what can end in "
+        "time, by the speed measured so far; what trains when the time is up is stopped",
+    )
+    gpu_hours: float | None = Field(
+        default=None, gt=0, le=1_000_000, description="the same in hours of GPUs: an hour on four of them is 4"
+    )
     until: Literal["spent", "settled"] = Field(
         default="spent",
         description="of the sampler thaw: settled ends the search earlier, when nothing left is expected to be better "
         "by more than the noise",
     )
+
+    @property
+    def seconds(self) -> float | None:
+        """What the search may train in seconds, of the clock or of GPUs; None where time does not limit it."""
+        hours = self.gpu_hours if self.hours is None else self.hours
+        return None if hours is None else hours * 3600
+
+    @property
+    def time_text(self) -> str:
+        """The limit in time.
+
+        >>> Budget(hours=1).time_text, Budget(gpu_hours=8).time_text, Budget().time_text
+        ('1 hour', '8 GPU-hours', '')
+        """
+        if self.hours is not None:
+            return f"{self.hours:g} hour{'' if self.hours == 1 else 's'}"
+        return "" if self.gpu_hours is None else f"{self.gpu_hours:g} GPU-hour{'' if self.gpu_hours == 1 else 's'}"
+
+    def why_not_on(self, gpus: float) -> str:
+        """Return why a cohort with so many GPUs cannot have this budget; "" if it can."""
+        return "" if gpus or self.gpu_hours is None else "budget.gpu_hours: this sweep trains on CPUs; write hours"
 
 
 class Search(Part):

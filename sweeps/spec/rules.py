@@ -13,7 +13,7 @@ from espalier.core.optimizers import OPTIMIZERS
 from espalier.core.schedules.registry import SCHEDULES, why_not_so_many_points
 from espalier.core.schedules.warmup import WARMUP
 from espalier.sweeps.spec.kinds import OptimizerSpec, OwnKind, ScheduleSpec, numbers_of, schedule_kinds, taken, takers
-from espalier.sweeps.spec.parts import BATCH_MOST, BY_PIECES, Budget, Objective, Search
+from espalier.sweeps.spec.parts import BATCH_MOST, BY_PIECES, Budget, Objective, Resources, Search
 from espalier.sweeps.spec.space import AUTO, Domain, Range, Space, extremes
 from espalier.sweeps.spec.stopping import Stopping
 
@@ -51,6 +51,22 @@ def check_stopping(stopping: Stopping | None, budget: Budget, objective: Objecti
             f"search.repeatable: stopping ranks trials as they arrive, and {search.sampler} learns from those "
             "that it stops; leave one of them out, or search at random"
         )
+
+
+def check_time(search: Search, budget: Budget, resources: Resources) -> None:
+    """Raise ValueError for two limits, for time that is to be repeatable, or for time of GPUs where none train."""
+    limits = [name for name in ("trainings", "hours", "gpu_hours") if getattr(budget, name) is not None]
+    if len(limits) > 1:
+        raise ValueError(f"budget: {' and '.join(limits)} exclude each other; keep one of them")
+    if limits in ([], ["trainings"]):
+        return
+    if search.repeatable:
+        raise ValueError(
+            "search.repeatable: how much trains in some hours depends on the machine; leave one of them out, or write "
+            "trials"
+        )
+    if why := budget.why_not_on(math.inf if resources.gpus == "auto" else resources.gpus):
+        raise ValueError(why)
 
 
 def check_pieces(search: Search, budget: Budget, objective: Objective, space: Space) -> None:

@@ -104,6 +104,7 @@ class SweepSpec(Part):
         rules.check_space(self.space)
         rules.check_schedule(self.schedule, self.space)
         rules.check_grid(self.search, self.space)
+        rules.check_time(self.search, self.budget, self.resources)
         rules.check_pieces(self.search, self.budget, self.objective, self.space)
         return self
 
@@ -122,6 +123,16 @@ class SweepSpec(Part):
         if self.budget.trainings is not None:
             return self.budget.trainings
         return max(float(min(self.trials, TRAININGS_LEAST)), TRAININGS_A_TRIAL * self.trials)
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether the number of trials is not known beforehand."""
+        return self.search.by_pieces or self.budget.seconds is not None
+
+    @property
+    def asks_late(self) -> bool:
+        """Whether each trunk is asked for when a lane falls free: then the results are known by then, and the time."""
+        return self.search.asks_late or self.budget.seconds is not None
 
     @property
     def scored(self) -> Stopping | None:
@@ -151,6 +162,10 @@ class SweepSpec(Part):
             notes.append(
                 f"search.seed: {search.sampler} goes on from the trials that have ended, so another run proposes other "
                 "points; search.repeatable: true proposes the same"
+            )
+        if self.budget.time_text and "trials" in self.model_fields_set:
+            notes.append(
+                f"trials: the search ends when {self.budget.time_text} are over, however many there are by then"
             )
         if self.search.sampler == "gp" and self.stopping is not None:
             notes.append(
@@ -187,7 +202,7 @@ def without_search(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a spec without what its search needs, to train a trial by."""
     budget = fields.get("budget")
     whole = dict(budget) if isinstance(budget, Mapping) else {}
-    for name in ("trainings", "until"):
+    for name in ("trainings", "hours", "gpu_hours", "until"):
         whole.pop(name, None)
     return {**fields, "search": {"sampler": "random"}, **({"budget": whole} if "budget" in fields else {})}
 

@@ -151,6 +151,11 @@ def test_halving_and_sharing_shorten_the_forecast() -> None:
     assert "core-hours" in plain.sentence()
 
 
+def test_a_budget_in_time_is_forecast_to_take_its_time_on_all_cores() -> None:
+    forecast = checkup.foresee(spec_with(budget={"steps": 40, "batch_size": 11, "hours": 3}))
+    assert forecast.busy_s / 3600 == pytest.approx(3 * forecast.cohorts, rel=0.01)
+
+
 # --- lr-range ---------------------------------------------------------------------------------------------------------
 
 

@@ -97,6 +97,12 @@ def test_a_check_refuses_what_a_run_refuses(changed: dict[str, Any], words: str,
     assert refusal_of_a_check(spec) == refusal
 
 
+def test_a_check_refuses_a_budget_of_gpus_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    spec = spec_of(tmp_path, budget={"steps": 40, "gpu_hours": 8})
+    assert refusal_of_a_check(spec) == "budget.gpu_hours: this sweep trains on CPUs; write hours"
+
+
 def test_what_a_run_takes_a_check_takes(tmp_path: Path) -> None:
     own: dict[str, Any] = {"watchers": ["mine.py:Watches"], "search": {"sampler": "mine.py:Proposes"}}
     spec = spec_of(tmp_path, resources={"program": "mine.py:Trains"}, **own)

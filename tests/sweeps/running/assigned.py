@@ -18,7 +18,7 @@ def assigned(
 ) -> Assignment:
     """Return a cohort of two trials, or of one of them, as a worker gets it."""
     fields = spec.model_dump(mode="json")
-    places = [str(folder), str(folder), str(folder / "states"), str(folder / "stop")]
+    places = [str(folder), str(folder), str(folder / "states"), str(folder / "stop"), str(folder / "time")]
     settings = WorkerSettings("s", fields, 2, 2, *places, patience_s, 1, "cpu")
     trials = [PlannedTrial(k, plan.first_point(spec) | {"lr_exponent": -2.0 - k}) for k in only]
     return Assignment(settings, CohortPlan("cohort-0", trials), provenance)

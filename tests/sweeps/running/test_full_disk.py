@@ -146,7 +146,7 @@ class OneCohort:
 
     def __init__(self) -> None:
         self.interrupt, self.told = Interrupt(), 0
-        settings = WorkerSettings("s-1", {}, 1, 1, "", "", "", "", None, 1, "cpu")
+        settings = WorkerSettings("s-1", {}, 1, 1, "", "", "", "", "", None, 1, "cpu")
         self.assignment = Assignment(settings, CohortPlan("cohort-0", ()))
 
     def next_cohort(self) -> Assignment:

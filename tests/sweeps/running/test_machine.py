@@ -77,6 +77,13 @@ def test_a_cohort_that_does_not_fit_is_refused_with_what_there_is(resources: dic
         allocate(spec_with(resources=resources), 2, 0)
 
 
+def test_a_budget_of_gpus_is_refused_where_none_train() -> None:
+    spec = spec_with(budget={"steps": 40, "gpu_hours": 8})
+    assert allocate(spec, 16, 2).gpus == 1
+    with pytest.raises(BadInput, match=r"^budget.gpu_hours: this sweep trains on CPUs; write hours$"):
+        allocate(spec, 16, 0)
+
+
 def test_no_address_and_auto_are_not_looked_at() -> None:
     check_address(None)
     check_address("auto")

@@ -194,3 +194,43 @@ def test_a_cohort_that_did_not_begin_has_the_checkpoint_that_it_had(tmp_path: Pa
     after.mkdir(parents=True)
     begun(tmp_path).save_checkpoint(str(after))
     assert last_checkpoint(tmp_path, "cohort-0") == str(before)
+
+
+# --- the time of a budget ------------------------------------------------------------------------------------------
+
+
+def timed(folder: Path, **changed: Any) -> CohortTrainable:
+    """Return a worker of a sweep whose budget is in time."""
+    spec = spec_with(budget={"steps": 10**7, "batch_size": 5, "reports": 2, "hours": 1})
+    assignment = assigned(spec, folder, patience_s=None)
+    planned = tuple(replace(trial, **changed) for trial in assignment.plan.trials)
+    worker = CohortTrainable(replace(assignment, plan=replace(assignment.plan, trials=planned)).to_config())
+    return worker
+
+
+def test_what_trains_when_the_time_is_up_ends_with_what_it_has_come_to(
+    tmp_path: Path, calm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("espalier.sweeps.running.trainable.TURN_S", 0.01)
+    worker, reported = timed(tmp_path), list[Turn]()
+    worker.ask_for_trials = lambda turn, lanes: reported.append(Turn.from_text(turn.to_text())) or []
+    assert not turn_of(worker).done
+    (tmp_path / "time").touch()
+    reported.append(turn_of(worker))
+    assert reported[-1].done
+    ends = [event for turn in reported for event in turn.events if isinstance(event, Ended)]
+    assert {(end.trial, end.status, end.evidence) for end in ends} == {
+        (f"{k}/0", "stopped", "the time was up") for k in (0, 1)
+    }
+    assert any(end.step > 0 and end.curve for end in ends)
+
+
+def test_a_confirmation_trains_on_when_the_time_is_up(
+    tmp_path: Path, calm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("espalier.sweeps.running.trainable.TURN_S", 0.01)
+    worker = timed(tmp_path, confirms=7)
+    (tmp_path / "time").touch()
+    turn = turn_of(worker)
+    assert not turn.done
+    assert not [event for event in turn.events if isinstance(event, Ended)]

@@ -12,6 +12,8 @@ from espalier.sweeps.running.parked_ends import ParkedEnds
 from espalier.sweeps.search.cohort_plan import PlannedTrial
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.search.study import SweepRecord
+from espalier.sweeps.search.time_budget import TimeBudget
 from espalier.sweeps.search.trial_events import TrialEvent
 from espalier.sweeps.spec.space import Choice, DecayPoints, Range
 from espalier.sweeps.spec.spec import SweepSpec
@@ -32,20 +34,29 @@ STRUCTURED = spec_with(
 class Desk:
     """A sweep on disk, and one process after another that works on it; each remembers nothing of the one before."""
 
-    def __init__(self, folder: Path, spec: SweepSpec, cohorts: int = 2, cohort_trials: int = 4):
+    def __init__(
+        self,
+        folder: Path,
+        spec: SweepSpec,
+        cohorts: int = 2,
+        cohort_trials: int = 4,
+        time_of: Callable[[SweepRecord], TimeBudget | None] = lambda record: None,
+    ):
+        """time_of: the time of a process, where it limits the search."""
         self.spec, self.cohorts, self.cohort_trials = spec, cohorts, cohort_trials
         self.journal = str(folder / "home" / "optuna.journal")
         SweepStore.open(self.journal).create("warm-20260101-abcd", spec, {"created": "2026-01-01"})
         self.events: list[TrialEvent] = []
         self.runs: dict[int, str] = {}
         self.checkpoints: dict[str, str] = {}
-        self.ends = ParkedEnds(folder / "states")
+        self.ends, self.time_of = ParkedEnds(folder / "states"), time_of
         self.search = self.take_up()
 
     def take_up(self) -> Search:
         """Return the search of a new process, which knows what the storage knows."""
         record = SweepStore.open(self.journal).find("warm")
-        self.search = Search(record, self.cohorts, self.cohort_trials, self.checkpoints, find_ends=self.ends.find)
+        time, find = self.time_of(record), self.ends.find
+        self.search = Search(record, self.cohorts, self.cohort_trials, self.checkpoints, find_ends=find, time=time)
         return self.search
 
     def hear(self, events: Sequence[Event]) -> None:

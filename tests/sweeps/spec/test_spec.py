@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec
+from espalier.sweeps.spec.header import header
+from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec, without_search
 from tests.sweeps.made import spec_with
 from tests.sweeps.spec.refusals import LIBRARY, refusal
 
@@ -95,6 +96,30 @@ def test_a_budget_in_trainings_is_of_a_search_by_pieces_alone() -> None:
     spec = spec_with(budget={"steps": 40, "trainings": 4}, search={"sampler": "thaw"}, trials=30)
     assert (spec.trainings, spec.trials_wanted) == (4, 10)
     assert spec_with(search={"sampler": "thaw"}, trials=30).trainings == 12
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"budget": {"hours": 1, "gpu_hours": 8}}, "budget: hours and gpu_hours exclude each other; keep one of them"),
+        ({"budget": {"hours": 1, "trainings": 2}}, "budget: trainings and hours exclude each other"),
+        ({"budget": {"hours": 0}}, "budget.hours: input should be greater than 0"),
+        ({"budget": {"hours": 1}, "search": {"repeatable": True}}, "how much trains in some hours depends on the mac"),
+        ({"budget": {"gpu_hours": 1}, "resources": {"gpus": 0}}, "budget.gpu_hours: this sweep trains on CPUs; write"),
+    ],
+)
+def test_a_budget_in_time_stands_alone_and_is_no_promise_of_the_same_points(changed: dict[str, Any], said: str) -> None:
+    assert said in refusal(**changed)
+
+
+def test_a_budget_in_time_is_named_in_the_first_line_and_bounds_the_search_in_place_of_trials() -> None:
+    spec = spec_with(budget={"steps": 40, "hours": 1.5}, trials=7)
+    assert spec.budget.seconds == 5400
+    assert header(spec).startswith("sweep warm: 1.5 hours of trials of 40 steps")
+    assert any("the search ends when 1.5 hours are over" in note for note in spec.notes())
+    assert spec.asks_late
+    assert spec.open_ended
+    assert without_search({"budget": {"steps": 40, "hours": 2, "gpu_hours": None}})["budget"] == {"steps": 40}
 
 
 @pytest.mark.parametrize(
