@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from espalier.services.database.tables import State, timestamp
 from espalier.sweeps.results.formatting import finite
+from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec.space import Point
 
@@ -50,6 +51,18 @@ class TiesWithBest(BaseModel):
     )
 
 
+class ReferenceRow(BaseModel):
+    """What an untuned run came to, beside the trials."""
+
+    name: str = Field(examples=["adamw"])
+    title: str = Field(examples=["AdamW at 0.001 with a cosine"])
+    state: str
+    value: float | None = Field(description="its objective; null if it is not complete")
+    evidence: str = ""
+    hint: str = Field("", description="how a sweep trains by it")
+    reports: dict[int, float | None] = Field({}, description="the objective by step; null for NaN and infinity")
+
+
 class MLflowPlace(BaseModel):
     """A sweep in MLflow: the page of its run, its experiment, and a filter for the experiment's search box."""
 
@@ -85,6 +98,7 @@ class Sweep(BaseModel):
     best: Best | None = None
     noise: NoiseOfSeed | None = Field(None, description="null while no configuration was trained under two seeds")
     ties: TiesWithBest | None = Field(None, description="null while the noise is unknown")
+    references: list[ReferenceRow] = Field([], description="what an untuned run comes to, of those that have ended")
     links: dict[str, str]
     mlflow: MLflowPlace
 
@@ -107,6 +121,11 @@ class Trial(BaseModel):
     confirms: int | None = Field(
         None, description="the trial that it trains once more under another seed; null for a trial of the search"
     )
+
+
+def reference_view(reference: ReferenceResult) -> ReferenceRow:
+    """Return one reference."""
+    return ReferenceRow(**finite(asdict(reference)))
 
 
 def trial_view(trial: TrialResult) -> Trial:

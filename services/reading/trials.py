@@ -14,7 +14,7 @@ from espalier.services.database.tables import ACTIVE, State, Submission
 from espalier.services.isolation.best_file import best_file_as_owner
 from espalier.services.isolation.journal import Journal
 from espalier.services.isolation.tenants import Tenants
-from espalier.services.reading.answers import trial_view
+from espalier.services.reading.answers import ReferenceRow, reference_view, trial_view
 from espalier.sweeps.address import mlflow_page
 from espalier.sweeps.home import Home
 from espalier.sweeps.origins.home_origin import HomeOrigin
@@ -45,6 +45,7 @@ class Sweeps:
         self._known: dict[str, tuple[float, list[TrialResult]]] = {}
         self._pages: dict[str, str] = {}
         self._experiments: dict[str, str] = {}
+        self._references: dict[str, list[ReferenceRow]] = {}
         self._journals: dict[str, Journal] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -74,6 +75,7 @@ class Sweeps:
                 self._known.clear()
                 self._pages.clear()
                 self._experiments.clear()
+                self._references.clear()
             self._known[sweep] = (time.time(), trials)
             return trials
 
@@ -87,6 +89,7 @@ class Sweeps:
             if (parent := record.parent) and url.startswith(("http://", "https://")):
                 self._pages[sweep] = mlflow_page(url, *parent.ids)
             self._experiments[sweep] = record.experiment
+            self._references[sweep] = [reference_view(reference) for reference in record.references]
             if home is not None:
                 for trial in trials:
                     trial_view(trial).model_dump_json()  # raises for values that no answer can contain
@@ -116,6 +119,10 @@ class Sweeps:
     def experiment(self, sweep: str, name: str) -> str:
         """Return the experiment of a sweep whose trials were read; before that, the name of its spec."""
         return self._experiments.get(sweep, name)
+
+    def references(self, sweep: str) -> list[ReferenceRow]:
+        """Return what the references came to of a sweep whose trials were read."""
+        return self._references.get(sweep, [])
 
     def ended(self, sweep: str, owner: str = "") -> list[TrialResult]:
         """Return the ended trials in the order of their ends: the list only grows."""

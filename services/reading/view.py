@@ -50,6 +50,7 @@ def sweep_view(submission: Submission, sweeps: Sweeps, position: int | None) -> 
         best=best and _best(best, objective["metric"]),
         noise=noise and NoiseOfSeed(**vars(noise)),
         ties=ties and TiesWithBest(trials=[*ties.trials], within=ties.within, ranges=dict(ties.ranges)),
+        references=sweeps.references(submission.sweep) if begun else [],
         links={"self": here} | {name: f"{here}/{name}" for name in ("trials", "best", "logs", "events")},
     )
 

@@ -47,7 +47,7 @@ def follow_remote(remote: "Remote", sweep: str, wait: bool, as_json: bool) -> No
 
     Ctrl-C leaves it running. wait: False only prints its state.
     """
-    from espalier.sweeps.client.lines import exit_code, follow
+    from espalier.sweeps.client.lines import beside_the_best, exit_code, follow
 
     try:
         answer = follow(remote, sweep, lambda line: click.echo(line, err=True)) if wait else remote.sweep(sweep)
@@ -57,6 +57,8 @@ def follow_remote(remote: "Remote", sweep: str, wait: bool, as_json: bool) -> No
     if as_json:
         click.echo(json.dumps(answer))
     elif wait and answer["best"]:
+        for line in beside_the_best(answer):
+            click.echo(line, err=True)
         click.echo(f"pull it: sweep best {sweep} --server {remote.server} > best.yaml", err=True)
     if wait:
         sys.exit(exit_code(answer))

@@ -44,6 +44,18 @@ class TiesAnswer(TypedDict):
     ranges: Mapping[str, tuple[float, float]]
 
 
+class ReferenceAnswer(TypedDict):
+    """What an untuned run came to. reports: the objective by step."""
+
+    name: str
+    title: str
+    state: str
+    value: float | None
+    evidence: str
+    hint: str
+    reports: Mapping[str, float | None]
+
+
 class MLflowAnswer(TypedDict):
     """Where MLflow has a sweep."""
 
@@ -75,6 +87,7 @@ class SweepAnswer(TypedDict):
     best: BestAnswer | None
     noise: NoiseAnswer | None
     ties: TiesAnswer | None
+    references: Sequence[ReferenceAnswer]
     links: Mapping[str, str]
     mlflow: MLflowAnswer
 

@@ -6,6 +6,7 @@ from espalier.sweeps.client.answers import SweepAnswer, TrialAnswer
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.results.formatting import decimals, params_text
 from espalier.sweeps.results.noise import Noise, Ties, noise_line
+from espalier.sweeps.results.reference_result import ReferenceResult, reference_lines
 from espalier.sweeps.results.trial_result import TrialResult, health_line, ranked
 
 
@@ -72,11 +73,20 @@ def show_lines(answer: SweepAnswer, trials: Sequence[TrialAnswer], top: int) -> 
     shown = [by_number[result.number] for result in ranked(results, answer["mode"])[:top]]
     for trial in shown:
         yield f"{trial_line(trial, answer['searched'])}  {trial['verdict']}".rstrip()
-    if (noise := answer.get("noise")) and (ties := answer.get("ties")) and (best := answer["best"]):
-        yield noise_line(Noise(**noise), Ties(best["trial"], **ties))
+    yield from beside_the_best(answer)
     for trial in shown:
         if trial["evidence"]:
             yield health_line(trial["number"], trial["verdict"] or trial["state"], trial["evidence"])
+
+
+def beside_the_best(answer: SweepAnswer) -> Iterator[str]:
+    """Yield which trials are ties with the best, and what tuning gained over the references; nothing without a best."""
+    if not (best := answer.get("best")):
+        return
+    if (noise := answer.get("noise")) and (ties := answer.get("ties")):
+        yield noise_line(Noise(**noise), Ties(best["trial"], **ties))
+    references = [ReferenceResult.from_json(reference) for reference in answer.get("references", ())]
+    yield from reference_lines(references, best["value"], 1.0 if answer["mode"] == "min" else -1.0)
 
 
 def exit_code(answer: SweepAnswer) -> int:

@@ -38,8 +38,8 @@ class ServiceSweep:
 
     @property
     def references(self) -> Sequence[ReferenceResult]:
-        """None: a service does not pass them on; MLflow has their runs."""
-        return ()
+        """What its references came to; none from a service of an earlier version."""
+        return tuple(ReferenceResult.from_json(reference) for reference in self.answer.get("references", ()))
 
     @property
     def spec(self) -> SweepSpec:

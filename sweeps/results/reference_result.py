@@ -1,5 +1,6 @@
 """What references came to, and in sentences beside the best trial."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -27,8 +28,9 @@ class ReferenceResult:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "ReferenceResult":
-        """Invert `to_json`."""
-        return cls(**{**fields, "reports": {int(step): value for step, value in fields["reports"].items()}})
+        """Invert `to_json`, also where a number that JSON has not became null."""
+        values = {int(step): math.nan if value is None else value for step, value in fields["reports"].items()}
+        return cls(**{**fields, "reports": values})
 
 
 def reference_lines(references: Sequence[ReferenceResult], best: float, sign: float) -> Iterator[str]:

@@ -6,7 +6,16 @@ import pytest
 from pydantic import BaseModel
 
 from espalier.services.http.routes import Submitted
-from espalier.services.reading.answers import Best, MLflowPlace, Sweep, Trial, TrialCounts
+from espalier.services.reading.answers import (
+    Best,
+    MLflowPlace,
+    NoiseOfSeed,
+    ReferenceRow,
+    Sweep,
+    TiesWithBest,
+    Trial,
+    TrialCounts,
+)
 from espalier.services.reading.best import as_submitted
 from espalier.sweeps.client import answers
 
@@ -15,6 +24,9 @@ ANSWERS = [
     (TrialCounts, answers.CountsAnswer),
     (Best, answers.BestAnswer),
     (MLflowPlace, answers.MLflowAnswer),
+    (NoiseOfSeed, answers.NoiseAnswer),
+    (TiesWithBest, answers.TiesAnswer),
+    (ReferenceRow, answers.ReferenceAnswer),
     (Trial, answers.TrialAnswer),
     (Submitted, answers.SubmittedAnswer),
 ]

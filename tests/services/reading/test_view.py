@@ -1,5 +1,7 @@
 """What the service says of a sweep, read from Optuna's storage."""
 
+import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,14 @@ from espalier.services.database.tables import ACTIVE, State, Submission
 from espalier.services.reading.answers import trial_view
 from espalier.services.reading.trials import Sweeps, trials_of
 from espalier.services.reading.view import sweep_view
-from espalier.sweeps.client.lines import show_lines
+from espalier.sweeps.cli.remote import follow_remote
+from espalier.sweeps.client.lines import beside_the_best, show_lines
+from espalier.sweeps.client.service import Remote
 from espalier.sweeps.home import Home
+from espalier.sweeps.origins.home_origin import HomeOrigin
+from espalier.sweeps.origins.service_origin import ServiceSweep
 from espalier.sweeps.results.parent_run import ParentRun
+from espalier.sweeps.results.reference_result import ReferenceResult, reference_lines
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.services.conftest import spec
@@ -62,6 +69,55 @@ def test_the_page_of_a_sweep_is_that_of_its_own_run_once_there_is_one(home: Home
     assert page("https://ada:hush@mlflow.example.org/") == wanted
     assert page(f"sqlite:///{home.path}/mlflow.db") is None  # no server, no page
     assert sweep_view(submission(), Sweeps(home), None).mlflow.experiment == "quick-2"
+
+
+ADAMW = ReferenceResult("adamw", "AdamW at 0.001 with a cosine", "complete", 2.0, reports={10: 2.5, 20: 2.0})
+FREE = ReferenceResult(
+    "schedule-free-sgd", "schedule-free SGD at its defaults", "complete", 1.25, hint="optimizer: sgd"
+)
+LOST = ReferenceResult(
+    "schedule-free-adamw", "schedule-free AdamW", "diverged", None, "the loss is NaN", reports={10: math.nan}
+)
+
+
+def test_what_an_untuned_run_gets_is_shown_from_afar_as_at_home(home: Home) -> None:
+    record = SweepStore.open(home.storage).load(SWEEP)
+    assert sweep_view(submission(), Sweeps(home), None).references == []
+    for reference in (ADAMW, FREE, LOST):
+        record.add_reference(reference)
+    answer = sweep_view(submission(), Sweeps(home), None).model_dump(mode="json")
+    json.dumps(answer, allow_nan=False)
+    expected = list(reference_lines([ADAMW, FREE, LOST], 1.5, 1.0))
+    assert expected[0] == "references: tuning gained 0.50000 over AdamW at 0.001 with a cosine (2.00000)"
+    assert len(expected) == 2
+    shown = list(show_lines(answer, [], 10))
+    assert [line for line in shown if line.startswith("references:")] == expected
+    assert list(beside_the_best(answer)) == expected
+    assert [line for line in record_lines(home) if line.startswith("references:")] == expected
+    adamw, free, lost = ServiceSweep(Remote("http://localhost:1"), answer).references
+    assert (adamw, free) == (ADAMW, FREE)
+    assert (lost.value, lost.evidence) == (None, "the loss is NaN")
+    del answer["references"]
+    assert list(beside_the_best(answer)) == [], "of a service of an earlier version"
+
+
+def record_lines(home: Home) -> list[str]:
+    """Return what `sweep show` prints at home."""
+    return list(HomeOrigin(home).read(SWEEP).lines(10))
+
+
+def test_a_sweep_that_is_followed_to_its_end_ends_with_its_references(
+    home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SweepStore.open(home.storage).load(SWEEP).add_reference(FREE)
+    answer = sweep_view(submission(), Sweeps(home), None).model_dump(mode="json") | {"state": "finished"}
+    monkeypatch.setattr("espalier.sweeps.client.lines.follow", lambda *_: answer)
+    with pytest.raises(SystemExit) as exit_:
+        follow_remote(Remote("http://localhost:1"), SWEEP, wait=True, as_json=False)
+    assert exit_.value.code == 0
+    first, pull = capsys.readouterr().err.splitlines()
+    assert first == next(reference_lines([FREE], 1.5, 1.0))
+    assert pull.startswith("pull it: sweep best")
 
 
 @pytest.mark.parametrize("state", State)
