@@ -254,8 +254,8 @@ class Search:
                 self.time.end(number, merged.step)
             self.parking.park(merged)
         elif isinstance(merged, Outcome):
-            first = [] if number in self.begun else [self._start(number)]  # stopped before its first step
-            return [*first, self._end(merged)]
+            unbegun = merged.status == "stopped" and number not in self.begun  # before its first step
+            return [*([self._start(number)] if unbegun else []), self._end(merged)]
         return [merged] if merged else []
 
     def _start(self, number: int) -> Start:

@@ -14,7 +14,7 @@ from espalier.sweeps.running.deadline import Deadline
 from espalier.sweeps.search.cohort_plan import PlannedTrial
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.time_budget import TIME_UP, TimeBudget
-from espalier.sweeps.search.trial_events import Outcome
+from espalier.sweeps.search.trial_events import Outcome, Start
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import end, report
 from tests.sweeps.search.desk import Desk
@@ -158,8 +158,10 @@ def test_what_trains_when_the_time_is_up_is_stopped_and_no_more_begins(sampler: 
             begin = trial.piece.begin if trial.piece else 0
             name, stop = f"{trial.number}/0", TIME_UP
             stopped = end(name, begin + 7, 3.0, "stopped", evidence=stop)
-            crew.events += desk.search.take_events([Started(name, 0), stopped])
+            crew.events += desk.search.take_events([stopped])
         desk.search.cohort_over(cohort)
+    started = {event.trial for event in crew.events if isinstance(event, Start)}
+    assert started == {trial.number for trial in desk.trials}, "also what was stopped before its first step"
     assert desk.search.next_cohort() is None
     crew.events += desk.search.parked_events()
     assert desk.search.exhausted
