@@ -54,8 +54,7 @@ def ask_times(space: Space, pieces: int) -> tuple[list[float], int]:
 def chosen_by_others(search: Thaw, space: Space, rng: np.random.Generator) -> Iterator[Piece]:
     """Yield the pieces of trunks at random points: from rung to rung, and a branch to the end."""
     while True:
-        numbers = [number.at(rng.random()) for number in space.numbers]
-        point = (*numbers, *(float(rng.integers(count)) for count in space.choices))
+        point = space.point(rng.random(space.dimensions))
         trunk, begin = len(search.trunks), 0.0
         for end in RUNGS:
             yield TrunkPiece(trunk, point, begin, end)
