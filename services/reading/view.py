@@ -42,7 +42,7 @@ def sweep_view(submission: Submission, sweeps: Sweeps, position: int | None) -> 
         seconds=round(submission.seconds(time.time()), 3),
         hours=submission.hours,
         gpus=submission.gpus,
-        progress=round(ended / submission.trials, 4) if submission.trials else 0.0,
+        progress=min(1.0, round(ended / submission.trials, 4)) if submission.trials else 0.0,  # some are open-ended
         trials=TrialCounts(wanted=submission.trials, ended=ended, **counted),
         searched=names,
         mode=objective["mode"],

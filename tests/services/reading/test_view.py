@@ -120,6 +120,13 @@ def test_a_sweep_that_is_followed_to_its_end_ends_with_its_references(
     assert pull.startswith("pull it: sweep best")
 
 
+def test_no_more_than_all_of_a_sweep_has_ended_whose_number_of_trials_was_not_known(home: Home) -> None:
+    open_ended = submission()
+    open_ended.trials = 1
+    view = sweep_view(open_ended, Sweeps(home), None)
+    assert (view.trials.ended, view.progress) == (2, 1.0)
+
+
 @pytest.mark.parametrize("state", State)
 def test_no_trial_of_a_sweep_that_does_not_run_is_said_to_run(home: Home, state: State) -> None:
     study = SweepStore.open(home.storage).load(SWEEP).study
