@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -85,14 +86,25 @@ def allocate(spec: SweepSpec, cpus: float, gpus: float) -> Allocation:
             f"resources: a cohort of {per_cpus:g} cpus and {per_gpus:g} gpus does not fit; "
             f"there are {cpus:g} cpus and {gpus:g} gpus"
         )
-    cohorts = min(room, spec.trials_wanted) if wanted.cohorts == "auto" else wanted.cohorts
+    cohorts = min(room, _most_at_once(spec)) if wanted.cohorts == "auto" else wanted.cohorts
     widest = LANES_GPU if per_gpus else LANES_CPU
     share = -(-spec.trials_wanted // cohorts)
     trials = max(min(share, max(1, widest // spec.replicates)), min(COHORT_LEAST, share))
     trials = -(-trials // spec.branches) * spec.branches
-    at_once = -(-share // LATE_ROUNDS) if spec.asks_late else trials
+    at_once = trials
+    if spec.asks_late:
+        at_once = -(-_most_at_once(spec) // cohorts) if spec.search.by_pieces else -(-share // LATE_ROUNDS)
     lanes = min(widest, at_once * spec.replicates) if wanted.lanes == "auto" else wanted.lanes
     return Allocation(cohorts, trials, lanes, per_cpus, per_gpus)
+
+
+def _most_at_once(spec: SweepSpec) -> int:
+    """Return how many trials of a sweep train at once at most, whatever the machine."""
+    if not spec.search.by_pieces or spec.budget.seconds is not None:
+        return spec.trials_wanted
+    from espalier.sweeps.thaw.thaw import PACE
+
+    return max(1, math.ceil(PACE * spec.trainings))
 
 
 def check_address(address: str | None) -> None:

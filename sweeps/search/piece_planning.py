@@ -52,8 +52,8 @@ class PiecePlanner(Plans):
 
     @property
     def wanted(self) -> int:
-        """How many trials there are, and one more while the search goes on."""
-        return self.asker.asked + (not self.all_asked)
+        """How many trials there are to be; of a budget in trainings one more than there are, while it lasts."""
+        return self.asker.asked if self.all_asked else self.spec.trials_until_over(self.asker.asked)
 
     def ask(self) -> list[CohortPlan]:
         """Ask for the next piece; return it as a cohort."""
@@ -92,7 +92,8 @@ class PiecePlanner(Plans):
 
     def replan(self, plan: CohortPlan, unbegun: Collection[int]) -> list[CohortPlan]:
         """Return cohorts of those pieces of a cohort that are not over, though the cohort is."""
-        return [self._alone(trial) for trial in self.again(plan)]
+        unended = (trial for trial in self.again(plan) if trial.confirms is None or trial.number in unbegun)
+        return [self._alone(trial) for trial in unended]
 
     def confirm(self, trials: Sequence[TrialRecord]) -> list[CohortPlan]:
         """Return a cohort for each of these trials that trains it once more, under another seed."""

@@ -34,8 +34,8 @@ class PieceSearch:
         self.asker, self.spec = asker, asker.spec
         self.layout = PieceSpace(self.spec, asker.domains)
         lag = LAG if self.spec.search.repeatable else None
-        self.time, limits = time, (self.spec.budget.trainings, self.spec.budget.seconds)
-        wanted = self.spec.trials if limits == (None, None) else None
+        self.time = time
+        wanted = self.spec.trials if self.spec.counts_trials else None
         self.model = Thaw(self.layout.space, self.spec.trainings, self.spec.search.seed, self.layout.rungs, lag, wanted)
         self.trunks: list[int] = []  # the trial of each trunk
         self.pieces: dict[int, list[PieceJson]] = {}  # by trial

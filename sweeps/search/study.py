@@ -205,10 +205,11 @@ class SweepRecord:
         self.study.set_user_attr(attributes.TIME, list(state))
 
     def searched(self) -> int:
-        """Return how many trials its search is to have: of an open-ended one, one more than now until it ends."""
+        """Return how many trials its search is to have, as far as that is known."""
         if not self.spec.open_ended:
             return self.spec.trials_wanted
-        return sum(trial.confirms is None for trial in self.trials()) + (not self.search_over)
+        asked = sum(trial.confirms is None for trial in self.trials())
+        return asked if self.search_over else self.spec.trials_until_over(asked)
 
     def wanted(self) -> int:
         """Return how many trials it is to have, with confirmations."""

@@ -13,16 +13,21 @@ def header(spec: SweepSpec) -> str:
     >>> from espalier.sweeps.spec.spec import make_spec
     >>> fields = {"name": "a", "task": "espalier.core.tasks.names:Names", "trials": 16}
     >>> space = {"lr_exponent": {"low": -2, "high": 0.5}, "decay_points": {"branches": 4}, "hidden": [100, 200]}
-    >>> print(header(make_spec(fields | {"space": space})))
+    >>> print(header(make_spec(fields | {"space": space, "search": {"sampler": "tpe"}})))
     sweep a: 16 trials of 10,000 steps at rates from 0.01 to 3.16; 4 exponents with 4 decay points each; each of the 2 \
 values of hidden gets about 2 of them
     """
     trials, steps = spec.trials_wanted, spec.budget.steps
     seeds = f" under {spec.replicates} seeds each" if spec.replicates > 1 else ""
-    what = f"{spec.trainings:g} trainings' worth of trials" if spec.search.by_pieces else counted(trials, "trial")
-    timed = spec.budget.hours is not None or spec.budget.gpu_hours is not None
-    what = f"{spec.budget.time_text} of trials" if timed else what
-    parts = [f"sweep {spec.name}: {what} of {counted(steps, 'step')}{seeds} {_rates(spec)}"]
+    timed = spec.budget.time_text
+    if timed or (spec.search.by_pieces and spec.budget.trainings is not None):
+        worth = timed or f"{spec.trainings:g} trainings' worth"
+        what = f"{worth} of trials of {counted(steps, 'step')}"
+    elif spec.search.by_pieces:
+        what = f"{counted(trials, 'trial')} of up to {counted(steps, 'step')}, {spec.trainings:g} whole ones' worth,"
+    else:
+        what = f"{counted(trials, 'trial')} of {counted(steps, 'step')}"
+    parts = [f"sweep {spec.name}: {what}{seeds} {_rates(spec)}"]
     if spec.branches > 1:
         parts.append(_trunks(spec))
     return brief("; ".join(filter(None, [*parts, _choices(spec)])), MESSAGE_MOST)
@@ -56,9 +61,9 @@ def _trunks(spec: SweepSpec) -> str:
 
 
 def _choices(spec: SweepSpec) -> str:
-    """Return how many configurations each choice gets; a grid has each once."""
+    """Return how many configurations each choice gets; a grid has each once, and a search by pieces decides itself."""
     choices = {name: len(domain.choices) for name, domain in spec.space.domains() if isinstance(domain, Choice)}
-    if not choices or spec.search.sampler == "grid":
+    if not choices or spec.search.by_pieces or spec.search.sampler == "grid":
         return ""
     combinations, count = math.prod(choices.values()), trunks(spec)
     names = ", ".join(choices)

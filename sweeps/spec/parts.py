@@ -95,9 +95,10 @@ class Budget(Part):
 class Search(Part):
     """How trials are proposed."""
 
-    sampler: SamplerName | OwnKindName = Field(
-        default="tpe",
-        description="gp learns from complete trials alone, and needs 4; tpe learns from those that stopping ends, too",
+    sampler: SamplerName | OwnKindName | Auto = Field(
+        default=AUTO,
+        description="auto: thaw where a range of rates is searched and a validation scores trials on their way, else "
+        "tpe; gp learns from complete trials alone, and needs 4; tpe learns from those that stopping ends, too",
     )
     seed: int = Field(
         default=0,
@@ -115,7 +116,7 @@ class Search(Part):
     @field_validator("sampler", mode="before")
     @classmethod
     def _is_known(cls, value: object) -> object:
-        return known_kind(value, SAMPLERS)
+        return known_kind(value, (*SAMPLERS, AUTO))
 
     @property
     def learns(self) -> bool:

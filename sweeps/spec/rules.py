@@ -79,15 +79,30 @@ def check_pieces(search: Search, budget: Budget, objective: Objective, space: Sp
         if budget.until != "spent":
             raise ValueError(f"budget.until: {search.sampler} foresees nothing; leave it out, or take thaw")
         return
+    if why := why_no_pieces(budget, objective, space):
+        raise ValueError(f"search.sampler: {why}")
+
+
+def why_no_pieces(budget: Budget, objective: Objective, space: Space) -> str | None:
+    """Return why a search by pieces is impossible; None if it is not."""
     if budget.steps < 2:
-        raise ValueError("search.sampler: thaw: a trial of one step has no rungs; take random")
+        return "thaw: a trial of one step has no rungs; take random"
     if not objective.metric.startswith("valid_"):
-        raise ValueError(
-            f"search.sampler: thaw scores trials by what a validation measures, which {brief(objective.metric)} is "
-            "not; seek a valid_ metric, or take tpe"
+        return (
+            f"thaw scores trials by what a validation measures, which {brief(objective.metric)} is not; "
+            "seek a valid_ metric, or take tpe"
         )
-    if not any(name != "seed" and not name.startswith("decay_point") for name, _ in space.domains()):
-        raise ValueError("search.sampler: thaw needs a rate, or another number, that is searched; take tpe")
+    searched = (name for name, _ in space.domains() if name != "seed" and not name.startswith("decay_point"))
+    if space.lr_exponent != AUTO and not any(searched):
+        return "thaw needs a rate, or another number, that is searched; take tpe"
+    return None
+
+
+def default_sampler(budget: Budget, objective: Objective, space: Space) -> str:
+    """Return the sampler of a spec that names none: thaw where rates are searched, if it can."""
+    rates = space.lr_exponent
+    searched = rates == AUTO or len({*extremes(rates)}) > 1
+    return BY_PIECES if searched and why_no_pieces(budget, objective, space) is None else "tpe"
 
 
 def _numbers() -> Iterator[Number]:

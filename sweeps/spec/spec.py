@@ -16,7 +16,17 @@ from espalier.sweeps.spec.kinds import AnyOptimizer, AnySchedule, OptimizerSpec,
 from espalier.sweeps.spec.meaning import misread_exponents
 from espalier.sweeps.spec.messages import messages
 from espalier.sweeps.spec.overrides import override
-from espalier.sweeps.spec.parts import BY_PIECES, Auto, Budget, HealthSpec, Objective, RatiosSpec, Resources, Search
+from espalier.sweeps.spec.parts import (
+    AUTO,
+    BY_PIECES,
+    Auto,
+    Budget,
+    HealthSpec,
+    Objective,
+    RatiosSpec,
+    Resources,
+    Search,
+)
 from espalier.sweeps.spec.space import Part, Space, all_finite
 from espalier.sweeps.spec.stopping import Stopping
 from espalier.sweeps.spec.values import as_stored, check_values
@@ -26,7 +36,7 @@ TRIALS_MOST = 1_000_000
 ROUNDS, ROUND_LEAST = 4, 8  # of a repeatable search: how many rounds, and trials in each
 PIECES_RUNGS = (0.05, 0.15, 0.25, 0.5)  # where trunks are scored and parked; fitted on tables of whole trainings
 TRAININGS_A_TRIAL = 0.4  # of a search by pieces: what successive halving leaves of the work of as many trials
-TRAININGS_LEAST = 4  # ... if there are as many trials: with fewer no answer would be of any use
+TRAININGS_LEAST = 4  # if there are as many trials: with fewer no answer would be of any use
 
 
 class SweepSpec(Part):
@@ -99,6 +109,10 @@ class SweepSpec(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SweepSpec":
+        if self.search.sampler == AUTO:
+            sampler = rules.default_sampler(self.budget, self.objective, self.space)
+            # frozen; and pydantic ignores what a validator returns where a spec is made by its class
+            object.__setattr__(self, "search", self.search.model_copy(update={"sampler": sampler}))
         rules.check_optimizer(self.optimizer, self.space)
         rules.check_stopping(self.stopping, self.budget, self.objective, self.search)
         rules.check_space(self.space)
@@ -116,6 +130,15 @@ class SweepSpec(Part):
         if self.search.by_pieces and self.budget.trainings is not None:
             return math.ceil(self.budget.trainings / TRAININGS_A_TRIAL)
         return self.trials
+
+    def trials_until_over(self, asked: int) -> int:
+        """Return how many trials an open-ended search is to have, as far as is known before it ends. asked: so far."""
+        return self.trials if self.counts_trials else asked + 1
+
+    @property
+    def counts_trials(self) -> bool:
+        """Whether the budget is a number of trials."""
+        return self.budget.trainings is None and self.budget.seconds is None
 
     @property
     def trainings(self) -> float:
@@ -172,6 +195,23 @@ class SweepSpec(Part):
                 "search.sampler: gp learns from complete trials alone, and draws at random until there are 4; "
                 "those that stopping ends teach it nothing, and tpe learns from them too"
             )
+        return notes + (self._notes_on_pieces() if search.by_pieces else [])
+
+    def _notes_on_pieces(self) -> list[str]:
+        """Return notes on fields that are of the samplers of whole trials."""
+        notes: list[str] = []
+        if self.stopping is not None and self.stopping.model_fields_set & {"reduction", "least"}:
+            notes.append(
+                "stopping: thaw takes its rungs and its score, and ends nothing by rank: what does not pay is not "
+                "continued; search.sampler: tpe ends the worse by reduction and least"
+            )
+        if self.space.branches > 1:
+            notes.append(
+                "space.decay_points.branches: thaw branches a trunk where and as often as it pays; "
+                "search.sampler: tpe has so many branches a trunk"
+            )
+        if self.budget.trainings is not None and "trials" in self.model_fields_set:
+            notes.append(f"trials: budget.trainings says how much is trained, so {self.trials} is not used")
         return notes
 
     def as_yaml(self) -> str:

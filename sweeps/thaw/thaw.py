@@ -119,8 +119,8 @@ class Thaw:
 
     def _most_at_once(self) -> int:
         """Return how many pieces may train at once: the less is left, the fewer."""
-        missing = 0 if self.trials == math.inf else self.trials - self.trunks.trials
-        left = max(self.left, missing)
+        beyond = self.trials - self.trunks.trials if self.left < 1 and self.trials < math.inf else 0.0
+        left = max(self.left, beyond)
         return min(self.results.lag or len(self.results.asked) + 1, max(1, math.ceil(PACE * left)))
 
     def tell(self, piece: Piece, value: float | None) -> None:

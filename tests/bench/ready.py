@@ -67,7 +67,7 @@ def row(document: dict[str, Any]) -> dict[str, Any]:
     verdicts = Counter(t["verdict"] for t in trials if t["verdict"])
     return {
         "name": spec["name"],
-        "size": f"{len(trials)} trials of {spec['budget']['steps']:,} steps",
+        "size": f"{sum(t['confirms'] is None for t in trials)} trials of {spec['budget']['steps']:,} steps",
         "expected": said + (f"; {lost} of {len(trials)} diverge" if lost else ""),
         "verdicts": ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS if name in verdicts),
         "seconds": document["seconds"],
@@ -86,8 +86,8 @@ def report(rows: list[dict[str, Any]], head: str) -> str:
     return f"""{head}
 
 `sweep run` of every file in sweeps/library, one after the other. The README has the second and the third column.
-tpe learns from what has ended by then, so other timing may propose points near these; a processor with other
-instructions rounds otherwise. Seconds are those of whole commands.
+The search goes on from what has come in by then, so other timing may propose points near these, unless a sweep is
+repeatable; a processor with other instructions rounds otherwise. Seconds are those of whole commands.
 
 | sweep | size | expected | verdicts | s |
 |---|---|---|---|---|

@@ -29,7 +29,7 @@ def specs(draw: Any) -> Any:
         "lanes": draw(AUTO | st.integers(1, 200)),
     }
     space = BRANCHED | {"decay_points": {"branches": draw(st.integers(1, 8))}}
-    search = {"sampler": draw(st.sampled_from(["tpe", "random", "qmc", "gp"]))}
+    search = {"sampler": draw(st.sampled_from(["tpe", "random", "qmc", "gp", "thaw"]))}
     numbers = {"trials": draw(st.integers(1, 5000)), "replicates": draw(st.integers(1, 5))}
     return spec_with(resources=resources, space=space, search=search, **numbers)
 
@@ -44,7 +44,7 @@ def test_any_sweep_is_laid_out_within_the_machine(spec: Any, cpus: int, gpus: in
         return
     assert allocation.cohorts >= 1
     assert allocation.cohort_trials >= 1
-    assert allocation.cohort_trials % spec.space.branches == 0
+    assert allocation.cohort_trials % spec.branches == 0
     assert allocation.lanes >= 1
     assert 0 < allocation.cpus <= cpus
     assert allocation.gpus <= gpus
@@ -61,6 +61,13 @@ def test_a_cohort_gets_a_gpu_each_or_else_a_core_each() -> None:
     assert (allocate(spec, 16, 2).cohorts, allocate(spec, 16, 2).gpus) == (2, 1)
     assert (allocate(spec, 16, 0).cohorts, allocate(spec, 16, 0).gpus) == (16, 0)
     assert allocate(spec, 16, 0).cpus == 1
+
+
+def test_of_a_search_by_pieces_no_more_cohorts_begin_than_pieces_train_at_once() -> None:
+    spec = spec_with(search={"sampler": "thaw"}, budget={"steps": 40, "trainings": 12})
+    assert (allocate(spec, 2, 0).cohorts, allocate(spec, 2, 0).lanes) == (2, 3)
+    assert (allocate(spec, 64, 0).cohorts, allocate(spec, 64, 0).lanes) == (6, 1)
+    assert (allocate(spec, 64, 1).cohorts, allocate(spec, 64, 1).lanes) == (1, 6)
 
 
 @pytest.mark.parametrize("decay_points", [None, {"low": 0.2, "high": 0.8, "step": 0.2, "branches": 4}])

@@ -260,7 +260,8 @@ def walk_one_sweep(folder: Path, patched: Callable[[object, str, object], None] 
     """
     path = folder / "warm.yaml"
     fields = {name: value for name, value in THERMOMETER.items() if name != "search"}
-    path.write_text(json.dumps(fields | {"trials": 1}))  # JSON is YAML
+    space = {"lr_exponent": -2.5, "momentum": {"low": 0, "high": 0.5}}  # no rate is searched: by whole trials
+    path.write_text(json.dumps(fields | {"trials": 1, "space": space}))  # JSON is YAML
     patched(ray.tune, "Tuner", StandInTuner)
     patched(tune, "open_board", lambda *_: None)
     patched(tune, "answering", lambda *_: nullcontext())

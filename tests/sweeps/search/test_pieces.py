@@ -96,6 +96,7 @@ class Crew:
             self.working[cohort] += more
         self.events += self.search.parked_events()
         if not self.working[cohort]:
+            self.search.replan_unreached(cohort)
             self.search.cohort_over(cohort)
             del self.working[cohort]
 
@@ -308,6 +309,8 @@ def test_the_best_are_confirmed_when_the_search_is_over(tmp_path: Path) -> None:
                 name = f"{trial.number}/0"
                 events = [Started(name, 0), report(name, STEPS, 3.0), end(name, STEPS, 3.0)]
                 crew.events += desk.search.take_events(events)
+                desk.search.settle(everything=True)
+            desk.search.replan_unreached(cohort)
             desk.search.cohort_over(cohort)
             del crew.working[cohort]
     desk.settle()

@@ -57,10 +57,7 @@ def test_a_grid_has_no_trunks_and_each_choice_once() -> None:
 def test_the_specs_of_the_library_say_their_rates() -> None:
     library = Path(__file__).resolve().parents[3] / "sweeps" / "library"
     said = header(load_spec(str(library / "names.yaml")))
-    assert (
-        said
-        == "sweep names: 96 trials of 10,000 steps at rates from 0.00316 to 3.16; 24 exponents with 4 decay points each"
-    )
+    assert said == ("sweep names: 28 trials of up to 10,000 steps, 11.2 whole ones' worth, at rates from 0.0001 to 0.1")
 
 
 def test_the_header_is_one_printed_line_whatever_a_choice_is_called() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from espalier.sweeps.spec.header import header
+from espalier.sweeps.spec.space import Space
 from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec, without_search
 from tests.sweeps.made import spec_with
 from tests.sweeps.spec.refusals import LIBRARY, refusal
@@ -21,7 +22,7 @@ def test_the_specs_of_the_library_are_right(path: Path) -> None:
 def test_name_and_task_are_enough_and_the_rest_has_defaults() -> None:
     spec = make_spec({"name": "a", "task": "espalier.core.tasks.names:Names"})
     assert (spec.optimizer.kind, spec.schedule.kind) == ("sgd", "step")
-    assert (spec.search.sampler, spec.objective.metric, spec.objective.mode) == ("tpe", "valid_loss", "min")
+    assert (spec.search.sampler, spec.objective.metric, spec.objective.mode) == ("thaw", "valid_loss", "min")
     assert (spec.replicates, spec.tracking_uri) == (1, None)
     assert {spec.resources.cpus, spec.resources.gpus, spec.resources.cohorts, spec.resources.lanes} == {"auto"}
 
@@ -87,6 +88,43 @@ def test_a_key_that_resembles_none_is_refused_with_all_that_are_known() -> None:
     assert "seed" in said
 
 
+@pytest.mark.parametrize("rates", [{"lr_exponent": {"low": -3, "high": 0}}, {"lr": [0.1, 0.01]}, {"lr": "auto"}, {}])
+def test_where_rates_are_searched_the_search_is_by_pieces(rates: dict[str, Any]) -> None:
+    spec = make_spec({"name": "a", "task": "names", "space": rates})
+    assert spec.search.sampler == "thaw"
+    assert make_spec({"name": "a", "task": "names", "space": rates, "search": {"seed": 3}}).search.by_pieces
+    assert make_spec({"name": "a", "task": "names", "space": rates, "search": {"sampler": "auto"}}) == spec
+    assert SweepSpec(name="a", task="names", space=Space(**rates)) == spec
+    assert SweepSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"space": {"lr_exponent": -2, "momentum": {"low": 0, "high": 0.9}}},
+        {"space": {"lr_exponent": {"low": -2, "high": -2}, "momentum": {"low": 0, "high": 0.9}}},
+        {"budget": {"steps": 1}},
+        {"objective": {"metric": "train_loss"}},
+    ],
+)
+def test_where_no_rate_is_searched_or_nothing_scores_trials_on_their_way_it_is_by_tpe(changed: dict[str, Any]) -> None:
+    assert make_spec({"name": "a", "task": "names", **changed}).search.sampler == "tpe"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"stopping": {"reduction": 2}}, "stopping: thaw takes its rungs and its score"),
+        ({"space": {"decay_points": {"branches": 4}}}, "space.decay_points.branches: thaw branches"),
+        ({"budget": {"trainings": 4}, "trials": 9}, "so 9 is not used"),
+    ],
+)
+def test_what_a_search_by_pieces_does_not_use_is_said(changed: dict[str, Any], said: str) -> None:
+    fields = {"name": "a", "task": "names", **changed}
+    assert [said in note for note in make_spec(fields).notes()] == [True]
+    assert make_spec({"name": "a", "task": "names", "stopping": {}}).notes() == []
+
+
 def test_a_budget_in_trainings_is_of_a_search_by_pieces_alone() -> None:
     assert "budget.trainings: random asks for whole trials" in refusal(budget={"trainings": 4})
     assert "budget.trainings: input should be greater than or equal to 1" in refusal(
@@ -96,6 +134,8 @@ def test_a_budget_in_trainings_is_of_a_search_by_pieces_alone() -> None:
     spec = spec_with(budget={"steps": 40, "trainings": 4}, search={"sampler": "thaw"}, trials=30)
     assert (spec.trainings, spec.trials_wanted) == (4, 10)
     assert spec_with(search={"sampler": "thaw"}, trials=30).trainings == 12
+    few = {trials: spec_with(search={"sampler": "thaw"}, trials=trials).trainings for trials in (1, 3, 8, 10, 20)}
+    assert few == {1: 1, 3: 3, 8: 4, 10: 4, 20: 8}
 
 
 @pytest.mark.parametrize(
