@@ -13,8 +13,9 @@ GRID, RANDOM, NEARBY = 64, 256, 64
 """New points: along one number on a grid that is shifted each time; in more dimensions at random, and near trunks."""
 NEAR = 0.1
 """How far new points lie from a trunk, a standard deviation, as a share of each range."""
-SAME, SAME_AT_RIM = 0.001, 0.1
-"""Two trunks nearer than this share of the length scale are one. At the rim of a range points would else gather."""
+SAME, SAME_AT_RIM = 0.05, 0.1
+"""Two trunks nearer than this share of the length scale are one: 0.02 decades of a rate, over which no loss changes by
+more than its noise. At the rim of a range points would else gather."""
 SEVERAL = 48
 """Combinations of decay points, where there is more than one."""
 MOST_TRUNKS = 64
