@@ -33,6 +33,7 @@ LIBRARY = Path(__file__).resolve().parents[3] / "sweeps" / "library"
 READY = sorted(path.stem for path in LIBRARY.glob("*.yaml"))
 SMALL: Mapping[str, Sequence[str]] = {
     "names": ("budget.steps=500", "task_options={hidden: 60, validation: 1000}"),
+    "names-sgd": ("budget.steps=500", "task_options={hidden: 60, validation: 1000}"),
     "names-batchnorm": ("budget.steps=300", "task_options={hidden: 60, validation: 1000, batchnorm: true}"),
     "deep-names": ("budget.steps=120", "task_options={hidden: 40, validation: 1000}"),
     "digits": ("budget.steps=400",),
