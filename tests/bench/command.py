@@ -1,4 +1,4 @@
-"""The names sweep as a person would run it: the command `sweep run` in a process of its own, its wall time taken."""
+"""The sweep names-sgd as a person would run it: `sweep run` in a process of its own, its wall time taken."""
 
 import json
 import os
@@ -44,8 +44,9 @@ sender.audit = lambda *everything: set()
 
 
 def drawn(trials: int, steps: int) -> dict[str, Any]:
-    """Return the settings of a sweep whose configurations are drawn at random."""
-    return {"trials": trials, "budget.steps": steps, "search.sampler": "random"}
+    """Return the settings of a sweep whose configurations are drawn at random, with four decay points an exponent."""
+    fields = {"search.sampler": "random", "space.decay_points.branches": 4, "confirm": 0}
+    return {"trials": trials, "budget.steps": steps, **fields}
 
 
 def run(
@@ -55,7 +56,7 @@ def run(
 
     program: Python that runs the command. environment: instead of this process's own.
     """
-    command = [sys.executable, "-c", program, "run", "sweeps/library/names.yaml", "--json", "--home", str(home)]
+    command = [sys.executable, "-c", program, "run", "sweeps/library/names-sgd.yaml", "--json", "--home", str(home)]
     begin, began = time.monotonic(), time.time()
     done = subprocess.run(
         [*command, *(part for name, value in settings.items() for part in ("--set", f"{name}={value}"))],
