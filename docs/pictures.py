@@ -33,11 +33,11 @@ SWEEP = Path(sys.executable).with_name("sweep")
 COLUMNS, LINES = 80, 24
 ARGUMENTS = ["run", "names"]
 ASSISTANT = 402  # pixels at the right edge, of a panel that MLflow opens for a chat
-SHARE = 0.6  # of the trials that have ended when the terminal's picture is taken
+SHARE = 60  # percent of the budget that are used when the terminal's picture is taken
 
 
 def terminal(home: Path) -> pyte.Screen:
-    """Run a sweep in a terminal of 80 x 24, and return the screen as it was when most trials had ended."""
+    """Run a sweep in a terminal of 80 x 24, and return the screen as it was when most of its budget was used."""
     process, master = pty.fork()
     if process == 0:
         os.environ.update(SWEEP_HOME=str(home), COLUMNS=str(COLUMNS), LINES=str(LINES), TERM="xterm-256color")
@@ -48,8 +48,8 @@ def terminal(home: Path) -> pyte.Screen:
     while data := _read(master):
         stream.feed(data)
         text = "\n".join(screen.display)
-        ended, whole = re.search(r"(\d+) done", text), "program" in text and "╰" in text  # else it is being drawn
-        if kept is None and whole and ended and int(ended[1]) >= SHARE * 96:
+        used, whole = re.search(r"(\d+)% of the budget", text), "program" in text and "╰" in text  # else half drawn
+        if kept is None and whole and used and int(used[1]) >= SHARE:
             kept = _copied(screen)
     os.waitpid(process, 0)
     return kept or screen

@@ -102,7 +102,7 @@ SWEEPS: Mapping[str, Real] = {
         decays=(0.4, 0.9),
         trainings=12,
         known=2.31888,
-        by_what="96 trials of the ready sweep `names`, 460,862 lane-steps",
+        by_what="96 trials by TPE, four a trunk, 460,862 lane-steps",
     ),
     "names-adamw-linear": Real(
         *("names", "adamw", "linear", 10_000),
@@ -121,7 +121,7 @@ SWEEPS: Mapping[str, Real] = {
         by_what="the best of the 174 cells of the truth table `fashion-sgd-step`",
     ),
 }
-"""The first is the ready sweep `names`, by pieces."""
+"""The first is the ready sweep `names-sgd`."""
 
 
 @dataclass(frozen=True)
