@@ -88,6 +88,21 @@ def estimate_noise(trials: Sequence[TrialResult], mode: str, replicates: int = 1
     return Noise(math.sqrt(squares / degrees), degrees, _source(groups, replicates)) if degrees else None
 
 
+def noise_of_means(ends: Sequence[tuple[float, float]], replicates: int) -> float | None:
+    """Return the standard deviation of the mean of a trial's replicates, by another choice of seeds.
+
+    ends: of complete trials, the value that is minimised, and the standard deviation over its replicates. Pooled are
+    those that `estimate_noise` pools; None for fewer than five.
+
+    >>> noise_of_means([(1.0, 0.5)] * 5 + [(9.0, 7.0)] * 3, replicates=4)
+    0.25
+    """
+    best = sorted(ends)[: max(POOLED_LEAST, math.ceil(POOLED_SHARE * len(ends)))]
+    if len(best) < POOLED_LEAST:
+        return None
+    return math.sqrt(statistics.fmean(spread**2 for _, spread in best) / replicates)
+
+
 def find_ties(
     trials: Sequence[TrialResult], mode: str, noise: Noise, searched: Collection[str], replicates: int = 1
 ) -> Ties | None:

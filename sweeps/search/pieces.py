@@ -7,6 +7,7 @@ other branch is a trial of its own. A trunk that is never continued ends as stop
 import math
 from collections.abc import Iterable
 
+from espalier.sweeps.results.noise import noise_of_means
 from espalier.sweeps.search import attributes
 from espalier.sweeps.search.asking import Asker
 from espalier.sweeps.search.cohort_plan import Piece, PlannedTrial
@@ -45,6 +46,7 @@ class PieceSearch:
         self.closed = closed  # whether nothing is proposed any more
         self.settled = False  # whether that is since nothing left is expected to be better
         self.order = 0
+        self.ends: list[tuple[float, float]] = []  # of complete trials: the value to be minimised, and its spread
         self._replay(trials)
 
     @property
@@ -56,7 +58,7 @@ class PieceSearch:
 
     def ask(self) -> PlannedTrial | None:
         """Return the next piece; None if there is none before another result, or none at all."""
-        if not self.closed and self.spec.budget.until == "settled" and self.model.settled():
+        if not self.closed and self.spec.budget.until == "settled" and self.model.settled(self._noise):
             self.closed = self.settled = True
         self._allow()
         proposal = None if self.waits or self.closed else self.model.ask()
@@ -66,6 +68,11 @@ class PieceSearch:
         number = self._trial_of(proposal)
         self.training[number] = proposal
         return self.planned(number)
+
+    @property
+    def _noise(self) -> float | None:
+        """The noise of an end, where replicates show it."""
+        return noise_of_means(self.ends, self.spec.replicates)
 
     def _allow(self) -> None:
         """Tell the model what the time that is left allows, as far as it is known."""
@@ -142,8 +149,14 @@ class PieceSearch:
     def end(self, outcome: Outcome) -> None:
         """Tell the model how a trial ended; one that is not complete counts as diverged."""
         if outcome.trial in self.training:
-            value = outcome.values.get(self.spec.objective.metric) if outcome.status == "complete" else None
+            metric = self.spec.objective.metric
+            value = outcome.values.get(metric) if outcome.status == "complete" else None
+            self._note_end(value, outcome.values.get(f"{metric}_std"))
             self._tell(outcome.trial, value)
+
+    def _note_end(self, value: float | None, spread: float | None) -> None:
+        if value is not None and spread is not None:
+            self.ends.append((self.spec.objective.sign * value, spread))
 
     def _tell(self, number: int, value: float | None) -> None:
         self.model.tell(self.training.pop(number), None if value is None else self.spec.objective.sign * value)
@@ -169,9 +182,10 @@ class PieceSearch:
             known, value = self._result(record, piece, is_last)
             if known:
                 self.model.tell(self.training.pop(number), value)
-        for number in records:
-            if records[number].running:
-                self._take_over(records[number])
+        for record in records.values():
+            self._note_end(record.value, record.spread)
+            if record.running:
+                self._take_over(record)
 
     def _proposal(self, piece: PieceJson) -> Proposal:
         trunk, point = self.trunks.index(piece["trunk"]), tuple(piece["point"])

@@ -40,22 +40,31 @@ def loss_of(trial: PlannedTrial, share: float) -> float:
     return 2 + (trial.point["lr_exponent"] + 1.5 - 0.3 * (1 - share)) ** 2 + 2 * (decay - 0.7) ** 2 + (1 - share)
 
 
-def piece_events(trial: PlannedTrial, sign: float = 1.0, diverges: bool = False) -> list[Event]:
-    """Return what a worker reports of a piece."""
-    piece, name = trial.piece, f"{trial.number}/0"
+def piece_events(
+    trial: PlannedTrial, sign: float = 1.0, diverges: bool = False, apart: float | None = None
+) -> list[Event]:
+    """Return what a worker reports of a piece. apart: how much two replicates differ; None for a single one."""
+    if apart is not None:
+        both = [_events_of(trial, f"{trial.number}/{r}", sign, diverges, (r - 0.5) * apart) for r in range(2)]
+        return [event for events in zip(*both, strict=True) for event in events]
+    return _events_of(trial, f"{trial.number}/0", sign, diverges, 0.0)
+
+
+def _events_of(trial: PlannedTrial, name: str, sign: float, diverges: bool, off: float) -> list[Event]:
+    piece = trial.piece
     assert piece
     events: list[Event] = []
     if piece.begin == 0 or piece.source != trial.number:
         events.append(Started(name, 0))
     if piece.source != trial.number:
-        events.append(Forked(name, piece.begin, f"{piece.source}/0"))
+        events.append(Forked(name, piece.begin, f"{piece.source}/{name[-1]}"))
     if diverges:
         return [*events, end(name, piece.begin + 1, 9.0, "diverged")]
     if piece.until:
-        loss = sign * loss_of(trial, piece.until / STEPS)
+        loss = sign * loss_of(trial, piece.until / STEPS) + off
         so_far = end(name, piece.until, loss, "stopped", evidence="")
         return [*events, Scored(name, piece.until, {"valid_loss": loss}, "average"), Parked(name, piece.until, so_far)]
-    loss = sign * loss_of(trial, 1.0)
+    loss = sign * loss_of(trial, 1.0) + off
     return [*events, report(name, STEPS, loss), end(name, STEPS, loss)]
 
 
@@ -67,6 +76,7 @@ class Crew:
     dice: random.Random
     sign: float = 1.0
     diverging: float = 1.0  # rates above 10 ** this diverge
+    apart: float | None = None  # how much two replicates differ, where there are two
     events: list[TrialEvent] = field(default_factory=list[TrialEvent])
     trained: list[tuple[str, PlannedTrial]] = field(default_factory=list[tuple[str, PlannedTrial]])
     working: dict[str, list[PlannedTrial]] = field(default_factory=dict[str, list[PlannedTrial]])
@@ -89,7 +99,7 @@ class Crew:
         trial = self.working[cohort].pop(0)
         self.trained.append((cohort, trial))
         diverges = trial.point["lr_exponent"] > self.diverging
-        for event in piece_events(trial, self.sign, diverges):
+        for event in piece_events(trial, self.sign, diverges, self.apart):
             self.desk.ends.keep([event])
             self.events += self.search.take_events([event])
         if more := self.search.more_trials(cohort, lanes=1):
@@ -387,6 +397,21 @@ def test_a_search_that_has_settled_ends_before_its_budget_is_spent_and_stays_end
     assert again.exhausted
     assert again.next_cohort() is None
     assert again.record.wanted() == len(desk.trials)
+
+
+def test_what_replicates_show_of_the_noise_decides_when_a_search_has_settled(tmp_path: Path) -> None:
+    """The same losses: where seeds differ much, less is left to be found. A process that takes over knows as much."""
+    spec = by_pieces(budget=dict(BUDGET, trainings=20, until="settled"), replicates=2)
+    spent: list[float] = []
+    for apart in (1e-9, 0.3):
+        desk = Desk(tmp_path / str(apart), spec)
+        crew = run(desk, apart=apart)
+        assert crew.search.parking
+        spent.append(crew.search.parking.pieces.model.spent)
+        again = desk.take_up()
+        assert again.parking
+        assert sorted(again.parking.pieces.ends) == sorted(crew.search.parking.pieces.ends)
+    assert spent[1] < spent[0] - 2
 
 
 def test_a_budget_in_trainings_bounds_no_trials_also_when_the_spec_comes_back_from_the_storage(tmp_path: Path) -> None:
