@@ -48,16 +48,20 @@ class Parking:
 
     @property
     def share_paid(self) -> float:
-        """The share of the budget that has been given out."""
-        return self.pieces.model.spent / self.pieces.model.budget
+        """The share of the budget that has been given out; trials that are begun beyond it do not count."""
+        return min(1.0, self.pieces.model.spent / self.pieces.model.budget)
 
     @property
     def why_over(self) -> str:
         """Why the search has ended before its budget was spent; "" while it has not."""
-        model = self.pieces.model
-        spent = f"{model.spent:.1f} of {model.budget:g} trainings"
-        why = "nothing left is expected to be better by more than the noise"
-        return f"the search has settled after {spent}: {why}" if self.pieces.settled else ""
+        model, spec = self.pieces.model, self.record.spec
+        if self.pieces.settled:
+            spent = f"{model.spent:.1f} of {model.budget:g} trainings"
+            return f"the search has settled after {spent}: nothing left is expected to be better by more than the noise"
+        begun = self.pieces.asker.asked
+        if self.pieces.over and spec.counts_trials and begun < spec.trials:
+            return f"there are {begun} trials, not {spec.trials}: every configuration of the space has been begun"
+        return ""
 
     @property
     def any(self) -> bool:

@@ -24,7 +24,8 @@ values of hidden gets about 2 of them
         worth = timed or f"{spec.trainings:g} trainings' worth"
         what = f"{worth} of trials of {counted(steps, 'step')}"
     elif spec.search.by_pieces:
-        what = f"{counted(trials, 'trial')} of up to {counted(steps, 'step')}, {spec.trainings:g} whole ones' worth,"
+        what = f"{counted(trials, 'trial')} of {'up to ' * (spec.trainings < trials)}{counted(steps, 'step')}"
+        what += f", as much training as {spec.trainings:g} whole ones," * (spec.trainings < trials)
     else:
         what = f"{counted(trials, 'trial')} of {counted(steps, 'step')}"
     parts = [f"sweep {spec.name}: {what}{seeds} {_rates(spec)}"]

@@ -307,6 +307,18 @@ def test_there_are_as_many_trials_as_the_spec_says(wanted: int, workers: int, tm
     assert again.next_cohort() is None
 
 
+def test_where_every_configuration_has_been_begun_the_search_says_so(tmp_path: Path) -> None:
+    space = {"lr_exponent": [-3, -2, -1]}
+    desk = Desk(tmp_path, by_pieces(trials=9, budget=BUDGET, space=space, schedule="cosine"))
+    crew = run(desk)
+    assert len(desk.trials) == 3
+    assert crew.search.parking
+    assert crew.search.parking.why_over == "there are 3 trials, not 9: every configuration of the space has been begun"
+    again = desk.take_up()
+    assert again.exhausted
+    assert again.record.wanted() == 3
+
+
 def test_the_best_are_confirmed_when_the_search_is_over(tmp_path: Path) -> None:
     desk = Desk(tmp_path, by_pieces(confirm=2))
     crew = Crew(desk, random.Random(0))
