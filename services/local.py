@@ -108,18 +108,20 @@ def _sweep(arguments: list[str], env: dict[str, str]) -> str:
 
 
 def _check_runs(env: dict[str, str], view: SweepAnswer) -> Iterator[str]:
-    """Check that MLflow has one run of each trial, and none still RUNNING."""
+    """Check that MLflow has one run of each trial, confirmation and reference, and none still RUNNING."""
     from espalier.sweeps.recording.stories import run_states
 
     os.environ.update({name: env[name] for name in env if name.startswith("MLFLOW_")})
     states = run_states(env["MLFLOW_TRACKING_URI"], view["id"])
     wanted = view["trials"]["wanted"]
-    if sorted(states) != list(range(wanted)) or any(len(of_trial) != 1 for of_trial in states.values()):
-        raise BadInput(f"MLflow has {len(states)} of {wanted} trials, or some more than once")
+    missing, twice = {*range(wanted)} - states.keys(), [n for n, of_trial in states.items() if len(of_trial) != 1]
+    if missing or twice:
+        raise BadInput(f"MLflow lacks {len(missing)} of {wanted} trials, and has {len(twice)} more than once")
     running = [trial for trial, of_trial in states.items() if of_trial == ["RUNNING"]]
     if running:
         raise BadInput(f"MLflow still has {counted(len(running), 'trial')} RUNNING: {running[:5]}")
-    yield f"MLflow: {counted(wanted, 'run')}, each once, none RUNNING"
+    others = f" and {len(states) - wanted} of confirmations and references" if len(states) > wanted else ""
+    yield f"MLflow: {counted(wanted, 'run')}{others}, each once, none RUNNING"
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ def test_a_sweep_goes_through_every_part_and_its_best_reruns(folder: Path, monke
     monkeypatch.setattr(os, "environ", os.environ.copy())  # the check takes MLflow's login into this process
     found = local.up(folder)
     lines = list(local.check(folder, str(ROOT / "sweeps/library/names.yaml"), SMALL))
-    assert any("8 runs, each once, none RUNNING" in line for line in lines)
+    assert any("8 runs and 6 of confirmations and references, each once, none RUNNING" in line for line in lines)
     assert lines[-1].endswith("bit for bit")
     assert httpx.get(f"{found['server']}/v1/sweeps").status_code == 401
     secrets = [found["token"].split("_", 2)[2], found["mlflow_password"]]
