@@ -52,15 +52,17 @@ def ask_times(space: Space, pieces: int) -> tuple[list[float], int]:
 
 
 def chosen_by_others(search: Thaw, space: Space, rng: np.random.Generator) -> Iterator[Piece]:
-    """Yield the pieces of trunks at random points: from rung to rung, and a branch to the end."""
+    """Yield the pieces of trunks at random points: from rung to rung, and a branch to the end.
+
+    Between two of them the search may have asked for the next piece of a trunk itself.
+    """
     while True:
-        point = space.point(rng.random(space.dimensions))
-        trunk, begin = len(search.trunks), 0.0
-        for end in RUNGS:
-            yield TrunkPiece(trunk, point, begin, end)
-            begin = end
-        decay = tuple(sorted(rng.uniform(max(space.decay[0], begin), space.decay[1], space.decays).tolist()))
-        yield BranchPiece(trunk, point, begin, decay)
+        point, number = space.point(rng.random(space.dimensions)), len(search.trunks)
+        yield TrunkPiece(number, point, 0.0, RUNGS[0])
+        while (rung := search.trunks[number].rung) < len(RUNGS):
+            yield TrunkPiece(number, point, RUNGS[rung - 1], RUNGS[rung])
+        decay = tuple(sorted(rng.uniform(max(space.decay[0], RUNGS[-1]), space.decay[1], space.decays).tolist()))
+        yield BranchPiece(number, point, RUNGS[-1], decay)
 
 
 def measure(pieces: int = 1000) -> dict[str, Any]:

@@ -17,17 +17,17 @@ REDUCTIONS_SHARE = 10  # of the repetitions in the section of reductions: it has
 def benchmark(tables: Path, repetitions: int, jobs: int, surroundings: str) -> str:
     """Return the report. surroundings: the machine and the command. jobs: how many processes at once."""
     files = sorted(map(str, tables.glob("*.npz")))
+    asked = one_thread("search.asking")  # alone: it takes times
     with ThreadPoolExecutor(jobs) as processes:
         few = str(max(1, repetitions // REDUCTIONS_SHARE))
         halved = processes.submit(one_thread, "search.reductions", *files, "--repetitions", few)
-        asked = processes.submit(one_thread, "search.asking")
         parts = {
             (file, workers): processes.submit(one_thread, "search", *words(file, workers, repetitions))
             for file in files
             for workers in WORKERS
         }
         measured = [joined([parts[file, workers].result() for workers in WORKERS]) for file in files]
-        return report(measured, halved.result(), asked.result(), surroundings)
+        return report(measured, halved.result(), asked, surroundings)
 
 
 def words(file: str, workers: int, repetitions: int) -> list[str]:

@@ -11,6 +11,12 @@ def test_a_search_that_is_done_gets_pieces_that_it_did_not_ask_for() -> None:
     assert 0 < given < 40
 
 
+def test_a_search_may_go_on_with_a_trunk_that_others_began() -> None:
+    times, given = asking.ask_times(Space([Number(-1, 1, DECADES)]), 120)
+    assert len(times) == 120
+    assert given > 0
+
+
 def test_the_section_has_a_row_for_each_space() -> None:
     found = {name: {"pieces": 1000, "given": 7, "median": 9.04, "p95": 12.0, "most": 14.0} for name in asking.SPACES}
     text = asking.section(found)
