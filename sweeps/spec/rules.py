@@ -101,7 +101,8 @@ def why_no_pieces(budget: Budget, objective: Objective, space: Space) -> str | N
 def default_sampler(budget: Budget, objective: Objective, space: Space) -> str:
     """Return the sampler of a spec that names none: thaw where rates are searched, if it can."""
     rates = space.lr_exponent
-    searched = rates == AUTO or len({*extremes(rates)}) > 1
+    values = extremes(rates)  # of any kind: it is checked later whether they are numbers
+    searched = rates == AUTO or any(value != values[0] for value in values)
     return BY_PIECES if searched and why_no_pieces(budget, objective, space) is None else "tpe"
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from espalier.core.errors import BadInput
 from espalier.sweeps.spec.header import header
 from espalier.sweeps.spec.space import Space
 from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec, without_search
@@ -123,6 +124,12 @@ def test_what_a_search_by_pieces_does_not_use_is_said(changed: dict[str, Any], s
     fields = {"name": "a", "task": "names", **changed}
     assert [said in note for note in make_spec(fields).notes()] == [True]
     assert make_spec({"name": "a", "task": "names", "stopping": {}}).notes() == []
+
+
+@pytest.mark.parametrize("rates", [{"choices": [[0.5], "a", None]}, [None, "x"], "high", None])
+def test_rates_that_are_none_are_refused_in_one_line_also_where_no_sampler_is_named(rates: object) -> None:
+    with pytest.raises(BadInput, match=r"space\.lr_exponent"):
+        make_spec({"name": "a", "task": "names", "space": {"lr_exponent": rates}})
 
 
 def test_a_budget_in_trainings_is_of_a_search_by_pieces_alone() -> None:
