@@ -170,7 +170,7 @@ def foresee(spec: SweepSpec) -> Forecast:
     left = _share_left(spec)
     trained = round(steps * (1 - share) * left)
     validation = evaluation_seconds(instance, data.to(device, getattr(torch, structure.dtype)))
-    reports = trials * spec.replicates * min(spec.budget.reports, spec.budget.steps) * left
+    reports = whole * spec.replicates * min(spec.budget.reports, spec.budget.steps) * left
     cohorts = units if wanted.cohorts == "auto" else min(units, wanted.cohorts)
     if (seconds := spec.budget.seconds) is not None:
         whole_s = trained * us / 1e6 + reports * validation

@@ -38,7 +38,7 @@ with gc_paused():
     from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
     from espalier.sweeps.search.halving import Halving
     from espalier.sweeps.search.time_budget import TIME_UP
-from espalier.sweeps.spec.spec import SweepSpec
+    from espalier.sweeps.spec.spec import SweepSpec
 
 Saved = dict[str, Any]
 """What a cohort's checkpoint holds: the engine's state, the referee's, and how the cohort trains."""

@@ -97,7 +97,7 @@ class Search(Part):
 
     sampler: SamplerName | OwnKindName | Auto = Field(
         default=AUTO,
-        description="auto: thaw where a range of rates is searched and a validation scores trials on their way, else "
+        description="auto: thaw where rates are searched and a validation scores trials on their way, else "
         "tpe; gp learns from complete trials alone, and needs 4; tpe learns from those that stopping ends, too",
     )
     seed: int = Field(

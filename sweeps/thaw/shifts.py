@@ -27,8 +27,8 @@ from espalier.sweeps.thaw.scale import Gaps
 from espalier.sweeps.thaw.space import Array, Space
 from espalier.sweeps.thaw.surrogate import Surrogate
 
-DECADES = (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75)
-"""The shifts of each family."""
+SIZES = (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75)
+"""Of the shifts of each family, in decades."""
 FADING, LASTING = 0.15, 0.3
 """Deviations of shifts that fade and that last, in decades. Wider, tables without a shift take longer."""
 FADES = 3.0
@@ -62,7 +62,7 @@ class Shift:
 
 
 NONE = Shift(0.0, fades=True)
-SHIFTS = (*(Shift(decades, True) for decades in DECADES), *(Shift(decades, False) for decades in DECADES if decades))
+SHIFTS = (*(Shift(decades, True) for decades in SIZES), *(Shift(decades, False) for decades in SIZES if decades))
 
 
 @dataclass(frozen=True)

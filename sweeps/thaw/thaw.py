@@ -9,7 +9,7 @@ import numpy as np
 
 from espalier.sweeps.thaw.belief import believe
 from espalier.sweeps.thaw.candidates import Candidate, decay_points, kept_shares, new_points
-from espalier.sweeps.thaw.comparison import Comparison, Reason, compare
+from espalier.sweeps.thaw.comparison import Comparison, Mask, Reason, compare
 from espalier.sweeps.thaw.learning import Learner
 from espalier.sweeps.thaw.pieces import BranchPiece, Piece, Score, Trunk, TrunkPiece
 from espalier.sweeps.thaw.results import Results
@@ -185,13 +185,13 @@ class Thaw:
 
     def _within_budget(self, new: Sequence[Candidate], open_trunks: Sequence[Candidate]) -> Piece | None:
         """Return the next piece that the budget pays for."""
-        comparison = self._compared([*new, *open_trunks], math.inf if self.trunks.none_branched else self.payable)
         left = math.inf if self.trunks.none_branched else self.payable
+        comparison = self._compared([*new, *open_trunks], left)
         i, j = comparison.choice(left, lambda i, j: self._next_cost(comparison, i, j))
         if comparison.worth[i, j] <= 0:
             return None
         trunk = comparison.candidates[i].trunk
-        rests = trunk is None or trunk.rung < len(self.rungs)
+        rests = not self.trunks.may_branch(trunk)
         cost, end = self._next_cost(comparison, i, j), self.rungs[trunk.rung if trunk else 0] if rests else 1.0
         if (
             self.trunks.none_branched
@@ -208,15 +208,9 @@ class Thaw:
         if self.trials == math.inf or self._full or not candidates:
             return None
         comparison = self._compared(candidates, math.inf)
-        begins = np.stack([self._begins_trial(comparison, i) for i in range(len(comparison.candidates))])
-        worth = np.where(begins, comparison.worth, 0.0)
+        worth = np.where(self._goes_on(comparison), 0.0, comparison.worth)
         i, j = (int(k) for k in np.unravel_index(int(np.argmax(worth)), worth.shape))
         return self._begin(comparison, i, j) if worth[i, j] > 0 else None
-
-    def _begins_trial(self, comparison: Comparison, i: int) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-        """Return at which decay points a candidate's next piece would be the first of a trial."""
-        trunk, begin = comparison.candidates[i].trunk, comparison.begin[i]
-        return begin < (math.inf if trunk is None or trunk.continued else self.trunks.rested(trunk)) - 1e-9
 
     def _begin(self, comparison: Comparison, i: int, j: int) -> Piece:
         """Train the next piece of a pair: its trunk's next rung, or its branch."""
@@ -246,7 +240,7 @@ class Thaw:
         self.reason = comparison.reason(i, j)
         return self._train_branch(trunk, comparison.decay_at(j), float(comparison.begin[i, j]))
 
-    def _affordable(self, comparison: Comparison) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+    def _affordable(self, comparison: Comparison) -> Mask:
         return 1.0 - comparison.begin <= self.payable + 1e-9
 
     @property
@@ -254,14 +248,17 @@ class Thaw:
         """Whether there are as many trials as there are to be."""
         return not math.isinf(self.trials) and self.trunks.trials >= self.trials
 
-    def _allowed(self, comparison: Comparison) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+    def _allowed(self, comparison: Comparison) -> Mask:
         """Return which branches are no trials more than there may be."""
-        if not self._full:
-            return comparison.begin >= 0.0
-        rests = [
-            c.trunk and (math.inf if c.trunk.continued else self.trunks.rested(c.trunk)) for c in comparison.candidates
+        return self._goes_on(comparison) if self._full else comparison.begin >= 0.0
+
+    def _goes_on(self, comparison: Comparison) -> Mask:
+        """Return which branches would go on from where their trunk rests, for the first time: they begin no trial."""
+        begins = [
+            math.inf if c.trunk is None or c.trunk.continued else self.trunks.rested(c.trunk)
+            for c in comparison.candidates
         ]
-        return comparison.begin >= np.array([math.inf if r is None else r for r in rests])[:, None] - 1e-9
+        return comparison.begin >= np.array(begins)[:, None] - 1e-9
 
     def _rng(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, len(self.results.asked)])
