@@ -49,7 +49,12 @@ def _heading(part: str, schema: Mapping[str, Any], parts: Mapping[str, Any]) -> 
     for name, field in schema["properties"].items():
         if part in _references(field):
             return f"`{name}`"
-    return {"Range": "A range", "Choice": "A choice", "DecayPoints": "`space.decay_points` as a range"}.get(part, part)
+    return {
+        "Range": "A range",
+        "Choice": "A choice",
+        "Constant": "A constant under a condition",
+        "DecayPoints": "`space.decay_points` as a range",
+    }.get(part, part)
 
 
 def _references(field: Any) -> list[str]:

@@ -54,14 +54,15 @@ def _check_truth(field: str, value: object, default: object) -> None:
 
 
 def task_options(spec: SweepSpec, point: Point) -> dict[str, object]:
-    """Return the arguments of the task at a point."""
-    return dict(spec.task_options) | {name: point[name] for name in task_domains(spec)}
+    """Return the arguments of the task at a point. What does not exist there has the task's default."""
+    return dict(spec.task_options) | {name: point[name] for name in task_domains(spec) if name in point}
 
 
 def end_options(spec: SweepSpec) -> list[dict[str, object]]:
     """Return the arguments of the task with the first, and with the last, value of each of its own domains."""
-    own = {name: extremes(domain) for name, domain in task_domains(spec).items()}
-    first, last = ({name: values[end] for name, values in own.items()} for end in (0, -1))
+    own = task_domains(spec)
+    points = ({name: extremes(domain)[end] for name, domain in spec.space.domains()} for end in (0, -1))
+    first, last = ({n: v for n, v in spec.space.resolve(point).items() if n in own} for point in points)
     return [dict(spec.task_options) | end for end in ([first] if first == last else [first, last])]
 
 

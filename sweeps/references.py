@@ -76,11 +76,11 @@ def _is_the_sweep(spec: SweepSpec, reference: Reference) -> bool:
 def reference_spec(spec: SweepSpec, reference: Reference) -> SweepSpec:
     """Return the spec of a reference: the sweep's, without its search.
 
-    The task's own hyperparameters have their constants, and their defaults where they were searched.
+    The task's own hyperparameters have their constants, and their defaults where they were searched or conditional.
     """
     from espalier.sweeps.own_kinds import task_domains  # which loads torch
 
-    searched = spec.space.searched()
+    searched = spec.space.searched() | set(spec.space.conditions)
     own = {name: value for name, value in task_domains(spec).items() if name not in searched}
     seed = spec.space.seed if isinstance(spec.space.seed, int) else 0
     fields = without_search(spec.model_dump(mode="json")) | {

@@ -26,6 +26,13 @@ class Sampler:
         """
         raise NotImplementedError
 
+    def make_conditional(self, domains: "Mapping[str, BaseDistribution]", seed: int, draw_seed: int) -> "BaseSampler":
+        """Return the sampler of a space in which some hyperparameters exist only under a condition.
+
+        A trial then lacks the others: it is asked for them one by one, and never for those. By default that of `make`.
+        """
+        return self.make(domains, seed, draw_seed)
+
 
 SAMPLERS: Registry[Sampler] = Registry(
     "search.sampler",

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 
+import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from espalier.sweeps.thaw.space import DECADES, Number, Point, Space
+from espalier.sweeps.thaw.space import DECADES, Condition, Number, Point, Space
 
 Value = float | int | str | bool | None
 LISTED_MOST = 1000  # points of a stepped range that are listed: of more, two hardly ever become one by rounding
@@ -27,10 +29,12 @@ class Codec:
         rate: str | None = None,
         exponent: str | None = None,
         unordered: Collection[str] = (),
+        conditions: Mapping[str, Mapping[str, Sequence[Value]]] = MappingProxyType({}),
     ):
         """domains: what is searched. rate, exponent: the name of the learning rate, or of its decimal logarithm.
 
-        unordered: lists of numbers of which one is as near to another as any, such as seeds.
+        unordered: lists of numbers of which one is as near to another as any, such as seeds. conditions: by name, for
+        each name that it depends on the values with which it exists; what is above comes first.
         """
         lengths = dict.fromkeys(filter(None, (rate, exponent)), DECADES)
         self.axes = {
@@ -43,23 +47,40 @@ class Codec:
             for name, domain in domains.items()
             if isinstance(domain, CategoricalDistribution) and name not in self.axes
         }
+        self.names = [*self.axes, *self.choices]
+        self.conditions = conditions
 
     @cached_property
     def space(self) -> Space:
         """The space of the model, without decay points."""
-        return Space(tuple(axis.number for axis in self.axes.values()), tuple(map(len, self.choices.values())))
+        numbers = tuple(axis.number for axis in self.axes.values())
+        conditions = [
+            Condition(self.names.index(name), self.names.index(on), tuple(self._place(on, value) for value in values))
+            for name, among in self.conditions.items()
+            for on, values in among.items()
+        ]
+        return Space(numbers, tuple(map(len, self.choices.values())), conditions=tuple(conditions))
+
+    def _place(self, name: str, value: Value) -> float:
+        """Return where a value lies on its axis."""
+        axis = self.axes.get(name)
+        return axis.coordinate(value) if axis else float(self.choices[name].index(value))
 
     def point(self, params: Mapping[str, Value]) -> Point:
-        """Return the point of parameters."""
-        numbers = [axis.coordinate(params[name]) for name, axis in self.axes.items()]
-        return (*numbers, *(float(options.index(params[name])) for name, options in self.choices.items()))
+        """Return the point of parameters; those that do not exist there are left out of them."""
+        places = [self._place(name, params[name]) if name in params else 0.0 for name in self.names]
+        (point,) = self.space.settled([tuple(places)])
+        return point
 
     def params(self, point: Point) -> dict[str, Value]:
-        """Return the parameters of a point, as Optuna has them."""
-        values = zip(self.axes.items(), point, strict=False)
-        params: dict[str, Value] = {name: axis.value(coordinate) for (name, axis), coordinate in values}
-        indexes = zip(self.choices.items(), point[len(self.axes) :], strict=True)
-        return params | {name: options[int(index)] for (name, options), index in indexes}
+        """Return the parameters of a point, as Optuna has them, without those that do not exist there."""
+        exist = self.space.exist(np.array([point]))[0].tolist() if self.conditions else [True] * len(point)
+        there = {name: place for name, place, exists in zip(self.names, point, exist, strict=True) if exists}
+        return {name: self._value(name, place) for name, place in there.items()}
+
+    def _value(self, name: str, place: float) -> Value:
+        axis = self.axes.get(name)
+        return axis.value(place) if axis else self.choices[name][int(place)]
 
 
 class Axis:

@@ -1,8 +1,10 @@
 """A grid: each combination of values once, in a random order."""
 
 import math
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate
 
 import numpy
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -12,6 +14,8 @@ from espalier.sweeps.samplers import Sampler
 
 Value = bool | int | float | str | None
 """What Optuna's choices may be."""
+Part = tuple[Mapping[str, Value], Sequence[str]]
+"""A part of a grid: values that all its points have, and the names of the axes along which they differ."""
 
 
 class Grid(Sampler):
@@ -25,22 +29,56 @@ class Grid(Sampler):
 
 
 class GridOrder:
-    """The points of a grid in an order that depends on the seed alone, unlike GridSampler's."""
+    """The points of a grid in an order that depends on the seed alone, each once.
 
-    def __init__(self, domains: Mapping[str, BaseDistribution], seed: int):
-        self.axes, self.seed = axis_values(domains), seed
+    Optuna's GridSampler gives a trial the point of its number: where some trials were given theirs, points would be
+    left out; and it takes points for two that differ in nothing that exists there.
+    """
+
+    def __init__(self, domains: Mapping[str, BaseDistribution], seed: int, parts: Iterable[Part] | None = None):
+        """parts: of a grid with conditions, whose points have different axes; None: a single one with all of them."""
+        axes, self.seed = axis_values(domains), seed
+        every = [({}, list(axes))] if parts is None else parts
+        self.parts = [(dict(values), {name: axes[name] for name in names}) for values, names in every]
+        self.ends = list(accumulate(math.prod(map(len, axes.values())) for _, axes in self.parts))
+        self.taken: set[str] = set()
+        self._passed = 0  # so many points in the order are taken
 
     def point(self, number: int) -> dict[str, Value]:
-        """Return the point of the trial with this number; empty for a space without axes."""
-        index, point = int(self._order[number % len(self._order)]), {}
-        for name, values in self.axes.items():
-            index, place = divmod(index, len(values))
-            point[name] = values[place]
+        """Return the point at a place in the order; empty for a space without axes."""
+        index = int(self._order[number % len(self._order)])
+        part = bisect_right(self.ends, index)
+        index -= self.ends[part - 1] if part else 0
+        values, axes = self.parts[part]
+        point = dict(values)
+        for name, listed in axes.items():
+            index, place = divmod(index, len(listed))
+            point[name] = listed[place]
         return point
+
+    def take(self, params: Mapping[str, Value]) -> None:
+        """Leave out a point from now on."""
+        self.taken.add(_key(params))
+
+    def next(self, given: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the first point that is not taken. given: values that it has to have, of those that it has."""
+        while self._passed < len(self._order) and _key(self.point(self._passed)) in self.taken:
+            self._passed += 1
+        points = (self.point(place) for place in range(self._passed, len(self._order)))
+        free = (point for point in points if _agree(point, given) and _key(point) not in self.taken)
+        return next(free, None) or self.point(self._passed)
 
     @cached_property
     def _order(self) -> "numpy.typing.NDArray[numpy.int64]":
-        return numpy.random.default_rng(self.seed).permutation(math.prod(map(len, self.axes.values())))
+        return numpy.random.default_rng(self.seed).permutation(self.ends[-1])
+
+
+def _key(params: Mapping[str, Value]) -> str:
+    return repr(sorted(params.items()))
+
+
+def _agree(point: Mapping[str, Value], given: Mapping[str, Value]) -> bool:
+    return all(name in point and point[name] == value for name, value in given.items())
 
 
 def axis_values(domains: Mapping[str, BaseDistribution]) -> dict[str, list[Value]]:

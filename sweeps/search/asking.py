@@ -1,7 +1,7 @@
 """Ask Optuna for trials, and tell it how they ended."""
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import optuna
 from numpy.random import SeedSequence
@@ -10,12 +10,12 @@ from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 from optuna.trial import TrialState, create_trial
 
 from espalier.sweeps.samplers import SAMPLERS, Sampler
-from espalier.sweeps.samplers.grid import GridOrder
+from espalier.sweeps.samplers.grid import Grid, GridOrder
 from espalier.sweeps.search import attributes
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.trial_events import Outcome
 from espalier.sweeps.search.trial_record import Confirmation, OpenTrial, TrialRecord, sampled_params, storable
-from espalier.sweeps.spec.space import Choice, Point, Range
+from espalier.sweeps.spec.space import Choice, Point, Range, Space
 from espalier.sweeps.spec.spec import SweepSpec
 
 
@@ -37,6 +37,25 @@ def fixed_sampler(fixed: Point, base: BaseSampler) -> BaseSampler:
         return PartialFixedSampler(dict(fixed), base)
 
 
+def suggest(handle: optuna.trial.Trial, name: str, domain: BaseDistribution) -> None:
+    """Have a trial's sampler propose the value of a hyperparameter, unless the trial has one."""
+    if isinstance(domain, CategoricalDistribution):
+        handle.suggest_categorical(name, domain.choices)
+    elif isinstance(domain, IntDistribution):
+        handle.suggest_int(name, domain.low, domain.high, step=domain.step, log=domain.log)
+    elif isinstance(domain, FloatDistribution):
+        handle.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+
+
+def suggest_missing(handle: optuna.trial.Trial, space: Space, domains: Mapping[str, BaseDistribution]) -> None:
+    """Have a trial's sampler propose all that exists there, each after what its existence depends on."""
+    params: Point = dict(handle.params)
+    for name, domain in domains.items():  # in the space's order
+        if name not in params and space.exists(name, sampled_params(params)):
+            suggest(handle, name, domain)
+            params = dict(handle.params)
+
+
 class Draws:
     """The samplers of trials: one for all, or for a repeatable search one for each number.
 
@@ -45,19 +64,35 @@ class Draws:
 
     def __init__(self, spec: SweepSpec, domains: Mapping[str, BaseDistribution], asked: int):
         """asked: how many trials exist already: a resumed search must not repeat its first draws."""
-        self.domains, self.seed = domains, spec.search.seed
+        self.domains, self.seed, self.conditional = domains, spec.search.seed, bool(spec.space.conditions)
         self.sampler: Sampler = SAMPLERS[spec.search.sampler]()
-        self.shared = None if spec.search.repeatable else self.sampler.make(domains, self.seed, self.seed + asked)
-        self.order = GridOrder(domains, self.seed) if spec.search.repeatable and self.sampler.enumerates else None
+        in_order = self.sampler.enumerates and (spec.search.repeatable or isinstance(self.sampler, Grid))
+        self.order = GridOrder(domains, self.seed, grid_parts(spec.space)) if in_order else None
+        self.shared = None if spec.search.repeatable or in_order else self._make(self.seed + asked)
 
-    def of(self, number: int) -> BaseSampler:
-        """Return the sampler of a trial."""
+    def take(self, params: Point) -> None:
+        """Note the parameters of a trial: an enumeration does not propose them again."""
+        if self.order:
+            self.order.take(params)
+
+    def of(self, number: int, given: Point | None = None) -> BaseSampler:
+        """Return the sampler of a trial. given: parameters that it has already."""
         if self.shared:
             return self.shared
         if self.order:
-            return PartialFixedSampler(self.order.point(number), RandomSampler()) if self.domains else RandomSampler()
-        draw_seed = int(SeedSequence([self.seed, number]).generate_state(1)[0])
-        return self.sampler.make(self.domains, self.seed, draw_seed)
+            point = self.order.next(given or {})
+            return PartialFixedSampler(point, RandomSampler()) if self.domains else RandomSampler()
+        return self._make(int(SeedSequence([self.seed, number]).generate_state(1)[0]))
+
+    def _make(self, draw_seed: int) -> BaseSampler:
+        make = self.sampler.make_conditional if self.conditional else self.sampler.make
+        return make(self.domains, self.seed, draw_seed)
+
+
+def grid_parts(space: Space) -> Iterator[tuple[Point, list[str]]]:
+    """Yield the parts of a grid, with values as Optuna has them."""
+    for values, names in space.grid_parts():
+        yield {name: storable(value) for name, value in values.items()}, names
 
 
 class Asker:
@@ -69,6 +104,8 @@ class Asker:
         self.domains = {name: distribution(domain) for name, domain in self.spec.space.domains()}
         self.draws = Draws(self.spec, self.domains, len(trials))
         self.params: dict[int, Point] = {trial.number: dict(trial.params) for trial in trials}
+        for params in self.params.values():
+            self.draws.take(params)
         self.confirmations = {trial.number: trial.confirms for trial in trials if trial.confirms}
         # of a search by pieces: for each trial, the one that began as its trunk
         self.trunks = {trial.number: trial.pieces[0]["trunk"] for trial in trials if trial.pieces}
@@ -82,7 +119,11 @@ class Asker:
     def ask(self) -> OpenTrial:
         """Return a new trial; the branches of a trunk share all sampled values except the decay points."""
         self._take_sampler(self.asked)
-        return self._opened(OpenTrial(self.study.ask(self.domains)))
+        conditions = self.spec.space.conditions
+        handle = self.study.ask({name: domain for name, domain in self.domains.items() if name not in conditions})
+        if conditions:
+            suggest_missing(handle, self.spec.space, self.domains)
+        return self._opened(OpenTrial(handle))
 
     def confirm(self, trial: TrialRecord) -> OpenTrial:
         """Return a new trial that repeats another under a seed that no trial of the sweep has had."""
@@ -115,18 +156,18 @@ class Asker:
         self.study.sampler = fixed_sampler(params, RandomSampler())
         trial = self.trials[number]
         for name in params:
-            self._suggest(trial.handle, name)
+            suggest(trial.handle, name, self.domains[name])
         trial.params |= params
 
     def adopt(self, record: TrialRecord) -> OpenTrial:
         """Take over a trial of an earlier process; sample now what that process had not sampled yet."""
-        if record.confirms is None:
-            self._take_sampler(record.number)
-        if record.params.keys() >= self.domains.keys():  # everything has been sampled
+        missing = self.spec.space.missing(sampled_params(record.params))
+        if record.confirms is None and missing:
+            self._take_sampler(record.number, record.params)
+        else:
             self.study.sampler = RandomSampler()
         handle = self._handle(record.number)
-        for name in self.domains:
-            self._suggest(handle, name)
+        suggest_missing(handle, self.spec.space, self.domains)
         return self._opened(OpenTrial(handle))
 
     def take_over(self, record: TrialRecord) -> OpenTrial:
@@ -138,17 +179,9 @@ class Asker:
         study_id = self.storage.get_study_id_from_name(self.study.study_name)
         return optuna.trial.Trial(self.study, self.storage.get_trial_id_from_study_id_trial_number(study_id, number))
 
-    def _suggest(self, handle: optuna.trial.Trial, name: str) -> None:
-        domain = self.domains[name]
-        if isinstance(domain, CategoricalDistribution):
-            handle.suggest_categorical(name, domain.choices)
-        elif isinstance(domain, IntDistribution):
-            handle.suggest_int(name, domain.low, domain.high, step=domain.step, log=domain.log)
-        elif isinstance(domain, FloatDistribution):
-            handle.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
-
     def _opened(self, trial: OpenTrial) -> OpenTrial:
         self.trials[trial.number], self.params[trial.number] = trial, trial.params
+        self.draws.take(trial.params)
         return trial
 
     def tell(self, trial: OpenTrial, outcome: Outcome, run: str | None) -> None:
@@ -182,14 +215,17 @@ class Asker:
         place = number % self.spec.branches
         return number - place if place else None
 
-    def _take_sampler(self, number: int) -> None:
-        """Set the sampler for the trial of this number: a branch keeps its trunk's values."""
+    def _take_sampler(self, number: int, given: Point | None = None) -> None:
+        """Set the sampler for the trial of this number: a branch keeps its trunk's values.
+
+        given: parameters that it has already.
+        """
         first = self.trunk_of(number)
         trunk = {} if first is None else self.params.get(first, {})
         fixed = {name: value for name, value in trunk.items() if not name.startswith("decay_point")}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            base = self.draws.of(number)
+            base = self.draws.of(number, given)
         self.study.sampler = fixed_sampler(fixed, base) if fixed else base
 
 

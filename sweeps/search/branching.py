@@ -62,9 +62,12 @@ class Branching:
 def branching_of(spec: SweepSpec, domains: Mapping[str, BaseDistribution]) -> Branching | None:
     """Return where branches may decay; None where trials with different decay points share no trunk.
 
-    They do not where the peak lies at the decay point, or where no trunk would be scored before it decays.
+    They do not where the peak lies at the decay point, or where no trunk would be scored before it decays. Nor where
+    decay points have a condition: to the model they are then numbers like others.
     """
     points = spec.space.decay_points
+    if NAME in spec.space.conditions:
+        return None
     if isinstance(points, DecayPoints):
         branching = _sampled(points, domains)
     elif isinstance(points, Choice):

@@ -9,7 +9,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from espalier.core.errors import BadInput, as_bad_input, shown
 from espalier.core.loading.registry import is_reference
 from espalier.sweeps.samplers import SAMPLERS, Sampler
-from espalier.sweeps.search.asking import Draws, distribution
+from espalier.sweeps.search.asking import Draws, distribution, suggest_missing
 from espalier.sweeps.spec.spec import SweepSpec
 
 
@@ -24,7 +24,8 @@ def try_sampler(spec: SweepSpec) -> None:
     domains = {name: distribution(domain) for name, domain in spec.space.domains()}
     with as_bad_input(field), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = kind().make(domains, spec.search.seed, spec.search.seed)
+        make = kind().make_conditional if spec.space.conditions else kind().make
+        made = make(domains, spec.search.seed, spec.search.seed)
     if not isinstance(made, BaseSampler):
         raise BadInput(f"{field}: make() returned {shown(made)}; it must return a sampler of Optuna")
     with as_bad_input(f"{field}: it proposes no trial"), warnings.catch_warnings():
@@ -40,7 +41,8 @@ def _propose(spec: SweepSpec, domains: dict[str, BaseDistribution]) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(sampler=draws.of(0), direction=direction)
-        trial = study.ask(domains)
+        trial = study.ask()
+        suggest_missing(trial, spec.space, domains)
         if draws.sampler.enumerates:
             study.sampler = RandomSampler()
         study.tell(trial, 1.0)

@@ -11,6 +11,7 @@ from espalier.sweeps import cohorts as plan
 from espalier.sweeps.samplers.codec import Codec
 from espalier.sweeps.search.branching import NAME as DECAY
 from espalier.sweeps.search.branching import branching_of, trial_of
+from espalier.sweeps.search.trial_record import storable
 from espalier.sweeps.spec.space import Point as Params
 from espalier.sweeps.spec.spec import SweepSpec
 from espalier.sweeps.thaw.candidates import kept_shares
@@ -32,11 +33,16 @@ class PieceSpace:
         self.branching = branching = branching_of(spec, domains)
         self.decay_names = branching.names if branching else []
         searched = {name: domain for name, domain in domains.items() if name not in self.decay_names}
-        self.codec = Codec(searched, exponent=RATE, unordered=["seed"])
+        conditions = {
+            name: {on: [storable(value) for value in values] for on, values in among.items()}
+            for name, among in spec.space.sampled_conditions().items()
+        }
+        self.codec = Codec(searched, exponent=RATE, unordered=["seed"], conditions=conditions)
         self.space = self.codec.space
         if branching:
             numbers, choices, lists = self.space.numbers, self.space.choices, list(branching.lists)
-            self.space = Space(numbers, choices, branching.decay, branching.decays, branching.steps, lists)
+            conditions, steps = self.space.conditions, branching.steps
+            self.space = Space(numbers, choices, branching.decay, branching.decays, steps, lists, conditions)
         latest = branching.latest if branching else 1.0
         self.rung_steps = [step for step in plan.rungs(spec) if step < latest * self.steps]
         self.rungs = [step / self.steps for step in self.rung_steps]

@@ -230,15 +230,14 @@ class SweepRecord:
 
     def results(self) -> list[TrialResult]:
         """Return every trial as a row of the sweep's table, judged in comparison with the others."""
-        names = [name for name, _ in self.spec.space.domains()]
         late_runs = self._starting_with(attributes.LATE_RUN)
-        rows = [self._result(trial, names, late_runs.get(str(trial.number))) for trial in self.trials()]
+        rows = [self._result(trial, late_runs.get(str(trial.number))) for trial in self.trials()]
         return judged_together(rows, Thresholds(**self.spec.health.model_dump()), self.spec.objective.mode)
 
-    def _result(self, trial: TrialRecord, names: Collection[str], late_run: str | None) -> TrialResult:
+    def _result(self, trial: TrialRecord, late_run: str | None) -> TrialResult:
         sampled, confirms = sampled_params(trial.params), trial.confirms
-        decided = [name for name in names if name in sampled or not name.startswith("decay_point")]
-        params = self.spec.space.resolve(sampled) if all(name in sampled for name in decided) else sampled
+        undecided = [name for name in self.spec.space.missing(sampled) if not name.startswith("decay_point")]
+        params = sampled if undecided else self.spec.space.resolve(sampled)
         return TrialResult(
             number=trial.number,
             state=trial.state,

@@ -63,7 +63,8 @@ def _trunks(spec: SweepSpec) -> str:
 
 def _choices(spec: SweepSpec) -> str:
     """Return how many configurations each choice gets; a grid has each once, and a search by pieces decides itself."""
-    choices = {name: len(domain.choices) for name, domain in spec.space.domains() if isinstance(domain, Choice)}
+    domains = [(name, domain) for name, domain in spec.space.domains() if name not in spec.space.conditions]
+    choices = {name: len(domain.choices) for name, domain in domains if isinstance(domain, Choice)}
     if not choices or spec.search.by_pieces or spec.search.sampler == "grid":
         return ""
     combinations, count = math.prod(choices.values()), trunks(spec)

@@ -140,8 +140,9 @@ def numbers_of(part: OptimizerSpec | ScheduleSpec | OwnKind) -> dict[str, bool |
 
 
 def schedule_kinds(schedule: ScheduleSpec | OwnKind, space: Space) -> list[str]:
-    """Return every schedule that a trial may have: those of the space, else the spec's own."""
-    return [schedule.kind] if space.schedule is None else list(map(str, extremes(space.schedule)))
+    """Return every schedule that a trial may have: those of the space; where it names none, the spec's own."""
+    listed = [] if space.schedule is None else list(map(str, extremes(space.schedule)))
+    return [*listed, schedule.kind] if not listed or "schedule" in space.conditions else listed
 
 
 def as_kind(value: object) -> object:

@@ -38,7 +38,7 @@ def _known_keys(path: Sequence[int | str], model: type[BaseModel]) -> list[str]:
     return list(model.model_fields)
 
 
-_TAGS = {"range", "choice", "list", "constant", "sampled", "points", "auto", NAMED, OWN}
+_TAGS = {"range", "choice", "list", "constant", "plain", "sampled", "points", "auto", NAMED, OWN}
 
 
 _ALTERNATIVE = re.compile(r"(bool|int|float|str|none|constrained-.*|list\[.*\]|literal\[.*\])$")

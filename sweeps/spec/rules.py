@@ -12,12 +12,12 @@ from espalier.core.numbers import Number
 from espalier.core.optimizers import OPTIMIZERS
 from espalier.core.schedules.registry import SCHEDULES, why_not_so_many_points
 from espalier.core.schedules.warmup import WARMUP
+from espalier.sweeps.spec.conditions import check_conditions
 from espalier.sweeps.spec.kinds import OptimizerSpec, OwnKind, ScheduleSpec, numbers_of, schedule_kinds, taken, takers
 from espalier.sweeps.spec.parts import BATCH_MOST, BY_PIECES, Budget, Objective, Resources, Search
-from espalier.sweeps.spec.space import AUTO, Domain, Range, Space, extremes
+from espalier.sweeps.spec.space import AUTO, GRID_MOST, Domain, Range, Space, extremes
 from espalier.sweeps.spec.stopping import Stopping
 
-GRID_MOST = 1_000_000  # points: a sampler enumerates all of them before the first trial
 EXPONENT = Number("lr_exponent", -1.0, -40.0, 40.0, "the peak rate is 10 ** lr_exponent")
 NEEDED = ("lr_exponent", "decay_factor", "warmup", "seed")  # every trial has one
 
@@ -114,7 +114,8 @@ def _numbers() -> Iterator[Number]:
 
 
 def check_space(space: Space) -> None:
-    """Raise ValueError for a domain beyond the limits of its number, or null for a required number."""
+    """Raise ValueError for a wrong condition, a domain beyond its number's limits, or null for a required number."""
+    check_conditions(space)
     for number in _numbers():
         domain = getattr(space, number.name)
         if domain is not None and not (number is EXPONENT and domain == AUTO):
@@ -147,12 +148,13 @@ def _check_whole(name: str, domain: Domain | None, least: int, most: int) -> Non
 def check_schedule(schedule: ScheduleSpec | OwnKind, space: Space) -> None:
     """Raise ValueError for a schedule that is unknown, or lacks the numbers or points that the spec gives it."""
     kinds = schedule_kinds(schedule, space)
+    having_points = space.conditions.get("decay_points", {}).get("schedule", kinds)
     for kind in kinds:
         if is_reference(kind):
             continue
         if kind not in SCHEDULES:
             raise ValueError(f"space.schedule: unknown kind '{brief(kind)}'; {nearest(kind, SCHEDULES)}")
-        if why := why_not_so_many_points(kind, space.most_points()):
+        if kind in having_points and (why := why_not_so_many_points(kind, space.most_points())):
             raise ValueError(f"space.decay_points: {why}")
     _check_numbers_of_schedules(kinds, numbers_of(schedule), space)
     if ("phases" in kinds) != bool(schedule.phases):

@@ -4,12 +4,11 @@ A domain is a constant, a range or a choice. A point is a dictionary from hyperp
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -23,177 +22,54 @@ from pydantic import (
     model_validator,
 )
 
-from espalier.core.errors import shown
 from espalier.core.loading.registry import Registry
 from espalier.core.numbers import Number, by_name
 from espalier.core.optimizers import OPTIMIZERS
 from espalier.core.schedules.registry import SCHEDULES
 from espalier.core.schedules.step import DECAY_FACTOR
 from espalier.core.schedules.warmup import WARMUP
+from espalier.sweeps.spec.domains import (
+    WHEN,
+    Choice,
+    Conditional,
+    Constant,
+    Domain,
+    Part,
+    Point,
+    Range,
+    Scalar,
+    When,
+    all_finite,
+    constant,
+    extremes,
+    points_of,
+    same,
+    union_members,
+)
+from espalier.sweeps.spec.rates import AUTO, check_rates, exponent, exponents_of
 from espalier.sweeps.spec.values import Fields
 
-T = TypeVar("T")
-
-
-def all_finite(value: T) -> T:
-    """Return a value unchanged. Raises ValueError for NaN and infinity at any depth, since JSON has none."""
-    waiting: list[object] = [value]
-    seen: set[int] = set()
-    while waiting:
-        inner = waiting.pop()
-        if isinstance(inner, float) and not math.isfinite(inner):
-            raise ValueError(f"{inner!r} is no finite number")
-        if isinstance(inner, Mapping | list | tuple) and id(inner) not in seen:
-            seen.add(id(inner))  # YAML's aliases may repeat, or be recursive
-            waiting += inner.values() if isinstance(inner, Mapping) else inner
-    return value
-
-
-WHOLE_MOST = 2**53  # the ends of a range are floats, exact for whole numbers up to this
-STEPS_MOST = 1e20  # points in a range; Optuna counts them with 28 digits
-RATES = (1e-40, 1e40)
-Scalar = Annotated[bool | int | float | str | None, AfterValidator(all_finite)]
-Point = dict[str, Any]
-
-
-def union_members(annotation: Any) -> Iterator[Any]:
-    """Yield the types of a field: the members of a union, but not the items of a list.
-
-    >>> list(union_members(int | Annotated[float, "of a kind"] | list[str]))
-    [<class 'int'>, <class 'float'>, list[str]]
-    """
-    if get_origin(annotation) is Annotated:
-        yield from union_members(get_args(annotation)[0])
-    elif get_origin(annotation) in (Union, UnionType):
-        for kind in get_args(annotation):
-            yield from union_members(kind)
-    else:
-        yield annotation
-
-
-class Part(BaseModel):
-    """The base of the parts of a spec: refuses unknown keys, NaN, infinity, and true or false for a number."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: object, field: ValidationInfo) -> object:
-        if isinstance(value, bool) and field.field_name:
-            kinds = set(union_members(cls.model_fields[field.field_name].annotation))
-            if kinds & {int, float} and bool not in kinds:
-                raise ValueError(f"{value} is no number")
-        return value
-
-
-class Range(Part):
-    """Numbers from low to high: on a linear or logarithmic scale, stepped, or whole."""
-
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = Field(default=None, gt=0)
-    integer: bool = Field(default=False, description="whole numbers, up to 2**53")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Range":
-        if self.low > self.high:
-            raise ValueError(f"low {self.low:g} is above high {self.high:g}; low must not exceed high")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low {self.low:g} with log; a logarithmic range must lie above 0")
-        if self.log and self.step is not None:
-            raise ValueError("log and step exclude each other; leave one out")
-        if not math.isfinite(self.high - self.low):
-            raise ValueError(f"from {self.low:g} to {self.high:g} is farther than any number; give a shorter range")
-        if self.step is not None and (self.high - self.low) / self.step > STEPS_MOST:
-            raise ValueError(f"step {self.step:g} is too small for {self.low:g} ... {self.high:g}: above 1e20 points")
-        if self.integer and max(abs(self.low), abs(self.high)) > WHOLE_MOST:
-            raise ValueError(f"{self.low:g} ... {self.high:g} with integer; whole numbers go up to 2**53")
-        if self.integer and (self.low != int(self.low) or self.high != int(self.high)):
-            raise ValueError(f"{self.low:g} ... {self.high:g} with integer; both ends must be whole numbers")
-        if self.integer and self.step is not None and self.step != int(self.step):
-            raise ValueError(f"step {self.step:g} with integer; whole numbers lie a whole number apart")
-        return self
-
-    @property
-    def grid_size(self) -> int:
-        """The number of its points on a grid: `step` apart, or 1 for whole numbers."""
-        return int(min((self.high - self.low) / (self.step or 1) + 1e-9, 1e18)) + 1
-
-
-class Choice(Part):
-    """One of the values listed. A plain list means the same."""
-
-    choices: list[Scalar | list[float]] = Field(min_length=1)
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, Range | Choice):
-        return "range" if isinstance(value, Range) else "choice"
-    if isinstance(value, Mapping):
-        return "choice" if "choices" in value else "range"
-    return "list" if isinstance(value, list) else "constant"
-
-
-Domain = Annotated[
-    Annotated[Range, Tag("range")]
-    | Annotated[Choice, Tag("choice")]
-    | Annotated[list[Scalar], Field(min_length=1), Tag("list")]
-    | Annotated[Scalar, Tag("constant")],
-    Discriminator(_kind),
+__all__ = [
+    "AUTO",
+    "ENGINE",
+    "Choice",
+    "Constant",
+    "DecayPoints",
+    "Domain",
+    "Part",
+    "Point",
+    "Range",
+    "Scalar",
+    "Space",
+    "all_finite",
+    "extremes",
+    "union_members",
 ]
-"""A constant (0.1), a range ({low: -3, high: 0}) or a choice ([a, b] or {choices: [a, b]})."""
-
-
-def extremes(domain: Domain) -> list[Any]:
-    """Return the values of a choice, both ends of a range, or the value of a constant.
-
-    >>> extremes(Range(low=1, high=4, integer=True)), extremes([5, 7]), extremes(0.1)
-    ([1, 4], [5, 7], [0.1])
-    """
-    if isinstance(domain, Range):
-        return [int(end) if domain.integer else end for end in (domain.low, domain.high)]
-    return list(domain.choices) if isinstance(domain, Choice) else domain if isinstance(domain, list) else [domain]
-
-
-AUTO = "auto"  # an exponent range to be set by a range test
+GRID_MOST = 1_000_000  # points: a sampler enumerates all of them before the first trial
 _EXPONENTS = Range(low=-3.0, high=0.0)
 
 
-def exponents_of(rates: Domain) -> Domain:
-    """Return a domain of rates as one of exponents, by log10. The rates are above 0.
-
-    >>> exponents_of([0.1, 0.01]), exponents_of(Range(low=1e-4, high=0.1, log=True)).low, exponents_of("auto")
-    ([-1.0, -2.0], -4.0, 'auto')
-    """
-    if isinstance(rates, Range):
-        return Range(low=math.log10(rates.low), high=math.log10(rates.high))
-    if isinstance(rates, Choice):
-        return Choice(choices=[_exponent(rate) for rate in rates.choices])
-    if isinstance(rates, list):
-        return [_exponent(rate) for rate in rates]
-    return rates if rates == AUTO else _exponent(rates)
-
-
-def _exponent(rate: object) -> float:
-    assert isinstance(rate, int | float)  # checked by _check_rates
-    return math.log10(rate)
-
-
-def _check_rates(rates: Domain) -> None:
-    for rate in extremes(rates):
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not RATES[0] <= rate <= RATES[1]:
-            raise ValueError(f"{shown(rate)} is no rate; give numbers above 0, or auto")
-    if isinstance(rates, Range) and (rates.integer or rates.step is not None):
-        raise ValueError("a range of rates has neither step nor integer; list the rates, as [0.1, 0.03, 0.01]")
-    if isinstance(rates, Range) and not rates.log:
-        raise ValueError(
-            f"from {rates.low:g} to {rates.high:g} on a linear scale, which would hardly try the small ones; "
-            "write log: true, or list the rates"
-        )
-
-
-class DecayPoints(Part):
+class DecayPoints(Conditional):
     """Where the rate decays, as shares of the budget: `count` points in [low, high], `branches` for each trunk."""
 
     count: int = Field(default=1, ge=1, le=16)
@@ -201,6 +77,7 @@ class DecayPoints(Part):
     high: float = Field(default=0.9, ge=0, le=1)
     step: float | None = Field(default=None, ge=1e-9, le=1)
     branches: int = Field(default=1, ge=1, le=1024)
+    when: When | None = Field(default=None, description=WHEN)
 
     @model_validator(mode="after")
     def _ordered(self) -> "DecayPoints":
@@ -291,7 +168,7 @@ class Space(_WithSchedules):
     @classmethod
     def _are_rates(cls, rates: Domain | None) -> Domain | None:
         if rates is not None and rates != AUTO:
-            _check_rates(rates)
+            check_rates(rates)
         return rates
 
     @field_validator("lr_exponent", mode="before")
@@ -320,8 +197,8 @@ class Space(_WithSchedules):
     def _choices_are_shares(cls, value: object) -> object:
         if not isinstance(value, Mapping | list | tuple | DecayPoints | Choice | None):
             raise ValueError(f"{value!r}; write shares, as [0.5], or a range, as {{low: 0.3, high: 0.9}}")
-        if isinstance(value, Mapping) and "choices" in value and len(value) > 1:
-            others = ", ".join(str(name) for name in value if name != "choices")
+        if isinstance(value, Mapping) and "choices" in value and set(value) - {"choices", "when"}:
+            others = ", ".join(str(name) for name in value if name not in ("choices", "when"))
             raise ValueError(f"{others} with choices; a list of choices stands alone, and a range takes {others}")
         listed = value.get("choices") if isinstance(value, Mapping) else [p for p in value or [] if isinstance(p, bool)]
         for points in listed if isinstance(listed, list | tuple) else []:
@@ -339,29 +216,100 @@ class Space(_WithSchedules):
         return [name for name in ENGINE if name != "decay_points"]
 
     def domains(self) -> Iterator[tuple[str, Range | Choice]]:
-        """Yield the domains to sample, by name, without constants."""
+        """Yield the domains to sample, by name, without constants. What others depend on comes before them."""
+        yield from self._in_order
+
+    @cached_property
+    def _in_order(self) -> Sequence[tuple[str, Range | Choice]]:
+        return sorted(self._domains(), key=lambda named: self._depths.get(whole_name(named[0]), 0))
+
+    def _domains(self) -> Iterator[tuple[str, Range | Choice]]:
         points = self.decay_points
         if isinstance(points, DecayPoints):
             for name in points.names:
                 yield name, Range(low=points.low, high=points.high, step=points.step)
         elif isinstance(points, Choice):
             yield "decay_points", points
-        named = {name: getattr(self, name) for name in self.engine_fields()}
-        for name, domain in (named | self.own()).items():
+        for name, domain in self._single.items():
             if isinstance(domain, list):
                 yield name, Choice(choices=list(domain))
             elif isinstance(domain, Range | Choice):
                 yield name, domain
 
+    @cached_property
+    def _single(self) -> Mapping[str, Domain]:
+        """The domains of all hyperparameters that are a single value, by name."""
+        fields = {name: getattr(self, name) for name in self.engine_fields()}
+        return {name: domain for name, domain in fields.items() if domain is not None} | self.own()
+
     def searched(self) -> set[str]:
         """Return the names of the searched hyperparameters."""
-        return {"decay_points" if name.startswith("decay_point") else name for name, _ in self.domains()}
+        return {whole_name(name) for name, _ in self.domains()}
+
+    # --- conditions --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def conditions(self) -> Mapping[str, Mapping[str, Sequence[Any]]]:
+        """By hyperparameter with a condition, the values of others of which each has to have one: there it exists.
+
+        Rates stand there as exponents.
+        """
+        named = {**self._single, **({} if self.decay_points is None else {"decay_points": self.decay_points})}
+        written = {name: when for name, domain in named.items() if (when := getattr(domain, "when", None))}
+        return {name: dict(_in_exponents(*each) for each in when.items()) for name, when in written.items()}
+
+    def exists(self, name: str, values: Point) -> bool:
+        """Whether a hyperparameter exists at a point. values: sampled ones; constants may be left out."""
+        return not self.conditions or self._exists(whole_name(name), values, {})
+
+    def _exists(self, name: str, values: Point, known: dict[str, bool]) -> bool:
+        if name not in known:
+            above = self.conditions.get(name, {}).items()
+            known[name] = all(self._exists(p, values, known) and self._has(p, among, values) for p, among in above)
+        return known[name]
+
+    def _has(self, name: str, among: Sequence[Any], values: Point) -> bool:
+        value = values[name] if name in values else constant(self._single[name])
+        return any(same(value, each) for each in among)
+
+    @cached_property
+    def _depths(self) -> Mapping[str, int]:
+        """How long the chain of conditions above each hyperparameter that has one is."""
+        depths: dict[str, int] = {}
+
+        def depth(name: str) -> int:
+            if name in self.conditions and name not in depths:
+                depths[name] = 1 + max(map(depth, self.conditions[name]))
+            return depths.get(name, 0)
+
+        return {name: depth(name) for name in self.conditions}
+
+    def missing(self, sampled: Point) -> list[str]:
+        """Return what is still to be sampled at a point: what exists there without a value."""
+        return [name for name, _ in self.domains() if name not in sampled and self.exists(name, sampled)]
+
+    def sampled_conditions(self) -> dict[str, dict[str, Sequence[Any]]]:
+        """Return the conditions by the names of domains that are sampled, on such names alone.
+
+        A condition on a constant is the condition that the constant itself has.
+        """
+        names = [name for name, _ in self.domains()]
+        known: dict[str, dict[str, Sequence[Any]]] = {}
+        for name in sorted(self.conditions, key=lambda name: self._depths[name]):  # those above come first
+            known[name] = joined = {}
+            for parent, values in self.conditions[name].items():
+                for other, among in ({parent: values} if parent in names else known.get(parent, {})).items():
+                    joined[other] = [v for v in among if any(same(v, w) for w in joined.get(other, among))]
+        return {name: among for name in names if (among := known.get(whole_name(name)))}
+
+    # --- points ------------------------------------------------------------------------------------------------------
 
     def resolve(self, sampled: Point) -> Point:
-        """Return the complete point: sampled values and constants, with the decay points as one sorted list."""
-        fields = {name: getattr(self, name) for name in self.engine_fields()}
-        named = {name: domain for name, domain in fields.items() if domain is not None} | self.own()
-        point = {name: sampled.get(name, domain) for name, domain in named.items()}
+        """Return the complete point: sampled values and constants, with the decay points as one sorted list.
+
+        What does not exist there is left out.
+        """
+        point = {name: sampled.get(name, constant(domain)) for name, domain in self._single.items()}
         points = self.decay_points
         if isinstance(points, DecayPoints):
             if all(name in sampled for name in points.names):  # else a trunk, of which no branch has been decided
@@ -371,11 +319,42 @@ class Space(_WithSchedules):
                 point["decay_points"] = sorted(map(float, value if isinstance(value, list) else [value]))
         elif points is not None:
             point["decay_points"] = sorted(points)
-        return point
+        if not self.conditions:
+            return point
+        return {name: value for name, value in point.items() if self.exists(name, point)}
 
     def grid_size(self) -> int:
-        """Return the number of points of a grid on this space, without enumerating them."""
-        return math.prod(len(d.choices) if isinstance(d, Choice) else d.grid_size for _, d in self.domains())
+        """Return the number of points of a grid on this space, without enumerating them.
+
+        Points that differ in nothing that exists there are one. Above GRID_MOST it may be too low.
+        """
+        domains, size = dict(self.domains()), 0
+        for _, others in self.grid_parts():
+            size += math.prod(map(_size, (domains[name] for name in others)))
+            if size > GRID_MOST:
+                break
+        return size
+
+    def grid_parts(self) -> Iterator[tuple[Point, list[str]]]:
+        """Yield the parts of a grid: the values on which conditions depend, and the names of all else that exists.
+
+        Without conditions there is one part, of all names.
+        """
+        conditions = self.sampled_conditions()
+        parents = {parent for among in conditions.values() for parent in among}
+        domains = dict(self.domains())
+        yield from self._parts({}, [name for name in domains if name in parents], domains)
+
+    def _parts(
+        self, values: Point, parents: Sequence[str], domains: Mapping[str, Range | Choice]
+    ) -> Iterator[tuple[Point, list[str]]]:
+        left = next((k for k, name in enumerate(parents) if self.exists(name, values)), None)
+        if left is None:
+            yield values, [name for name in domains if name not in values and self.exists(name, values)]
+            return
+        name = parents[left]
+        for value in points_of(domains[name]):
+            yield from self._parts({**values, name: value}, parents[left + 1 :], domains)
 
     def most_points(self) -> int:
         """Return how many decay points a trial has at most."""
@@ -390,6 +369,24 @@ class Space(_WithSchedules):
     def branches(self) -> int:
         """The number of trials proposed for each trunk."""
         return self.decay_points.branches if isinstance(self.decay_points, DecayPoints) else 1
+
+
+def whole_name(name: str) -> str:
+    """Return the hyperparameter that a sampled name belongs to: each decay point to `decay_points`.
+
+    >>> whole_name("decay_point_2"), whole_name("momentum")
+    ('decay_points', 'momentum')
+    """
+    return "decay_points" if name.startswith("decay_point") else name
+
+
+def _in_exponents(name: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    """Return a condition on rates as one on exponents, any other unchanged."""
+    return ("lr_exponent", [exponent(value) for value in values]) if name == "lr" else (name, values)
+
+
+def _size(domain: Range | Choice) -> int:
+    return len(domain.choices) if isinstance(domain, Choice) else domain.grid_size
 
 
 ENGINE = tuple(name for name in Space.model_fields if name != "lr")

@@ -81,7 +81,7 @@ def _nearby(space: Space, points: Sequence[Point], rng: np.random.Generator) -> 
     scaled = space.scaled(np.array(points))
     scaled[:, :numbers] += rng.normal(0, NEAR, (len(points), numbers))
     moved = space.points(np.clip(scaled, 0, 1))
-    return [(*new[:numbers], *old[numbers:]) for new, old in zip(moved, points, strict=True)]
+    return space.settled([(*new[:numbers], *old[numbers:]) for new, old in zip(moved, points, strict=True)])
 
 
 def kept_shares(space: Space) -> Array:

@@ -1,4 +1,19 @@
-"""What is searched, as the model sees it: numbers with a length scale, choices, and where the rate may decay."""
+"""What is searched, as the model sees it: numbers with a length scale, choices, and where the rate may decay.
+
+Some values exist only under a condition on others. Where one does not, a point has a place for it all the same: a
+number the middle of its range, a choice an index of its own, one beyond the last. So along that axis:
+
+- Two points without the value do not differ.
+- Two points with it differ as ever.
+- A point with it and one without: of a choice they differ, whichever it is. Of a number they differ by how far it is
+  from the middle, which stands for "some value of the range". What sets them apart before all is what the condition is
+  on: there they differ too, and that factor of the kernel is the most that one tells of the other.
+
+The kernel stays a squared exponential between places, so it is positive definite by construction. That is not so of
+the plain rule "no difference where one has no value": then f(0) and f(1) would both be alike f(none) entirely, and yet
+not each other. An embedding with one distance to every value of a range (F. Hutter, M. Osborne, A Kernel for
+Hierarchical Parameter Spaces, 2013, arXiv:1310.5738) is positive definite too; there, values bend around a circle.
+"""
 
 import math
 from collections.abc import Sequence
@@ -47,12 +62,22 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """A value of points, by its place in them, exists only where another one exists and is one of these."""
+
+    value: int
+    on: int
+    among: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Space:
     """The numbers, the sizes of the choices, and the decay points of a search.
 
     decay: the range of the shares of a training at which the rate may decay. decays: how many times it does, 0 where
     the schedule has no decay point. decay_steps: the shares that a decay point may have, in order; empty: any in the
     range. decay_lists: the decay points that a branch may have, each as many as `decays`, in order; empty: any.
+    conditions: those on a value come before those that it is a condition of; several on one value all have to hold.
     """
 
     numbers: Sequence[Number]
@@ -61,6 +86,7 @@ class Space:
     decays: int = 0
     decay_steps: Sequence[float] = ()
     decay_lists: Sequence[tuple[float, ...]] = ()
+    conditions: Sequence[Condition] = ()
 
     @property
     def dimensions(self) -> int:
@@ -111,7 +137,33 @@ class Space:
         shares = rows[:, len(self.numbers) :]
         columns = [n.at(u) for n, u in zip(self.numbers, rows.T, strict=False)]
         columns += [np.floor(u * size) for u, size in zip(shares.T, self.choices, strict=True)]
-        return list(zip(*(column.tolist() for column in columns), strict=True))
+        return self.settled(list(zip(*(column.tolist() for column in columns), strict=True)))
+
+    def settled(self, points: Sequence[Point]) -> list[Point]:
+        """Return points with the place of what does not exist, whatever value they have there.
+
+        >>> space = Space([Number(0, 1), Number(-4, 0)], [2], conditions=[Condition(0, 2, (1.0,))])
+        >>> space.settled([(0.9, -1.0, 0.0), (0.9, -1.0, 1.0)])
+        [(0.5, -1.0, 0.0), (0.9, -1.0, 1.0)]
+        """
+        if not self.conditions:
+            return list(points)
+        table = np.array(points)
+        exist = self.exist(table)
+        nowhere = [(n.low + n.high) / 2 for n in self.numbers] + [float(size) for size in self.choices]
+        settled = np.where(exist, table, np.array(nowhere))
+        for place, size in enumerate(self.choices, len(self.numbers)):  # of one that came to exist, the first
+            settled[:, place] = np.where(exist[:, place] & (settled[:, place] >= size), 0.0, settled[:, place])
+        return [tuple(row) for row in settled.tolist()]
+
+    def exist(self, points: Array) -> npt.NDArray[np.bool_]:
+        """Return which values exist at points (N, P), as (N, P)."""
+        exist = np.ones(points.shape, dtype=np.bool_)
+        for condition in self.conditions:
+            among = np.array(condition.among).reshape(1, -1)
+            holds = np.isclose(points[:, condition.on, None], among, rtol=1e-9, atol=1e-9).any(1)
+            exist[:, condition.value] &= exist[:, condition.on] & holds
+        return exist
 
     def decay_in_range(self, share: Array) -> Array:
         """Return where shares of a training lie in the range of the decay points, in [0, 1]."""

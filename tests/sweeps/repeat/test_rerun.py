@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from espalier.core.errors import BadInput
 from espalier.core.task import code_fingerprint, load_task
 from espalier.core.training.events import Ended
 from espalier.sweeps.engine import make_cohort
@@ -16,10 +17,10 @@ from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from tests.sweeps.made import best_fields, read_best, spec_with
 
 
-def trained(replicates: int = 1) -> dict[str, Any]:
+def trained(replicates: int = 1, params: Mapping[str, Any] | None = None, **changed: Any) -> dict[str, Any]:
     """Return the fields of a best file whose numbers came from training, as a sweep would write them."""
-    spec = spec_with(replicates=replicates)
-    params = best_fields()["params"]
+    spec = spec_with(replicates=replicates, **changed)
+    params = dict(params or best_fields()["params"])
     cohort = make_cohort(spec, [PlannedTrial(3, params)], Provenance("vmap", "", 4, "cpu"))
     ends = {event.trial: event.to_json() for event in cohort.train() if isinstance(event, Ended)}
     members = [ends[f"3/{r}"] for r in range(replicates)]
@@ -27,6 +28,7 @@ def trained(replicates: int = 1) -> dict[str, Any]:
     task = load_task(spec.task, {})
     made_with = best_fields()["made_with"] | {"data": task.data().fingerprint(), "code": code_fingerprint(task)}
     return best_fields(
+        params=params,
         spec=spec.model_dump(mode="json"),
         result={"valid_loss": sum(losses) / replicates},
         reports=[[[step, dict(values)] for step, values in member["reports"]] for member in members],
@@ -46,6 +48,32 @@ def test_a_trial_trained_again_gives_the_same_numbers(replicates: int, tmp_path:
     assert outcome.reproduced
     assert outcome.value == outcome.expected
     assert list(outcome.surroundings) == []
+
+
+def test_a_trial_without_what_does_not_exist_there_gives_the_same_numbers(tmp_path: Path) -> None:
+    """The task has its own default for an option that is absent, an optimizer the usual one for its number."""
+    space = {
+        "lr_exponent": -2.0,
+        "schedule": ["cosine", "step"],
+        "momentum": {"low": 0.5, "high": 0.9, "when": {"schedule": "step"}},
+        "warmup": {"choices": [0.1, 0.2], "when": {"schedule": "step"}},
+        "scale": {"choices": [0.05, 1.0], "when": {"schedule": "step"}},
+    }
+    params = {"lr_exponent": -2.0, "decay_factor": 0.1, "seed": 0, "schedule": "cosine"}
+    fields = trained(params=params, space=space)
+    assert outcome_of(fields, tmp_path).reproduced
+    usual = trained(params=params | {"warmup": 0.0}, space={"schedule": ["cosine", "step"]})
+    assert fields["reports"] == usual["reports"]
+
+
+def test_a_best_file_lacks_nothing_that_exists(tmp_path: Path) -> None:
+    space = {"schedule": ["cosine", "step"], "scale": {"choices": [0.05, 1.0], "when": {"schedule": "step"}}}
+    params = {"lr_exponent": -2.0, "decay_factor": 0.1, "warmup": 0.0, "seed": 0, "schedule": "step", "scale": 0.05}
+    fields = trained(params=params, space=space)
+    assert outcome_of(fields, tmp_path).reproduced
+    del fields["params"]["scale"]
+    with pytest.raises(BadInput, match="params: missing scale"):
+        outcome_of(fields, tmp_path)
 
 
 def test_the_first_step_that_differs_is_named_with_both_numbers(tmp_path: Path) -> None:

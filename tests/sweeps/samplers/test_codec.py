@@ -61,3 +61,23 @@ def test_lists_of_three_numbers_have_an_order_and_others_have_none() -> None:
     assert codec.axes["exponents"].number.length is not None
     assert codec.axes["listed"].number.values == pytest.approx((1.20412, 1.80618, 2.40824), abs=1e-4)
     assert codec.axes["many"].number.values is None
+
+
+CONDITIONS = {
+    "log": {"kinds": ["sgd"]},
+    "flags": {"kinds": ["sgd", None], "listed": [64, 256]},
+    "two": {"flags": [True]},
+}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_parameters_that_do_not_exist_are_left_out_on_the_way_there_and_back(seed: int) -> None:
+    codec, rng = Codec(DOMAINS, exponent="exponents", conditions=CONDITIONS), np.random.default_rng(seed)
+    params = codec.params(codec.space.point(rng.random(codec.space.dimensions)))
+    kind, listed = params["kinds"], params["listed"]
+    flags = kind in ("sgd", None) and listed in (64, 256)
+    assert ("log" in params, "flags" in params) == (kind == "sgd", flags)
+    assert ("two" in params) == (flags and params["flags"] is True)
+    assert codec.params(codec.point(params)) == pytest.approx(params)
+    domains = {name: DOMAINS[name] for name in params}
+    optuna.create_trial(value=0.0, params=params, distributions=domains)  # refuses what a domain does not contain
