@@ -12,9 +12,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from espalier.core.errors import BadInput
-from espalier.services import archive as archives
 from espalier.services.database.tables import State, Submission
 from espalier.services.settings import Settings
+from espalier.sweeps.code import archive as archives
 from espalier.sweeps.home import new_id
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import Fields, unique_fields

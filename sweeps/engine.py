@@ -3,13 +3,14 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import torch
 
 from espalier.core import deadline
 from espalier.core.deadline import TooLong
+from espalier.core.loading.folders import RecordedCopy, copy_in_use
 from espalier.core.programs import PROGRAMS
 from espalier.core.programs.choose import choose, why_not
 from espalier.core.programs.program import Program
@@ -27,25 +28,26 @@ from espalier.sweeps.spec.spec import SweepSpec
 
 
 @lru_cache(maxsize=4)
-def _task_and_data(reference: str, options: str) -> tuple[Task, Data]:
+def _task_and_data(reference: str, options: str, code: RecordedCopy | None) -> tuple[Task, Data]:
     task = load_task(reference, json.loads(options))
     return task, load_data(task)
 
 
 @lru_cache(maxsize=8)
-def _program(reference: str, options: str, structure: Structure, kind: str) -> Program:
+def _program(reference: str, options: str, code: RecordedCopy | None, structure: Structure, kind: str) -> Program:
     """Return a cached program: a worker's next cohort of the same structure reuses its traced step."""
-    task, _ = _task_and_data(reference, options)
+    task, _ = _task_and_data(reference, options, code)
     return PROGRAMS[kind](task, structure.optimizer, getattr(torch, structure.dtype))
 
 
 @dataclass(frozen=True)
 class _Common:
-    """The properties that the trials of a cohort share. options: the task's arguments, as JSON."""
+    """The properties that the trials of a cohort share. options: the task's arguments, as JSON. code: that is used."""
 
     reference: str
     options: str
     structure: Structure
+    code: RecordedCopy | None = field(default_factory=copy_in_use)
 
     @classmethod
     def of(cls, spec: SweepSpec, point: Point) -> "_Common":
@@ -53,10 +55,10 @@ class _Common:
         return cls(spec.task, options, plan.structure(spec, point))
 
     def task_and_data(self) -> tuple[Task, Data]:
-        return _task_and_data(self.reference, self.options)
+        return _task_and_data(self.reference, self.options, self.code)
 
     def program(self, kind: str) -> Program:
-        return _program(self.reference, self.options, self.structure, kind)
+        return _program(self.reference, self.options, self.code, self.structure, kind)
 
     def why_not_native(self) -> str | None:
         _, data = self.task_and_data()

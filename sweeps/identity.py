@@ -17,6 +17,8 @@ from espalier.sweeps.spec.spec import SweepSpec
 CHANGES = "changes"  # a study attribute: a period for each resume with changed code, data or versions
 KINDS = {"code": "the task's code", "data": "the data", "data.others": "the data of its other choices"}
 FOLDER = "code.folder"  # a study attribute: the folder of a task that is a module
+COPY = "code.copy"  # a study attribute: the recorded copy of the task's code, see sweeps.code.copies
+ENVIRONMENT = "environment"  # a study attribute: the hash of the environment, see sweeps.code.environment
 
 Facts = Mapping[str, Any]
 
@@ -104,15 +106,19 @@ def changed_kinds(facts: Facts, now: Facts) -> list[str]:
     return [kind for kind in KINDS if kind in last and last[kind] != now.get(kind)]
 
 
-def check_unchanged(sweep: str, facts: Facts, now: Facts) -> None:
-    """Raise BadInput, saying what differs, if code or data have changed since the sweep last ran."""
+def check_unchanged(sweep: str, facts: Facts, now: Facts, resume: str = "") -> None:
+    """Raise BadInput, saying what differs, if code or data have changed since the sweep last ran.
+
+    resume: the command that goes on with recorded code; "" if none is recorded, or it is what has been compared.
+    """
     last = periods(facts)[-1]
     differing = [f"{KINDS[kind]} ({last[kind]} then, {now.get(kind)} now)" for kind in changed_kinds(facts, now)]
     if differing:
         have = "have" if len(differing) > 1 or "data" in differing[0] else "has"
+        recorded = f"; `{resume}` goes on with the code that it began with" if resume else ""
         raise BadInput(
             f"{sweep}: {' and '.join(differing)} {have} changed since it last ran; its trials could not be compared: "
-            "put back what it was, or begin a new sweep; --changed goes on all the same, and records it"
+            f"put back what it was, or begin a new sweep{recorded}; --changed goes on all the same, and records it"
         )
 
 
@@ -121,7 +127,8 @@ def period(now: Facts, first: int, partly: Collection[int], anew: Collection[int
 
     first: the number of the next trial. partly: trials that continue from a checkpoint. anew: trials that start over.
     """
-    facts = {kind: now[kind] for kind in (*KINDS, "versions", "git_commit", "git_dirty") if kind in now}
+    kinds = (*KINDS, "versions", "git_commit", "git_dirty", COPY, ENVIRONMENT)
+    facts = {kind: now[kind] for kind in kinds if kind in now}
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return {**facts, "at": at, "first": first, "partly": sorted(partly), "anew": sorted(anew)}
 
@@ -129,7 +136,8 @@ def period(now: Facts, first: int, partly: Collection[int], anew: Collection[int
 def differs(facts: Facts, now: Facts) -> bool:
     """Whether code, data or versions have changed since the sweep last ran."""
     last = periods(facts)[-1]
-    return bool(changed_kinds(facts, now)) or ("versions" in last and last["versions"] != now.get("versions"))
+    files = COPY in last and COPY in now and last[COPY]["hash"] != now[COPY]["hash"]
+    return bool(changed_kinds(facts, now)) or files or ("versions" in last and last["versions"] != now.get("versions"))
 
 
 def code_and_versions(facts: Facts, trial: int) -> dict[str, object]:
@@ -137,15 +145,29 @@ def code_and_versions(facts: Facts, trial: int) -> dict[str, object]:
 
     A trial that trained across a change has both: "a, later b".
     """
+    kinds = ("data", "code", "git_commit", ENVIRONMENT)
+    its = _periods_of(facts, trial)
+    rows = [
+        dict(period.get("versions", {})) | {kind: period[kind] for kind in kinds if kind in period} for period in its
+    ]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: _joined([row[name] for row in rows if name in row]) for name in names}
+
+
+def copy_of(facts: Facts, trial: int) -> Facts | None:
+    """Return the fact on the recorded copy of the code that a trial was last trained with; None if there is none."""
+    return _periods_of(facts, trial)[-1].get(COPY)
+
+
+def _periods_of(facts: Facts, trial: int) -> list[Facts]:
+    """Return the periods in which a trial was trained, in order."""
     its: list[Facts] = [facts]
     for later in facts.get(CHANGES, []):
         if trial >= later["first"] or trial in later["anew"]:
             its = [later]
         elif trial in later["partly"]:
             its.append(later)
-    rows = [dict(p.get("versions", {})) | {k: p[k] for k in ("data", "code", "git_commit") if k in p} for p in its]
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: _joined([row[name] for row in rows if name in row]) for name in names}
+    return its
 
 
 def _joined(values: Sequence[object]) -> object:

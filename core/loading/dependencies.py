@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from espalier.core import own
 from espalier.core.loading.files import NamedFile, source_files
-from espalier.core.loading.folders import current_folder
+from espalier.core.loading.folders import current_folder, in_copy
 from espalier.core.loading.scopes import Scope, installed, listed_folders, scope_of, scope_of_module
 
 
@@ -26,11 +26,12 @@ class Source(NamedTuple):
     scope: Scope | None
 
 
-def files_beside(sources: Sequence[tuple[Path, Path]]) -> list[Path]:
+def files_beside(sources: Sequence[tuple[Path, Path]], elsewhere: bool = False) -> list[Path]:
     """Return the files that modules import from their own folders, by their import statements; nothing is executed.
 
     sources: (folder, file) of each module. A captured class imports from the folders that its file lists, too.
-    The result includes these files and the `__init__.py` of their packages.
+    The result includes these files and the `__init__.py` of their packages. elsewhere: also their author's files in
+    other folders, where Python finds them.
     """
     waiting: list[Source] = []
     for folder, file in ((folder.resolve(), file.resolve()) for folder, file in sources):
@@ -44,7 +45,7 @@ def files_beside(sources: Sequence[tuple[Path, Path]]) -> list[Path]:
             inner = path.parent if path.name == "__init__.py" and path.parent != folder else path.with_suffix("")
             waiting.append(Source(".".join(inner.relative_to(folder).parts), str(path), scope))
     folders = [each.folder for source in waiting if source.scope for each in source.scope.chain()]
-    return [path for path in map(Path, _reachable(waiting)) if any(map(path.is_relative_to, folders))]
+    return [path for path in map(Path, _reachable(waiting)) if elsewhere or any(map(path.is_relative_to, folders))]
 
 
 def file_here(module: str) -> Path | None:
@@ -92,7 +93,7 @@ def _reachable(waiting: list[Source]) -> dict[str, str]:
         for imported in _imports(text, name, Path(path).name == "__init__.py"):
             for near in scope.chain() if scope else ():
                 waiting += [Source(*file, near) for file in source_files(imported, [near.folder], packages=True)]
-            waiting += [Source(*file, None) for file in _of_the_author(imported, first)]
+            waiting += [Source(*file, None) for file in author_files(imported, first)]
     return texts
 
 
@@ -116,7 +117,7 @@ def _imports(text: bytes, name: str, is_package: bool) -> Iterator[str]:
                 yield node.args[0].value
 
 
-def _of_the_author(name: str, first: str) -> list[NamedFile]:
+def author_files(name: str, first: str = "") -> list[NamedFile]:
     """Return (name, file) of a module that Python itself finds, unless it belongs to a library.
 
     first: the task's own file. Its package is its author's wherever it is installed.
@@ -124,12 +125,13 @@ def _of_the_author(name: str, first: str) -> list[NamedFile]:
     top, _, rest = name.partition(".")
     if not top or top in sys.stdlib_module_names or (spec := installed(top)) is None:
         return []
-    places = list(spec.submodule_search_locations or [])
+    places = [str(in_copy(Path(place))) for place in spec.submodule_search_locations or []]
     place = os.path.realpath(places[0] if places else spec.origin or "")
     own_package = top == own.NAME or (bool(places) and first.startswith(place + os.sep))
     if own.is_library(place) and not own_package:
         return []
-    files = [(top, os.path.realpath(spec.origin))] if spec.origin and spec.origin.endswith(".py") else []
+    origin = os.path.realpath(in_copy(Path(spec.origin))) if spec.origin else ""
+    files = [(top, origin)] if origin.endswith(".py") else []
     if rest and places:
         files += [(f"{top}.{inner}", file) for inner, file in source_files(rest, places, packages=True)]
     return files

@@ -21,7 +21,7 @@ from types import CodeType, ModuleType
 from espalier.core import own
 from espalier.core.loading import former_names
 from espalier.core.loading.files import source_files
-from espalier.core.loading.folders import current_folder
+from espalier.core.loading.folders import current_folder, in_copy
 from espalier.core.loading.script import as_a_script
 
 Namespace = Mapping[str, object] | None
@@ -132,15 +132,23 @@ def import_source(source: str) -> ModuleType:
     former_names.forget_folders()
     if source.endswith(".py"):
         return _import_file(source)
-    scope = scope_of(current_folder())
+    scope = _scope_of_installed(source) or scope_of(current_folder())
     name = present_name(source)
     name = f"{scope.name}.{source}" if name == source and scope.has(source) else name
     with as_a_script(source):
         return importlib.import_module(name)
 
 
+def _scope_of_installed(module: str) -> Scope | None:
+    """Return the scope of a recorded copy's folder, for a module that Python itself finds but the copy has too."""
+    spec = installed(module.partition(".")[0])
+    places = list((spec and spec.submodule_search_locations) or [(spec and spec.origin) or ""])
+    copied = in_copy(Path(places[0])) if places[0] else Path()
+    return scope_of(copied.parent) if str(copied) not in (".", places[0]) else None
+
+
 def _import_file(source: str) -> ModuleType:
-    path = Path(os.path.expanduser(source))
+    path = in_copy(Path(os.path.expanduser(source)))
     if not os.path.isfile(path):
         raise FileNotFoundError(source)
     path = path.resolve()
@@ -148,7 +156,7 @@ def _import_file(source: str) -> ModuleType:
     if (outside := _outside_package(path.parent)) != path.parent:
         last = scope_of(outside, last)
     for folder in reversed(listed_folders(path)):
-        last = scope_of(folder, last, listed=True)
+        last = scope_of(in_copy(folder), last, listed=True)
     scope = scope_of(path.parent, last)
     name = f"{scope.name}.{path.stem}"
     if name not in sys.modules:

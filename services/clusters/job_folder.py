@@ -5,8 +5,8 @@ import json
 import os
 from pathlib import Path
 
-from espalier.services import archive
 from espalier.services.clusters.cluster import Job
+from espalier.sweeps.code import archive
 
 SPEC_FILE, ARCHIVE_FILE, CHANGED_FILE = "spec.json", "code.zip", "changed"
 

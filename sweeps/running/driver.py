@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from espalier.core.errors import BadInput, located
-from espalier.core.loading.folders import current_folder, restoring_folder, work_in
+from espalier.core.loading.folders import copy_in_use, current_folder, restoring_folder, use_copy, work_in
 from espalier.sweeps import home as homes
 from espalier.sweeps import identity
 from espalier.sweeps.address import no_secret
@@ -33,6 +33,7 @@ from espalier.sweeps.running.ledger import Ledger
 from espalier.sweeps.running.loop import Loop, keep_error
 from espalier.sweeps.running.machine import Allocation, RaySession
 from espalier.sweeps.running.messages import WorkerSettings
+from espalier.sweeps.running.own_code import change_since, record_code, recorded_copy
 from espalier.sweeps.running.parked_ends import ParkedEnds
 from espalier.sweeps.running.progress import Progress
 from espalier.sweeps.running.reference_runs import ReferenceRuns
@@ -89,11 +90,15 @@ def start(
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": identity.versions()}
     facts |= {REFERENCES: [each.name for each in wanted_references(spec)]}
     facts |= {"tracking": tracking_origin(home.path), identity.FOLDER: str(current_folder())}
-    with _gone_unless_begun(home, store, sweep), DriverLock(home, sweep):  # two processes may start the same id at once
-        record = store.create(sweep, spec, facts | identity.git_state(Path.cwd()))
+    lock = DriverLock(home, sweep)  # two processes may start the same id at once
+    with _gone_unless_begun(home, store, sweep), lock, restoring_folder():
+        code, note = record_code(spec, home, sweep)
+        record = store.create(sweep, spec, facts | code | identity.git_state(Path.cwd()))
         with _ending_in_one_line(home, sweep):
             try:
-                return Driver(home, record, begin).drive(watch, session)
+                driver = Driver(home, record, begin)
+                driver.progress.notes += [note] if note else []
+                return driver.drive(watch, session)
             except BadInput:  # a sweep that this machine refuses leaves no files
                 store.delete(sweep)
                 shutil.rmtree(home.sweep(sweep), ignore_errors=True)
@@ -155,18 +160,29 @@ def resume(
     check_reachable(sweep_tracking_uri(record, home))
     with _ending_in_one_line(home, record.id), DriverLock(home, record.id), restoring_folder():
         driver = Driver(home, record, begin)
-        return driver.drive(watch, session, partial(_check_unchanged, record, home, changed), anyway)
+        return driver.drive(watch, session, partial(_check_unchanged, driver, changed, anyway), anyway)
 
 
-def _check_unchanged(record: SweepRecord, home: Home, changed: bool) -> None:
-    """Raise BadInput if a sweep cannot continue with the present code and data; record what has changed."""
+def _check_unchanged(driver: "Driver", changed: bool, todays: bool) -> None:
+    """Raise BadInput if a sweep cannot continue with its code and data; record what has changed.
+
+    Its code is the recorded copy; with `changed`, or without a copy, today's. todays: today's must be the same.
+    """
+    record, home = driver.record, driver.home
     facts = record.facts
     folder = facts.get(identity.FOLDER)
     if folder and Path(folder).is_dir():
         work_in(folder)
+    copy = None if changed else recorded_copy(record, home)
+    if copy and todays:
+        identity.check_unchanged(record.id, facts, check_spec(record.spec, home), home.resume_command(record.id))
+    use_copy(copy)
+    todays_code, note = record_code(record.spec, home, record.id) if changed else ({}, "")
     now = check_spec(record.spec, home) | {"versions": identity.versions()} | identity.git_state(Path.cwd())
+    now |= {identity.COPY: identity.periods(facts)[-1][identity.COPY]} if copy else todays_code
     if not changed:
         identity.check_unchanged(record.id, facts, now)
+    driver.progress.notes += filter(None, [change_since(record, home) if copy else note])
     if identity.differs(facts, now):
         unfinished = record.unfinished(_checkpoints(home, record))
         record.add_change(identity.period(now, unfinished.first, unfinished.partly, unfinished.anew))
@@ -276,7 +292,7 @@ class Driver:
 
     def _settings(self, allocation: Allocation, tune_folder: Path) -> WorkerSettings:
         """Return the settings of all workers."""
-        patience = self.spec.resources.patience
+        patience, copy = self.spec.resources.patience, copy_in_use()
         return WorkerSettings(
             sweep=self.record.id,
             spec=self.spec.model_dump(mode="json"),
@@ -290,4 +306,6 @@ class Driver:
             patience_s=None if patience == "auto" else patience,
             threads=max(1, int(allocation.cpus)),
             device="cuda" if allocation.gpus else "cpu",
+            code=copy.folder if copy else "",
+            code_root=copy.root if copy else "",
         )

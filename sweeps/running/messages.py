@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from espalier.core.loading.folders import RecordedCopy
 from espalier.core.training.events import Event, TrialId
 from espalier.sweeps.search.cohort_plan import CohortPlan, Provenance
 from espalier.sweeps.spec.values import Fields
@@ -17,9 +18,9 @@ class WorkerSettings:
     """The settings of all workers of one driver.
 
     spec: its fields. cohort_trials: the most that a cohort gets. lanes: the most that train at once. folder: for
-    imports of the task's modules. notes: the folder of workers' notes. states: the folder of trials' states. stop_file:
-    once it is there no cohort begins any more. patience_s: how long a call of the task may take, None if the watchdog
-    decides. device: "cpu" or "cuda".
+    imports of the task's modules. code, code_root: the recorded copy of the code (RecordedCopy), "" without one. notes:
+    the folder of workers' notes. states: the folder of trials' states. stop_file: once it is there no cohort begins any
+    more. patience_s: how long a call of the task may take, None if the watchdog decides. device: "cpu" or "cuda".
     """
 
     sweep: str
@@ -34,6 +35,13 @@ class WorkerSettings:
     patience_s: float | None
     threads: int
     device: str
+    code: str = ""
+    code_root: str = ""
+
+    @property
+    def copy(self) -> RecordedCopy | None:
+        """The recorded copy of the code."""
+        return RecordedCopy(self.code, self.code_root) if self.code else None
 
 
 @dataclass(frozen=True)

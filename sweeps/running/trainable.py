@@ -18,7 +18,7 @@ with gc_paused():
 
     from espalier.core import checkpoint
     from espalier.core.errors import Differs, briefly, located
-    from espalier.core.loading.folders import work_in
+    from espalier.core.loading.folders import use_copy, work_in
     from espalier.core.training.cohort import Cohort
     from espalier.core.training.events import Event, Started, TrialId
     from espalier.core.training.lane import Lane
@@ -92,6 +92,7 @@ class CohortTrainable(tune.Trainable):
     def _begin(self, assignment: Assignment, saved: Saved | None) -> None:
         settings, cohort_plan = assignment.settings, assignment.plan
         work_in(settings.folder)
+        use_copy(settings.copy)
         torch.set_num_threads(settings.threads)
         self.assignment, self.saved = assignment, saved
         spec = SweepSpec.model_validate(settings.spec)

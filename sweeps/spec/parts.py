@@ -208,6 +208,12 @@ class Resources(Part):
         "worker is ended; auto: a hundred times what calls took, at least one minute, at first ten",
     )
 
+    code_mib: Annotated[float, Field(ge=0, le=1024)] = Field(
+        default=32.0,
+        description="MiB of the code that is recorded with the sweep, in the folder of the task's file; 0: none, and "
+        "every worker reads the files as they are then",
+    )
+
     @field_validator("program", mode="before")
     @classmethod
     def _is_known(cls, value: object) -> object:

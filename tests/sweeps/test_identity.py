@@ -324,11 +324,17 @@ def test_a_sweep_whose_helper_or_data_changed_goes_on_only_with_changed_and_says
     first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert first.returncode == 130, first.stderr
     (folder / "nets.py").write_text("SLOPE = 4.0")
-    for again in (["resume", "line-1"], ["run", "project/spec.yaml", "--id", "line-1"]):
-        refused = in_process(*again, "--home", "h", folder=tmp_path)
-        assert refused.returncode == 2 and "Traceback" not in refused.stderr, refused.stderr
-        last = refused.stderr.strip().splitlines()[-1]
-        assert "the task's code (" in last and "the data (" in last and "--changed" in last
+    refused = in_process("run", "project/spec.yaml", "--id", "line-1", "--home", "h", folder=tmp_path)
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr, refused.stderr
+    last = refused.stderr.strip().splitlines()[-1]
+    assert "the task's code (" in last and "the data (" in last and "--changed" in last
+    (folder / "nets.py").write_text("SLOPE = 3.0")
+    (folder / "offset.txt").write_text("1")
+    refused = in_process("resume", "line-1", "--home", "h", folder=tmp_path)
+    last = refused.stderr.strip().splitlines()[-1]
+    assert refused.returncode == 2 and "the data (" in last and "the task's code (" not in last, refused.stderr
+    (folder / "offset.txt").write_text("0")
+    (folder / "nets.py").write_text("SLOPE = 4.0")
     other = in_process(
         "run", "project/spec.yaml", "--id", "line-1", "--set", "trials=21", "--home", "h", folder=tmp_path
     )

@@ -17,7 +17,7 @@ from espalier.services.database.tables import Lease
 from espalier.services.settings import Settings
 from tests.services.conftest import spec, until
 from tests.services.http.asking import Header, Token, hand_in, problem, reaches, state
-from tests.services.test_archive import zipped
+from tests.sweeps.code.test_archive import zipped
 
 # --- handing in ------------------------------------------------------------------------------------------------------
 

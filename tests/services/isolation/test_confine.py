@@ -27,8 +27,8 @@ from espalier.sweeps.home import Home
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.services.conftest import spec, until
-from tests.services.test_archive import zipped
 from tests.services.test_cli import Desk
+from tests.sweeps.code.test_archive import zipped
 
 HERE = Path(__file__).parent
 THIEF = (sys.executable, str(HERE / "thief.py"))

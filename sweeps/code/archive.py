@@ -1,4 +1,4 @@
-"""Uploaded code archives: validated completely on submission, unpacked only for the job that runs them."""
+"""Archives of code: validated completely on submission, unpacked only where they run."""
 
 import io
 import lzma
@@ -25,7 +25,7 @@ def check(packed: bytes, packed_mib: float, unpacked_mib: float) -> None:
     """Raise BadInput unless `unpack` can write the whole archive, each file inside its folder."""
     if len(packed) > packed_mib * 2**20:
         raise BadInput(f"archive: {len(packed) / 2**20:.1f} MiB; at most {packed_mib:g} MiB are taken")
-    if not sum(len(content or b"") for _, content in _entries(packed, unpacked_mib)):
+    if not sum(len(content or b"") for _, content in entries(packed, unpacked_mib)):
         raise BadInput("archive: it is empty; put the files that the task needs into it")
 
 
@@ -35,7 +35,7 @@ def unpack(packed: bytes, folder: Path, unpacked_mib: float) -> None:
     The sizes in an archive's directory can be false: no more than the limit is written.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path, content in _entries(packed, unpacked_mib):
+    for path, content in entries(packed, unpacked_mib):
         place = folder / path
         (place if content is None else place.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
         if content is not None:
@@ -46,7 +46,7 @@ def unpack(packed: bytes, folder: Path, unpacked_mib: float) -> None:
 def holds(packed: bytes, folder: Path, unpacked_mib: float) -> bool:
     """Whether a folder has exactly the archive's files, and nothing else that Python could import."""
     here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
-    for path, content in _entries(packed, unpacked_mib):
+    for path, content in entries(packed, unpacked_mib):
         place = folder / path
         if content is None:
             continue
@@ -75,18 +75,18 @@ def kept(packed: bytes, place: Path, unpacked_mib: float) -> Path:
     return place
 
 
-def _entries(packed: bytes, unpacked_mib: float) -> Iterator[tuple[PurePosixPath, bytes | None]]:
+def entries(packed: bytes, unpacked_mib: float) -> Iterator[tuple[PurePosixPath, bytes | None]]:
     """Yield every path of an archive with its content, None for a folder. Raises BadInput at the first invalid one."""
     if packed.count(HEADER) > ENTRIES:  # counted before zipfile makes an object for each
         raise BadInput(f"archive: more than {ENTRIES:,} files; leave data and build folders out")
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-            entries = archive.infolist()
-            _check_names(entries)
+            listed = archive.infolist()
+            _check_names(listed)
             left = int(unpacked_mib * 2**20)
-            if (total := sum(entry.file_size for entry in entries)) > left:
+            if (total := sum(entry.file_size for entry in listed)) > left:
                 raise BadInput(f"archive: {total / 2**20:.1f} MiB unpacked; at most {unpacked_mib:g} MiB are taken")
-            for entry in entries:
+            for entry in listed:
                 content = None if entry.is_dir() else _content(archive, entry, left)
                 left -= len(content or b"")
                 if left < 0:
@@ -151,11 +151,11 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
         raise BadInput(f"archive: '{shown}' is encrypted")
     if entry.compress_type not in PACKINGS:
         raise BadInput(f"archive: '{shown}' is packed by method {entry.compress_type}; use deflate, or store it")
-    if (wrong := _wrong_name(name)) is not None:
+    if (wrong := wrong_name(name)) is not None:
         raise BadInput(f"archive: '{shown}': {wrong}")
 
 
-def _wrong_name(name: str) -> str | None:
+def wrong_name(name: str) -> str | None:
     """Return what is wrong with a file's name, None if it is valid."""
     parts = name.removesuffix("/").split("/")
     if any(part in ("", ".") for part in parts):

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier.core.errors import BadInput
-from espalier.services import archive
 from espalier.sweeps.client.submission import packed
+from espalier.sweeps.code import archive
 
 
 def zipped(entries: dict[str, bytes], modes: dict[str, int] | None = None) -> bytes:

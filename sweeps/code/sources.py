@@ -1,0 +1,64 @@
+"""Where the user's code of a sweep begins: the files that its spec names, or the script of a command."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from espalier.core import own
+from espalier.core.loading.dependencies import author_files, file_here
+from espalier.core.loading.folders import current_folder
+from espalier.core.loading.references import split_reference
+from espalier.sweeps.spec.references import references
+from espalier.sweeps.spec.spec import SweepSpec
+
+
+class Source(NamedTuple):
+    """A file of a user's code, and the folder that it is imported from. file: None where only the folder is known."""
+
+    folder: Path
+    file: Path | None
+
+
+def sources_of(spec: SweepSpec) -> list[Source]:
+    """Return the sources of a spec: its task, and each kind of the user's own. None for what is installed."""
+    named = references(spec.model_dump(mode="json"))
+    return list(dict.fromkeys(source for name in named if (source := source_of(name) or _installed(name))))
+
+
+def source_of(reference: str) -> Source | None:
+    """Return the source of a class; None for an installed one.
+
+    A file is imported from its own folder, a module from the current one.
+    """
+    source, _ = split_reference(reference)
+    if source.endswith(".py"):
+        return Source(Path(source).parent, Path(source))
+    file = file_here(source)
+    return Source(current_folder(), file) if file else None
+
+
+def _installed(reference: str) -> Source | None:
+    """Return the source of a class whose module Python finds outside of its libraries, as by an editable install."""
+    module, _ = split_reference(reference)
+    files = author_files(module) if module.partition(".")[0] != own.NAME else []
+    if not files or files[-1][0] != module:
+        return None
+    file = Path(files[-1][1])
+    depth = module.count(".") + (file.name == "__init__.py")
+    return Source(file.parents[depth], file)
+
+
+def source_of_command(command: Sequence[str], folder: Path) -> Source:
+    """Return the source of a command: its first argument that is a file, else the folder that it runs in.
+
+    The program itself counts only as a file of that folder: `./train.sh`, and not `python`.
+
+    >>> source_of_command(["python", "-m", "train"], Path("/nowhere"))
+    Source(folder=PosixPath('/nowhere'), file=None)
+    """
+    for place, word in enumerate(command):
+        file = folder / word
+        if (place or os.sep in word) and file.is_file() and (place or file.is_relative_to(folder)):
+            return Source(file.resolve().parent, file.resolve())
+    return Source(folder, None)
