@@ -72,6 +72,10 @@ class Codec:
         (point,) = self.space.settled([tuple(places)])
         return point
 
+    def places(self, params: Mapping[str, Value]) -> dict[int, float]:
+        """Return where some parameters lie, by their places in a point."""
+        return {self.names.index(name): self._place(name, value) for name, value in params.items()}
+
     def params(self, point: Point) -> dict[str, Value]:
         """Return the parameters of a point, as Optuna has them, without those that do not exist there."""
         exist = self.space.exist(np.array([point]))[0].tolist() if self.conditions else [True] * len(point)

@@ -60,13 +60,16 @@ class GridOrder:
         """Leave out a point from now on."""
         self.taken.add(_key(params))
 
-    def next(self, given: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the first point that is not taken. given: values that it has to have, of those that it has."""
+    def free(self, given: Mapping[str, Value]) -> dict[str, Value] | None:
+        """Return the first point that is not taken, of those that have the given values; None if all of them are."""
         while self._passed < len(self._order) and _key(self.point(self._passed)) in self.taken:
             self._passed += 1
         points = (self.point(place) for place in range(self._passed, len(self._order)))
-        free = (point for point in points if _agree(point, given) and _key(point) not in self.taken)
-        return next(free, None) or self.point(self._passed)
+        return next((point for point in points if _agree(point, given) and _key(point) not in self.taken), None)
+
+    def next(self, given: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the first point that is not taken, if there is one with the given values."""
+        return self.free(given) or self.point(self._passed)
 
     @cached_property
     def _order(self) -> "numpy.typing.NDArray[numpy.int64]":

@@ -12,6 +12,7 @@ from optuna.trial import TrialState, create_trial
 from espalier.sweeps.samplers import SAMPLERS, Sampler
 from espalier.sweeps.samplers.grid import Grid, GridOrder
 from espalier.sweeps.search import attributes
+from espalier.sweeps.search.given import Given
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.trial_events import Outcome
 from espalier.sweeps.search.trial_record import Confirmation, OpenTrial, TrialRecord, sampled_params, storable
@@ -75,6 +76,10 @@ class Draws:
         if self.order:
             self.order.take(params)
 
+    def has(self, point: Point) -> bool:
+        """Whether a point may still be proposed: an enumeration has each once."""
+        return not self.order or self.order.free(point) is not None
+
     def of(self, number: int, given: Point | None = None) -> BaseSampler:
         """Return the sampler of a trial. given: parameters that it has already."""
         if self.shared:
@@ -99,7 +104,9 @@ class Asker:
     """Asks for the trials of one sweep, one after another."""
 
     def __init__(self, record: SweepRecord):
+        _take_queued(record.study)
         trials = record.trials()
+        self.given = Given(record, trials)
         self.study, self.storage, self.spec = record.study, record.storage, record.spec
         self.domains = {name: distribution(domain) for name, domain in self.spec.space.domains()}
         self.draws = Draws(self.spec, self.domains, len(trials))
@@ -118,12 +125,25 @@ class Asker:
 
     def ask(self) -> OpenTrial:
         """Return a new trial; the branches of a trunk share all sampled values except the decay points."""
-        self._take_sampler(self.asked)
+        given = None if self.trunk_of(self.asked) is not None else self._next_given()
+        self._take_sampler(self.asked, given and given[1])
+        if given:
+            key, point = given
+            self.study.enqueue_trial(point, user_attrs={attributes.FIRST: key})
+            self.given.use(key)
         conditions = self.spec.space.conditions
         handle = self.study.ask({name: domain for name, domain in self.domains.items() if name not in conditions})
         if conditions:
             suggest_missing(handle, self.spec.space, self.domains)
         return self._opened(OpenTrial(handle))
+
+    def _next_given(self) -> tuple[str, Point] | None:
+        """Return the next point that is given, with its key; None where the sampler is to propose."""
+        for key, point in self.given.waiting():
+            if self.draws.has(point):
+                return key, point
+            self.given.use(key)
+        return None
 
     def confirm(self, trial: TrialRecord) -> OpenTrial:
         """Return a new trial that repeats another under a seed that no trial of the sweep has had."""
@@ -163,7 +183,8 @@ class Asker:
         """Take over a trial of an earlier process; sample now what that process had not sampled yet."""
         missing = self.spec.space.missing(sampled_params(record.params))
         if record.confirms is None and missing:
-            self._take_sampler(record.number, record.params)
+            given = self.given.point(record.given_as) if record.given_as else {}
+            self._take_sampler(record.number, given | record.params)
         else:
             self.study.sampler = RandomSampler()
         handle = self._handle(record.number)
@@ -227,6 +248,13 @@ class Asker:
             warnings.simplefilter("ignore")
             base = self.draws.of(number, given)
         self.study.sampler = fixed_sampler(fixed, base) if fixed else base
+
+
+def _take_queued(study: optuna.Study) -> None:
+    """Begin trials that a process had put into Optuna's queue when it was killed: they are unfinished then."""
+    study.sampler = RandomSampler()
+    while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        study.ask()
 
 
 class Ends:

@@ -17,12 +17,14 @@ REFERENCES = "references"  # the names of those that the sweep is to train
 REFERENCE = "reference."  # for each reference that has ended: what it came to
 SEARCH_OVER = "search_over"  # of an open-ended search: there is nothing left that it would train
 TIME = "time"  # of a budget in time: the seconds used, of the clock or of GPUs, and how many a training takes
+ENQUEUED = "enqueued."  # for each point that was added to a sweep, by when: {point: as Optuna has it, of: its origin}
 LATE_RUN = "mlflow_run."  # for each trial whose MLflow run was created after the trial's end
 
 # of a trial
 COHORT = "cohort"
 PIECES = "pieces"  # of a search by pieces: what was trained of the trial, in order; see sweeps.search.pieces
 PARKED = "parked"  # of a search by pieces: where it is parked, and its verdict so far: [step, verdict, evidence]
+FIRST = "first"  # of a trial at a given point: its place among the spec's first points, or when it was added
 CONFIRMS = "confirms"  # of a confirmation: [the trial that it repeats, its own seed]
 STATUS = "status"  # complete, diverged, stopped, failed
 VERDICT = "verdict"

@@ -52,6 +52,10 @@ class PieceSpace:
         """Return the parameters of a point, without decay points, as Optuna has them."""
         return dict(self.codec.params(point))
 
+    def places(self, params: Params) -> dict[int, float]:
+        """Return where some parameters lie, by their places in a point. Decay points are the model's to decide."""
+        return self.codec.places({name: value for name, value in params.items() if name not in self.decay_names})
+
     def decay_params(self, decay: Sequence[float]) -> Params:
         """Return decay points as Optuna has them."""
         return self.branching.params(decay) if self.branching else {}

@@ -37,7 +37,9 @@ class PieceSearch:
         lag = LAG if self.spec.search.repeatable else None
         self.time = time
         wanted = self.spec.trials if self.spec.counts_trials else None
-        self.model = Thaw(self.layout.space, self.spec.trainings, self.spec.search.seed, self.layout.rungs, lag, wanted)
+        given = [self.layout.places(point) for point in asker.given.first.values()]
+        space, trainings = self.layout.space, self.spec.trainings
+        self.model = Thaw(space, trainings, self.spec.search.seed, self.layout.rungs, lag, wanted, given)
         self.trunks: list[int] = []  # the trial of each trunk
         self.pieces: dict[int, list[PieceJson]] = {}  # by trial
         self.training: dict[int, Proposal] = {}  # by trial
@@ -61,13 +63,23 @@ class PieceSearch:
         if not self.closed and self.spec.budget.until == "settled" and self.model.settled(self._noise):
             self.closed = self.settled = True
         self._allow()
-        proposal = None if self.waits or self.closed else self.model.ask()
+        proposal, key = self._added()
+        if proposal is None:
+            proposal = None if self.waits or self.closed else self.model.ask()
         if proposal is None:
             self.waits = True
             return None
-        number = self._trial_of(proposal)
+        number = self._trial_of(proposal, key)
         self.training[number] = proposal
         return self.planned(number)
+
+    def _added(self) -> tuple[Proposal | None, str]:
+        """Begin a trunk at the next point that was added; return its piece, if there is one, and its key."""
+        for key, point in self.asker.given.added() if not self.closed else ():
+            if piece := self.model.begin(self.layout.places(point)):
+                self.asker.given.use(key)
+                return piece, key
+        return None, ""
 
     @property
     def _noise(self) -> float | None:
@@ -83,8 +95,8 @@ class PieceSearch:
         if math.isfinite(left):
             self.model.allow(left, self.time.reach)
 
-    def _trial_of(self, proposal: Proposal) -> int:
-        """Return the trial that a piece is a part of: its trunk's, or a new one."""
+    def _trial_of(self, proposal: Proposal, key: str = "") -> int:
+        """Return the trial that a piece is a part of: its trunk's, or a new one. key: of an added point."""
         begins = isinstance(proposal, TrunkPiece) and proposal.trunk == len(self.trunks)
         if begins or (isinstance(proposal, BranchPiece) and not self._continues(proposal)):
             params = self.layout.params(proposal.point)
@@ -92,7 +104,8 @@ class PieceSearch:
                 params |= self.layout.decay_params(proposal.decay)
             trunk = self.asker.next_number if begins else self.trunks[proposal.trunk]
             entry = self._entry(proposal, trunk)
-            number = self.asker.begin(params, {attributes.PIECES: [entry]}).number
+            added = {attributes.FIRST: key} if key else {}
+            number = self.asker.begin(params, {attributes.PIECES: [entry], **added}).number
             self.pieces[number], self.asker.trunks[number] = [entry], trunk
             self.trunks += [number] if begins else []
             return number
@@ -176,7 +189,7 @@ class PieceSearch:
                 self.trunks.append(number)
             self.pieces.setdefault(number, []).append(piece)
             proposal = self._proposal(piece)
-            self.model.adopt(proposal)
+            self.model.adopt(proposal, begun=record.given_as is not None and k == 0)
             self.training[number] = self.model.training[-1]
             is_last = k == len(record.pieces) - 1
             known, value = self._result(record, piece, is_last)

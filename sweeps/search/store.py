@@ -1,5 +1,6 @@
 """The sweeps of an Optuna storage: create, find, delete."""
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -9,9 +10,13 @@ from optuna.storages import BaseStorage
 from espalier.core.errors import BadInput, nearest
 from espalier.sweeps.home import Home
 from espalier.sweeps.identity import Facts
+from espalier.sweeps.results.trial_result import ranked, searched
 from espalier.sweeps.search import attributes, storage
 from espalier.sweeps.search.study import SweepRecord
-from espalier.sweeps.spec.spec import SweepSpec
+from espalier.sweeps.spec.first import RESOLVED, as_written, is_reference, overlap, reference
+from espalier.sweeps.spec.space import Space
+from espalier.sweeps.spec.spec import SweepSpec, make_spec
+from espalier.sweeps.spec.values import Fields
 
 
 class SweepStore:
@@ -33,8 +38,10 @@ class SweepStore:
     def create(self, sweep: str, spec: SweepSpec, facts: Facts) -> SweepRecord:
         """Create a sweep: a study named by its id, with its spec. Raises BadInput if it exists.
 
-        The spec is written last: a study without one was left by a kill in between, and is created anew.
+        First points that are those of another sweep are looked up. The spec is written last: a study without one was
+        left by a kill in between, and is created anew.
         """
+        spec = looked_up(spec, self)
         direction = "minimize" if spec.objective.mode == "min" else "maximize"
         with suppress(KeyError):
             left = self._study(sweep)
@@ -85,6 +92,43 @@ class SweepStore:
 
     def _study(self, sweep: str) -> optuna.Study:
         return optuna.load_study(study_name=sweep, storage=self.storage)
+
+
+def looked_up(spec: SweepSpec, store: SweepStore) -> SweepSpec:
+    """Return a spec with the points of those of its first entries that name a sweep.
+
+    Raises BadInput for an unknown sweep, one without a complete trial, or one with nothing that this space has.
+    """
+    first = [
+        {**entry, RESOLVED: best_points(store, *reference(entry), spec.space, f"first.{k}")}
+        if is_reference(entry, spec.space) and RESOLVED not in entry
+        else entry
+        for k, entry in enumerate(spec.first)
+    ]
+    return spec if first == spec.first else make_spec(spec.model_dump(mode="json") | {"first": first}, stored=True)
+
+
+def best_points(store: SweepStore, wanted: str, count: int, space: Space, field: str) -> list[Fields]:
+    """Return the best points of a sweep as far as a space has them, each with its sweep and trial.
+
+    Raises BadInput that begins with the field; see `looked_up`.
+    """
+    try:
+        other = store.find(wanted)
+    except BadInput as error:
+        raise BadInput(f"{field}: {error}") from error
+    complete = [trial for trial in searched(other.results()) if trial.value is not None]
+    if not complete:
+        raise BadInput(f"{field}: {other.id} has no complete trial; name another sweep, or wait for one")
+    points: dict[str, Fields] = {}
+    for trial in ranked(complete, other.spec.objective.mode)[:count]:
+        if point := as_written(space, overlap(space, trial.params)):
+            points.setdefault(
+                json.dumps(point, sort_keys=True), {"of": other.id, "trial": trial.number, "point": point}
+            )
+    if not points:
+        raise BadInput(f"{field}: of what {other.id} searched, this space has nothing; leave it out")
+    return list(points.values())
 
 
 def find_sweep(home: Home, store: SweepStore, wanted: str) -> SweepRecord:

@@ -20,6 +20,7 @@ from espalier.sweeps.search import attributes
 from espalier.sweeps.search.cohort_plan import Provenance
 from espalier.sweeps.search.confirming import confirmations_wanted
 from espalier.sweeps.search.trial_record import TrialRecord, sampled_params
+from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import Fields
 
@@ -31,7 +32,7 @@ NOT_FACTS = (
     attributes.SEARCH_OVER,
     attributes.TIME,
 )
-NOT_FACTS_OF = (attributes.WORK, attributes.PROVENANCE, attributes.REFERENCE, attributes.LATE_RUN)
+NOT_FACTS_OF = (attributes.ENQUEUED, attributes.WORK, attributes.PROVENANCE, attributes.REFERENCE, attributes.LATE_RUN)
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,20 @@ class SweepRecord:
         for number, run in runs.items():
             if not trials[number].running and (late.get(str(number)) or trials[number].run) != run:
                 self.study.set_user_attr(f"{attributes.LATE_RUN}{number}", run)
+
+    @cached_property
+    def _study_id(self) -> int:
+        return self.storage.get_study_id_from_name(self.id)
+
+    def enqueued(self) -> dict[str, Any]:
+        """Return the points that were added to it, by when. Read anew each time: another process adds them."""
+        entries = self.storage.get_study_user_attrs(self._study_id)  # a study would copy all of them
+        prefix = attributes.ENQUEUED
+        return {name.removeprefix(prefix): entries[name] for name in list(entries) if name.startswith(prefix)}
+
+    def enqueue(self, key: str, point: Point, origin: str) -> None:
+        """Add a point for a trial to come. origin: the sweep and trial that it is from, "" for none."""
+        self.study.set_user_attr(f"{attributes.ENQUEUED}{key}", {"point": point, "of": origin})
 
     @property
     def references(self) -> list[ReferenceResult]:

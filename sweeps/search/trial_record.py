@@ -122,6 +122,11 @@ class TrialRecord:
         return Confirmation(*entry) if entry else None
 
     @property
+    def given_as(self) -> str | None:
+        """Which given point it has: see `sweeps.search.given`; None for a trial that the sampler proposed."""
+        return self._attributes.get(attributes.FIRST)
+
+    @property
     def pieces(self) -> list[PieceJson]:
         """The pieces of it that a search by pieces has asked for, in order; empty for a whole trial."""
         return list(self._attributes.get(attributes.PIECES, ()))

@@ -12,6 +12,8 @@ from espalier.core.loading.scopes import present_name
 from espalier.core.numbers import Number
 from espalier.core.optimizers import OPTIMIZERS
 from espalier.core.schedules.registry import SCHEDULES
+from espalier.sweeps.spec.first import RESOLVED
+from espalier.sweeps.spec.first import is_reference as names_a_sweep
 from espalier.sweeps.spec.references import map_references
 from espalier.sweeps.spec.spec import SweepSpec
 from espalier.sweeps.spec.values import Fields
@@ -32,11 +34,17 @@ def normal_fields(spec: SweepSpec, in_rates: bool = False) -> Fields:
         exponents = spec.space.lr_exponent
         space["lr_exponent"] = exponents.model_dump(mode="json") if isinstance(exponents, BaseModel) else exponents
     own = spec.space.own()
+    fields["first"] = [_unresolved(entry, spec) for entry in fields["first"]]
     fields["space"] = {n: _real_paths(_listed(domain)) if n in own else _listed(domain) for n, domain in space.items()}
     fields["task_options"] = _real_paths(fields["task_options"])
     for part, registry in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
         fields[part] = _with_defaults(fields[part], registry, fields["space"])
     return fields
+
+
+def _unresolved(entry: Fields, spec: SweepSpec) -> Fields:
+    """Return a first point without what a sweep found for it when it was made."""
+    return {n: v for n, v in entry.items() if n != RESOLVED} if names_a_sweep(entry, spec.space) else entry
 
 
 def present_reference(reference: str) -> str:

@@ -230,17 +230,22 @@ class Space(_WithSchedules):
                 yield name, Range(low=points.low, high=points.high, step=points.step)
         elif isinstance(points, Choice):
             yield "decay_points", points
-        for name, domain in self._single.items():
+        for name, domain in self.single.items():
             if isinstance(domain, list):
                 yield name, Choice(choices=list(domain))
             elif isinstance(domain, Range | Choice):
                 yield name, domain
 
     @cached_property
-    def _single(self) -> Mapping[str, Domain]:
-        """The domains of all hyperparameters that are a single value, by name."""
+    def single(self) -> Mapping[str, Domain]:
+        """The domains of all hyperparameters that are a single value, by name; rates as exponents."""
         fields = {name: getattr(self, name) for name in self.engine_fields()}
         return {name: domain for name, domain in fields.items() if domain is not None} | self.own()
+
+    @cached_property
+    def sampled(self) -> frozenset[str]:
+        """The names of the domains to sample."""
+        return frozenset(name for name, _ in self.domains())
 
     def searched(self) -> set[str]:
         """Return the names of the searched hyperparameters."""
@@ -254,7 +259,7 @@ class Space(_WithSchedules):
 
         Rates stand there as exponents.
         """
-        named = {**self._single, **({} if self.decay_points is None else {"decay_points": self.decay_points})}
+        named = {**self.single, **({} if self.decay_points is None else {"decay_points": self.decay_points})}
         written = {name: when for name, domain in named.items() if (when := getattr(domain, "when", None))}
         return {name: dict(_in_exponents(*each) for each in when.items()) for name, when in written.items()}
 
@@ -269,7 +274,7 @@ class Space(_WithSchedules):
         return known[name]
 
     def _has(self, name: str, among: Sequence[Any], values: Point) -> bool:
-        value = values[name] if name in values else constant(self._single[name])
+        value = values[name] if name in values else constant(self.single[name])
         return any(same(value, each) for each in among)
 
     @cached_property
@@ -309,7 +314,7 @@ class Space(_WithSchedules):
 
         What does not exist there is left out.
         """
-        point = {name: sampled.get(name, constant(domain)) for name, domain in self._single.items()}
+        point = {name: sampled.get(name, constant(domain)) for name, domain in self.single.items()}
         points = self.decay_points
         if isinstance(points, DecayPoints):
             if all(name in sampled for name in points.names):  # else a trunk, of which no branch has been decided

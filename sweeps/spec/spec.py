@@ -12,6 +12,7 @@ from espalier.core.errors import BadInput, shown
 from espalier.core.loading.ready import READY
 from espalier.sweeps.spec import paths, rules, yaml12
 from espalier.sweeps.spec.classes import with_references
+from espalier.sweeps.spec.first import check_first, first_points
 from espalier.sweeps.spec.kinds import AnyOptimizer, AnySchedule, OptimizerSpec, ScheduleSpec, schedule_kinds
 from espalier.sweeps.spec.meaning import misread_exponents
 from espalier.sweeps.spec.messages import messages
@@ -27,7 +28,7 @@ from espalier.sweeps.spec.parts import (
     Resources,
     Search,
 )
-from espalier.sweeps.spec.space import Part, Space, all_finite
+from espalier.sweeps.spec.space import Part, Point, Space, all_finite
 from espalier.sweeps.spec.stopping import Stopping
 from espalier.sweeps.spec.values import as_stored, check_values
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
@@ -53,6 +54,12 @@ class SweepSpec(Part):
     schedule: AnySchedule = ScheduleSpec()
     budget: Budget = Budget()
     space: Space = Field(default_factory=lambda: Space.model_validate({}))
+    first: list[dict[str, Annotated[Any, AfterValidator(all_finite)]]] = Field(
+        default=[],
+        max_length=1000,
+        description="points that are trained first, in this order: {lr: 0.001, momentum: 0.9}, what is left out is the "
+        "sampler's; {best: SWEEP} or {top: 3, of: SWEEP} takes those of another sweep",
+    )
     trials: int = Field(default=32, ge=1, le=TRIALS_MOST)
     replicates: int = Field(
         default=1, ge=1, le=1000, description="seeds per configuration; the objective is their mean"
@@ -120,7 +127,13 @@ class SweepSpec(Part):
         rules.check_grid(self.search, self.space)
         rules.check_time(self.search, self.budget, self.resources)
         rules.check_pieces(self.search, self.budget, self.objective, self.space)
+        check_first(self.first, self.space, -(-self.trials_wanted // self.branches) if self.counts_trials else math.inf)
         return self
+
+    @property
+    def first_points(self) -> list[Point]:
+        """The points that are trained first, by the names of sampled domains."""
+        return first_points(self.first, self.space)
 
     @property
     def trials_wanted(self) -> int:
@@ -210,6 +223,8 @@ class SweepSpec(Part):
                 "space.decay_points.branches: thaw branches a trunk where and as often as it pays; "
                 "search.sampler: tpe has so many branches a trunk"
             )
+        if any("decay_point" in name for point in self.first_points for name in point):
+            notes.append("first: thaw branches a trunk where it pays; of first points it takes all but decay points")
         if self.budget.trainings is not None and "trials" in self.model_fields_set:
             notes.append(f"trials: budget.trainings says how much is trained, so {self.trials} is not used")
         return notes
@@ -244,7 +259,7 @@ def without_search(fields: Mapping[str, Any]) -> dict[str, Any]:
     whole = dict(budget) if isinstance(budget, Mapping) else {}
     for name in ("trainings", "hours", "gpu_hours", "until"):
         whole.pop(name, None)
-    return {**fields, "search": {"sampler": "random"}, **({"budget": whole} if "budget" in fields else {})}
+    return {**fields, "first": [], "search": {"sampler": "random"}, **({"budget": whole} if "budget" in fields else {})}
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from espalier.sweeps.thaw.beginning import Values, beginnings, point_with, points_to_begin
 from espalier.sweeps.thaw.belief import believe
 from espalier.sweeps.thaw.candidates import Candidate, decay_points, kept_shares, new_points
 from espalier.sweeps.thaw.comparison import Comparison, Mask, Reason, compare
@@ -14,14 +15,11 @@ from espalier.sweeps.thaw.learning import Learner
 from espalier.sweeps.thaw.pieces import BranchPiece, Piece, Score, Trunk, TrunkPiece
 from espalier.sweeps.thaw.results import Results
 from espalier.sweeps.thaw.settling import settled
-from espalier.sweeps.thaw.space import Point, Space
+from espalier.sweeps.thaw.space import Space
 from espalier.sweeps.thaw.trunks import Trunks
-from espalier.sweeps.thaw.whole import first_points
 
 P = TypeVar("P", TrunkPiece, BranchPiece)
 RUNGS = (0.05, 0.15, 0.25, 0.5)
-FIRST_PER_TRAINING, FIRST_LEAST, FIRST_MOST = 2.5, 4, 12
-"""How many points begin before the model is asked: by the budget, within bounds; fewer if else none could end."""
 PACE = 0.5
 """Pieces at once, for each training that is left: more of them would begin on what was known before the others."""
 MANY = 100
@@ -49,13 +47,15 @@ class Thaw:
         rungs: Sequence[float] = RUNGS,
         lag: int | None = None,
         trials: int | None = None,
+        given: Sequence[Values] = (),
     ):
         """budget: in full trainings. rungs: the shares of a training at which trunks are scored and parked.
 
         lag: at most so many pieces train at once, and piece k is chosen by the results of pieces 0 ... k - lag. So the
         pieces are the same whenever results come in. None: every result counts at once. trials: how many begin, trunks
         and branches that do not go on from where their trunk rested: no more, and no fewer if the budget does not pay
-        for so many. None: as many as it pays for.
+        for so many. None: as many as it pays for. given: points to begin with, each by some of its values; the others
+        are those of the points that it begins with anyway.
         """
         self.space, self.budget, self.seed, self.rungs = space, budget, seed, tuple(rungs)
         self.trials = math.inf if trials is None else trials
@@ -71,17 +71,9 @@ class Thaw:
         self.promise, self.noise = math.inf, 0.0  # of all that could be trained, when the last piece was chosen
         self.kept = kept_shares(space)
         self.learner = Learner(space)
-        self.first = self._first_points()
-
-    def _first_points(self) -> list[Point]:
-        """Return the points that begin: one in each of as many equal parts of every range, in random order."""
-        count = self._first_count()
-        count = count if self.trials == math.inf else min(count, math.ceil(self.trials / 2))  # the model chooses others
-        return first_points(self.space, count, np.random.default_rng([self.seed]))
-
-    def _first_count(self) -> int:
-        count = int(np.clip(round(FIRST_PER_TRAINING * self.budget), FIRST_LEAST, FIRST_MOST))
-        return max(1, min(count, int((self.budget - 1) / self.rungs[0] + 1 + 1e-9)))  # one must be able to end
+        self.given = len(given)
+        count = beginnings(budget, self.rungs[0], self.given)
+        self.first = points_to_begin(space, count, self.trials, given, seed)
 
     @property
     def left(self) -> float:
@@ -99,7 +91,7 @@ class Thaw:
         Points that were to begin, and now would leave none the time to end, do not.
         """
         self.budget, self.reach = self.spent + left, reach
-        self.first = self.first[: max(0, self._first_count() - len(self.trunks))]
+        self.first = self.first[: max(0, beginnings(self.budget, self.rungs[0], self.given) - len(self.trunks))]
 
     # --- ask and tell ------------------------------------------------------------------------------------------------
 
@@ -117,6 +109,17 @@ class Thaw:
                 self._refused = len(self.results.asked), count
         return None
 
+    def begin(self, values: Values) -> Piece | None:
+        """Return the first piece of a trunk at a point that is given, by some of its values; None if it cannot be paid.
+
+        The other values are drawn.
+        """
+        answer = self.trunks.to_end(self.rungs[0]) if self.trunks.none_branched else 0.0  # is to be paid as well
+        if self._full or not self._affords(self.rungs[0] + answer):
+            return None
+        self.reason, drawn = None, self.space.point(self._rng().random(self.space.dimensions))
+        return self._train_trunk(self.trunks.new(point_with(self.space, values, drawn)))
+
     def _most_at_once(self) -> int:
         """Return how many pieces may train at once: the less is left, the fewer."""
         beyond = self.trials - self.trunks.trials if self.left < 1 and self.trials < math.inf else 0.0
@@ -132,10 +135,13 @@ class Thaw:
             trunk = self.trunks[piece.trunk]
             trunk.training, trunk.diverged = False, value is None
 
-    def adopt(self, piece: Piece) -> None:
-        """Take a piece that an earlier process asked for, in the order in which it asked. It is in training then."""
+    def adopt(self, piece: Piece, begun: bool = False) -> None:
+        """Take a piece that an earlier process asked for, in the order in which it asked. It is in training then.
+
+        begun: whether it was asked for by `begin`.
+        """
         if piece.trunk == len(self.trunks):
-            self.first = self.first[1:]
+            self.first = self.first if begun else self.first[1:]
             self.trunks.new(piece.point)
         trunk = self.trunks[piece.trunk]
         if isinstance(piece, TrunkPiece):
@@ -193,10 +199,7 @@ class Thaw:
         trunk = comparison.candidates[i].trunk
         rests = not self.trunks.may_branch(trunk)
         cost, end = self._next_cost(comparison, i, j), self.rungs[trunk.rung if trunk else 0] if rests else 1.0
-        if (
-            self.trunks.none_branched
-            and self.payable - cost < 1.0 - max([end, *(t.position for t in self.trunks)]) - 1e-9
-        ):
+        if self.trunks.none_branched and self.payable - cost < self.trunks.to_end(end) - 1e-9:
             return self._finish(open_trunks)
         if not self._affords(cost):
             return None
@@ -232,16 +235,14 @@ class Thaw:
         if not trunks:
             return None
         comparison = self._compared(trunks, math.inf)
-        mean = np.where(self._affordable(comparison) & self._allowed(comparison), comparison.foresight.mean, math.inf)
+        affordable = 1.0 - comparison.begin <= self.payable + 1e-9
+        mean = np.where(affordable & self._allowed(comparison), comparison.foresight.mean, math.inf)
         i, j = (int(k) for k in np.unravel_index(int(np.argmin(mean)), mean.shape))
         trunk = comparison.candidates[i].trunk
         if trunk is None or not math.isfinite(mean[i, j]):
             return None
         self.reason = comparison.reason(i, j)
         return self._train_branch(trunk, comparison.decay_at(j), float(comparison.begin[i, j]))
-
-    def _affordable(self, comparison: Comparison) -> Mask:
-        return 1.0 - comparison.begin <= self.payable + 1e-9
 
     @property
     def _full(self) -> bool:

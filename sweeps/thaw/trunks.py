@@ -39,6 +39,10 @@ class Trunks:
         """Whether there is no branch yet, and so no answer."""
         return not any(trunk.branches for trunk in self)
 
+    def to_end(self, position: float) -> float:
+        """Return what an answer costs once another trunk is at a position: of a branch of the one farthest on."""
+        return 1.0 - max([position, *(trunk.position for trunk in self)])
+
     def rested(self, trunk: Trunk) -> float:
         """Return where a trunk rests, or will: at its last rung so far."""
         return self.rungs[trunk.rung - 1] if trunk.rung else 0.0
