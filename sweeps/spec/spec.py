@@ -224,7 +224,7 @@ class SweepSpec(Part):
                 "search.sampler: tpe has so many branches a trunk"
             )
         if any("decay_point" in name for point in self.first_points for name in point):
-            notes.append("first: thaw branches a trunk where it pays; of first points it takes all but decay points")
+            notes.append("first: where trials share trunks, thaw itself decides where they decay, also of first points")
         if self.budget.trainings is not None and "trials" in self.model_fields_set:
             notes.append(f"trials: budget.trainings says how much is trained, so {self.trials} is not used")
         return notes

@@ -70,7 +70,7 @@ def test_that_pieces_take_no_decay_points_is_said() -> None:
     space = {"lr_exponent": {"low": -3, "high": -1}, "decay_points": {"low": 0.4, "high": 0.9}}
     first = {"lr_exponent": -2, "decay_points": 0.5}
     spec = spec_with(space=space, search={"sampler": "thaw"}, schedule="step", first=[first])
-    assert any(note.startswith("first: thaw branches a trunk where it pays") for note in spec.notes())
+    assert any(note.startswith("first: where trials share trunks, thaw itself decides") for note in spec.notes())
     assert not any(note.startswith("first") for note in spec_with(space=space, first=[first]).notes())
 
 
