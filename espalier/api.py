@@ -8,9 +8,10 @@ import warnings
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from espalier.core.arguments import Rule, checked, number, path, text, truth, whole
+from espalier.core.arguments import Rule, checked, choice, number, path, text, truth, whole
 from espalier.describe import Spec, describe
 from espalier.result import ADDRESS, BestTrial, Result, finished
+from espalier.sweeps.code.choices import CHOICES, RECORDED
 from espalier.sweeps.home import Home
 from espalier.sweeps.origins.choice import origin_of
 
@@ -77,24 +78,31 @@ def sweeps(*, home: str | PathLike[str] | None = None, server: str | None = None
     return [Result.of(kept, origin) for kept in origin.read_all()]
 
 
-@checked(best=Rule(_best, BEST), register=text("the name of a model in MLflow, or None", optional=True), home=HOME)
+@checked(
+    best=Rule(_best, BEST),
+    register=text("the name of a model in MLflow, or None", optional=True),
+    home=HOME,
+    code=choice(CHOICES),
+)
 def rerun(
     best: "str | PathLike[str] | BestTrial",
     *,
     register: str | None = None,
     home: str | PathLike[str] | None = None,
+    code: str = RECORDED,
 ) -> "Rerun":
     """Train a best trial again, by the same program, and compare every report: `.reproduced`, else `.difference`.
 
     best: a file that `save` or `sweep best` wrote, or a result's `best`. register: a model in MLflow, of which the
     weights become the next `.version` if every number is the same. home: where the sweep of the trial is recorded.
+    code: "recorded", as the trial was trained, or "here" for the files as they are now.
     Raises BadInput if its task is gone.
     """
     from espalier.sweeps.best_file import best_text
     from espalier.sweeps.repeat.here import rerun_here
 
     text, source = (best.text, "best") if isinstance(best, BestTrial) else (best_text(str(best)), str(best))
-    return rerun_here(text, source, register, Home.at(home) if register else None)
+    return rerun_here(text, source, register, Home.at(home, reading=not register), code=code)
 
 
 @checked(home=HOME, lsuv=truth())

@@ -4,7 +4,9 @@ It has the trial's spec, its hyperparameters, its reports, and the versions and 
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,13 +14,15 @@ from espalier.core.errors import BadInput, shown
 from espalier.core.loading.registry import is_reference
 from espalier.core.programs import PROGRAMS
 from espalier.sweeps import identity
+from espalier.sweeps.code.environment import Environment, read_environment
+from espalier.sweeps.code.in_file import CodeInFile, code_in_file
 from espalier.sweeps.guard import guard_task
 from espalier.sweeps.results.story import TrialStory
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec import paths, yaml12
 from espalier.sweeps.spec.space import ENGINE, Point
 from espalier.sweeps.spec.spec import SweepSpec, make_spec, without_search
-from espalier.sweeps.spec.values import DEPTH, check_values, place
+from espalier.sweeps.spec.values import DEPTH, as_stored, check_values, place
 
 if TYPE_CHECKING:
     from espalier.sweeps.search.study import SweepRecord  # which imports Optuna
@@ -39,10 +43,17 @@ class BestFile(BaseModel):
     lanes: int = Field(default=1, ge=1, description="how many trained at once; it matters to programs of a fixed width")
     made_with: dict[str, object]
     reports: list[list[tuple[int, dict[str, float]]]]
+    environment: Environment | None = None
+    code: CodeInFile | None = None
 
 
-def best_file_text(sweep_record: "SweepRecord", best: TrialResult, story: TrialStory) -> str:
-    """Return a trial as the text of a best file. Numbers read back to the same bits."""
+def best_file_text(
+    sweep_record: "SweepRecord", best: TrialResult, story: TrialStory, folder: Path | None = None
+) -> str:
+    """Return a trial as the text of a best file. Numbers read back to the same bits.
+
+    folder: of the sweep, with the recorded copy of its code.
+    """
     content = {
         "sweep": sweep_record.id,
         "trial": best.number,
@@ -55,8 +66,23 @@ def best_file_text(sweep_record: "SweepRecord", best: TrialResult, story: TrialS
         "made_with": identity.code_and_versions(sweep_record.facts, best.number),
         "reports": [[[step, values] for step, values in replicate["reports"]] for replicate in story["members"]],
     }
-    head = f"# Trial {best.number} of {sweep_record.id}. Train it again: sweep rerun FILE\n"
-    return head + yaml12.write(content, flow=None)
+    head = f"# Trial {best.number} of {sweep_record.id}. Train it again: sweep rerun FILE"
+    recorded = _recorded(sweep_record, best.number, folder) if folder else {}
+    if "archive" in recorded.get("code", ()):
+        head += ", which runs the code that this file holds; --code here runs yours"
+    return f"{head}\n{yaml12.write(content | recorded, flow=None)}"
+
+
+def _recorded(sweep_record: "SweepRecord", trial: int, folder: Path) -> dict[str, Any]:
+    """Return the environment and the code that a trial was last trained with, as far as they are recorded."""
+    period = identity.last_period_of(sweep_record.facts, trial)
+    recorded: dict[str, Any] = {}
+    home = folder.parent.parent
+    if environment := read_environment(home, period.get(identity.ENVIRONMENT, "")):
+        recorded["environment"] = as_stored(asdict(environment))
+    if copy := period.get(identity.COPY):
+        recorded["code"] = code_in_file(folder, copy)
+    return recorded
 
 
 def best_text(path: str) -> str:
@@ -70,20 +96,30 @@ def best_text(path: str) -> str:
 
 def parse_best(text: str, path: str) -> tuple[BestFile, SweepSpec]:
     """Parse the text of a best file. Raises BadInput that begins with `path` and says what is wrong."""
+    best = fields_of_best(text, path)
+    return best, spec_of_best(best, path)
+
+
+def fields_of_best(text: str, path: str) -> BestFile:
+    """Return the content of a best file, of which no code has run. Raises BadInput that begins with `path`."""
     fields = yaml12.read(text, path)
     check_values(fields, path, most=None, depth=DEPTH + 1)  # the size limit of a best file, which contains a spec
     if not isinstance(fields, Mapping):
         raise BadInput(f"{path}: not a best file; `sweep best ID > best.yaml` writes one")
     try:
-        best = BestFile.model_validate(fields)
+        return BestFile.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where, arrived = place(first["loc"]), shown(first.get("input"))
         wrong = f"{first['msg'].lower()}; {arrived} arrived"
         raise BadInput(f"{path}: {where}: {wrong}; `sweep best ID > best.yaml` writes a whole one") from error
+
+
+def spec_of_best(best: BestFile, path: str) -> SweepSpec:
+    """Return the spec of a best file, by the code that is in use. Raises BadInput."""
     spec = make_spec(best.spec, f"{path}: spec", stored=True)
     _check_params(best, spec, path)
-    return best, spec
+    return spec
 
 
 def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:

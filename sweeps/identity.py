@@ -154,9 +154,9 @@ def code_and_versions(facts: Facts, trial: int) -> dict[str, object]:
     return {name: _joined([row[name] for row in rows if name in row]) for name in names}
 
 
-def copy_of(facts: Facts, trial: int) -> Facts | None:
-    """Return the fact on the recorded copy of the code that a trial was last trained with; None if there is none."""
-    return _periods_of(facts, trial)[-1].get(COPY)
+def last_period_of(facts: Facts, trial: int) -> Facts:
+    """Return the period in which a trial was last trained."""
+    return _periods_of(facts, trial)[-1]
 
 
 def _periods_of(facts: Facts, trial: int) -> list[Facts]:

@@ -48,6 +48,18 @@ def files_beside(sources: Sequence[tuple[Path, Path]], elsewhere: bool = False) 
     return [path for path in map(Path, _reachable(waiting)) if elsewhere or any(map(path.is_relative_to, folders))]
 
 
+def imported_libraries(files: Sequence[Path]) -> set[str]:
+    """Return the top-level modules of installed libraries that some files may import; nothing is executed."""
+    names = {name.partition(".")[0] for path in files for name in _imports(path.read_bytes(), path.stem, False)}
+    libraries = set[str]()
+    for name in names - {own.NAME, *sys.stdlib_module_names}:
+        spec = installed(name) if name.isidentifier() else None
+        places = [*(spec.submodule_search_locations or []), spec.origin or ""] if spec else []
+        if any(own.is_library(os.path.realpath(place)) for place in places if place):
+            libraries.add(name)
+    return libraries
+
+
 def file_here(module: str) -> Path | None:
     """Return the file of a module in the current folder; None for one that Python finds elsewhere.
 

@@ -66,7 +66,7 @@ class HomeSweep:
         chosen = self.best if trial is None else self._complete(trial)
         if chosen is None:
             raise BadInput(f"{self.id} has no complete trial yet ({results.counts(self.trials) or 'none began'})")
-        return best_file_text(self.record, chosen, self._story(chosen.number))
+        return best_file_text(self.record, chosen, self._story(chosen.number), self.home.sweep(self.id))
 
     def _complete(self, trial: int) -> TrialResult:
         complete = {t.number: t for t in self.trials if t.state == "complete"}

@@ -8,6 +8,7 @@ from espalier.sweeps.cli.completion import offered_sweeps
 from espalier.sweeps.cli.errors import ends_on_ctrl_c
 from espalier.sweeps.cli.options import home_option, server_option
 from espalier.sweeps.cli.remote import chosen_origin
+from espalier.sweeps.code.choices import CHOICES, RECORDED
 from espalier.sweeps.results.formatting import decimals
 
 
@@ -29,10 +30,18 @@ def best(sweep: str, trial: int | None, server: str | None, home: str | None) ->
 @click.command(short_help="Train a best file again, compare every number.")
 @click.argument("file")
 @click.option("--register", metavar="NAME", help="Keep the trained weights in MLflow, as the champion of model NAME.")
+@click.option(
+    "--code",
+    type=click.Choice(CHOICES),
+    default=RECORDED,
+    help="The code that it was trained with (default), or that which is here now.",
+)
 @home_option
 @ends_on_ctrl_c
-def rerun(file: str, register: str | None, home: str | None) -> None:
+def rerun(file: str, register: str | None, code: str, home: str | None) -> None:
     """Train the trial of the best file FILE again and compare every number. Exit code 0: the same to the last bit.
+
+    It trains with the code that is recorded in FILE, in the home, or in MLflow. Run only files that you trust.
 
     With --register its weights become a version of a model in MLflow's registry, if every number is the same.
 
@@ -44,18 +53,20 @@ def rerun(file: str, register: str | None, home: str | None) -> None:
     from espalier.sweeps.home import Home
     from espalier.sweeps.repeat.here import rerun_here
 
-    place = Home.at(home) if register else None
-    outcome = rerun_here(best_text(file), file, register, place, lambda line: click.echo(line, err=True))
+    place = Home.at(home, reading=not register)
+    outcome = rerun_here(best_text(file), file, register, place, lambda line: click.echo(line, err=True), code)
     if outcome.reproduced:
         click.echo(f"reproduced: {outcome.metric} {decimals(outcome.value)}, bit for bit")
         if outcome.version:
             version = f"{register} version {outcome.version}"
             click.echo(f"registered: {version}, the champion; fetch it: sweep pull {register}")
-        return
-    click.echo(f"not reproduced: {outcome.difference}")
-    for line in outcome.surroundings or ["versions, device, data and code are the same"]:
+    else:
+        click.echo(f"not reproduced: {outcome.difference}")
+    same = [] if outcome.reproduced else ["versions, device, data and code are the same"]
+    for line in outcome.surroundings or same:
         click.echo(f"  {line}")
-    sys.exit(1)
+    if not outcome.reproduced:
+        sys.exit(1)
 
 
 @click.command(short_help="Download the trained weights of a model.")

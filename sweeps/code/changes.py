@@ -25,7 +25,7 @@ class Change(NamedTuple):
 
 def changed_files(folder: Path, fact: Mapping[str, object]) -> list[Change]:
     """Return which files of a recorded copy in a sweep's folder are others now; those that the task imports first."""
-    packed = read_archive(folder, str(fact["hash"]))
+    packed = read_archive(folder, fact)
     return changes_since(packed, read_kept(folder, fact)) if packed else []
 
 

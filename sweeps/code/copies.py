@@ -19,9 +19,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from espalier.core.errors import BadInput, counted
-from espalier.core.loading.dependencies import files_beside
+from espalier.core.loading.dependencies import files_beside, imported_libraries
 from espalier.core.loading.folders import RecordedCopy
 from espalier.sweeps.code.archive import ENTRIES, entries
+from espalier.sweeps.code.environment import installed_packages, packages_of
 from espalier.sweeps.code.listing import CACHES, LeftOut, is_home, list_code
 from espalier.sweeps.code.sources import Source
 
@@ -35,23 +36,25 @@ LINKED_SMALL = 64 * 1024  # bytes; a smaller archive is written again rather tha
 
 @dataclass(frozen=True)
 class Kept:
-    """A recorded copy. root: the folder in which modules were looked for. bytes: of the files.
+    """A recorded copy. root: the folder in which modules were looked for. size_bytes: of the files.
 
-    needed: the files that the task imports, of which a change is named. note: a sentence for the user, "" if none.
+    needed: the files that the task imports. packages: the installed ones that these import. note: a sentence for the
+    user, "" if none.
     """
 
     hash: str
     root: str
     files: int
-    bytes: int
+    size_bytes: int
     roots: Sequence[str] = ()
     needed: Sequence[str] = ()
+    packages: Sequence[str] = ()
     left_out: Sequence[LeftOut] = ()
     note: str = field(default="", compare=False)
 
     def fact(self) -> dict[str, object]:
         """Return it as a fact of a sweep: all but the lists, which are in its file."""
-        return {"hash": self.hash, "root": self.root, "files": self.files, "bytes": self.bytes}
+        return {"hash": self.hash, "root": self.root, "files": self.files, "size_bytes": self.size_bytes}
 
 
 def keep(sources: Sequence[Source], root: Path, folder: Path, limit_mib: float) -> Kept | None:
@@ -83,6 +86,7 @@ def keep(sources: Sequence[Source], root: Path, folder: Path, limit_mib: float) 
         sum(map(_size, files)),
         [str(folder) for folder, _ in roots],
         [str(path) for path in needed],
+        packages_of(imported_libraries(needed), installed_packages()),
         [*left_out, *_beside(files, {entry.path for entry in left_out})][:LISTED],
         note,
     )
@@ -144,8 +148,20 @@ def pack(files: Sequence[Path]) -> tuple[bytes, str]:
             entry = zipfile.ZipInfo(str(path).lstrip(os.sep))
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, (0o100755 if runs else 0o100644) << 16
             archive.writestr(entry, content)
-            digest.update(f"{entry.filename}\0{runs}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+            digest.update(_entry(entry.filename, runs, content))
     return buffer.getvalue(), digest.hexdigest()[:16]
+
+
+def _entry(name: str, runs: bool, content: bytes) -> bytes:
+    return f"{name}\0{runs}\0{hashlib.sha256(content).hexdigest()}\n".encode()
+
+
+def hash_of(packed: bytes) -> str:
+    """Return the hash of an archive's files, as `pack` does. Raises BadInput for one that is damaged."""
+    modes, digest = _modes(packed), hashlib.sha256()
+    for path, content in entries(packed, UNPACKED_MIB):
+        digest.update(_entry(str(path), bool(modes[str(path)] & stat.S_IXUSR), content or b""))
+    return digest.hexdigest()[:16]
 
 
 def _write(packed: bytes, kept: Kept, folder: Path) -> None:
@@ -170,10 +186,15 @@ def _write_whole(place: Path, content: bytes, mode: int = 0o600) -> None:
     os.replace(part, place)
 
 
-def read_archive(folder: Path, digest: str) -> bytes | None:
+def archive_path(folder: Path, fact: Mapping[str, object]) -> Path:
+    """Return where the archive of a recorded copy is in its sweep's folder."""
+    return folder / FOLDER / f"{fact['hash']}.zip"
+
+
+def read_archive(folder: Path, fact: Mapping[str, object]) -> bytes | None:
     """Return the archive of a recorded copy in a sweep's folder; None if it is not there."""
     with suppress(OSError):
-        return (folder / FOLDER / f"{digest}.zip").read_bytes()
+        return archive_path(folder, fact).read_bytes()
     return None
 
 
@@ -183,7 +204,7 @@ def read_kept(folder: Path, fact: Mapping[str, object]) -> Kept:
         fields = json.loads((folder / FOLDER / f"{fact['hash']}.json").read_bytes())
         return Kept(**{**fields, "left_out": [LeftOut(*entry) for entry in fields["left_out"]]})
     except (OSError, ValueError, TypeError):
-        names = ("hash", "root", "files", "bytes")
+        names = ("hash", "root", "files", "size_bytes")
         return Kept(**{name: fact[name] for name in names})  # pyright: ignore[reportArgumentType]
 
 
@@ -207,7 +228,7 @@ def lay_out(packed: bytes, kept: Kept, place: Path) -> RecordedCopy:
 
 def laid_out(folder: Path, fact: Mapping[str, object]) -> RecordedCopy | None:
     """Lay out the recorded copy of a fact in its sweep's folder; None if it is lost or damaged."""
-    packed = read_archive(folder, str(fact["hash"]))
+    packed = read_archive(folder, fact)
     if packed is None:
         return None
     try:

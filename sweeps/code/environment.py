@@ -77,10 +77,13 @@ def environment() -> Environment:
 def installed_packages(search: Sequence[str] | None = None) -> dict[str, str]:
     """Return the version of each installed package, by name in alphabetical order. search: default: sys.path.
 
-    The names of the folders with metadata say both, so that hundreds of files need not be read.
+    The names of the folders with metadata say both, so that hundreds of files need not be read. What a package brings
+    along for itself, inside its own folder, does not count: Ray adds such a folder to sys.path.
     """
     versions: dict[str, str] = {}
     for folder in search or sys.path:
+        if "site-packages" in Path(folder).parent.parts:
+            continue
         try:
             entries = sorted(os.listdir(folder or "."))
         except OSError:

@@ -9,6 +9,7 @@ ONCE_TAG = "espalier.record"  # a random identity, to find a run that is no tria
 DESCRIPTION_TAG = "mlflow.note.content"  # the text at the top of MLflow's page of a run
 CHAMPION = "champion"  # the alias of a model's best version, and the folder of its files among the run's artifacts
 STORY = "trial.json"  # a child run's artifact: every report, the curve and the ratios of each replicate
+CODE = "code"  # the folder of the recorded code among the artifacts of the sweep's own run
 FIGURES = "figures"  # the folder of the figures among the artifacts of the sweep's own run
 RUN_STATUS: Mapping[str, str] = {
     "complete": "FINISHED",

@@ -8,6 +8,7 @@ from pathlib import Path
 from espalier.core.training.events import Ended, Reported
 from espalier.sweeps import identity
 from espalier.sweeps.best_file import best_file_text
+from espalier.sweeps.code.copies import archive_path
 from espalier.sweeps.recording.names import DESCRIPTION_TAG, NAME_CHARACTERS, RUN_STATUS, STORY, list_trials
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.records import (
@@ -263,7 +264,7 @@ class Tracking:
             if curves:
                 figures.append(report.curves_figure(curves, self.spec, self.folder / "curves.png"))
             if story := stories.get(best.number):
-                texts["best.yaml"] = best_file_text(self.sweep_record, best, story)
+                texts["best.yaml"] = best_file_text(self.sweep_record, best, story, self.folder)
                 if ratios := report.ratios_figure(best, story, self.spec, self.folder / "ratios.png"):
                     figures.append(ratios)
             if best.value is not None:
@@ -272,8 +273,13 @@ class Tracking:
         tags[DESCRIPTION_TAG] = description(trials, best, self.spec, self.sweep_record.id)
         tags |= {"espalier.program": "; ".join(programs)} if programs else {}
         more_values, more_tags = self._compared(trials, best)
-        files = [str(figure) for figure in figures]
+        files = [str(path) for path in [*figures, *self._archive(best)]]
         self.recorder.record(SweepClosed(values | more_values, tags | more_tags, texts, files, "FINISHED"))
+
+    def _archive(self, best: TrialResult | None) -> list[Path]:
+        """Return the archive of the code that the best trial was trained with."""
+        copy = identity.last_period_of(self.facts, best.number).get(identity.COPY) if best else None
+        return [archive_path(self.folder, copy)] if copy else []
 
     def _compared(
         self, trials: Sequence[TrialResult], best: TrialResult | None

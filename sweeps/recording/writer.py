@@ -13,6 +13,7 @@ from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.home import naming
 from espalier.sweeps.recording.feedback import Feedback
 from espalier.sweeps.recording.names import (
+    CODE,
     FIGURES,
     METRICS_PER_BATCH,
     PARAMS_PER_BATCH,
@@ -127,7 +128,8 @@ class RunWriter:
         self._write_texts(run, record.texts)
         for path in record.files:
             if Path(path).exists():
-                retry(partial(self.client.log_artifact, run.run_id, path, FIGURES))
+                folder = CODE if path.endswith(".zip") else FIGURES
+                retry(partial(self.client.log_artifact, run.run_id, path, folder))
         retry(partial(self.client.set_terminated, run.run_id, record.status, time_ms))
 
     # --- a trial: its start, tags, reports, end ----------------------------------------------------------------------

@@ -22,6 +22,7 @@ from espalier.sweeps.recording.names import CHAMPION
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.stories import find_run
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
+from espalier.sweeps.repeat.code import NO_CODE, CodeUsed
 from espalier.sweeps.repeat.rerun import Rerun, rerun
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -64,14 +65,16 @@ def place_of(best: BestFile, spec: SweepSpec, home: Home) -> str:
     return uri
 
 
-def rerun_and_register(text: str, best: BestFile, spec: SweepSpec, name: str, home: Home) -> Rerun:
+def rerun_and_register(
+    text: str, best: BestFile, spec: SweepSpec, name: str, home: Home, code: CodeUsed = NO_CODE
+) -> Rerun:
     """Train the trial of a best file again; if it is the same to the last bit, register its weights and the text.
 
     Return the rerun, with the version of the model. Raises BadInput before training if MLflow cannot be used.
     """
     check_name(name)
     uri, weights = place_of(best, spec, home), Weights()
-    outcome = rerun(best, spec, weights)
+    outcome = rerun(best, spec, weights, code)
     if not outcome.reproduced:
         return outcome
     with tempfile.TemporaryDirectory() as place:

@@ -8,6 +8,8 @@ from espalier.core.errors import BadInput, counted
 from espalier.core.programs import PROGRAMS
 from espalier.sweeps import identity
 from espalier.sweeps.best_file import BestFile
+from espalier.sweeps.code.environment import differences, environment
+from espalier.sweeps.repeat.code import NO_CODE, CodeUsed
 from espalier.sweeps.spec.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -32,10 +34,10 @@ class Rerun:
         return self.difference is None
 
 
-def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> Rerun:
+def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None, code: CodeUsed = NO_CODE) -> Rerun:
     """Train the trial again by the same program and compare every report. Raises BadInput if its task is gone.
 
-    watcher: one more watcher.
+    watcher: one more watcher. code: that is in use.
     """
     import torch
 
@@ -49,6 +51,7 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     task = load_task(spec.task, plan.task_options(spec, best.params))
     data = preflight.check(task, spec.budget.batch_size, spec.resources.precision).data
     now = identity.versions() | {"data": data.fingerprint(), "code": code_of(spec, task)}
+    code.check(best.made_with.get("code"), now["code"])
     device = "cuda" if best.device == "cuda" and torch.cuda.is_available() else "cpu"
     if reason := why_not(best.program, task, tuple(t[: spec.budget.batch_size] for t in data.train)):
         raise BadInput(f"program: the trial ran by the {best.program} program, which is not available here: {reason}")
@@ -62,7 +65,8 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None) -> 
     difference = next(filter(None, differences), None)
     if difference is None and value != expected:
         difference = f"{metric} is {value!r}, the file says {expected!r}"
-    return Rerun(metric, expected, value, difference, _changed_surroundings(best, now, device))
+    surroundings = [*_changed_surroundings(best, now, device), *filter(None, [code.differing])]
+    return Rerun(metric, expected, value, difference, surroundings)
 
 
 def _train(best: BestFile, spec: SweepSpec, device: str, watcher: "Watcher | None") -> "list[Ended]":
@@ -91,13 +95,19 @@ def _merged_values(ends: "Sequence[Ended]") -> Mapping[str, float]:
 
 
 def _changed_surroundings(best: BestFile, now: Mapping[str, object], device: str) -> list[str]:
-    """Return the differences in versions, code, data and device since the trial was trained."""
+    """Return the differences in versions, code, data, device and environment since the trial was trained."""
     then = best.made_with | {"device": best.device}
-    return [
+    known = [
         f"{name}: {then[name]} then, {value} now"
         for name, value in (dict(now) | {"device": device}).items()
         if name in then and str(then[name]) != str(value)
     ]
+    if best.environment is None:
+        return known
+    imported = best.code.packages if best.code else []
+    said = {line.partition(":")[0] for line in known}
+    others = differences(best.environment, environment(), imported)
+    return [*known, *(line for line in others if line.partition(":")[0] not in said)]
 
 
 def _first_difference(
