@@ -68,14 +68,17 @@ def end_options(spec: SweepSpec) -> list[dict[str, object]]:
 
 def structural_key(spec: SweepSpec, point: Point) -> str:
     """Return the key that groups trials into cohorts: two trials share a program if their keys are equal."""
-    return json.dumps([task_options(spec, point), _batch_size(spec, point), _schedule(spec, point)], sort_keys=True)
+    if spec.is_foreign:
+        return ""
+    return json.dumps([task_options(spec, point), _batch_size(spec, point), schedule_of(spec, point)], sort_keys=True)
 
 
 def _batch_size(spec: SweepSpec, point: Point) -> int:
     return int(point.get("batch_size", spec.budget.batch_size))
 
 
-def _schedule(spec: SweepSpec, point: Point) -> str:
+def schedule_of(spec: SweepSpec, point: Point) -> str:
+    """Return the kind of a point's schedule."""
     return str(point.get("schedule", spec.schedule.kind))
 
 
@@ -90,14 +93,14 @@ def _optimizer(spec: SweepSpec) -> Optimizer:
 
 def structure(spec: SweepSpec, point: Point) -> Structure:
     """Return the engine structure of a point."""
-    kind, batch_size = _schedule(spec, point), _batch_size(spec, point)
+    kind, batch_size = schedule_of(spec, point), _batch_size(spec, point)
     phases = spec.schedule.phases if kind == "phases" else ()
     return Structure(_optimizer(spec), kind, batch_size, spec.resources.precision, phases)
 
 
 def hyperparameters(spec: SweepSpec, point: Point) -> Hyperparameters:
     """Return the numbers of a point's lane. The rate is 10 ** lr_exponent."""
-    rule, schedule = OPTIMIZERS[spec.optimizer.kind], SCHEDULES[_schedule(spec, point)]
+    rule, schedule = OPTIMIZERS[spec.optimizer.kind], SCHEDULES[schedule_of(spec, point)]
     numbers: dict[str, float] = {}
     for entries, beside in (
         (rule.numbers, numbers_of(spec.optimizer)),

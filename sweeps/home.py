@@ -22,6 +22,7 @@ COHORT_FILE = "cohort.pt"
 SWEEPS = "sweeps"  # in a home: the folders of the sweeps
 TASKS = "tasks"  # in a home: the classes that were defined in a notebook or a script, each in a folder of its own
 WORKERS = "workers"  # in a sweep's folder: the last output of cohorts' workers that died
+TRIALS = "trials"  # in a sweep's folder: a folder for each trial that is a process
 STATES = "states"  # in a sweep's folder: the states of trials from which pieces of training go on
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # errors that the user has to fix
 PROBE_BYTES = 1 << 16

@@ -54,7 +54,9 @@ def reference(name: str) -> Reference:
 
 def wanted_references(spec: SweepSpec) -> list[Reference]:
     """Return the references of a sweep: none if its spec wants none, and none that every trial of it already is."""
-    return [each for each in REFERENCES if spec.references is not False and not _is_the_sweep(spec, each)]
+    if spec.references is False or spec.is_foreign:
+        return []
+    return [each for each in REFERENCES if not _is_the_sweep(spec, each)]
 
 
 def is_affordable(reference: Reference, steps: int, lane_steps: int, plain: bool) -> bool:

@@ -70,14 +70,14 @@ class Captured:
         return place / f"{file_name(self.name)}.py"
 
 
-def is_importable(kind: type) -> bool:
-    """Whether another process can import a class from the file that defines it."""
+def is_importable(kind: type | FunctionType) -> bool:
+    """Whether another process can import a class, or a function, from the file that defines it."""
     module = sys.modules.get(kind.__module__)
     return kind.__module__ != "__main__" and bool(getattr(module, "__file__", None))
 
 
-def capture(kind: type) -> Captured:
-    """Capture a class of `__main__`. Raises BadInput for a value that cannot be written to a file."""
+def capture(kind: type | FunctionType) -> Captured:
+    """Capture a class, or a function, of `__main__`. Raises BadInput for a value that cannot be written to a file."""
     module = sys.modules.get(kind.__module__)
     if "<locals>" in kind.__qualname__ or "." in kind.__qualname__ or module is None:
         raise BadInput(

@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from espalier.core import own
 from espalier.core.errors import BadInput, as_bad_input, nearest
@@ -31,8 +31,8 @@ def split_reference(reference: str) -> tuple[str, str]:
     return source, name
 
 
-def reference_of(kind: type) -> str:
-    """Return a reference to a class: by its file, or by its module if that is installed.
+def reference_of(kind: type | FunctionType) -> str:
+    """Return a reference to a class or a function: by its file, or by its module if that is installed.
 
     >>> from espalier.core.tasks.names import Names
     >>> reference_of(Names)

@@ -10,7 +10,7 @@ from espalier.core.arguments import Rule, checked, instance, mapping, number, pl
 from espalier.core.errors import BadInput, nearest, shown
 from espalier.core.numbers import Number
 from espalier.core.schedules.registry import SCHEDULES, build, why_not_so_many_points
-from espalier.core.schedules.schedule import Schedule
+from espalier.core.schedules.schedule import RateFunction, Schedule
 from espalier.core.schedules.warmup import WARMUP
 
 
@@ -69,6 +69,20 @@ def torch_scheduler(
     [0.1, 0.1, 0.01, 0.01]
     """
     config = {key: plain(value) for key, value in config.items()}
+    rate = rate_function(config)
+    steps = config["steps"]
+    peak = config.get("lr") if config.get("lr_exponent") is None else 10.0 ** config["lr_exponent"]
+    if peak is not None:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] = float(peak)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step / steps).item(), last_step)
+
+
+def rate_function(config: Mapping[str, Any]) -> RateFunction:
+    """Return a schedule as a function of the share of the budget, (1,) of the peak. config: as of `torch_scheduler`.
+
+    Raises BadInput for a key that is unknown or missing, or that the kind does not take.
+    """
     kind, steps, points = _checked(config)
     numbers = {entry.name: config.get(entry.name) for entry in _takes(SCHEDULES[kind])}
     defaults = {entry.name: entry.default for entry in _takes(SCHEDULES[kind])}
@@ -78,12 +92,7 @@ def torch_scheduler(
     }
     columns |= {"lr": torch.ones(1, dtype=torch.float64), "budget": torch.tensor([float(steps)], dtype=torch.float64)}
     columns["points"] = torch.tensor([points], dtype=torch.float64).reshape(1, len(points))
-    rate = build(kind, columns, config.get("phases") or ())
-    peak = config.get("lr") if config.get("lr_exponent") is None else 10.0 ** config["lr_exponent"]
-    if peak is not None:
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] = float(peak)
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step / steps).item(), last_step)
+    return build(kind, columns, config.get("phases") or ())
 
 
 def _takes(schedule: type[Schedule]) -> list[Number]:

@@ -69,12 +69,12 @@ class Cohort:
         program.prepare(batch)
         self.pool = LanePool(Lanes(row, program.width(most)), most)
         self.log, self.work = EventLog(), Work()
-        self.before: Callable[[Sequence[Lane]], None] = lambda lanes: None
-        """Called with the lanes that train next, or the one that is validated next."""
+        self.before: Callable[[Sequence[Mapping[str, int]]], object] = lambda lanes: None
+        """Called with the lanes that train next, or the one that is validated next: see `observe`."""
         self.batches = Batches(task, len(data.train[0]), structure.batch_size, most_kept=2 * most)
         self.trainer = Trainer(program, structure, data.train, self.batches, sampling, averages, self.pool)
         self.comparison = Comparison(program, structure, data.train, self.batches, self.pool)
-        self.validation = Validation(program, data.valid, self.pool, self.python, lambda lanes: self.before(lanes))
+        self.validation = Validation(program, data.valid, self.pool, self.python, self._note)
         views = Views(task, data, baselines, sampling, self._model_of)
         self.reports = Reports(views, self.watchers, structure, setup.curve_points)
         self.ends = Ends(program, self.pool, self.log, self.reports)
@@ -131,7 +131,7 @@ class Cohort:
         steps, errors = self.batches.available(active, steps)
         if steps:
             with self.python.training(active):
-                self.before(active)
+                self._note(active)
                 trained = self.trainer.train(steps)
             account(active, trained, self.work)
             yield from self.ends.drop_diverged(trained.losses_NS)
@@ -175,6 +175,16 @@ class Cohort:
                 yield from self.scores.score(lane, run, run.score, metrics)
             else:
                 yield self.ends.end(lane, run, "complete")
+
+    def _note(self, lanes: Sequence[Lane]) -> None:
+        self.before([{run.trial.id: lane.step for run in lane.runs} for lane in lanes])
+
+    def observe(self, beat: Callable[[int], None], before: Callable[[Sequence[Mapping[str, int]]], object]) -> None:
+        """Call `beat` with the steps that one call is about to make, and `before` with the lanes that train next.
+
+        A lane is given as its trials, each with its step.
+        """
+        self.program.beat, self.before = beat, before
 
     # --- for the caller ----------------------------------------------------------------------------------------------
 

@@ -100,7 +100,7 @@ class Trial:
 
     def report_steps(self) -> tuple[int, ...]:
         """Return the steps after which the trial reports: at equal shares of its budget, the last at its end."""
-        return _report_steps(self.steps, self.reports)
+        return report_steps(self.steps, self.reports)
 
     def next_rung(self, step: int) -> int | None:
         """Return the first rung after `step`, if there is one."""
@@ -118,5 +118,10 @@ class Trial:
 
 
 @lru_cache(maxsize=256)
-def _report_steps(steps: int, reports: int) -> tuple[int, ...]:
+def report_steps(steps: int, reports: int) -> tuple[int, ...]:
+    """Return so many steps at equal shares of a budget, the last at its end.
+
+    >>> report_steps(100, 4), report_steps(2, 10)
+    ((25, 50, 75, 100), (1, 2))
+    """
     return tuple(sorted({max(1, round(steps * i / reports)) for i in range(1, reports + 1)}))

@@ -10,6 +10,7 @@ from espalier.core.loading.registry import is_reference
 from espalier.core.programs import PROGRAMS, own
 from espalier.core.task import Data, Task, load_data, load_task
 from espalier.sweeps import cohorts as plan
+from espalier.sweeps.checks.processes import check_processes
 from espalier.sweeps.guard import guard_task
 from espalier.sweeps.home import Home
 from espalier.sweeps.own_kinds import code_of
@@ -24,11 +25,16 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], object] = lam
 
     on_named: called after all names in the spec are resolved, before the task is made, which may take long.
     """
+    if spec.is_foreign:
+        facts = check_processes(spec)
+        check_reachable(resolve_tracking_uri(spec.tracking_uri, home.path))
+        on_named()
+        return facts
     checks = SpecChecks(spec)
     ends = checks.resolve_names()
     check_reachable(resolve_tracking_uri(spec.tracking_uri, home.path))
     on_named()
-    facts: dict[str, object] = {}
+    facts = dict[str, object]()
     for options in ends:
         task = load_task(spec.task, options)
         checked = preflight.check(task, spec.budget.batch_size, spec.resources.precision)

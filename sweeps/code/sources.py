@@ -21,9 +21,12 @@ class Source(NamedTuple):
 
 
 def sources_of(spec: SweepSpec) -> list[Source]:
-    """Return the sources of a spec: its task, and each kind of the user's own. None for what is installed."""
+    """Return the sources of a spec: what trains, and each kind of the user's own. None for what is installed."""
     named = references(spec.model_dump(mode="json"))
-    return list(dict.fromkeys(source for name in named if (source := source_of(name) or _installed(name))))
+    sources = [source for name in named if (source := source_of(name) or _installed(name))]
+    if spec.command:
+        sources.append(source_of_command(spec.command, current_folder()))
+    return list(dict.fromkeys(sources))
 
 
 def source_of(reference: str) -> Source | None:

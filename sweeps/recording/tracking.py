@@ -226,12 +226,13 @@ class Tracking:
         tags = {f"espalier.{k}": v for k, v in facts.items() if isinstance(v, str | int | float) and "." not in k}
         tags |= {f"espalier.version.{k}": v for k, v in facts.get("versions", {}).items()}
         tags |= {"espalier.changed": changes} if (changes := identity.history(facts)) else {}
+        kinds: dict[str, object] = {"task": spec.trained}
+        if not spec.is_foreign:
+            kinds |= {"optimizer": spec.optimizer.kind, "batch_size": spec.budget.batch_size}
         params = {
-            "task": spec.task,
-            "optimizer": spec.optimizer.kind,
+            **kinds,
             "schedule": spec.schedule.kind,
             "steps": spec.budget.steps,
-            "batch_size": spec.budget.batch_size,
             "trials": spec.trials,
             "sampler": spec.search.sampler,
             "objective": f"{spec.objective.mode} {spec.objective.metric}",

@@ -301,6 +301,7 @@ class Driver:
             folder=str(current_folder()),
             notes=str(self.folder / homes.WORKERS),
             states=str(self.folder / homes.STATES),
+            trial_folders=str(self.folder / homes.TRIALS),
             stop_file=str(tune_folder / STOP_FILE),
             time_file=str(tune_folder / TIME_FILE),
             patience_s=None if patience == "auto" else patience,

@@ -95,6 +95,7 @@ def allocate(spec: SweepSpec, cpus: float, gpus: float) -> Allocation:
     if spec.asks_late:
         at_once = -(-_most_at_once(spec) // cohorts) if spec.search.by_pieces else -(-share // LATE_ROUNDS)
     lanes = min(widest, at_once * spec.replicates) if wanted.lanes == "auto" else wanted.lanes
+    lanes = 1 if spec.is_foreign else lanes
     return Allocation(cohorts, trials, lanes, per_cpus, per_gpus)
 
 

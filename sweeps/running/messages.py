@@ -19,8 +19,10 @@ class WorkerSettings:
 
     spec: its fields. cohort_trials: the most that a cohort gets. lanes: the most that train at once. folder: for
     imports of the task's modules. code, code_root: the recorded copy of the code (RecordedCopy), "" without one. notes:
-    the folder of workers' notes. states: the folder of trials' states. stop_file: once it is there no cohort begins any
-    more. patience_s: how long a call of the task may take, None if the watchdog decides. device: "cpu" or "cuda".
+    the folder of workers' notes. states: the folder of trials' states. trial_folders: that of the folders of trials
+    that are processes. stop_file: once it is there no cohort begins any more. time_file: once it is there the time of
+    the budget is up. patience_s: how long a call of the task may take, None if the watchdog decides. device: "cpu" or
+    "cuda".
     """
 
     sweep: str
@@ -35,6 +37,7 @@ class WorkerSettings:
     patience_s: float | None
     threads: int
     device: str
+    trial_folders: str = ""
     code: str = ""
     code_root: str = ""
 

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,18 @@ with gc_paused():
     from espalier.core.loading.folders import use_copy, work_in
     from espalier.core.training.cohort import Cohort
     from espalier.core.training.events import Event, Started, TrialId
-    from espalier.core.training.lane import Lane
     from espalier.core.training.log import reported
     from espalier.core.training.resume import LaneWithRow
     from espalier.core.training.trial import Trial
+    from espalier.core.training.watch import Watcher
     from espalier.sweeps import cohorts as plan
-    from espalier.sweeps.engine import add_trials, make_cohort, program_for, why_not_as_begun
+    from espalier.sweeps import engine as lanes
     from espalier.sweeps.home import COHORT_FILE, NO_ROOM
     from espalier.sweeps.references import reference, reference_spec
     from espalier.sweeps.running.board import ask_for_trials, judge
     from espalier.sweeps.running.deaths import own_name
-    from espalier.sweeps.running.messages import Assignment, Glimpse, TaskError, Turn
+    from espalier.sweeps.running.engines import AnyCohort, Engine, ProcessEngine, State
+    from espalier.sweeps.running.messages import Assignment, Glimpse, TaskError, Turn, WorkerSettings
     from espalier.sweeps.running.referee import Referee
     from espalier.sweeps.running.states import States
     from espalier.sweeps.running.watchdog import Watchdog
@@ -56,11 +57,90 @@ def make_referee(spec: SweepSpec, sweep: str) -> Referee | None:
     return Referee(plan.rungs(spec), spec.objective.metric, sign, spec.replicates, asks, spec.health.collapsed)
 
 
+def engine_of(spec: SweepSpec, settings: WorkerSettings, by_pieces: bool) -> Engine:
+    """Return the engine of a spec. by_pieces: whether its trials are trained in pieces."""
+    if spec.is_foreign:
+        return ProcessEngine(spec, settings)
+    return LaneEngine(spec, States(Path(settings.states)) if by_pieces else None)
+
+
+class LaneEngine:
+    """Trains lanes of a task. states: of the trials, where these train in pieces."""
+
+    def __init__(self, spec: SweepSpec, states: States | None):
+        self.spec, self.states = spec, states
+        self.replayed: list[Event] = []
+        self.cohort: Cohort | None = None
+
+    def program_for(self, trials: Sequence[PlannedTrial], lanes_most: int, device: str, expected: int) -> Provenance:
+        """Choose the program, and how many lanes train at once."""
+        return lanes.program_for(self.spec, trials, lanes_most, device, expected)
+
+    def why_not_as_begun(self, trials: Sequence[PlannedTrial], begun: Provenance, device: str) -> str | None:
+        """Return why the program of then is not available here."""
+        return lanes.why_not_as_begun(self.spec, trials, begun, device)
+
+    def begin(
+        self, trials: Sequence[PlannedTrial], provenance: Provenance, watcher: Watcher | None, saved: State | None
+    ) -> Cohort:
+        """Make the cohort of trials of one structure."""
+        self.replayed = []
+        self.cohort = cohort = lanes.make_cohort(self.spec, trials, provenance, watcher, self._state_of)
+        if saved:
+            cohort.load_state(saved)
+            # a driver gets the last turns only after their checkpoint is complete: a resuming one may have got fewer
+            self.replayed = cohort.events_so_far()
+        return cohort
+
+    def _state_of(self, trial: PlannedTrial, replicate: Trial) -> LaneWithRow | None:
+        """Return the state from which a piece goes on."""
+        if self.states is None or trial.piece is None:
+            return None
+        number = TrialId.parse(replicate.id)
+        state = self.states.find(number.number, number.replicate, trial.piece, replicate.steps)
+        if state and (run := state["lane"]["riders"][0])["trial"] == replicate.id:
+            # a driver that has died may not have had them; repeated events do nothing
+            self.replayed += [Started(replicate.id, 0), *reported(replicate.id, run["reports"], run["curve"])]
+        return state
+
+    def add(self, trials: Sequence[PlannedTrial]) -> None:
+        """Give more trials to the cohort."""
+        assert self.cohort
+        lanes.add_trials(self.cohort, self.spec, trials, self._state_of)
+
+    def keep(self, trials: Sequence[PlannedTrial]) -> None:
+        """Write the states at which pieces end, or branches may begin."""
+        if self.states and self.cohort:
+            self.states.keep(self.cohort.take_frozen(), trials)
+
+    def keep_recent(self) -> bool:
+        """Write the present states of pieces."""
+        if self.states is None or self.cohort is None:
+            return True
+        self.states.keep_recent(self.cohort)
+        return False
+
+    def state(self) -> State | None:
+        """Return the state of the cohort; that of pieces is written instead."""
+        if not self.keep_recent() or self.cohort is None:
+            return None
+        return self.cohort.state()
+
+    def discard(self, trials: Sequence[PlannedTrial]) -> None:
+        """Remove the states that pieces have written."""
+        if self.states:
+            self.states.discard(trials)
+
+    def close(self) -> None:
+        """Do nothing: lanes are of this process."""
+
+
 class CohortTrainable(tune.Trainable):
     """Trains the cohorts that Tune assigns to this worker, one after another."""
 
     def setup(self, config: dict[str, str]) -> None:
-        self.cohort: Cohort | None = None
+        self.close_engine()
+        self.cohort: AnyCohort | None = None
         self.halt: str | None = None  # why training cannot continue here until the user has fixed something
         self.provenance: Provenance | None = None
         assignment = Assignment.from_config(config)
@@ -101,51 +181,41 @@ class CohortTrainable(tune.Trainable):
         self.ask_for_trials = ask_for_trials(settings.sweep, cohort_plan.id) if spec.asks_late else None
         confirming = trials[0].confirms is not None
         self.referee = None if confirming else make_referee(spec, settings.sweep)
+        self.engine = engine = engine_of(spec, settings, by_pieces=any(trial.piece for trial in trials))
         device = "cuda" if settings.device == "cuda" and torch.cuda.is_available() else "cpu"
         begun = _provenance_in(saved, device) if saved else assignment.provenance
         if begun:  # trials that have begun continue with their own program, even with fewer trials or on another node
-            self.halt = why_not_as_begun(spec, trials, begun, device)
+            self.halt = engine.why_not_as_begun(trials, begun, device)
             self.provenance = replace(begun, device=device)
         else:
             expected = settings.cohort_trials if spec.asks_late or confirming or cohort_plan.reference else 0
-            self.provenance = program_for(spec, trials, settings.lanes, device, expected)
+            self.provenance = engine.program_for(trials, settings.lanes, device, expected)
         if self.halt:
             return
-        self.replayed: list[Event] = []
-        self.states = States(Path(settings.states)) if any(trial.piece for trial in trials) else None
-        self.cohort = make_cohort(spec, trials, self.provenance, self.referee, self._state_of)
-        if saved:
-            self._restore(self.cohort, saved)
+        self.cohort = engine.begin(trials, self.provenance, self.referee, saved)
+        if saved and self.referee:
+            self.referee.load_state(saved["referee"])
         for number in cohort_plan.without:
             for replicate in range(spec.replicates):
                 self.cohort.stop(str(TrialId(number, replicate)), "failed before")
         self.suspects = dict(cohort_plan.suspects)
-        self.cohort.program.beat, self.cohort.before = self.watchdog.beat, self._note_training
+        self.cohort.observe(self.watchdog.beat, self._note_training)
         self.saved_at = time.monotonic()
 
-    def _state_of(self, trial: PlannedTrial, replicate: Trial) -> LaneWithRow | None:
-        """Return the state from which a piece goes on."""
-        if self.states is None or trial.piece is None:
-            return None
-        number = TrialId.parse(replicate.id)
-        state = self.states.find(number.number, number.replicate, trial.piece, replicate.steps)
-        if state and (run := state["lane"]["riders"][0])["trial"] == replicate.id:
-            # a driver that has died may not have had them; repeated events do nothing
-            self.replayed += [Started(replicate.id, 0), *reported(replicate.id, run["reports"], run["curve"])]
-        return state
-
-    def _note_training(self, lanes: Sequence[Lane]) -> None:
+    def _note_training(self, lanes: Sequence[Mapping[str, int]]) -> None:
         """Tell the watchdog which trials the next calls are for."""
         assert self.provenance
-        replicates = [{run.trial.id: lane.step for run in lane.runs} for lane in lanes]
-        self.watchdog.training(replicates, self.provenance.program)
+        self.watchdog.training(lanes, self.provenance.program)
 
-    def _restore(self, cohort: Cohort, saved: Saved) -> None:
-        cohort.load_state(saved)
-        if self.referee:
-            self.referee.load_state(saved["referee"])
-        # a driver gets the last turns only after their checkpoint is complete: a resuming one may have got fewer
-        self.replayed = cohort.events_so_far()
+    def close_engine(self) -> None:
+        """End what an earlier cohort has left running."""
+        engine: Engine | None = getattr(self, "engine", None)
+        if engine:
+            engine.close()
+
+    def cleanup(self) -> None:
+        """End what still runs, since Tune ends this worker."""
+        self.close_engine()
 
     def reset_config(self, new_config: dict[str, str]) -> bool:
         self.setup(new_config)
@@ -159,25 +229,18 @@ class CohortTrainable(tune.Trainable):
         if self.cohort is None:
             node = ray.get_runtime_context().get_node_id()
             return Turn(node, done=True, error=self.error, halt=self.halt).to_result()
-        cohort, events, self.replayed = self.cohort, self.replayed, []
+        cohort, events, self.engine.replayed = self.cohort, self.engine.replayed, []
         self.error = self._catching(lambda: self._train(cohort, events))
         cohort = self.cohort  # a new one, if it has fallen back to plain PyTorch
         due = time.monotonic() - self.saved_at > CHECKPOINT_S and not self.error
         if due:
             self.saved_at = time.monotonic()
             with self.watchdog.watching():  # this calls methods of the task's objects
-                due = self._keep_states(cohort) and cohort.writable  # else it starts over, with the same numbers
+                due = self.engine.keep_recent() and cohort.writable  # else it starts over, with the same numbers
         turn = self._turn(cohort, events)
         return replace(turn, done=cohort.done or self.error is not None, error=self.error).to_result(due)
 
-    def _keep_states(self, cohort: Cohort) -> bool:
-        """Write the states of pieces; return whether a checkpoint of the cohort is needed instead."""
-        if self.states is None:
-            return True
-        self.states.keep_recent(cohort)
-        return False
-
-    def _turn(self, cohort: Cohort, events: Sequence[Event]) -> Turn:
+    def _turn(self, cohort: AnyCohort, events: Sequence[Event]) -> Turn:
         """Return a report to the driver: the events, and how far the cohort is."""
         glimpse = cohort.glimpse()
         return Turn(
@@ -191,7 +254,7 @@ class CohortTrainable(tune.Trainable):
             trained_s=time.monotonic() - self.turn_began,
         )
 
-    def _train(self, cohort: Cohort, events: list[Event]) -> None:
+    def _train(self, cohort: AnyCohort, events: list[Event]) -> None:
         """Train for one turn, adding to the events."""
         self.turn_began = begin = time.monotonic()
         before = len(events)
@@ -202,8 +265,7 @@ class CohortTrainable(tune.Trainable):
                 if self.suspects and not cohort.isolate(self.suspects):
                     self.suspects = {}
                 events.extend(cohort.turn())
-                if self.states:
-                    self.states.keep(cohort.take_frozen(), self.assignment.plan.trials)
+                self.engine.keep(self.assignment.plan.trials)
                 if self._may_ask(cohort) and self._ask(cohort, events):
                     before = 0
         except Differs as error:
@@ -216,17 +278,17 @@ class CohortTrainable(tune.Trainable):
         searches = not plan.reference and all(trial.confirms is None for trial in plan.trials)
         return self.spec.budget.seconds is not None and searches and Path(settings.time_file).exists()
 
-    def _stop_all(self, cohort: Cohort) -> None:
+    def _stop_all(self, cohort: AnyCohort) -> None:
         for trial in self.assignment.plan.trials:
             for replicate in range(self.spec.replicates):
                 cohort.stop(str(TrialId(trial.number, replicate)), TIME_UP)
 
-    def _may_ask(self, cohort: Cohort) -> bool:
+    def _may_ask(self, cohort: AnyCohort) -> bool:
         """Whether enough lanes are idle for another trunk."""
         free = cohort.idle >= self.spec.replicates or cohort.done
         return free and not self.suspects and self.ask_for_trials is not None
 
-    def _ask(self, cohort: Cohort, events: list[Event]) -> bool:
+    def _ask(self, cohort: AnyCohort, events: list[Event]) -> bool:
         """Report the events and ask for more trials. Where there are none, the cohort ends with those that it has.
 
         Return whether there was an answer. Without one the events are kept for the next turn: repeated ones do nothing.
@@ -238,7 +300,7 @@ class CohortTrainable(tune.Trainable):
             self.ask_for_trials = None
             return False
         events.clear()
-        add_trials(cohort, self.spec, trials, self._state_of)
+        self.engine.add(trials)
         self.assignment = replace(self.assignment, plan=self.assignment.plan.joined_by(trials))
         if not trials:
             self.ask_for_trials = None
@@ -249,8 +311,7 @@ class CohortTrainable(tune.Trainable):
         assert self.provenance
         plain = replace(self.provenance, program="plain", why=f"one lane at a time: {why}")
         saved = self.saved | plain.to_json() if self.saved else None
-        if self.states:
-            self.states.discard(self.assignment.plan.trials)
+        self.engine.discard(self.assignment.plan.trials)
         self._begin(replace(self.assignment, provenance=plain), saved)
 
     def save(self, checkpoint_dir: str | None = None) -> object:
@@ -265,13 +326,12 @@ class CohortTrainable(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         if self.cohort is None or self.provenance is None:
             return
-        if self.states:
-            with self.watchdog.watching():
-                self.states.keep_recent(self.cohort)
-            return
         more = self.provenance.to_json() | ({"referee": self.referee.state()} if self.referee else {})
         with self.watchdog.watching():
-            state = self.cohort.state() | more
+            own = self.engine.state()
+        if own is None:
+            return
+        state = dict(own) | more
         state = tree_map_only(torch.Tensor, lambda tensor: tensor.cpu(), state)
         checkpoint.save(Path(checkpoint_dir) / COHORT_FILE, state)
         self.saved = state

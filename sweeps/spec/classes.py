@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
+from types import FunctionType
 
 from espalier.core.errors import BadInput, shown
 from espalier.sweeps.spec.references import KINDS
@@ -18,6 +19,9 @@ def with_references(fields: Mapping[str, object], sources: Path | None, wanted: 
     describes a sweep, in the message on a task that is none; "" if the task stands in its own field.
     """
     out: Fields = dict(fields)
+    for way in ("task", "function"):
+        if inspect.isfunction(out.get(way)):
+            out |= _function_fields(out.pop(way), out, sources)
     if not isinstance(out.get("task"), str | Path | None):
         out |= _task_fields(out["task"], out, sources, wanted)
     for part, field in KINDS:
@@ -44,8 +48,11 @@ def _listed(value: object, field: str, sources: Path | None) -> object:
     return value
 
 
-def _reference(kind: type, field: str, sources: Path | None) -> str:
-    """Return a reference to a class; one of a script or a notebook is written into a file first. Raises BadInput."""
+def _reference(kind: type | FunctionType, field: str, sources: Path | None) -> str:
+    """Return a reference to a class or a function; of a script or a notebook it is written into a file first.
+
+    Raises BadInput.
+    """
     from espalier.core.loading.capture import capture, is_importable
     from espalier.core.loading.references import reference_of
 
@@ -83,7 +90,13 @@ def _task_fields(task: object, fields: Fields, sources: Path | None, wanted: str
     return described
 
 
-def _name_of(kind: type) -> str:
+def _function_fields(function: FunctionType, fields: Fields, sources: Path | None) -> Fields:
+    """Return the fields that name a training function, and a name where none stands."""
+    described: Fields = {"function": _reference(function, "function", sources)}
+    return described if "name" in fields else {**described, "name": _name_of(function)}
+
+
+def _name_of(kind: type | FunctionType) -> str:
     """Return a sweep's name after its task.
 
     >>> _name_of(type("MyTask", (), {}))

@@ -28,7 +28,7 @@ values of hidden gets about 2 of them
         what += f", as much training as {spec.trainings:g} whole ones," * (spec.trainings < trials)
     else:
         what = f"{counted(trials, 'trial')} of {counted(steps, 'step')}"
-    parts = [f"sweep {spec.name}: {what}{seeds} {_rates(spec)}"]
+    parts = [f"sweep {spec.name}: {what}{seeds} {_rates(spec)}".rstrip()]
     if spec.branches > 1:
         parts.append(_trunks(spec))
     return brief("; ".join(filter(None, [*parts, _choices(spec)])), MESSAGE_MOST)
@@ -38,6 +38,8 @@ def _rates(spec: SweepSpec) -> str:
     domain = spec.space.lr_exponent
     if domain == AUTO:
         return "at rates that a range test finds first"
+    if domain is None:  # a function or a command whose rate is not searched
+        return ""
     rates = [f"{10.0 ** float(exponent):.3g}" for exponent in extremes(domain)]
     if isinstance(domain, Range) and rates[0] != rates[1]:
         return f"at rates from {rates[0]} to {rates[1]}"

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from espalier.core.errors import brief, nearest, shown
+from espalier.core.errors import BadInput, brief, nearest, shown
+from espalier.core.foreign.output import compiled
 from espalier.core.loading.registry import is_reference
 from espalier.core.measures.verdicts import Thresholds
 from espalier.core.programs import PROGRAMS
@@ -17,6 +18,7 @@ BY_PIECES = "thaw"  # the sampler that asks for pieces of trainings
 INDEPENDENT = ("random", "qmc", "grid")  # samplers whose points do not depend on results
 STEPS_MOST = 10**10
 BATCH_MOST = 10**9
+GPUS_MOST = 10_000  # of a trial
 Auto = Literal["auto"]
 OwnKindName = Annotated[str, Field(pattern=r"^[^:]+:[^:]+$", max_length=4096, description="file.py:Class, of your own")]
 if TYPE_CHECKING:
@@ -191,12 +193,22 @@ class HealthSpec(Part):
     gain: float = Field(default=Thresholds.gain, ge=0, lt=1, description="share of the best's gain that counts as any")
 
 
+def one_gpu(value: object) -> str:
+    """Return why a cohort of lanes has no more than one GPU."""
+    return (
+        f"{shown(value)}; a cohort trains on one GPU and would leave the others idle: write 1 or less, and cohorts for "
+        "how many train at once"
+    )
+
+
 class Resources(Part):
     """The resources of a cohort, how many cohorts train at once, and their lanes. `auto` depends on the machine."""
 
     cpus: Annotated[float, Field(gt=0, le=10_000)] | Auto = "auto"
-    gpus: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
-        default="auto", description="of each cohort, which trains on one; a part of one: several cohorts share it"
+    gpus: Annotated[float, Field(ge=0, le=GPUS_MOST)] | Auto = Field(
+        default="auto",
+        description="of each cohort, which trains on one; a part of one: several cohorts share it. A function or a "
+        "command may have several a trial",
     )
     cohorts: Annotated[int, Field(ge=1, le=10_000)] | Auto = "auto"
     lanes: Annotated[int, Field(ge=1, le=100_000)] | Auto = "auto"
@@ -207,6 +219,15 @@ class Resources(Part):
         description="seconds that one call of the task's code may take, a step or a validation batch, before its "
         "worker is ended; auto: a hundred times what calls took, at least one minute, at first ten",
     )
+    timeout: float | None = Field(
+        default=None, gt=0, le=1e8, description="seconds that a trial of a function or a command may take"
+    )
+    grace: float = Field(
+        default=10.0,
+        gt=0,
+        le=86_400,
+        description="seconds that the process of a trial has to end, from SIGTERM until it is killed",
+    )
 
     code_mib: Annotated[float, Field(ge=0, le=1024)] = Field(
         default=32.0,
@@ -214,17 +235,39 @@ class Resources(Part):
         "every worker reads the files as they are then",
     )
 
+    @field_validator("gpus", mode="before")
+    @classmethod
+    def _not_so_many(cls, value: object) -> object:
+        if isinstance(value, int | float) and value > GPUS_MOST:
+            raise ValueError(one_gpu(value))
+        return value
+
     @field_validator("program", mode="before")
     @classmethod
     def _is_known(cls, value: object) -> object:
         return known_kind(value, (*PROGRAMS, AUTO))
 
-    @field_validator("gpus", mode="before")
+
+class Results(Part):
+    """How the results of a command are found, beside `from espalier import report` and lines of JSON that it prints."""
+
+    pattern: str | tuple[str, ...] = Field(
+        default=(),
+        description="regular expressions for lines of its output, with named groups: "
+        r"'step (?P<step>\d+): val loss (?P<valid_loss>\S+)'",
+    )
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns, however many were given."""
+        return (self.pattern,) if isinstance(self.pattern, str) else self.pattern
+
+    @field_validator("pattern")
     @classmethod
-    def _one_gpu(cls, value: object) -> object:
-        if isinstance(value, int | float) and value > 1:
-            raise ValueError(
-                f"{shown(value)}; a cohort trains on one GPU and would leave the others idle: write 1 or less, and "
-                "cohorts for how many train at once"
-            )
+    def _are_patterns(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for pattern in (value,) if isinstance(value, str) else value:
+            try:
+                compiled(pattern)
+            except BadInput as error:
+                raise ValueError(str(error).partition(": ")[2]) from error
         return value

@@ -13,6 +13,7 @@ from espalier.core.errors import BadInput, nearest
 from espalier.core.loading.references import split_reference
 from espalier.core.loading.scopes import present_name
 from espalier.sweeps.spec.references import map_references
+from espalier.sweeps.spec.rules import command_words
 from espalier.sweeps.spec.space import Space
 from espalier.sweeps.spec.values import Fields, Json
 
@@ -59,6 +60,10 @@ def found_files(fields: Mapping[str, object], folder: Path) -> Fields:
     """
 
     fields = map_references(fields, lambda reference: code_path(reference, folder))
+    if "function" not in fields and is_function(fields.get("task")):
+        fields["function"] = fields.pop("task")
+    if "command" in fields:
+        fields["command"] = _command(fields["command"], folder)
     annotated = path_options(fields.get("task"))
     for part, own in (("task_options", lambda name: True), ("space", lambda name: name not in Space.model_fields)):
         if isinstance(options := fields.get(part), dict):
@@ -67,6 +72,21 @@ def found_files(fields: Mapping[str, object], folder: Path) -> Fields:
                 for name, value in options.items()
             }
     return fields
+
+
+def _command(value: object, folder: Path) -> object:
+    """Return a command with its files of code made absolute."""
+    try:
+        words = command_words(value)
+    except ValueError:
+        return value
+    if not isinstance(words, list):
+        return value
+    return [code_path(word, folder) if isinstance(word, str) and _is_code(word, folder) else word for word in words]
+
+
+def _is_code(word: str, folder: Path) -> bool:
+    return word.endswith(".py") and any(os.path.isfile(place / expanded(word)) for place in (Path(), folder))
 
 
 def code_path(reference: str, folder: Path) -> str:
@@ -131,21 +151,33 @@ def argument(path: str) -> Path:
 
 def path_options(task: object) -> set[str]:
     """Return the options that a task annotates as paths, read from its source without running it."""
-    source, name = split_reference(task) if isinstance(task, str) else ("", "")
-    source = present_name(source)
-    try:
-        tree = ast.parse(_source_file(source).read_bytes())
-    except (OSError, SyntaxError, ValueError, ImportError, AttributeError, RecursionError):
-        return set()
-    for kind in tree.body:
-        if isinstance(kind, ast.ClassDef) and kind.name == name:
+    for kind in _definitions(task):
+        if isinstance(kind, ast.ClassDef):
             inits = [f for f in kind.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"]
             arguments = [a for f in inits for a in (*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs)]
             return {a.arg for a in arguments if a.annotation and re.search(r"\bPath\b", ast.unparse(a.annotation))}
     return set()
 
 
-def _source_file(source: str) -> Path:
+def is_function(task: object) -> bool:
+    """Whether a reference names a function, read from its source without running it."""
+    return any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in _definitions(task))
+
+
+def _definitions(reference: object) -> list[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Return the definitions of a reference's name at the top level of its source."""
+    source, name = split_reference(reference) if isinstance(reference, str) else ("", "")
+    source = present_name(source)
+    try:
+        tree = ast.parse(source_file(source).read_bytes())
+    except (OSError, SyntaxError, ValueError, ImportError, AttributeError, RecursionError):
+        return []
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [node for node in tree.body if isinstance(node, kinds) and node.name == name]
+
+
+def source_file(source: str) -> Path:
+    """Return the file of a module or of a path, without importing anything. Raises ImportError if there is none."""
     if source.endswith(".py"):
         return Path(source)
     near = Path(*source.split(".")).with_suffix(".py")

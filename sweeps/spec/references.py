@@ -31,8 +31,9 @@ def map_references(fields: Mapping[str, object], change: Callable[[str], str]) -
         return change(value) if isinstance(value, str) and is_reference(value) else value
 
     out: Fields = dict(fields)
-    if isinstance(out.get("task"), str):
-        out["task"] = change(out["task"])
+    for way in ("task", "function"):
+        if isinstance(out.get(way), str) and out[way]:
+            out[way] = change(out[way])
     if isinstance(out.get("watchers"), list | tuple):
         out["watchers"] = [change(value) if isinstance(value, str) else value for value in out["watchers"]]
     for part, field in KINDS:

@@ -4,7 +4,10 @@ A user-defined kind is not loaded here: sweeps.own_kinds applies the same rules 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from pydantic import BaseModel
 
 from espalier.core.errors import BadInput, brief, nearest, shown
 from espalier.core.loading.registry import is_reference
@@ -14,12 +17,23 @@ from espalier.core.schedules.registry import SCHEDULES, why_not_so_many_points
 from espalier.core.schedules.warmup import WARMUP
 from espalier.sweeps.spec.conditions import check_conditions
 from espalier.sweeps.spec.kinds import OptimizerSpec, OwnKind, ScheduleSpec, numbers_of, schedule_kinds, taken, takers
-from espalier.sweeps.spec.parts import BATCH_MOST, BY_PIECES, Budget, Objective, Resources, Search
+from espalier.sweeps.spec.parts import BATCH_MOST, BY_PIECES, Budget, Objective, Resources, Search, one_gpu
 from espalier.sweeps.spec.space import AUTO, GRID_MOST, Domain, Range, Space, extremes
 from espalier.sweeps.spec.stopping import Stopping
 
 EXPONENT = Number("lr_exponent", -1.0, -40.0, 40.0, "the peak rate is 10 ** lr_exponent")
 NEEDED = ("lr_exponent", "decay_factor", "warmup", "seed")  # every trial has one
+WAYS = ("task", "function", "command")
+DEFAULTED = ("lr_exponent", "decay_factor", "warmup")  # of every task; code of its own need not have them
+OWN_BUSINESS = {
+    "task_options": "write constants under space, which config has by name",
+    "optimizer": "your code makes its own; write its numbers under space",
+    "ratios": "your code reports them: report(step, ..., ratios=meter), with an espalier.RatioMeter",
+    "watchers": "they look into lanes; your code reports what it measures",
+}
+"""Fields of a task's sweep, and what stands in their place where code with a loop of its own trains."""
+OF_LANES = ("program", "lanes", "precision", "patience")
+OF_PROCESSES = ("timeout",)
 
 
 def check_optimizer(optimizer: OptimizerSpec | OwnKind, space: Space) -> None:
@@ -35,13 +49,18 @@ def check_optimizer(optimizer: OptimizerSpec | OwnKind, space: Space) -> None:
             raise ValueError(f"space.{name}: {kind} has no {name}; it takes {own}")
 
 
-def check_stopping(stopping: Stopping | None, budget: Budget, objective: Objective, search: Search) -> None:
-    """Raise ValueError if early stopping is impossible: without rungs or scores, or with a repeatable search."""
+def check_stopping(
+    stopping: Stopping | None, budget: Budget, objective: Objective, search: Search, foreign: bool = False
+) -> None:
+    """Raise ValueError if early stopping is impossible: without rungs or scores, or with a repeatable search.
+
+    foreign: whether a function or a command reports what it measures, under whatever name.
+    """
     if stopping is None:
         return
     if budget.steps < 2:
         raise ValueError("stopping: a trial of one step has no rungs; leave stopping out")
-    if not objective.metric.startswith("valid_"):
+    if not foreign and not objective.metric.startswith("valid_"):
         raise ValueError(
             f"stopping: trials are scored by what a validation measures, which {brief(objective.metric)} is not; "
             "seek a valid_ metric, or leave stopping out"
@@ -69,7 +88,7 @@ def check_time(search: Search, budget: Budget, resources: Resources) -> None:
         raise ValueError(why)
 
 
-def check_pieces(search: Search, budget: Budget, objective: Objective, space: Space) -> None:
+def check_pieces(search: Search, budget: Budget, objective: Objective, space: Space, foreign: bool = False) -> None:
     """Raise ValueError if a search by pieces is impossible, or if a budget in trainings is of no search by pieces."""
     if search.sampler != BY_PIECES:
         if budget.trainings is not None:
@@ -79,15 +98,15 @@ def check_pieces(search: Search, budget: Budget, objective: Objective, space: Sp
         if budget.until != "spent":
             raise ValueError(f"budget.until: {search.sampler} foresees nothing; leave it out, or take thaw")
         return
-    if why := why_no_pieces(budget, objective, space):
+    if why := why_no_pieces(budget, objective, space, foreign):
         raise ValueError(f"search.sampler: {why}")
 
 
-def why_no_pieces(budget: Budget, objective: Objective, space: Space) -> str | None:
+def why_no_pieces(budget: Budget, objective: Objective, space: Space, foreign: bool = False) -> str | None:
     """Return why a search by pieces is impossible; None if it is not."""
     if budget.steps < 2:
         return "thaw: a trial of one step has no rungs; take random"
-    if not objective.metric.startswith("valid_"):
+    if not foreign and not objective.metric.startswith("valid_"):
         return (
             f"thaw scores trials by what a validation measures, which {brief(objective.metric)} is not; "
             "seek a valid_ metric, or take tpe"
@@ -98,12 +117,12 @@ def why_no_pieces(budget: Budget, objective: Objective, space: Space) -> str | N
     return None
 
 
-def default_sampler(budget: Budget, objective: Objective, space: Space) -> str:
+def default_sampler(budget: Budget, objective: Objective, space: Space, foreign: bool = False) -> str:
     """Return the sampler of a spec that names none: thaw where rates are searched, if it can."""
     rates = space.lr_exponent
     values = extremes(rates)  # of any kind: it is checked later whether they are numbers
     searched = rates == AUTO or any(value != values[0] for value in values)
-    return BY_PIECES if searched and why_no_pieces(budget, objective, space) is None else "tpe"
+    return BY_PIECES if searched and why_no_pieces(budget, objective, space, foreign) is None else "tpe"
 
 
 def _numbers() -> Iterator[Number]:
@@ -113,8 +132,11 @@ def _numbers() -> Iterator[Number]:
     yield from (entry for entry in named.values() if isinstance(entry, Number) and entry.home != "spec")
 
 
-def check_space(space: Space) -> None:
-    """Raise ValueError for a wrong condition, a domain beyond its number's limits, or null for a required number."""
+def check_space(space: Space, foreign: bool = False) -> None:
+    """Raise ValueError for a wrong condition, a domain beyond its number's limits, or null for a required number.
+
+    foreign: whether a function or a command trains, which need not have a rate.
+    """
     check_conditions(space)
     for number in _numbers():
         domain = getattr(space, number.name)
@@ -122,7 +144,7 @@ def check_space(space: Space) -> None:
             check_domain(number, domain)
     for name in ("seed", "batch_size"):
         _check_whole(name, getattr(space, name), *((1, BATCH_MOST) if name == "batch_size" else (0, 2**63 - 1)))
-    for name in NEEDED:
+    for name in ("seed",) if foreign else NEEDED:
         if any(value is None for value in extremes(getattr(space, name))):
             raise ValueError(f"space.{name}: null; every trial needs one: give a number, a range or a list")
 
@@ -207,3 +229,78 @@ def check_grid(search: Search, space: Space) -> None:
             f"space: a grid of {points:,} points; {GRID_MOST:,} at most: give wider steps or shorter lists, "
             "or another sampler, which need not write them all down"
         )
+
+
+# --- a function or a command in place of a task ----------------------------------------------------------------------
+
+
+def command_words(value: object) -> object:
+    """Return a command as its words. Raises ValueError for a text with an unfinished quotation."""
+    if isinstance(value, list | tuple):
+        listed: list[object] = [*value]
+        return [str(word) if type(word) in (int, float) else word for word in listed]
+    if not isinstance(value, str):
+        return value
+    try:
+        return shlex.split(value)
+    except ValueError as error:
+        raise ValueError(f"{shown(value)}: {error}; write a list of words") from error
+
+
+def check_ways(fields: Mapping[str, object]) -> str:
+    """Return what of WAYS trains. Raises ValueError unless a spec names one, and once."""
+    ways = [way for way in WAYS if fields[way]]
+    if not ways:
+        raise ValueError("missing; it is required, or function, or command")
+    if len(ways) > 1:
+        raise ValueError(f"{ways[-1]}: {' and '.join(ways)} exclude each other; keep one of them")
+    return ways[0]
+
+
+def check_for_task(spec: BaseModel, resources: Resources) -> None:
+    """Raise ValueError for fields of a spec that concern a function or a command, where a task trains."""
+    if resources.gpus != "auto" and resources.gpus > 1:
+        raise ValueError(f"resources.gpus: {one_gpu(resources.gpus)}")
+    if wrong := _changed(spec, ("share", "results")):
+        raise ValueError(f"{wrong}: it is for a function or a command; a task shares and reports by itself")
+    if resources.timeout is not None:
+        raise ValueError("resources.timeout: it is for a function or a command; write resources.patience")
+
+
+def check_for_process(
+    way: str, spec: BaseModel, resources: Resources, space: Space, stopping: Stopping | None, search: Search
+) -> None:
+    """Raise ValueError for fields of a spec that concern a task, where a function or a command trains."""
+    if wrong := _changed(spec, OWN_BUSINESS):
+        raise ValueError(f"{wrong}: a {way} trains; {OWN_BUSINESS[wrong]}")
+    if wrong := _changed(resources, OF_LANES):
+        instead = "timeout, for a whole trial" if wrong == "patience" else "leave it out"
+        raise ValueError(f"resources.{wrong}: a {way} trains, which has no lanes; {instead}")
+    if getattr(spec, "references") is True:  # noqa: B009 - of a class that imports this one
+        raise ValueError(f"references: a {way} trains, whose untuned run nobody knows; write it under first")
+    if space.lr_exponent == "auto":
+        raise ValueError(f"space.lr: auto is a range test of a task's lanes, and a {way} trains; give a range")
+    if stopping is not None and _changed(stopping, ("score",)):
+        raise ValueError(
+            f"stopping.score: a {way} trains, which reports its own: report(step, score=...); leave it out"
+        )
+    if way == "function" and _changed(spec, ("results",)):
+        raise ValueError("results: they are for a command; a function calls report(step, valid_loss=...)")
+    if search.by_pieces and not _changed(spec, ("share",)):
+        raise ValueError("search.sampler: thaw parks trials and continues them: write share: checkpoints, or take tpe")
+
+
+def _changed(part: BaseModel, names: Iterable[str]) -> str:
+    """Return the first of some fields that has not its default, "" if all have."""
+    fields = type(part).model_fields
+    return next(
+        (name for name in names if getattr(part, name) != fields[name].get_default(call_default_factory=True)), ""
+    )
+
+
+def foreign_space(space: Space) -> Space:
+    """Return a space without what every task has by default, and nobody wrote."""
+    left_out = {name: None for name in DEFAULTED if name not in space.model_fields_set}
+    if space.lr is not None:
+        left_out.pop("lr_exponent", None)
+    return space.model_copy(update=left_out) if left_out else space

@@ -1,12 +1,13 @@
 """SweepSpec: the only schema, used by YAML, the command line, HTTP and Ray."""
 
 import math
+import shlex
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from espalier.core.errors import BadInput, shown
 from espalier.core.loading.ready import READY
@@ -26,6 +27,7 @@ from espalier.sweeps.spec.parts import (
     Objective,
     RatiosSpec,
     Resources,
+    Results,
     Search,
 )
 from espalier.sweeps.spec.space import Part, Point, Space, all_finite
@@ -44,10 +46,33 @@ class SweepSpec(Part):
     """The spec of a sweep."""
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$", description="letters, digits, - and _; at most 40")
-    task: str = Field(
+    function: str = Field(
+        default="",
         max_length=4096,
-        description=f"package.module:Class, path/file.py:Class, or a ready task: {', '.join(READY)}",
-        json_schema_extra={"pattern": f"^([^:]+:[^:]+|{'|'.join(READY)})$"},  # loading it reports what is missing
+        description="in place of task, a function of your own loop, each trial in a process: path/file.py:train or "
+        "package.module:train, as def train(config, report)",
+        json_schema_extra={"pattern": "^([^:]+:[^:]+|)$"},
+    )
+    command: tuple[str, ...] = Field(
+        default=(),
+        max_length=1000,
+        description='in place of task, a command: [python, train.py, "${args}"], or one text. ${args} becomes '
+        "--name value for each hyperparameter, ${json} all as one JSON object, ${NAME} one value",
+    )
+    task: str = Field(
+        default="",
+        validate_default=True,
+        max_length=4096,
+        description=f"what trains, as lanes: package.module:Class, path/file.py:Class, or a ready task: "
+        f"{', '.join(READY)}",
+        json_schema_extra={"pattern": f"^([^:]+:[^:]+|{'|'.join(READY)}|)$"},  # loading it reports what is missing
+    )
+    results: Results = Results()
+    share: Literal["nothing", "checkpoints"] = Field(
+        default="nothing",
+        description="of a function or a command: checkpoints lets trials with the same history so far share it, and "
+        "trials be parked and continued; the code must save where report.due says so, go on from report.resume, and "
+        "take its rate from config.lr_at or config.torch_scheduler",
     )
     task_options: dict[str, Annotated[Any, AfterValidator(all_finite)]] = Field(default={})
     optimizer: AnyOptimizer = OptimizerSpec()
@@ -114,19 +139,40 @@ class SweepSpec(Part):
             raise ValueError(f"{shown(value)}; write {{}} for the defaults, or some of its fields: {known}")
         return value
 
+    @field_validator("task")
+    @classmethod
+    def _trains_something(cls, task: str, info: ValidationInfo) -> str:
+        if not task and "function" in info.data and "command" in info.data:
+            rules.check_ways(info.data | {"task": task})
+        return task
+
+    @field_validator("command", mode="before")
+    @classmethod
+    def _words(cls, value: object) -> object:
+        return rules.command_words(value)
+
     @model_validator(mode="after")
     def _consistent(self) -> "SweepSpec":
+        way = rules.check_ways(vars(self))
+        if self.is_foreign:
+            object.__setattr__(self, "space", rules.foreign_space(self.space))
+            rules.check_for_process(way, self, self.resources, self.space, self.stopping, self.search)
+        else:
+            rules.check_for_task(self, self.resources)
         if self.search.sampler == AUTO:
-            sampler = rules.default_sampler(self.budget, self.objective, self.space)
+            sampler = rules.default_sampler(self.budget, self.objective, self.space, self.is_foreign)
+            if self.is_foreign and self.share == "nothing" and sampler == BY_PIECES:
+                sampler = "tpe"
             # frozen; and pydantic ignores what a validator returns where a spec is made by its class
             object.__setattr__(self, "search", self.search.model_copy(update={"sampler": sampler}))
-        rules.check_optimizer(self.optimizer, self.space)
-        rules.check_stopping(self.stopping, self.budget, self.objective, self.search)
-        rules.check_space(self.space)
+        if not self.is_foreign:
+            rules.check_optimizer(self.optimizer, self.space)
+        rules.check_stopping(self.stopping, self.budget, self.objective, self.search, self.is_foreign)
+        rules.check_space(self.space, self.is_foreign)
         rules.check_schedule(self.schedule, self.space)
         rules.check_grid(self.search, self.space)
         rules.check_time(self.search, self.budget, self.resources)
-        rules.check_pieces(self.search, self.budget, self.objective, self.space)
+        rules.check_pieces(self.search, self.budget, self.objective, self.space, self.is_foreign)
         check_first(self.first, self.space, -(-self.trials_wanted // self.branches) if self.counts_trials else math.inf)
         return self
 
@@ -134,6 +180,16 @@ class SweepSpec(Part):
     def first_points(self) -> list[Point]:
         """The points that are trained first, by the names of sampled domains."""
         return first_points(self.first, self.space)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether a function or a command trains, each trial in a process of its own."""
+        return not self.task
+
+    @property
+    def trained(self) -> str:
+        """What trains, in messages and records: the task, the function, or the command."""
+        return self.task or self.function or shlex.join(self.command)
 
     @property
     def trials_wanted(self) -> int:

@@ -1,7 +1,7 @@
 """A worker that dies at one of its trials: that trial alone fails, and the others get the numbers of a calm run."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import pytest
 from espalier.core.tasks.thermometer import Thermometer
 from espalier.core.training.cohort import Cohort
 from espalier.core.training.events import Ended
-from espalier.core.training.lane import Lane
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.sweeps import home as homes
@@ -67,12 +66,16 @@ def test_only_the_trials_at_which_a_worker_dies_fail(program: str, certain: bool
                 cohort.stop(member, "failed before")
         training: list[dict[str, int]] = []
 
-        def note(lanes: Sequence[Lane], training: list[dict[str, int]] = training) -> None:
-            training[:] = [{run.trial.id: lane.step for run in lane.runs} for lane in lanes]
-            for lane in lanes:
-                for run in lane.runs:
-                    if 0 <= fatal.get(run.trial.id, -1) - lane.step < 64 and lane.next_stop() > fatal[run.trial.id]:
-                        raise Died
+        def note(
+            lanes: Sequence[Mapping[str, int]],
+            training: list[dict[str, int]] = training,
+            cohort: Cohort = cohort,
+        ) -> None:
+            training[:] = [dict(lane) for lane in lanes]
+            stops = {run.trial.id: lane.next_stop() for lane in cohort.pool.lanes for run in lane.runs}
+            for trial, step in (at for lane in lanes for at in lane.items()):
+                if 0 <= fatal.get(trial, -1) - step < 64 and stops[trial] > fatal[trial]:
+                    raise Died
 
         cohort.before = note
         left, turns = dict(suspects), 0

@@ -1,0 +1,210 @@
+"""The folder of a trial that trains in a process of its own: how that process and its worker tell each other things.
+
+Files alone carry it, so it outlives both, works below torchrun and shell scripts, and needs no open connection:
+
+assignment.json   what is to be trained: see Assignment
+reports.jsonl     a line for each report, in order, and one when a function has ended: see Line
+stop              once it is there the trial is to end; its text is the reason
+output.log        what the process printed
+checkpoints/500/  what the process saved before its report of step 500
+end.json          the last event of the trial, as its worker saw it
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+VARIABLE = "ESPALIER_TRIAL"
+"""The environment variable that names a trial's folder to its process, and to all that this starts."""
+NEXT = ".next"  # the checkpoint that the process is writing
+End = Literal["complete", "stopped", "failed", "memory"]
+
+
+class Line(TypedDict, total=False):
+    """A line of reports.jsonl.
+
+    step, values, score: of a report. ratios: rows of (step, update ratio of each tensor, gradient ratio of each).
+    checkpoint: whether one was saved with it. end, error, trace: how a function ended.
+    """
+
+    step: int
+    values: Mapping[str, float]
+    score: float
+    tensors: Sequence[str]
+    ratios: Sequence[Sequence[float]]
+    checkpoint: bool
+    end: End
+    error: str
+    trace: str
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a process is to train.
+
+    trial: its key. values: of the hyperparameters, by plain names. schedule: as `torch_scheduler` takes it, empty where
+    no rate is searched. metric: of the objective. due: the steps at which a report, with a validation and a checkpoint,
+    is wanted. kept: the steps whose checkpoints are needed later. until: the step at which it is to leave, None for its
+    end. resume: the step from which it goes on, and the checkpoint's folder.
+    """
+
+    trial: str
+    values: Mapping[str, Any]
+    schedule: Mapping[str, Any]
+    seed: int
+    steps: int
+    metric: str = "valid_loss"
+    due: Sequence[int] = ()
+    kept: Sequence[int] = ()
+    until: int | None = None
+    resume: tuple[int, str] | None = None
+
+    @property
+    def begin(self) -> int:
+        """The step from which it goes on, 0 for the beginning."""
+        return self.resume[0] if self.resume else 0
+
+
+@dataclass
+class TrialFolder:
+    """The folder of a trial."""
+
+    path: Path
+    _read: int = field(default=0, repr=False)  # bytes of the reports that `new_lines` has returned
+
+    def __post_init__(self) -> None:
+        self.output, self.reports, self.end = (self.path / name for name in ("output.log", "reports.jsonl", "end.json"))
+
+    # --- the assignment ----------------------------------------------------------------------------------------------
+
+    def assign(self, assignment: Assignment) -> None:
+        """Write what is to be trained. Reports beyond the step from which it goes on are forgotten."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in self.lines() if line.get("step", assignment.begin + 1) <= assignment.begin]
+        self.write_lines(kept)
+        for stale in (self.path / "stop", self.end):
+            stale.unlink(missing_ok=True)
+        shutil.rmtree(self.checkpoints / NEXT, ignore_errors=True)
+        _write(self.path / "assignment.json", json.dumps(asdict(assignment)))
+
+    def assignment(self) -> Assignment:
+        """Read what is to be trained. Raises OSError or ValueError where no worker has written it."""
+        fields: dict[str, Any] = json.loads((self.path / "assignment.json").read_text(encoding="utf-8"))
+        resume: list[Any] | None = fields.pop("resume")
+        return Assignment(**fields, resume=(resume[0], resume[1]) if resume else None)
+
+    # --- reports -----------------------------------------------------------------------------------------------------
+
+    def append(self, line: Line) -> None:
+        """Add a line to the reports, at once and whole."""
+        handle = os.open(self.reports, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(handle, json.dumps(line).encode() + b"\n")
+        finally:
+            os.close(handle)
+
+    def lines(self) -> list[Line]:
+        """Return all lines so far; none of a folder that is not there."""
+        with suppress(FileNotFoundError):
+            return list(_parsed(self.reports.read_bytes()))
+        return []
+
+    def new_lines(self) -> list[Line]:
+        """Return the lines since the last call."""
+        try:
+            with open(self.reports, "rb") as file:
+                file.seek(self._read)
+                arrived = file.read()
+        except FileNotFoundError:
+            return []
+        whole = arrived[: arrived.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return list(_parsed(whole))
+
+    def write_lines(self, lines: Sequence[Line]) -> None:
+        """Replace the reports; `new_lines` will return what comes after them."""
+        text = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write(self.reports, text.decode())
+        self._read = len(text)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def request_stop(self, reason: str) -> None:
+        """Ask the process to end at its next report."""
+        _write(self.path / "stop", reason)
+
+    def stop_reason(self) -> str:
+        """Return why the process is to end; "" if it is not."""
+        with suppress(OSError):
+            return (self.path / "stop").read_text(encoding="utf-8") or "stopped"
+        return ""
+
+    def set_end(self, event: Mapping[str, Any]) -> None:
+        """Keep the last event of the trial, as JSON values."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write(self.end, json.dumps(event))
+
+    def read_end(self) -> Mapping[str, Any] | None:
+        """Return the last event of the trial; None while it trains."""
+        with suppress(OSError, ValueError):
+            return json.loads(self.end.read_text(encoding="utf-8"))
+        return None
+
+    # --- checkpoints -------------------------------------------------------------------------------------------------
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    def next_checkpoint(self) -> Path:
+        """Return the folder in which the next checkpoint is written."""
+        folder = self.checkpoints / NEXT
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def commit_checkpoint(self, step: int) -> bool:
+        """Make what was written the checkpoint of a step; return whether anything was."""
+        written, folder = self.checkpoints / NEXT, self.checkpoints / str(step)
+        if not written.is_dir() or not any(written.iterdir()):
+            return False
+        if folder.exists():
+            shutil.rmtree(folder)
+        written.rename(folder)
+        return True
+
+    def checkpoint_steps(self) -> list[int]:
+        """Return the steps that have a checkpoint, rising."""
+        with suppress(OSError):
+            return sorted(int(folder.name) for folder in self.checkpoints.iterdir() if folder.name.isdigit())
+        return []
+
+    def checkpoint(self, most: int) -> tuple[int, str] | None:
+        """Return the last checkpoint up to a step, with its folder; None if there is none."""
+        steps = [step for step in self.checkpoint_steps() if step <= most]
+        return (steps[-1], str(self.checkpoints / str(steps[-1]))) if steps else None
+
+    def drop_checkpoints(self, kept: Sequence[int]) -> None:
+        """Remove all checkpoints but those of some steps."""
+        for step in self.checkpoint_steps():
+            if step not in kept:
+                shutil.rmtree(self.checkpoints / str(step), ignore_errors=True)
+
+
+def _parsed(text: bytes) -> Iterator[Line]:
+    for line in text.splitlines():
+        with suppress(ValueError):  # torn by a crash of the machine
+            yield json.loads(line)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

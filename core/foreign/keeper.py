@@ -1,0 +1,124 @@
+"""A script that stands between a worker and a trial's process: `python keeper.py CONTROL GRACE_S COMMAND ...`.
+
+It starts the command, and sees to it that nothing of it outlives the trial: neither children that it leaves behind, nor
+the command itself where the worker dies. It imports little, since one runs for each trial.
+
+CONTROL: the number of a connected socket. A line from the worker asks that the command end; its end means that the
+worker is gone. To the worker goes one line of JSON, {code, oom}: the exit code, negative for a signal, and how many
+processes this machine has killed for lack of memory meanwhile.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+SUBREAPER, DEATH_SIGNAL = 36, 1  # options of prctl(2)
+TICK_S = 0.05
+
+
+def killed_for_memory() -> int:
+    """Return how many processes this machine's kernel has killed for lack of memory."""
+    try:
+        with open("/proc/vmstat") as file:
+            return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def prctl(option: int, value: int) -> None:
+    """Set an attribute of this process, where there is such a thing."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def descendants(of: int) -> list[int]:
+    """Return the processes below one, the nearest first."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    parent = int(file.read().rpartition(")")[2].split()[1])
+            except (OSError, IndexError, ValueError):
+                continue
+            children.setdefault(parent, []).append(int(name))
+    found = list(children.get(of, []))
+    for pid in found:
+        found += children.get(pid, [])
+    return found
+
+
+def signal_all(pids: list[int], number: int) -> None:
+    """Send a signal to processes, of which some may have ended."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def end_all() -> None:
+    """Kill everything below this process: a killed process may have started others."""
+    for _ in range(100):
+        left = descendants(os.getpid())
+        if not left:
+            return
+        signal_all(left, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.01)
+
+
+def keep(control: int, grace_s: float, command: list[str]) -> None:
+    """Run a command to its end, or to that of the worker."""
+    before = killed_for_memory()
+    prctl(SUBREAPER, 1)
+    keeper = os.getpid()
+
+    def begin() -> None:
+        prctl(DEATH_SIGNAL, signal.SIGKILL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        if os.getppid() != keeper:
+            os._exit(1)
+
+    try:
+        child = subprocess.Popen(command, start_new_session=True, preexec_fn=begin)
+    except OSError as error:
+        os.write(control, json.dumps({"code": 127, "oom": 0, "error": error.strerror or str(error)}).encode() + b"\n")
+        return
+    for stream in (0, 1, 2):  # so that a reader sees the end of the output when the command has ended
+        os.close(stream)
+    handle = os.pidfd_open(child.pid) if hasattr(os, "pidfd_open") else None
+    sources, asked_at, asked_all = [control, *([] if handle is None else [handle])], None, False
+    while child.poll() is None:
+        ready, _, _ = select.select(sources, [], [], TICK_S if handle is None or asked_at else None)
+        if control in ready:
+            if not os.read(control, 4096):
+                sources.remove(control)
+            if asked_at is None:
+                asked_at = time.monotonic()
+                signal_all([child.pid], signal.SIGTERM)
+        waited = 0.0 if asked_at is None else time.monotonic() - asked_at
+        if waited > grace_s / 2 and not asked_all:  # a shell does not pass it on
+            asked_all = True
+            signal_all(descendants(child.pid), signal.SIGTERM)
+        if waited > grace_s:
+            signal_all([child.pid, *descendants(child.pid)], signal.SIGKILL)
+    end_all()
+    os.write(control, json.dumps({"code": child.returncode, "oom": killed_for_memory() - before}).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the worker's end is seen at the socket
+    keep(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])

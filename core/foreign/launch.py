@@ -1,0 +1,87 @@
+"""Launchers: how the process of a trial begins, for a training function and for a command."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from espalier.core.foreign.command import filled
+from espalier.core.foreign.folder import VARIABLE, Assignment, TrialFolder
+from espalier.core.foreign.process import TrialProcess
+
+CHILD = "espalier.core.foreign.child"
+
+
+class Launcher(Protocol):
+    """Begins the processes of trials."""
+
+    def launch(self, folder: TrialFolder, assignment: Assignment) -> TrialProcess:
+        """Start the process of an assignment that its folder has."""
+        ...
+
+    def prepare(self) -> None:
+        """Start now what the next trial would wait for."""
+        ...
+
+    def close(self) -> None:
+        """End what was prepared."""
+        ...
+
+
+class FunctionLauncher:
+    """Begins trials of a training function. A spare process imports it while another trains."""
+
+    def __init__(self, reference: str, folder: str, env: Mapping[str, str], grace_s: float):
+        """folder: in which the code runs. grace_s: see TrialProcess."""
+        self.command = [sys.executable, "-P", "-u", "-m", CHILD, reference]
+        self.folder, self.env, self.grace_s = folder, env, grace_s
+        self.spare: TrialProcess | None = None
+
+    def _start(self) -> TrialProcess:
+        return TrialProcess(self.command, self.folder, self.env, self.grace_s)
+
+    def prepare(self) -> None:
+        """Start the spare process."""
+        self.spare = self.spare or self._start()
+
+    def launch(self, folder: TrialFolder, assignment: Assignment) -> TrialProcess:
+        """Give the spare process a trial, or start one."""
+        process, self.spare = self.spare or self._start(), None
+        process.log_to(folder.output)
+        process.send(str(folder.path))
+        return process
+
+    def close(self) -> None:
+        """End the spare process."""
+        if self.spare:
+            self.spare.abandon()
+            self.spare = None
+
+
+class CommandLauncher:
+    """Begins trials of a command."""
+
+    def __init__(self, template: Sequence[str], folder: str, env: Mapping[str, str], grace_s: float):
+        """template: the command with placeholders: see `command.filled`. folder: in which it runs."""
+        self.template, self.folder, self.env, self.grace_s = template, folder, env, grace_s
+
+    def prepare(self) -> None:
+        """Do nothing: a command gets its values as arguments."""
+
+    def launch(self, folder: TrialFolder, assignment: Assignment) -> TrialProcess:
+        """Start the command with the values of an assignment."""
+        command = filled(self.template, assignment, folder)
+        env = {**self.env, VARIABLE: str(folder.path), "ESPALIER_SEED": str(assignment.seed)}
+        process = TrialProcess(command, self.folder, env, self.grace_s)
+        process.log_to(folder.output)
+        process.send("")
+        return process
+
+    def close(self) -> None:
+        """Do nothing: nothing was prepared."""
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of trials: this process's, without what Ray has set for its own workers."""
+    ours = ("RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_CLIENT_MODE")
+    return {name: value for name, value in os.environ.items() if name not in ours} | {"PYTHONUNBUFFERED": "1"}

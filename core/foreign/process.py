@@ -1,0 +1,187 @@
+"""The process of a trial, as its worker sees it: started, read, asked to end, and gone with all that it started."""
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from espalier.core.errors import brief
+
+_KEEPER = Path(__file__).with_name("keeper.py")
+OUTPUT_MOST = 16 << 20  # bytes of a trial's output that are kept from its beginning
+TAIL_LINES = 200  # lines kept from its end
+LINE_MOST = 1 << 16  # bytes of a line; longer ones are cut into pieces
+LAST_WORDS = 300  # characters of the last line of its output, in messages
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended. code: negative for a signal. oom: whether the machine was out of memory meanwhile."""
+
+    code: int
+    oom: bool = False
+    error: str = ""
+
+    @property
+    def text(self) -> str:
+        """How it ended, as a part of a sentence.
+
+        >>> Exit(1).text, Exit(-9, oom=True).text, Exit(127, error="No such file or directory").text
+        ('exit code 1', 'killed by the system, which was out of memory', 'No such file or directory')
+        """
+        if self.error:
+            return self.error
+        if self.code == -9 and self.oom:
+            return "killed by the system, which was out of memory"
+        if self.code < 0:
+            return f"killed by signal {-self.code}"
+        return f"exit code {self.code}"
+
+
+class TrialProcess:
+    """A command that runs under a keeper. Its output goes to a file once `log_to` names one."""
+
+    def __init__(self, command: Sequence[str], folder: str, env: Mapping[str, str], grace_s: float):
+        """Start a command in a folder. grace_s: from the request to end until it is killed. It is never asked for
+        input, but may get one line: see `send`. A command that does not exist ends with `Exit.error`."""
+        self._control, keepers = socket.socketpair()
+        kept = [sys.executable, "-I", "-S", str(_KEEPER), str(keepers.fileno()), str(grace_s), *command]
+        self._process = subprocess.Popen(
+            kept,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=dict(env),
+            pass_fds=[keepers.fileno()],
+            start_new_session=True,
+        )
+        keepers.close()
+        assert self._process.stdout and self._process.stdin
+        self._output = self._process.stdout.fileno()
+        os.set_blocking(self._output, False)
+        self._control.setblocking(False)
+        self._log: Path | None = None
+        self._written, self._left_out = 0, 0
+        self._unfinished, self._early = b"", b""
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.asked_to_end = False
+        self._answer = b""
+        self.exit: Exit | None = None
+
+    def send(self, line: str) -> None:
+        """Give the process one line of input, and then no more."""
+        assert self._process.stdin
+        with suppress(BrokenPipeError):
+            if line:
+                self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+    def log_to(self, path: Path) -> None:
+        """Write its output to a file from now on, with what has arrived so far."""
+        self._log = path
+        early, self._early = self._early, b""
+        self._write(early)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until it has something to say, or has ended."""
+        if self.exit is None:
+            select.select([self._output, self._control], [], [], timeout_s)
+
+    def poll(self) -> list[str]:
+        """Read its output and how it ended, as far as they are known; return the whole lines that have arrived."""
+        arrived = b""
+        while chunk := _read(self._output):
+            arrived += chunk
+            if len(arrived) > OUTPUT_MOST:
+                break
+        self._write(arrived)
+        lines = self._lines(arrived)
+        if self.exit is None and self._has_ended():
+            more = b""
+            while chunk := _read(self._output):
+                more += chunk
+            self._write(more)
+            lines += self._lines(more)
+            if self._unfinished:
+                lines += self._lines(b"\n")
+            self._close()
+        return lines
+
+    def _has_ended(self) -> bool:
+        with suppress(BlockingIOError, ConnectionError):
+            while chunk := self._control.recv(4096):
+                self._answer += chunk
+        if self._answer.endswith(b"\n"):
+            answer = json.loads(self._answer)
+            self.exit = Exit(answer["code"], answer["oom"] > 0, answer.get("error", ""))
+        elif self._process.poll() is not None:
+            self.exit = Exit(-9)  # its keeper was killed, and it with that
+        return self.exit is not None
+
+    def _lines(self, arrived: bytes) -> list[str]:
+        *whole, self._unfinished = (self._unfinished + arrived).replace(b"\r", b"\n").split(b"\n")
+        if len(self._unfinished) > LINE_MOST:
+            whole, self._unfinished = [*whole, self._unfinished], b""
+        lines = [line.decode(errors="replace") for line in whole if line.strip()]
+        self.tail.extend(lines)
+        return lines
+
+    def _write(self, output: bytes) -> None:
+        """Keep the beginning of the output; of more than OUTPUT_MOST the end is added when the process has ended."""
+        if self._log is None:
+            self._early = (self._early + output)[:OUTPUT_MOST]
+            return
+        if output and (room := OUTPUT_MOST - self._written) > 0:
+            with open(self._log, "ab") as file:
+                file.write(output[:room])
+        self._left_out += max(0, len(output) - max(0, OUTPUT_MOST - self._written))
+        self._written += len(output)
+
+    def _close(self) -> None:
+        self._control.close()
+        with suppress(BrokenPipeError):
+            if self._process.stdin:
+                self._process.stdin.close()
+        if self._process.stdout:
+            self._process.stdout.close()
+        self._process.wait()
+        if self._left_out and self._log:
+            text = f"\n... {self._left_out:,} bytes are left out; the last lines:\n" + "\n".join(self.tail) + "\n"
+            with open(self._log, "a", encoding="utf-8") as file:
+                file.write(text)
+
+    def end(self) -> None:
+        """Ask it to end, by SIGTERM; after the time of grace it is killed."""
+        if not self.asked_to_end and self.exit is None:
+            self.asked_to_end = True
+            with suppress(OSError):
+                self._control.send(b"end\n")
+
+    def abandon(self) -> None:
+        """Leave it to its keeper, which kills it at once where it has trained nothing."""
+        self._control.close()
+        if self._process.stdin:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+
+    def last_words(self) -> str:
+        """Return the last line of its output that says something, shortened."""
+        words = (line.strip() for line in reversed(self.tail))
+        return brief(next((line for line in words if any(map(str.isalnum, line))), ""), LAST_WORDS)
+
+
+def _read(handle: int) -> bytes:
+    try:
+        return os.read(handle, 1 << 16)
+    except (BlockingIOError, OSError):
+        return b""

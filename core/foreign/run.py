@@ -1,0 +1,229 @@
+"""One trial while its process trains: what it has reported so far, and the events that follow from it."""
+
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from espalier.core.errors import brief, counted
+from espalier.core.foreign.folder import Assignment, Line, TrialFolder
+from espalier.core.foreign.output import OutputReader
+from espalier.core.foreign.process import TrialProcess
+from espalier.core.measures.verdicts import Thresholds, Verdict, median, verdict
+from espalier.core.training.events import Ended, Event, Forked, Parked, Reported, Scored, Started, Status
+
+REPORTED = "reported"  # the score of code that reports its own
+OUT_OF_MEMORY = "out of memory"  # a verdict
+TRAIN_LOSS = "train_loss"
+_MEMORY = re.compile(r"out of memory|OutOfMemoryError|MemoryError|allocate memory|bad_alloc", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ProcessTrial:
+    """A trial for a process. rungs: the steps at which it is scored.
+
+    source: the trial whose checkpoint at the step `begin` it takes, or the last before that; "" if it takes none.
+    """
+
+    assignment: Assignment
+    rungs: Sequence[int] = ()
+    source: str = ""
+    begin: int = 0
+
+    @property
+    def id(self) -> str:
+        """Its key."""
+        return self.assignment.trial
+
+
+@dataclass
+class TrialRun:
+    """A trial and its process. reader: of the results that a command prints; None for a function.
+
+    stopping: why it was asked to end. late: why it was killed.
+    """
+
+    trial: ProcessTrial
+    folder: TrialFolder
+    thresholds: Thresholds
+    process: TrialProcess
+    reader: OutputReader | None = None
+    reports: list[tuple[int, dict[str, float]]] = field(default_factory=list[tuple[int, dict[str, float]]])
+    curve: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
+    ratios: list[Sequence[float]] = field(default_factory=list[Sequence[float]])
+    tensors: Sequence[str] = ()
+    missing: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    step: int = 0
+    rung: int = 0  # how many of its rungs are behind it
+    diverged_at: int | None = None
+    last: Line | None = None  # with which a function has ended
+    stopping: str = ""
+    late: str = ""
+    began: float = field(default_factory=time.monotonic)
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def beginning(self) -> Iterator[Event]:
+        """Yield that it begins, and what is known of its history before: its own, or that of the trunk."""
+        trial, before = self.trial, self.folder.lines()
+        yield Started(trial.id, 0)
+        for line in before:
+            yield from self.take(line)
+        self.folder.write_lines(before)
+        if trial.source:
+            yield Forked(trial.id, trial.begin, trial.source)
+
+    def take(self, line: Line) -> Iterator[Event]:
+        """Take a line of the reports; yield the events that follow."""
+        if "end" in line:
+            self.last = line
+            return
+        step, values = line.get("step", 0), line.get("values", {})
+        self.step = max(self.step, step)
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        for name in values.keys() - finite.keys():
+            self.missing.setdefault(name, []).append(step)
+        if {self.trial.assignment.metric, TRAIN_LOSS} & (values.keys() - finite.keys()) and self.diverged_at is None:
+            self.diverged_at = step
+        self.reports.append((step, finite))
+        curve = [(step, finite[TRAIN_LOSS])] if TRAIN_LOSS in finite else []
+        self.curve += curve
+        rows = line.get("ratios", ())
+        self.ratios += rows
+        self.tensors = line.get("tensors", self.tensors)
+        judged = self._judge(over=False)
+        yield Reported(self.trial.id, step, finite, curve, rows, judged.name, judged.evidence)
+        yield from self._scores(step, finite, line.get("score"))
+
+    def _scores(self, step: int, values: Mapping[str, float], score: float | None) -> Iterator[Event]:
+        """Yield the scores of the rungs that a report has reached."""
+        metric = self.trial.assignment.metric
+        worth = values.get(metric) if score is None else score
+        if worth is None:
+            return
+        shared = self.trial.source if step <= self.trial.begin else ""
+        while self.rung < len(self.trial.rungs) and self.trial.rungs[self.rung] <= step:
+            known = {metric: worth} if math.isfinite(worth) else {}
+            yield Scored(self.trial.id, self.trial.rungs[self.rung], known, REPORTED, shared)
+            self.rung += 1
+
+    def _judge(self, over: bool) -> Verdict:
+        tensors = len(self.tensors)
+        medians = [median(list(row[1 : 1 + tensors])) for row in self.ratios]
+        return verdict(
+            [loss for _, loss in self.curve], medians, self.diverged_at, thresholds=self.thresholds, over=over
+        )
+
+    # --- the process -------------------------------------------------------------------------------------------------
+
+    def read(self) -> Iterator[Event]:
+        """Read what the process has printed and reported; yield the events that follow."""
+        printed = self.process.poll()
+        if self.reader:
+            for line in [*self.reader.read(printed), *(self.reader.rest() if self.process.exit else ())]:
+                self.folder.append(line)
+        for line in self.folder.new_lines():
+            if self.diverged_at is None and not self.parked:
+                yield from self.take(line)
+        if self.diverged_at is not None or self.stopping or self.late or self.parked or self.last:
+            self.process.end()
+
+    @property
+    def parked(self) -> bool:
+        """Whether it is where it was to be parked."""
+        until = self.trial.assignment.until
+        return until is not None and self.step >= until
+
+    def stop(self, reason: str) -> None:
+        """Ask the process to end, at its next report or by a signal."""
+        self.stopping = reason
+        self.folder.request_stop(reason)
+
+    def time_out(self, seconds: float) -> None:
+        """Have the process end once it has taken so long."""
+        if not self.late and time.monotonic() - self.began > seconds:
+            self.late = f"it took longer than resources.timeout, {seconds:g} s"
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def end(self) -> Event:
+        """Return how the trial ended, once its process has."""
+        status, why, name = self._status()
+        if status is None:
+            return Parked(self.trial.id, self.step, self._ended("stopped", "", ""))
+        return self._ended(status, why, name)
+
+    def _status(self) -> tuple[Status | None, str, str]:
+        """Return the status, None if it is parked; the evidence; and the verdict, "" for that on its health."""
+        if self.diverged_at is not None:
+            return "diverged", f"the loss was NaN or infinite at step {self.diverged_at}", "diverged"
+        if self.parked:
+            return None, "", ""
+        if self._out_of_memory():
+            return "failed", f"out of memory: {self._why()}", OUT_OF_MEMORY
+        if self.late:
+            return "failed", self.late, ""
+        ended = (self.last or {}).get("end")
+        whole = ended == "complete" or (self.reader is not None and self.process.exit and self.process.exit.code == 0)
+        if self.stopping and not whole:
+            return "stopped", self.stopping, ""
+        if not whole:
+            return "failed", self._why(), ""
+        return self._completed()
+
+    def _completed(self) -> tuple[Status, str, str]:
+        metric, until = self.trial.assignment.metric, self.trial.assignment.until
+        names = dict.fromkeys(name for _, values in self.reports for name in values)
+        if not self.reports:
+            return "failed", f"it ended without a report{self._printed()}", ""
+        if metric not in names:
+            return "failed", f"it never reported {metric}, the objective; it reported {', '.join(names)}", ""
+        if until is not None:
+            return "failed", f"it ended after {counted(self.step, 'step')}, before the rung at step {until:,}", ""
+        return "complete", "", ""
+
+    def _why(self) -> str:
+        if error := (self.last or {}).get("error"):
+            return error
+        how = self.process.exit.text if self.process.exit else "it did not end"
+        return f"{how}{self._printed()}"
+
+    def _printed(self) -> str:
+        return f": {words}" if (words := self.process.last_words()) else ""
+
+    def _out_of_memory(self) -> bool:
+        if (self.last or {}).get("end") == "memory":
+            return True
+        process = self.process.exit
+        if process is None or process.code == 0 or self.stopping or self.late:
+            return False
+        if process.code in (-9, 137):
+            return process.oom
+        return self.last is None and any(_MEMORY.search(line) for line in list(self.process.tail)[-20:])
+
+    def _ended(self, status: Status, why: str, name: str) -> Ended:
+        judged = Verdict(name, why) if name else self._judge(over=True)
+        values = dict(self.reports[-1][1]) if self.reports else {}
+        for _, earlier in reversed(self.reports):  # what it has not reported since
+            values = {**earlier, **values}
+        return Ended(
+            self.trial.id,
+            self.step,
+            status,
+            values,
+            judged.name,
+            why or judged.evidence,
+            self.curve,
+            self.ratios,
+            self.tensors,
+            self.reports,
+            missing=self.missing,
+            trace=(self.last or {}).get("trace", "") or ("\n".join(self.process.tail) if status == "failed" else ""),
+            leader="" if status == "stopped" else self.trial.id,
+        )
+
+
+def brief_command(words: Sequence[str]) -> str:
+    """Return a command as one short line."""
+    return brief(" ".join(words))

@@ -1,0 +1,104 @@
+"""Refuse a function or a command that cannot be trained, before anything is started. Nothing of it is run."""
+
+import ast
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from espalier.core.errors import BadInput, nearest, shown
+from espalier.core.foreign.command import check_placeholders
+from espalier.core.loading.folders import current_folder
+from espalier.core.loading.references import split_reference
+from espalier.sweeps.search.own_sampler import try_sampler
+from espalier.sweeps.spec.paths import source_file
+from espalier.sweeps.spec.spec import SweepSpec
+
+PASSED = ("config", "report")
+
+
+def check_processes(spec: SweepSpec) -> dict[str, object]:
+    """Raise BadInput for a function or a command that cannot be trained; return the facts of its code."""
+    try_sampler(spec)
+    if spec.function:
+        return {"code": _check_function(spec.function)}
+    names = value_names(spec)
+    check_placeholders(spec.command, names)
+    return {"code": _check_command(spec.command)}
+
+
+def value_names(spec: SweepSpec) -> list[str]:
+    """Return the names of the hyperparameters that the code gets."""
+    from espalier.sweeps.assignments import values
+    from espalier.sweeps.cohorts import first_point
+
+    return list(values(spec, first_point(spec)))
+
+
+def _check_function(reference: str) -> str:
+    """Check what can be seen of a function without running it; return a hash of its file."""
+    source, name = split_reference(reference)
+    if not name.isidentifier() or not source:
+        raise BadInput(f"function: {shown(reference)} names no function; write path/file.py:train")
+    try:
+        file = source_file(source)
+        text = file.read_bytes()
+        tree = ast.parse(text, str(file))
+    except OSError as error:
+        raise BadInput(f"function: no file {source}") from error
+    except ImportError as error:
+        raise BadInput(f"function: no module {source}") from error
+    except (SyntaxError, ValueError) as error:
+        raise BadInput(f"function: cannot read '{source}': {error}") from error
+    defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    if node := defined.get(name):
+        _check_signature(source, node)
+    elif name not in _bound(tree):
+        raise BadInput(f"function: '{source}' has no function '{name}'; {nearest(name, defined)}")
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _check_signature(source: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    where = f"function: '{source}', line {node.lineno}: {node.name}()"
+    wanted = f"write def {node.name}(config, report)"
+    if isinstance(node, ast.AsyncFunctionDef):
+        raise BadInput(f"{where} is asynchronous, and nobody would await it; {wanted}")
+    arguments = [argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)]
+    for name in PASSED:
+        if name not in arguments:
+            raise BadInput(f"{where} has no argument {name}; {wanted}")
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """Return the names that a module imports or assigns at its top level."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+def _check_command(command: Sequence[str]) -> str:
+    """See whether a command is there; return a hash of its files of code."""
+    program, folder = command[0], current_folder()
+    place = folder / program if os.sep in program else None
+    if not (shutil.which(str(place)) if place else shutil.which(program)):
+        raise BadInput(f"command: {shown(program)} is no program here; write for example [python, train.py, ...]")
+    digest = hashlib.sha256("\0".join(command).encode())
+    for word in command[1:]:
+        if word.endswith(".py") and "${" not in word:
+            file = folder / word
+            if not file.is_file():
+                raise BadInput(f"command: no file {word}")
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def code_files(spec: SweepSpec) -> list[Path]:
+    """Return the files of code that a spec's function or command names."""
+    if spec.function:
+        return [source_file(split_reference(spec.function)[0])]
+    return [current_folder() / word for word in spec.command if word.endswith(".py")]
