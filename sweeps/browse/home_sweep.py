@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, counted
 from espalier.core.measures.verdicts import VERDICTS
 from espalier.sweeps.address import UI, mlflow_page, no_secret
 from espalier.sweeps.best_file import best_file_text
@@ -22,6 +22,7 @@ from espalier.sweeps.results.reference_result import ReferenceResult, reference_
 from espalier.sweeps.results.story import TrialStory
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.driver_lock import driven_sweeps
+from espalier.sweeps.search.given import Given
 from espalier.sweeps.search.store import SweepStore, find_sweep
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.spec.spec import SweepSpec
@@ -143,8 +144,10 @@ class HomeSweep:
                 yield results.health_line(t.number, t.verdict or t.state, t.evidence)
 
     def _head(self) -> Iterator[str]:
-        counted = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items()) or "none yet"
-        yield f"{self.id}: {self.state}; trials: {counted}, of {self.record.searched()}"
+        states = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items()) or "none yet"
+        yield f"{self.id}: {self.state}; trials: {states}, of {self.record.searched()}"
+        if waiting := sum(1 for _ in Given(self.record, self.record.trials()).added()):
+            yield f"  added    {counted(waiting, 'point')} without a trial"
         yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.experiment}"
         yield f"  page     {self.page}{'' if self.tracking_uri.startswith('http') else ' while `sweep ui` runs'}"
         yield f"  Optuna   {no_secret(self.home.storage)}, study {self.id}"

@@ -22,7 +22,7 @@ def main() -> None:
     """
 
 
-main.add_section("Search", [search.run, search.resume, search.check, search.lr_range])
+main.add_section("Search", [search.run, search.resume, search.enqueue, search.check, search.lr_range])
 main.add_section("Look", [look.list_, look.show, look.ui, look.delete])
 main.add_section("Reuse", [reuse.best, reuse.rerun, reuse.pull])
 main.add_section(SERVICE, [service.submit, service.logs, service.stop])

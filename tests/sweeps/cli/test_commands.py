@@ -50,6 +50,18 @@ def test_a_sweep_that_nobody_drives_shows_no_trial_as_running_and_where_it_is_re
     assert row["ended"] == 0
 
 
+def test_points_are_added_to_a_sweep_and_shown_until_they_have_a_trial(sweep: Sweep, tmp_path: Path) -> None:
+    store = SweepStore.open(str(tmp_path / "home" / "optuna.journal"))
+    store.create("warm-1-a", spec_with(space={"lr": {"low": 1e-4, "high": 0.1, "log": True}}), {"created": "2026"})
+    said = sweep("enqueue", "warm", "{lr: 0.001}", "{lr: 1e-2}").stdout
+    assert said.startswith("added 2 points to warm-1-a; it takes them when it goes on: sweep resume warm-1-a")
+    assert "added    2 points without a trial" in sweep("show", "warm").stdout
+    assert "point 1.lr: 5 lies outside 0.0001 ... 0.1" in complaint(sweep("enqueue", "warm", "{lr: 5}"))
+    assert "point 2, line 2, column 1: not valid YAML" in complaint(sweep("enqueue", "warm", "{lr: 0.01}", "{lr"))
+    assert "unknown sweep 'cold'" in complaint(sweep("enqueue", "cold", "{lr: 0.01}"))
+    assert "--from: warm-1-a has no complete trial" in complaint(sweep("enqueue", "warm", "--from", "warm"))
+
+
 def test_a_sweep_that_another_version_wrote_hides_no_other(sweep: Sweep, tmp_path: Path) -> None:
     store = SweepStore.open(str(tmp_path / "home" / "optuna.journal"))
     for name in ("old-1-a", "warm-1-a"):
