@@ -1,5 +1,6 @@
 """The environment that is recorded: every installed package, as its metadata say."""
 
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -7,7 +8,8 @@ from espalier.sweeps.code.environment import environment, installed_packages, no
 
 
 def test_the_packages_are_those_that_importlib_finds() -> None:
-    found = {normal_name(each.name): each.version for each in reversed(list(metadata.distributions()))}
+    search = [place for place in sys.path if "site-packages" not in Path(place).parent.parts]
+    found = {normal_name(each.name): each.version for each in reversed(list(metadata.distributions(path=search)))}
     assert installed_packages() == dict(sorted(found.items()))
 
 
