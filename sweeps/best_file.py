@@ -80,8 +80,9 @@ def _recorded(sweep_record: "SweepRecord", trial: int, folder: Path) -> dict[str
     home = folder.parent.parent
     if environment := read_environment(home, period.get(identity.ENVIRONMENT, "")):
         recorded["environment"] = as_stored(asdict(environment))
-    if copy := period.get(identity.COPY):
-        recorded["code"] = code_in_file(folder, copy)
+    copy = period.get(identity.COPY)
+    if code := copy and code_in_file(folder, copy):
+        recorded["code"] = code
     return recorded
 
 

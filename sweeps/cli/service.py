@@ -13,7 +13,8 @@ from espalier.sweeps.cli.remote import follow_remote, needed_remote
 @click.option(
     "--code",
     metavar="FOLDER",
-    help="Send all of this folder. Without it the task's file goes along, with the files that it imports.",
+    help="Send all of this folder. Without it the task's file goes along, with the files that it imports, and with "
+    "what git tracks or does not ignore in its folder.",
 )
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="How long it may run.")
 @click.option("--wait/--no-wait", default=True, help="Follow it until it is over, or only hand it in.")

@@ -9,19 +9,19 @@ from pathlib import Path
 from types import MappingProxyType
 
 from espalier.core.errors import BadInput
-from espalier.core.loading.dependencies import file_here, files_beside
-from espalier.core.loading.folders import current_folder
+from espalier.core.loading.dependencies import files_beside
 from espalier.core.loading.references import split_reference
 from espalier.core.loading.scopes import listed_folders
 from espalier.sweeps.client.answers import SubmittedAnswer
 from espalier.sweeps.client.service import Remote
-from espalier.sweeps.home import JOURNAL, TASKS
+from espalier.sweeps.code.listing import HOME_FILES, is_secret, project_files
+from espalier.sweeps.code.sources import source_of
+from espalier.sweeps.home import TASKS
 from espalier.sweeps.spec import paths
 from espalier.sweeps.spec.references import map_references, references
 from espalier.sweeps.spec.spec import SweepSpec, make_spec, read_fields
 
 HIDDEN = "__pycache__"
-HOME_FILES = (JOURNAL, "service.db", "mlflow.db")  # these folders contain results, and perhaps a service's tokens
 
 
 def submit(
@@ -36,10 +36,12 @@ def submit(
     spec = make_spec(paths.found_files(dict(fields), folder) if isinstance(fields, dict) else fields, source)
     archive = None
     named = references(spec.model_dump(mode="json"))
-    sources = [source for reference in named if (source := _source(reference))]
+    found = [source for reference in named if (source := source_of(reference))]
+    sources = [(source.folder, source.file) for source in found if source.file]
     root = _root([folder for folder, _ in sources], code) if sources or code else None
     options, data = _options_inside(spec, root)
     if root:
+        data += [] if code else project_files(root, spec.resources.code_mib)
         archive = packed(root) if code else packed(root, *_with_imports(root, sources, data))
         fields = _inside(fields, folder, root)
     return remote.submit(fields | options, archive, hours, secrets.token_hex(16))
@@ -63,18 +65,6 @@ def _options_inside(spec: SweepSpec, root: Path | None) -> tuple[dict[str, objec
         return value
 
     return {"task_options": inside(spec.task_options)} if spec.task_options else {}, files
-
-
-def _source(reference: str) -> tuple[Path, Path] | None:
-    """Return the folder that a class is imported from, and its file; None for an installed class.
-
-    A file is imported from its own folder, a module from the current one.
-    """
-    source, _ = split_reference(reference)
-    if source.endswith(".py"):
-        return Path(source).parent, Path(source)
-    file = file_here(source)
-    return (current_folder(), file) if file else None
 
 
 def _with_imports(
@@ -129,7 +119,7 @@ def _inside(fields: Mapping[str, object], folder: Path, root: Path) -> dict[str,
 def packed(
     root: Path, files: Sequence[Path] | None = None, elsewhere: Mapping[str, Path] = MappingProxyType({})
 ) -> bytes:
-    """Return files of a folder as a zip archive; by default all except hidden and generated ones.
+    """Return files of a folder as a zip archive; by default all except hidden and generated ones, and secrets.
 
     elsewhere: other files, by their places in the archive.
     """
@@ -140,7 +130,7 @@ def packed(
         for path in wanted:
             inside = path.relative_to(root)
             hidden = any(part.startswith(".") or part == HIDDEN for part in inside.parts)
-            hidden |= not homes.isdisjoint(path.parents)
+            hidden |= (files is None and is_secret(inside)) or not homes.isdisjoint(path.parents)
             if path.is_file() and not path.is_symlink() and not hidden:
                 _add(archive, inside.as_posix(), path)
         for place, path in sorted(elsewhere.items()):

@@ -13,10 +13,11 @@ import json
 import os
 import stat
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from espalier.core.errors import BadInput, counted
 from espalier.core.loading.dependencies import files_beside, imported_libraries
@@ -138,30 +139,54 @@ def pack(files: Sequence[Path]) -> tuple[bytes, str]:
 
     Equal files give equal bytes: an archive has no times.
     """
+    packed: list[Packed] = []
+    for path in files:
+        with suppress(OSError):
+            packed.append(Packed(str(path).lstrip(os.sep), os.access(path, os.X_OK), path.read_bytes()))
+    return packed_entries(packed)
+
+
+class Packed(NamedTuple):
+    """A file of an archive. runs: it may be executed."""
+
+    name: str
+    runs: bool
+    content: bytes
+
+
+def packed_entries(files: Iterable[Packed]) -> tuple[bytes, str]:
+    """Return an archive of some files, and the hash of it."""
     buffer, digest = io.BytesIO(), hashlib.sha256()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(files):
-            try:
-                content, runs = path.read_bytes(), os.access(path, os.X_OK)
-            except OSError:
-                continue
-            entry = zipfile.ZipInfo(str(path).lstrip(os.sep))
+        for name, runs, content in sorted(files):
+            entry = zipfile.ZipInfo(name)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, (0o100755 if runs else 0o100644) << 16
             archive.writestr(entry, content)
-            digest.update(_entry(entry.filename, runs, content))
+            digest.update(f"{name}\0{runs}\0{hashlib.sha256(content).hexdigest()}\n".encode())
     return buffer.getvalue(), digest.hexdigest()[:16]
 
 
-def _entry(name: str, runs: bool, content: bytes) -> bytes:
-    return f"{name}\0{runs}\0{hashlib.sha256(content).hexdigest()}\n".encode()
+def files_of(packed: bytes) -> Iterator[Packed]:
+    """Yield the files of an archive. Raises BadInput for one that is damaged, or leads out of its folder."""
+    modes = _modes(packed)
+    for path, content in entries(packed, UNPACKED_MIB):
+        if content is not None:
+            yield Packed(str(path), bool(modes[str(path)] & stat.S_IXUSR), content)
 
 
 def hash_of(packed: bytes) -> str:
     """Return the hash of an archive's files, as `pack` does. Raises BadInput for one that is damaged."""
-    modes, digest = _modes(packed), hashlib.sha256()
-    for path, content in entries(packed, UNPACKED_MIB):
-        digest.update(_entry(str(path), bool(modes[str(path)] & stat.S_IXUSR), content or b""))
-    return digest.hexdigest()[:16]
+    return packed_entries(files_of(packed))[1]
+
+
+def moved(kept: Kept, packed: bytes, root: str) -> tuple[Kept, bytes]:
+    """Return a copy as if its root had been another folder; what was outside of the root is left out."""
+    before, after = f"{kept.root}{os.sep}", f"{root}{os.sep}"
+    files = [each for each in files_of(packed) if f"{os.sep}{each.name}".startswith(before)]
+    names = [f"{after}{each.name[len(before) - 1 :]}".lstrip(os.sep) for each in files]
+    packed, digest = packed_entries(each._replace(name=name) for each, name in zip(files, names, strict=True))
+    needed = [path.replace(before, after, 1) for path in kept.needed if path.startswith(before)]
+    return replace(kept, hash=digest, root=root, roots=[root], needed=needed, files=len(files)), packed
 
 
 def _write(packed: bytes, kept: Kept, folder: Path) -> None:
@@ -216,12 +241,11 @@ def lay_out(packed: bytes, kept: Kept, place: Path) -> RecordedCopy:
 
     What is there already is repaired. Raises BadInput for an archive that is damaged, OSError.
     """
-    modes = _modes(packed)
-    for path, content in entries(packed, UNPACKED_MIB):
-        target = place / path
+    for name, runs, content in files_of(packed):
+        target = place / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if content is not None and not _holds(target, content):
-            _write_whole(target, content, 0o700 if modes[str(path)] & stat.S_IXUSR else 0o600)
+        if not _holds(target, content):
+            _write_whole(target, content, 0o700 if runs else 0o600)
     _link(place, kept)
     return RecordedCopy(str(place), kept.root)
 

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from espalier.sweeps.code.archive import wrong_name
@@ -37,7 +37,7 @@ TEXT = {".py", ".pyi", ".pyx", ".ipynb", ".sh", ".yaml", ".yml", ".json", ".toml
 TEXT |= {".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".csv", ".tsv", ".jinja", ".j2"}
 SECRET = re.compile(
     r"\.env(?!\.(example|sample|template)$)(\..*)?|.*\.(pem|key|p12|pfx|jks|keystore|kdbx)|id_(rsa|dsa|ecdsa|ed25519).*"
-    r"|\.(netrc|pgpass|npmrc|pypirc|htpasswd|git-credentials)|tokens?\.(txt|json|ya?ml)|kubeconfig|(credential|secret|service[-_]account)s?(?!.*\.py$)([-_.].*)?",
+    r"|\.(netrc|pgpass|npmrc|pypirc|htpasswd|git-credentials)|token\.(txt|json)|kubeconfig|(credential|secret|service[-_]account)s?(?!.*\.py$)([-_.].*)?",
     re.IGNORECASE,
 )
 
@@ -78,12 +78,27 @@ def list_code(root: Path, package: Path | None = None) -> Listing:
     return Listing(tuple(sorted(files)), tuple(left_out))
 
 
+def project_files(root: Path, limit_mib: float) -> list[Path]:
+    """Return the code of a folder of a git repository; none without git, or if it is more than the limit."""
+    files = [path for path in _git_files(root) or [] if not why_left_out(path, root)]
+    return files if sum(path.stat().st_size for path in files) <= limit_mib * 2**20 else []
+
+
+def is_secret(inside: PurePath) -> bool:
+    """Whether a file is a secret by its name, or by that of a folder above it. inside: its path in the code's folder.
+
+    >>> [is_secret(PurePath(name)) for name in (".env", "keys/id_rsa", "secrets.yaml", "secrets.py", ".env.example")]
+    [True, True, True, False, False]
+    """
+    return any(map(SECRET.fullmatch, inside.parts))
+
+
 def why_left_out(path: Path, root: Path) -> str:
     """Return why a file below a folder is not recorded; "" if it is."""
     inside = path.relative_to(root).parts
     if any(part in CACHES or part.endswith((".egg-info", ".pyc")) for part in inside):
         return "a cache"
-    if any(map(SECRET.fullmatch, inside)):
+    if is_secret(path.relative_to(root)):
         return "a secret by its name"
     if any(part.startswith(".") for part in inside):
         return "hidden"

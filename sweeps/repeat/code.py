@@ -3,6 +3,7 @@
 The recorded code is in the best file, in the home that trained the trial, or among the artifacts in MLflow.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espalier.core.errors import BadInput, counted
-from espalier.core.loading.folders import restoring_folder, use_copy
+from espalier.core.loading.folders import current_folder, restoring_folder, use_copy
 from espalier.sweeps.address import no_secret
 from espalier.sweeps.best_file import BestFile
 from espalier.sweeps.code.changes import changes_since, sentence
 from espalier.sweeps.code.choices import HERE
-from espalier.sweeps.code.copies import hash_of, lay_out, read_archive
+from espalier.sweeps.code.copies import hash_of, lay_out, moved, read_archive
+from espalier.sweeps.code.in_file import SUBMITTED
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.code import fetch_archive
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
@@ -52,15 +54,18 @@ def code_of(best: BestFile, source: str, code: str, home: Home) -> Iterator[Code
         yield NO_CODE
         return
     packed, words = _found(best, source, home)
+    kept = recorded.kept
+    if packed and kept.root == SUBMITTED:  # its owner's files are here, or nowhere
+        kept, packed = moved(kept, packed, os.path.realpath(current_folder()))
     if code == HERE:
-        differing = sentence(changes_since(packed, recorded.kept)) if packed else ""
+        differing = sentence(changes_since(packed, kept)) if packed else ""
         yield CodeUsed(", with today's code", differing)
     elif packed is None:
         where = f"neither {source}, nor {home.path}, nor {no_secret(_uri(best, home))} has it"
         yield CodeUsed(missing=_missing(best, source, where))
     else:
         with tempfile.TemporaryDirectory(prefix="sweep-code-") as place, restoring_folder():
-            use_copy(lay_out(packed, recorded.kept, Path(place).resolve()))
+            use_copy(lay_out(packed, kept, Path(place).resolve()))
             yield CodeUsed(words)
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -147,6 +148,26 @@ def test_what_is_installed_stays_where_it_is(folder: Path) -> None:
 
 def test_a_folder_that_is_named_goes_along_whole(folder: Path) -> None:
     assert submitted(folder, "mytask.py:Line", code=str(folder)).names == {*FILES, "spec.yaml"}
+
+
+def test_with_git_what_it_does_not_ignore_goes_along_but_no_secret(folder: Path) -> None:
+    more = {
+        ".gitignore": "table.csv\n",
+        ".env": "KEY=1",
+        "secrets.yaml": "",
+        "conf/model.json": "{}",
+        "ignored.csv": "",
+    }
+    for name, text in more.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
+    sent = {*FILES, "spec.yaml", "conf/model.json", "other.csv"} - {"table.csv"}
+    assert submitted(folder, "mytask.py:Line").names == sent
+    assert submitted(folder, "mytask.py:Line", resources={"code_mib": 0}).names == IMPORTED
+    named = submitted(folder, "mytask.py:Line", task_options={"path": "table.csv"})
+    assert named.names == {*sent, "table.csv"}
+    assert submitted(folder, "mytask.py:Line", code=str(folder)).names == {*sent, "table.csv"}
 
 
 def test_code_of_several_folders_needs_one_that_holds_all(folder: Path) -> None:

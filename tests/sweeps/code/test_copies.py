@@ -87,6 +87,26 @@ def test_a_module_is_taken_from_the_copy_too(project: Path, monkeypatch: pytest.
     assert load_class("package.line:Line").bias == 0.5  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def test_the_class_of_a_notebook_keeps_the_modules_that_it_was_written_beside(project: Path) -> None:
+    """Its file lies in the home, and lists the notebook's folder."""
+    captured = project.parent / "home" / "tasks" / "0123456789abcdef"
+    captured.mkdir(parents=True)
+    file = captured / "line.py"
+    file.write_text(
+        f"__folders__ = [{str(project)!r}]\nfrom pathlib import Path\nfrom nets import SLOPE\n"
+        "from package.inner import BIAS\nTEXT = (Path(__file__).parent / 'w.txt').read_text()\n"
+        "class Line: values = SLOPE, BIAS, TEXT\n"
+    )
+    (captured / "w.txt").write_text("1")
+    kept = keep([Source(captured, file)], Path.cwd(), sweep_folder(project), 32.0)
+    assert kept
+    (project / "nets.py").write_text("SLOPE = 7.0\n")
+    shutil.rmtree(project / "package")
+    shutil.rmtree(captured)
+    used(project, kept)
+    assert load_class(f"{file}:Line").values == (3.0, 0.5, "1")  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def test_code_is_found_beside_its_folder_as_before(project: Path) -> None:
     """Such as a data folder of the project, or a module that the file puts on Python's path."""
     (project / "runs").mkdir()

@@ -1,6 +1,5 @@
 """A rerun trains with the code that is recorded, wherever it is, or with today's; and says what differs."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,12 @@ SWEEP = "warm-20260101-abcd"
 class Trained:
     """A trial that was trained in a home, and its best file."""
 
-    def __init__(self, folder: Path):
-        self.project, self.home = make_project(folder / "project"), Home.at(folder / "home")
+    def __init__(self, folder: Path, project: Path | None = None):
+        self.project, self.home = make_project(project or folder / "project"), Home.at(folder / "home")
         (self.project / "spec.yaml").write_text(yaml.safe_dump(SPEC))
         spec = load_spec(str(self.project / "spec.yaml"))
         self.folder = self.home.sweep(SWEEP)
-        kept = keep(sources_of(spec), current_folder(), self.folder, 32.0)
+        kept = keep(sources_of(spec), project or current_folder(), self.folder, 32.0)
         assert kept
         point = cohorts.first_point(spec)
         with restoring_folder():
@@ -160,14 +159,24 @@ def test_a_best_file_of_an_earlier_version_trains_todays_code(trained: Trained) 
     assert trained.rerun(yaml.safe_dump(old)).reproduced
 
 
-def test_the_best_file_of_a_service_names_files_as_they_were_submitted(trained: Trained, tmp_path: Path) -> None:
-    """Its copy has the paths of the cluster: they begin where the service had unpacked them."""
-    content = yaml.safe_load(trained.best)
-    content["code"]["root"] = str(trained.project)
-    submitted: Mapping[str, Any] = as_submitted(content, {"task": "mytask.py:Line"})
-    assert submitted["spec"]["task"] == "mytask.py:Line"
-    trained.edit()
-    assert trained.rerun(yaml.safe_dump(dict(submitted)), tmp_path / "elsewhere").reproduced
+def test_the_best_file_of_a_service_trains_at_the_desk_of_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names files as they were submitted, and nothing of the cluster; what the archive lacks is read at the desk."""
+    unpacked = tmp_path / "cluster" / "code" / ("0" * 64)
+    unpacked.mkdir(parents=True)
+    monkeypatch.chdir(unpacked.parent)
+    trained = Trained(unpacked.parent, unpacked)
+    (unpacked / "data" / "large.txt").unlink()  # git ignores it, so a copy has a link
+    submitted: Any = as_submitted(yaml.safe_load(trained.best), {"task": "mytask.py:Line"})
+    text = yaml.safe_dump(dict(submitted))
+    assert "cluster" not in text and submitted["spec"]["task"] == "mytask.py:Line"
+    desk = make_project(tmp_path / "desk" / "project")
+    (desk / "offset.txt").write_text("0")
+    (desk / "nets.py").write_text("SLOPE = 4.0\n")
+    monkeypatch.chdir(desk)
+    assert trained.rerun(text, tmp_path / "elsewhere").reproduced
+    assert "nets.py has changed since" in trained.rerun(text, tmp_path / "elsewhere", code="here").surroundings
 
 
 def test_of_the_environment_what_matters_is_named_and_the_rest_is_counted() -> None:
