@@ -156,7 +156,7 @@ def test_with_git_what_it_does_not_ignore_goes_along_but_no_secret(folder: Path)
         ".env": "KEY=1",
         "secrets.yaml": "",
         "conf/model.json": "{}",
-        "ignored.csv": "",
+        "other.csv": "",
     }
     for name, text in more.items():
         (folder / name).parent.mkdir(exist_ok=True)
