@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from espalier.api import check, lr_range, open, rerun, sweep
     from espalier.core.checks.lr_range import RangeTest
     from espalier.core.errors import BadInput
+    from espalier.core.foreign.average import WeightAverage
+    from espalier.core.foreign.config import Config
+    from espalier.core.foreign.report import Report, StopTrial
+    from espalier.core.foreign.script import report
     from espalier.core.measures.ratios import RatioMeter
     from espalier.core.numbers import Flag, Number
     from espalier.core.optimizers.optimizer import Optimizer
@@ -33,6 +37,7 @@ __all__ = [
     "BadInput",
     "BestTrial",
     "Check",
+    "Config",
     "Data",
     "Event",
     "Flag",
@@ -41,17 +46,21 @@ __all__ = [
     "Program",
     "RangeTest",
     "RatioMeter",
+    "Report",
     "Rerun",
     "Result",
     "Sampler",
     "Schedule",
     "Score",
+    "StopTrial",
     "SweepSpec",
     "Task",
     "Watcher",
+    "WeightAverage",
     "check",
     "lr_range",
     "open",
+    "report",
     "rerun",
     "sweep",
     "sweeps",
@@ -60,6 +69,11 @@ __all__ = [
 
 _HOMES = {
     "BadInput": "core.errors",
+    "Config": "core.foreign.config",
+    "Report": "core.foreign.report",
+    "StopTrial": "core.foreign.report",
+    "WeightAverage": "core.foreign.average",
+    "report": "core.foreign.script",
     "RangeTest": "core.checks.lr_range",
     "RatioMeter": "core.measures.ratios",
     "torch_scheduler": "core.schedules.for_torch",

@@ -1,11 +1,11 @@
 """Make the cohort of trials that train in processes of their own. Does not import Ray."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from espalier.core.foreign.cohort import ProcessCohort, ProcessSetup
-from espalier.core.foreign.launch import CommandLauncher, FunctionLauncher, environment
+from espalier.core.foreign.launch import CommandLauncher, FunctionLauncher, Launcher, environment
 from espalier.core.foreign.output import OutputReader
 from espalier.core.foreign.run import ProcessTrial
 from espalier.core.loading.folders import in_copy
@@ -26,18 +26,22 @@ def provenance(spec: SweepSpec, device: str) -> Provenance:
 
 
 def make_cohort(
-    spec: SweepSpec, trials: Sequence[PlannedTrial], folders: Path, folder: str, watcher: Watcher | None = None
+    spec: SweepSpec,
+    trials: Sequence[PlannedTrial],
+    folders: Path,
+    folder: str,
+    device: str,
+    watcher: Watcher | None = None,
 ) -> ProcessCohort:
-    """Build the cohort of trials. folders: that of trials' folders. folder: in which their code runs."""
-    env, grace = environment(), spec.resources.grace
-    launcher = (
-        FunctionLauncher(_reference_in_copy(spec.function), folder, env, grace)
-        if spec.function
-        else CommandLauncher([_word_in_copy(word, folder) for word in spec.command], folder, env, grace)
-    )
+    """Build the cohort of trials. folders: that of trials' folders. folder: in which their code runs.
+
+    device: of a GPU a process must not have been forked from one that knows it.
+    """
+    code = _reference_in_copy(spec.function) if spec.function else ""
+    command = tuple(_word_in_copy(word, folder) for word in spec.command)
     setup = ProcessSetup(
         folders,
-        launcher,
+        _launcher(code, command, folder, spec.resources.grace, device == "cpu"),
         partial(OutputReader, spec.results.patterns) if spec.command else lambda: None,
         plan.thresholds(spec),
         spec.resources.timeout,
@@ -46,6 +50,14 @@ def make_cohort(
     cohort = ProcessCohort(setup)
     add_trials(cohort, spec, trials)
     return cohort
+
+
+@lru_cache(maxsize=2)
+def _launcher(function: str, command: tuple[str, ...], folder: str, grace_s: float, forks: bool) -> Launcher:
+    """Return what begins processes, for all cohorts of this worker: it has imported the function once."""
+    if function:
+        return FunctionLauncher(function, folder, environment(), grace_s, forks)
+    return CommandLauncher(command, folder, environment(), grace_s)
 
 
 def add_trials(cohort: ProcessCohort, spec: SweepSpec, trials: Sequence[PlannedTrial]) -> None:

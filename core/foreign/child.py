@@ -1,7 +1,8 @@
 """The process of a training function: `python -m espalier.core.foreign.child REFERENCE`.
 
 It imports the function before it knows what to train, so that a next trial's imports overlap with training. Then one
-line of its input names the trial's folder. Its modules are imported by their own names, as `python FILE` would: there
+line of its input names the trial's folder. With the number of a socket it is a template, which forks for each trial:
+see template.py. Its modules are imported by their own names, as `python FILE` would: there
 is no other code beside them, and what pickles them by name, as workers of a DataLoader, finds them.
 """
 
@@ -20,6 +21,7 @@ from espalier.core.errors import BadInput, located, nearest
 from espalier.core.foreign.config import Config
 from espalier.core.foreign.folder import VARIABLE, Assignment, Line, TrialFolder
 from espalier.core.foreign.report import Report, StopTrial
+from espalier.core.foreign.template import serve
 from espalier.core.loading.references import split_reference
 
 MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
@@ -117,37 +119,57 @@ def failed(error: BaseException) -> Line:
     return Line(end="memory" if memory else "failed", error=located(error), trace=trace)
 
 
-def main(reference: str) -> int:
-    """Import a function, wait for a trial's folder, and train; return the exit code."""
-    early: Line | None = None
-    function = None
-    try:
-        import torch
+class Trainer:
+    """A training function, or why there is none."""
 
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1") or 1))
-        function = load_function(reference)
-    except BadInput as error:
-        early = Line(end="failed", error=str(error), trace="")
-    except BaseException as error:
-        early = failed(error)
-        early["error"] = f"function: cannot import '{split_reference(reference)[0]}': {early.get('error', '')}"
+    def __init__(self, reference: str):
+        """Import the function."""
+        self.function: Callable[..., object] | None = None
+        self.fault: Line | None = None
+        try:
+            import torch
+
+            torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1") or 1))
+            self.function = load_function(reference)
+        except BadInput as error:
+            self.fault = Line(end="failed", error=str(error), trace="")
+        except BaseException as error:
+            self.fault = failed(error)
+            source, _ = split_reference(reference)
+            self.fault["error"] = f"function: cannot import '{source}': {self.fault.get('error', '')}"
+
+    def train(self, place: Path) -> int:
+        """Train the trial of a folder, report how it ended, and return the exit code."""
+        os.environ[VARIABLE] = str(place)
+        folder = TrialFolder(place)
+        assignment = folder.assignment()
+        line = self.fault
+        if line is None:
+            assert self.function
+            seed_all(assignment.seed)
+            line = train(self.function, assignment, folder)
+        if trace := line.get("trace"):
+            print(trace, file=sys.stderr)
+        folder.append(line)
+        return 0 if line.get("end") in ("complete", "stopped") else 1
+
+
+def main(reference: str, *template: str) -> int:
+    """Import a function and train: one trial, whose folder a line of input names, or as a template.
+
+    template: the number of the worker's socket, and the seconds of grace.
+    """
+    trainer = Trainer(reference)
+    if template:
+        serve(int(template[0]), float(template[1]), trainer.train)
+        return 0
     place = sys.stdin.readline().strip()
     if not place:  # the worker needs no trial any more
         return 0
-    sys.stdin = open(os.devnull)  # noqa: SIM115 - for the rest of the process
-    os.dup2(sys.stdin.fileno(), 0)
-    os.environ[VARIABLE] = place
-    folder = TrialFolder(Path(place))
-    assignment = folder.assignment()
-    if early is None and function is not None:
-        seed_all(assignment.seed)
-        early = train(function, assignment, folder)
-    assert early
-    if trace := early.get("trace"):
-        print(trace, file=sys.stderr)
-    folder.append(early)
-    return 0 if early.get("end") in ("complete", "stopped") else 1
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin = open(0)  # noqa: SIM115 - for the rest of the process
+    return trainer.train(Path(place))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -75,7 +75,7 @@ class ProcessCohort:
         for run in list(self.running):
             step = run.step
             events += run.read()
-            self.lane_steps += run.step - step
+            self.lane_steps += max(0, run.step - step)
             if self.setup.timeout_s:
                 run.time_out(self.setup.timeout_s)
             if run.process.exit:
@@ -174,7 +174,6 @@ class ProcessCohort:
         """End all processes: their trials can go on from their last checkpoints."""
         for run in self.running:
             run.process.abandon()
-        self.setup.launcher.close()
 
 
 def _known_end(end: Mapping[str, object], trial: ProcessTrial) -> Ended | Parked | None:

@@ -1,7 +1,6 @@
 """A command with placeholders, filled with the values of a trial."""
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,7 +52,7 @@ def _own(assignment: Assignment, folder: TrialFolder, template: Sequence[str]) -
     saved = folder.path / "saved"
     if any("${checkpoint}" in word or "${resume}" in word for word in template):
         saved.mkdir(parents=True, exist_ok=True)
-    holds = saved.is_dir() and any(os.scandir(saved))
+    holds = saved.is_dir() and any(saved.iterdir())
     return {
         JSON: json.dumps(assignment.values),
         "seed": assignment.seed,

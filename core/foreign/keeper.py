@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 SUBREAPER, DEATH_SIGNAL = 36, 1  # options of prctl(2)
@@ -77,48 +78,74 @@ def end_all() -> None:
         time.sleep(0.01)
 
 
-def keep(control: int, grace_s: float, command: list[str]) -> None:
-    """Run a command to its end, or to that of the worker."""
+def keep(control: int, grace_s: float, begin: Callable[[], int]) -> None:
+    """Start a process and watch it to its end, or to that of the worker.
+
+    begin: starts it in a session of its own, and returns its pid. Raises OSError where it cannot.
+    """
     before = killed_for_memory()
     prctl(SUBREAPER, 1)
-    keeper = os.getpid()
-
-    def begin() -> None:
-        prctl(DEATH_SIGNAL, signal.SIGKILL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        if os.getppid() != keeper:
-            os._exit(1)
-
     try:
-        child = subprocess.Popen(command, start_new_session=True, preexec_fn=begin)
+        child = begin()
     except OSError as error:
-        os.write(control, json.dumps({"code": 127, "oom": 0, "error": error.strerror or str(error)}).encode() + b"\n")
+        answer(control, 127, 0, error.strerror or str(error))
         return
-    for stream in (0, 1, 2):  # so that a reader sees the end of the output when the command has ended
-        os.close(stream)
-    handle = os.pidfd_open(child.pid) if hasattr(os, "pidfd_open") else None
+    for stream in (0, 1, 2):  # so that a reader sees the end of the output when the process has ended
+        with suppress(OSError):
+            os.close(stream)
+    code = watch(control, grace_s, child)
+    end_all()
+    answer(control, code, killed_for_memory() - before)
+
+
+def answer(control: int, code: int, oom: int, error: str = "") -> None:
+    """Tell the worker how the process ended."""
+    with suppress(OSError):  # there is none any more
+        os.write(control, json.dumps({"code": code, "oom": oom, "error": error}).encode() + b"\n")
+
+
+def watch(control: int, grace_s: float, child: int) -> int:
+    """Wait for the end of a process, and bring it about when the worker asks or dies; return the exit code."""
+    handle = os.pidfd_open(child) if hasattr(os, "pidfd_open") else None
     sources, asked_at, asked_all = [control, *([] if handle is None else [handle])], None, False
-    while child.poll() is None:
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
         ready, _, _ = select.select(sources, [], [], TICK_S if handle is None or asked_at else None)
         if control in ready:
             if not os.read(control, 4096):
                 sources.remove(control)
             if asked_at is None:
                 asked_at = time.monotonic()
-                signal_all([child.pid], signal.SIGTERM)
+                signal_all([child], signal.SIGTERM)
         waited = 0.0 if asked_at is None else time.monotonic() - asked_at
         if waited > grace_s / 2 and not asked_all:  # a shell does not pass it on
             asked_all = True
-            signal_all(descendants(child.pid), signal.SIGTERM)
+            signal_all(descendants(child), signal.SIGTERM)
         if waited > grace_s:
-            signal_all([child.pid, *descendants(child.pid)], signal.SIGKILL)
-    end_all()
-    os.write(control, json.dumps({"code": child.returncode, "oom": killed_for_memory() - before}).encode() + b"\n")
+            signal_all([child, *descendants(child)], signal.SIGKILL)
 
+
+def become(keeper: int) -> None:
+    """Make this forked process one that trains: in its own session, with signals as usual, killed with its keeper."""
+    os.setsid()
+    prctl(DEATH_SIGNAL, signal.SIGKILL)
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_DFL)
+    if os.getppid() != keeper:
+        os._exit(1)
+
+
+def run(command: Sequence[str]) -> int:
+    """Start a command; return its pid."""
+    keeper = os.getpid()
+    return subprocess.Popen(command, preexec_fn=lambda: become(keeper)).pid
+
+
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # by keepers, which see the worker's end at their socket
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the worker's end is seen at the socket
-    keep(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    keep(int(sys.argv[1]), float(sys.argv[2]), lambda: run(sys.argv[3:]))

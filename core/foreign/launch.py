@@ -8,6 +8,7 @@ from typing import Protocol
 from espalier.core.foreign.command import filled
 from espalier.core.foreign.folder import VARIABLE, Assignment, TrialFolder
 from espalier.core.foreign.process import TrialProcess
+from espalier.core.foreign.template import Template
 
 CHILD = "espalier.core.foreign.child"
 
@@ -29,30 +30,47 @@ class Launcher(Protocol):
 
 
 class FunctionLauncher:
-    """Begins trials of a training function. A spare process imports it while another trains."""
+    """Begins trials of a training function: forked from a process that has imported it, or each with its own import.
 
-    def __init__(self, reference: str, folder: str, env: Mapping[str, str], grace_s: float):
-        """folder: in which the code runs. grace_s: see TrialProcess."""
+    Then a spare process imports it while another trains.
+    """
+
+    def __init__(self, reference: str, folder: str, env: Mapping[str, str], grace_s: float, forks: bool):
+        """folder: in which the code runs. grace_s: see TrialProcess. forks: whether to fork where that is safe."""
         self.command = [sys.executable, "-P", "-u", "-m", CHILD, reference]
-        self.folder, self.env, self.grace_s = folder, env, grace_s
+        self.folder, self.env, self.grace_s, self.forks = folder, env, grace_s, forks
+        self.template: Template | None = None
         self.spare: TrialProcess | None = None
+        self.prepare()
 
     def _start(self) -> TrialProcess:
-        return TrialProcess(self.command, self.folder, self.env, self.grace_s)
+        return TrialProcess.start(self.command, self.folder, self.env, self.grace_s)
 
     def prepare(self) -> None:
-        """Start the spare process."""
-        self.spare = self.spare or self._start()
+        """Import the function for the next trial."""
+        if self.forks:
+            self.template = self.template or Template(self.command, self.folder, self.env, self.grace_s)
+        else:
+            self.spare = self.spare or self._start()
 
     def launch(self, folder: TrialFolder, assignment: Assignment) -> TrialProcess:
-        """Give the spare process a trial, or start one."""
+        """Fork a process, or give the spare one a trial."""
+        if self.template:
+            if process := self.template.launch(folder):
+                process.log_to(folder.output)
+                return process
+            self.forks = False
+            self.close()
         process, self.spare = self.spare or self._start(), None
         process.log_to(folder.output)
         process.send(str(folder.path))
         return process
 
     def close(self) -> None:
-        """End the spare process."""
+        """End what was prepared."""
+        if self.template:
+            self.template.close()
+            self.template = None
         if self.spare:
             self.spare.abandon()
             self.spare = None
@@ -72,7 +90,7 @@ class CommandLauncher:
         """Start the command with the values of an assignment."""
         command = filled(self.template, assignment, folder)
         env = {**self.env, VARIABLE: str(folder.path), "ESPALIER_SEED": str(assignment.seed)}
-        process = TrialProcess(command, self.folder, env, self.grace_s)
+        process = TrialProcess.start(command, self.folder, env, self.grace_s)
         process.log_to(folder.output)
         process.send("")
         return process

@@ -17,8 +17,13 @@ from espalier.core.errors import brief
 _KEEPER = Path(__file__).with_name("keeper.py")
 OUTPUT_MOST = 16 << 20  # bytes of a trial's output that are kept from its beginning
 TAIL_LINES = 200  # lines kept from its end
+SHOWN_MOST = 2000  # characters kept of each of these lines
 LINE_MOST = 1 << 16  # bytes of a line; longer ones are cut into pieces
 LAST_WORDS = 300  # characters of the last line of its output, in messages
+
+
+_abandoned: list["subprocess.Popen[bytes]"] = []
+"""Keepers that nobody waits for: they end with what they keep, and are forgotten then."""
 
 
 @dataclass(frozen=True)
@@ -46,26 +51,14 @@ class Exit:
 
 
 class TrialProcess:
-    """A command that runs under a keeper. Its output goes to a file once `log_to` names one."""
+    """A process that runs under a keeper. Its output goes to a file once `log_to` names one."""
 
-    def __init__(self, command: Sequence[str], folder: str, env: Mapping[str, str], grace_s: float):
-        """Start a command in a folder. grace_s: from the request to end until it is killed. It is never asked for
-        input, but may get one line: see `send`. A command that does not exist ends with `Exit.error`."""
-        self._control, keepers = socket.socketpair()
-        kept = [sys.executable, "-I", "-S", str(_KEEPER), str(keepers.fileno()), str(grace_s), *command]
-        self._process = subprocess.Popen(
-            kept,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=dict(env),
-            pass_fds=[keepers.fileno()],
-            start_new_session=True,
-        )
-        keepers.close()
-        assert self._process.stdout and self._process.stdin
-        self._output = self._process.stdout.fileno()
+    def __init__(self, control: socket.socket, output: int, keeper: "subprocess.Popen[bytes] | None" = None):
+        """control: connected to the keeper. output: what the process prints can be read there.
+
+        keeper: if it is a child of this process; then the trial's process has its input.
+        """
+        self._control, self._output, self._keeper = control, output, keeper
         os.set_blocking(self._output, False)
         self._control.setblocking(False)
         self._log: Path | None = None
@@ -76,15 +69,42 @@ class TrialProcess:
         self._answer = b""
         self.exit: Exit | None = None
 
+    @classmethod
+    def start(cls, command: Sequence[str], folder: str, env: Mapping[str, str], grace_s: float) -> "TrialProcess":
+        """Start a command in a folder. grace_s: from the request to end until it is killed.
+
+        It is never asked for input, but may get one line: see `send`. One that does not exist ends with `Exit.error`.
+        """
+        _abandoned[:] = [keeper for keeper in _abandoned if keeper.poll() is None]
+        control, keepers = socket.socketpair()
+        kept = [sys.executable, "-I", "-S", str(_KEEPER), str(keepers.fileno()), str(grace_s), *command]
+        keeper = subprocess.Popen(
+            kept,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=dict(env),
+            pass_fds=[keepers.fileno()],
+            start_new_session=True,
+        )
+        keepers.close()
+        assert keeper.stdout
+        return cls(control, os.dup(keeper.stdout.fileno()), keeper)
+
     def send(self, line: str) -> None:
         """Give the process one line of input, and then no more."""
-        assert self._process.stdin
-        with suppress(BrokenPipeError):
-            if line:
-                self._process.stdin.write(line.encode() + b"\n")
-            self._process.stdin.flush()
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
+        if self._keeper and self._keeper.stdin:
+            with suppress(BrokenPipeError):
+                self._keeper.stdin.write(line.encode() + b"\n" if line else b"")
+                self._keeper.stdin.flush()
+            self._close_streams()
+
+    def _close_streams(self) -> None:
+        for stream in (self._keeper.stdin, self._keeper.stdout) if self._keeper else ():
+            if stream:
+                with suppress(BrokenPipeError):
+                    stream.close()
 
     def log_to(self, path: Path) -> None:
         """Write its output to a file from now on, with what has arrived so far."""
@@ -118,13 +138,18 @@ class TrialProcess:
         return lines
 
     def _has_ended(self) -> bool:
-        with suppress(BlockingIOError, ConnectionError):
-            while chunk := self._control.recv(4096):
-                self._answer += chunk
+        gone = False
+        with suppress(BlockingIOError):
+            try:
+                while chunk := self._control.recv(4096):
+                    self._answer += chunk
+                gone = True
+            except ConnectionError:
+                gone = True
         if self._answer.endswith(b"\n"):
             answer = json.loads(self._answer)
-            self.exit = Exit(answer["code"], answer["oom"] > 0, answer.get("error", ""))
-        elif self._process.poll() is not None:
+            self.exit = Exit(answer["code"], answer["oom"] > 0, answer["error"])
+        elif gone:
             self.exit = Exit(-9)  # its keeper was killed, and it with that
         return self.exit is not None
 
@@ -133,7 +158,7 @@ class TrialProcess:
         if len(self._unfinished) > LINE_MOST:
             whole, self._unfinished = [*whole, self._unfinished], b""
         lines = [line.decode(errors="replace") for line in whole if line.strip()]
-        self.tail.extend(lines)
+        self.tail.extend(line[:SHOWN_MOST] for line in lines)
         return lines
 
     def _write(self, output: bytes) -> None:
@@ -148,13 +173,10 @@ class TrialProcess:
         self._written += len(output)
 
     def _close(self) -> None:
-        self._control.close()
-        with suppress(BrokenPipeError):
-            if self._process.stdin:
-                self._process.stdin.close()
-        if self._process.stdout:
-            self._process.stdout.close()
-        self._process.wait()
+        keeper = self._keeper
+        self.abandon()
+        if keeper:
+            keeper.wait()
         if self._left_out and self._log:
             text = f"\n... {self._left_out:,} bytes are left out; the last lines:\n" + "\n".join(self.tail) + "\n"
             with open(self._log, "a", encoding="utf-8") as file:
@@ -168,11 +190,15 @@ class TrialProcess:
                 self._control.send(b"end\n")
 
     def abandon(self) -> None:
-        """Leave it to its keeper, which kills it at once where it has trained nothing."""
+        """Leave it to its keeper, which has it end."""
         self._control.close()
-        if self._process.stdin:
-            with suppress(BrokenPipeError):
-                self._process.stdin.close()
+        self._close_streams()
+        if self._keeper:
+            _abandoned.append(self._keeper)
+            self._keeper = None
+        if self._output >= 0:
+            os.close(self._output)
+            self._output = -1
 
     def last_words(self) -> str:
         """Return the last line of its output that says something, shortened."""

@@ -80,7 +80,9 @@ class TrialRun:
             self.last = line
             return
         step, values = line.get("step", 0), line.get("values", {})
-        self.step = max(self.step, step)
+        if step <= self.step and self.reports:
+            self._begin_anew(step)
+        self.step = step
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         for name in values.keys() - finite.keys():
             self.missing.setdefault(name, []).append(step)
@@ -95,6 +97,12 @@ class TrialRun:
         judged = self._judge(over=False)
         yield Reported(self.trial.id, step, finite, curve, rows, judged.name, judged.evidence)
         yield from self._scores(step, finite, line.get("score"))
+
+    def _begin_anew(self, step: int) -> None:
+        """Forget what was reported from a step on: code that has not resumed reports it again."""
+        self.reports = [report for report in self.reports if report[0] < step]
+        self.curve = [point for point in self.curve if point[0] < step]
+        self.ratios = [row for row in self.ratios if row[0] < step]
 
     def _scores(self, step: int, values: Mapping[str, float], score: float | None) -> Iterator[Event]:
         """Yield the scores of the rungs that a report has reached."""

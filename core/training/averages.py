@@ -17,6 +17,11 @@ AVERAGE_EVERY, AVERAGE_POWER = 8, 6.94
 tenth of the steps so far (Karras et al. 2024, arXiv:2312.02696, equation 2 with sigma_rel 0.10)."""
 
 
+def share_of(step: int) -> float:
+    """Return the share that the weights after `step` steps get in their average: 1 at the first."""
+    return 1 - (1 - AVERAGE_EVERY / step) ** (AVERAGE_POWER + 1)
+
+
 class Averages:
     """Averages of all lanes' weights, computed where a score needs them (`wanted`)."""
 
@@ -49,7 +54,7 @@ class Averages:
         if not due:
             return
         lanes = [k for k, _ in due]
-        share = torch.tensor([1 - (1 - AVERAGE_EVERY / step) ** (AVERAGE_POWER + 1) for _, step in due])
+        share = torch.tensor([share_of(step) for _, step in due])
         for name in [name for name in rows if name.startswith(PREFIX)]:
             now, mean = rows[name.removeprefix(PREFIX)][lanes], rows[name][lanes]
             column = share.to(now).view(-1, *[1] * (now.dim() - 1))

@@ -106,7 +106,7 @@ class ProcessEngine:
         """Make the cohort of trials."""
         self.close()
         self.cohort = processes.make_cohort(
-            self.spec, trials, Path(self.settings.trial_folders), self.settings.folder, watcher
+            self.spec, trials, Path(self.settings.trial_folders), self.settings.folder, provenance.device, watcher
         )
         return self.cohort
 

@@ -1,0 +1,136 @@
+"""A process that has imported a training function, and forks for each trial.
+
+A fork takes milliseconds, an import seconds. A forked process has what the import has left, and nothing of another
+trial. Where that is not safe, since the import has started threads, it says so, and each trial imports anew.
+"""
+
+import gc
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from espalier.core.foreign import keeper
+from espalier.core.foreign.folder import TrialFolder
+from espalier.core.foreign.process import TrialProcess
+
+TRIAL, THREADS = "trial", "threads"
+IMPORT_S = 600.0  # that an import may take before trials stop to wait for it
+_SIZE = 1 << 16
+
+
+class Template:
+    """The process, as a worker sees it."""
+
+    def __init__(self, command: list[str], folder: str, env: Mapping[str, str], grace_s: float):
+        """command: that serves as `serve` does; it gets the number of a socket. grace_s: see TrialProcess."""
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        kept = [*command, str(theirs.fileno()), str(grace_s)]
+        self._process = subprocess.Popen(
+            kept,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # of the import alone
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env=dict(env),
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+
+    def launch(self, folder: TrialFolder) -> TrialProcess | None:
+        """Fork a process for a trial, once the import is done; None if that is not safe, or the process has died."""
+        control, keepers = socket.socketpair()
+        output, theirs = os.pipe()
+        try:
+            self._socket.settimeout(IMPORT_S)
+            socket.send_fds(self._socket, [json.dumps({TRIAL: str(folder.path)}).encode()], [keepers.fileno(), theirs])
+            answer = self._socket.recv(_SIZE)
+        except OSError:
+            answer = b""
+        finally:
+            keepers.close()
+            os.close(theirs)
+        if not answer or json.loads(answer).get(THREADS):
+            control.close()
+            os.close(output)
+            return None
+        return TrialProcess(control, output)
+
+    def close(self) -> None:
+        """End the process. Its trials go on."""
+        self._socket.close()
+        self._process.wait()
+
+
+def serve(control: int, grace_s: float, train: Callable[[Path], int]) -> None:
+    """Fork a process for each trial that the worker asks for, until it asks no more.
+
+    train: trains the trial of a folder; returns the exit code.
+    """
+    requests = socket.socket(fileno=control)
+    gc.collect()
+    gc.freeze()
+    while True:
+        asked, handles, _, _ = socket.recv_fds(requests, _SIZE, 2)
+        if not asked:
+            return
+        _reap()
+        threads = len(os.listdir("/proc/self/task"))
+        if threads == 1:
+            _fork(json.loads(asked)[TRIAL], handles, requests, grace_s, train)
+        for handle in handles:
+            os.close(handle)
+        requests.send(json.dumps({THREADS: threads if threads > 1 else 0}).encode())
+
+
+def _fork(
+    trial: str, handles: list[int], requests: socket.socket, grace_s: float, train: Callable[[Path], int]
+) -> None:
+    """Fork a keeper, which forks the process that trains."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.fork():
+        return
+    try:
+        requests.close()
+        os.setsid()
+        control, output = handles
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        for number in keeper.IGNORED:
+            keeper.signal.signal(number, keeper.signal.SIG_IGN)
+        keeper.keep(control, grace_s, lambda: _train(Path(trial), control, train))
+    finally:
+        os._exit(0)
+
+
+def _train(folder: Path, control: int, train: Callable[[Path], int]) -> int:
+    """Fork the process that trains; return its pid."""
+    parent = os.getpid()
+    if child := os.fork():
+        return child
+    code = 1
+    try:
+        os.close(control)
+        keeper.become(parent)
+        code = train(folder)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    finally:
+        os._exit(code)
+
+
+def _reap() -> None:
+    """Forget the keepers that have ended."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
