@@ -128,7 +128,8 @@ def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
 
     guard_task(spec.task)
     plan.check_names(spec)
-    needed = {"lr_exponent", "decay_factor", "warmup", "seed", *spec.space.own()}
+    always = {"lr_exponent", "decay_factor", "warmup", "seed"} & spec.space.single.keys()
+    needed = {*always, *spec.space.own()}
     missing = sorted(name for name in needed - set(best.params) if spec.space.exists(name, best.params))
     unknown = sorted(set(best.params) - needed - set(ENGINE))
     if missing or unknown:

@@ -19,9 +19,10 @@ def filled(template: Sequence[str], assignment: Assignment, folder: TrialFolder)
     """Return the words of a command for a trial.
 
     ${args} alone in a word: `--name value` for each value; true gives `--name` alone, false and null nothing; a list
-    its values one after another. ${json}: all values as one JSON object. ${name}: a value; a word with a value of null
-    is left out, with the word before it if that is an option. ${seed}, ${steps}, ${trial}; ${folder}: the trial's own;
-    ${checkpoint}: a folder to save into that stays; ${resume}: the same where it holds something, else null.
+    its values one after another. ${json}: all values as one JSON object. ${name}: a value. A word with a value of null,
+    or of what the trial does not have, is left out, with the word before it if that is an option. ${seed}, ${steps},
+    ${trial}; ${folder}: the trial's own; ${checkpoint}: a folder to save into that stays; ${resume}: the same where it
+    holds something, else null.
 
     >>> assignment = Assignment("7/0", {"lr": 0.1, "nesterov": True, "dropout": None}, {}, seed=0, steps=100)
     >>> from pathlib import Path
@@ -30,6 +31,8 @@ def filled(template: Sequence[str], assignment: Assignment, folder: TrialFolder)
     ['python', 'train.py', '--lr', '0.1', '--nesterov', '--seed=0']
     >>> filled(["train", "--p", "${dropout}", "${lr}"], assignment, folder)
     ['train', '0.1']
+    >>> filled(["train", "--beta=${beta}", "--beta2", "${beta2}"], assignment, folder)
+    ['train']
     >>> filled(["train", "${json}"], assignment, folder)
     ['train', '{"lr": 0.1, "nesterov": true, "dropout": null}']
     """
@@ -40,11 +43,11 @@ def filled(template: Sequence[str], assignment: Assignment, folder: TrialFolder)
             words += arguments(assignment.values)
             continue
         names = PLACEHOLDER.findall(word)
-        if any(values.get(name, "") is None for name in names):
+        if any(values.get(name) is None for name in names):
             if word == WHOLE.format(names[0]) and words and words[-1].startswith("-"):
                 words.pop()
             continue
-        words.append(PLACEHOLDER.sub(lambda match: text(values[match[1]]) if match[1] in values else match[0], word))
+        words.append(PLACEHOLDER.sub(lambda match: text(values[match[1]]), word))
     return words
 
 

@@ -33,7 +33,8 @@ def value_names(spec: SweepSpec) -> list[str]:
     from espalier.sweeps.assignments import values
     from espalier.sweeps.cohorts import first_point
 
-    return list(values(spec, first_point(spec)))
+    somewhere = dict.fromkeys(spec.space.conditions)  # what exists under a condition, at some points
+    return list(values(spec, somewhere | first_point(spec)))
 
 
 def _check_function(reference: str) -> str:

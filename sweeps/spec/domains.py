@@ -220,3 +220,17 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, int | float) and isinstance(other, int | float):
         return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
     return one == other
+
+
+def size(domain: Range | Choice) -> int:
+    """Return how many values a domain has; those of a range lie `step` apart, or 1 for whole numbers."""
+    return len(domain.choices) if isinstance(domain, Choice) else domain.grid_size
+
+
+def whole_name(name: str) -> str:
+    """Return the hyperparameter that a sampled name belongs to: each decay point to `decay_points`.
+
+    >>> whole_name("decay_point_2"), whole_name("momentum")
+    ('decay_points', 'momentum')
+    """
+    return "decay_points" if name.startswith("decay_point") else name

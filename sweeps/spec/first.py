@@ -106,7 +106,7 @@ def _sampled(space: Space, name: str, value: Any, field: str) -> Iterator[tuple[
         yield from _sampled_points(space, value, field)
         return
     domains = space.single
-    if name in ("lr", "lr_exponent"):
+    if name in ("lr", "lr_exponent") and "lr_exponent" in domains:
         yield from _sampled_rate(space, name, value, field)
     elif name not in domains:
         rates = {"lr_exponent"} if space.lr is None else {"lr"}

@@ -44,7 +44,9 @@ from espalier.sweeps.spec.domains import (
     extremes,
     points_of,
     same,
+    size,
     union_members,
+    whole_name,
 )
 from espalier.sweeps.spec.rates import AUTO, check_rates, exponent, exponents_of
 from espalier.sweeps.spec.values import Fields
@@ -207,6 +209,13 @@ class Space(_WithSchedules):
                     raise ValueError(f"a decay point of {point!r}; decay points are shares of the budget in [0, 1]")
         return value
 
+    def __copy__(self) -> "Space":
+        """Return a copy without what was computed of this one: `model_copy` may change the fields of it."""
+        copied = super().__copy__()
+        fields = {name: value for name, value in vars(self).items() if name in type(self).model_fields}
+        object.__setattr__(copied, "__dict__", fields)
+        return copied
+
     def own(self) -> dict[str, Domain]:
         """Return the domains of the task's own hyperparameters, and of the numbers of user-defined kinds."""
         return dict(self.__pydantic_extra__ or {})
@@ -333,12 +342,12 @@ class Space(_WithSchedules):
 
         Points that differ in nothing that exists there are one. Above GRID_MOST it may be too low.
         """
-        domains, size = dict(self.domains()), 0
+        domains, points = dict(self.domains()), 0
         for _, others in self.grid_parts():
-            size += math.prod(map(_size, (domains[name] for name in others)))
-            if size > GRID_MOST:
+            points += math.prod(map(size, (domains[name] for name in others)))
+            if points > GRID_MOST:
                 break
-        return size
+        return points
 
     def grid_parts(self) -> Iterator[tuple[Point, list[str]]]:
         """Yield the parts of a grid: the values on which conditions depend, and the names of all else that exists.
@@ -376,22 +385,9 @@ class Space(_WithSchedules):
         return self.decay_points.branches if isinstance(self.decay_points, DecayPoints) else 1
 
 
-def whole_name(name: str) -> str:
-    """Return the hyperparameter that a sampled name belongs to: each decay point to `decay_points`.
-
-    >>> whole_name("decay_point_2"), whole_name("momentum")
-    ('decay_points', 'momentum')
-    """
-    return "decay_points" if name.startswith("decay_point") else name
-
-
 def _in_exponents(name: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
     """Return a condition on rates as one on exponents, any other unchanged."""
     return ("lr_exponent", [exponent(value) for value in values]) if name == "lr" else (name, values)
-
-
-def _size(domain: Range | Choice) -> int:
-    return len(domain.choices) if isinstance(domain, Choice) else domain.grid_size
 
 
 ENGINE = tuple(name for name in Space.model_fields if name != "lr")

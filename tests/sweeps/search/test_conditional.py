@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from espalier.core.foreign.command import check_placeholders, filled
+from espalier.core.foreign.folder import TrialFolder
 from espalier.core.training.events import Event
+from espalier.sweeps.assignments import assignments
+from espalier.sweeps.checks.processes import value_names
 from espalier.sweeps.results.figures import table_csv
+from espalier.sweeps.search.cohort_plan import PlannedTrial
 from espalier.sweeps.search.store import SweepStore
-from espalier.sweeps.spec.spec import SweepSpec
+from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from tests.sweeps.made import life, spec_with
 from tests.sweeps.search.desk import Desk, finish
 from tests.sweeps.search.test_pieces import BUDGET, Crew
@@ -185,3 +190,16 @@ def test_decay_points_under_a_condition_are_numbers_like_others_to_pieces(tmp_pa
     crew.finish()
     for _, trial in crew.trained:
         assert ("decay_points" in trial.point) == (trial.point["schedule"] == "step")
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_a_command_and_a_function_get_what_exists(kind: str, tmp_path: Path) -> None:
+    command = ["train", "--kind", "${kind}", "--momentum", "${momentum}", "--eps=${eps}"]
+    space = {name: SPACE[name] for name in ("kind", "momentum", "eps")}
+    spec = make_spec({"name": "a", "command": command, "space": space, "search": {"sampler": "random"}})
+    check_placeholders(spec.command, value_names(spec))
+    sampled = {"kind": kind} | ({"momentum": 0.75} if kind == "sgd" else {})
+    (given,) = assignments(spec, PlannedTrial(0, spec.space.resolve(sampled)))
+    assert given.values == {"sgd": sampled, "adam": sampled | {"eps": 1e-8}}[kind]
+    words = filled(spec.command, given, TrialFolder(tmp_path))
+    assert words[1:] == ["--kind", kind, *(["--momentum", "0.75"] if kind == "sgd" else ["--eps=1e-08"])]

@@ -215,3 +215,12 @@ def test_a_condition_that_nobody_could_decide_is_refused_in_one_line(space: dict
         make_spec({**THERMOMETER, "space": exponent | space})
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_copy_with_other_fields_knows_nothing_of_the_old_ones() -> None:
+    space = space_of(**NESTED)
+    assert len(list(space.domains())) == 5
+    other = space.model_copy(update={"lr_exponent": -1.0, "warmup": 0.5})
+    assert "warmup" not in other.conditions
+    assert "lr_exponent" not in dict(other.domains())
+    assert other.resolve({"kind": "rmsprop"})["warmup"] == 0.5
