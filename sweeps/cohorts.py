@@ -138,7 +138,7 @@ def first_point(spec: SweepSpec) -> Point:
             middle = (domain.low * domain.high) ** 0.5 if domain.log else (domain.low + domain.high) / 2
             sampled[name] = int(middle) if domain.integer else middle
     point = spec.space.resolve(sampled)
-    return point | ({"lr_exponent": 0.0} if point["lr_exponent"] == AUTO else {})
+    return point | ({"lr_exponent": 0.0} if point.get("lr_exponent") == AUTO else {})
 
 
 def thresholds(spec: SweepSpec) -> Thresholds:

@@ -109,11 +109,8 @@ def _sampled(space: Space, name: str, value: Any, field: str) -> Iterator[tuple[
     if name in ("lr", "lr_exponent") and "lr_exponent" in domains:
         yield from _sampled_rate(space, name, value, field)
     elif name not in domains:
-        rates = {"lr_exponent"} if space.lr is None else {"lr"}
-        known = [
-            *(domains.keys() - {"lr_exponent"} | rates),
-            *(["decay_points"] if space.decay_points is not None else []),
-        ]
+        others = {"lr": space.lr, "decay_points": space.decay_points}
+        known = [*domains, *(name for name, domain in others.items() if domain is not None)]
         raise ValueError(f"{field}: the space has no {brief(name)}; {nearest(name, known)}")
     else:
         chosen = _within(domains[name], value, field)

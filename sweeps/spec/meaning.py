@@ -70,7 +70,7 @@ def misread_exponents(domain: Domain) -> str:
     'exponents [0.1, 0.01] are rates [1.259, 1.023]; if rates were meant, write lr: [0.1, 0.01]; if exponents, lr: \
 [1.259, 1.023]'
     """
-    if domain == AUTO:
+    if domain is None or domain == AUTO:  # None: code with a loop of its own need not have a rate
         return ""
     values = [float(value) for value in extremes(domain)]
     inside = all(0 < value <= 1 for value in values) or (any(values) and all(0 <= value <= 0.1 for value in values))

@@ -74,6 +74,13 @@ def test_that_pieces_take_no_decay_points_is_said() -> None:
     assert not any(note.startswith("first") for note in spec_with(space=space, first=[first]).notes())
 
 
+def test_a_space_without_rates_takes_points_without_them() -> None:
+    fields = {"name": "a", "function": "a.py:train", "space": {"width": [1, 2]}}
+    assert make_spec(fields | {"first": [{"width": 2}]}).first_points == [{"width": 2}]
+    with pytest.raises(BadInput, match=r"first.0.lr: the space has no lr; known here: seed, width"):
+        make_spec(fields | {"first": [{"lr": 0.1}]})
+
+
 def test_what_trains_a_single_trial_has_no_first_points() -> None:
     spec = spec_with(space=SPACE, first=[{"lr": 0.01}])
     assert make_spec(without_search(spec.model_dump(mode="json"))).first == []
