@@ -44,6 +44,7 @@ def train_one(desk: Desk) -> list[int]:
     return plan.numbers
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "grid"])
 @pytest.mark.parametrize("stopped", [False, True])
 def test_the_next_trials_of_a_sweep_are_at_the_added_points(sampler: str, stopped: bool, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def points_of(desk: Desk) -> list[dict[str, Any]]:
     return [dict(trial.point) for cohort in finish(desk.search) for trial in cohort]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "grid"])
 @pytest.mark.parametrize("repeatable", [False, True])
 def test_a_trial_has_what_exists_there_and_nothing_else(sampler: str, repeatable: bool, tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_a_trial_has_what_exists_there_and_nothing_else(sampler: str, repeatable
         assert trial.state == TrialState.COMPLETE
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("gp", marks=pytest.mark.slow)])
 def test_what_not_every_trial_has_is_learnt_too(sampler: str, tmp_path: Path) -> None:
     """The loss falls with a number that one kind has: later it is high more often than at first, over three seeds."""
     space = {"lr_exponent": -2, "kind": ["a", "b"], "x": {"low": 0, "high": 100, "when": {"kind": "a"}}}
@@ -90,6 +91,7 @@ def test_what_not_every_trial_has_is_learnt_too(sampler: str, tmp_path: Path) ->
     assert sum(late) / len(late) > 65, "at random it would be 50"
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("cohort_trials", [2, 64])
 @pytest.mark.parametrize("repeatable", [False, True])
 def test_a_grid_gives_each_distinct_point_once(cohort_trials: int, repeatable: bool, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def assert_first(points: list[dict[str, Any]]) -> None:
     assert points[2]["lr_exponent"] == -1.0
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "grid"])
 @pytest.mark.parametrize("repeatable", [False, True])
 def test_given_points_come_first_and_count_among_the_trials(sampler: str, repeatable: bool, tmp_path: Path) -> None:
@@ -120,6 +121,7 @@ PIECES_SPACE = {
 PIECES_FIRST = [{"lr_exponent": -1.5, "kind": "sgd", "momentum": 0.25}, {"lr": 0.01}, {"kind": "adam"}]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("deaths", [0, 4])
 def test_pieces_begin_with_trunks_at_the_given_points(workers: int, deaths: int, tmp_path: Path) -> None:
