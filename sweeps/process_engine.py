@@ -1,6 +1,8 @@
 """Make the cohort of trials that train in processes of their own. Does not import Ray."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from espalier.core.foreign.run import ProcessTrial
 from espalier.core.loading.folders import in_copy
 from espalier.core.loading.references import split_reference
 from espalier.core.training.events import TrialId
+from espalier.core.training.history import fork_steps
+from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Watcher
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.assignments import assignments
@@ -46,6 +50,7 @@ def make_cohort(
         plan.thresholds(spec),
         spec.resources.timeout,
         watchers=[watcher] if watcher else [],
+        shares=spec.share == "checkpoints",
     )
     cohort = ProcessCohort(setup)
     add_trials(cohort, spec, trials)
@@ -62,6 +67,7 @@ def _launcher(function: str, command: tuple[str, ...], folder: str, grace_s: flo
 
 def add_trials(cohort: ProcessCohort, spec: SweepSpec, trials: Sequence[PlannedTrial]) -> None:
     """Give more trials, or pieces of them, to a cohort that trains."""
+    made: list[ProcessTrial] = []
     for trial in trials:
         rungs = () if trial.confirms is not None else plan.rungs(spec)
         for replicate, assignment in enumerate(assignments(spec, trial)):
@@ -69,7 +75,58 @@ def add_trials(cohort: ProcessCohort, spec: SweepSpec, trials: Sequence[PlannedT
             source = ""
             if piece and piece.begin and piece.source != trial.number:
                 source = str(TrialId(piece.source, replicate))
-            cohort.add([ProcessTrial(assignment, rungs, source, piece.begin if piece else 0)])
+            made.append(ProcessTrial(assignment, rungs, source, piece.begin if piece else 0))
+    whole = all(trial.piece is None for trial in trials)
+    cohort.add(_sharing(made, spec) if spec.share == "checkpoints" and whole else made)
+
+
+def _sharing(trials: Sequence[ProcessTrial], spec: SweepSpec) -> list[ProcessTrial]:
+    """Return trials in an order in which each can take the checkpoint of one before it, where their histories part.
+
+    The one with the latest decay points comes first: its training is the trunk of the others.
+    """
+    ordered: list[ProcessTrial] = []
+    for group in _of_one_beginning(trials):
+        group.sort(key=lambda trial: list(trial.assignment.schedule.get("decay_points", [1.0])), reverse=True)
+        kept: dict[str, set[int]] = {trial.id: set() for trial in group}
+        branches = [group[0]]
+        for trial in group[1:]:
+            steps = [_parting(spec, before, trial) for before in branches]
+            source, begin = max(zip(branches, steps, strict=True), key=lambda pair: pair[1])
+            branches.append(replace(trial, source=source.id, begin=begin) if begin else trial)
+            kept[source.id].add(begin)
+        for trial in branches:
+            steps = tuple(sorted(kept[trial.id] - {0}))
+            ordered.append(replace(trial, assignment=replace(trial.assignment, kept=steps)))
+    return ordered
+
+
+def _of_one_beginning(trials: Sequence[ProcessTrial]) -> list[list[ProcessTrial]]:
+    """Return trials in groups that differ in their decay points alone."""
+    groups: dict[str, list[ProcessTrial]] = {}
+    for trial in trials:
+        values = {name: value for name, value in trial.assignment.values.items() if name != "decay_points"}
+        key = json.dumps([values, trial.assignment.seed, bool(trial.assignment.schedule)], sort_keys=True, default=str)
+        groups.setdefault(key, []).append(trial)
+    return list(groups.values())
+
+
+def _parting(spec: SweepSpec, trunk: ProcessTrial, branch: ProcessTrial) -> int:
+    """Return after how many steps the rates of two trials differ for the first time; 0 where that is not known."""
+    if not trunk.assignment.schedule:
+        return 0
+    first, second = (_schedule_of(trial) for trial in (trunk, branch))
+    structure = Structure(schedule=trunk.assignment.schedule["kind"], phases=spec.schedule.phases)
+    (step,) = fork_steps(structure, first, [second])
+    return min(step if step is not None else first.steps, first.steps - 1)
+
+
+def _schedule_of(trial: ProcessTrial) -> Trial:
+    """Return a trial of the engine with the schedule of a process."""
+    schedule = dict(trial.assignment.schedule)
+    numbers = {name: value for name, value in schedule.items() if isinstance(value, int | float)}
+    hyper = Hyperparameters(schedule["lr"], schedule.get("decay_points", ()), numbers.items())
+    return Trial(trial.id, trial.assignment.seed, trial.assignment.steps, hyper)
 
 
 def _reference_in_copy(reference: str) -> str:

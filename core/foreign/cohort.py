@@ -1,10 +1,13 @@
 """Trials that train in processes of their own, one after another: for a worker what a Cohort of lanes is."""
 
+import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from espalier.core.foreign import sharing
 from espalier.core.foreign.folder import Assignment, TrialFolder
 from espalier.core.foreign.launch import Launcher
 from espalier.core.foreign.output import OutputReader
@@ -23,6 +26,7 @@ class ProcessSetup:
 
     folder: that of trials' folders. launcher: begins their processes. make_reader: returns what finds results in their
     output, None for functions. timeout_s: the most that a trial may take. at_once: how many train at the same time.
+    shares: whether trials go on from checkpoints of others, and from their own when they were parked: see sharing.
     """
 
     folder: Path
@@ -32,6 +36,7 @@ class ProcessSetup:
     timeout_s: float | None = None
     at_once: int = 1
     watchers: Sequence[Watcher] = ()
+    shares: bool = False
 
 
 class ProcessCohort:
@@ -39,7 +44,6 @@ class ProcessCohort:
 
     writable = False
     """Whether a checkpoint of it is of use: what is needed to go on lies in its trials' folders."""
-    steps_shared = 0
 
     def __init__(self, setup: ProcessSetup, trials: Sequence[ProcessTrial] = ()):
         self.setup = setup
@@ -48,6 +52,9 @@ class ProcessCohort:
         self.stops: dict[str, str] = {}
         self.known: dict[str, str] = {}  # by trial, the one whose history it shares
         self.lane_steps = 0
+        self.steps_shared = 0  # that trials have taken over from others
+        self.comparison: Comparison | None = None
+        self.notes: list[str] = []  # for the user
         self.beat: Callable[[], object] = lambda: None
         self.add(trials)
 
@@ -86,13 +93,18 @@ class ProcessCohort:
 
     def _begin(self) -> Iterator[Event]:
         """Start processes where there is room for them."""
-        while self.queue and len(self.running) < self.setup.at_once:
-            trial = self.queue.popleft()
+        while self.queue and len(self.running) < self.setup.at_once and not self._comparing():
+            trial = self.queue[0]
             folder = self.folder_of(trial.id)
             if (end := folder.read_end()) and (known := _known_end(end, trial)):
+                self.queue.popleft()
                 yield from _replayed(known, trial)
                 continue
-            assignment = self._assigned(trial, folder)
+            assignment, earlier = self._resumed(trial, folder)
+            if self._compares(trial, assignment, earlier):
+                return
+            self.queue.popleft()
+            self._write(trial, folder, assignment)
             process = self.setup.launcher.launch(folder, assignment)
             run = TrialRun(replace(trial, assignment=assignment), folder, self.setup.thresholds, process)
             run.reader = self.setup.make_reader()
@@ -100,21 +112,81 @@ class ProcessCohort:
             yield from run.beginning()
             self.setup.launcher.prepare()
 
-    def _assigned(self, trial: ProcessTrial, folder: TrialFolder) -> Assignment:
-        """Write what a process is to train, from where: the last checkpoint of its own, or the one of its trunk."""
+    def _resumed(self, trial: ProcessTrial, folder: TrialFolder) -> tuple[Assignment, tuple[int, str] | None]:
+        """Return what a process is to train, from where, and the checkpoint before that.
+
+        It goes on from the last checkpoint of its own, or from the one of its trunk.
+        """
         wanted = trial.assignment
         last = (wanted.steps if wanted.until is None else wanted.until) - 1
         own = folder.checkpoint(last)
-        resume = own
+        if trial.begin and self._forbidden(trial):
+            return wanted, None
+        resume, trunk = own, folder
         if trial.source and (own is None or own[0] <= trial.begin):
             trunk = self.folder_of(trial.source)
             resume = trunk.checkpoint(trial.begin) or own
-            if resume and resume != own:
-                folder.write_lines([line for line in trunk.lines() if line.get("step", trial.begin + 1) <= resume[0]])
         kept = sorted({*wanted.kept, *folder.checkpoint_steps()})
         assignment = replace(wanted, kept=tuple(kept), resume=resume)
+        return assignment, trunk.checkpoint(assignment.begin - 1) if resume else None
+
+    def _forbidden(self, trial: ProcessTrial) -> bool:
+        """Whether what was trained may not be shared: not at all, or since a comparison has failed."""
+        kinds: tuple[sharing.Kind, ...] = ("goes on", "branches")
+        found = [sharing.known(self.setup.folder, kind) for kind in kinds]
+        return not self.setup.shares or any(finding and not finding.same for finding in found)
+
+    def _write(self, trial: ProcessTrial, folder: TrialFolder, assignment: Assignment) -> None:
+        """Write what a process is to train, and the reports so far: its own, or those of its trunk."""
+        resume = assignment.resume
+        if trial.source and resume and Path(resume[1]).parents[1] != folder.path:
+            lines = self.folder_of(trial.source).lines()
+            folder.write_lines([line for line in lines if line.get("step", resume[0] + 1) <= resume[0]])
+            self.steps_shared += resume[0]
         folder.assign(assignment)
-        return assignment
+
+    # --- sharing -----------------------------------------------------------------------------------------------------
+
+    def _compares(self, trial: ProcessTrial, assignment: Assignment, earlier: tuple[int, str] | None) -> bool:
+        """Begin a comparison, or wait for another worker's, if this trial is the first to rely on sharing.
+
+        Return whether it has to wait.
+        """
+        kind: sharing.Kind = "branches" if trial.source else "goes on"
+        if not trial.begin or assignment.resume is None or sharing.known(self.setup.folder, kind):
+            return False
+        both = sharing.pair(assignment, earlier)
+        if both is None:
+            return False
+        if not sharing.claim(self.setup.folder, kind):
+            time.sleep(WAIT_S)
+            return True
+        place = self.setup.folder / sharing.FOLDER / trial.id.replace("/", "-")
+        shutil.rmtree(place, ignore_errors=True)
+        setup = replace(self.setup, folder=place, watchers=(), shares=False, at_once=1)
+        trials = [ProcessTrial(replace(way, trial=name)) for way, name in zip(both, sharing.WAYS, strict=True)]
+        self.comparison = Comparison(kind, trial, assignment.begin, _AsAssigned(setup, trials), [])
+        return True
+
+    def _comparing(self) -> bool:
+        """Go on with a comparison; return whether it is under way."""
+        if (comparison := self.comparison) is None:
+            return False
+        sharing.hold(self.setup.folder, comparison.kind)
+        steps = comparison.cohort.lane_steps
+        comparison.events += comparison.cohort.turn()
+        self.lane_steps += comparison.cohort.lane_steps - steps
+        if comparison.cohort.done:
+            trunk = self.folder_of(comparison.trial.source or comparison.trial.id)
+            before = [(line["step"], line["values"]) for line in trunk.lines() if "step" in line and "values" in line]
+            before = [(step, values) for step, values in before if step <= comparison.begin]
+            ways = [comparison.reports(name) for name in sharing.WAYS]
+            finding = sharing.compare(comparison.trial.id, comparison.begin, before, *ways)
+            sharing.write(self.setup.folder, comparison.kind, finding)
+            self.notes.append(finding.text)
+            shutil.rmtree(comparison.cohort.setup.folder, ignore_errors=True)
+            self.comparison = None
+        return self.comparison is not None
 
     def _stop_waiting(self) -> Iterator[Event]:
         """Stop trials that were asked to: those of the queue have ended, a process has to end first."""
@@ -140,6 +212,11 @@ class ProcessCohort:
     def done(self) -> bool:
         """Whether every trial has ended."""
         return not (self.running or self.queue)
+
+    def take_notes(self) -> list[str]:
+        """Return what is new to be said to the user."""
+        notes, self.notes = self.notes, []
+        return notes
 
     @property
     def idle(self) -> int:
@@ -174,6 +251,31 @@ class ProcessCohort:
         """End all processes: their trials can go on from their last checkpoints."""
         for run in self.running:
             run.process.abandon()
+        if self.comparison:
+            self.comparison.cohort.close()
+
+
+class _AsAssigned(ProcessCohort):
+    """Trials that begin where their assignments say, whatever lies in their folders."""
+
+    def _resumed(self, trial: ProcessTrial, folder: TrialFolder) -> tuple[Assignment, tuple[int, str] | None]:
+        return trial.assignment, None
+
+
+@dataclass
+class Comparison:
+    """A comparison under way: see sharing. trial: that is to go on, from the step `begin`."""
+
+    kind: sharing.Kind
+    trial: ProcessTrial
+    begin: int
+    cohort: ProcessCohort
+    events: list[Event]
+
+    def reports(self, name: str) -> Sequence[tuple[int, Mapping[str, float]]]:
+        """Return the reports of one of the two processes."""
+        ends = [event.so_far if isinstance(event, Parked) else event for event in self.events]
+        return next((end.reports for end in ends if isinstance(end, Ended) and end.trial == name), ())
 
 
 def _known_end(end: Mapping[str, object], trial: ProcessTrial) -> Ended | Parked | None:

@@ -71,6 +71,7 @@ class TrialRun:
         for line in before:
             yield from self.take(line)
         self.folder.write_lines(before)
+        self.step = trial.assignment.begin
         if trial.source:
             yield Forked(trial.id, trial.begin, trial.source)
 

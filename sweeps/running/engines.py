@@ -75,6 +75,10 @@ class Engine(Protocol):
         """Return the state of the cohort for a checkpoint; None where none is needed."""
         ...
 
+    def take_notes(self) -> Sequence[str]:
+        """Return what is new to be said to the user."""
+        ...
+
     def discard(self, trials: Sequence[PlannedTrial]) -> None:
         """Forget what pieces have kept so far, which has turned out to be wrong."""
         ...
@@ -125,6 +129,10 @@ class ProcessEngine:
     def state(self) -> State | None:
         """Return None: it lies in the trials' folders."""
         return None
+
+    def take_notes(self) -> Sequence[str]:
+        """Return what was found of sharing."""
+        return self.cohort.take_notes() if self.cohort else ()
 
     def discard(self, trials: Sequence[PlannedTrial]) -> None:
         """Do nothing: there is no other program to fall back to."""

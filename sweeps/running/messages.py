@@ -94,7 +94,7 @@ class Turn:
     provenance, lane_steps, steps_shared: of the cohort so far; provenance is None if it could not begin.
     trained_s: how long this turn has taken.
     error: of the task's code, which would be raised again. halt: why the sweep must stop until the user has fixed
-    something.
+    something. notes: sentences for the user.
     """
 
     node: str
@@ -107,6 +107,7 @@ class Turn:
     error: TaskError | None = None
     halt: str | None = None
     trained_s: float = 0.0
+    notes: Sequence[str] = ()
 
     def to_text(self) -> str:
         """Return it as JSON."""
@@ -115,6 +116,7 @@ class Turn:
             "provenance": self.provenance and self.provenance.to_json(),
             "glimpse": self.glimpse and [str(self.glimpse.trial), self.glimpse.step, self.glimpse.loss],
             "error": self.error and vars(self.error),
+            "notes": list(self.notes),
         }
         return json.dumps(fields)
 

@@ -83,6 +83,7 @@ class Progress:
         self.last_turn_at[cohort] = time.monotonic()
         if turn.done:
             del self.last_turn_at[cohort]
+        self.notes += [note for note in turn.notes if note not in self.notes]
         if turn.provenance is None or turn.halt:
             return
         self.phase = "training"

@@ -126,6 +126,10 @@ class LaneEngine:
             return None
         return self.cohort.state()
 
+    def take_notes(self) -> Sequence[str]:
+        """Return nothing: lanes share by construction."""
+        return ()
+
     def discard(self, trials: Sequence[PlannedTrial]) -> None:
         """Remove the states that pieces have written."""
         if self.states:
@@ -252,6 +256,7 @@ class CohortTrainable(tune.Trainable):
             steps_shared=cohort.steps_shared,
             glimpse=Glimpse(TrialId.parse(glimpse[0]), *glimpse[1:]) if glimpse else None,
             trained_s=time.monotonic() - self.turn_began,
+            notes=self.engine.take_notes(),
         )
 
     def _train(self, cohort: AnyCohort, events: list[Event]) -> None:

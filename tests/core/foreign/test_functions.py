@@ -10,7 +10,7 @@ import pytest
 
 from espalier.core.errors import BadInput
 from espalier.core.foreign.child import load_function
-from espalier.core.foreign.folder import TrialFolder
+from espalier.core.foreign.folder import Assignment, TrialFolder
 from espalier.core.foreign.run import OUT_OF_MEMORY, ProcessTrial
 from espalier.core.training.events import Ended, Forked, Parked, Reported, Scored, Started
 from tests.core.foreign.made import DESCENT, STEPS, assignment, end_of, ends, function_cohort, train
@@ -48,13 +48,49 @@ def test_a_parked_trial_goes_on_and_branches_leave_it_with_the_bits_of_whole_tra
     folder = TrialFolder(tmp_path / "trials" / "0-0")
     assert folder.checkpoint_steps() == [20, 30]
     branch = ProcessTrial(assignment("1/0", points=[0.5]), source="0/0", begin=20)
-    goes_on = assignment("0/0", points=[0.75])
-    events = train(made := function_cohort(tmp_path, DESCENT, [branch, goes_on]))
+    goes_on = ProcessTrial(assignment("0/0", points=[0.75]), begin=30)
+    events = train(made := function_cohort(tmp_path, DESCENT, [branch, goes_on], shares=True))
     known = ends(events)
     assert known["1/0"].reports == expected["8/0"].reports
     assert known["0/0"].reports == expected["9/0"].reports
     assert [event for event in events if isinstance(event, Forked)] == [Forked("1/0", 20, "0/0")]
-    assert made.lane_steps == 20 + 10
+    assert made.lane_steps == 20 + 10 + COMPARED
+    assert [note.partition(" at step")[2] for note in made.take_notes()] == [
+        " 20 as it would without one, bit for bit",
+        " 30 as it would without one, bit for bit",
+    ]
+
+
+COMPARED = (10 + 30) + (10 + 20)
+"""The steps of both comparisons: from 20 and from the beginning to 30; from 30 and from 20 to 40."""
+
+FORGETFUL = {
+    "its momentum": ("write_text(json.dumps([x, velocity]))", "write_text(json.dumps([x, 0.0]))"),
+    "where it was": ("range(report.start, config.steps)", "range(report.start - 1, config.steps)"),
+    "its rate": ("config.lr_at(step)", "config.lr * (0.1 if step >= config.decay_points[0] * 20 else 1)"),
+}
+
+
+@pytest.mark.parametrize("what", FORGETFUL)
+def test_code_that_forgets_shares_nothing_and_every_trial_has_the_numbers_of_a_whole_training(
+    tmp_path: Path, what: str
+) -> None:
+    source = DESCENT.replace(*FORGETFUL[what])
+    assert source != DESCENT
+    values = {"momentum": 0.9, "lr": 0.05}
+
+    def of(name: str, point: float, **more: object) -> Assignment:
+        return assignment(name, values | {"decay_points": [point]}, points=[point], **more)
+
+    whole = ends(train(function_cohort(tmp_path, source, [of("8/0", 0.5), of("9/0", 0.75)])))
+    trunk = of("0/0", 0.75, kept=(20,))
+    branches = [ProcessTrial(of(f"{k}/0", 0.5), source="0/0", begin=20) for k in (1, 2)]
+    made = function_cohort(tmp_path, source, [trunk, *branches], shares=True)
+    known = ends(train(made))
+    (note,) = made.take_notes()
+    assert note.startswith("nothing is shared: trial 1 does not go on from its checkpoint at step 20 as without one")
+    assert known["0/0"].reports == whole["9/0"].reports
+    assert known["1/0"].reports == known["2/0"].reports == whole["8/0"].reports
 
 
 def test_a_trial_whose_process_and_worker_were_killed_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
