@@ -1,6 +1,7 @@
 """Make the cohort of trials that train in processes of their own. Does not import Ray."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -10,7 +11,7 @@ from espalier.core.foreign.cohort import ProcessCohort, ProcessSetup
 from espalier.core.foreign.launch import CommandLauncher, FunctionLauncher, Launcher, environment
 from espalier.core.foreign.output import OutputReader
 from espalier.core.foreign.run import ProcessTrial
-from espalier.core.loading.folders import in_copy
+from espalier.core.loading.folders import copy_in_use, in_copy
 from espalier.core.loading.references import split_reference
 from espalier.core.training.events import TrialId
 from espalier.core.training.history import fork_steps
@@ -18,10 +19,12 @@ from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Watcher
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.assignments import assignments
+from espalier.sweeps.code.sources import source_of
 from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.spec.spec import SweepSpec
 
 PROCESS = "process"  # in place of a program's name
+RECORDED = (".py", ".sh", ".yaml", ".yml", ".json", ".toml", ".cfg", ".ini")  # files that a command's words name
 
 
 def provenance(spec: SweepSpec, device: str) -> Provenance:
@@ -45,7 +48,7 @@ def make_cohort(
     command = tuple(_word_in_copy(word, folder) for word in spec.command)
     setup = ProcessSetup(
         folders,
-        _launcher(code, command, folder, spec.resources.grace, device == "cpu"),
+        _launcher(code, command, folder, _modules_place(command), spec.resources.grace, device == "cpu"),
         partial(OutputReader, spec.results.patterns) if spec.command else lambda: None,
         plan.thresholds(spec),
         spec.resources.timeout,
@@ -58,11 +61,19 @@ def make_cohort(
 
 
 @lru_cache(maxsize=2)
-def _launcher(function: str, command: tuple[str, ...], folder: str, grace_s: float, forks: bool) -> Launcher:
-    """Return what begins processes, for all cohorts of this worker: it has imported the function once."""
+def _launcher(
+    function: str, command: tuple[str, ...], folder: str, modules: str, grace_s: float, forks: bool
+) -> Launcher:
+    """Return what begins processes, for all cohorts of this worker: it has imported the function once.
+
+    modules: where `python -m NAME` finds modules of the working folder; "": there.
+    """
+    env = environment()
     if function:
-        return FunctionLauncher(function, folder, environment(), grace_s, forks)
-    return CommandLauncher(command, folder, environment(), grace_s)
+        return FunctionLauncher(function, folder, env, grace_s, forks)
+    if modules:
+        env |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, [modules, env.get("PYTHONPATH")]))}
+    return CommandLauncher(command, folder, env, grace_s)
 
 
 def add_trials(cohort: ProcessCohort, spec: SweepSpec, trials: Sequence[PlannedTrial]) -> None:
@@ -130,12 +141,20 @@ def _schedule_of(trial: ProcessTrial) -> Trial:
 
 
 def _reference_in_copy(reference: str) -> str:
-    """Return a reference to a function of a file with that file's recorded copy."""
-    source, name = split_reference(reference)
-    return f"{in_copy(Path(source))}:{name}" if source.endswith(".py") else reference
+    """Return a reference to a function with its file, as it was recorded; one of an installed module unchanged."""
+    source = source_of(reference)
+    return f"{in_copy(source.file)}:{split_reference(reference)[1]}" if source and source.file else reference
 
 
 def _word_in_copy(word: str, folder: str) -> str:
-    """Return the recorded copy of a file of code that a word of a command names; another word unchanged."""
-    path = Path(folder, word)
-    return str(in_copy(path)) if word.endswith((".py", ".sh")) and path.is_file() else word
+    """Return a word of a command with the recorded copy of the file that it names, also after "="."""
+    before, equals, name = word.rpartition("=")
+    path = Path(folder, name)
+    copied = in_copy(path) if path.suffix in RECORDED else path
+    return word if copied == path else f"{before}{equals}{copied}"
+
+
+def _modules_place(command: Sequence[str]) -> str:
+    """Return the folder of the recorded copy in which `python -m NAME` finds its modules; "" if there is none."""
+    copy = copy_in_use() if "-m" in command else None
+    return str(copy.of(Path(copy.root))) if copy else ""

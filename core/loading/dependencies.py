@@ -33,6 +33,19 @@ def files_beside(sources: Sequence[tuple[Path, Path]], elsewhere: bool = False) 
     The result includes these files and the `__init__.py` of their packages. elsewhere: also their author's files in
     other folders, where Python finds them.
     """
+    waiting = _modules(sources)
+    folders = [each.folder for source in waiting if source.scope for each in source.scope.chain()]
+    return [path for path in map(Path, _reachable(waiting)) if elsewhere or any(map(path.is_relative_to, folders))]
+
+
+def hash_beside(folder: Path, file: Path) -> str:
+    """Return a hash of a module's file and of all its author's files that it imports; nothing is executed."""
+    texts = sorted(_reachable(_modules([(folder, file)])).values())
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+def _modules(sources: Sequence[tuple[Path, Path]]) -> list[Source]:
+    """Return modules with the scopes in which their imports are looked up, and the `__init__.py` of their packages."""
     waiting: list[Source] = []
     for folder, file in ((folder.resolve(), file.resolve()) for folder, file in sources):
         folder = folder if file.is_relative_to(folder) else file.parent  # a symbolic link to a file elsewhere
@@ -44,8 +57,7 @@ def files_beside(sources: Sequence[tuple[Path, Path]], elsewhere: bool = False) 
         for path in (file, *(package / "__init__.py" for package in packages)):
             inner = path.parent if path.name == "__init__.py" and path.parent != folder else path.with_suffix("")
             waiting.append(Source(".".join(inner.relative_to(folder).parts), str(path), scope))
-    folders = [each.folder for source in waiting if source.scope for each in source.scope.chain()]
-    return [path for path in map(Path, _reachable(waiting)) if elsewhere or any(map(path.is_relative_to, folders))]
+    return waiting
 
 
 def imported_libraries(files: Sequence[Path]) -> set[str]:

@@ -58,6 +58,11 @@ def current_folder() -> Path:
     """Return the folder in which a user's modules are looked for, in the recorded copy while one is in use."""
     if _copy and (folder := _copy[0].of(Path(_copy[0].root))) != Path(_copy[0].root):
         return folder
+    return working_folder()
+
+
+def working_folder() -> Path:
+    """Return the folder that a user's code works in, which is never a copy's."""
     return _current[0] if _current else Path.cwd()
 
 

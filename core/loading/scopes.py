@@ -153,7 +153,7 @@ def _import_file(source: str) -> ModuleType:
         raise FileNotFoundError(source)
     path = path.resolve()
     last = scope_of(current_folder())
-    if (outside := _outside_package(path.parent)) != path.parent:
+    if (outside := outside_package(path.parent)) != path.parent:
         last = scope_of(outside, last)
     for folder in reversed(listed_folders(path)):
         last = scope_of(in_copy(folder), last, listed=True)
@@ -176,7 +176,7 @@ def _import_file(source: str) -> ModuleType:
     return sys.modules[name]
 
 
-def _outside_package(folder: Path) -> Path:
+def outside_package(folder: Path) -> Path:
     """Return the folder that whole names of a package's modules begin in: the nearest above it that is no package."""
     while (folder / "__init__.py").is_file() and folder != folder.parent:
         folder = folder.parent

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from espalier.core.errors import BadInput, nearest, shown
 from espalier.core.foreign.command import check_placeholders
-from espalier.core.loading.folders import current_folder
+from espalier.core.loading.dependencies import hash_beside
+from espalier.core.loading.folders import current_folder, in_copy
 from espalier.core.loading.references import split_reference
+from espalier.core.loading.scopes import outside_package
 from espalier.sweeps.search.own_sampler import try_sampler
 from espalier.sweeps.spec.paths import source_file
 from espalier.sweeps.spec.spec import SweepSpec
@@ -43,7 +45,7 @@ def _check_function(reference: str) -> str:
     if not name.isidentifier() or not source:
         raise BadInput(f"function: {shown(reference)} names no function; write path/file.py:train")
     try:
-        file = source_file(source)
+        file = in_copy(source_file(source).absolute())
         text = file.read_bytes()
         tree = ast.parse(text, str(file))
     except OSError as error:
@@ -57,7 +59,7 @@ def _check_function(reference: str) -> str:
         _check_signature(source, node)
     elif name not in _bound(tree):
         raise BadInput(f"function: '{source}' has no function '{name}'; {nearest(name, defined)}")
-    return hashlib.sha256(text).hexdigest()[:16]
+    return hash_beside(outside_package(file.parent), file)
 
 
 def _check_signature(source: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
@@ -91,10 +93,10 @@ def _check_command(command: Sequence[str]) -> str:
     digest = hashlib.sha256("\0".join(command).encode())
     for word in command[1:]:
         if word.endswith(".py") and "${" not in word:
-            file = folder / word
+            file = in_copy(folder / word)
             if not file.is_file():
                 raise BadInput(f"command: no file {word}")
-            digest.update(file.read_bytes())
+            digest.update(hash_beside(file.parent, file).encode())
     return digest.hexdigest()[:16]
 
 

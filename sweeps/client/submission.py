@@ -10,12 +10,13 @@ from types import MappingProxyType
 
 from espalier.core.errors import BadInput
 from espalier.core.loading.dependencies import files_beside
+from espalier.core.loading.folders import current_folder
 from espalier.core.loading.references import split_reference
 from espalier.core.loading.scopes import listed_folders
 from espalier.sweeps.client.answers import SubmittedAnswer
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.code.listing import HOME_FILES, is_secret, project_files
-from espalier.sweeps.code.sources import source_of
+from espalier.sweeps.code.sources import source_of, source_of_command
 from espalier.sweeps.home import TASKS
 from espalier.sweeps.spec import paths
 from espalier.sweeps.spec.references import map_references, references
@@ -37,13 +38,14 @@ def submit(
     archive = None
     named = references(spec.model_dump(mode="json"))
     found = [source for reference in named if (source := source_of(reference))]
+    found += [source_of_command(spec.command, current_folder())] if spec.command else []
     sources = [(source.folder, source.file) for source in found if source.file]
     root = _root([folder for folder, _ in sources], code) if sources or code else None
     options, data = _options_inside(spec, root)
     if root:
         data += [] if code else project_files(root, spec.resources.code_mib)
         archive = packed(root) if code else packed(root, *_with_imports(root, sources, data))
-        fields = _inside(fields, folder, root)
+        fields = _inside(fields, folder, root, spec.command)
     return remote.submit(fields | options, archive, hours, secrets.token_hex(16))
 
 
@@ -99,10 +101,10 @@ def _root(folders: Sequence[Path], code: str | None) -> Path:
     return folders[0]
 
 
-def _inside(fields: Mapping[str, object], folder: Path, root: Path) -> dict[str, object]:
+def _inside(fields: Mapping[str, object], folder: Path, root: Path, command: Sequence[str]) -> dict[str, object]:
     """Return a spec's fields with references to code relative to the root of the archive.
 
-    Raises BadInput for files outside.
+    command: of the spec, its files as whole paths. Raises BadInput for files outside.
     """
 
     def relative(reference: str) -> str:
@@ -111,9 +113,11 @@ def _inside(fields: Mapping[str, object], folder: Path, root: Path) -> dict[str,
             return reference
         if not Path(file).is_relative_to(root):
             raise BadInput(f"--code {root}: {file} lies outside; name a folder that holds it")
-        return f"{Path(file).relative_to(root).as_posix()}:{name}"
+        place = Path(file).relative_to(root).as_posix()
+        return f"{place}:{name}" if name else place
 
-    return map_references(fields, relative)
+    words: dict[str, object] = {"command": [relative(word) for word in command]} if command else {}
+    return map_references(fields, relative) | words
 
 
 def packed(

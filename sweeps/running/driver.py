@@ -10,7 +10,14 @@ from functools import partial
 from pathlib import Path
 
 from espalier.core.errors import BadInput, located
-from espalier.core.loading.folders import copy_in_use, current_folder, restoring_folder, use_copy, work_in
+from espalier.core.loading.folders import (
+    copy_in_use,
+    current_folder,
+    restoring_folder,
+    use_copy,
+    work_in,
+    working_folder,
+)
 from espalier.sweeps import home as homes
 from espalier.sweeps import identity
 from espalier.sweeps.address import no_secret
@@ -298,7 +305,7 @@ class Driver:
             spec=self.spec.model_dump(mode="json"),
             cohort_trials=allocation.cohort_trials,
             lanes=allocation.lanes,
-            folder=str(current_folder()),
+            folder=str(working_folder()),
             notes=str(self.folder / homes.WORKERS),
             states=str(self.folder / homes.STATES),
             trial_folders=str(self.folder / homes.TRIALS),

@@ -61,8 +61,8 @@ def forget_modules() -> None:
         del sys.modules[name]
 
 
-def submitted(folder: Path, task: str, code: str | None = None, **fields: Any) -> Counter:
-    (folder / "spec.yaml").write_text(yaml.safe_dump({"name": "line", "task": task} | fields))
+def submitted(folder: Path, task: str = "", code: str | None = None, **fields: Any) -> Counter:
+    (folder / "spec.yaml").write_text(yaml.safe_dump({"name": "line"} | ({"task": task} if task else {}) | fields))
     service: Any = Counter()
     submit(service, str(folder / "spec.yaml"), (), code, None)
     return service
@@ -168,6 +168,14 @@ def test_with_git_what_it_does_not_ignore_goes_along_but_no_secret(folder: Path)
     named = submitted(folder, "mytask.py:Line", task_options={"path": "table.csv"})
     assert named.names == {*sent, "table.csv"}
     assert submitted(folder, "mytask.py:Line", code=str(folder)).names == {*sent, "table.csv"}
+
+
+def test_the_script_of_a_command_and_the_file_of_a_function_go_along_with_what_they_import(folder: Path) -> None:
+    space = {"lr": {"low": 0.1, "high": 1, "log": True}}
+    took = submitted(folder, command="python mytask.py ${args}", space=space)
+    assert (took.names, took.fields["command"]) == (IMPORTED, ["python", "mytask.py", "${args}"])
+    took = submitted(folder, function="mytask.py:train", space=space)
+    assert (took.names, took.fields["function"]) == (IMPORTED, "mytask.py:train")
 
 
 def test_code_of_several_folders_needs_one_that_holds_all(folder: Path) -> None:
