@@ -51,7 +51,7 @@ from espalier.sweeps.search.driver_lock import DriverLock
 from espalier.sweeps.search.parking import none_known
 from espalier.sweeps.search.rule import stopping_rule
 from espalier.sweeps.search.search import Search
-from espalier.sweeps.search.store import SweepStore, find_sweep
+from espalier.sweeps.search.store import SweepStore, find_sweep, looked_up
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.spec.space import AUTO
 from espalier.sweeps.spec.spec import SweepSpec
@@ -87,6 +87,7 @@ def start(
         return resume(sweep, home, watch, session, changed, anyway=not changed)
     if sweep:
         _check_unused(home, sweep)
+    spec = looked_up(spec, store)
     facts = check_spec(spec, home, on_named)
     if spec.space.lr_exponent == AUTO:
         from espalier.sweeps.checks.lr_range import resolved

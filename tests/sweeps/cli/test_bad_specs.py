@@ -67,6 +67,12 @@ def test_a_wrong_override_is_refused(sweep: Sweep, assignment: str, words: list[
     assert all(word in said for word in words), said
 
 
+def test_a_first_point_of_an_unknown_sweep_is_refused_and_leaves_nothing(sweep: Sweep, tmp_path: Path) -> None:
+    said = refused_run(sweep, first=[{"best": "nobody"}])
+    assert "first.0: unknown sweep 'nobody'" in said
+    assert not list((tmp_path / "home" / "sweeps").glob("warm*"))
+
+
 def test_an_unknown_hyperparameter_is_refused_with_all_that_are_known(sweep: Sweep) -> None:
     said = refused_run(sweep, space={"lr_exponent": -2, "learning_rate": 0.1})
     assert "unknown hyperparameter 'learning_rate' in space" in said
