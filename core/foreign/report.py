@@ -160,7 +160,7 @@ def number(name: str, value: Any) -> float:
     if isinstance(value, str | bytes | bool) or value is None:
         raise TypeError(f"report: {name} is {shown(value)}; give a number")
     try:
-        return float(value)
+        return float(value.detach() if hasattr(value, "detach") else value)  # torch warns of a loss with a gradient
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"report: {name} is {shown(value)}; give a number") from error
 

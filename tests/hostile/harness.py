@@ -67,10 +67,11 @@ def slow_down(watchdog, pause_s):
 
 @dataclass
 class Command:
-    """`sweep ...` in a process group of its own."""
+    """`sweep ...` in a process group of its own. cwd: the folder in which it is called."""
 
     arguments: Sequence[str]
     folder: Path
+    cwd: Path = REPOSITORY
     born: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -79,7 +80,7 @@ class Command:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "COLUMNS": "100"}
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.process = subprocess.Popen(
-                command, cwd=REPOSITORY, env=environment, stdout=out, stderr=err, start_new_session=True
+                command, cwd=self.cwd, env=environment, stdout=out, stderr=err, start_new_session=True
             )
 
     def look(self) -> list[Process]:
