@@ -1,5 +1,6 @@
 # pyright: basic
-# pyright: reportMissingImports=false
+# Without its package pyright takes this file for that, which has the same name.
+# pyright: reportMissingImports=false, reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
 """Accelerate: saving, resuming and reporting in a loop that an Accelerator runs. Needs `accelerate`, 1.0 or newer.
 
     trial = SweepTrial(accelerator, report)

@@ -1,5 +1,6 @@
 # pyright: basic
-# pyright: reportMissingImports=false
+# Without its package pyright takes this file for that, which has the same name.
+# pyright: reportMissingImports=false, reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
 """Lightning: a callback with which a Trainer trains a trial. Needs `lightning` or `pytorch_lightning`, 2.5 or newer.
 
     callback = SweepCallback(report)
@@ -31,7 +32,7 @@ CHECKPOINT = "lightning.ckpt"
 NEVER = sys.maxsize  # batches between validations
 
 
-class SweepCallback(Callback):  # pyright: ignore[reportGeneralTypeIssues] - one of two
+class SweepCallback(Callback):
     """Validates where the search wants it, saves a checkpoint, reports what was logged, and ends the trial if asked.
 
     Every number that the module has logged by then is reported under its name, after `trainer.global_step` steps.
