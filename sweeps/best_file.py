@@ -19,6 +19,7 @@ from espalier.sweeps.code.in_file import CodeInFile, code_in_file
 from espalier.sweeps.guard import guard_task
 from espalier.sweeps.results.story import TrialStory
 from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.search.cohort_plan import PROCESS
 from espalier.sweeps.spec import paths, yaml12
 from espalier.sweeps.spec.space import ENGINE, Point
 from espalier.sweeps.spec.spec import SweepSpec, make_spec, without_search
@@ -126,8 +127,9 @@ def spec_of_best(best: BestFile, path: str) -> SweepSpec:
 def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
     from espalier.sweeps import cohorts as plan
 
-    guard_task(spec.task)
-    plan.check_names(spec)
+    if not spec.is_foreign:
+        guard_task(spec.task)
+        plan.check_names(spec)
     always = {"lr_exponent", "decay_factor", "warmup", "seed"} & spec.space.single.keys()
     needed = {*always, *spec.space.own()}
     missing = sorted(name for name in needed - set(best.params) if spec.space.exists(name, best.params))
@@ -144,7 +146,9 @@ def _check_params(best: BestFile, spec: SweepSpec, path: str) -> None:
         make_spec(without_search(best.spec) | {"space": best.params}, stored=True)
     except BadInput as error:
         raise BadInput(f"{path}: {str(error).removeprefix('spec: ').replace('space.', 'params.')}") from error
-    if best.program not in PROGRAMS and not is_reference(best.program):
+    if spec.is_foreign != (best.program == PROCESS):
+        raise BadInput(f"{path}: program: {shown(best.program)} does not train a {spec.way}")
+    if best.program not in (*PROGRAMS, PROCESS) and not is_reference(best.program):
         known = ", ".join(PROGRAMS)
         raise BadInput(f"{path}: program: {shown(best.program)} is unknown; known here: {known}")
     if len(best.reports) != spec.replicates or not all(best.reports):

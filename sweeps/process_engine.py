@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -11,19 +12,19 @@ from espalier.core.foreign.cohort import ProcessCohort, ProcessSetup
 from espalier.core.foreign.launch import CommandLauncher, FunctionLauncher, Launcher, environment
 from espalier.core.foreign.output import OutputReader
 from espalier.core.foreign.run import ProcessTrial
-from espalier.core.loading.folders import copy_in_use, in_copy
+from espalier.core.loading.folders import copy_in_use, current_folder, in_copy
 from espalier.core.loading.references import split_reference
-from espalier.core.training.events import TrialId
+from espalier.core.training.events import Ended, TrialId
 from espalier.core.training.history import fork_steps
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.core.training.watch import Watcher
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.assignments import assignments
 from espalier.sweeps.code.sources import source_of
-from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
+from espalier.sweeps.search.cohort_plan import PROCESS, PlannedTrial, Provenance
+from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
-PROCESS = "process"  # in place of a program's name
 RECORDED = (".py", ".sh", ".yaml", ".yml", ".json", ".toml", ".cfg", ".ini")  # files that a command's words name
 
 
@@ -58,6 +59,25 @@ def make_cohort(
     cohort = ProcessCohort(setup)
     add_trials(cohort, spec, trials)
     return cohort
+
+
+def train_alone(spec: SweepSpec, number: int, point: Point, reported: Sequence[Sequence[int]]) -> list[Ended]:
+    """Train one trial from its beginning to its end; return the ends of its replicates, in order.
+
+    reported: the steps at which each replicate is to report.
+    """
+    with tempfile.TemporaryDirectory(prefix="sweep-") as place:
+        folder = str(current_folder())
+        cohort = make_cohort(spec.model_copy(update={"stopping": None}), [], Path(place), folder, "cpu")
+        whole = assignments(spec, PlannedTrial(number, point))
+        steps = [sorted({*each.due, *due}) for each, due in zip(whole, reported, strict=True)]
+        cohort.add([ProcessTrial(replace(each, due=due)) for each, due in zip(whole, steps, strict=True)])
+        try:
+            ends = [event for event in cohort.train() if isinstance(event, Ended)]
+        finally:
+            cohort.close()
+            _launcher.cache_clear()
+    return sorted(ends, key=lambda end: end.trial_id)
 
 
 @lru_cache(maxsize=2)

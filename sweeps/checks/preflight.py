@@ -10,10 +10,10 @@ from espalier.core.loading.registry import is_reference
 from espalier.core.programs import PROGRAMS, own
 from espalier.core.task import Data, Task, load_data, load_task
 from espalier.sweeps import cohorts as plan
-from espalier.sweeps.checks.processes import check_processes
 from espalier.sweeps.guard import guard_task
 from espalier.sweeps.home import Home
 from espalier.sweeps.own_kinds import code_of
+from espalier.sweeps.process_checks import check_processes
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.search.own_sampler import try_sampler

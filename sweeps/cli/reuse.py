@@ -56,7 +56,8 @@ def rerun(file: str, register: str | None, code: str, home: str | None) -> None:
     place = Home.at(home, reading=not register)
     outcome = rerun_here(best_text(file), file, register, place, lambda line: click.echo(line, err=True), code)
     if outcome.reproduced:
-        click.echo(f"reproduced: {outcome.metric} {decimals(outcome.value)}, bit for bit")
+        how = "bit for bit" if outcome.apart is None else f"nearly: {outcome.apart:.1g} of its range apart at most"
+        click.echo(f"reproduced: {outcome.metric} {decimals(outcome.value)}, {how}")
         if outcome.version:
             version = f"{register} version {outcome.version}"
             click.echo(f"registered: {version}, the champion; fetch it: sweep pull {register}")

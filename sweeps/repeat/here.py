@@ -33,6 +33,8 @@ def rerun_here(
                 raise BadInput(used.missing) from error
             raise
         announce(f"training trial {best.trial} of {best.sweep} again: {spec.budget.steps:,} steps{used.words}")
+        if register is not None and spec.is_foreign:
+            raise BadInput(f"register: a {spec.way} keeps its weights itself, as in its checkpoints; leave it out")
         if register is None or home is None:
             return rerun(best, spec, code=used)
         from espalier.sweeps.repeat.champion import rerun_and_register

@@ -1,10 +1,12 @@
 """Train the trial of a best file again, and compare every report to the last bit."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from espalier.core.errors import BadInput, counted
+from espalier.core.foreign.sharing import TOLERANCE
 from espalier.core.programs import PROGRAMS
 from espalier.sweeps import identity
 from espalier.sweeps.best_file import BestFile
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rerun:
-    """The comparison of a best file with its repetition. version: of the model that its weights became, if any."""
+    """The comparison of a best file with its repetition. version: of the model that its weights became, if any.
+
+    apart: the most by which two reported numbers differ, as a share of the range of that metric; None where only the
+    same bits will do, as for a task. Code of one's own may do sums in any order: `TOLERANCE` says how near is enough.
+    """
 
     metric: str
     expected: float
@@ -27,11 +33,12 @@ class Rerun:
     difference: str | None
     surroundings: Sequence[str]
     version: str | None = None
+    apart: float | None = None
 
     @property
     def reproduced(self) -> bool:
-        """Whether every reported number was the same to the last bit."""
-        return self.difference is None
+        """Whether every reported number was the same: to the last bit, or near enough where `apart` is a number."""
+        return self.difference is None or (self.apart is not None and self.apart <= TOLERANCE)
 
 
 def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None, code: CodeUsed = NO_CODE) -> Rerun:
@@ -39,6 +46,8 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None, cod
 
     watcher: one more watcher. code: that is in use.
     """
+    if spec.is_foreign:
+        return _rerun_process(best, spec, code)
     import torch
 
     from espalier.core.checks import preflight
@@ -56,6 +65,11 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None, cod
     if reason := why_not(best.program, task, tuple(t[: spec.budget.batch_size] for t in data.train)):
         raise BadInput(f"program: the trial ran by the {best.program} program, which is not available here: {reason}")
     ends = _train(best, spec, device, watcher)
+    return _compared(best, spec, ends, [*_changed_surroundings(best, now, device), *filter(None, [code.differing])])
+
+
+def _compared(best: BestFile, spec: SweepSpec, ends: "Sequence[Ended]", surroundings: Sequence[str]) -> Rerun:
+    """Return the comparison of the reports of a best file with those of its repetition."""
     metric, value = spec.objective.metric, _merged_values(ends).get(spec.objective.metric)
     expected = best.result.get(metric, float("nan"))
     differences = (
@@ -65,8 +79,40 @@ def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None, cod
     difference = next(filter(None, differences), None)
     if difference is None and value != expected:
         difference = f"{metric} is {value!r}, the file says {expected!r}"
-    surroundings = [*_changed_surroundings(best, now, device), *filter(None, [code.differing])]
     return Rerun(metric, expected, value, difference, surroundings)
+
+
+def _rerun_process(best: BestFile, spec: SweepSpec, code: CodeUsed) -> Rerun:
+    """Train the trial of a function or a command again, in processes of its own."""
+    from espalier.sweeps.process_checks import check_processes
+    from espalier.sweeps.process_engine import train_alone
+
+    now = identity.versions() | check_processes(spec)
+    code.check(best.made_with.get("code"), now["code"])
+    ends = train_alone(spec, best.trial, best.params, [[step for step, _ in reports] for reports in best.reports])
+    for end in ends:
+        if end.status != "complete":
+            raise BadInput(f"trial {best.trial} did not end as it had: {end.evidence}")
+    surroundings = [*_changed_surroundings(best, now, best.device), *filter(None, [code.differing])]
+    compared = _compared(best, spec, ends, surroundings)
+    return compared if compared.difference is None else replace(compared, apart=_apart(best.reports, ends))
+
+
+def _apart(expected: "Sequence[Sequence[tuple[int, Mapping[str, float]]]]", ends: "Sequence[Ended]") -> float:
+    """Return the most by which reports differ, as a share of a metric's range; infinity where one lacks a report."""
+    most = 0.0
+    for reports, end in zip(expected, ends, strict=True):
+        if [step for step, _ in reports] != [step for step, _ in end.reports]:
+            return math.inf
+        for name in {name for _, values in reports for name in values}:
+            pairs = [(then.get(name), now.get(name)) for (_, then), (_, now) in zip(reports, end.reports, strict=True)]
+            known = [(then, now) for then, now in pairs if then is not None and now is not None]
+            if len(known) < len([then for then, _ in pairs if then is not None]):
+                return math.inf
+            values = [then for then, _ in known]
+            scale = (max(values) - min(values)) or max(map(abs, values)) or 1.0
+            most = max([most, *(abs(then - now) / scale for then, now in known)])
+    return most
 
 
 def _train(best: BestFile, spec: SweepSpec, device: str, watcher: "Watcher | None") -> "list[Ended]":

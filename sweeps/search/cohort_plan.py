@@ -6,6 +6,8 @@ from typing import TypedDict
 
 from espalier.sweeps.spec.space import Point
 
+PROCESS = "process"  # how a trial of a function or a command trains, in place of a program's name
+
 
 class PieceJson(TypedDict):
     """A piece of a trial as JSON."""

@@ -187,6 +187,11 @@ class SweepSpec(Part):
         return not self.task
 
     @property
+    def way(self) -> str:
+        """Which of task, function and command trains."""
+        return rules.check_ways(vars(self))
+
+    @property
     def trained(self) -> str:
         """What trains, in messages and records: the task, the function, or the command."""
         return self.task or self.function or shlex.join(self.command)
