@@ -13,9 +13,9 @@ from espalier.core.foreign.cohort import ProcessCohort
 from espalier.core.loading.folders import current_folder, restoring_folder, use_copy, working_folder
 from espalier.core.training.events import Ended
 from espalier.sweeps import cohorts as plan
-from espalier.sweeps.checks.processes import check_processes
 from espalier.sweeps.code.copies import keep, laid_out
 from espalier.sweeps.code.sources import sources_of
+from espalier.sweeps.process_checks import check_processes
 from espalier.sweeps.process_engine import _launcher, make_cohort  # pyright: ignore[reportPrivateUsage]
 from espalier.sweeps.search.cohort_plan import PlannedTrial
 from espalier.sweeps.spec.spec import SweepSpec, load_spec
