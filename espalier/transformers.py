@@ -1,6 +1,7 @@
 # pyright: basic
 # Without its package pyright takes this file for that, which has the same name.
 # pyright: reportMissingImports=false, reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false
 """Hugging Face: a callback and arguments with which a Trainer trains a trial. Needs `transformers`, 5 or newer.
 
     args = TrainingArguments(**arguments(config, report), per_device_eval_batch_size=64)

@@ -17,7 +17,7 @@ def shared_states() -> dict[str, Any]:
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     return {
         "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(np.array(key, np.int64)), *rest),
+        "numpy": (kind, torch.tensor(np.array(key, np.int64).tolist(), dtype=torch.int64), *rest),
         "torch": torch.get_rng_state(),
         "cuda": devices,
     }
