@@ -18,17 +18,19 @@ OTHERS = (ARGS, JSON, "seed", "steps", "trial", "folder", "checkpoint", "resume"
 def filled(template: Sequence[str], assignment: Assignment, folder: TrialFolder) -> list[str]:
     """Return the words of a command for a trial.
 
-    ${args} alone in a word: `--name value` for each value; true gives `--name` alone, false and null nothing; a list
-    its values one after another. ${json}: all values as one JSON object. ${name}: a value. A word with a value of null,
-    or of what the trial does not have, is left out, with the word before it if that is an option. ${seed}, ${steps},
-    ${trial}; ${folder}: the trial's own; ${checkpoint}: a folder to save into that stays; ${resume}: the same where it
-    holds something, else null.
+    ${args} alone in a word: `--name value` for each value that stands nowhere else in the command; true gives `--name`
+    alone, false and null nothing; a list its values one after another. ${json}: all values as one JSON object. ${name}:
+    a value. A word with a value of null, or of what the trial does not have, is left out, with the word before it if
+    that is an option. ${seed}, ${steps}, ${trial}; ${folder}: the trial's own; ${checkpoint}: a folder to save into
+    that stays; ${resume}: the same where it holds something, else null.
 
     >>> assignment = Assignment("7/0", {"lr": 0.1, "nesterov": True, "dropout": None}, {}, seed=0, steps=100)
     >>> from pathlib import Path
     >>> folder = TrialFolder(Path("trials/7-0"))
     >>> filled(["python", "train.py", "${args}", "--seed=${seed}"], assignment, folder)
     ['python', 'train.py', '--lr', '0.1', '--nesterov', '--seed=0']
+    >>> filled(["train", "--rate", "${lr}", "${args}"], assignment, folder)
+    ['train', '--rate', '0.1', '--nesterov']
     >>> filled(["train", "--p", "${dropout}", "${lr}"], assignment, folder)
     ['train', '0.1']
     >>> filled(["train", "--beta=${beta}", "--beta2", "${beta2}"], assignment, folder)
@@ -37,10 +39,12 @@ def filled(template: Sequence[str], assignment: Assignment, folder: TrialFolder)
     ['train', '{"lr": 0.1, "nesterov": true, "dropout": null}']
     """
     values = {**_own(assignment, folder, template), **assignment.values}
+    named = {name for word in template for name in PLACEHOLDER.findall(word)}
+    rest = {name: value for name, value in assignment.values.items() if name not in named}
     words: list[str] = []
     for word in template:
         if word == WHOLE.format(ARGS):
-            words += arguments(assignment.values)
+            words += arguments(rest)
             continue
         names = PLACEHOLDER.findall(word)
         if any(values.get(name) is None for name in names):

@@ -33,6 +33,11 @@ def offered_specs(context: click.Context, parameter: click.Parameter, begun: str
     return [*ready, CompletionItem(begun, type="file")]
 
 
+def offered_files(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Leave it to the shell to complete the name of a file."""
+    return [CompletionItem(begun, type="file")]
+
+
 def completion_script(command: click.Command, shell: str) -> str:
     """Return the script that a shell has to source for completion."""
     from click.shell_completion import get_completion_class

@@ -57,7 +57,7 @@ class SweepSpec(Part):
         default=(),
         max_length=1000,
         description='in place of task, a command: [python, train.py, "${args}"], or one text. ${args} becomes '
-        "--name value for each hyperparameter, ${json} all as one JSON object, ${NAME} one value",
+        "--name value for each hyperparameter named nowhere else, ${json} all as one JSON object, ${NAME} one value",
     )
     task: str = Field(
         default="",
@@ -334,7 +334,8 @@ def _one_sentence(source: str) -> Generator[None]:
 
 def _check_exponents(spec: SweepSpec, source: str) -> None:
     """Raise BadInput for exponents that look like rates."""
-    if spec.space.lr is None and (misread := misread_exponents(spec.space.lr_exponent)):
+    exponents: Any = spec.space.lr_exponent  # None where a function or a command trains, and no rate is searched
+    if spec.space.lr is None and exponents is not None and (misread := misread_exponents(exponents)):
         raise BadInput(f"{source}: space.lr_exponent: {misread}")
 
 
