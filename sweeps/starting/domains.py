@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from espalier.sweeps.spec.domains import same
 from espalier.sweeps.starting.arguments import Argument
 from espalier.sweeps.starting.words import as_list, as_mapping
 
@@ -157,10 +158,10 @@ def holds(domain: Any, value: Any) -> bool:
     """
     fields = as_mapping(domain)
     if fields is None:
-        return value in as_list(domain)
+        return any(same(value, each) for each in as_list(domain))
     if "low" in fields:
         return isinstance(value, int | float) and fields["low"] <= value <= fields["high"]
-    return value in fields["choices"]
+    return any(same(value, each) for each in fields["choices"])
 
 
 def is_seed(argument: Argument) -> bool:
