@@ -10,11 +10,10 @@ from espalier.core.errors import brief, counted
 from espalier.core.foreign.folder import Assignment, Line, TrialFolder
 from espalier.core.foreign.output import OutputReader
 from espalier.core.foreign.process import TrialProcess
-from espalier.core.measures.verdicts import Thresholds, Verdict, median, verdict
+from espalier.core.measures.verdicts import OUT_OF_MEMORY, Thresholds, Verdict, median, verdict
 from espalier.core.training.events import Ended, Event, Forked, Parked, Reported, Scored, Started, Status
 
 REPORTED = "reported"  # the score of code that reports its own
-OUT_OF_MEMORY = "out of memory"  # a verdict
 TRAIN_LOSS = "train_loss"
 _MEMORY = re.compile(r"out of memory|OutOfMemoryError|MemoryError|allocate memory|bad_alloc", re.IGNORECASE)
 

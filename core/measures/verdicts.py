@@ -44,6 +44,8 @@ class Verdict:
 
 VERDICTS = ("healthy", "catapult", "hot", "frozen", "stuck", "collapsed", "diverged")
 """From the best to the worst."""
+OUT_OF_MEMORY = "out of memory"
+"""The verdict on a process that got no memory. It is none on a run's health, which nobody could see."""
 
 LEARNT = 0.9  # share of a loss's fall after which small steps no longer count
 SAMPLES = 5  # the fewest ratios that are judged

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from espalier.core.errors import BadInput, counted
-from espalier.core.measures.verdicts import VERDICTS
+from espalier.core.measures.verdicts import OUT_OF_MEMORY, VERDICTS
 from espalier.sweeps.address import UI, mlflow_page, no_secret
 from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.browse import curves
@@ -153,7 +153,8 @@ class HomeSweep:
         yield f"  Optuna   {no_secret(self.home.storage)}, study {self.id}"
         health = Counter(t.verdict for t in self.trials if t.verdict)
         if health:
-            yield f"  health   {', '.join(f'{health[name]} {name}' for name in VERDICTS if name in health)}"
+            known = (name for name in (*VERDICTS, OUT_OF_MEMORY) if name in health)
+            yield f"  health   {', '.join(f'{health[name]} {name}' for name in known)}"
         yield from (f"  note: {note}" for note in results.notes(self.trials))
         if self.state == "interrupted":
             yield f"  continue: {self.home.resume_command(self.id)}"

@@ -9,6 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 from optuna.trial import TrialState, create_trial
 
+from espalier.core.measures.verdicts import OUT_OF_MEMORY
 from espalier.sweeps.samplers import SAMPLERS, Sampler
 from espalier.sweeps.samplers.grid import Grid, GridOrder
 from espalier.sweeps.search import attributes
@@ -215,8 +216,9 @@ class Asker:
         if outcome.status == "complete" and value is not None:
             self.study.tell(trial.handle, value)
         else:
-            stopped = outcome.status == "stopped"
-            self.study.tell(trial.handle, state=TrialState.PRUNED if stopped else TrialState.FAIL)
+            # Optuna's samplers do not look at failed trials; of one that got no memory they learn where not to go
+            learnt = outcome.status == "stopped" or outcome.verdict == OUT_OF_MEMORY
+            self.study.tell(trial.handle, state=TrialState.PRUNED if learnt else TrialState.FAIL)
 
     def point_of(self, number: int) -> Point:
         """Return the whole configuration of a trial."""

@@ -83,6 +83,8 @@ class TrialRecord:
     @property
     def state(self) -> str:
         """running, complete, stopped, diverged or failed."""
+        if self.frozen.state == TrialState.PRUNED:  # also one that got no memory: see Asker.tell
+            return self.status or "stopped"
         return _STATES.get(self.frozen.state) or self.status or "failed"
 
     @property

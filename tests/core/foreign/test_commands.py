@@ -95,6 +95,14 @@ def gone(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+def all_gone(*pids: int) -> bool:
+    """Whether processes have ended, or do so soon."""
+    deadline = time.monotonic() + 10
+    while not all(map(gone, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return all(map(gone, pids))
+
+
 DEAF = """
     import os, signal, subprocess, sys, time
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -127,11 +135,7 @@ def test_nothing_stays_of_a_trial_whose_worker_is_killed(tmp_path: Path) -> None
         time.sleep(0.02)
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
-    pids = [int(lines[0].get("values", {})[name]) for name in ("pid", "child")]
-    deadline = time.monotonic() + 10
-    while not all(map(gone, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert all(map(gone, pids))
+    assert all_gone(*(int(lines[0].get("values", {})[name]) for name in ("pid", "child")))
 
 
 def test_a_keeper_that_is_killed_takes_its_process_with_it(tmp_path: Path) -> None:
@@ -144,7 +148,7 @@ def test_a_keeper_that_is_killed_takes_its_process_with_it(tmp_path: Path) -> No
     os.kill(int(report.values["child"]), signal.SIGKILL)  # which is its keeper
     end = end_of(made)
     assert end.status == "failed" and "killed by signal 9" in end.evidence
-    assert gone(int(report.values["pid"]))
+    assert all_gone(int(report.values["pid"]))
 
 
 def test_the_beginning_and_the_end_of_a_long_output_are_kept(tmp_path: Path) -> None:

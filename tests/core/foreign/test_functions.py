@@ -11,7 +11,8 @@ import pytest
 from espalier.core.errors import BadInput
 from espalier.core.foreign.child import load_function
 from espalier.core.foreign.folder import Assignment, TrialFolder
-from espalier.core.foreign.run import OUT_OF_MEMORY, ProcessTrial
+from espalier.core.foreign.run import ProcessTrial
+from espalier.core.measures.verdicts import OUT_OF_MEMORY
 from espalier.core.training.events import Ended, Forked, Parked, Reported, Scored, Started
 from tests.core.foreign.made import DESCENT, STEPS, assignment, end_of, ends, function_cohort, train
 
