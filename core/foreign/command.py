@@ -56,18 +56,16 @@ def filled(template: Sequence[str], assignment: Assignment, folder: TrialFolder)
 
 
 def _own(assignment: Assignment, folder: TrialFolder, template: Sequence[str]) -> dict[str, Any]:
-    saved = folder.path / "saved"
     if any("${checkpoint}" in word or "${resume}" in word for word in template):
-        saved.mkdir(parents=True, exist_ok=True)
-    holds = saved.is_dir() and any(saved.iterdir())
+        folder.saved.mkdir(parents=True, exist_ok=True)
     return {
         JSON: json.dumps(assignment.values),
         "seed": assignment.seed,
         "steps": assignment.steps,
         "trial": assignment.trial,
         "folder": str(folder.path),
-        "checkpoint": str(saved),
-        "resume": str(saved) if holds else None,
+        "checkpoint": str(folder.saved),
+        "resume": str(folder.saved) if folder.has_saved else None,
     }
 
 

@@ -7,12 +7,14 @@ reports.jsonl     a line for each report, in order, and one when a function has 
 stop              once it is there the trial is to end; its text is the reason
 output.log        what the process printed
 checkpoints/500/  what the process saved before its report of step 500
+saved/            what a command saved as it likes: ${checkpoint}
 end.json          the last event of the trial, as its worker saw it
 """
 
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -83,9 +85,14 @@ class TrialFolder:
     # --- the assignment ----------------------------------------------------------------------------------------------
 
     def assign(self, assignment: Assignment) -> None:
-        """Write what is to be trained. Reports beyond the step from which it goes on are forgotten."""
+        """Write what is to be trained. Reports beyond the step from which it goes on are forgotten.
+
+        A command that has saved something goes on from a step that only it knows: its reports are kept until it
+        reports an earlier step again.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in self.lines() if line.get("step", assignment.begin + 1) <= assignment.begin]
+        last = sys.maxsize if self.has_saved else assignment.begin
+        kept = [line for line in self.lines() if "step" in line and line["step"] <= last]
         self.write_lines(kept)
         for stale in (self.path / "stop", self.end):
             stale.unlink(missing_ok=True)
@@ -162,6 +169,16 @@ class TrialFolder:
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def saved(self) -> Path:
+        """The folder in which a command keeps what it goes on from, as it likes."""
+        return self.path / "saved"
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether a command has saved something."""
+        return self.saved.is_dir() and any(self.saved.iterdir())
 
     def next_checkpoint(self) -> Path:
         """Return the folder in which the next checkpoint is written."""

@@ -80,7 +80,7 @@ class TrialRun:
             self.last = line
             return
         step, values = line.get("step", 0), line.get("values", {})
-        if step <= self.step and self.reports:
+        if self.reports and step <= self.reports[-1][0]:
             self._begin_anew(step)
         self.step = step
         finite = {name: value for name, value in values.items() if math.isfinite(value)}

@@ -72,7 +72,8 @@ class Program:
         """Start `sweep ...` in the program's folder."""
         place = self.folder / f"command-{len(self.commands)}"
         place.mkdir()
-        words = [*arguments, "--home", str(self.home), "--json"]
+        as_json = ["--json"] if arguments[0] in ("run", "resume") else []
+        words = [*arguments, "--home", str(self.home), *as_json]
         self.commands.append(Command(words, place, self.project))
         return self.commands[-1]
 
@@ -113,10 +114,8 @@ class Program:
         return {name: json.loads(file.read_text()) for name, file in ended.items() if file.exists()}
 
     def steps(self, trial: str) -> list[int]:
-        """Return the steps that a trial has reported."""
-        (reports,) = self.home.glob(f"sweeps/*/trials/{trial}/reports.jsonl")
-        lines = [json.loads(line) for line in reports.read_text().splitlines()]
-        return [line["step"] for line in lines if "step" in line]
+        """Return the steps that a trial has reported, which has ended."""
+        return [step for step, _ in self.ends()[trial]["reports"]]
 
     def in_the_middle(self) -> str:
         """Return a trial that trains and has saved a checkpoint; "" if there is none."""

@@ -69,6 +69,8 @@ def test_a_program_whose_driver_and_a_trial_were_killed_reaches_the_trials_asked
 
     assert summary["trials"] == program.spec["trials"], summary
     assert summary["states"] == {"complete": 3, "failed": 1}, summary
+    histories = {tuple(program.steps(trial)) for trial in ended(program, "complete")}
+    assert len(histories) == 1, histories  # also of those that were interrupted
     (failed,) = ended(program, "failed")
     assert program.ends()[failed]["evidence"]
     check_nothing_is_left(program)
@@ -84,4 +86,12 @@ def test_trials_of_a_program_are_stopped_early_and_the_best_repeats_its_numbers(
     stopped = ended(program, "stopped")
     assert stopped
     assert all(program.steps(trial)[-1] < program.spec["budget"]["steps"] for trial in stopped)
+    check_nothing_is_left(program)
+
+    best = program.start("best", program.id)
+    assert best.wait() == 0, best.said()
+    program.project.joinpath("best.yaml").write_text(best.out.read_text())
+    rerun = program.start("rerun", "best.yaml")
+    assert rerun.wait() == 0, rerun.said()
+    assert re.search("reproduced: .*, bit for bit", rerun.said()), rerun.said()
     check_nothing_is_left(program)

@@ -182,6 +182,29 @@ def test_a_command_saves_into_a_folder_that_stays_and_finds_it_again(tmp_path: P
     assert (first.status, again.status, again.values) == ("failed", "complete", {"valid_loss": 1.0})
 
 
+def test_the_reports_of_a_command_that_goes_on_are_those_of_one_that_was_never_killed(tmp_path: Path) -> None:
+    """It goes on from before its last report, at a step that only it knows."""
+    source = """
+        import pathlib, sys
+        saved = pathlib.Path(sys.argv[1], "step")
+        begin = int(saved.read_text()) if saved.exists() else 0
+        for step in range(begin + 1, 7):
+            print('{"step": %d, "valid_loss": %f, "train_loss": 1}' % (step, 1 / (step + 10 * (begin == 0))))
+            if step == 3 and begin == 0:
+                saved.write_text("2")
+                sys.exit(9)
+    """
+    command = [sys.executable, "script.py", "${checkpoint}"]
+    end_of(command_cohort(tmp_path, source, [assignment("0/0")], command=command))
+    (tmp_path / "trials" / "0-0" / "end.json").unlink()  # as if its worker had died
+    again = end_of(command_cohort(tmp_path, source, [assignment("0/0")], command=command))
+    assert again.reports == [
+        (step, {"valid_loss": pytest.approx(1 / (step + 10 * (step < 3)), abs=1e-6), "train_loss": 1.0})
+        for step in range(1, 7)
+    ]
+    assert [step for step, _ in again.curve] == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize(
     ("template", "why"),
     [
