@@ -263,6 +263,8 @@ def check_for_task(spec: BaseModel, resources: Resources) -> None:
         raise ValueError(f"resources.gpus: {one_gpu(resources.gpus)}")
     if wrong := _changed(spec, ("share", "results")):
         raise ValueError(f"{wrong}: it is for a function or a command; a task shares and reports by itself")
+    if _changed(spec, ("acts_later",)):
+        raise ValueError("acts_later: it is for a function or a command; leave it out")
     if resources.timeout is not None:
         raise ValueError("resources.timeout: it is for a function or a command; write resources.patience")
 
@@ -288,6 +290,14 @@ def check_for_process(
         raise ValueError("results: they are for a command; a function calls report(step, valid_loss=...)")
     if search.by_pieces and not _changed(spec, ("share",)):
         raise ValueError("search.sampler: thaw parks trials and continues them: write share: checkpoints, or take tpe")
+
+
+def check_acts_later(names: Iterable[str], space: Space) -> None:
+    """Raise ValueError for a name that is not searched."""
+    searched = {"lr" if space.lr is not None and name == "lr_exponent" else name for name in space.searched()}
+    for name in names:
+        if name not in searched:
+            raise ValueError(f"acts_later: {brief(name)} is not searched; {nearest(name, searched)}")
 
 
 def _changed(part: BaseModel, names: Iterable[str]) -> str:
