@@ -233,7 +233,7 @@ def try_knobs(spec: SweepSpec) -> list[str]:
 
     Return a note if that was not possible. Raises BadInput for those that change nothing.
     """
-    if not spec.is_foreign or not (names := to_try(spec)):
+    if not (names := to_try(spec)):
         return []
     with ShortRuns(spec, START_FIRST_S, 2 * START_FIRST_S) as runs:
         tried = Knobs(spec, runs)

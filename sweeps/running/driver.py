@@ -90,7 +90,7 @@ def start(
         _check_unused(home, sweep)
     spec = looked_up(spec, store)
     facts = check_spec(spec, home, on_named)
-    notes = try_knobs(spec)
+    notes = try_knobs(spec) if spec.is_foreign else []
     if spec.space.lr_exponent == AUTO:
         from espalier.sweeps.checks.lr_range import resolved
 
