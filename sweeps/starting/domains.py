@@ -103,7 +103,7 @@ FIRST_WORDS = _words(
 )
 LAST_WORDS = _words(
     """
-    path paths dir dirs directory file files filename folder root output out dataset datasets data corpus
+    from path paths dir dirs directory file files filename folder root output out dataset datasets data corpus
     checkpoint checkpoints checkpointing ckpt resume restart config cfg name project entity tag url host port
     tokenizer model arch architecture backbone version help user token split task mode loss criterion metric
     metrics pretrained device devices gpu gpus cuda mps cpu backend nodes workers memory amp fp16 bf16 tf32 half

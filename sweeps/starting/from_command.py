@@ -247,7 +247,7 @@ def _add_results(draft: Draft, command: Command, found: Results) -> None:
     elif draft.pattern:
         draft.metric_comment, draft.pattern_comment = "printed", f"a line that {what} prints"
     else:
-        draft.metric_comment = f"logged by {found.package}" if found.package else "logged"
+        draft.metric_comment = f"logged by {found.package}" if found.package not in ("", "self") else "logged"
         draft.pattern_comment = "if it prints results"
         draft.notes.append(_how(what, draft.metric))
     if others := [name for name in dict.fromkeys([*ready, *logged]) if name not in (draft.metric, "step")]:

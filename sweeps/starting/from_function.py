@@ -9,8 +9,17 @@ from espalier.core.loading.references import split_reference
 from espalier.sweeps.starting.arguments import Argument, by_name
 from espalier.sweeps.starting.domains import counts_epochs, counts_steps, holds, is_seed, suggestion
 from espalier.sweeps.starting.draft import Draft, Line, comment_on_default, default_line, meaning_in_a_space
-from espalier.sweeps.starting.python_source import PASSED, Source, is_async, signature, source_of, taken_from_config
-from espalier.sweeps.starting.result_source import results_of
+from espalier.sweeps.starting.option_source import with_local_imports
+from espalier.sweeps.starting.python_source import (
+    PASSED,
+    Source,
+    imports_from,
+    is_async,
+    signature,
+    source_of,
+    taken_from_config,
+)
+from espalier.sweeps.starting.result_source import Results, results_of
 from espalier.sweeps.starting.words import fitting_name, listed, origin
 
 _WIDTHS = re.compile(r"\w*(hidden|width|dim|units|channels|features|embd|d_model|embedding)\w*")
@@ -47,7 +56,7 @@ def _of_function(source: Source, name: str, arguments: Sequence[Argument], draft
         draft.notes.append(f"{name}() is asynchronous, and nobody would await it")
     if needed := [argument.name for argument in arguments if argument.required]:
         draft.notes.append(f"{name}() needs {listed(needed)}: give a default, or take config.{needed[0]}")
-    taken, opaque = taken_from_config(source, name)
+    taken, opaque = taken_from_config(with_local_imports(source), name)
     if opaque:
         draft.notes.append(f"{name}() unpacks config: which names it takes there cannot be told from its source")
     draft.steps_comment = "how long a trial trains: config.steps"
@@ -101,6 +110,10 @@ def _add_objective(draft: Draft, source: Source, name: str) -> None:
         draft.metric, draft.mode = objective
         others = [metric for metric in reported if metric != draft.metric]
         draft.metric_comment = f"reported; also {listed(others)}" if others else "reported"
+    elif imports_from(beside := with_local_imports(source), "espalier.transformers"):
+        draft.metric, draft.metric_comment = "eval_loss", "the Trainer's; also eval_ and what compute_metrics returns"
+    elif (logged := Results(logged=results_of(beside).logged).objective()) and not reported:
+        (draft.metric, draft.mode), draft.metric_comment = logged, "logged"
     elif reported:
         draft.metric, draft.metric_comment = reported[0], "reported; mode: max if more of it is better"
         draft.notes.append(f"whether more or less of {reported[0]} is better: see objective.mode")

@@ -10,11 +10,12 @@ from espalier.sweeps.starting.python_source import MISSING, Source, value_of
 
 PARSERS = frozenset(
     """
-    argparse click typer docopt absl fire tyro jsonargparse simple_parsing configargparse hydra lightning
-    pytorch_lightning transformers optparse getopt tap draccus cyclopts
+    argparse click typer docopt absl fire tyro jsonargparse simple_parsing configargparse hydra
+    optparse getopt tap draccus cyclopts
     """.split()  # noqa: SIM905
 )
 """Packages that read a command line; sys.argv is read by hand."""
+MADE_BY_OTHERS = ("HfArgumentParser", "LightningCLI")  # parsers of packages that are imported for other things, too
 SOURCES_MOST = 40  # modules beside a script that are read
 _FLAGS = {"store_true": False, "store_false": True}
 SWITCH = ("true", "false")  # what is written after an option that takes a truth as a value
@@ -41,8 +42,9 @@ def _parses(node: ast.AST) -> bool:
     if isinstance(node, ast.Import):
         return any(alias.name.split(".")[0] in PARSERS for alias in node.names)
     if isinstance(node, ast.ImportFrom):
-        return (node.module or "").split(".")[0] in PARSERS
-    return isinstance(node, ast.Attribute) and node.attr == "argv"
+        names = {alias.name for alias in node.names}
+        return (node.module or "").split(".")[0] in PARSERS or bool(names & {*MADE_BY_OTHERS})
+    return isinstance(node, ast.Attribute) and node.attr in ("argv", *MADE_BY_OTHERS)
 
 
 def with_local_imports(script: Source) -> list[Source]:

@@ -136,28 +136,58 @@ def is_async(source: Source, name: str) -> bool:
 # --- what is taken from config ---------------------------------------------------------------------------------------
 
 
-def taken_from_config(source: Source, name: str) -> tuple[list[Argument], bool]:
-    """Return what a training function takes from `config`, itself or in functions of its file that it hands it to.
+ADAPTERS: Mapping[str, Sequence[Argument]] = {
+    "with_schedule": (Argument("lr"),),
+    "follow_schedule": (Argument("lr"),),
+    "arguments": (
+        Argument("lr", default=5e-5),
+        Argument("weight_decay", default=0.0),
+        Argument("batch_size", default=8),
+    ),
+}
+"""What the functions of espalier's adapters take from the configuration; the defaults are of TrainingArguments."""
 
-    The second is whether it also uses it in a way that does not say which names, as `**config`.
+
+def taken_from_config(sources: Sequence[Source], name: str) -> tuple[list[Argument], bool]:
+    """Return what a training function takes from `config`, itself or in what it hands it to.
+
+    sources: first that of the function, then those of modules beside it. The second value is whether it also uses the
+    configuration in a way that does not say which names, as `**config`.
     """
+    places = {key: source for source in reversed(sources) for key in source.definitions}
+    definitions = {key: source.definitions[key] for key, source in places.items()}
     found: list[Argument] = []
     opaque, seen = False, set[tuple[str, str]]()
     waiting = [(name, "config")]
     while waiting:
         function, variable = waiting.pop(0)
-        if (function, variable) in seen or function not in source.definitions:
+        if (function, variable) in seen or function not in definitions:
             continue
         seen.add((function, variable))
-        body = source.definitions[function]
-        for node in ast.walk(body):
-            found += _taken(node, variable, source.constants)
-            waiting += _handed_on(node, variable, source.definitions)
+        for node in ast.walk(definitions[function]):
+            found += _taken(node, variable, places[function].constants)
+            waiting += _handed_on(node, variable, definitions)
+            waiting += ((function, kept) for kept in _kept(node, variable))
             opaque |= _unpacks(node, variable)
     return [*by_name(found).values()], opaque
 
 
+def imports_from(sources: Sequence[Source], module: str) -> bool:
+    """Whether one of some sources imports from a module."""
+    nodes = (node for source in sources for node in ast.walk(source.tree))
+    return any(isinstance(node, ast.ImportFrom) and node.module == module for node in nodes)
+
+
+def _kept(node: ast.AST, variable: str) -> Iterator[str]:
+    """Yield the attributes of self that the configuration is kept under."""
+    if isinstance(node, ast.Assign) and _is(node.value, variable):
+        names = map(ast.unparse, node.targets)
+        yield from (name for name in names if name.startswith("self."))
+
+
 def _taken(node: ast.AST, variable: str, constants: Mapping[str, Any]) -> Iterator[Argument]:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ADAPTERS:
+        yield from ADAPTERS[node.func.id] if any(_is(argument, variable) for argument in node.args) else ()
     name, default = _attribute(node, variable) or _item(node, variable) or _call(node, variable) or ("", None)
     if name and name not in OF_CONFIG and not name.startswith("_"):
         value = value_of(default, constants)
@@ -166,7 +196,8 @@ def _taken(node: ast.AST, variable: str, constants: Mapping[str, Any]) -> Iterat
 
 
 def _is(node: ast.AST, variable: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == variable
+    """Whether an expression is a variable, or an attribute of self."""
+    return isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) == variable
 
 
 def _attribute(node: ast.AST, variable: str) -> tuple[str, ast.expr | None] | None:

@@ -10,6 +10,7 @@ from espalier.sweeps.spec.spec import make_spec
 from espalier.sweeps.starting.begin import draft_from
 from espalier.sweeps.starting.draft import Draft
 
+PROGRAMS = Path(__file__).parents[2] / "programs"
 FUNCTIONS = Path(__file__).parent / "scripts" / "functions.py"
 
 
@@ -47,6 +48,28 @@ def test_a_class_is_a_task() -> None:
 
 def test_a_file_alone_stands_for_its_training_function() -> None:
     assert draft_from(str(FUNCTIONS)).code == f"{FUNCTIONS}:train"
+
+
+@pytest.mark.parametrize(
+    ("program", "searched", "metric"),
+    [
+        ("lightning", {"lr", "weight_decay", "width"}, "val_loss"),
+        ("huggingface", {"lr", "weight_decay", "batch_size"}, "eval_loss"),
+        ("images", {"lr", "momentum", "width"}, "valid_loss"),
+        ("accelerate", {"lr"}, "valid_loss"),
+    ],
+)
+def test_real_programs_are_read(
+    program: str, searched: set[str], metric: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what a class of theirs keeps of config, what a trainer logs, and what an adapter takes."""
+    folder = PROGRAMS / program
+    for file in (*folder.glob("*.py"), folder / "swept" / "train.py"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    draft = draft_from("train.py")
+    make_spec(yaml12.read(draft.text(), "a draft"), "a draft")
+    assert {*draft.searched} == searched and draft.metric == metric
 
 
 @pytest.mark.parametrize(

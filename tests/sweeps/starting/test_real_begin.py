@@ -78,7 +78,7 @@ def test_an_empty_folder_has_a_best_configuration_after_three_commands(
 @pytest.mark.parametrize("way", WAYS)
 def test_the_examples_of_the_page_run(way: str, in_process: Run, tmp_path: Path) -> None:
     write_example(way, tmp_path)
-    best_after(in_process, ["sweep run sweep.yaml --set trials=4", "sweep best mine > best.yaml"], tmp_path)
+    best_after(in_process, ["sweep run sweep.yaml --set trials=2", "sweep best mine > best.yaml"], tmp_path)
 
 
 @pytest.mark.slow
@@ -88,5 +88,5 @@ def test_a_script_has_a_best_configuration_after_three_commands(script: str, in_
     begun = in_process("init", "--from", "python train.py", folder=tmp_path)
     assert begun.returncode == 0, begun.stderr
     commands = [line.strip() for line in begun.stdout.splitlines()[-2:]]
-    best = best_after(in_process, [f"{commands[0]} --set trials=3", commands[1]], tmp_path)
+    best = best_after(in_process, [f"{commands[0]} --set trials=2", commands[1]], tmp_path)
     assert "batch-size: " in best
