@@ -260,7 +260,8 @@ def check_ways(fields: Mapping[str, object]) -> str:
 def check_for_task(spec: BaseModel, resources: Resources) -> None:
     """Raise ValueError for fields of a spec that concern a function or a command, where a task trains."""
     if resources.gpus != "auto" and resources.gpus > 1:
-        raise ValueError(f"resources.gpus: {one_gpu(resources.gpus)}")
+        gpus = resources.gpus
+        raise ValueError(f"resources.gpus: {one_gpu(int(gpus) if gpus == int(gpus) else gpus)}")
     if wrong := _changed(spec, ("share", "results")):
         raise ValueError(f"{wrong}: it is for a function or a command; a task shares and reports by itself")
     if _changed(spec, ("acts_later",)):
