@@ -130,12 +130,6 @@ def rungs(spec: SweepSpec) -> tuple[int, ...]:
 
 def first_point(spec: SweepSpec) -> Point:
     """Return a point in the middle of the ranges, with the first of each choice."""
-    point = spec.space.resolve(middle(spec))
-    return point | ({"lr_exponent": 0.0} if point.get("lr_exponent") == AUTO else {})
-
-
-def middle(spec: SweepSpec) -> Point:
-    """Return the sampled values of the first point, also of what does not exist there."""
     sampled: Point = {}
     for name, domain in spec.space.domains():
         if isinstance(domain, Choice):
@@ -143,7 +137,8 @@ def middle(spec: SweepSpec) -> Point:
         else:
             middle = (domain.low * domain.high) ** 0.5 if domain.log else (domain.low + domain.high) / 2
             sampled[name] = int(middle) if domain.integer else middle
-    return sampled
+    point = spec.space.resolve(sampled)
+    return point | ({"lr_exponent": 0.0} if point.get("lr_exponent") == AUTO else {})
 
 
 def thresholds(spec: SweepSpec) -> Thresholds:

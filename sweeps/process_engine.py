@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from espalier.core.foreign.cohort import ProcessCohort, ProcessSetup
 from espalier.core.foreign.launch import CommandLauncher, FunctionLauncher, Launcher, environment
 from espalier.core.foreign.output import OutputReader
+from espalier.core.foreign.results import Places
 from espalier.core.foreign.run import ProcessTrial
 from espalier.core.loading.folders import copy_in_use, current_folder, in_copy
 from espalier.core.loading.references import split_reference
@@ -40,35 +41,47 @@ def make_cohort(
     folder: str,
     device: str,
     watcher: Watcher | None = None,
+    runs: Places | None = None,
 ) -> ProcessCohort:
     """Build the cohort of trials. folders: that of trials' folders. folder: in which their code runs.
 
-    device: of a GPU a process must not have been forked from one that knows it.
+    device: of a GPU a process must not have been forked from one that knows it. runs: where results are read that the
+    processes do not report.
     """
+    tracking = tuple(runs.environment.items()) if runs else ()
     code = _reference_in_copy(spec.function) if spec.function else ""
     command = tuple(_word_in_copy(word, folder) for word in spec.command)
     setup = ProcessSetup(
         folders,
-        _launcher(code, command, folder, _modules_place(command), spec.resources.grace, device == "cpu"),
+        _launcher(code, command, folder, _modules_place(command), spec.resources.grace, device == "cpu", tracking),
         partial(OutputReader, spec.results.patterns) if spec.command else lambda: None,
         plan.thresholds(spec),
         spec.resources.timeout,
         watchers=[watcher] if watcher else [],
         shares=spec.share == "checkpoints",
+        attach=runs.attach if runs else lambda _: None,
     )
     cohort = ProcessCohort(setup)
     add_trials(cohort, spec, trials)
     return cohort
 
 
-def train_alone(spec: SweepSpec, number: int, point: Point, reported: Sequence[Sequence[int]]) -> list[Ended]:
+def train_alone(
+    spec: SweepSpec,
+    number: int,
+    point: Point,
+    reported: Sequence[Sequence[int]],
+    make_runs: Callable[[Path], Places],
+) -> list[Ended]:
     """Train one trial from its beginning to its end; return the ends of its replicates, in order.
 
-    reported: the steps at which each replicate is to report.
+    reported: the steps at which each replicate is to report. make_runs: returns places in a folder for results, where
+    the spec has them read from MLflow.
     """
     with tempfile.TemporaryDirectory(prefix="sweep-") as place:
         folder = str(current_folder())
-        cohort = make_cohort(spec.model_copy(update={"stopping": None}), [], Path(place), folder, "cpu")
+        runs = make_runs(Path(place)) if spec.results.mlflow else None
+        cohort = make_cohort(spec.model_copy(update={"stopping": None}), [], Path(place), folder, "cpu", runs=runs)
         whole = assignments(spec, PlannedTrial(number, point))
         steps = [sorted({*each.due, *due}) for each, due in zip(whole, reported, strict=True)]
         cohort.add([ProcessTrial(replace(each, due=due)) for each, due in zip(whole, steps, strict=True)])
@@ -76,29 +89,30 @@ def train_alone(spec: SweepSpec, number: int, point: Point, reported: Sequence[S
             ends = [event for event in cohort.train() if isinstance(event, Ended)]
         finally:
             cohort.close()
-            forget_launchers()
+            _launcher.cache_clear()
     return sorted(ends, key=lambda end: end.trial_id)
 
 
 @lru_cache(maxsize=2)
 def _launcher(
-    function: str, command: tuple[str, ...], folder: str, modules: str, grace_s: float, forks: bool
+    function: str,
+    command: tuple[str, ...],
+    folder: str,
+    modules: str,
+    grace_s: float,
+    forks: bool,
+    tracking: tuple[tuple[str, str], ...] = (),
 ) -> Launcher:
     """Return what begins processes, for all cohorts of this worker: it has imported the function once.
 
-    modules: where `python -m NAME` finds modules of the working folder; "": there.
+    modules: where `python -m NAME` finds modules of the working folder; "": there. tracking: further variables.
     """
-    env = environment()
+    env = environment() | dict(tracking)
     if function:
         return FunctionLauncher(function, folder, env, grace_s, forks)
     if modules:
         env |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, [modules, env.get("PYTHONPATH")]))}
     return CommandLauncher(command, folder, env, grace_s)
-
-
-def forget_launchers() -> None:
-    """Have the next cohort import its function anew."""
-    _launcher.cache_clear()
 
 
 def add_trials(cohort: ProcessCohort, spec: SweepSpec, trials: Sequence[PlannedTrial]) -> None:

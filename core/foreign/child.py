@@ -143,6 +143,7 @@ class Trainer:
         os.environ[VARIABLE] = str(place)
         folder = TrialFolder(place)
         assignment = folder.assignment()
+        os.environ.update(assignment.environment)
         line = self.fault
         if line is None:
             assert self.function

@@ -11,9 +11,10 @@ from espalier.core.foreign import sharing
 from espalier.core.foreign.folder import Assignment, TrialFolder
 from espalier.core.foreign.launch import Launcher
 from espalier.core.foreign.output import OutputReader
-from espalier.core.foreign.run import ProcessTrial, TrialHistory, TrialRun
+from espalier.core.foreign.results import Attached, NotYet
+from espalier.core.foreign.run import ProcessTrial, TrialRun
 from espalier.core.measures.verdicts import Thresholds
-from espalier.core.training.events import Ended, Event, Parked
+from espalier.core.training.events import Ended, Event, Forked, Parked, Reported, Started
 from espalier.core.training.watch import Watcher
 from espalier.core.training.watching import handle
 
@@ -27,6 +28,7 @@ class ProcessSetup:
     folder: that of trials' folders. launcher: begins their processes. make_reader: returns what finds results in their
     output, None for functions. timeout_s: the most that a trial may take. at_once: how many train at the same time.
     shares: whether trials go on from checkpoints of others, and from their own when they were parked: see sharing.
+    attach: gives a process a place for its results that is read instead of its output; it may raise NotYet.
     """
 
     folder: Path
@@ -37,6 +39,7 @@ class ProcessSetup:
     at_once: int = 1
     watchers: Sequence[Watcher] = ()
     shares: bool = False
+    attach: Callable[[Assignment], Attached | None] = lambda _: None
 
 
 class ProcessCohort:
@@ -98,24 +101,26 @@ class ProcessCohort:
             folder = self.folder_of(trial.id)
             if (end := folder.read_end()) and (known := _known_end(end, trial)):
                 self.queue.popleft()
-                yield from self._replayed(known, trial, folder)
+                yield from _replayed(known, trial)
                 continue
             assignment, earlier = self._resumed(trial, folder)
             if self._compares(trial, assignment, earlier):
                 return
+            try:
+                attached = self.setup.attach(assignment)
+            except NotYet:
+                time.sleep(WAIT_S)
+                return
+            if attached:
+                assignment = replace(assignment, environment=attached.environment)
             self.queue.popleft()
             self._write(trial, folder, assignment)
             process = self.setup.launcher.launch(folder, assignment)
-            run = TrialRun(replace(trial, assignment=assignment), folder, self.setup.thresholds, process=process)
-            run.reader = self.setup.make_reader()
+            run = TrialRun(replace(trial, assignment=assignment), folder, self.setup.thresholds, process)
+            run.reader = attached or self.setup.make_reader()
             self.running.append(run)
             yield from run.beginning()
             self.setup.launcher.prepare()
-
-    def _replayed(self, end: Ended | Parked, trial: ProcessTrial, folder: TrialFolder) -> Iterator[Event]:
-        """Yield the events of a trial again, for a caller that may have missed them."""
-        yield from TrialHistory(trial, folder, self.setup.thresholds).beginning()
-        yield end
 
     def _resumed(self, trial: ProcessTrial, folder: TrialFolder) -> tuple[Assignment, tuple[int, str] | None]:
         """Return what a process is to train, from where, and the checkpoint before that.
@@ -289,3 +294,14 @@ def _known_end(end: Mapping[str, object], trial: ProcessTrial) -> Ended | Parked
     if isinstance(event, Parked):
         return event if trial.assignment.until is not None and event.step >= trial.assignment.until else None
     return event if isinstance(event, Ended) else None
+
+
+def _replayed(end: Ended | Parked, trial: ProcessTrial) -> Iterator[Event]:
+    """Yield the events of a trial again, for a caller that may have missed them."""
+    last = end.so_far if isinstance(end, Parked) else end
+    yield Started(trial.id, 0)
+    for step, values in last.reports if last else ():
+        yield Reported(trial.id, step, values)
+    if trial.source:
+        yield Forked(trial.id, trial.begin, trial.source)
+    yield end

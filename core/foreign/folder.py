@@ -52,7 +52,8 @@ class Assignment:
     trial: its key. values: of the hyperparameters, by plain names. schedule: as `torch_scheduler` takes it, empty where
     no rate is searched. metric: of the objective. due: the steps at which a report, with a validation and a checkpoint,
     is wanted. kept: the steps whose checkpoints are needed later. until: the step at which it is to leave, None for its
-    end. resume: the step from which it goes on, and the checkpoint's folder.
+    end. resume: the step from which it goes on, and the checkpoint's folder. environment: variables for the process,
+    beside those of all trials.
     """
 
     trial: str
@@ -65,6 +66,7 @@ class Assignment:
     kept: Sequence[int] = ()
     until: int | None = None
     resume: tuple[int, str] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def begin(self) -> int:

@@ -53,14 +53,6 @@ class FunctionLauncher:
         else:
             self.spare = self.spare or self._start()
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for the import, where trials are forked; return whether it was done in time. If not, it is ended."""
-        if self.template and not self.template.ready(timeout_s):
-            self.template.kill()
-            self.template = None
-            return False
-        return True
-
     def launch(self, folder: TrialFolder, assignment: Assignment) -> TrialProcess:
         """Fork a process, or give the spare one a trial."""
         if self.template:
@@ -97,7 +89,8 @@ class CommandLauncher:
     def launch(self, folder: TrialFolder, assignment: Assignment) -> TrialProcess:
         """Start the command with the values of an assignment."""
         command = filled(self.template, assignment, folder)
-        env = {**self.env, VARIABLE: str(folder.path), "ESPALIER_SEED": str(assignment.seed)}
+        own = {VARIABLE: str(folder.path), "ESPALIER_SEED": str(assignment.seed)}
+        env = {**self.env, **assignment.environment, **own}
         process = TrialProcess.start(command, self.folder, env, self.grace_s)
         process.log_to(folder.output)
         process.send("")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from espalier.core.errors import brief, counted
 from espalier.core.foreign.folder import Assignment, Line, TrialFolder
-from espalier.core.foreign.output import OutputReader
 from espalier.core.foreign.process import TrialProcess
+from espalier.core.foreign.results import ResultReader
 from espalier.core.measures.verdicts import OUT_OF_MEMORY, Thresholds, Verdict, median, verdict
 from espalier.core.training.events import Ended, Event, Forked, Parked, Reported, Scored, Started, Status
 
@@ -37,12 +37,17 @@ class ProcessTrial:
 
 
 @dataclass
-class TrialHistory:
-    """What a trial has reported so far."""
+class TrialRun:
+    """A trial and its process. reader: of results that it does not report itself; None for a function.
+
+    stopping: why it was asked to end. late: why it was killed.
+    """
 
     trial: ProcessTrial
     folder: TrialFolder
     thresholds: Thresholds
+    process: TrialProcess
+    reader: ResultReader | None = None
     reports: list[tuple[int, dict[str, float]]] = field(default_factory=list[tuple[int, dict[str, float]]])
     curve: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
     ratios: list[Sequence[float]] = field(default_factory=list[Sequence[float]])
@@ -52,6 +57,9 @@ class TrialHistory:
     rung: int = 0  # how many of its rungs are behind it
     diverged_at: int | None = None
     last: Line | None = None  # with which a function has ended
+    stopping: str = ""
+    late: str = ""
+    began: float = field(default_factory=time.monotonic)
 
     # --- events ------------------------------------------------------------------------------------------------------
 
@@ -115,20 +123,6 @@ class TrialHistory:
             [loss for _, loss in self.curve], medians, self.diverged_at, thresholds=self.thresholds, over=over
         )
 
-
-@dataclass
-class TrialRun(TrialHistory):
-    """A trial and its process. reader: of the results that a command prints; None for a function.
-
-    stopping: why it was asked to end. late: why it was killed.
-    """
-
-    process: TrialProcess = field(kw_only=True)
-    reader: OutputReader | None = None
-    stopping: str = ""
-    late: str = ""
-    began: float = field(default_factory=time.monotonic)
-
     # --- the process -------------------------------------------------------------------------------------------------
 
     def read(self) -> Iterator[Event]:
@@ -179,7 +173,8 @@ class TrialRun(TrialHistory):
         if self.late:
             return "failed", self.late, ""
         ended = (self.last or {}).get("end")
-        whole = ended == "complete" or (self.reader is not None and self.process.exit and self.process.exit.code == 0)
+        well = self.process.exit is not None and self.process.exit.code == 0
+        whole = ended == "complete" or (self.reader is not None and ended is None and well)
         if self.stopping and not whole:
             return "stopped", self.stopping, ""
         if not whole:

@@ -35,14 +35,16 @@ class Recorder:
         folder: Path,
         policy: SendPolicy | None = None,
         experiment_id: str | None = None,
+        shared: bool = False,
     ):
         """Start recording to a server or store.
 
         experiment: its name. folder: of the spool.
         experiment_id: the experiment with the sweep's earlier runs, even if it was renamed.
+        shared: see Target.
         Raises BadInput for a spool that cannot be opened.
         """
-        self.target, self.policy = Target(uri, sweep, experiment), policy or SendPolicy()
+        self.target, self.policy = Target(uri, sweep, experiment, shared), policy or SendPolicy()
         self.feedback = Feedback(experiment_id)
         self.spool = Spool(folder)
         for sentence in self.spool.damage:

@@ -30,11 +30,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a sweep is recorded: a server or a store, the sweep's id, the name of its experiment."""
+    """Where a sweep is recorded: a server or a store, the sweep's id, the name of its experiment.
+
+    shared: whether the processes of trials log into the trials' runs too, which workers have made for them.
+    """
 
     uri: str
     sweep: str
     experiment: str
+    shared: bool = False
 
 
 @dataclass
@@ -159,11 +163,15 @@ class SweepRuns:
             )
             texts = identity | {tag: str(value)[:TAG_CHARACTERS] for tag, value in tags.items()}
             same = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in identity.items())
-            run = create_once(
+            found = None
+            if self.target.shared:  # a worker and the recorder both need it; the worker always comes first
+                found = retry(lambda: first_run(self.client, [self.experiment.id], same))
+            run = found or create_once(
                 lambda: require_id(self.client.create_run(self.experiment.id, time_ms, texts, name)),
                 lambda: first_run(self.client, [self.experiment.id], same),
             )
-            self.by_trial[trial] = RunState(run.info.run_id, run.info.artifact_uri or "", is_new=True)
+            new = RunState(run.info.run_id, run.info.artifact_uri or "", is_new=True)
+            self.by_trial[trial] = _state_of(found) if found else new
             self._link(trial, self.by_trial[trial])
         return self.by_trial[trial]
 

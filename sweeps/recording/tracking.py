@@ -9,7 +9,7 @@ from espalier.core.training.events import Ended, Reported
 from espalier.sweeps import identity
 from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.code.copies import archive_path
-from espalier.sweeps.recording.names import DESCRIPTION_TAG, NAME_CHARACTERS, RUN_STATUS, STORY, list_trials
+from espalier.sweeps.recording.names import DESCRIPTION_TAG, NAME_CHARACTERS, RUN_STATUS, RUNG, STORY, list_trials
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.records import (
     MetricPoint,
@@ -102,6 +102,7 @@ class Tracking:
         self.recorder, self.sweep_record, self.spec, self.folder = recorder, sweep_record, spec, folder
         self.facts = sweep_record.facts
         self.names: dict[int, str] = {}  # the names of trials' runs
+        self.params: dict[int, dict[str, object]] = {}  # of trials whose processes log params of their own
 
     # --- trials ------------------------------------------------------------------------------------------------------
 
@@ -125,7 +126,10 @@ class Tracking:
         tags |= {} if confirms is None else {"espalier.confirms": str(confirms)}
         again = "" if confirms is None else f" again under seed {params.get('seed')}"
         self.names[trial] = f"{run_name(trial, params, self.spec)}{again}"
-        self.recorder.record(TrialStarted(trial, self.names[trial], shown_params(params), tags))
+        shown = shown_params(params)
+        if self.spec.results.mlflow:  # at the end: a param that is set already would end a script that logs it
+            self.params[trial], shown = shown, {}
+        self.recorder.record(TrialStarted(trial, self.names[trial], shown, tags))
 
     def fork(self, fork: Fork) -> None:
         """Record the step up to which a trial shared its training with another."""
@@ -133,14 +137,17 @@ class Tracking:
         self.recorder.record(TrialTagged(fork.trial, tags | _paired(fork.trunk)))
 
     def report(self, report: Report) -> None:
-        """Record a validation and the training curve before it."""
+        """Record a validation and the training curve before it, unless the process has logged them itself."""
+        if self.spec.results.mlflow:
+            self.recorder.record(TrialReported(report.trial, report.step, []))
+            return
         points: list[MetricPoint] = [(n, report.step, value) for n, value in report.values.items() if n != "train_loss"]
         points += [("train_loss", step, loss) for step, loss in report.curve]
         self.recorder.record(TrialReported(report.trial, report.step, points))
 
     def score(self, score: Score) -> None:
         """Record a trial's score at a rung."""
-        points = [(f"rung_{name}", score.step, value) for name, value in score.values.items()]
+        points = [(f"{RUNG}{name}", score.step, value) for name, value in score.values.items()]
         # the spool accepts only later steps: this one is after the report of the rung, and before the next report
         self.recorder.record(TrialReported(score.trial, score.step + 0.5, points))
 
@@ -162,6 +169,8 @@ class Tracking:
         name = self.names.get(outcome.trial, f"trial {outcome.trial}")
         texts = {STORY: json.dumps(finite(story))}
         status = RUN_STATUS[outcome.status]
+        if params := self.params.pop(outcome.trial, None):
+            self.recorder.record(TrialStarted(outcome.trial, name, params, {}))
         self.recorder.record(TrialEnded(outcome.trial, name, outcome.step, tags, texts, status))
 
     # --- references --------------------------------------------------------------------------------------------------
@@ -215,6 +224,8 @@ class Tracking:
         tags = {"espalier.status": t.state, "espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
         rest = "the rest may have gaps" if partly else "the rest was lost"
         tags["espalier.restored"] = f"configuration, {metric} and verdict, from Optuna; {rest}"
+        if params := self.params.pop(t.number, None):
+            self.recorder.record(TrialStarted(t.number, self.names[t.number], params, {}))
         self.recorder.record(TrialEnded(t.number, self.names[t.number], last, tags, {}, RUN_STATUS[t.state]))
 
     # --- the sweep ---------------------------------------------------------------------------------------------------

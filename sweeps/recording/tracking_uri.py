@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espalier.sweeps.address import no_secret, sqlite_url
+from espalier.sweeps.address import no_secret, sqlite_file, sqlite_url
 from espalier.sweeps.home import Home
 
 if TYPE_CHECKING:
@@ -32,6 +32,14 @@ def resolve_tracking_uri(wanted: str | None, home: Path, origin: str | None = No
 def sweep_tracking_uri(sweep_record: "SweepRecord", home: Home) -> str:
     """Return the address at which a sweep is recorded."""
     return resolve_tracking_uri(sweep_record.spec.tracking_uri, home.path, sweep_record.tracking_origin)
+
+
+def public_uri(uri: str) -> str:
+    """Return an address as any process of this machine can use it; "" if it has a secret, which no file may get."""
+    store = sqlite_file(uri)
+    if store is not None:
+        return sqlite_url(store.absolute())
+    return uri if no_secret(uri) == uri else ""
 
 
 def tracking_origin(home: Path) -> str:

@@ -16,6 +16,7 @@ from espalier.sweeps.recording.names import (
     CODE,
     FIGURES,
     METRICS_PER_BATCH,
+    NAME_TAG,
     PARAMS_PER_BATCH,
     PARENT_TAG,
     STEP_TAG,
@@ -168,11 +169,15 @@ class RunWriter:
             if isinstance(record, TrialStarted | TrialTagged | TrialEnded):
                 tags |= record.tags
             if isinstance(record, TrialStarted):
-                params, last = record.params, line
+                params, last = record.params or params, line
+                if self.runs.target.shared:  # a worker has made the run, without its name
+                    tags[NAME_TAG] = record.name
             elif isinstance(record, TrialEnded):
                 texts, last = record.texts, line
         if step > run.step:
             tags[STEP_TAG] = str(step)
+        if params and self.runs.target.shared:
+            params = self._unset(run, params)
         new_parent = self._new_parent(run)
         self._log(trial, run, self._new_points(run, lines), params, tags | new_parent)
         run.step, run.parent = step, new_parent.get(PARENT_TAG, run.parent)
@@ -181,6 +186,11 @@ class RunWriter:
             retry(partial(self.client.set_terminated, run.run_id, last.record.status, last.time_ms))
         elif last:
             self.runs.set_running(run)
+
+    def _unset(self, run: RunState, params: Mapping[str, object]) -> dict[str, object]:
+        """Return the params that the trial's process has not logged: MLflow refuses to change one."""
+        known = retry(partial(self.client.get_run, run.run_id)).data.params
+        return {name: value for name, value in params.items() if name not in known}
 
     def _new_parent(self, run: RunState) -> dict[str, str]:
         """Return the tag of the new parent if a found run's parent was deleted."""

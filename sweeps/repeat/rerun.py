@@ -86,10 +86,12 @@ def _rerun_process(best: BestFile, spec: SweepSpec, code: CodeUsed) -> Rerun:
     """Train the trial of a function or a command again, in processes of its own."""
     from espalier.sweeps.process_checks import check_processes
     from espalier.sweeps.process_engine import train_alone
+    from espalier.sweeps.recording.trial_runs import TrialRuns
 
     now = identity.versions() | check_processes(spec)
     code.check(best.made_with.get("code"), now["code"])
-    ends = train_alone(spec, best.trial, best.params, [[step for step, _ in reports] for reports in best.reports])
+    steps = [[step for step, _ in reports] for reports in best.reports]
+    ends = train_alone(spec, best.trial, best.params, steps, TrialRuns.alone)
     for end in ends:
         if end.status != "complete":
             raise BadInput(f"trial {best.trial} did not end as it had: {end.evidence}")

@@ -21,7 +21,6 @@ from espalier.core.loading.folders import (
 from espalier.sweeps import home as homes
 from espalier.sweeps import identity
 from espalier.sweeps.address import no_secret
-from espalier.sweeps.checks.knobs import try_knobs
 from espalier.sweeps.checks.preflight import check_spec
 from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.guard import ENDED, STOPPED, dismiss_guard, set_messages
@@ -30,7 +29,7 @@ from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.sender import SendPolicy
 from espalier.sweeps.recording.tracking import Tracking
-from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri, tracking_origin
+from espalier.sweeps.recording.tracking_uri import public_uri, sweep_tracking_uri, tracking_origin
 from espalier.sweeps.references import wanted_references
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running import machine
@@ -90,7 +89,6 @@ def start(
         _check_unused(home, sweep)
     spec = looked_up(spec, store)
     facts = check_spec(spec, home, on_named)
-    notes = try_knobs(spec) if spec.is_foreign else []
     if spec.space.lr_exponent == AUTO:
         from espalier.sweeps.checks.lr_range import resolved
 
@@ -107,7 +105,7 @@ def start(
         with _ending_in_one_line(home, sweep):
             try:
                 driver = Driver(home, record, begin)
-                driver.progress.notes += [*notes, *filter(None, [note])]
+                driver.progress.notes += [note] if note else []
                 return driver.drive(watch, session)
             except BadInput:  # a sweep that this machine refuses leaves no files
                 store.delete(sweep)
@@ -252,7 +250,13 @@ class Driver:
         uri, parent = sweep_tracking_uri(self.record, self.home), self.record.parent
         policy = SendPolicy(first_wait_s=FIRST_SEND_S)
         return Recorder(
-            uri, self.record.id, self.spec.name, self.folder, policy, parent.experiment_id if parent else None
+            uri,
+            self.record.id,
+            self.spec.name,
+            self.folder,
+            policy,
+            parent.experiment_id if parent else None,
+            self.spec.results.mlflow,
         )
 
     def _train(self, session: RaySession, tracking: Tracking) -> Search | None:
@@ -302,7 +306,7 @@ class Driver:
 
     def _settings(self, allocation: Allocation, tune_folder: Path) -> WorkerSettings:
         """Return the settings of all workers."""
-        patience, copy = self.spec.resources.patience, copy_in_use()
+        patience, copy, parent = self.spec.resources.patience, copy_in_use(), self.record.parent
         return WorkerSettings(
             sweep=self.record.id,
             spec=self.spec.model_dump(mode="json"),
@@ -319,4 +323,6 @@ class Driver:
             device="cuda" if allocation.gpus else "cpu",
             code=copy.folder if copy else "",
             code_root=copy.root if copy else "",
+            tracking_uri=public_uri(sweep_tracking_uri(self.record, self.home)) if self.spec.results.mlflow else "",
+            experiment=parent.experiment_id if parent else None,
         )

@@ -12,6 +12,7 @@ from espalier.core.foreign.cohort import ProcessCohort
 from espalier.core.training.events import Event
 from espalier.core.training.watch import Watcher
 from espalier.sweeps import process_engine as processes
+from espalier.sweeps.recording.trial_runs import runs_for
 from espalier.sweeps.running.messages import WorkerSettings
 from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.spec.spec import SweepSpec
@@ -109,8 +110,11 @@ class ProcessEngine:
     ) -> ProcessCohort:
         """Make the cohort of trials."""
         self.close()
+        spec, settings, runs = self.spec, self.settings, None
+        if spec.results.mlflow:
+            runs = runs_for(spec.tracking_uri, settings.tracking_uri, settings.sweep, spec.name, settings.experiment)
         self.cohort = processes.make_cohort(
-            self.spec, trials, Path(self.settings.trial_folders), self.settings.folder, provenance.device, watcher
+            spec, trials, Path(settings.trial_folders), settings.folder, provenance.device, watcher, runs
         )
         return self.cohort
 

@@ -22,7 +22,8 @@ class WorkerSettings:
     the folder of workers' notes. states: the folder of trials' states. trial_folders: that of the folders of trials
     that are processes. stop_file: once it is there no cohort begins any more. time_file: once it is there the time of
     the budget is up. patience_s: how long a call of the task may take, None if the watchdog decides. device: "cpu" or
-    "cuda".
+    "cuda". tracking_uri: of MLflow for trials that log there, "" if it has a secret. experiment: that of the sweep's
+    earlier runs there.
     """
 
     sweep: str
@@ -40,6 +41,8 @@ class WorkerSettings:
     trial_folders: str = ""
     code: str = ""
     code_root: str = ""
+    tracking_uri: str = ""
+    experiment: str | None = None
 
     @property
     def copy(self) -> RecordedCopy | None:

@@ -257,6 +257,12 @@ class Results(Part):
         r"'step (?P<step>\d+): val loss (?P<valid_loss>\S+)'",
     )
 
+    mlflow: bool = Field(
+        default=False,
+        description="the results are what it logs to MLflow, into the run of its trial that MLFLOW_RUN_ID names; also "
+        "for a function",
+    )
+
     @property
     def patterns(self) -> tuple[str, ...]:
         """The patterns, however many were given."""

@@ -17,7 +17,7 @@ from espalier.core.schedules.registry import SCHEDULES, why_not_so_many_points
 from espalier.core.schedules.warmup import WARMUP
 from espalier.sweeps.spec.conditions import check_conditions
 from espalier.sweeps.spec.kinds import OptimizerSpec, OwnKind, ScheduleSpec, numbers_of, schedule_kinds, taken, takers
-from espalier.sweeps.spec.parts import BATCH_MOST, BY_PIECES, Budget, Objective, Resources, Search, one_gpu
+from espalier.sweeps.spec.parts import BATCH_MOST, BY_PIECES, Budget, Objective, Resources, Results, Search, one_gpu
 from espalier.sweeps.spec.space import AUTO, GRID_MOST, Domain, Range, Space, extremes
 from espalier.sweeps.spec.stopping import Stopping
 
@@ -264,8 +264,6 @@ def check_for_task(spec: BaseModel, resources: Resources) -> None:
         raise ValueError(f"resources.gpus: {one_gpu(int(gpus) if gpus == int(gpus) else gpus)}")
     if wrong := _changed(spec, ("share", "results")):
         raise ValueError(f"{wrong}: it is for a function or a command; a task shares and reports by itself")
-    if _changed(spec, ("acts_later",)):
-        raise ValueError("acts_later: it is for a function or a command; leave it out")
     if resources.timeout is not None:
         raise ValueError("resources.timeout: it is for a function or a command; write resources.patience")
 
@@ -287,18 +285,21 @@ def check_for_process(
         raise ValueError(
             f"stopping.score: a {way} trains, which reports its own: report(step, score=...); leave it out"
         )
-    if way == "function" and _changed(spec, ("results",)):
-        raise ValueError("results: they are for a command; a function calls report(step, valid_loss=...)")
+    check_results(way, getattr(spec, "results"), getattr(spec, "replicates"))  # noqa: B009 - see above
     if search.by_pieces and not _changed(spec, ("share",)):
         raise ValueError("search.sampler: thaw parks trials and continues them: write share: checkpoints, or take tpe")
 
 
-def check_acts_later(names: Iterable[str], space: Space) -> None:
-    """Raise ValueError for a name that is not searched."""
-    searched = {"lr" if space.lr is not None and name == "lr_exponent" else name for name in space.searched()}
-    for name in names:
-        if name not in searched:
-            raise ValueError(f"acts_later: {brief(name)} is not searched; {nearest(name, searched)}")
+def check_results(way: str, results: Results, replicates: int) -> None:
+    """Raise ValueError for places of results that exclude each other, or that the code does not have."""
+    if way == "function" and results.pattern:
+        raise ValueError("results.pattern: it is for a command; a function calls report(step, valid_loss=...)")
+    if results.mlflow and results.pattern:
+        raise ValueError("results: pattern and mlflow exclude each other; keep one of them")
+    if results.mlflow and replicates > 1:
+        raise ValueError(
+            "replicates: a trial has one run of MLflow, and replicates would log into it all; leave it out"
+        )
 
 
 def _changed(part: BaseModel, names: Iterable[str]) -> str:

@@ -74,12 +74,6 @@ class SweepSpec(Part):
         "trials be parked and continued; the code must save where report.due says so, go on from report.resume, and "
         "take its rate from config.lr_at or config.torch_scheduler",
     )
-    acts_later: tuple[str, ...] = Field(
-        default=(),
-        max_length=1000,
-        description="of a function or a command: hyperparameters that change nothing in the first steps; any other "
-        "that changes nothing there is refused, since the code may not read it",
-    )
     task_options: dict[str, Annotated[Any, AfterValidator(all_finite)]] = Field(default={})
     optimizer: AnyOptimizer = OptimizerSpec()
     schedule: AnySchedule = ScheduleSpec()
@@ -162,7 +156,6 @@ class SweepSpec(Part):
         way = rules.check_ways(vars(self))
         if self.is_foreign:
             object.__setattr__(self, "space", rules.foreign_space(self.space))
-            rules.check_acts_later(self.acts_later, self.space)
             rules.check_for_process(way, self, self.resources, self.space, self.stopping, self.search)
         else:
             rules.check_for_task(self, self.resources)
@@ -327,8 +320,7 @@ def without_search(fields: Mapping[str, Any]) -> dict[str, Any]:
     whole = dict(budget) if isinstance(budget, Mapping) else {}
     for name in ("trainings", "hours", "gpu_hours", "until"):
         whole.pop(name, None)
-    fields = {name: value for name, value in fields.items() if name not in ("first", "acts_later")}
-    return {**fields, "search": {"sampler": "random"}, **({"budget": whole} if "budget" in fields else {})}
+    return {**fields, "first": [], "search": {"sampler": "random"}, **({"budget": whole} if "budget" in fields else {})}
 
 
 @contextmanager
