@@ -87,7 +87,7 @@ def start(
         return resume(sweep, home, watch, session, changed, anyway=not changed)
     if sweep:
         _check_unused(home, sweep)
-    spec = looked_up(spec, store)
+    spec = looked_up(spec, store) if spec.first else spec
     facts = check_spec(spec, home, on_named)
     if spec.space.lr_exponent == AUTO:
         from espalier.sweeps.checks.lr_range import resolved
