@@ -121,7 +121,7 @@ space:
   momentum: [0.0, 0.9]
   # hidden: [8, 16, 32]        # any option of the script, by its name
 objective: {{metric: valid_loss, mode: min}}
-trials: 8
+trials: 6
 # stopping: {{}}                 # ends early what falls behind
 """,
     "task": """\
