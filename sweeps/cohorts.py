@@ -10,7 +10,7 @@ from espalier.core.numbers import Flag, Number
 from espalier.core.optimizers import OPTIMIZERS, Optimizer
 from espalier.core.schedules.registry import SCHEDULES
 from espalier.core.schedules.warmup import WARMUP
-from espalier.core.task import Task, check_options, options_of, task_class
+from espalier.core.task import check_options, options_of, task_class
 from espalier.core.training.events import TrialId
 from espalier.core.training.scores import Scoring
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
@@ -22,14 +22,13 @@ from espalier.sweeps.spec.space import AUTO, ENGINE, Choice, Point, extremes
 from espalier.sweeps.spec.spec import SweepSpec
 
 
-def check_names(spec: SweepSpec) -> type[Task]:
-    """Return the class of the task. Raises BadInput if the space names a hyperparameter that nobody has.
+def check_names(spec: SweepSpec) -> None:
+    """Raise BadInput if the space names a hyperparameter that neither the engine nor the task has.
 
     Also for an option that the task does not have, and for a text where the default is true or false.
     """
     check_own_kinds(spec)
-    kind = task_class(spec.task)
-    defaults = options_of(kind)
+    defaults = options_of(task_class(spec.task))
     for name in own_numbers(spec).keys() & defaults.keys():
         raise BadInput(f"space.{name}: the task and a kind of your own both have it; rename one of them")
     for name, domain in task_domains(spec).items():
@@ -46,7 +45,6 @@ def check_names(spec: SweepSpec) -> type[Task]:
     check_options(spec.task, defaults, spec.task_options)
     for name, value in spec.task_options.items():
         _check_truth(f"task_options.{name}", value, defaults.get(name))
-    return kind
 
 
 def _check_truth(field: str, value: object, default: object) -> None:
@@ -132,6 +130,12 @@ def rungs(spec: SweepSpec) -> tuple[int, ...]:
 
 def first_point(spec: SweepSpec) -> Point:
     """Return a point in the middle of the ranges, with the first of each choice."""
+    point = spec.space.resolve(middle(spec))
+    return point | ({"lr_exponent": 0.0} if point.get("lr_exponent") == AUTO else {})
+
+
+def middle(spec: SweepSpec) -> Point:
+    """Return the sampled values of the first point, also of what does not exist there."""
     sampled: Point = {}
     for name, domain in spec.space.domains():
         if isinstance(domain, Choice):
@@ -139,8 +143,7 @@ def first_point(spec: SweepSpec) -> Point:
         else:
             middle = (domain.low * domain.high) ** 0.5 if domain.log else (domain.low + domain.high) / 2
             sampled[name] = int(middle) if domain.integer else middle
-    point = spec.space.resolve(sampled)
-    return point | ({"lr_exponent": 0.0} if point.get("lr_exponent") == AUTO else {})
+    return sampled
 
 
 def thresholds(spec: SweepSpec) -> Thresholds:

@@ -89,7 +89,7 @@ def train_alone(
             ends = [event for event in cohort.train() if isinstance(event, Ended)]
         finally:
             cohort.close()
-            _launcher.cache_clear()
+            forget_launchers()
     return sorted(ends, key=lambda end: end.trial_id)
 
 
@@ -113,6 +113,11 @@ def _launcher(
     if modules:
         env |= {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, [modules, env.get("PYTHONPATH")]))}
     return CommandLauncher(command, folder, env, grace_s)
+
+
+def forget_launchers() -> None:
+    """Have the next cohort import its function anew."""
+    _launcher.cache_clear()
 
 
 def add_trials(cohort: ProcessCohort, spec: SweepSpec, trials: Sequence[PlannedTrial]) -> None:

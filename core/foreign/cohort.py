@@ -12,9 +12,9 @@ from espalier.core.foreign.folder import Assignment, TrialFolder
 from espalier.core.foreign.launch import Launcher
 from espalier.core.foreign.output import OutputReader
 from espalier.core.foreign.results import Attached, NotYet
-from espalier.core.foreign.run import ProcessTrial, TrialRun
+from espalier.core.foreign.run import ProcessTrial, TrialHistory, TrialRun
 from espalier.core.measures.verdicts import Thresholds
-from espalier.core.training.events import Ended, Event, Forked, Parked, Reported, Started
+from espalier.core.training.events import Ended, Event, Parked
 from espalier.core.training.watch import Watcher
 from espalier.core.training.watching import handle
 
@@ -101,7 +101,7 @@ class ProcessCohort:
             folder = self.folder_of(trial.id)
             if (end := folder.read_end()) and (known := _known_end(end, trial)):
                 self.queue.popleft()
-                yield from _replayed(known, trial)
+                yield from self._replayed(known, trial, folder)
                 continue
             assignment, earlier = self._resumed(trial, folder)
             if self._compares(trial, assignment, earlier):
@@ -116,11 +116,16 @@ class ProcessCohort:
             self.queue.popleft()
             self._write(trial, folder, assignment)
             process = self.setup.launcher.launch(folder, assignment)
-            run = TrialRun(replace(trial, assignment=assignment), folder, self.setup.thresholds, process)
+            run = TrialRun(replace(trial, assignment=assignment), folder, self.setup.thresholds, process=process)
             run.reader = attached or self.setup.make_reader()
             self.running.append(run)
             yield from run.beginning()
             self.setup.launcher.prepare()
+
+    def _replayed(self, end: Ended | Parked, trial: ProcessTrial, folder: TrialFolder) -> Iterator[Event]:
+        """Yield the events of a trial again, for a caller that may have missed them."""
+        yield from TrialHistory(trial, folder, self.setup.thresholds).beginning()
+        yield end
 
     def _resumed(self, trial: ProcessTrial, folder: TrialFolder) -> tuple[Assignment, tuple[int, str] | None]:
         """Return what a process is to train, from where, and the checkpoint before that.
@@ -294,14 +299,3 @@ def _known_end(end: Mapping[str, object], trial: ProcessTrial) -> Ended | Parked
     if isinstance(event, Parked):
         return event if trial.assignment.until is not None and event.step >= trial.assignment.until else None
     return event if isinstance(event, Ended) else None
-
-
-def _replayed(end: Ended | Parked, trial: ProcessTrial) -> Iterator[Event]:
-    """Yield the events of a trial again, for a caller that may have missed them."""
-    last = end.so_far if isinstance(end, Parked) else end
-    yield Started(trial.id, 0)
-    for step, values in last.reports if last else ():
-        yield Reported(trial.id, step, values)
-    if trial.source:
-        yield Forked(trial.id, trial.begin, trial.source)
-    yield end

@@ -53,6 +53,14 @@ class FunctionLauncher:
         else:
             self.spare = self.spare or self._start()
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the import, where trials are forked; return whether it was done in time. If not, it is ended."""
+        if self.template and not self.template.ready(timeout_s):
+            self.template.kill()
+            self.template = None
+            return False
+        return True
+
     def launch(self, folder: TrialFolder, assignment: Assignment) -> TrialProcess:
         """Fork a process, or give the spare one a trial."""
         if self.template:

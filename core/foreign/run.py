@@ -37,17 +37,12 @@ class ProcessTrial:
 
 
 @dataclass
-class TrialRun:
-    """A trial and its process. reader: of results that it does not report itself; None for a function.
-
-    stopping: why it was asked to end. late: why it was killed.
-    """
+class TrialHistory:
+    """What a trial has reported so far."""
 
     trial: ProcessTrial
     folder: TrialFolder
     thresholds: Thresholds
-    process: TrialProcess
-    reader: ResultReader | None = None
     reports: list[tuple[int, dict[str, float]]] = field(default_factory=list[tuple[int, dict[str, float]]])
     curve: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
     ratios: list[Sequence[float]] = field(default_factory=list[Sequence[float]])
@@ -57,9 +52,6 @@ class TrialRun:
     rung: int = 0  # how many of its rungs are behind it
     diverged_at: int | None = None
     last: Line | None = None  # with which a function has ended
-    stopping: str = ""
-    late: str = ""
-    began: float = field(default_factory=time.monotonic)
 
     # --- events ------------------------------------------------------------------------------------------------------
 
@@ -122,6 +114,20 @@ class TrialRun:
         return verdict(
             [loss for _, loss in self.curve], medians, self.diverged_at, thresholds=self.thresholds, over=over
         )
+
+
+@dataclass
+class TrialRun(TrialHistory):
+    """A trial and its process. reader: of results that it does not report itself; None for a function.
+
+    stopping: why it was asked to end. late: why it was killed.
+    """
+
+    process: TrialProcess = field(kw_only=True)
+    reader: ResultReader | None = None
+    stopping: str = ""
+    late: str = ""
+    began: float = field(default_factory=time.monotonic)
 
     # --- the process -------------------------------------------------------------------------------------------------
 

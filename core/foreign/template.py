@@ -7,6 +7,7 @@ trial. Where that is not safe, since the import has started threads, it says so,
 import gc
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -60,6 +61,23 @@ class Template:
             return None
         return TrialProcess(control, output)
 
+    def ready(self, timeout_s: float) -> bool:
+        """Wait until the import is done, or the process has died; return whether that was in time."""
+        try:
+            self._socket.settimeout(timeout_s)
+            self._socket.send(b"{}")
+            self._socket.recv(_SIZE)
+        except TimeoutError:
+            return False
+        except OSError:
+            pass  # it has died: a trial that imports by itself will report why
+        return True
+
+    def kill(self) -> None:
+        """End the process in the middle of its import."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self.close()
+
     def close(self) -> None:
         """End the process. Its trials go on."""
         self._socket.close()
@@ -80,8 +98,9 @@ def serve(control: int, grace_s: float, train: Callable[[Path], int]) -> None:
             return
         _reap()
         threads = len(os.listdir("/proc/self/task"))
-        if threads == 1:
-            _fork(json.loads(asked)[TRIAL], handles, requests, grace_s, train)
+        trial = json.loads(asked).get(TRIAL)  # none: whether the import is done is all that was asked
+        if threads == 1 and trial:
+            _fork(trial, handles, requests, grace_s, train)
         for handle in handles:
             os.close(handle)
         requests.send(json.dumps({THREADS: threads if threads > 1 else 0}).encode())

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -68,12 +68,13 @@ class Forecast:
         return (
             f"{self.lane_steps:,} lane-steps ({share:.0%} of all steps are shared) at {self.us_per_lane_step:.0f} us "
             f"each in {counted(self.lanes, 'lane')} ({self.program}): {self.busy_s / 3600:.3g} {unit}-hours, about "
-            f"{_duration(self.wall_s)} on {counted(self.cohorts, unit)}; "
+            f"{duration(self.wall_s)} on {counted(self.cohorts, unit)}; "
             f"{self.memory_bytes / 2**30:.1f} GiB of memory"
         )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
@@ -167,7 +168,7 @@ def foresee(spec: SweepSpec) -> Forecast:
     share = shared_share(spec)
     whole = spec.trainings if spec.search.by_pieces else trials
     steps = round(whole * spec.replicates * spec.budget.steps)
-    left = _share_left(spec)
+    left = share_left(spec)
     trained = round(steps * (1 - share) * left)
     validation = evaluation_seconds(instance, data.to(device, getattr(torch, structure.dtype)))
     reports = whole * spec.replicates * min(spec.budget.reports, spec.budget.steps) * left
@@ -201,7 +202,7 @@ def shared_share(spec: SweepSpec) -> float:
     return math.fsum(low + (high - low) * i / (b + 1) for i in range(1, b)) / b
 
 
-def _share_left(spec: SweepSpec) -> float:
+def share_left(spec: SweepSpec) -> float:
     """Return the share of all steps that remains to be trained under successive halving."""
     if spec.stopping is None or spec.search.by_pieces:
         return 1.0
@@ -251,9 +252,14 @@ def document(checkup: Checkup, forecast: Forecast | None) -> dict[str, object]:
 
 def record_check(spec: SweepSpec, checkup: Checkup, forecast: Forecast | None, home: Home) -> str:
     """Record a check with its figure in MLflow, in an experiment of its own; return the run's id."""
+    return record_page(spec, checkup, document(checkup, forecast), home)
+
+
+def record_page(spec: SweepSpec, checkup: Checkup, document: Mapping[str, object], home: Home) -> str:
+    """Record the page of a check and its document; return the run's id."""
     texts = {
         "check.txt": "\n".join(lines(checkup)),
-        "check.json": json.dumps(document(checkup, forecast), indent=2),
+        "check.json": json.dumps(document, indent=2),
         "spec.yaml": spec.as_yaml(),
     }
     series = {f"findings_{level}": [(0, float(sum(f.level == level for f in checkup.findings)))] for level in MARKS}

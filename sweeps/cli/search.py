@@ -116,6 +116,8 @@ def check(spec: str, assignments: tuple[str, ...], lsuv: bool, as_json: bool, ho
     and sees whether every parameter moves and whether a step against the gradient lowers the loss. It measures the
     update ratio at three exponents, and forecasts the sweep's time and memory. MLflow gets the page and its figures.
 
+    A function or a command is run for some steps, and again with each hyperparameter moved: does it change anything?
+
     \b
     Example:
       sweep check names

@@ -21,6 +21,7 @@ from espalier.core.loading.folders import (
 from espalier.sweeps import home as homes
 from espalier.sweeps import identity
 from espalier.sweeps.address import no_secret
+from espalier.sweeps.checks.knobs import try_knobs
 from espalier.sweeps.checks.preflight import check_spec
 from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.guard import ENDED, STOPPED, dismiss_guard, set_messages
@@ -87,8 +88,9 @@ def start(
         return resume(sweep, home, watch, session, changed, anyway=not changed)
     if sweep:
         _check_unused(home, sweep)
-    spec = looked_up(spec, store) if spec.first else spec
+    spec = looked_up(spec, store)
     facts = check_spec(spec, home, on_named)
+    notes = try_knobs(spec) if spec.is_foreign else []
     if spec.space.lr_exponent == AUTO:
         from espalier.sweeps.checks.lr_range import resolved
 
@@ -105,7 +107,7 @@ def start(
         with _ending_in_one_line(home, sweep):
             try:
                 driver = Driver(home, record, begin)
-                driver.progress.notes += [note] if note else []
+                driver.progress.notes += [*notes, *filter(None, [note])]
                 return driver.drive(watch, session)
             except BadInput:  # a sweep that this machine refuses leaves no files
                 store.delete(sweep)

@@ -137,8 +137,7 @@ def check_space(space: Space, foreign: bool = False) -> None:
 
     foreign: whether a function or a command trains, which need not have a rate.
     """
-    if any(getattr(domain, "when", None) for domain in (*space.single.values(), space.decay_points)):
-        check_conditions(space)
+    check_conditions(space)
     for number in _numbers():
         domain = getattr(space, number.name)
         if domain is not None and not (number is EXPONENT and domain == AUTO):
@@ -265,6 +264,8 @@ def check_for_task(spec: BaseModel, resources: Resources) -> None:
         raise ValueError(f"resources.gpus: {one_gpu(int(gpus) if gpus == int(gpus) else gpus)}")
     if wrong := _changed(spec, ("share", "results")):
         raise ValueError(f"{wrong}: it is for a function or a command; a task shares and reports by itself")
+    if _changed(spec, ("acts_later",)):
+        raise ValueError("acts_later: it is for a function or a command; leave it out")
     if resources.timeout is not None:
         raise ValueError("resources.timeout: it is for a function or a command; write resources.patience")
 
@@ -289,6 +290,14 @@ def check_for_process(
     check_results(way, getattr(spec, "results"), getattr(spec, "replicates"))  # noqa: B009 - see above
     if search.by_pieces and not _changed(spec, ("share",)):
         raise ValueError("search.sampler: thaw parks trials and continues them: write share: checkpoints, or take tpe")
+
+
+def check_acts_later(names: Iterable[str], space: Space) -> None:
+    """Raise ValueError for a name that is not searched."""
+    searched = {"lr" if space.lr is not None and name == "lr_exponent" else name for name in space.searched()}
+    for name in names:
+        if name not in searched:
+            raise ValueError(f"acts_later: {brief(name)} is not searched; {nearest(name, searched)}")
 
 
 def check_results(way: str, results: Results, replicates: int) -> None:

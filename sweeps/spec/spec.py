@@ -74,6 +74,12 @@ class SweepSpec(Part):
         "trials be parked and continued; the code must save where report.due says so, go on from report.resume, and "
         "take its rate from config.lr_at or config.torch_scheduler",
     )
+    acts_later: tuple[str, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="of a function or a command: hyperparameters that change nothing in the first steps; any other "
+        "that changes nothing there is refused, since the code may not read it",
+    )
     task_options: dict[str, Annotated[Any, AfterValidator(all_finite)]] = Field(default={})
     optimizer: AnyOptimizer = OptimizerSpec()
     schedule: AnySchedule = ScheduleSpec()
@@ -156,6 +162,7 @@ class SweepSpec(Part):
         way = rules.check_ways(vars(self))
         if self.is_foreign:
             object.__setattr__(self, "space", rules.foreign_space(self.space))
+            rules.check_acts_later(self.acts_later, self.space)
             rules.check_for_process(way, self, self.resources, self.space, self.stopping, self.search)
         else:
             rules.check_for_task(self, self.resources)
@@ -173,15 +180,13 @@ class SweepSpec(Part):
         rules.check_grid(self.search, self.space)
         rules.check_time(self.search, self.budget, self.resources)
         rules.check_pieces(self.search, self.budget, self.objective, self.space, self.is_foreign)
-        if self.first:
-            trunks = -(-self.trials_wanted // self.branches) if self.counts_trials else math.inf
-            check_first(self.first, self.space, trunks)
+        check_first(self.first, self.space, -(-self.trials_wanted // self.branches) if self.counts_trials else math.inf)
         return self
 
     @property
     def first_points(self) -> list[Point]:
         """The points that are trained first, by the names of sampled domains."""
-        return first_points(self.first, self.space) if self.first else []
+        return first_points(self.first, self.space)
 
     @property
     def is_foreign(self) -> bool:
@@ -322,7 +327,8 @@ def without_search(fields: Mapping[str, Any]) -> dict[str, Any]:
     whole = dict(budget) if isinstance(budget, Mapping) else {}
     for name in ("trainings", "hours", "gpu_hours", "until"):
         whole.pop(name, None)
-    return {**fields, "first": [], "search": {"sampler": "random"}, **({"budget": whole} if "budget" in fields else {})}
+    fields = {name: value for name, value in fields.items() if name not in ("first", "acts_later")}
+    return {**fields, "search": {"sampler": "random"}, **({"budget": whole} if "budget" in fields else {})}
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Laws of trials that are processes of a function: their numbers, their ends, and what they leave behind."""
 
+import json
 import os
 import re
 import signal
@@ -60,6 +61,15 @@ def test_a_parked_trial_goes_on_and_branches_leave_it_with_the_bits_of_whole_tra
         " 20 as it would without one, bit for bit",
         " 30 as it would without one, bit for bit",
     ]
+
+
+def test_a_trial_that_has_ended_is_told_again_with_its_scores_and_not_trained_again(tmp_path: Path) -> None:
+    trials = [ProcessTrial(assignment("0/0", until=20), rungs=(10, 20)), ProcessTrial(assignment("1/0"), rungs=(10,))]
+    first = train(function_cohort(tmp_path, DESCENT, trials))
+    again = train(made := function_cohort(tmp_path, DESCENT, trials))
+    assert [json.dumps(e.to_json()) for e in again] == [json.dumps(e.to_json()) for e in first]
+    assert made.lane_steps == 0
+    assert [event.step for event in again if isinstance(event, Scored)] == [10, 20, 10]
 
 
 COMPARED = (10 + 30) + (10 + 20)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from espalier.sweeps.checks.processes import value_names
 from optuna.trial import TrialState
 
 from espalier.core.foreign.command import check_placeholders, filled
 from espalier.core.foreign.folder import TrialFolder
 from espalier.core.training.events import Event
 from espalier.sweeps.assignments import assignments
+from espalier.sweeps.process_checks import value_names
 from espalier.sweeps.results.figures import table_csv
 from espalier.sweeps.search.cohort_plan import PlannedTrial
 from espalier.sweeps.search.store import SweepStore
