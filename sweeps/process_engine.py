@@ -59,6 +59,7 @@ def make_cohort(
         spec.resources.timeout,
         watchers=[watcher] if watcher else [],
         shares=spec.share == "checkpoints",
+        grace_s=spec.resources.grace,
         attach=runs.attach if runs else lambda _: None,
     )
     cohort = ProcessCohort(setup)

@@ -28,6 +28,7 @@ class ProcessSetup:
     folder: that of trials' folders. launcher: begins their processes. make_reader: returns what finds results in their
     output, None for functions. timeout_s: the most that a trial may take. at_once: how many train at the same time.
     shares: whether trials go on from checkpoints of others, and from their own when they were parked: see sharing.
+    grace_s: how long a process that reports may take to end by itself.
     attach: gives a process a place for its results that is read instead of its output; it may raise NotYet.
     """
 
@@ -39,6 +40,7 @@ class ProcessSetup:
     at_once: int = 1
     watchers: Sequence[Watcher] = ()
     shares: bool = False
+    grace_s: float = 10.0
     attach: Callable[[Assignment], Attached | None] = lambda _: None
 
 
@@ -117,6 +119,7 @@ class ProcessCohort:
             self._write(trial, folder, assignment)
             process = self.setup.launcher.launch(folder, assignment)
             run = TrialRun(replace(trial, assignment=assignment), folder, self.setup.thresholds, process=process)
+            run.grace_s = self.setup.grace_s
             run.reader = attached or self.setup.make_reader()
             self.running.append(run)
             yield from run.beginning()

@@ -120,27 +120,45 @@ class TrialHistory:
 class TrialRun(TrialHistory):
     """A trial and its process. reader: of results that it does not report itself; None for a function.
 
-    stopping: why it was asked to end. late: why it was killed.
+    stopping: why it was asked to end. late: why it was killed. grace_s: how long code that reports may take to end by
+    itself. reports_itself: whether it is such code. ends_since: when it was first to end.
     """
 
     process: TrialProcess = field(kw_only=True)
     reader: ResultReader | None = None
     stopping: str = ""
     late: str = ""
+    grace_s: float = 10.0
+    reports_itself: bool = False
     began: float = field(default_factory=time.monotonic)
+    ends_since: float | None = None
 
     # --- the process -------------------------------------------------------------------------------------------------
 
     def read(self) -> Iterator[Event]:
         """Read what the process has printed and reported; yield the events that follow."""
         printed = self.process.poll()
+        found: list[Line] = []
         if self.reader:
-            for line in [*self.reader.read(printed), *(self.reader.rest() if self.process.exit else ())]:
+            found = [*self.reader.read(printed), *(self.reader.rest() if self.process.exit else ())]
+            for line in found:
                 self.folder.append(line)
-        for line in self.folder.new_lines():
+        lines = self.folder.new_lines()
+        self.reports_itself = self.reports_itself or self.reader is None or len(lines) > len(found)
+        for line in lines:
             if self.diverged_at is None and not self.parked:
                 yield from self.take(line)
         if self.diverged_at is not None or self.stopping or self.late or self.parked or self.last:
+            self._end_process()
+
+    def _end_process(self) -> None:
+        """Have the process end: code that reports does so by itself at its next report, if it comes in time."""
+        now = time.monotonic()
+        if self.ends_since is None:
+            self.ends_since = now
+            if not self.stopping:
+                self.folder.request_stop("it has ended")
+        if not self.reports_itself or self.late or now - self.ends_since > self.grace_s:
             self.process.end()
 
     @property
@@ -218,7 +236,8 @@ class TrialRun(TrialHistory):
         return self.last is None and any(_MEMORY.search(line) for line in list(self.process.tail)[-20:])
 
     def _ended(self, status: Status, why: str, name: str) -> Ended:
-        judged = Verdict(name, why) if name else self._judge(over=True)
+        seen = bool(self.reports) and status != "failed"  # else nobody knows how healthy it was
+        judged = Verdict(name, why) if name or not seen else self._judge(over=True)
         values = dict(self.reports[-1][1]) if self.reports else {}
         for _, earlier in reversed(self.reports):  # what it has not reported since
             values = {**earlier, **values}

@@ -64,7 +64,9 @@ def command_cohort(
 def cohort(folder: Path, launcher: Any, trials: Sequence[ProcessTrial | Assignment], reader: Any, **more: Any) -> Any:
     """Return a cohort of trials; an assignment stands for a trial without rungs."""
     whole = [trial if isinstance(trial, ProcessTrial) else ProcessTrial(trial) for trial in trials]
-    return ProcessCohort(ProcessSetup(folder / "trials", launcher, reader, Thresholds(), **more), whole)
+    return ProcessCohort(
+        ProcessSetup(folder / "trials", launcher, reader, Thresholds(), **{"grace_s": 1.0} | more), whole
+    )
 
 
 def train(made: ProcessCohort) -> list[Event]:
