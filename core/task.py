@@ -283,7 +283,11 @@ def check_options(reference: str, known: Collection[str], options: Iterable[str]
 
 def load_task(reference: str, options: Mapping[str, object]) -> Task:
     """Make the task that a spec names. Raises BadInput for a bad reference, an unknown or a bad option."""
-    kind = task_class(reference)
+    return make_task(task_class(reference), reference, options)
+
+
+def make_task(kind: type[Task], reference: str, options: Mapping[str, object]) -> Task:
+    """Make a task of the class that a reference names. Raises BadInput for an unknown or a bad option."""
     check_options(reference, options_of(kind), options)
     # random draws are the same in every process
     with as_bad_input(f"task: {reference} cannot be made with {shown(dict(options), FAULT_MOST)}"), seeded(0):

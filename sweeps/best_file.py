@@ -23,7 +23,7 @@ from espalier.sweeps.search.cohort_plan import PROCESS
 from espalier.sweeps.spec import paths, yaml12
 from espalier.sweeps.spec.space import ENGINE, Point
 from espalier.sweeps.spec.spec import SweepSpec, make_spec, without_search
-from espalier.sweeps.spec.values import DEPTH, as_stored, check_values, place
+from espalier.sweeps.spec.values import DEPTH, check_values, place
 
 if TYPE_CHECKING:
     from espalier.sweeps.search.study import SweepRecord  # which imports Optuna
@@ -80,7 +80,7 @@ def _recorded(sweep_record: "SweepRecord", trial: int, folder: Path) -> dict[str
     recorded: dict[str, Any] = {}
     home = folder.parent.parent
     if environment := read_environment(home, period.get(identity.ENVIRONMENT, "")):
-        recorded["environment"] = as_stored(asdict(environment))
+        recorded["environment"] = asdict(environment)
     copy = period.get(identity.COPY)
     if code := copy and code_in_file(folder, copy):
         recorded["code"] = code

@@ -10,7 +10,7 @@ from espalier.core.numbers import Flag, Number
 from espalier.core.optimizers import OPTIMIZERS, Optimizer
 from espalier.core.schedules.registry import SCHEDULES
 from espalier.core.schedules.warmup import WARMUP
-from espalier.core.task import check_options, options_of, task_class
+from espalier.core.task import Task, check_options, options_of, task_class
 from espalier.core.training.events import TrialId
 from espalier.core.training.scores import Scoring
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
@@ -22,13 +22,14 @@ from espalier.sweeps.spec.space import AUTO, ENGINE, Choice, Point, extremes
 from espalier.sweeps.spec.spec import SweepSpec
 
 
-def check_names(spec: SweepSpec) -> None:
-    """Raise BadInput if the space names a hyperparameter that neither the engine nor the task has.
+def check_names(spec: SweepSpec) -> type[Task]:
+    """Return the class of the task. Raises BadInput if the space names a hyperparameter that nobody has.
 
     Also for an option that the task does not have, and for a text where the default is true or false.
     """
     check_own_kinds(spec)
-    defaults = options_of(task_class(spec.task))
+    kind = task_class(spec.task)
+    defaults = options_of(kind)
     for name in own_numbers(spec).keys() & defaults.keys():
         raise BadInput(f"space.{name}: the task and a kind of your own both have it; rename one of them")
     for name, domain in task_domains(spec).items():
@@ -45,6 +46,7 @@ def check_names(spec: SweepSpec) -> None:
     check_options(spec.task, defaults, spec.task_options)
     for name, value in spec.task_options.items():
         _check_truth(f"task_options.{name}", value, defaults.get(name))
+    return kind
 
 
 def _check_truth(field: str, value: object, default: object) -> None:

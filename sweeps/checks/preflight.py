@@ -8,7 +8,7 @@ from espalier.core.checks.rehearsal import REHEARSED, rehearse
 from espalier.core.errors import BadInput
 from espalier.core.loading.registry import is_reference
 from espalier.core.programs import PROGRAMS, own
-from espalier.core.task import Data, Task, load_data, load_task
+from espalier.core.task import Data, Task, load_data, load_task, make_task
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.guard import guard_task
 from espalier.sweeps.home import Home
@@ -31,12 +31,12 @@ def check_spec(spec: SweepSpec, home: Home, on_named: Callable[[], object] = lam
         on_named()
         return facts
     checks = SpecChecks(spec)
-    ends = checks.resolve_names()
+    kind, ends = checks.resolve_names()
     check_reachable(resolve_tracking_uri(spec.tracking_uri, home.path))
     on_named()
     facts = dict[str, object]()
     for options in ends:
-        task = load_task(spec.task, options)
+        task = make_task(kind, spec.task, options)
         checked = preflight.check(task, spec.budget.batch_size, spec.resources.precision)
         checks.try_task(task, checked)
         data = checked.data.fingerprint()
@@ -58,20 +58,20 @@ class SpecChecks:
 
     spec: SweepSpec
 
-    def resolve_names(self) -> list[dict[str, object]]:
-        """Resolve what the spec names, and try its own sampler; return the options with which its task is to be tried.
+    def resolve_names(self) -> tuple[type[Task], list[dict[str, object]]]:
+        """Resolve what the spec names, and try its own sampler.
 
-        The task is not made yet.
+        Return the class of its task, which is not made yet, and the options with which it is to be tried.
         """
         spec = self.spec
         guard_task(spec.task)
-        plan.check_names(spec)
+        kind = plan.check_names(spec)
         ends = plan.end_options(spec)
         plan.watchers(spec)
         if is_reference(spec.resources.program):
             own.check_complete(spec.resources.program)
         try_sampler(spec)
-        return ends
+        return kind, ends
 
     def try_task(self, task: Task, checked: preflight.Preflight) -> None:
         """See whether a task that can train reports the objective, and trains by the spec's program."""

@@ -22,8 +22,8 @@ class Source(NamedTuple):
 
 def sources_of(spec: SweepSpec) -> list[Source]:
     """Return the sources of a spec: what trains, and each kind of the user's own. None for what is installed."""
-    named = references(spec.model_dump(mode="json"))
-    sources = [source for name in named if (source := source_of(name) or _installed(name))]
+    named = [split_reference(reference)[0] for reference in references(spec.model_dump(mode="json"))]
+    sources = [source for name in named if (source := _source_of_name(name) or _installed(name))]
     if spec.command:
         sources.append(source_of_command(spec.command, current_folder()))
     return list(dict.fromkeys(sources))
@@ -34,16 +34,19 @@ def source_of(reference: str) -> Source | None:
 
     A file is imported from its own folder, a module from the current one.
     """
-    source, _ = split_reference(reference)
-    if source.endswith(".py"):
-        return Source(Path(source).parent, Path(source))
-    file = file_here(source)
+    return _source_of_name(split_reference(reference)[0])
+
+
+def _source_of_name(name: str) -> Source | None:
+    """Return the source of a file or a module."""
+    if name.endswith(".py"):
+        return Source(Path(name).parent, Path(name))
+    file = file_here(name)
     return Source(current_folder(), file) if file else None
 
 
-def _installed(reference: str) -> Source | None:
-    """Return the source of a class whose module Python finds outside of its libraries, as by an editable install."""
-    module, _ = split_reference(reference)
+def _installed(module: str) -> Source | None:
+    """Return the source of a module that Python finds outside of its libraries, as by an editable install."""
     files = author_files(module) if module.partition(".")[0] != own.NAME else []
     if not files or files[-1][0] != module:
         return None

@@ -88,7 +88,7 @@ def start(
         return resume(sweep, home, watch, session, changed, anyway=not changed)
     if sweep:
         _check_unused(home, sweep)
-    spec = looked_up(spec, store)
+    spec = looked_up(spec, store) if spec.first else spec
     facts = check_spec(spec, home, on_named)
     notes = try_knobs(spec) if spec.is_foreign else []
     if spec.space.lr_exponent == AUTO:

@@ -20,7 +20,8 @@ def record_code(spec: SweepSpec, home: Home, sweep: str) -> tuple[dict[str, obje
     facts: dict[str, object] = {identity.ENVIRONMENT: environment().write(home.path)}
     if not spec.resources.code_mib:
         return facts, ""
-    kept = keep(sources_of(spec), current_folder(), home.sweep(sweep), spec.resources.code_mib)
+    sources = sources_of(spec)
+    kept = keep(sources, current_folder(), home.sweep(sweep), spec.resources.code_mib) if sources else None
     if kept is None:
         return facts, ""
     use_copy(laid_out(home.sweep(sweep), kept.fact()))

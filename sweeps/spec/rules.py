@@ -137,7 +137,8 @@ def check_space(space: Space, foreign: bool = False) -> None:
 
     foreign: whether a function or a command trains, which need not have a rate.
     """
-    check_conditions(space)
+    if any(getattr(domain, "when", None) for domain in (*space.single.values(), space.decay_points)):
+        check_conditions(space)
     for number in _numbers():
         domain = getattr(space, number.name)
         if domain is not None and not (number is EXPONENT and domain == AUTO):

@@ -323,7 +323,7 @@ class Space(_WithSchedules):
 
         What does not exist there is left out.
         """
-        point = {name: sampled.get(name, constant(domain)) for name, domain in self.single.items()}
+        point = {name: sampled.get(name, domain) for name, domain in self.single.items()}
         points = self.decay_points
         if isinstance(points, DecayPoints):
             if all(name in sampled for name in points.names):  # else a trunk, of which no branch has been decided
@@ -333,8 +333,9 @@ class Space(_WithSchedules):
                 point["decay_points"] = sorted(map(float, value if isinstance(value, list) else [value]))
         elif points is not None:
             point["decay_points"] = sorted(points)
-        if not self.conditions:
+        if not self.conditions:  # only under one is a constant more than its value
             return point
+        point = {name: constant(value) for name, value in point.items()}
         return {name: value for name, value in point.items() if self.exists(name, point)}
 
     def grid_size(self) -> int:

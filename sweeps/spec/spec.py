@@ -180,13 +180,15 @@ class SweepSpec(Part):
         rules.check_grid(self.search, self.space)
         rules.check_time(self.search, self.budget, self.resources)
         rules.check_pieces(self.search, self.budget, self.objective, self.space, self.is_foreign)
-        check_first(self.first, self.space, -(-self.trials_wanted // self.branches) if self.counts_trials else math.inf)
+        if self.first:
+            trunks = -(-self.trials_wanted // self.branches) if self.counts_trials else math.inf
+            check_first(self.first, self.space, trunks)
         return self
 
     @property
     def first_points(self) -> list[Point]:
         """The points that are trained first, by the names of sampled domains."""
-        return first_points(self.first, self.space)
+        return first_points(self.first, self.space) if self.first else []
 
     @property
     def is_foreign(self) -> bool:
