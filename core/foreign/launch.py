@@ -111,4 +111,6 @@ class CommandLauncher:
 def environment() -> dict[str, str]:
     """Return the environment of trials: this process's, without what Ray has set for its own workers."""
     ours = ("RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_CLIENT_MODE")
-    return {name: value for name, value in os.environ.items() if name not in ours} | {"PYTHONUNBUFFERED": "1"}
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    # as workers have it, also where no worker starts them: with more threads none could be forked
+    return kept | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}

@@ -4,6 +4,7 @@ Most of these train a script that imports no torch.
 """
 
 import json
+import os
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -188,6 +189,18 @@ def test_an_import_that_takes_too_long_is_ended() -> None:
         assert isinstance(launcher, FunctionLauncher) and launcher.template is None
     assert run.late and not run.reports
     assert time.monotonic() - begin < 300, "nobody waits for the import"
+
+
+def test_a_function_is_imported_once_though_nobody_limits_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    importing = "from pathlib import Path\nwith open('imports', 'a') as file:\n    file.write('x')\nimport numpy\n"
+    Path("train.py").write_text(importing + textwrap.dedent(FUNCTION))
+    space = {"lr": RATE, "optimizer": ["plain"], "late": [0.0, 1.0], "unread": 1, "beta": 0.5}
+    spec = make_spec({"name": "mine", "function": "train.py:train", "space": space, "budget": {"steps": 60}})
+    with ShortRuns(spec, 60.0, 60.0) as runs:
+        assert [moved.verdict for moved in knobs.Knobs(spec, runs).tried(["lr_exponent", "late"])] == ["moves"] * 2
+    assert Path("imports").read_text() == "x"
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 # --- the spec, and the commands ---------------------------------------------------------------------------------------
