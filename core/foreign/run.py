@@ -199,11 +199,16 @@ class TrialRun(TrialHistory):
         ended = (self.last or {}).get("end")
         well = self.process.exit is not None and self.process.exit.code == 0
         whole = ended == "complete" or (self.reader is not None and ended is None and well)
-        if self.stopping and not whole:
+        if self.stopping and (not whole or self._cut_short):
             return "stopped", self.stopping, ""
         if not whole:
             return "failed", self._why(), ""
         return self._completed()
+
+    @property
+    def _cut_short(self) -> bool:
+        """Whether it was asked to end before its last step; a trainer that obeys SIGTERM ends as if it were done."""
+        return self.process.asked_to_end and self.step < self.trial.assignment.steps
 
     def _completed(self) -> tuple[Status, str, str]:
         metric, until = self.trial.assignment.metric, self.trial.assignment.until

@@ -18,6 +18,7 @@ LONG = {"nanogpt": 200, "lightning": 600, "huggingface": 600, "images": 120, "to
 SHARDED: Mapping[str, object] = {
     "command": "torchrun --standalone --nproc-per-node 2 train.py ${args} --steps ${steps} --seed ${seed} --shard"
 }
+RATE = {"nanogpt": "learning_rate"}  # what a program calls it
 VERSIONS = [*LONG, "torchrun-fsdp"]
 
 
@@ -79,7 +80,10 @@ def test_a_program_whose_driver_and_a_trial_were_killed_reaches_the_trials_asked
 @pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_trials_of_a_program_are_stopped_early_and_the_best_repeats_its_numbers(program: Program) -> None:
-    program.change(trials=6, stopping={"rungs": [0.2], "least": 2})
+    rates = program.spec["space"][knob := RATE.get(program.name, "lr")]
+    slow = [{knob: rates["low"] * 1.1**k} for k in range(5)]
+    first = [{knob: (rates["low"] * rates["high"]) ** 0.5}, *slow]  # one that is better than all others
+    program.change(trials=len(first), first=first, stopping={"rungs": [0.2], "least": 2})
     program.start("run", "sweep.yaml")
     summary = program.document()
     assert summary["states"].keys() <= {"complete", "stopped"}, summary

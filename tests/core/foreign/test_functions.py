@@ -247,6 +247,25 @@ def test_a_trial_that_is_stopped_ends_at_its_next_report(tmp_path: Path) -> None
     assert "tidied up" in (tmp_path / "trials" / "0-0" / "output.log").read_text()
 
 
+def test_a_trial_whose_trainer_ends_well_when_it_is_stopped_is_not_complete(tmp_path: Path) -> None:
+    """As Lightning does: it obeys SIGTERM by SystemExit(0)."""
+    source = """
+        import signal, sys, time
+
+        def train(config, report):
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            report(1, valid_loss=1.0)
+            time.sleep(60)
+    """
+    made = function_cohort(tmp_path, source, [assignment("0/0")])
+    events = made.turn()
+    while not any(isinstance(event, Reported) for event in events):
+        events = made.turn()
+    made.stop("0/0", "enough")
+    end = end_of(made)
+    assert (end.status, end.evidence, end.step) == ("stopped", "enough", 1)
+
+
 def test_a_trial_that_takes_too_long_fails(tmp_path: Path) -> None:
     source = "import time\ndef train(config, report):\n    time.sleep(60)\n"
     end = end_of(function_cohort(tmp_path, source, [assignment("0/0")], timeout_s=0.5))
