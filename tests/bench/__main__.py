@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from espalier.core.training.comparison import COMPARE_EVERY
-from tests.bench import growth, ready, real, records, service, startup, stopping, trials_per_hour
+from tests.bench import growth, overhead, ready, real, records, service, startup, stopping, trials_per_hour
 from tests.bench.processes import machine, one_thread
 from tests.bench.search.benchmark import benchmark
 
 NAMES = ("trials-per-hour", "race", "engine", "stopping", "search", "real", "growth", "ready", "records", "service")
+NAMES += ("overhead",)
 REPORTS = Path(__file__).parent / "reports"
 TABLES = Path(__file__).parent / "search" / "tables"
 
@@ -251,6 +252,11 @@ def main() -> None:
         parts = ", ".join(f"{part} {version(part)}" for part in ("ray", "optuna", "mlflow", "fastapi", "uvicorn"))
         text = f"Machine: {machine()}; shared with others. Versions: {parts}. {wanted.note}"
         write("service", service.report(one_thread("service"), text))
+    if wanted.only in (None, "overhead"):
+        parts = ", ".join(f"{part} {version(part)}" for part in ("torch", "ray"))
+        command = f"python -m tests.bench --only overhead --runs {wanted.runs}"
+        text = f"Machine: {machine()}; shared with others. Versions: {parts}.\nCommand: `{command}`. {wanted.note}"
+        write("overhead", overhead.report(one_thread("overhead", "--runs", str(wanted.runs)), text.rstrip()))
     if wanted.only in (None, "stopping"):
         measured = [one_thread("stopping", net) for net in stopping.NETS]
         text = f"Machine: {machine()}. Versions: torch {version('torch')}, optuna {version('optuna')}."

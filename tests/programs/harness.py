@@ -149,7 +149,7 @@ class Program:
         running = [process for process in self.processes() if "keeper.py" not in process.title]
         if "function" in self.spec:
             return [p for p in running if "foreign.child" in p.title and stdin_of(p) == os.devnull]
-        return [p for p in running if "train.py" in p.title and "torchrun" not in p.title]
+        return [p for p in running if "train.py" in p.title and "--nproc-per-node" not in p.title]
 
     def shared_memory(self) -> list[str]:
         """Return the files of shared memory that a process of it has made and left."""
