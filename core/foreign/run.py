@@ -207,8 +207,8 @@ class TrialRun(TrialHistory):
 
     @property
     def _cut_short(self) -> bool:
-        """Whether it was asked to end before its last step; a trainer that obeys SIGTERM ends as if it were done."""
-        return self.process.asked_to_end and self.step < self.trial.assignment.steps
+        """Whether it has ended before its last step; code that obeys SIGTERM, or StopTrial, ends as if it were done."""
+        return self.step < self.trial.assignment.steps
 
     def _completed(self) -> tuple[Status, str, str]:
         metric, until = self.trial.assignment.metric, self.trial.assignment.until
