@@ -289,6 +289,8 @@ def check_for_process(
             f"stopping.score: a {way} trains, which reports its own: report(step, score=...); leave it out"
         )
     check_results(way, getattr(spec, "results"), getattr(spec, "replicates"))  # noqa: B009 - see above
+    if getattr(spec, "results").mlflow and _changed(spec, ("share",)):  # noqa: B009
+        raise ValueError("share: what goes on from checkpoints is compared by its reports; leave results.mlflow out")
     if search.by_pieces and not _changed(spec, ("share",)):
         raise ValueError("search.sampler: thaw parks trials and continues them: write share: checkpoints, or take tpe")
 
