@@ -135,6 +135,7 @@ class Turn:
             fields["glimpse"] = Glimpse(TrialId.parse(trial), step, loss)
         if error := fields["error"]:
             fields["error"] = TaskError(**error)
+        fields["notes"] = tuple(fields["notes"])
         return cls(**fields)
 
     def to_result(self, should_checkpoint: bool = False) -> dict[str, object]:
