@@ -5,9 +5,9 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from espalier.core.errors import BadInput, nearest, shown
+from espalier.core.foreign.child import PASSED
 from espalier.core.foreign.command import check_placeholders
 from espalier.core.loading.dependencies import hash_beside
 from espalier.core.loading.folders import current_folder, in_copy
@@ -16,8 +16,6 @@ from espalier.core.loading.scopes import outside_package
 from espalier.sweeps.search.own_sampler import try_sampler
 from espalier.sweeps.spec.paths import source_file
 from espalier.sweeps.spec.spec import SweepSpec
-
-PASSED = ("config", "report")
 
 
 def check_processes(spec: SweepSpec) -> dict[str, object]:
@@ -98,10 +96,3 @@ def _check_command(command: Sequence[str]) -> str:
                 raise BadInput(f"command: no file {word}")
             digest.update(hash_beside(file.parent, file).encode())
     return digest.hexdigest()[:16]
-
-
-def code_files(spec: SweepSpec) -> list[Path]:
-    """Return the files of code that a spec's function or command names."""
-    if spec.function:
-        return [source_file(split_reference(spec.function)[0])]
-    return [current_folder() / word for word in spec.command if word.endswith(".py")]

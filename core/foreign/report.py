@@ -3,7 +3,6 @@
 It imports no torch, so that a script's own start is not delayed.
 """
 
-import math
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -163,8 +162,3 @@ def number(name: str, value: Any) -> float:
         return float(value.detach() if hasattr(value, "detach") else value)  # torch warns of a loss with a gradient
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"report: {name} is {shown(value)}; give a number") from error
-
-
-def is_finite(values: Sequence[float]) -> bool:
-    """Whether all numbers are finite."""
-    return all(map(math.isfinite, values))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from espalier.core.errors import brief, counted
+from espalier.core.errors import counted
 from espalier.core.foreign.folder import Assignment, Line, TrialFolder
 from espalier.core.foreign.process import TrialProcess
 from espalier.core.foreign.results import ResultReader
@@ -191,7 +191,7 @@ class TrialRun(TrialHistory):
         if self.diverged_at is not None:
             return "diverged", f"the loss was NaN or infinite at step {self.diverged_at}", "diverged"
         if self.parked:
-            return None, "", ""
+            return self._parked()
         if self._out_of_memory():
             return "failed", f"out of memory: {self._why()}", OUT_OF_MEMORY
         if self.late:
@@ -204,6 +204,13 @@ class TrialRun(TrialHistory):
         if not whole:
             return "failed", self._why(), ""
         return self._completed()
+
+    def _parked(self) -> tuple[Status | None, str, str]:
+        """Return that it is parked; without its score nobody could decide whether it goes on."""
+        if any(rung <= self.step for rung in self.trial.rungs[self.rung :]):
+            metric = self.trial.assignment.metric
+            return "failed", f"it did not report {metric}, by which it is scored, up to step {self.step:,}", ""
+        return None, "", ""
 
     @property
     def _cut_short(self) -> bool:
@@ -261,8 +268,3 @@ class TrialRun(TrialHistory):
             trace=(self.last or {}).get("trace", "") or ("\n".join(self.process.tail) if status == "failed" else ""),
             leader="" if status == "stopped" else self.trial.id,
         )
-
-
-def brief_command(words: Sequence[str]) -> str:
-    """Return a command as one short line."""
-    return brief(" ".join(words))

@@ -33,7 +33,6 @@ OWN_BUSINESS = {
 }
 """Fields of a task's sweep, and what stands in their place where code with a loop of its own trains."""
 OF_LANES = ("program", "lanes", "precision", "patience")
-OF_PROCESSES = ("timeout",)
 
 
 def check_optimizer(optimizer: OptimizerSpec | OwnKind, space: Space) -> None:

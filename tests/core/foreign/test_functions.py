@@ -63,6 +63,15 @@ def test_a_parked_trial_goes_on_and_branches_leave_it_with_the_bits_of_whole_tra
     ]
 
 
+def test_a_trial_that_cannot_be_scored_where_it_is_parked_has_failed(tmp_path: Path) -> None:
+    source = "def train(config, report):\n    report(20, train_loss=1.0)\n"
+    end = end_of(function_cohort(tmp_path, source, [ProcessTrial(assignment("0/0", until=20), rungs=(20,))]))
+    assert (end.status, end.evidence) == (
+        "failed",
+        "it did not report valid_loss, by which it is scored, up to step 20",
+    )
+
+
 def test_a_trial_that_has_ended_is_told_again_with_its_scores_and_not_trained_again(tmp_path: Path) -> None:
     trials = [ProcessTrial(assignment("0/0", until=20), rungs=(10, 20)), ProcessTrial(assignment("1/0"), rungs=(10,))]
     first = train(function_cohort(tmp_path, DESCENT, trials))
