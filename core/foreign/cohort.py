@@ -18,6 +18,10 @@ from espalier.core.training.events import Ended, Event, Parked
 from espalier.core.training.watch import Watcher
 from espalier.core.training.watching import handle
 
+NOTHING_SAVED = (
+    "share: checkpoints: a trial that was to go on has no checkpoint and begins anew, which costs its steps again; "
+    "save into report.checkpoint before each report"
+)
 WAIT_S = 0.05  # between looks at a process that says nothing
 
 
@@ -115,6 +119,8 @@ class ProcessCohort:
                 return
             if attached:
                 assignment = replace(assignment, environment=attached.environment)
+            if trial.begin and assignment.resume is None and self.setup.shares and not self._forbidden(trial):
+                self.notes.append(NOTHING_SAVED)
             self.queue.popleft()
             self._write(trial, folder, assignment)
             process = self.setup.launcher.launch(folder, assignment)

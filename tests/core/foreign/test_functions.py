@@ -11,6 +11,7 @@ import pytest
 
 from espalier.core.errors import BadInput
 from espalier.core.foreign.child import load_function
+from espalier.core.foreign.cohort import NOTHING_SAVED
 from espalier.core.foreign.folder import Assignment, TrialFolder
 from espalier.core.foreign.run import ProcessTrial
 from espalier.core.measures.verdicts import OUT_OF_MEMORY
@@ -70,6 +71,14 @@ def test_a_trial_that_cannot_be_scored_where_it_is_parked_has_failed(tmp_path: P
         "failed",
         "it did not report valid_loss, by which it is scored, up to step 20",
     )
+
+
+def test_it_is_said_that_code_saves_nothing_where_it_is_to_go_on(tmp_path: Path) -> None:
+    source = "def train(config, report):\n    for step in (20, 40):\n        report(step, valid_loss=1.0)\n"
+    trials = [assignment("0/0", until=20), ProcessTrial(assignment("1/0"), source="0/0", begin=20)]
+    made = function_cohort(tmp_path, source, trials, shares=True)
+    assert [step for step, _ in ends(train(made))["1/0"].reports] == [20, 40]
+    assert made.take_notes() == [NOTHING_SAVED]
 
 
 def test_a_trial_that_has_ended_is_told_again_with_its_scores_and_not_trained_again(tmp_path: Path) -> None:
