@@ -14,12 +14,12 @@ from espalier.core.foreign.output import OutputReader
 from espalier.core.foreign.results import Attached, NotYet
 from espalier.core.foreign.run import ProcessTrial, TrialHistory, TrialRun
 from espalier.core.measures.verdicts import Thresholds
-from espalier.core.training.events import Ended, Event, Parked
+from espalier.core.training.events import Ended, Event, Parked, Repeated
 from espalier.core.training.watch import Watcher
 from espalier.core.training.watching import handle
 
 NOTHING_SAVED = (
-    "share: checkpoints: a trial that was to go on has no checkpoint and begins anew, which costs its steps again; "
+    "share: checkpoints: a trial that was to go on has no checkpoint and begins anew, which the budget pays again; "
     "save into report.checkpoint before each report"
 )
 WAIT_S = 0.05  # between looks at a process that says nothing
@@ -119,8 +119,7 @@ class ProcessCohort:
                 return
             if attached:
                 assignment = replace(assignment, environment=attached.environment)
-            if trial.begin and assignment.resume is None and self.setup.shares and not self._forbidden(trial):
-                self.notes.append(NOTHING_SAVED)
+            repeated = self._repeated(trial, folder, assignment)
             self.queue.popleft()
             self._write(trial, folder, assignment)
             process = self.setup.launcher.launch(folder, assignment)
@@ -128,7 +127,7 @@ class ProcessCohort:
             run.grace_s = self.setup.grace_s
             run.reader = attached or self.setup.make_reader()
             self.running.append(run)
-            yield from run.beginning()
+            yield from (*run.beginning(), *repeated)
             self.setup.launcher.prepare()
 
     def _replayed(self, end: Ended | Parked, trial: ProcessTrial, folder: TrialFolder) -> Iterator[Event]:
@@ -153,6 +152,15 @@ class ProcessCohort:
         kept = sorted({*wanted.kept, *folder.checkpoint_steps()})
         assignment = replace(wanted, kept=tuple(kept), resume=resume)
         return assignment, trunk.checkpoint(assignment.begin - 1) if resume else None
+
+    def _repeated(self, trial: ProcessTrial, folder: TrialFolder, assignment: Assignment) -> Sequence[Event]:
+        """Return that a process trains steps again, if it cannot go on from where it was to."""
+        if assignment.begin >= trial.begin or folder.has_saved:
+            return ()
+        if not assignment.begin and not self._forbidden(trial):
+            before = (self.folder_of(trial.source) if trial.source else folder).lines()
+            self.notes += [] if any(line.get("checkpoint") for line in before) else [NOTHING_SAVED]
+        return (Repeated(trial.id, assignment.begin, trial.begin),)
 
     def _forbidden(self, trial: ProcessTrial) -> bool:
         """Whether what was trained may not be shared: not at all, or since a comparison has failed."""
@@ -224,10 +232,12 @@ class ProcessCohort:
 
     def _end(self, run: TrialRun) -> Event:
         self.running.remove(run)
-        event = run.end()
-        run.folder.set_end(event.to_json())
-        assignment = run.trial.assignment
+        event, assignment = run.end(), run.trial.assignment
         run.folder.drop_checkpoints((*assignment.kept, assignment.until or -1))
+        if isinstance(event, Parked):
+            kept = run.folder.has_saved or run.folder.checkpoint(event.step)
+            event = replace(event, lost=not kept or self._forbidden(run.trial))
+        run.folder.set_end(event.to_json())
         return event
 
     # --- for the caller ----------------------------------------------------------------------------------------------

@@ -63,6 +63,8 @@ class TrialHistory:
             yield from self.take(line)
         self.folder.write_lines(before)
         self.step = trial.assignment.begin
+        if self.folder.has_saved and self.reports:  # it goes on from about there
+            self.step = max(self.step, self.reports[-1][0])
         if trial.source:
             yield Forked(trial.id, trial.begin, trial.source)
 

@@ -44,7 +44,7 @@ class Event:
 
     @property
     def kind(self) -> str:
-        """Its name in JSON: start, fork, report, score, park, finish or stop."""
+        """Its name in JSON: start, fork, report, score, park, repeat, finish or stop."""
         return next(kind for kind, type_ in _TYPES.items() if isinstance(self, type_))
 
     @property
@@ -157,10 +157,19 @@ class Ended(Event):
 class Parked(Event):
     """A trial has left its cohort before its end. It may be continued from its state.
 
-    so_far: what its end would be if it is not. It is not in checkpoints.
+    so_far: what its end would be if it is not. It is not in checkpoints. lost: whether nothing of it was kept, so that
+    what continues it begins anew.
     """
 
     so_far: Ended | None = field(default=None, compare=False)
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class Repeated(Event):
+    """A trial that was to go on from the step `wanted` goes on from `step`, since nothing later is left of it."""
+
+    wanted: int
 
 
 _TYPES: Mapping[str, type[Event]] = {
@@ -169,6 +178,7 @@ _TYPES: Mapping[str, type[Event]] = {
     "report": Reported,
     "score": Scored,
     "park": Parked,
+    "repeat": Repeated,
     "finish": Ended,
     "stop": Ended,
 }

@@ -20,7 +20,7 @@ with gc_paused():
     from espalier.core.errors import Differs, briefly, located
     from espalier.core.loading.folders import use_copy, work_in
     from espalier.core.training.cohort import Cohort
-    from espalier.core.training.events import Event, Started, TrialId
+    from espalier.core.training.events import Event, Repeated, Started, TrialId
     from espalier.core.training.log import reported
     from espalier.core.training.resume import LaneWithRow
     from espalier.core.training.trial import Trial
@@ -101,6 +101,9 @@ class LaneEngine:
         if state and (run := state["lane"]["riders"][0])["trial"] == replicate.id:
             # a driver that has died may not have had them; repeated events do nothing
             self.replayed += [Started(replicate.id, 0), *reported(replicate.id, run["reports"], run["curve"])]
+        step = state["lane"]["step"] if state else 0
+        if step < trial.piece.begin:  # there was no room for it on the disk
+            self.replayed.append(Repeated(replicate.id, step, trial.piece.begin))
         return state
 
     def add(self, trials: Sequence[PlannedTrial]) -> None:

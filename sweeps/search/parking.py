@@ -44,7 +44,7 @@ class Parking:
         end = outcome or Outcome(park.trial, "stopped", park.step, {}, "", "", [])
         self.pieces.asker.trials[park.trial].set_parked(park.step, end.verdict, end.evidence)
         self.ends[park.trial] = end
-        self.pieces.park(park.trial)
+        self.pieces.park(park.trial, park.lost)
 
     @property
     def share_paid(self) -> float:

@@ -7,6 +7,7 @@ other branch is a trial of its own. A trunk that is never continued ends as stop
 import math
 from collections.abc import Iterable
 
+from espalier.core.training.events import Repeated
 from espalier.sweeps.results.noise import noise_of_means
 from espalier.sweeps.search import attributes
 from espalier.sweeps.search.asking import Asker
@@ -43,6 +44,7 @@ class PieceSearch:
         self.trunks: list[int] = []  # the trial of each trunk
         self.pieces: dict[int, list[PieceJson]] = {}  # by trial
         self.training: dict[int, Proposal] = {}  # by trial
+        self.repeats: dict[int, dict[int, float]] = {}  # by trial and replicate: what its piece has trained again
         self.scores: dict[int, float | None] = {}  # of trunks that have come to their rung and are about to be parked
         self.waits = False  # whether nothing is proposed before another result
         self.closed = closed  # whether nothing is proposed any more
@@ -71,6 +73,7 @@ class PieceSearch:
             return None
         number = self._trial_of(proposal, key)
         self.training[number] = proposal
+        self.repeats.pop(number, None)
         return self.planned(number)
 
     def _added(self) -> tuple[Proposal | None, str]:
@@ -90,7 +93,8 @@ class PieceSearch:
         """Tell the model what the time that is left allows, as far as it is known."""
         if self.time is None:
             return
-        left = self.time.left({number: proposal.cost for number, proposal in self.training.items()})
+        costs = {n: proposal.cost + self.pieces[n][-1].get("again", 0.0) for n, proposal in self.training.items()}
+        left = self.time.left(costs)
         self.closed = self.closed or self.time.over
         if math.isfinite(left):
             self.model.allow(left, self.time.reach)
@@ -132,6 +136,8 @@ class PieceSearch:
             entry["decay"] = proposal.decay
         if reason := self.model.reason:
             entry["gain"], entry["cost"] = reason.gain, reason.cost
+        if self.model.again:
+            entry["again"] = self.model.again
         return entry
 
     def planned(self, number: int) -> PlannedTrial:
@@ -154,10 +160,41 @@ class PieceSearch:
         if isinstance(proposal, TrunkPiece) and self.layout.step(proposal.end, ()) == step:
             self.scores[number] = value
 
-    def park(self, number: int) -> None:
-        """Tell the model of a trunk that is parked at its rung."""
+    def park(self, number: int, lost: bool = False) -> None:
+        """Tell the model of a trunk that is parked at its rung. lost: whether nothing of it was kept there."""
         if number in self.training and number in self.scores:
             self._tell(number, self.scores.pop(number))
+            if lost:
+                self.lose(number, unended=True)
+
+    def lose(self, number: int, unended: bool) -> None:
+        """Tell the model that what goes on from a trial, which is not in training, begins anew.
+
+        unended: whether the trial has not ended; else Optuna accepts no attribute of it, and a next process will not
+        know it before it happens.
+        """
+        if number in self.trunks:
+            self.model.lose(self.trunks.index(number))
+            if unended:
+                self.pieces[number][-1]["lost"] = True
+                self.asker.trials[number].set_pieces(self.pieces[number])
+
+    def repeat(self, event: Repeated) -> None:
+        """Take that a replicate trains steps again in its piece, and have the budget pay for them."""
+        number, replicate = event.trial_id.number, event.trial_id.replicate
+        if number not in self.training:
+            return
+        if self.time:
+            self.time.repeat(number, event.step)
+        shares = self.repeats.setdefault(number, {})
+        steps = event.wanted - event.step
+        shares[replicate] = max(shares.get(replicate, 0.0), steps / self.spec.budget.steps)
+        again, entry = sum(shares.values()) / self.spec.replicates, self.pieces[number][-1]
+        more = again - entry.get("again", 0.0)
+        if more * self.spec.budget.steps >= 0.5:  # rungs and decay points are rounded to steps
+            entry["again"] = again
+            self.asker.trials[number].set_pieces(self.pieces[number])
+            self.model.pay(more)
 
     def end(self, outcome: Outcome) -> None:
         """Tell the model how a trial ended; one that is not complete counts as diverged."""
@@ -189,12 +226,15 @@ class PieceSearch:
                 self.trunks.append(number)
             self.pieces.setdefault(number, []).append(piece)
             proposal = self._proposal(piece)
-            self.model.adopt(proposal, begun=record.given_as is not None and k == 0)
+            begun = record.given_as is not None and k == 0
+            self.model.adopt(proposal, begun, piece.get("again", 0.0))
             self.training[number] = self.model.training[-1]
             is_last = k == len(record.pieces) - 1
             known, value = self._result(record, piece, is_last)
             if known:
                 self.model.tell(self.training.pop(number), value)
+            if piece.get("lost") and number in self.trunks:
+                self.model.lose(self.trunks.index(number))
         for record in records.values():
             self._note_end(record.value, record.spread)
             if record.running:

@@ -132,9 +132,10 @@ class Replicates:
         if len(self._ends | self._parked) < self.count:
             return None
         so_far = {replicate: parked.so_far for replicate, parked in self._parked.items() if parked.so_far}
+        lost = any(parked.lost for parked in self._parked.values())
         self._parked.clear()
         ends = [end for _, end in sorted((so_far | self._ends).items())]
-        return outcome_of(self.trial, ends) if self._ends else Park(self.trial, step, ends)
+        return outcome_of(self.trial, ends) if self._ends else Park(self.trial, step, ends, lost)
 
     def _report(self, step: int, reports: Sequence[Reported]) -> Report:
         curves = [report.curve for report in reports]

@@ -77,6 +77,12 @@ class TimeBudget:
         for trial in self._training.keys() & set(trials):
             self._training[trial] = self.now() - ago_s, self._training[trial][1]
 
+    def repeat(self, trial: int, step: int) -> None:
+        """Note that a trial trains from an earlier step than it was to go on from."""
+        if trial in self._training:
+            since, begin = self._training[trial]
+            self._training[trial] = since, min(begin, step)
+
     def end(self, trial: int, step: int) -> None:
         """Note that a trial has trained to a step, where it is parked or has ended."""
         if trial in self._training:

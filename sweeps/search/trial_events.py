@@ -59,11 +59,15 @@ class Score:
 
 @dataclass(frozen=True)
 class Park:
-    """A trial is parked at a step. so_far: the last events of its replicates, if it is not continued, in order."""
+    """A trial is parked at a step. so_far: the last events of its replicates, if it is not continued, in order.
+
+    lost: whether nothing of one of them was kept, so that it would begin anew.
+    """
 
     trial: int
     step: int
     so_far: Sequence[Ended]
+    lost: bool = False
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ class PieceJson(TypedDict):
 
     order: its number among the sweep's pieces. trunk: the trial that began as its trunk. end: of a trunk, decay: of a
     branch. gain: by how much it was expected to better the objective in the end, for `cost` full trainings.
+    again: what it trained, or is to train, although that had been trained before. lost: whether nothing was left where
+    it was parked.
     """
 
     order: int
@@ -48,6 +50,8 @@ class PieceJson(TypedDict):
     decay: NotRequired[Sequence[float]]
     gain: NotRequired[float]
     cost: NotRequired[float]
+    again: NotRequired[float]
+    lost: NotRequired[bool]
 
 
 def storable(choice: Scalar | list[float]) -> Scalar:

@@ -37,16 +37,18 @@ class Reason:
 
 @dataclass(frozen=True)
 class Comparison:
-    """M candidates at H decay points (H, D): what is foreseen of their ends; begin, worth and gain, all (M, H).
+    """M candidates at H decay points (H, D): what is foreseen of their ends; begin, cost, worth and gain, all (M, H).
 
-    begin: the share of a training at which the branch would begin. worth: improvement by what it costs, 0 where it
-    cannot or need not be trained. gain: improvement alone. best: y of the best so far. untried: where no branch was.
+    begin: the share of a training at which the branch would begin. cost: of its end, in full trainings. worth:
+    improvement by what it costs, 0 where it cannot or need not be trained. gain: improvement alone. best: y of the best
+    so far. untried: where no branch was.
     """
 
     candidates: Sequence[Candidate]
     decay: Array
     foresight: Foresight
     begin: Array
+    cost: Array
     worth: Array
     gain: Array
     best: float
@@ -75,7 +77,7 @@ class Comparison:
         i, j = self.best_pair()
         gain = np.where(self.worth > 0, self.gain, 0.0)
         most, at = (int(k) for k in np.unravel_index(int(np.argmax(gain)), gain.shape))
-        lost = left - cost(i, j) < 1.0 - self.begin[most, at] - 1e-9
+        lost = left - cost(i, j) < self.cost[most, at] - 1e-9
         return (most, at) if most != i and lost and gain[most, at] > LAST * gain[i, j] else (i, j)
 
     def decay_at(self, j: int) -> tuple[float, ...]:
@@ -85,7 +87,7 @@ class Comparison:
     def reason(self, i: int, j: int) -> Reason:
         """Return what a candidate promises at some decay points."""
         gain = self.foresight.improvement(expected_gain, self.best)
-        return Reason(float(gain[i, j]), float(1.0 - self.begin[i, j]))
+        return Reason(float(gain[i, j]), float(self.cost[i, j]))
 
 
 def compare(
@@ -111,10 +113,11 @@ def compare(
     for row, candidate in enumerate(candidates):
         if candidate.trunk:
             begin[row], tried[row] = candidate.begin(decay, kept), _tried(space, candidate.trunk, decay)
-    cost = 1.0 - begin
+    lost = np.array([candidate.trunk is not None and candidate.trunk.lost for candidate in candidates])
+    cost = 1.0 - np.where(lost[:, None], 0.0, begin)
     gain = foresight.improvement(expected_improvement, best)
     worth = np.where(cost <= affordable + 1e-9, gain / np.maximum(cost, COST_LEAST) ** COST_POWER, 0.0)
-    return Comparison(candidates, decay, foresight, begin, worth * ~tried, gain, best, ~tried)
+    return Comparison(candidates, decay, foresight, begin, cost, worth * ~tried, gain, best, ~tried)
 
 
 def _tried(space: Space, trunk: Trunk, decay: Array) -> Mask:

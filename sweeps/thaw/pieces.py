@@ -10,7 +10,8 @@ class Trunk:
     """The training of a point up to where its rate first decays. `position` is a share of a full training.
 
     rung: the number of the next rung. branches: the decay points of branches that were asked for. continued: whether
-    one of them goes on from where the trunk rested. diverged: at a rung.
+    one of them goes on from where the trunk rested. diverged: at a rung. lost: whether nothing was kept of it, so that
+    what goes on from it begins anew.
     """
 
     number: int
@@ -19,6 +20,7 @@ class Trunk:
     rung: int = 0
     training: bool = False
     diverged: bool = False
+    lost: bool = False
     continued: bool = False
     branches: list[tuple[float, ...]] = field(default_factory=list[tuple[float, ...]])
 

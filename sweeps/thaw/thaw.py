@@ -65,6 +65,7 @@ class Thaw:
         self.scores: list[Score] = []  # on which the choice counts
         self.pending: list[Piece] = []  # the other pieces
         self.spent = 0.0
+        self.again = 0.0  # what of the last piece had been trained before, and was not kept
         self.reach = math.inf  # the most that one trunk can still train, where time bounds the search
         self._refused = (0, 0)  # so many pieces, and results that counted, when there was nothing to be done
         self.reason: Reason | None = None  # of the last piece
@@ -135,19 +136,28 @@ class Thaw:
             trunk = self.trunks[piece.trunk]
             trunk.training, trunk.diverged = False, value is None
 
-    def adopt(self, piece: Piece, begun: bool = False) -> None:
+    def adopt(self, piece: Piece, begun: bool = False, again: float = 0.0) -> None:
         """Take a piece that an earlier process asked for, in the order in which it asked. It is in training then.
 
-        begun: whether it was asked for by `begin`.
+        begun: whether it was asked for by `begin`. again: what had been trained before of what it has trained.
         """
         if piece.trunk == len(self.trunks):
             self.first = self.first if begun else self.first[1:]
             self.trunks.new(piece.point)
-        trunk = self.trunks[piece.trunk]
+        trunk, before = self.trunks[piece.trunk], self.spent
         if isinstance(piece, TrunkPiece):
             self._train_trunk(trunk)
         else:
             self._train_branch(trunk, piece.decay, piece.begin)
+        self.spent = before + piece.cost + again
+
+    def lose(self, trunk: int) -> None:
+        """Take that nothing was kept of a trunk: what goes on from it begins anew, and costs as much."""
+        self.trunks[trunk].lost = True
+
+    def pay(self, share: float) -> None:
+        """Take that so much has been trained again, in full trainings."""
+        self.spent += share
 
     def settled(self, noise: float | None = None) -> bool:
         """Return whether nothing is left that would better the loss by more than its noise, when last asked.
@@ -164,7 +174,9 @@ class Thaw:
     def _train_trunk(self, trunk: Trunk) -> TrunkPiece:
         piece = TrunkPiece(trunk.number, trunk.point, self.trunks.rested(trunk), self.rungs[trunk.rung])
         trunk.position, trunk.rung, trunk.training = piece.end, trunk.rung + 1, True
-        return self._pay(piece)
+        self._pay(piece)
+        trunk.lost = False
+        return piece
 
     def _train_branch(self, trunk: Trunk, decay: tuple[float, ...], begin: float) -> BranchPiece:
         trunk.branches.append(decay)
@@ -174,7 +186,8 @@ class Thaw:
     def _pay(self, piece: P) -> P:
         self.training.append(piece)
         self.results.ask(piece)
-        self.spent += piece.cost
+        self.again = piece.begin if self.trunks[piece.trunk].lost else 0.0
+        self.spent += piece.cost + self.again
         return piece
 
     # --- the choice --------------------------------------------------------------------------------------------------
@@ -193,12 +206,12 @@ class Thaw:
         """Return the next piece that the budget pays for."""
         left = math.inf if self.trunks.none_branched else self.payable
         comparison = self._compared([*new, *open_trunks], left)
-        i, j = comparison.choice(left, lambda i, j: self._next_cost(comparison, i, j))
+        i, j = comparison.choice(left, lambda i, j: self.trunks.next_cost(comparison, i, j))
         if comparison.worth[i, j] <= 0:
             return None
         trunk = comparison.candidates[i].trunk
         rests = not self.trunks.may_branch(trunk)
-        cost, end = self._next_cost(comparison, i, j), self.rungs[trunk.rung if trunk else 0] if rests else 1.0
+        cost, end = self.trunks.next_cost(comparison, i, j), self.rungs[trunk.rung if trunk else 0] if rests else 1.0
         if self.trunks.none_branched and self.payable - cost < self.trunks.to_end(end) - 1e-9:
             return self._finish(open_trunks)
         if not self._affords(cost):
@@ -211,7 +224,7 @@ class Thaw:
         if self.trials == math.inf or self._full or not candidates:
             return None
         comparison = self._compared(candidates, math.inf)
-        worth = np.where(self._goes_on(comparison), 0.0, comparison.worth)
+        worth = np.where(self.trunks.goes_on(comparison), 0.0, comparison.worth)
         i, j = (int(k) for k in np.unravel_index(int(np.argmax(worth)), worth.shape))
         return self._begin(comparison, i, j) if worth[i, j] > 0 else None
 
@@ -223,19 +236,14 @@ class Thaw:
             return self._train_branch(trunk, comparison.decay_at(j), float(comparison.begin[i, j]))
         return self._train_trunk(trunk or self.trunks.new(comparison.candidates[i].point))
 
-    def _next_cost(self, comparison: Comparison, i: int, j: int) -> float:
-        """Return what the next piece of a pair costs: its trunk's next rung, or its branch."""
-        trunk = comparison.candidates[i].trunk
-        if trunk and self.trunks.may_branch(trunk):
-            return 1.0 - float(comparison.begin[i, j])
-        return self.rungs[trunk.rung] - self.trunks.rested(trunk) if trunk else self.rungs[0]
-
     def _finish(self, trunks: Sequence[Candidate]) -> Piece | None:
         """Return a branch of the trunk with the best mean, of those that can be paid: else there would be no answer."""
         if not trunks:
             return None
         comparison = self._compared(trunks, math.inf)
-        affordable = 1.0 - comparison.begin <= self.payable + 1e-9
+        affordable = comparison.cost <= self.payable + 1e-9
+        if self.trunks.all_lost and self.reach == math.inf and not affordable.any():
+            affordable[:] = True  # what the first rungs have cost is what a whole training now lacks
         mean = np.where(affordable & self._allowed(comparison), comparison.foresight.mean, math.inf)
         i, j = (int(k) for k in np.unravel_index(int(np.argmin(mean)), mean.shape))
         trunk = comparison.candidates[i].trunk
@@ -251,15 +259,7 @@ class Thaw:
 
     def _allowed(self, comparison: Comparison) -> Mask:
         """Return which branches are no trials more than there may be."""
-        return self._goes_on(comparison) if self._full else comparison.begin >= 0.0
-
-    def _goes_on(self, comparison: Comparison) -> Mask:
-        """Return which branches would go on from where their trunk rests, for the first time: they begin no trial."""
-        begins = [
-            math.inf if c.trunk is None or c.trunk.continued else self.trunks.rested(c.trunk)
-            for c in comparison.candidates
-        ]
-        return comparison.begin >= np.array(begins)[:, None] - 1e-9
+        return self.trunks.goes_on(comparison) if self._full else comparison.begin >= 0.0
 
     def _rng(self) -> np.random.Generator:
         return np.random.default_rng([self.seed, len(self.results.asked)])

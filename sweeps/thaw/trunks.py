@@ -1,8 +1,12 @@
 """The trunks of a search: how far each has come, and which may go on."""
 
+import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from espalier.sweeps.thaw.candidates import MOST_TRUNKS, Candidate
+from espalier.sweeps.thaw.comparison import Comparison, Mask
 from espalier.sweeps.thaw.pieces import Piece, Score, Trunk, TrunkPiece
 from espalier.sweeps.thaw.space import Point
 from espalier.sweeps.thaw.thinning import worst_trunks
@@ -41,7 +45,28 @@ class Trunks:
 
     def to_end(self, position: float) -> float:
         """Return what an answer costs once another trunk is at a position: of a branch of the one farthest on."""
-        return 1.0 - max([position, *(trunk.position for trunk in self)])
+        return 1.0 if self.all_lost else 1.0 - max([position, *(trunk.position for trunk in self if not trunk.lost)])
+
+    @property
+    def all_lost(self) -> bool:
+        """Whether nothing was kept of any trunk that rests: nor will it be of others."""
+        resting = [trunk for trunk in self if not trunk.training]
+        return bool(resting) and all(trunk.lost for trunk in resting)
+
+    def next_cost(self, comparison: Comparison, i: int, j: int) -> float:
+        """Return what the next piece of a pair costs: its trunk's next rung, or its branch."""
+        trunk = comparison.candidates[i].trunk
+        if trunk is None:
+            return self.rungs[0]
+        if self.may_branch(trunk):
+            return float(comparison.cost[i, j])
+        return self.rungs[trunk.rung] - (0.0 if trunk.lost else self.rested(trunk))
+
+    def goes_on(self, comparison: Comparison) -> Mask:
+        """Return which branches would go on from where their trunk rests, for the first time: they begin no trial."""
+        trunks = [candidate.trunk for candidate in comparison.candidates]
+        begins = [math.inf if trunk is None or trunk.continued else self.rested(trunk) for trunk in trunks]
+        return comparison.begin >= np.array(begins)[:, None] - 1e-9
 
     def rested(self, trunk: Trunk) -> float:
         """Return where a trunk rests, or will: at its last rung so far."""

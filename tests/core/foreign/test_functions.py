@@ -3,19 +3,22 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from espalier.core.errors import BadInput
+from espalier.core.foreign import sharing
 from espalier.core.foreign.child import load_function
 from espalier.core.foreign.cohort import NOTHING_SAVED
 from espalier.core.foreign.folder import Assignment, TrialFolder
 from espalier.core.foreign.run import ProcessTrial
 from espalier.core.measures.verdicts import OUT_OF_MEMORY
-from espalier.core.training.events import Ended, Forked, Parked, Reported, Scored, Started
+from espalier.core.training.events import Ended, Forked, Parked, Repeated, Reported, Scored, Started
 from tests.core.foreign.made import DESCENT, STEPS, assignment, end_of, ends, function_cohort, train
 
 
@@ -77,8 +80,31 @@ def test_it_is_said_that_code_saves_nothing_where_it_is_to_go_on(tmp_path: Path)
     source = "def train(config, report):\n    for step in (20, 40):\n        report(step, valid_loss=1.0)\n"
     trials = [assignment("0/0", until=20), ProcessTrial(assignment("1/0"), source="0/0", begin=20)]
     made = function_cohort(tmp_path, source, trials, shares=True)
-    assert [step for step, _ in ends(train(made))["1/0"].reports] == [20, 40]
+    events = train(made)
+    assert [step for step, _ in ends(events)["1/0"].reports] == [20, 40]
     assert made.take_notes() == [NOTHING_SAVED]
+    assert [event.lost for event in events if isinstance(event, Parked)] == [True]
+    assert [event for event in events if isinstance(event, Repeated)] == [Repeated("1/0", 0, 20)]
+    assert made.lane_steps == 20 + STEPS
+
+
+@pytest.mark.parametrize("removed", [(20,), (20, 30), ()])
+def test_a_trial_goes_on_from_what_is_left_of_its_checkpoints_to_the_same_numbers(
+    tmp_path: Path, removed: Sequence[int]
+) -> None:
+    expected = end_of(function_cohort(tmp_path, DESCENT, [assignment("9/0")]))
+    (parked,) = [e for e in train(function_cohort(tmp_path, DESCENT, [PARKED], shares=True)) if isinstance(e, Parked)]
+    assert not parked.lost
+    for step in removed:
+        shutil.rmtree(tmp_path / "trials" / "0-0" / "checkpoints" / str(step))
+    begin = max({0, 20, 30} - set(removed))
+    sharing.write(tmp_path / "trials", "goes on", sharing.Finding(True, "compared before"))
+    made = function_cohort(tmp_path, DESCENT, [ProcessTrial(assignment("0/0"), begin=30)], shares=True)
+    events = train(made)
+    assert ends(events)["0/0"].reports == expected.reports
+    assert made.lane_steps == STEPS - begin
+    assert [e for e in events if isinstance(e, Repeated)] == ([Repeated("0/0", begin, 30)] if begin < 30 else [])
+    assert not made.take_notes()
 
 
 def test_a_trial_that_has_ended_is_told_again_with_its_scores_and_not_trained_again(tmp_path: Path) -> None:
@@ -90,6 +116,7 @@ def test_a_trial_that_has_ended_is_told_again_with_its_scores_and_not_trained_ag
     assert [event.step for event in again if isinstance(event, Scored)] == [10, 20, 10]
 
 
+PARKED = assignment("0/0", until=30, kept=(20,))
 COMPARED = (10 + 30) + (10 + 20)
 """The steps of both comparisons: from 20 and from the beginning to 30; from 30 and from 20 to 40."""
 

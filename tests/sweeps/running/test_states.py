@@ -10,11 +10,14 @@ import torch
 
 from espalier.core.tasks.thermometer import Thermometer
 from espalier.core.training.cohort import Cohort
+from espalier.core.training.events import Repeated
 from espalier.core.training.setup import CohortSetup
 from espalier.core.training.trial import Hyperparameters, Structure, Trial
 from espalier.sweeps.running import states as module
 from espalier.sweeps.running.states import States
+from espalier.sweeps.running.trainable import LaneEngine
 from espalier.sweeps.search.cohort_plan import Piece, PlannedTrial
+from tests.sweeps.made import spec_with
 
 STEPS = 30
 TRUNK = PlannedTrial(0, {}, piece=Piece(0, 0, until=20, keep_at=(8, 12)))
@@ -55,6 +58,16 @@ def test_a_branch_begins_at_the_last_state_that_its_trunk_has_before_it(states: 
     assert states.find(3, 0, Piece(0, 7), STEPS) is None
     assert states.find(3, 1, Piece(0, 12), STEPS) is None, "another seed"
     assert states.find(3, 0, Piece(1, 12), STEPS) is None, "another trunk"
+
+
+@pytest.mark.parametrize(("begin", "found"), [(12, None), (13, 12), (7, 0)])
+def test_what_trains_again_for_want_of_a_state_is_told_to_the_search(
+    begin: int, found: int | None, states: States
+) -> None:
+    engine = LaneEngine(spec_with(), states)
+    engine._state_of(replace(BRANCH, piece=Piece(0, begin)), trial(3))  # pyright: ignore[reportPrivateUsage]
+    told = [event for event in engine.replayed if isinstance(event, Repeated)]
+    assert told == ([] if found is None else [Repeated("3/0", found, begin)])
 
 
 def test_a_trunk_goes_on_from_where_it_was_parked(states: States) -> None:

@@ -3,14 +3,15 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from optuna.trial import FrozenTrial
 
-from espalier.core.training.events import Ended, Event, Forked, Parked, Scored, Started
+from espalier.core.training.events import Ended, Event, Forked, Parked, Repeated, Scored, Started
 from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.trial_events import Outcome, Start, TrialEvent
@@ -77,12 +78,15 @@ class Crew:
     sign: float = 1.0
     diverging: float = 1.0  # rates above 10 ** this diverge
     apart: float | None = None  # how much two replicates differ, where there are two
+    keeps: Literal["all", "nothing", "unsaid"] = "all"  # unsaid: nothing is kept, and what is parked does not say so
+    steps: int = 0  # that were trained
     events: list[TrialEvent] = field(default_factory=list[TrialEvent])
     trained: list[tuple[str, PlannedTrial]] = field(default_factory=list[tuple[str, PlannedTrial]])
     working: dict[str, list[PlannedTrial]] = field(default_factory=dict[str, list[PlannedTrial]])
 
     def __post_init__(self) -> None:
         self.search = self.desk.search
+        self.replicates = self.desk.spec.replicates
 
     def begin(self) -> bool:
         """Give cohorts to idle workers; return whether any works."""
@@ -99,7 +103,16 @@ class Crew:
         trial = self.working[cohort].pop(0)
         self.trained.append((cohort, trial))
         diverges = trial.point["lr_exponent"] > self.diverging
-        for event in piece_events(trial, self.sign, diverges, self.apart):
+        events = piece_events(trial, self.sign, diverges, self.apart)
+        assert trial.piece
+        begin = trial.piece.begin if self.keeps == "all" else 0
+        self.steps += (trial.piece.until or STEPS) - begin
+        if begin < trial.piece.begin:
+            again = [Repeated(f"{trial.number}/{r}", begin, trial.piece.begin) for r in range(self.replicates)]
+            events = again + events
+        if self.keeps == "nothing":
+            events = [replace(event, lost=True) if isinstance(event, Parked) else event for event in events]
+        for event in events:
             self.desk.ends.keep([event])
             self.events += self.search.take_events([event])
         if more := self.search.more_trials(cohort, lanes=1):
@@ -128,7 +141,7 @@ def cost(piece: dict[str, object]) -> float:
     return float(str(piece.get("end", 1.0))) - float(str(piece["begin"]))
 
 
-def run(desk: Desk, dice: int = 0, **crew: float) -> Crew:
+def run(desk: Desk, dice: int = 0, **crew: Any) -> Crew:
     whole = Crew(desk, random.Random(dice), **crew)
     whole.finish()
     return whole
@@ -143,6 +156,49 @@ def test_it_trains_its_budget_and_knows_every_result_but_those_in_training(worke
     assert 4 < sum(map(cost, pieces)) <= 5 + 1e-9
     assert desk.search.record.search_over
     assert set(desk.states()) == {"COMPLETE", "PRUNED"}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("keeps", ["nothing", "unsaid"])
+def test_steps_that_are_trained_again_are_paid_by_the_budget(
+    keeps: Literal["nothing", "unsaid"], workers: int, tmp_path: Path
+) -> None:
+    """Where a parked trial says that nothing is left of it, the search knows what it costs before it goes on."""
+    desk = Desk(tmp_path, by_pieces(), cohorts=workers)
+    crew = run(desk, keeps=keeps)
+    assert crew.search.parking
+    model = crew.search.parking.pieces.model
+    assert model.spent == pytest.approx(crew.steps / STEPS)
+    unforeseen = workers if keeps == "unsaid" else 0  # whole trainings, at most, that seemed to cost less
+    assert 4 < model.spent <= 5 + unforeseen + 1e-9
+    assert desk.states()["COMPLETE"] >= 1
+    again = desk.take_up()
+    assert again.parking
+    assert again.parking.pieces.model.spent == pytest.approx(model.spent)
+    assert again.exhausted
+
+
+@pytest.mark.parametrize("trainings", [1, 2])
+def test_the_smallest_budget_has_an_answer_also_where_nothing_is_kept(trainings: int, tmp_path: Path) -> None:
+    desk = Desk(tmp_path, by_pieces(budget=dict(BUDGET, trainings=trainings)), cohorts=1)
+    crew = run(desk, keeps="nothing")
+    assert desk.states()["COMPLETE"] >= 1
+    assert crew.steps <= (trainings + 0.3) * STEPS
+
+
+def test_replicates_that_train_again_are_paid_by_their_share(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, by_pieces(replicates=2), cohorts=1)
+    crew = Crew(desk, random.Random(0), apart=0.01)
+    while not (going_on := [t for ts in crew.working.values() for t in ts if t.piece and t.piece.begin]):
+        crew.begin()
+        crew.train_one()
+    (trial,) = going_on
+    assert trial.piece and desk.search.parking
+    model = desk.search.parking.pieces.model
+    before = model.spent
+    for step, paid in ((0, trial.piece.begin / 2), (10, trial.piece.begin / 2)):  # again after a crash
+        desk.search.take_events([Repeated(f"{trial.number}/1", step, trial.piece.begin)])
+        assert (model.spent - before) * STEPS == pytest.approx(paid)
 
 
 def test_a_trunk_is_one_trial_until_a_branch_completes_it_and_others_are_trials_of_their_own(tmp_path: Path) -> None:
