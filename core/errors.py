@@ -82,8 +82,11 @@ def briefly(error: BaseException) -> str:
     """
     if isinstance(error, UserFault):
         return brief(error, FAULT_MOST)
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}"[:200] if lines else type(error).__name__
+    try:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+    except Exception:  # this, too, is user code
+        lines = []
+    return brief(f"{type(error).__name__}: {lines[0]}", 200) if lines else type(error).__name__
 
 
 @contextmanager

@@ -1,30 +1,35 @@
 """The process of a training function: `python -m espalier.core.foreign.child REFERENCE`.
 
 It imports the function before it knows what to train, so that a next trial's imports overlap with training. Then one
-line of its input names the trial's folder. With the number of a socket it is a template, which forks for each trial:
-see template.py. Its modules are imported by their own names, as `python FILE` would: there
-is no other code beside them, and what pickles them by name, as workers of a DataLoader, finds them.
+line of its input names the trial's folder, as JSON. With the number of a socket it is a template, which forks for each
+trial: see template.py. Its modules are imported by their own names, as `python FILE` would: there is no other code
+beside them, and what pickles them by name, as workers of a DataLoader, finds them.
 """
 
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import random
+import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from espalier.core.errors import BadInput, located, nearest
 from espalier.core.foreign.config import Config
 from espalier.core.foreign.folder import VARIABLE, Assignment, Line, TrialFolder
+from espalier.core.foreign.keeper import DEATH_SIGNAL, prctl
 from espalier.core.foreign.report import Report, StopTrial
 from espalier.core.foreign.template import serve
 from espalier.core.loading.references import split_reference
 
 MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
+TRACE_MOST = 1 << 15  # characters of a traceback that are kept: a message may have megabytes
 PASSED = ("config", "report")  # the arguments that every training function takes
 
 
@@ -112,10 +117,12 @@ def train(function: Callable[..., object], assignment: Assignment, folder: Trial
 
 def failed(error: BaseException) -> Line:
     """Return the line of a function that raised."""
-    text = f"{type(error).__name__}: {error}".lower()
+    text = "".join(traceback.format_exception_only(error)).lower()
     memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     memory = memory or any(words in text for words in MEMORY)
-    trace = "".join(traceback.format_exception(error))
+    trace = "".join(traceback.format_exception(error)).encode(errors="backslashreplace").decode()
+    if len(trace) > TRACE_MOST:
+        trace = f"{trace[: TRACE_MOST // 2]}\n...\n{trace[-TRACE_MOST // 2 :]}"
     return Line(end="memory" if memory else "failed", error=located(error), trace=trace)
 
 
@@ -149,9 +156,10 @@ class Trainer:
             assert self.function
             seed_all(assignment.seed)
             line = train(self.function, assignment, folder)
-        if trace := line.get("trace"):
-            print(trace, file=sys.stderr)
         folder.append(line)
+        if trace := line.get("trace"):
+            with suppress(OSError, ValueError):  # the function may have closed it
+                print(trace, file=sys.stderr)
         return 0 if line.get("end") in ("complete", "stopped") else 1
 
 
@@ -160,16 +168,16 @@ def main(reference: str, *template: str) -> int:
 
     template: the number of the worker's socket, and the seconds of grace.
     """
-    trainer = Trainer(reference)
     if template:
-        serve(int(template[0]), float(template[1]), trainer.train)
+        prctl(DEATH_SIGNAL, signal.SIGKILL)  # an import may never come to where it sees that its worker has died
+        serve(int(template[0]), float(template[1]), Trainer(reference).train)
         return 0
-    place = sys.stdin.readline().strip()
-    if not place:  # the worker needs no trial any more
-        return 0
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.stdin = open(0)  # noqa: SIM115 - for the rest of the process
-    return trainer.train(Path(place))
+    worker = os.dup(0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # before the import, which may ask for input
+    trainer = Trainer(reference)
+    with open(worker, encoding="utf-8") as requests:
+        place = requests.readline()
+    return trainer.train(Path(json.loads(place))) if place else 0  # else the worker needs no trial any more
 
 
 if __name__ == "__main__":

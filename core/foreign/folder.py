@@ -24,6 +24,8 @@ from typing import Any, Literal, TypedDict
 VARIABLE = "ESPALIER_TRIAL"
 """The environment variable that names a trial's folder to its process, and to all that this starts."""
 NEXT = ".next"  # the checkpoint that the process is writing
+STEP_MOST = 2**31 - 1
+"""The last step that a report may have: databases keep steps as integers of 32 bits."""
 End = Literal["complete", "stopped", "failed", "memory"]
 
 

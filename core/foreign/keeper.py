@@ -101,7 +101,12 @@ def keep(control: int, grace_s: float, begin: Callable[[], int]) -> None:
 def answer(control: int, code: int, oom: int, error: str = "") -> None:
     """Tell the worker how the process ended."""
     with suppress(OSError):  # there is none any more
-        os.write(control, json.dumps({"code": code, "oom": oom, "error": error}).encode() + b"\n")
+        os.write(control, answer_line(code, oom, error))
+
+
+def answer_line(code: int, oom: int, error: str) -> bytes:
+    """Return the line that says how the process ended."""
+    return json.dumps({"code": code, "oom": oom, "error": error}).encode() + b"\n"
 
 
 def watch(control: int, grace_s: float, child: int) -> int:

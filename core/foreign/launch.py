@@ -1,5 +1,6 @@
 """Launchers: how the process of a trial begins, for a training function and for a command."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -71,7 +72,7 @@ class FunctionLauncher:
             self.close()
         process, self.spare = self.spare or self._start(), None
         process.log_to(folder.output)
-        process.send(str(folder.path))
+        process.send(json.dumps(str(folder.path)))
         return process
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from espalier.core.errors import BadInput, brief
-from espalier.core.foreign.folder import Line
+from espalier.core.foreign.folder import STEP_MOST, Line
 
 STEP = ("step", "iter", "iteration", "global_step", "epoch")
 """The names under which a line of JSON may say after which step its values were measured."""
@@ -31,6 +31,9 @@ class OutputReader:
         reports: list[Line] = []
         for line in lines:
             for step, values in self._found(line):
+                if step > STEP_MOST:
+                    error = f"it printed step {brief(step, 24)}; the most that is taken is {STEP_MOST:,}: {brief(line)}"
+                    return [*reports, Line(end="failed", error=error)]
                 if step > self.step:
                     reports += self.rest()
                     self.step = step
@@ -82,11 +85,23 @@ def _of_json(line: str) -> tuple[int, dict[str, float]] | None:
     if not isinstance(fields, dict):
         return None
     items = cast("dict[str, Any]", fields).items()
-    numbers = {name: float(value) for name, value in items if type(value) in (int, float)}
+    numbers = {name: as_float(value) for name, value in items if type(value) in (int, float)}
     name = next((name for name in STEP if name in numbers and math.isfinite(numbers[name])), None)
     if name is None or len(numbers) < 2:
         return None
     return int(numbers.pop(name)), numbers
+
+
+def as_float(number: float) -> float:
+    """Return a number as a float: an integer beyond all floats as infinity, as JSON reads 1e999.
+
+    >>> as_float(3), as_float(-(10**400))
+    (3.0, -inf)
+    """
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _number(text: str | None) -> float | None:

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espalier.core.errors import brief
+from espalier.core.foreign.keeper import answer_line
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 OUTPUT_MOST = 16 << 20  # bytes of a trial's output that are kept from its beginning
 TAIL_LINES = 200  # lines kept from its end
 SHOWN_MOST = 2000  # characters kept of each of these lines
+READ_BYTES = 1 << 16  # as many as a pipe holds
 LINE_MOST = 1 << 16  # bytes of a line; longer ones are cut into pieces
 LAST_WORDS = 300  # characters of the last line of its output, in messages
 
@@ -63,6 +65,7 @@ class TrialProcess:
         self._control.setblocking(False)
         self._log: Path | None = None
         self._written, self._left_out = 0, 0
+        self._prints = True  # until it has closed its output, which may be long before it ends
         self._unfinished, self._early = b"", b""
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.asked_to_end = False
@@ -78,19 +81,33 @@ class TrialProcess:
         _abandoned[:] = [keeper for keeper in _abandoned if keeper.poll() is None]
         control, keepers = socket.socketpair()
         kept = [sys.executable, "-I", "-S", str(_KEEPER), str(keepers.fileno()), str(grace_s), *command]
-        keeper = subprocess.Popen(
-            kept,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=dict(env),
-            pass_fds=[keepers.fileno()],
-            start_new_session=True,
-        )
+        try:
+            keeper = subprocess.Popen(
+                kept,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=dict(env),
+                pass_fds=[keepers.fileno()],
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:  # a value that is too long, or has a null byte; no such folder
+            return cls._never_started(control, keepers, error)
         keepers.close()
         assert keeper.stdout
         return cls(control, os.dup(keeper.stdout.fileno()), keeper)
+
+    @classmethod
+    def _never_started(cls, control: socket.socket, keepers: socket.socket, error: Exception) -> "TrialProcess":
+        """Return one that ends at once, as if its keeper had said why."""
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        file = f": {error.filename}" if isinstance(error, FileNotFoundError) else ""
+        keepers.send(answer_line(127, 0, brief(f"{text}{file}", LAST_WORDS)))
+        keepers.close()
+        output, none = os.pipe()
+        os.close(none)
+        return cls(control, output)
 
     def send(self, line: str) -> None:
         """Give the process one line of input, and then no more."""
@@ -115,27 +132,30 @@ class TrialProcess:
     def wait(self, timeout_s: float) -> None:
         """Wait until it has something to say, or has ended."""
         if self.exit is None:
-            select.select([self._output, self._control], [], [], timeout_s)
+            select.select([self._control, *([self._output] if self._prints else [])], [], [], timeout_s)
 
     def poll(self) -> list[str]:
         """Read its output and how it ended, as far as they are known; return the whole lines that have arrived."""
-        arrived = b""
-        while chunk := _read(self._output):
-            arrived += chunk
-            if len(arrived) > OUTPUT_MOST:
-                break
+        arrived = self._read()
         self._write(arrived)
         lines = self._lines(arrived)
         if self.exit is None and self._has_ended():
-            more = b""
-            while chunk := _read(self._output):
-                more += chunk
+            more = self._read()
             self._write(more)
             lines += self._lines(more)
             if self._unfinished:
                 lines += self._lines(b"\n")
             self._close()
         return lines
+
+    def _read(self) -> bytes:
+        """Return what it has printed since the last call, or the first megabytes of that."""
+        chunks: list[bytes] = []
+        with suppress(BlockingIOError):
+            while self._prints and len(chunks) * READ_BYTES < OUTPUT_MOST:
+                chunks.append(os.read(self._output, READ_BYTES))
+                self._prints = bool(chunks[-1])
+        return b"".join(chunks)
 
     def _has_ended(self) -> bool:
         gone = False
@@ -204,10 +224,3 @@ class TrialProcess:
         """Return the last line of its output that says something, shortened."""
         words = (line.strip() for line in reversed(self.tail))
         return brief(next((line for line in words if any(map(str.isalnum, line))), ""), LAST_WORDS)
-
-
-def _read(handle: int) -> bytes:
-    try:
-        return os.read(handle, 1 << 16)
-    except (BlockingIOError, OSError):
-        return b""

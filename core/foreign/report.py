@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from espalier.core.errors import shown
 from espalier.core.foreign.config import Config
-from espalier.core.foreign.folder import VARIABLE, Assignment, Line, TrialFolder
+from espalier.core.foreign.folder import STEP_MOST, VARIABLE, Assignment, Line, TrialFolder
 
 ALONE_EVERY = 100  # steps between reports of a script that runs without a sweep
 ALONE = "checkpoints"  # its checkpoints, in the current folder
@@ -101,6 +101,8 @@ class Report:
     def _line(self, step: object, score: object, metrics: dict[str, float]) -> Line:
         if isinstance(step, bool) or not isinstance(step, int):
             raise TypeError(f"report: the step is {shown(step)}; give the number of steps taken so far")
+        if step > STEP_MOST:
+            raise ValueError(f"report: step {shown(step)}; the most that is taken is {STEP_MOST:,}")
         if step <= self._last or step < 0:
             raise ValueError(f"report: step {step} after step {self._last}; steps rise from report to report")
         if not metrics:
@@ -160,5 +162,5 @@ def number(name: str, value: Any) -> float:
         raise TypeError(f"report: {name} is {shown(value)}; give a number")
     try:
         return float(value.detach() if hasattr(value, "detach") else value)  # torch warns of a loss with a gradient
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise TypeError(f"report: {name} is {shown(value)}; give a number") from error

@@ -52,6 +52,8 @@ class TrialHistory:
     rung: int = 0  # how many of its rungs are behind it
     diverged_at: int | None = None
     last: Line | None = None  # with which a function has ended
+    judged: Verdict | None = None  # of `judged_reports` reports
+    judged_reports: int = 0
 
     # --- events ------------------------------------------------------------------------------------------------------
 
@@ -88,7 +90,7 @@ class TrialHistory:
         rows = line.get("ratios", ())
         self.ratios += rows
         self.tensors = line.get("tensors", self.tensors)
-        judged = self._judge(over=False)
+        judged = self._judge_by_now()
         yield Reported(self.trial.id, step, finite, curve, rows, judged.name, judged.evidence)
         yield from self._scores(step, finite, line.get("score"))
 
@@ -109,6 +111,13 @@ class TrialHistory:
             known = {metric: worth} if math.isfinite(worth) else {}
             yield Scored(self.trial.id, self.trial.rungs[self.rung], known, REPORTED, shared)
             self.rung += 1
+
+    def _judge_by_now(self) -> Verdict:
+        """Judge it so far; where it has reported hundreds of times, again after each hundredth more."""
+        due = abs(len(self.reports) - self.judged_reports) * 100 >= self.judged_reports
+        if self.judged is None or due or self.diverged_at is not None:
+            self.judged, self.judged_reports = self._judge(over=False), len(self.reports)
+        return self.judged
 
     def _judge(self, over: bool) -> Verdict:
         tensors = len(self.tensors)

@@ -11,7 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from espalier.core.foreign import keeper
@@ -20,6 +23,7 @@ from espalier.core.foreign.process import TrialProcess
 
 TRIAL, THREADS = "trial", "threads"
 IMPORT_S = 600.0  # that an import may take before trials stop to wait for it
+CLOSE_S = 2.0  # that it may take to end
 _SIZE = 1 << 16
 
 
@@ -75,13 +79,24 @@ class Template:
 
     def kill(self) -> None:
         """End the process in the middle of its import."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        self._kill()
         self.close()
 
     def close(self) -> None:
         """End the process. Its trials go on."""
         self._socket.close()
+        latest = time.monotonic() + CLOSE_S
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT  # as long as nobody has waited for it, its group is its own
+        with suppress(ChildProcessError):
+            while not os.waitid(os.P_PID, self._process.pid, options) and time.monotonic() < latest:
+                time.sleep(0.01)
+            self._kill()
         self._process.wait()
+
+    def _kill(self) -> None:
+        """Kill it, and what its import has started; its trials are in sessions of their own."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def serve(control: int, grace_s: float, train: Callable[[Path], int]) -> None:
@@ -142,6 +157,9 @@ def _train(folder: Path, control: int, train: Callable[[Path], int]) -> int:
         sys.stderr.flush()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(code)
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 
 @dataclass(frozen=True)
@@ -175,14 +176,24 @@ def _risen(losses: Sequence[float], times: float) -> str:
         return ""
     tail = max(1, len(losses) // 10)
     now, before = _mean(losses[-tail:]), _mean(losses[-2 * tail : -tail])
-    best = min(_mean(losses[end - tail : end]) for end in range(tail, len(losses) + 1))
-    if now > times * best and now > before and now > math.sqrt(losses[0] * best):
+    best = _mean(_lowest(losses, tail))
+    if now > times * best and now > before and now > math.sqrt(losses[0]) * math.sqrt(best):
         return f"the loss rose from its best {best:.4g} to {now:.4g}, and was rising"
     return ""
 
 
+def _lowest(losses: Sequence[float], width: int) -> Sequence[float]:
+    """Return the block of so many losses in a row whose mean is lowest, in time linear in the losses."""
+    sums = [0.0, *accumulate(loss / len(losses) for loss in losses)]
+    end = min(range(width, len(sums)), key=lambda end: sums[end] - sums[end - width])
+    return losses[end - width : end]
+
+
 def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:  # on the way to the sum; the mean is finite
+        return math.fsum(value / len(values) for value in values)
 
 
 def stuck(

@@ -51,6 +51,21 @@ ENDED = {
 }
 
 
+@given(st.lists(st.floats(0.1, 1e3), min_size=2, max_size=60), st.floats(1.1, 10))
+def test_a_rise_is_held_against_the_lowest_block_of_a_tenth(losses: list[float], times: float) -> None:
+    tail = max(1, len(losses) // 10)
+    means = [math.fsum(losses[end - tail : end]) / tail for end in range(tail, len(losses) + 1)]
+    now, before, best = means[-1], math.fsum(losses[-2 * tail : -tail]) / tail, min(means)
+    risen = now > times * best and now > before and now > math.sqrt(losses[0] * best)
+    found = verdict(losses, [], None, math.nan, Thresholds(diverged=times))
+    assert (found.name == "diverged") == risen or math.isclose(now, times * best, rel_tol=1e-9)
+
+
+def test_losses_whose_sum_is_none_are_judged() -> None:
+    assert verdict([1e308] * 40, [], None).name == "healthy"
+    assert verdict([*[1e300] * 36, 1e305, 1e306, 1e307, 1.7e308], [], None).name == "diverged"
+
+
 @pytest.mark.parametrize("what", ENDED)
 def test_the_loss_before_training_and_a_guess_are_what_an_end_is_held_against(what: str) -> None:
     name, (losses, ratios) = ENDED[what]
