@@ -1,12 +1,12 @@
 """The reports of trials, read from their stories: from a sweep's spool, else from MLflow."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from espalier.core.errors import BadInput, nearest
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.stories import stories_of
+from espalier.sweeps.search.replicates import mean
 
 TRAIN_CURVE = "train_curve"
 
@@ -28,7 +28,7 @@ def points(
         curves = [_curve(member, metric) for member in members]
         for step in sorted(set[int]().union(*curves)):
             if all(step in curve for curve in curves):
-                curve_points.append((trial, step, statistics.fmean(curve[step] for curve in curves)))
+                curve_points.append((trial, step, mean([curve[step] for curve in curves])))
     if not curve_points and metric not in known:
         raise BadInput(f"'{metric}' was not reported; {nearest(metric, known)}")
     return curve_points

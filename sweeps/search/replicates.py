@@ -5,6 +5,7 @@ A report, score or end counts when the last replicate has delivered it.
 
 import math
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -22,10 +23,29 @@ def averaged(many: Sequence[Mapping[str, float]]) -> dict[str, float]:
     {'a': 2.0, 'a_std': 1.4142135623730951}
     """
     names = [name for name in many[0] if all(name in values for values in many)] if many else []
-    means = {name: statistics.fmean(values[name] for values in many) for name in names}
+    means = {name: mean([values[name] for values in many]) for name in names}
     if len(many) > 1:
-        means |= {f"{name}_std": statistics.stdev(values[name] for values in many) for name in names}
+        means |= {f"{name}_std": _spread([values[name] for values in many]) for name in names}
     return means
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean of finite values, also where their sum is too large for a float.
+
+    >>> mean([1.0, 2.0]), mean([1.5e308, 1.5e308])
+    (1.5, 1.5e+308)
+    """
+    try:
+        return statistics.fmean(values)
+    except OverflowError:
+        return math.fsum(value / len(values) for value in values)
+
+
+def _spread(values: Sequence[float]) -> float:
+    try:
+        return statistics.stdev(values)
+    except OverflowError:  # of values at both ends of what a float holds
+        return sys.float_info.max
 
 
 def mean_score(scores: Sequence[float]) -> float:
@@ -34,7 +54,7 @@ def mean_score(scores: Sequence[float]) -> float:
     >>> mean_score([1.0, 2.0]), mean_score([1.0, math.inf])
     (1.5, inf)
     """
-    return math.inf if math.inf in scores else statistics.fmean(scores)
+    return math.inf if math.inf in scores else mean(scores)
 
 
 def leader_of(event: Scored | Ended) -> int:
@@ -52,7 +72,7 @@ def value_to_beat(replicates: Sequence[Ended], metric: str, mode: str) -> float 
     for end in replicates:
         values = [values[metric] for values in end.baselines.values() if metric in values]
         known += [better(values)] if values else []
-    return statistics.fmean(known) if known and len(known) == len(replicates) else None
+    return mean(known) if known and len(known) == len(replicates) else None
 
 
 def missing_counts(replicates: Sequence[Ended]) -> dict[str, tuple[int, int]]:
@@ -138,8 +158,9 @@ class Replicates:
         return outcome_of(self.trial, ends) if self._ends else Park(self.trial, step, ends, lost)
 
     def _report(self, step: int, reports: Sequence[Reported]) -> Report:
-        curves = [report.curve for report in reports]
-        curve = [(points[0][0], statistics.fmean(loss for _, loss in points)) for points in zip(*curves, strict=True)]
+        first, *others = [dict(report.curve) for report in reports]
+        shared = [step for step in first if all(step in losses for losses in others)]  # code may report it in some only
+        curve = [(step, mean([losses[step] for losses in (first, *others)])) for step in shared]
         return Report(self.trial, step, averaged([report.values for report in reports]), curve)
 
 

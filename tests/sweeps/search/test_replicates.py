@@ -1,8 +1,10 @@
 """What became of a trial, out of the events of its replicates."""
 
+import math
 import random
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -54,6 +56,21 @@ def test_the_order_in_which_replicates_deliver_does_not_change_a_bit(losses: lis
     order.shuffle(events)
     order.shuffle(ends)
     assert told(len(losses), events + ends) == first
+
+
+def test_a_training_loss_that_one_replicate_has_not_reported_has_no_mean() -> None:
+    events = [report("4/0", 10, 1.0), replace(report("4/1", 10, 2.0), curve=[(10, 4.0)])]
+    (said,) = told(2, events)
+    assert isinstance(said, Report)
+    assert (said.values["valid_loss"], said.curve) == (1.5, [(10, 3.0)])
+    (said,) = told(2, [events[0], replace(events[1], curve=[])])
+    assert isinstance(said, Report) and said.curve == []
+
+
+def test_numbers_whose_sum_is_none_have_a_mean_and_a_spread() -> None:
+    assert averaged([{"a": 1.7e308}, {"a": 1.7e308}]) == {"a": pytest.approx(1.7e308), "a_std": 0.0}
+    both = averaged([{"a": 1.7e308}, {"a": -1.7e308}])
+    assert both["a"] == 0.0 and math.isfinite(both["a_std"])
 
 
 def test_a_report_waits_for_the_last_replicate() -> None:
