@@ -145,9 +145,12 @@ def become(keeper: int) -> None:
 def run(command: Sequence[str]) -> int:
     """Start a command; return its pid."""
     keeper = os.getpid()
-    return subprocess.Popen(command, preexec_fn=lambda: become(keeper)).pid
+    _started.append(subprocess.Popen(command, preexec_fn=lambda: become(keeper)))
+    return _started[-1].pid
 
 
+_started: list["subprocess.Popen[bytes]"] = []
+"""Kept, since one that Python forgets is waited for where nobody would learn how it ended."""
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # by keepers, which see the worker's end at their socket
 
 if __name__ == "__main__":

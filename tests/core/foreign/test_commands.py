@@ -14,7 +14,7 @@ from espalier.core.foreign.command import check_placeholders, filled
 from espalier.core.foreign.folder import TrialFolder
 from espalier.core.foreign.output import OutputReader
 from espalier.core.training.events import Reported
-from tests.core.foreign.made import assignment, command_cohort, end_of
+from tests.core.foreign.made import assignment, command_cohort, end_of, ends, train
 
 
 def test_results_are_found_in_lines_of_json_and_by_patterns(tmp_path: Path) -> None:
@@ -78,6 +78,13 @@ def test_how_a_command_ends_is_said_in_one_line(tmp_path: Path, name: str) -> No
     source, why = ENDINGS[name]
     end = end_of(command_cohort(tmp_path, source, [assignment("0/0")]))
     assert end.status == "failed" and why in end.evidence and end.evidence.isprintable()
+
+
+def test_a_command_may_end_at_once(tmp_path: Path) -> None:
+    line = '{"step": 1, "valid_loss": 1}'
+    trials = [assignment(f"{k}/0") for k in range(40)]
+    made = command_cohort(tmp_path, "", trials, command=["sh", "-c", f"echo '{line}'"], at_once=4)
+    assert {end.status for end in ends(train(made)).values()} == {"complete"}
 
 
 @pytest.mark.parametrize("command", [["no-such-program"], ["./not-there.sh"], ["/"]])
