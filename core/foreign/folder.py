@@ -113,6 +113,7 @@ class TrialFolder:
 
     def append(self, line: Line) -> None:
         """Add a line to the reports, at once and whole."""
+        self.path.mkdir(parents=True, exist_ok=True)  # the code of a trial may have removed it
         handle = os.open(self.reports, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             os.write(handle, json.dumps(line).encode() + b"\n")
@@ -129,6 +130,8 @@ class TrialFolder:
         """Return the lines since the last call."""
         try:
             with open(self.reports, "rb") as file:
+                if os.fstat(file.fileno()).st_size < self._read:  # removed, and begun anew
+                    self._read = 0
                 file.seek(self._read)
                 arrived = file.read()
         except FileNotFoundError:
@@ -140,7 +143,6 @@ class TrialFolder:
     def write_lines(self, lines: Sequence[Line]) -> None:
         """Replace the reports; `new_lines` will return what comes after them."""
         text = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        self.path.mkdir(parents=True, exist_ok=True)
         _write(self.reports, text.decode())
         self._read = len(text)
 
@@ -158,7 +160,6 @@ class TrialFolder:
 
     def set_end(self, event: Mapping[str, Any]) -> None:
         """Keep the last event of the trial, as JSON values."""
-        self.path.mkdir(parents=True, exist_ok=True)
         _write(self.end, json.dumps(event))
 
     def read_end(self) -> Mapping[str, Any] | None:
@@ -225,7 +226,8 @@ def _parsed(text: bytes) -> Iterator[Line]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all, in a folder that is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)

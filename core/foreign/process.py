@@ -187,6 +187,7 @@ class TrialProcess:
             self._early = (self._early + output)[:OUTPUT_MOST]
             return
         if output and (room := OUTPUT_MOST - self._written) > 0:
+            self._log.parent.mkdir(parents=True, exist_ok=True)  # the code of a trial may have removed it
             with open(self._log, "ab") as file:
                 file.write(output[:room])
         self._left_out += max(0, len(output) - max(0, OUTPUT_MOST - self._written))
@@ -199,6 +200,7 @@ class TrialProcess:
             keeper.wait()
         if self._left_out and self._log:
             text = f"\n... {self._left_out:,} bytes are left out; the last lines:\n" + "\n".join(self.tail) + "\n"
+            self._log.parent.mkdir(parents=True, exist_ok=True)
             with open(self._log, "a", encoding="utf-8") as file:
                 file.write(text)
 

@@ -155,7 +155,7 @@ class HomeSweep:
         if health:
             known = (name for name in (*VERDICTS, OUT_OF_MEMORY) if name in health)
             yield f"  health   {', '.join(f'{health[name]} {name}' for name in known)}"
-        yield from (f"  note: {note}" for note in results.notes(self.trials))
+        yield from (f"  note: {note}" for note in results.notes(self.trials, self.spec.is_foreign))
         if self.state == "interrupted":
             yield f"  continue: {self.home.resume_command(self.id)}"
 

@@ -28,12 +28,13 @@ TAG_CHARACTERS, PARAM_CHARACTERS, NAME_CHARACTERS = 5000, 6000, 250
 
 
 def metric_name(name: str) -> str:
-    """Return a metric's name with the characters that MLflow forbids replaced.
+    """Return the nearest name that MLflow takes for a metric: it might be that of a file.
 
-    >>> metric_name("valid_accuracy@5")
-    'valid_accuracy_5'
+    >>> [metric_name(name) for name in ("valid_accuracy@5", "../valid//loss/", "", "..")]
+    ['valid_accuracy_5', 'valid/loss', '_', '_']
     """
-    return re.sub(r"[^\w\-. /:]", "_", name)
+    parts = re.sub(r"[^\w\-. /:]", "_", name[:NAME_CHARACTERS]).split("/")
+    return "/".join(part for part in parts if part not in ("", ".", "..")) or "_"
 
 
 def checks_of(name: str) -> str:

@@ -76,7 +76,7 @@ class Summary:
             states["confirmation" if confirmations == 1 else "confirmations"] = confirmations
         yield f"{', '.join(f'{n} {state}' for state, n in states.items())} in {self.seconds:.0f} s; " + self._work()
         yield from self._failures()
-        yield from (f"note: {note}" for note in results.notes(self.trials))
+        yield from (f"note: {note}" for note in results.notes(self.trials, self.spec.is_foreign))
         if self.best is None:
             yield from self._without_a_best(home)
             return

@@ -54,24 +54,31 @@ def ranked(trials: Sequence[TrialResult], mode: str) -> list[TrialResult]:
     return sorted(trials, key=place)
 
 
+ONE_BATCH_WITHOUT = (
+    "a validation averages its batches, and one of them had no value; see sweep check, or set the task's "
+    "evaluation_batch_size to None"
+)
+
+
 def searched(trials: Sequence[TrialResult]) -> list[TrialResult]:
     """Return the trials of the search, without confirmations."""
     return [t for t in trials if t.confirms is None]
 
 
-def notes(trials: Sequence[TrialResult]) -> list[str]:
+def notes(trials: Sequence[TrialResult], own_loop: bool = False) -> list[str]:
     """Return notes on all trials together: metrics that were NaN or infinite, and confirmations that did not complete.
+
+    own_loop: whether a function or a command trains, which computes its metrics itself.
 
     >>> trials = [TrialResult(n, "complete", 1.0, {}, missing={"valid_auc": (2, 10)}) for n in range(3)]
     >>> notes(trials)[0].partition(":")[0]
     'valid_auc was no number in reports of 3 trials'
+    >>> notes(trials, own_loop=True)
+    ['valid_auc was no number in reports of 3 trials']
     """
     trials_of = Counter(name for trial in trials for name in trial.missing)
-    why = "a validation averages its batches, and one of them had no value; see sweep check, or set the task's"
-    missing = [
-        f"{name} was no number in reports of {counted(n, 'trial')}: {why} evaluation_batch_size to None"
-        for name, n in trials_of.items()
-    ]
+    why = "" if own_loop else f": {ONE_BATCH_WITHOUT}"
+    missing = [f"{name} was no number in reports of {counted(n, 'trial')}{why}" for name, n in trials_of.items()]
     refuted = [t for t in trials if t.confirms is not None and t.state not in ("complete", *UNFINISHED)]
     return missing + [
         f"trial {t.confirms} {t.state} under another seed: {t.evidence} (trial {t.number})" for t in refuted

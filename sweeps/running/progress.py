@@ -160,7 +160,7 @@ def share_done(progress: Progress) -> float:
         return min(1.0, progress.share_paid)
     ended = progress.wanted - progress.left()
     running = [step for t, step in progress.steps_done.items() if progress.states.get(t) == "running"]
-    return (ended + sum(step / progress.steps for step in running)) / progress.wanted
+    return (ended + sum(min(1.0, step / progress.steps) for step in running)) / progress.wanted
 
 
 def seconds_left(progress: Progress) -> float | None:

@@ -139,6 +139,34 @@ def test_a_folder_may_have_any_name(tmp_path: Path, forks: bool) -> None:
     assert end_of(function_cohort(folder, source, [assignment("0/0")], forks)).status == "complete"
 
 
+@pytest.mark.parametrize("of", ["function", "command"])
+def test_a_trial_that_removes_its_folder_takes_nothing_from_others(tmp_path: Path, of: str) -> None:
+    removes = "import os, shutil; shutil.rmtree(os.environ['ESPALIER_TRIAL']); print('removed', flush=True)"
+    trials = [assignment("0/0", {"removes": True}), assignment("1/0", {"removes": False})]
+    if of == "function":
+        source = f"""
+            def train(config, report):
+                report(1, valid_loss=1)
+                if config.removes:
+                    {removes}
+                report(2, valid_loss=2)
+        """
+        made = function_cohort(tmp_path, source, trials)
+    else:
+        source = f"""
+            import json, sys, time
+            def report(step):
+                print(json.dumps({{"step": step, "valid_loss": step}}), flush=True)
+            report(1)
+            if "--removes" in sys.argv:
+                {removes}
+            report(2)
+        """
+        made = command_cohort(tmp_path, source, trials)
+    found = ends(train(made))
+    assert [(end.status, end.values) for end in found.values()] == [("complete", {"valid_loss": 2.0})] * 2
+
+
 ENDLESS = """
     import os, sys, time
     child = os.fork()
