@@ -233,7 +233,9 @@ class ProcessCohort:
     def _end(self, run: TrialRun) -> Event:
         self.running.remove(run)
         event, assignment = run.end(), run.trial.assignment
-        run.folder.drop_checkpoints((*assignment.kept, assignment.until or -1))
+        whole = isinstance(event, Ended) and event.status == "complete"
+        last = run.folder.checkpoint_steps()[-1:] if whole else [assignment.until or -1]  # its model is worth keeping
+        run.folder.drop_checkpoints((*assignment.kept, *last))
         if isinstance(event, Parked):
             kept = run.folder.has_saved or run.folder.checkpoint(event.step)
             event = replace(event, lost=not kept or self._forbidden(run.trial))

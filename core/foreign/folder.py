@@ -24,6 +24,7 @@ from typing import Any, Literal, TypedDict
 VARIABLE = "ESPALIER_TRIAL"
 """The environment variable that names a trial's folder to its process, and to all that this starts."""
 NEXT = ".next"  # the checkpoint that the process is writing
+GOING = ".going-"  # how the names of folders begin that are being removed
 STEP_MOST = 2**31 - 1
 """The last step that a report may have: databases keep steps as integers of 32 bits."""
 End = Literal["complete", "stopped", "failed", "memory"]
@@ -196,8 +197,7 @@ class TrialFolder:
         written, folder = self.checkpoints / NEXT, self.checkpoints / str(step)
         if not written.is_dir() or not any(written.iterdir()):
             return False
-        if folder.exists():
-            shutil.rmtree(folder)
+        self.drop_checkpoint(step)
         written.rename(folder)
         return True
 
@@ -216,13 +216,30 @@ class TrialFolder:
         """Remove all checkpoints but those of some steps."""
         for step in self.checkpoint_steps():
             if step not in kept:
-                shutil.rmtree(self.checkpoints / str(step), ignore_errors=True)
+                self.drop_checkpoint(step)
+
+    def drop_checkpoint(self, step: int) -> None:
+        """Remove the checkpoint of a step."""
+        _drop(self.checkpoints / str(step))
+
+    def drop_saved(self) -> None:
+        """Remove what a command has saved."""
+        _drop(self.saved)
 
 
 def _parsed(text: bytes) -> Iterator[Line]:
     for line in text.splitlines():
         with suppress(ValueError):  # torn by a crash of the machine
             yield json.loads(line)
+
+
+def _drop(folder: Path) -> None:
+    """Remove a folder so that nobody finds a part of it, also if this process is killed meanwhile."""
+    going = folder.with_name(f"{GOING}{folder.name}")
+    shutil.rmtree(going, ignore_errors=True)
+    with suppress(OSError):
+        folder.rename(going)
+    shutil.rmtree(going, ignore_errors=True)
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,11 +10,12 @@ from espalier.sweeps.address import UI, mlflow_page, no_secret
 from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.browse import curves
 from espalier.sweeps.browse.trial_table import trial_table
-from espalier.sweeps.home import Home
+from espalier.sweeps.home import TRIALS, Home
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.stories import read_trial, spooled_story
 from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri
 from espalier.sweeps.results import trial_result as results
+from espalier.sweeps.results.checkpoint_disk import CheckpointDisk
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.noise import compare_with_best, noise_document, noise_line
 from espalier.sweeps.results.parent_run import ParentRun
@@ -56,6 +57,12 @@ class HomeSweep:
     def references(self) -> Sequence[ReferenceResult]:
         """What its references came to."""
         return self.record.references
+
+    @property
+    def checkpoints(self) -> CheckpointDisk | None:
+        """What the checkpoints of its trials take on this machine's disk; None if there are none."""
+        folder = self.home.sweep(self.id) / TRIALS
+        return CheckpointDisk.of(folder, self.spec.resources) if self.spec.is_foreign else None
 
     @property
     def best(self) -> TrialResult | None:
@@ -126,6 +133,7 @@ class HomeSweep:
                 "mlflow": self.page,
                 "experiment": self.experiment,
                 "storage": no_secret(self.home.storage),
+                **({"checkpoints": checkpoints.document()} if (checkpoints := self.checkpoints) else {}),
                 "trials": [asdict(t) for t in self.trials],
                 "spec": self.spec.model_dump(mode="json"),
             }
@@ -151,6 +159,8 @@ class HomeSweep:
         yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.experiment}"
         yield f"  page     {self.page}{'' if self.tracking_uri.startswith('http') else ' while `sweep ui` runs'}"
         yield f"  Optuna   {no_secret(self.home.storage)}, study {self.id}"
+        if checkpoints := self.checkpoints:
+            yield f"  disk     {checkpoints.sentence}"
         health = Counter(t.verdict for t in self.trials if t.verdict)
         if health:
             known = (name for name in (*VERDICTS, OUT_OF_MEMORY) if name in health)

@@ -10,6 +10,7 @@ from espalier.sweeps.address import UI, mlflow_page
 from espalier.sweeps.home import Home
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.results import trial_result as results
+from espalier.sweeps.results.checkpoint_disk import CheckpointDisk
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.noise import compare_with_best, noise_document, noise_line
 from espalier.sweeps.results.parent_run import ParentRun
@@ -38,6 +39,7 @@ class Summary:
     halted: str | None = None  # why it was interrupted, if not by request: what the user has to fix
     parent: ParentRun | None = None  # the sweep's own run in MLflow
     references: Sequence[ReferenceResult] = ()
+    checkpoints: CheckpointDisk | None = None
 
     def document(self) -> dict[str, object]:
         """Return the JSON document of `sweep run --json`."""
@@ -57,6 +59,7 @@ class Summary:
             "interrupted": self.interrupted,
             "recorded": self.recorded,
             "notes": list(self.notes),
+            **({"checkpoints": self.checkpoints.document()} if self.checkpoints else {}),
             "halted": self.halted,
             "first_result_s": self.first_result_s,
             "mlflow": self.page() if self.server else None,
@@ -75,6 +78,7 @@ class Summary:
         if confirmations := sum(t.confirms is not None for t in self.trials):
             states["confirmation" if confirmations == 1 else "confirmations"] = confirmations
         yield f"{', '.join(f'{n} {state}' for state, n in states.items())} in {self.seconds:.0f} s; " + self._work()
+        yield from [self.checkpoints.sentence] if self.checkpoints else []
         yield from self._failures()
         yield from (f"note: {note}" for note in results.notes(self.trials, self.spec.is_foreign))
         if self.best is None:

@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from espalier.sweeps.address import no_secret
-from espalier.sweeps.home import STATES
+from espalier.sweeps.home import STATES, TRIALS
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.tracking import Tracking
+from espalier.sweeps.results.checkpoint_disk import CheckpointDisk
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.trial_result import TrialResult, at_rest, best_trial
 from espalier.sweeps.running.interrupt import Interrupt
@@ -83,6 +84,10 @@ class Closing:
             return max(CLOSING_LEAST_S, CLOSING_S - since)
         return usual
 
+    def _checkpoints(self) -> CheckpointDisk | None:
+        spec, removed = self.record.spec, self.progress.checkpoints_removed
+        return CheckpointDisk.of(self.tracking.folder / TRIALS, spec.resources, removed) if spec.is_foreign else None
+
     def _summary(self, trials: Sequence[TrialResult], interrupted: bool, recorded: bool) -> Summary:
         progress, total, uri = self.progress, self.progress.work.total(), self.recorder.target.uri
         return Summary(
@@ -101,4 +106,5 @@ class Closing:
             halted=self.interrupt.halted,
             parent=self.record.parent,
             references=self.record.references,
+            checkpoints=self._checkpoints(),
         )

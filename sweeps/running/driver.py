@@ -34,6 +34,7 @@ from espalier.sweeps.recording.tracking_uri import public_uri, sweep_tracking_ur
 from espalier.sweeps.references import wanted_references
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running import machine
+from espalier.sweeps.running.checkpoint_room import CheckpointRoom
 from espalier.sweeps.running.closing import Closing
 from espalier.sweeps.running.deadline import Deadline, time_budget
 from espalier.sweeps.running.interrupt import Interrupt
@@ -295,6 +296,7 @@ class Driver:
             ReferenceRuns(self.record, tracking, self.progress),
             ends,
             deadline,
+            CheckpointRoom(Path(settings.trial_folders), search, self.progress) if self.spec.is_foreign else None,
         )
         rule = stopping_rule(self.record)
         tune.run_tune(loop, allocation, tune_folder, self.record.id, rule)

@@ -11,6 +11,7 @@ from espalier.core.training.events import TrialId
 from espalier.sweeps.home import last_checkpoint, naming
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.tracking import Tracking
+from espalier.sweeps.running.checkpoint_room import CheckpointRoom
 from espalier.sweeps.running.deadline import Deadline
 from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.ledger import Ledger
@@ -42,6 +43,7 @@ class Loop:
     references: ReferenceRuns
     parked_ends: ParkedEnds | None
     deadline: Deadline | None
+    room: CheckpointRoom | None = None
 
     @property
     def recorder(self) -> Recorder:
@@ -121,6 +123,8 @@ class Loop:
             if not had_result and self.progress.first_result_s is not None:
                 self.recorder.wake()  # so that trials have runs before they end
             self.take_links()
+            if self.room:
+                self.room.take(turn.events)
         if turn.error:
             self._pass_on(self.search.cohort_failed(cohort, turn.error.reason))
             keep_error(self.folder, cohort, turn.error.trace)

@@ -47,6 +47,7 @@ class Progress:
     searched: Collection[str] = ()  # the searched hyperparameters
     share_paid: float | None = None  # of a budget, what has been given out or used; None where trials count
     ends_at: float | None = None  # when the time of the budget will be up, on the monotonic clock
+    checkpoints_removed: int = 0  # since there was no room for them
     stopping: Callable[[], bool] = lambda: False  # whether the sweep was asked to stop early
 
     @classmethod

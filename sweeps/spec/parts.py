@@ -228,7 +228,11 @@ class Resources(Part):
         le=86_400,
         description="seconds that the process of a trial has to end, from SIGTERM until it is killed",
     )
-
+    checkpoints_gib: Annotated[float, Field(gt=0, le=1e6)] | Auto = Field(
+        default="auto",
+        description="GiB of the disk that the checkpoints of a function or a command may take, those of all trials; "
+        "beyond it the ones that are needed least are removed. auto: half of what is free",
+    )
     code_mib: Annotated[float, Field(ge=0, le=1024)] = Field(
         default=32.0,
         description="MiB of the code that is recorded with the sweep, in the folder of the task's file; 0: none, and "

@@ -268,6 +268,8 @@ def check_for_task(spec: BaseModel, resources: Resources) -> None:
         raise ValueError("acts_later: it is for a function or a command; leave it out")
     if resources.timeout is not None:
         raise ValueError("resources.timeout: it is for a function or a command; write resources.patience")
+    if resources.checkpoints_gib != "auto":
+        raise ValueError("resources.checkpoints_gib: it is for a function or a command; leave it out")
 
 
 def check_for_process(

@@ -40,6 +40,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"command": "python t.py", "results": {"mlflow": True}, "share": "checkpoints"}, "share: .*results.mlflow"),
     ({"task": "names", "share": "checkpoints"}, "share: it is for a function or a command"),
     ({"task": "names", "resources": {"timeout": 3}}, "resources.timeout: it is for a function or a command"),
+    ({"task": "names", "resources": {"checkpoints_gib": 3}}, "resources.checkpoints_gib: it is for a function or a"),
     ({"task": "names", "resources": {"gpus": 4}}, "resources.gpus: 4; a cohort trains on one GPU"),
 ]
 
