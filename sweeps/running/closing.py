@@ -85,8 +85,8 @@ class Closing:
         return usual
 
     def _checkpoints(self) -> CheckpointDisk | None:
-        spec, removed = self.record.spec, self.progress.checkpoints_removed
-        return CheckpointDisk.of(self.tracking.folder / TRIALS, spec.resources, removed) if spec.is_foreign else None
+        trials, removed = self.tracking.folder / TRIALS, self.progress.checkpoints_removed
+        return CheckpointDisk.of(trials, self.record.spec.resources, removed) if trials.is_dir() else None
 
     def _summary(self, trials: Sequence[TrialResult], interrupted: bool, recorded: bool) -> Summary:
         progress, total, uri = self.progress, self.progress.work.total(), self.recorder.target.uri
