@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from espalier.core.errors import BadInput, nearest, shown
 from espalier.core.foreign.child import PASSED
-from espalier.core.foreign.command import check_placeholders
+from espalier.core.foreign.command import ENV, WHOLE, check_placeholders
+from espalier.core.foreign.programs import found_program, with_own_programs
 from espalier.core.loading.dependencies import hash_beside
 from espalier.core.loading.folders import current_folder, in_copy
 from espalier.core.loading.references import split_reference
@@ -84,9 +85,10 @@ def _bound(tree: ast.Module) -> set[str]:
 
 def _check_command(command: Sequence[str]) -> str:
     """See whether a command is there; return a hash of its files of code."""
-    program, folder = command[0], current_folder()
+    words = [word for word in command if word != WHOLE.format(ENV)]
+    program, folder = words[0] if words else command[0], current_folder()
     place = folder / program if os.sep in program else None
-    if not (shutil.which(str(place)) if place else shutil.which(program)):
+    if not (shutil.which(str(place)) if place else found_program(program, with_own_programs(os.environ))):
         raise BadInput(f"command: {shown(program)} is no program here; write for example [python, train.py, ...]")
     digest = hashlib.sha256("\0".join(command).encode())
     for word in command[1:]:

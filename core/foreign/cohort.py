@@ -236,6 +236,7 @@ class ProcessCohort:
         whole = isinstance(event, Ended) and event.status == "complete"
         last = run.folder.checkpoint_steps()[-1:] if whole else [assignment.until or -1]  # its model is worth keeping
         run.folder.drop_checkpoints((*assignment.kept, *last))
+        self.notes += run.notes(event)
         if isinstance(event, Parked):
             kept = run.folder.has_saved or run.folder.checkpoint(event.step)
             event = replace(event, lost=not kept or self._forbidden(run.trial))

@@ -10,8 +10,8 @@ from espalier.core.foreign.folder import Assignment, TrialFolder
 
 PLACEHOLDER = re.compile(r"\$\{([A-Za-z_][\w.-]*)\}")
 WHOLE = "${{{}}}"  # a word that is a placeholder alone
-ARGS, JSON = "args", "json"
-OTHERS = (ARGS, JSON, "seed", "steps", "trial", "folder", "checkpoint", "resume")
+ARGS, JSON, ENV = "args", "json", "env"
+OTHERS = (ARGS, JSON, ENV, "seed", "steps", "trial", "folder", "checkpoint", "resume")
 """Placeholders that are no hyperparameters."""
 
 
@@ -19,10 +19,11 @@ def filled(template: Sequence[str], assignment: Assignment, folder: TrialFolder)
     """Return the words of a command for a trial.
 
     ${args} alone in a word: `--name value` for each value that stands nowhere else in the command; true gives `--name`
-    alone, false and null nothing; a list its values one after another. ${json}: all values as one JSON object. ${name}:
-    a value. A word with a value of null, or of what the trial does not have, is left out, with the word before it if
-    that is an option. ${seed}, ${steps}, ${trial}; ${folder}: the trial's own; ${checkpoint}: a folder to save into
-    that stays; ${resume}: the same where it holds something, else null.
+    alone, false and null nothing; a list its values one after another. ${json}: all values as one JSON object. ${env}
+    is left out: it says that the code takes them from its environment. ${name}: a value. A word with a value of null,
+    or of what the trial does not have, is left out, with the word before it if that is an option. ${seed}, ${steps},
+    ${trial}; ${folder}: the trial's own; ${checkpoint}: a folder to save into that stays; ${resume}: the same where it
+    holds something, else null.
 
     >>> assignment = Assignment("7/0", {"lr": 0.1, "nesterov": True, "dropout": None}, {}, seed=0, steps=100)
     >>> from pathlib import Path
@@ -37,6 +38,8 @@ def filled(template: Sequence[str], assignment: Assignment, folder: TrialFolder)
     ['train']
     >>> filled(["train", "${json}"], assignment, folder)
     ['train', '{"lr": 0.1, "nesterov": true, "dropout": null}']
+    >>> filled(["${env}", "train"], assignment, folder)
+    ['train']
     """
     values = {**_own(assignment, folder, template), **assignment.values}
     named = {name for word in template for name in PLACEHOLDER.findall(word)}
@@ -45,6 +48,8 @@ def filled(template: Sequence[str], assignment: Assignment, folder: TrialFolder)
     for word in template:
         if word == WHOLE.format(ARGS):
             words += arguments(rest)
+            continue
+        if word == WHOLE.format(ENV) and ENV not in values:
             continue
         names = PLACEHOLDER.findall(word)
         if any(values.get(name) is None for name in names):
@@ -67,6 +72,11 @@ def _own(assignment: Assignment, folder: TrialFolder, template: Sequence[str]) -
         "checkpoint": str(folder.saved),
         "resume": str(folder.saved) if folder.has_saved else None,
     }
+
+
+def config_text(assignment: Assignment) -> str:
+    """Return all values of a trial with its seed and steps as one JSON object, for an environment variable."""
+    return json.dumps({**assignment.values, "seed": assignment.seed, "steps": assignment.steps})
 
 
 def arguments(values: Mapping[str, Any]) -> list[str]:
@@ -107,9 +117,12 @@ def check_placeholders(template: Sequence[str], names: Sequence[str]) -> None:
         )
     if ARGS in used and WHOLE.format(ARGS) not in template:
         raise BadInput("command: ${args} stands inside a word; it becomes several words, so write it alone")
-    if not used & {ARGS, JSON}:
+    if ENV in used - {*names} and WHOLE.format(ENV) not in template:
+        raise BadInput("command: ${env} stands inside a word; it is left out, so write it alone")
+    if not used & {ARGS, JSON, *({ENV} - {*names})}:
         for name in names:
             if name not in used:
                 raise BadInput(
-                    f"command: {name} is searched and reaches the command nowhere; write ${{{name}}} or ${{args}}"
+                    f"command: {name} is searched and reaches the command nowhere; write ${{{name}}} or ${{args}}, "
+                    "or ${env} if it reads ESPALIER_CONFIG"
                 )

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from espalier.core.foreign.command import filled
+from espalier.core.foreign.command import config_text, filled
 from espalier.core.foreign.folder import VARIABLE, Assignment, TrialFolder
 from espalier.core.foreign.process import TrialProcess
+from espalier.core.foreign.programs import PYTHONS, found_program, with_own_programs
 from espalier.core.foreign.template import Template
 
 CHILD = "espalier.core.foreign.child"
@@ -98,8 +99,11 @@ class CommandLauncher:
     def launch(self, folder: TrialFolder, assignment: Assignment) -> TrialProcess:
         """Start the command with the values of an assignment."""
         command = filled(self.template, assignment, folder)
-        own = {VARIABLE: str(folder.path), "ESPALIER_SEED": str(assignment.seed)}
+        config = config_text(assignment)
+        own = {VARIABLE: str(folder.path), "ESPALIER_SEED": str(assignment.seed), "ESPALIER_CONFIG": config}
         env = {**self.env, **assignment.environment, **own}
+        if command[0] in PYTHONS:
+            command[0] = found_program(command[0], env) or command[0]
         process = TrialProcess.start(command, self.folder, env, self.grace_s)
         process.log_to(folder.output)
         process.send("")
@@ -114,4 +118,4 @@ def environment() -> dict[str, str]:
     ours = ("RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_CLIENT_MODE")
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     # as workers have it, also where no worker starts them: with more threads none could be forked
-    return kept | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    return with_own_programs(kept) | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}

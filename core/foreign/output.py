@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from espalier.core.errors import BadInput, brief
 from espalier.core.foreign.folder import STEP_MOST, Line
+from espalier.core.foreign.results import NOTHING
 
 STEP = ("step", "iter", "iteration", "global_step", "epoch")
 """The names under which a line of JSON may say after which step its values were measured."""
@@ -21,10 +22,13 @@ class OutputReader:
     made when the next step begins: so a report is complete.
     """
 
+    nothing = NOTHING
+
     def __init__(self, patterns: Sequence[str] = ()):
         """patterns: regular expressions with named groups, `step` among them, or without it: the lines are counted."""
         self.patterns = [compiled(pattern) for pattern in patterns]
         self.step, self.values, self.seen = -1, dict[str, float](), 0
+        self.notes: list[str] = []
 
     def read(self, lines: Sequence[str]) -> list[Line]:
         """Return the reports that these lines complete."""

@@ -5,9 +5,17 @@ from typing import Protocol
 
 from espalier.core.foreign.folder import Assignment, Line
 
+NOTHING = "it ended without a report"
+
 
 class ResultReader(Protocol):
-    """Finds the reports of one process."""
+    """Finds the reports of one process.
+
+    nothing: how a process has ended that has none, as a part of a sentence. notes: for the user, once it has ended.
+    """
+
+    nothing: str
+    notes: list[str]
 
     def read(self, lines: Sequence[str]) -> Sequence[Line]:
         """Return the reports that are new. lines: what the process has printed since the last call."""

@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from espalier.core.errors import counted
 from espalier.core.foreign.folder import Assignment, Line, TrialFolder
 from espalier.core.foreign.process import TrialProcess
-from espalier.core.foreign.results import ResultReader
+from espalier.core.foreign.results import NOTHING, ResultReader
 from espalier.core.measures.verdicts import OUT_OF_MEMORY, Thresholds, Verdict, median, verdict
 from espalier.core.training.events import Ended, Event, Forked, Parked, Reported, Scored, Started, Status
 
 REPORTED = "reported"  # the score of code that reports its own
 TRAIN_LOSS = "train_loss"
+EPOCHS = (
+    "trials are complete long before their last step: the last report is of step {:,}, and budget.steps is {:,}; if "
+    "they count epochs, write how many as budget.steps: stopping goes by the steps of reports"
+)
 _MEMORY = re.compile(r"out of memory|OutOfMemoryError|MemoryError|allocate memory|bad_alloc", re.IGNORECASE)
 
 
@@ -232,12 +236,21 @@ class TrialRun(TrialHistory):
         metric, until = self.trial.assignment.metric, self.trial.assignment.until
         names = dict.fromkeys(name for _, values in self.reports for name in values)
         if not self.reports:
-            return "failed", f"it ended without a report{self._printed()}", ""
+            nothing = self.reader.nothing if self.reader else NOTHING
+            return "failed", f"{nothing}{self._printed()}", ""
         if metric not in names:
             return "failed", f"it never reported {metric}, the objective; it reported {', '.join(names)}", ""
         if until is not None:
             return "failed", f"it ended after {counted(self.step, 'step')}, before the rung at step {until:,}", ""
         return "complete", "", ""
+
+    def notes(self, end: Event) -> list[str]:
+        """Return what the user should know of how its results arrived, once it has ended."""
+        notes = list(self.reader.notes) if self.reader else []
+        steps = self.trial.assignment.steps
+        if isinstance(end, Ended) and end.status == "complete" and 2 * self.step < steps:
+            notes.append(EPOCHS.format(self.step, steps))
+        return notes
 
     def _why(self) -> str:
         if error := (self.last or {}).get("error"):

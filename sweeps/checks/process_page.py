@@ -1,9 +1,12 @@
 """`sweep check` of a function or a command: what it reports, its time, and whether each hyperparameter acts."""
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from espalier.core.checks.findings import Checkup, Finding
+from espalier.core.foreign.programs import found_program, with_own_programs
 from espalier.sweeps.checks import checkup
 from espalier.sweeps.checks.knobs import (
     Base,
@@ -81,7 +84,7 @@ def examine_processes(spec: SweepSpec) -> ProcessCheck:
     with ShortRuns(spec, FIRST_S, ALL_S) as runs:
         tried = Knobs(spec, runs)
         first = tried.first
-        findings = list(_of_first(spec, first))
+        findings = [*_of_program(spec), *_of_first(spec, first)]
         if first.run.error or not first.run.reports:
             return ProcessCheck(Checkup(findings), {}, None)
         moved = {written(spec, each.name): each for each in _each(spec, tried)}
@@ -90,6 +93,15 @@ def examine_processes(spec: SweepSpec) -> ProcessCheck:
     forecast = _foresee(spec, first)
     findings.append(Finding("pass", "forecast", forecast.sentence()))
     return ProcessCheck(Checkup(findings), moved, forecast)
+
+
+def _of_program(spec: SweepSpec) -> Iterator[Finding]:
+    """Yield what the first word of a command is, where a shell would take another program."""
+    word = spec.command[0] if spec.command else ""
+    own, here = found_program(word, with_own_programs(os.environ)), shutil.which(word)
+    if own != here:
+        instead = f"your shell would take {here}" if here else "your shell has none"
+        yield Finding("pass", "program", f"{word} is {own}, of the environment in which the sweep runs; {instead}")
 
 
 def _of_first(spec: SweepSpec, first: Base) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from espalier.core.errors import briefly
 from espalier.core.foreign.folder import Line
 from espalier.sweeps.address import no_secret
+from espalier.sweeps.recording.beside import gather
 from espalier.sweeps.recording.names import RUNG
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class RunReader:
     takes 0 for all: then they are counted, from 0. Calls to MLflow are made by threads, so that none delays training.
     """
 
+    nothing = "it logged no metric to its run of MLflow"
+
     def __init__(self, client: "MlflowClient", run_id: str, metric: str, environment: Mapping[str, str]):
         """environment: names the run to the process."""
         self.client, self.run_id, self.metric, self.environment = client, run_id, metric, environment
@@ -38,6 +41,7 @@ class RunReader:
         self._reports: list[Line] = []
         self._next_look, self._pause_s = 0.0, POLL_S
         self._looking: threading.Thread | None = None
+        self.notes: list[str] = []
 
     def skip_earlier(self) -> None:
         """Leave out what the run has so far: an earlier process of the trial has logged it."""
@@ -59,6 +63,7 @@ class RunReader:
         end, pause_s = time.monotonic() + REST_S, 0.1
         while True:
             try:
+                gather(self.client, self.run_id)
                 self._look(last=True)
                 return self._take()
             except Exception as error:  # any error of server or network
@@ -90,7 +95,11 @@ class RunReader:
 
     def _look(self, last: bool) -> None:
         """Find the reports that are new. last: the process has ended, so that the newest one is complete."""
-        objective = _by_step(self._new(self.metric))
+        points = self._new(self.metric)
+        objective = _by_step(points)
+        if last and (repeated := _repeated(points)):
+            why = "with other values; the last one counts"
+            self.notes.append(f"{self.metric} was logged more than once at step {repeated[0]:,}, {why}")
         steps = [step for step in objective if step > self._step]
         others = {name: _by_step(self._new(name)) for name in self._names() - {self.metric}} if steps or last else {}
         if steps and not last and steps[-1] != self._fresh:
@@ -124,6 +133,18 @@ class RunReader:
 def _point(metric: "Metric") -> Point:
     too_large = abs(metric.value) >= INFINITY
     return metric.step, metric.timestamp, math.copysign(math.inf, metric.value) if too_large else metric.value
+
+
+def _repeated(points: Sequence[Point]) -> list[int]:
+    """Return the steps with several values, rising; those of step 0 are counted.
+
+    >>> _repeated([(20, 8, 0.5), (10, 1, 3.0), (10, 4, 0.6), (0, 3, 0.7), (0, 4, 0.8), (20, 9, 0.5)])
+    [10]
+    """
+    values: dict[int, set[float]] = {}
+    for step, _, value in points:
+        values.setdefault(step, set()).add(value)
+    return sorted(step for step, those in values.items() if step and len(those) > 1)
 
 
 def _by_step(points: Sequence[Point]) -> dict[int, float]:

@@ -14,6 +14,7 @@ from espalier.core.foreign.folder import Assignment
 from espalier.core.foreign.results import NotYet
 from espalier.core.training.events import TrialId
 from espalier.sweeps.address import sqlite_url
+from espalier.sweeps.recording import beside
 from espalier.sweeps.recording.experiments import ExperimentRef, open_experiment, require_id
 from espalier.sweeps.recording.feedback import Feedback
 from espalier.sweeps.recording.names import checks_of
@@ -21,6 +22,7 @@ from espalier.sweeps.recording.retry import is_refusal
 from espalier.sweeps.recording.run_reader import RunReader
 from espalier.sweeps.recording.runs import RunState, SweepRuns, Target
 from espalier.sweeps.recording.server import file_id, open_client
+from espalier.sweeps.recording.startup import FOLDER
 from espalier.sweeps.recording.store import prepare_store
 from espalier.sweeps.recording.tracking_uri import STORE_FILE, VARIABLE
 
@@ -48,7 +50,8 @@ class TrialRuns:
     @property
     def environment(self) -> Mapping[str, str]:
         """What all processes need to reach MLflow."""
-        return {VARIABLE: self.target.uri, **RETRIES}
+        modules = os.pathsep.join(filter(None, [FOLDER, os.environ.get("PYTHONPATH")]))
+        return {VARIABLE: self.target.uri, **RETRIES, "PYTHONPATH": modules}
 
     def attach(self, assignment: Assignment) -> RunReader:
         """Find or make the run for a process; return the reader of its results.
@@ -60,6 +63,7 @@ class TrialRuns:
         try:
             run, experiment = self._run_of(assignment.trial)
             environment = {RUN: run.run_id, EXPERIMENT: experiment.id, EXPERIMENT_NAME: experiment.name}
+            environment[beside.CONTEXT] = beside.context(run.run_id)
             reader = RunReader(open_client(self.target.uri), run.run_id, assignment.metric, environment)
             if not run.is_new:
                 reader.skip_earlier()

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from espalier.core.foreign.programs import with_own_programs
+
 LIMIT_S = 60.0  # imports of a large project on a slow disk
 OUTPUT_MOST = 1 << 20  # bytes
 WIDTH = 200  # columns: options and what is said on them then stand on one line
@@ -51,7 +53,8 @@ def run_help(command: Sequence[str], limit_s: float = LIMIT_S) -> HelpRun:
 
 def _environment() -> dict[str, str]:
     own = {"COLUMNS": str(WIDTH), "TERMINAL_WIDTH": str(WIDTH), "TERM": "dumb", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
-    return {**os.environ, **own, "PYTHONUNBUFFERED": "1", "WANDB_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
+    variables = {**with_own_programs(os.environ), **own}
+    return {**variables, "PYTHONUNBUFFERED": "1", "WANDB_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
 
 
 def _read(process: "subprocess.Popen[bytes]", until: float, limit_s: float) -> tuple[bytes, str]:

@@ -3,10 +3,11 @@
 import os
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
+
+from espalier.core.foreign.programs import found_program, with_own_programs
 
 SHOWN_MOST = 6  # names in a message
 
@@ -42,8 +43,8 @@ def as_list(value: object) -> list[Any]:
 
 
 def this_python() -> str:
-    """Return the word that starts this Python in a shell: python, or its path where that is another or none."""
-    found = shutil.which("python")
+    """Return the word that starts this Python in a command: python, or its path where that is another."""
+    found = found_program("python", with_own_programs(os.environ))
     here = os.path.dirname(sys.executable)
     return "python" if found and os.path.realpath(os.path.dirname(found)) == os.path.realpath(here) else sys.executable
 

@@ -37,6 +37,28 @@ def test_results_are_found_in_lines_of_json_and_by_patterns(tmp_path: Path) -> N
     assert "args ['--lr', '0.1']" in (tmp_path / "trials" / "0-0" / "output.log").read_text()
 
 
+def test_a_script_takes_its_values_from_the_environment(tmp_path: Path) -> None:
+    source = """
+        import json, os, sys
+        assert sys.argv == ["script.py"]
+        config = json.loads(os.environ["ESPALIER_CONFIG"])
+        assert config == {"lr": 0.1, "seed": int(os.environ["ESPALIER_SEED"]), "steps": 40, "betas": [0.9, 0.99]}
+        print(json.dumps({"step": config["steps"], "valid_loss": config["lr"]}))
+    """
+    command = ["${env}", sys.executable, "script.py"]
+    trial = assignment("0/0", {"lr": 0.1, "betas": [0.9, 0.99]})
+    assert end_of(command_cohort(tmp_path, source, [trial], command=command)).values == {"valid_loss": 0.1}
+    check_placeholders(command, ["lr", "betas"])
+
+
+def test_a_hyperparameter_called_env_is_a_value(tmp_path: Path) -> None:
+    trial = assignment("0/0", {"env": "CartPole-v1"})
+    words = filled(["train", "${env}", "--rate=${lr}"], trial, TrialFolder(tmp_path))
+    assert words == ["train", "CartPole-v1", "--rate=0.1"]
+    with pytest.raises(BadInput, match="lr is searched"):
+        check_placeholders(["train", "${env}"], ["env", "lr"])
+
+
 def test_a_script_reports_by_one_import_and_is_stopped_by_it(tmp_path: Path) -> None:
     source = """
         import time
@@ -216,6 +238,7 @@ def test_the_reports_of_a_command_that_goes_on_are_those_of_one_that_was_never_k
     ("template", "why"),
     [
         (["train", "--lr", "${lr}", "${args} "], "alone"),
+        (["--config=${env}", "train"], "alone"),
         (["train", "${learning_rate}"], "did you mean|has no value"),
         (["train", "${lr}"], "momentum is searched and reaches the command nowhere"),
     ],

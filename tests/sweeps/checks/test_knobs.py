@@ -5,6 +5,7 @@ Most of these train a script that imports no torch.
 
 import json
 import os
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -125,13 +126,31 @@ def test_a_check_is_a_page_with_what_was_run_its_time_and_each_hyperparameter(ch
     assert document["forecast"]["wall_s"] > 0
 
 
-def test_a_run_without_results_fails_the_check_with_its_reason() -> None:
+def test_a_run_without_results_fails_the_check_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     silent = examine_processes(script_spec("print('hello')"))
     assert [(f.level, f.what) for f in silent.checkup.findings] == [("fail", "run")]
     assert "without a report" in silent.checkup.findings[0].sentence
     other = examine_processes(script_spec(space={"lr": RATE}, objective={"metric": "accuracy", "mode": "max"}))
     (failed,) = [f.sentence for f in other.checkup.findings if f.level == "fail"]
     assert "report" in failed and "accuracy" in failed
+
+
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="this Python has no environment")
+def test_a_check_names_the_python_of_a_command_where_a_shell_would_take_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\nexit 3\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    monkeypatch.delenv("CONDA_PREFIX", raising=False)
+    first, *_ = examine_processes(script_spec("print('hello')")).checkup.findings
+    own = Path(sys.prefix) / "bin" / "python"
+    assert (first.what, first.level) == ("program", "pass")
+    assert first.sentence.startswith(f"python is {own}, of the environment")
+    assert first.sentence.endswith(f"take {other}")
 
 
 # --- at the start of a sweep ------------------------------------------------------------------------------------------

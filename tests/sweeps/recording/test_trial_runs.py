@@ -15,6 +15,7 @@ from espalier.core.foreign.folder import Assignment
 from espalier.core.foreign.launch import CommandLauncher, FunctionLauncher, environment
 from espalier.core.foreign.results import NotYet
 from espalier.core.training.events import Ended, Event
+from espalier.sweeps.recording.names import TRIAL_TAG
 from espalier.sweeps.recording.records import TrialEnded, TrialReported, TrialStarted
 from espalier.sweeps.recording.runs import Target
 from espalier.sweeps.recording.tracking_uri import default_uri
@@ -53,12 +54,27 @@ ENDLESS = """
         mlflow.log_metric("valid_loss", 2.0, step=20)
         time.sleep(600)
 """
+REPEATED = """
+    import mlflow
+
+    for value in (3.0, 2.0, 1.0):
+        mlflow.log_metric("valid_loss", value, step=40)
+"""
 FUNCTION = """
     import mlflow
 
     def train(config, report):
         for step in (10, 20):
             mlflow.log_metric("valid_loss", config.lr * step, step=step)
+"""
+AFTERWARDS = """
+    import mlflow
+
+    with mlflow.start_run():
+        mlflow.log_metric("valid_loss", 3.0, step=10)
+        with mlflow.start_run(nested=True):
+            mlflow.log_metric("fold_loss", 7.0, step=10)
+    mlflow.log_metric("valid_loss", 1.0, step=40)
 """
 ELSEWHERE = """
     import mlflow
@@ -130,6 +146,15 @@ def test_values_without_steps_are_counted(home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_step_that_is_logged_twice_counts_once_and_is_named(home: Path, tmp_path: Path) -> None:
+    trials = scripted(tmp_path, REPEATED, runs_at(default_uri(home)))
+    (end,) = ends(list(trials.train()))
+    assert end.status == "complete" and end.reports[-1] == (40, {"valid_loss": 1.0})
+    (note,) = trials.take_notes()
+    assert "valid_loss was logged more than once at step 40" in note
+
+
+@pytest.mark.slow
 def test_a_script_is_stopped_by_a_signal(home: Path, tmp_path: Path) -> None:
     trials = scripted(tmp_path, ENDLESS, runs_at(default_uri(home)))
     events: list[Event] = []
@@ -158,6 +183,22 @@ def test_a_function_is_told_its_run(home: Path, tmp_path: Path) -> None:
 def test_a_script_with_an_experiment_of_its_own_fails_with_the_words_of_mlflow(home: Path, tmp_path: Path) -> None:
     (end,) = ends(list(scripted(tmp_path, ELSEWHERE, runs_at(default_uri(home))).train()))
     assert end.status == "failed" and "experiment" in end.evidence
+
+
+@pytest.mark.slow
+def test_a_script_may_name_the_experiment_of_its_sweep(home: Path, tmp_path: Path) -> None:
+    (end,) = ends(list(scripted(tmp_path, ELSEWHERE.replace("mine", "warm"), runs_at(default_uri(home))).train()))
+    assert end.status == "complete", end.evidence
+
+
+@pytest.mark.slow
+def test_what_is_logged_after_the_run_has_ended_is_moved_into_it(home: Path, tmp_path: Path) -> None:
+    (end,) = ends(list(scripted(tmp_path, AFTERWARDS, runs_at(default_uri(home))).train()))
+    assert (10, {"valid_loss": 3.0}) in list(end.reports) and end.reports[-1][1]["valid_loss"] == 1.0
+    (run,) = [run for run in all_runs(default_uri(home)) if TRIAL_TAG in run.data.tags]
+    (nested,) = [each for each in all_runs(default_uri(home)) if "fold_loss" in each.data.metrics]
+    assert nested.data.tags["mlflow.parentRunId"] == run.info.run_id  # which the script nests by itself
+    assert run.data.metrics == {"valid_loss": 1.0} and len(all_runs(default_uri(home))) == 2
 
 
 def test_a_trial_waits_for_a_server_that_does_not_answer(tmp_path: Path) -> None:
