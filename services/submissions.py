@@ -10,12 +10,14 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from espalier.core.errors import BadInput
 from espalier.services.database.tables import State, Submission
 from espalier.services.settings import Settings
 from espalier.sweeps.code import archive as archives
-from espalier.sweeps.home import new_id
+from espalier.sweeps.home import SWEEP_ID, new_id
+from espalier.sweeps.spec.first import TOP_MOST
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import Fields, unique_fields
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
@@ -26,16 +28,40 @@ MOST = 2**31 - 1  # the most trials and GPUs, a limit of the columns
 
 def read_spec(text: bytes, kind: str, settings: Settings) -> tuple[Fields, SweepSpec]:
     """Parse a spec; return its fields as sent, and the spec. kind: json or yaml. Raises BadInput."""
+    return checked_fields(_parsed(text, kind, settings, "spec"))
+
+
+def _parsed(text: bytes, kind: str, settings: Settings, what: str) -> Any:
     if len(text) > settings.spec_kib * 1024:
-        raise BadInput(f"spec: {len(text) / 1024:.0f} KiB; at most {settings.spec_kib:g} KiB are taken")
+        raise BadInput(f"{what}: {len(text) / 1024:.0f} KiB; at most {settings.spec_kib:g} KiB are taken")
     try:
         decoded = text.decode("utf-8")
-        fields = _json(decoded) if kind == "json" else parse_yaml(decoded, "spec")
+        return _json(decoded) if kind == "json" else parse_yaml(decoded, what)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"spec: not valid {kind.upper()}: {' '.join(str(error).split())[:200]}") from error
-    return checked_fields(fields)
+        raise BadInput(f"{what}: not valid {kind.upper()}: {' '.join(str(error).split())[:200]}") from error
+
+
+class Points(BaseModel):
+    """Points for a sweep, and another sweep whose best points are added after them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    points: list[dict[str, Any]] = Field([], description="each as in a spec; what one leaves out the sampler proposes")
+    other: str | None = Field(None, alias="from", pattern=f"^{SWEEP_ID}$", description="a sweep with more of them")
+    top: int = Field(1, ge=1, le=TOP_MOST, description="how many of its best points")
+
+
+def read_points(text: bytes, kind: str, settings: Settings) -> Points:
+    """Parse points for a sweep. kind: json or yaml. Raises BadInput."""
+    fields = _parsed(text, kind, settings, "points")
+    _check_values(fields, "points")
+    try:
+        return Points.model_validate(fields)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise BadInput(f"{'.'.join(map(str, wrong['loc'])) or 'points'}: {wrong['msg'].lower()}") from error
 
 
 def _json(text: str) -> Any:
@@ -46,13 +72,13 @@ def _no_number(word: str) -> None:
     raise ValueError(f"{word} is no number of JSON")
 
 
-def _check_values(fields: object) -> None:
+def _check_values(fields: object, what: str = "spec") -> None:
     """Raise BadInput for the first value that cannot be stored in a database or sent in an answer."""
     waiting: list[tuple[str, int, object]] = [("", 0, fields)]
     while waiting:
         place, depth, value = waiting.pop()
         if wrong := _wrong(value, depth):
-            raise BadInput(f"spec: {place[1:201] or 'spec'}: {wrong}")
+            raise BadInput(f"{what}: {place[1:201] or what}: {wrong}")
         if isinstance(value, Mapping):
             waiting += [(place, depth, str(key)) for key in value]
             waiting += [(f"{place}.{_printed(key)}", depth + 1, inner) for key, inner in value.items()]

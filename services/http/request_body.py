@@ -13,6 +13,7 @@ from starlette.types import Message
 from espalier.core.errors import BadInput, nearest
 from espalier.services.http.problems import Problem
 from espalier.services.settings import Settings
+from espalier.services.submissions import Points
 
 EXAMPLE = {
     "name": "names",
@@ -158,6 +159,17 @@ BODY = {
                 "encoding": {"spec": {"contentType": "application/json"}},
                 "example": {"spec": EXAMPLE, "hours": "2"},
             },
+        },
+    }
+}
+POINTS = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": Points.model_json_schema(),
+                "example": {"points": [{"lr_exponent": -1.0}]},
+            }
         },
     }
 }

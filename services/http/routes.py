@@ -17,14 +17,14 @@ from espalier.services.http import problems
 from espalier.services.http.access import Reader, Submitter
 from espalier.services.http.backend import Backend, BackendDep, Id, own_sweep, view_of
 from espalier.services.http.problems import Problem, responses
-from espalier.services.http.request_body import BODY, CHECKED, hours_of, read_body, read_spec_body
+from espalier.services.http.request_body import BODY, CHECKED, POINTS, hours_of, read_body, read_spec_body
 from espalier.services.http.streams import LogEvents, Stream, SweepEvents
 from espalier.services.queue import position
 from espalier.services.reading.answers import Sweep, Trial, trial_view
 from espalier.services.reading.best import as_submitted
 from espalier.services.reading.trials import curves_of, objective_of, trials_of
 from espalier.services.reading.view import sweep_view
-from espalier.services.submissions import read_spec, submission_of
+from espalier.services.submissions import read_points, read_spec, submission_of
 from espalier.services.tokens import Caller
 from espalier.sweeps.spec import yaml12
 from espalier.sweeps.spec.values import Fields
@@ -39,6 +39,14 @@ class Submitted(BaseModel):
     state: State
     position: int | None = Field(description="how many sweeps wait before it")
     links: dict[str, str]
+
+
+class Enqueued(BaseModel):
+    """Points that were added to a sweep."""
+
+    id: str = Field(examples=["names-20261121-1a2b3c4d"])
+    added: int
+    state: State
 
 
 class Page(BaseModel):
@@ -276,6 +284,34 @@ def stop(sweep: Id, backend: BackendDep, caller: Submitter) -> Sweep:
     own_sweep(backend, caller, sweep)
     backend.queue.stop(sweep, f"stopped by {caller.owner}")
     return view_of(backend, own_sweep(backend, caller, sweep))
+
+
+ENQUEUED = responses(400, 401, 403, 404, 408, 409, 411, 413, 415, 422, 429, 503)
+
+
+@api.post("/sweeps/{sweep}/enqueue", status_code=202, openapi_extra=POINTS, responses=ENQUEUED)
+async def enqueue(sweep: Id, request: Request, backend: BackendDep, caller: Submitter) -> Enqueued:
+    """Add points to a sweep that asks for more trials: it takes each when it next asks, or when it is resumed.
+
+    They are among the trials that it was submitted with, so they count towards no quota again.
+    """
+    submission = await anyio.to_thread.run_sync(own_sweep, backend, caller, sweep)
+    body = await read_spec_body(request, backend.settings)
+
+    def add() -> Enqueued:
+        wanted = read_points(body.spec, body.kind, backend.settings)
+        if submission.state == State.FINISHED:
+            raise Problem(409, f"{sweep} is finished; it asks for no more trials")
+        if wanted.other and own_sweep(backend, caller, wanted.other).owner != submission.owner:
+            raise Problem(409, f"{wanted.other} is another owner's than {sweep}")
+        try:
+            with backend.slots.taken(caller.owner):
+                count = backend.sweeps.enqueue(sweep, submission.owner, wanted.points, wanted.other, wanted.top)
+        except KeyError as error:
+            raise Problem(409, f"{sweep} has not begun; add points once it runs, or have them in its spec") from error
+        return Enqueued(id=sweep, added=count, state=State(submission.state))
+
+    return await anyio.to_thread.run_sync(add)
 
 
 @api.post("/sweeps/{sweep}/resume", status_code=202, responses=responses(401, 403, 404, 409, 422, 429))

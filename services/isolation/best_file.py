@@ -1,6 +1,8 @@
-"""The best file of a sweep, made by a process of its owner's user, since it reads files written by their job."""
+"""Commands on a sweep by a process of its owner's user, since they read or write files that their job has written."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,17 +18,38 @@ from espalier.services.isolation.confine import entrance
 BEST_MOST, BEST_S = 2**22, 60.0  # limits of such a best file: bytes and seconds
 
 
+def enqueue_as_owner(
+    home: Path,
+    sweep: str,
+    points: Sequence[Mapping[str, object]],
+    other: str | None,
+    top: int,
+    environment: Mapping[str, str],
+) -> int:
+    """Add points to a sweep in an owner's home, and the best ones of another; return how many. Raises BadInput."""
+    chosen = ["--from", other, "--top", str(top)] if other else []
+    texts = [json.dumps(dict(point)) for point in points]
+    text = _said_as_owner(home, ["enqueue", sweep, *chosen, "--", *texts], environment)
+    (count,) = re.findall(r"^added (\d+) point", text)[:1] or [str(len(texts))]
+    return int(count)
+
+
 def best_file_as_owner(home: Path, sweep: str, trial: int | None, environment: Mapping[str, str]) -> str:
     """Return the best file of a sweep in an owner's home. Raises BadInput.
 
     environment: the variables of this owner's jobs.
     """
-    chosen = [] if trial is None else ["--trial", str(trial)]
-    best = [sys.executable, "-s", "-m", "espalier.sweeps.cli", "best", sweep, "--home", str(home), *chosen]
+    return _said_as_owner(home, ["best", sweep, *([] if trial is None else ["--trial", str(trial)])], environment)
+
+
+def _said_as_owner(home: Path, words: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Return what `sweep ...` prints on a home, run by its owner's user. Raises BadInput with its last line."""
+    name, *others = words
+    command = [sys.executable, "-s", "-m", "espalier.sweeps.cli", name, "--home", str(home), *others]
     env = dict(environment) | {"PYTHONPATH": str(SEARCH_PATH), "COLUMNS": "200"}
-    code, text, last = output_of(entrance(home, best), env)
+    code, text, last = output_of(entrance(home, command), env)
     if code:
-        raise BadInput(last.removeprefix("sweep: ") or f"{sweep}: its best file could not be made")
+        raise BadInput(last.removeprefix("sweep: ") or f"sweep {name} of {others[0]} failed")
     return text
 
 

@@ -6,12 +6,13 @@ import os
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from espalier.core.errors import BadInput
 from espalier.services.clusters.environment import variables_of_jobs
 from espalier.services.database.tables import ACTIVE, State, Submission
-from espalier.services.isolation.best_file import best_file_as_owner
+from espalier.services.isolation.best_file import best_file_as_owner, enqueue_as_owner
 from espalier.services.isolation.journal import Journal
 from espalier.services.isolation.tenants import Tenants
 from espalier.services.reading.answers import ReferenceRow, reference_view, trial_view
@@ -22,7 +23,9 @@ from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.search.adding import add
 from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.spec.values import Fields
 
 SETTLED_S, LASTING_S = 5.0, 60.0  # seconds for which the trials of an ended sweep are cached
 FRESH_S = 1.0  # seconds for which trials are cached: many polling clients cost as much as one
@@ -137,6 +140,20 @@ class Sweeps:
         if (home := self.tenant_home(owner, sweep)) is None:
             return HomeOrigin(self.home).read(sweep).best_file(trial)
         return best_file_as_owner(home.path, sweep, trial, variables_of_jobs(os.environ))
+
+
+    def enqueue(self, sweep: str, owner: str, points: Sequence[Fields], other: str | None, top: int) -> int:
+        """Add points to a sweep, and the best ones of another; return how many.
+
+        Raises BadInput, and KeyError for a sweep that has not begun.
+        If jobs run as separate users, the owner's user adds them to the journal, which their job has written.
+        """
+        home = self.tenant_home(owner, sweep)
+        if home is None or "://" in home.storage:
+            return add(self.store, self.store.load(sweep), points, other or "", top)
+        if not self._store(home).exists(sweep):
+            raise KeyError(sweep)
+        return enqueue_as_owner(home.path, sweep, points, other, top, variables_of_jobs(os.environ))
 
 
 def objective_of(submission: Submission) -> str:

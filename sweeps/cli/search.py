@@ -80,10 +80,13 @@ def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server
 @click.command(short_help="Add points to one that has not ended.")
 @click.argument("sweep", shell_complete=offered_sweeps)
 @click.argument("points", nargs=-1, metavar="[POINT]...")
-@click.option("--from", "other", metavar="OTHER", help="Add the best point of another sweep of this home.")
+@click.option("--from", "other", metavar="OTHER", help="Add the best point of another sweep beside it.")
 @click.option("--top", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many of its best points.")
+@server_option
 @home_option
-def enqueue(sweep: str, points: tuple[str, ...], other: str | None, top: int, home: str | None) -> None:
+def enqueue(
+    sweep: str, points: tuple[str, ...], other: str | None, top: int, server: str | None, home: str | None
+) -> None:
     """Add points to SWEEP (an id, or a name: its latest sweep), which runs or was stopped, for its next trials.
 
     A POINT is written as in a spec: '{lr: 0.001, momentum: 0.9}'. What it leaves out, the sampler proposes. A sweep
@@ -94,12 +97,10 @@ def enqueue(sweep: str, points: tuple[str, ...], other: str | None, top: int, ho
     Example:
       sweep enqueue names '{lr: 0.001}'
     """
-    from espalier.sweeps.home import Home
-    from espalier.sweeps.search.adding import add_points
     from espalier.sweeps.spec.yaml12 import read
 
     parsed = [read(text, f"point {k}") for k, text in enumerate(points, 1)]
-    print_lines(add_points(Home.at(home), sweep, parsed, other or "", top))
+    print_lines(chosen_origin(server, home, reading=False).enqueue(sweep, parsed, other or "", top))
 
 
 @click.command(short_help="Look at a task before hours are spent on it.")

@@ -110,6 +110,14 @@ class TrialAnswer(TypedDict):
     confirms: int | None
 
 
+class EnqueuedAnswer(TypedDict):
+    """Points that were added to a sweep, and its state."""
+
+    id: str
+    added: int
+    state: str
+
+
 class SubmittedAnswer(TypedDict):
     """A sweep that was accepted."""
 

@@ -8,14 +8,14 @@ import json
 import os
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from espalier.core.errors import BadInput, brief
-from espalier.sweeps.client.answers import SubmittedAnswer, SweepAnswer, TrialAnswer
+from espalier.sweeps.client.answers import EnqueuedAnswer, SubmittedAnswer, SweepAnswer, TrialAnswer
 from espalier.sweeps.spec import yaml12
 
 TIMEOUT_S = 30.0
@@ -178,6 +178,11 @@ class Remote:
         """Resume a stopped or failed sweep. changed: also if its data have changed since it last ran."""
         path = f"/v1/sweeps/{self._name(sweep)}/resume"
         return self._json("POST", f"{path}?changed=true" if changed else path, retries=0)
+
+    def enqueue(self, sweep: str, points: Sequence[Mapping[str, Any]], other: str | None, top: int) -> EnqueuedAnswer:
+        """Add points to a sweep, and then the best ones of another. It is asked once: points would be added twice."""
+        body = {"points": list(points), "top": top} | ({"from": other} if other else {})
+        return self._json("POST", f"/v1/sweeps/{self._name(sweep)}/enqueue", retries=0, json=body)
 
     def logs(self, sweep: str) -> str:
         """Return the driver's log so far."""

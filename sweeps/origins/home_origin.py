@@ -1,7 +1,7 @@
 """The sweeps of a home on this machine."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from espalier.core.errors import BadInput, brief, nearest
@@ -11,8 +11,10 @@ from espalier.sweeps.home import Home
 from espalier.sweeps.origins.origin import Listing
 from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.formatting import decimals
+from espalier.sweeps.search.adding import add_points
 from espalier.sweeps.search.driver_lock import driven_sweeps
 from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.spec.values import Fields
 
 STATES = ("running", "interrupted", "finished", "unreadable", "lost")
 UNKNOWN = ("ended", "wanted", "metric", "best", "best_trial")  # columns that an unreadable sweep does not have
@@ -70,6 +72,10 @@ class HomeOrigin:
         from espalier.sweeps.running.here import resume_here
 
         return resume_here(sweep, self.home.writable(), address, changed, progress)
+
+    def enqueue(self, sweep: str, points: Sequence[Fields], other: str, top: int) -> Sequence[str]:
+        """Add points to a sweep that asks for more trials; return what happens to them. Raises BadInput."""
+        return add_points(self.home, sweep, points, other, top)
 
     def delete(self, sweep: str, records: bool) -> None:
         """Remove a sweep with its checkpoints; records: also its runs in MLflow. Raises BadInput if it is driven."""

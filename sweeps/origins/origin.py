@@ -8,6 +8,7 @@ from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec
+from espalier.sweeps.spec.values import Fields
 
 CurvePoint = tuple[int, int, float]
 """trial, step, value"""
@@ -90,6 +91,13 @@ class Origin(Protocol):
         """Resume a sweep; return its summary, None if it runs elsewhere. Raises BadInput.
 
         changed: even if code or data have changed. address: of a Ray cluster. progress: show the progress.
+        """
+        ...
+
+    def enqueue(self, sweep: str, points: Sequence[Fields], other: str, top: int) -> Sequence[str]:
+        """Add points to a sweep that asks for more trials; return sentences on what happens to them. Raises BadInput.
+
+        other: another sweep, whose `top` best points are added after them; "" for none.
         """
         ...
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, counted
 from espalier.sweeps.client.answers import SweepAnswer, TrialAnswer
 from espalier.sweeps.client.lines import show_lines, table
 from espalier.sweeps.client.service import Remote
@@ -12,6 +12,7 @@ from espalier.sweeps.origins.origin import CurvePoint, Listing
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
+from espalier.sweeps.spec.values import Fields
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,14 @@ class ServiceOrigin:
     def resume(self, sweep: str, changed: bool, address: str | None, progress: bool) -> None:
         """Ask the service to resume a sweep on its cluster."""
         self.remote.resume(self.remote.find(sweep), changed)
+
+    def enqueue(self, sweep: str, points: Sequence[Fields], other: str, top: int) -> Sequence[str]:
+        """Add points to a sweep that asks for more trials; return what happens to them. Raises BadInput."""
+        answer = self.remote.enqueue(self.remote.find(sweep), points, self.remote.find(other) if other else None, top)
+        added = f"added {counted(answer['added'], 'point')} to {answer['id']}, which is {answer['state']}"
+        runs = answer["state"] in ("running", "starting")
+        again = f"it takes them when it goes on: sweep resume {answer['id']} --server {self.remote.server}"
+        return [f"{added}: it takes each when it next asks for a trial" if runs else f"{added}; {again}"]
 
     def delete(self, sweep: str, records: bool) -> None:
         """Raise BadInput: a service does not delete sweeps."""

@@ -15,13 +15,18 @@ from espalier.sweeps.spec.values import Fields
 
 
 def add_points(home: Home, wanted: str, points: Sequence[Fields], other: str = "", top: int = 1) -> list[str]:
-    """Add points to a sweep, by its id or name; return sentences on what happens to them.
-
-    other: another sweep, whose `top` best points are added after them; "" for none. Raises BadInput for a sweep that is
-    unknown, or asks for no more trials, and for a point that is none of its space: then none of them is added.
-    """
+    """Add points to a sweep, by its id or name; return sentences on what happens to them. See `add`."""
     store = SweepStore.open(home.storage)
     record = find_sweep(home, store, wanted)
+    return list(_sentences(home, record, add(store, record, points, other, top)))
+
+
+def add(store: SweepStore, record: SweepRecord, points: Sequence[Fields], other: str = "", top: int = 1) -> int:
+    """Add points to a sweep; return how many.
+
+    other: another sweep of the store, whose `top` best points are added after them; "" for none. Raises BadInput for a
+    sweep that asks for no more trials, and for a point that is none of its space: then none of them is added.
+    """
     space = record.spec.space
     try:
         chosen = [(as_sampled(space, point, f"point {k}"), "") for k, point in enumerate(points, 1)]
@@ -33,7 +38,7 @@ def add_points(home: Home, wanted: str, points: Sequence[Fields], other: str = "
         raise BadInput("no points; write one, as '{lr: 0.001}', or name another sweep by --from")
     _check_room(record, len(chosen))
     _add(record, chosen)
-    return list(_sentences(home, record, len(chosen)))
+    return len(chosen)
 
 
 def _check_room(record: SweepRecord, count: int) -> None:
