@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 from espalier.core.errors import BadInput, nearest, shown
 from espalier.core.foreign.child import PASSED
-from espalier.core.foreign.command import ENV, WHOLE, check_placeholders
+from espalier.core.foreign.command import ARGS, ENV, JSON, WHOLE, check_placeholders
+from espalier.core.foreign.config import Config
 from espalier.core.foreign.programs import found_program, with_own_programs
 from espalier.core.loading.dependencies import hash_beside
 from espalier.core.loading.folders import current_folder, in_copy
 from espalier.core.loading.references import split_reference
 from espalier.core.loading.scopes import outside_package
 from espalier.sweeps.search.own_sampler import try_sampler
+from espalier.sweeps.spec.meaning import NAME_MOST
 from espalier.sweeps.spec.paths import source_file
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -22,9 +24,11 @@ from espalier.sweeps.spec.spec import SweepSpec
 def check_processes(spec: SweepSpec) -> dict[str, object]:
     """Raise BadInput for a function or a command that cannot be trained; return the facts of its code."""
     try_sampler(spec)
+    names = value_names(spec)
+    for name in names:
+        _check_name(name, of_function=bool(spec.function))
     if spec.function:
         return {"code": _check_function(spec.function)}
-    names = value_names(spec)
     check_placeholders(spec.command, names)
     return {"code": _check_command(spec.command)}
 
@@ -36,6 +40,21 @@ def value_names(spec: SweepSpec) -> list[str]:
 
     somewhere = dict.fromkeys(spec.space.conditions)  # what exists under a condition, at some points
     return list(values(spec, somewhere | first_point(spec)))
+
+
+def _check_name(name: str, of_function: bool) -> None:
+    """Raise BadInput for a name under which a hyperparameter would not reach the code, or another value would."""
+    called = f"space: {shown(name)}"
+    if not name or not name.isprintable() or len(name) > NAME_MOST:
+        raise BadInput(f"{called} names no hyperparameter; write a word such as weight_decay")
+    if name == "steps":
+        raise BadInput("space.steps: the steps of a trial are budget.steps; to search a number, call it otherwise")
+    if of_function and hasattr(Config, name):
+        raise BadInput(f"{called}: config.{name} is a part of config itself; give the hyperparameter another name")
+    if not of_function and name in (ARGS, JSON):
+        raise BadInput(f"{called}: ${{{name}}} is all hyperparameters together; give this one another name")
+    if not of_function and (name.startswith("-") or "=" in name or " " in name):
+        raise BadInput(f"{called} makes no option --{name}; write a word such as weight_decay or weight-decay")
 
 
 def _check_function(reference: str) -> str:

@@ -35,7 +35,7 @@ class Config(Mapping[str, Any]):
         return cls(values, assignment.schedule, assignment.seed, assignment.steps)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        if name.startswith("__") or name == "_values":  # asked for by copy and pickle, before there are values
             raise AttributeError(name)
         if name in self._values:
             return self._values[name]

@@ -27,10 +27,10 @@ METRICS_PER_BATCH, PARAMS_PER_BATCH = 800, 100  # 1000 entries a batch, 100 para
 TAG_CHARACTERS, PARAM_CHARACTERS, NAME_CHARACTERS = 5000, 6000, 250
 
 
-def metric_name(name: str) -> str:
-    """Return the nearest name that MLflow takes for a metric: it might be that of a file.
+def mlflow_name(name: str) -> str:
+    """Return the nearest name that MLflow takes for a metric or a param: one that might be a file's.
 
-    >>> [metric_name(name) for name in ("valid_accuracy@5", "../valid//loss/", "", "..")]
+    >>> [mlflow_name(name) for name in ("valid_accuracy@5", "../valid//loss/", "", "..")]
     ['valid_accuracy_5', 'valid/loss', '_', '_']
     """
     parts = re.sub(r"[^\w\-. /:]", "_", name[:NAME_CHARACTERS]).split("/")

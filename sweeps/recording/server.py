@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.address import no_secret, sqlite_file, sqlite_url
-from espalier.sweeps.recording.names import NAME_CHARACTERS, PARAM_CHARACTERS, TAG_CHARACTERS, metric_name
+from espalier.sweeps.recording.names import PARAM_CHARACTERS, TAG_CHARACTERS, mlflow_name
 from espalier.sweeps.recording.retry import LostAnswer, retry
 from espalier.sweeps.recording.tracking_uri import uri_source
 
@@ -116,7 +116,7 @@ def make_metric(name: str, value: float, time_ms: int, step: float) -> "Metric":
     """Return a point of a metric, with a valid name."""
     from mlflow.entities import Metric
 
-    return Metric(metric_name(name), value, time_ms, step)  # type: ignore[arg-type]
+    return Metric(mlflow_name(name), value, time_ms, step)  # type: ignore[arg-type]
 
 
 def make_params(params: Mapping[str, object]) -> list["Param"]:
@@ -124,7 +124,7 @@ def make_params(params: Mapping[str, object]) -> list["Param"]:
     from mlflow.entities import Param
 
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in params.items()}
-    return [Param(name[:NAME_CHARACTERS], text[:PARAM_CHARACTERS]) for name, text in texts.items()]
+    return [Param(mlflow_name(name), text[:PARAM_CHARACTERS]) for name, text in texts.items()]
 
 
 def make_tags(tags: Mapping[str, object]) -> list["RunTag"]:

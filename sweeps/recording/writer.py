@@ -21,6 +21,7 @@ from espalier.sweeps.recording.names import (
     PARENT_TAG,
     STEP_TAG,
     TRIAL_TAG,
+    mlflow_name,
 )
 from espalier.sweeps.recording.records import (
     Line,
@@ -190,7 +191,7 @@ class RunWriter:
     def _unset(self, run: RunState, params: Mapping[str, object]) -> dict[str, object]:
         """Return the params that the trial's process has not logged: MLflow refuses to change one."""
         known = retry(partial(self.client.get_run, run.run_id)).data.params
-        return {name: value for name, value in params.items() if name not in known}
+        return {name: value for name, value in params.items() if mlflow_name(name) not in known}
 
     def _new_parent(self, run: RunState) -> dict[str, str]:
         """Return the tag of the new parent if a found run's parent was deleted."""

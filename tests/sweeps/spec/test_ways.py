@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from espalier.core.errors import BadInput
+from espalier.core.foreign.command import filled
+from espalier.core.foreign.config import Config
+from espalier.core.foreign.folder import TrialFolder
 from espalier.sweeps.assignments import assignments, schedule, values
 from espalier.sweeps.process_checks import check_processes
 from espalier.sweeps.search.cohort_plan import Piece, PlannedTrial
@@ -38,6 +41,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"command": "python t.py", "results": {"pattern": "("}}, "results.pattern: .* is no regular expression"),
     ({"command": "python t.py", "results": {"pattern": "abc"}}, "results.pattern: abc has no named group"),
     ({"command": "python t.py", "results": {"mlflow": True}, "share": "checkpoints"}, "share: .*results.mlflow"),
+    ({"function": "t.py:train", "space": {"steps": [1, 2]}}, "space.steps: the steps of a trial are budget.steps"),
+    ({"command": "python t.py ${args}", "space": {"steps": [1, 2]}}, "space.steps: the steps of a trial"),
+    ({"function": "t.py:train", "space": {"values": [1, 2]}}, "'values': config.values is a part of config itself"),
+    ({"command": "python t.py ${args}", "space": {"args": [1, 2]}}, "'args': .* is all hyperparameters together"),
+    ({"command": "python t.py ${args}", "space": {"a b": [1, 2]}}, "'a b' makes no option --a b"),
+    ({"command": "python t.py ${args}", "space": {"-x": [1, 2]}}, "'-x' makes no option ---x"),
+    ({"function": "t.py:train", "space": {"": [1, 2]}}, "'' names no hyperparameter"),
+    ({"function": "t.py:train", "space": {"a\nb": [1, 2]}}, "names no hyperparameter"),
     ({"task": "names", "share": "checkpoints"}, "share: it is for a function or a command"),
     ({"task": "names", "resources": {"timeout": 3}}, "resources.timeout: it is for a function or a command"),
     ({"task": "names", "resources": {"checkpoints_gib": 3}}, "resources.checkpoints_gib: it is for a function or a"),
@@ -62,6 +73,19 @@ def test_a_task_that_is_a_function_in_its_file_is_read_as_that(tmp_path: Path) -
         (tmp_path / "s.yaml").write_text(f"name: a\ntask: t.py:{name}\n")
         spec = load_spec(str(tmp_path / "s.yaml"))
         assert (spec.way, spec.trained) == (way, f"{tmp_path / 't.py'}:{name}")
+
+
+@pytest.mark.parametrize("name", ["é", "Straße", "a.b", "weight-decay", "_x", "seed", "config", "trial", "folder"])
+def test_any_other_name_reaches_the_code(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t.py").write_text(FILE)
+    monkeypatch.chdir(tmp_path)
+    for way in ({"function": "t.py:train"}, {"command": ["python", "t.py", "${args}", "--seed", "${seed}"]}):
+        spec = make_spec({"name": "a", **way, "space": {name: [7]}})
+        check_processes(spec)
+        (one,) = assignments(spec, PlannedTrial(0, spec.space.resolve({name: 7})))
+        config = Config.of(one, {})
+        assert config[name] == getattr(config, name) == 7
+        assert not spec.command or "7" in filled(spec.command, one, TrialFolder(tmp_path))
 
 
 def test_nothing_is_searched_that_the_spec_does_not_name() -> None:
