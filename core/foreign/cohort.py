@@ -122,17 +122,18 @@ class ProcessCohort:
             repeated = self._repeated(trial, folder, assignment)
             self.queue.popleft()
             self._write(trial, folder, assignment)
+            before = folder.lines()  # what the process reports may come at any moment, also before the next line
             process = self.setup.launcher.launch(folder, assignment)
             run = TrialRun(replace(trial, assignment=assignment), folder, self.setup.thresholds, process=process)
             run.grace_s = self.setup.grace_s
             run.reader = attached or self.setup.make_reader()
             self.running.append(run)
-            yield from (*run.beginning(), *repeated)
+            yield from (*run.beginning(before), *repeated)
             self.setup.launcher.prepare()
 
     def _replayed(self, end: Ended | Parked, trial: ProcessTrial, folder: TrialFolder) -> Iterator[Event]:
         """Yield the events of a trial again, for a caller that may have missed them."""
-        yield from TrialHistory(trial, folder, self.setup.thresholds).beginning()
+        yield from TrialHistory(trial, folder, self.setup.thresholds).beginning(folder.lines())
         yield end
 
     def _resumed(self, trial: ProcessTrial, folder: TrialFolder) -> tuple[Assignment, tuple[int, str] | None]:

@@ -61,13 +61,12 @@ class TrialHistory:
 
     # --- events ------------------------------------------------------------------------------------------------------
 
-    def beginning(self) -> Iterator[Event]:
-        """Yield that it begins, and what is known of its history before: its own, or that of the trunk."""
-        trial, before = self.trial, self.folder.lines()
+    def beginning(self, before: Sequence[Line]) -> Iterator[Event]:
+        """Yield that it begins, and its history before, as lines of reports: its own, or that of the trunk."""
+        trial = self.trial
         yield Started(trial.id, 0)
         for line in before:
             yield from self.take(line)
-        self.folder.write_lines(before)
         self.step = trial.assignment.begin
         if self.folder.has_saved and self.reports:  # it goes on from about there
             self.step = max(self.step, self.reports[-1][0])

@@ -16,6 +16,8 @@ from espalier.core.foreign import sharing
 from espalier.core.foreign.child import load_function
 from espalier.core.foreign.cohort import NOTHING_SAVED
 from espalier.core.foreign.folder import Assignment, TrialFolder
+from espalier.core.foreign.launch import FunctionLauncher
+from espalier.core.foreign.process import TrialProcess
 from espalier.core.foreign.run import ProcessTrial
 from espalier.core.measures.verdicts import OUT_OF_MEMORY
 from espalier.core.training.events import Ended, Forked, Parked, Repeated, Reported, Scored, Started
@@ -351,3 +353,23 @@ def test_children_that_a_trial_leaves_behind_are_ended_with_it(tmp_path: Path) -
     end = end_of(function_cohort(tmp_path, source, [assignment("0/0")]))
     with pytest.raises(ProcessLookupError):
         os.kill(int(end.values["valid_loss"]), signal.SIGCONT)
+
+
+class Late(FunctionLauncher):
+    """A launcher that returns when the process has ended: a quick one may be as quick as that."""
+
+    def launch(self, folder: TrialFolder, assignment: Assignment) -> TrialProcess:
+        process = super().launch(folder, assignment)
+        while not any("end" in line for line in folder.lines()):
+            time.sleep(0.01)
+        return process
+
+
+def test_what_a_process_reports_before_its_worker_looks_is_trained_by_it(tmp_path: Path) -> None:
+    made = function_cohort(tmp_path, DESCENT, [assignment("0/0"), assignment("1/0")])
+    assert isinstance(made.setup.launcher, FunctionLauncher)
+    made.setup.launcher.__class__ = Late
+    found = ends(train(made))
+    assert {end.status for end in found.values()} == {"complete"}
+    assert [[step for step, _ in end.reports] for end in found.values()] == [[10, 20, 30, 40]] * 2
+    assert made.lane_steps == 2 * STEPS
