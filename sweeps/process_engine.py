@@ -25,6 +25,7 @@ from espalier.sweeps.code.sources import source_of
 from espalier.sweeps.search.cohort_plan import PROCESS, PlannedTrial, Provenance
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
+from espalier.sweeps.worker_group import WorkerGroup
 
 RECORDED = (".py", ".sh", ".yaml", ".yml", ".json", ".toml", ".cfg", ".ini")  # files that a command's words name
 
@@ -42,29 +43,43 @@ def make_cohort(
     device: str,
     watcher: Watcher | None = None,
     runs: Places | None = None,
+    group: WorkerGroup | None = None,
 ) -> ProcessCohort:
     """Build the cohort of trials. folders: that of trials' folders. folder: in which their code runs.
 
     device: of a GPU a process must not have been forked from one that knows it. runs: where results are read that the
-    processes do not report.
+    processes do not report. group: of the workers that train each trial, None for one process.
     """
     tracking = tuple(runs.environment.items()) if runs else ()
     code = _reference_in_copy(spec.function) if spec.function else ""
     command = tuple(_word_in_copy(word, folder) for word in spec.command)
+    grace_s, modules = spec.resources.grace, _modules_place(command)
     setup = ProcessSetup(
         folders,
-        _launcher(code, command, folder, _modules_place(command), spec.resources.grace, device == "cpu", tracking),
+        _launcher(code, command, folder, modules, grace_s, device == "cpu", tracking, group),
         partial(OutputReader, spec.results.patterns) if spec.command else lambda: None,
         plan.thresholds(spec),
         spec.resources.timeout,
         watchers=[watcher] if watcher else [],
         shares=spec.share == "checkpoints",
-        grace_s=spec.resources.grace,
+        grace_s=grace_s,
         attach=runs.attach if runs else lambda _: None,
     )
     cohort = ProcessCohort(setup)
     add_trials(cohort, spec, trials)
     return cohort
+
+
+def group_here(spec: SweepSpec) -> WorkerGroup | None:
+    """Return the workers of a trial on this machine, with a Ray of their own; None for one process.
+
+    Raises BadInput if there are not so many GPUs.
+    """
+    if spec.resources.workers == 1:
+        return None
+    import torch
+
+    return WorkerGroup(spec.resources.workers, *spec.resources.shares(torch.cuda.device_count()))
 
 
 def train_alone(
@@ -82,7 +97,15 @@ def train_alone(
     with tempfile.TemporaryDirectory(prefix="sweep-") as place:
         folder = str(current_folder())
         runs = make_runs(Path(place)) if spec.results.mlflow else None
-        cohort = make_cohort(spec.model_copy(update={"stopping": None}), [], Path(place), folder, "cpu", runs=runs)
+        cohort = make_cohort(
+            spec.model_copy(update={"stopping": None}),
+            [],
+            Path(place),
+            folder,
+            "cpu",
+            runs=runs,
+            group=group_here(spec),
+        )
         whole = assignments(spec, PlannedTrial(number, point))
         steps = [sorted({*each.due, *due}) for each, due in zip(whole, reported, strict=True)]
         cohort.add([ProcessTrial(replace(each, due=due)) for each, due in zip(whole, steps, strict=True)])
@@ -103,12 +126,16 @@ def _launcher(
     grace_s: float,
     forks: bool,
     tracking: tuple[tuple[str, str], ...] = (),
+    group: WorkerGroup | None = None,
 ) -> Launcher:
     """Return what begins processes, for all cohorts of this worker: it has imported the function once.
 
     modules: where `python -m NAME` finds modules of the working folder; "": there. tracking: further variables.
+    group: of each trial, None for one process.
     """
     env = environment() | dict(tracking)
+    if group:
+        return FunctionLauncher(function, folder, env, grace_s, False, group.program)
     if function:
         return FunctionLauncher(function, folder, env, grace_s, forks)
     if modules:

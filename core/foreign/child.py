@@ -101,7 +101,7 @@ def train(function: Callable[..., object], assignment: Assignment, folder: Trial
     defaults = defaults_of(function, function.__name__)
     config = Config.of(assignment, defaults)
     own = {name: config[name] for name in defaults}
-    report = Report(folder.path, int(os.environ.get("RANK", "0")))
+    report = Report(folder.path)
     try:
         function(config=config, report=report, **own)
     except StopTrial as stop:
@@ -147,6 +147,10 @@ class Trainer:
 
     def train(self, place: Path) -> int:
         """Train the trial of a folder, report how it ended, and return the exit code."""
+        return tell(place, self.run(place))
+
+    def run(self, place: Path) -> Line:
+        """Train the trial of a folder; return how it ended."""
         os.environ[VARIABLE] = str(place)
         folder = TrialFolder(place)
         assignment = folder.assignment()
@@ -156,11 +160,30 @@ class Trainer:
             assert self.function
             seed_all(assignment.seed)
             line = train(self.function, assignment, folder)
-        folder.append(line)
-        if trace := line.get("trace"):
-            with suppress(OSError, ValueError):  # the function may have closed it
-                print(trace, file=sys.stderr)
-        return 0 if line.get("end") in ("complete", "stopped") else 1
+        return line
+
+
+def tell(place: Path, line: Line) -> int:
+    """Report how the trial of a folder has ended; return the exit code of its process."""
+    TrialFolder(place).append(line)
+    if trace := line.get("trace"):
+        with suppress(OSError, ValueError):  # the function may have closed it
+            print(trace, file=sys.stderr)
+    return 0 if line.get("end") in ("complete", "stopped") else 1
+
+
+def set_input_aside() -> int:
+    """Return a handle of the input, in whose place there is none from now on: code may ask for some."""
+    worker = os.dup(0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    return worker
+
+
+def awaited_folder(worker: int) -> Path | None:
+    """Wait for the line that names the trial's folder; None if the worker needs no trial any more."""
+    with open(worker, encoding="utf-8") as requests:
+        place = requests.readline()
+    return Path(json.loads(place)) if place else None
 
 
 def main(reference: str, *template: str) -> int:
@@ -172,12 +195,10 @@ def main(reference: str, *template: str) -> int:
         prctl(DEATH_SIGNAL, signal.SIGKILL)  # an import may never come to where it sees that its worker has died
         serve(int(template[0]), float(template[1]), Trainer(reference).train)
         return 0
-    worker = os.dup(0)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # before the import, which may ask for input
+    worker = set_input_aside()  # before the import
     trainer = Trainer(reference)
-    with open(worker, encoding="utf-8") as requests:
-        place = requests.readline()
-    return trainer.train(Path(json.loads(place))) if place else 0  # else the worker needs no trial any more
+    place = awaited_folder(worker)
+    return trainer.train(place) if place else 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Files alone carry it, so it outlives both, works below torchrun and shell script
 assignment.json   what is to be trained: see Assignment
 reports.jsonl     a line for each report, in order, and one when a function has ended: see Line
 stop              once it is there the trial is to end; its text is the reason
+decisions.jsonl   of several processes of a trial: whether it ends after a report, as rank 0 has decided for all
 output.log        what the process printed
 checkpoints/500/  what the process saved before its report of step 500
 saved/            what a command saved as it likes: ${checkpoint}
@@ -15,6 +16,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -27,6 +29,7 @@ NEXT = ".next"  # the checkpoint that the process is writing
 GOING = ".going-"  # how the names of folders begin that are being removed
 STEP_MOST = 2**31 - 1
 """The last step that a report may have: databases keep steps as integers of 32 bits."""
+LOOK_S = 0.005  # between looks for a decision
 End = Literal["complete", "stopped", "failed", "memory"]
 
 
@@ -86,6 +89,7 @@ class TrialFolder:
 
     def __post_init__(self) -> None:
         self.output, self.reports, self.end = (self.path / name for name in ("output.log", "reports.jsonl", "end.json"))
+        self.decisions = self.path / "decisions.jsonl"
 
     # --- the assignment ----------------------------------------------------------------------------------------------
 
@@ -99,7 +103,7 @@ class TrialFolder:
         last = sys.maxsize if self.has_saved else assignment.begin
         kept = [line for line in self.lines() if "step" in line and line["step"] <= last]
         self.write_lines(kept)
-        for stale in (self.path / "stop", self.end):
+        for stale in (self.path / "stop", self.end, self.decisions):
             stale.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints / NEXT, ignore_errors=True)
         _write(self.path / "assignment.json", json.dumps(asdict(assignment)))
@@ -115,11 +119,7 @@ class TrialFolder:
     def append(self, line: Line) -> None:
         """Add a line to the reports, at once and whole."""
         self.path.mkdir(parents=True, exist_ok=True)  # the code of a trial may have removed it
-        handle = os.open(self.reports, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            os.write(handle, json.dumps(line).encode() + b"\n")
-        finally:
-            os.close(handle)
+        _append(self.reports, line)
 
     def lines(self) -> list[Line]:
         """Return all lines so far; none of a folder that is not there."""
@@ -158,6 +158,23 @@ class TrialFolder:
         with suppress(OSError):
             return (self.path / "stop").read_text(encoding="utf-8") or "stopped"
         return ""
+
+    def decide(self, step: int, reason: str) -> None:
+        """Tell the other processes of the trial why it ends after a report; "": it goes on."""
+        _append(self.decisions, {"step": step, "reason": reason})
+
+    def decision(self, step: int, most_s: float) -> str:
+        """Wait for what was decided at a step, and return it. Raises RuntimeError after `most_s` seconds."""
+        begin = time.monotonic()
+        while time.monotonic() < begin + most_s:
+            with suppress(FileNotFoundError):
+                for decision in _parsed(self.decisions.read_bytes()):
+                    if decision.get("step", -1) >= step:
+                        return str(decision.get("reason", ""))
+            time.sleep(LOOK_S)
+        raise RuntimeError(
+            f"report: rank 0 has not reported step {step}; all processes of a trial report the same steps"
+        )
 
     def set_end(self, event: Mapping[str, Any]) -> None:
         """Keep the last event of the trial, as JSON values."""
@@ -225,6 +242,14 @@ class TrialFolder:
     def drop_saved(self) -> None:
         """Remove what a command has saved."""
         _drop(self.saved)
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(handle, json.dumps(line).encode() + b"\n")
+    finally:
+        os.close(handle)
 
 
 def _parsed(text: bytes) -> Iterator[Line]:

@@ -37,9 +37,21 @@ class FunctionLauncher:
     Then a spare process imports it while another trains.
     """
 
-    def __init__(self, reference: str, folder: str, env: Mapping[str, str], grace_s: float, forks: bool):
-        """folder: in which the code runs. grace_s: see TrialProcess. forks: whether to fork where that is safe."""
-        self.command = [sys.executable, "-P", "-u", "-m", CHILD, reference]
+    def __init__(
+        self,
+        reference: str,
+        folder: str,
+        env: Mapping[str, str],
+        grace_s: float,
+        forks: bool,
+        program: Sequence[str] = (CHILD,),
+    ):
+        """folder: in which the code runs. grace_s: see TrialProcess. forks: whether to fork where that is safe.
+
+        program: the module that trains, whose first argument is the function, and further arguments.
+        """
+        module, *options = program
+        self.command = [sys.executable, "-P", "-u", "-m", module, reference, *options]
         self.folder, self.env, self.grace_s, self.forks = folder, env, grace_s, forks
         self.template: Template | None = None
         self.spare: TrialProcess | None = None
@@ -114,8 +126,11 @@ class CommandLauncher:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of trials: this process's, without what Ray has set for its own workers."""
-    ours = ("RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_CLIENT_MODE")
+    """Return the environment of trials: this process's, without what Ray has set for its own workers.
+
+    And without what makes a process one of several, as torchrun does: a trial is none of those.
+    """
+    ours = ("RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_CLIENT_MODE", "RANK", "WORLD_SIZE", "LOCAL_RANK")
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     # as workers have it, also where no worker starts them: with more threads none could be forked
     return with_own_programs(kept) | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}

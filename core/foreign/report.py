@@ -15,6 +15,7 @@ from espalier.core.foreign.folder import STEP_MOST, VARIABLE, Assignment, Line, 
 
 ALONE_EVERY = 100  # steps between reports of a script that runs without a sweep
 ALONE = "checkpoints"  # its checkpoints, in the current folder
+WAIT_S = 1800.0  # that a process waits for the report of rank 0, as collectives of torch do
 
 
 class StopTrial(SystemExit):
@@ -44,17 +45,18 @@ class Ratios(Protocol):
 class Report:
     """Reports of one trial. Outside a sweep, a report is printed."""
 
-    def __init__(self, folder: Path | None = None, rank: int = 0):
-        """folder: of the trial, None outside a sweep. rank: of this process; only 0 reports."""
-        self._folder, self._rank = (None if folder is None else TrialFolder(folder)), rank
+    def __init__(self, folder: Path | None = None):
+        """folder: of the trial, None outside a sweep. Of several processes of a trial only that of rank 0 reports."""
+        self._folder = None if folder is None else TrialFolder(folder)
+        self._rank, self._ranks = _number("RANK", 0), _number("WORLD_SIZE", 1)
         self._last, self._ratios = -1, 0
+        self._leaves = ""
 
     @classmethod
     def of_this_process(cls) -> "Report":
         """Return the reports of the trial that this process trains, by its environment."""
         folder = os.environ.get(VARIABLE)
-        rank = os.environ.get("RANK", "0")
-        return cls(Path(folder) if folder else None, int(rank) if rank.isdigit() else 0)
+        return cls(Path(folder) if folder else None)
 
     @cached_property
     def _assignment(self) -> Assignment | None:
@@ -74,9 +76,11 @@ class Report:
 
         metrics: numbers by name; the objective is one of them. score: what the objective would be if training ended
         now, where the code knows better than its present value, as by averaged weights. ratios: a RatioMeter.
-        What was written into `checkpoint` becomes the checkpoint of this step.
+        What was written into `checkpoint` becomes the checkpoint of this step. Of several processes each calls it, once
+        all have written: the others wait for what rank 0 is told.
 
-        Raises StopTrial if the trial is to end. Raises TypeError or ValueError for what is no report.
+        Raises StopTrial if the trial is to end, in all processes after the same step. Raises TypeError or ValueError
+        for what is no report, and RuntimeError where rank 0 does not report this step.
         """
         line = self._line(step, score, metrics)
         if self._folder is None or self._assignment is None:
@@ -92,11 +96,18 @@ class Report:
             if line.get("checkpoint"):
                 self._folder.drop_checkpoints((*self._assignment.kept, self._assignment.until or -1, step))
         self._last = step
-        until = self._assignment.until
-        if until is not None and step >= until:
-            raise StopTrial("parked")
-        if reason := self.stop:
-            raise StopTrial(reason)
+        self._leaves = self._why_leave(self._folder, step, self._assignment.until)
+        if self._leaves:
+            raise StopTrial(self._leaves)
+
+    def _why_leave(self, folder: TrialFolder, step: int, until: int | None) -> str:
+        """Return why the trial is to end after this report, "" if it goes on: in all its processes the same."""
+        if self._rank:
+            return folder.decision(step, WAIT_S)
+        reason = "parked" if until is not None and step >= until else folder.stop_reason()
+        if self._ranks > 1:
+            folder.decide(step, reason)
+        return reason
 
     def _line(self, step: object, score: object, metrics: dict[str, float]) -> Line:
         if isinstance(step, bool) or not isinstance(step, int):
@@ -120,8 +131,13 @@ class Report:
 
     @property
     def stop(self) -> str:
-        """Why the trial is to end, "" if it is not: for a loop that ends itself before `report` raises StopTrial."""
-        return self._folder.stop_reason() if self._folder else ""
+        """Why the trial is to end, "" if it is not: for a loop that ends itself before `report` raises StopTrial.
+
+        Of several processes of a trial none may end before the others: there it is what the last report decided.
+        """
+        if self._folder is None or self._ranks > 1:
+            return self._leaves
+        return self._folder.stop_reason()
 
     def due(self, step: int) -> bool:
         """Whether a report after so many steps is wanted, with a validation and a checkpoint.
@@ -154,6 +170,12 @@ class Report:
     def start(self) -> int:
         """The steps that `resume` has behind it, 0 for a beginning."""
         return self._assignment.begin if self._assignment else 0
+
+
+def _number(variable: str, otherwise: int) -> int:
+    """Return a number that torchrun or Ray Train has set in the environment."""
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else otherwise
 
 
 def number(name: str, value: Any) -> float:

@@ -18,7 +18,7 @@ from espalier.core.foreign.run import ProcessTrial
 from espalier.core.loading.folders import current_folder
 from espalier.core.training.events import Ended, Reported
 from espalier.sweeps.assignments import assignments
-from espalier.sweeps.process_engine import forget_launchers, make_cohort
+from espalier.sweeps.process_engine import forget_launchers, group_here, make_cohort
 from espalier.sweeps.recording.trial_runs import TrialRuns
 from espalier.sweeps.search.cohort_plan import PlannedTrial
 from espalier.sweeps.spec.space import Point
@@ -79,7 +79,9 @@ class ShortRuns:
         device = "cuda" if torch.cuda.is_available() and self.spec.resources.gpus != 0 else "cpu"
         place = Path(self.place.name)
         runs = TrialRuns.alone(place) if self.spec.results.mlflow else None
-        self.cohort = make_cohort(self.spec, [], place, str(current_folder()), device, runs=runs)
+        self.cohort = make_cohort(
+            self.spec, [], place, str(current_folder()), device, runs=runs, group=group_here(self.spec)
+        )
         return self
 
     def __exit__(
@@ -153,7 +155,7 @@ def _error(end: Ended) -> str:
 
 def processes_at_once(spec: SweepSpec) -> int:
     """Return how many trials of a function or a command train at once on this machine."""
-    gpus = torch.cuda.device_count() if spec.resources.gpus != 0 else 0
-    wanted = 1.0 if spec.resources.gpus == "auto" else spec.resources.gpus
-    room = int(gpus / wanted) if gpus else os.cpu_count() or 1
+    gpus = torch.cuda.device_count()
+    of_trial, of_gpus = spec.resources.shares(gpus)
+    room = int(gpus / of_gpus) if of_gpus else int((os.cpu_count() or 1) / of_trial)
     return max(1, room if spec.resources.cohorts == "auto" else min(room, spec.resources.cohorts))

@@ -325,6 +325,8 @@ class Driver:
             patience_s=None if patience == "auto" else patience,
             threads=max(1, int(allocation.cpus)),
             device="cuda" if allocation.gpus else "cpu",
+            cpus=allocation.cpus,
+            gpus=allocation.gpus,
             code=copy.folder if copy else "",
             code_root=copy.root if copy else "",
             tracking_uri=public_uri(sweep_tracking_uri(self.record, self.home)) if self.spec.results.mlflow else "",

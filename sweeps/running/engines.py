@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+import ray
+
 from espalier.core.foreign.cohort import ProcessCohort
 from espalier.core.training.events import Event
 from espalier.core.training.watch import Watcher
@@ -16,6 +18,7 @@ from espalier.sweeps.recording.trial_runs import runs_for
 from espalier.sweeps.running.messages import WorkerSettings
 from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.spec.spec import SweepSpec
+from espalier.sweeps.worker_group import WorkerGroup
 
 State = Mapping[str, object]
 
@@ -114,9 +117,16 @@ class ProcessEngine:
         if spec.results.mlflow:
             runs = runs_for(spec.tracking_uri, settings.tracking_uri, settings.sweep, spec.name, settings.experiment)
         self.cohort = processes.make_cohort(
-            spec, trials, Path(settings.trial_folders), settings.folder, provenance.device, watcher, runs
+            spec, trials, Path(settings.trial_folders), settings.folder, provenance.device, watcher, runs, self._group()
         )
         return self.cohort
+
+    def _group(self) -> WorkerGroup | None:
+        """Return the workers that train each trial in this cluster; None for one process."""
+        if self.spec.resources.workers == 1:
+            return None
+        address = ray.get_runtime_context().gcs_address
+        return WorkerGroup(self.spec.resources.workers, self.settings.cpus, self.settings.gpus, address)
 
     def add(self, trials: Sequence[PlannedTrial]) -> None:
         """Give more trials to the cohort."""

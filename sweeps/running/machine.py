@@ -25,6 +25,7 @@ from espalier.sweeps.spec.spec import SweepSpec
 LANES_CPU, LANES_GPU = 64, 512
 COHORT_LEAST = 8  # trials of a cohort: with fewer, overhead dominates
 LATE_ROUNDS = 4  # of a search that learns: at most a quarter of its trials train at once, even where width is free
+NEXT_TO_NOTHING = {"cpu": 0.0, "gpu": 0.0, "memory": float(1 << 20)}  # Tune does not take nothing
 STARTING, STARTED = "starting Ray", "Ray"  # names of its thread
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # opts in to a future default of Ray
@@ -64,26 +65,37 @@ class ToStderr(io.TextIOBase):
 
 @dataclass(frozen=True)
 class Allocation:
-    """A sweep's share of the machine: concurrent cohorts, and for each cohort its trials, lanes, cores and GPUs."""
+    """A sweep's share of the machine: concurrent cohorts, and for each cohort its trials, lanes, cores and GPUs.
+
+    workers: of each trial, see Resources; with more than one the cores and GPUs are theirs.
+    """
 
     cohorts: int
     cohort_trials: int
     lanes: int
     cpus: float
     gpus: float
+    workers: int = 1
+
+    @property
+    def of_cohort(self) -> dict[str, float]:
+        """What Ray reserves for the process of a cohort: not what the workers of its trials reserve for themselves."""
+        return {"cpu": self.cpus, "gpu": self.gpus} if self.workers == 1 else NEXT_TO_NOTHING
 
 
 def allocate(spec: SweepSpec, cpus: float, gpus: float) -> Allocation:
     """Divide cores and GPUs among cohorts: one cohort for each GPU, or for each core, with one thread each."""
     wanted = spec.resources
-    per_gpus = (1.0 if gpus >= 1 else 0.0) if wanted.gpus == "auto" else wanted.gpus
-    per_cpus = 1.0 if wanted.cpus == "auto" else wanted.cpus
+    per_cpus, per_gpus = wanted.shares(gpus)
     if why := spec.budget.why_not_on(per_gpus):
         raise BadInput(why)
     room = int(gpus / per_gpus) if per_gpus else int(cpus / per_cpus)
+    if wanted.workers > 1:
+        room = min(room, int(cpus / per_cpus))
     if room < 1:
+        whose = "cohort" if wanted.workers == 1 else f"trial of {wanted.workers} workers"
         raise BadInput(
-            f"resources: a cohort of {per_cpus:g} cpus and {per_gpus:g} gpus does not fit; "
+            f"resources: a {whose} with {per_cpus:g} cpus and {per_gpus:g} gpus does not fit; "
             f"there are {cpus:g} cpus and {gpus:g} gpus"
         )
     cohorts = min(room, _most_at_once(spec)) if wanted.cohorts == "auto" else wanted.cohorts
@@ -96,7 +108,7 @@ def allocate(spec: SweepSpec, cpus: float, gpus: float) -> Allocation:
         at_once = -(-_most_at_once(spec) // cohorts) if spec.search.by_pieces else -(-share // LATE_ROUNDS)
     lanes = min(widest, at_once * spec.replicates) if wanted.lanes == "auto" else wanted.lanes
     lanes = 1 if spec.is_foreign else lanes
-    return Allocation(cohorts, trials, lanes, per_cpus, per_gpus)
+    return Allocation(cohorts, trials, lanes, per_cpus, per_gpus, wanted.workers)
 
 
 def _most_at_once(spec: SweepSpec) -> int:
@@ -276,23 +288,34 @@ def _joined(address: str | None) -> tuple[float, float]:
     """Start Ray, or join it; return its cores and GPUs."""
     import ray
 
+    join(address, log_to_driver=False, logging_level=logging.CRITICAL)  # errors are also raised
+    total = ray.cluster_resources()
+    return total.get("CPU", 0.0), total.get("GPU", 0.0)
+
+
+def join(address: str | None, **options: Any) -> None:
+    """Join the Ray cluster at an address; None: start one of this process. options: for ray.init.
+
+    Raises BadInput if that fails.
+    """
+    import ray
+
     worker_env = {
         "OMP_NUM_THREADS": "1",  # spinning threads on busy cores cost more than they give
         "MKL_CBWR": os.environ["MKL_CBWR"],
         "PYTHONPATH": own.python_path(os.environ.get("PYTHONPATH")),
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
     }
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}  # errors are also raised
     try:
         if address:
-            ray.init(address=address, runtime_env={"env_vars": worker_env}, **quiet)
+            ray.init(address=address, runtime_env={"env_vars": worker_env}, **options)
         else:
             os.environ.update(worker_env)  # workers inherit it: a runtime environment would restart them
             # a private cluster: its token is in no file
             os.environ["RAY_AUTH_TOKEN"] = _own_token()
             # prestarted workers are never used: each actor starts its own process, and would wait for them
             os.environ.update({"RAY_prestart_worker_first_driver": "0"})
-            ray.init(address="local", include_dashboard=False, **quiet)
+            ray.init(address="local", include_dashboard=False, **options)
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise BadInput(
@@ -300,5 +323,3 @@ def _joined(address: str | None) -> tuple[float, float]:
             if address
             else f"Ray cannot start: {reason}"
         ) from error
-    total = ray.cluster_resources()
-    return total.get("CPU", 0.0), total.get("GPU", 0.0)

@@ -22,8 +22,8 @@ class WorkerSettings:
     the folder of workers' notes. states: the folder of trials' states. trial_folders: that of the folders of trials
     that are processes. stop_file: once it is there no cohort begins any more. time_file: once it is there the time of
     the budget is up. patience_s: how long a call of the task may take, None if the watchdog decides. device: "cpu" or
-    "cuda". tracking_uri: of MLflow for trials that log there, "" if it has a secret. experiment: that of the sweep's
-    earlier runs there.
+    "cuda". cpus, gpus: of a cohort. tracking_uri: of MLflow for trials that log there, "" if it has a secret.
+    experiment: that of the sweep's earlier runs there.
     """
 
     sweep: str
@@ -38,6 +38,8 @@ class WorkerSettings:
     patience_s: float | None
     threads: int
     device: str
+    cpus: float = 1.0
+    gpus: float = 0.0
     trial_folders: str = ""
     code: str = ""
     code_root: str = ""

@@ -151,7 +151,7 @@ def run_tune(loop: Loop, allocation: Allocation, folder: Path, sweep: str, rule:
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allocation.cohorts)  # else each worker waits for the previous one
     searcher = CohortSearcher(loop)
     tuner = tune.Tuner(
-        tune.with_resources(CohortTrainable, {"cpu": allocation.cpus, "gpu": allocation.gpus}),
+        tune.with_resources(CohortTrainable, allocation.of_cohort),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,

@@ -1,7 +1,7 @@
 """Parts of a spec: budget, search, objective, ratios, health and resources."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -210,6 +210,13 @@ class Resources(Part):
         description="of each cohort, which trains on one; a part of one: several cohorts share it. A function or a "
         "command may have several a trial",
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=10_000,
+        description="processes that train a trial of a function together, under Ray Train, on one node or more; its "
+        "cpus and gpus are divided among them",
+    )
     cohorts: Annotated[int, Field(ge=1, le=10_000)] | Auto = "auto"
     lanes: Annotated[int, Field(ge=1, le=100_000)] | Auto = "auto"
     program: ProgramName | Auto | OwnKindName = "auto"
@@ -245,6 +252,32 @@ class Resources(Part):
         if isinstance(value, int | float) and value > GPUS_MOST:
             raise ValueError(one_gpu(value))
         return value
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
+            each = 1.0 if isinstance(value, str) else value / self.workers
+            if self.workers > 1 and each > 1 and each % 1:
+                raise ValueError(
+                    f"{name}: {value:g} for {self.workers} workers is {each:g} each, and beyond one they come whole; "
+                    f"give a multiple of {self.workers}"
+                )
+        return self
+
+    def shares(self, gpus: float) -> tuple[float, float]:
+        """Return the cores and GPUs of a cohort, or of a trial with several workers, where there are so many GPUs.
+
+        Raises BadInput where workers would have to share a GPU, and the spec does not say so.
+        """
+        cpus = float(self.workers) if self.cpus == "auto" else self.cpus
+        if self.gpus != "auto":
+            return cpus, self.gpus
+        if 1 <= gpus < self.workers:
+            raise BadInput(
+                f"resources.workers: {self.workers} workers take a GPU each, and there are {gpus:g}; write "
+                "resources.gpus too: 0, or what they share"
+            )
+        return cpus, float(self.workers) if gpus >= self.workers else 0.0
 
     @field_validator("program", mode="before")
     @classmethod

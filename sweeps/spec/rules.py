@@ -270,6 +270,8 @@ def check_for_task(spec: BaseModel, resources: Resources) -> None:
         raise ValueError("resources.timeout: it is for a function or a command; write resources.patience")
     if resources.checkpoints_gib != "auto":
         raise ValueError("resources.checkpoints_gib: it is for a function or a command; leave it out")
+    if resources.workers > 1:
+        raise ValueError("resources.workers: they are for a function; a task trains many trials in one process")
 
 
 def check_for_process(
@@ -281,6 +283,10 @@ def check_for_process(
     if wrong := _changed(resources, OF_LANES):
         instead = "timeout, for a whole trial" if wrong == "patience" else "leave it out"
         raise ValueError(f"resources.{wrong}: a {way} trains, which has no lanes; {instead}")
+    if way == "command" and resources.workers > 1:
+        raise ValueError(
+            "resources.workers: they are for a function; a command starts its own, as torchrun --nproc-per-node does"
+        )
     if getattr(spec, "references") is True:  # noqa: B009 - of a class that imports this one
         raise ValueError(f"references: a {way} trains, whose untuned run nobody knows; write it under first")
     if space.lr_exponent == "auto":

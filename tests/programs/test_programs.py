@@ -14,12 +14,16 @@ from tests.programs.harness import Program, lines_written, path_with_this_python
 
 PAGE = Path(__file__).parents[2] / "docs" / "trainers.md"
 LONG = {"nanogpt": 200, "lightning": 600, "huggingface": 600, "images": 120, "torchrun": 1500, "accelerate": 1500}
+LONG |= {"workers": 1500}
 """Steps that take some seconds, so that a trial can be killed in the middle."""
-SHARDED: Mapping[str, object] = {
-    "command": "torchrun --standalone --nproc-per-node 2 train.py ${args} --steps ${steps} --seed ${seed} --shard"
+SHARDED: Mapping[str, Mapping[str, object]] = {
+    "torchrun": {
+        "command": "torchrun --standalone --nproc-per-node 2 train.py ${args} --steps ${steps} --seed ${seed} --shard"
+    },
+    "workers": {"space": {"lr": {"low": 0.01, "high": 0.3, "log": True}, "momentum": 0.9, "shard": True}},
 }
 RATE = {"nanogpt": "learning_rate"}  # what a program calls it
-VERSIONS = [*LONG, "torchrun-fsdp"]
+VERSIONS = [*LONG, *(f"{name}-fsdp" for name in SHARDED)]
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +36,7 @@ def _python_of_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def program(make_program: Callable[..., Program], version: str) -> Program:
     """A program whose trials take some seconds."""
     name = version.removesuffix("-fsdp")
-    changes = SHARDED if version.endswith("-fsdp") else {}
+    changes = SHARDED[name] if version.endswith("-fsdp") else {}
     return make_program(name, budget={"steps": LONG[name], "reports": 10}, **changes)
 
 

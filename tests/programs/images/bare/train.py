@@ -17,9 +17,7 @@ def evaluate(model, loader):
 def main(config):
     root = os.environ.get("IMAGES", "images")
     augment = RandomCropAndFlip(config["padding"])
-    train = DataLoader(
-        ImageFolder(f"{root}/train", augment), 8, shuffle=True, num_workers=2, persistent_workers=True
-    )
+    train = DataLoader(ImageFolder(f"{root}/train", augment), 8, shuffle=True, num_workers=2, persistent_workers=True)
     valid = DataLoader(ImageFolder(f"{root}/valid"), 16, num_workers=1)
     model = nn.Sequential(
         nn.Conv2d(3, config["width"], 3, 2), nn.BatchNorm2d(config["width"]), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2)
