@@ -23,7 +23,7 @@ args = parser.parse_args()
 dist.init_process_group("gloo")
 rank, world = dist.get_rank(), dist.get_world_size()
 torch.manual_seed(args.seed)
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, broadcast_from_rank0=True)
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 x = torch.randn(240, 6, generator=torch.Generator().manual_seed(0))
 y = x.prod(1, keepdim=True).tanh()
