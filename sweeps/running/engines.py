@@ -8,13 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-import ray
-
 from espalier.core.foreign.cohort import ProcessCohort
 from espalier.core.training.events import Event
 from espalier.core.training.watch import Watcher
 from espalier.sweeps import process_engine as processes
 from espalier.sweeps.recording.trial_runs import runs_for
+from espalier.sweeps.running.machine import address_here
 from espalier.sweeps.running.messages import WorkerSettings
 from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.spec.spec import SweepSpec
@@ -125,8 +124,7 @@ class ProcessEngine:
         """Return the workers that train each trial in this cluster; None for one process."""
         if self.spec.resources.workers == 1:
             return None
-        address = ray.get_runtime_context().gcs_address
-        return WorkerGroup(self.spec.resources.workers, self.settings.cpus, self.settings.gpus, address)
+        return WorkerGroup(self.spec.resources.workers, self.settings.cpus, self.settings.gpus, address_here())
 
     def add(self, trials: Sequence[PlannedTrial]) -> None:
         """Give more trials to the cohort."""

@@ -246,6 +246,13 @@ class RaySession:
             ray.shutdown()
 
 
+def address_here() -> str:
+    """Return the address of the Ray that this process belongs to."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
 def starting() -> bool:
     """Return whether this process waits for Ray's start, which cannot be cancelled."""
     return any(thread.name == STARTING for thread in _threads())

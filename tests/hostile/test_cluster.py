@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.hostile.endings import check_the_end
-from tests.hostile.harness import REPOSITORY, Sweep
+from tests.hostile.harness import REPOSITORY, Command, Sweep
 from tests.hostile.processes import Process, descendants, wait_until
 
 pytestmark = [pytest.mark.hostile, pytest.mark.cluster]
@@ -115,3 +117,43 @@ def test_a_killed_driver_leaves_no_worker_in_the_cluster_and_is_resumed_there(sw
     wait_until(lambda: not any(worker.alive for worker in workers), "its workers left the cluster")
     sweep.resume("--address", nodes.address).document()
     check_the_end(sweep)
+
+
+SPREAD = """
+    import ray
+    import torch
+    import torch.distributed as dist
+
+    def train(config, report):
+        weight = torch.zeros(1, requires_grad=True)
+        for step in range(1, config.steps + 1):
+            loss = (weight - dist.get_rank()).square().sum()
+            (gradient,) = torch.autograd.grad(loss, weight)
+            dist.all_reduce(gradient)
+            weight = (weight - config.lr * gradient).detach().requires_grad_()
+            if report.due(step):
+                report(step, valid_loss=(weight - 0.5).square().item())
+        print("node", ray.get_runtime_context().get_node_id())
+"""
+
+
+@pytest.mark.slow
+def test_the_workers_of_one_trial_train_on_both_nodes(tmp_path: Path, nodes: Nodes) -> None:
+    (tmp_path / "train.py").write_text(textwrap.dedent(SPREAD))
+    spec = {
+        "name": "spread",
+        "function": "train.py:train",
+        "budget": {"steps": 40},
+        "space": {"lr": {"low": 0.01, "high": 0.2, "log": True}},
+        "trials": 2,
+        "resources": {"workers": 2},
+    }
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(spec))
+    place = tmp_path / "command"
+    place.mkdir()
+    words = ["run", "sweep.yaml", "--home", str(tmp_path / "home"), "--json", "--address", nodes.address]
+    summary = Command(words, place, tmp_path).document()
+    assert summary["states"] == {"complete": 2}, summary
+    for output in tmp_path.glob("home/sweeps/*/trials/*/output.log"):
+        where = {line.split()[1] for line in output.read_text().splitlines() if line.startswith("node ")}
+        assert where == nodes.nodes

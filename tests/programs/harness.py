@@ -148,7 +148,7 @@ class Program:
         """Return the processes in which the code of trials runs: of a function the one that has its trial."""
         running = [process for process in self.processes() if "keeper.py" not in process.title]
         if "function" in self.spec:
-            own = ("foreign.child", "worker_group")
+            own = ("foreign.child", "running.group")
             return [p for p in running if any(name in p.title for name in own) and stdin_of(p) == os.devnull]
         return [p for p in running if "train.py" in p.title and "--nproc-per-node" not in p.title]
 

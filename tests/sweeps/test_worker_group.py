@@ -15,9 +15,10 @@ from espalier.core.errors import BadInput
 from espalier.core.foreign.cohort import ProcessCohort
 from espalier.core.foreign.launch import FunctionLauncher, environment
 from espalier.core.training.events import Ended
+from espalier.sweeps.running.group import FAILURES, WorkersOutput, first_failure
 from espalier.sweeps.running.machine import allocate
 from espalier.sweeps.spec.spec import SweepSpec
-from espalier.sweeps.worker_group import FAILURES, WorkerGroup, WorkersOutput, first_failure
+from espalier.sweeps.worker_group import WorkerGroup
 from tests.core.foreign.made import assignment, cohort
 from tests.hostile.processes import descendants, wait_until
 
