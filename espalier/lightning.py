@@ -10,14 +10,12 @@
 and in the module's `configure_optimizers`: `return with_schedule(optimizer, config)`.
 """
 
-import os
 import sys
 from typing import Any
 
 from espalier.core.foreign.config import Config
-from espalier.core.foreign.folder import VARIABLE
-from espalier.core.foreign.generators import set_shared_states, shared_states
 from espalier.core.foreign.report import Report
+from espalier.core.foreign.validations import Validations
 from espalier.core.measures.ratios import RatioMeter
 
 if "pytorch_lightning" in sys.modules:  # the same code under two names: take the one that the program has
@@ -45,53 +43,52 @@ class SweepCallback(Callback):
 
         They are measured of the first optimizer.
         """
-        self.report = report or Report.of_this_process()
+        self.trial = Validations(report)
         self.ratios_every, self.meter = ratios_every, None
-        self.reported, self.generators = self.report.start, dict[str, Any]()
+        self.start = self.reported = self.trial.report.start
 
     def state_dict(self) -> dict[str, Any]:
         """Return the random generators, which Lightning's checkpoints lack."""
-        return self.generators
+        return self.trial.generators
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Set the random generators to where the checkpoint had them."""
-        self.generators = state_dict
-        set_shared_states(state_dict)
+        self.trial.generators = state_dict
+        self.trial.undo_draws()
 
     @property
     def ckpt_path(self) -> str | None:
         """The checkpoint from which the trial goes on, for `trainer.fit`; None for a beginning."""
-        return str(self.report.resume / CHECKPOINT) if self.report.resume else None
+        return self.trial.resume(CHECKPOINT)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to measure ratios."""
         if self.ratios_every:
             self.meter = RatioMeter(pl_module, trainer.optimizers[0], self.ratios_every)
-            self.meter.step = self.report.start
+            self.meter.step = self.start
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the generators once more: Lightning has begun a pass over the data that it does not use."""
-        if self.generators and trainer.global_step == self.report.start:
-            set_shared_states(self.generators)
+        if trainer.global_step == self.start:
+            self.trial.undo_draws()
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Have the trainer validate now, or not; without a sweep it does as it was told."""
-        if VARIABLE in os.environ:
-            wanted = trainer.global_step > self.reported and self.report.due(trainer.global_step)
+        if not self.trial.report.alone:
+            # asked before the validation's loader draws its first batch
+            wanted = self.trial.wanted(trainer.global_step, self.reported)
             trainer.val_check_batch = 1 if wanted else NEVER
-            # before the validation's loader is asked for its first batch
-            self.generators = shared_states() if wanted else {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Undo what the validation has drawn, save a checkpoint, report. Raises StopTrial if the trial is to end."""
-        if self.generators:
-            set_shared_states(self.generators)
-        if trainer.sanity_checking or trainer.global_step <= self.reported:
+        self.trial.undo_draws()
+        report = self.trial.report
+        if report.alone or trainer.sanity_checking or trainer.global_step <= self.reported:
             return
         self.reported = trainer.global_step
-        trainer.save_checkpoint(self.report.checkpoint / CHECKPOINT)
+        trainer.save_checkpoint(report.checkpoint / CHECKPOINT)
         metrics: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.report(trainer.global_step, ratios=self.meter, **metrics)
+        report(trainer.global_step, ratios=self.meter, **metrics)
 
 
 def with_schedule(optimizer: Any, config: Config) -> dict[str, Any]:

@@ -12,7 +12,6 @@
 The loss of a validation is reported as `eval_loss`, that of training as `train_loss`.
 """
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import fields
@@ -23,9 +22,8 @@ import torch.distributed
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from espalier.core.foreign.config import Config
-from espalier.core.foreign.folder import VARIABLE
-from espalier.core.foreign.generators import set_shared_states, shared_states
 from espalier.core.foreign.report import Report
+from espalier.core.foreign.validations import Validations
 
 CHECKPOINT = "trainer"
 CLOCK = ("_runtime", "_per_second")  # no rerun repeats them
@@ -51,13 +49,13 @@ def arguments(config: Mapping[str, Any], report: Report) -> dict[str, Any]:
     known = {field.name for field in fields(TrainingArguments) if field.init}
     named = {NAMES.get(name, name): value for name, value in config.items() if value is not None}
     # in a sweep the callback asks for each validation and checkpoint
-    rare = {"eval_strategy": "no", "save_strategy": "no"} if VARIABLE in os.environ else {}
+    rare = {} if report.alone else {"eval_strategy": "no", "save_strategy": "no"}
     return {"output_dir": str(report.checkpoint), **rare, **{n: v for n, v in named.items() if n in known}}
 
 
 def resume_folder(report: Report) -> str | None:
     """Return the checkpoint from which the trial goes on, for `trainer.train`; None for a beginning."""
-    return str(report.resume / CHECKPOINT) if report.resume else None
+    return Validations(report).resume(CHECKPOINT)
 
 
 def follow_schedule(trainer: Trainer, config: Config) -> None:
@@ -70,20 +68,17 @@ class SweepCallback(TrainerCallback):
 
     def __init__(self, report: Report | None = None):
         """report: of the training function, None in a script."""
-        self.report = report or Report.of_this_process()
+        self.trial = Validations(report)
         self.metrics: dict[str, Any] = {}
-        self.generators: dict[str, Any] = {}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask for a validation and a checkpoint."""
-        if self.report.due(state.global_step):
+        if self.trial.wanted(state.global_step):
             control.should_log = control.should_evaluate = control.should_save = True
-            self.generators = shared_states()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Undo what the validation has drawn from the random generators."""
-        if self.generators:
-            set_shared_states(self.generators)
+        """Have the validation leave no trace in the random generators."""
+        self.trial.undo_draws()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         """Remember what was measured."""
@@ -92,11 +87,12 @@ class SweepCallback(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Report, with the checkpoint that the Trainer has written. Raises StopTrial if the trial is to end."""
-        if not self.report.due(state.global_step):
+        report = self.trial.report
+        if report.alone or not report.due(state.global_step):
             return
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.barrier()  # every rank has written its part
         if state.is_world_process_zero:
             saved = Path(args.output_dir, f"checkpoint-{state.global_step}")
-            shutil.move(saved, self.report.checkpoint / CHECKPOINT)
-        self.report(state.global_step, **self.metrics)
+            shutil.move(saved, report.checkpoint / CHECKPOINT)
+        report(state.global_step, **self.metrics)

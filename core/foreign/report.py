@@ -139,6 +139,11 @@ class Report:
             return self._leaves
         return self._folder.stop_reason()
 
+    @property
+    def alone(self) -> bool:
+        """Whether no sweep has started this process."""
+        return self._folder is None
+
     def due(self, step: int) -> bool:
         """Whether a report after so many steps is wanted, with a validation and a checkpoint.
 

@@ -82,6 +82,72 @@ def check_of_lightning(parts: dict[str, Any]) -> None:
         assert len(measured) >= 3, how
 
 
+ALONE = {
+    "huggingface": """
+import torch
+from train import TEXT
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, set_seed
+
+from espalier.transformers import SweepCallback
+
+
+def trained(*callbacks):
+    set_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=16, n_positions=16, n_embd=16, n_layer=1, n_head=2))
+    args = TrainingArguments(
+        output_dir="out", max_steps=110, logging_steps=20, eval_strategy="steps", eval_steps=40, save_strategy="no",
+        use_cpu=True, disable_tqdm=True, report_to=[],
+    )
+    trainer = Trainer(model, args, train_dataset=TEXT[:40], eval_dataset=TEXT[40:], callbacks=list(callbacks))
+    trainer.train()
+    clock = ("per_second", "runtime")
+    history = [{n: v for n, v in line.items() if not n.endswith(clock)} for line in trainer.state.log_history]
+    return history, [value.tolist() for value in model.parameters()], torch.rand(()).item()
+""",
+    "lightning": """
+import lightning as L
+import torch
+from model import Classifier, Spirals
+
+from espalier.lightning import SweepCallback
+
+
+class Trained(Classifier):
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def trained(*callbacks):
+    L.seed_everything(0)
+    model = Trained(8)
+    trainer = L.Trainer(
+        accelerator="cpu", max_steps=110, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        callbacks=list(callbacks),
+    )
+    trainer.fit(model, Spirals())
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return metrics, [value.tolist() for value in model.parameters()], torch.rand(()).item()
+""",
+}
+COMPARED = """
+
+import os
+before = sorted(os.listdir())
+assert trained() == trained(SweepCallback())
+assert sorted({*os.listdir()} - {"out", "__pycache__"}) == sorted({*before} - {"__pycache__"})
+print("the same")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALONE)
+def test_outside_a_sweep_an_adapter_changes_nothing(make_program: Callable[..., Program], name: str) -> None:
+    program = make_program(name)
+    (program.project / "alone.py").write_text(ALONE[name] + COMPARED)
+    output = program.output([sys.executable, "alone.py"], {})
+    assert output.splitlines()[-1] == "the same" and "step 100" not in output
+
+
 def losses(parts: dict[str, Any], how: str, name: str) -> list[float]:
     """Return what a trial has reported under a name at the steps that every trial reports."""
     return [line["values"][name] for line in parts[how]["lines"] if line["step"] in DUE]

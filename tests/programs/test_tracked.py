@@ -4,6 +4,7 @@ Each lies in a folder outside the checkout. Whatever logs, a trial has one run.
 """
 
 import importlib.util
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,9 @@ class Tracked:
     """A script and its sweep of two trials, in a folder of their own."""
 
     def __init__(self, folder: Path, source: str, metric: str, changes: Mapping[str, Any]):
-        self.folder, self.home = folder, folder / "home"
-        folder.joinpath("train.py").write_text(source)
+        self.folder, self.home, self.project = folder, folder / "home", folder / "project"
+        self.project.mkdir()
+        self.project.joinpath("train.py").write_text(source)
         spec = {
             "name": "tracked",
             "command": ["python", "train.py", "--steps", "${steps}", "${args}"],
@@ -52,15 +54,27 @@ class Tracked:
             "trials": 2,
             "resources": {"gpus": 0, "grace": 5},
         }
-        folder.joinpath("sweep.yaml").write_text(yaml.safe_dump(spec | changes))
+        self.project.joinpath("sweep.yaml").write_text(yaml.safe_dump(spec | changes))
         self.commands: list[Command] = []
 
     def start(self, *arguments: str) -> Command:
         """Start `sweep ...` in the script's folder."""
         place = self.folder / f"command-{len(self.commands)}"
         place.mkdir()
-        self.commands.append(Command([*arguments, "--home", str(self.home), "--json"], place, self.folder))
+        self.commands.append(Command([*arguments, "--home", str(self.home), "--json"], place, self.project))
         return self.commands[-1]
+
+    def trains(self, past: int) -> Callable[[], str]:
+        """Return what names a trial in the middle, which has reported a step beyond this one."""
+
+        def in_the_middle() -> str:
+            for place in sorted(self.home.glob("sweeps/*/trials/*/reports.jsonl")):
+                steps = [json.loads(line).get("step", 0) for line in place.read_text().splitlines()]
+                if max(steps, default=0) > past and not (place.parent / "end.json").exists():
+                    return place.parent.name
+            return ""
+
+        return in_the_middle
 
     def runs(self) -> list[Run]:
         """Return the runs of all experiments but that of the sweep itself."""
@@ -113,6 +127,30 @@ def test_what_a_logger_logs_are_the_results_and_a_trial_has_one_run(
     reported = [tracked.points(run, METRIC[script]) for run in trial_runs(tracked)]
     assert [len({step for step, _ in points}) for points in reported] == [6, 6]
     assert summary["best"][METRIC[script]] == pytest.approx(min(points[-1][1] for points in reported))
+
+
+@pytest.mark.slow
+@pytest.mark.hostile
+@pytest.mark.parametrize("script", ["plain", "lightning_logger"])
+def test_the_driver_and_a_worker_killed_cost_no_result_and_double_no_run(
+    make_tracked: Callable[..., Tracked], script: str
+) -> None:
+    source = (HERE / f"{script}.py").read_text()
+    slowly = source.replace("mse_loss(", "mse_loss(*(__import__('time').sleep(0.1) or ()), ", 1)
+    tracked = make_tracked(slowly, METRIC[script])
+    driver = tracked.start("run", "sweep.yaml")
+    driver.wait_until(tracked.trains(10), "a trial had logged")
+    driver.kill()
+
+    (sweep,) = (each.name for each in (tracked.home / "sweeps").iterdir())
+    resumed = tracked.start("resume", sweep)
+    resumed.wait_until(lambda: resumed.look() and tracked.trains(20)(), "a trial had logged again")
+    for worker in resumed.workers():
+        worker.kill()
+    assert resumed.document()["states"] == {"complete": 2}
+    for run in trial_runs(tracked):
+        points = tracked.points(run, METRIC[script])
+        assert len({step for step, _ in points}) == len(set(points)) == 6, points
 
 
 @pytest.mark.slow
