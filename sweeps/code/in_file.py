@@ -3,23 +3,29 @@
 import base64
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.code.copies import Kept, hash_of, moved, read_archive, read_kept
+from espalier.sweeps.code.copies import Kept, files_of, hash_of, moved, read_archive, read_kept
+from espalier.sweeps.code.listing import LARGE
 from espalier.sweeps.spec.values import as_stored
 
 MOST_KIB = 96.0  # of an archive in a best file, which people read and send each other
 SUBMITTED_KIB = 1024.0  # the same for code that was submitted to a service, whose home its owner cannot read
 SUBMITTED = "/submitted"  # in a best file, the root of such code: not where it was in the cluster
 _UNPACKED = re.compile(r".*/code/([^/]+/)?[0-9a-f]{64}")  # where a service unpacks it
+LARGE_MOST = 20  # files that a best file names
 LINE = 100  # characters; YAML wraps a text at its spaces
 
 
 class CodeInFile(BaseModel):
-    """What a best file says of its trial's code. archive: as base64, "" if it is elsewhere. See Kept."""
+    """What a best file says of its trial's code. See Kept.
+
+    left_out: paths of files that were too large, and why. archive: as base64, "" if it is elsewhere.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,6 +36,7 @@ class CodeInFile(BaseModel):
     roots: list[str] = []
     needed: list[str] = []
     packages: list[str] = []
+    left_out: dict[str, str] = {}
     archive: str = ""
 
     @property
@@ -51,18 +58,39 @@ class CodeInFile(BaseModel):
         return packed
 
 
-def code_in_file(folder: Path, fact: Mapping[str, object]) -> dict[str, object] | None:
-    """Return what a best file says of a recorded copy in a sweep's folder; None for submitted code that is too large.
+def code_in_file(folder: Path, fact: Mapping[str, object]) -> dict[str, object]:
+    """Return what a best file says of a recorded copy in a sweep's folder.
 
-    The root of submitted code is `SUBMITTED`.
+    The root of submitted code is `SUBMITTED`. If its archive is not in the file, the hash is that of the recorded one,
+    which names the cluster's folders: see `as_submitted`.
     """
     kept, packed, most = read_kept(folder, fact), read_archive(folder, fact), MOST_KIB
-    submitted = bool(_UNPACKED.fullmatch(kept.root))
-    if packed and submitted:
-        (kept, packed), most = moved(kept, packed, SUBMITTED), SUBMITTED_KIB
-    names = [name for name in CodeInFile.model_fields if name != "archive"]
-    fields = {name: as_stored(getattr(kept, name)) for name in names}
+    large = {entry.path: entry.why for entry in kept.left_out if LARGE in entry.why}
+    left_out = dict(list(large.items())[:LARGE_MOST])
+    if _UNPACKED.fullmatch(kept.root):
+        most, left_out, recorded = SUBMITTED_KIB, {}, kept.hash
+        kept, packed = _hidden(kept, packed)
+        if packed is None or len(packed) > most * 1024:
+            kept = replace(kept, hash=recorded)
+    names = [name for name in CodeInFile.model_fields if name not in ("archive", "left_out")]
+    fields = {name: as_stored(getattr(kept, name)) for name in names} | ({"left_out": left_out} if left_out else {})
     if packed is None or len(packed) > most * 1024:
-        return None if submitted else fields
+        return fields
     text = base64.b64encode(packed).decode()
     return fields | {"archive": " ".join(text[at : at + LINE] for at in range(0, len(text), LINE))}
+
+
+def _hidden(kept: Kept, packed: bytes | None) -> tuple[Kept, bytes | None]:
+    """Return submitted code as if it had been in SUBMITTED, where it is known."""
+    if packed is None:
+        return replace(kept, root=SUBMITTED, roots=[SUBMITTED], needed=[]), None
+    return moved(kept, packed, SUBMITTED)
+
+
+def as_submitted(kept: Kept, packed: bytes) -> tuple[Kept, bytes]:
+    """Return submitted code as if it had been in SUBMITTED: an archive of MLflow, or of the service's home, names the
+    folder where the service has unpacked it."""
+    paths = (f"/{each.name}" for each in files_of(packed))
+    root = next((found[0] for path in paths if (found := re.match(f"{_UNPACKED.pattern}(?=/)", path))), SUBMITTED)
+    there, packed = moved(replace(kept, root=root), packed, SUBMITTED)
+    return replace(there, needed=kept.needed), packed

@@ -19,6 +19,7 @@ from espalier.sweeps.home import JOURNAL, SWEEPS
 HOME_FILES = (JOURNAL, "service.db", "mlflow.db")  # these folders contain results, and perhaps a service's tokens
 HOME_FOLDERS = ("tasks", "mlartifacts", SWEEPS)  # one of them is beside an mlflow.db that is a home's
 FILE_MIB, DATA_MIB = 8.0, 1.0  # the largest file that is recorded, and the largest of data or weights
+LARGE = "MiB, more than"  # in why a file is left out that is too large
 MOST_VISITED = 20_000  # entries of a folder without git; one with more is no project
 GIT_S = 20.0  # seconds that git may take: a folder on a network may be large
 CACHES = {
@@ -116,7 +117,7 @@ def why_left_out(path: Path, root: Path) -> str:
         return "cannot be read"
     most = DATA_MIB if path.suffix.lower() in DATA else FILE_MIB
     if info.st_size > most * 2**20:
-        return f"{info.st_size / 2**20:,.0f} MiB, more than {most:g}"
+        return f"{info.st_size / 2**20:,.1f} {LARGE} {most:g}"
     return "a colon in its path" if ":" in str(path) else wrong_name(str(path).lstrip(os.sep)) or ""
 
 

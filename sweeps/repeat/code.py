@@ -5,7 +5,7 @@ The recorded code is in the best file, in the home that trained the trial, or am
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from espalier.sweeps.best_file import BestFile
 from espalier.sweeps.code.changes import changes_since, sentence
 from espalier.sweeps.code.choices import HERE
 from espalier.sweeps.code.copies import hash_of, lay_out, moved, read_archive
-from espalier.sweeps.code.in_file import SUBMITTED
+from espalier.sweeps.code.in_file import SUBMITTED, as_submitted
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.code import fetch_archive
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
@@ -56,7 +56,7 @@ def code_of(best: BestFile, source: str, code: str, home: Home) -> Iterator[Code
     packed, words = _found(best, source, home)
     kept = recorded.kept
     if packed and kept.root == SUBMITTED:  # its owner's files are here, or nowhere
-        kept, packed = moved(kept, packed, os.path.realpath(current_folder()))
+        kept, packed = moved(*as_submitted(kept, packed), os.path.realpath(current_folder()))
     if code == HERE:
         differing = sentence(changes_since(packed, kept)) if packed else ""
         yield CodeUsed(", with today's code", differing)
@@ -66,7 +66,13 @@ def code_of(best: BestFile, source: str, code: str, home: Home) -> Iterator[Code
     else:
         with tempfile.TemporaryDirectory(prefix="sweep-code-") as place, restoring_folder():
             use_copy(lay_out(packed, kept, Path(place).resolve()))
-            yield CodeUsed(words)
+            yield CodeUsed(f"{words}{_too_large(recorded.left_out)}")
+
+
+def _too_large(left_out: Mapping[str, str]) -> str:
+    """Return the part of a sentence on files that were too large to be recorded, and are not where they were."""
+    missing = [f"{Path(path).name} ({why})" for path, why in left_out.items() if not Path(path).exists()]
+    return f"; too large to be recorded, and not here: {', '.join(missing)}" if missing else ""
 
 
 def _missing(best: BestFile, source: str, where: str) -> str:

@@ -179,6 +179,43 @@ def test_the_best_file_of_a_service_trains_at_the_desk_of_its_owner(
     assert "nets.py has changed since" in trained.rerun(text, tmp_path / "elsewhere", code="here").surroundings
 
 
+def test_submitted_code_too_large_for_a_best_file_is_found_in_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_file, "SUBMITTED_KIB", 0.1)
+    unpacked = tmp_path / "cluster" / "code" / ("0" * 64)
+    unpacked.mkdir(parents=True)
+    monkeypatch.chdir(unpacked.parent)
+    trained = Trained(unpacked.parent, unpacked)
+    content: Any = as_submitted(yaml.safe_load(trained.best), {"task": "mytask.py:Line"})
+    text = yaml.safe_dump(dict(content))
+    assert "archive" not in content["code"] and "cluster" not in text
+    archive = (trained.folder / "code" / f"{content['code']['hash']}.zip").read_bytes()
+    monkeypatch.setattr("espalier.sweeps.repeat.code.fetch_archive", lambda uri, sweep, digest: archive)
+    desk, said = make_project(tmp_path / "desk" / "project"), list[str]()
+    (desk / "offset.txt").write_text("0")
+    (desk / "nets.py").write_text("SLOPE = 4.0\n")
+    monkeypatch.chdir(desk)
+    assert trained.rerun(text, tmp_path / "elsewhere", announce=said.append).reproduced
+    assert said[0].endswith("with the code recorded in MLflow (7 files)")
+
+
+def test_a_file_that_was_too_large_to_be_recorded_and_is_gone_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    project = make_project(tmp_path / "project")
+    weights = project / "weights.bin"
+    weights.write_bytes(bytes(3 << 19))
+    trained, said = Trained(tmp_path), list[str]()
+    text = trained.best
+    trained.rerun(text, announce=said.append)
+    weights.unlink()
+    trained.rerun(text, announce=said.append)
+    assert "weights.bin" not in said[0]
+    assert said[1].endswith("; too large to be recorded, and not here: weights.bin (1.5 MiB, more than 1)")
+
+
 def test_of_the_environment_what_matters_is_named_and_the_rest_is_counted() -> None:
     packages = {"numpy": "1.26", "click": "8", "einops": "0.7"}
     then = Environment("3.11.7", "Linux", "2.3", "12.1", "550", ["H100"], packages)
