@@ -53,6 +53,18 @@ def shown(value: object, most: int = SHOWN_MOST) -> str:
         return f"a {type(value).__name__}"
 
 
+def gib(size: float) -> str:
+    """Return a number of bytes for people.
+
+    >>> gib(5 << 30), gib(300 << 20), gib(2048), gib(123 << 30)
+    ('5.0 GiB', '300 MiB', '2 KiB', '123 GiB')
+    """
+    for unit, bytes_ in (("GiB", 1 << 30), ("MiB", 1 << 20)):
+        if size >= bytes_:
+            return f"{size / bytes_:.{1 if size < 10 * bytes_ else 0}f} {unit}"
+    return f"{size / 1024:.0f} KiB"
+
+
 def counted(number: int, noun: str) -> str:
     """Return how many of something there are.
 

@@ -10,6 +10,7 @@ output.log        what the process printed
 checkpoints/500/  what the process saved before its report of step 500
 saved/            what a command saved as it likes: ${checkpoint}
 end.json          the last event of the trial, as its worker saw it
+memory.json       the most memory that a process of the trial has taken
 """
 
 import json
@@ -22,6 +23,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
+
+from espalier.core.training.memory import Memory
 
 VARIABLE = "ESPALIER_TRIAL"
 """The environment variable that names a trial's folder to its process, and to all that this starts."""
@@ -37,7 +40,8 @@ class Line(TypedDict, total=False):
     """A line of reports.jsonl.
 
     step, values, score: of a report. ratios: rows of (step, update ratio of each tensor, gradient ratio of each).
-    checkpoint: whether one was saved with it. end, error, trace: how a function ended.
+    checkpoint: whether one was saved with it. gpu: the bytes taken of its GPU so far at most, and those it has. end,
+    error, trace: how a function ended.
     """
 
     step: int
@@ -46,6 +50,7 @@ class Line(TypedDict, total=False):
     tensors: Sequence[str]
     ratios: Sequence[Sequence[float]]
     checkpoint: bool
+    gpu: Sequence[int]
     end: End
     error: str
     trace: str
@@ -185,6 +190,15 @@ class TrialFolder:
         with suppress(OSError, ValueError):
             return json.loads(self.end.read_text(encoding="utf-8"))
         return None
+
+    def most_memory(self, memory: Memory) -> Memory:
+        """Keep the memory of a process; return the most that any of the trial has taken."""
+        file = self.path / "memory.json"
+        with suppress(OSError, ValueError, TypeError):
+            memory = memory.most(Memory(**json.loads(file.read_text(encoding="utf-8"))))
+        with suppress(OSError):
+            _write(file, json.dumps(asdict(memory)))
+        return memory
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

@@ -4,8 +4,9 @@ It starts the command, and sees to it that nothing of it outlives the trial: nei
 the command itself where the worker dies. It imports little, since one runs for each trial.
 
 CONTROL: the number of a connected socket. A line from the worker asks that the command end; its end means that the
-worker is gone. To the worker goes one line of JSON, {code, oom}: the exit code, negative for a signal, and how many
-processes this machine has killed for lack of memory meanwhile.
+worker is gone. To the worker goes one line of JSON, {code, oom, memory}: the exit code, negative for a signal, how many
+processes this machine has killed for lack of memory meanwhile, and the most bytes of memory that the command has taken,
+with all that it started.
 """
 
 import json
@@ -20,6 +21,7 @@ from contextlib import suppress
 
 SUBREAPER, DEATH_SIGNAL = 36, 1  # options of prctl(2)
 TICK_S = 0.05
+LOOKS_S = (0.25, 0.5, 1.0, 2.0, 5.0)  # between looks at the memory; all further ones are as far apart as the last
 
 
 def killed_for_memory() -> int:
@@ -54,6 +56,41 @@ def descendants(of: int) -> list[int]:
     for pid in found:
         found += children.get(pid, [])
     return found
+
+
+class Peak:
+    """The most memory that a process and all below it have taken together, by looks at them from time to time.
+
+    What processes share, such as libraries and what they had before a fork, counts once: as Linux's proportional share.
+    """
+
+    def __init__(self) -> None:
+        self.together = self.largest = self.looks = 0
+        self.next_at = time.monotonic() + LOOKS_S[0]
+
+    def look(self, child: int) -> None:
+        """Look at a process, if it is time."""
+        if time.monotonic() < self.next_at:
+            return
+        memory = [memory_of(pid) for pid in (child, *descendants(child))]
+        self.together = max(self.together, sum(share for share, _ in memory))
+        self.largest = max(self.largest, *(whole for _, whole in memory))
+        self.looks += 1
+        self.next_at = time.monotonic() + LOOKS_S[min(self.looks, len(LOOKS_S) - 1)]
+
+    def bytes(self, largest: int) -> int:
+        """Return the peak. largest: of the largest process, as the kernel knows it, also between looks."""
+        return self.together + max(0, largest - self.largest)
+
+
+def memory_of(pid: int) -> tuple[int, int]:
+    """Return a process's memory in bytes: its share, and all that it sees; zeros if it has ended."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            kib = {line[:4]: int(line.split()[1]) for line in file if line.startswith(("Pss:", "Rss:"))}
+        return kib["Pss:"] << 10, kib["Rss:"] << 10
+    except (OSError, ValueError, KeyError, IndexError):
+        return 0, 0
 
 
 def signal_all(pids: list[int], number: int) -> None:
@@ -93,31 +130,37 @@ def keep(control: int, grace_s: float, begin: Callable[[], int]) -> None:
     for stream in (0, 1, 2):  # so that a reader sees the end of the output when the process has ended
         with suppress(OSError):
             os.close(stream)
-    code = watch(control, grace_s, child)
+    code, memory = watch(control, grace_s, child)
     end_all()
-    answer(control, code, killed_for_memory() - before)
+    answer(control, code, killed_for_memory() - before, memory=memory)
 
 
-def answer(control: int, code: int, oom: int, error: str = "") -> None:
+def answer(control: int, code: int, oom: int, error: str = "", memory: int = 0) -> None:
     """Tell the worker how the process ended."""
     with suppress(OSError):  # there is none any more
-        os.write(control, answer_line(code, oom, error))
+        os.write(control, answer_line(code, oom, error, memory))
 
 
-def answer_line(code: int, oom: int, error: str) -> bytes:
+def answer_line(code: int, oom: int, error: str, memory: int = 0) -> bytes:
     """Return the line that says how the process ended."""
-    return json.dumps({"code": code, "oom": oom, "error": error}).encode() + b"\n"
+    return json.dumps({"code": code, "oom": oom, "error": error, "memory": memory}).encode() + b"\n"
 
 
-def watch(control: int, grace_s: float, child: int) -> int:
-    """Wait for the end of a process, and bring it about when the worker asks or dies; return the exit code."""
+def watch(control: int, grace_s: float, child: int) -> tuple[int, int]:
+    """Wait for the end of a process, and bring it about when the worker asks or dies.
+
+    Return the exit code, and the most memory that it took.
+    """
+    peak = Peak()
     handle = os.pidfd_open(child) if hasattr(os, "pidfd_open") else None
     sources, asked_at, asked_all = [control, *([] if handle is None else [handle])], None, False
     while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
+        pid, status, used = os.wait4(child, os.WNOHANG)
         if pid:
-            return os.waitstatus_to_exitcode(status)
-        ready, _, _ = select.select(sources, [], [], TICK_S if handle is None or asked_at else None)
+            return os.waitstatus_to_exitcode(status), peak.bytes(used.ru_maxrss << 10)
+        peak.look(child)
+        next_s = TICK_S if handle is None or asked_at else max(0.0, peak.next_at - time.monotonic())
+        ready, _, _ = select.select(sources, [], [], next_s)
         if control in ready:
             if not os.read(control, 4096):
                 sources.remove(control)

@@ -30,11 +30,16 @@ _abandoned: list["subprocess.Popen[bytes]"] = []
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended. code: negative for a signal. oom: whether the machine was out of memory meanwhile."""
+    """How a process ended.
+
+    code: negative for a signal. oom: whether the machine was out of memory meanwhile. memory: the most bytes that it
+    took, with all that it started; 0 where nobody knows.
+    """
 
     code: int
     oom: bool = False
     error: str = ""
+    memory: int = 0
 
     @property
     def text(self) -> str:
@@ -168,7 +173,7 @@ class TrialProcess:
                 gone = True
         if self._answer.endswith(b"\n"):
             answer = json.loads(self._answer)
-            self.exit = Exit(answer["code"], answer["oom"] > 0, answer["error"])
+            self.exit = Exit(answer["code"], answer["oom"] > 0, answer["error"], answer.get("memory", 0))
         elif gone:
             self.exit = Exit(-9)  # its keeper was killed, and it with that
         return self.exit is not None

@@ -4,6 +4,7 @@ It imports no torch, so that a script's own start is not delayed.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -92,7 +93,7 @@ class Report:
                 line["checkpoint"] = True
             if ratios is not None:
                 line |= self._new_ratios(ratios)
-            self._folder.append(line)
+            self._folder.append(line | gpu_memory())
             if line.get("checkpoint"):
                 self._folder.drop_checkpoints((*self._assignment.kept, self._assignment.until or -1, step))
         self._last = step
@@ -181,6 +182,19 @@ def _number(variable: str, otherwise: int) -> int:
     """Return a number that torchrun or Ray Train has set in the environment."""
     text = os.environ.get(variable, "")
     return int(text) if text.isdecimal() else otherwise
+
+
+def gpu_memory() -> Line:
+    """Return the most memory that torch has taken of a GPU in this process, and that GPU's; empty where it uses none.
+
+    torch is not imported for that. Of several GPUs it is the one of which most is taken.
+    """
+    cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
+    if cuda is None or not cuda.is_initialized():
+        return Line()
+    devices = range(cuda.device_count())
+    taken, total = max((cuda.max_memory_reserved(k), cuda.get_device_properties(k).total_memory) for k in devices)
+    return Line(gpu=[taken, total]) if taken else Line()
 
 
 def number(name: str, value: Any) -> float:

@@ -12,6 +12,7 @@ from espalier.core.foreign.process import TrialProcess
 from espalier.core.foreign.results import NOTHING, ResultReader
 from espalier.core.measures.verdicts import OUT_OF_MEMORY, Thresholds, Verdict, median, verdict
 from espalier.core.training.events import Ended, Event, Forked, Parked, Reported, Scored, Started, Status
+from espalier.core.training.memory import UNKNOWN, Memory
 
 REPORTED = "reported"  # the score of code that reports its own
 TRAIN_LOSS = "train_loss"
@@ -56,6 +57,7 @@ class TrialHistory:
     rung: int = 0  # how many of its rungs are behind it
     diverged_at: int | None = None
     last: Line | None = None  # with which a function has ended
+    memory: Memory = UNKNOWN
     judged: Verdict | None = None  # of `judged_reports` reports
     judged_reports: int = 0
 
@@ -93,6 +95,7 @@ class TrialHistory:
         rows = line.get("ratios", ())
         self.ratios += rows
         self.tensors = line.get("tensors", self.tensors)
+        self.memory = self.memory.most(Memory(0, *line.get("gpu", ())))
         judged = self._judge_by_now()
         yield Reported(self.trial.id, step, finite, curve, rows, judged.name, judged.evidence)
         yield from self._scores(step, finite, line.get("score"))
@@ -195,7 +198,9 @@ class TrialRun(TrialHistory):
 
     def end(self) -> Event:
         """Return how the trial ended, once its process has."""
+        self.memory = self.memory.most(Memory(self.process.exit.memory if self.process.exit else 0))
         status, why, name = self._status()
+        self.memory = self.folder.most_memory(self.memory)  # also of earlier pieces
         if status is None:
             return Parked(self.trial.id, self.step, self._ended("stopped", "", ""))
         return self._ended(status, why, name)
@@ -207,7 +212,8 @@ class TrialRun(TrialHistory):
         if self.parked:
             return self._parked()
         if self._out_of_memory():
-            return "failed", f"out of memory: {self._why()}", OUT_OF_MEMORY
+            took = f"; it took {self.memory.text}" if self.memory else ""
+            return "failed", f"out of memory: {self._why()}{took}", OUT_OF_MEMORY
         if self.late:
             return "failed", self.late, ""
         ended = (self.last or {}).get("end")
@@ -289,5 +295,6 @@ class TrialRun(TrialHistory):
             self.reports,
             missing=self.missing,
             trace=(self.last or {}).get("trace", "") or ("\n".join(self.process.tail) if status == "failed" else ""),
+            memory={name: size for name, size in vars(self.memory).items() if size},
             leader="" if status == "stopped" else self.trial.id,
         )

@@ -130,7 +130,7 @@ class Ended(Event):
     values: the last finite ones. curve, ratios, reports, missing: of the whole trial, as in Reported.
     tensors: the names of the tensors with ratios.
     baselines: for a complete trial, the values of a constant "guess", and of its model "before" training.
-    trace: the traceback of the task's error.
+    trace: the traceback of the task's error. memory: that its process took, as main, gpu and gpu_total of Memory.
     leader: the first of the trials that share this trial's history to its end; "" for one that was stopped.
     """
 
@@ -145,6 +145,7 @@ class Ended(Event):
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     missing: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     trace: str = ""
+    memory: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)  # no run is like another
     leader: str = field(default="", compare=False)  # not a property of the trial itself
 
     @property

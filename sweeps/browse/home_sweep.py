@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 
 from espalier.core.errors import BadInput, counted
 from espalier.core.measures.verdicts import OUT_OF_MEMORY, VERDICTS
+from espalier.core.training.memory import Memory
 from espalier.sweeps.address import UI, mlflow_page, no_secret
 from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.browse import curves
@@ -159,6 +161,8 @@ class HomeSweep:
         yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.experiment}"
         yield f"  page     {self.page}{'' if self.tracking_uri.startswith('http') else ' while `sweep ui` runs'}"
         yield f"  Optuna   {no_secret(self.home.storage)}, study {self.id}"
+        if most := reduce(Memory.most, (t.memory for t in self.trials), Memory()):
+            yield f"  memory   {most.text} of a trial at most"
         if checkpoints := self.checkpoints:
             yield f"  disk     {checkpoints.sentence}"
         health = Counter(t.verdict for t in self.trials if t.verdict)

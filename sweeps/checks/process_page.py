@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from espalier.core.checks.findings import Checkup, Finding
+from espalier.core.foreign.capacity import machine_bytes
 from espalier.core.foreign.programs import found_program, with_own_programs
+from espalier.core.training.memory import UNKNOWN, Memory
 from espalier.sweeps.checks import checkup
 from espalier.sweeps.checks.knobs import (
     Base,
@@ -22,6 +24,7 @@ from espalier.sweeps.checks.knobs import (
 )
 from espalier.sweeps.checks.short_runs import ShortRuns, processes_at_once
 from espalier.sweeps.process_checks import check_processes
+from espalier.sweeps.results.memory_need import MemoryNeed
 from espalier.sweeps.spec.spec import SweepSpec
 
 FIRST_S = 600.0  # to the first reports of a run: who asks for a check waits for it
@@ -63,12 +66,14 @@ class ProcessCheck:
     checkup: Checkup
     moved: Mapping[str, Moved]
     forecast: ProcessForecast | None
+    memory: Memory = UNKNOWN
 
     def document(self) -> dict[str, object]:
         """Return everything as a JSON document."""
         found = {name: {"verdict": each.verdict, "said": each.sentence} for name, each in self.moved.items()}
         forecast = self.forecast and vars(self.forecast) | {"wall_s": self.forecast.wall_s}
-        return checkup.document(self.checkup, None) | {"hyperparameters": found, "forecast": forecast}
+        more = {"hyperparameters": found, "forecast": forecast, "memory": vars(self.memory) if self.memory else None}
+        return checkup.document(self.checkup, None) | more
 
 
 def _seconds(seconds: float) -> str:
@@ -92,7 +97,8 @@ def examine_processes(spec: SweepSpec) -> ProcessCheck:
     findings += [Finding("pass", name, "not tried: acts_later names it") for name in spec.acts_later]
     forecast = _foresee(spec, first)
     findings.append(Finding("pass", "forecast", forecast.sentence()))
-    return ProcessCheck(Checkup(findings), moved, forecast)
+    findings += _of_memory(spec, first, forecast)
+    return ProcessCheck(Checkup(findings), moved, forecast, _memory(first))
 
 
 def _of_program(spec: SweepSpec) -> Iterator[Finding]:
@@ -155,6 +161,19 @@ def _finding(spec: SweepSpec, moved: Moved, steps: int) -> Finding:
     if moved.verdict == "still":
         return Finding("fail", name, refusal(spec, [moved.name], steps).partition(": ")[2])
     return Finding("warn" if moved.verdict == "untold" else "pass", name, moved.sentence)
+
+
+def _memory(first: Base) -> Memory:
+    return first.run.memory.most(first.again.memory if first.again else Memory())
+
+
+def _of_memory(spec: SweepSpec, first: Base, forecast: ProcessForecast) -> Iterator[Finding]:
+    """Yield what trials take of memory, and what there is too little of."""
+    if memory := _memory(first):
+        need = MemoryNeed(memory, forecast.at_once, machine_bytes(), spec.resources)
+        shortages = list(need.shortages())
+        yield from (Finding("warn", "memory", shortage) for shortage in shortages)
+        yield from [] if shortages else [Finding("pass", "memory", need.sentence)]
 
 
 def _foresee(spec: SweepSpec, first: Base) -> ProcessForecast:

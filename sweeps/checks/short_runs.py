@@ -17,6 +17,7 @@ from espalier.core.foreign.launch import FunctionLauncher
 from espalier.core.foreign.run import ProcessTrial
 from espalier.core.loading.folders import current_folder
 from espalier.core.training.events import Ended, Reported
+from espalier.core.training.memory import UNKNOWN, Memory
 from espalier.sweeps.assignments import assignments
 from espalier.sweeps.process_engine import forget_launchers, group_here, make_cohort
 from espalier.sweeps.recording.trial_runs import TrialRuns
@@ -36,7 +37,7 @@ class ShortRun:
 
     reports: each with its step and the finite values. first_s: seconds from its start to its first report, None if
     there was none. seconds: to its last. saved: whether a checkpoint was. error: how it failed, "" if it did not.
-    late: whether it failed because its time was up.
+    late: whether it failed because its time was up. memory: the most that its process took.
     """
 
     reports: Sequence[tuple[int, Values]]
@@ -45,6 +46,7 @@ class ShortRun:
     saved: bool
     error: str
     late: bool = False
+    memory: Memory = UNKNOWN
 
     @property
     def step_s(self) -> float:
@@ -133,7 +135,7 @@ class ShortRuns:
         reports = _first_of(end.reports)
         first_s, seconds = (times[0], times[len(reports) - 1]) if times else (None, 0.0)
         error = _error(end)
-        return ShortRun(reports, first_s, seconds, saved, error, late and bool(error))
+        return ShortRun(reports, first_s, seconds, saved, error, late and bool(error), Memory(**end.memory))
 
 
 def _first_of(reports: Sequence[tuple[int, Values]]) -> list[tuple[int, Values]]:

@@ -28,7 +28,7 @@ from espalier.sweeps.results.noise import compare_with_best, noise_line
 from espalier.sweeps.results.reference_result import reference_lines
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, ranked, searched
 from espalier.sweeps.search.cohort_plan import Provenance
-from espalier.sweeps.search.replicates import missing_counts, missing_text
+from espalier.sweeps.search.replicates import memory_of, missing_counts, missing_text
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.trial_events import Fork, Outcome, Report, Score, Start, TrialEvent
 from espalier.sweeps.spec.space import Point
@@ -54,6 +54,12 @@ def shown_params(params: Point) -> dict[str, object]:
         if name == "lr_exponent":
             shown["peak_lr"] = float(f"{10 ** float(value):.6g}")
     return shown
+
+
+def sizes_of(outcome: Outcome) -> dict[str, int]:
+    """Return the memory that a trial took by the names of its tags."""
+    memory = memory_of(outcome.replicates)
+    return {"memory": memory.main, "gpu_memory": memory.gpu}
 
 
 def run_name(number: int, params: Point, spec: SweepSpec) -> str:
@@ -160,6 +166,7 @@ class Tracking:
         }
         if text := missing_text(missing_counts(outcome.replicates)):
             tags["espalier.missing"] = text
+        tags |= {f"espalier.{name}_gib": f"{size / 2**30:.3f}" for name, size in sizes_of(outcome).items() if size}
         made_by = provenance.to_json() if provenance else {}
         made_with = identity.code_and_versions(self.facts, outcome.trial)
         made_of = {kind: made_with[kind] for kind in ("code", "data") if kind in made_with}

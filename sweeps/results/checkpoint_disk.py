@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from espalier.core.errors import gib
 from espalier.core.foreign import disk
-from espalier.sweeps.results.formatting import gib
 from espalier.sweeps.spec.parts import Resources
 
 GIB = 1 << 30

@@ -48,7 +48,9 @@ def table_csv(trials: Sequence[TrialResult]) -> str:
     names = sorted({name for t in trials for name in t.params})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "state", "value", "spread", "verdict", "evidence", *names])
+    memory = [name for name in ("main", "gpu") if any(getattr(t.memory, name) for t in trials)]
+    columns = [f"{'gpu_' if name == 'gpu' else ''}memory_gib" for name in memory]
+    writer.writerow(["trial", "state", "value", "spread", "verdict", "evidence", *columns, *names])
     for t in sorted(trials, key=lambda t: t.number):
         cells = [json.dumps(v) if isinstance(v, list) else v for v in (t.params.get(name, "") for name in names)]
         writer.writerow(
@@ -59,6 +61,7 @@ def table_csv(trials: Sequence[TrialResult]) -> str:
                 "" if t.spread is None else repr(t.spread),
                 t.verdict,
                 t.evidence,
+                *(f"{size / 2**30:.3f}" if (size := getattr(t.memory, name)) else "" for name in memory),
                 *cells,
             ]
         )

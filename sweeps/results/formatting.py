@@ -18,18 +18,6 @@ def decimals(value: float | None) -> str:
     return f"{value:.5f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.4e}"
 
 
-def gib(size: float) -> str:
-    """Return a number of bytes for people.
-
-    >>> gib(5 << 30), gib(300 << 20), gib(2048), gib(123 << 30)
-    ('5.0 GiB', '300 MiB', '2 KiB', '123 GiB')
-    """
-    for unit, bytes_ in (("GiB", 1 << 30), ("MiB", 1 << 20)):
-        if size >= bytes_:
-            return f"{size / bytes_:.{1 if size < 10 * bytes_ else 0}f} {unit}"
-    return f"{size / 1024:.0f} KiB"
-
-
 def finite(value: Any) -> Any:
     """Return a value with None for NaN and infinity, which JSON does not have.
 

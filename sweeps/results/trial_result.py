@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from espalier.core.errors import counted
+from espalier.core.training.memory import UNKNOWN, Memory
 from espalier.sweeps.spec.space import Point
 
 UNFINISHED = ("running", "interrupted")  # states of trials that have not ended
@@ -29,6 +30,8 @@ class TrialResult:
     compared: bool = False  # whether its verdict comes from a comparison with others
     missing: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """metrics that were no number: in n of m reports"""
+    memory: Memory = UNKNOWN
+    """the most that its process took, where it is one"""
     confirms: int | None = None
     """the trial whose configuration it trains again under another seed; None for a trial of the search"""
 

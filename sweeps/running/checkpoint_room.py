@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from espalier.core.errors import gib
 from espalier.core.foreign import disk
 from espalier.core.foreign.disk import Saved
 from espalier.core.training.events import Ended, Event, Parked, Reported, TrialId
 from espalier.sweeps.results.checkpoint_disk import limit_bytes
-from espalier.sweeps.results.formatting import gib
 from espalier.sweeps.running.progress import Progress
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.trial_record import TrialRecord

@@ -41,6 +41,7 @@ from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.ledger import Ledger
 from espalier.sweeps.running.loop import Loop, keep_error
 from espalier.sweeps.running.machine import Allocation, RaySession
+from espalier.sweeps.running.memory_watch import MemoryWatch
 from espalier.sweeps.running.messages import WorkerSettings
 from espalier.sweeps.running.own_code import change_since, record_code, recorded_copy
 from espalier.sweeps.running.parked_ends import ParkedEnds
@@ -296,7 +297,7 @@ class Driver:
             ReferenceRuns(self.record, tracking, self.progress),
             ends,
             deadline,
-            CheckpointRoom(Path(settings.trial_folders), search, self.progress) if self.spec.is_foreign else None,
+            *self._of_processes(settings, search, allocation, session),
         )
         rule = stopping_rule(self.record)
         tune.run_tune(loop, allocation, tune_folder, self.record.id, rule)
@@ -307,6 +308,16 @@ class Driver:
         gc.freeze()  # keep all of Ray's handles alive from here on, while Ray shuts down in its thread
         session.leave()
         return search
+
+    def _of_processes(
+        self, settings: WorkerSettings, search: Search, allocation: Allocation, session: RaySession
+    ) -> tuple[CheckpointRoom | None, MemoryWatch | None]:
+        """Return what looks after the disk and the memory of trials that are processes."""
+        if not self.spec.is_foreign:
+            return None, None
+        room = CheckpointRoom(Path(settings.trial_folders), search, self.progress)
+        here = session.address is None
+        return room, MemoryWatch(self.spec.resources, allocation.cohorts, here, self.progress)
 
     def _settings(self, allocation: Allocation, tune_folder: Path) -> WorkerSettings:
         """Return the settings of all workers."""

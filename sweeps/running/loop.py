@@ -15,6 +15,7 @@ from espalier.sweeps.running.checkpoint_room import CheckpointRoom
 from espalier.sweeps.running.deadline import Deadline
 from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.ledger import Ledger
+from espalier.sweeps.running.memory_watch import MemoryWatch
 from espalier.sweeps.running.messages import Assignment, Turn, WorkerSettings
 from espalier.sweeps.running.parked_ends import ParkedEnds
 from espalier.sweeps.running.progress import Progress
@@ -44,6 +45,7 @@ class Loop:
     parked_ends: ParkedEnds | None
     deadline: Deadline | None
     room: CheckpointRoom | None = None
+    memory: MemoryWatch | None = None
 
     @property
     def recorder(self) -> Recorder:
@@ -125,6 +127,8 @@ class Loop:
             self.take_links()
             if self.room:
                 self.room.take(turn.events)
+            if self.memory:
+                self.memory.take(turn.events)
         if turn.error:
             self._pass_on(self.search.cohort_failed(cohort, turn.error.reason))
             keep_error(self.folder, cohort, turn.error.trace)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
+from espalier.core.foreign.keeper import killed_for_memory
 from espalier.core.own import is_own
 from espalier.core.programs import PROGRAMS
 
@@ -58,7 +59,7 @@ class Watchdog:
         self.patience_s = patience_s
         self._note, self._trace = _opened(folder, cohort)
         pid = os.getpid()
-        self._facts: Note = {"pid": pid, "born": born(pid), "host": socket.gethostname(), "oom": oom_kills()}
+        self._facts: Note = {"pid": pid, "born": born(pid), "host": socket.gethostname(), "oom": killed_for_memory()}
         self._length = self._done = self._ahead = 0
         self._program, self._floor, self._slowest, self._begun = "", FLOOR_S, 0.0, False
         self._last = self._armed = 0.0
@@ -165,15 +166,6 @@ def born(pid: int) -> str:
     return ""
 
 
-def oom_kills() -> int:
-    """Return how many processes this machine has killed for lack of memory."""
-    with suppress(OSError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0
-
-
 # --- reading by the driver -------------------------------------------------------------------------------------------
 
 
@@ -221,7 +213,7 @@ def read_death(folder: Path, cohort: str) -> Death:
         return Death(f"{fatal[1].strip()[:100]} in {_place(trace)}", lanes)
     if facts and (word := facts.get("word")):
         return Death(word, lanes, halt=facts.get("halt", False))
-    if facts and facts["host"] == socket.gethostname() and oom_kills() > facts["oom"]:
+    if facts and facts["host"] == socket.gethostname() and killed_for_memory() > facts["oom"]:
         return Death("killed by the system, which was out of memory (SIGKILL)", lanes, certain=False)
     killed = "killed (SIGKILL), or lost with its node" if facts else "ended before it could begin"
     return Death(killed, lanes, certain=False)

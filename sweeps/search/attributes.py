@@ -32,6 +32,7 @@ EVIDENCE = "evidence"
 SPREAD = "spread"  # standard deviation of the objective over replicates
 MISSING = "missing"  # metrics that were NaN or infinite: in n of m reports
 TO_BEAT = "to_beat"  # the baseline: the objective of a constant guess, or of the untrained model
+MEMORY = "memory"  # the most that a process of it took: {main, gpu, gpu_total}, in bytes
 RUN = "mlflow_run"
 LEADER = "leader"  # of a diverged trial: the first one with the same history
 STOPPED = "stopped"  # {step, evidence} of a stopped trial, written before Optuna is told

@@ -7,10 +7,12 @@ import math
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Generic, TypeVar
 
 from espalier.core.measures.verdicts import VERDICTS
 from espalier.core.training.events import Ended, Event, Parked, Reported, Scored, TrialId
+from espalier.core.training.memory import Memory
 from espalier.sweeps.search.trial_events import Outcome, Park, Report, Score
 
 T = TypeVar("T")
@@ -85,6 +87,15 @@ def missing_counts(replicates: Sequence[Ended]) -> dict[str, tuple[int, int]]:
     reports = sum(len(end.reports) for end in replicates)
     names = dict.fromkeys(name for end in replicates for name in end.missing)
     return {name: (sum(len(end.missing.get(name, ())) for end in replicates), reports) for name in names}
+
+
+def memory_of(replicates: Sequence[Ended]) -> Memory:
+    """Return the most memory that a replicate took.
+
+    >>> memory_of([Ended("0/0", 30, "complete", memory={"main": 5}), Ended("0/1", 30, "complete", memory={"main": 7})])
+    Memory(main=7, gpu=0, gpu_total=0)
+    """
+    return reduce(Memory.most, (Memory(**end.memory) for end in replicates), Memory())
 
 
 def missing_text(counts: Mapping[str, tuple[int, int]]) -> str:

@@ -267,5 +267,6 @@ class SweepRecord:
             mlflow_run=late_run or trial.run,
             to_beat=trial.to_beat,
             missing=trial.missing,
+            memory=trial.memory,
             confirms=confirms and confirms.trial,
         )

@@ -8,8 +8,9 @@ from typing import Any, NotRequired, TypedDict
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from espalier.core.training.memory import Memory
 from espalier.sweeps.search import attributes
-from espalier.sweeps.search.replicates import leader_of, missing_counts, value_to_beat
+from espalier.sweeps.search.replicates import leader_of, memory_of, missing_counts, value_to_beat
 from espalier.sweeps.search.trial_events import Outcome
 from espalier.sweeps.spec.parts import Objective
 from espalier.sweeps.spec.space import Point, Scalar
@@ -174,6 +175,11 @@ class TrialRecord:
         return {name: (n, of) for name, (n, of) in self._attributes.get(attributes.MISSING, {}).items()}
 
     @property
+    def memory(self) -> Memory:
+        """The most memory that a process of it took."""
+        return Memory(**self._attributes.get(attributes.MEMORY, {}))
+
+    @property
     def run(self) -> str:
         """Its MLflow run if it was known at the trial's end; else ""."""
         return self._attributes.get(attributes.RUN, "")
@@ -255,6 +261,7 @@ class OpenTrial:
             attributes.RUN: run,
             attributes.LEADER: leader_of(diverged[0]) if diverged and outcome.status == "diverged" else None,
             attributes.SPREAD: outcome.values.get(f"{metric}_std"),
+            attributes.MEMORY: vars(memory_of(outcome.replicates)) if memory_of(outcome.replicates) else None,
             attributes.MISSING: missing_counts(outcome.replicates) or None,
             attributes.TO_BEAT: value_to_beat(outcome.replicates, metric, objective.mode),
         }
