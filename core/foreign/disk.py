@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,15 @@ def taken(trials: Path) -> int:
         if {"checkpoints", "saved"} & set(parts):
             total += sum(_size(os.path.join(place, name)) for name in files)
     return total
+
+
+def keep_models(trials: Path, complete: Collection[int]) -> None:
+    """Remove the checkpoints from which nobody will go on, when a sweep has ended: of complete trials the last stays."""
+    for place in trials.iterdir():
+        number = place.name.partition("-")[0]
+        if number.isdigit():
+            folder = TrialFolder(place)
+            folder.drop_checkpoints(folder.checkpoint_steps()[-1:] if int(number) in complete else ())
 
 
 def _measured(folder: Path) -> tuple[int, float]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from espalier.core.foreign import disk
 from espalier.sweeps.address import no_secret
 from espalier.sweeps.home import STATES, TRIALS
 from espalier.sweeps.recording.recorder import Recorder
@@ -69,6 +70,8 @@ class Closing:
         else:
             total = self.progress.work.total()
             shutil.rmtree(self.tracking.folder / STATES, ignore_errors=True)
+            if (places := self.tracking.folder / TRIALS).is_dir():
+                disk.keep_models(places, {trial.number for trial in trials if trial.state == "complete"})
             self.tracking.close(trials, (total.lane_steps, total.steps_shared), self.ledger.programs)
 
     def _restore(self, trials: Sequence[TrialResult], lacking: Collection[int | None]) -> None:

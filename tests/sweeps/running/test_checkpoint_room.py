@@ -191,6 +191,14 @@ def test_a_checkpoint_larger_than_the_room_is_one_line_and_the_sweep_goes_on(tmp
     assert len(sweep.progress.notes) <= 2
 
 
+def test_when_a_sweep_has_ended_the_last_of_complete_trials_stay(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, 10_000)
+    for number, step in ((0, 20), (0, 40), (1, 20), (1, 30)):
+        sweep.save(number, step)
+    disk.keep_models(sweep.trials, {0})
+    assert [TrialFolder(sweep.trials / f"{n}-0").checkpoint_steps() for n in (0, 1)] == [[40], []]
+
+
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
