@@ -57,7 +57,7 @@ def taken(trials: Path) -> int:
 
 
 def keep_models(trials: Path, complete: Collection[int]) -> None:
-    """Remove the checkpoints from which nobody will go on, when a sweep has ended: of complete trials the last stays."""
+    """Remove what nobody will go on from, when a sweep has ended: of complete trials the last checkpoint stays."""
     for place in trials.iterdir():
         number = place.name.partition("-")[0]
         if number.isdigit():

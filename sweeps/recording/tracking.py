@@ -56,10 +56,11 @@ def shown_params(params: Point) -> dict[str, object]:
     return shown
 
 
-def sizes_of(outcome: Outcome) -> dict[str, int]:
-    """Return the memory that a trial took by the names of its tags."""
-    memory = memory_of(outcome.replicates)
-    return {"memory": memory.main, "gpu_memory": memory.gpu}
+def memory_tags(outcome: Outcome) -> dict[str, str]:
+    """Return the memory that a trial took, as tags."""
+    names = {"main": "espalier.memory_gib", "gpu": "espalier.gpu_memory_gib"}
+    taken = memory_of(outcome.replicates)
+    return {tag: f"{taken[name] / 2**30:.3f}" for name, tag in names.items() if name in taken}
 
 
 def run_name(number: int, params: Point, spec: SweepSpec) -> str:
@@ -166,7 +167,7 @@ class Tracking:
         }
         if text := missing_text(missing_counts(outcome.replicates)):
             tags["espalier.missing"] = text
-        tags |= {f"espalier.{name}_gib": f"{size / 2**30:.3f}" for name, size in sizes_of(outcome).items() if size}
+        tags |= memory_tags(outcome)
         made_by = provenance.to_json() if provenance else {}
         made_with = identity.code_and_versions(self.facts, outcome.trial)
         made_of = {kind: made_with[kind] for kind in ("code", "data") if kind in made_with}

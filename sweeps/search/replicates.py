@@ -89,13 +89,14 @@ def missing_counts(replicates: Sequence[Ended]) -> dict[str, tuple[int, int]]:
     return {name: (sum(len(end.missing.get(name, ())) for end in replicates), reports) for name in names}
 
 
-def memory_of(replicates: Sequence[Ended]) -> Memory:
-    """Return the most memory that a replicate took.
+def memory_of(replicates: Sequence[Ended]) -> dict[str, int]:
+    """Return the most memory that a replicate took, as far as it is known.
 
     >>> memory_of([Ended("0/0", 30, "complete", memory={"main": 5}), Ended("0/1", 30, "complete", memory={"main": 7})])
-    Memory(main=7, gpu=0, gpu_total=0)
+    {'main': 7}
     """
-    return reduce(Memory.most, (Memory(**end.memory) for end in replicates), Memory())
+    known = [Memory(**end.memory) for end in replicates if end.memory]
+    return {name: size for name, size in vars(reduce(Memory.most, known)).items() if size} if known else {}
 
 
 def missing_text(counts: Mapping[str, tuple[int, int]]) -> str:

@@ -261,7 +261,7 @@ class OpenTrial:
             attributes.RUN: run,
             attributes.LEADER: leader_of(diverged[0]) if diverged and outcome.status == "diverged" else None,
             attributes.SPREAD: outcome.values.get(f"{metric}_std"),
-            attributes.MEMORY: vars(memory_of(outcome.replicates)) if memory_of(outcome.replicates) else None,
+            attributes.MEMORY: memory_of(outcome.replicates) or None,
             attributes.MISSING: missing_counts(outcome.replicates) or None,
             attributes.TO_BEAT: value_to_beat(outcome.replicates, metric, objective.mode),
         }

@@ -116,7 +116,7 @@ def test_what_acts_moves_what_is_reported_and_what_is_not_read_does_not(checked:
 
 def test_a_check_is_a_page_with_what_was_run_its_time_and_each_hyperparameter(checked: ProcessCheck) -> None:
     said = {finding.what: finding for finding in checked.checkup.findings}
-    assert list(said)[:4] == ["run", "objective", "time", "repeatable"] and list(said)[-1] == "forecast"
+    assert list(said)[:4] == ["run", "objective", "time", "repeatable"] and list(said)[-2:] == ["forecast", "memory"]
     assert "train.py with lr 0.01," in said["run"].sentence and "step 40: valid_loss" in said["run"].sentence
     assert [name for name, finding in said.items() if finding.level == "fail"] == ["unread"]
     assert "train.py may not read it; write acts_later: [unread]" in said["unread"].sentence
@@ -124,6 +124,7 @@ def test_a_check_is_a_page_with_what_was_run_its_time_and_each_hyperparameter(ch
     document = json.loads(json.dumps(checked.document()))
     assert document["hyperparameters"]["unread"]["verdict"] == "still"
     assert document["forecast"]["wall_s"] > 0
+    assert document["memory"]["main"] > 10 << 20 and " at once: " in said["memory"].sentence
 
 
 def test_a_run_without_results_fails_the_check_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
