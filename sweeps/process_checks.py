@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 
-from espalier.core.errors import BadInput, nearest, shown
+from espalier.core.errors import BadInput, briefly, nearest, shown
 from espalier.core.foreign.child import PASSED
 from espalier.core.foreign.command import ARGS, ENV, JSON, WHOLE, check_placeholders
 from espalier.core.foreign.config import Config
@@ -70,8 +70,8 @@ def _check_function(reference: str) -> str:
         raise BadInput(f"function: no file {source}") from error
     except ImportError as error:
         raise BadInput(f"function: no module {source}") from error
-    except (SyntaxError, ValueError) as error:
-        raise BadInput(f"function: cannot read '{source}': {error}") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: it is nested too deep
+        raise BadInput(f"function: cannot read '{source}': {briefly(error)}") from error
     defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     if node := defined.get(name):
         _check_signature(source, node)

@@ -8,7 +8,7 @@ how large a model is, keeps its default.
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from espalier.sweeps.spec.domains import same
@@ -17,6 +17,7 @@ from espalier.sweeps.starting.words import as_list, as_mapping
 
 DECADES = 2.0  # of a rate, around its default
 RATES = (1e-4, 1e-1)  # of one without a default
+BEYOND = 1e100  # larger defaults say "without a limit"
 CHOICES_MOST = 12  # longer lists are of models or data sets
 
 
@@ -135,7 +136,9 @@ def suggestion(argument: Argument) -> Suggestion:
         return Suggestion(argument)
     for pattern, domain in MEANINGS:
         if re.fullmatch(pattern, argument.plain_name) and not argument.flag and argument.kind not in ("bool", "str"):
-            return Suggestion(argument, domain(argument))
+            return Suggestion(
+                argument, domain(argument if _usable(argument.default) else replace(argument, default=None))
+            )
     words = argument.plain_name.strip("_").split("_")
     if words[0] in FIRST_WORDS or words[-1] in LAST_WORDS:
         return Suggestion(argument)
@@ -183,6 +186,11 @@ def _counts(pattern: re.Pattern[str], argument: Argument) -> bool:
     name = argument.plain_name
     takes = not argument.flag and not argument.choices and argument.kind not in ("bool", "str")
     return takes and pattern.fullmatch(name) is not None and not _STEPS_OF_ELSE.match(name)
+
+
+def _usable(default: Any) -> bool:
+    """Whether a range can be made around a default: not around NaN, infinity, or an integer of hundreds of digits."""
+    return not isinstance(default, int | float) or abs(default) < BEYOND
 
 
 def _rounded(value: float) -> float:

@@ -1,10 +1,11 @@
 """The draft of a spec: what was found out about training code, and the text of a spec with its comments."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, brief
 from espalier.sweeps.spec import yaml12
 from espalier.sweeps.spec.rules import WAYS
 from espalier.sweeps.spec.space import ENGINE
@@ -13,6 +14,7 @@ from espalier.sweeps.starting.arguments import Argument
 
 TRIALS = 16
 WIDTH = 44  # columns before a comment
+COMMENT_MOST = 200  # characters of a comment, which is one line
 OWN_MEANING = {
     "lr_exponent": "the exponent of the rate",
     "decay_points": "where the rate decays, as shares of the budget",
@@ -87,7 +89,8 @@ class Draft:
     def text(self) -> str:
         """Return the spec as YAML, with comments."""
         assert self.way in WAYS
-        lines = [f"# Written by `{self.origin}`. All fields: sweep schema", f"name: {value_text(self.name)}"]
+        origin = brief(self.origin, COMMENT_MOST)
+        lines = [f"# Written by `{origin}`. All fields: sweep schema", f"name: {value_text(self.name)}"]
         lines.append(f"{self.way}: {value_text(self.code)}")
         lines += self._results()
         lines += [_commented(f"budget: {{steps: {self.steps}}}", self.steps_comment)]
@@ -128,13 +131,16 @@ def value_text(value: Any) -> str:
 
     >>> value_text(["python", "${args}"]), value_text({"low": 1e-4, "log": True}), value_text("off"), value_text(None)
     ("[python, '${args}']", '{low: 0.0001, log: true}', "'off'", 'null')
+    >>> value_text(["a\\nb: {"])
+    '["a\\\\nb: {"]'
     """
     plain: Any = [*value] if isinstance(value, tuple) else value  # pyright: ignore[reportUnknownVariableType]
-    return yaml12.write(plain, flow=True, width=1 << 20).removesuffix("...\n").strip()
+    text = yaml12.write(plain, flow=True, width=1 << 20).removesuffix("...\n").strip()
+    return json.dumps(plain) if "\n" in text else text  # a text of several lines; JSON is YAML on one line
 
 
 def _commented(text: str, comment: str) -> str:
-    return f"{text.ljust(WIDTH)}  # {comment}" if comment else text
+    return f"{text.ljust(WIDTH)}  # {brief(comment, COMMENT_MOST)}" if comment else text
 
 
 def comment_on_default(argument: Argument) -> str:

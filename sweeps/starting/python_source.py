@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espalier.core.errors import BadInput, brief, nearest
+from espalier.core.errors import BadInput, brief, briefly, nearest
 from espalier.core.loading.references import split_reference
 from espalier.sweeps.spec.paths import source_file
 from espalier.sweeps.starting.arguments import Argument, by_name, kind_of
@@ -35,8 +35,8 @@ class Source:
             return cls(path, ast.parse(path.read_bytes(), str(path)))
         except OSError as error:
             raise BadInput(f"{field}: cannot read '{brief(path)}': {error.strerror}") from error
-        except (SyntaxError, ValueError, RecursionError) as error:
-            raise BadInput(f"{field}: cannot read '{brief(path)}': {brief(error, 200)}") from error
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: it is nested too deep
+            raise BadInput(f"{field}: cannot read '{brief(path)}': {briefly(error)}") from error
 
     @property
     def definitions(self) -> dict[str, Definition]:

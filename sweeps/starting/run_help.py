@@ -1,17 +1,18 @@
 """Run a command with --help: within a limit of time, without a terminal or input, its output bounded and caught."""
 
 import os
-import selectors
-import signal
-import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+from espalier.core.foreign.process import TrialProcess
 from espalier.core.foreign.programs import with_own_programs
 
 LIMIT_S = 60.0  # imports of a large project on a slow disk
+GRACE_S = 0.5  # from the request to end until it is killed
+WAIT_S = 0.1  # between looks at one that says nothing
 OUTPUT_MOST = 1 << 20  # bytes
 WIDTH = 200  # columns: options and what is said on them then stand on one line
 
@@ -25,30 +26,26 @@ class HelpRun:
 
 
 def run_help(command: Sequence[str], limit_s: float = LIMIT_S) -> HelpRun:
-    """Run a command with --help and end it, with all that it started in its session, when the time is up."""
-    try:
-        process = subprocess.Popen(
-            [*command, "--help"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=_environment(),
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        return HelpRun("", str(getattr(error, "strerror", None) or error))
-    output, why = b"", ""
-    try:
-        output, why = _read(process, time.monotonic() + limit_s, limit_s)
-    finally:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        assert process.stdout
-        process.stdout.close()
-    if not why and process.returncode and process.returncode != -signal.SIGKILL:
-        why = f"it ended with exit code {process.returncode}"
-    return HelpRun(output.decode(errors="replace"), why)
+    """Run a command with --help and end it, with all that it started, when it has ended or the time is up."""
+    with tempfile.TemporaryDirectory(prefix="sweep-") as place:
+        log = Path(place, "help")
+        log.touch()
+        process = TrialProcess.start([*command, "--help"], os.getcwd(), _environment(), GRACE_S)
+        process.send("")
+        process.log_to(log)
+        try:
+            why = _await_end(process, log, limit_s)
+        finally:
+            process.end()
+            while process.exit is None:
+                process.wait(WAIT_S)
+                process.poll()
+        output = log.read_bytes()[:OUTPUT_MOST].decode(errors="replace")
+    if not why and process.exit.error:
+        return HelpRun("", process.exit.error)
+    if not why and process.exit.code:
+        why = f"it ended with {process.exit.text}"
+    return HelpRun(output, why)
 
 
 def _environment() -> dict[str, str]:
@@ -57,31 +54,14 @@ def _environment() -> dict[str, str]:
     return {**variables, "PYTHONUNBUFFERED": "1", "WANDB_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
 
 
-def _read(process: "subprocess.Popen[bytes]", until: float, limit_s: float) -> tuple[bytes, str]:
-    """Return the output, and why it was not read to its end."""
-    assert process.stdout
-    output = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while True:
-            left = until - time.monotonic()
-            if left <= 0:
-                return output, f"it had not ended after {limit_s:g} s"
-            if not selector.select(min(left, 0.1)):
-                if process.poll() is not None:  # what it started may hold its output open
-                    return output, ""
-                continue
-            chunk = os.read(process.stdout.fileno(), 1 << 16)
-            if not chunk:
-                return output, _await_end(process, until)
-            output += chunk
-            if len(output) > OUTPUT_MOST:
-                return output[:OUTPUT_MOST], "it printed more than 1 MiB"
-
-
-def _await_end(process: "subprocess.Popen[bytes]", until: float) -> str:
-    try:
-        process.wait(max(until - time.monotonic(), 0.1))
-    except subprocess.TimeoutExpired:
-        return "it did not end"
+def _await_end(process: TrialProcess, log: Path, limit_s: float) -> str:
+    """Wait until a process has ended; return why that was not waited for, "" if it was."""
+    until = time.monotonic() + limit_s
+    while process.exit is None:
+        process.wait(WAIT_S)
+        process.poll()
+        if log.stat().st_size > OUTPUT_MOST:
+            return "it printed more than 1 MiB"
+        if process.exit is None and time.monotonic() > until:
+            return f"it had not ended after {limit_s:g} s"
     return ""

@@ -205,3 +205,44 @@ def test_of_a_launcher_the_script_alone_is_asked() -> None:
         draft = draft_from(f"{launcher} {path}")
         assert {"lr", "batch-size"} <= {*draft.searched}
         assert list(draft.code)[: len(launcher.split()) + 1] == [*launcher.split(), str(path)]
+
+
+@pytest.mark.parametrize("odd", ["float('nan')", "float('inf')", "10**400", "-1e-300"])
+def test_a_default_around_which_there_is_no_range_makes_a_spec_that_is_right(tmp_path: Path, odd: str) -> None:
+    script = tmp_path / "odd.py"
+    script.write_text(f"""
+import argparse
+parser = argparse.ArgumentParser()
+for name in ("--lr", "--wd", "--dropout", "--momentum", "--batch-size"):
+    parser.add_argument(name, type=int if name == "--batch-size" else float, default={odd}, help="%(default)s")
+parser.add_argument("--name", default="a\\nb: {{", choices=["a\\nb: {{", "'\\\"", "${{lr}}", "null", "1e3", "no"])
+parser.parse_args()
+""")
+    draft = draft_from(f"{sys.executable} {script}")
+    assert {"lr", "wd", "dropout"} <= {*spec_of(draft).space.own(), "lr"}
+
+
+def test_nothing_stays_of_a_script_that_forks_when_it_is_asked_for_help(tmp_path: Path) -> None:
+    script = tmp_path / "forks.py"
+    script.write_text("""
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(3600)
+    os._exit(0)
+os.wait()
+print("usage: forks.py")
+""")
+    run = run_help([sys.executable, str(script)])
+    assert run.text.startswith("usage: forks.py") and not run.problem
+    assert subprocess.run(["pgrep", "-f", str(script)], capture_output=True).returncode == 1, "it is still there"
+
+
+def test_a_script_that_closes_its_output_is_waited_for_and_ended(tmp_path: Path) -> None:
+    script = tmp_path / "closes.py"
+    script.write_text(
+        "import os, time\nprint('usage: closes.py', flush=True)\nos.close(1)\nos.close(2)\ntime.sleep(3600)"
+    )
+    run = run_help([sys.executable, str(script)], limit_s=1.0)
+    assert (run.text, run.problem) == ("usage: closes.py\n", "it had not ended after 1 s")
