@@ -201,6 +201,25 @@ def test_nothing_of_an_owners_home_runs_as_root_when_their_best_file_is_made(
     assert "0" not in who
 
 
+@needs_root
+def test_points_are_added_to_an_owners_journal_by_their_user(tenants: Tenants) -> None:
+    home = tenants.made_home("ada")
+    path, uid = home / "optuna.journal", home.stat().st_uid
+    written(path, "quick-1")
+    for entry in home.rglob("*"):
+        os.chown(entry, uid, uid)
+    sweeps = Sweeps(Home.at(str(tenants.home)), "", tenants)
+    points = [{"lr_exponent": -1.5}, {"lr_exponent": -0.5}]
+    assert sweeps.enqueue("quick-1", "ada", points, None, 1) == 2
+    record = SweepStore.open_for_reading(str(path)).load("quick-1")
+    assert [entry["point"] for entry in record.enqueued().values()] == points
+    assert {entry.stat().st_uid for entry in home.rglob("*")} == {uid}  # root has written nothing
+    with pytest.raises(BadInput, match=r"point 1\.lr_exponent: 9 lies outside"):
+        sweeps.enqueue("quick-1", "ada", [{"lr_exponent": 9}], None, 1)
+    with pytest.raises(KeyError):
+        sweeps.enqueue("quick-2", "ada", points, None, 1)
+
+
 def test_a_journal_that_grows_without_end_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "optuna.journal"
     path.touch()
