@@ -4,8 +4,9 @@ One that changes nothing that the code reports in its first steps is probably ne
 that goes nowhere. A sweep over it spends its trials on nothing.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -84,12 +85,16 @@ def where_it_exists(spec: SweepSpec, sampled: Point, name: str) -> Point:
 
 @dataclass(frozen=True)
 class Base:
-    """A point and what it reports, twice. steady: the metrics that were the same both times, bit for bit."""
+    """A point and what it reports, twice. steady: the metrics that were the same both times, bit for bit.
+
+    slow: whether there was no time for the second run.
+    """
 
     sampled: Point
     run: ShortRun
     again: ShortRun | None
     objective: str
+    slow: bool = False
 
     @property
     def steady(self) -> frozenset[str]:
@@ -109,6 +114,8 @@ class Base:
             return self.run.error
         if not any(step > 0 for step, _ in self.run.reports):
             return "it reported nothing"
+        if self.slow:
+            return f"its first reports took {self.run.seconds:.3g} s; sweep check takes that time"
         if self.again and self.again.error:
             return f"its second run failed: {self.again.error}"
         names = {name for _, values in self.run.reports for name in values}
@@ -145,19 +152,22 @@ class Moved:
 
 @dataclass
 class Knobs:
-    """The searched hyperparameters of a spec, moved one by one."""
+    """The searched hyperparameters of a spec, moved one by one. most_s: that a run may take, given the first one."""
 
     spec: SweepSpec
     runs: ShortRuns
+    most_s: Callable[[Base], float] = lambda _: math.inf
     bases: dict[str, Base] = field(default_factory=dict[str, Base])
 
     def base(self, sampled: Point) -> Base:
         """Return a point with what it reports, from two runs of it; from one if it did not get so far."""
         key = repr(self.runs.assignment(sampled))
         if key not in self.bases:
-            run = self.runs.run(sampled)
-            again = None if run.error or not run.reports else self.runs.run(sampled)
-            self.bases[key] = Base(sampled, run, again, self.spec.objective.metric)
+            base = Base(sampled, self.runs.run(sampled), None, self.spec.objective.metric)
+            if not base.why_not:
+                slow = base.run.seconds > self.most_s(base)
+                base = replace(base, again=None if slow else self.runs.run(sampled), slow=slow)
+            self.bases[key] = base
         return self.bases[key]
 
     @property
@@ -236,7 +246,7 @@ def try_knobs(spec: SweepSpec) -> list[str]:
     if not (names := to_try(spec)):
         return []
     with ShortRuns(spec, START_FIRST_S, 2 * START_FIRST_S) as runs:
-        tried = Knobs(spec, runs)
+        tried = Knobs(spec, runs, lambda base: max(START_FIRST_S / 2, START_SHARE * sweep_seconds(spec, base)))
         first = tried.first
         if why := first.why_not:
             return [f"whether {code_name(spec)} reads each hyperparameter was not tried: {why}"]

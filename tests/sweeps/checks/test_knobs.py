@@ -23,7 +23,7 @@ from espalier.core.loading.folders import restoring_folder
 from espalier.sweeps.checks import checkup, knobs
 from espalier.sweeps.checks.knobs import try_knobs
 from espalier.sweeps.checks.process_page import ProcessCheck, examine_processes
-from espalier.sweeps.checks.short_runs import ShortRuns
+from espalier.sweeps.checks.short_runs import ShortRun, ShortRuns
 from espalier.sweeps.home import Home
 from espalier.sweeps.running import driver
 from espalier.sweeps.spec.spec import SweepSpec, make_spec, without_search
@@ -190,6 +190,25 @@ def test_where_nothing_can_be_told_a_sweep_starts_with_one_note(
     monkeypatch.setattr(knobs, "START_FIRST_S", 1.0 if "sleep" in source else 60.0)
     (note,) = try_knobs(script_spec(source))
     assert note.startswith("whether script.py reads each hyperparameter was not tried: ") and why in note
+
+
+@pytest.mark.parametrize(("share", "runs"), [(0.0, 1), (10.0, 4)], ids=["short sweep", "long sweep"])
+def test_a_point_whose_reports_come_late_is_trained_again_only_where_the_sweep_takes_far_longer(
+    share: float, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[object] = []
+
+    def run(self: ShortRuns, sampled: dict[str, Any], enough: object = None) -> ShortRun:
+        trained.append(sampled)
+        return ShortRun([(40, {"valid_loss": sum(sampled.values())})], 55.0, 60.0, False, "")
+
+    monkeypatch.setattr(ShortRuns, "run", run)
+    monkeypatch.setattr(knobs, "START_SHARE", share)
+    notes = try_knobs(script_spec())
+    assert len(trained) == runs
+    assert bool(notes) == (runs == 1) and all(
+        "its first reports took 60 s; sweep check takes" in note for note in notes
+    )
 
 
 def test_what_there_is_no_time_for_is_named_in_one_note(monkeypatch: pytest.MonkeyPatch) -> None:
