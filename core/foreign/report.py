@@ -6,6 +6,7 @@ It imports no torch, so that a script's own start is not delayed.
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -192,9 +193,12 @@ def gpu_memory() -> Line:
     cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
     if cuda is None or not cuda.is_initialized():
         return Line()
-    devices = range(cuda.device_count())
-    taken, total = max((cuda.max_memory_reserved(k), cuda.get_device_properties(k).total_memory) for k in devices)
-    return Line(gpu=[taken, total]) if taken else Line()
+    with suppress(RuntimeError):  # of a GPU that has failed, which is for the code itself to find
+        devices = range(cuda.device_count())
+        known = ((cuda.max_memory_reserved(k), cuda.get_device_properties(k).total_memory) for k in devices)
+        taken, total = max(known, default=(0, 0))
+        return Line(gpu=[taken, total]) if taken else Line()
+    return Line()
 
 
 def number(name: str, value: Any) -> float:

@@ -105,8 +105,20 @@ def test_a_report_has_what_torch_took_of_the_gpu_that_it_took_most_of(
     assert folder.lines()[0].get("gpu") == [5 << 30, 80 << 30]
 
 
+def fail(_: int) -> int:
+    raise RuntimeError("CUDA error: device-side assert triggered")
+
+
 @pytest.mark.parametrize(
-    "torch", [None, cuda(is_initialized=lambda: False), cuda(max_memory_reserved=lambda k: 0), SimpleNamespace()]
+    "torch",
+    [
+        None,
+        SimpleNamespace(),
+        cuda(is_initialized=lambda: False),
+        cuda(max_memory_reserved=lambda k: 0),
+        cuda(device_count=lambda: 0),
+        cuda(max_memory_reserved=fail),
+    ],
 )
 def test_where_no_gpu_is_used_a_report_has_nothing_of_it(torch: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", torch)
