@@ -18,6 +18,7 @@ COPY pyproject.toml constraints.txt ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=cache,target=/pip-cache \
     python -m venv /opt/venv \
+    && /opt/venv/bin/pip install --constraint constraints.txt --upgrade pip \
     && python -c "import tomllib; it = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 print(*it['dependencies'], *it['optional-dependencies']['service'], sep='\n')" > requirements.txt \
     && if [ -n "$TORCH_INDEX" ]; then \
