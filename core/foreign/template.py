@@ -153,6 +153,7 @@ def _train(folder: Path, control: int, train: Callable[[Path], int]) -> int:
         os.close(control)
         keeper.become(parent)
         code = train(folder)
+        _finish_logging()
         sys.stdout.flush()
         sys.stderr.flush()
     except SystemExit as error:
@@ -162,6 +163,13 @@ def _train(folder: Path, control: int, train: Callable[[Path], int]) -> int:
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+def _finish_logging() -> None:
+    """Wait for what the code logs to MLflow asynchronously: this process ends without Python's own end."""
+    finish = getattr(sys.modules.get("mlflow"), "flush_async_logging", None)
+    if finish is not None:
+        finish()
 
 
 def _reap() -> None:

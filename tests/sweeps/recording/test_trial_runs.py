@@ -167,16 +167,17 @@ def test_a_script_is_stopped_by_a_signal(home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_function_is_told_its_run(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("later", ["", ", synchronous=False"])
+def test_a_function_is_told_its_run_and_what_it_logs_at_last_arrives(home: Path, tmp_path: Path, later: str) -> None:
     runs = runs_at(default_uri(home))
-    (tmp_path / "train.py").write_text(textwrap.dedent(FUNCTION))
+    source = FUNCTION.replace(", step=step", f", step=step{later}").replace("(10, 20)", "range(10, 60)")
+    (tmp_path / "train.py").write_text(textwrap.dedent(source))
     env = {**environment(), **runs.environment}
     launcher = FunctionLauncher(f"{tmp_path / 'train.py'}:train", str(tmp_path), env, 5.0, forks=True)
     trials = cohort(tmp_path, launcher, [assignment("3/0")], lambda: None, attach=runs.attach)
     (end,) = ends(list(trials.train()))
     launcher.close()
-    assert list(end.reports) == [(10, {"valid_loss": 1.0}), (20, {"valid_loss": 2.0})]
-    assert end.status == "complete"
+    assert end.status == "complete" and end.reports[-1] == (59, pytest.approx({"valid_loss": 5.9}))
 
 
 @pytest.mark.slow
