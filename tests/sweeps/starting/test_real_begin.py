@@ -81,10 +81,25 @@ def test_the_examples_of_the_page_run(way: str, in_process: Run, tmp_path: Path)
     best_after(in_process, ["sweep run sweep.yaml --set trials=2", "sweep best mine > best.yaml"], tmp_path)
 
 
+EFFECT = """
+import zlib
+
+
+def effect(options):
+    return zlib.crc32(repr(options).encode()) / 2**34
+
+
+"""
+LOSSES = {"with_argparse": ("3.0 / (epoch + 1)", "vars(args)"), "with_click": ("0.5", "options")}
+"""What a script prints, which is to depend on its options: a sweep refuses to search what changes nothing."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["with_argparse", "with_click"])
+@pytest.mark.parametrize("script", LOSSES)
 def test_a_script_has_a_best_configuration_after_three_commands(script: str, in_process: Run, tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_bytes((SCRIPTS / f"{script}.py").read_bytes())
+    loss, options = LOSSES[script]
+    source = EFFECT + (SCRIPTS / f"{script}.py").read_text()
+    (tmp_path / "train.py").write_text(source.replace(loss, f"{loss} + effect({options})"))
     begun = in_process("init", "--from", "python train.py", folder=tmp_path)
     assert begun.returncode == 0, begun.stderr
     commands = [line.strip() for line in begun.stdout.splitlines()[-2:]]
