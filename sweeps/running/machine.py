@@ -25,7 +25,6 @@ from espalier.sweeps.spec.spec import SweepSpec
 LANES_CPU, LANES_GPU = 64, 512
 COHORT_LEAST = 8  # trials of a cohort: with fewer, overhead dominates
 LATE_ROUNDS = 4  # of a search that learns: at most a quarter of its trials train at once, even where width is free
-NEXT_TO_NOTHING = {"cpu": 0.0, "gpu": 0.0, "memory": float(1 << 20)}  # Tune does not take nothing
 STARTING, STARTED = "starting Ray", "Ray"  # names of its thread
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # opts in to a future default of Ray
@@ -76,11 +75,6 @@ class Allocation:
     cpus: float
     gpus: float
     workers: int = 1
-
-    @property
-    def of_cohort(self) -> dict[str, float]:
-        """What Ray reserves for the process of a cohort: not what the workers of its trials reserve for themselves."""
-        return {"cpu": self.cpus, "gpu": self.gpus} if self.workers == 1 else NEXT_TO_NOTHING
 
 
 def allocate(spec: SweepSpec, cpus: float, gpus: float) -> Allocation:

@@ -140,6 +140,16 @@ def _trial_folder(trial: "Trial") -> str:
     return attempt_name(plan.id, plan.attempt)
 
 
+def reserved(allocation: Allocation) -> dict[str, float]:
+    """Return what Ray reserves for the process of a cohort: not what several workers of its trials reserve themselves.
+
+    Tune does not take nothing at all.
+    """
+    if allocation.workers > 1:
+        return {"cpu": 0.0, "gpu": 0.0, "memory": float(1 << 20)}
+    return {"cpu": allocation.cpus, "gpu": allocation.gpus}
+
+
 def run_tune(loop: Loop, allocation: Allocation, folder: Path, sweep: str, rule: Halving | None) -> None:
     """Run the loop to its end, or to the end of an interrupt: each cohort stops after a checkpoint.
 
@@ -151,7 +161,7 @@ def run_tune(loop: Loop, allocation: Allocation, folder: Path, sweep: str, rule:
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allocation.cohorts)  # else each worker waits for the previous one
     searcher = CohortSearcher(loop)
     tuner = tune.Tuner(
-        tune.with_resources(CohortTrainable, allocation.of_cohort),
+        tune.with_resources(CohortTrainable, reserved(allocation)),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,

@@ -17,6 +17,7 @@ from espalier.core.foreign.launch import FunctionLauncher, environment
 from espalier.core.training.events import Ended
 from espalier.sweeps.running.group import FAILURES, WorkersOutput, first_failure
 from espalier.sweeps.running.machine import allocate
+from espalier.sweeps.running.tune import reserved
 from espalier.sweeps.spec.spec import SweepSpec
 from espalier.sweeps.worker_group import WorkerGroup
 from tests.core.foreign.made import assignment, cohort
@@ -52,7 +53,7 @@ def test_cores_and_gpus_are_those_of_a_trials_workers(
 ) -> None:
     found = allocate(spec(**resources), cpus, gpus)
     assert ((found.cpus, found.gpus), found.cohorts) == (of_trial, at_once)
-    assert not found.of_cohort["cpu"] and not found.of_cohort["gpu"]  # else the workers would lack them
+    assert not reserved(found)["cpu"] and not reserved(found)["gpu"]  # else the workers would lack them
     workers = WorkerGroup(found.workers, found.cpus, found.gpus).of_each()
     assert sum(workers.values()) * found.workers == pytest.approx(sum(of_trial))
 
