@@ -299,9 +299,9 @@ async def enqueue(sweep: Id, request: Request, backend: BackendDep, caller: Subm
     body = await read_spec_body(request, backend.settings)
 
     def add() -> Enqueued:
-        wanted = read_points(body.spec, body.kind, backend.settings)
         if submission.state == State.FINISHED:
             raise Problem(409, f"{sweep} is finished; it asks for no more trials")
+        wanted = read_points(body.spec, body.kind, backend.settings)
         if wanted.other and own_sweep(backend, caller, wanted.other).owner != submission.owner:
             raise Problem(409, f"{wanted.other} is another owner's than {sweep}")
         try:
