@@ -147,6 +147,7 @@ class Trainer:
 
     def train(self, place: Path) -> int:
         """Train the trial of a folder, report how it ended, and return the exit code."""
+        name_process(place)
         return tell(place, self.run(place))
 
     def run(self, place: Path) -> Line:
@@ -161,6 +162,12 @@ class Trainer:
             seed_all(assignment.seed)
             line = train(self.function, assignment, folder)
         return line
+
+
+def name_process(place: Path) -> None:
+    """Have `top` and `ps -o comm` show of which trial this process is: `trial 12-0`. Linux keeps 15 letters."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(f"trial {place.name}"[:15])
 
 
 def tell(place: Path, line: Line) -> int:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TextIO
 
 from espalier.core.errors import brief
-from espalier.core.foreign.child import Trainer, awaited_folder, failed, set_input_aside, tell
+from espalier.core.foreign.child import Trainer, awaited_folder, failed, name_process, set_input_aside, tell
 from espalier.core.foreign.folder import Line
 from espalier.sweeps.running.machine import QUIET, join
 from espalier.sweeps.worker_group import WorkerGroup
@@ -124,6 +124,7 @@ def main(reference: str, options: str) -> int:
     place = awaited_folder(worker)
     if place is None:
         return 0
+    name_process(place)
     if not group.address:  # a Ray of its own would cost too much before it is known that a trial comes
         fault = _fault(group)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # which ends workers in good order

@@ -148,8 +148,7 @@ class Program:
         """Return the processes in which the code of trials runs: of a function the one that has its trial."""
         running = [process for process in self.processes() if "keeper.py" not in process.title]
         if "function" in self.spec:
-            own = ("foreign.child", "running.group")
-            return [p for p in running if any(name in p.title for name in own) and stdin_of(p) == os.devnull]
+            return [p for p in running if name_of(p).startswith("trial ")]
         return [p for p in running if "train.py" in p.title and "--nproc-per-node" not in p.title]
 
     def shared_memory(self) -> list[str]:
@@ -166,10 +165,10 @@ class Program:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def stdin_of(process: Process) -> str:
-    """Return what the standard input of a process is."""
+def name_of(process: Process) -> str:
+    """Return the name that a process has given itself."""
     try:
-        return os.readlink(f"/proc/{process.pid}/fd/0")
+        return Path(f"/proc/{process.pid}/comm").read_text().strip()
     except OSError:
         return ""
 

@@ -373,3 +373,16 @@ def test_what_a_process_reports_before_its_worker_looks_is_trained_by_it(tmp_pat
     assert {end.status for end in found.values()} == {"complete"}
     assert [[step for step, _ in end.reports] for end in found.values()] == [[10, 20, 30, 40]] * 2
     assert made.lane_steps == 2 * STEPS
+
+
+@pytest.mark.parametrize("forks", [True, False], ids=["forked", "spawned"])
+def test_a_process_has_the_name_of_its_trial(tmp_path: Path, forks: bool) -> None:
+    source = """
+        from pathlib import Path
+
+        def train(config, report):
+            Path("name").write_text(Path("/proc/self/comm").read_text())
+            report(1, valid_loss=1.0)
+    """
+    assert end_of(function_cohort(tmp_path, source, [assignment("12/3")], forks)).status == "complete"
+    assert (tmp_path / "name").read_text() == "trial 12-3\n"
