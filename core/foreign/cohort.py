@@ -10,7 +10,7 @@ from pathlib import Path
 from espalier.core.foreign import sharing
 from espalier.core.foreign.folder import Assignment, TrialFolder
 from espalier.core.foreign.launch import Launcher
-from espalier.core.foreign.output import OutputReader
+from espalier.core.foreign.output import OutputReader, recover
 from espalier.core.foreign.results import Attached, NotYet
 from espalier.core.foreign.run import ProcessTrial, TrialHistory, TrialRun
 from espalier.core.measures.verdicts import Thresholds
@@ -120,6 +120,9 @@ class ProcessCohort:
             if attached:
                 assignment = replace(assignment, environment=attached.environment)
             repeated = self._repeated(trial, folder, assignment)
+            reader = self.setup.make_reader()
+            if reader and not attached:
+                recover(folder, reader)
             self.queue.popleft()
             self._write(trial, folder, assignment)
             before = folder.lines()  # what the process reports may come at any moment, also before the next line

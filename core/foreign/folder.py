@@ -7,6 +7,7 @@ reports.jsonl     a line for each report, in order, and one when a function has 
 stop              once it is there the trial is to end; its text is the reason
 decisions.jsonl   of several processes of a trial: whether it ends after a report, as rank 0 has decided for all
 output.log        what the process printed
+read              up to which byte of that its worker has recorded what it reports
 checkpoints/500/  what the process saved before its report of step 500
 saved/            what a command saved as it likes: ${checkpoint}
 end.json          the last event of the trial, as its worker saw it
@@ -111,6 +112,7 @@ class TrialFolder:
         for stale in (self.path / "stop", self.end, self.decisions):
             stale.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints / NEXT, ignore_errors=True)
+        self.set_read_to(self.output.stat().st_size if self.output.exists() else 0)
         _write(self.path / "assignment.json", json.dumps(asdict(assignment)))
 
     def assignment(self) -> Assignment:
@@ -120,6 +122,18 @@ class TrialFolder:
         return Assignment(**fields, resume=(resume[0], resume[1]) if resume else None)
 
     # --- reports -----------------------------------------------------------------------------------------------------
+
+    def set_read_to(self, place: int) -> None:
+        """Keep up to which byte of the output its reports have been recorded."""
+        _write(self.path / "read", str(place))
+
+    def unread_output(self, most: int) -> list[str]:
+        """Return the whole lines of the output after that, at most so many bytes of them."""
+        with suppress(OSError, ValueError), open(self.output, "rb") as file:
+            file.seek(int((self.path / "read").read_text()))
+            *whole, _ = file.read(most).replace(b"\r", b"\n").split(b"\n")
+            return [line.decode(errors="replace") for line in whole if line.strip()]
+        return []
 
     def append(self, line: Line) -> None:
         """Add a line to the reports, at once and whole."""

@@ -117,7 +117,7 @@ class CommandLauncher:
         if command[0] in PYTHONS:
             command[0] = found_program(command[0], env) or command[0]
         process = TrialProcess.start(command, self.folder, env, self.grace_s)
-        process.log_to(folder.output)
+        process.log_to(folder.output, always=True)
         process.send("")
         return process
 

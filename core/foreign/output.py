@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from espalier.core.errors import BadInput, brief
-from espalier.core.foreign.folder import STEP_MOST, Line
+from espalier.core.foreign.folder import STEP_MOST, Line, TrialFolder
+from espalier.core.foreign.process import OUTPUT_MOST
 from espalier.core.foreign.results import NOTHING
 
 STEP = ("step", "iter", "iteration", "global_step", "epoch")
@@ -65,6 +66,22 @@ class OutputReader:
             self.seen += 1
             step = self.seen
         return (int(step), numbers) if numbers else None
+
+
+def recover(folder: TrialFolder, reader: OutputReader) -> None:
+    """Record the reports that a process has printed and that its worker, which has died, has not recorded.
+
+    Only where the process goes on from what it has saved: else it prints them again. reader: a new one.
+    """
+    if not folder.has_saved:
+        return
+    found = [*reader.read(folder.unread_output(OUTPUT_MOST)), *reader.rest()]
+    if reader.seen:  # lines that are counted: from where is not known
+        return
+    last = max((line.get("step", -1) for line in folder.lines()), default=-1)
+    for line in found:
+        if line.get("step", -1) > last:
+            folder.append(line)
 
 
 def compiled(pattern: str) -> re.Pattern[str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock, Thread
 
 from espalier.core.errors import brief
 from espalier.core.foreign.keeper import answer_line
@@ -20,6 +21,7 @@ OUTPUT_MOST = 16 << 20  # bytes of a trial's output that are kept from its begin
 TAIL_LINES = 200  # lines kept from its end
 SHOWN_MOST = 2000  # characters kept of each of these lines
 READ_BYTES = 1 << 16  # as many as a pipe holds
+DRAIN_S = 0.25  # between looks at a process that prints nothing
 LINE_MOST = 1 << 16  # bytes of a line; longer ones are cut into pieces
 LAST_WORDS = 300  # characters of the last line of its output, in messages
 
@@ -71,6 +73,10 @@ class TrialProcess:
         self._log: Path | None = None
         self._written, self._left_out = 0, 0
         self._prints = True  # until it has closed its output, which may be long before it ends
+        self._lock = Lock()  # of what the thread of `_drain` shares
+        self._arrived: list[bytes] = []  # and not yet polled
+        self._fault: OSError | None = None
+        self._log_begin, self._polled = 0, 0  # bytes of the log before this process; of its output
         self._unfinished, self._early = b"", b""
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.asked_to_end = False
@@ -128,36 +134,77 @@ class TrialProcess:
                 with suppress(BrokenPipeError):
                     stream.close()
 
-    def log_to(self, path: Path) -> None:
-        """Write its output to a file from now on, with what has arrived so far."""
+    def log_to(self, path: Path, always: bool = False) -> None:
+        """Write its output to a file from now on, with what has arrived so far.
+
+        always: also while nobody polls, as where a worker waits for a driver that has died.
+        """
         self._log = path
+        with suppress(OSError):
+            self._log_begin = path.stat().st_size
         early, self._early = self._early, b""
         self._write(early)
+        if always:
+            Thread(target=self._drain, daemon=True).start()
+
+    @property
+    def read_to(self) -> int:
+        """Where in the log the lines begin that `poll` has not returned yet, in bytes."""
+        return self._log_begin + self._polled - len(self._unfinished)
 
     def wait(self, timeout_s: float) -> None:
         """Wait until it has something to say, or has ended."""
-        if self.exit is None:
+        if self.exit is None and not self._arrived:
             select.select([self._control, *([self._output] if self._prints else [])], [], [], timeout_s)
 
     def poll(self) -> list[str]:
         """Read its output and how it ended, as far as they are known; return the whole lines that have arrived."""
-        arrived = self._read()
-        self._write(arrived)
-        lines = self._lines(arrived)
+        lines = self._lines(self._take())
         if self.exit is None and self._has_ended():
-            more = self._read()
-            self._write(more)
-            lines += self._lines(more)
+            lines += self._lines(self._take())
             if self._unfinished:
                 lines += self._lines(b"\n")
             self._close()
         return lines
 
+    def _take(self) -> bytes:
+        """Return what it has printed since the last call, once the log has it."""
+        with self._lock:
+            self._receive()
+            fault, self._fault = self._fault, None
+            if fault:
+                raise fault
+            arrived, self._arrived = b"".join(self._arrived), []
+        self._polled += len(arrived)
+        return arrived
+
+    def _receive(self) -> None:
+        """Read what there is, and write it to the log; the lock is held."""
+        if arrived := self._read():
+            self._arrived.append(arrived)
+            self._write(arrived)
+
+    def _drain(self) -> None:
+        """Receive until it has closed its output, or nobody wants it: in a thread of its own."""
+        while True:
+            with self._lock:
+                if self._output < 0 or not self._prints:
+                    return
+                output, full = self._output, sum(map(len, self._arrived)) >= OUTPUT_MOST
+                try:
+                    if not full:
+                        self._receive()
+                except OSError as error:  # of the disk: whoever polls gets it, and goes on by itself
+                    self._fault = error
+                    return
+            with suppress(OSError, ValueError):  # closed meanwhile
+                select.select([] if full else [output], [], [], DRAIN_S)
+
     def _read(self) -> bytes:
         """Return what it has printed since the last call, or the first megabytes of that."""
         chunks: list[bytes] = []
         with suppress(BlockingIOError):
-            while self._prints and len(chunks) * READ_BYTES < OUTPUT_MOST:
+            while self._output >= 0 and self._prints and len(chunks) * READ_BYTES < OUTPUT_MOST:
                 chunks.append(os.read(self._output, READ_BYTES))
                 self._prints = bool(chunks[-1])
         return b"".join(chunks)
@@ -223,9 +270,10 @@ class TrialProcess:
         if self._keeper:
             _abandoned.append(self._keeper)
             self._keeper = None
-        if self._output >= 0:
-            os.close(self._output)
-            self._output = -1
+        with self._lock:
+            if self._output >= 0:
+                os.close(self._output)
+                self._output = -1
 
     def last_words(self) -> str:
         """Return the last line of its output that says something, shortened."""

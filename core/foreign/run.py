@@ -154,12 +154,14 @@ class TrialRun(TrialHistory):
 
     def read(self) -> Iterator[Event]:
         """Read what the process has printed and reported; yield the events that follow."""
-        printed = self.process.poll()
+        read_to, printed = self.process.read_to, self.process.poll()
         found: list[Line] = []
         if self.reader:
             found = [*self.reader.read(printed), *(self.reader.rest() if self.process.exit else ())]
             for line in found:
                 self.folder.append(line)
+            if found:
+                self.folder.set_read_to(read_to)
         lines = self.folder.new_lines()
         self.reports_itself = self.reports_itself or self.reader is None or len(lines) > len(found)
         for line in lines:

@@ -15,6 +15,7 @@ from espalier.core.foreign.folder import TrialFolder
 from espalier.core.foreign.output import OutputReader
 from espalier.core.training.events import Reported
 from tests.core.foreign.made import assignment, command_cohort, end_of, ends, train
+from tests.hostile.processes import wait_until
 
 
 def test_results_are_found_in_lines_of_json_and_by_patterns(tmp_path: Path) -> None:
@@ -259,3 +260,40 @@ def test_values_of_one_step_in_several_lines_are_one_report() -> None:
     assert reader.read(["step 5 train 1.5", '{"step": 5, "valid_loss": 2}']) == []
     assert reader.read(["step 6 train nan"]) == [{"step": 5, "values": {"train_loss": 1.5, "valid_loss": 2.0}}]
     assert reader.rest()[0].get("step") == 6
+
+
+PRINTS_AND_SAVES = """
+    import pathlib, sys, time
+    saved = pathlib.Path(sys.argv[1], "step")
+    begin = int(saved.read_text()) if saved.exists() else 0
+    for step in range(begin + 1, 41):
+        print('{"step": %d, "valid_loss": %r}' % (step, 1 / step), flush=True)
+        saved.write_text(str(step))
+        if step == 20 and not begin:
+            time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("polled", [False, True], ids=["a worker that only waited", "a worker that read on"])
+def test_what_a_process_has_printed_when_its_worker_dies_is_reported_once_it_goes_on(
+    tmp_path: Path, polled: bool
+) -> None:
+    """The process has saved that it is far ahead: it will not print those numbers again."""
+    command = [sys.executable, "script.py", "${checkpoint}"]
+    first = command_cohort(tmp_path, PRINTS_AND_SAVES, [assignment("0")], command=command)
+    first.turn()
+    saved = first.folder_of("0").saved / "step"
+    log = first.folder_of("0").output
+
+    def is_there() -> bool:
+        if polled:
+            first.turn()
+        return saved.exists() and saved.read_text() == "20" and b'"step": 20,' in log.read_bytes()
+
+    wait_until(is_there, "it has saved, and the log has what it printed")
+    first.running[0].process.abandon()  # as if the worker were gone; what it kept in its memory is
+
+    second = command_cohort(tmp_path, PRINTS_AND_SAVES, [assignment("0")], command=command)
+    end = end_of(second)
+    assert end.status == "complete"
+    assert end.reports == [(step, {"valid_loss": 1 / step}) for step in range(1, 41)]
