@@ -13,8 +13,15 @@ from tests.hostile.processes import wait_until
 from tests.programs.harness import Program, lines_written, path_with_this_python
 
 PAGE = Path(__file__).parents[2] / "docs" / "trainers.md"
-LONG = {"nanogpt": 200, "lightning": 600, "huggingface": 600, "images": 120, "torchrun": 1500, "accelerate": 1500}
-LONG |= {"workers": 1500}
+LONG = {
+    "nanogpt": 200,
+    "lightning": 600,
+    "huggingface": 600,
+    "images": 120,
+    "torchrun": 1500,
+    "accelerate": 1500,
+    "workers": 1500,
+}
 """Steps that take some seconds, so that a trial can be killed in the middle."""
 SHARDED: Mapping[str, Mapping[str, object]] = {
     "torchrun": {
