@@ -14,7 +14,7 @@ from espalier.core.foreign.output import OutputReader, recover
 from espalier.core.foreign.results import Attached, NotYet
 from espalier.core.foreign.run import ProcessTrial, TrialHistory, TrialRun
 from espalier.core.measures.verdicts import Thresholds
-from espalier.core.training.events import Ended, Event, Parked, Repeated
+from espalier.core.training.events import Compared, Ended, Event, Parked, Repeated
 from espalier.core.training.watch import Watcher
 from espalier.core.training.watching import handle
 
@@ -102,13 +102,19 @@ class ProcessCohort:
 
     def _begin(self) -> Iterator[Event]:
         """Start processes where there is room for them."""
-        while self.queue and len(self.running) < self.setup.at_once and not self._comparing():
+        while self.queue and len(self.running) < self.setup.at_once:
+            yield from self._compare()
+            if self.comparison:
+                return
             trial = self.queue[0]
             folder = self.folder_of(trial.id)
             if (end := folder.read_end()) and (known := _known_end(end, trial)):
                 self.queue.popleft()
                 yield from self._replayed(known, trial, folder)
                 continue
+            if not self.setup.launcher.ready(self.setup.timeout_s):
+                time.sleep(WAIT_S)
+                return
             assignment, earlier = self._resumed(trial, folder)
             if self._compares(trial, assignment, earlier):
                 return
@@ -204,10 +210,10 @@ class ProcessCohort:
         self.comparison = Comparison(kind, trial, assignment.begin, _AsAssigned(setup, trials), [])
         return True
 
-    def _comparing(self) -> bool:
-        """Go on with a comparison; return whether it is under way."""
+    def _compare(self) -> Iterator[Event]:
+        """Go on with a comparison, if one is under way; once it is done yield that its trial has cost so much more."""
         if (comparison := self.comparison) is None:
-            return False
+            return
         sharing.hold(self.setup.folder, comparison.kind)
         steps = comparison.cohort.lane_steps
         comparison.events += comparison.cohort.turn()
@@ -222,7 +228,7 @@ class ProcessCohort:
             self.notes.append(finding.text)
             shutil.rmtree(comparison.cohort.setup.folder, ignore_errors=True)
             self.comparison = None
-        return self.comparison is not None
+            yield Compared(comparison.trial.id, comparison.begin, comparison.cohort.lane_steps)
 
     def _stop_waiting(self) -> Iterator[Event]:
         """Stop trials that were asked to: those of the queue have ended, a process has to end first."""

@@ -42,7 +42,7 @@ class Line(TypedDict, total=False):
 
     step, values, score: of a report. ratios: rows of (step, update ratio of each tensor, gradient ratio of each).
     checkpoint: whether one was saved with it. gpu: the bytes taken of its GPU so far at most, and those it has. end,
-    error, trace: how a function ended.
+    error, trace: how a function ended. memory: the bytes that processes have taken which its keeper does not see.
     """
 
     step: int
@@ -55,6 +55,7 @@ class Line(TypedDict, total=False):
     end: End
     error: str
     trace: str
+    memory: int
 
 
 @dataclass(frozen=True)

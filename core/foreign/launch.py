@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -13,10 +14,16 @@ from espalier.core.foreign.programs import PYTHONS, found_program, with_own_prog
 from espalier.core.foreign.template import Template
 
 CHILD = "espalier.core.foreign.child"
+IMPORT_S = 600.0  # that an import may take before trials stop to wait for it
+IMPORT_LEAST_S = 60.0  # and where a trial itself may take less than that
 
 
 class Launcher(Protocol):
     """Begins the processes of trials."""
+
+    def ready(self, timeout_s: float | None) -> bool:
+        """Whether a trial that is launched now starts at once. timeout_s: that a trial may take, if it is bounded."""
+        ...
 
     def launch(self, folder: TrialFolder, assignment: Assignment) -> TrialProcess:
         """Start the process of an assignment that its folder has."""
@@ -75,6 +82,17 @@ class FunctionLauncher:
             return False
         return True
 
+    def ready(self, timeout_s: float | None) -> bool:
+        """Whether no import is awaited. One that takes too long is left to the trials, which import by themselves."""
+        if self.template is None or self.template.ready(0):
+            return True
+        patience_s = IMPORT_S if timeout_s is None else min(IMPORT_S, max(IMPORT_LEAST_S, timeout_s))
+        if time.monotonic() - self.template.began < patience_s:
+            return False
+        self.template.kill()
+        self.template, self.forks = None, False
+        return True
+
     def launch(self, folder: TrialFolder, assignment: Assignment) -> TrialProcess:
         """Fork a process, or give the spare one a trial."""
         if self.template:
@@ -107,6 +125,10 @@ class CommandLauncher:
 
     def prepare(self) -> None:
         """Do nothing: a command gets its values as arguments."""
+
+    def ready(self, timeout_s: float | None) -> bool:
+        """Return True: nothing is imported ahead."""
+        return True
 
     def launch(self, folder: TrialFolder, assignment: Assignment) -> TrialProcess:
         """Start the command with the values of an assignment."""

@@ -200,7 +200,8 @@ class TrialRun(TrialHistory):
 
     def end(self) -> Event:
         """Return how the trial ended, once its process has."""
-        self.memory = self.memory.most(Memory(self.process.exit.memory if self.process.exit else 0))
+        taken = self.process.exit.memory if self.process.exit else 0
+        self.memory = self.memory.most(Memory(taken + (self.last or {}).get("memory", 0)))
         status, why, name = self._status()
         self.memory = self.folder.most_memory(self.memory)  # also of earlier pieces
         if status is None:

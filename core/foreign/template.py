@@ -22,7 +22,6 @@ from espalier.core.foreign.folder import TrialFolder
 from espalier.core.foreign.process import TrialProcess
 
 TRIAL, THREADS = "trial", "threads"
-IMPORT_S = 600.0  # that an import may take before trials stop to wait for it
 CLOSE_S = 2.0  # that it may take to end
 _SIZE = 1 << 16
 
@@ -45,13 +44,17 @@ class Template:
             start_new_session=True,
         )
         theirs.close()
+        self.began = time.monotonic()
+        self._imported = False
+        with suppress(OSError):
+            self._socket.send(b"{}")  # answered once the import is done
 
     def launch(self, folder: TrialFolder) -> TrialProcess | None:
         """Fork a process for a trial, once the import is done; None if that is not safe, or the process has died."""
         control, keepers = socket.socketpair()
         output, theirs = os.pipe()
+        self.ready(None)
         try:
-            self._socket.settimeout(IMPORT_S)
             socket.send_fds(self._socket, [json.dumps({TRIAL: str(folder.path)}).encode()], [keepers.fileno(), theirs])
             answer = self._socket.recv(_SIZE)
         except OSError:
@@ -65,16 +68,21 @@ class Template:
             return None
         return TrialProcess(control, output)
 
-    def ready(self, timeout_s: float) -> bool:
-        """Wait until the import is done, or the process has died; return whether that was in time."""
-        try:
+    def ready(self, timeout_s: float | None) -> bool:
+        """Wait until the import is done, or the process has died; return whether that was in time.
+
+        timeout_s: 0 for a look, None for as long as it takes.
+        """
+        if not self._imported:
             self._socket.settimeout(timeout_s)
-            self._socket.send(b"{}")
-            self._socket.recv(_SIZE)
-        except TimeoutError:
-            return False
-        except OSError:
-            pass  # it has died: a trial that imports by itself will report why
+            try:
+                self._socket.recv(_SIZE)
+            except (TimeoutError, BlockingIOError):
+                return False
+            except OSError:
+                pass  # it has died: a trial that imports by itself will report why
+            self._imported = True
+            self._socket.settimeout(None)
         return True
 
     def kill(self) -> None:

@@ -44,7 +44,7 @@ class Event:
 
     @property
     def kind(self) -> str:
-        """Its name in JSON: start, fork, report, score, park, repeat, finish or stop."""
+        """Its name in JSON: start, fork, report, score, park, repeat, compare, finish or stop."""
         return next(kind for kind, type_ in _TYPES.items() if isinstance(self, type_))
 
     @property
@@ -173,6 +173,13 @@ class Repeated(Event):
     wanted: int
 
 
+@dataclass(frozen=True)
+class Compared(Event):
+    """Before a trial goes on from `step`, it was tried whether it may: see foreign.sharing. That took `steps` steps."""
+
+    steps: int
+
+
 _TYPES: Mapping[str, type[Event]] = {
     "start": Started,
     "fork": Forked,
@@ -180,6 +187,7 @@ _TYPES: Mapping[str, type[Event]] = {
     "score": Scored,
     "park": Parked,
     "repeat": Repeated,
+    "compare": Compared,
     "finish": Ended,
     "stop": Ended,
 }

@@ -8,12 +8,13 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from espalier.sweeps.recording.names import PARENT_TAG
+
 if TYPE_CHECKING:
     from espalier.sweeps.recording.server import MlflowClient, Run
 
 CONTEXT = "MLFLOW_RUN_CONTEXT"  # the tags of every run that a process makes, as JSON
 OF_RUN = "espalier.of_run"  # such a tag: the run of the trial
-PARENT = "mlflow.parentRunId"
 MOST = 1000  # metrics that MLflow takes at once
 
 
@@ -33,7 +34,7 @@ def gather(client: "MlflowClient", run_id: str) -> None:
     """
     experiment = client.get_run(run_id).info.experiment_id
     for run in client.search_runs([experiment], f"tags.`{OF_RUN}` = '{run_id}'"):
-        if PARENT not in run.data.tags:
+        if PARENT_TAG not in run.data.tags:
             _gather(client, run, run_id)
 
 
@@ -43,6 +44,6 @@ def _gather(client: "MlflowClient", run: "Run", run_id: str) -> None:
     for begin in range(0, len(points), MOST):
         client.log_batch(run_id, metrics=points[begin : begin + MOST])
     if run.data.params or client.list_artifacts(other):
-        client.set_tag(other, PARENT, run_id)
+        client.set_tag(other, PARENT_TAG, run_id)
     else:
         client.delete_run(other)

@@ -1,16 +1,23 @@
 """Delete a sweep's runs in MLflow."""
 
+from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from espalier.sweeps.recording.experiments import all_experiments, search_runs
-from espalier.sweeps.recording.names import SWEEP_TAG
+from espalier.sweeps.recording.names import PARENT_TAG, SWEEP_TAG
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.retry import retry
 from espalier.sweeps.recording.server import as_bad_input, open_client
 
+if TYPE_CHECKING:
+    from espalier.sweeps.recording.server import MlflowClient, Run
+
 
 def delete_runs(uri: str, sweep: str) -> int:
-    """Delete the runs of a sweep and of its trials; return how many. `mlflow gc` frees their space.
+    """Delete the runs of a sweep and of its trials, and what is nested in them; return how many.
+
+    `mlflow gc` frees their space.
 
     Raises BadInput if MLflow does not answer.
     """
@@ -18,6 +25,19 @@ def delete_runs(uri: str, sweep: str) -> int:
     with as_bad_input(uri):
         client = open_client(uri)
         runs = [*search_runs(client, all_experiments(client), f"tags.`{SWEEP_TAG}` = '{sweep}'")]
+        runs += _nested(client, runs)
         for run in runs:
             retry(partial(client.delete_run, run.info.run_id))
     return len(runs)
+
+
+def _nested(client: "MlflowClient", runs: "Sequence[Run]") -> "list[Run]":
+    """Return the runs, of scripts, that are nested in some runs, at any depth, and are none of these."""
+    known = {run.info.run_id for run in runs}
+    experiments = sorted({run.info.experiment_id for run in runs})
+    others = [*search_runs(client, experiments, f"tags.`{PARENT_TAG}` LIKE '%'")] if experiments else []
+    found: list[Run] = []
+    while more := [run for run in others if run.info.run_id not in known and run.data.tags[PARENT_TAG] in known]:
+        found += more
+        known |= {run.info.run_id for run in more}
+    return found

@@ -11,22 +11,26 @@ import logging
 import math
 import os
 import re
+import resource
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import TextIO
 
 from espalier.core.errors import brief
 from espalier.core.foreign.child import Trainer, awaited_folder, failed, name_process, set_input_aside, tell
 from espalier.core.foreign.folder import Line
+from espalier.core.foreign.keeper import Peak
 from espalier.sweeps.running.machine import QUIET, join
 from espalier.sweeps.worker_group import WorkerGroup
 
 FAILURES = "failures"  # in the trial's folder: why workers failed, by rank
+TAKEN = "memory"  # there too: the most bytes of memory that workers have taken, by rank
 STORAGE = "ray"  # there too, of Ray Train itself, until the trial has ended
 SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # seconds between looks at whether workers have ended
@@ -60,13 +64,48 @@ def train_in_worker(settings: Mapping[str, str]) -> Line:
     """Train a trial as one of its workers: what Ray Train calls. Raises RuntimeError if the function failed."""
     os.chdir(settings["folder"])
     place = Path(settings["place"])
-    line = Trainer(settings["reference"]).run(place)
+    with _measured(place):
+        line = Trainer(settings["reference"]).run(place)
     if line.get("end") in ("complete", "stopped"):
         return line
     failures = place / FAILURES
     failures.mkdir(exist_ok=True)
     failures.joinpath(f"{os.environ['RANK']}.json").write_text(json.dumps([time.time(), line]))
     raise RuntimeError(line.get("error", ""))
+
+
+@contextmanager
+def _measured(place: Path) -> Iterator[None]:
+    """Keep in the trial's folder, meanwhile and at the end, the most memory that this worker has taken."""
+    over, peak = Event(), Peak()
+
+    def note(taken: int) -> None:
+        with suppress(OSError):  # a full disk ends no training
+            place.joinpath(TAKEN).mkdir(exist_ok=True)
+            place.joinpath(TAKEN, os.environ["RANK"]).write_text(str(taken))
+
+    def look() -> None:
+        while not over.wait(max(0.0, peak.next_at - time.monotonic())):
+            peak.look(os.getpid())
+            note(peak.together)  # a worker that is killed for it says no more
+
+    looks = Thread(target=look, daemon=True)
+    looks.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looks.join()
+        note(peak.bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10))
+
+
+def memory_taken(place: Path) -> int:
+    """Return the most bytes of memory that the workers of a trial have taken, each at its own most."""
+    total = 0
+    for file in place.joinpath(TAKEN).glob("*"):
+        with suppress(OSError, ValueError):
+            total += int(file.read_text())
+    return total
 
 
 def first_failure(place: Path) -> Line | None:
@@ -88,7 +127,8 @@ def train(reference: str, place: Path, group: WorkerGroup) -> Line:
     from ray.train import RunConfig, ScalingConfig, WorkerGroupError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    shutil.rmtree(place / FAILURES, ignore_errors=True)
+    for stale in (FAILURES, TAKEN):
+        shutil.rmtree(place / stale, ignore_errors=True)
     each = group.of_each()
     trainer = TorchTrainer(
         train_in_worker,
@@ -128,7 +168,8 @@ def main(reference: str, options: str) -> int:
     if not group.address:  # a Ray of its own would cost too much before it is known that a trial comes
         fault = _fault(group)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # which ends workers in good order
-    return tell(place, fault or train(reference, place, group))
+    line = fault or train(reference, place, group)
+    return tell(place, Line(**{**line, "memory": memory_taken(place)}))
 
 
 def _fault(group: WorkerGroup) -> Line | None:

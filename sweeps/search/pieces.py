@@ -7,7 +7,7 @@ other branch is a trial of its own. A trunk that is never continued ends as stop
 import math
 from collections.abc import Iterable
 
-from espalier.core.training.events import Repeated
+from espalier.core.training.events import Compared, Event, Repeated
 from espalier.sweeps.results.noise import noise_of_means
 from espalier.sweeps.search import attributes
 from espalier.sweeps.search.asking import Asker
@@ -44,7 +44,7 @@ class PieceSearch:
         self.trunks: list[int] = []  # the trial of each trunk
         self.pieces: dict[int, list[PieceJson]] = {}  # by trial
         self.training: dict[int, Proposal] = {}  # by trial
-        self.repeats: dict[int, dict[int, float]] = {}  # by trial and replicate: what its piece has trained again
+        self.more: dict[int, dict[tuple[str, str], float]] = {}  # by trial, replicate and kind: beside its piece
         self.scores: dict[int, float | None] = {}  # of trunks that have come to their rung and are about to be parked
         self.waits = False  # whether nothing is proposed before another result
         self.closed = closed  # whether nothing is proposed any more
@@ -73,7 +73,7 @@ class PieceSearch:
             return None
         number = self._trial_of(proposal, key)
         self.training[number] = proposal
-        self.repeats.pop(number, None)
+        self.more.pop(number, None)
         return self.planned(number)
 
     def _added(self) -> tuple[Proposal | None, str]:
@@ -181,14 +181,21 @@ class PieceSearch:
 
     def repeat(self, event: Repeated) -> None:
         """Take that a replicate trains steps again in its piece, and have the budget pay for them."""
-        number, replicate = event.trial_id.number, event.trial_id.replicate
+        if self.time and event.trial_id.number in self.training:
+            self.time.repeat(event.trial_id.number, event.step)
+        self._pay(event, event.wanted - event.step)
+
+    def compare(self, event: Compared) -> None:
+        """Have the budget pay for what was trained to see whether a replicate may share what others have trained."""
+        self._pay(event, event.steps)
+
+    def _pay(self, event: Event, steps: int) -> None:
+        """Have the budget pay for steps beside those of a replicate's piece: once for each kind of event."""
+        number = event.trial_id.number
         if number not in self.training:
             return
-        if self.time:
-            self.time.repeat(number, event.step)
-        shares = self.repeats.setdefault(number, {})
-        steps = event.wanted - event.step
-        shares[replicate] = max(shares.get(replicate, 0.0), steps / self.spec.budget.steps)
+        shares, key = self.more.setdefault(number, {}), (event.trial, event.kind)
+        shares[key] = max(shares.get(key, 0.0), steps / self.spec.budget.steps)
         again, entry = sum(shares.values()) / self.spec.replicates, self.pieces[number][-1]
         more = again - entry.get("again", 0.0)
         if more * self.spec.budget.steps >= 0.5:  # rungs and decay points are rounded to steps

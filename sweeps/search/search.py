@@ -7,7 +7,7 @@ continue in their cohorts. Missing ones are asked for.
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from espalier.core.training.events import Event, Forked, Repeated, Started
+from espalier.core.training.events import Compared, Event, Forked, Repeated, Started
 from espalier.sweeps.references import Reference, reference_spec
 from espalier.sweeps.search.asking import Asker, Ends
 from espalier.sweeps.search.cohort_plan import CohortPlan, PlannedTrial, Provenance
@@ -251,6 +251,8 @@ class Search:
                 self.parking.score(merged)
         elif isinstance(event, Repeated) and self.parking:
             self.parking.pieces.repeat(event)
+        elif isinstance(event, Compared) and self.parking:
+            self.parking.pieces.compare(event)
         elif isinstance(merged, Park) and self.parking:
             if self.time:
                 self.time.end(number, merged.step)

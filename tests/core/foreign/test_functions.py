@@ -20,7 +20,7 @@ from espalier.core.foreign.launch import FunctionLauncher
 from espalier.core.foreign.process import TrialProcess
 from espalier.core.foreign.run import ProcessTrial
 from espalier.core.measures.verdicts import OUT_OF_MEMORY
-from espalier.core.training.events import Ended, Forked, Parked, Repeated, Reported, Scored, Started
+from espalier.core.training.events import Compared, Ended, Forked, Parked, Repeated, Reported, Scored, Started
 from tests.core.foreign.made import DESCENT, STEPS, assignment, end_of, ends, function_cohort, train
 
 
@@ -62,7 +62,10 @@ def test_a_parked_trial_goes_on_and_branches_leave_it_with_the_bits_of_whole_tra
     assert known["1/0"].reports == expected["8/0"].reports
     assert known["0/0"].reports == expected["9/0"].reports
     assert [event for event in events if isinstance(event, Forked)] == [Forked("1/0", 20, "0/0")]
-    assert made.lane_steps == 20 + 10 + COMPARED
+    compared = {event.trial: event.steps for event in events if isinstance(event, Compared)}
+    assert list(compared) == ["1/0", "0/0"]
+    assert made.lane_steps == 20 + 10 + sum(compared.values())
+    assert sum(compared.values()) == COMPARED
     assert [note.partition(" at step")[2] for note in made.take_notes()] == [
         " 20 as it would without one, bit for bit",
         " 30 as it would without one, bit for bit",

@@ -197,6 +197,16 @@ def test_nothing_stays_of_an_import_that_does_not_end(tmp_path: Path) -> None:
     assert all_gone(*pids)
 
 
+def test_a_worker_that_waits_for_an_import_hears_what_it_is_asked(tmp_path: Path) -> None:
+    made = function_cohort(tmp_path, ENDLESS, [assignment("0/0")])
+    pids, beats = pids_of(tmp_path), list[int]()
+    made.observe(beats.append, lambda _: None)
+    assert not made.turn() and beats
+    made.stop("0/0", "asked")
+    assert [(event.trial, event.status) for event in train(made) if isinstance(event, Ended)] == [("0/0", "stopped")]
+    assert all_gone(*pids)
+
+
 @pytest.mark.slow
 def test_an_import_does_not_outlive_its_worker(tmp_path: Path) -> None:
     if not (worker := os.fork()):
@@ -211,7 +221,7 @@ def test_an_import_does_not_outlive_its_worker(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_trial_whose_import_takes_too_long_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The template is given up first, and its process with it."""
-    monkeypatch.setattr("espalier.core.foreign.template.IMPORT_S", 0.5)
+    monkeypatch.setattr("espalier.core.foreign.launch.IMPORT_S", 0.5)
     made = function_cohort(tmp_path, ENDLESS, [assignment("0/0")], timeout_s=1.0)
     assert isinstance(made.setup.launcher, FunctionLauncher) and isinstance(made.setup.launcher.template, Template)
     pids = pids_of(tmp_path)

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from click.testing import CliRunner, Result
 
 import espalier as es
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.home import JOURNAL, Home
+from espalier.sweeps.recording.names import PARENT_TAG, TRIAL_TAG
 from espalier.sweeps.search.driver_lock import DriverLock
 from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.made import spec_with
@@ -85,9 +87,18 @@ def test_its_runs_go_too_where_that_is_wanted(sweep: Sweep, small_sweep: Any, tm
     shutil.copytree(small_sweep.home, copy)
     uri = default_uri(copy)
     assert len(run_states(uri, small_sweep.id)) == 9
+    client = mlflow.MlflowClient(uri)
+    (found, *_) = client.search_runs(["1"], f"tags.`{TRIAL_TAG}` = '3'")
+    inside = client.create_run("1", tags={PARENT_TAG: found.info.run_id}).info.run_id  # as a script may nest one
+    client.create_run("1", tags={PARENT_TAG: inside})
+    elsewhere = client.create_run("1", tags={PARENT_TAG: client.create_run("1").info.run_id}).info.run_id
     done = sweep("delete", "small", "--records", "--yes", "--home", str(copy))
-    assert done.exit_code == 0 and "deleted 10 runs" in done.stdout, done.output
+    assert done.exit_code == 0 and "deleted 12 runs" in done.stdout, done.output
     assert run_states(uri, small_sweep.id) == {}
+    assert {run.data.tags.get(PARENT_TAG) for run in client.search_runs(["1"])} == {
+        None,
+        client.get_run(elsewhere).data.tags[PARENT_TAG],
+    }
 
 
 def test_records_that_cannot_be_reached_leave_everything(sweep: Sweep, home: Path) -> None:

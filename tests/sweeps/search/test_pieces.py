@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 from optuna.trial import FrozenTrial
 
-from espalier.core.training.events import Ended, Event, Forked, Parked, Repeated, Scored, Started
+from espalier.core.training.events import Compared, Ended, Event, Forked, Parked, Repeated, Scored, Started
 from espalier.sweeps.search.cohort_plan import PlannedTrial, Provenance
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.trial_events import Outcome, Start, TrialEvent
@@ -79,6 +79,7 @@ class Crew:
     diverging: float = 1.0  # rates above 10 ** this diverge
     apart: float | None = None  # how much two replicates differ, where there are two
     keeps: Literal["all", "nothing", "unsaid"] = "all"  # unsaid: nothing is kept, and what is parked does not say so
+    compares: int = 0  # steps that are trained to see whether a trial may go on, the first time
     steps: int = 0  # that were trained
     events: list[TrialEvent] = field(default_factory=list[TrialEvent])
     trained: list[tuple[str, PlannedTrial]] = field(default_factory=list[tuple[str, PlannedTrial]])
@@ -110,6 +111,9 @@ class Crew:
         if begin < trial.piece.begin:
             again = [Repeated(f"{trial.number}/{r}", begin, trial.piece.begin) for r in range(self.replicates)]
             events = again + events
+        if self.compares and trial.piece.begin:
+            events = [Compared(f"{trial.number}/0", trial.piece.begin, self.compares), *events]
+            self.steps, self.compares = self.steps + self.compares, 0
         if self.keeps == "nothing":
             events = [replace(event, lost=True) if isinstance(event, Parked) else event for event in events]
         for event in events:
@@ -176,6 +180,18 @@ def test_steps_that_are_trained_again_are_paid_by_the_budget(
     assert again.parking
     assert again.parking.pieces.model.spent == pytest.approx(model.spent)
     assert again.exhausted
+
+
+def test_what_is_trained_to_see_whether_trials_may_share_is_paid_by_the_budget(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, by_pieces(), cohorts=1)
+    crew = run(desk, compares=STEPS // 2)
+    assert not crew.compares and crew.search.parking
+    model = crew.search.parking.pieces.model
+    assert model.spent == pytest.approx(crew.steps / STEPS)
+    assert 4 < model.spent <= 5 + 1e-9
+    again = desk.take_up()
+    assert again.parking and again.exhausted
+    assert again.parking.pieces.model.spent == pytest.approx(model.spent)
 
 
 @pytest.mark.parametrize("trainings", [1, 2])
