@@ -33,6 +33,7 @@ FAILURES = "failures"  # in the trial's folder: why workers failed, by rank
 TAKEN = "memory"  # there too: the most bytes of memory that workers have taken, by rank
 STORAGE = "ray"  # there too, of Ray Train itself, until the trial has ended
 SETTINGS = {
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # once its own Ray has ended, a late call would join any other on this machine
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # seconds between looks at whether workers have ended
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it prints each line twice
     "RAY_COLOR_PREFIX": "0",
@@ -169,7 +170,9 @@ def main(reference: str, options: str) -> int:
         fault = _fault(group)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # which ends workers in good order
     line = fault or train(reference, place, group)
-    return tell(place, Line(**{**line, "memory": memory_taken(place)}))
+    if group.address:  # else the workers are below this process, whose keeper sees them
+        line["memory"] = memory_taken(place)
+    return tell(place, line)
 
 
 def _fault(group: WorkerGroup) -> Line | None:

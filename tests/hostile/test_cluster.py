@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import espalier as es
 from tests.hostile.endings import check_the_end
 from tests.hostile.harness import REPOSITORY, Command, Sweep
 from tests.hostile.processes import Process, descendants, wait_until
@@ -125,6 +126,7 @@ SPREAD = """
     import torch.distributed as dist
 
     def train(config, report):
+        held = b"x" * (400 << 20)
         weight = torch.zeros(1, requires_grad=True)
         for step in range(1, config.steps + 1):
             loss = (weight - dist.get_rank()).square().sum()
@@ -157,3 +159,5 @@ def test_the_workers_of_one_trial_train_on_both_nodes(tmp_path: Path, nodes: Nod
     for output in tmp_path.glob("home/sweeps/*/trials/*/output.log"):
         where = {line.split()[1] for line in output.read_text().splitlines() if line.startswith("node ")}
         assert where == nodes.nodes
+    taken = [trial.memory.main >> 20 for trial in es.open("spread", home=tmp_path / "home").trials]
+    assert all(2 * (400 + 150) < each < 2 * (400 + 900) for each in taken), f"{taken} MiB: both workers, each once"
