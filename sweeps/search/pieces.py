@@ -44,7 +44,7 @@ class PieceSearch:
         self.trunks: list[int] = []  # the trial of each trunk
         self.pieces: dict[int, list[PieceJson]] = {}  # by trial
         self.training: dict[int, Proposal] = {}  # by trial
-        self.more: dict[int, dict[tuple[str, str], float]] = {}  # by trial, replicate and kind: beside its piece
+        self.more: dict[int, dict[tuple[str, type[Event]], float]] = {}  # by trial and replicate: beside its piece
         self.scores: dict[int, float | None] = {}  # of trunks that have come to their rung and are about to be parked
         self.waits = False  # whether nothing is proposed before another result
         self.closed = closed  # whether nothing is proposed any more
@@ -194,7 +194,7 @@ class PieceSearch:
         number = event.trial_id.number
         if number not in self.training:
             return
-        shares, key = self.more.setdefault(number, {}), (event.trial, event.kind)
+        shares, key = self.more.setdefault(number, {}), (event.trial, type(event))
         shares[key] = max(shares.get(key, 0.0), steps / self.spec.budget.steps)
         again, entry = sum(shares.values()) / self.spec.replicates, self.pieces[number][-1]
         more = again - entry.get("again", 0.0)
