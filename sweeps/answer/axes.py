@@ -1,0 +1,170 @@
+"""What was searched, as the answer sees it: numbers along axes, in the names and units of whoever wrote the spec."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from espalier.sweeps.spec.domains import Choice, Range
+from espalier.sweeps.spec.space import Space
+
+RATE = "lr_exponent"
+ORDERED_LEAST = 3  # a list of fewer numbers has no order that would tell anything
+DECADE = 10.0  # a list over so wide a range, or wider, is even on a logarithmic scale
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A number that was searched.
+
+    name: as its author wrote it: `lr` where the space has `lr`, though trials have its exponent. key, place: where a
+    trial's params have it; place: of a list, from 0. low, high: the range that was searched, in its own unit. log:
+    whether it lies on a logarithmic scale. rate: whether it is the learning rate, or its exponent. listed: whether only
+    some values may occur.
+    """
+
+    name: str
+    key: str
+    low: float
+    high: float
+    log: bool = False
+    rate: bool = False
+    place: int | None = None
+    listed: bool = False
+
+    @property
+    def exponent(self) -> bool:
+        """Whether it is the decimal logarithm of a rate."""
+        return self.rate and not self.log
+
+    @property
+    def decades(self) -> bool:
+        """Whether coordinates are decades, so that one more is ten times as much."""
+        return self.log or self.exponent
+
+    def value(self, params: Mapping[str, Any]) -> float | None:
+        """Return its value in a trial's params; None where the trial has none.
+
+        >>> rate = Axis("lr", "lr_exponent", 1e-3, 1.0, log=True, rate=True)
+        >>> rate.value({"lr_exponent": -2.0}), rate.value({}), rate.coordinate(0.01), rate.at(-2.0)
+        (0.01, None, -2.0, 0.01)
+        """
+        value = params.get(self.key)
+        if self.place is not None:
+            value = value[self.place] if isinstance(value, Sequence) and len(value) > self.place else None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        if self.log and self.key != RATE:
+            return float(value) if value > 0 else None
+        return 10.0**value if self.log else float(value)
+
+    def coordinate(self, value: float) -> float:
+        """Return where a value lies: its decimal logarithm on a logarithmic scale."""
+        return math.log10(value) if self.log else value
+
+    def at(self, coordinate: float) -> float:
+        """Return the value at a coordinate."""
+        return 10.0**coordinate if self.log else coordinate
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The coordinates of the range."""
+        return self.coordinate(self.low), self.coordinate(self.high)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A choice of which one value is as near to another as any. key: where a trial's params have it."""
+
+    name: str
+    values: Sequence[Any]
+
+    def index(self, params: Mapping[str, Any]) -> int:
+        """Return which of its values a trial has; one beyond the last where it has none."""
+        value = params.get(self.name)
+        known = (k for k, each in enumerate(self.values) if each == value and isinstance(each, bool) == (value is True))
+        return next(known, len(self.values)) if self.name in params else len(self.values)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """All that was searched: numbers and choices. Seeds are neither: they are what the noise is of."""
+
+    axes: Sequence[Axis]
+    factors: Sequence[Factor]
+
+    @classmethod
+    def of(cls, space: Space) -> "Searched":
+        """Return what a space searches."""
+        axes: list[Axis] = []
+        factors: list[Factor] = []
+        written_as_rate = space.lr is not None
+        for name, domain in space.domains():
+            if name == "seed":
+                continue
+            found = _points_axes(domain) if name == "decay_points" else _axis(name, domain, written_as_rate)
+            if found:
+                axes += found
+            else:
+                assert isinstance(domain, Choice)
+                factors.append(Factor(name, list(domain.choices)))
+        return cls(tuple(axes), tuple(factors))
+
+    @property
+    def rate(self) -> Axis | None:
+        """The axis of the learning rate; None where it was not searched."""
+        return next((axis for axis in self.axes if axis.rate), None)
+
+    def names(self) -> list[str]:
+        """Return the names of all."""
+        return [*(axis.name for axis in self.axes), *(factor.name for factor in self.factors)]
+
+
+def _axis(name: str, domain: Range | Choice, written_as_rate: bool) -> list[Axis]:
+    """Return a single number as an axis; none for a choice without an order."""
+    key, place = _decay_place(name)
+    if isinstance(domain, Range):
+        low, high, log, listed = domain.low, domain.high, domain.log, bool(domain.step or domain.integer)
+    else:
+        numbers = _numbers(domain.choices)
+        if len(set(numbers)) < max(ORDERED_LEAST, len(domain.choices)):
+            return []
+        low, high, listed = min(numbers), max(numbers), True
+        log = name != RATE and low > 0 and high / low >= DECADE
+    if low == high:
+        return []
+    if name == RATE and written_as_rate:
+        return [Axis("lr", RATE, 10.0**low, 10.0**high, True, True, listed=listed)]
+    return [Axis(name, key, low, high, log, name in (RATE, "lr"), place, listed)]
+
+
+def _decay_place(name: str) -> tuple[str, int | None]:
+    """Return where params have a sampled name, and its place in a list: decay points are one list."""
+    if not name.startswith("decay_point") or name == "decay_points":
+        return name, None
+    number = name.removeprefix("decay_point").removeprefix("_")
+    return "decay_points", int(number) - 1 if number else 0
+
+
+def _points_axes(domain: Range | Choice) -> list[Axis]:
+    """Return the axes of decay points that are chosen from a list of lists of one length."""
+    assert isinstance(domain, Choice)
+    lists = [sorted(_listed(each)) for each in domain.choices]
+    count = len(lists[0])
+    if any(len(each) != count for each in lists) or len(lists) < ORDERED_LEAST:
+        return []
+    names = [f"decay_point_{k + 1}" for k in range(count)] if count > 1 else ["decay_point"]
+    columns = zip(*lists, strict=True)
+    return [
+        Axis(name, "decay_points", min(column), max(column), place=k, listed=True)
+        for k, (name, column) in enumerate(zip(names, columns, strict=True))
+        if min(column) < max(column)
+    ]
+
+
+def _listed(value: Any) -> list[float]:
+    return [float(each) for each in value] if isinstance(value, list) else [float(value)]
+
+
+def _numbers(values: Sequence[Any]) -> list[float]:
+    return [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]

@@ -1,0 +1,92 @@
+"""The trials of a sweep as the answer counts them: complete ones as points of a surface, and where others diverged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from espalier.sweeps.answer.axes import Axis, Searched
+from espalier.sweeps.answer.surface import Array, Prior, Surface
+from espalier.sweeps.answer.valley import Along
+from espalier.sweeps.results.trial_result import TrialResult, best_trial, searched
+from espalier.sweeps.spec.space import Point
+from espalier.sweeps.spec.spec import SweepSpec
+
+TRIALS_LEAST, PLACES_LEAST = 4, 3
+"""A valley is drawn through so many complete trials, at so many different places, or more."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """The complete trials of the search. best: the best of them."""
+
+    spec: SweepSpec
+    what: Searched
+    trials: Sequence[TrialResult]
+    best: TrialResult | None
+    diverged: Sequence[TrialResult]
+
+    @classmethod
+    def of(cls, spec: SweepSpec, trials: Sequence[TrialResult]) -> "Points":
+        """Return those of all trials. Confirmations are none: they repeat one of the search."""
+        own = searched(trials)
+        complete = [t for t in own if t.state == "complete" and t.value is not None and np.isfinite(t.value)]
+        diverged = [t for t in own if t.state == "diverged" or t.verdict == "diverged"]
+        best = best_trial(complete, spec.objective.mode)
+        return cls(spec, Searched.of(spec.space), complete, best, diverged)
+
+    @cached_property
+    def surface(self) -> Surface | None:
+        """What they say of the loss everywhere; None for too few."""
+        if self.best is None or len(self.trials) < TRIALS_LEAST or not (self.what.axes or self.what.factors):
+            return None
+        losses = np.array([self.spec.objective.sign * (t.value or 0.0) for t in self.trials])
+        rows = np.array([self.row(t.params) for t in self.trials])
+        widths = [axis.ends[1] - axis.ends[0] if axis.rate else None for axis in self.what.axes]
+        prior = Prior.of(widths, len(self.what.factors))
+        return Surface(rows, losses, len(self.what.axes), prior, self.row(self.best.params))
+
+    def row(self, params: Point) -> Array:
+        """Return the point of a trial (P,): numbers as shares of their ranges, then choices by their indexes."""
+        numbers = [self._share(axis, params) for axis in self.what.axes]
+        return np.array([*numbers, *(float(factor.index(params)) for factor in self.what.factors)])
+
+    def _share(self, axis: Axis, params: Point) -> float:
+        value = axis.value(params)
+        low, high = axis.ends
+        return 0.5 if value is None else (axis.coordinate(value) - low) / (high - low)
+
+    def along(self, axis: Axis) -> Along | None:
+        """Return what was tried along an axis; None for too little."""
+        values = [x for t in self.trials if (x := axis.value(t.params)) is not None]
+        places = sorted({axis.coordinate(x) for x in values})
+        if self.best is None or axis.value(self.best.params) is None:
+            return None
+        if len(values) < TRIALS_LEAST or len(places) < PLACES_LEAST:
+            return None
+        return Along(axis, (places[0], places[-1]), self._diverged_from(axis))
+
+    def _diverged_from(self, axis: Axis) -> float | None:
+        """Return the lowest coordinate above the best trial's from which on half of all trials or more diverged."""
+        best = axis.value(self.best.params) if self.best else None
+        if best is None:
+            return None
+        lost_numbers = {t.number for t in self.diverged}
+        lived = [t for t in self.trials if t.number not in lost_numbers]
+        both = [(t, False) for t in lived] + [(t, True) for t in self.diverged]
+        ended = [(axis.coordinate(x), diverged) for t, diverged in both if (x := axis.value(t.params)) is not None]
+        lost = [place for place, diverged in ended if diverged and place > axis.coordinate(best)]
+        for place in sorted(lost):
+            above = [diverged for other, diverged in ended if other >= place]
+            if 2 * sum(above) >= len(above):
+                return place
+        return None
+
+    def line(self, along: Along) -> Array:
+        """Return the points (X, P) of a valley: the best trial's, but along one axis."""
+        assert self.best is not None
+        rows = np.tile(self.row(self.best.params), (len(along.places), 1))
+        low, high = along.axis.ends
+        rows[:, self.what.axes.index(along.axis)] = (along.places - low) / (high - low)
+        return rows

@@ -1,0 +1,261 @@
+"""The valley along a searched number: the loss with a band, the best place and how sure it is, what it costs to be off.
+
+S = draws of the loss, X = places along the valley.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from espalier.sweeps.answer.axes import Axis
+from espalier.sweeps.answer.surface import Array
+from espalier.sweeps.spec.space import Point
+
+PLACES = 121
+"""Along a valley, where the band is known."""
+BAND = (0.025, 0.975)
+FACTORS = (10.0, 3.0, 2.0)
+"""By how much a number on a logarithmic scale is off, in the costs that are computed; along others a TENTH of the range
+that was searched."""
+TENTH = 0.1
+RIM = 0.04
+"""The best lies at the edge where it is nearer to it than this share of the range."""
+
+
+@dataclass(frozen=True)
+class Off:
+    """What it costs to be off. text: "10 times too high". factor: 10, or 0.1; None along a linear axis. x: the place.
+
+    cost: by how much worse the objective is there, in its own unit, at least 0; low, high: its 95 % band. All are None
+    where trainings diverge (`diverges`).
+    """
+
+    text: str
+    factor: float | None
+    x: float
+    cost: float | None = None
+    low: float | None = None
+    high: float | None = None
+    diverges: bool = False
+
+    @property
+    def too_high(self) -> bool:
+        """Whether it is too high, not too low."""
+        return " high" in self.text
+
+
+@dataclass(frozen=True)
+class Valley:
+    """The objective along one number, the other hyperparameters as the best trial has them.
+
+    Everything is in the unit of the axis: of `lr` a rate, of `lr_exponent` an exponent, of decay points a share. The
+    objective is in its own unit and direction, of a metric to maximise the valley is a hill.
+
+    xs, mean, low, high: as many numbers each, the posterior mean and the 95 % band of the objective without its noise.
+    They reach over what complete trials have tried.
+    best_x: where it is best. se: its standard error: in decades where `axis.decades`, else in the axis's unit. So the
+    best lies in `interval` in 95 % of sweeps.
+    within: the range around best_x where the mean is no more than `noise` worse than there. noise: the standard
+    deviation of another seed if `noise_known`, else how far trials scatter around the valley.
+    off: what it costs to be 10, 3 and 2 times too high and too low, or off by a tenth of the range, as far as tried.
+    diverged_from: the lowest x from which on half of all trials or more diverged; None if none diverged there.
+    edge: "low" or "high" where the best lies at that end of the range and may lie beyond. wider: the range to search.
+    """
+
+    axis: Axis
+    xs: Sequence[float]
+    mean: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    best_x: float
+    se: float
+    within: tuple[float, float]
+    noise: float
+    noise_known: bool
+    off: Sequence[Off] = ()
+    diverged_from: float | None = None
+    edge: str | None = None
+    wider: tuple[float, float] | None = None
+    interval: tuple[float, float] = field(default=(math.nan, math.nan))
+
+    @property
+    def name(self) -> str:
+        """The hyperparameter's name, as its author wrote it: "lr_exponent", or "lr"."""
+        return self.axis.name
+
+    @property
+    def log(self) -> bool:
+        """Whether it is to be drawn on a logarithmic axis. An exponent is a logarithm already."""
+        return self.axis.log
+
+    def x_of(self, params: Point) -> float | None:
+        """Return where a trial lies along it; None for a trial that has no such number."""
+        return self.axis.value(params)
+
+    def at(self, x: float) -> tuple[float, float, float] | None:
+        """Return mean, low and high of the objective at a place; None beyond what was tried."""
+        if not self.xs[0] <= x <= self.xs[-1]:
+            return None
+        places = [self.axis.coordinate(each) for each in self.xs]
+        mean, low, high = (
+            float(np.interp(self.axis.coordinate(x), places, line)) for line in (self.mean, self.low, self.high)
+        )
+        return mean, low, high
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON values."""
+        return {
+            "name": self.name,
+            "log": self.log,
+            "rate": self.axis.rate,
+            "best_x": self.best_x,
+            "se": self.se,
+            "se_unit": "decades" if self.axis.decades else self.name,
+            "interval": list(self.interval),
+            "within": list(self.within),
+            "noise": self.noise,
+            "noise_known": self.noise_known,
+            "off": [{**vars(off)} for off in self.off],
+            "diverged_from": self.diverged_from,
+            "edge": self.edge,
+            "wider": self.wider and list(self.wider),
+            "xs": list(self.xs),
+            "mean": list(self.mean),
+            "low": list(self.low),
+            "high": list(self.high),
+        }
+
+
+@dataclass(frozen=True)
+class Along:
+    """What `valley_of` needs to know of the trials along an axis, in coordinates.
+
+    tried: the least and the greatest of complete trials. diverged_from: see Valley.
+    """
+
+    axis: Axis
+    tried: tuple[float, float]
+    diverged_from: float | None
+
+    @property
+    def places(self) -> Array:
+        """The places of the valley (X,)."""
+        return np.linspace(*self.tried, PLACES)
+
+
+def valley_of(along: Along, paths: Array, sign: float, noise: float, noise_known: bool) -> Valley:
+    """Return the valley of draws (S, X) of the loss, which is sign times the objective."""
+    axis, places = along.axis, along.places
+    mean = paths.mean(0)
+    lowest = _lowest(paths, places)
+    best, (first, last) = float(np.median(lowest)), np.quantile(lowest, BAND)
+    edges = np.sort(sign * np.quantile(paths, BAND, axis=0), axis=0)
+    within = _within(places, mean, best, noise)
+    edge = _edge(along, best)
+    return Valley(
+        axis=axis,
+        xs=[axis.at(place) for place in places.tolist()],
+        mean=(sign * mean).tolist(),
+        low=edges[0].tolist(),
+        high=edges[1].tolist(),
+        best_x=axis.at(best),
+        se=float(last - first) / 4,
+        within=(axis.at(within[0]), axis.at(within[1])),
+        noise=noise,
+        noise_known=noise_known,
+        off=_offs(along, paths, places, best),
+        diverged_from=None if along.diverged_from is None else axis.at(along.diverged_from),
+        edge=edge,
+        wider=wider(axis, edge) if edge else None,
+        interval=(axis.at(float(first)), axis.at(float(last))),
+    )
+
+
+def _lowest(paths: Array, places: Array) -> Array:
+    """Return where each draw is lowest (S,): of three neighbours the vertex of the parabola through them."""
+    at = paths.argmin(1)
+    inner = np.clip(at, 1, len(places) - 2)
+    left, middle, right = (paths[np.arange(len(paths)), inner + k] for k in (-1, 0, 1))
+    bend = left - 2 * middle + right
+    shift = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
+    refined = places[inner] + np.clip(shift, -1, 1) * (places[1] - places[0])
+    return np.where(at == inner, refined, places[at])
+
+
+def _within(places: Array, mean: Array, best: float, noise: float) -> tuple[float, float]:
+    """Return the part of the valley around its best place that is at most `noise` above it."""
+    fits = mean <= float(np.interp(best, places, mean)) + noise
+    at = int(np.abs(places - best).argmin())
+    low = high = at
+    while low > 0 and fits[low - 1]:
+        low -= 1
+    while high < len(places) - 1 and fits[high + 1]:
+        high += 1
+    return min(best, float(places[low])), max(best, float(places[high]))
+
+
+def _offs(along: Along, paths: Array, places: Array, best: float) -> list[Off]:
+    axis = along.axis
+    low, high = axis.ends
+    steps = [(math.log10(f), f"{f:g} times", f) for f in FACTORS] if axis.decades else []
+    steps = steps or [(TENTH * (high - low), "a tenth of the range", None)]
+    offs: list[Off] = []
+    for step, text, factor in steps:
+        for sign, word in ((1, "too high"), (-1, "too low")):
+            place = best + sign * step
+            times = None if factor is None else factor**sign
+            if along.diverged_from is not None and place >= along.diverged_from:
+                offs.append(Off(f"{text} {word}", times, axis.at(place), diverges=True))
+            elif along.tried[0] <= place <= along.tried[1]:
+                costs = _at(paths, places, place) - _at(paths, places, best)
+                first, last = np.quantile(costs, BAND)
+                numbers = [max(0.0, float(each)) for each in (costs.mean(), first, last)]
+                offs.append(Off(f"{text} {word}", times, axis.at(place), *numbers))
+    return offs
+
+
+def _at(paths: Array, places: Array, place: float) -> Array:
+    """Return the draws at a place (S,), linear between its neighbours."""
+    step = places[1] - places[0]
+    k = int(np.clip((place - places[0]) / step, 0, len(places) - 2))
+    share = (place - places[k]) / step
+    return (1 - share) * paths[:, k] + share * paths[:, k + 1]
+
+
+def _edge(along: Along, best: float) -> str | None:
+    """Return the end of the searched range at which the best lies, if it may lie beyond."""
+    low, high = along.axis.ends
+    if best <= low + RIM * (high - low) and wider(along.axis, "low"):
+        return "low"
+    if best >= high - RIM * (high - low) and along.diverged_from is None and wider(along.axis, "high"):
+        return "high"
+    return None
+
+
+def wider(axis: Axis, edge: str) -> tuple[float, float] | None:
+    """Return a range that reaches farther at one end, None where that end is a natural bound: 0, or the 1 of a share.
+
+    >>> wider(Axis("lr_exponent", "lr_exponent", -3, 0, rate=True), "high")
+    (-3, 1)
+    >>> wider(Axis("lr", "lr_exponent", 1e-4, 1e-2, True, True), "low")
+    (1e-05, 0.01)
+    >>> wider(Axis("momentum", "momentum", 0.5, 1.0), "high") is None
+    True
+    """
+    low, high = axis.low, axis.high
+    if axis.log:
+        return (_round(low / 10), high) if edge == "low" else (low, _round(high * 10))
+    if axis.exponent:
+        return (low - 1, high) if edge == "low" else (low, high + 1)
+    step, share = (high - low) / 2, low >= 0 and high <= 1
+    if edge == "low":
+        reached = max(low - step, 0.0) if low >= 0 else low - step
+        return (_round(reached), high) if reached < low else None
+    reached = min(high + step, 1.0) if share else high + step
+    return (low, _round(reached)) if reached > high else None
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.3g}")
