@@ -13,6 +13,7 @@ from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.noise import Noise, Ties, compare_with_best, noise_document
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.search.importance import importance_of
 from espalier.sweeps.spec.spec import SweepSpec
 
 IMPORTANCE_LEAST = 3
@@ -104,15 +105,15 @@ def answer_of(
     """
     points = Points.of(spec, trials)
     noise, ties = compare_with_best(trials, spec)
-    importance = importance_of(spec, trials)
+    importance = _importance(points.what, spec, trials)
     slices = _slices(points, noise, importance)
     rate = next((valley for valley in slices if valley.axis.rate), None)
     valley = rate or (slices[0] if slices and not points.what.rate else None)
     mode = spec.objective.mode
     options = [options_of(factor, trials, mode) for factor in points.what.factors]
     gain = _gains(references, points.best, spec)
-    health = health_of(trials, points.best, spec.is_foreign)
-    told = Told(spec, state, trials, points.best, valley, slices, noise, ties, references, health)
+    health = health_of(trials, points.best, points.what.rate, spec.is_foreign)
+    told = Told(spec, points.what, state, trials, points.best, valley, slices, noise, ties, references, health)
     sentences = sentences_of(told)
     return Answer(
         spec, state, trials, points.best, valley, slices, options, noise, ties, gain, importance, health, sentences
@@ -143,8 +144,6 @@ def _gains(references: Sequence[ReferenceResult], best: TrialResult | None, spec
     return [Gain(each.name, each.title, value, sign * (value - best.value), each.hint) for each, value in known]
 
 
-def importance_of(spec: SweepSpec, trials: Sequence[TrialResult]) -> Mapping[str, float]:
+def _importance(what: Searched, spec: SweepSpec, trials: Sequence[TrialResult]) -> Mapping[str, float]:
     """Return the importance of each searched hyperparameter; empty for fewer than three of them."""
-    if len(Searched.of(spec.space).names()) < IMPORTANCE_LEAST:
-        return {}
-    return {}
+    return importance_of(spec, trials) if len(what.names()) >= IMPORTANCE_LEAST else {}

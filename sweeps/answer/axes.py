@@ -66,6 +66,10 @@ class Axis:
         """Return the value at a coordinate."""
         return 10.0**coordinate if self.log else coordinate
 
+    def value_of(self, value: float) -> float:
+        """Return a value as it is typed into code: of an exponent the rate."""
+        return 10.0**value if self.exponent else value
+
     @property
     def ends(self) -> tuple[float, float]:
         """The coordinates of the range."""

@@ -1,12 +1,12 @@
-"""The answer in sentences."""
+"""The answer in sentences, in reading order."""
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from espalier.core.errors import counted
 from espalier.sweeps.answer.axes import Axis, Searched
 from espalier.sweeps.answer.health import Health
+from espalier.sweeps.answer.numbers import doubt_text, place_text, range_text, short, spoken, value_text
 from espalier.sweeps.answer.valley import Off, Valley
 from espalier.sweeps.results.formatting import decimals, params_text
 from espalier.sweeps.results.noise import Noise, Ties, noise_line
@@ -14,12 +14,20 @@ from espalier.sweeps.results.reference_result import ReferenceResult, reference_
 from espalier.sweeps.results.trial_result import TrialResult, counts
 from espalier.sweeps.spec.spec import SweepSpec
 
+FAR, NEAR = 10.0, 2.0
+"""The factors whose costs are told: of the first sentence, and of the second."""
+SAME = 2.0
+"""The best trial lies elsewhere than the valley's lowest point if they are more than so many standard errors apart."""
+BESIDE = 2
+"""Other valleys that get a sentence of their own, the most important."""
+
 
 @dataclass(frozen=True)
 class Told:
     """What the sentences are made of; see Answer."""
 
     spec: SweepSpec
+    what: Searched
     state: str
     trials: Sequence[TrialResult]
     best: TrialResult | None
@@ -31,126 +39,140 @@ class Told:
     health: Health
 
 
-def short(value: float, digits: int = 2) -> str:
-    """Return a cost or a distance, briefly.
-
-    >>> short(0.3021), short(0.0021, 1), short(12.4), short(-0.052), short(0.0), short(3.2e-7)
-    ('.3', '.002', '12', '-.052', '0', '3.2e-07')
-    """
-    text = f"{value:.{digits}g}"
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
-
-
-def rate_text(axis: Axis, value: float, se: float | None) -> str:
-    """Return the value of a number, with its standard error where it is known.
-
-    >>> rate_text(Axis("lr_exponent", "lr_exponent", -3, 0, rate=True), -0.774, 0.081)
-    'rate 0.168 (10^-0.77 ± .08)'
-    >>> rate_text(Axis("lr", "lr_exponent", 1e-3, 1, True, True), 0.01, None)
-    'lr 0.01'
-    """
-    if axis.name.startswith("decay_point"):
-        return f"decay at {100 * value:.3g} %" + (f" ± {100 * se:.2g}" if se is not None else "")
-    name = "rate" if axis.exponent else axis.name
-    rate = 10.0**value if axis.exponent else value
-    if not axis.decades:
-        return f"{name} {value:.4g}" + (f" ± {short(se, 1)}" if se is not None else "")
-    if se is None:
-        return f"{name} {rate:.3g}" + (f" (10^{math.log10(rate):.2f})" if axis.exponent else "")
-    return f"{name} {rate:.3g} ({_power(math.log10(rate), se)} ± {short(se, 1)})"
-
-
-def _power(exponent: float, se: float = 0.01) -> str:
-    """Return a power of ten with as many decimals as its standard error lets one read."""
-    places = max(1, min(3, 1 - math.floor(math.log10(se)) - 1 if se > 0 else 2))
-    return f"10^{exponent:.{max(places, 2)}f}"
-
-
 def sentences_of(told: Told) -> list[str]:
-    """Return the answer in sentences, in reading order."""
-    if told.best is None or told.best.value is None:
-        return [_without_a_best(told), *_health(told)]
-    lines = [_first(told, told.best)]
-    lines += [f"{_capital(_beside(valley))}" for valley in told.slices if valley is not told.valley][:2]
-    lines += [_edge(valley) for valley in told.slices if valley.edge]
+    """Return the answer in sentences, in reading order; the first is the answer in one sentence."""
+    best, health = told.best, [told.health.sentence, *told.health.lines] if told.health.trials else []
+    if best is None or best.value is None:
+        return [_without_a_best(told), *health]
+    lines = [_first(told, best)]
+    if valley := told.valley:
+        lines += [*_elsewhere(valley, best), *_twice(valley), *_diverging(valley)]
+    others = [valley for valley in told.slices if valley is not told.valley]
+    lines += [f"{spoken(valley.axis)}: {'; '.join(_along(valley))}" for valley in others[:BESIDE]]
+    lines += [edge_line(valley) for valley in told.slices if valley.edge]
     if counts(told.trials).get("complete", 0) > 1:
         lines.append(noise_line(told.noise, told.ties))
-    lines += reference_lines(told.references, told.best.value, told.spec.objective.sign)
-    return [*lines, *_health(told)]
+    lines += reference_lines(told.references, best.value, told.spec.objective.sign)
+    return [*lines, *health]
 
 
 def _first(told: Told, best: TrialResult) -> str:
-    where = ", ".join(_values(told, best))
     so_far = "" if told.state == "finished" else "so far: "
+    where = ", ".join(_values(told, best)) or "the only configuration"
     text = f"{so_far}{where}: {told.spec.objective.metric} {decimals(best.value)} (trial {best.number})"
-    return "; ".join([text, *_along(told.valley)]) if told.valley else text
+    return "; ".join([text, *(_along(told.valley) if told.valley else ())])
 
 
 def _values(told: Told, best: TrialResult) -> Iterator[str]:
-    """Yield the best trial's searched hyperparameters, the rate and the decay points first."""
-    axes = Searched.of(told.spec.space).axes
-    slices = {valley.name: valley for valley in told.slices}
-    for axis in sorted(axes, key=lambda axis: (not axis.rate, not axis.name.startswith("decay_point"))):
+    """Yield what the best trial has of all that was searched, the rate and the decay points first."""
+    for axis in sorted(told.what.axes, key=lambda axis: (not axis.rate, axis.key != "decay_points")):
         if (value := axis.value(best.params)) is not None:
-            valley = slices.get(axis.name)
-            yield rate_text(axis, value, valley.se if valley and axis.rate else None)
-    for factor in Searched.of(told.spec.space).factors:
+            yield _value(axis, value, told.valley if told.valley and told.valley.axis == axis else None)
+    for factor in told.what.factors:
         if factor.name in best.params:
             yield params_text(best.params, [factor.name])
 
 
+def _value(axis: Axis, value: float, valley: Valley | None) -> str:
+    """Return a value with its name, and where the valley is lowest, as far as one can tell the two apart."""
+    if valley is None:
+        return value_text(axis, value)
+    apart = abs(axis.coordinate(value) - axis.coordinate(valley.best_x))
+    if apart <= SAME * valley.se:
+        return value_text(axis, value, valley.se)
+    text, lowest = value_text(axis, value), f"the best {doubt_text(axis, valley.best_x, valley.se)}"
+    return f"{text[:-1]}; {lowest})" if text.endswith(")") else f"{text} ({lowest})"
+
+
 def _along(valley: Valley) -> Iterator[str]:
-    """Yield what the valley says: what is within noise, what it costs to be off."""
-    noise = "noise" if valley.noise_known else "the scatter of trials"
-    yield f"anything {_range(valley.axis, valley.within)} is within {noise} ({short(valley.noise, 1)})"
-    offs = [off for off in valley.off if off.factor in (FAR, 1 / FAR, None)]
-    if not any(off.too_high for off in offs):
-        offs += [off for off in valley.off if off.too_high][:1]
-    if said := [_cost(off, first=k == 0) for k, off in enumerate(offs)]:
-        yield ", ".join(said)
+    """Yield what the valley says: what is within noise, what it costs to be far off."""
+    noise = "noise" if valley.noise_known else "the scatter of the trials"
+    yield f"anything from {range_text(valley.axis, *valley.within)} is within {noise} ({short(valley.noise, 1)})"
+    costs: list[str] = []
+    for too_high in (True, False):
+        if off := _farthest(valley, too_high):
+            first = not any("costs" in cost for cost in costs)
+            costs.append(f"{off.text} {'diverges' if off.diverges else _costs(off, first)}")
+    if costs:
+        yield ", ".join(costs)
 
 
-FAR = 10.0
+def _costs(off: Off, first: bool) -> str:
+    return f"{'costs ' if first else ''}{short(off.cost or 0.0)}"
 
 
-def _cost(off: Off, first: bool) -> str:
-    if off.diverges:
-        return f"{off.text} diverges"
-    return f"{off.text}{' costs' if first else ''} {short(off.cost or 0.0)}"
+def _farthest(valley: Valley, too_high: bool) -> Off | None:
+    """Return how far off one can be on one side so that the cost is known, ten times at most."""
+    offs = [off for off in valley.off if off.too_high == too_high]
+    known = [off for off in offs if not off.diverges]
+    return next(iter(known or offs), None)
 
 
-def _range(axis: Axis, ends: tuple[float, float]) -> str:
-    if axis.decades:
-        low, high = (end if axis.exponent else math.log10(end) for end in ends)
-        return f"from 10^{low:.2g} to 10^{high:.2g}"
-    if axis.name.startswith("decay_point"):
-        return f"from {100 * ends[0]:.0f} to {100 * ends[1]:.0f} %"
-    return f"from {ends[0]:.3g} to {ends[1]:.3g}"
-
-
-def _beside(valley: Valley) -> str:
-    return f"{valley.name}: {'; '.join(_along(valley))}"
-
-
-def _edge(valley: Valley) -> str:
-    assert valley.wider
-    low, high = (f"{end:.4g}" for end in valley.wider)
-    return (
-        f"the best {valley.name} lies at the {valley.edge} end of its range: widen it, "
-        f"--set space.{valley.name}='{{low: {low}, high: {high}{', log: true' if valley.log else ''}}}'"
+def _elsewhere(valley: Valley, best: TrialResult) -> Iterator[str]:
+    """Yield that the best trial does not lie where the valley through all trials is lowest."""
+    x = valley.x_of(best.params)
+    if x is None or valley.within[0] <= x <= valley.within[1]:
+        return
+    here, there = valley.at(x), valley.at(valley.best_x)
+    gain = abs(here[0] - there[0]) if here and there else 0.0
+    yield (
+        f"the valley through all trials is lowest at {value_text(valley.axis, valley.best_x, valley.se)}, "
+        f"by {short(gain)}: the best trial may have been lucky there"
     )
 
 
-def _health(told: Told) -> list[str]:
-    return [told.health.sentence, *told.health.lines] if told.trials else []
+def _twice(valley: Valley) -> Iterator[str]:
+    """Yield whether the rate may be doubled, or halved."""
+    if not valley.axis.decades:
+        return
+    name = spoken(valley.axis)
+    parts: list[str] = []
+    for words, factor in ((f"twice the {name}", NEAR), (f"half the {name}", 1 / NEAR)):
+        off = next((off for off in valley.off if off.factor and math.isclose(off.factor, factor)), None)
+        if off is None:
+            parts.append(f"{words} was not tried")
+        elif off.diverges:
+            parts.append(f"{words} diverges")
+        else:
+            parts.append(f"{words} costs {short(off.cost or 0.0)} {_beside_noise(off, valley)}")
+    yield "; ".join(parts)
+
+
+def _beside_noise(off: Off, valley: Valley) -> str:
+    """Return the band of a cost, and how it compares with the noise."""
+    low, high = off.low or 0.0, off.high or 0.0
+    band = f"({short(low)} to {short(high)})"
+    noise = "noise" if valley.noise_known else "scatter"
+    if high <= valley.noise:
+        return f"{band}, within {noise}"
+    return f"{band}, more than the {noise}" if low > valley.noise else f"{band}, perhaps within {noise}"
+
+
+def _diverging(valley: Valley) -> Iterator[str]:
+    if valley.diverged_from is not None:
+        yield f"trials diverge from {spoken(valley.axis)} {place_text(valley.axis, valley.diverged_from)} on"
+
+
+def edge_line(valley: Valley) -> str:
+    """Return that the best lies at an end of the range, and how to widen it. valley: one with an edge."""
+    name = spoken(valley.axis)
+    way = f"widen it: {widened(valley.axis, valley.wider)}" if valley.wider else "widen it"
+    return f"the best {name} lies at the {valley.edge} end of its range, and may lie beyond: {way}"
+
+
+def widened(axis: Axis, ends: tuple[float, float]) -> str:
+    """Return the option that searches another range.
+
+    >>> widened(Axis("lr", "lr_exponent", 1e-4, 1e-2, True, True), (1e-5, 1e-2))
+    "--set space.lr='{low: 1e-05, high: 0.01, log: true}'"
+    """
+    low, high = (f"{end:.4g}" for end in ends)
+    name = "decay_points" if axis.key == "decay_points" else axis.name
+    return f"--set space.{name}='{{low: {low}, high: {high}{', log: true' if axis.log else ''}}}'"
 
 
 def _without_a_best(told: Told) -> str:
-    if not told.trials:
+    if not told.health.trials:
         return "no trial has ended yet"
     states = ", ".join(f"{n} {state}" for state, n in counts(told.trials).items())
-    return f"no trial of {counted(len(told.trials), 'trial')} is complete: {states}"
-
-
-def _capital(text: str) -> str:
-    return text[:1] + text[1:]
+    return f"no trial is complete: {states}"
