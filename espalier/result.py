@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from espalier.core.arguments import checked, path, text, truth
 from espalier.core.errors import BadInput
+from espalier.sweeps.answer.answer import Answer, answer_of
+from espalier.sweeps.answer.closing import Summary
+from espalier.sweeps.answer.valley import Valley
 from espalier.sweeps.origins.origin import Origin, StoredSweep
-from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.formatting import decimals
-from espalier.sweeps.results.noise import Noise, Ties, compare_with_best
+from espalier.sweeps.results.noise import Noise, Ties
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, counts, ranked
 from espalier.sweeps.spec.space import Point
@@ -121,12 +123,39 @@ class Result:
 
         It is known from replicates, from confirmations (`confirm: 3`), or where the seed was searched.
         """
-        return compare_with_best(self.trials, self.spec)[0]
+        return self.answer.noise
 
     @property
     def ties(self) -> Ties | None:
         """The trials that cannot be told from the best at 95 %, given that noise; None if it is unknown."""
-        return compare_with_best(self.trials, self.spec)[1]
+        return self.answer.ties
+
+    @cached_property
+    def answer(self) -> Answer:
+        """The answer in sentences and numbers: which values to use, how sure that is, what was wrong.
+
+        `print(result.answer)` prints the sentences.
+        """
+        return answer_of(self.spec, self.trials, self.references, self.state)
+
+    @property
+    def valley(self) -> Valley | None:
+        """The objective along the learning rate, with a 95 % band, and what it costs to be off.
+
+        None for fewer than four complete trials. `result.answer.slices` has one for each other number.
+        """
+        return self.answer.valley
+
+    @property
+    def importance(self) -> "pandas.Series":
+        """How much each searched hyperparameter decided which trials are the best; the shares add up to 1.
+
+        By PED-ANOVA, the greatest first. Empty for fewer than three hyperparameters or ten complete trials.
+        """
+        import pandas
+
+        shares = pandas.Series(dict(self.answer.importance), name="importance", dtype="float64")
+        return shares.rename_axis("hyperparameter")
 
     @cached_property
     def table(self) -> "pandas.DataFrame":

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 
 import espalier as es
 from espalier.result import Result
+from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.home import JOURNAL, Home
-from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running.progress import Progress
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.search.study import SweepRecord

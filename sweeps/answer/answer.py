@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from espalier.sweeps.answer.axes import Searched
+from espalier.sweeps.answer.axes import Axis, Searched
 from espalier.sweeps.answer.health import Health, health_of
 from espalier.sweeps.answer.options import Options, options_of
 from espalier.sweeps.answer.trials import Points
@@ -13,7 +14,6 @@ from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.noise import Noise, Ties, compare_with_best, noise_document
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
-from espalier.sweeps.search.importance import importance_of
 from espalier.sweeps.spec.spec import SweepSpec
 
 IMPORTANCE_LEAST = 3
@@ -66,6 +66,25 @@ class Answer:
     def sentence(self) -> str:
         """The answer in one sentence."""
         return self.sentences[0]
+
+    @cached_property
+    def what(self) -> Searched:
+        """What was searched: numbers along axes, and choices."""
+        return Searched.of(self.spec.space)
+
+    @property
+    def rate(self) -> Axis | None:
+        """The axis of the learning rate; None where it was not searched."""
+        return self.what.rate
+
+    @property
+    def without_health(self) -> Sequence[str]:
+        """The sentences without those on health."""
+        health = (self.health.sentence, *self.health.lines)
+        return [sentence for sentence in self.sentences if sentence not in health]
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
 
     def slice_of(self, name: str) -> Valley | None:
         """Return the valley along a hyperparameter; None where it has none."""
@@ -146,4 +165,8 @@ def _gains(references: Sequence[ReferenceResult], best: TrialResult | None, spec
 
 def _importance(what: Searched, spec: SweepSpec, trials: Sequence[TrialResult]) -> Mapping[str, float]:
     """Return the importance of each searched hyperparameter; empty for fewer than three of them."""
-    return importance_of(spec, trials) if len(what.names()) >= IMPORTANCE_LEAST else {}
+    if len(what.names()) < IMPORTANCE_LEAST:
+        return {}
+    from espalier.sweeps.search.importance import importance_of  # which loads optuna
+
+    return importance_of(spec, trials)

@@ -24,10 +24,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 
-Array = npt.NDArray[np.float64]
+from espalier.sweeps.answer.valley import Array
+
 DECADES = 0.6
 """The prior median of the length along a learning rate, in decades; log-normal with deviation KNOWN."""
 SHARE = 0.5

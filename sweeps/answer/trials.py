@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from espalier.sweeps.answer.axes import Axis, Searched
-from espalier.sweeps.answer.surface import Array, Prior, Surface
-from espalier.sweeps.answer.valley import Along
+from espalier.sweeps.answer.valley import Along, Array
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, searched
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from espalier.sweeps.answer.surface import Surface
 
 TRIALS_LEAST, PLACES_LEAST = 4, 3
 """A valley is drawn through so many complete trials, at so many different places, or more."""
@@ -37,10 +40,12 @@ class Points:
         return cls(spec, Searched.of(spec.space), complete, best, diverged)
 
     @cached_property
-    def surface(self) -> Surface | None:
+    def surface(self) -> "Surface | None":
         """What they say of the loss everywhere; None for too few."""
         if self.best is None or len(self.trials) < TRIALS_LEAST or not (self.what.axes or self.what.factors):
             return None
+        from espalier.sweeps.answer.surface import Prior, Surface  # which loads scipy
+
         losses = np.array([self.spec.objective.sign * (t.value or 0.0) for t in self.trials])
         rows = np.array([self.row(t.params) for t in self.trials])
         widths = [axis.ends[1] - axis.ends[0] if axis.rate else None for axis in self.what.axes]

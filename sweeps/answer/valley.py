@@ -6,13 +6,19 @@ S = draws of the loss, X = places along the valley.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from espalier.sweeps.answer.axes import Axis
-from espalier.sweeps.answer.surface import Array
 from espalier.sweeps.spec.space import Point
 
+if TYPE_CHECKING:
+    import pandas
+
+Array = npt.NDArray[np.float64]
 PLACES = 121
 """Along a valley, where the band is known."""
 BAND = (0.025, 0.975)
@@ -103,6 +109,14 @@ class Valley:
             float(np.interp(self.axis.coordinate(x), places, line)) for line in (self.mean, self.low, self.high)
         )
         return mean, low, high
+
+    @cached_property
+    def table(self) -> "pandas.DataFrame":
+        """A row a place: its x as the index, named after the hyperparameter; mean, low and high of the objective."""
+        import pandas
+
+        columns = {"mean": self.mean, "low": self.low, "high": self.high}
+        return pandas.DataFrame(columns, index=pandas.Index(self.xs, name=self.name), dtype="float64")
 
     def document(self) -> dict[str, object]:
         """Return it as JSON values."""

@@ -16,6 +16,8 @@ from espalier.sweeps.spec.spec import SweepSpec
 
 FAR, NEAR = 10.0, 2.0
 """The factors whose costs are told: of the first sentence, and of the second."""
+GOING_ON = ("queued", "starting", "running", "stopping", "interrupted")
+"""States of sweeps that may still find a better trial."""
 SAME = 2.0
 """The best trial lies elsewhere than the valley's lowest point if they are more than so many standard errors apart."""
 BESIDE = 2
@@ -57,7 +59,7 @@ def sentences_of(told: Told) -> list[str]:
 
 
 def _first(told: Told, best: TrialResult) -> str:
-    so_far = "" if told.state == "finished" else "so far: "
+    so_far = "so far: " if told.state in GOING_ON else ""
     where = ", ".join(_values(told, best)) or "the only configuration"
     text = f"{so_far}{where}: {told.spec.objective.metric} {decimals(best.value)} (trial {best.number})"
     return "; ".join([text, *(_along(told.valley) if told.valley else ())])

@@ -9,6 +9,8 @@ from espalier.core.errors import BadInput, counted
 from espalier.core.measures.verdicts import OUT_OF_MEMORY, VERDICTS
 from espalier.core.training.memory import Memory
 from espalier.sweeps.address import UI, mlflow_page, no_secret
+from espalier.sweeps.answer.answer import answer_of
+from espalier.sweeps.answer.chosen import Chosen, chosen_of
 from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.browse import curves
 from espalier.sweeps.browse.trial_table import trial_table
@@ -19,9 +21,9 @@ from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.checkpoint_disk import CheckpointDisk
 from espalier.sweeps.results.formatting import finite
-from espalier.sweeps.results.noise import compare_with_best, noise_document, noise_line
+from espalier.sweeps.results.noise import compare_with_best, noise_document
 from espalier.sweeps.results.parent_run import ParentRun
-from espalier.sweeps.results.reference_result import ReferenceResult, reference_lines
+from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.story import TrialStory
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.driver_lock import driven_sweeps
@@ -59,6 +61,11 @@ class HomeSweep:
     def references(self) -> Sequence[ReferenceResult]:
         """What its references came to."""
         return self.record.references
+
+    @property
+    def chosen(self) -> Sequence[Chosen]:
+        """Why each piece was trained, as far as the record knows."""
+        return chosen_of(self.record)
 
     @property
     def checkpoints(self) -> CheckpointDisk | None:
@@ -145,10 +152,8 @@ class HomeSweep:
         """Yield its state, its best trials as a table, and the evidence of their verdicts."""
         yield from self._head()
         yield from trial_table(self.trials, self.spec, top)
-        if results.counts(self.trials).get("complete", 0) > 1:
-            yield noise_line(*compare_with_best(self.trials, self.spec))
-        if (best := self.best) and best.value is not None:
-            yield from reference_lines(self.references, best.value, self.spec.objective.sign)
+        if self.best:
+            yield from answer_of(self.spec, self.trials, self.references, self.state).without_health
         for t in results.ranked(self.trials, self.spec.objective.mode)[:top]:
             if t.evidence:
                 yield results.health_line(t.number, t.verdict or t.state, t.evidence)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from espalier.sweeps.answer.closing import Summary
     from espalier.sweeps.home import Home
-    from espalier.sweeps.results.closing import Summary
 
 SHOWN = 8  # trials in the table at the end of a sweep
 COPIED = re.compile(r"\bsweep [a-z]|--set |http")  # commands and addresses are not wrapped, so that they can be copied

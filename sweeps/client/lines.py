@@ -55,8 +55,11 @@ def table(answers: Sequence[SweepAnswer]) -> Iterator[str]:
         yield f"{answer['id']:<36} {answer['owner']:<12} {answer['state']:<9} {ended:>4} of {wanted:<5} {best}"
 
 
-def show_lines(answer: SweepAnswer, trials: Sequence[TrialAnswer], top: int) -> Iterator[str]:
-    """Yield the lines of one sweep: its best trials with verdicts and evidence, and those that did not complete."""
+def show_lines(answer: SweepAnswer, trials: Sequence[TrialAnswer], top: int, told: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the lines of one sweep: its best trials with verdicts and evidence, and those that did not complete.
+
+    told: the answer in sentences, where there is a best trial; empty: what the service says beside the best.
+    """
     yield state_line(answer["id"], answer)
     yield f"  owner    {answer['owner']}"
     yield f"  ran      {answer['seconds']:.0f} s of at most {answer['hours']:g} h, attempt {answer['attempt'] + 1}"
@@ -73,7 +76,7 @@ def show_lines(answer: SweepAnswer, trials: Sequence[TrialAnswer], top: int) -> 
     shown = [by_number[result.number] for result in ranked(results, answer["mode"])[:top]]
     for trial in shown:
         yield f"{trial_line(trial, answer['searched'])}  {trial['verdict']}".rstrip()
-    yield from beside_the_best(answer)
+    yield from told or beside_the_best(answer)
     for trial in shown:
         if trial["evidence"]:
             yield health_line(trial["number"], trial["verdict"] or trial["state"], trial["evidence"])

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from espalier.core.errors import BadInput, brief, nearest
+from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.browse.home_sweep import HomeSweep, load_sweep, read_sweep
 from espalier.sweeps.deletion import delete_sweep
 from espalier.sweeps.home import Home
 from espalier.sweeps.origins.origin import Listing
-from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.search.adding import add_points
 from espalier.sweeps.search.driver_lock import driven_sweeps

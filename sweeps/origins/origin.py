@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from espalier.sweeps.results.closing import Summary
+from espalier.sweeps.answer.chosen import Chosen
+from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec
@@ -48,6 +49,11 @@ class StoredSweep(Protocol):
     @property
     def references(self) -> Sequence[ReferenceResult]:
         """What its references came to."""
+        ...
+
+    @property
+    def chosen(self) -> Sequence[Chosen] | None:
+        """Why each piece was trained; None where the record of it is elsewhere."""
         ...
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from espalier.core.errors import BadInput, counted
+from espalier.sweeps.answer.answer import answer_of
 from espalier.sweeps.client.answers import SweepAnswer, TrialAnswer
 from espalier.sweeps.client.lines import show_lines, table
 from espalier.sweeps.client.service import Remote
@@ -60,6 +61,11 @@ class ServiceSweep:
     def _trials(self) -> Sequence[TrialAnswer]:
         return self.remote.trials(self.id)
 
+    @property
+    def chosen(self) -> None:
+        """Why each piece was trained stands in the home of the sweep, on the service's machine."""
+        return None
+
     def best_file(self, trial: int | None = None) -> str:
         """Return the best trial, or another complete one, as the text of a best file. Raises BadInput."""
         return self.remote.best(self.id, trial)
@@ -74,7 +80,8 @@ class ServiceSweep:
 
     def lines(self, top: int) -> Iterator[str]:
         """Yield what `sweep show` prints, with so many trials."""
-        return show_lines(self.answer, self._trials, top)
+        told = answer_of(self.spec, self.trials, self.references, self.state)
+        return show_lines(self.answer, self._trials, top, told.without_health)
 
 
 class ServiceOrigin:

@@ -1,12 +1,12 @@
 """The content of a sweep's records: one for each event of a trial, and those of the sweep's own run."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from espalier.core.training.events import Ended, Reported
 from espalier.sweeps import identity
+from espalier.sweeps.answer.answer import Answer, answer_of
 from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.code.copies import archive_path
 from espalier.sweeps.recording.names import DESCRIPTION_TAG, NAME_CHARACTERS, RUN_STATUS, RUNG, STORY, list_trials
@@ -23,7 +23,7 @@ from espalier.sweeps.recording.records import (
 )
 from espalier.sweeps.references import Reference
 from espalier.sweeps.results import figures as report
-from espalier.sweeps.results.formatting import decimals, finite, params_text
+from espalier.sweeps.results.formatting import finite, params_text
 from espalier.sweeps.results.noise import compare_with_best, noise_line
 from espalier.sweeps.results.reference_result import reference_lines
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, ranked, searched
@@ -36,7 +36,6 @@ from espalier.sweeps.spec.spec import SweepSpec
 
 NAMED_TRIALS = 6  # the marker of restored trials
 FIGURED = 5  # how many trials' loss curves are drawn
-WELL = ("healthy", "catapult")  # verdicts that are not listed as problems
 
 
 def shown_params(params: Point) -> dict[str, object]:
@@ -80,26 +79,17 @@ def run_name(number: int, params: Point, spec: SweepSpec) -> str:
     return " · ".join([*parts, f"#{number}"])[:NAME_CHARACTERS]
 
 
-def description(trials: Sequence[TrialResult], best: TrialResult | None, spec: SweepSpec, sweep: str) -> str:
-    """Return the results of a sweep in plain words, as Markdown."""
-    unhealthy = Counter(t.verdict or t.state for t in trials if t.state == "failed" or t.verdict not in (*WELL, ""))
-    seen = ", ".join(f"{number} {verdict}" for verdict, number in unhealthy.most_common())
-    were = "trial was" if len(trials) == 1 else "trials were"
-    health = f"{unhealthy.total()} of {len(trials)} {were} unhealthy" + (f" ({seen})." if seen else ".")
-    if best is None or best.value is None:
-        return f"No trial of {len(trials)} is complete.\n\n{health}"
-    exponent, points = best.params.get("lr_exponent"), best.params.get("decay_points")
-    rate = "" if exponent is None else f"learning rate {10 ** float(exponent):.3g} (exponent {exponent:.3f})"
-    where = " and ".join(f"{point:.0%}" for point in points or [])
-    kind = best.params.get("schedule", spec.schedule.kind)
-    decay = f"decay at {where} of the budget" if points else f"schedule {kind}"
-    others = [name for name, _ in spec.space.domains() if name != "lr_exponent" and not name.startswith("decay_poi")]
-    also = params_text(best.params, others)
-    text = ", ".join(part for part in (rate, decay, also) if part)
-    return (
-        f"**Best: {text}: {spec.objective.metric} {decimals(best.value)}** (trial {best.number}).\n\n{health}\n\n"
-        f"Pull it: `sweep best {sweep} > best.yaml`; train it again: `sweep rerun best.yaml`."
+def description(answer: Answer, sweep: str) -> str:
+    """Return the answer of a sweep as Markdown, and how to go on."""
+    first, *others = answer.sentences
+    listed = "\n".join(f"- {line}" for line in others)
+    if answer.best is None:
+        return "\n\n".join(part for part in (f"**{first}**", listed) if part)
+    commands = (
+        f"Pull it: `sweep best {sweep} > best.yaml`; train it again: `sweep rerun best.yaml`; "
+        f"why, and what next: `sweep explain {sweep}`."
     )
+    return f"**Best: {first}**\n\n{listed}\n\n{commands}"
 
 
 class Tracking:
@@ -289,8 +279,9 @@ class Tracking:
                     figures.append(ratios)
             if best.value is not None:
                 values[f"best_{self.spec.objective.metric}"] = best.value
+        answer = answer_of(self.spec, trials, self.sweep_record.references)
         tags = {"espalier.best_trial": "none" if best is None else best.number}
-        tags[DESCRIPTION_TAG] = description(trials, best, self.spec, self.sweep_record.id)
+        tags[DESCRIPTION_TAG] = description(answer, self.sweep_record.id)
         tags |= {"espalier.program": "; ".join(programs)} if programs else {}
         more_values, more_tags = self._compared(trials, best)
         files = [str(path) for path in [*figures, *self._archive(best)]]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from espalier.core.foreign import disk
 from espalier.sweeps.address import no_secret
+from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.home import STATES, TRIALS
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.tracking import Tracking
 from espalier.sweeps.results.checkpoint_disk import CheckpointDisk
-from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.trial_result import TrialResult, at_rest, best_trial
 from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.ledger import Ledger

@@ -21,6 +21,7 @@ from espalier.core.loading.folders import (
 from espalier.sweeps import home as homes
 from espalier.sweeps import identity
 from espalier.sweeps.address import no_secret
+from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.checks.knobs import try_knobs
 from espalier.sweeps.checks.preflight import check_spec
 from espalier.sweeps.garbage import gc_paused
@@ -32,7 +33,6 @@ from espalier.sweeps.recording.sender import SendPolicy
 from espalier.sweeps.recording.tracking import Tracking
 from espalier.sweeps.recording.tracking_uri import public_uri, sweep_tracking_uri, tracking_origin
 from espalier.sweeps.references import wanted_references
-from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running import machine
 from espalier.sweeps.running.checkpoint_room import CheckpointRoom
 from espalier.sweeps.running.closing import Closing

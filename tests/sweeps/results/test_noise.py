@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.home import Home
-from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.noise import UNKNOWN, Noise, compare_with_best, estimate_noise, find_ties, noise_line
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, counts, ranked
 from tests.sweeps.made import row, spec_with

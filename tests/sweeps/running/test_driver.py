@@ -20,13 +20,13 @@ from espalier.core import checkpoint
 from espalier.core.errors import BadInput
 from espalier.core.training.events import Event
 from espalier.sweeps import home as homes
+from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.home import COHORT_FILE, Home
 from espalier.sweeps.recording.names import STORY, SWEEP_TAG, TRIAL_TAG
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.records import SweepPaused, TrialEnded
 from espalier.sweeps.recording.spool import Spool
 from espalier.sweeps.recording.tracking_uri import default_uri
-from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running import driver
 from espalier.sweeps.running.loop import Loop
 from espalier.sweeps.running.messages import TaskError, Turn

@@ -24,7 +24,7 @@ CLOSING = """
 home = None
 from espalier.sweeps.cli.output import print_summary
 from espalier.sweeps.home import Home
-from espalier.sweeps.results.closing import Summary
+from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.results.trial_result import TrialResult
 from tests.sweeps.made import spec_with
 

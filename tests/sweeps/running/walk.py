@@ -22,8 +22,8 @@ from typing import Any
 import ray.tune
 from pydantic import BaseModel
 
+from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.home import Home
-from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.running import driver, tune
 from espalier.sweeps.running.messages import Assignment, Turn
 from espalier.sweeps.search.cohort_plan import CohortPlan, Provenance

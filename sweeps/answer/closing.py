@@ -4,17 +4,17 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from espalier.core.errors import counted
 from espalier.sweeps.address import UI, mlflow_page
+from espalier.sweeps.answer.answer import Answer, answer_of
 from espalier.sweeps.home import Home
-from espalier.sweeps.results import figures as report
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.checkpoint_disk import CheckpointDisk
-from espalier.sweeps.results.formatting import decimals
-from espalier.sweeps.results.noise import compare_with_best, noise_document, noise_line
+from espalier.sweeps.results.noise import compare_with_best, noise_document
 from espalier.sweeps.results.parent_run import ParentRun
-from espalier.sweeps.results.reference_result import ReferenceResult, reference_lines
+from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.spec.spec import SweepSpec
 
 FAILURES = 3  # how many reasons of failed trials are shown, the most frequent first
@@ -41,6 +41,12 @@ class Summary:
     references: Sequence[ReferenceResult] = ()
     checkpoints: CheckpointDisk | None = None
 
+    @cached_property
+    def answer(self) -> Answer:
+        """Which values to use, how sure that is, what was wrong."""
+        state = "interrupted" if self.interrupted else "finished"
+        return answer_of(self.spec, self.trials, self.references, state)
+
     def document(self) -> dict[str, object]:
         """Return the JSON document of `sweep run --json`."""
         best = self.best
@@ -50,6 +56,7 @@ class Summary:
             "confirmations": sum(t.confirms is not None for t in self.trials),
             "best": best
             and {"trial": best.number, "params": dict(best.params), self.spec.objective.metric: best.value},
+            "answer": list(self.answer.sentences),
             "seconds": round(self.seconds, 3),
             **noise_document(*compare_with_best(self.trials, self.spec)),
             "references": [reference.to_json() for reference in self.references],
@@ -84,14 +91,9 @@ class Summary:
         if self.best is None:
             yield from self._without_a_best(home)
             return
-        yield (
-            f"best: {report.point_text(self.best.params, self.spec)} (trial {self.best.number}, "
-            f"{self.spec.objective.metric} {decimals(self.best.value)})"
-        )
-        if results.counts(self.trials)["complete"] > 1:
-            yield noise_line(*compare_with_best(self.trials, self.spec))
-        if self.best.value is not None:
-            yield from reference_lines(self.references, self.best.value, self.spec.objective.sign)
+        first, *others = self.answer.without_health
+        yield f"best: {first}"
+        yield from others
         yield f"browse  {self.page() if self.server else f'sweep ui{home.option}, then {self.page()}'}"
         yield f"pull    sweep best {self.sweep}{home.option} > best.yaml"
         yield "rerun   sweep rerun best.yaml"

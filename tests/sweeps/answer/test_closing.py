@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.home import Home
-from espalier.sweeps.results.closing import Summary
 from espalier.sweeps.results.trial_result import TrialResult, best_trial
 from espalier.sweeps.spec.overrides import override
 from espalier.sweeps.spec.spec import SweepSpec

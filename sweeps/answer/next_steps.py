@@ -1,0 +1,155 @@
+"""What to try next, by what the answer says: each step with its reason and the option or command that does it."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from espalier.sweeps.answer.answer import Answer
+from espalier.sweeps.answer.axes import Axis
+from espalier.sweeps.answer.health import FAILED, Group
+from espalier.sweeps.answer.numbers import doubt_text, place_text, short, spoken
+from espalier.sweeps.answer.valley import Valley
+from espalier.sweeps.answer.words import widened
+
+OFTEN = 0.25
+"""The share of trials with one verdict from which on the range is to be moved."""
+WHOLE = 0.8
+"""Of a range so much must have been tried before it is said to matter nothing."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to do. why: what was seen. do: an option of `sweep run`, or a command; "" where it is none."""
+
+    why: str
+    do: str = ""
+
+    @property
+    def line(self) -> str:
+        """Return it as a sentence."""
+        return f"{self.why}: {self.do}" if self.do else self.why
+
+    def document(self) -> dict[str, str]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+
+def next_steps(answer: Answer, sweep: str) -> list[Step]:
+    """Return what to try next, the most urgent first; that the answer can be used, where nothing is to be done.
+
+    sweep: its id.
+    """
+    steps = list(_steps(answer, sweep))
+    if answer.best is None:
+        return steps
+    return steps or [Step("nothing stands against it; use it", f"sweep best {sweep} > best.yaml")]
+
+
+def _steps(answer: Answer, sweep: str) -> Iterator[Step]:
+    yield from _failed(answer)
+    yield from _better_reference(answer)
+    yield from _edges(answer)
+    yield from _rates(answer)
+    yield from _doubt(answer, sweep)
+    yield from _unknown_noise(answer)
+    yield from _idle(answer)
+
+
+def _failed(answer: Answer) -> Iterator[Step]:
+    for group in answer.health.problems:
+        if group.verdict == FAILED:
+            yield Step(f"mend what failed: {group.line(None)}")
+
+
+def _better_reference(answer: Answer) -> Iterator[Step]:
+    worse = [gain for gain in answer.gain if gain.gain < 0]
+    if worse:
+        first = min(worse, key=lambda gain: gain.gain)
+        yield Step(f"{first.title}, untuned, is {short(-first.gain)} better than the best trial: sweep it", first.hint)
+
+
+def _edges(answer: Answer) -> Iterator[Step]:
+    for valley in answer.slices:
+        if valley.edge and valley.wider:
+            why = f"the best {spoken(valley.axis)} lies at the {valley.edge} end of its range: widen it"
+            yield Step(why, widened(valley.axis, valley.wider))
+
+
+def _rates(answer: Answer) -> Iterator[Step]:
+    """Yield to move the range of the rate away from where many trials were unhealthy."""
+    axis = answer.rate
+    if axis is None:
+        return
+    for group in answer.health.problems:
+        if not group.rates or len(group.numbers) < OFTEN * answer.health.trials:
+            continue
+        share = f"{len(group.numbers)} of {answer.health.trials} trials are {group.verdict}"
+        if ends := _moved(answer, axis, group):
+            which = "lower" if group.verdict in ("diverged", "hot", "collapsed") else "higher"
+            yield Step(f"{share}: search {which} rates", widened(axis, ends))
+
+
+def _moved(answer: Answer, axis: Axis, group: Group) -> tuple[float, float] | None:
+    """Return a range of rates without those of a group; None where the verdict says nothing of the rate."""
+    low, high = axis.ends
+    first, last = (axis.coordinate(rate) for rate in group.rates or (axis.low, axis.high))
+    if group.verdict in ("diverged", "hot", "collapsed"):
+        valley = answer.valley
+        if answer.best is None:
+            return axis.at(first - (high - low)), axis.at(first)
+        cut = valley.diverged_from if valley and group.verdict == "diverged" and valley.axis.rate else None
+        top = first if cut is None else axis.coordinate(cut)
+        return (axis.at(low), axis.at(top)) if low < top < high and _keeps_best(answer, axis, low, top) else None
+    if group.verdict in ("frozen", "stuck") and low < last < high and _keeps_best(answer, axis, last, high):
+        return axis.at(last), axis.at(high)
+    return None
+
+
+def _keeps_best(answer: Answer, axis: Axis, low: float, high: float) -> bool:
+    value = axis.value(answer.best.params) if answer.best else None
+    return value is None or low < axis.coordinate(value) < high
+
+
+def _doubt(answer: Answer, sweep: str) -> Iterator[Step]:
+    """Yield to train more, where the best place is known less well than it matters."""
+    valley = answer.valley
+    if valley is None:
+        complete = sum(t.state == "complete" for t in answer.trials)
+        if complete and answer.what.axes:
+            yield Step(f"{complete} complete trials are too few for a valley: train more", _extend(answer, sweep))
+        return
+    if valley.edge:
+        return
+    (first, last), (low, high) = (tuple(map(valley.axis.coordinate, e)) for e in (valley.interval, valley.within))
+    if last - first > 1.5 * (high - low):
+        known = doubt_text(valley.axis, valley.best_x, valley.se)
+        why = f"the best {spoken(valley.axis)} is known to {known} only, less well than it matters: train more"
+        yield Step(why, _extend(answer, sweep))
+
+
+def _extend(answer: Answer, sweep: str) -> str:
+    if answer.spec.search.by_pieces and not answer.spec.counts_trials:
+        return f"sweep extend {sweep} --trainings {max(2, round(answer.spec.trainings / 2))}"
+    return f"sweep extend {sweep} --trials {max(8, answer.spec.trials // 2)}"
+
+
+def _unknown_noise(answer: Answer) -> Iterator[Step]:
+    if answer.noise is None and sum(t.state == "complete" for t in answer.trials) > 1:
+        yield Step("the noise of another seed is unknown: train the best again under other seeds", "--set confirm=3")
+
+
+def _idle(answer: Answer) -> Iterator[Step]:
+    """Yield to leave out what changes nothing."""
+    for valley in answer.slices:
+        if not valley.axis.rate and _is_idle(valley):
+            fixed = place_text(valley.axis, valley.best_x)
+            yield Step(
+                f"{spoken(valley.axis)} changes nothing beyond the noise: leave it at {fixed}, search without it"
+            )
+
+
+def _is_idle(valley: Valley) -> bool:
+    low, high = valley.axis.ends
+    tried = valley.axis.coordinate(valley.xs[-1]) - valley.axis.coordinate(valley.xs[0])
+    apart = max(valley.mean) - min(valley.mean)
+    wide = max(high - low for low, high in zip(valley.low, valley.high, strict=True))
+    return tried >= WHOLE * (high - low) and apart <= valley.noise and wide <= 4 * valley.noise
