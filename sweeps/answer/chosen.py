@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from espalier.core.errors import counted
 from espalier.sweeps.answer.numbers import short
-from espalier.sweeps.search.study import SweepRecord
-from espalier.sweeps.search.trial_record import PieceJson, TrialRecord
+
+if TYPE_CHECKING:
+    from espalier.sweeps.search.study import SweepRecord
+    from espalier.sweeps.search.trial_record import PieceJson, TrialRecord
 
 HOW: Mapping[str, str] = {
     "random": "random drew every point at random",
@@ -59,7 +61,7 @@ class Chosen:
         return {**asdict(self), "decay": list(self.decay)}
 
 
-def chosen_of(record: SweepRecord) -> list[Chosen]:
+def chosen_of(record: "SweepRecord") -> list[Chosen]:
     """Return all pieces of training of a sweep whose choice has a reason of its own, in the order of their choice.
 
     Of a search by pieces that is every piece. Of another, first points, added points and confirmations: `HOW` says how
@@ -70,12 +72,12 @@ def chosen_of(record: SweepRecord) -> list[Chosen]:
     return sorted(chosen, key=lambda each: (each.order, each.trial))
 
 
-def _given(record: SweepRecord) -> Mapping[str, str]:
+def _given(record: "SweepRecord") -> Mapping[str, str]:
     """Return by the key of each added point where it is from."""
     return {key: entry["of"] for key, entry in record.enqueued().items()}
 
 
-def _of_trial(trial: TrialRecord, given: Mapping[str, str], first: int) -> Iterator[Chosen]:
+def _of_trial(trial: "TrialRecord", given: Mapping[str, str], first: int) -> Iterator[Chosen]:
     why = _why_given(trial.given_as, given, first)
     if trial.confirms:
         again = f"trains trial {trial.confirms.trial} again under seed {trial.confirms.seed}"
@@ -95,7 +97,7 @@ def _why_given(key: str | None, given: Mapping[str, str], first: int) -> str:
     return f"first point {int(key) + 1} of {first} of the spec" if key.isdigit() else "a given point"
 
 
-def _of_piece(trial: int, piece: PieceJson, given: str) -> Chosen:
+def _of_piece(trial: int, piece: "PieceJson", given: str) -> Chosen:
     gain, cost, decay = piece.get("gain"), piece.get("cost"), piece.get("decay")
     more: dict[str, Any] = {"decay": tuple(decay or ()), "gain": gain, "cost": cost, "again": piece.get("again", 0.0)}
     if given and not piece["begin"]:
