@@ -119,8 +119,7 @@ def _doubt(answer: Answer, sweep: str) -> Iterator[Step]:
         return
     if valley.edge:
         return
-    (first, last), (low, high) = (tuple(map(valley.axis.coordinate, e)) for e in (valley.interval, valley.within))
-    if last - first > 1.5 * (high - low):
+    if not valley.settled:
         known = doubt_text(valley.axis, valley.best_x, valley.se)
         why = f"the best {spoken(valley.axis)} is known to {known} only, less well than it matters: train more"
         yield Step(why, _extend(answer, sweep))

@@ -7,10 +7,16 @@ Losses are first put on a scale that is linear near the best and logarithmic far
     z = tau log(1 + (loss - best) / tau),   tau = the median of loss - best,
 
 since an optimum is a bowl and the flank towards divergence a cliff. Then z is a constant, plus a process whose
-covariance is Matern's with nu = 5/2 in numbers, times a factor for each choice that differs, plus independent noise:
-what a trial is off by for no reason that the space knows. The lengths, the height and the noise have log-normal priors.
-They are not fixed at their best values, which few trials would make look surer than they are, but drawn from their
-posterior by slice sampling.
+covariance is Matern's with nu = 3/2 in numbers, times a factor for each choice that differs, plus independent noise:
+what a trial is off by for no reason that the space knows. A valley is steeper on one side than on the other, so that
+its second derivative jumps: with nu = 5/2 or a squared exponential its lowest point was believed too flat and too sure.
+
+The noise is sigma (1 + (loss - best) / tau) ** -kappa * exp(tilt (u - u_best)) in z, u along the learning rate: on
+measured tables losses are smooth at low rates and rough at high ones. kappa = 1 is a noise that is the same in losses
+everywhere, kappa = 0 one that is proportional to their distance from the best.
+
+The lengths, the height and the noise have log-normal priors, kappa and tilt normal ones. They are not fixed at their
+best values, which few trials would make look surer than they are, but drawn from their posterior by slice sampling.
 
 Sources: C. Rasmussen, C. Williams, Gaussian Processes for Machine Learning, 2006, eq. 4.17 and algorithm 2.1;
 R. Neal, Slice Sampling, Annals of Statistics 31 (2003); J. Snoek, H. Larochelle, R. Adams, Practical Bayesian
@@ -20,14 +26,18 @@ N, M = points, P = values of a point: A numbers in [0, 1], then the indexes of c
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 
 from espalier.sweeps.answer.valley import Array
 
+Rows = npt.NDArray[np.intp]
+NOISE_AT = -3
+"""Where the logarithm of the noise stands among the parameters."""
 DECADES = 0.6
 """The prior median of the length along a learning rate, in decades; log-normal with deviation KNOWN."""
 SHARE = 0.5
@@ -35,10 +45,13 @@ SHARE = 0.5
 OTHER_CHOICE = 1.0
 """The same of a choice: another value is at a distance of 1."""
 KNOWN, UNKNOWN = 0.5, 0.7
+KAPPA, KAPPA_SPREAD = 0.75, 0.35
+TILT_SPREAD = 2.5
+"""Over the whole range of the rate."""
 HEIGHT, HEIGHT_SPREAD = 1.0, 0.7
 """Of the process, in standard deviations of z."""
 NOISE, NOISE_SPREAD = 0.05, 1.3
-"""Of z, in its standard deviations."""
+"""Of z near the best, in its standard deviations."""
 CONSTANT = 3.0
 """The deviation of the constant, in standard deviations of z."""
 LEARN_MOST, MOST = 80, 240
@@ -74,10 +87,14 @@ class Scale:
 
 @dataclass(frozen=True)
 class Prior:
-    """Log-normal priors: the logarithms of medians (P + 2,) and their deviations: of lengths, height and noise."""
+    """Normal priors of the parameters (P + 4,): of the logarithms of lengths, height and noise, of kappa and of tilt.
+
+    rate: which of the numbers is the learning rate; None for none.
+    """
 
     median: Array
     deviation: Array
+    rate: int | None = None
 
     @classmethod
     def of(cls, widths: Sequence[float | None], factors: int) -> "Prior":
@@ -85,7 +102,20 @@ class Prior:
         share = SHARE * math.sqrt(max(1, len(widths) + factors))
         lengths = [share if width is None else DECADES / width for width in widths] + [OTHER_CHOICE] * factors
         spreads = [UNKNOWN if width is None else KNOWN for width in widths] + [UNKNOWN] * factors
-        return cls(np.log([*lengths, HEIGHT, NOISE]), np.array([*spreads, HEIGHT_SPREAD, NOISE_SPREAD]))
+        rate = next((k for k, width in enumerate(widths) if width is not None), None)
+        median = [*np.log([*lengths, HEIGHT, NOISE]), KAPPA, 0.0]
+        tilt = TILT_SPREAD if rate is not None else 1e-9
+        deviation = [*spreads, HEIGHT_SPREAD, NOISE_SPREAD, KAPPA_SPREAD, tilt]
+        return cls(np.array(median), np.array(deviation), rate)
+
+
+@dataclass(frozen=True)
+class Theta:
+    """Parameters as the process takes them. lengths: (P,). height, noise: variances, noise that of each point (N,)."""
+
+    lengths: Array
+    height: float
+    noise: Array
 
 
 def apart(rows: Array, others: Array, numbers: int) -> Array:
@@ -96,9 +126,9 @@ def apart(rows: Array, others: Array, numbers: int) -> Array:
 
 
 def alike(squares: Array, lengths: Array) -> Array:
-    """Return the correlation of squared distances (P, M, N): Matern's with nu = 5/2."""
-    distance = np.sqrt(5.0 * np.tensordot(1 / lengths**2, squares, 1))
-    return (1 + distance + distance * distance / 3) * np.exp(-distance)
+    """Return the correlation of squared distances (P, M, N): Matern's with nu = 3/2."""
+    distance = np.sqrt(3.0 * np.tensordot(1 / lengths**2, squares, 1))
+    return (1 + distance) * np.exp(-distance)
 
 
 class Surface:
@@ -111,17 +141,24 @@ class Surface:
         self.scale = Scale.of(losses)
         z = self.scale.z(losses)
         self.shift, self.unit = float(z.mean()), float(z.std()) or 1.0
-        distance = np.tensordot(np.exp(-2 * prior.median[:-2]), apart(near[None], rows, numbers), 1)[0]
+        distance = np.tensordot(np.exp(-2 * prior.median[:-4]), apart(near[None], rows, numbers), 1)[0]
         kept = some(distance, MOST)
         self.rows, self.y = rows[kept], (z[kept] - self.shift) / self.unit
-        learnt = some(distance[kept], LEARN_MOST)
+        self.steep = np.log1p((losses[kept] - self.scale.low) / self.scale.tau)
+        self.along = np.zeros(len(kept)) if prior.rate is None else (self.rows - near)[:, prior.rate]
         self.squares = apart(self.rows, self.rows, numbers)
-        self.thetas = self._thetas(self.squares[:, learnt][:, :, learnt], self.y[learnt])
+        self.thetas = self._draw(some(distance[kept], LEARN_MOST))
 
     @property
     def noise(self) -> float:
         """What trials near the best are off by for no reason that the space knows: a standard deviation of losses."""
-        return float(np.exp(np.median([theta[-1] for theta in self.thetas]))) * self.unit
+        return float(np.exp(np.median([theta[NOISE_AT] for theta in self.thetas]))) * self.unit
+
+    def _theta(self, numbers: Array, rows: Rows) -> Theta:
+        """Return parameters (P + 4,) for some of the points."""
+        sigma, kappa, tilt = numbers[NOISE_AT:]
+        noise = sigma - kappa * self.steep[rows] + tilt * self.along[rows]
+        return Theta(np.exp(numbers[:-4]), math.exp(2 * numbers[-4]), np.exp(2 * np.clip(noise, -12, 3)))
 
     def paths(self, rows: Array) -> Array:
         """Return draws of the loss, without noise, at points (M, P), each a whole path: (S, M)."""
@@ -129,59 +166,72 @@ class Surface:
         drawn = [self._paths(theta, between, within) for theta in self.thetas]
         return self.scale.losses(np.concatenate(drawn) * self.unit + self.shift)
 
-    def _paths(self, theta: Array, between: Array, within: Array) -> Array:
-        lengths, height, noise = np.exp(theta[:-2]), math.exp(2 * theta[-2]), math.exp(2 * theta[-1])
-        cover = height * alike(self.squares, lengths) + CONSTANT**2
-        factor = cholesky(cover + (noise + JITTER) * np.eye(len(self.y)), lower=True, check_finite=False)
-        cross = height * alike(between, lengths) + CONSTANT**2
+    def _paths(self, numbers: Array, between: Array, within: Array) -> Array:
+        theta = self._theta(numbers, np.arange(len(self.y)))
+        factor = cholesky(_covariance(theta, self.squares), lower=True, check_finite=False)
+        cross = theta.height * alike(between, theta.lengths) + CONSTANT**2
         mean = cross @ cho_solve((factor, True), self.y, check_finite=False)
         white = solve_triangular(factor, cross.T, lower=True, check_finite=False)
-        left = height * alike(within, lengths) + CONSTANT**2 - white.T @ white
-        root = cholesky(left + 1e-7 * (height + CONSTANT**2) * np.eye(len(left)), lower=True, check_finite=False)
+        left = theta.height * alike(within, theta.lengths) + CONSTANT**2 - white.T @ white
+        ridge = 1e-7 * (theta.height + CONSTANT**2) * np.eye(len(left))
+        root = cholesky(left + ridge, lower=True, check_finite=False)
         return mean + self.rng.standard_normal((PATHS, len(mean))) @ root.T
 
-    # --- lengths, height and noise -----------------------------------------------------------------------------------
+    # --- parameters --------------------------------------------------------------------------------------------------
 
-    def _thetas(self, squares: Array, y: Array) -> list[Array]:
-        """Return draws of the logarithms of lengths, height and noise from their posterior."""
-        theta, drawn = self.prior.median.copy(), list[Array]()
-        level = self._log_posterior(theta, squares, y)
+    def _draw(self, rows: Rows) -> list[Array]:
+        """Return draws of the parameters from their posterior, by the points in these rows."""
+        squares, y = self.squares[:, rows][:, :, rows], self.y[rows]
+
+        def level_of(numbers: Array) -> float:
+            white, determinant = _whitened(self._theta(numbers, rows), squares, y)
+            prior = ((numbers - self.prior.median) / self.prior.deviation) ** 2
+            return -0.5 * white - determinant - 0.5 * float(prior.sum())
+
+        numbers, drawn = self.prior.median.copy(), list[Array]()
+        level = level_of(numbers)
         for sweep in range(BURN + THETAS):
-            for place in range(len(theta)):
-                theta, level = self._slice(theta, level, place, squares, y)
+            for place in range(len(numbers)):
+                numbers, level = self._slice(numbers, level, place, level_of)
             if sweep >= BURN:
-                drawn.append(theta)
+                drawn.append(numbers)
         return drawn
 
-    def _slice(self, theta: Array, level: float, place: int, squares: Array, y: Array) -> tuple[Array, float]:
+    def _slice(
+        self, numbers: Array, level: float, place: int, level_of: Callable[[Array], float]
+    ) -> tuple[Array, float]:
         """Return a draw along one axis, and its log posterior. The bracket is the prior's, shrunk at each miss."""
         floor = level + math.log(self.rng.random())
         centre, reach = self.prior.median[place], 4 * self.prior.deviation[place]
         low, high = centre - reach, centre + reach
-        while True:
-            moved = theta.copy()
+        while high - low > 1e-3 * reach:
+            moved = numbers.copy()
             moved[place] = self.rng.uniform(low, high)
-            reached = self._log_posterior(moved, squares, y)
-            if reached >= floor or high - low < 1e-6:
-                return (moved, reached) if reached >= floor else (theta, level)
-            if moved[place] < theta[place]:
+            if (reached := level_of(moved)) >= floor:
+                return moved, reached
+            if moved[place] < numbers[place]:
                 low = moved[place]
             else:
                 high = moved[place]
-
-    def _log_posterior(self, theta: Array, squares: Array, y: Array) -> float:
-        lengths, height, noise = np.exp(theta[:-2]), math.exp(2 * theta[-2]), math.exp(2 * theta[-1])
-        cover = height * alike(squares, lengths) + CONSTANT**2 + (noise + JITTER) * np.eye(len(y))
-        try:
-            factor = cholesky(cover, lower=True, overwrite_a=True, check_finite=False)
-        except LinAlgError:
-            return -math.inf
-        white = solve_triangular(factor, y, lower=True, check_finite=False)
-        prior = ((theta - self.prior.median) / self.prior.deviation) ** 2
-        return float(-0.5 * white @ white - np.log(np.diag(factor)).sum() - 0.5 * prior.sum())
+        return numbers, level
 
 
-def some(distance: Array, most: int) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
+def _covariance(theta: Theta, squares: Array) -> Array:
+    """Return the covariance of points of which the squared distances (P, N, N) are known, with their noise, (N, N)."""
+    return theta.height * alike(squares, theta.lengths) + CONSTANT**2 + np.diag(theta.noise + JITTER)
+
+
+def _whitened(theta: Theta, squares: Array, y: Array) -> tuple[float, float]:
+    """Return the squared length of whitened y (N,), and half the log determinant of their covariance."""
+    try:
+        factor = cholesky(_covariance(theta, squares), lower=True, overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        return math.inf, 0.0
+    white = solve_triangular(factor, y, lower=True, check_finite=False)
+    return float(white @ white), float(np.log(np.diag(factor)).sum())
+
+
+def some(distance: Array, most: int) -> Rows:
     """Return the numbers of at most so many points: half of them the nearest, the others an even part of the rest.
 
     They are not chosen by their losses: the best of many are the lucky ones.

@@ -26,6 +26,7 @@ FACTORS = (10.0, 3.0, 2.0)
 """By how much a number on a logarithmic scale is off, in the costs that are computed; along others a TENTH of the range
 that was searched."""
 TENTH = 0.1
+SETTLED = 1.5
 RIM = 0.04
 """The best lies at the edge where it is nearer to it than this share of the range."""
 
@@ -61,10 +62,13 @@ class Valley:
 
     xs, mean, low, high: as many numbers each, the posterior mean and the 95 % band of the objective without its noise.
     They reach over what complete trials have tried.
-    best_x: where it is best. se: its standard error: in decades where `axis.decades`, else in the axis's unit. So the
-    best lies in `interval` in 95 % of sweeps.
-    within: the range around best_x where the mean is no more than `noise` worse than there. noise: the standard
-    deviation of another seed if `noise_known`, else how far trials scatter around the valley.
+    best_x: where it is best. se: its standard error: in decades where `axis.decades`, else in the axis's unit. The best
+    lies within 2 se of best_x, and in `interval`, in 95 % of sweeps; where the interval is lopsided, se is half of its
+    longer side.
+    within: the range around best_x where the mean is no more than `noise` worse than there, and all of `interval`.
+    noise: the standard deviation of another seed if `noise_known`, else how far trials scatter around the valley.
+    settled: whether `interval` is hardly wider than where the mean is within noise. If not, `within` is what is not
+    known better, rather than what makes no difference.
     off: what it costs to be 10, 3 and 2 times too high and too low, or off by a tenth of the range, as far as tried.
     diverged_from: the lowest x from which on half of all trials or more diverged; None if none diverged there.
     edge: "low" or "high" where the best lies at that end of the range and may lie beyond. wider: the range to search.
@@ -80,6 +84,7 @@ class Valley:
     within: tuple[float, float]
     noise: float
     noise_known: bool
+    settled: bool = True
     off: Sequence[Off] = ()
     diverged_from: float | None = None
     edge: str | None = None
@@ -129,6 +134,7 @@ class Valley:
             "se_unit": "decades" if self.axis.decades else self.name,
             "interval": list(self.interval),
             "within": list(self.within),
+            "settled": self.settled,
             "noise": self.noise,
             "noise_known": self.noise_known,
             "off": [{**vars(off)} for off in self.off],
@@ -166,7 +172,8 @@ def valley_of(along: Along, paths: Array, sign: float, noise: float, noise_known
     lowest = _lowest(paths, places)
     best, (first, last) = float(np.median(lowest)), np.quantile(lowest, BAND)
     edges = np.sort(sign * np.quantile(paths, BAND, axis=0), axis=0)
-    within = _within(places, mean, best, noise)
+    flat = _within(places, mean, best, noise)
+    within = min(flat[0], float(first)), max(flat[1], float(last))
     edge = _edge(along, best)
     return Valley(
         axis=axis,
@@ -175,10 +182,11 @@ def valley_of(along: Along, paths: Array, sign: float, noise: float, noise_known
         low=edges[0].tolist(),
         high=edges[1].tolist(),
         best_x=axis.at(best),
-        se=float(last - first) / 4,
+        se=float(max(best - first, last - best)) / 2,
         within=(axis.at(within[0]), axis.at(within[1])),
         noise=noise,
         noise_known=noise_known,
+        settled=bool(last - first <= SETTLED * (flat[1] - flat[0])),
         off=_offs(along, paths, places, best),
         diverged_from=None if along.diverged_from is None else axis.at(along.diverged_from),
         edge=edge,

@@ -89,7 +89,10 @@ def _value(axis: Axis, value: float, valley: Valley | None) -> str:
 def _along(valley: Valley) -> Iterator[str]:
     """Yield what the valley says: what is within noise, what it costs to be far off."""
     noise = "noise" if valley.noise_known else "the scatter of the trials"
-    yield f"anything from {range_text(valley.axis, *valley.within)} is within {noise} ({short(valley.noise, 1)})"
+    if valley.settled:
+        yield f"anything from {range_text(valley.axis, *valley.within)} is within {noise} ({short(valley.noise, 1)})"
+    else:
+        yield f"the best lies anywhere from {range_text(valley.axis, *valley.interval)}"
     costs: list[str] = []
     for too_high in (True, False):
         if off := _farthest(valley, too_high):
