@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
+from scipy.linalg import LinAlgError, cho_solve, cholesky, eigh, solve_triangular
 
 from espalier.sweeps.answer.valley import Array
 
@@ -152,30 +152,34 @@ class Surface:
     @property
     def noise(self) -> float:
         """What trials near the best are off by for no reason that the space knows: a standard deviation of losses."""
-        return float(np.exp(np.median([theta[NOISE_AT] for theta in self.thetas]))) * self.unit
+        return float(np.exp(np.median([parameters[NOISE_AT] for parameters in self.thetas]))) * self.unit
 
-    def _theta(self, numbers: Array, rows: Rows) -> Theta:
+    def _theta(self, parameters: Array, rows: Rows) -> Theta:
         """Return parameters (P + 4,) for some of the points."""
-        sigma, kappa, tilt = numbers[NOISE_AT:]
+        sigma, kappa, tilt = parameters[NOISE_AT:]
         noise = sigma - kappa * self.steep[rows] + tilt * self.along[rows]
-        return Theta(np.exp(numbers[:-4]), math.exp(2 * numbers[-4]), np.exp(2 * np.clip(noise, -12, 3)))
+        return Theta(np.exp(parameters[:-4]), math.exp(2 * parameters[-4]), np.exp(2 * np.clip(noise, -12, 3)))
 
     def paths(self, rows: Array) -> Array:
         """Return draws of the loss, without noise, at points (M, P), each a whole path: (S, M)."""
-        between, within = apart(rows, self.rows, self.numbers), apart(rows, rows, self.numbers)
-        drawn = [self._paths(theta, between, within) for theta in self.thetas]
+        drawn = [self._paths(*self.foresee(parameters, rows)) for parameters in self.thetas]
         return self.scale.losses(np.concatenate(drawn) * self.unit + self.shift)
 
-    def _paths(self, numbers: Array, between: Array, within: Array) -> Array:
-        theta = self._theta(numbers, np.arange(len(self.y)))
+    def foresee(self, parameters: Array, rows: Array) -> tuple[Array, Array]:
+        """Return mean (M,) and covariance (M, M) of the process at points (M, P), given its parameters (P + 4,).
+
+        Both are of z without noise, less its mean and in units of its deviation, as `y` is.
+        """
+        theta = self._theta(parameters, np.arange(len(self.y)))
         factor = cholesky(_covariance(theta, self.squares), lower=True, check_finite=False)
-        cross = theta.height * alike(between, theta.lengths) + CONSTANT**2
+        cross = theta.height * alike(apart(rows, self.rows, self.numbers), theta.lengths) + CONSTANT**2
         mean = cross @ cho_solve((factor, True), self.y, check_finite=False)
         white = solve_triangular(factor, cross.T, lower=True, check_finite=False)
-        left = theta.height * alike(within, theta.lengths) + CONSTANT**2 - white.T @ white
-        ridge = 1e-7 * (theta.height + CONSTANT**2) * np.eye(len(left))
-        root = cholesky(left + ridge, lower=True, check_finite=False)
-        return mean + self.rng.standard_normal((PATHS, len(mean))) @ root.T
+        before = theta.height * alike(apart(rows, rows, self.numbers), theta.lengths) + CONSTANT**2
+        return mean, before - white.T @ white
+
+    def _paths(self, mean: Array, covariance: Array) -> Array:
+        return mean + self.rng.standard_normal((PATHS, len(mean))) @ _root(covariance).T
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
@@ -229,6 +233,15 @@ def _whitened(theta: Theta, squares: Array, y: Array) -> tuple[float, float]:
         return math.inf, 0.0
     white = solve_triangular(factor, y, lower=True, check_finite=False)
     return float(white @ white), float(np.log(np.diag(factor)).sum())
+
+
+def _root(covariance: Array) -> Array:
+    """Return R with R R' = a covariance (M, M), of which rounding may have left the smallest eigenvalues below 0."""
+    try:
+        return cholesky(covariance + JITTER * np.eye(len(covariance)), lower=True, check_finite=False)
+    except LinAlgError:
+        values, vectors = eigh(covariance)
+        return vectors * np.sqrt(np.maximum(values, 0.0))
 
 
 def some(distance: Array, most: int) -> Rows:

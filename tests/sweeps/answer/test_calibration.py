@@ -1,0 +1,140 @@
+"""What is said to hold in 95 % of sweeps does: over made sweeps of which the truth is known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from espalier.sweeps.answer.answer import answer_of
+from espalier.sweeps.answer.valley import Valley
+from espalier.sweeps.results.noise import Noise
+from tests.sweeps.answer.valleys import Truth, made_sweep, others_of, spec_of
+
+CASES = [("rate", 12, 0.01), ("rate", 25, 0.003), ("decay", 25, 0.003), ("more", 40, 0.003)]
+MANY = [(k, n, noise) for k in ("rate", "decay", "more") for n in (8, 12, 25, 60, 200) for noise in (0.001, 0.01)]
+FEW_SWEEPS, MANY_SWEEPS = 25, 200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether the truth lay where it was said to: in best_x +- 2 se, in the range; the shares of band and costs."""
+
+    two_se: bool
+    within: bool
+    band: float
+    costs: float
+    settled: bool
+    se: float
+    worst_within: float
+    """what the ends of the range cost in truth, in units of the noise"""
+
+
+def outcome_of(valley: Valley, truth: Truth, others: list[float], noise: float) -> Outcome:
+    xs = np.array(valley.xs)
+    fine = np.linspace(xs[0], xs[-1], 2001)
+    losses = truth.loss(fine, others)
+    best, least = float(fine[losses.argmin()]), float(losses.min())
+    along = truth.loss(xs, others)
+    band = np.mean((np.array(valley.low) <= along) & (along <= np.array(valley.high)))
+    there = float(truth.loss(np.array([valley.best_x]), others)[0])
+    costs = [
+        (off.low or 0.0) - 1e-9
+        <= max(0.0, float(truth.loss(np.array([off.x]), others)[0]) - there)
+        <= (off.high or 0.0)
+        for off in valley.off
+        if off.cost is not None
+    ]
+    ends = truth.loss(np.array(valley.within), others) - least
+    return Outcome(
+        abs(valley.best_x - best) <= 2 * valley.se + 1e-9,
+        valley.within[0] - 1e-9 <= best <= valley.within[1] + 1e-9,
+        float(band),
+        float(np.mean(costs)) if costs else 1.0,
+        valley.settled,
+        valley.se,
+        float(ends.max()) / noise,
+    )
+
+
+def outcomes(kind: str, count: int, noise: float, sweeps: int) -> list[Outcome]:
+    seen: list[Outcome] = []
+    for seed in range(sweeps):
+        rng = np.random.default_rng([seed, count])
+        truth = Truth.drawn(rng)
+        trials = made_sweep(rng, truth, kind, count, noise)
+        answer = answer_of(spec_of(kind), trials)
+        if answer.valley is not None and answer.best is not None:
+            seen.append(outcome_of(answer.valley, truth, others_of(kind, answer.best.params), noise))
+    return seen
+
+
+def report(kind: str, count: int, noise: float, sweeps: int) -> tuple[float, float, float, float]:
+    """Print and return in how many sweeps the truth lay in 2 se and in the range, and the shares of band and costs."""
+    seen = outcomes(kind, count, noise, sweeps)
+    shares = tuple(
+        float(np.mean([getattr(each, name) for each in seen])) for name in ("two_se", "within", "band", "costs")
+    )
+    settled = [each for each in seen if each.settled]
+    print(
+        f"{kind} of {count} trials, noise {noise}, seeds 0 to {sweeps - 1}: {len(seen)} valleys, "
+        f"in 2 se {shares[0]:.3f}, in the range {shares[1]:.3f}, band {shares[2]:.3f}, costs {shares[3]:.3f}; "
+        f"median se {np.median([each.se for each in seen]):.3f}; settled {len(settled) / len(seen):.2f}, "
+        f"their range costs at most {np.median([each.worst_within for each in settled] or [0]):.1f} noises (median)"
+    )
+    return shares[0], shares[1], shares[2], shares[3]
+
+
+@pytest.mark.parametrize(("kind", "count", "noise"), CASES)
+def test_the_true_best_the_band_and_the_costs_lie_where_they_are_said_to(kind: str, count: int, noise: float) -> None:
+    two_se, within, band, costs = report(kind, count, noise, FEW_SWEEPS)
+    assert two_se >= 0.84 and within >= 0.84, "0.95 is meant; of 25 sweeps 4 may miss"
+    assert band >= 0.9 and costs >= 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "count", "noise"), MANY)
+def test_they_do_so_in_95_of_100_sweeps(kind: str, count: int, noise: float) -> None:
+    two_se, within, band, costs = report(kind, count, noise, MANY_SWEEPS)
+    assert two_se >= 0.9 and within >= 0.9
+    assert band >= 0.9 and costs >= 0.88
+
+
+def test_more_trials_make_the_answer_surer() -> None:
+    few, many = (np.median([each.se for each in outcomes("rate", count, 0.003, 8)]) for count in (12, 100))
+    assert many < few / 2
+
+
+def test_a_standard_error_is_no_larger_than_it_has_to_be() -> None:
+    """A parabola through 60 trials whose noise is known: least squares say how sure its lowest point is."""
+    rng = np.random.default_rng(3)
+    exponents, noise = rng.uniform(-1.5, 0.5, 60), 0.01
+    losses = 2.3 + 0.2 * (exponents + 0.5) ** 2 + noise * rng.standard_normal(60)
+    design = np.stack([np.ones(60), exponents, exponents**2], axis=1)
+    fitted, covariance = np.linalg.lstsq(design, losses, rcond=None)[0], noise**2 * np.linalg.inv(design.T @ design)
+    slope = np.array([0, -1 / (2 * fitted[2]), fitted[1] / (2 * fitted[2] ** 2)])
+    least_squares = float(np.sqrt(slope @ covariance @ slope))
+    from espalier.sweeps.results.trial_result import TrialResult
+
+    rows = [
+        TrialResult(n, "complete", float(loss), {"lr_exponent": float(x), "seed": 0})
+        for n, (x, loss) in enumerate(zip(exponents, losses, strict=True))
+    ]
+    valley = answer_of(spec_of("rate"), rows).valley
+    assert valley is not None
+    assert least_squares < valley.se < 5 * least_squares, "it knows of no parabola"
+    assert abs(valley.best_x + 0.5) < 2 * valley.se
+
+
+def test_the_noise_of_seeds_is_taken_where_it_is_known() -> None:
+    rng = np.random.default_rng(0)
+    trials = made_sweep(rng, Truth(-1.0, 0.3, 0.3, 5.0, 0.0), "rate", 20, 0.01)
+    from dataclasses import replace
+
+    best = min((t for t in trials if t.value is not None), key=lambda t: t.value or 0.0)
+    again = replace(
+        best, number=99, value=(best.value or 0) + 0.05, params=best.params | {"seed": 7}, confirms=best.number
+    )
+    answer = answer_of(spec_of("rate"), [*trials, again])
+    assert isinstance(answer.noise, Noise) and answer.valley and answer.valley.noise_known
+    assert answer.valley.noise == pytest.approx(answer.noise.sd)
+    assert answer_of(spec_of("rate"), trials).valley != answer.valley
