@@ -19,8 +19,8 @@ class Axis:
 
     name: as its author wrote it: `lr` where the space has `lr`, though trials have its exponent. key, place: where a
     trial's params have it; place: of a list, from 0. low, high: the range that was searched, in its own unit. log:
-    whether it lies on a logarithmic scale. rate: whether it is the learning rate, or its exponent. listed: whether only
-    some values may occur.
+    whether it lies on a logarithmic scale. rate: whether it is the learning rate, or its exponent. values: of a list
+    all that may occur, in ascending order; empty for a range.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Axis:
     log: bool = False
     rate: bool = False
     place: int | None = None
-    listed: bool = False
+    values: tuple[float, ...] = ()
 
     @property
     def exponent(self) -> bool:
@@ -109,8 +109,7 @@ class Searched:
             found = _points_axes(domain) if name == "decay_points" else _axis(name, domain, written_as_rate)
             if found:
                 axes += found
-            else:
-                assert isinstance(domain, Choice)
+            elif isinstance(domain, Choice):
                 factors.append(Factor(name, list(domain.choices)))
         return cls(tuple(axes), tuple(factors))
 
@@ -128,18 +127,19 @@ def _axis(name: str, domain: Range | Choice, written_as_rate: bool) -> list[Axis
     """Return a single number as an axis; none for a choice without an order."""
     key, place = _decay_place(name)
     if isinstance(domain, Range):
-        low, high, log, listed = domain.low, domain.high, domain.log, bool(domain.step or domain.integer)
+        low, high, log, values = domain.low, domain.high, domain.log, ()
     else:
-        numbers = _numbers(domain.choices)
-        if len(set(numbers)) < max(ORDERED_LEAST, len(domain.choices)):
+        values = tuple(sorted(set(_numbers(domain.choices))))
+        if len(values) < max(ORDERED_LEAST, len(domain.choices)):
             return []
-        low, high, listed = min(numbers), max(numbers), True
+        low, high = values[0], values[-1]
         log = name != RATE and low > 0 and high / low >= DECADE
     if low == high:
         return []
     if name == RATE and written_as_rate:
-        return [Axis("lr", RATE, 10.0**low, 10.0**high, True, True, listed=listed)]
-    return [Axis(name, key, low, high, log, name in (RATE, "lr"), place, listed)]
+        rates = tuple(10.0**value for value in values)
+        return [Axis("lr", RATE, 10.0**low, 10.0**high, True, True, values=rates)]
+    return [Axis(name, key, low, high, log, name in (RATE, "lr"), place, values)]
 
 
 def _decay_place(name: str) -> tuple[str, int | None]:
@@ -160,7 +160,7 @@ def _points_axes(domain: Range | Choice) -> list[Axis]:
     names = [f"decay_point_{k + 1}" for k in range(count)] if count > 1 else ["decay_point"]
     columns = zip(*lists, strict=True)
     return [
-        Axis(name, "decay_points", min(column), max(column), place=k, listed=True)
+        Axis(name, "decay_points", min(column), max(column), place=k, values=tuple(sorted(set(column))))
         for k, (name, column) in enumerate(zip(names, columns, strict=True))
         if min(column) < max(column)
     ]

@@ -4,7 +4,7 @@
 
 Losses are first put on a scale that is linear near the best and logarithmic far above it,
 
-    z = tau log(1 + (loss - best) / tau),   tau = the median of loss - best,
+    z = log(1 + (loss - best) / tau),   tau = the median of loss - best,
 
 since an optimum is a bowl and the flank towards divergence a cliff. Then z is a constant, plus a process whose
 covariance is Matern's with nu = 3/2 in numbers, times a factor for each choice that differs, plus independent noise:
@@ -59,6 +59,10 @@ LEARN_MOST, MOST = 80, 240
 BURN, THETAS, PATHS = 10, 16, 32
 """Sweeps of the sampler before it counts, draws of the lengths after it, and paths for each of these."""
 JITTER = 1e-6
+RELATIVE = 1e-6
+"""tau as a share of the best loss, where all losses are equal."""
+LARGEST = 1e300
+"""Loss that is drawn: a mean of such is a float still."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +76,17 @@ class Scale:
     def of(cls, losses: Array) -> "Scale":
         """Return the scale of losses (N,)."""
         low = float(losses.min())
-        gaps = np.sort(losses - low)
-        tau = float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else max(abs(low), 1.0) * 1e-6
-        return cls(low, tau)
+        gaps = losses - low
+        tau = float(np.median(gaps) or np.quantile(gaps[gaps > 0], 0.25) if gaps.any() else 0.0)
+        return cls(low, tau or RELATIVE * (abs(low) or 1.0))
 
     def z(self, losses: Array) -> Array:
         """Return losses on the scale."""
-        return self.tau * np.log1p((losses - self.low) / self.tau)
+        return np.log1p((losses - self.low) / self.tau)
 
     def losses(self, z: Array) -> Array:
         """Return the losses of z."""
-        return self.low + self.tau * np.expm1(np.clip(z / self.tau, -50.0, 50.0))
+        return self.low + self.tau * np.expm1(np.minimum(z, math.log(LARGEST) - math.log(self.tau)))
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ class Surface:
     @property
     def noise(self) -> float:
         """What trials near the best are off by for no reason that the space knows: a standard deviation of losses."""
-        return float(np.exp(np.median([parameters[NOISE_AT] for parameters in self.thetas]))) * self.unit
+        return float(np.exp(np.median([parameters[NOISE_AT] for parameters in self.thetas]))) * self.unit * self.scale.tau
 
     def _theta(self, parameters: Array, rows: Rows) -> Theta:
         """Return parameters (P + 4,) for some of the points."""

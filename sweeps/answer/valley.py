@@ -4,7 +4,7 @@ S = draws of the loss, X = places along the valley.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -33,24 +33,22 @@ RIM = 0.04
 
 @dataclass(frozen=True)
 class Off:
-    """What it costs to be off. text: "10 times too high". factor: 10, or 0.1; None along a linear axis. x: the place.
+    """What it costs to be off. text: "10 times too high". too_high: not too low. x: the place.
+
+    factor: 10, or 0.1; None along a linear axis, and along a list, of which it is the next value.
 
     cost: by how much worse the objective is there, in its own unit, at least 0; low, high: its 95 % band. All are None
     where trainings diverge (`diverges`).
     """
 
     text: str
+    too_high: bool
     factor: float | None
     x: float
     cost: float | None = None
     low: float | None = None
     high: float | None = None
     diverges: bool = False
-
-    @property
-    def too_high(self) -> bool:
-        """Whether it is too high, not too low."""
-        return " high" in self.text
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,8 @@ class Valley:
     noise: the standard deviation of another seed if `noise_known`, else how far trials scatter around the valley.
     settled: whether `interval` is hardly wider than where the mean is within noise. If not, `within` is what is not
     known better, rather than what makes no difference.
-    off: what it costs to be 10, 3 and 2 times too high and too low, or off by a tenth of the range, as far as tried.
+    off: what it costs to be 10, 3 and 2 times too high and too low, or off by a tenth of the range, or of a list what
+    the next values cost; as far as it was tried.
     diverged_from: the lowest x from which on half of all trials or more diverged; None if none diverged there.
     edge: "low" or "high" where the best lies at that end of the range and may lie beyond. wider: the range to search.
     """
@@ -219,23 +218,33 @@ def _within(places: Array, mean: Array, best: float, noise: float) -> tuple[floa
 
 
 def _offs(along: Along, paths: Array, places: Array, best: float) -> list[Off]:
-    axis = along.axis
-    low, high = axis.ends
-    steps = [(math.log10(f), f"{f:g} times", f) for f in FACTORS] if axis.decades else []
-    steps = steps or [(TENTH * (high - low), "a tenth of the range", None)]
     offs: list[Off] = []
-    for step, text, factor in steps:
-        for sign, word in ((1, "too high"), (-1, "too low")):
-            place = best + sign * step
-            times = None if factor is None else factor**sign
-            if along.diverged_from is not None and place >= along.diverged_from:
-                offs.append(Off(f"{text} {word}", times, axis.at(place), diverges=True))
-            elif along.tried[0] <= place <= along.tried[1]:
-                costs = _at(paths, places, place) - _at(paths, places, best)
-                first, last = np.quantile(costs, BAND)
-                numbers = [max(0.0, float(each)) for each in (costs.mean(), first, last)]
-                offs.append(Off(f"{text} {word}", times, axis.at(place), *numbers))
+    for text, too_high, factor, place in _wrong_places(along.axis, best):
+        x = along.axis.at(place)
+        if along.diverged_from is not None and place >= along.diverged_from:
+            offs.append(Off(text, too_high, factor, x, diverges=True))
+        elif along.tried[0] - 1e-9 <= place <= along.tried[1] + 1e-9:
+            costs = _at(paths, places, place) - _at(paths, places, best)
+            numbers = [max(0.0, float(each)) for each in (costs.mean(), *np.quantile(costs, BAND))]
+            offs.append(Off(text, too_high, factor, x, *numbers))
     return offs
+
+
+def _wrong_places(axis: Axis, best: float) -> Iterator[tuple[str, bool, float | None, float]]:
+    """Yield the text, whether it is too high, the factor, and the coordinate of each place that is off."""
+    if axis.values and not axis.rate:
+        listed = [axis.coordinate(value) for value in axis.values]
+        chosen = min(range(len(listed)), key=lambda k: abs(listed[k] - best))
+        for k, word in ((chosen + 1, "higher"), (chosen - 1, "lower")):
+            if 0 <= k < len(listed):
+                yield f"the next {word} ({axis.values[k]:.4g})", k > chosen, None, listed[k]
+        return
+    low, high = axis.ends
+    for factor in FACTORS if axis.decades else (None,):
+        step = TENTH * (high - low) if factor is None else math.log10(factor)
+        text = "a tenth of the range" if factor is None else f"{factor:g} times"
+        yield f"{text} too high", True, factor, best + step
+        yield f"{text} too low", False, factor and 1 / factor, best - step
 
 
 def _at(paths: Array, places: Array, place: float) -> Array:
@@ -267,6 +276,15 @@ def wider(axis: Axis, edge: str) -> tuple[float, float] | None:
     True
     """
     low, high = axis.low, axis.high
+    if axis.values and axis.place is not None:
+        return None  # lists of decay points
+    if axis.values and not axis.rate:
+        (first, second), (last_but_one, last) = axis.values[:2], axis.values[-2:]
+        below, above = (
+            (first**2 / second, last**2 / last_but_one) if axis.log else (2 * first - second, 2 * last - last_but_one)
+        )
+        low, high = (max(below, 0.0) if first > 0 else below, high) if edge == "low" else (low, above)
+        return (_round(low), _round(high))
     if axis.log:
         return (_round(low / 10), high) if edge == "low" else (low, _round(high * 10))
     if axis.exponent:

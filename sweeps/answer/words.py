@@ -166,14 +166,26 @@ def edge_line(valley: Valley) -> str:
 
 
 def widened(axis: Axis, ends: tuple[float, float]) -> str:
-    """Return the option that searches another range.
+    """Return the options that search another range.
 
     >>> widened(Axis("lr", "lr_exponent", 1e-4, 1e-2, True, True), (1e-5, 1e-2))
     "--set space.lr='{low: 1e-05, high: 0.01, log: true}'"
+    >>> widened(Axis("decay_point", "decay_points", 0.4, 0.8, place=0), (0.4, 0.9))
+    '--set space.decay_points.high=0.9'
+    >>> widened(Axis("hidden", "hidden", 50, 200, values=(50, 100, 200)), (50, 300))
+    "--set space.hidden='[50, 100, 200, 300]'"
     """
     low, high = (f"{end:.4g}" for end in ends)
     name = "decay_points" if axis.key == "decay_points" else axis.name
-    return f"--set space.{name}='{{low: {low}, high: {high}{', log: true' if axis.log else ''}}}'"
+    if axis.rate:
+        return f"--set space.{name}='{{low: {low}, high: {high}{', log: true' if axis.log else ''}}}'"
+    if axis.values:
+        listed = ", ".join(f"{value:.4g}" for value in sorted({*axis.values, *ends}))
+        return f"--set space.{name}='[{listed}]'"
+    changed = [
+        (end, text) for end, text, was in (("low", low, axis.low), ("high", high, axis.high)) if text != f"{was:.4g}"
+    ]
+    return " ".join(f"--set space.{name}.{end}={text}" for end, text in changed)
 
 
 def _without_a_best(told: Told) -> str:
