@@ -20,7 +20,7 @@ class Axis:
     name: as its author wrote it: `lr` where the space has `lr`, though trials have its exponent. key, place: where a
     trial's params have it; place: of a list, from 0. low, high: the range that was searched, in its own unit. log:
     whether it lies on a logarithmic scale. rate: whether it is the learning rate, or its exponent. values: of a list
-    all that may occur, in ascending order; empty for a range.
+    all that may occur, in ascending order; empty for a range. whole: whether it is a whole number.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Axis:
     rate: bool = False
     place: int | None = None
     values: tuple[float, ...] = ()
+    whole: bool = False
 
     @property
     def exponent(self) -> bool:
@@ -127,19 +128,20 @@ def _axis(name: str, domain: Range | Choice, written_as_rate: bool) -> list[Axis
     """Return a single number as an axis; none for a choice without an order."""
     key, place = _decay_place(name)
     if isinstance(domain, Range):
-        low, high, log, values = domain.low, domain.high, domain.log, ()
+        low, high, log, values, whole = domain.low, domain.high, domain.log, (), domain.integer
     else:
         values = tuple(sorted(set(_numbers(domain.choices))))
         if len(values) < max(ORDERED_LEAST, len(domain.choices)):
             return []
         low, high = values[0], values[-1]
+        whole = all(isinstance(value, int) for value in domain.choices)
         log = name != RATE and low > 0 and high / low >= DECADE
     if low == high:
         return []
     if name == RATE and written_as_rate:
         rates = tuple(10.0**value for value in values)
         return [Axis("lr", RATE, 10.0**low, 10.0**high, True, True, values=rates)]
-    return [Axis(name, key, low, high, log, name in (RATE, "lr"), place, values)]
+    return [Axis(name, key, low, high, log, name in (RATE, "lr"), place, values, whole)]
 
 
 def _decay_place(name: str) -> tuple[str, int | None]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from espalier.core.errors import counted
 from espalier.sweeps.answer.answer import Answer
 from espalier.sweeps.answer.axes import Axis
 from espalier.sweeps.answer.health import FAILED, Group
@@ -115,7 +116,8 @@ def _doubt(answer: Answer, sweep: str) -> Iterator[Step]:
     if valley is None:
         complete = sum(t.state == "complete" for t in answer.trials)
         if complete and answer.what.axes:
-            yield Step(f"{complete} complete trials are too few for a valley: train more", _extend(answer, sweep))
+            few = f"{counted(complete, 'complete trial')} {'is' if complete == 1 else 'are'} too few for a valley"
+            yield Step(f"{few}: train more", _extend(answer, sweep))
         return
     if valley.edge:
         return

@@ -156,7 +156,8 @@ class Surface:
     @property
     def noise(self) -> float:
         """What trials near the best are off by for no reason that the space knows: a standard deviation of losses."""
-        return float(np.exp(np.median([parameters[NOISE_AT] for parameters in self.thetas]))) * self.unit * self.scale.tau
+        sigma = float(np.exp(np.median([parameters[NOISE_AT] for parameters in self.thetas])))
+        return sigma * self.unit * self.scale.tau
 
     def _theta(self, parameters: Array, rows: Rows) -> Theta:
         """Return parameters (P + 4,) for some of the points."""

@@ -268,34 +268,34 @@ def _edge(along: Along, best: float) -> str | None:
 def wider(axis: Axis, edge: str) -> tuple[float, float] | None:
     """Return a range that reaches farther at one end, None where that end is a natural bound: 0, or the 1 of a share.
 
+    Towards such a bound it goes half of the way: many a share may not be 1 itself.
+
     >>> wider(Axis("lr_exponent", "lr_exponent", -3, 0, rate=True), "high")
-    (-3, 1)
+    (-3, 1.0)
     >>> wider(Axis("lr", "lr_exponent", 1e-4, 1e-2, True, True), "low")
     (1e-05, 0.01)
     >>> wider(Axis("momentum", "momentum", 0.5, 1.0), "high") is None
     True
     """
-    low, high = axis.low, axis.high
     if axis.values and axis.place is not None:
         return None  # lists of decay points
-    if axis.values and not axis.rate:
-        (first, second), (last_but_one, last) = axis.values[:2], axis.values[-2:]
-        below, above = (
-            (first**2 / second, last**2 / last_but_one) if axis.log else (2 * first - second, 2 * last - last_but_one)
-        )
-        low, high = (max(below, 0.0) if first > 0 else below, high) if edge == "low" else (low, above)
-        return (_round(low), _round(high))
-    if axis.log:
-        return (_round(low / 10), high) if edge == "low" else (low, _round(high * 10))
+    end = axis.low if edge == "low" else axis.high
+    reached = _beyond(axis, edge == "low", end)
+    reached = round(reached) if axis.whole else float(f"{reached:.3g}")
+    if (axis.whole and reached < 1 <= end) or not (reached < end if edge == "low" else reached > end):
+        return None
+    return (reached, axis.high) if edge == "low" else (axis.low, reached)
+
+
+def _beyond(axis: Axis, below: bool, end: float) -> float:
+    """Return a place beyond an end of the range: a decade, half of the range, or half of the way to 0 or 1."""
     if axis.exponent:
-        return (low - 1, high) if edge == "low" else (low, high + 1)
-    step, share = (high - low) / 2, low >= 0 and high <= 1
-    if edge == "low":
-        reached = max(low - step, 0.0) if low >= 0 else low - step
-        return (_round(reached), high) if reached < low else None
-    reached = min(high + step, 1.0) if share else high + step
-    return (low, _round(reached)) if reached > high else None
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.3g}")
+        return end - 1 if below else end + 1
+    if axis.values and not axis.rate:
+        end, before = axis.values[:2] if below else axis.values[:-3:-1]
+        return end * end / before if axis.log or (below and end > 0) else 2 * end - before
+    if axis.log:
+        return end / 10 if below else end * 10
+    if axis.low >= 0 and (below or axis.high <= 1):
+        return end / 2 if below else (end + 1) / 2
+    return end + (-0.5 if below else 0.5) * (axis.high - axis.low)

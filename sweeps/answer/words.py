@@ -121,8 +121,8 @@ def _elsewhere(valley: Valley, best: TrialResult) -> Iterator[str]:
     here, there = valley.at(x), valley.at(valley.best_x)
     gain = abs(here[0] - there[0]) if here and there else 0.0
     yield (
-        f"the valley through all trials is lowest at {value_text(valley.axis, valley.best_x, valley.se)}, "
-        f"by {short(gain)}: the best trial may have been lucky there"
+        f"the valley through all trials is best at {value_text(valley.axis, valley.best_x, valley.se)}, "
+        f"{short(gain)} better than at the best trial's"
     )
 
 
