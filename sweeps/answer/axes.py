@@ -50,9 +50,10 @@ class Axis:
         >>> rate.value({"lr_exponent": -2.0}), rate.value({}), rate.coordinate(0.01), rate.at(-2.0)
         (0.01, None, -2.0, 0.01)
         """
-        value = params.get(self.key)
+        value: Any = params.get(self.key)
         if self.place is not None:
-            value = value[self.place] if isinstance(value, Sequence) and len(value) > self.place else None
+            points = _listed(value or [])
+            value = points[self.place] if len(points) > self.place else None
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return None
         if self.log and self.key != RATE:
@@ -169,7 +170,8 @@ def _points_axes(domain: Range | Choice) -> list[Axis]:
 
 
 def _listed(value: Any) -> list[float]:
-    return [float(each) for each in value] if isinstance(value, list) else [float(value)]
+    many: list[Any] = list(value) if isinstance(value, list | tuple) else [value]  # pyright: ignore[reportUnknownArgumentType]
+    return [float(each) for each in many]
 
 
 def _numbers(values: Sequence[Any]) -> list[float]:

@@ -16,7 +16,7 @@ from espalier.sweeps.answer.axes import Axis
 from espalier.sweeps.spec.space import Point
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas  # pyright: ignore[reportMissingTypeStubs]
 
 Array = npt.NDArray[np.float64]
 PLACES = 121
@@ -117,7 +117,7 @@ class Valley:
     @cached_property
     def table(self) -> "pandas.DataFrame":
         """A row a place: its x as the index, named after the hyperparameter; mean, low and high of the objective."""
-        import pandas
+        import pandas  # pyright: ignore[reportMissingTypeStubs]
 
         columns = {"mean": self.mean, "low": self.low, "high": self.high}
         return pandas.DataFrame(columns, index=pandas.Index(self.xs, name=self.name), dtype="float64")
@@ -225,8 +225,8 @@ def _offs(along: Along, paths: Array, places: Array, best: float) -> list[Off]:
             offs.append(Off(text, too_high, factor, x, diverges=True))
         elif along.tried[0] - 1e-9 <= place <= along.tried[1] + 1e-9:
             costs = _at(paths, places, place) - _at(paths, places, best)
-            numbers = [max(0.0, float(each)) for each in (costs.mean(), *np.quantile(costs, BAND))]
-            offs.append(Off(text, too_high, factor, x, *numbers))
+            cost, low, high = (max(0.0, float(each)) for each in (costs.mean(), *np.quantile(costs, BAND)))
+            offs.append(Off(text, too_high, factor, x, cost, low, high))
     return offs
 
 
