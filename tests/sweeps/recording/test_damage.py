@@ -111,7 +111,7 @@ def assert_mended(stage: Stage) -> None:
         assert run.data.metrics["valid_loss"] == 2.0 + trial
         assert run.data.tags["espalier.verdict"] and run.data.params["lr_exponent"]
         assert run.data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
-    assert runs["parent"].data.tags["mlflow.note.content"].startswith("**Best: learning rate 0.0")
+    assert runs["parent"].data.tags["mlflow.note.content"].startswith("**Best: rate 0.0")
 
 
 def always(names: Mapping[str, Any], *quick: str) -> list[Any]:

@@ -15,7 +15,8 @@ PHASE_FILES_MOST = {
     "start": 48,  # with spec/domains.py; of the recorded code with running/own_code.py, code/environment.py,
     # code/sources.py and spec/references.py, by which the user's own files are known; with search/given.py
     "training": 40,  # with search/given.py: points may be added while a sweep runs
-    "closing": 36,  # with spec/domains.py, and code/environment.py: a best file has its environment
+    "closing": 43,  # with spec/domains.py, and code/environment.py: a best file has its environment; the answer in
+    # sentences is a room of its own, of which a sweep of one trial takes seven files
     "records": 15,
 }
 """Files of sweeps alone: core's run in the checks, which train a step. Reference rows and confirmations have some."""
