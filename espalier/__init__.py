@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from espalier import sweeps
-    from espalier.api import check, lr_range, open, rerun, sweep
+    from espalier.api import check, compare, lr_range, open, rerun, sweep
     from espalier.core.checks.lr_range import RangeTest
     from espalier.core.errors import BadInput
     from espalier.core.foreign.average import WeightAverage
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from espalier.core.training.events import Event
     from espalier.core.training.watch import Watcher
     from espalier.result import BestTrial, Result
+    from espalier.sweeps.browse.compare import Comparison
     from espalier.sweeps.checks.here import Check
     from espalier.sweeps.repeat.rerun import Rerun
     from espalier.sweeps.samplers import Sampler
@@ -37,6 +38,7 @@ __all__ = [
     "BadInput",
     "BestTrial",
     "Check",
+    "Comparison",
     "Config",
     "Data",
     "Event",
@@ -58,6 +60,7 @@ __all__ = [
     "Watcher",
     "WeightAverage",
     "check",
+    "compare",
     "lr_range",
     "open",
     "report",
@@ -90,6 +93,7 @@ _HOMES = {
     "Watcher": "core.training.watch",
     "BestTrial": "result",
     "Check": "sweeps.checks.here",
+    "Comparison": "sweeps.browse.compare",
     "Result": "result",
     "Rerun": "sweeps.repeat.rerun",
     "SweepSpec": "sweeps.spec.spec",

@@ -3,13 +3,13 @@
 # pyright: reportMissingImports=false, reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
 """Accelerate: saving, resuming and reporting in a loop that an Accelerator runs. Needs `accelerate`, 1.0 or newer.
 
-    trial = SweepTrial(accelerator, report)
-    model, optimizer, scheduler, loader = accelerator.prepare(...)
-    trial.load()
-    for step in range(trial.start, config.steps):
-        ...
-        if trial.due(step + 1):
-            trial.report(step + 1, valid_loss=loss)
+trial = SweepTrial(accelerator, report)
+model, optimizer, scheduler, loader = accelerator.prepare(...)
+trial.load()
+for step in range(trial.start, config.steps):
+    ...
+    if trial.due(step + 1):
+        trial.report(step + 1, valid_loss=loss)
 """
 
 from typing import Any

@@ -17,6 +17,7 @@ from espalier.sweeps.origins.choice import origin_of
 
 if TYPE_CHECKING:
     from espalier.core.checks.lr_range import RangeTest
+    from espalier.sweeps.browse.compare import Comparison
     from espalier.sweeps.checks.here import Check
     from espalier.sweeps.repeat.rerun import Rerun
 
@@ -24,9 +25,14 @@ HOME = path("a folder, or None for $SWEEP_HOME, else ./sweep-data", optional=Tru
 SERVER = text("the address of a service, as http://HOST:PORT, or None", optional=True)
 NAME = text("the id or the name of a sweep")
 ID = text("an id for the sweep, or None for a new one", optional=True)
+SWEEP = "the id or the name of a sweep, or a result"
 BEST = "the path of a best file, or a result's best, which is None before any trial is complete"
 
 warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's, of libraries that are imported later
+
+
+def _sweep(sweep: object) -> object:
+    return sweep if isinstance(sweep, Result) else NAME.read(sweep)
 
 
 def _best(best: object) -> object:
@@ -76,6 +82,22 @@ def sweeps(*, home: str | PathLike[str] | None = None, server: str | None = None
     """Return all sweeps of a home, or of the service at `server`, the oldest first."""
     origin = origin_of(server, home)
     return [Result.of(kept, origin) for kept in origin.read_all()]
+
+
+@checked(first=Rule(_sweep, SWEEP), second=Rule(_sweep, SWEEP), home=HOME, server=SERVER)
+def compare(
+    first: "str | Result", second: "str | Result", *, home: str | PathLike[str] | None = None, server: str | None = None
+) -> "Comparison":
+    """Compare two sweeps: `.sentence` says whether the second did better, `.difference` by how much, with its interval.
+
+    first, second: results, or ids or names of sweeps of a home, or of the service at `server`. `.fields` are those of
+    the specs that differ. Raises BadInput for an unknown sweep.
+    """
+    from espalier.sweeps.origins.comparing import compared
+
+    origin = origin_of(server, home)
+    one, other = (each.kept if isinstance(each, Result) else origin.read(each) for each in (first, second))
+    return compared(one, other)
 
 
 @checked(

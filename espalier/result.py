@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espalier.core.arguments import checked, path, text, truth
+from espalier.core.arguments import checked, number, path, text, truth, whole
 from espalier.core.errors import BadInput
 from espalier.sweeps.answer.answer import Answer, answer_of
 from espalier.sweeps.answer.closing import Summary
@@ -18,6 +18,7 @@ from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.noise import Noise, Ties
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, counts, ranked
+from espalier.sweeps.search.extension import More
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -202,6 +203,41 @@ class Result:
         """Go on with a sweep that was stopped; return it as it is then. changed: although code or data changed."""
         summary = self.origin.resume(self.id, changed, address, progress)
         return Result.read(self.origin, self.id) if summary is None else finished(summary, self.origin)
+
+    @checked(
+        trials=whole(1, optional=True),
+        trainings=number(0, above=True, optional=True),
+        hours=number(0, above=True, optional=True),
+        gpu_hours=number(0, above=True, optional=True),
+        changed=truth(),
+        address=ADDRESS,
+        progress=truth(),
+    )
+    def extend(
+        self,
+        *,
+        trials: int | None = None,
+        trainings: float | None = None,
+        hours: float | None = None,
+        gpu_hours: float | None = None,
+        changed: bool = False,
+        address: str | None = None,
+        progress: bool = True,
+    ) -> "Result":
+        """Give it so much more to train, in the unit of its budget; return it as it is then. Its trials so far stay.
+
+        changed: although code or data changed. Raises BadInput, before anything is trained, where that cannot be.
+        """
+        more = More(trials, trainings, hours, gpu_hours)
+        return finished(self.origin.extend(self.id, more, changed, address, progress), self.origin)
+
+    @checked(out=path("a folder or a zip that is not there yet, or None for ID.zip", optional=True))
+    def export(self, out: str | PathLike[str] | None = None) -> Path:
+        """Write it into a new folder, or a zip where the name ends so, which opens elsewhere; return its path.
+
+        Raises BadInput while it runs, for a place that is taken, or if a service has it.
+        """
+        return Path(self.origin.export(self.id, out).path)
 
     @checked(records=truth())
     def delete(self, *, records: bool = False) -> None:

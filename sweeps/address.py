@@ -23,6 +23,16 @@ def no_secret(address: str) -> str:
     return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1***", shown)
 
 
+def without_secrets(text: str) -> str:
+    """Return a text in which all addresses are without logins, and their query options without passwords and tokens.
+
+    >>> without_secrets('"uri": "https://me:pw@host/mlflow?token=ab12&x=1", "mail": "a@b"')
+    '"uri": "https://host/mlflow?token=***&x=1", "mail": "a@b"'
+    """
+    shown = re.sub(r"""(://)[^/\s"'<>]*@""", r"\1", text)
+    return re.sub(r"""([?&]\w*(?:password|token|secret|key)\w*=)[^&\s"'<>\\]+""", r"\1***", shown)
+
+
 def without_login(address: str) -> str:
     """Return a server's address without login and trailing slash.
 

@@ -46,6 +46,17 @@ def check_same_spec(sweep: str, facts: Facts, begun: SweepSpec, wanted: SweepSpe
         )
 
 
+def spec_differences(one: SweepSpec, other: SweepSpec) -> list[tuple[str, object, object]]:
+    """Return each field in which two specs differ, with its value in each; None where one has no such field.
+
+    Different spellings with one meaning are equal. A name is no field of what is trained.
+    """
+    in_rates = one.space.lr is not None and other.space.lr is not None
+    fields = _differences(normal_fields(one, in_rates), normal_fields(other, in_rates))
+    known = ((name, *(None if value is _ABSENT else value for value in values)) for name, *values in fields)
+    return [difference for difference in known if difference[0] != "name"]
+
+
 def _leave_out_defaults(task: str, then: dict[str, object], now: dict[str, object]) -> None:
     """Remove, from the options of one task, those that one of the two has alone and that have the task's default.
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "k8s" / "README.md", *sorted(DOCS.glob("*.md"))]
 README_LINES = 150
-LONG = {"tutorial.md", "service.md"}  # pages whose blocks take minutes
+LONG = {"tutorial.md", "service.md", "growing.md"}  # pages whose blocks take minutes
 OWN_SWEEPS = {"README.md", "python.md"}  # pages of which each block of Python trains a sweep
 
 

@@ -141,7 +141,6 @@ class Sweeps:
             return HomeOrigin(self.home).read(sweep).best_file(trial)
         return best_file_as_owner(home.path, sweep, trial, variables_of_jobs(os.environ))
 
-
     def enqueue(self, sweep: str, owner: str, points: Sequence[Fields], other: str | None, top: int) -> int:
         """Add points to a sweep, and the best ones of another; return how many.
 

@@ -8,6 +8,7 @@ from functools import reduce
 from espalier.core.errors import BadInput, counted
 from espalier.core.measures.verdicts import OUT_OF_MEMORY, VERDICTS
 from espalier.core.training.memory import Memory
+from espalier.sweeps import identity
 from espalier.sweeps.address import UI, mlflow_page, no_secret
 from espalier.sweeps.answer.answer import answer_of
 from espalier.sweeps.answer.chosen import Chosen, chosen_of
@@ -78,6 +79,18 @@ class HomeSweep:
         """The best complete trial."""
         return results.best_trial(self.trials, self.spec.objective.mode)
 
+    @property
+    def lane_steps(self) -> int:
+        """How many steps of lanes it has trained."""
+        return sum(work.lane_steps for work in self.record.work.values())
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """The digests of the code and the data of its best trial, else of the last: code, data, data.others."""
+        best, facts = self.best, self.record.facts
+        period = identity.last_period_of(facts, best.number) if best else identity.periods(facts)[-1]
+        return {kind: str(period[kind]) for kind in identity.KINDS if kind in period}
+
     def best_file(self, trial: int | None = None) -> str:
         """Return the best trial, or another complete one, as the text of a best file. Raises BadInput."""
         chosen = self.best if trial is None else self._complete(trial)
@@ -142,6 +155,7 @@ class HomeSweep:
                 "mlflow": self.page,
                 "experiment": self.experiment,
                 "storage": no_secret(self.home.storage),
+                "extensions": [extension.to_json() for extension in self.record.extensions],
                 **({"checkpoints": checkpoints.document()} if (checkpoints := self.checkpoints) else {}),
                 "trials": [asdict(t) for t in self.trials],
                 "spec": self.spec.model_dump(mode="json"),
@@ -163,6 +177,7 @@ class HomeSweep:
         yield f"{self.id}: {self.state}; trials: {states}, of {self.record.searched()}"
         if waiting := sum(1 for _ in Given(self.record, self.record.trials()).added()):
             yield f"  added    {counted(waiting, 'point')} without a trial"
+        yield from (f"  extended {extension.sentence}" for extension in self.record.extensions)
         yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.experiment}"
         yield f"  page     {self.page}{'' if self.tracking_uri.startswith('http') else ' while `sweep ui` runs'}"
         yield f"  Optuna   {no_secret(self.home.storage)}, study {self.id}"

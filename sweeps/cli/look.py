@@ -51,6 +51,32 @@ def show(sweep: str, as_json: bool, top: int, server: str | None, home: str | No
         print_lines(snapshot.lines(top))
 
 
+@click.command(short_help="Compare two: did the second do better?")
+@click.argument("first", shell_complete=offered_sweeps)
+@click.argument("second", shell_complete=offered_sweeps)
+@json_option
+@server_option
+@home_option
+def compare(first: str, second: str, as_json: bool, server: str | None, home: str | None) -> None:
+    """Compare the sweeps FIRST and SECOND: did the second do better, by how much, is it noise, and at which cost?
+
+    Then their best configurations side by side, and what was different: fields of the spec, code, data. Sweeps of
+    different objectives, or of different data, are not compared.
+
+    \b
+    Example:
+      sweep compare names-20261130-ab12 names-20261130-cd34
+    """
+    from espalier.sweeps.origins.comparing import compared
+
+    origin = chosen_origin(server, home)
+    comparison = compared(origin.read(first), origin.read(second))
+    if as_json:
+        print_json(comparison.document())
+    else:
+        print_lines(comparison.lines())
+
+
 @click.command(short_help="Open MLflow's page.")
 @click.option("--port", type=click.IntRange(1, 65535), default=UI_PORT, show_default=True, help="Its port.")
 @click.option(

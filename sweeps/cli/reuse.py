@@ -6,25 +6,58 @@ import click
 
 from espalier.sweeps.cli.completion import offered_sweeps
 from espalier.sweeps.cli.errors import ends_on_ctrl_c
-from espalier.sweeps.cli.options import home_option, server_option
+from espalier.sweeps.cli.options import home_option, json_option, server_option
+from espalier.sweeps.cli.output import print_json, print_lines
 from espalier.sweeps.cli.remote import chosen_origin
 from espalier.sweeps.code.choices import CHOICES, RECORDED
 from espalier.sweeps.results.formatting import decimals
 
+TOP = 10  # trials in the table of several sweeps
 
-@click.command(short_help="Print the best configuration as a file.")
-@click.argument("sweep", shell_complete=offered_sweeps)
+
+@click.command(short_help="Print the best configuration as a file, or a table of the best.")
+@click.argument("sweep", required=False, shell_complete=offered_sweeps)
 @click.option("--trial", type=int, help="Another trial than the best.")
+@click.option("--top", type=click.IntRange(1, 100_000), help="A table of so many trials in place of a file.")
+@click.option("--across", metavar="PATTERN", help="The best of all sweeps whose id or name is so, as 'names*'.")
+@json_option
 @server_option
 @home_option
-def best(sweep: str, trial: int | None, server: str | None, home: str | None) -> None:
-    """Print the best configuration of SWEEP as a file that `sweep rerun` takes.
+def best(
+    sweep: str | None,
+    trial: int | None,
+    top: int | None,
+    across: str | None,
+    as_json: bool,
+    server: str | None,
+    home: str | None,
+) -> None:
+    """Print the best configuration of SWEEP as a file that `sweep rerun` takes; with --top or --across, a table.
+
+    Sweeps are put together by --across where they have the same objective; the others are named.
 
     \b
     Example:
       sweep best names > best.yaml
+      sweep best --across 'names*' --top 10
     """
-    click.echo(chosen_origin(server, home).read(sweep).best_file(trial), nl=False)
+    from espalier.sweeps.origins.best_trials import best_across, best_of
+
+    if (sweep is None) == (across is None):
+        raise click.UsageError("name one sweep, or several by --across 'names*'")
+    if trial is not None and (top or across or as_json):
+        raise click.UsageError("--trial: it is of a file; leave --top, --across and --json out")
+    origin = chosen_origin(server, home)
+    if sweep is not None and not top and not as_json:
+        click.echo(origin.read(sweep).best_file(trial), nl=False)
+        return
+    found = best_of(origin, sweep or "", top or 1) if across is None else best_across(origin, across, top or TOP)
+    if as_json:
+        print_json(found.document())
+    else:
+        print_lines(found.lines())
+    for note in found.notes():
+        click.echo(f"note: {note}", err=True)
 
 
 @click.command(short_help="Train a best file again, compare every number.")

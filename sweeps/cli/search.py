@@ -77,6 +77,43 @@ def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server
     print_summary(summary, Home.at(home), as_json)
 
 
+@click.command(short_help="Give one that has ended more to train.")
+@click.argument("sweep", shell_complete=offered_sweeps)
+@click.option("--trials", type=float, metavar="N", help="So many more trials.")
+@click.option("--trainings", type=float, metavar="N", help="So many more trainings, for a budget in trainings.")
+@click.option("--hours", type=float, metavar="N", help="So many more hours, for a budget in hours.")
+@click.option("--gpu-hours", type=float, metavar="N", help="So many more hours of GPUs, for a budget in these.")
+@json_at_end_option
+@click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster.")
+@changed_option
+@server_option
+@home_option
+@ends_on_ctrl_c
+def extend(
+    sweep: str,
+    as_json: bool,
+    address: str | None,
+    changed: bool,
+    server: str | None,
+    home: str | None,
+    **amounts: float | None,
+) -> None:
+    """Give SWEEP (an id, or a name: its latest sweep) more to train than its spec says, and train it.
+
+    Its trials so far stay as they are, with their numbers and records; MLflow has all in one run. `sweep show` says who
+    extended it, when and by how much. Stopped meanwhile, it goes on by `sweep resume`.
+
+    \b
+    Example:
+      sweep extend names --trials 8
+    """
+    from espalier.sweeps.home import Home
+    from espalier.sweeps.search.extension import More
+
+    origin = chosen_origin(server, home, reading=False)
+    print_summary(origin.extend(sweep, More(**amounts), changed, address, progress=True), Home.at(home), as_json)
+
+
 @click.command(short_help="Add points to one that has not ended.")
 @click.argument("sweep", shell_complete=offered_sweeps)
 @click.argument("points", nargs=-1, metavar="[POINT]...")

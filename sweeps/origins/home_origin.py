@@ -3,9 +3,11 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 
 from espalier.core.errors import BadInput, brief, nearest
 from espalier.sweeps.answer.closing import Summary
+from espalier.sweeps.browse.export import Export, export_sweep
 from espalier.sweeps.browse.home_sweep import HomeSweep, load_sweep, read_sweep
 from espalier.sweeps.deletion import delete_sweep
 from espalier.sweeps.home import Home
@@ -13,6 +15,7 @@ from espalier.sweeps.origins.origin import Listing
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.search.adding import add_points
 from espalier.sweeps.search.driver_lock import driven_sweeps
+from espalier.sweeps.search.extension import More
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.values import Fields
 
@@ -73,9 +76,19 @@ class HomeOrigin:
 
         return resume_here(sweep, self.home.writable(), address, changed, progress)
 
+    def extend(self, sweep: str, more: More, changed: bool, address: str | None, progress: bool) -> Summary:
+        """Give a sweep more to train, and train it in this process; return its summary. Raises BadInput."""
+        from espalier.sweeps.running.here import extend_here
+
+        return extend_here(sweep, self.home.writable(), more, address, changed, progress)
+
     def enqueue(self, sweep: str, points: Sequence[Fields], other: str, top: int) -> Sequence[str]:
         """Add points to a sweep that asks for more trials; return what happens to them. Raises BadInput."""
         return add_points(self.home, sweep, points, other, top)
+
+    def export(self, sweep: str, out: str | PathLike[str] | None) -> Export:
+        """Write a sweep into a new folder or zip, which opens elsewhere. Raises BadInput; see `export_sweep`."""
+        return export_sweep(self.home, sweep, out)
 
     def delete(self, sweep: str, records: bool) -> None:
         """Remove a sweep with its checkpoints; records: also its runs in MLflow. Raises BadInput if it is driven."""

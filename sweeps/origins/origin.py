@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Protocol
 
 from espalier.sweeps.answer.chosen import Chosen
 from espalier.sweeps.answer.closing import Summary
+from espalier.sweeps.browse.export import Export
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.search.extension import More
 from espalier.sweeps.spec.spec import SweepSpec
 from espalier.sweeps.spec.values import Fields
 
@@ -61,6 +64,16 @@ class StoredSweep(Protocol):
         """MLflow's page on it."""
         ...
 
+    @property
+    def lane_steps(self) -> int | None:
+        """How many steps of lanes it has trained; None where that is not known."""
+        ...
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """The digests of the code and the data of its best trial, as far as they are known: code, data, data.others."""
+        ...
+
     def best_file(self, trial: int | None = None) -> str:
         """Return the best trial, or another complete one, as the text of a best file. Raises BadInput."""
         ...
@@ -100,11 +113,22 @@ class Origin(Protocol):
         """
         ...
 
+    def extend(self, sweep: str, more: More, changed: bool, address: str | None, progress: bool) -> Summary:
+        """Give a sweep more to train, and train it; return its summary. Raises BadInput, as a service always does.
+
+        changed, address, progress: see `resume`.
+        """
+        ...
+
     def enqueue(self, sweep: str, points: Sequence[Fields], other: str, top: int) -> Sequence[str]:
         """Add points to a sweep that asks for more trials; return sentences on what happens to them. Raises BadInput.
 
         other: another sweep, whose `top` best points are added after them; "" for none.
         """
+        ...
+
+    def export(self, sweep: str, out: str | PathLike[str] | None) -> Export:
+        """Write a sweep into a new folder or zip, which opens elsewhere. Raises BadInput, as a service always does."""
         ...
 
     def delete(self, sweep: str, records: bool) -> None:

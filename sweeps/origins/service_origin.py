@@ -3,15 +3,19 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 
 from espalier.core.errors import BadInput, counted
 from espalier.sweeps.answer.answer import answer_of
+from espalier.sweeps.answer.closing import Summary
+from espalier.sweeps.browse.export import Export
 from espalier.sweeps.client.answers import SweepAnswer, TrialAnswer
 from espalier.sweeps.client.lines import show_lines, table
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.origins.origin import CurvePoint, Listing
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.search.extension import More
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import Fields
 
@@ -66,6 +70,16 @@ class ServiceSweep:
         """Why each piece was trained stands in the home of the sweep, on the service's machine."""
         return None
 
+    @property
+    def lane_steps(self) -> None:
+        """Unknown: a service does not say it."""
+        return None
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """None: a service does not say them."""
+        return {}
+
     def best_file(self, trial: int | None = None) -> str:
         """Return the best trial, or another complete one, as the text of a best file. Raises BadInput."""
         return self.remote.best(self.id, trial)
@@ -110,6 +124,13 @@ class ServiceOrigin:
         """Ask the service to resume a sweep on its cluster."""
         self.remote.resume(self.remote.find(sweep), changed)
 
+    def extend(self, sweep: str, more: More, changed: bool, address: str | None, progress: bool) -> Summary:
+        """Raise BadInput: a service does not extend sweeps."""
+        raise BadInput(
+            f"{sweep}: a service does not extend sweeps, since quotas were checked for the spec as it was submitted; "
+            "submit a larger one, with the best of this one under `first`"
+        )
+
     def enqueue(self, sweep: str, points: Sequence[Fields], other: str, top: int) -> Sequence[str]:
         """Add points to a sweep that asks for more trials; return what happens to them. Raises BadInput."""
         answer = self.remote.enqueue(self.remote.find(sweep), points, self.remote.find(other) if other else None, top)
@@ -117,6 +138,13 @@ class ServiceOrigin:
         runs = answer["state"] in ("running", "starting")
         again = f"it takes them when it goes on: sweep resume {answer['id']} --server {self.remote.server}"
         return [f"{added}: it takes each when it next asks for a trial" if runs else f"{added}; {again}"]
+
+    def export(self, sweep: str, out: str | PathLike[str] | None) -> Export:
+        """Raise BadInput: a service does not export sweeps."""
+        raise BadInput(
+            f"{sweep}: a service does not export sweeps, whose folders are on its cluster; `sweep best` pulls the "
+            "best, and whoever has its home can export the whole"
+        )
 
     def delete(self, sweep: str, records: bool) -> None:
         """Raise BadInput: a service does not delete sweeps."""

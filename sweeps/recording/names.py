@@ -7,6 +7,7 @@ SWEEP_TAG, TRIAL_TAG, STEP_TAG, KIND_TAG = "espalier.sweep", "espalier.trial", "
 PARENT_TAG = "mlflow.parentRunId"  # makes MLflow show a run below its parent
 ONCE_TAG = "espalier.record"  # a random identity, to find a run that is no trial after a lost answer
 DESCRIPTION_TAG = "mlflow.note.content"  # the text at the top of MLflow's page of a run
+EXTENDED_TAG = "espalier.extended"  # of a sweep's own run: how it was extended, as of when its end was recorded
 CHAMPION = "champion"  # the alias of a model's best version, and the folder of its files among the run's artifacts
 NAME_TAG = "mlflow.runName"  # setting it renames a run
 RUNG = "rung_"  # how the names of metrics begin that are scores at rungs

@@ -41,7 +41,7 @@ class SweepClosed:
     values: Mapping[str, float]
     tags: Mapping[str, object]
     texts: Mapping[str, str]
-    files: Sequence[str]  # paths of figures, and of the archive of the code
+    files: Sequence[str]  # figures, and the archive of the code: in the folder of the spool
     status: str
 
 

@@ -20,7 +20,15 @@ from espalier.sweeps.recording.experiments import (
     search_runs,
 )
 from espalier.sweeps.recording.feedback import Feedback
-from espalier.sweeps.recording.names import KIND_TAG, PARENT_TAG, STEP_TAG, SWEEP_TAG, TAG_CHARACTERS, TRIAL_TAG
+from espalier.sweeps.recording.names import (
+    EXTENDED_TAG,
+    KIND_TAG,
+    PARENT_TAG,
+    STEP_TAG,
+    SWEEP_TAG,
+    TAG_CHARACTERS,
+    TRIAL_TAG,
+)
 from espalier.sweeps.recording.retry import create_once, is_refusal, retry
 from espalier.sweeps.results.parent_run import ParentRun
 
@@ -52,6 +60,7 @@ class RunState:
     step: float = -1  # the last step recorded
     has_params: bool = False
     has_metrics: bool = False
+    extended: str = ""  # of a sweep's own run: how it had been extended when its end was recorded
     is_new: bool = False
 
 
@@ -64,6 +73,7 @@ def _state_of(run: "Run") -> RunState:
         _step_of(run),
         bool(run.data.params),
         bool(run.data.metrics),
+        run.data.tags.get(EXTENDED_TAG, ""),
     )
 
 

@@ -1,6 +1,7 @@
 """The content of a sweep's records: one for each event of a trial, and those of the sweep's own run."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,15 @@ from espalier.sweeps import identity
 from espalier.sweeps.answer.answer import Answer, answer_of
 from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.code.copies import archive_path
-from espalier.sweeps.recording.names import DESCRIPTION_TAG, NAME_CHARACTERS, RUN_STATUS, RUNG, STORY, list_trials
+from espalier.sweeps.recording.names import (
+    DESCRIPTION_TAG,
+    EXTENDED_TAG,
+    NAME_CHARACTERS,
+    RUN_STATUS,
+    RUNG,
+    STORY,
+    list_trials,
+)
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.records import (
     MetricPoint,
@@ -242,7 +251,7 @@ class Tracking:
             **kinds,
             "schedule": spec.schedule.kind,
             "steps": spec.budget.steps,
-            "trials": spec.trials,
+            "trials": self.sweep_record.begun_spec.trials,  # MLflow has a param once for all
             "sampler": spec.search.sampler,
             "objective": f"{spec.objective.mode} {spec.objective.metric}",
         }
@@ -283,8 +292,10 @@ class Tracking:
         tags = {"espalier.best_trial": "none" if best is None else best.number}
         tags[DESCRIPTION_TAG] = description(answer, self.sweep_record.id)
         tags |= {"espalier.program": "; ".join(programs)} if programs else {}
+        if extensions := self.sweep_record.extensions:
+            tags[EXTENDED_TAG] = "; ".join(each.sentence for each in extensions)
         more_values, more_tags = self._compared(trials, best)
-        files = [str(path) for path in [*figures, *self._archive(best)]]
+        files = [os.path.relpath(path, self.folder) for path in [*figures, *self._archive(best)]]  # folders may move
         self.recorder.record(SweepClosed(values | more_values, tags | more_tags, texts, files, "FINISHED"))
 
     def _archive(self, best: TrialResult | None) -> list[Path]:

@@ -14,12 +14,14 @@ from espalier.sweeps.home import naming
 from espalier.sweeps.recording.feedback import Feedback
 from espalier.sweeps.recording.names import (
     CODE,
+    EXTENDED_TAG,
     FIGURES,
     METRICS_PER_BATCH,
     NAME_TAG,
     PARAMS_PER_BATCH,
     PARENT_TAG,
     STEP_TAG,
+    TAG_CHARACTERS,
     TRIAL_TAG,
     mlflow_name,
 )
@@ -123,15 +125,18 @@ class RunWriter:
 
     def _close(self, record: SweepClosed, time_ms: int) -> None:
         run = self.runs.parent(time_ms)
-        values = {} if run.has_metrics else record.values  # once, even if the end is recorded several times
-        run.has_metrics = True
+        extended = str(record.tags.get(EXTENDED_TAG, ""))[:TAG_CHARACTERS]
+        told = run.has_metrics and run.extended == extended  # once, even if the end is recorded several times
+        values = {} if told else record.values
+        run.has_metrics, run.extended = True, extended
         points = [make_metric(name, value, time_ms, 0) for name, value in values.items() if math.isfinite(value)]
         self._log(None, run, points, tags=record.tags)
         self._write_texts(run, record.texts)
-        for path in record.files:
-            if Path(path).exists():
-                folder = CODE if path.endswith(".zip") else FIGURES
-                retry(partial(self.client.log_artifact, run.run_id, path, folder))
+        for name in record.files:
+            path = self.spool.path.parent / name  # earlier versions named whole paths
+            if path.exists():
+                folder = CODE if name.endswith(".zip") else FIGURES
+                retry(partial(self.client.log_artifact, run.run_id, str(path), folder))
         retry(partial(self.client.set_terminated, run.run_id, record.status, time_ms))
 
     # --- a trial: its start, tags, reports, end ----------------------------------------------------------------------

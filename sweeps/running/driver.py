@@ -51,6 +51,8 @@ from espalier.sweeps.running.work import WorkCount
 from espalier.sweeps.running.workers import KILL_AFTER_S, Workers
 from espalier.sweeps.search.attributes import REFERENCES
 from espalier.sweeps.search.driver_lock import DriverLock
+from espalier.sweeps.search.extending import extension_of
+from espalier.sweeps.search.extension import More
 from espalier.sweeps.search.parking import none_known
 from espalier.sweeps.search.rule import stopping_rule
 from espalier.sweeps.search.search import Search
@@ -85,7 +87,7 @@ def start(
     store = SweepStore.open(home.storage)
     if sweep and store.exists(sweep):
         record = store.load(sweep)
-        identity.check_same_spec(sweep, record.facts, record.spec, spec)
+        identity.check_same_spec(sweep, record.facts, record.spec_like(spec), spec)
         on_named()
         return resume(sweep, home, watch, session, changed, anyway=not changed)
     if sweep:
@@ -173,6 +175,26 @@ def resume(
     with _ending_in_one_line(home, record.id), DriverLock(home, record.id), restoring_folder():
         driver = Driver(home, record, begin)
         return driver.drive(watch, session, partial(_check_unchanged, driver, changed, anyway), anyway)
+
+
+def extend(wanted: str, home: Home, watch: Watch, session: RaySession, more: More, changed: bool = False) -> Summary:
+    """Give a sweep more to train, and train it. Its trials so far stay as they are. changed: see `resume`.
+
+    Raises BadInput, with nothing stored, for what it cannot be extended by, and where its code or data have changed.
+    """
+    begin = time.monotonic()
+    record = find_sweep(home, SweepStore.open(home.storage), wanted)
+    check_reachable(sweep_tracking_uri(record, home))
+    with _ending_in_one_line(home, record.id), DriverLock(home, record.id), restoring_folder():
+        record = SweepStore.open(home.storage).load(record.id)  # as its last driver left it
+        driver = Driver(home, record.extended(extension_of(record, more)), begin)
+        return driver.drive(watch, session, partial(_begin_extension, driver, changed), check_anyway=True)
+
+
+def _begin_extension(driver: "Driver", changed: bool) -> None:
+    """Store an extension, unless the code or the data have changed."""
+    _check_unchanged(driver, changed, todays=False)
+    driver.record.store_extensions()
 
 
 def _check_unchanged(driver: "Driver", changed: bool, todays: bool) -> None:

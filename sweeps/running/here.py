@@ -13,6 +13,7 @@ from espalier.sweeps.home import Home
 from espalier.sweeps.running.display import in_notebook, shown
 from espalier.sweeps.running.machine import RaySession, ToStderr
 from espalier.sweeps.running.progress import Progress
+from espalier.sweeps.search.extension import More
 from espalier.sweeps.spec.header import header
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -45,6 +46,16 @@ def resume_here(
 
     with _ray(address) as session:
         return driver.resume(sweep, home, _watch(progress), session, changed)
+
+
+def extend_here(
+    sweep: str, home: Home, more: More, address: str | None = None, changed: bool = False, progress: bool = True
+) -> Summary:
+    """Give a sweep more to train, and train it. Raises BadInput; see `driver.extend`."""
+    from espalier.sweeps.running import driver
+
+    with _ray(address) as session:
+        return driver.extend(sweep, home, _watch(progress), session, more, changed)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from espalier.sweeps.samplers import SAMPLERS, Sampler
 from espalier.sweeps.samplers.grid import Grid, GridOrder
 from espalier.sweeps.search import attributes
 from espalier.sweeps.search.given import Given
+from espalier.sweeps.search.pasts import Pasts
 from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.trial_events import Outcome
 from espalier.sweeps.search.trial_record import Confirmation, OpenTrial, TrialRecord, sampled_params, storable
@@ -108,9 +109,10 @@ class Asker:
         _take_queued(record.study)
         trials = record.trials()
         self.given = Given(record, trials)
-        self.study, self.storage, self.spec = record.study, record.storage, record.spec
+        self.record, self.study, self.storage, self.spec = record, record.study, record.storage, record.spec
         self.domains = {name: distribution(domain) for name, domain in self.spec.space.domains()}
         self.draws = Draws(self.spec, self.domains, len(trials))
+        self.pasts = Pasts(record)
         self.params: dict[int, Point] = {trial.number: dict(trial.params) for trial in trials}
         for params in self.params.values():
             self.draws.take(params)
@@ -126,17 +128,32 @@ class Asker:
 
     def ask(self) -> OpenTrial:
         """Return a new trial; the branches of a trunk share all sampled values except the decay points."""
-        given = None if self.trunk_of(self.asked) is not None else self._next_given()
-        self._take_sampler(self.asked, given and given[1])
-        if given:
-            key, point = given
-            self.study.enqueue_trial(point, user_attrs={attributes.FIRST: key})
+        given = None if self.trunk_of(self.next_number) is not None else self._next_given()
+        self._take_sampler(self.next_number, given and given[1])
+        key, point = given or ("", {})
+        if past := self.pasts.of(self.asked):
+            point = self._ask_of(past, self.study.sampler, point)
+            self.study.sampler = RandomSampler()
+        if point or key:
+            self.study.enqueue_trial(point, user_attrs={attributes.FIRST: key} if key else None)
+        if key:
             self.given.use(key)
+        return self._opened(OpenTrial(self._asked(self.study)))
+
+    def _asked(self, study: optuna.Study) -> optuna.trial.Trial:
+        """Return a new trial of a study, whose sampler has proposed all that exists there."""
         conditions = self.spec.space.conditions
-        handle = self.study.ask({name: domain for name, domain in self.domains.items() if name not in conditions})
+        handle = study.ask({name: domain for name, domain in self.domains.items() if name not in conditions})
         if conditions:
             suggest_missing(handle, self.spec.space, self.domains)
-        return self._opened(OpenTrial(handle))
+        return handle
+
+    def _ask_of(self, past: optuna.Study, sampler: BaseSampler, point: Point) -> Point:
+        """Return what a sampler proposes that knows no more than a study has. point: parameters that are given."""
+        past.sampler = sampler
+        if point:
+            past.enqueue_trial(point)
+        return dict(self._asked(past).params)
 
     def _next_given(self) -> tuple[str, Point] | None:
         """Return the next point that is given, with its key; None where the sampler is to propose."""
@@ -235,8 +252,17 @@ class Asker:
             return None
         if number in self.trunks:
             return None if self.trunks[number] == number else self.trunks[number]
-        place = number % self.spec.branches
-        return number - place if place else None
+        place = self._place_of(number)
+        back = place % self.spec.branches
+        return self._number_at(place - back) if back else None
+
+    def _place_of(self, number: int) -> int:
+        """Return how many trials of the search come before one: confirmations count as none."""
+        return number - sum(confirmation < number for confirmation in self.confirmations)
+
+    def _number_at(self, place: int) -> int:
+        """Return the trial of the search at a place."""
+        return [number for number in self.params if number not in self.confirmations][place]
 
     def _take_sampler(self, number: int, given: Point | None = None) -> None:
         """Set the sampler for the trial of this number: a branch keeps its trunk's values.
@@ -248,7 +274,7 @@ class Asker:
         fixed = {name: value for name, value in trunk.items() if not name.startswith("decay_point")}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            base = self.draws.of(number, given)
+            base = self.draws.of(self._place_of(number), given)
         self.study.sampler = fixed_sampler(fixed, base) if fixed else base
 
 

@@ -26,9 +26,11 @@ def unconfirmed(spec: SweepSpec, trials: Sequence[TrialRecord]) -> list[TrialRec
 def confirmations_wanted(spec: SweepSpec, trials: Sequence[TrialRecord], searched: int) -> int:
     """Return how many confirmations a sweep is to have: once its search has ended, no more than trials are complete.
 
-    searched: how many trials its search is to have.
+    Those of before an extension count too, also of trials that are no longer among the best. searched: how many trials
+    its search is to have.
     """
-    return len(best_to_confirm(spec, trials)) if search_is_over(trials, searched) else spec.confirm
+    there = sum(trial.confirms is not None for trial in trials)
+    return there + (len(unconfirmed(spec, trials)) if search_is_over(trials, searched) else spec.confirm)
 
 
 def all_confirmed(spec: SweepSpec, trials: Sequence[TrialRecord], searched: int) -> bool:

@@ -5,15 +5,16 @@ other branch is a trial of its own. A trunk that is never continued ends as stop
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from espalier.core.training.events import Compared, Event, Repeated
 from espalier.sweeps.results.noise import noise_of_means
 from espalier.sweeps.search import attributes
 from espalier.sweeps.search.asking import Asker
 from espalier.sweeps.search.cohort_plan import Piece, PlannedTrial
+from espalier.sweeps.search.extension import Extension
 from espalier.sweeps.search.piece_space import PieceSpace
-from espalier.sweeps.search.time_budget import TimeBudget
+from espalier.sweeps.search.time_budget import TIME_UP, TimeBudget
 from espalier.sweeps.search.trial_events import Outcome
 from espalier.sweeps.search.trial_record import PieceJson, TrialRecord
 from espalier.sweeps.thaw.pieces import BranchPiece, TrunkPiece
@@ -51,6 +52,8 @@ class PieceSearch:
         self.settled = False  # whether that is since nothing left is expected to be better
         self.order = 0
         self.ends: list[tuple[float, float]] = []  # of complete trials: the value to be minimised, and its spread
+        self.past: set[int] = set()  # trials that had ended when the sweep was extended
+        self.extensions = [each for each in asker.record.extensions if each.finished]
         self._replay(trials)
 
     @property
@@ -102,23 +105,40 @@ class PieceSearch:
     def _trial_of(self, proposal: Proposal, key: str = "") -> int:
         """Return the trial that a piece is a part of: its trunk's, or a new one. key: of an added point."""
         begins = isinstance(proposal, TrunkPiece) and proposal.trunk == len(self.trunks)
-        if begins or (isinstance(proposal, BranchPiece) and not self._continues(proposal)):
-            params = self.layout.params(proposal.point)
-            if isinstance(proposal, BranchPiece):
-                params |= self.layout.decay_params(proposal.decay)
-            trunk = self.asker.next_number if begins else self.trunks[proposal.trunk]
-            entry = self._entry(proposal, trunk)
-            added = {attributes.FIRST: key} if key else {}
-            number = self.asker.begin(params, {attributes.PIECES: [entry], **added}).number
-            self.pieces[number], self.asker.trunks[number] = [entry], trunk
-            self.trunks += [number] if begins else []
-            return number
-        number = self.trunks[proposal.trunk]
+        goes_on = not begins and (isinstance(proposal, TrunkPiece) or self._continues(proposal))
+        number = self.asker.next_number if begins else self.trunks[proposal.trunk]
+        if begins or not goes_on or number in self.past:
+            return self._new_trial(proposal, number, goes_on, {attributes.FIRST: key} if key else {})
         self.pieces[number].append(self._entry(proposal, number))
         self.asker.trials[number].set_pieces(self.pieces[number])
         if isinstance(proposal, BranchPiece):
             self.asker.decide(number, self.layout.decay_params(proposal.decay))
         return number
+
+    def _new_trial(self, proposal: Proposal, trunk: int, goes_on: bool, added: Mapping[str, object]) -> int:
+        """Return a new trial of a piece. trunk: the trial of its trunk.
+
+        goes_on: whether it takes that trial's place, which has ended. added: more attributes.
+        """
+        params, number = self.layout.params(proposal.point), self.asker.next_number
+        if isinstance(proposal, BranchPiece):
+            params |= self.layout.decay_params(proposal.decay)
+        entry = self._entry(proposal, number if goes_on else trunk)
+        if goes_on:
+            entry["of"] = trunk
+        self.asker.begin(params, {attributes.PIECES: [entry], **added})
+        self.pieces[number], self.asker.trunks[number] = [entry], entry["trunk"]
+        self._place(number, entry)
+        return number
+
+    def _place(self, number: int, entry: PieceJson) -> None:
+        """Take a trial as that of the trunk which its first piece begins, or goes on with in an ended one's place."""
+        if (before := entry.get("of")) is not None:
+            trunk = self.trunks.index(before)
+            self.trunks[trunk] = number
+            self.model.trunks.begin_again(trunk)
+        elif entry["trunk"] == number:
+            self.trunks.append(number)
 
     def _continues(self, branch: BranchPiece) -> bool:
         """Whether a branch goes on from where its trunk was parked, for the first time."""
@@ -128,17 +148,8 @@ class PieceSearch:
         return undecided and branch.begin >= parked - 1e-9
 
     def _entry(self, proposal: Proposal, trunk: int) -> PieceJson:
-        entry: PieceJson = {"order": self.order, "trunk": trunk, "point": proposal.point, "begin": proposal.begin}
         self.order += 1
-        if isinstance(proposal, TrunkPiece):
-            entry["end"] = proposal.end
-        else:
-            entry["decay"] = proposal.decay
-        if reason := self.model.reason:
-            entry["gain"], entry["cost"] = reason.gain, reason.cost
-        if self.model.again:
-            entry["again"] = self.model.again
-        return entry
+        return _entry_of(proposal, self.order - 1, trunk, self.model)
 
     def planned(self, number: int) -> PlannedTrial:
         """Return a trial with the last of its pieces."""
@@ -225,45 +236,42 @@ class PieceSearch:
         """Ask and tell as earlier processes did; what they had in training is in training."""
         records = {trial.number: trial for trial in trials if trial.pieces}
         entries = [(piece["order"], number, k) for number, trial in records.items() for k, piece in _numbered(trial)]
+        extensions = [*self.extensions]
         for order, number, k in sorted(entries):
+            while extensions and number >= extensions[0].first:
+                self._extend(extensions.pop(0))
             record = records[number]
             piece = record.pieces[k]
             self.order = order + 1
-            if piece["trunk"] == number and k == 0:
-                self.trunks.append(number)
+            if k == 0:
+                self._place(number, piece)
             self.pieces.setdefault(number, []).append(piece)
-            proposal = self._proposal(piece)
+            proposal = _proposal_of(piece, self.trunks.index(piece["trunk"]))
             begun = record.given_as is not None and k == 0
             self.model.adopt(proposal, begun, piece.get("again", 0.0))
             self.training[number] = self.model.training[-1]
             is_last = k == len(record.pieces) - 1
-            known, value = self._result(record, piece, is_last)
-            if known:
+            end = piece.get("end")
+            step = -1 if end is None else self.layout.step(end, ())
+            known, value = _result(record, step, is_last, self.spec.objective.sign)
+            if known and value is None and TIME_UP in record.evidence and not record.running:
+                _void(self.training.pop(number), self.model)
+            elif known:
                 self.model.tell(self.training.pop(number), value)
             if piece.get("lost") and number in self.trunks:
                 self.model.lose(self.trunks.index(number))
+        for extension in extensions:
+            self._extend(extension)
         for record in records.values():
             self._note_end(record.value, record.spread)
             if record.running:
                 self._take_over(record)
 
-    def _proposal(self, piece: PieceJson) -> Proposal:
-        trunk, point = self.trunks.index(piece["trunk"]), tuple(piece["point"])
-        if (decay := piece.get("decay")) is not None:
-            return BranchPiece(trunk, point, piece["begin"], tuple(decay))
-        return TrunkPiece(trunk, point, piece["begin"], piece.get("end", 1.0))
-
-    def _result(self, record: TrialRecord, piece: PieceJson, is_last: bool) -> tuple[bool, float | None]:
-        """Return whether the result of a piece is known, and the value to be minimised; None if it diverged."""
-        sign, end = self.spec.objective.sign, piece.get("end")
-        step = -1 if end is None else self.layout.step(end, ())
-        if score := record.scores.get(step):
-            rested = score.value is None or (record.parked or (0,))[0] >= step
-            if rested or not (record.running and is_last):  # else its process ended before it knew of the parking
-                return True, None if score.value is None else sign * score.value
-        if record.running and is_last:
-            return False, None
-        return True, None if record.value is None else sign * record.value
+    def _extend(self, extension: Extension) -> None:
+        """Take that all trials had ended before a certain one, when the sweep was extended."""
+        self.past = set(range(extension.first))
+        self.model.trunks.end(k for k, number in enumerate(self.trunks) if number in self.past)
+        self.model.first = []  # what begins now, begins by choice
 
     def _take_over(self, record: TrialRecord) -> None:
         """Open a trial of an earlier process, which may have ended before it had stored a trunk's decay points."""
@@ -271,6 +279,47 @@ class PieceSearch:
         decay = record.pieces[-1].get("decay")
         if decay and not record.params.keys() >= set(self.layout.decay_names):
             self.asker.decide(record.number, self.layout.decay_params(decay))
+
+
+def _void(piece: Proposal, model: Thaw) -> None:
+    """Have a model take that a piece was cut off by the end of the time."""
+    model.training.remove(piece)
+    model.results.void(piece)
+    model.trunks.void(piece)
+
+
+def _entry_of(proposal: Proposal, order: int, trunk: int, model: Thaw) -> PieceJson:
+    entry: PieceJson = {"order": order, "trunk": trunk, "point": proposal.point, "begin": proposal.begin}
+    if isinstance(proposal, TrunkPiece):
+        entry["end"] = proposal.end
+    else:
+        entry["decay"] = proposal.decay
+    if reason := model.reason:
+        entry["gain"], entry["cost"] = reason.gain, reason.cost
+    if model.again:
+        entry["again"] = model.again
+    return entry
+
+
+def _proposal_of(piece: PieceJson, trunk: int) -> Proposal:
+    point = tuple(piece["point"])
+    if (decay := piece.get("decay")) is not None:
+        return BranchPiece(trunk, point, piece["begin"], tuple(decay))
+    return TrunkPiece(trunk, point, piece["begin"], piece.get("end", 1.0))
+
+
+def _result(record: TrialRecord, rung: int, is_last: bool, sign: float) -> tuple[bool, float | None]:
+    """Return whether the result of a piece is known, and the value to be minimised; None if it diverged.
+
+    rung: at which its trunk is scored, -1 of a branch. is_last: whether it is the last piece of its trial.
+    """
+    if score := record.scores.get(rung):
+        rested = score.value is None or (record.parked or (0,))[0] >= rung
+        if rested or not (record.running and is_last):  # else its process ended before it knew of the parking
+            return True, None if score.value is None else sign * score.value
+    if record.running and is_last:
+        return False, None
+    return True, None if record.value is None else sign * record.value
 
 
 def _numbered(trial: TrialRecord) -> list[tuple[int, PieceJson]]:

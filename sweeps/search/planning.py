@@ -72,7 +72,7 @@ class Planner(Plans):
         """cohorts: how many train at once. cohort_trials: the most trials of a cohort."""
         self.asker, self.spec = asker, asker.spec
         self.cohorts, self.cohort_trials = cohorts, cohort_trials
-        self.round = self.spec.round_trials
+        self.round = asker.record.begun_spec.round_trials  # an extension changes no round
 
     @property
     def wanted(self) -> int:

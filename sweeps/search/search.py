@@ -78,8 +78,8 @@ class Search:
     @property
     def wanted(self) -> int:
         """How many trials there are to be, with confirmations."""
-        confirmations = len(self.asker.confirmations) if self.confirmed else self.spec.confirm
-        return self.planner.wanted + confirmations
+        more = 0 if self.confirmed else self.spec.confirm
+        return self.planner.wanted + len(self.asker.confirmations) + more
 
     @property
     def asks_next(self) -> bool:

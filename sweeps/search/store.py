@@ -58,6 +58,20 @@ class SweepStore:
         """Remove a sweep."""
         optuna.delete_study(study_name=sweep, storage=self.storage)
 
+    def copy(self, sweep: str, place: str, tracking: str) -> None:
+        """Copy a sweep, with its trials as they are now, into a new storage at a place; see `open`.
+
+        There it has no address of its own to be recorded at, and no runs yet. tracking: its tracking origin there.
+        """
+        study, target = self._study(sweep), storage.open_storage(place)
+        copy = optuna.create_study(storage=target, study_name=sweep, direction=study.direction)
+        copy.add_trials(study.get_trials(deepcopy=False))
+        spec = study.user_attrs[attributes.SPEC] | {"tracking_uri": None}
+        entries = study.user_attrs | {attributes.TRACKING: tracking, attributes.SPEC: spec}
+        for name in sorted(entries, key=attributes.SPEC.__eq__):  # the spec last: see `create`
+            if name != attributes.PARENT and not name.startswith(attributes.LATE_RUN):
+                copy.set_user_attr(name, entries[name])
+
     def ids(self) -> list[str]:
         """Return the ids of all sweeps, the oldest first."""
         return [sweep for sweep, _ in self.ids_and_names()]

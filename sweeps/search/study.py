@@ -1,6 +1,6 @@
 """A sweep in Optuna's storage: its spec, its facts, its drivers' notes. Only this file reads a study's attributes."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search import attributes
 from espalier.sweeps.search.cohort_plan import Provenance
 from espalier.sweeps.search.confirming import confirmations_wanted
+from espalier.sweeps.search.extension import Extension
 from espalier.sweeps.search.trial_record import TrialRecord, sampled_params
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
@@ -30,6 +31,7 @@ NOT_FACTS = (
     attributes.PARENT,
     attributes.REFERENCES,
     attributes.SEARCH_OVER,
+    attributes.EXTENSIONS,
     attributes.TIME,
 )
 NOT_FACTS_OF = (attributes.ENQUEUED, attributes.WORK, attributes.PROVENANCE, attributes.REFERENCE, attributes.LATE_RUN)
@@ -58,8 +60,12 @@ class Unfinished:
 class SweepRecord:
     """One sweep in a storage."""
 
-    def __init__(self, study: optuna.Study, storage: BaseStorage):
+    def __init__(self, study: optuna.Study, storage: BaseStorage, extensions: Sequence[Extension] | None = None):
+        """extensions: all of them, where the last is not stored yet; None: those that are stored."""
         self.study, self.storage = study, storage
+        entries = study.user_attrs.get(attributes.EXTENSIONS, []) if extensions is None else []
+        self.extensions = [Extension.from_json(entry) for entry in entries] if extensions is None else extensions
+        """how it was given more to train, in order"""
         self._written_parent: ParentRun | None = None
         self.id = study.study_name
 
@@ -72,8 +78,30 @@ class SweepRecord:
 
     @property
     def stored_spec(self) -> Fields:
-        """The fields of its spec, as stored at its start."""
-        return self.study.user_attrs[attributes.SPEC]
+        """The fields of its spec: as stored at its start, with the budget of its last extension."""
+        fields = self.study.user_attrs[attributes.SPEC]
+        return self.extensions[-1].applied_to(fields) if self.extensions else fields
+
+    @cached_property
+    def begun_spec(self) -> SweepSpec:
+        """Its spec as it was before any extension. Raises BadInput as `spec` does."""
+        if not self.extensions:
+            return self.spec
+        source = f"{self.id}: another version wrote its spec"
+        return make_spec(self.study.user_attrs[attributes.SPEC], source, stored=True)
+
+    def spec_like(self, spec: SweepSpec) -> SweepSpec:
+        """Its spec, or the one that it began with where that has the budget of another spec: for a comparison."""
+        budgets = (self.begun_spec.trials, self.begun_spec.budget)
+        return self.begun_spec if (spec.trials, spec.budget) == budgets else self.spec
+
+    def extended(self, extension: Extension) -> "SweepRecord":
+        """Return it with more to train. Nothing is stored before `store_extensions`."""
+        return SweepRecord(self.study, self.storage, [*self.extensions, extension])
+
+    def store_extensions(self) -> None:
+        """Store how it was given more to train."""
+        self.study.set_user_attr(attributes.EXTENSIONS, [extension.to_json() for extension in self.extensions])
 
     @property
     def facts(self) -> Facts:
@@ -201,13 +229,13 @@ class SweepRecord:
 
     @property
     def search_over(self) -> bool:
-        """Whether an open-ended search has ended."""
-        return self.study.user_attrs.get(attributes.SEARCH_OVER, False)
+        """Whether an open-ended search has ended: the stored number is that of the extensions then, and one more."""
+        return int(self.study.user_attrs.get(attributes.SEARCH_OVER, 0)) > len(self.extensions)
 
     def set_search_over(self) -> None:
         """Store that an open-ended search has ended."""
         if not self.search_over:
-            self.study.set_user_attr(attributes.SEARCH_OVER, True)
+            self.study.set_user_attr(attributes.SEARCH_OVER, len(self.extensions) + 1)
 
     @property
     def time(self) -> tuple[float, float | None]:

@@ -40,7 +40,7 @@ class PieceJson(TypedDict):
     order: its number among the sweep's pieces. trunk: the trial that began as its trunk. end: of a trunk, decay: of a
     branch. gain: by how much it was expected to better the objective in the end, for `cost` full trainings.
     again: what it trained, or is to train, although that had been trained before. lost: whether nothing was left where
-    it was parked.
+    it was parked. of: of a trial that goes on with a trunk whose trial had ended before an extension, that trial.
     """
 
     order: int
@@ -53,6 +53,7 @@ class PieceJson(TypedDict):
     cost: NotRequired[float]
     again: NotRequired[float]
     lost: NotRequired[bool]
+    of: NotRequired[int]
 
 
 def storable(choice: Scalar | list[float]) -> Scalar:

@@ -11,7 +11,8 @@ class Trunk:
 
     rung: the number of the next rung. branches: the decay points of branches that were asked for. continued: whether
     one of them goes on from where the trunk rested. diverged: at a rung. lost: whether nothing was kept of it, so that
-    what goes on from it begins anew.
+    what goes on from it begins anew. over: whether its trial has ended, so that going on begins another one. again: how
+    many trials it has begun in this way.
     """
 
     number: int
@@ -22,12 +23,14 @@ class Trunk:
     diverged: bool = False
     lost: bool = False
     continued: bool = False
+    over: bool = False
+    again: int = 0
     branches: list[tuple[float, ...]] = field(default_factory=list[tuple[float, ...]])
 
     @property
     def trials(self) -> int:
         """How many trials it is: the branch that goes on from where it rested is the trunk's, the others are more."""
-        return max(1, len(self.branches) + (not self.continued))
+        return max(1, len(self.branches) + (not self.continued)) + self.again
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Results:
             raise ValueError(f"lag: {lag}; must be 1 or more, or None")
         self.lag = lag
         self.asked: list[Piece] = []
-        self._told: list[tuple[int, Score]] = []  # in the order in which they came in
+        self._told: list[tuple[int, Score | None]] = []  # in the order in which they came in
         self._numbers: dict[Piece, int] = {}
         self._in_turn: list[Score | None] = []  # in the order of asking
 
@@ -45,6 +45,10 @@ class Results:
         self._told.append((number, score))
         self._in_turn[number] = score
 
+    def void(self, piece: Piece) -> None:
+        """Note that the result of a piece will never be known. Without a lag alone."""
+        self._told.append((self._numbers[piece], None))
+
     def counts(self, most: int) -> Iterator[int]:
         """Yield on how many results the next choice may count, where at most so many pieces may train at once.
 
@@ -60,7 +64,7 @@ class Results:
     def scores(self, count: int) -> list[Score]:
         """Return the first so many results."""
         if self.lag is None:
-            return [score for _, score in self._told[:count]]
+            return [score for _, score in self._told[:count] if score]
         return [score for score in self._in_turn[:count] if score]
 
     def pending(self, count: int) -> list[Piece]:

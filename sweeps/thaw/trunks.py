@@ -1,7 +1,7 @@
 """The trunks of a search: how far each has come, and which may go on."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -32,6 +32,26 @@ class Trunks:
         """Return another trunk, of a point."""
         self._trunks.append(Trunk(len(self), point))
         return self._trunks[-1]
+
+    def end(self, trunks: Iterable[int]) -> None:
+        """Take that the trials of these trunks have ended, though the search goes on.
+
+        Nothing was kept of them, so that what goes on from one begins anew, as another trial.
+        """
+        for trunk in trunks:
+            self[trunk].over = self[trunk].lost = True
+
+    def void(self, piece: Piece) -> None:
+        """Take that a piece was cut off, so that it says nothing, and may be trained another time."""
+        if isinstance(piece, TrunkPiece):
+            self[piece.trunk].training = False
+        else:
+            self[piece.trunk].branches.remove(piece.decay)
+
+    def begin_again(self, trunk: int) -> None:
+        """Take that a trunk whose trial had ended goes on as another trial."""
+        self[trunk].over = False
+        self[trunk].again += 1
 
     @property
     def trials(self) -> int:
@@ -65,7 +85,9 @@ class Trunks:
     def goes_on(self, comparison: Comparison) -> Mask:
         """Return which branches would go on from where their trunk rests, for the first time: they begin no trial."""
         trunks = [candidate.trunk for candidate in comparison.candidates]
-        begins = [math.inf if trunk is None or trunk.continued else self.rested(trunk) for trunk in trunks]
+        begins = [
+            math.inf if trunk is None or trunk.continued or trunk.over else self.rested(trunk) for trunk in trunks
+        ]
         return comparison.begin >= np.array(begins)[:, None] - 1e-9
 
     def rested(self, trunk: Trunk) -> float:

@@ -90,6 +90,8 @@ def finish(search: Search, lives: Callable[[int, float], list[Event]] = life) ->
     seen = []
     while not search.exhausted:
         suggestion = search.next_cohort()
+        if suggestion is None and search.exhausted:  # it has just found that nothing is left to be confirmed
+            break
         assert suggestion is not None
         seen.append(suggestion.trials)
         for trial in suggestion.trials:

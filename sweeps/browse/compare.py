@@ -1,0 +1,195 @@
+"""Two sweeps side by side: did the second do better, by how much, is it noise, at which cost, and what differs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from espalier.core.errors import counted
+from espalier.sweeps.identity import KINDS, spec_differences
+from espalier.sweeps.results.difference import Difference, Measured, difference, measured_best
+from espalier.sweeps.results.formatting import decimals, finite
+from espalier.sweeps.results.trial_result import TrialResult, best_trial, searched
+from espalier.sweeps.spec.space import Point
+from espalier.sweeps.spec.spec import SweepSpec
+
+FIELDS = 12  # spec fields that are listed in a text
+SCHEMA = 1
+"""The version of the JSON document: what is there keeps its name and meaning, and a change of one raises it."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two sweeps. lane_steps: that it has trained. digests: of its code and data, as far as they are known."""
+
+    id: str
+    spec: SweepSpec
+    state: str
+    trials: Sequence[TrialResult]
+    lane_steps: int | None
+    digests: Mapping[str, str]
+
+    @property
+    def best(self) -> Measured | None:
+        """Its best configuration."""
+        return measured_best(self.trials, self.spec)
+
+    @property
+    def params(self) -> Point:
+        """The hyperparameters of its best trial; empty without one."""
+        best = best_trial(self.trials, self.spec.objective.mode)
+        return best.params if best else {}
+
+    @property
+    def seconds(self) -> float | None:
+        """From the begin of its first trial to the end of its last, pauses included; None before one has ended."""
+        ended = [(t.ended, t.ended - t.duration_s) for t in self.trials if t.ended and t.duration_s is not None]
+        return max(end for end, _ in ended) - min(begin for _, begin in ended) if ended else None
+
+    def cost(self) -> dict[str, float | None]:
+        """Return what it took."""
+        complete = sum(t.state == "complete" for t in searched(self.trials))
+        return {
+            "trials": len(searched(self.trials)),
+            "complete": complete,
+            "lane_steps": self.lane_steps,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison of two sweeps came to."""
+
+    first: Side
+    second: Side
+
+    @property
+    def incomparable(self) -> str:
+        """Why their bests cannot be compared; "" if they can."""
+        one, other = self.first, self.second
+        goals = [f"{side.spec.objective.mode} {side.spec.objective.metric}" for side in (one, other)]
+        if goals[0] != goals[1]:
+            return f"{one.id} has the objective {goals[0]}, {other.id} {goals[1]}"
+        data = [side.digests.get("data") for side in (one, other)]
+        if all(data) and data[0] != data[1]:
+            return f"{one.id} was trained and validated on other data than {other.id} ({data[0]} and {data[1]})"
+        without = [side.id for side in (one, other) if side.best is None]
+        return f"{' and '.join(without)} {'has' if len(without) == 1 else 'have'} no complete trial" if without else ""
+
+    @property
+    def difference(self) -> Difference | None:
+        """By how much the second is better; None where they cannot be compared."""
+        one, other = self.first.best, self.second.best
+        if self.incomparable or one is None or other is None:
+            return None
+        return difference(one, other, self.first.spec.objective.sign)
+
+    @property
+    def verdict(self) -> str:
+        """better, worse, noise or unknown: of the second; or incomparable."""
+        return self.difference.verdict if self.difference else "incomparable"
+
+    @property
+    def sentence(self) -> str:
+        """The answer."""
+        apart, one, other = self.difference, self.first, self.second
+        if apart is None or one.best is None or other.best is None:
+            return f"{one.id} and {other.id} cannot be compared: {self.incomparable}"
+        metric = one.spec.objective.metric
+        values = f"{metric} {decimals(other.best.value)}, and {decimals(one.best.value)} of {one.id}"
+        by = decimals(abs(apart.by))
+        if apart.p is None or apart.low is None or apart.high is None:
+            did = f"{'better' if apart.by > 0 else 'worse'} by {by}" if apart.by else "the same"
+            return (
+                f"{other.id} came out {did} ({values}); whether that is noise is unknown: neither was trained under "
+                "other seeds (confirm: 3 does it)"
+            )
+        ends = f"95 %: {decimals(apart.low)} to {decimals(apart.high)}"
+        if apart.verdict == "noise":
+            by = decimals(apart.by)
+            return f"{other.id} is neither better nor worse than noise ({values}; better by {by}, {ends})"
+        return f"{other.id} did {apart.verdict} by {by}, more than noise ({values}; better by {ends})"
+
+    @property
+    def fields(self) -> list[tuple[str, object, object]]:
+        """The fields in which the specs differ: name, of the first, of the second."""
+        return spec_differences(self.first.spec, self.second.spec)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the answer, the cost, the best configurations side by side, and what was different."""
+        one, other = self.first, self.second
+        yield self.sentence
+        if self.difference and self.difference.source:
+            yield f"  noise    {self._noise()}"
+        yield from _columns("cost", [one.id, other.id], {n: (one.cost()[n], other.cost()[n]) for n in one.cost()})
+        names = dict.fromkeys([*one.params, *other.params])
+        rows = {name: (one.params.get(name), other.params.get(name)) for name in names}
+        best = [side.best for side in (one, other)]
+        heads = [f"trial {each.trial}" if each else "-" for each in best]
+        yield from _columns("best", heads, rows)
+        yield from self._differing()
+
+    def _noise(self) -> str:
+        parts = [
+            f"{decimals(side.best.noise.sd)} of {side.id} (from {side.best.noise.source}; its best: "
+            f"{counted(side.best.trainings, 'training')})"
+            for side in (self.first, self.second)
+            if side.best and side.best.noise
+        ]
+        return f"{', '.join(parts)}; {self.difference.source if self.difference else ''}"
+
+    def _differing(self) -> Iterator[str]:
+        fields = self.fields
+        for name, one, other in fields[:FIELDS]:
+            yield f"  {name}: {_shown(one)}, then {_shown(other)}"
+        if len(fields) > FIELDS:
+            yield f"  and {len(fields) - FIELDS} more fields differ: --json has them"
+        if not fields:
+            yield "  the specs are the same"
+        for kind, what in KINDS.items():
+            digests = [side.digests.get(kind) for side in (self.first, self.second)]
+            if any(digests):
+                same = f"the same ({digests[0]})" if digests[0] == digests[1] else f"{digests[0]}, then {digests[1]}"
+                yield f"  {what}: {same}"
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON values."""
+        return finite(
+            {
+                "schema": SCHEMA,
+                "verdict": self.verdict,
+                "sentence": self.sentence,
+                "difference": self.difference and asdict(self.difference),
+                "sweeps": [self._side(side) for side in (self.first, self.second)],
+                "fields": [{"field": name, "first": one, "second": other} for name, one, other in self.fields],
+            }
+        )
+
+    def _side(self, side: Side) -> dict[str, object]:
+        best = side.best
+        return {
+            "sweep": side.id,
+            "state": side.state,
+            "metric": side.spec.objective.metric,
+            "mode": side.spec.objective.mode,
+            "best": best and {**asdict(best), "params": dict(side.params)},
+            "cost": side.cost(),
+            "digests": dict(side.digests),
+        }
+
+
+def _columns(title: str, heads: Sequence[str], rows: Mapping[str, tuple[object, object]]) -> Iterator[str]:
+    """Yield a table of two columns."""
+    cells = [(name, _shown(one), _shown(other)) for name, (one, other) in rows.items()]
+    table = [(title, *heads), *cells]
+    first, second = (max(len(row[k]) for row in table) for k in (0, 1))
+    for name, one, other in table:
+        yield f"  {name:<{first}}  {one:>{second}}  {other}"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1e6 and value != int(value) else f"{value:,.0f}"
+    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

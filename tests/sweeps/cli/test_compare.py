@@ -1,0 +1,96 @@
+"""`sweep compare`: the answer first, and what is not compared."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import espalier as es
+from espalier.sweeps.cli.app import main
+from espalier.sweeps.home import JOURNAL
+from espalier.sweeps.search.search import Search
+from espalier.sweeps.search.store import SweepStore
+from tests.sweeps.made import life, spec_with
+
+Sweep = Callable[..., Result]
+
+
+def make(home: Path, sweep: str, losses: dict[int, float], data: str = "d1", **fields: Any) -> None:
+    """Make a sweep without training: the losses of its trials by number, confirmations last."""
+    home.mkdir(exist_ok=True)
+    spec = spec_with(**fields | {"trials": len(losses) - fields.get("confirm", 0)})
+    record = SweepStore.open(str(home / JOURNAL)).create(sweep, spec, {"created": sweep, "data": data, "code": "c1"})
+    search = Search(record, 1, 64)
+    while plan := search.next_cohort():
+        for trial in plan.trials:
+            search.take_events(life(trial.number, losses[trial.number]))
+        search.cohort_over(plan.id)
+    search.settle(everything=True)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    make(home, "warm-1", {0: 2.5, 1: 2.4, 2: 2.6, 3: 2.41, 4: 2.51}, confirm=2)
+    make(home, "warm-2", {0: 2.2, 1: 2.1, 2: 2.6, 3: 2.11, 4: 2.21}, confirm=2, budget={"steps": 80, "batch_size": 11})
+    make(home, "warm-3", {0: 2.5, 1: 2.39})
+    make(home, "warm-4", {0: 2.5, 1: 2.38})
+    make(home, "other-data", {0: 2.5}, data="d2")
+    make(home, "upwards", {0: 2.5}, objective={"metric": "valid_loss", "mode": "max"})
+    return home
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict", "begin"),
+    [
+        ("warm-1", "warm-2", "better", "warm-2 did better by 0.30000, more than noise (valid_loss 2.10500, and 2.4"),
+        ("warm-2", "warm-1", "worse", "warm-1 did worse by 0.30000, more than noise"),
+        ("warm-1", "warm-3", "noise", "warm-3 is neither better nor worse than noise"),
+        ("warm-1", "warm-1", "noise", "warm-1 is neither better nor worse than noise"),
+        ("warm-3", "warm-4", "unknown", "warm-4 came out better by 0.01000"),
+        ("warm-3", "other-data", "incomparable", "warm-3 and other-data cannot be compared: warm-3 was trained"),
+        ("warm-3", "upwards", "incomparable", "warm-3 and upwards cannot be compared: warm-3 has the objective"),
+    ],
+)
+def test_the_answer_comes_first(sweep: Sweep, home: Path, first: str, second: str, verdict: str, begin: str) -> None:
+    done = sweep("compare", first, second)
+    assert done.exit_code == 0 and done.stdout.startswith(begin), done.output
+    document = json.loads(sweep("compare", first, second, "--json").stdout)
+    assert (document["verdict"], document["schema"]) == (verdict, 1)
+    assert document["sentence"] == done.stdout.splitlines()[0]
+    comparison = es.compare(first, es.open(second, home=home), home=home)
+    assert (comparison.verdict, comparison.sentence) == (verdict, document["sentence"])
+
+
+def test_what_was_different_and_what_it_cost_is_listed(sweep: Sweep, home: Path) -> None:
+    said = sweep("compare", "warm-1", "warm-2").stdout
+    assert "  budget.steps: 40, then 80\n" in said
+    assert "  the data: the same (d1)\n" in said and "  the task's code: the same (c1)\n" in said
+    document = json.loads(sweep("compare", "warm-1", "warm-2", "--json").stdout)
+    assert {"field": "budget.steps", "first": 40, "second": 80} in document["fields"]
+    assert "name" not in {field["field"] for field in document["fields"]}
+    assert [side["cost"]["trials"] for side in document["sweeps"]] == [3, 3]
+    assert document["sweeps"][0]["best"]["params"]["lr_exponent"] == pytest.approx(
+        es.open("warm-1", home=home).table["lr_exponent"][1]
+    )
+    assert document["difference"]["by"] == pytest.approx(0.3)
+
+
+def test_a_sweep_without_a_complete_trial_is_said(sweep: Sweep, home: Path) -> None:
+    SweepStore.open(str(home / JOURNAL)).create("begun", spec_with(), {"created": "z"})
+    assert sweep("compare", "warm-1", "begun").stdout.startswith(
+        "warm-1 and begun cannot be compared: begun has no complete trial"
+    )
+
+
+def test_an_unknown_sweep_is_refused(sweep: Sweep, home: Path) -> None:
+    done = CliRunner().invoke(main, ["compare", "warm-1", "warm-9"], prog_name="sweep")
+    assert done.exit_code == 2 and "unknown sweep 'warm-9'" in done.stderr
+
+
+def test_python_says_what_it_takes(home: Path) -> None:
+    with pytest.raises(es.BadInput, match="first: 3 arrived; give the id or the name of a sweep, or a result"):
+        es.compare(3, "warm-1", home=home)  # type: ignore[arg-type]
