@@ -155,7 +155,7 @@ def cost_of(desk: Desk) -> float:
 
 def test_a_parked_trunk_that_had_ended_goes_on_as_another_trial(tmp_path: Path) -> None:
     found = 0
-    for seed in range(4):
+    for seed in range(2):
         desk = trained(by_pieces(search={"sampler": "thaw", "seed": seed}), tmp_path / str(seed), seed)
         count = len(desk.trials)
         extend(desk, trainings=6)
@@ -196,7 +196,7 @@ def test_a_process_that_dies_in_an_extension_forgets_nothing(seed: int, tmp_path
 
 
 def test_by_trials_a_search_by_pieces_begins_no_more_than_there_are_to_be(tmp_path: Path) -> None:
-    for seed in range(3):
+    for seed in range(2):
         fields = {"trials": 10, "search": {"sampler": "thaw", "seed": seed}}
         fields |= {"budget": {"steps": STEPS, "batch_size": 11}}
         desk = trained(by_pieces(**fields), tmp_path / str(seed), seed)
