@@ -53,8 +53,8 @@ def spec_differences(one: SweepSpec, other: SweepSpec) -> list[tuple[str, object
     """
     in_rates = one.space.lr is not None and other.space.lr is not None
     fields = _differences(normal_fields(one, in_rates), normal_fields(other, in_rates))
-    known = ((name, *(None if value is _ABSENT else value for value in values)) for name, *values in fields)
-    return [difference for difference in known if difference[0] != "name"]
+    known = [(name, None if a is _ABSENT else a, None if b is _ABSENT else b) for name, a, b in fields]
+    return [each for each in known if each[0] != "name"]
 
 
 def _leave_out_defaults(task: str, then: dict[str, object], now: dict[str, object]) -> None:

@@ -57,9 +57,9 @@ class Top:
         if not self.trials:
             yield "no trial is complete"
             return
-        cells = [(each.id, f"trial {t.number}", decimals(t.value), t.verdict, each, t) for each, t in self.trials]
-        wide = [max(len(row[k]) for row in cells) for k in range(4)]
-        for place, (sweep, trial, value, verdict, each, t) in enumerate(cells, 1):
+        cells = [(each.id, f"trial {t.number}", decimals(t.value), t.verdict) for each, t in self.trials]
+        wide = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for place, ((each, t), (sweep, trial, value, verdict)) in enumerate(zip(self.trials, cells, strict=True), 1):
             params = params_text(t.params, each.spec.space.searched())
             of = f"{sweep:<{wide[0]}}  " if len(self.sweeps) > 1 else ""
             yield f"{place:>3}  {of}{trial:<{wide[1]}}  {value:>{wide[2]}}  {verdict:<{wide[3]}}  {params}".rstrip()

@@ -112,7 +112,7 @@ class Asker:
         self.record, self.study, self.storage, self.spec = record, record.study, record.storage, record.spec
         self.domains = {name: distribution(domain) for name, domain in self.spec.space.domains()}
         self.draws = Draws(self.spec, self.domains, len(trials))
-        self.pasts = Pasts(record)
+        self.pasts = Pasts(record) if record.extensions else None
         self.params: dict[int, Point] = {trial.number: dict(trial.params) for trial in trials}
         for params in self.params.values():
             self.draws.take(params)
@@ -131,7 +131,7 @@ class Asker:
         given = None if self.trunk_of(self.next_number) is not None else self._next_given()
         self._take_sampler(self.next_number, given and given[1])
         key, point = given or ("", {})
-        if past := self.pasts.of(self.asked):
+        if self.pasts and (past := self.pasts.of(self.asked)):
             point = self._ask_of(past, self.study.sampler, point)
             self.study.sampler = RandomSampler()
         if point or key:

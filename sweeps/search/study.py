@@ -63,8 +63,8 @@ class SweepRecord:
     def __init__(self, study: optuna.Study, storage: BaseStorage, extensions: Sequence[Extension] | None = None):
         """extensions: all of them, where the last is not stored yet; None: those that are stored."""
         self.study, self.storage = study, storage
-        entries = study.user_attrs.get(attributes.EXTENSIONS, []) if extensions is None else []
-        self.extensions = [Extension.from_json(entry) for entry in entries] if extensions is None else extensions
+        stored: Sequence[Mapping[str, Any]] = study.user_attrs.get(attributes.EXTENSIONS, [])
+        self.extensions = [Extension.from_json(entry) for entry in stored] if extensions is None else extensions
         """how it was given more to train, in order"""
         self._written_parent: ParentRun | None = None
         self.id = study.study_name

@@ -164,7 +164,7 @@ def test_a_damaged_zip_is_refused_and_nothing_is_written(
         damaged.write_bytes({"cut": content[:-at], "flipped": flipped, "no zip": b"hello", "empty": b""}[way])
     done = sweep("unpack", "bad.zip")
     assert done.exit_code == 2, done.output
-    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("bad.zip: "), done.stderr
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("sweep: bad.zip: "), done.stderr
     assert not (tmp_path / "bad").exists() and os.listdir(tmp_path) == ["bad.zip"]
 
 

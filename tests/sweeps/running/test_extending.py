@@ -5,19 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray.tune
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.tracking_uri import default_uri
-from espalier.sweeps.running import driver, tune
+from espalier.sweeps.running import driver
 from espalier.sweeps.search.driver_lock import DriverLock
 from espalier.sweeps.search.extension import More
 from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.made import spec_with
-from tests.sweeps.running.walk import StandInTuner, TwoCores
+from tests.sweeps.running.walk import TwoCores, without_ray
 
 WARM = "warm-1"
 
@@ -25,9 +24,7 @@ WARM = "warm-1"
 @pytest.fixture
 def home(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A home with a finished sweep of three trials, whose workers were stand-ins."""
-    monkeypatch.setattr(ray.tune, "Tuner", StandInTuner)
-    monkeypatch.setattr(tune, "open_board", lambda *_: None)
-    monkeypatch.setattr(tune, "answering", lambda *_: nullcontext())
+    without_ray(monkeypatch.setattr)
     home = Home.at(str(tmp_path / "home"))
     (home.path / "mlflow.db").write_bytes(empty_store.read_bytes())
     summary = driver.start(spec_with(trials=3, search={"sampler": "random"}), home, quiet, cores(), WARM)

@@ -253,6 +253,13 @@ def worker_turn(plan: CohortPlan) -> Turn:
     return Turn("here", False, events, Provenance("vmap", "many lanes", 2, "cpu"), lane_steps=40)
 
 
+def without_ray(patched: Callable[[object, str, object], None]) -> None:
+    """Have drivers of this process train by stand-ins. patched: see `walk_one_sweep`."""
+    patched(ray.tune, "Tuner", StandInTuner)
+    patched(tune, "open_board", lambda *_: None)
+    patched(tune, "answering", lambda *_: nullcontext())
+
+
 def walk_one_sweep(folder: Path, patched: Callable[[object, str, object], None] = setattr) -> tuple[Walk, Summary]:
     """Run a sweep of one trial from a YAML file in `folder`; return its walk, and how it ended.
 
@@ -262,9 +269,7 @@ def walk_one_sweep(folder: Path, patched: Callable[[object, str, object], None] 
     fields = {name: value for name, value in THERMOMETER.items() if name != "search"}
     space = {"lr_exponent": -2.5, "momentum": {"low": 0, "high": 0.5}}  # no rate is searched: by whole trials
     path.write_text(json.dumps(fields | {"trials": 1, "space": space}))  # JSON is YAML
-    patched(ray.tune, "Tuner", StandInTuner)
-    patched(tune, "open_board", lambda *_: None)
-    patched(tune, "answering", lambda *_: nullcontext())
+    without_ray(patched)
     session: Any = TwoCores()
     walk = Walk()
     with walk.recording():
