@@ -1,7 +1,7 @@
 """The answer of a sweep: which values to use, how sure that is, what tuning gained, and what was wrong."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from espalier.sweeps.answer.axes import Axis, Searched
@@ -9,7 +9,7 @@ from espalier.sweeps.answer.health import Health, health_of
 from espalier.sweeps.answer.options import Options, options_of
 from espalier.sweeps.answer.trials import Points
 from espalier.sweeps.answer.valley import Valley, valley_of
-from espalier.sweeps.answer.words import Told, sentences_of
+from espalier.sweeps.answer.words import Told, brief_of, sentences_of
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.noise import Noise, Ties, compare_with_best, noise_document
 from espalier.sweeps.results.reference_result import ReferenceResult
@@ -46,6 +46,7 @@ class Answer:
     gain: over each reference that has a value. importance: of each searched hyperparameter, the shares add up to 1, the
     greatest first; empty for fewer than three.
     sentence: the answer in one sentence. sentences: the whole answer in reading order, of which it is the first.
+    brief: those without health and without valleys of other numbers.
     """
 
     spec: SweepSpec
@@ -60,7 +61,8 @@ class Answer:
     gain: Sequence[Gain]
     importance: Mapping[str, float]
     health: Health
-    sentences: Sequence[str] = field(default=())
+    sentences: Sequence[str]
+    brief: Sequence[str]
 
     @property
     def sentence(self) -> str:
@@ -128,14 +130,25 @@ def answer_of(
     slices = _slices(points, noise, importance)
     rate = next((valley for valley in slices if valley.axis.rate), None)
     valley = rate or (slices[0] if slices and not points.what.rate else None)
-    mode = spec.objective.mode
-    options = [options_of(factor, trials, mode) for factor in points.what.factors]
+    options = [options_of(factor, trials, spec.objective.mode) for factor in points.what.factors]
     gain = _gains(references, points.best, spec)
     health = health_of(trials, points.best, points.what.rate, spec.is_foreign)
     told = Told(spec, points.what, state, trials, points.best, valley, slices, noise, ties, references, health)
-    sentences = sentences_of(told)
     return Answer(
-        spec, state, trials, points.best, valley, slices, options, noise, ties, gain, importance, health, sentences
+        spec=spec,
+        state=state,
+        trials=trials,
+        best=points.best,
+        valley=valley,
+        slices=slices,
+        options=options,
+        noise=noise,
+        ties=ties,
+        gain=gain,
+        importance=importance,
+        health=health,
+        sentences=sentences_of(told),
+        brief=brief_of(told),
     )
 
 

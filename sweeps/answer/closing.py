@@ -91,7 +91,7 @@ class Summary:
         if self.best is None:
             yield from self._without_a_best(home)
             return
-        first, *others = self.answer.without_health
+        first, *others = self.answer.brief
         yield f"best: {first}"
         yield from others
         yield f"browse  {self.page() if self.server else f'sweep ui{home.option}, then {self.page()}'}"

@@ -43,19 +43,42 @@ class Told:
 
 def sentences_of(told: Told) -> list[str]:
     """Return the answer in sentences, in reading order; the first is the answer in one sentence."""
-    best, health = told.best, [told.health.sentence, *told.health.lines] if told.health.trials else []
+    return [*_best(told), *_beside(told), *_doubt(told), *_health(told)]
+
+
+def brief_of(told: Told) -> list[str]:
+    """Return the sentences without those on health and on what is less important: the end of a terminal's page."""
+    return [*_best(told), *_doubt(told)]
+
+
+def _best(told: Told) -> Iterator[str]:
+    """Yield what the best is, whether it may be doubled, and where trials diverge."""
+    best = told.best
     if best is None or best.value is None:
-        return [_without_a_best(told), *health]
-    lines = [_first(told, best)]
+        yield _without_a_best(told)
+        return
+    yield _first(told, best)
     if valley := told.valley:
-        lines += [*_elsewhere(valley, best), *_twice(valley), *_diverging(valley)]
+        yield from (*_elsewhere(valley, best), *_twice(valley), *_diverging(valley))
+
+
+def _beside(told: Told) -> Iterator[str]:
+    """Yield what the valleys of other numbers say, the most important first."""
     others = [valley for valley in told.slices if valley is not told.valley]
-    lines += [f"{spoken(valley.axis)}: {'; '.join(_along(valley))}" for valley in others[:BESIDE]]
-    lines += [edge_line(valley) for valley in told.slices if valley.edge]
+    yield from (f"{spoken(valley.axis)}: {'; '.join(_along(valley))}" for valley in others[:BESIDE])
+
+
+def _doubt(told: Told) -> Iterator[str]:
+    """Yield where the best lies at an edge, what cannot be told from it, and what tuning gained."""
+    yield from (edge_line(valley) for valley in told.slices if valley.edge)
     if counts(told.trials).get("complete", 0) > 1:
-        lines.append(noise_line(told.noise, told.ties))
-    lines += reference_lines(told.references, best.value, told.spec.objective.sign)
-    return [*lines, *health]
+        yield noise_line(told.noise, told.ties)
+    if told.best and told.best.value is not None:
+        yield from reference_lines(told.references, told.best.value, told.spec.objective.sign)
+
+
+def _health(told: Told) -> Sequence[str]:
+    return [told.health.sentence, *told.health.lines] if told.health.trials else []
 
 
 def _first(told: Told, best: TrialResult) -> str:

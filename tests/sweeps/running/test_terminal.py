@@ -81,7 +81,7 @@ def test_the_end_of_a_sweep_fits_one_screen_though_its_configurations_are_long(t
     assert len(rows) == 8 and all(row.endswith("healthy") for row in rows), text
     assert "31 complete, 1 failed" in " ".join(text.split()) and "rerun   sweep rerun best.yaml" in lines
     best = " ".join(text[text.index("best: ") :].split())
-    assert all(word in best for word in ("schedule linear", "hidden 200", "decay_points 0.4123")), text
+    assert all(word in best for word in ("schedule linear", "hidden 200", "decay at 41 %")), text
 
 
 def test_the_command_that_goes_on_after_an_interrupt_is_a_line_of_its_own_to_be_copied(tmp_path: Path) -> None:
