@@ -249,7 +249,7 @@ class Driver:
         check_anyway: bool = False,
     ) -> Summary:
         """Run to the end or an interrupt. check_anyway: check before training even if nothing is left to train."""
-        self.progress.stopping = self.interrupt.asked.is_set
+        self.progress.stopping, self.progress.halted = self.interrupt.asked.is_set, lambda: self.interrupt.halted
         with self.interrupt.listening(), watch(self.progress):
             self.progress.take_results(self.record.results())
             unfinished = self.progress.left() > 0 or bool(self.record.references_left())

@@ -66,8 +66,21 @@ def _ray(address: str | None) -> Iterator[RaySession]:
 
 
 def _watch(progress: bool) -> Callable[[Progress], AbstractContextManager[None]]:
-    """Return the display of a running sweep: progress and notes on problems, or only the notes."""
-    return shown if progress else notes_alone
+    """Return what looks at a running sweep: the display, or the notes alone, and who tells others of it."""
+    display = shown if progress else notes_alone
+
+    @contextmanager
+    def watched(sweep: Progress) -> Iterator[None]:
+        with display(sweep):
+            if sweep.notify is None:
+                yield
+                return
+            from espalier.sweeps.running.notifications import notified
+
+            with notified(sweep):
+                yield
+
+    return watched
 
 
 @contextmanager

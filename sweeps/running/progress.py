@@ -10,6 +10,7 @@ from espalier.sweeps.running.messages import Turn
 from espalier.sweeps.running.work import WorkCount
 from espalier.sweeps.search.cohort_plan import CohortPlan
 from espalier.sweeps.search.trial_events import Outcome, Park, Report, Start, TrialEvent
+from espalier.sweeps.spec.notify import Notify
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -49,13 +50,15 @@ class Progress:
     ends_at: float | None = None  # when the time of the budget will be up, on the monotonic clock
     checkpoints_removed: int = 0  # since there was no room for them
     stopping: Callable[[], bool] = lambda: False  # whether the sweep was asked to stop early
+    halted: Callable[[], str | None] = lambda: None  # why it cannot go on before a person has seen to something
+    notify: Notify | None = None  # who is told how it goes
 
     @classmethod
     def of(cls, sweep: str, spec: SweepSpec, begin: float) -> "Progress":
         """Return the progress of a sweep before its start. begin: the start time of the command."""
         objective = spec.objective
         progress = cls(sweep, spec.trials_wanted, spec.budget.steps, objective.mode, objective.metric, begin)
-        progress.searched = spec.space.searched()
+        progress.searched, progress.notify = spec.space.searched(), spec.notify
         return progress
 
     # --- updates ---------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from espalier.sweeps.spec.first import check_first, first_points
 from espalier.sweeps.spec.kinds import AnyOptimizer, AnySchedule, OptimizerSpec, ScheduleSpec, schedule_kinds
 from espalier.sweeps.spec.meaning import misread_exponents
 from espalier.sweeps.spec.messages import messages
+from espalier.sweeps.spec.notify import Notify
 from espalier.sweeps.spec.overrides import override
 from espalier.sweeps.spec.parts import (
     AUTO,
@@ -117,6 +118,9 @@ class SweepSpec(Part):
         default=(), max_length=100, description="classes that look on: package.module:Class or file.py:Class"
     )
     resources: Resources = Resources()
+    notify: Notify | None = Field(
+        default=None, description="who is told of the first result, of a failure, and of the end"
+    )
     tracking_uri: str | None = Field(
         default=None, max_length=4096, description="an MLflow server or store; default: in the home"
     )
