@@ -103,7 +103,7 @@ class Teller:
         progress = self.progress
         if progress.latest and not self.before:
             trial, step, value = progress.latest
-            text = f"the first result: {progress.metric} {decimals(value)} at step {step:,} of trial {trial}"
+            text = f"first results: {progress.metric} {decimals(value)} at step {step:,} of trial {trial}"
             self.tell("first_result", text, {"trial": trial, "step": step, progress.metric: value})
         failed = [n for n, state in list(progress.states.items()) if state == "failed" and n not in self.before]
         if failed:

@@ -73,10 +73,10 @@ def test_a_webhook_hears_of_the_first_result_of_a_failure_and_of_the_end_once_ea
         trains(made)
     texts = [message["text"] for message in hook.got]
     assert texts[:2] == [
-        "warm-1: the first result: valid_loss 2.50000 at step 100 of trial 0",
+        "warm-1: first results: valid_loss 2.50000 at step 100 of trial 0",
         "warm-1: trial 2 has failed: sweep show warm-1",
     ]
-    assert texts[2].startswith("warm-1: done with 2 complete, 1 failed; best valid_loss 2.25: ")
+    assert texts[2].startswith("warm-1: done with 2 complete, 1 failed; best valid_loss 2.25000: ")
     assert texts[2].endswith("(trial 1)") and len(texts) == 3
     for message in hook.got:
         (attachment,) = message["attachments"]
