@@ -133,7 +133,20 @@ def answer_of(
     options = [options_of(factor, trials, spec.objective.mode) for factor in points.what.factors]
     gain = _gains(references, points.best, spec)
     health = health_of(trials, points.best, points.what.rate, spec.is_foreign)
-    told = Told(spec, points.what, state, trials, points.best, valley, slices, noise, ties, references, health)
+    told = Told(
+        spec=spec,
+        what=points.what,
+        state=state,
+        trials=trials,
+        best=points.best,
+        valley=valley,
+        diverging=points.diverging,
+        slices=slices,
+        noise=noise,
+        ties=ties,
+        references=references,
+        health=health,
+    )
     return Answer(
         spec=spec,
         state=state,

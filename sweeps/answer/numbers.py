@@ -85,9 +85,11 @@ def range_text(axis: Axis, low: float, high: float) -> str:
     >>> range_text(Axis("hidden", "hidden", 16, 512, True), 40, 200)
     '40 to 200'
     """
-    if axis.exponent or (axis.rate and axis.log):
-        first, last = (end if axis.exponent else math.log10(end) for end in (low, high))
-        return f"10^{first:.2f} to 10^{last:.2f}"
-    if is_share(axis):
-        return f"{100 * low:.0f} to {100 * high:.0f} %"
-    return f"{low:.3g} to {high:.3g}"
+    if axis.rate and axis.decades:
+        first, last = (f"10^{end if axis.exponent else math.log10(end):.2f}" for end in (low, high))
+    elif is_share(axis):
+        first, last = f"{100 * low:.0f}", f"{100 * high:.0f}"
+    else:
+        first, last = f"{low:.3g}", f"{high:.3g}"
+    unit = " %" if is_share(axis) else ""
+    return f"{first}{unit}" if first == last else f"{first} to {last}{unit}"

@@ -22,13 +22,14 @@ TRIALS_LEAST, PLACES_LEAST = 4, 3
 
 @dataclass(frozen=True)
 class Points:
-    """The complete trials of the search. best: the best of them."""
+    """The complete trials of the search. best: the best of them. begun: all trials, with those that diverged."""
 
     spec: SweepSpec
     what: Searched
     trials: Sequence[TrialResult]
     best: TrialResult | None
     diverged: Sequence[TrialResult]
+    begun: Sequence[TrialResult]
 
     @classmethod
     def of(cls, spec: SweepSpec, trials: Sequence[TrialResult]) -> "Points":
@@ -37,7 +38,7 @@ class Points:
         complete = [t for t in own if t.state == "complete" and t.value is not None and np.isfinite(t.value)]
         diverged = [t for t in own if t.state == "diverged" or t.verdict == "diverged"]
         best = best_trial(complete, spec.objective.mode)
-        return cls(spec, Searched.of(spec.space), complete, best, diverged)
+        return cls(spec, Searched.of(spec.space), complete, best, diverged, own)
 
     @cached_property
     def surface(self) -> "Surface | None":
@@ -70,9 +71,10 @@ class Points:
             return None
         if len(values) < TRIALS_LEAST or len(places) < PLACES_LEAST:
             return None
-        return Along(axis, (places[0], places[-1]), self._diverged_from(axis))
+        begun = [axis.coordinate(x) for t in self.begun if (x := axis.value(t.params)) is not None]
+        return Along(axis, (places[0], places[-1]), (min(begun), max(begun)), self.diverged_from(axis))
 
-    def _diverged_from(self, axis: Axis) -> float | None:
+    def diverged_from(self, axis: Axis) -> float | None:
         """Return the lowest coordinate above the best trial's from which on half of all trials or more diverged."""
         best = axis.value(self.best.params) if self.best else None
         if best is None:
@@ -87,6 +89,12 @@ class Points:
             if 2 * sum(above) >= len(above):
                 return place
         return None
+
+    @property
+    def diverging(self) -> tuple[Axis, float] | None:
+        """The axis of the rate, and the rate from which on half of all trials or more diverged; None if none did."""
+        place = self.diverged_from(self.what.rate) if self.what.rate else None
+        return None if place is None or self.what.rate is None else (self.what.rate, self.what.rate.at(place))
 
     def line(self, along: Along) -> Array:
         """Return the points (X, P) of a valley: the best trial's, but along one axis."""

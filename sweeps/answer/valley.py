@@ -70,6 +70,7 @@ class Valley:
     off: what it costs to be 10, 3 and 2 times too high and too low, or off by a tenth of the range, or of a list what
     the next values cost; as far as it was tried.
     diverged_from: the lowest x from which on half of all trials or more diverged; None if none diverged there.
+    begun: the range in which trials were begun, of which some were stopped or parked.
     edge: "low" or "high" where the best lies at that end of the range and may lie beyond. wider: the range to search.
     """
 
@@ -86,6 +87,7 @@ class Valley:
     settled: bool = True
     off: Sequence[Off] = ()
     diverged_from: float | None = None
+    begun: tuple[float, float] | None = None
     edge: str | None = None
     wider: tuple[float, float] | None = None
     interval: tuple[float, float] = field(default=(math.nan, math.nan))
@@ -138,6 +140,7 @@ class Valley:
             "noise_known": self.noise_known,
             "off": [{**vars(off)} for off in self.off],
             "diverged_from": self.diverged_from,
+            "begun": self.begun and list(self.begun),
             "edge": self.edge,
             "wider": self.wider and list(self.wider),
             "xs": list(self.xs),
@@ -151,11 +154,12 @@ class Valley:
 class Along:
     """What `valley_of` needs to know of the trials along an axis, in coordinates.
 
-    tried: the least and the greatest of complete trials. diverged_from: see Valley.
+    tried: the least and the greatest of complete trials, begun: of all. diverged_from: see Valley.
     """
 
     axis: Axis
     tried: tuple[float, float]
+    begun: tuple[float, float]
     diverged_from: float | None
 
     @property
@@ -188,6 +192,7 @@ def valley_of(along: Along, paths: Array, sign: float, noise: float, noise_known
         settled=bool(last - first <= SETTLED * (flat[1] - flat[0])),
         off=_offs(along, paths, places, best),
         diverged_from=None if along.diverged_from is None else axis.at(along.diverged_from),
+        begun=(axis.at(along.begun[0]), axis.at(along.begun[1])),
         edge=edge,
         wider=wider(axis, edge) if edge else None,
         interval=(axis.at(float(first)), axis.at(float(last))),

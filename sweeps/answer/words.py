@@ -26,7 +26,7 @@ BESIDE = 2
 
 @dataclass(frozen=True)
 class Told:
-    """What the sentences are made of; see Answer."""
+    """What the sentences are made of; see Answer. diverging: from where on trials do, along which axis."""
 
     spec: SweepSpec
     what: Searched
@@ -34,6 +34,7 @@ class Told:
     trials: Sequence[TrialResult]
     best: TrialResult | None
     valley: Valley | None
+    diverging: tuple[Axis, float] | None
     slices: Sequence[Valley]
     noise: Noise | None
     ties: Ties | None
@@ -59,7 +60,10 @@ def _best(told: Told) -> Iterator[str]:
         return
     yield _first(told, best)
     if valley := told.valley:
-        yield from (*_elsewhere(valley, best), *_twice(valley), *_diverging(valley))
+        yield from (*_elsewhere(valley, best), *_twice(valley))
+    if told.diverging:
+        axis, x = told.diverging
+        yield f"trials diverge from {spoken(axis)} {place_text(axis, x)} on"
 
 
 def _beside(told: Told) -> Iterator[str]:
@@ -158,12 +162,19 @@ def _twice(valley: Valley) -> Iterator[str]:
     for words, factor in ((f"twice the {name}", NEAR), (f"half the {name}", 1 / NEAR)):
         off = next((off for off in valley.off if off.factor and math.isclose(off.factor, factor)), None)
         if off is None:
-            parts.append(f"{words} was not tried")
+            parts.append(f"{words} was not {_untried(valley, valley.axis.coordinate(valley.best_x), factor)}")
         elif off.diverges:
             parts.append(f"{words} diverges")
         else:
             parts.append(f"{words} costs {short(off.cost or 0.0)} {_beside_noise(off, valley)}")
     yield "; ".join(parts)
+
+
+def _untried(valley: Valley, best: float, factor: float) -> str:
+    """Return what was not done so many times above the best place."""
+    place = best + math.log10(factor)
+    low, high = (valley.axis.coordinate(end) for end in valley.begun or (valley.best_x, valley.best_x))
+    return "trained to the end, only begun" if low <= place <= high else "tried"
 
 
 def _beside_noise(off: Off, valley: Valley) -> str:
@@ -174,11 +185,6 @@ def _beside_noise(off: Off, valley: Valley) -> str:
     if high <= valley.noise:
         return f"{band}, within {noise}"
     return f"{band}, more than the {noise}" if low > valley.noise else f"{band}, perhaps within {noise}"
-
-
-def _diverging(valley: Valley) -> Iterator[str]:
-    if valley.diverged_from is not None:
-        yield f"trials diverge from {spoken(valley.axis)} {place_text(valley.axis, valley.diverged_from)} on"
 
 
 def edge_line(valley: Valley) -> str:

@@ -97,6 +97,7 @@ def test_a_sweep_with_a_best_says_nothing_of_those_that_were_stopped() -> None:
     said: Any = closing([row(5, 2.5), *map(collapsed, range(3)), diverged(7)])
     assert [line.split()[0] for line in said] == [
         "best:",
+        "trials",  # diverge from its rate on
         "browse",
         "pull",
         "rerun",

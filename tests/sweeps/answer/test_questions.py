@@ -83,4 +83,4 @@ def test_was_anything_wrong_where_trials_failed() -> None:
     failed = [TrialResult(50 + k, "failed", None, {"lr_exponent": -1.0}, evidence="KeyError: 'x'") for k in range(3)]
     text = text_of([*trials, *failed])
     assert re.search(r"health: \d+ of 33 trials were unhealthy \(.*3 failed", text)
-    assert "3 trials failed at rate 10^-1.00 to 10^-1.00: KeyError: 'x' (trial 50)" in text
+    assert "3 trials failed at rate 10^-1.00: KeyError: 'x' (trial 50)" in text
