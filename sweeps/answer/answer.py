@@ -1,7 +1,7 @@
 """The answer of a sweep: which values to use, how sure that is, what tuning gained, and what was wrong."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from espalier.sweeps.answer.axes import Axis, Searched
@@ -47,6 +47,7 @@ class Answer:
     greatest first; empty for fewer than three.
     sentence: the answer in one sentence. sentences: the whole answer in reading order, of which it is the first.
     brief: those without health and without valleys of other numbers.
+    points: what the valleys were drawn from, with the surface of all numbers and choices together.
     """
 
     spec: SweepSpec
@@ -63,6 +64,7 @@ class Answer:
     health: Health
     sentences: Sequence[str]
     brief: Sequence[str]
+    points: Points | None = field(default=None, repr=False, compare=False)
 
     @property
     def sentence(self) -> str:
@@ -162,6 +164,7 @@ def answer_of(
         health=health,
         sentences=sentences_of(told),
         brief=brief_of(told),
+        points=points,
     )
 
 

@@ -1,6 +1,7 @@
 """What is said to hold in 95 % of sweeps does: over made sweeps of which the truth is known."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from espalier.sweeps.answer.answer import answer_of
 from espalier.sweeps.answer.valley import Valley
 from espalier.sweeps.results.noise import Noise
 from espalier.sweeps.results.trial_result import TrialResult
+from tests.bench.search.table import Table
 from tests.sweeps.answer.valleys import Truth, made_sweep, others_of, spec_of
 
+TABLE = Path(__file__).parents[2] / "bench" / "search" / "tables" / "names-sgd-step.npz"
 CASES = [("rate", 12, 0.01), ("rate", 25, 0.003), ("decay", 25, 0.003), ("more", 25, 0.003)]
 MANY = [(k, n, noise) for k in ("rate", "decay", "more") for n in (8, 12, 25, 60) for noise in (0.001, 0.01)]
 FEW_SWEEPS, MANY_SWEEPS = 14, 200
@@ -135,3 +138,51 @@ def test_the_noise_of_seeds_is_taken_where_it_is_known() -> None:
     assert isinstance(answer.noise, Noise) and answer.valley and answer.valley.noise_known
     assert answer.valley.noise == pytest.approx(answer.noise.sd)
     assert answer_of(spec_of("rate"), trials).valley != answer.valley
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [12, 30, 60])
+def test_the_other_cells_of_a_measured_table_lie_in_the_band_and_its_noise(count: int) -> None:
+    """The lowest cell of a smoothed column lies within 2 se, and half of the distance of two cells."""
+    table = Table.read(TABLE)
+    inside: list[bool] = []
+    near: list[bool] = []
+    for seed in range(25):
+        cells, trials = measured_sweep(table, np.random.default_rng([seed, count]), count)
+        answer = answer_of(spec_of("decay"), trials)
+        assert answer.valley and answer.best
+        column = int(np.abs(table.decays - answer.best.params["decay_points"][0]).argmin())
+        losses = table.final_ED[:, column]
+        for row, exponent in enumerate(table.exponents.tolist()):
+            if (row, column) not in cells and (band := answer.valley.at(exponent)) and np.isfinite(losses[row]):
+                slack = 2 * answer.valley.noise
+                inside.append(band[1] - slack <= losses[row] <= band[2] + slack)
+        smooth = np.convolve(np.pad(losses, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
+        lowest, apart = float(table.exponents[np.nanargmin(smooth)]), table.exponents[1] - table.exponents[0]
+        near.append(abs(lowest - answer.valley.best_x) <= 2 * answer.valley.se + apart / 2)
+    print(f"{count} cells, seeds 0 to 24: {np.mean(inside):.3f} of the others inside, lowest {np.mean(near):.2f}")
+    assert np.mean(inside) >= 0.9 and np.mean(near) >= 0.9
+
+
+def measured_sweep(
+    table: Table, rng: np.random.Generator, count: int
+) -> tuple[set[tuple[int, int]], list[TrialResult]]:
+    """Return cells of a table and the trials they are: half of them anywhere, the others near the best so far."""
+    rows, columns = table.final_ED.shape
+    cells: dict[tuple[int, int], float] = {}
+    while len(cells) < count:
+        if len(cells) < count // 2:
+            cell = int(rng.integers(rows)), int(rng.integers(columns))
+        else:
+            row, column = min(cells, key=lambda cell: cells[cell])
+            row, column = row + 0.13 * rows * rng.standard_normal(), column + 0.25 * columns * rng.standard_normal()
+            cell = int(np.clip(round(row), 0, rows - 1)), int(np.clip(round(column), 0, columns - 1))
+        loss = float(table.final_ED[cell])
+        cells[cell] = loss if np.isfinite(loss) else np.inf
+    trials: list[TrialResult] = []
+    for number, ((row, column), loss) in enumerate(cells.items()):
+        params = {"lr_exponent": float(table.exponents[row]), "decay_points": [float(table.decays[column])], "seed": 0}
+        lost = not np.isfinite(loss)
+        state, value = ("diverged", None) if lost else ("complete", loss)
+        trials.append(TrialResult(number, state, value, params, verdict="diverged" if lost else "healthy"))
+    return set(cells), trials
