@@ -21,10 +21,10 @@ def print_json(document: object) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    """Print a page of text."""
+def print_lines(lines: Iterable[str], err: bool = False) -> None:
+    """Print a page of text. err: on stderr."""
     for line in lines:
-        click.echo(line)
+        click.echo(line, err=err)
 
 
 def print_summary(summary: "Summary", place: "Home", as_json: bool) -> None:

@@ -3,8 +3,15 @@
 import click
 
 from espalier.sweeps.cli.completion import offered_specs, offered_sweeps
-from espalier.sweeps.cli.options import json_at_end_option, server_option, set_option
-from espalier.sweeps.cli.remote import follow_remote, needed_remote
+from espalier.sweeps.cli.options import (
+    home_option,
+    json_at_end_option,
+    json_option,
+    server_option,
+    set_option,
+)
+from espalier.sweeps.cli.output import print_json, print_lines
+from espalier.sweeps.cli.remote import chosen_origin, follow_remote, needed_remote
 
 
 @click.command(short_help="Hand a sweep to a service, and follow it.")
@@ -71,18 +78,19 @@ def logs(sweep: str, follow: bool, server: str | None) -> None:
 @click.command(short_help="Stop a sweep; resume goes on from there.")
 @click.argument("sweep", shell_complete=offered_sweeps)
 @click.option("--wait", is_flag=True, help="Wait until it has stopped.")
+@json_option
 @server_option
-def stop(sweep: str, wait: bool, server: str | None) -> None:
-    """Stop SWEEP on a service's cluster: it writes checkpoints, from which `sweep resume` continues.
+@home_option
+def stop(sweep: str, wait: bool, as_json: bool, server: str | None, home: str | None) -> None:
+    """Stop SWEEP, on a service's cluster or in a process of this machine: it writes checkpoints, from which `sweep
+    resume` continues.
 
     \b
     Example:
-      sweep stop names --server http://127.0.0.1:8080
+      sweep stop names
     """
-    from espalier.sweeps.client.lines import follow, state_line
-
-    remote = needed_remote(server)
-    answer = remote.stop(remote.find(sweep))
-    if wait:
-        answer = follow(remote, answer["id"], lambda line: None)
-    click.echo(state_line(answer["id"], answer), err=True)
+    lines = chosen_origin(server, home).stop(sweep, wait)
+    if as_json:
+        print_json({"sweep": sweep, "said": list(lines)})
+    else:
+        print_lines(lines, err=True)

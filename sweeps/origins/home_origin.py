@@ -18,6 +18,7 @@ from espalier.sweeps.search.driver_lock import driven_sweeps
 from espalier.sweeps.search.extension import More
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.values import Fields
+from espalier.sweeps.stopping_driver import stop_driver
 
 STATES = ("running", "interrupted", "finished", "unreadable", "lost")
 UNKNOWN = ("ended", "wanted", "metric", "best", "best_trial")  # columns that an unreadable sweep does not have
@@ -89,6 +90,10 @@ class HomeOrigin:
     def export(self, sweep: str, out: str | PathLike[str] | None) -> Export:
         """Write a sweep into a new folder or zip, which opens elsewhere. Raises BadInput; see `export_sweep`."""
         return export_sweep(self.home, sweep, out)
+
+    def stop(self, sweep: str, wait: bool) -> Sequence[str]:
+        """Ask the process that drives a sweep to stop, as Ctrl-C does. wait: until it has. Raises BadInput."""
+        return stop_driver(self.home, self.read(sweep).id, wait)
 
     def delete(self, sweep: str, records: bool) -> None:
         """Remove a sweep with its checkpoints; records: also its runs in MLflow. Raises BadInput if it is driven."""

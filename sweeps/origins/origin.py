@@ -131,6 +131,13 @@ class Origin(Protocol):
         """Write a sweep into a new folder or zip, which opens elsewhere. Raises BadInput, as a service always does."""
         ...
 
+    def stop(self, sweep: str, wait: bool) -> Sequence[str]:
+        """Stop a sweep, which writes its checkpoints; return sentences on what happens. Raises BadInput.
+
+        wait: until it has stopped.
+        """
+        ...
+
     def delete(self, sweep: str, records: bool) -> None:
         """Delete a sweep by its id; records: also its runs in MLflow. Raises BadInput if it cannot be deleted."""
         ...

@@ -10,7 +10,7 @@ from espalier.sweeps.answer.answer import answer_of
 from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.browse.export import Export
 from espalier.sweeps.client.answers import SweepAnswer, TrialAnswer
-from espalier.sweeps.client.lines import show_lines, table
+from espalier.sweeps.client.lines import follow, show_lines, state_line, table
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.origins.origin import CurvePoint, Listing
 from espalier.sweeps.results.reference_result import ReferenceResult
@@ -145,6 +145,13 @@ class ServiceOrigin:
             f"{sweep}: a service does not export sweeps, whose folders are on its cluster; `sweep best` pulls the "
             "best, and whoever has its home can export the whole"
         )
+
+    def stop(self, sweep: str, wait: bool) -> Sequence[str]:
+        """Stop a sweep on the service's cluster. wait: until it has stopped. Raises BadInput."""
+        answer = self.remote.stop(self.remote.find(sweep))
+        if wait:
+            answer = follow(self.remote, answer["id"], lambda line: None)
+        return [state_line(answer["id"], answer)]
 
     def delete(self, sweep: str, records: bool) -> None:
         """Raise BadInput: a service does not delete sweeps."""

@@ -103,6 +103,22 @@ def _taken(lock: IO[str]) -> bool:
             time.sleep(LOOK_S / 50)
 
 
+def driver_of(folder: Path) -> int | None:
+    """Return the process of this machine that drives the sweep of a folder; None if there is none, or it is elsewhere.
+
+    The kernel says who holds the lock: a number in the file may be of a process on another machine.
+    """
+    try:
+        stat = os.stat(folder / LOCK)
+        held = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    wanted = f"{os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino}"
+    entries = [line.split() for line in held]
+    pids = [int(words[4]) for words in entries if words[1:4] == ["FLOCK", "ADVISORY", "WRITE"] and words[5] == wanted]
+    return next((pid for pid in pids if pid > 0), None)
+
+
 def is_driven(folder: Path) -> bool:
     """Whether some process drives the sweep of this folder. The check takes a shared lock for a moment."""
     try:

@@ -1,0 +1,1 @@
+"""For programs and agents: the commands of `sweep` as tools of the Model Context Protocol."""
