@@ -23,7 +23,10 @@ from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
 if TYPE_CHECKING:
+    import altair
     import pandas
+
+    from espalier.sweeps.report.document import Document
 
 ADDRESS = text("the address of a Ray cluster, as HOST:PORT, or None", optional=True)
 SHOWN = 10  # trials in a notebook's table
@@ -146,6 +149,34 @@ class Result:
         None for fewer than four complete trials. `result.answer.slices` has one for each other number.
         """
         return self.answer.valley
+
+    @checked(path=path("the path of a file, or None for report-ID.html", optional=True))
+    def report(self, path: str | PathLike[str] | None = None) -> Path:
+        """Write the report as one HTML file that needs no network (default: report-ID.html here). Return its path.
+
+        Raises BadInput if it cannot be written.
+        """
+        from espalier.sweeps.report.writing import write_report
+
+        return write_report(self._document, path)
+
+    @checked(name=text("the name of a figure"))
+    def figure(self, name: str) -> "altair.LayerChart":
+        """Return a figure of the report as an Altair chart, its data in it.
+
+        name: valley, map, curves, ratios, importance, parallel, choices, time or progress.
+
+        Raises BadInput for another name, or if there is no data for it.
+        """
+        from espalier.sweeps.report.for_python import chart_of
+
+        return chart_of(self._document, name)
+
+    @cached_property
+    def _document(self) -> "Document":
+        from espalier.sweeps.report.document import Document
+
+        return Document.of(self.kept.material(), self.answer)
 
     @property
     def importance(self) -> "pandas.Series":

@@ -16,9 +16,11 @@ from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.browse import curves
 from espalier.sweeps.browse.trial_table import trial_table
 from espalier.sweeps.home import TRIALS, Home
+from espalier.sweeps.recording.material import material_of, traces_of
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.stories import read_trial, spooled_story
 from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri
+from espalier.sweeps.report.material import Material
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.checkpoint_disk import CheckpointDisk
 from espalier.sweeps.results.formatting import finite
@@ -122,6 +124,12 @@ class HomeSweep:
         """
         ended = [trial.number for trial in self.trials if trial.state != "running"]
         return curves.points(self.home, self.tracking_uri, self.id, ended, metric, self.spec.objective.metric)
+
+    def material(self) -> Material:
+        """Return what a report is made of, from the home alone."""
+        ratios_of = [self.best.number] if self.best else []
+        traces = traces_of(self.home.sweep(self.id), ratios_of)
+        return material_of(self.record, self.state, self.trials, traces, self.home.option)
 
     # --- for `sweep list` and `sweep show` ---------------------------------------------------------------------------
 

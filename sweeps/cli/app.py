@@ -2,7 +2,7 @@
 
 import click
 
-from espalier.sweeps.cli import agents, carry, explain, look, reuse, search, service, shell, starting
+from espalier.sweeps.cli import agents, carry, explain, look, report, reuse, search, service, shell, starting
 from espalier.sweeps.cli.sections import SectionedGroup
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -26,7 +26,7 @@ main.add_section("Begin", [starting.init, starting.import_])
 main.add_section(
     "Search", [search.run, search.resume, service.stop, search.extend, search.enqueue, search.check, search.lr_range]
 )
-main.add_section("Look", [look.list_, look.show, explain.explain, look.compare, look.ui, look.delete])
+main.add_section("Look", [look.list_, look.show, explain.explain, report.report, look.compare, look.ui, look.delete])
 main.add_section("Reuse", [reuse.best, reuse.rerun, reuse.pull, carry.export, carry.unpack])
 main.add_section(SERVICE, [service.submit, service.logs])
 main.add_section("Shell, editor and agents", [shell.schema, shell.completion, agents.mcp])

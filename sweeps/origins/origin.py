@@ -8,6 +8,7 @@ from typing import Protocol
 from espalier.sweeps.answer.chosen import Chosen
 from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.browse.export import Export
+from espalier.sweeps.report.material import Material
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.extension import More
@@ -80,6 +81,10 @@ class StoredSweep(Protocol):
 
     def points(self, metric: str) -> list[CurvePoint]:
         """Return every report of a metric, replicates averaged. Raises BadInput for an unknown metric."""
+        ...
+
+    def material(self) -> Material:
+        """Return what a report is made of. Raises BadInput."""
         ...
 
     def document(self) -> Mapping[str, object]:

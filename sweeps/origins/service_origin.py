@@ -1,7 +1,8 @@
 """The sweeps of a service."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from os import PathLike
 
@@ -13,6 +14,7 @@ from espalier.sweeps.client.answers import SweepAnswer, TrialAnswer
 from espalier.sweeps.client.lines import follow, show_lines, state_line, table
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.origins.origin import CurvePoint, Listing
+from espalier.sweeps.report.material import Material, Trace, block_means
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.extension import More
@@ -87,6 +89,35 @@ class ServiceSweep:
     def points(self, metric: str) -> list[CurvePoint]:
         """Return every report of a metric, replicates averaged. Raises BadInput for an unknown metric."""
         return self.remote.curves(self.id, metric)
+
+    def material(self) -> Material:
+        """Return what a report is made of, as far as a service tells: there are no update ratios, and no steps of work.
+
+        Raises BadInput.
+        """
+        reports: dict[int, dict[int, float]] = {}
+        for trial, step, value in self._points(self.spec.objective.metric):
+            reports.setdefault(trial, {})[step] = value
+        curves: dict[int, list[tuple[int, float | None]]] = {}
+        for trial, step, loss in self._points("train_curve"):
+            curves.setdefault(trial, []).append((step, loss))
+        return Material(
+            id=self.id,
+            spec=self.spec,
+            state=self.state,
+            trials=[replace(trial, reports=reports.get(trial.number, {})) for trial in self.trials],
+            references=self.references,
+            traces={trial: Trace(block_means(curve)) for trial, curve in curves.items()},
+            begun=_seconds(self.answer["created"]),
+            option=f" --server {self.remote.server}",
+        )
+
+    def _points(self, metric: str) -> Sequence[CurvePoint]:
+        """Return every report of a metric; none of one that no trial has reported, as before the first report."""
+        try:
+            return self.points(metric)
+        except BadInput:
+            return ()
 
     def document(self) -> Mapping[str, object]:
         """Return what `sweep show --json` prints."""
@@ -171,4 +202,10 @@ def trial_of(answer: TrialAnswer) -> TrialResult:
         duration_s=answer.get("duration_s"),
         mlflow_run=answer.get("mlflow_run", ""),
         confirms=answer.get("confirms"),
+        ended=_seconds(answer.get("ended")),
     )
+
+
+def _seconds(when: str | None) -> float | None:
+    """Return a time of an answer in seconds since 1970."""
+    return datetime.fromisoformat(when).timestamp() if when else None

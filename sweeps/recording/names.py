@@ -13,6 +13,7 @@ NAME_TAG = "mlflow.runName"  # setting it renames a run
 RUNG = "rung_"  # how the names of metrics begin that are scores at rungs
 STORY = "trial.json"  # a child run's artifact: every report, the curve and the ratios of each replicate
 CODE = "code"  # the folder of the recorded code among the artifacts of the sweep's own run
+REPORT = "report.html"  # the report of a sweep among the artifacts of its own run
 FIGURES = "figures"  # the folder of the figures among the artifacts of the sweep's own run
 RUN_STATUS: Mapping[str, str] = {
     "complete": "FINISHED",

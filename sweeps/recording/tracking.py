@@ -10,6 +10,7 @@ from espalier.sweeps import identity
 from espalier.sweeps.answer.answer import Answer, answer_of
 from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.code.copies import archive_path
+from espalier.sweeps.recording.material import material_of, read_traces
 from espalier.sweeps.recording.names import (
     DESCRIPTION_TAG,
     EXTENDED_TAG,
@@ -30,12 +31,13 @@ from espalier.sweeps.recording.records import (
     TrialStarted,
     TrialTagged,
 )
+from espalier.sweeps.recording.report_files import write_report_files
 from espalier.sweeps.references import Reference
-from espalier.sweeps.results import figures as report
+from espalier.sweeps.results.figures import table_csv
 from espalier.sweeps.results.formatting import finite, params_text
 from espalier.sweeps.results.noise import compare_with_best, noise_line
 from espalier.sweeps.results.reference_result import reference_lines
-from espalier.sweeps.results.trial_result import TrialResult, best_trial, ranked, searched
+from espalier.sweeps.results.trial_result import TrialResult, best_trial, searched
 from espalier.sweeps.search.cohort_plan import Provenance
 from espalier.sweeps.search.replicates import memory_of, missing_counts, missing_text
 from espalier.sweeps.search.study import SweepRecord
@@ -44,7 +46,6 @@ from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
 NAMED_TRIALS = 6  # the marker of restored trials
-FIGURED = 5  # how many trials' loss curves are drawn
 
 
 def shown_params(params: Point) -> dict[str, object]:
@@ -271,32 +272,33 @@ class Tracking:
             if t.compared:  # verdicts that need a comparison with other trials
                 tags = {"espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
                 self.recorder.record(TrialTagged(t.number, tags))
-        best = best_trial(trials, mode)
-        texts = {"trials.csv": report.table_csv(trials)}
-        figures = [report.exponent_figure(trials, self.spec, self.folder / "exponent.png")]
+        best, answer = best_trial(trials, mode), answer_of(self.spec, trials, self.sweep_record.references)
+        texts = {"trials.csv": table_csv(trials)}
         values = {"trials": float(len(searched(trials)))}
         values |= {"lane_steps": float(totals[0]), "steps_shared": float(totals[1])}
         if best is not None:
-            top = [t for t in ranked(trials, mode) if t.state == "complete"][:FIGURED]
-            stories = self.recorder.stories([t.number for t in top])
-            curves = [(t, stories[t.number]) for t in top if t.number in stories]
-            if curves:
-                figures.append(report.curves_figure(curves, self.spec, self.folder / "curves.png"))
-            if story := stories.get(best.number):
+            if story := self.recorder.stories([best.number]).get(best.number):
                 texts["best.yaml"] = best_file_text(self.sweep_record, best, story, self.folder)
-                if ratios := report.ratios_figure(best, story, self.spec, self.folder / "ratios.png"):
-                    figures.append(ratios)
             if best.value is not None:
                 values[f"best_{self.spec.objective.metric}"] = best.value
-        answer = answer_of(self.spec, trials, self.sweep_record.references)
         tags = {"espalier.best_trial": "none" if best is None else best.number}
         tags[DESCRIPTION_TAG] = description(answer, self.sweep_record.id)
         tags |= {"espalier.program": "; ".join(programs)} if programs else {}
         if extensions := self.sweep_record.extensions:
             tags[EXTENDED_TAG] = "; ".join(each.sentence for each in extensions)
         more_values, more_tags = self._compared(trials, best)
-        files = [os.path.relpath(path, self.folder) for path in [*figures, *self._archive(best)]]  # folders may move
+        report = self._report(trials, answer)
+        files = [os.path.relpath(path, self.folder) for path in [*report, *self._archive(best)]]  # folders may move
         self.recorder.record(SweepClosed(values | more_values, tags | more_tags, texts, files, "FINISHED"))
+
+    def _report(self, trials: Sequence[TrialResult], answer: Answer) -> Sequence[Path]:
+        """Write the report and its figures; return their files."""
+        traces = read_traces(self.recorder.spool, [answer.best.number] if answer.best else [])
+        material = material_of(self.sweep_record, "finished", trials, traces, "")
+        files, problem = write_report_files(material, answer, self.folder)
+        if problem:
+            self.recorder.note(problem)
+        return files
 
     def _archive(self, best: TrialResult | None) -> list[Path]:
         """Return the archive of the code that the best trial was trained with."""

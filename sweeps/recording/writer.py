@@ -20,6 +20,7 @@ from espalier.sweeps.recording.names import (
     NAME_TAG,
     PARAMS_PER_BATCH,
     PARENT_TAG,
+    REPORT,
     STEP_TAG,
     TAG_CHARACTERS,
     TRIAL_TAG,
@@ -135,8 +136,7 @@ class RunWriter:
         for name in record.files:
             path = self.spool.path.parent / name  # earlier versions named whole paths
             if path.exists():
-                folder = CODE if name.endswith(".zip") else FIGURES
-                retry(partial(self.client.log_artifact, run.run_id, str(path), folder))
+                retry(partial(self.client.log_artifact, run.run_id, str(path), _folder_of(path)))
         retry(partial(self.client.set_terminated, run.run_id, record.status, time_ms))
 
     # --- a trial: its start, tags, reports, end ----------------------------------------------------------------------
@@ -286,3 +286,8 @@ def batched(points: Sequence["Metric"], params: Sequence["Param"]) -> zip_longes
         (params[i : i + PARAMS_PER_BATCH] for i in range(0, len(params), PARAMS_PER_BATCH)),
         fillvalue=(),
     )
+
+
+def _folder_of(file: Path) -> str | None:
+    """Return the folder of a file among the artifacts of the sweep's own run; None for the root."""
+    return None if file.name == REPORT else CODE if file.suffix == ".zip" else FIGURES

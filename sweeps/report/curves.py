@@ -1,0 +1,173 @@
+"""Figures of trainings: loss curves of the best and of each verdict, and update ratios over time."""
+
+import re
+from collections.abc import Sequence
+
+from espalier.core.errors import brief, counted
+from espalier.sweeps.report.figure import Cell, Chart, Figure, Marks, Missing, Table
+from espalier.sweeps.report.grammar import BEST, LOST, PALETTE, PART, PLAIN, coloured, names, number
+from espalier.sweeps.report.material import block_means
+from espalier.sweeps.report.subject import Subject
+from espalier.sweeps.report.theme import INK
+from espalier.sweeps.results.trial_result import TrialResult
+
+EACH = 3  # curves of a verdict, or of what was stopped
+CURVES_TITLE = "How they trained"
+BEST_GROUP, STOPPED_GROUP = "best", "stopped or parked"
+VERDICT_COLOURS = {
+    BEST_GROUP: BEST,
+    "healthy": "#2f9e44",
+    "catapult": "#0c8599",
+    "hot": "#e64980",
+    "frozen": "#1c7ed6",
+    "stuck": "#f08c00",
+    "collapsed": "#a61e4d",
+    "diverged": LOST,
+    STOPPED_GROUP: PART,
+}
+
+
+def curves_figure(subject: Subject) -> Figure | Missing:
+    """Return the losses of the best trials, of some of each verdict, and of some that were stopped, on a log axis."""
+    groups = _groups(subject)
+    trained = _training_losses(subject, groups)
+    what, rows = ("training loss", trained) if trained else (subject.metric, _reported(subject, groups))
+    if not rows:
+        return Missing("curves", CURVES_TITLE, "No curve of a trial is recorded here yet.")
+    heights = [row[3] for row in rows]
+    positive = all(isinstance(height, float) and height > 0 for height in heights)
+    titles = {"trial": "trial", "group": "verdict", "x": "step", "y": what}
+    marks, drawn = Marks(), [name for name, trials in groups if any(row[1] == name for row in rows) and trials]
+    marks.tables["curves"] = Table.of(titles, rows)
+    looks = [(name, VERDICT_COLOURS.get(name, PLAIN)) for name in drawn[::-1]]
+    scale = {"type": "log", "nice": False, "padding": 6} if positive else {"zero": False, "nice": True}
+    marks.draw(
+        "curves",
+        {"type": "line", "strokeWidth": 1.6, "strokeJoin": "round"},
+        x=number("x", "step", axis={"format": "~s", "labelOverlap": True, "tickCount": 8}),
+        y=number("y", what, scale=scale, axis={"format": "~g", "tickCount": 6, "labelOverlap": True}),
+        color=coloured("group", looks),
+        detail=names("trial"),
+        strokeWidth={"condition": {"test": f"datum.group == '{BEST_GROUP}'", "value": 3}, "value": 1.4},
+        tooltip=[number("trial", "trial"), names("group", "verdict")],
+    )
+    how = [what, *(["on a log axis"] if positive else []), *(["means over blocks of steps"] if rows is trained else [])]
+    text = f"The best, and up to {EACH} of each verdict and of what was stopped or parked: {', '.join(how)}."
+    alt = f"Lines: {what} by step of {counted(len({row[0] for row in rows}), 'trial')}: {', '.join(drawn)}."
+    return Figure("curves", CURVES_TITLE, text, alt, marks.chart(), marks.tables, 340)
+
+
+def _groups(subject: Subject) -> list[tuple[str, list[TrialResult]]]:
+    """Return the trials to draw by group, the best group last: it is drawn over the others."""
+    best, rest = subject.complete[:1], subject.complete[1:]
+    ended = [*rest, *(t for t in subject.trials if t.state in ("diverged", "failed"))]
+    verdicts = dict.fromkeys(t.verdict for t in ended if t.verdict)
+    groups = [(verdict, [t for t in ended if t.verdict == verdict]) for verdict in verdicts]
+    stopped = sorted((t for t in subject.trials if t.state == "stopped"), key=lambda t: -subject.last_step(t))
+    running = [t for t in subject.trials if t.state in ("running", "interrupted")]
+    order = list(VERDICT_COLOURS)[::-1]
+    groups = [*groups, (STOPPED_GROUP, stopped), ("running", running), (BEST_GROUP, best)]
+    groups.sort(key=lambda group: order.index(group[0]) if group[0] in order else -1)
+    return [(brief(name, 30), _spread(trials)) for name, trials in groups]
+
+
+def _spread(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    """Return the first trials and the last one: both ends of what a group has."""
+    return list(trials) if len(trials) <= EACH else [*trials[: EACH - 1], trials[-1]]
+
+
+Groups = Sequence[tuple[str, Sequence[TrialResult]]]
+
+
+def _training_losses(subject: Subject, groups: Groups) -> list[list[Cell]]:
+    return [
+        [t.number, name, step, loss] for name, trials in groups for t in trials for step, loss in subject.trace(t).curve
+    ]
+
+
+def _reported(subject: Subject, groups: Groups) -> list[list[Cell]]:
+    """Return the objective at each report, of trials whose training loss is not recorded."""
+    return [
+        [t.number, name, step, value]
+        for name, trials in groups
+        for t in trials
+        for step, value in block_means(sorted(t.reports.items()))
+    ]
+
+
+# --- update ratios ---------------------------------------------------------------------------------------------------
+
+RATIOS_TITLE = "Is the rate right for each layer?"
+TENSORS_MOST = 12  # lines
+LINES = ((-1.0, "-1: hot"), (-3.0, "-3: usual"), (-4.0, "-4: frozen"))
+VECTORS = re.compile(r"(bias|norm\d*\.weight|ln\w*\.weight|bn\w*\.weight|gain|gamma|beta|scale)$", re.IGNORECASE)
+
+
+def ratios_figure(subject: Subject) -> Figure | Missing:
+    """Return the update-to-data ratio of each weight of the best trial, step by step."""
+    best = subject.best
+    ratios = subject.trace(best).ratios if best else None
+    if best is None or ratios is None or not ratios.rows:
+        why = "A function or a command trains here, so update ratios are not measured."
+        own = "No update ratios of the best trial are recorded here."
+        return Missing("ratios", RATIOS_TITLE, why if subject.spec.is_foreign else own)
+    shown = _some(list(ratios.tensors))
+    labels = {place: brief(ratios.tensors[place], 34) for place in shown}
+    rows: list[list[Cell]] = [
+        [labels[place], _group(ratios.tensors[place]), int(row[0] or 0), row[1 + place]]
+        for place in shown
+        for row in ratios.rows
+        if len(row) > 1 + place and row[1 + place] is not None
+    ]
+    marks = Marks()
+    marks.tables["ratios"] = Table.of({"tensor": "tensor", "group": "group", "x": "step", "y": "log10 ratio"}, rows)
+    looks = [(labels[place], PALETTE[rank % len(PALETTE)]) for rank, place in enumerate(shown)]
+    x = number("x", "step", axis={"format": "~s", "labelOverlap": True, "tickCount": 8})
+    y = number("y", "log10(std(update) / std(weight))", scale={"zero": False, "nice": True})
+    groups = list(dict.fromkeys(str(row[1]) for row in rows))
+    dash = names(
+        "group",
+        None,
+        legend={"orient": "top"},
+        scale={"domain": groups, "range": [[1, 0], [5, 3], [2, 2]][: len(groups)]},
+    )
+    marks.draw(
+        "ratios",
+        {"type": "line", "strokeWidth": 1.6},
+        x=x,
+        y=y,
+        color=coloured("tensor", looks),
+        strokeDash=dash if len(groups) > 1 else None,
+        tooltip=[names("tensor", "tensor"), number("x", "step"), number("y", "log10 ratio")],
+    )
+    marks.tables["lines"] = Table.of({"y": "log10 ratio", "name": "line"}, LINES)
+    marks.draw("lines", {"type": "rule", "strokeDash": [3, 3], "opacity": 0.7, "color": INK}, y=y)
+    words: Chart = {"type": "text", "color": INK, "align": "right", "baseline": "bottom", "fontSize": 10}
+    marks.draw("lines", {**words, "x": "width", "dx": -4, "dy": -2}, y=y, text=names("name"))
+    left_out = len(ratios.tensors) - len(shown)
+    more = f" {left_out} more tensors are left out, evenly." if left_out else ""
+    text = (
+        "How much each step changes each weight, of the best trial. Above -1 a rate is hot, below -4 nothing moves; "
+        f"-3 is usual.{more}"
+    )
+    alt = f"Lines: update ratios by step of {counted(len(shown), 'tensor')} of {subject.headline(best)}."
+    return Figure("ratios", RATIOS_TITLE, text, alt, marks.chart(), marks.tables, 320)
+
+
+def _some(tensors: Sequence[str]) -> list[int]:
+    """Return the places of at most a dozen tensors, evenly over the layers, with the first and the last."""
+    many = len(tensors)
+    if many <= TENSORS_MOST:
+        return list(range(many))
+    return sorted({round(k * (many - 1) / (TENSORS_MOST - 1)) for k in range(TENSORS_MOST)})
+
+
+def _group(tensor: str) -> str:
+    """Return whether a tensor is an embedding, a vector, or a matrix.
+
+    >>> _group("encoder.0.weight"), _group("encoder.0.bias"), _group("wte.embedding")
+    ('weights', 'biases and gains', 'embeddings')
+    """
+    if "embed" in tensor.lower() or tensor.lower().startswith(("wte", "wpe")):
+        return "embeddings"
+    return "biases and gains" if VECTORS.search(tensor) else "weights"

@@ -1,0 +1,89 @@
+"""A figure: a Vega-Lite description and its tables, as plain data.
+
+Columns have neutral names, since Vega-Lite reads dots, brackets and quotes in the name of a field as a path. What
+people call them is the title.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Cell = str | int | float | None
+Chart = dict[str, Any]
+"""A Vega-Lite description, or a part of one."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table. key: its name in a chart. title: its name for people."""
+
+    key: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one figure, a cell for each column. No cell is NaN or infinite: JSON has none."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+
+    @classmethod
+    def of(cls, titles: Mapping[str, str], rows: Sequence[Sequence[Cell]]) -> "Table":
+        """Return a table with the titles of its columns by their keys."""
+        return cls([Column(key, title) for key, title in titles.items()], [rounded(row) for row in rows])
+
+    def records(self) -> list[dict[str, Cell]]:
+        """Return the rows as a chart reads them."""
+        keys = [column.key for column in self.columns]
+        return [dict(zip(keys, row, strict=True)) for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a report. text: how to read it, in a sentence or two. alt: what is to be seen, for who cannot see.
+
+    chart: without data; its layers name the tables. height: in pixels.
+    """
+
+    name: str
+    title: str
+    text: str
+    alt: str
+    chart: Chart
+    tables: Mapping[str, Table]
+    height: int = 300
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A figure for which there is no data. why: one sentence."""
+
+    name: str
+    title: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The layers of a chart, in order of drawing, with the tables that they draw."""
+
+    layers: list[Chart] = field(default_factory=list[Chart])
+    tables: dict[str, Table] = field(default_factory=dict[str, Table])
+
+    def draw(self, table: str, mark: str | Chart, **encoding: Chart | None) -> None:
+        """Add a layer: a mark for each row of a table. An encoding that is None is left out."""
+        named = {name: channel for name, channel in encoding.items() if channel is not None}
+        self.layers.append({"data": {"name": table}, "mark": mark, "encoding": named})
+
+    def chart(self, **more: Any) -> Chart:
+        """Return the chart of all layers."""
+        return {"layer": self.layers, **more}
+
+
+DIGITS = 6  # of numbers in a page
+
+
+def rounded(row: Sequence[Cell]) -> list[Cell]:
+    """Return cells with as many digits as a page shows."""
+    return [float(f"{cell:.{DIGITS}g}") if isinstance(cell, float) else cell for cell in row]

@@ -1,0 +1,97 @@
+"""Parts of Vega-Lite descriptions that figures share: channels, scales of hyperparameters, colours.
+
+Colours are those that can be told apart on white and on black, also by who cannot tell red from green. What has none is
+drawn in the colours of the page's theme.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from espalier.core.errors import brief
+from espalier.sweeps.answer.axes import Axis, Factor
+from espalier.sweeps.report.figure import Cell, Chart
+from espalier.sweeps.spec.space import Point
+
+BEST, TIE, PLAIN, LOST, PART, WEAK = "#e8590c", "#1c7ed6", "#868e96", "#e03131", "#9775fa", "#adb5bd"
+PALETTE = ("#1c7ed6", "#e8590c", "#2f9e44", "#9775fa", "#e64980", "#0c8599", "#f08c00", "#868e96", "#a61e4d", "#5c940d")
+TITLE_MOST, VALUE_MOST = 40, 24  # characters
+EXPONENT_LABELS = "[format(datum.value, '.2~f'), format(pow(10, datum.value), '.2~g')]"  # an exponent, its rate below
+LOG_LABELS = "format(pow(10, datum.value), '.2~g')"
+
+
+def number(key: str, title: str | None = None, **more: Any) -> Chart:
+    """Return a channel of numbers."""
+    return {"field": key, "type": "quantitative", "title": title, **more}
+
+
+def names(key: str, title: str | None = None, **more: Any) -> Chart:
+    """Return a channel of names."""
+    return {"field": key, "type": "nominal", "title": title, **more}
+
+
+def fixed(value: object) -> Chart:
+    """Return a channel with one value for all rows."""
+    return {"value": value}
+
+
+def coloured(key: str, looks: Sequence[tuple[str, str]], title: str | None = None) -> Chart:
+    """Return a channel of colours. looks: each name with its colour, in the order of the legend."""
+    scale = {"domain": [name for name, _ in looks], "range": [colour for _, colour in looks]}
+    return names(key, title, scale=scale, legend={"title": title, "symbolOpacity": 1})
+
+
+def rate_title(axis: Axis) -> str:
+    """Return what an axis is called."""
+    if axis.exponent:
+        return f"{axis.name} (below: the rate)"
+    if axis.key == "decay_points":
+        return f"{brief(axis.name.replace('_', ' '), TITLE_MOST)} (share of the budget)"
+    return brief(axis.name, TITLE_MOST)
+
+
+def along(axis: Axis, key: str, **more: Any) -> Chart:
+    """Return a channel that puts coordinates of a hyperparameter on its axis, with their values as labels."""
+    low, high = axis.ends
+    margin = 0.04 * (high - low)
+    scale = {"domain": [round(low - margin, 6), round(high + margin, 6)], "nice": False, "zero": False}
+    look: Chart = {"title": rate_title(axis), "labelOverlap": True, "tickCount": 8}
+    if axis.decades:
+        look["labelExpr"] = EXPONENT_LABELS if axis.exponent else LOG_LABELS
+    else:
+        look["format"] = ".3~g"
+    return {"field": key, "type": "quantitative", "scale": scale, "axis": look, **more}
+
+
+def place(axis: Axis, params: Point) -> float | None:
+    """Return where a trial lies on an axis; None where it has no value."""
+    value = axis.value(params)
+    return None if value is None else axis.coordinate(value)
+
+
+def value_text(value: object) -> str:
+    """Return a value of a hyperparameter for people.
+
+    >>> value_text(0.000123456), value_text([0.6, 0.8]), value_text(None)
+    ('0.0001235', '0.6 0.8', 'none')
+    """
+    if isinstance(value, list | tuple):
+        return " ".join(map(value_text, value))  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "none" if value is None else str(value)
+
+
+def axis_text(axis: Axis, params: Point) -> str:
+    """Return a trial's value on an axis for people; "" where it has none."""
+    value = axis.value(params)
+    return "" if value is None else f"{value:.4g}"
+
+
+def factor_text(factor: Factor, params: Point) -> str:
+    """Return a trial's choice for people; "" where it has none."""
+    return brief(value_text(params[factor.name]), VALUE_MOST) if factor.name in params else ""
+
+
+def cell(value: object) -> Cell:
+    """Return a value of a hyperparameter as a cell of a table."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else value_text(value)

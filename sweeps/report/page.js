@@ -1,0 +1,250 @@
+"use strict";
+(() => {
+  const begun = performance.now();
+  const report = JSON.parse(document.getElementById("report").textContent);
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const tip = document.getElementById("tip");
+
+  const element = (name, text, more = {}) => {
+    const made = document.createElement(name);
+    if (text !== undefined) made.textContent = text;
+    return Object.assign(made, more);
+  };
+  const shown = (value) => {
+    if (value === null || value === undefined) return "";
+    if (typeof value !== "number" || Number.isInteger(value)) return String(value);
+    const size = Math.abs(value);
+    return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(3) : String(Number(value.toPrecision(6)));
+  };
+
+  // --- downloads -------------------------------------------------------------------------------------------------
+  const quoted = (cell) => {
+    const text = cell === null || cell === undefined ? "" : String(cell);
+    return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  const csv = (titles, rows) => [titles, ...rows].map((row) => row.map(quoted).join(",")).join("\n") + "\n";
+  const save = (name, address) => {
+    const link = element("a", undefined, { href: address, download: name });
+    document.body.append(link);
+    link.click();
+    link.remove();
+  };
+  const saveText = (name, text) => {
+    const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    save(name, address);
+    setTimeout(() => URL.revokeObjectURL(address), 10000);
+  };
+
+  // --- figures ---------------------------------------------------------------------------------------------------
+  const records = (table) =>
+    table.rows.map((row) => Object.fromEntries(table.columns.map(([key], place) => [key, row[place]])));
+  const configuration = (trial) => {
+    const row = report.trials.rows.find((each) => each[0] === trial) ?? [];
+    return report.trials.titles.slice(4).map((title, place) => [title, shown(row[place + 4])]);
+  };
+  const showTip = (handler, event, item, value) => {
+    tip.hidden = !value;
+    if (!value) return;
+    tip.replaceChildren();
+    const lines = typeof value === "object" ? Object.entries(value) : [["", value]];
+    if (value.trial !== undefined && value.configuration === undefined) lines.push(...configuration(Number(value.trial)));
+    for (const [name, text] of lines) {
+      if (text === "" || text === null || text === undefined || text === "null") continue;
+      const line = element("div");
+      line.append(element("b", name ? `${name} ` : ""), document.createTextNode(String(text)));
+      tip.append(line);
+    }
+    const { clientX: x, clientY: y } = event;
+    tip.style.left = `${Math.max(4, Math.min(x + 14, innerWidth - tip.offsetWidth - 8))}px`;
+    tip.style.top = `${Math.max(4, Math.min(y + 14, innerHeight - tip.offsetHeight - 8))}px`;
+  };
+  const described = (figure, width) => {
+    const { config, ink } = report.themes[dark.matches ? "dark" : "light"];
+    const legend = { ...config.legend, columns: Math.max(1, Math.floor(width / 190)), labelLimit: Math.min(240, width - 60) };
+    const data = figure.chart.data.map((each) =>
+      figure.tables[each.name] ? { ...each, values: records(figure.tables[each.name]) } : each);
+    const signals = figure.chart.signals.map((each) => (each.name === "ink" ? { ...each, value: ink } : each));
+    return { ...figure.chart, width, data, signals, config: { ...config, legend }, autosize: { type: "fit-x", contains: "padding" } };
+  };
+  const drawings = new Map();
+  const draw = async (figure) => {
+    const place = document.getElementById(`chart-${figure.name}`);
+    const width = Math.max(240, Math.floor(place.clientWidth));
+    drawings.get(figure.name)?.finalize();
+    const how = { mode: "vega", actions: false, renderer: "canvas", hover: true, defaultStyle: false, tooltip: showTip };
+    drawings.set(figure.name, await vegaEmbed(place, described(figure, width), how));
+    place.dataset.width = width;
+  };
+  const drawAll = async (changed = () => true) => {
+    for (const figure of report.figures) {
+      if (!changed(figure)) continue;
+      await draw(figure);
+    }
+  };
+  const links = (figure) => {
+    const place = document.getElementById(`links-${figure.name}`);
+    for (const [name, table] of Object.entries(figure.tables)) {
+      const button = element("button", `Data: ${name} (CSV)`, { type: "button" });
+      button.onclick = () => saveText(`${figure.name}-${name}.csv`, csv(table.columns.map((c) => c[1]), table.rows));
+      place.append(button);
+    }
+    const picture = element("button", "Picture (PNG)", { type: "button" });
+    picture.onclick = async () => {
+      const ground = getComputedStyle(document.body).backgroundColor;
+      const view = drawings.get(figure.name).view;
+      save(`${figure.name}.png`, await view.background(ground).toImageURL("png", 2));
+    };
+    place.append(picture);
+  };
+
+  // --- the table of trials ---------------------------------------------------------------------------------------
+  const { titles, rows, stories } = report.trials;
+  const PAGE = 50;
+  const numeric = titles.map((_, place) => rows.some((row) => typeof row[place] === "number"));
+  const words = rows.map((row) => row.map(shown).join(" ").toLowerCase());
+  const table = document.getElementById("table");
+  const order = { column: -1, descending: false };
+  let limit = PAGE;
+  const open = new Set();
+
+  const missing = (cell) => cell === null || cell === "";
+  const compare = (one, other) =>
+    typeof one === "number" && typeof other === "number" ? one - other : String(one).localeCompare(String(other));
+  const chosen = () => {
+    const wanted = document.getElementById("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const state = document.getElementById("state").value;
+    const verdict = document.getElementById("verdict").value;
+    const fits = (place) =>
+      wanted.every((word) => words[place].includes(word)) &&
+      (!state || rows[place][2] === state) && (!verdict || rows[place][3] === verdict);
+    const places = rows.map((_, place) => place).filter(fits);
+    if (order.column < 0) return places;
+    return places.sort((a, b) => {
+      const [one, other] = [rows[a][order.column], rows[b][order.column]];
+      if (missing(one) || missing(other)) return missing(one) - missing(other); // last in either direction
+      return order.descending ? compare(other, one) : compare(one, other);
+    });
+  };
+  const curve = (points) => {
+    const [width, height, edge] = [420, 110, 8];
+    const positive = points.every(([, loss]) => loss > 0);
+    const heights = points.map(([, loss]) => (positive ? Math.log(loss) : loss));
+    const [low, high] = [Math.min(...heights), Math.max(...heights)];
+    const last = points[points.length - 1][0] || 1;
+    const x = (step) => edge + ((width - 2 * edge) * step) / last;
+    const y = (at) => height - edge - ((height - 2 * edge) * (at - low)) / (high - low || 1);
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    svg.setAttribute("width", width);
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", `Its curve: from ${points[0][1]} to ${points[points.length - 1][1]}`);
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
+    line.setAttribute("points", points.map(([step], place) => `${x(step).toFixed(1)},${y(heights[place]).toFixed(1)}`).join(" "));
+    line.setAttribute("fill", "none");
+    line.setAttribute("stroke", "currentColor");
+    line.setAttribute("stroke-width", "2");
+    svg.append(line);
+    return svg;
+  };
+  const story = (place) => {
+    const [evidence, params, points] = stories[place];
+    const row = element("tr", undefined, { className: "story" });
+    const held = element("td", undefined, { colSpan: titles.length });
+    if (evidence) held.append(element("p", evidence));
+    if (points.length > 1) {
+      const [first, last] = [points[0], points[points.length - 1]];
+      held.append(element("p", `${report.trials.curve}: ${shown(first[1])} at step ${first[0]}, ${shown(last[1])} at step ${last[0]}`));
+      held.append(curve(points));
+    }
+    const list = element("dl");
+    report.trials.hyperparameters.forEach((name, which) => {
+      if (params[which] !== "") list.append(element("dt", name), element("dd", params[which]));
+    });
+    held.append(list);
+    if (rows[place][2] === "complete") held.append(element("pre", `sweep best ${report.id} --trial ${rows[place][0]}${report.option} > best.yaml`));
+    row.append(held);
+    return row;
+  };
+  const line = (place) => {
+    const row = element("tr", undefined, { className: rows[place][0] === report.best ? "best" : "" });
+    rows[place].forEach((cell, column) => {
+      const held = element("td", undefined, { className: numeric[column] ? "number" : "" });
+      if (column === 0) {
+        const button = element("button", shown(cell), { type: "button" });
+        button.setAttribute("aria-expanded", String(open.has(place)));
+        button.setAttribute("aria-label", `the story of trial ${shown(cell)}`);
+        held.append(button);
+      } else {
+        held.textContent = shown(cell);
+        held.title = held.textContent;
+      }
+      row.append(held);
+    });
+    row.onclick = () => {
+      const button = row.querySelector("button");
+      if (open.delete(place)) row.nextElementSibling.remove();
+      else {
+        open.add(place);
+        row.after(story(place));
+      }
+      button.setAttribute("aria-expanded", String(open.has(place)));
+    };
+    return row;
+  };
+  const list = () => {
+    const places = chosen();
+    const body = table.tBodies[0];
+    const drawn = places.slice(0, limit).flatMap((place) => (open.has(place) ? [line(place), story(place)] : [line(place)]));
+    body.replaceChildren(...drawn);
+    document.getElementById("more").hidden = places.length <= limit;
+    document.getElementById("count").textContent = `${places.length} of ${rows.length}`;
+    [...table.tHead.rows[0].cells].forEach((cell, column) => {
+      if (column === order.column) cell.setAttribute("aria-sort", order.descending ? "descending" : "ascending");
+      else cell.removeAttribute("aria-sort");
+    });
+  };
+  const head = () => {
+    const row = element("tr");
+    titles.forEach((title, column) => {
+      const cell = element("th", undefined, { className: numeric[column] ? "number" : "", scope: "col" });
+      const button = element("button", title, { type: "button" });
+      button.onclick = () => {
+        order.descending = order.column === column && !order.descending;
+        order.column = column;
+        limit = PAGE;
+        list();
+      };
+      cell.append(button);
+      row.append(cell);
+    });
+    table.tHead.replaceChildren(row);
+  };
+  const choices = (id, column) => {
+    const select = document.getElementById(id);
+    for (const value of [...new Set(rows.map((row) => row[column]))].filter(Boolean).sort()) select.append(element("option", value, { value }));
+    select.onchange = () => { limit = PAGE; list(); };
+  };
+
+  head();
+  choices("state", 2);
+  choices("verdict", 3);
+  document.getElementById("filter").oninput = () => { limit = PAGE; list(); };
+  document.getElementById("more").onclick = () => { limit += 4 * PAGE; list(); };
+  document.getElementById("csv").onclick = () => saveText("trials.csv", csv(titles, rows));
+  list();
+  report.figures.forEach(links);
+  drawAll().then(() => {
+    document.documentElement.dataset.drawn = String(Math.round(performance.now() - begun));
+    document.documentElement.dataset.since = String(Math.round(performance.now()));
+  });
+  dark.addEventListener("change", () => drawAll());
+  let waiting = 0;
+  addEventListener("resize", () => {
+    clearTimeout(waiting);
+    const moved = (figure) => {
+      const place = document.getElementById(`chart-${figure.name}`);
+      return Math.abs(place.clientWidth - Number(place.dataset.width)) > 4;
+    };
+    waiting = setTimeout(() => drawAll(moved), 200);
+  });
+})();

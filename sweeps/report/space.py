@@ -1,0 +1,176 @@
+"""Figures of the whole space: what matters, all hyperparameters at once, and choices at their own best rate."""
+
+from collections.abc import Sequence
+
+from espalier.core.errors import brief, counted
+from espalier.sweeps.answer.axes import Axis, Factor
+from espalier.sweeps.answer.options import Options
+from espalier.sweeps.report.figure import Cell, Chart, Figure, Marks, Missing, Table
+from espalier.sweeps.report.grammar import (
+    BEST,
+    TIE,
+    VALUE_MOST,
+    axis_text,
+    factor_text,
+    names,
+    number,
+    place,
+    value_text,
+)
+from espalier.sweeps.report.subject import Subject, outcomes
+from espalier.sweeps.results.trial_result import TrialResult
+
+IMPORTANCE_TITLE = "What matters"
+PARALLEL_TITLE = "All of them at once"
+LINES_MOST = 150  # trials in parallel coordinates: more cannot be told apart
+NAME_MOST = 26  # characters of a hyperparameter beside an axis
+FEW = "There are fewer than three hyperparameters, so the figures above show all of them."
+
+
+def importance_figure(subject: Subject) -> Figure | Missing:
+    """Return how much of the objective's differences among the better trials each hyperparameter explains."""
+    if len(subject.searched.names()) < 3:
+        return Missing("importance", IMPORTANCE_TITLE, FEW)
+    weights = subject.answer.importance
+    if not weights:
+        return Missing("importance", IMPORTANCE_TITLE, "There are too few complete trials to tell what matters.")
+    ordered = sorted(weights.items(), key=lambda pair: -pair[1])
+    marks = Marks()
+    rows = [[rank, brief(name, NAME_MOST), weight] for rank, (name, weight) in enumerate(ordered)]
+    marks.tables["importance"] = Table.of({"rank": "rank", "name": "hyperparameter", "x": "importance"}, rows)
+    marks.draw(
+        "importance",
+        {"type": "bar", "color": TIE, "cornerRadiusEnd": 2},
+        x=number("x", "share of what is explained", axis={"format": ".0%"}, scale={"zero": True}),
+        y=names("name", None, sort={"field": "rank"}, axis={"labelLimit": 180}),
+        tooltip=[names("name", "hyperparameter"), number("x", "importance", format=".1%")],
+    )
+    text = "How much each hyperparameter decides whether a trial is among the better ones (PED-ANOVA)."
+    alt = "Bars: " + ", ".join(f"{brief(name, NAME_MOST)} {weight:.0%}" for name, weight in ordered) + "."
+    return Figure("importance", IMPORTANCE_TITLE, text, alt, marks.chart(), marks.tables, 60 + 26 * len(rows))
+
+
+def parallel_figure(subject: Subject) -> Figure | Missing:
+    """Return complete trials as lines through all hyperparameters, each on an axis of its own from 0 to 1."""
+    columns: list[Axis | Factor] = [*subject.searched.axes, *subject.searched.factors]
+    if len(columns) < 3:
+        return Missing("parallel", PARALLEL_TITLE, FEW)
+    if len(subject.complete) < 2:
+        return Missing("parallel", PARALLEL_TITLE, "Fewer than two trials are complete.")
+    weights = subject.answer.importance or {}
+    columns.sort(key=lambda column: -weights.get(column.name, 0.0))
+    drawn = _some(subject.complete)
+    rows: list[list[Cell]] = []
+    for rank, t in drawn[::-1]:
+        share = rank / max(1, len(subject.complete) - 1)
+        for number_, column in enumerate(columns):
+            height, text = _height(column, t)
+            if height is not None:
+                name = brief(column.name, NAME_MOST)
+                rows.append([t.number, number_, name, height, text, share, t.value])
+    marks = Marks()
+    titles = {"trial": "trial", "order": "order", "name": "hyperparameter", "y": "place on its axis", "text": "value"}
+    titles |= {"share": "share of trials that are better", "result": subject.spec.objective.metric}
+    marks.tables["lines"] = Table.of(titles, rows)
+    x = names("name", None, sort={"field": "order"}, axis={"labelAngle": -25, "labelLimit": 160, "grid": True})
+    shade = {"scheme": "viridis", "domain": [0, 1]}
+    marks.draw(
+        "lines",
+        {"type": "line", "strokeWidth": 1.4, "opacity": 0.55},
+        x=x,
+        y=number("y", "lowest to highest", axis={"labels": False, "ticks": False}, scale={"domain": [0, 1]}),
+        detail=names("trial"),
+        color=number("share", None, scale=shade, legend={"format": ".0%", "title": "trials that are better"}),
+        tooltip=[number("trial", "trial"), number("result", "result")],
+    )
+    best = subject.complete[0].number
+    marks.tables["best"] = Table.of(titles, [row for row in rows if row[0] == best])
+    marks.draw(
+        "best",
+        {"type": "line", "strokeWidth": 3, "color": BEST, "point": {"filled": True, "color": BEST, "size": 50}},
+        x=x,
+        y=number("y"),
+        tooltip=[names("name", "hyperparameter"), names("text", "value")],
+    )
+    text = (
+        "Each line is a trial, the orange one the best. Every axis runs from the least to the most that was searched."
+    )
+    through = f"{counted(len(drawn), 'trial')} through {counted(len(columns), 'hyperparameter')}"
+    alt = f"Lines of {through}. {outcomes(subject)}"
+    return Figure("parallel", PARALLEL_TITLE, text, alt, marks.chart(), marks.tables, 340)
+
+
+def _some(complete: Sequence[TrialResult]) -> list[tuple[int, TrialResult]]:
+    """Return trials with their ranks: the better half of what is drawn are the best, the rest is spread evenly."""
+    ranked = list(enumerate(complete))
+    if len(ranked) <= LINES_MOST:
+        return ranked
+    half = LINES_MOST // 2
+    step = (len(ranked) - half) / half
+    return ranked[:half] + [ranked[half + int(k * step)] for k in range(half)]
+
+
+def _height(column: Axis | Factor, trial: TrialResult) -> tuple[float | None, str]:
+    """Return where a trial lies between the ends of an axis, and its value for people."""
+    if isinstance(column, Factor):
+        index = column.index(trial.params)
+        height = index / max(1, len(column.values) - 1)
+        return (height if index < len(column.values) else None), factor_text(column, trial.params)
+    x, (low, high) = place(column, trial.params), column.ends
+    return (None if x is None else (x - low) / (high - low)), axis_text(column, trial.params)
+
+
+# --- choices ---------------------------------------------------------------------------------------------------------
+
+CHOICES_TITLE = "Choices, each at its own best"
+VALUES_MOST = 40  # of all choices together
+
+
+def choices_figure(subject: Subject) -> Figure | Missing:
+    """Return each value of each choice by its best trial."""
+    if not subject.answer.options:
+        return Missing("choices", CHOICES_TITLE, "Nothing was chosen from a list to put side by side.")
+    rows = [row for options in subject.answer.options for row in _rows_of(subject, options)][:VALUES_MOST]
+    if not rows:
+        return Missing("choices", CHOICES_TITLE, "No trial is complete yet.")
+    marks = Marks()
+    titles = {"order": "order", "name": "choice", "x": f"best {subject.spec.objective.metric}", "trial": "trial"}
+    titles |= {"complete": "complete trials", "behind": "behind the best", "point": "its best configuration"}
+    marks.tables["choices"] = Table.of(titles, [[rank, *row] for rank, row in enumerate(rows)])
+    y = names("name", None, sort={"field": "order"}, axis={"labelLimit": 220, "grid": True})
+    x = number("x", subject.metric, scale={"zero": False, "nice": True, "padding": 14})
+    _draw_within(marks, subject, x)
+    tooltip = [names("name", "choice"), number("x", "best"), number("behind", "behind the best")]
+    marks.draw(
+        "choices",
+        {"type": "point", "filled": True, "size": 110, "color": TIE, "opacity": 1},
+        x=x,
+        y=y,
+        tooltip=[*tooltip, number("trial", "trial"), number("complete", "complete trials"), names("point", "all")],
+    )
+    text = "Each dot is the best trial with that choice, at the rate that suits it."
+    if "within" in marks.tables:
+        text += " What lies in the shaded part cannot be told from the best, given the noise of another seed."
+    alt = "Dots: " + "; ".join(f"{row[0]}: {row[1]:.6g}" for row in rows) + "."
+    return Figure("choices", CHOICES_TITLE, text, alt, marks.chart(), marks.tables, 70 + 28 * len(rows))
+
+
+def _rows_of(subject: Subject, options: Options) -> list[list[Cell]]:
+    """Return a row for each value of a choice that some complete trial has, the best first."""
+    by_number = {t.number: t for t in subject.trials}
+    rows: list[list[Cell]] = []
+    for option in options.options:
+        if option.best is not None and option.value is not None:
+            label = f"{brief(options.name, NAME_MOST)}: {brief(value_text(option.option), VALUE_MOST)}"
+            point = subject.configuration(by_number[option.best])
+            rows.append([label, option.value, option.best, option.complete, option.behind, point])
+    return rows
+
+
+def _draw_within(marks: Marks, subject: Subject, x: Chart) -> None:
+    """Shade what cannot be told from the best."""
+    ties, best = subject.answer.ties, subject.best
+    if ties and best and best.value is not None:
+        ends = sorted((best.value, best.value + subject.sign * ties.within))
+        marks.tables["within"] = Table.of({"x": "from", "x2": "to"}, [ends])
+        marks.draw("within", {"type": "rect", "opacity": 0.12, "color": TIE}, x=x, x2={"field": "x2"})
