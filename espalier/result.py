@@ -164,7 +164,7 @@ class Result:
     def figure(self, name: str) -> "altair.LayerChart":
         """Return a figure of the report as an Altair chart, its data in it.
 
-        name: valley, map, curves, ratios, importance, parallel, choices, time or progress.
+        name: valley, map, curves, ratios, importance, parallel, choices, by_choice, time or progress.
 
         Raises BadInput for another name, or if there is no data for it.
         """

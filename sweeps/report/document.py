@@ -12,7 +12,7 @@ from espalier.sweeps.report.figure import Cell, Figure, Missing, rounded
 from espalier.sweeps.report.grammar import cell, value_text
 from espalier.sweeps.report.material import Material, block_means
 from espalier.sweeps.report.rates import map_figure, valley_figure
-from espalier.sweeps.report.space import choices_figure, importance_figure, parallel_figure
+from espalier.sweeps.report.space import by_choice_figure, choices_figure, importance_figure, parallel_figure
 from espalier.sweeps.report.subject import Subject
 from espalier.sweeps.results.trial_result import TrialResult, ranked
 
@@ -24,6 +24,7 @@ FIGURES: Mapping[str, Callable[[Subject], Figure | Missing]] = {
     "importance": importance_figure,
     "parallel": parallel_figure,
     "choices": choices_figure,
+    "by_choice": by_choice_figure,
     "time": time_figure,
     "progress": progress_figure,
 }

@@ -71,7 +71,7 @@ class Marks:
     layers: list[Chart] = field(default_factory=list[Chart])
     tables: dict[str, Table] = field(default_factory=dict[str, Table])
 
-    def draw(self, table: str, mark: str | Chart, **encoding: Chart | None) -> None:
+    def draw(self, table: str, mark: str | Chart, **encoding: Chart | list[Chart] | None) -> None:
         """Add a layer: a mark for each row of a table. An encoding that is None is left out."""
         named = {name: channel for name, channel in encoding.items() if channel is not None}
         self.layers.append({"data": {"name": table}, "mark": mark, "encoding": named})

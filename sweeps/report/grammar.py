@@ -40,6 +40,11 @@ def coloured(key: str, looks: Sequence[tuple[str, str]], title: str | None = Non
     return names(key, title, scale=scale, legend={"title": title, "symbolOpacity": 1})
 
 
+def dot_size(many: int, few: float) -> float:
+    """Return the area of a dot in square pixels: smaller where there are many. few: of up to 60."""
+    return max(14.0, round(few * min(1.0, (60 / max(1, many)) ** 0.5)))
+
+
 def rate_title(axis: Axis) -> str:
     """Return what an axis is called."""
     if axis.exponent:
@@ -49,9 +54,12 @@ def rate_title(axis: Axis) -> str:
     return brief(axis.name, TITLE_MOST)
 
 
-def along(axis: Axis, key: str, **more: Any) -> Chart:
-    """Return a channel that puts coordinates of a hyperparameter on its axis, with their values as labels."""
-    low, high = axis.ends
+def along(axis: Axis, key: str, ends: tuple[float, float], **more: Any) -> Chart:
+    """Return a channel that puts coordinates of a hyperparameter on its axis, with their values as labels.
+
+    ends: the coordinates that the axis has to have.
+    """
+    low, high = ends
     margin = 0.04 * (high - low)
     scale = {"domain": [round(low - margin, 6), round(high + margin, 6)], "nice": False, "zero": False}
     look: Chart = {"title": rate_title(axis), "labelOverlap": True, "tickCount": 8}

@@ -15,9 +15,9 @@ from espalier.sweeps.report.grammar import (
     PLAIN,
     TIE,
     WEAK,
-    along,
     axis_text,
     coloured,
+    dot_size,
     names,
     number,
     place,
@@ -73,18 +73,23 @@ def valley_figure(subject: Subject) -> Figure | Missing:
     y = number("y", subject.metric, scale={"domain": list(subject.frame or (0, 1)), "zero": False, "clamp": True})
     _draw_band(marks, subject, axis, y)
     _draw_references(marks, subject, y)
-    _draw_trials(marks, trials, along(axis, "x"), y)
+    _draw_trials(marks, trials, subject.along(axis, "x"), y)
     if "fit" in marks.tables:  # over the dots, which hide it where there are many
         line: Chart = {"type": "line", "color": INK, "strokeWidth": 1.5, "clip": True}
-        marks.draw("fit", line, x=along(axis, "x"), y=y | {"field": "mean"})
-    text = (
-        f"Each dot is a trial: {brief(subject.spec.objective.metric, 60)} at its end over {axis.name}. "
-        "The line is the fitted valley at the other hyperparameters of the best, the shaded band its doubt at 95 %."
-        if "fit" in marks.tables
-        else f"Each dot is a trial: {brief(subject.spec.objective.metric, 60)} at its end over {axis.name}."
-    )
+        marks.draw("fit", line, x=subject.along(axis, "x"), y=y | {"field": "mean"})
+    text = f"Each dot is a trial: {brief(subject.spec.objective.metric, 60)} at its end over {brief(axis.name, 60)}."
+    if "fit" in marks.tables:
+        text += " The line is the fitted valley at the other hyperparameters of the best, the band its doubt at 95 %."
+    text += _edge_text(trials)
     alt = f"Dots: {subject.metric} of each trial over {rate_title(axis)}. {outcomes(subject)} {subject.answer.sentence}"
     return Figure("valley", TITLE, text, alt, marks.chart(), marks.tables, 360)
+
+
+def _edge_text(trials: Table) -> str:
+    """Return how many trials lie at the edge, and why, as a sentence after a space; "" if none does."""
+    numbers = {look: sum(row[3] == look for row in trials.rows) for look in (CUT_LOOK, DIVERGED_LOOK, STOPPED_LOOK)}
+    parts = [f"{number} {look}" for look, number in numbers.items() if number]
+    return f" At the edge: {', '.join(parts)}." if parts else ""
 
 
 def _trials_table(subject: Subject, axis: Axis) -> Table:
@@ -115,15 +120,13 @@ def _draw_trials(marks: Marks, trials: Table, x: Chart, y: Chart) -> None:
         y=y,
         color=coloured("look", [(look, LOOKS[look][0]) for look in looks]),
         shape=names("look", scale={"domain": looks, "range": [LOOKS[look][1] for look in looks]}),
-        size={"condition": {"test": f"datum.look == '{BEST_LOOK}'", "value": 80}, "value": _size(trials, 60)},
+        size={
+            "condition": {"test": f"datum.look == '{BEST_LOOK}'", "value": 80},
+            "value": dot_size(len(trials.rows), 60),
+        },
         opacity={"condition": {"test": f"datum.look == '{COMPLETE_LOOK}'", "value": 0.7}, "value": 1},
         tooltip=tooltip,
     )
-
-
-def _size(trials: Table, few: float) -> float:
-    """Return the area of a dot in square pixels: smaller where there are many. few: of up to 60."""
-    return max(14.0, round(few * min(1.0, (60 / max(1, len(trials.rows))) ** 0.5)))
 
 
 def _draw_band(marks: Marks, subject: Subject, axis: Axis, y: Chart) -> None:
@@ -137,7 +140,7 @@ def _draw_band(marks: Marks, subject: Subject, axis: Axis, y: Chart) -> None:
     marks.tables["fit"] = Table.of(titles, _shown(fit, subject))
     within = [axis.coordinate(end) for end in valley.within]
     marks.tables["within"] = Table.of({"x": "from", "x2": "to"}, [within])
-    x = along(axis, "x")
+    x = subject.along(axis, "x")
     marks.draw("within", {"type": "rect", "opacity": 0.12, "color": TIE}, x=x, x2={"field": "x2"})
     band = {"type": "area", "opacity": 0.3, "color": PLAIN}
     marks.draw("fit", band, x=x, y=y | {"field": "low"}, y2={"field": "high"})
@@ -175,10 +178,10 @@ def map_figure(subject: Subject) -> Figure | Missing:
     marks = Marks()
     colour = number("shade", subject.metric, scale=_shades(subject), legend={"title": subject.metric})
     _draw_belief(marks, subject, across, up, colour)
-    _draw_places(marks, whole, partly, (along(across, "x"), along(up, "y")), colour)
+    _draw_places(marks, whole, partly, (subject.along(across, "x"), subject.along(up, "y")), colour)
     marks.tables["best"] = Table.of({"x": across.name, "y": up.name}, [row[1:3] for row in whole.rows[-1:]])
     ring = {"type": "point", "filled": False, "size": 260, "color": BEST, "strokeWidth": 2.5}
-    marks.draw("best", ring, x=along(across, "x"), y=along(up, "y"))
+    marks.draw("best", ring, x=subject.along(across, "x"), y=subject.along(up, "y"))
     text = "Filled dots were trained to their end, the orange ring is the best."
     if partly.rows:
         text += (
@@ -196,7 +199,14 @@ def _draw_places(marks: Marks, whole: Table, partly: Table, place_: tuple[Chart,
     """Draw the trials: complete ones in the colour of their objective, the others hollow."""
     x, y = place_
     marks.tables["trials"] = whole
-    dot = {"type": "point", "filled": True, "size": _size(whole, 90), "stroke": PLAIN, "strokeWidth": 0.5, "opacity": 1}
+    dot = {
+        "type": "point",
+        "filled": True,
+        "size": dot_size(len(whole.rows), 90),
+        "stroke": PLAIN,
+        "strokeWidth": 0.5,
+        "opacity": 1,
+    }
     tooltip = [number("trial", "trial"), number("result", "result")]
     marks.draw("trials", dot, x=x, y=y, color=colour, tooltip=tooltip)
     if not partly.rows:
@@ -204,7 +214,7 @@ def _draw_places(marks: Marks, whole: Table, partly: Table, place_: tuple[Chart,
     marks.tables["partly"] = partly
     looks = {look: MAP_SHAPES[look] for look in MAP_SHAPES if any(row[3] == look for row in partly.rows)}
     shapes = names("look", legend={"orient": "top"}, scale={"domain": list(looks), "range": list(looks.values())})
-    hollow = {"type": "point", "filled": False, "size": _size(partly, 50), "color": WEAK}
+    hollow = {"type": "point", "filled": False, "size": dot_size(len(partly.rows), 50), "color": WEAK}
     tooltip = [number("trial", "trial"), names("look", "state")]
     marks.draw("partly", hollow, x=x, y=y, shape=shapes, tooltip=tooltip)
 
@@ -275,9 +285,9 @@ def _draw_belief(marks: Marks, subject: Subject, across: Axis, up: Axis, colour:
     marks.draw(
         "belief",
         {"type": "rect", "strokeWidth": 0},
-        x=along(across, "x"),
+        x=subject.along(across, "x"),
         x2={"field": "x2"},
-        y=along(up, "y"),
+        y=subject.along(up, "y"),
         y2={"field": "y2"},
         color=colour,
         opacity=opacity,
@@ -289,8 +299,10 @@ def _between(values: Array, lines: Sequence[Array]) -> Array:
     """Return values at all pairs of places, as many as there are, interpolated to the middles of all tiles."""
     middles = [(np.arange(many) + 0.5) / many for many in TILES]
     grid = values.reshape(PLACES)
-    across = np.array([np.interp(middles[0], lines[0], column) for column in grid.T]).T
-    return np.array([np.interp(middles[1], lines[1], row) for row in across])
+    columns: list[Array] = [np.interp(middles[0], lines[0], column) for column in grid.T]
+    across = np.array(columns).T
+    rows: list[Array] = [np.interp(middles[1], lines[1], row) for row in across]
+    return np.array(rows)
 
 
 def _ends(axis: Axis, tile: int, many: int) -> tuple[float, float]:

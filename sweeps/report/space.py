@@ -11,13 +11,16 @@ from espalier.sweeps.report.grammar import (
     TIE,
     VALUE_MOST,
     axis_text,
+    coloured,
+    dot_size,
     factor_text,
     names,
     number,
     place,
+    rate_title,
     value_text,
 )
-from espalier.sweeps.report.subject import Subject, outcomes
+from espalier.sweeps.report.subject import Subject, factor_colours, outcomes
 from espalier.sweeps.results.trial_result import TrialResult
 
 IMPORTANCE_TITLE = "What matters"
@@ -174,3 +177,53 @@ def _draw_within(marks: Marks, subject: Subject, x: Chart) -> None:
         ends = sorted((best.value, best.value + subject.sign * ties.within))
         marks.tables["within"] = Table.of({"x": "from", "x2": "to"}, [ends])
         marks.draw("within", {"type": "rect", "opacity": 0.12, "color": TIE}, x=x, x2={"field": "x2"})
+
+
+BY_CHOICE_TITLE = "Each choice over the rate"
+SHAPES = ("circle", "square", "diamond", "triangle-up", "cross")
+
+
+def by_choice_figure(subject: Subject) -> Figure | Missing:
+    """Return the objective over the learning rate, coloured by the choice that matters most."""
+    axis, weights = subject.axis, subject.answer.importance
+    factors = sorted(subject.searched.factors, key=lambda each: -weights.get(each.name, 0.0))
+    factor = next((each for each in factors if _differing(subject, each)), None)
+    if axis is None or factor is None:
+        why = "This needs a number and a choice of which complete trials have several values."
+        return Missing("by_choice", BY_CHOICE_TITLE, why)
+    rows = _rows_by_choice(subject, axis, factor)
+    if not rows:
+        return Missing("by_choice", BY_CHOICE_TITLE, "No complete trial has both.")
+    marks, title = Marks(), brief(factor.name, NAME_MOST)
+    titles = {"trial": "trial", "x": "place", "y": "drawn at", "choice": factor.name, "value": axis.name}
+    marks.tables["trials"] = Table.of(titles | {"result": subject.spec.objective.metric}, rows)
+    colours = {text: colour for text, colour in factor_colours(factor).items() if any(row[3] == text for row in rows)}
+    shapes = [SHAPES[rank % len(SHAPES)] for rank in range(len(colours))]
+    marks.draw(
+        "trials",
+        {"type": "point", "filled": True, "size": dot_size(len(rows), 60), "opacity": 0.85},
+        x=subject.along(axis, "x"),
+        y=number("y", subject.metric, scale={"domain": list(subject.frame or (0, 1)), "zero": False, "clamp": True}),
+        color=coloured("choice", list(colours.items()), title),
+        shape=names("choice", title, scale={"domain": list(colours), "range": shapes}),
+        tooltip=[number("trial", "trial"), number("result", "result"), names("choice", title)],
+    )
+    text = f"Complete trials by {title}: each value has its own valley. Far worse ones lie at the edge."
+    alt = f"Dots: {subject.metric} over {rate_title(axis)}, coloured by {title}: {', '.join(colours)}."
+    return Figure("by_choice", BY_CHOICE_TITLE, text, alt, marks.chart(), marks.tables, 320)
+
+
+def _rows_by_choice(subject: Subject, axis: Axis, factor: Factor) -> list[list[Cell]]:
+    """Return the complete trials that have both, the best last."""
+    low, high = subject.frame or (0.0, 1.0)
+    rows: list[list[Cell]] = []
+    for t in subject.complete[::-1]:
+        x, text = place(axis, t.params), factor_text(factor, t.params)
+        if x is not None and text and t.value is not None:
+            rows.append([t.number, x, min(max(t.value, low), high), text, axis.value(t.params), t.value])
+    return rows
+
+
+def _differing(subject: Subject, factor: Factor) -> bool:
+    """Whether complete trials have several values of a choice."""
+    return len({factor.index(t.params) for t in subject.complete}) > 1

@@ -8,7 +8,8 @@ from functools import cached_property
 from espalier.core.errors import brief, counted
 from espalier.sweeps.answer.answer import Answer
 from espalier.sweeps.answer.axes import Axis, Factor, Searched
-from espalier.sweeps.report.grammar import PALETTE, axis_text, factor_text
+from espalier.sweeps.report.figure import Chart
+from espalier.sweeps.report.grammar import PALETTE, along, axis_text, factor_text, place
 from espalier.sweeps.report.material import Material, Trace
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.trial_result import UNFINISHED, TrialResult, best_trial, ranked, searched
@@ -94,6 +95,11 @@ class Subject:
     def headline(self, trial: TrialResult) -> str:
         """Return a trial by its number and its objective."""
         return f"trial {trial.number}: {decimals(trial.value)}" if trial.value is not None else f"trial {trial.number}"
+
+    def along(self, axis: Axis, key: str) -> Chart:
+        """Return a channel on the axis of a hyperparameter, over all that was searched and all that was tried."""
+        tried = [x for t in self.trials if (x := place(axis, t.params)) is not None]
+        return along(axis, key, (min([axis.ends[0], *tried]), max([axis.ends[1], *tried])))
 
     @cached_property
     def frame(self) -> tuple[float, float] | None:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 INK, ACCENT, FAINT = "#1f2933", "#c2410c", "#9aa5b1"
 LABEL_MOST = 28  # characters beside the axes: a quarter of a picture's width
-LEGEND_MOST = 14  # lines of a legend
 TICKS_MOST = 40  # names along an axis
 TALLEST = 32.0  # inches
 TITLE_CHARS = 11  # characters of a title to an inch
@@ -90,18 +89,6 @@ def _shared(texts: Sequence[str]) -> int:
 
 def _no_mathematics(text: str) -> str:
     return text.replace("$", r"\$")  # between two of them matplotlib reads TeX
-
-
-def legend(axes: "Axes", beside: bool = False) -> None:
-    """Add a legend inside the axes, or beside them. The first lines are listed, then the rest is counted."""
-    handles, names = axes.get_legend_handles_labels()
-    if not handles:
-        return
-    if (more := len(handles) - LEGEND_MOST) > 0:
-        nothing = axes.plot([], [], alpha=0)[0]
-        handles, names = [*handles[:LEGEND_MOST], nothing], [*names[:LEGEND_MOST], f"and {more} more"]
-    place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if beside else {"loc": "upper right"}
-    axes.legend(handles, names, fontsize=8, frameon=False, **place)
 
 
 def ticks(names: Sequence[str], most: int = LABEL_MOST) -> tuple[Sequence[int], Sequence[str]]:

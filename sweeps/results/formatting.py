@@ -4,8 +4,6 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from espalier.core.errors import brief
-
 
 def decimals(value: float | None) -> str:
     """Return a number with five decimals, or with five digits if it is very small or large; "-" for None.
@@ -38,22 +36,6 @@ def params_text(params: Mapping[str, object], names: Collection[str]) -> str:
     'lr_exponent -0.5123, decay_points 0.61 0.8'
     """
     return ", ".join(f"{name} {_short(value)}" for name, value in params.items() if name in names)
-
-
-def params_within(params: Mapping[str, object], names: Collection[str], most: int) -> str:
-    """Return as many of the named hyperparameters as fit into so many characters; "..." for the others.
-
-    >>> params_within({"lr_exponent": -0.5, "hidden": 200, "width": 4}, ["lr_exponent", "hidden", "width"], 34)
-    'lr_exponent -0.5, hidden 200, ...'
-    """
-    text = ""
-    parts = [brief(params_text(params, [name]), 30) for name in params if name in names]
-    for place, part in enumerate(parts):
-        longer, rest = f"{text}, {part}" if text else part, ", ..." if place + 1 < len(parts) else ""
-        if len(longer) + len(rest) > most:
-            return f"{text}, ..." if text else ""
-        text = longer
-    return text
 
 
 def _short(value: object) -> str:

@@ -16,7 +16,9 @@ from espalier.core.measures.verdicts import VERDICTS
 from espalier.core.tasks.fashion import DEBIAN
 from espalier.sweeps.home import Home
 from espalier.sweeps.origins.home_origin import HomeOrigin
-from espalier.sweeps.results.figures import exponent_figure
+from espalier.sweeps.report.document import Document
+from espalier.sweeps.report.figure import Figure
+from espalier.sweeps.report.pictures import write_png
 from espalier.sweeps.spec.spec import load_spec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +49,9 @@ def shown(name: str, home: str) -> dict[str, Any]:
         seconds = time.monotonic() - begin
     there = HomeOrigin(place).read(whole[-1] if whole else name)
     if name == FIGURED:
-        exponent_figure(there.trials, there.spec, LIBRARY / f"{name}.png")
+        figure = Document.of(there.material()).figure("valley")
+        assert isinstance(figure, Figure)
+        write_png(figure, LIBRARY / f"{name}.png")
         sweep("lr-range", file, "--home", home, "--json", "--figure", str(LIBRARY / f"{name}-lr-range.png"))
     return dict(there.document()) | {"seconds": seconds}
 

@@ -106,7 +106,8 @@ def test_the_parent_has_the_table_the_best_file_the_spec_and_the_figures(small_s
         (trial.number, trial.user_attrs["status"]) for trial in trials_of(small_sweep)
     ]
     assert read_best(str(place / "best.yaml"))[0].trial == small_sweep.document["best"]["trial"]
-    for figure in ("exponent.png", "curves.png", "ratios.png"):
+    assert small_sweep.id in (place / "report.html").read_text()
+    for figure in ("valley.png", "map.png", "curves.png", "ratios.png"):
         with Image.open(place / "figures" / figure) as image:
             assert image.format == "PNG"
             assert image.width >= 600

@@ -128,7 +128,11 @@ def test_a_sweep_in_the_middle_shows_what_runs() -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_a_chart_of_altair_with_its_data(name: str) -> None:
-    kind = "a function with choices and a condition" if name in ("importance", "parallel", "choices") else "lanes"
+    kind = (
+        "a function with choices and a condition"
+        if name in ("importance", "parallel", "choices", "by_choice")
+        else "lanes"
+    )
     document = Document.of(material_of(60, KINDS[kind]))
     chart = chart_of(document, name)
     figure = document.figure(name)

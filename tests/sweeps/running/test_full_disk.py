@@ -19,7 +19,10 @@ from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.records import SweepOpened, TrialStarted
 from espalier.sweeps.recording.spool import Spool
 from espalier.sweeps.recording.tracking_uri import default_uri
-from espalier.sweeps.results import figures as report
+from espalier.sweeps.report.document import Document
+from espalier.sweeps.report.figure import Figure
+from espalier.sweeps.report.material import Material
+from espalier.sweeps.report.pictures import write_png
 from espalier.sweeps.running import driver
 from espalier.sweeps.running.interrupt import Interrupt
 from espalier.sweeps.running.machine import RaySession
@@ -67,10 +70,12 @@ def test_the_spool_is_named_and_holds_whole_lines(tmp_path: Path) -> None:
 
 
 def test_a_figure_and_a_lock_that_cannot_be_written_are_named(tmp_path: Path) -> None:
-    figure = tmp_path / "exponent.png"
+    material = Material("s-1", spec_with(), "finished", [row(0, 1.0)])
+    file, figure = tmp_path / "valley.png", Document.of(material).figure("valley")
+    assert isinstance(figure, Figure)
     with no_file_beyond(100), pytest.raises(OSError, match=CANNOT) as caught:
-        report.exponent_figure([row(0, 1.0)], spec_with(), figure)
-    assert caught.value.filename == str(figure)
+        write_png(figure, file)
+    assert caught.value.filename == str(file)
     with no_file_beyond(0), pytest.raises(OSError, match=CANNOT) as caught, DriverLock(Home(tmp_path), "s-1"):
         raise AssertionError("it was held")
     assert caught.value.filename == str(tmp_path / "sweeps" / "s-1" / "driver.lock")
