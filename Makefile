@@ -37,6 +37,8 @@ $(SYSTEM): Makefile
 		|| echo "without Debian's postgresql the tests on real servers will be skipped" >&2
 	@command -v g++ >/dev/null || { test "$$(id -u)" = 0 && { apt-get update -qq && apt-get install -qq -y g++; } >/dev/null 2>&1; } \
 		|| echo "without gcc and g++ the tests of compiled programs fail" >&2
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && { apt-get update -qq && apt-get install -qq -y chromium; } >/dev/null 2>&1; } \
+		|| echo "without Debian's chromium the tests of the report in a browser will be skipped" >&2
 	@mkdir -p $(@D) && touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -92,7 +94,7 @@ image-test:
 docs: install
 	$(BIN)/python docs/build.py
 
-# The terminal while a sweep runs, and MLflow's page of it: docs/pictures. Needs Chromium (apt-get install chromium).
+# The terminal while a sweep runs, MLflow's page of it, and its report: docs/pictures. Needs Chromium (apt-get install chromium).
 pictures: install
 	$(BIN)/python docs/pictures.py
 

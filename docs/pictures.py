@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/pictures: the terminal while a sweep runs, and MLflow's page of that sweep.
+"""Makes the pictures of docs/pictures: the terminal while a sweep runs, MLflow's page of that sweep, and its report.
 
 `make pictures`. Needs Chromium (apt-get install chromium), and runs the ready sweep `names`.
 """
@@ -33,6 +33,8 @@ SWEEP = Path(sys.executable).with_name("sweep")
 COLUMNS, LINES = 80, 24
 ARGUMENTS = ["run", "names"]
 ASSISTANT = 402  # pixels at the right edge, of a panel that MLflow opens for a chat
+PHONE = 390, 1500  # pixels
+DARK_PART = 700, 1000, 1500  # of the report in the dark: from here down, its width, to here
 SHARE = 60  # percent of the budget that are used when the terminal's picture is taken
 
 
@@ -92,14 +94,31 @@ def _colour(name: str) -> str | None:
     return f"#{name}" if re.fullmatch("[0-9a-f]{6}", name) else names.get(name, name)
 
 
-def screenshot(url: str, file: Path, width: int, height: int) -> None:
+def screenshot(url: str, file: Path, width: int, height: int, dark: bool = False) -> None:
     """Have Chromium draw a page."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not browser:
         sys.exit("needs Chromium: apt-get install chromium")
     options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=30000"]
     options += [f"--window-size={width},{height}", f"--screenshot={file}"]
+    options += ["--blink-settings=preferredColorScheme=0"] if dark else []
     subprocess.run([browser, *options, url], check=True, stderr=subprocess.DEVNULL)
+
+
+def report(home: Path) -> None:
+    """Draw the beginning of the sweep's report: on white, in the dark, and on a phone."""
+    page, phone = home / "report.html", home / "phone.html"
+    subprocess.run([SWEEP, "report", "names", "--home", home, "--out", page], check=True, stdout=subprocess.DEVNULL)
+    screenshot(page.as_uri(), PICTURES / "report.png", 1000, 1500)
+    screenshot(page.as_uri(), PICTURES / "report-dark.png", 1000, 1500, dark=True)
+    width, height = PHONE  # a window of Chromium is wider than that: a frame is not
+    frame = f"<body style='margin:0'><iframe src='report.html' style='width:{width}px;height:{height}px;border:0'>"
+    phone.write_text(frame, encoding="utf-8")
+    screenshot(phone.as_uri(), PICTURES / "report-phone.png", 500, height)
+    with Image.open(PICTURES / "report-phone.png") as picture:
+        picture.crop((0, 0, width, height)).save(PICTURES / "report-phone.png")
+    with Image.open(PICTURES / "report-dark.png") as picture:
+        picture.crop((0, *DARK_PART)).save(PICTURES / "report-dark.png")
 
 
 @contextmanager
@@ -133,13 +152,14 @@ def _wait_for(url: str) -> None:
 
 
 def main() -> None:
-    """Make both pictures."""
+    """Make all pictures."""
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         home, svg = Path(folder) / "home", Path(folder) / "terminal.svg"
         screen = terminal(home)
         svg.write_text(drawn(screen), encoding="utf-8")
         screenshot(svg.as_uri(), PICTURES / "terminal.png", 1000, 85 + round(24.6 * used(screen)))
+        report(home)
         with mlflow_page(home) as page:
             screenshot(page, PICTURES / "mlflow.png", 1560, 960)
         with Image.open(PICTURES / "mlflow.png") as picture:
