@@ -147,6 +147,8 @@ def test_a_wheel_has_nothing_but_espalier(installed: Path) -> None:
         "espalier",
     }
     assert "espalier/core/task.py" in python("import espalier.core.task as t; print(t.__file__)", packages, installed)
+    page = {path.name for path in (packages / "espalier" / "sweeps" / "report").glob("page.*")}
+    assert page == {"page.css", "page.html", "page.js", "page.py"}
 
 
 RUN = """

@@ -1,12 +1,12 @@
 """Figures of trainings: loss curves of the best and of each verdict, and update ratios over time."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from espalier.core.errors import brief, counted
 from espalier.sweeps.report.figure import Cell, Chart, Figure, Marks, Missing, Table
-from espalier.sweeps.report.grammar import BEST, LOST, PALETTE, PART, PLAIN, coloured, names, number
-from espalier.sweeps.report.material import block_means
+from espalier.sweeps.report.grammar import BEST, LOST, PALETTE, PART, PLAIN, coloured, distinct, names, number
+from espalier.sweeps.report.material import Ratios, block_means
 from espalier.sweeps.report.subject import Subject
 from espalier.sweeps.report.theme import INK
 from espalier.sweeps.results.trial_result import TrialResult
@@ -107,37 +107,25 @@ def ratios_figure(subject: Subject) -> Figure | Missing:
     """Return the update-to-data ratio of each weight of the best trial, step by step."""
     best = subject.best
     ratios = subject.trace(best).ratios if best else None
-    if best is None or ratios is None or not ratios.rows:
+    if best is None or ratios is None or not ratios.known:
         why = "A function or a command trains here, so update ratios are not measured."
         own = "No update ratios of the best trial are recorded here."
         return Missing("ratios", RATIOS_TITLE, why if subject.spec.is_foreign else own)
-    shown = _some(list(ratios.tensors))
-    labels = {place: brief(ratios.tensors[place], 34) for place in shown}
-    rows: list[list[Cell]] = [
-        [labels[place], _group(ratios.tensors[place]), int(row[0] or 0), row[1 + place]]
-        for place in shown
-        for row in ratios.rows
-        if len(row) > 1 + place and row[1 + place] is not None
-    ]
+    shown = _some(ratios.tensors)
+    labels = distinct([ratios.tensors[place] for place in shown], 34)
     marks = Marks()
+    rows = _ratio_rows(ratios, dict(zip(shown, labels, strict=True)))
     marks.tables["ratios"] = Table.of({"tensor": "tensor", "group": "group", "x": "step", "y": "log10 ratio"}, rows)
-    looks = [(labels[place], PALETTE[rank % len(PALETTE)]) for rank, place in enumerate(shown)]
-    x = number("x", "step", axis={"format": "~s", "labelOverlap": True, "tickCount": 8})
     y = number("y", "log10(std(update) / std(weight))", scale={"zero": False, "nice": True})
     groups = list(dict.fromkeys(str(row[1]) for row in rows))
-    dash = names(
-        "group",
-        None,
-        legend={"orient": "top"},
-        scale={"domain": groups, "range": [[1, 0], [5, 3], [2, 2]][: len(groups)]},
-    )
+    dashes = {"domain": groups, "range": [[1, 0], [5, 3], [2, 2]][: len(groups)]}
     marks.draw(
         "ratios",
         {"type": "line", "strokeWidth": 1.6},
-        x=x,
+        x=number("x", "step", axis={"format": "~s", "labelOverlap": True, "tickCount": 8}),
         y=y,
-        color=coloured("tensor", looks),
-        strokeDash=dash if len(groups) > 1 else None,
+        color=coloured("tensor", [(name, PALETTE[rank % len(PALETTE)]) for rank, name in enumerate(labels)]),
+        strokeDash=names("group", None, legend={"orient": "top"}, scale=dashes) if len(groups) > 1 else None,
         tooltip=[names("tensor", "tensor"), number("x", "step"), number("y", "log10 ratio")],
     )
     marks.tables["lines"] = Table.of({"y": "log10 ratio", "name": "line"}, LINES)
@@ -146,12 +134,19 @@ def ratios_figure(subject: Subject) -> Figure | Missing:
     marks.draw("lines", {**words, "x": "width", "dx": -4, "dy": -2}, y=y, text=names("name"))
     left_out = len(ratios.tensors) - len(shown)
     more = f" {left_out} more tensors are left out, evenly." if left_out else ""
-    text = (
-        "How much each step changes each weight, of the best trial. Above -1 a rate is hot, below -4 nothing moves; "
-        f"-3 is usual.{more}"
-    )
+    text = f"How much each step of the best trial changes each weight. Above -1 is hot, below -4 nothing moves.{more}"
     alt = f"Lines: update ratios by step of {counted(len(shown), 'tensor')} of {subject.headline(best)}."
     return Figure("ratios", RATIOS_TITLE, text, alt, marks.chart(), marks.tables, 320)
+
+
+def _ratio_rows(ratios: Ratios, labels: Mapping[int, str]) -> list[list[Cell]]:
+    """Return the ratios of some tensors that are known. labels: by the place of each tensor."""
+    return [
+        [label, _group(ratios.tensors[place]), int(row[0] or 0), row[1 + place]]
+        for place, label in labels.items()
+        for row in ratios.rows
+        if len(row) > 1 + place and row[1 + place] is not None
+    ]
 
 
 def _some(tensors: Sequence[str]) -> list[int]:

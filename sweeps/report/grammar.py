@@ -95,9 +95,33 @@ def axis_text(axis: Axis, params: Point) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
+def distinct(texts: Sequence[str], most: int) -> list[str]:
+    """Return texts as short labels, of which no two are one where the texts are not.
+
+    >>> distinct(["a", "x" * 30 + "1" + "x" * 30, "x" * 30 + "2" + "x" * 30], 12)
+    ['a', 'xxx ... xxxx', 'xxx ... xxxx (2)']
+    """
+    taken: dict[str, str] = {}
+    labels: list[str] = []
+    for text in texts:
+        short, number = brief(text, most), 1
+        label = short
+        while taken.setdefault(label, text) != text:
+            number += 1
+            label = f"{short} ({number})"
+        labels.append(label)
+    return labels
+
+
+def factor_labels(factor: Factor) -> list[str]:
+    """Return the values of a choice for people, in its order."""
+    return distinct([value_text(value) for value in factor.values], VALUE_MOST)
+
+
 def factor_text(factor: Factor, params: Point) -> str:
     """Return a trial's choice for people; "" where it has none."""
-    return brief(value_text(params[factor.name]), VALUE_MOST) if factor.name in params else ""
+    index = factor.index(params)
+    return factor_labels(factor)[index] if index < len(factor.values) else ""
 
 
 def cell(value: object) -> Cell:

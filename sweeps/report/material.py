@@ -21,6 +21,11 @@ class Ratios:
     tensors: Sequence[str] = ()
     rows: Sequence[Sequence[float | None]] = ()
 
+    @property
+    def known(self) -> bool:
+        """Whether any tensor has a ratio."""
+        return any(ratio is not None for row in self.rows for ratio in row[1 : 1 + len(self.tensors)])
+
 
 @dataclass(frozen=True)
 class Trace:

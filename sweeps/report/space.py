@@ -12,6 +12,7 @@ from espalier.sweeps.report.grammar import (
     VALUE_MOST,
     axis_text,
     coloured,
+    distinct,
     dot_size,
     factor_text,
     names,
@@ -39,7 +40,8 @@ def importance_figure(subject: Subject) -> Figure | Missing:
         return Missing("importance", IMPORTANCE_TITLE, "There are too few complete trials to tell what matters.")
     ordered = sorted(weights.items(), key=lambda pair: -pair[1])
     marks = Marks()
-    rows = [[rank, brief(name, NAME_MOST), weight] for rank, (name, weight) in enumerate(ordered)]
+    labels = distinct([name for name, _ in ordered], NAME_MOST)
+    rows = [[rank, label, weight] for rank, (label, (_, weight)) in enumerate(zip(labels, ordered, strict=True))]
     marks.tables["importance"] = Table.of({"rank": "rank", "name": "hyperparameter", "x": "importance"}, rows)
     marks.draw(
         "importance",
@@ -62,15 +64,7 @@ def parallel_figure(subject: Subject) -> Figure | Missing:
         return Missing("parallel", PARALLEL_TITLE, "Fewer than two trials are complete.")
     weights = subject.answer.importance or {}
     columns.sort(key=lambda column: -weights.get(column.name, 0.0))
-    drawn = _some(subject.complete)
-    rows: list[list[Cell]] = []
-    for rank, t in drawn[::-1]:
-        share = rank / max(1, len(subject.complete) - 1)
-        for number_, column in enumerate(columns):
-            height, text = _height(column, t)
-            if height is not None:
-                name = brief(column.name, NAME_MOST)
-                rows.append([t.number, number_, name, height, text, share, t.value])
+    rows = _parallel_rows(subject, columns)
     marks = Marks()
     titles = {"trial": "trial", "order": "order", "name": "hyperparameter", "y": "place on its axis", "text": "value"}
     titles |= {"share": "share of trials that are better", "result": subject.spec.objective.metric}
@@ -86,21 +80,28 @@ def parallel_figure(subject: Subject) -> Figure | Missing:
         color=number("share", None, scale=shade, legend={"format": ".0%", "title": "trials that are better"}),
         tooltip=[number("trial", "trial"), number("result", "result")],
     )
-    best = subject.complete[0].number
-    marks.tables["best"] = Table.of(titles, [row for row in rows if row[0] == best])
-    marks.draw(
-        "best",
-        {"type": "line", "strokeWidth": 3, "color": BEST, "point": {"filled": True, "color": BEST, "size": 50}},
-        x=x,
-        y=number("y"),
-        tooltip=[names("name", "hyperparameter"), names("text", "value")],
-    )
-    text = (
-        "Each line is a trial, the orange one the best. Every axis runs from the least to the most that was searched."
-    )
-    through = f"{counted(len(drawn), 'trial')} through {counted(len(columns), 'hyperparameter')}"
+    marks.tables["best"] = Table.of(titles, [row for row in rows if row[0] == subject.complete[0].number])
+    orange = {"type": "line", "strokeWidth": 3, "color": BEST, "point": {"filled": True, "color": BEST, "size": 50}}
+    tooltip = [names("name", "hyperparameter"), names("text", "value")]
+    marks.draw("best", orange, x=x, y=number("y"), tooltip=tooltip)
+    text = "Each line is a trial, the orange one the best. An axis runs from the least to the most that was searched."
+    many = len({row[0] for row in rows})
+    through = f"{counted(many, 'trial')} through {counted(len(columns), 'hyperparameter')}"
     alt = f"Lines of {through}. {outcomes(subject)}"
     return Figure("parallel", PARALLEL_TITLE, text, alt, marks.chart(), marks.tables, 340)
+
+
+def _parallel_rows(subject: Subject, columns: Sequence[Axis | Factor]) -> list[list[Cell]]:
+    """Return a row for each value of each trial that is drawn, the best last."""
+    labels = distinct([column.name for column in columns], NAME_MOST)
+    rows: list[list[Cell]] = []
+    for rank, t in _some(subject.complete)[::-1]:
+        share = rank / max(1, len(subject.complete) - 1)
+        for order, (column, name) in enumerate(zip(columns, labels, strict=True)):
+            height, text = _height(column, t)
+            if height is not None:
+                rows.append([t.number, order, name, height, text, share, t.value])
+    return rows
 
 
 def _some(complete: Sequence[TrialResult]) -> list[tuple[int, TrialResult]]:
@@ -161,12 +162,13 @@ def choices_figure(subject: Subject) -> Figure | Missing:
 def _rows_of(subject: Subject, options: Options) -> list[list[Cell]]:
     """Return a row for each value of a choice that some complete trial has, the best first."""
     by_number = {t.number: t for t in subject.trials}
+    labels = distinct([value_text(option.option) for option in options.options], VALUE_MOST)
     rows: list[list[Cell]] = []
-    for option in options.options:
+    for option, label in zip(options.options, labels, strict=True):
         if option.best is not None and option.value is not None:
-            label = f"{brief(options.name, NAME_MOST)}: {brief(value_text(option.option), VALUE_MOST)}"
+            name = f"{brief(options.name, NAME_MOST)}: {label}"
             point = subject.configuration(by_number[option.best])
-            rows.append([label, option.value, option.best, option.complete, option.behind, point])
+            rows.append([name, option.value, option.best, option.complete, option.behind, point])
     return rows
 
 

@@ -9,7 +9,7 @@ from espalier.core.errors import brief, counted
 from espalier.sweeps.answer.answer import Answer
 from espalier.sweeps.answer.axes import Axis, Factor, Searched
 from espalier.sweeps.report.figure import Chart
-from espalier.sweeps.report.grammar import PALETTE, along, axis_text, factor_text, place
+from espalier.sweeps.report.grammar import PALETTE, along, axis_text, factor_labels, factor_text, place
 from espalier.sweeps.report.material import Material, Trace
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.trial_result import UNFINISHED, TrialResult, best_trial, ranked, searched
@@ -145,8 +145,7 @@ def frame_of(values: Sequence[float], sign: float, beside: Sequence[float] = ())
 
 def factor_colours(factor: Factor) -> Mapping[str, str]:
     """Return a colour for each value of a choice."""
-    texts = [factor_text(factor, {factor.name: value}) for value in factor.values]
-    return {text: PALETTE[place % len(PALETTE)] for place, text in enumerate(dict.fromkeys(texts))}
+    return {text: PALETTE[place % len(PALETTE)] for place, text in enumerate(factor_labels(factor))}
 
 
 def outcomes(subject: Subject) -> str:

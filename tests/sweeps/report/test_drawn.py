@@ -198,3 +198,12 @@ def test_every_picture_leaves_its_axes_room(space: dict[str, Any], count: int) -
         if isinstance(figure, Figure):
             with Image.open(BytesIO(png(figure))) as image:
                 assert 720 * 1.5 <= image.width <= 1.5 * 1.5 * 720, figure.name
+
+
+def test_values_that_differ_in_the_middle_of_a_long_text_stay_two() -> None:
+    values = [f"{'x' * 40}{letter}{'y' * 40}" for letter in "ab"]
+    params = [{"lr_exponent": -n / 4, "path": values[n % 2]} for n in range(6)]
+    rows = [row(n, 2.0 + n, params=point) for n, point in enumerate(params)]
+    spec = spec_with(space={"lr_exponent": {"low": -3, "high": 0}, "path": values})
+    assert len({r["choice"] for r in drawn(rows, "by_choice", spec).tables["trials"].records()}) == 2
+    assert len({r["name"] for r in drawn(rows, "choices", spec).tables["choices"].records()}) == 2
