@@ -4,6 +4,7 @@ Columns have neutral names, since Vega-Lite reads dots, brackets and quotes in t
 people call them is the title.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,5 +86,9 @@ DIGITS = 6  # of numbers in a page
 
 
 def rounded(row: Sequence[Cell]) -> list[Cell]:
-    """Return cells with as many digits as a page shows."""
-    return [float(f"{cell:.{DIGITS}g}") if isinstance(cell, float) else cell for cell in row]
+    """Return cells with as many digits as a page shows; None for what is no finite number, which JSON does not have."""
+    return [_rounded(cell) if isinstance(cell, float) else cell for cell in row]
+
+
+def _rounded(number: float) -> float | None:
+    return float(f"{number:.{DIGITS}g}") if math.isfinite(number) else None

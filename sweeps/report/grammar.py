@@ -5,6 +5,7 @@ drawn in the colours of the page's theme.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from espalier.core.errors import brief
@@ -45,6 +46,7 @@ def dot_size(many: int, few: float) -> float:
     return max(14.0, round(few * min(1.0, (60 / max(1, many)) ** 0.5)))
 
 
+@lru_cache(maxsize=64)
 def rate_title(axis: Axis) -> str:
     """Return what an axis is called."""
     if axis.exponent:

@@ -15,7 +15,7 @@ from espalier.sweeps.report.document import Document
 from espalier.sweeps.report.figure import Figure, Missing, Table
 from espalier.sweeps.report.pictures import compiled, javascript
 from espalier.sweeps.report.theme import DARK, DARK_INK, LIGHT, LIGHT_INK
-from espalier.sweeps.results.formatting import decimals, finite
+from espalier.sweeps.results.formatting import decimals
 
 LINE_MOST = 2000  # characters of a sentence
 
@@ -50,12 +50,12 @@ def _escaped(text: object) -> str:
 
 
 def embedded(value: object) -> str:
-    """Return a value as JSON that can stand in a script of an HTML page.
+    """Return a value without NaN and infinity as JSON that can stand in a script of an HTML page.
 
     >>> embedded("</script><!--")
     '"\\\\u003c/script\\\\u003e\\\\u003c!--"'
     """
-    text = json.dumps(finite(value), separators=(",", ":"), allow_nan=False)
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -77,7 +77,7 @@ def valley_figure(subject: Subject) -> Figure | Missing:
     if "fit" in marks.tables:  # over the dots, which hide it where there are many
         line: Chart = {"type": "line", "color": INK, "strokeWidth": 1.5, "clip": True}
         marks.draw("fit", line, x=subject.along(axis, "x"), y=y | {"field": "mean"})
-    text = f"Each dot is a trial: {brief(subject.spec.objective.metric, 60)} at its end over {brief(axis.name, 60)}."
+    text = f"Each dot is a trial: {subject.metric} at its end over {rate_title(axis)}."
     if "fit" in marks.tables:
         text += " The line is the fitted valley at the other hyperparameters of the best, the band its doubt at 95 %."
     text += _edge_text(trials)

@@ -33,7 +33,7 @@ class Subject:
         """The spec of the sweep."""
         return self.material.spec
 
-    @property
+    @cached_property
     def metric(self) -> str:
         """The objective, as an axis calls it."""
         return brief(self.spec.objective.metric, METRIC_MOST)
@@ -43,10 +43,10 @@ class Subject:
         """1 for an objective to minimise, -1 for one to maximise."""
         return self.spec.objective.sign
 
-    @cached_property
+    @property
     def searched(self) -> Searched:
         """The numbers and choices that were searched."""
-        return Searched.of(self.spec.space)
+        return self.answer.what
 
     @cached_property
     def axis(self) -> Axis | None:
