@@ -158,8 +158,7 @@ class Tools:
         points: Annotated[list[dict[str, Any]], Field(description="each as {hyperparameter: value}")],
     ) -> dict[str, Any]:
         """Add points to a sweep that has not ended, which are its next trials."""
-        said = self.commands.text("enqueue", sweep, *map(json.dumps, points), *self.commands.place)
-        return {"sweep": sweep, "said": said.strip()}
+        return self.commands.document("enqueue", sweep, *map(json.dumps, points), *self.commands.place)
 
     def stop(self, sweep: Sweep) -> dict[str, Any]:
         """Stop a sweep, which writes checkpoints; resume goes on from there."""

@@ -12,7 +12,6 @@ from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
 FIELDS = 12  # spec fields that are listed in a text
-SCHEMA = 1
 """The version of the JSON document: what is there keeps its name and meaning, and a change of one raises it."""
 
 
@@ -155,7 +154,6 @@ class Comparison:
         """Return it as JSON values."""
         return finite(
             {
-                "schema": SCHEMA,
                 "verdict": self.verdict,
                 "sentence": self.sentence,
                 "difference": self.difference and asdict(self.difference),

@@ -10,7 +10,6 @@ from espalier.sweeps.results.formatting import decimals, finite, params_text
 from espalier.sweeps.results.trial_result import TrialResult, ranked, searched
 from espalier.sweeps.spec.spec import SweepSpec
 
-SCHEMA = 1
 """The version of the JSON document: what is there keeps its name and meaning, and a change of one raises it."""
 
 
@@ -80,7 +79,7 @@ class Top:
         metric, mode = self.objective
         left = [{"sweep": each.id, "metric": each.objective[0], "mode": each.objective[1]} for each in self.left_out]
         sweeps = [{"sweep": each.id, "data": each.data or None} for each in self.sweeps]
-        head = {"schema": SCHEMA, "metric": metric, "mode": mode}
+        head = {"metric": metric, "mode": mode}
         return finite({**head, "sweeps": sweeps, "trials": rows, "left_out": left})
 
 

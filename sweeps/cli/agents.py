@@ -19,7 +19,7 @@ def mcp(server: str | None, home: str | None) -> None:
 
     \b
     Example:
-      claude mcp add espalier -- sweep mcp --home /data/sweeps
+      sweep mcp --home data
     """
     from espalier.sweeps.agents.commands import Commands
     from espalier.sweeps.agents.server import serve

@@ -8,7 +8,7 @@ import click
 from espalier.sweeps.address import UI_PORT
 from espalier.sweeps.cli.completion import offered_sweeps
 from espalier.sweeps.cli.options import home_option, json_option, server_option
-from espalier.sweeps.cli.output import print_json, print_lines
+from espalier.sweeps.cli.output import print_json, print_lines, print_said
 from espalier.sweeps.cli.remote import chosen_origin
 
 
@@ -108,8 +108,9 @@ def ui(port: int, host: str, home: str | None) -> None:
 @click.argument("sweep", shell_complete=offered_sweeps)
 @click.option("--records", is_flag=True, help="Also delete its runs in MLflow.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
 @home_option
-def delete(sweep: str, records: bool, yes: bool, home: str | None) -> None:
+def delete(sweep: str, records: bool, yes: bool, as_json: bool, home: str | None) -> None:
     """Remove SWEEP (an id, or a name: its latest sweep) from this home, with its checkpoints.
 
     Its runs stay in MLflow, unless --records is given. A running sweep is refused: stop it first.
@@ -126,4 +127,4 @@ def delete(sweep: str, records: bool, yes: bool, home: str | None) -> None:
     if not yes:
         what = "its trials, its folder and its runs in MLflow" if records else "its trials and its folder"
         click.confirm(f"delete {chosen}: {what}?", abort=True, err=True)
-    print_lines(delete_sweep(where, chosen, records).lines())
+    print_said(chosen, delete_sweep(where, chosen, records).lines(), as_json)

@@ -17,8 +17,10 @@ COPIED = re.compile(r"\bsweep [a-z]|--set |http")  # commands and addresses are 
 
 
 def print_json(document: object) -> None:
-    """Print a JSON document."""
-    click.echo(json.dumps(document, indent=2))
+    """Print a JSON document, with the version of its schema."""
+    from espalier.sweeps.documents import versioned
+
+    click.echo(json.dumps(versioned(document), indent=2))
 
 
 def print_lines(lines: Iterable[str], err: bool = False) -> None:
@@ -27,12 +29,22 @@ def print_lines(lines: Iterable[str], err: bool = False) -> None:
         click.echo(line, err=err)
 
 
+def print_said(sweep: str, said: Iterable[str], as_json: bool, err: bool = False) -> None:
+    """Print what was done with a sweep, in sentences. err: on stderr, unless as JSON."""
+    if as_json:
+        print_json({"sweep": sweep, "said": list(said)})
+    else:
+        print_lines(said, err)
+
+
 def print_summary(summary: "Summary", place: "Home", as_json: bool) -> None:
     """Print how a sweep ended and which commands come next; exit with `exit_code` unless it is 0."""
     from espalier.sweeps.running.here import wrapped
 
     if as_json:
-        click.echo(json.dumps(summary.document()))
+        from espalier.sweeps.documents import versioned
+
+        click.echo(json.dumps(versioned(summary.document())))
     else:
         from espalier.sweeps.browse.trial_table import trial_table
 

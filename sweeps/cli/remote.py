@@ -48,6 +48,7 @@ def follow_remote(remote: "Remote", sweep: str, wait: bool, as_json: bool) -> No
     Ctrl-C leaves it running. wait: False only prints its state.
     """
     from espalier.sweeps.client.lines import beside_the_best, exit_code, follow
+    from espalier.sweeps.documents import versioned
 
     try:
         answer = follow(remote, sweep, lambda line: click.echo(line, err=True)) if wait else remote.sweep(sweep)
@@ -55,7 +56,7 @@ def follow_remote(remote: "Remote", sweep: str, wait: bool, as_json: bool) -> No
         click.echo(f"\ndetached; {sweep} goes on: sweep show {sweep} --server {remote.server}", err=True)
         return
     if as_json:
-        click.echo(json.dumps(answer))
+        click.echo(json.dumps(versioned({**answer, "sweep": answer["id"]})))
     elif wait and answer["best"]:
         for line in beside_the_best(answer):
             click.echo(line, err=True)

@@ -15,7 +15,7 @@ from espalier.sweeps.cli.options import (
     server_option,
     set_option,
 )
-from espalier.sweeps.cli.output import print_json, print_lines, print_summary
+from espalier.sweeps.cli.output import print_json, print_lines, print_said, print_summary
 from espalier.sweeps.cli.remote import chosen_origin, follow_remote, needed_remote
 
 
@@ -119,10 +119,17 @@ def extend(
 @click.argument("points", nargs=-1, metavar="[POINT]...")
 @click.option("--from", "other", metavar="OTHER", help="Add the best point of another sweep beside it.")
 @click.option("--top", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many of its best points.")
+@json_option
 @server_option
 @home_option
 def enqueue(
-    sweep: str, points: tuple[str, ...], other: str | None, top: int, server: str | None, home: str | None
+    sweep: str,
+    points: tuple[str, ...],
+    other: str | None,
+    top: int,
+    as_json: bool,
+    server: str | None,
+    home: str | None,
 ) -> None:
     """Add points to SWEEP (an id, or a name: its latest sweep), which runs or was stopped, for its next trials.
 
@@ -137,7 +144,7 @@ def enqueue(
     from espalier.sweeps.spec.yaml12 import read
 
     parsed = [read(text, f"point {k}") for k, text in enumerate(points, 1)]
-    print_lines(chosen_origin(server, home, reading=False).enqueue(sweep, parsed, other or "", top))
+    print_said(sweep, chosen_origin(server, home, reading=False).enqueue(sweep, parsed, other or "", top), as_json)
 
 
 @click.command(short_help="Look at a task before hours are spent on it.")

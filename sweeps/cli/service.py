@@ -10,7 +10,7 @@ from espalier.sweeps.cli.options import (
     server_option,
     set_option,
 )
-from espalier.sweeps.cli.output import print_json, print_lines
+from espalier.sweeps.cli.output import print_said
 from espalier.sweeps.cli.remote import chosen_origin, follow_remote, needed_remote
 
 
@@ -89,8 +89,4 @@ def stop(sweep: str, wait: bool, as_json: bool, server: str | None, home: str | 
     Example:
       sweep stop names
     """
-    lines = chosen_origin(server, home).stop(sweep, wait)
-    if as_json:
-        print_json({"sweep": sweep, "said": list(lines)})
-    else:
-        print_lines(lines, err=True)
+    print_said(sweep, chosen_origin(server, home).stop(sweep, wait), as_json, err=True)

@@ -7,14 +7,24 @@ import click
 from espalier.sweeps.cli.completion import SHELLS, completion_script
 
 
-@click.command(short_help="Print the JSON Schema of a spec.")
-def schema() -> None:
-    """Print the JSON Schema of the spec, for editors.
+@click.command(short_help="Print the JSON Schema of a spec, or of what a command prints.")
+@click.argument("command", required=False)
+def schema(command: str | None) -> None:
+    """Print the JSON Schema of a spec, for editors; with COMMAND, of what that command prints with --json.
 
     \b
-    Example:
+    Examples:
       sweep schema > spec.schema.json
+      sweep schema show
     """
+    if command is not None:
+        from espalier.core.errors import BadInput, nearest
+        from espalier.sweeps.documents import DOCUMENTS, document_schema
+
+        if command not in DOCUMENTS:
+            raise BadInput(f"schema: '{command}' is no command that prints JSON; {nearest(command, DOCUMENTS)}")
+        click.echo(json.dumps(document_schema(command), indent=2))
+        return
     from espalier.sweeps.spec.spec import SweepSpec
 
     click.echo(json.dumps(SweepSpec.model_json_schema(), indent=2))

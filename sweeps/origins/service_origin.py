@@ -1,5 +1,6 @@
 """The sweeps of a service."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -121,7 +122,9 @@ class ServiceSweep:
 
     def document(self) -> Mapping[str, object]:
         """Return what `sweep show --json` prints."""
-        return {**self.answer, "trials": self._trials}
+        counted_states = dict(Counter(trial["state"] for trial in self._trials))
+        same = {"sweep": self.id, "wanted": self.spec.trials_wanted, "states": counted_states, "spec": self._spec}
+        return {**self.answer, **same, "trials": self._trials}
 
     def lines(self, top: int) -> Iterator[str]:
         """Yield what `sweep show` prints, with so many trials."""
