@@ -95,6 +95,7 @@ class Summary:
         yield f"best: {first}"
         yield from others
         yield f"browse  {self.page() if self.server else f'sweep ui{home.option}, then {self.page()}'}"
+        yield f"report  sweep report {self.sweep}{home.option} --open"
         yield f"pull    sweep best {self.sweep}{home.option} > best.yaml"
         yield "rerun   sweep rerun best.yaml"
 

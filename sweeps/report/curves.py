@@ -35,7 +35,8 @@ def curves_figure(subject: Subject) -> Figure | Missing:
     if not rows:
         return Missing("curves", CURVES_TITLE, "No curve of a trial is recorded here yet.")
     heights = [row[3] for row in rows]
-    positive = all(isinstance(height, float) and height > 0 for height in heights)
+    losses = bool(trained) or subject.sign > 0  # a score that rises to 1 has no use for a log axis
+    positive = losses and all(isinstance(height, float) and height > 0 for height in heights)
     titles = {"trial": "trial", "group": "verdict", "x": "step", "y": what}
     marks, drawn = Marks(), [name for name, trials in groups if any(row[1] == name for row in rows) and trials]
     marks.tables["curves"] = Table.of(titles, rows)

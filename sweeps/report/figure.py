@@ -73,7 +73,10 @@ class Marks:
     tables: dict[str, Table] = field(default_factory=dict[str, Table])
 
     def draw(self, table: str, mark: str | Chart, **encoding: Chart | list[Chart] | None) -> None:
-        """Add a layer: a mark for each row of a table. An encoding that is None is left out."""
+        """Add a layer: a mark for each row of a table. An encoding that is None is left out.
+
+        The titles of a tooltip are ours: Vega-Lite makes an expression of them, in which it escapes no backslash.
+        """
         named = {name: channel for name, channel in encoding.items() if channel is not None}
         self.layers.append({"data": {"name": table}, "mark": mark, "encoding": named})
 

@@ -64,7 +64,9 @@
     const data = figure.chart.data.map((each) =>
       figure.tables[each.name] ? { ...each, values: records(figure.tables[each.name]) } : each);
     const signals = figure.chart.signals.map((each) => (each.name === "ink" ? { ...each, value: ink } : each));
-    return { ...figure.chart, width, data, signals, config: { ...config, legend }, autosize: { type: "fit-x", contains: "padding" } };
+    const axes = figure.chart.axes.map((axis) =>
+      axis.labelLimit ? { ...axis, labelLimit: Math.min(axis.labelLimit, 0.35 * width) } : axis);
+    return { ...figure.chart, width, data, signals, axes, config: { ...config, legend }, autosize: { type: "fit-x", contains: "padding" } };
   };
   const drawings = new Map();
   const draw = async (figure) => {
@@ -74,6 +76,7 @@
     const how = { mode: "vega", actions: false, renderer: "canvas", hover: true, defaultStyle: false, tooltip: showTip };
     drawings.set(figure.name, await vegaEmbed(place, described(figure, width), how));
     place.dataset.width = width;
+    place.dataset.plot = drawings.get(figure.name).view.signal("width");
   };
   const drawAll = async (changed = () => true) => {
     for (const figure of report.figures) {

@@ -28,11 +28,13 @@ from espalier.sweeps.report.theme import INK
 from espalier.sweeps.results.trial_result import TrialResult
 
 BEST_LOOK, TIE_LOOK, COMPLETE_LOOK = "best", "cannot be told from the best", "complete"
+OTHER_LOOK = "complete, by another choice than the best"
 CUT_LOOK, DIVERGED_LOOK, STOPPED_LOOK = "worse than the axis shows", "diverged", "stopped or parked"
 LOOKS = {  # of a trial: its colour and its shape
     BEST_LOOK: (BEST, "circle"),
     TIE_LOOK: (TIE, "circle"),
     COMPLETE_LOOK: (PLAIN, "circle"),
+    OTHER_LOOK: (WEAK, "square"),
     CUT_LOOK: (PLAIN, "triangle-up"),
     STOPPED_LOOK: (PART, "diamond"),
     DIVERGED_LOOK: (LOST, "cross"),
@@ -58,7 +60,9 @@ def look_of(subject: Subject, trial: TrialResult, cuts: bool = True) -> str | No
     if trial.number in subject.ties:
         return TIE_LOOK
     low, high = subject.frame
-    return CUT_LOOK if cuts and not low <= trial.value <= high else COMPLETE_LOOK
+    if cuts and not low <= trial.value <= high:
+        return CUT_LOOK
+    return COMPLETE_LOOK if subject.chose_as_the_best(trial) else OTHER_LOOK
 
 
 def valley_figure(subject: Subject) -> Figure | Missing:
@@ -100,7 +104,7 @@ def _trials_table(subject: Subject, axis: Axis) -> Table:
         x, look = place(axis, t.params), look_of(subject, t)
         if x is None or look is None:
             continue
-        inside = look in (BEST_LOOK, TIE_LOOK, COMPLETE_LOOK)
+        inside = look in (BEST_LOOK, TIE_LOOK, COMPLETE_LOOK, OTHER_LOOK)
         y = min(max(t.value or 0.0, low), high) if inside else subject.edge
         rows.append([t.number, x, y, look, axis.value(t.params), t.value, t.verdict])
     rows.sort(key=lambda row: list(LOOKS)[::-1].index(str(row[3])))  # the best is drawn last
@@ -189,7 +193,7 @@ def map_figure(subject: Subject) -> Figure | Missing:
             "diverged."
         )
     if "belief" in marks.tables:
-        text += " The ground is what is only believed between them, the fainter the less it is known."
+        text += " The ground is what is only believed, at the best's other values; the fainter the less it is known."
     alt = f"A map of {rate_title(across)} and {rate_title(up)}, coloured by {subject.metric}. {outcomes(subject)}"
     chart = marks.chart(resolve={"scale": {"shape": "independent"}})
     return Figure("map", MAP_TITLE, text, alt, chart, marks.tables, 360)

@@ -46,7 +46,7 @@ def importance_figure(subject: Subject) -> Figure | Missing:
     marks.draw(
         "importance",
         {"type": "bar", "color": TIE, "cornerRadiusEnd": 2},
-        x=number("x", "share of what is explained", axis={"format": ".0%"}, scale={"zero": True}),
+        x=number("x", "share of what is explained", axis={"format": ".0%", "tickCount": 6}, scale={"zero": True}),
         y=names("name", None, sort={"field": "rank"}, axis={"labelLimit": 180}),
         tooltip=[names("name", "hyperparameter"), number("x", "importance", format=".1%")],
     )
@@ -208,7 +208,7 @@ def by_choice_figure(subject: Subject) -> Figure | Missing:
         y=number("y", subject.metric, scale={"domain": list(subject.frame or (0, 1)), "zero": False, "clamp": True}),
         color=coloured("choice", list(colours.items()), title),
         shape=names("choice", title, scale={"domain": list(colours), "range": shapes}),
-        tooltip=[number("trial", "trial"), number("result", "result"), names("choice", title)],
+        tooltip=[number("trial", "trial"), number("result", "result"), names("choice", "choice")],
     )
     text = f"Complete trials by {title}: each value has its own valley. Far worse ones lie at the edge."
     alt = f"Dots: {subject.metric} over {rate_title(axis)}, coloured by {title}: {', '.join(colours)}."

@@ -76,6 +76,11 @@ class Subject:
         """The trials that cannot be told from the best."""
         return frozenset(self.answer.ties.trials if self.answer.ties else ())
 
+    def chose_as_the_best(self, trial: TrialResult) -> bool:
+        """Whether a trial has all choices of the best trial: then it lies on the valley that is drawn."""
+        best = self.best
+        return best is None or all(f.index(trial.params) == f.index(best.params) for f in self.searched.factors)
+
     def trace(self, trial: TrialResult) -> Trace:
         """Return what was recorded of a trial; nothing, for one without records."""
         return self.material.traces.get(trial.number, Trace())

@@ -99,6 +99,7 @@ def test_a_sweep_with_a_best_says_nothing_of_those_that_were_stopped() -> None:
         "best:",
         "trials",  # diverge from its rate on
         "browse",
+        "report",
         "pull",
         "rerun",
     ]  # a single complete trial has no ties

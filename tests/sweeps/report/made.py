@@ -37,6 +37,14 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "a metric to maximise": FUNCTION | {"objective": {"metric": "accuracy", "mode": "max"}},
     "no rate": FUNCTION | {"space": {"lr": None, "width": [16, 32], "act": ["relu", "gelu"]}},
     "one number": FUNCTION | {"space": {"lr": None, "depth": {"low": 1, "high": 9, "integer": True}}},
+    "long names": FUNCTION
+    | {
+        "space": {
+            f"a_rather_long_name_of_a_hyperparameter_{n}": ["a-long-word-for-an-activation-function", f"relu-{n}"]
+            for n in range(4)
+        }
+        | {"lr": {"low": 1e-4, "high": 1, "log": True}}
+    },
     "hostile names": FUNCTION
     | {
         "space": {

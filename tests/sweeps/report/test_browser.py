@@ -26,6 +26,7 @@ const canvases = charts.map((chart) => chart.querySelector("canvas"));
 return {
   drawn: Object.fromEntries(charts.map((chart, k) => [chart.id, canvases[k] ? colours(canvases[k]) : 0])),
   wide: charts.filter((chart) => chart.scrollWidth > chart.clientWidth + 1).map((chart) => chart.id),
+  narrow: charts.filter((chart) => Number(chart.dataset.plot) < 0.4 * chart.clientWidth).map((chart) => chart.id),
   page: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   fetched: performance.getEntriesByType("resource").map((entry) => entry.name),
   images: document.images.length,
@@ -95,6 +96,7 @@ def test_every_figure_is_drawn_and_nothing_is_fetched(kind: str, looks: str, tmp
     assert set(seen.found["drawn"]) == drawn
     assert all(colours > 5 for colours in seen.found["drawn"].values()), seen.found["drawn"]
     assert seen.found["fetched"] == [] and seen.found["images"] == 0
+    assert seen.found["narrow"] == []  # names beside a plot leave it room
     assert seen.found["wide"] == [] and seen.found["page"] <= 0  # nothing has to be scrolled sideways but the table
 
 

@@ -139,6 +139,21 @@ def test_curves_carry_losses_on_a_log_axis_where_they_can(least: float, scale: s
     assert ("log axis" in figure.text) == (scale == "log")
 
 
+def test_a_score_that_rises_has_no_log_axis() -> None:
+    spec = spec_with(objective={"metric": "valid_accuracy", "mode": "max"})
+    rows = [row(n, 0.9 - n / 100, reports={10: 0.5, 20: 0.9 - n / 100}) for n in range(5)]
+    assert "type" not in drawn(rows, "curves", spec).chart["layer"][0]["encoding"]["y"]["scale"]
+
+
+def test_trials_by_another_choice_than_the_best_are_not_taken_for_its_valley() -> None:
+    params = [{"lr_exponent": -n / 4, "kind": "ab"[n % 2]} for n in range(8)]
+    rows = [row(n, 2.0 + n / 100, params=point) for n, point in enumerate(params)]
+    spec = spec_with(space={"lr_exponent": {"low": -3, "high": 0}, "kind": ["a", "b"]})
+    records = drawn(rows, "valley", spec).tables["trials"].records()
+    others = {r["trial"] for r in records if r["look"] == "complete, by another choice than the best"}
+    assert others == {1, 3, 5, 7}
+
+
 def test_the_curves_are_drawn_also_with_no_complete_trial() -> None:
     lost = [row(n, None, "diverged", verdict="diverged", reports={10: 5.0, 20: 9.0}) for n in range(3)]
     assert is_a_picture(png(drawn(lost, "curves")))
