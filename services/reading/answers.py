@@ -118,6 +118,9 @@ class Trial(BaseModel):
     latest: float | None = Field(None, description="the objective at that step")
     ended: str | None = None
     mlflow_run: str = Field("", description="the id of its run, once MLflow has it")
+    scores: dict[int, float] = Field(
+        {}, description="its score at each rung, by step, where the search stops or parks trials"
+    )
     confirms: int | None = Field(
         None, description="the trial that it trains once more under another seed; null for a trial of the search"
     )

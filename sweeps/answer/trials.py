@@ -72,7 +72,24 @@ class Points:
         if len(values) < TRIALS_LEAST or len(places) < PLACES_LEAST:
             return None
         begun = [axis.coordinate(x) for t in self.begun if (x := axis.value(t.params)) is not None]
-        return Along(axis, (places[0], places[-1]), (min(begun), max(begun)), self.diverged_from(axis))
+        return Along(
+            axis, (places[0], places[-1]), (min(begun), max(begun)), self.diverged_from(axis), self._scored(axis)
+        )
+
+    def _scored(self, axis: Axis) -> list[tuple[float, float, float]]:
+        """Return the trials that are not complete and were scored on their way: see Along.scored."""
+        sign, steps = self.spec.objective.sign, self.spec.budget.steps
+        best: dict[int, float] = {}
+        for t in self.begun:
+            for step, score in t.scores.items():
+                best[step] = min(sign * score, best.get(step, sign * score))
+        scored: list[tuple[float, float, float]] = []
+        for t in self.begun:
+            x = axis.value(t.params)
+            if x is not None and t.scores and t.state not in ("complete", "diverged"):
+                step = max(t.scores)
+                scored.append((axis.coordinate(x), step / steps, sign * t.scores[step] - best[step]))
+        return scored
 
     def diverged_from(self, axis: Axis) -> float | None:
         """Return the lowest coordinate above the best trial's from which on half of all trials or more diverged."""

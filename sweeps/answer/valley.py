@@ -26,7 +26,10 @@ FACTORS = (10.0, 3.0, 2.0)
 """By how much a number on a logarithmic scale is off, in the costs that are computed; along others a TENTH of the range
 that was searched."""
 TENTH = 0.1
+NEAR_DECADES, NEAR_SHARE = 0.15, 0.05
+"""How near to a place a trial that was scored tells of it: in decades, or as a share of the range."""
 SETTLED = 1.5
+"""How many times as wide as where the mean is within noise the interval of a settled best may be."""
 RIM = 0.04
 """The best lies at the edge where it is nearer to it than this share of the range."""
 
@@ -38,7 +41,8 @@ class Off:
     factor: 10, or 0.1; None along a linear axis, and along a list, of which it is the next value.
 
     cost: by how much worse the objective is there, in its own unit, at least 0; low, high: its 95 % band. All are None
-    where trainings diverge (`diverges`).
+    where trainings diverge (`diverges`), and where no complete trial has been: then share and behind may tell of one
+    that was scored there at a share of its training, by how much it was worse than the best at that share.
     """
 
     text: str
@@ -49,6 +53,8 @@ class Off:
     low: float | None = None
     high: float | None = None
     diverges: bool = False
+    share: float | None = None
+    behind: float | None = None
 
 
 @dataclass(frozen=True)
@@ -154,13 +160,15 @@ class Valley:
 class Along:
     """What `valley_of` needs to know of the trials along an axis, in coordinates.
 
-    tried: the least and the greatest of complete trials, begun: of all. diverged_from: see Valley.
+    tried: the least and the greatest of complete trials, begun: of all. diverged_from: see Valley. scored: of each that
+    was stopped or parked its place, the share at which it was last scored, and how far behind it was there.
     """
 
     axis: Axis
     tried: tuple[float, float]
     begun: tuple[float, float]
     diverged_from: float | None
+    scored: Sequence[tuple[float, float, float]] = ()
 
     @property
     def places(self) -> Array:
@@ -232,7 +240,18 @@ def _offs(along: Along, paths: Array, places: Array, best: float) -> list[Off]:
             costs = _at(paths, places, place) - _at(paths, places, best)
             cost, low, high = (max(0.0, float(each)) for each in (costs.mean(), *np.quantile(costs, BAND)))
             offs.append(Off(text, too_high, factor, x, cost, low, high))
+        elif (nearest := _scored_near(along, place)) is not None:
+            _, share, behind = nearest
+            offs.append(Off(text, too_high, factor, x, share=share, behind=behind))
     return offs
+
+
+def _scored_near(along: Along, place: float) -> tuple[float, float, float] | None:
+    """Return the nearest trial that was scored on its way; None if none is near."""
+    low, high = along.axis.ends
+    near = NEAR_DECADES if along.axis.decades else NEAR_SHARE * (high - low)
+    nearest = min(along.scored, key=lambda each: abs(each[0] - place), default=None)
+    return nearest if nearest and abs(nearest[0] - place) <= near else None
 
 
 def _wrong_places(axis: Axis, best: float) -> Iterator[tuple[str, bool, float | None, float]]:

@@ -124,19 +124,27 @@ def _along(valley: Valley) -> Iterator[str]:
     for too_high in (True, False):
         if off := _farthest(valley, too_high):
             first = not any("costs" in cost for cost in costs)
-            costs.append(f"{off.text} {'diverges' if off.diverges else _costs(off, first)}")
+            costs.append(f"{off.text} {_costs(off, first)}")
     if costs:
         yield ", ".join(costs)
 
 
 def _costs(off: Off, first: bool) -> str:
-    return f"{'costs ' if first else ''}{short(off.cost or 0.0)}"
+    if off.diverges:
+        return "diverges"
+    return _behind(off) if off.cost is None else f"{'costs ' if first else ''}{short(off.cost)}"
+
+
+def _behind(off: Off) -> str:
+    """Return how far behind a trial was there that was not trained to its end."""
+    behind = f"{short(off.behind)} behind" if off.behind else "the best so far"
+    return f"was {behind} when it was left at {100 * (off.share or 0.0):.3g} % of a training"
 
 
 def _farthest(valley: Valley, too_high: bool) -> Off | None:
     """Return how far off one can be on one side so that the cost is known, ten times at most."""
     offs = [off for off in valley.off if off.too_high == too_high]
-    known = [off for off in offs if not off.diverges]
+    known = [off for off in offs if off.cost is not None] or [off for off in offs if not off.diverges]
     return next(iter(known or offs), None)
 
 
@@ -165,8 +173,10 @@ def _twice(valley: Valley) -> Iterator[str]:
             parts.append(f"{words} was not {_untried(valley, valley.axis.coordinate(valley.best_x), factor)}")
         elif off.diverges:
             parts.append(f"{words} diverges")
+        elif off.cost is None:
+            parts.append(f"{words} {_behind(off)}")
         else:
-            parts.append(f"{words} costs {short(off.cost or 0.0)} {_beside_noise(off, valley)}")
+            parts.append(f"{words} costs {short(off.cost)} {_beside_noise(off, valley)}")
     yield "; ".join(parts)
 
 

@@ -107,6 +107,7 @@ class TrialAnswer(TypedDict):
     latest: float | None
     ended: str | None
     mlflow_run: str
+    scores: Mapping[str, float]
     confirms: int | None
 
 

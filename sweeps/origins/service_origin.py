@@ -204,6 +204,7 @@ def trial_of(answer: TrialAnswer) -> TrialResult:
         evidence=answer.get("evidence", ""),
         duration_s=answer.get("duration_s"),
         mlflow_run=answer.get("mlflow_run", ""),
+        scores={int(step): score for step, score in answer.get("scores", {}).items()},
         confirms=answer.get("confirms"),
         ended=_seconds(answer.get("ended")),
     )

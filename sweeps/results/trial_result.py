@@ -24,6 +24,8 @@ class TrialResult:
     evidence: str = ""
     duration_s: float | None = None
     reports: Mapping[int, float] = field(default_factory=dict[int, float])
+    scores: Mapping[int, float] = field(default_factory=dict[int, float])
+    """the objective that it would have had at each rung, by step, where a search stops or parks trials"""
     ended: float | None = None  # seconds since 1970
     mlflow_run: str = ""  # the id of its MLflow run, once it exists
     to_beat: float | None = None  # the baseline: the objective of a constant guess, or of its untrained model

@@ -291,6 +291,7 @@ class SweepRecord:
             evidence=trial.evidence,
             duration_s=trial.duration_s,
             reports=dict(trial.reports),
+            scores={step: score.value for step, score in trial.scores.items() if score.value is not None},
             ended=trial.ended,
             mlflow_run=late_run or trial.run,
             to_beat=trial.to_beat,

@@ -1,6 +1,7 @@
 """Valleys: their units, what lies at an edge, where trials diverge, and what else was searched."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -216,3 +217,30 @@ def test_the_most_important_valley_is_the_first() -> None:
     assert next(iter(answer.importance)) == "c" == answer.slices[0].name
     assert sum(answer.importance.values()) == pytest.approx(1.0)
     assert answer_of(foreign({"a": space["a"], "b": space["b"]}), trials).importance == {}
+
+
+def test_what_was_parked_tells_how_far_behind_it_was() -> None:
+    """Scores of a rung are compared with each other, not with the ends; no score is a point of the valley."""
+    spec = spec_of("rate", budget={"steps": 1000})
+    ended = [
+        replace(t, scores={50: 2.8 + 0.01 * k}) for k, t in enumerate(sweep_of(bowl(np.linspace(-1.3, -0.7, 8), -1.0)))
+    ]
+    parked = TrialResult(20, "stopped", None, {"lr_exponent": -2.05}, scores={50: 2.95, 150: 2.7})
+    other = TrialResult(21, "stopped", None, {"lr_exponent": -0.5}, scores={50: 2.9, 150: 2.6})
+    found = valley(spec, [*ended, parked, other])
+    assert found.mean == valley(spec, ended).mean
+    by = {off.factor: off for off in found.off}
+    assert (by[0.1].cost, by[0.1].share, by[0.1].behind) == (None, 0.15, pytest.approx(0.1))
+    assert 10.0 not in by
+    told = answer_of(spec, [*ended, parked, other]).sentences
+    assert "10 times too low was .1 behind when it was left at 15 % of a training" in told[0]
+    lost = replace(parked, state="diverged", verdict="diverged")
+    assert 0.1 not in {off.factor for off in valley(spec, [*ended, lost]).off}
+
+
+def test_of_a_metric_to_maximise_behind_is_below() -> None:
+    spec = spec_of("rate", budget={"steps": 1000}, objective={"metric": "accuracy", "mode": "max"})
+    ended = [replace(t, scores={50: 0.5}) for t in upside_down(sweep_of(bowl(np.linspace(-1.3, -0.7, 8), -1.0)))]
+    parked = TrialResult(20, "stopped", None, {"lr_exponent": -2.0}, scores={50: 0.4})
+    off = next(off for off in valley(spec, [*ended, parked]).off if off.factor == 0.1)
+    assert off.behind == pytest.approx(0.1)
