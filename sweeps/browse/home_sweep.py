@@ -163,6 +163,7 @@ class HomeSweep:
                 "mlflow": self.page,
                 "experiment": self.experiment,
                 "storage": no_secret(self.home.storage),
+                "from": self.record.taken and {**self.record.taken.to_json(), "trials": len(self.record.taken.trials)},
                 "extensions": [extension.to_json() for extension in self.record.extensions],
                 **({"checkpoints": checkpoints.document()} if (checkpoints := self.checkpoints) else {}),
                 "trials": [asdict(t) for t in self.trials],
@@ -185,6 +186,8 @@ class HomeSweep:
         yield f"{self.id}: {self.state}; trials: {states}, of {self.record.searched()}"
         if waiting := sum(1 for _ in Given(self.record, self.record.trials()).added()):
             yield f"  added    {counted(waiting, 'point')} without a trial"
+        if self.record.taken:
+            yield f"  from     {self.record.taken.sentence}"
         yield from (f"  extended {extension.sentence}" for extension in self.record.extensions)
         yield f"  MLflow   {no_secret(self.tracking_uri)}, experiment {self.experiment}"
         yield f"  page     {self.page}{'' if self.tracking_uri.startswith('http') else ' while `sweep ui` runs'}"

@@ -93,6 +93,7 @@ def start(
     if sweep:
         _check_unused(home, sweep)
     spec = looked_up(spec, store) if spec.first else spec
+    store.taken(spec, {})
     facts = check_spec(spec, home, on_named)
     notes = try_knobs(spec) if spec.is_foreign else []
     if spec.space.lr_exponent == AUTO:
@@ -111,7 +112,8 @@ def start(
         with _ending_in_one_line(home, sweep):
             try:
                 driver = Driver(home, record, begin)
-                driver.progress.notes += [*notes, *filter(None, [note])]
+                learns = f"it begins with {record.taken.sentence}" if record.taken else ""
+                driver.progress.notes += [*notes, *filter(None, [note, learns])]
                 return driver.drive(watch, session)
             except BadInput:  # a sweep that this machine refuses leaves no files
                 store.delete(sweep)

@@ -82,9 +82,9 @@ class Draws:
         """Whether a point may still be proposed: an enumeration has each once."""
         return not self.order or self.order.free(point) is not None
 
-    def of(self, number: int, given: Point | None = None) -> BaseSampler:
-        """Return the sampler of a trial. given: parameters that it has already."""
-        if self.shared:
+    def of(self, number: int, given: Point | None = None, apart: bool = False) -> BaseSampler:
+        """Return the sampler of a trial. given: parameters that it has already. apart: for a study of its own."""
+        if self.shared and not apart:
             return self.shared
         if self.order:
             point = self.order.next(given or {})
@@ -112,7 +112,7 @@ class Asker:
         self.record, self.study, self.storage, self.spec = record, record.study, record.storage, record.spec
         self.domains = {name: distribution(domain) for name, domain in self.spec.space.domains()}
         self.draws = Draws(self.spec, self.domains, len(trials))
-        self.pasts = Pasts(record) if record.extensions else None
+        self.pasts = Pasts(record, self.domains) if record.extensions or record.taken else None
         self.params: dict[int, Point] = {trial.number: dict(trial.params) for trial in trials}
         for params in self.params.values():
             self.draws.take(params)
@@ -129,9 +129,10 @@ class Asker:
     def ask(self) -> OpenTrial:
         """Return a new trial; the branches of a trunk share all sampled values except the decay points."""
         given = None if self.trunk_of(self.next_number) is not None else self._next_given()
-        self._take_sampler(self.next_number, given and given[1])
+        past = self.pasts.of(self.asked) if self.pasts else None
+        self._take_sampler(self.next_number, given and given[1], apart=past is not None)
         key, point = given or ("", {})
-        if self.pasts and (past := self.pasts.of(self.asked)):
+        if past:
             point = self._ask_of(past, self.study.sampler, point)
             self.study.sampler = RandomSampler()
         if point or key:
@@ -264,17 +265,17 @@ class Asker:
         """Return the trial of the search at a place."""
         return [number for number in self.params if number not in self.confirmations][place]
 
-    def _take_sampler(self, number: int, given: Point | None = None) -> None:
+    def _take_sampler(self, number: int, given: Point | None = None, apart: bool = False) -> None:
         """Set the sampler for the trial of this number: a branch keeps its trunk's values.
 
-        given: parameters that it has already.
+        given: parameters that it has already. apart: see `Draws.of`.
         """
         first = self.trunk_of(number)
         trunk = {} if first is None else self.params.get(first, {})
         fixed = {name: value for name, value in trunk.items() if not name.startswith("decay_point")}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            base = self.draws.of(self._place_of(number), given)
+            base = self.draws.of(self._place_of(number), given, apart)
         self.study.sampler = fixed_sampler(fixed, base) if fixed else base
 
 

@@ -16,6 +16,7 @@ PROVENANCE = "made."  # for each cohort that has trained: its program, why, lane
 REFERENCES = "references"  # the names of those that the sweep is to train
 REFERENCE = "reference."  # for each reference that has ended: what it came to
 SEARCH_OVER = "search_over"  # of an open-ended search: there is nothing left that it would train; see SweepRecord
+TAKEN = "taken"  # from another sweep: see sweeps.search.taken
 EXTENSIONS = "extensions"  # for each time that the sweep was given more to train: see sweeps.search.extending
 TIME = "time"  # of a budget in time: the seconds used, of the clock or of GPUs, and how many a training takes
 ENQUEUED = "enqueued."  # for each point that was added to a sweep, by when: {point: as Optuna has it, of: its origin}

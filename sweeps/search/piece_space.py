@@ -1,8 +1,9 @@
 """A sweep's space as the model of freeze and thaw sees it, and back: points to parameters, shares to steps."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from optuna.distributions import BaseDistribution
 
 from espalier.core.training.history import fork_steps
@@ -14,7 +15,9 @@ from espalier.sweeps.search.branching import branching_of, trial_of
 from espalier.sweeps.search.trial_record import storable
 from espalier.sweeps.spec.space import Point as Params
 from espalier.sweeps.spec.spec import SweepSpec
+from espalier.sweeps.thaw.beginning import point_with
 from espalier.sweeps.thaw.candidates import kept_shares
+from espalier.sweeps.thaw.hints import Hint
 from espalier.sweeps.thaw.space import Point, Space
 
 RATE = "lr_exponent"
@@ -55,6 +58,16 @@ class PieceSpace:
     def places(self, params: Params) -> dict[int, float]:
         """Return where some parameters lie, by their places in a point. Decay points are the model's to decide."""
         return self.codec.places({name: value for name, value in params.items() if name not in self.decay_names})
+
+    def hints(self, ends: Iterable[tuple[Params, float]]) -> list[Hint]:
+        """Return ends of another sweep, by sampled names. What that had not is drawn at random: it tells nothing."""
+        dice, sign = np.random.default_rng([self.spec.search.seed, 1]), self.spec.objective.sign
+        hints: list[Hint] = []
+        for params, value in ends:
+            places = self.places({name: storable(each) for name, each in params.items()})
+            drawn = self.space.point(dice.random(self.space.dimensions))
+            hints.append(Hint(point_with(self.space, places, drawn), sign * value))
+        return hints
 
     def decay_params(self, decay: Sequence[float]) -> Params:
         """Return decay points as Optuna has them."""

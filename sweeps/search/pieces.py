@@ -41,7 +41,8 @@ class PieceSearch:
         wanted = self.spec.trials if self.spec.counts_trials else None
         given = [self.layout.places(point) for point in asker.given.first.values()]
         space, trainings = self.layout.space, self.spec.trainings
-        self.model = Thaw(space, trainings, self.spec.search.seed, self.layout.rungs, lag, wanted, given)
+        hints = self.layout.hints(asker.record.taken.trials) if asker.record.taken else []
+        self.model = Thaw(space, trainings, self.spec.search.seed, self.layout.rungs, lag, wanted, given, hints)
         self.trunks: list[int] = []  # the trial of each trunk
         self.pieces: dict[int, list[PieceJson]] = {}  # by trial
         self.training: dict[int, Proposal] = {}  # by trial

@@ -13,6 +13,7 @@ from espalier.sweeps.identity import Facts
 from espalier.sweeps.results.trial_result import ranked, searched
 from espalier.sweeps.search import attributes, storage
 from espalier.sweeps.search.study import SweepRecord
+from espalier.sweeps.search.taken import FIELD, Taken, taken_from
 from espalier.sweeps.spec.first import RESOLVED, as_written, is_reference, overlap, reference
 from espalier.sweeps.spec.space import Space
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
@@ -42,6 +43,7 @@ class SweepStore:
         left by a kill in between, and is created anew.
         """
         spec = looked_up(spec, self)
+        taken = self.taken(spec, facts)
         direction = "minimize" if spec.objective.mode == "min" else "maximize"
         with suppress(KeyError):
             left = self._study(sweep)
@@ -51,8 +53,23 @@ class SweepStore:
         study = optuna.create_study(storage=self.storage, study_name=sweep, direction=direction)
         for name, value in facts.items():
             study.set_user_attr(name, value)
+        if taken:
+            study.set_user_attr(attributes.TAKEN, taken.to_json())
         study.set_user_attr(attributes.SPEC, spec.model_dump(mode="json"))
         return SweepRecord(study, self.storage)
+
+    def taken(self, spec: SweepSpec, facts: Facts) -> Taken | None:
+        """Return what a new sweep takes from the one that its spec names; None for none. facts: of the new one.
+
+        Raises BadInput that begins with the field.
+        """
+        if not spec.learn_from:
+            return None
+        try:
+            other = self.find(spec.learn_from)
+        except BadInput as error:
+            raise BadInput(f"{FIELD}: {error}") from error
+        return taken_from(other, spec, facts)
 
     def delete(self, sweep: str) -> None:
         """Remove a sweep."""

@@ -20,6 +20,7 @@ from espalier.sweeps.search import attributes
 from espalier.sweeps.search.cohort_plan import Provenance
 from espalier.sweeps.search.confirming import confirmations_wanted
 from espalier.sweeps.search.extension import Extension
+from espalier.sweeps.search.taken import Taken
 from espalier.sweeps.search.trial_record import TrialRecord, sampled_params
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
@@ -32,6 +33,7 @@ NOT_FACTS = (
     attributes.REFERENCES,
     attributes.SEARCH_OVER,
     attributes.EXTENSIONS,
+    attributes.TAKEN,
     attributes.TIME,
 )
 NOT_FACTS_OF = (attributes.ENQUEUED, attributes.WORK, attributes.PROVENANCE, attributes.REFERENCE, attributes.LATE_RUN)
@@ -89,6 +91,12 @@ class SweepRecord:
             return self.spec
         source = f"{self.id}: another version wrote its spec"
         return make_spec(self.study.user_attrs[attributes.SPEC], source, stored=True)
+
+    @cached_property
+    def taken(self) -> Taken | None:
+        """What it has taken from another sweep; None for nothing."""
+        entry = self.study.user_attrs.get(attributes.TAKEN)
+        return Taken.from_json(entry) if entry else None
 
     def spec_like(self, spec: SweepSpec) -> SweepSpec:
         """Its spec, or the one that it began with where that has the budget of another spec: for a comparison."""

@@ -336,3 +336,21 @@ def foreign_space(space: Space) -> Space:
     if space.lr is not None:
         left_out.pop("lr_exponent", None)
     return space.model_copy(update=left_out) if left_out else space
+
+
+def with_full_names(fields: object) -> object:
+    """Return the fields of a spec with `from`, which is no name in Python, as `learn_from`. Raises ValueError."""
+    if not isinstance(fields, Mapping) or "from" not in fields:
+        return fields
+    if fields.get("learn_from"):
+        raise ValueError("from and learn_from are one field; keep one of them")
+    return {("learn_from" if name == "from" else name): value for name, value in fields.items()}
+
+
+def check_from(other: str, search: Search) -> None:
+    """Raise ValueError for a search that cannot learn from another sweep."""
+    if other and not search.learns:
+        raise ValueError(
+            f"from: {search.sampler} learns from no result, nor from another sweep's; take thaw, tpe or gp, or give it "
+            "the best points by first: [{top: 3, of: SWEEP}]"
+        )

@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from espalier.core.errors import BadInput, shown
 from espalier.core.loading.ready import READY
@@ -43,8 +51,24 @@ TRAININGS_A_TRIAL = 0.4  # of a search by pieces: what successive halving leaves
 TRAININGS_LEAST = 4  # if there are as many trials: with fewer no answer would be of any use
 
 
+def _with_from(schema: dict[str, Any]) -> None:
+    """Add `from` to the JSON schema, which pydantic could not have as the name of an attribute."""
+    description = (
+        "another sweep, whose knowledge the search begins with where the spaces overlap: its id, or a name, which "
+        "means its latest. Its trials are hints, doubted where this sweep's results differ, and no trials of this one"
+    )
+    fields = schema["properties"]
+    entry = {"default": "", "description": description, "maxLength": 4096, "title": "From", "type": "string"}
+    order = [name for name in fields if name != "learn_from"]
+    at = order.index("trials")
+    names = [*order[:at], "from", "learn_from", *order[at:]]
+    schema["properties"] = {name: entry if name == "from" else fields[name] for name in names}
+
+
 class SweepSpec(Part):
     """The spec of a sweep."""
+
+    model_config = ConfigDict(json_schema_extra=_with_from)
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$", description="letters, digits, - and _; at most 40")
     function: str = Field(
@@ -91,6 +115,11 @@ class SweepSpec(Part):
         max_length=1000,
         description="points that are trained first, in this order: {lr: 0.001, momentum: 0.9}, what is left out is the "
         "sampler's; {best: SWEEP} or {top: 3, of: SWEEP} takes those of another sweep",
+    )
+    learn_from: str = Field(
+        default="",
+        max_length=4096,
+        description="the same as `from`, for Python, where that is a word of the language",
     )
     trials: int = Field(default=32, ge=1, le=TRIALS_MOST)
     replicates: int = Field(
@@ -139,7 +168,7 @@ class SweepSpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _as_a_worker_has_it(cls, value: object) -> object:
-        return as_stored(value)
+        return rules.with_full_names(as_stored(value))
 
     @field_validator("stopping", mode="before")
     @classmethod
@@ -182,6 +211,7 @@ class SweepSpec(Part):
         rules.check_space(self.space, self.is_foreign)
         rules.check_schedule(self.schedule, self.space)
         rules.check_grid(self.search, self.space)
+        rules.check_from(self.learn_from, self.search)
         rules.check_time(self.search, self.budget, self.resources)
         rules.check_pieces(self.search, self.budget, self.objective, self.space, self.is_foreign)
         if self.first:
@@ -333,7 +363,8 @@ def without_search(fields: Mapping[str, Any]) -> dict[str, Any]:
     whole = dict(budget) if isinstance(budget, Mapping) else {}
     for name in ("trainings", "hours", "gpu_hours", "until"):
         whole.pop(name, None)
-    fields = {name: value for name, value in fields.items() if name not in ("first", "acts_later")}
+    needless = ("first", "from", "learn_from", "acts_later")
+    fields = {name: value for name, value in fields.items() if name not in needless}
     return {**fields, "search": {"sampler": "random"}, **({"budget": whole} if "budget" in fields else {})}
 
 

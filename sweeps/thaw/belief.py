@@ -52,8 +52,14 @@ class Foresight:
         return self.survival * sum((weight * of(m, s, best) for weight, m, s in self.parts), np.zeros(1))
 
 
-def believe(space: Space, learner: Learner, scores: Sequence[Score], pending: Sequence[Piece]) -> Belief:
-    """Return what scores tell. pending: pieces that are in training.
+def believe(
+    space: Space,
+    learner: Learner,
+    scores: Sequence[Score],
+    pending: Sequence[Piece],
+    hints: tuple[Inputs, Gaps] | None = None,
+) -> Belief:
+    """Return what scores tell. pending: pieces that are in training. hints: see `sweeps.thaw.hints`.
 
     A training that diverged is as bad as the worst of its rung, and tells of the survival of its neighbours.
     """
@@ -68,7 +74,7 @@ def believe(space: Space, learner: Learner, scores: Sequence[Score], pending: Se
     ends = [y for y, score in zip(gaps.y, scores, strict=True) if score.share >= 1 and score.value is not None]
     rows = thinned(scores, gaps.y)
     training = scaled_inputs(space, [_place(piece) for piece in pending])
-    weighted = surrogates(space, kernel, inputs.take(rows), gaps.take(rows), training, shifts)
+    weighted = surrogates(space, kernel, inputs.take(rows), gaps.take(rows), training, shifts, hints)
     died, lived = _fates(scores)
     points = space.scaled(np.array([*died, *lived], dtype=np.float64).reshape(-1, space.dimensions))
     survival = Survival(kernel, *_some(points, np.arange(len(points)) < len(died)))

@@ -30,6 +30,11 @@ class Gaps:
         """Return some of them."""
         return Gaps(self.y[rows], self.noise[rows], self.tau)
 
+    def joined(self, other: "Gaps") -> "Gaps":
+        """Return these and others that have a scale of their own: the best of each are alike."""
+        y = other.y + np.log(self.tau / other.tau)
+        return Gaps(np.concatenate([self.y, y]), np.concatenate([self.noise, other.noise]), self.tau)
+
     @property
     def noise_of_best(self) -> float:
         """The noise of the best losses that is assumed, in their own unit."""

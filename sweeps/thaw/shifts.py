@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from espalier.sweeps.thaw.hints import PRIOR
 from espalier.sweeps.thaw.kernel import Inputs, Kernel
 from espalier.sweeps.thaw.scale import Gaps
 from espalier.sweeps.thaw.space import Array, Space
@@ -67,7 +68,7 @@ SHIFTS = (*(Shift(decades, True) for decades in SIZES), *(Shift(decades, False) 
 
 @dataclass(frozen=True)
 class Weighted:
-    """A surrogate, its shift, and the probability of that."""
+    """A surrogate, its shift, and the probability of both: of a surrogate with hints, or without."""
 
     weight: float
     shift: Shift
@@ -75,20 +76,35 @@ class Weighted:
 
 
 def surrogates(
-    space: Space, kernel: Kernel, scored: Inputs, gaps: Gaps, training: Inputs, shifts: Sequence[Shift] = SHIFTS
+    space: Space,
+    kernel: Kernel,
+    scored: Inputs,
+    gaps: Gaps,
+    training: Inputs,
+    shifts: Sequence[Shift] = SHIFTS,
+    hints: tuple[Inputs, Gaps] | None = None,
 ) -> Sequence[Weighted]:
-    """Return a surrogate for each probable shift; before an end, or without a learning rate, the one without."""
+    """Return a surrogate for each probable shift; before an end, or without a learning rate, the one without.
+
+    hints: see `sweeps.thaw.hints`; then there is one with them and one without, for each.
+    """
     unit = space.decades
     if not unit.any() or (scored.share < 1).all():
-        return [Weighted(1.0, NONE, Surrogate(kernel, scored, gaps, training))]
-    fitted = [
-        Surrogate(kernel, _shifted(scored, shift, unit), gaps, _shifted(training, shift, unit)) for shift in shifts
-    ]
-    evidence = np.array([s.log_likelihood + shift.log_prior for s, shift in zip(fitted, shifts, strict=True)])
+        shifts = [NONE]
+    fitted: list[tuple[float, Shift, Surrogate]] = []
+    for shift in shifts:
+        at, pending = _shifted(scored, shift, unit), _shifted(training, shift, unit)
+        alone = Surrogate(kernel, at, gaps, pending)
+        fitted.append((alone.log_likelihood + shift.log_prior, shift, alone))
+        if hints:
+            joint = Surrogate(kernel, at.joined(hints[0]), gaps.joined(hints[1]), pending)
+            evidence = joint.log_likelihood - Surrogate(kernel, *hints, training.take(np.arange(0))).log_likelihood
+            fitted.append((evidence + math.log(PRIOR / (1 - PRIOR)) + shift.log_prior, shift, joint))
+    evidence = np.array([each[0] for each in fitted])
     weights = np.exp(evidence - evidence.max())
     weights = np.where(weights < NEGLIGIBLE * weights.sum(), 0.0, weights)
     weights = (weights / weights.sum()).tolist()
-    return [Weighted(*each) for each in zip(weights, shifts, fitted, strict=True) if each[0] > 0]
+    return [Weighted(w, *each[1:]) for w, each in zip(weights, fitted, strict=True) if w > 0]
 
 
 def likely(weighted: Sequence[Weighted], most: int = FEW) -> Sequence[Shift]:

@@ -11,6 +11,7 @@ from espalier.sweeps.thaw.beginning import Values, beginnings, point_with, point
 from espalier.sweeps.thaw.belief import believe
 from espalier.sweeps.thaw.candidates import Candidate, decay_points, kept_shares, new_points
 from espalier.sweeps.thaw.comparison import Comparison, Mask, Reason, compare
+from espalier.sweeps.thaw.hints import Hint, best_points, hinted
 from espalier.sweeps.thaw.learning import Learner
 from espalier.sweeps.thaw.pieces import BranchPiece, Piece, Score, Trunk, TrunkPiece
 from espalier.sweeps.thaw.results import Results
@@ -48,6 +49,7 @@ class Thaw:
         lag: int | None = None,
         trials: int | None = None,
         given: Sequence[Values] = (),
+        hints: Sequence[Hint] = (),
     ):
         """budget: in full trainings. rungs: the shares of a training at which trunks are scored and parked.
 
@@ -55,7 +57,7 @@ class Thaw:
         pieces are the same whenever results come in. None: every result counts at once. trials: how many begin, trunks
         and branches that do not go on from where their trunk rested: no more, and no fewer if the budget does not pay
         for so many. None: as many as it pays for. given: points to begin with, each by some of its values; the others
-        are those of the points that it begins with anyway.
+        are those of the points that it begins with anyway. hints: what another search came to, see `sweeps.thaw.hints`.
         """
         self.space, self.budget, self.seed, self.rungs = space, budget, seed, tuple(rungs)
         self.trials = math.inf if trials is None else trials
@@ -70,11 +72,11 @@ class Thaw:
         self._refused = (0, 0)  # so many pieces, and results that counted, when there was nothing to be done
         self.reason: Reason | None = None  # of the last piece
         self.promise, self.noise = math.inf, 0.0  # of all that could be trained, when the last piece was chosen
-        self.kept = kept_shares(space)
-        self.learner = Learner(space)
+        self.kept, self.learner = kept_shares(space), Learner(space)
+        self.hints = hinted(space, hints) if hints else None
+        given = [*given, *(dict(enumerate(point)) for point in best_points(space, hints))]
         self.given = len(given)
-        count = beginnings(budget, self.rungs[0], self.given)
-        self.first = points_to_begin(space, count, self.trials, given, seed)
+        self.first = points_to_begin(space, beginnings(budget, self.rungs[0], self.given), self.trials, given, seed)
 
     @property
     def left(self) -> float:
@@ -269,7 +271,7 @@ class Thaw:
 
         affordable: the most that a branch and its trunk may cost.
         """
-        belief = believe(self.space, self.learner, self.scores, self.pending)
+        belief = believe(self.space, self.learner, self.scores, self.pending, self.hints)
         many = len(self.scores) > MANY
         few, every = (decay_points(self.space, coarse, self._rng(), many) for coarse in (True, False))
         coarse = self._limited(compare(self.space, belief, candidates, few, self.kept, affordable))

@@ -87,6 +87,7 @@ def test_what_there_was_stays_and_there_are_as_many_as_the_new_spec_says(
     sampler: str, confirm: int, tmp_path: Path
 ) -> None:
     space = {"lr_exponent": {"low": -3, "high": -1, "step": 0.125}}
+    SweepStore.open(str(tmp_path / "home" / "optuna.journal")).create("cold", spec_with(), {"created": "2025"})
     desk = Desk(tmp_path, spec_with(space=space, search={"sampler": sampler}, trials=8, confirm=confirm))
     finish(desk.search)
     before = [whole(trial) for trial in desk.trials]
