@@ -6,6 +6,7 @@ A user-defined kind is not loaded here: sweeps.own_kinds applies the same rules 
 import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import cast
 
 from pydantic import BaseModel
 
@@ -341,10 +342,11 @@ def foreign_space(space: Space) -> Space:
 def with_full_names(fields: object) -> object:
     """Return the fields of a spec with `from`, which is no name in Python, as `learn_from`. Raises ValueError."""
     if not isinstance(fields, Mapping) or "from" not in fields:
-        return fields
-    if fields.get("learn_from"):
+        return cast(object, fields)
+    named = cast("Mapping[str, object]", fields)
+    if named.get("learn_from"):
         raise ValueError("from and learn_from are one field; keep one of them")
-    return {("learn_from" if name == "from" else name): value for name, value in fields.items()}
+    return {("learn_from" if name == "from" else name): value for name, value in named.items()}
 
 
 def check_from(other: str, search: Search) -> None:
