@@ -93,7 +93,8 @@ def start(
     if sweep:
         _check_unused(home, sweep)
     spec = looked_up(spec, store) if spec.first else spec
-    store.taken(spec, {})
+    if spec.learn_from:
+        store.taken(spec, {})
     facts = check_spec(spec, home, on_named)
     notes = try_knobs(spec) if spec.is_foreign else []
     if spec.space.lr_exponent == AUTO:

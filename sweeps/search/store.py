@@ -13,7 +13,8 @@ from espalier.sweeps.identity import Facts
 from espalier.sweeps.results.trial_result import ranked, searched
 from espalier.sweeps.search import attributes, storage
 from espalier.sweeps.search.study import SweepRecord
-from espalier.sweeps.search.taken import FIELD, Taken, taken_from
+from espalier.sweeps.search.taken import Taken
+from espalier.sweeps.search.taking import FIELD, taken_from
 from espalier.sweeps.spec.first import RESOLVED, as_written, is_reference, overlap, reference
 from espalier.sweeps.spec.space import Space
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
