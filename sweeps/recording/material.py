@@ -4,15 +4,13 @@ The spool is read in one pass, and little of each trial stays in memory.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from espalier.sweeps import identity
 from espalier.sweeps.recording.names import STORY
-from espalier.sweeps.recording.records import TrialEnded, TrialReported
-from espalier.sweeps.recording.spool import Spool
+from espalier.sweeps.recording.records import Record, TrialEnded, TrialReported, from_json
 from espalier.sweeps.report.material import CURVE_MOST, Material, Ratios, Trace, Work, block_means
 from espalier.sweeps.results.story import TrialStory
 from espalier.sweeps.results.trial_result import TrialResult, best_trial
@@ -59,28 +57,30 @@ def _facts(record: SweepRecord, trials: Sequence[TrialResult]) -> dict[str, str]
 def traces_of(folder: Path, with_ratios: Collection[int]) -> dict[int, Trace]:
     """Return the trace of each trial that a sweep's folder has records of; none without records.
 
-    with_ratios: the trials of which update ratios are wanted.
+    with_ratios: the trials of which update ratios are wanted. A trial that has not ended has its reports so far,
+    without ratios. The spool is only read: a driver may be writing it.
     """
-    if not (folder / "spool.jsonl").is_file():
+    file = folder / "spool.jsonl"
+    if not file.is_file():
         return {}
-    with closing(Spool(folder)) as spool:
-        return read_traces(spool, with_ratios)
-
-
-def read_traces(spool: Spool, with_ratios: Collection[int]) -> dict[int, Trace]:
-    """Return the trace of each trial of a spool. One that has not ended has its reports so far, without ratios."""
-    traces = {
-        end.trial: _trace(json.loads(end.texts[STORY]), end.trial in with_ratios)
-        for end in spool.records(TrialEnded)
-        if STORY in end.texts
-    }
-    open_trials = {trial for trial in spool.begun if trial not in traces}
+    ended: dict[int, Trace] = {}
     curves: dict[int, list[tuple[int, float | None]]] = {}
-    for report in spool.records(TrialReported) if open_trials else ():
-        if report.trial in open_trials:
-            points = [(int(step), loss) for name, step, loss in report.points if name == TRAIN_LOSS]
-            curves.setdefault(report.trial, []).extend(points)
-    return traces | {trial: Trace(block_means(curve)) for trial, curve in curves.items() if curve}
+    for record in _records(file):
+        if isinstance(record, TrialEnded) and STORY in record.texts:
+            ended[record.trial] = _trace(json.loads(record.texts[STORY]), record.trial in with_ratios)
+            curves.pop(record.trial, None)
+        elif isinstance(record, TrialReported) and record.trial not in ended:
+            points = [(int(step), loss) for name, step, loss in record.points if name == TRAIN_LOSS]
+            curves.setdefault(record.trial, []).extend(points)
+    return ended | {trial: Trace(block_means(curve)) for trial, curve in curves.items() if curve}
+
+
+def _records(file: Path) -> Iterator[Record]:
+    """Yield the records of a spool; a line that is being written, or that cannot be read, is left out."""
+    with open(file, "rb") as lines:
+        for text in lines:
+            if text.endswith(b"\n") and (line := from_json(text)):
+                yield line.record
 
 
 def _trace(story: TrialStory, with_ratios: bool) -> Trace:

@@ -10,7 +10,7 @@ from espalier.sweeps import identity
 from espalier.sweeps.answer.answer import Answer, answer_of
 from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.code.copies import archive_path
-from espalier.sweeps.recording.material import material_of, read_traces
+from espalier.sweeps.recording.material import material_of, traces_of
 from espalier.sweeps.recording.names import (
     DESCRIPTION_TAG,
     EXTENDED_TAG,
@@ -293,7 +293,7 @@ class Tracking:
 
     def _report(self, trials: Sequence[TrialResult], answer: Answer) -> Sequence[Path]:
         """Write the report and its figures; return their files."""
-        traces = read_traces(self.recorder.spool, [answer.best.number] if answer.best else [])
+        traces = traces_of(self.folder, [answer.best.number] if answer.best else [])
         material = material_of(self.sweep_record, "finished", trials, traces, "")
         files, problem = write_report_files(material, answer, self.folder)
         if problem:

@@ -45,6 +45,7 @@ def hostile_names() -> list[str]:
     return [name for name in KINDS["hostile names"]["space"] if name != "lr"]
 
 
+@pytest.mark.each_value
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_figure_of_every_kind_of_sweep_is_drawn_or_says_why_not(kind: str, size: int) -> None:
@@ -141,6 +142,7 @@ def test_a_sweep_in_the_middle_shows_what_runs() -> None:
     assert "curves" in figures_of(replace(material, trials=at_rest(running), state="interrupted"))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_a_chart_of_altair_with_its_data(name: str) -> None:
     kind = (

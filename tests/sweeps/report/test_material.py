@@ -11,9 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from espalier.core.errors import BadInput
+from espalier.result import Result
 from espalier.sweeps.browse.home_sweep import read_sweep
 from espalier.sweeps.home import Home
+from espalier.sweeps.origins.home_origin import HomeOrigin
 from espalier.sweeps.origins.service_origin import ServiceSweep
+from espalier.sweeps.recording.material import traces_of
 from espalier.sweeps.recording.stories import spooled_story
 from espalier.sweeps.report.document import Document
 from espalier.sweeps.report.material import block_means
@@ -70,6 +74,25 @@ def test_a_running_trial_has_its_curve_so_far(small_sweep: Any, tmp_path: Path) 
     complete = [t.number for t in read_sweep(Home.at(home, True), small_sweep.id).trials if t.state == "complete"]
     assert len(complete) == 6
     assert {trial: traces[trial].curve for trial in complete} == {trial: whole[trial].curve for trial in complete}
+
+
+def test_a_spool_that_is_being_written_is_read_and_left_as_it_is(small_sweep: Any, tmp_path: Path) -> None:
+    whole = (small_sweep.folder / "spool.jsonl").read_bytes()
+    cut = whole[: whole.index(b'"op": "close"') - 2]
+    for torn in (b"", b'{"op": "end", "ti'):
+        (tmp_path / "spool.jsonl").write_bytes(cut + torn)
+        assert set(traces_of(tmp_path, [])) == set(range(9))
+        assert (tmp_path / "spool.jsonl").read_bytes() == cut + torn
+    assert [file.name for file in tmp_path.iterdir()] == ["spool.jsonl"]
+
+
+def test_a_result_has_the_report_and_its_figures(small_sweep: Any, tmp_path: Path) -> None:
+    result = Result.read(HomeOrigin(Home.at(small_sweep.home, reading=True)), small_sweep.id)
+    file = result.report(tmp_path / "mine.html")
+    assert file == tmp_path / "mine.html" and small_sweep.id in file.read_text()
+    assert "datasets" in result.figure("valley").to_dict()
+    with pytest.raises(BadInput, match=r"the figures are: valley, map, curves"):
+        result.figure("exponent")
 
 
 class Remote:

@@ -131,6 +131,15 @@ def test_the_table_has_every_trial_with_its_story_and_the_rate_as_a_rate() -> No
         assert row[4] == pytest.approx(10 ** row[5], rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["lanes", "hostile names"])
+def test_every_sentence_of_the_answer_is_in_the_page_as_text(kind: str) -> None:
+    """So what a person asks of it - which rate, may I double it, was anything wrong - is answered there too."""
+    document = Document.of(material_of(60, KINDS[kind]))
+    text = "".join(Page(page_of(document)).words)
+    for sentence in document.subject.answer.sentences:
+        assert sentence.replace("^", "") in text.replace("^", "")
+
+
 def test_the_commands_of_a_page_are_those_of_its_home() -> None:
     text = page_of(Document.of(material_of(9, option=" --home '/a b'")))
     assert "sweep best made-20261130-0a1b --home &#x27;/a b&#x27; &gt; best.yaml" in text
