@@ -55,9 +55,10 @@ def show(sweep: str, as_json: bool, top: int, server: str | None, home: str | No
 @click.argument("first", shell_complete=offered_sweeps)
 @click.argument("second", shell_complete=offered_sweeps)
 @json_option
+@click.option("--figure", metavar="FILE", help="Also draw the best so far of both against their cost, into a PNG file.")
 @server_option
 @home_option
-def compare(first: str, second: str, as_json: bool, server: str | None, home: str | None) -> None:
+def compare(first: str, second: str, as_json: bool, figure: str | None, server: str | None, home: str | None) -> None:
     """Compare the sweeps FIRST and SECOND: did the second do better, by how much, is it noise, and at which cost?
 
     Then their best configurations side by side, and what was different: fields of the spec, code, data. Sweeps of
@@ -71,6 +72,11 @@ def compare(first: str, second: str, as_json: bool, server: str | None, home: st
 
     origin = chosen_origin(server, home)
     comparison = compared(origin.read(first), origin.read(second))
+    if figure:
+        from espalier.sweeps.origins.comparing import draw
+        from espalier.sweeps.spec.paths import argument
+
+        draw(comparison, argument(figure))
     if as_json:
         print_json(comparison.document())
     else:

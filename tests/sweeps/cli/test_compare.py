@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import espalier as es
+from espalier.sweeps.browse.compare_figure import best_so_far, comparison_figure
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.home import JOURNAL
+from espalier.sweeps.report.figure import Missing
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.made import life, spec_with
@@ -94,3 +96,27 @@ def test_an_unknown_sweep_is_refused(sweep: Sweep, home: Path) -> None:
 def test_python_says_what_it_takes(home: Path) -> None:
     with pytest.raises(es.BadInput, match="first: 3 arrived; give the id or the name of a sweep, or a result"):
         es.compare(3, "warm-1", home=home)  # type: ignore[arg-type]
+
+
+# --- the figure ------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_so_far_of_both_is_drawn_against_what_it_cost(sweep: Sweep, home: Path, tmp_path: Path) -> None:
+    figure = comparison_figure(es.compare("warm-1", "warm-2", home=home))
+    assert not isinstance(figure, Missing)
+    rows = figure.tables["best"].rows
+    assert [row for row in rows if row[0] == "warm-1"] == [
+        ["warm-1", 40, 2.5],
+        ["warm-1", 80, 2.4],
+        ["warm-1", 120, 2.4],
+    ]
+    assert [row for row in rows if row[0] == "warm-2"][-1] == ["warm-2", 240, 2.1]
+    for side in (es.compare("warm-1", "warm-2", home=home).first, es.compare("warm-3", "warm-4", home=home).second):
+        values = [value for _, value in best_so_far(side)]
+        assert values == sorted(values, reverse=True) and len(values) >= 2
+    assert sweep("compare", "warm-1", "warm-2", "--figure", "best.png").exit_code == 0
+    assert (tmp_path / "best.png").read_bytes().startswith(b"\x89PNG")
+    done = sweep("compare", "warm-3", "upwards", "--figure", "never.png")
+    assert done.exit_code == 2 and "never.png: not drawn: warm-3 has the objective" in done.stderr
+    assert sweep("compare", "warm-1", "warm-2", "--figure", "no/such.png").exit_code == 2
+    assert not isinstance(comparison_figure(es.compare("warm-1", "warm-1", home=home)), Missing)
