@@ -102,11 +102,13 @@ class Comparison:
                 f"{other.id} came out {did} ({values}); whether that is noise is unknown: neither was trained under "
                 "other seeds (confirm: 3 does it)"
             )
-        ends = f"95 %: {decimals(apart.low)} to {decimals(apart.high)}"
+        ends = f"{decimals(apart.low)} to {decimals(apart.high)}"
         if apart.verdict == "noise":
-            by = decimals(apart.by)
-            return f"{other.id} is neither better nor worse than noise ({values}; better by {by}, {ends})"
-        return f"{other.id} did {apart.verdict} by {by}, more than noise ({values}; better by {ends})"
+            return (
+                f"{other.id} is neither better nor worse than noise ({values}; better by {decimals(apart.by)}, "
+                f"at 95 % by {ends})"
+            )
+        return f"{other.id} did {apart.verdict} by {by}, more than noise ({values}; at 95 % better by {ends})"
 
     @property
     def fields(self) -> list[tuple[str, object, object]]:
@@ -185,9 +187,11 @@ def _columns(title: str, heads: Sequence[str], rows: Mapping[str, tuple[object, 
 
 
 def _shown(value: object) -> str:
-    if value is None:
+    if value is None or value == "":
         return "-"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1e6 and value != int(value) else f"{value:,.0f}"
+    if isinstance(value, list | tuple):
+        return " ".join(map(_shown, value))  # pyright: ignore[reportUnknownArgumentType]
     text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -32,7 +32,9 @@ def comparison_figure(comparison: Comparison) -> Figure | Missing:
         y=y,
         color=coloured("sweep", list(zip(labels, COLOURS, strict=True))),
     )
-    text = "Each line is the best of a sweep so far. A step that trials share counts for each of them."
+    text = (
+        "Each line is the best of a sweep so far. Steps of a trial count as far as it reported, shared ones for each."
+    )
     alt = f"Two lines: the best {metric} so far of {labels[0]} and {labels[1]}, " + " and ".join(
         counted(len(searched(side.trials)), "trial") for side in sides
     )
