@@ -67,8 +67,8 @@ def test_its_records_are_sent_to_the_mlflow_of_the_folder(
     assert done.exit_code == 0, done.output
     states = run_states(default_uri(tmp_path / "there"), small_sweep.id)
     assert sorted(states) == list(range(9)) and {len(runs) for runs in states.values()} == {1}
-    figures = {path.name for path in (tmp_path / "there" / "mlartifacts").rglob("*.png")}
-    assert {"exponent.png", "curves.png"} <= figures
+    figures = {path.name for path in (tmp_path / "there" / "mlartifacts").rglob("*.*")}
+    assert {"valley.png", "curves.png", "report.html"} <= figures
 
 
 def test_a_folder_is_a_home_at_once(sweep: Sweep, tmp_path: Path) -> None:
