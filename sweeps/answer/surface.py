@@ -15,6 +15,9 @@ The noise is sigma (1 + (loss - best) / tau) ** -kappa * exp(tilt (u - u_best)) 
 measured tables losses are smooth at low rates and rough at high ones. kappa = 1 is a noise that is the same in losses
 everywhere, kappa = 0 one that is proportional to their distance from the best.
 
+Trials of one trunk, which differ in their decay points alone, share most of their training and so of their noise: its
+correlation is TRUNK. Else many branches of one rate would count as many trials of it.
+
 The lengths, the height and the noise have log-normal priors, kappa and tilt normal ones. They are not fixed at their
 best values, which few trials would make look surer than they are, but drawn from their posterior by slice sampling.
 
@@ -52,6 +55,8 @@ HEIGHT, HEIGHT_SPREAD = 1.0, 0.7
 """Of the process, in standard deviations of z."""
 NOISE, NOISE_SPREAD = 0.05, 1.3
 """Of z near the best, in its standard deviations."""
+TRUNK = 0.95
+"""The correlation of the noise of two trials of one trunk: on four measured tables it is .92 to 1.0."""
 CONSTANT = 3.0
 """The deviation of the constant, in standard deviations of z."""
 LEARN_MOST, MOST = 80, 240
@@ -115,7 +120,7 @@ class Prior:
 
 @dataclass(frozen=True)
 class Theta:
-    """Parameters as the process takes them. lengths: (P,). height, noise: variances, noise that of each point (N,)."""
+    """Parameters as the process takes them. lengths: (P,). height: a variance. noise: the covariance of it (N, N)."""
 
     lengths: Array
     height: float
@@ -138,10 +143,21 @@ def alike(squares: Array, lengths: Array) -> Array:
 class Surface:
     """The posterior after N complete trials."""
 
-    def __init__(self, rows: Array, losses: Array, numbers: int, prior: Prior, near: Array, seed: int = 0):
-        """rows: (N, P). losses: (N,), to be minimised. near: the point (P,) near which precision matters most."""
+    def __init__(
+        self,
+        rows: Array,
+        losses: Array,
+        numbers: int,
+        prior: Prior,
+        near: Array,
+        trunks: Rows | None = None,
+    ):
+        """rows: (N, P). losses: (N,), to be minimised. near: the point (P,) near which precision matters most.
+
+        trunks: the number of the trunk of each (N,); None: each has its own.
+        """
         self.numbers, self.prior = numbers, prior
-        self.rng = np.random.default_rng([seed, len(losses)])
+        self.rng = np.random.default_rng([len(losses)])
         self.scale = Scale.of(losses)
         z = self.scale.z(losses)
         self.shift, self.unit = float(z.mean()), float(z.std()) or 1.0
@@ -151,6 +167,9 @@ class Surface:
         self.steep = np.log1p((losses[kept] - self.scale.low) / self.scale.tau)
         self.along = np.zeros(len(kept)) if prior.rate is None else (self.rows - near)[:, prior.rate]
         self.squares = apart(self.rows, self.rows, numbers)
+        numbered = np.arange(len(losses)) if trunks is None else trunks
+        same = numbered[kept][:, None] == numbered[kept][None]
+        self.common = np.where(same, TRUNK, 0.0) + (1 - TRUNK) * np.eye(len(kept))
         self.thetas = self._draw(some(distance[kept], LEARN_MOST))
 
     @property
@@ -163,7 +182,9 @@ class Surface:
         """Return parameters (P + 4,) for some of the points."""
         sigma, kappa, tilt = parameters[NOISE_AT:]
         noise = sigma - kappa * self.steep[rows] + tilt * self.along[rows]
-        return Theta(np.exp(parameters[:-4]), math.exp(2 * parameters[-4]), np.exp(2 * np.clip(noise, -12, 3)))
+        deviation = np.exp(np.clip(noise, -12, 3))
+        covariance = np.outer(deviation, deviation) * self.common[np.ix_(rows, rows)]
+        return Theta(np.exp(parameters[:-4]), math.exp(2 * parameters[-4]), covariance)
 
     def paths(self, rows: Array) -> Array:
         """Return draws of the loss, without noise, at points (M, P), each a whole path: (S, M)."""
@@ -227,7 +248,7 @@ class Surface:
 
 def _covariance(theta: Theta, squares: Array) -> Array:
     """Return the covariance of points of which the squared distances (P, N, N) are known, with their noise, (N, N)."""
-    return theta.height * alike(squares, theta.lengths) + CONSTANT**2 + np.diag(theta.noise + JITTER)
+    return theta.height * alike(squares, theta.lengths) + CONSTANT**2 + theta.noise + JITTER * np.eye(len(theta.noise))
 
 
 def _whitened(theta: Theta, squares: Array, y: Array) -> tuple[float, float]:

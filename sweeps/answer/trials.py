@@ -1,11 +1,13 @@
 """The trials of a sweep as the answer counts them: complete ones as points of a surface, and where others diverged."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from espalier.sweeps.answer.axes import Axis, Searched
 from espalier.sweeps.answer.valley import Along, Array
@@ -51,7 +53,16 @@ class Points:
         rows = np.array([self.row(t.params) for t in self.trials])
         widths = [axis.ends[1] - axis.ends[0] if axis.rate else None for axis in self.what.axes]
         prior = Prior.of(widths, len(self.what.factors))
-        return Surface(rows, losses, len(self.what.axes), prior, self.row(self.best.params))
+        return Surface(rows, losses, len(self.what.axes), prior, self.row(self.best.params), self._trunks())
+
+    def _trunks(self) -> "npt.NDArray[np.intp]":
+        """Return the number of the trunk of each complete trial: those of one differ in their decay points alone."""
+        known = [
+            json.dumps({name: value for name, value in t.params.items() if name != "decay_points"}, sort_keys=True)
+            for t in self.trials
+        ]
+        numbers = {params: k for k, params in enumerate(dict.fromkeys(known))}
+        return np.array([numbers[params] for params in known])
 
     def row(self, params: Point) -> Array:
         """Return the point of a trial (P,): numbers as shares of their ranges, then choices by their indexes."""

@@ -78,3 +78,17 @@ def test_of_many_points_the_nearest_and_an_even_part_of_the_others_are_kept() ->
     assert nearest <= set(kept.tolist())
     rest = np.array(sorted(set(kept.tolist()) - nearest))
     assert np.diff(rest).max() < 3 * 2000 / len(rest)
+
+
+def test_two_trials_of_one_trunk_tell_little_more_than_one() -> None:
+    rows = np.concatenate([ROWS[:10], ROWS[:10]])
+    losses = np.concatenate([LOSSES[:10], LOSSES[:10]])
+    trunks = np.tile(np.arange(10), 2)
+    prior = Prior.of([3.0, None], 0)
+    parameters = np.array([*np.log([0.3, 0.8, 1.0, 0.5]), 0.0, 0.0])
+    once, shared, apart = (
+        Surface(*data, 2, prior, ROWS[0], groups).foresee(parameters, ROWS[:3])[1].diagonal()
+        for data, groups in (((ROWS[:10], LOSSES[:10]), None), ((rows, losses), trunks), ((rows, losses), None))
+    )
+    assert (apart < 0.8 * once).all()
+    np.testing.assert_allclose(shared, once, rtol=0.06)

@@ -102,3 +102,18 @@ def made_sweep(rng: np.random.Generator, truth: Truth, kind: str, count: int, no
 def upside_down(trials: Sequence[TrialResult]) -> list[TrialResult]:
     """Return the trials of a metric to maximise: all values with the other sign."""
     return [t if t.value is None else replace(t, value=-t.value) for t in trials]
+
+
+def branched_sweep(
+    rng: np.random.Generator, truth: Truth, trunks: int, branches: int, noise: float
+) -> list[TrialResult]:
+    """Return the trials of trunks that each have so many branches: nearly all of the noise is that of their trunk."""
+    trials: list[TrialResult] = []
+    for exponent in sorted(float(x) for x in rng.normal(truth.best, 0.5, trunks)):
+        common = noise * rng.standard_normal()
+        for share in (float(u) for u in rng.random(branches)):
+            own = 0.3 * noise * rng.standard_normal()
+            value = float(truth.loss(np.array([exponent]), [share])[0]) + common + own
+            params = params_of("decay", exponent, [share])
+            trials.append(TrialResult(len(trials), "complete", value, params, verdict="healthy"))
+    return trials
