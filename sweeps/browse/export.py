@@ -28,6 +28,8 @@ from espalier.sweeps.code.environment import FOLDER as ENVIRONMENTS
 from espalier.sweeps.home import JOURNAL, SWEEPS, Home, naming
 from espalier.sweeps.identity import ENVIRONMENT, periods
 from espalier.sweeps.recording.exported import exported_spool
+from espalier.sweeps.recording.names import REPORT
+from espalier.sweeps.recording.report_files import report_text
 from espalier.sweeps.recording.tracking_uri import AT_HOME
 from espalier.sweeps.results.figures import table_csv
 from espalier.sweeps.results.formatting import finite
@@ -137,6 +139,10 @@ def _texts(sweep: HomeSweep, folder: Path, notes: list[str]) -> Iterator[tuple[s
         yield "best.yaml", copy.best_file()
     except BadInput as error:  # no trial is complete, or the records of the best are lost
         notes.append(f"without a best file: {error}")
+    text, problem = report_text(copy.material())
+    if text:
+        yield REPORT, text
+    notes += [problem] if problem else []
     yield README, _readme(sweep)
 
 

@@ -34,5 +34,17 @@ def write_report_files(material: Material, answer: Answer, folder: Path) -> tupl
     except OSError:
         raise
     except Exception as error:  # names and values are the author's: the records must not depend on a picture of them
-        return files, f"{REPORT} could not be drawn ({briefly(error)}); the records are complete without it"
+        return files, _problem(error)
     return files, ""
+
+
+def report_text(material: Material) -> tuple[str, str]:
+    """Return the report, and "", or else "" and a sentence on why it could not be drawn."""
+    try:
+        return page_of(Document.of(material)), ""
+    except Exception as error:  # as above
+        return "", _problem(error)
+
+
+def _problem(error: Exception) -> str:
+    return f"{REPORT} could not be drawn ({briefly(error)}); the records are complete without it"

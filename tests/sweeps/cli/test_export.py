@@ -78,7 +78,7 @@ def test_a_folder_is_a_home_at_once(sweep: Sweep, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["sweep"] == "warm-1", done.output
     assert json.loads(sweep("list", "--home", "given", "--json").stdout)[0]["best"] == 2.4
     manifest = json.loads((tmp_path / "given" / "manifest.json").read_text())
-    assert {"spec.yaml", "trials.csv", "trials.json", JOURNAL} <= set(manifest["files"])
+    assert {"spec.yaml", "trials.csv", "trials.json", "report.html", JOURNAL} <= set(manifest["files"])
     assert len(json.loads((tmp_path / "given" / "trials.json").read_text())) == 3
 
 
