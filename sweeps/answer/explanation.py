@@ -18,16 +18,17 @@ PIECES = 24
 
 @dataclass(frozen=True)
 class Explanation:
-    """chosen: None where the record is elsewhere, as a service's is."""
+    """chosen: None where the record is elsewhere, as a service's is. option: what commands need to find the sweep."""
 
     sweep: str
     answer: Answer
     chosen: Sequence[Chosen] | None
+    option: str = ""
 
     @property
     def next_steps(self) -> Sequence[Step]:
         """What to try next, the most urgent first."""
-        return next_steps(self.answer, self.sweep)
+        return next_steps(self.answer, self.sweep, self.option)
 
     @property
     def how(self) -> str:

@@ -34,18 +34,19 @@ class Step:
         return asdict(self)
 
 
-def next_steps(answer: Answer, sweep: str) -> list[Step]:
+def next_steps(answer: Answer, sweep: str, option: str = "") -> list[Step]:
     """Return what to try next, the most urgent first; that the answer can be used, where nothing is to be done.
 
-    sweep: its id.
+    sweep: its id. option: what commands need to find it, after a space: " --home DIR", or "".
     """
-    steps = list(_steps(answer, sweep))
+    steps = list(_steps(answer, f"{sweep}{option}"))
     if answer.best is None:
         return steps
-    return steps or [Step("nothing stands against it; use it", f"sweep best {sweep} > best.yaml")]
+    return steps or [Step("nothing stands against it; use it", f"sweep best {sweep}{option} > best.yaml")]
 
 
 def _steps(answer: Answer, sweep: str) -> Iterator[Step]:
+    """sweep: its id, and what commands need to find it."""
     yield from _failed(answer)
     yield from _better_reference(answer)
     yield from _edges(answer)
@@ -128,8 +129,13 @@ def _doubt(answer: Answer, sweep: str) -> Iterator[Step]:
 
 
 def _extend(answer: Answer, sweep: str) -> str:
-    if answer.spec.search.by_pieces and not answer.spec.counts_trials:
-        return f"sweep extend {sweep} --trainings {max(2, round(answer.spec.trainings / 2))}"
+    """Return the command that trains half as much more."""
+    budget = answer.spec.budget
+    if budget.trainings is not None:
+        return f"sweep extend {sweep} --trainings {max(2, round(budget.trainings / 2))}"
+    for hours, option in ((budget.hours, "hours"), (budget.gpu_hours, "gpu-hours")):
+        if hours is not None:
+            return f"sweep extend {sweep} --{option} {hours / 2:.2g}"
     return f"sweep extend {sweep} --trials {max(8, answer.spec.trials // 2)}"
 
 

@@ -1,5 +1,7 @@
 """The command that explains a sweep."""
 
+import shlex
+
 import click
 
 from espalier.sweeps.cli.completion import offered_sweeps
@@ -26,7 +28,9 @@ def explain(sweep: str, as_json: bool, server: str | None, home: str | None) -> 
 
     stored = chosen_origin(server, home).read(sweep)
     answer = answer_of(stored.spec, stored.trials, stored.references, stored.state)
-    explanation = Explanation(stored.id, answer, stored.chosen)
+    options = {"home": home, "server": server}
+    option = "".join(f" --{name} {shlex.quote(value)}" for name, value in options.items() if value)
+    explanation = Explanation(stored.id, answer, stored.chosen, option)
     if as_json:
         print_json(explanation.document())
     else:

@@ -109,6 +109,14 @@ def test_a_best_that_is_not_known_well_enough_needs_more_training() -> None:
     assert step.do.startswith("sweep extend made-1 --trials ")
 
 
+@pytest.mark.parametrize(
+    ("budget", "option"), [({"trainings": 6}, "--trainings 3"), ({"hours": 3}, "--hours 1.5"), ({}, "--trials 16")]
+)
+def test_more_training_is_asked_for_as_the_budget_is_written(budget: dict[str, float], option: str) -> None:
+    answer = answer_of(spec_of("rate", budget={"steps": 1000, **budget}), bowl("lr_exponent", -2, 0, -1, 2))
+    assert next_steps(answer, "made-1", " --home h")[0].do == f"sweep extend made-1 --home h {option}"
+
+
 def test_too_few_trials_need_more() -> None:
     step = steps(bowl("lr_exponent", -2, 0, -1, 2))[0]
     assert step.why == "2 complete trials are too few for a valley: train more"
