@@ -121,7 +121,10 @@ class ShowDocument(TypedDict):
 
 
 class OffDocument(TypedDict):
-    """What it costs to be off. cost: by how much worse the objective is; null where that is not known, or diverges."""
+    """What it costs to be off. cost: by how much worse the objective is; null where that is not known, or diverges.
+
+    share, behind: of a trial that was left there at a share of its training, how far behind the best it was.
+    """
 
     text: str
     too_high: bool
@@ -130,19 +133,35 @@ class OffDocument(TypedDict):
     cost: float | None
     low: float | None
     high: float | None
+    diverges: bool
+    share: float | None
+    behind: float | None
 
 
 class ValleyDocument(TypedDict):
     """The objective along one hyperparameter, the others at their best: mean, low and high at xs.
 
-    best_x, se: the best place and its standard error. within: the range within noise of the best.
+    best_x, se: the best place and its standard error, in se_unit: "decades", or the hyperparameter's own. interval:
+    where it lies at 95 %. within: the range within noise of the best. settled: whether the interval is hardly wider.
+    begun: the range in which trials were begun. edge: low or high where the best lies at that end of the range; wider:
+    one to search instead.
     """
 
     name: str
     log: bool
+    rate: bool
     best_x: float
     se: float
+    se_unit: str
+    interval: Sequence[float]
     within: Sequence[float]
+    settled: bool
+    noise: float
+    noise_known: bool
+    diverged_from: float | None
+    begun: Sequence[float] | None
+    edge: str | None
+    wider: Sequence[float] | None
     off: Sequence[OffDocument]
     xs: Sequence[float]
     mean: Sequence[float]
@@ -157,6 +176,7 @@ class GainDocument(TypedDict):
     title: str
     value: float
     gain: float
+    hint: str
 
 
 class HealthDocument(TypedDict):
