@@ -33,7 +33,10 @@ def register(uri: str, name: str, sweep: str, trial: int, folder: Path, tags: Ma
         version = retry(find)
         if version is None:
             for file in sorted(folder.iterdir()):
-                retry(partial(client.log_artifact, run, str(file), CHAMPION))
+                if file.is_dir():
+                    retry(partial(client.log_artifacts, run, str(file), f"{CHAMPION}/{file.name}"))
+                else:
+                    retry(partial(client.log_artifact, run, str(file), CHAMPION))
             own_tags = {SWEEP_TAG: sweep, TRIAL_TAG: str(trial)}
             texts = own_tags | {tag: str(value) for tag, value in tags.items()}
             version = create_once(partial(_create_version, client, name, run, texts), find)
@@ -65,8 +68,10 @@ def _create_version(client: "MlflowClient", name: str, run: str, tags: dict[str,
     return str(version.version)
 
 
-def fetch_model(uri: str, name: str, alias: str, folder: Path) -> dict[str, str]:
+def fetch_model(uri: str, name: str, alias: str, folder: Path, pattern: str) -> dict[str, str]:
     """Download the files of a registered model into a folder; return its version, sweep and trial.
+
+    pattern: of the names of files, as a regular expression.
 
     Raises BadInput with the known names if there is no model of this name with this alias.
     """
@@ -80,7 +85,7 @@ def fetch_model(uri: str, name: str, alias: str, folder: Path) -> dict[str, str]
         if alias not in models[0].aliases:
             raise BadInput(f"model {name} has no alias '{alias}'; {nearest(alias, models[0].aliases)}")
         version = retry(lambda: client.get_model_version_by_alias(name, alias))
-        download_folder(uri, _files_of(client, version, name), folder)
+        download_folder(uri, _files_of(client, version, name), folder, pattern)
         origin = {key: version.tags.get(tag, "unknown") for key, tag in (("sweep", SWEEP_TAG), ("trial", TRIAL_TAG))}
         return {"version": str(version.version), **origin}
 

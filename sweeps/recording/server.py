@@ -6,10 +6,12 @@ Other files import MLflow's types from here, for type checkers only.
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.address import no_secret, sqlite_file, sqlite_url
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from mlflow.entities import RunTag as RunTag
     from mlflow.entities.model_registry import ModelVersion as ModelVersion
     from mlflow.tracking import MlflowClient as MlflowClient
+    from torch import Tensor
+    from torch.nn import Module
 
 _opened_stores: dict[str, tuple[int, int]] = {}  # uri -> the inode at the last opening, how often it changed
 
@@ -137,8 +141,11 @@ def make_tags(tags: Mapping[str, object]) -> list["RunTag"]:
 # --- artifacts --------------------------------------------------------------------------------------------------------
 
 
-def download_folder(uri: str, address: str, folder: Path | str) -> None:
-    """Download a folder of a run's artifacts file by file, so that a lost answer costs one file."""
+def download_folder(uri: str, address: str, folder: Path | str, pattern: str = "") -> None:
+    """Download a folder of a run's artifacts file by file, so that a lost answer costs one file.
+
+    pattern: only files in it whose names match this regular expression; "" for all that is in it.
+    """
     configure_mlflow()
     import mlflow.artifacts
 
@@ -149,11 +156,11 @@ def download_folder(uri: str, address: str, folder: Path | str) -> None:
         return files
 
     for item in retry(list_files):
-        inside = f"{address}/{item.path.rpartition('/')[2]}"
-        if item.is_dir:
-            download_folder(uri, inside, folder)
-        else:
-            download_file(uri, inside, folder)
+        name = item.path.rpartition("/")[2]
+        if item.is_dir and not pattern:
+            download_folder(uri, f"{address}/{name}", folder)
+        elif not item.is_dir and re.fullmatch(pattern or ".*", name):
+            download_file(uri, f"{address}/{name}", folder)
 
 
 def download_file(uri: str, address: str, folder: Path | str) -> str:
@@ -163,4 +170,38 @@ def download_file(uri: str, address: str, folder: Path | str) -> str:
 
     return retry(
         lambda: mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder), tracking_uri=uri)
+    )
+
+
+def save_torch_model(model: "Module", inputs: "Sequence[Tensor]", folder: Path) -> None:
+    """Write a model into a new folder as `mlflow.pytorch.load_model` takes it: its graph and weights, and no code.
+
+    inputs: an example, a batch of two at least, which becomes its signature. torch.export traces the model with it;
+    what cannot be traced raises an exception of torch's own.
+    """
+    configure_mlflow()
+    with warnings.catch_warnings():  # both warn of matters of their own
+        warnings.simplefilter("ignore")
+        _save_torch_model(model, inputs, folder)
+
+
+def _save_torch_model(model: "Module", inputs: "Sequence[Tensor]", folder: Path) -> None:
+    import mlflow.models
+    import mlflow.pytorch
+    import torch
+
+    arrays = [tensor.numpy() for tensor in inputs]
+    example: Any = arrays[0] if len(arrays) == 1 else arrays
+    with torch.no_grad():
+        outputs = model(*inputs)
+    signature = None
+    if len(arrays) == 1 and isinstance(outputs, torch.Tensor):
+        signature = mlflow.models.infer_signature(arrays[0], outputs.numpy())
+    mlflow.pytorch.save_model(
+        model,
+        str(folder),
+        signature=signature,
+        input_example=example,
+        serialization_format="pt2",
+        pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", "numpy"],
     )

@@ -2,24 +2,31 @@
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import Module
 
 from espalier.core import checkpoint
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, briefly
+from espalier.core.task import Task, load_task
 from espalier.core.training.events import TrialId
 from espalier.core.training.watch import Look, Watcher
+from espalier.sweeps import cohorts as plan
 from espalier.sweeps.address import no_secret
 from espalier.sweeps.best_file import BestFile
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.models import fetch_model, register
 from espalier.sweeps.recording.names import CHAMPION
 from espalier.sweeps.recording.reachable import check_reachable
+from espalier.sweeps.recording.server import save_torch_model
 from espalier.sweeps.recording.stories import find_run
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.repeat.code import NO_CODE, CodeUsed
@@ -27,6 +34,9 @@ from espalier.sweeps.repeat.rerun import Rerun, rerun
 from espalier.sweeps.spec.spec import SweepSpec
 
 FILE = "best.yaml"
+PULLED = r"best\.yaml|weights(-\d+)?\.pt"  # the files that `sweep pull` fetches; the others are MLflow's own
+MODEL = "model"  # a folder in which MLflow's files of a model are written first
+EXAMPLES = 2  # of the validation, in the example that becomes the signature: torch takes one example for a constant
 
 
 class Weights(Watcher):
@@ -79,12 +89,47 @@ def rerun_and_register(
         return outcome
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
+        states = [weights.state_dicts[str(TrialId(best.trial, r))] for r in range(spec.replicates)]
+        note = _add_model(folder, best, spec, states[0])
         (folder / FILE).write_text(text, encoding="utf-8")
-        for r, file in enumerate(weight_files(spec.replicates)):
-            checkpoint.save(folder / file, weights.state_dicts[str(TrialId(best.trial, r))])
+        for file, state in zip(weight_files(spec.replicates), states, strict=True):
+            checkpoint.save(folder / file, state)
         tags = {f"espalier.{outcome.metric}": repr(outcome.value)}
         version = register(uri, name, best.sweep, best.trial, folder, tags)
-        return replace(outcome, version=version)
+        return replace(outcome, version=version, surroundings=[*outcome.surroundings, *filter(None, [note])])
+
+
+def _add_model(folder: Path, best: BestFile, spec: SweepSpec, state: Mapping[str, Tensor]) -> str:
+    """Write the trained model beside its weights, as MLflow loads it; return why that cannot be, "" if it can."""
+    task = load_task(spec.task, plan.task_options(spec, best.params))
+    model = task.model()
+    model.load_state_dict(state)
+    model.eval()
+    try:
+        inputs = _inputs(task, model, tuple(tensor[:EXAMPLES] for tensor in task.data().valid))
+        save_torch_model(model, inputs, folder / MODEL)
+    except Exception as error:  # torch.export raises what it likes
+        shutil.rmtree(folder / MODEL, ignore_errors=True)
+        return (
+            f"mlflow.pytorch.load_model cannot load it, since torch.export fails: {briefly(error)}; weights.pt can be"
+        )
+    for file in (folder / MODEL).iterdir():  # MLflow looks for them where the version begins
+        file.rename(folder / file.name)
+    (folder / MODEL).rmdir()
+    return ""
+
+
+def _inputs(task: Task, model: Module, batch: tuple[Tensor, ...]) -> list[Tensor]:
+    """Return what a task gives its model of a batch. Raises ValueError if these are not tensors alone."""
+    given: list[tuple[Any, Any]] = []
+    hook = model.register_forward_pre_hook(lambda _, *seen: given.append((seen[0], seen[1])), with_kwargs=True)
+    with torch.no_grad():
+        task.loss(model, batch)
+    hook.remove()
+    arguments, named = given[0] if given else ((), {})
+    if not arguments or named or not all(isinstance(each, Tensor) for each in arguments):
+        raise ValueError("the model takes other things than tensors")
+    return [each.detach() for each in arguments]
 
 
 @contextmanager
@@ -111,7 +156,7 @@ def pull(wanted: str, folder: Path, home: Home) -> tuple[list[Path], str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _without_new_folders(missing), tempfile.TemporaryDirectory(dir=folder) as place:
-            model = fetch_model(uri, name, alias or CHAMPION, Path(place))
+            model = fetch_model(uri, name, alias or CHAMPION, Path(place), PULLED)
             files = [file for file in sorted(Path(place).rglob("*")) if file.is_file()]
             for file in files:
                 os.replace(file, folder / file.name)

@@ -196,7 +196,7 @@ def test_a_model_that_is_registered_has_one_version(call: str, fault: str, serve
     (tmp_path / "there").mkdir()
     with faulty(server, the_first("GET", fault)) as (uri, _):
         if fault not in ("nothing", "500", "429", "garbage"):  # the first request there asks for health
-            assert fetch_model(uri, sweep, "champion", tmp_path / "there")["version"] == version
+            assert fetch_model(uri, sweep, "champion", tmp_path / "there", "")["version"] == version
     assert read_trial(server, sweep, 0)["program"] == "vmap"
 
 
@@ -216,7 +216,7 @@ def test_a_quarter_of_all_requests_is_lost_and_a_model_goes_there_and_back(
         recorder.flush()
         assert recorder.close()
         version = register(uri, sweep, sweep, 0, tmp_path / "files", {})
-        assert fetch_model(uri, sweep, "champion", tmp_path / "there")["version"] == version
+        assert fetch_model(uri, sweep, "champion", tmp_path / "there", "")["version"] == version
         assert {f.name for f in (tmp_path / "there").rglob("*") if f.is_file()} == {
             "weights.pt",
             "best.yaml",

@@ -1,6 +1,8 @@
 """The champion: trained again, kept only if it is the same to the last bit, and fetched with its weights."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,34 @@ def test_the_weights_of_the_champion_give_the_number_of_its_trial(sweep: Sweep, 
     state = torch.load("small-model/weights.pt", weights_only=True)
     assert loss_with(state, best) == {"loss": best.result["valid_loss"]}
     assert sweep("rerun", "small-model/best.yaml").exit_code == 0
+    assert "load_model" not in kept.stdout, kept.stdout
+    check_loads(state, best, home)
+
+
+LOADS = """
+import sys, mlflow, torch
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pytorch.load_model("models:/small-model@champion")
+inputs = torch.load("inputs.pt", weights_only=True)
+torch.save(model(inputs), "outputs.pt")
+info = mlflow.models.get_model_info("models:/small-model@champion")
+print(info.signature.inputs, info.saved_input_example_info is not None, "espalier" in sys.modules)
+"""
+
+
+def check_loads(state: Mapping[str, torch.Tensor], best: BestFile, home: Path) -> None:
+    """MLflow loads the champion in a process that has none of its code, and it says the same."""
+    spec = read_best("best.yaml")[1]
+    task = load_task(spec.task, plan.task_options(spec, best.params))
+    model = task.model()
+    model.load_state_dict(dict(state))
+    inputs = task.data().valid[0][:7]
+    torch.save(inputs, "inputs.pt")
+    words = [sys.executable, "-W", "ignore", "-c", LOADS, default_uri(home)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "tensor" in done.stdout.lower() and done.stdout.split()[-2:] == ["True", "False"], done.stdout
+    torch.testing.assert_close(torch.load("outputs.pt", weights_only=True), model.eval()(inputs).detach())
 
 
 def test_mlflow_finds_the_champion_by_its_own_address(
@@ -86,7 +116,7 @@ def test_mlflow_finds_the_champion_by_its_own_address(
     assert sweep("rerun", "best.yaml", "--register", "small-model", "--home", str(home)).exit_code == 0
     monkeypatch.setenv("MLFLOW_TRACKING_URI", default_uri(home))
     place = Path(download_artifacts("models:/small-model@champion", dst_path=str(tmp_path / "by-mlflow")))
-    assert sorted(path.name for path in place.iterdir()) == ["best.yaml", "weights.pt"]
+    assert {"MLmodel", "best.yaml", "data", "weights.pt"} <= {path.name for path in place.iterdir()}
 
 
 def test_a_trial_is_one_version_however_often_it_is_registered_and_the_last_is_the_champion(
