@@ -186,22 +186,21 @@ def save_torch_model(model: "Module", inputs: "Sequence[Tensor]", folder: Path) 
 
 
 def _save_torch_model(model: "Module", inputs: "Sequence[Tensor]", folder: Path) -> None:
-    import mlflow.models
-    import mlflow.pytorch
     import torch
+    from mlflow import pytorch  # pyright: ignore[reportPrivateImportUsage] - MLflow loads its flavours lazily
+    from mlflow.models import infer_signature
 
     arrays = [tensor.numpy() for tensor in inputs]
     example: Any = arrays[0] if len(arrays) == 1 else arrays
     with torch.no_grad():
         outputs = model(*inputs)
-    signature = None
+    described: dict[str, Any] = {"input_example": example}
     if len(arrays) == 1 and isinstance(outputs, torch.Tensor):
-        signature = mlflow.models.infer_signature(arrays[0], outputs.numpy())
-    mlflow.pytorch.save_model(
+        described["signature"] = infer_signature(arrays[0], outputs.numpy())
+    pytorch.save_model(
         model,
         str(folder),
-        signature=signature,
-        input_example=example,
+        **described,
         serialization_format="pt2",
         pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", "numpy"],
     )

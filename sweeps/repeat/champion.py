@@ -8,7 +8,6 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -121,15 +120,20 @@ def _add_model(folder: Path, best: BestFile, spec: SweepSpec, state: Mapping[str
 
 def _inputs(task: Task, model: Module, batch: tuple[Tensor, ...]) -> list[Tensor]:
     """Return what a task gives its model of a batch. Raises ValueError if these are not tensors alone."""
-    given: list[tuple[Any, Any]] = []
-    hook = model.register_forward_pre_hook(lambda _, *seen: given.append((seen[0], seen[1])), with_kwargs=True)
+    given: list[tuple[tuple[object, ...], dict[str, object]]] = []
+
+    def keep(_: Module, arguments: tuple[object, ...], named: dict[str, object]) -> None:
+        given.append((arguments, named))
+
+    hook = model.register_forward_pre_hook(keep, with_kwargs=True)
     with torch.no_grad():
         task.loss(model, batch)
     hook.remove()
     arguments, named = given[0] if given else ((), {})
-    if not arguments or named or not all(isinstance(each, Tensor) for each in arguments):
+    inputs = [each.detach() for each in arguments if isinstance(each, Tensor)]
+    if named or not inputs or len(inputs) < len(arguments):
         raise ValueError("the model takes other things than tensors")
-    return [each.detach() for each in arguments]
+    return inputs
 
 
 @contextmanager
