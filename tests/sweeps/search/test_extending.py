@@ -13,14 +13,17 @@ from espalier.core.errors import BadInput
 from espalier.sweeps.results.trial_result import searched
 from espalier.sweeps.search.extending import extension_of
 from espalier.sweeps.search.extension import More
+from espalier.sweeps.search.piece_planning import PiecePlanner
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.search.study import SweepRecord
+from espalier.sweeps.search.time_budget import TIME_UP
 from espalier.sweeps.search.trial_events import Start
 from espalier.sweeps.spec.spec import SweepSpec
-from tests.sweeps.made import life, spec_with
+from tests.sweeps.made import end, life, spec_with
 from tests.sweeps.search.desk import BRANCHED, Desk, finish
 from tests.sweeps.search.test_pieces import STEPS, Crew, by_pieces, pieces_of
+from tests.sweeps.search.test_time_budget import Clock, TimedCrew, desk_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:QMCSampler is experimental")
 WARM = "warm-20260101-abcd"
@@ -205,6 +208,48 @@ def test_by_trials_a_search_by_pieces_begins_no_more_than_there_are_to_be(tmp_pa
         extend(desk, trials=6)
         Crew(desk, random.Random(seed)).finish()
         assert len(desk.trials) == 16
+
+
+# --- a budget in time -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampler", ["thaw", "random"])
+def test_a_budget_in_time_goes_on_and_what_was_cut_off_says_nothing_of_its_point(sampler: str, tmp_path: Path) -> None:
+    clock = Clock()
+    desk = desk_of(sampler, 3.0, tmp_path, clock, cohorts=2)
+    crew = TimedCrew(desk, random.Random(0), clock=clock)
+    while clock.now < 1000 + 2.4 * 3600 and crew.begin():
+        crew.train_one()
+    crew.begin()
+    clock.now = 1000 + 3.0 * 3600
+    desk.search.planner.close()
+    cut = [trial.number for trials in crew.working.values() for trial in trials]
+    for cohort, trials in crew.working.items():
+        for trial in trials:
+            begin = trial.piece.begin if trial.piece else 0
+            desk.search.take_events([end(f"{trial.number}/0", begin + 7, 3.0, "stopped", evidence=TIME_UP)])
+        desk.search.cohort_over(cohort)
+    desk.search.parked_events()
+    time = desk.search.time
+    assert cut and time
+    time.stop()
+    desk.search.record.set_time(time.state())
+    desk.search.record.set_search_over()
+    desk.settle()
+    before = [whole(trial) for trial in desk.trials]
+    clock.now += 1e6  # weeks later
+    search = extend(desk, hours=3)
+    if isinstance(search.planner, PiecePlanner):
+        model = search.planner.pieces.model
+        trunks = [search.planner.pieces.trunks.index(n) for n in cut if n in search.planner.pieces.trunks]
+        known = [score.trunk for score in model.results.scores(len(model.results.asked)) if score.value is None]
+        assert not set(trunks) & set(known), "none of them counts as diverged"
+    assert search.time and search.time.left_s == pytest.approx(3 * 3600, rel=1e-6)
+    later = TimedCrew(desk, random.Random(0), clock=clock)
+    later.finish()
+    assert [whole(trial) for trial in desk.trials][: len(before)] == before
+    assert len(desk.trials) > len(before) and later.ended
+    assert max(later.ended) - 1e6 <= 1000 + 6 * 3600 + 1e-6
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
