@@ -7,7 +7,7 @@ from espalier.core.errors import counted
 from espalier.sweeps.answer.answer import Answer
 from espalier.sweeps.answer.chosen import HOW, Chosen
 from espalier.sweeps.answer.next_steps import Step, next_steps
-from espalier.sweeps.answer.numbers import short
+from espalier.sweeps.answer.numbers import short, value_text
 from espalier.sweeps.results.formatting import decimals, finite, params_text
 from espalier.sweeps.results.trial_result import TrialResult, counts, ranked
 
@@ -79,10 +79,19 @@ class Explanation:
         ties = self.answer.ties
         tie = ", a tie" if ties and trial.number in ties.trials else ""
         apart = abs((trial.value or 0.0) - (best.value or 0.0))
-        searched = self.answer.spec.space.searched()
-        other = [name for name in trial.params if name in searched and trial.params[name] != best.params.get(name)]
         text = f"trial {trial.number} is {short(apart)} worse ({decimals(trial.value)}{tie})"
-        return f"{text}: {params_text(trial.params, other)}" if other else text
+        other = ", ".join(self._other(trial, best))
+        return f"{text}: {other}" if other else text
+
+    def _other(self, trial: TrialResult, best: TrialResult) -> Iterator[str]:
+        """Yield what a trial has otherwise than the best, of what was searched."""
+        for axis in self.answer.what.axes:
+            value = axis.value(trial.params)
+            if value is not None and value != axis.value(best.params):
+                yield value_text(axis, value)
+        for factor in self.answer.what.factors:
+            if factor.index(trial.params) != factor.index(best.params):
+                yield params_text(trial.params, [factor.name])
 
     def _again(self, best: TrialResult, complete: Sequence[TrialResult]) -> Iterator[str]:
         """Yield what its confirmations came to, and if another trial is better over all of its seeds."""

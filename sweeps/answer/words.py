@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from espalier.sweeps.answer.axes import Axis, Searched
 from espalier.sweeps.answer.health import Health
@@ -76,9 +76,18 @@ def _doubt(told: Told) -> Iterator[str]:
     """Yield where the best lies at an edge, what cannot be told from it, and what tuning gained."""
     yield from (edge_line(valley) for valley in told.slices if valley.edge)
     if counts(told.trials).get("complete", 0) > 1:
-        yield noise_line(told.noise, told.ties)
+        yield noise_line(told.noise, told.ties and _as_written(told.ties, told.what.rate))
     if told.best and told.best.value is not None:
         yield from reference_lines(told.references, told.best.value, told.spec.objective.sign)
+
+
+def _as_written(ties: Ties, rate: Axis | None) -> Ties:
+    """Return ties whose ranges have rates for whoever wrote rates."""
+    if rate is None or not rate.log or rate.key not in ties.ranges:
+        return ties
+    low, high = (10.0**end for end in ties.ranges[rate.key])
+    others = {name: ends for name, ends in ties.ranges.items() if name != rate.key}
+    return replace(ties, ranges={rate.name: (low, high), **others})
 
 
 def _health(told: Told) -> Sequence[str]:

@@ -42,7 +42,7 @@ def test_the_sections_are_in_reading_order_and_none_is_empty() -> None:
 def test_the_runners_up_stand_with_how_far_behind_they_are_and_what_is_different() -> None:
     why = list(explained(TRIALS).why_best())
     assert why[0] == "trial 2 has the best valid_loss of 5 complete trials"
-    assert why[1] == "trial 1 is .05 worse (2.35000): lr_exponent -1.5"
+    assert why[1] == "trial 1 is .05 worse (2.35000): rate 0.0316 (10^-1.50)"
     assert len(why) == 4
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from espalier.sweeps.answer.answer import Answer, answer_of
+from espalier.sweeps.answer.explanation import Explanation
 from espalier.sweeps.results.noise import UNKNOWN
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
@@ -92,6 +93,14 @@ def test_whoever_wrote_lr_reads_lr() -> None:
     assert told[0].startswith("lr 0.00") and "10^-2.5" in told[0]
     assert told[1].startswith("twice the lr costs")
     assert "exponent" not in " ".join(told) and "rate" not in " ".join(told)
+
+
+def test_whoever_wrote_lr_reads_lr_of_ties_and_runners_up_too() -> None:
+    trials = known_noise(bowl("lr_exponent", -2.6, -2.4, -2.5))
+    answer = answer_of(foreign({"lr": {"low": 1e-4, "high": 0.1, "log": True}}), trials)
+    text = "\n".join(Explanation("a-1", answer, None).lines())
+    assert "cannot be told from the best: lr 0.00" in text
+    assert "worse (2.30" in text and "lr_exponent" not in text
 
 
 def test_a_hyperparameter_of_any_name_reads_as_it_was_written() -> None:
