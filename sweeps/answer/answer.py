@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from espalier.sweeps.answer.axes import Axis, Searched
 from espalier.sweeps.answer.health import Health, health_of
@@ -38,7 +37,8 @@ class Gain:
 class Answer:
     """The answer of a sweep. What is not known is None or empty.
 
-    spec, state, trials: as they were given. best: the best complete trial.
+    spec, state, trials: as they were given. what: was searched, numbers along axes, and choices.
+    best: the best complete trial.
     slices: the valley along each numeric hyperparameter that was searched, the most important first; a valley needs
     four complete trials at three places. valley: that of the learning rate, or where none was searched the first slice.
     options: of each searched choice that is no number, its values side by side, each at its own best.
@@ -51,6 +51,7 @@ class Answer:
     """
 
     spec: SweepSpec
+    what: Searched
     state: str
     trials: Sequence[TrialResult]
     best: TrialResult | None
@@ -70,11 +71,6 @@ class Answer:
     def sentence(self) -> str:
         """The answer in one sentence."""
         return self.sentences[0]
-
-    @cached_property
-    def what(self) -> Searched:
-        """What was searched: numbers along axes, and choices."""
-        return Searched.of(self.spec.space)
 
     @property
     def rate(self) -> Axis | None:
@@ -151,6 +147,7 @@ def answer_of(
     )
     return Answer(
         spec=spec,
+        what=points.what,
         state=state,
         trials=trials,
         best=points.best,

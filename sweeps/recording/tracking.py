@@ -35,7 +35,7 @@ from espalier.sweeps.recording.report_files import write_report_files
 from espalier.sweeps.references import Reference
 from espalier.sweeps.results.figures import table_csv
 from espalier.sweeps.results.formatting import finite, params_text
-from espalier.sweeps.results.noise import compare_with_best, noise_line
+from espalier.sweeps.results.noise import noise_line
 from espalier.sweeps.results.reference_result import reference_lines
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, searched
 from espalier.sweeps.search.cohort_plan import Provenance
@@ -286,7 +286,7 @@ class Tracking:
         tags |= {"espalier.program": "; ".join(programs)} if programs else {}
         if extensions := self.sweep_record.extensions:
             tags[EXTENDED_TAG] = "; ".join(each.sentence for each in extensions)
-        more_values, more_tags = self._compared(trials, best)
+        more_values, more_tags = self._compared(answer)
         report = self._report(trials, answer)
         files = [os.path.relpath(path, self.folder) for path in [*report, *self._archive(best)]]  # folders may move
         self.recorder.record(SweepClosed(values | more_values, tags | more_tags, texts, files, "FINISHED"))
@@ -305,11 +305,9 @@ class Tracking:
         copy = identity.last_period_of(self.facts, best.number).get(identity.COPY) if best else None
         return [archive_path(self.folder, copy)] if copy else []
 
-    def _compared(
-        self, trials: Sequence[TrialResult], best: TrialResult | None
-    ) -> tuple[dict[str, float], dict[str, str]]:
+    def _compared(self, answer: Answer) -> tuple[dict[str, float], dict[str, str]]:
         """Return metrics and tags on the noise of another seed, on ties with the best, and on references."""
-        noise, ties = compare_with_best(trials, self.spec)
+        noise, ties, best = answer.noise, answer.ties, answer.best
         references = self.sweep_record.references
         values = {f"reference_{each.name}": each.value for each in references if each.value is not None}
         tags = {"espalier.noise": noise_line(noise, ties).removeprefix("noise: ")}

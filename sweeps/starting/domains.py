@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from espalier.sweeps.spec.domains import same
+from espalier.sweeps.spec.parts import STEPS_MOST
 from espalier.sweeps.starting.arguments import Argument
 from espalier.sweeps.starting.words import as_list, as_mapping
 
@@ -36,7 +37,9 @@ def _decay(argument: Argument) -> Any:
 
 def _momentum(argument: Argument) -> Any:
     default = argument.default
-    return [0.0, 0.9] if not default else {"low": min(0.8, default), "high": max(0.99, default)}
+    if not isinstance(default, int | float) or not default:
+        return [0.0, 0.9]
+    return {"low": min(0.8, default), "high": max(0.99, default)}
 
 
 def _dropout(argument: Argument) -> Any:
@@ -131,11 +134,15 @@ def suggestion(argument: Argument) -> Suggestion:
     ({'low': 0.001, 'high': 0.1, 'log': True}, None)
     >>> suggestion(Argument("batch-size", default=48)).domain, suggestion(Argument("opt", choices=("a", "b"))).domain
     ([32, 48, 64], ['a', 'b'])
+    >>> suggestion(Argument("momentum", default=(0.9, 0.99))).domain, suggestion(Argument("momentum", default=0)).domain
+    (None, [0.0, 0.9])
     """
     if argument.positional or is_seed(argument) or counts_steps(argument) or counts_epochs(argument):
         return Suggestion(argument)
     for pattern, domain in MEANINGS:
         if re.fullmatch(pattern, argument.plain_name) and not argument.flag and argument.kind not in ("bool", "str"):
+            if type(argument.default) in (list, tuple) and domain is not _betas:
+                return Suggestion(argument)  # several numbers: only of betas it is known what they are
             return Suggestion(
                 argument, domain(argument if _usable(argument.default) else replace(argument, default=None))
             )
@@ -186,6 +193,16 @@ def _counts(pattern: re.Pattern[str], argument: Argument) -> bool:
     name = argument.plain_name
     takes = not argument.flag and not argument.choices and argument.kind not in ("bool", "str")
     return takes and pattern.fullmatch(name) is not None and not _STEPS_OF_ELSE.match(name)
+
+
+def whole_steps(default: Any) -> int | None:
+    """Return a default as a number of steps of a spec; None if it is none, or says "without a limit".
+
+    >>> whole_steps(300), whole_steps(2.0), whole_steps(0), whole_steps(10**12), whole_steps("300")
+    (300, 2, None, None, None)
+    """
+    is_number = isinstance(default, int | float) and not isinstance(default, bool)
+    return int(default) if is_number and 1 <= default <= STEPS_MOST else None
 
 
 def _usable(default: Any) -> bool:

@@ -12,7 +12,7 @@ from espalier.core.errors import BadInput, brief
 from espalier.sweeps.spec.paths import source_file
 from espalier.sweeps.starting import help_text, option_source
 from espalier.sweeps.starting.arguments import Argument, by_name, number
-from espalier.sweeps.starting.domains import counts_epochs, counts_steps, holds, is_seed, suggestion
+from espalier.sweeps.starting.domains import counts_epochs, counts_steps, holds, is_seed, suggestion, whole_steps
 from espalier.sweeps.starting.draft import Draft, Line, comment_on_default, default_line, meaning_in_a_space
 from espalier.sweeps.starting.python_source import Source
 from espalier.sweeps.starting.result_source import Results, results_of
@@ -145,7 +145,7 @@ def _add_words(draft: Draft, command: Command, arguments: Sequence[Argument]) ->
         draft.notes.append("how long a trial trains: budget.steps is to be the last step that it reports")
     else:
         value = number(given.get(length.option, "")) or length.default
-        draft.steps = int(value) if isinstance(value, int | float) and value >= 1 else STEPS_OTHERWISE
+        draft.steps = whole_steps(value) or STEPS_OTHERWISE
         unit = "epochs" if counts_epochs(length) else "steps"
         draft.steps_comment = f"{unit}: {length.option}"
         words = _with(words, length.option, STEPS)

@@ -7,7 +7,7 @@ from typing import Any
 
 from espalier.core.loading.references import split_reference
 from espalier.sweeps.starting.arguments import Argument, by_name
-from espalier.sweeps.starting.domains import counts_epochs, counts_steps, holds, is_seed, suggestion
+from espalier.sweeps.starting.domains import counts_epochs, counts_steps, holds, is_seed, suggestion, whole_steps
 from espalier.sweeps.starting.draft import Draft, Line, comment_on_default, default_line, meaning_in_a_space
 from espalier.sweeps.starting.option_source import with_local_imports
 from espalier.sweeps.starting.python_source import (
@@ -92,8 +92,8 @@ def add_space(draft: Draft, arguments: Sequence[Argument]) -> None:
 
 
 def _set_steps(draft: Draft, argument: Argument) -> None:
-    if isinstance(argument.default, int) and argument.default > 0:
-        draft.steps, draft.steps_comment = argument.default, f"the default of {argument.name}"
+    if steps := whole_steps(argument.default):
+        draft.steps, draft.steps_comment = steps, f"the default of {argument.name}"
     if argument.name != "steps" and draft.way == "function":
         draft.space.append(default_line(argument, "budget.steps says how long: take config.steps in its place"))
 

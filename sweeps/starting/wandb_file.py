@@ -15,7 +15,7 @@ from espalier.sweeps.spec import yaml12
 from espalier.sweeps.spec.paths import found_files, spec_text
 from espalier.sweeps.spec.spec import make_spec
 from espalier.sweeps.starting.arguments import Argument, kind_of
-from espalier.sweeps.starting.domains import counts_epochs, counts_steps
+from espalier.sweeps.starting.domains import counts_epochs, counts_steps, whole_steps
 from espalier.sweeps.starting.draft import meaning_in_a_space, value_text
 from espalier.sweeps.starting.from_command import ALIAS, SEED, STEPS
 from espalier.sweeps.starting.option_source import with_local_imports
@@ -128,7 +128,7 @@ def _length(parameters: Sequence[Domain], space: dict[str, Any], command: list[s
     for counts in (counts_steps, counts_epochs):
         for parameter in parameters:
             values = as_list(parameter.domain)
-            whole = [value for value in values if isinstance(value, int) and not isinstance(value, bool) and value > 0]
+            whole = [value for value in values if isinstance(value, int) and whole_steps(value)]
             if not whole or not counts(Argument(parameter.name, kind=kind_of(whole[0]))):
                 continue
             if len(values) > 1:
