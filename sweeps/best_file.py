@@ -21,8 +21,9 @@ from espalier.sweeps.results.story import TrialStory
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.cohort_plan import PROCESS
 from espalier.sweeps.spec import paths, yaml12
+from espalier.sweeps.spec.overrides import without_search
 from espalier.sweeps.spec.space import ENGINE, Point
-from espalier.sweeps.spec.spec import SweepSpec, make_spec, without_search
+from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import DEPTH, check_values, place
 
 if TYPE_CHECKING:

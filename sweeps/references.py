@@ -7,8 +7,9 @@ number in the study. Where events and records need one, it is negative.
 import math
 from dataclasses import dataclass
 
+from espalier.sweeps.spec.overrides import without_search
 from espalier.sweeps.spec.space import AUTO
-from espalier.sweeps.spec.spec import SweepSpec, without_search
+from espalier.sweeps.spec.spec import SweepSpec
 
 SHARE_MOST = 0.03  # of a sweep's work, for a reference that nobody asked for
 PLAIN_STEPS = 20

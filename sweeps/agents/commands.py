@@ -39,14 +39,15 @@ class Commands:
         """The options that name the place."""
         return ["--server", self.server] if self.server else ["--home", str(self.home)]
 
-    def text(self, *words: str, spec: str = "", fine: Sequence[int] = (0,)) -> str:
+    def text(self, *words: str, given: Sequence[str] = (), spec: str = "", fine: Sequence[int] = (0,)) -> str:
         """Return what a command prints. spec: its input. fine: its exit codes that are no refusal.
 
+        given: its arguments, after its own words; none of them is taken for an option, however it begins.
         Raises BadInput with what it says where it refuses.
         """
         try:
             done = subprocess.run(
-                _command(words), input=spec, capture_output=True, text=True, cwd=self.folder, timeout=ANSWER_S
+                _command(words, given), input=spec, capture_output=True, text=True, cwd=self.folder, timeout=ANSWER_S
             )
         except subprocess.TimeoutExpired as error:
             raise BadInput(f"sweep {words[0]} takes longer than {ANSWER_S:g} s, and was ended") from error
@@ -54,13 +55,13 @@ class Commands:
             raise BadInput(_reason(done.stderr or done.stdout))
         return done.stdout
 
-    def document(self, *words: str, spec: str = "", fine: Sequence[int] = (0,)) -> Any:
+    def document(self, *words: str, given: Sequence[str] = (), spec: str = "", fine: Sequence[int] = (0,)) -> Any:
         """Return the JSON document that a command prints with --json. Raises BadInput as `text` does."""
-        return json.loads(self.text(*words, "--json", spec=spec, fine=fine))
+        return json.loads(self.text(*words, "--json", given=given, spec=spec, fine=fine))
 
     # --- in the background -------------------------------------------------------------------------------------------
 
-    def begin(self, sweep: str, *words: str, spec: str = "") -> None:
+    def begin(self, sweep: str, *words: str, given: Sequence[str], spec: str = "") -> None:
         """Start a command that trains a sweep of the home; return once the sweep trains, or is over.
 
         Raises BadInput with what it says if it ends before.
@@ -69,7 +70,7 @@ class Commands:
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as out:
             process = subprocess.Popen(
-                _command(words),
+                _command(words, given),
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -109,8 +110,8 @@ class Commands:
             return ""
 
 
-def _command(words: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "espalier.sweeps.cli", *words]
+def _command(words: Sequence[str], given: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "espalier.sweeps.cli", *words, "--", *given]
 
 
 def _reason(said: str) -> str:

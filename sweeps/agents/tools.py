@@ -56,7 +56,7 @@ class Tools:
         Says what fails, what each hyperparameter changes, and how long the sweep would take.
         """
         home = ["--home", str(self.commands.home)]
-        return self.commands.document("check", _word(spec), *home, spec=spec, fine=(0, 1))
+        return self.commands.document("check", *home, given=[_word(spec)], spec=spec, fine=(0, 1))
 
     # --- sweeps ------------------------------------------------------------------------------------------------------
 
@@ -71,13 +71,13 @@ class Tools:
         """
         if self.commands.server:
             limit = [] if hours is None else ["--hours", str(hours)]
-            words = ["submit", _word(spec), "--no-wait", *limit, *self.commands.place]
-            answer = self.commands.document(*words, spec=spec)
+            words = ["submit", "--no-wait", *limit, *self.commands.place]
+            answer = self.commands.document(*words, given=[_word(spec)], spec=spec)
             return {"sweep": answer["id"], "state": answer["state"]}
         if hours is not None:
             raise BadInput("hours: a home sets no limit; write budget: {hours: ...} into the spec")
         sweep = new_id(_name(spec))
-        self.commands.begin(sweep, "run", _word(spec), "--id", sweep, *self.commands.place, spec=spec)
+        self.commands.begin(sweep, "run", "--id", sweep, *self.commands.place, given=[_word(spec)], spec=spec)
         return self._state(sweep)
 
     def list_sweeps(
@@ -102,7 +102,7 @@ class Tools:
 
     def show(self, sweep: Sweep, top: Top = 10) -> dict[str, Any]:
         """Show a sweep: its state, its spec's trials (the best first, then the others), what was wrong with them."""
-        document = self.commands.document("show", sweep, *self.commands.place)
+        document = self.commands.document("show", *self.commands.place, given=[sweep])
         trials: list[dict[str, Any]] = document.get("trials", [])
         mode = document.get("mode") or document["spec"]["objective"]["mode"]  # of a service, of a home
         sign = -1.0 if mode == "max" else 1.0
@@ -118,25 +118,25 @@ class Tools:
 
         `sentences` is the answer for people; the numbers stand beside it.
         """
-        return self.commands.document("explain", sweep, *self.commands.place)
+        return self.commands.document("explain", *self.commands.place, given=[sweep])
 
     # --- afterwards --------------------------------------------------------------------------------------------------
 
     def best(self, sweep: Sweep) -> dict[str, Any]:
         """Return the best configuration as a best file: YAML that `sweep rerun` trains again."""
-        return {"sweep": sweep, "best_file": self.commands.text("best", sweep, *self.commands.place)}
+        return {"sweep": sweep, "best_file": self.commands.text("best", *self.commands.place, given=[sweep])}
 
     def report(
         self, sweep: Sweep, file: Annotated[str, Field(description="the path of the page to write")] = ""
     ) -> dict[str, Any]:
         """Write a sweep's page, one HTML file for people with all its figures; return its path and its sentences."""
         named = file or f"report-{sweep}.html"
-        self.commands.text("report", sweep, "--out", named, *self.commands.place)
+        self.commands.text("report", "--out", named, *self.commands.place, given=[sweep])
         return {"file": str(self.commands.folder / named), "sentences": self.explain(sweep).get("sentences", [])}
 
     def compare(self, first: Sweep, second: Sweep) -> dict[str, Any]:
         """Say whether the second sweep did better than the first, by how much, whether that is noise, at which cost."""
-        return self.commands.document("compare", first, second, *self.commands.place)
+        return self.commands.document("compare", *self.commands.place, given=[first, second])
 
     def extend(
         self,
@@ -149,7 +149,9 @@ class Tools:
         given = {"--trials": trials, "--trainings": trainings, "--hours": hours}
         words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
         if self.commands.server:
-            self.commands.text("extend", sweep, *words, *self.commands.place)  # which says why a service does not
+            self.commands.text(
+                "extend", *words, *self.commands.place, given=[sweep]
+            )  # which says why a service does not
         return self._background(sweep, "extend", *words)
 
     def enqueue(
@@ -158,11 +160,11 @@ class Tools:
         points: Annotated[list[dict[str, Any]], Field(description="each as {hyperparameter: value}")],
     ) -> dict[str, Any]:
         """Add points to a sweep that has not ended, which are its next trials."""
-        return self.commands.document("enqueue", sweep, *map(json.dumps, points), *self.commands.place)
+        return self.commands.document("enqueue", *self.commands.place, given=[sweep, *map(json.dumps, points)])
 
     def stop(self, sweep: Sweep) -> dict[str, Any]:
         """Stop a sweep, which writes checkpoints; resume goes on from there."""
-        return self.commands.document("stop", sweep, "--wait", *self.commands.place)
+        return self.commands.document("stop", "--wait", *self.commands.place, given=[sweep])
 
     def resume(self, sweep: Sweep) -> dict[str, Any]:
         """Go on with a sweep that was stopped or has crashed. It goes on by itself."""
@@ -177,19 +179,19 @@ class Tools:
     def logs(self, sweep: Sweep) -> dict[str, Any]:
         """Return the end of what a sweep's driver has printed, with why it failed if it did."""
         if self.commands.server:
-            return {"sweep": sweep, "log": self.commands.text("logs", sweep, *self.commands.place)[-LOG_MOST:]}
+            return {"sweep": sweep, "log": self.commands.text("logs", *self.commands.place, given=[sweep])[-LOG_MOST:]}
         return {"sweep": sweep, "log": self.commands.said(self._state(sweep)["sweep"])}
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
     def _background(self, sweep: str, command: str, *words: str) -> dict[str, Any]:
         known = self._state(sweep)["sweep"]
-        self.commands.begin(known, command, known, *words, *self.commands.place)
+        self.commands.begin(known, command, *words, *self.commands.place, given=[known])
         return self._state(known)
 
     def _state(self, sweep: str) -> dict[str, Any]:
         """Return the id of a sweep, its state, how many trials are in which, and its best so far."""
-        document = self.commands.document("show", sweep, *self.commands.place)
+        document = self.commands.document("show", *self.commands.place, given=[sweep])
         counts = Counter(trial["state"] for trial in document.get("trials", []))
         known = document.get("sweep") or document.get("id")
         return {"sweep": known, "state": document["state"], "trials": dict(counts), "best": document.get("best")}

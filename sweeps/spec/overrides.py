@@ -1,6 +1,7 @@
 """Overrides of a spec's fields before validation: `--set a.b=value`, and merging of mappings."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from espalier.core.errors import BadInput, brief
 from espalier.sweeps.spec.values import Fields
@@ -54,3 +55,14 @@ def override(fields: Fields, assignments: Sequence[str]) -> Fields:
         if (parents, last) == (["objective"], "metric") and "objective.mode" not in paths:
             here.pop("mode", None)  # it belonged to the former metric
     return fields
+
+
+def without_search(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a spec without what its search needs, to train a trial by."""
+    budget = fields.get("budget")
+    whole = dict(budget) if isinstance(budget, Mapping) else {}
+    for name in ("trainings", "hours", "gpu_hours", "until"):
+        whole.pop(name, None)
+    needless = ("first", "from", "learn_from", "acts_later")
+    fields = {name: value for name, value in fields.items() if name not in needless}
+    return {**fields, "search": {"sampler": "random"}, **({"budget": whole} if "budget" in fields else {})}

@@ -357,17 +357,6 @@ def make_spec(fields: object, source: str = "spec", stored: bool = False) -> Swe
     return spec
 
 
-def without_search(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a spec without what its search needs, to train a trial by."""
-    budget = fields.get("budget")
-    whole = dict(budget) if isinstance(budget, Mapping) else {}
-    for name in ("trainings", "hours", "gpu_hours", "until"):
-        whole.pop(name, None)
-    needless = ("first", "from", "learn_from", "acts_later")
-    fields = {name: value for name, value in fields.items() if name not in needless}
-    return {**fields, "search": {"sampler": "random"}, **({"budget": whole} if "budget" in fields else {})}
-
-
 @contextmanager
 def _one_sentence(source: str) -> Generator[None]:
     """Turn pydantic's error on the fields of a spec into BadInput of one line."""

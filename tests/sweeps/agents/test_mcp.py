@@ -91,6 +91,9 @@ def test_what_is_wrong_is_told_in_the_words_of_the_command(tmp_path: Path) -> No
         assert "hours" in await agent.refused("submit", spec="names", hours=1.0)
         assert "seconds" in await agent.refused("watch", sweep="names", seconds=-1)
         assert "properties" in await agent.ask("spec_fields")
+        for tool in ("show", "best", "explain", "stop"):  # no argument becomes an option, as of another home
+            assert "unknown sweep '--home=elsewhere'" in await agent.refused(tool, sweep="--home=elsewhere")
+        assert "--help: cannot be read" in await agent.refused("submit", spec="--help")
 
     inside(tmp_path, look)
 

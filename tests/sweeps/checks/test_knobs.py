@@ -26,7 +26,8 @@ from espalier.sweeps.checks.process_page import ProcessCheck, examine_processes
 from espalier.sweeps.checks.short_runs import ShortRun, ShortRuns
 from espalier.sweeps.home import Home
 from espalier.sweeps.running import driver
-from espalier.sweeps.spec.spec import SweepSpec, make_spec, without_search
+from espalier.sweeps.spec.overrides import without_search
+from espalier.sweeps.spec.spec import SweepSpec, make_spec
 
 Command = Callable[..., Result]
 RATE = {"low": 1e-3, "high": 0.1, "log": True}

@@ -7,7 +7,8 @@ import pytest
 from espalier.core.errors import BadInput
 from espalier.sweeps.spec.first import overlap
 from espalier.sweeps.spec.normal_form import normal_fields
-from espalier.sweeps.spec.spec import make_spec, without_search
+from espalier.sweeps.spec.overrides import without_search
+from espalier.sweeps.spec.spec import make_spec
 from tests.sweeps.made import THERMOMETER, spec_with
 
 SPACE: dict[str, Any] = {

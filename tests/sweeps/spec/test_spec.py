@@ -7,8 +7,9 @@ import pytest
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.spec.header import header
+from espalier.sweeps.spec.overrides import without_search
 from espalier.sweeps.spec.space import Space
-from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec, without_search
+from espalier.sweeps.spec.spec import SweepSpec, load_spec, make_spec
 from tests.sweeps.made import spec_with
 from tests.sweeps.spec.refusals import LIBRARY, refusal
 
