@@ -78,6 +78,10 @@ class Cluster(ABC):
         """Return at most `most` bytes of a job's log, from the byte `start` on."""
         return self.logs(job).encode()[start : start + most]
 
+    def log_size(self, job: str) -> int:
+        """Return how many bytes a job's log has."""
+        return len(self.logs(job).encode())
+
     @abstractmethod
     def check(self) -> None:
         """Raise Unreachable if the cluster does not answer."""

@@ -83,7 +83,7 @@ class LocalCluster(Cluster):
             return Status(JobState.SUCCEEDED)
         if code == 130:
             return Status(JobState.STOPPED)
-        why = refusal(self.log_from(job, max(0, self._log_size(job) - REFUSAL_MOST), REFUSAL_MOST))
+        why = refusal(self.log_from(job, max(0, self.log_size(job) - REFUSAL_MOST), REFUSAL_MOST))
         if code != 2 and not why.startswith(CRASHED):
             why = ""
         return Status(JobState.FAILED, why or f"its driver ended with exit code {code}", code)
@@ -94,7 +94,7 @@ class LocalCluster(Cluster):
             process.send_signal(signal.SIGTERM)
 
     def logs(self, job: str) -> str:
-        size = self._log_size(job)
+        size = self.log_size(job)
         left_out = size - self.log_most
         text = self.log_from(job, max(0, size - self.log_most), self.log_most).decode(errors="replace")
         note = f"[{left_out} bytes before this are left out; a stream has all]\n" if left_out > 0 else ""
@@ -108,7 +108,7 @@ class LocalCluster(Cluster):
         except FileNotFoundError:
             return b""
 
-    def _log_size(self, job: str) -> int:
+    def log_size(self, job: str) -> int:
         log = self.folder / job / "log"
         return log.stat().st_size if log.exists() else 0
 

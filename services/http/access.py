@@ -61,14 +61,16 @@ FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwa
 
 
 def _is_local(request: Request) -> bool:
-    """Whether a request comes from a program on this machine: not through a proxy, not from a web page.
+    """Whether a request comes from a program on this machine: not through a proxy, not from another's web page.
 
     A proxy that adds no header cannot be distinguished: behind a proxy, make a token.
     """
     headers = request.headers
     direct = request.client is not None and is_loopback(request.client.host)
-    passed_on = headers.get("origin") or any(name in headers for name in FORWARDED)
-    return direct and is_loopback(_host_of(request)) and not passed_on
+    own_page = f"{request.url.scheme}://{headers.get('host', '')}"
+    foreign = headers.get("origin", own_page) != own_page or headers.get("sec-fetch-site") == "cross-site"
+    passed_on = any(name in headers for name in FORWARDED)
+    return direct and is_loopback(_host_of(request)) and not foreign and not passed_on
 
 
 def _network(address: str) -> str:

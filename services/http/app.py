@@ -20,12 +20,15 @@ from espalier.services.database.store import Store
 from espalier.services.http import problems
 from espalier.services.http.access import Access, RateLimit
 from espalier.services.http.backend import Backend
+from espalier.services.http.headers import guard
 from espalier.services.http.metrics import Metrics
 from espalier.services.http.openapi import describe
 from espalier.services.http.pages import plain
+from espalier.services.http.report_routes import api as reports
 from espalier.services.http.routes import api
 from espalier.services.http.streams import Slots
 from espalier.services.queue import Queue
+from espalier.services.reading.reports import Reports
 from espalier.services.reading.trials import Sweeps
 from espalier.services.settings import Settings
 from espalier.sweeps.home import Home
@@ -44,9 +47,8 @@ def build(settings: Settings, loopback: bool = True, cluster: Cluster | None = N
     access = Access(store, RateLimit(settings.requests_per_minute), loopback)
     tenants = cluster.tenants if isinstance(cluster, LocalCluster) else None
     sweeps = Sweeps(Home.at(str(settings.home)), settings.mlflow_url, tenants)
-    backend = Backend(
-        settings, store, cluster, queue, sweeps, access, Metrics(store), Slots(settings.streams_per_owner)
-    )
+    slots = Slots(settings.streams_per_owner)
+    backend = Backend(settings, store, cluster, queue, sweeps, access, Metrics(store), slots, Reports(sweeps))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -64,7 +66,9 @@ def build(settings: Settings, loopback: bool = True, cluster: Cluster | None = N
     app.state.backend, app.state.access = backend, access
     problems.install(app)
     app.middleware("http")(backend.metrics.measure)
+    app.middleware("http")(guard)
     app.include_router(api)
+    app.include_router(reports)
     app.include_router(plain)
     describe(app)
     return app

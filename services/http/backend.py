@@ -17,6 +17,7 @@ from espalier.services.http.problems import Problem
 from espalier.services.http.streams import Slots
 from espalier.services.queue import Queue, position
 from espalier.services.reading.answers import Sweep
+from espalier.services.reading.reports import Reports
 from espalier.services.reading.trials import Sweeps
 from espalier.services.reading.view import sweep_view
 from espalier.services.settings import Settings
@@ -36,6 +37,7 @@ class Backend:
     access: Access
     metrics: Metrics
     slots: Slots
+    reports: Reports
 
 
 def backend_of(request: Request) -> Backend:

@@ -1,7 +1,11 @@
-"""Routes on the service itself: a start page, health checks, metrics."""
+"""Routes on the service itself: its page, health checks, metrics."""
 
+import hashlib
 from html import escape
+from importlib import resources
 from importlib.metadata import version
+from pathlib import PurePath
+from string import Template
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
@@ -11,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from espalier.services.clusters.cluster import Unreachable
 from espalier.services.http import problems
 from espalier.services.http.backend import BackendDep
+from espalier.services.http.headers import OF_PAGE, OF_REPORT
 from espalier.services.http.problems import Problem, responses
 
 plain = APIRouter()
@@ -24,20 +29,35 @@ HINT = {
     "measures": "/metrics",
     "sweeps": "/v1/sweeps",
 }
-PAGE = """<!doctype html><html lang="en"><title>Espalier</title><h1>Espalier</h1>
-<p>A service that runs learning-rate sweeps: <a href="docs">every route, with examples</a>,
-<a href="healthz">health</a>, <a href="readyz">readiness</a>, <a href="metrics">measures</a>.</p>
-<pre>export SWEEP_SERVER={server}   # and SWEEP_TOKEN, which `sweep token create` prints
-sweep submit SPEC.yaml
-sweep list</pre></html>"""
+PAGES = resources.files("espalier.services.http") / "web"
+"""The service's page: plain files, which a browser takes as they are."""
+LOOK = resources.files("espalier.sweeps.report") / "page.css"  # one look for the report and for this page
+KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
+AGAIN = {"Cache-Control": "no-cache"}  # a browser asks whether a file has changed since
 
 
 @plain.get("/", response_class=Response, responses={200: {"content": {"application/json": {}, "text/html": {}}}})  # pyright: ignore[reportArgumentType]
 def start(request: Request) -> Response:
-    """Return the start page: HTML for a browser, JSON for other clients."""
+    """Return the service's page to a browser, links as JSON to other clients."""
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(PAGE.format(server=escape(str(request.base_url).rstrip("/"))))
-    return JSONResponse({"name": "Espalier", "version": version("espalier"), "links": HINT})
+        page = Template((PAGES / "index.html").read_text(encoding="utf-8"))
+        server = escape(str(request.base_url).rstrip("/"))
+        return HTMLResponse(page.substitute(server=server), headers={**AGAIN, "Vary": "Accept", **OF_PAGE})
+    return JSONResponse({"name": "Espalier", "version": version("espalier"), "links": HINT}, headers={"Vary": "Accept"})
+
+
+@plain.get("/web/{name}", include_in_schema=False)
+def file(name: str, request: Request) -> Response:
+    """Return a file of the service's page. It has no secret: whoever asks gets it."""
+    files = {each.name: each for each in PAGES.iterdir() if each.name != "index.html"} | {"look.css": LOOK}
+    kind = KINDS.get(PurePath(name).suffix)
+    if name not in files or kind is None:
+        raise Problem(404, f"the page has no file '{name}'")
+    content = files[name].read_bytes()
+    headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'} | AGAIN
+    headers |= OF_REPORT if kind == "text/html" else {}
+    known = request.headers.get("if-none-match") == headers["ETag"]
+    return Response(status_code=304, headers=headers) if known else Response(content, headers=headers, media_type=kind)
 
 
 @plain.get("/healthz")

@@ -148,6 +148,7 @@ def sweeps(
     caller: Reader,
     state: Annotated[State | None, Query(description="only those in this state")] = None,
     name: Annotated[str | None, Query(description="only those whose spec has this name", max_length=64)] = None,
+    like: Annotated[str | None, Query(description="only those whose id has this in it", max_length=64)] = None,
     owner: Annotated[str | None, Query(description="only this owner's; for admins", max_length=64)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="the `next` of the page before")] = None,
@@ -159,6 +160,8 @@ def sweeps(
         query = query.where(Submission.owner == owner.replace("\0", ""))
     if name is not None:
         query = query.where(Submission.name == name.replace("\0", ""))
+    if like is not None:
+        query = query.where(Submission.sweep.icontains(like.replace("\0", ""), autoescape=True))
     if state is not None:
         query = query.where(Submission.state == state)
     if before is not None:
@@ -256,16 +259,29 @@ def events(sweep: Id, backend: BackendDep, caller: Reader, after: After = None) 
 @api.get(
     "/sweeps/{sweep}/logs", response_class=StreamingResponse, responses=responses(401, 404, 422, 429, 503) | STREAM
 )
-def logs(sweep: Id, request: Request, backend: BackendDep, caller: Reader, after: After = None) -> Response:
-    """Read the driver's log: all of it as text/plain, or followed to its end as text/event-stream."""
+def logs(
+    sweep: Id,
+    request: Request,
+    backend: BackendDep,
+    caller: Reader,
+    after: After = None,
+    last: Annotated[int | None, Query(ge=1, le=2**30, description="so many bytes, the last ones, by a stream")] = None,
+) -> Response:
+    """Read the driver's log: all of it as text/plain, or followed to its end as text/event-stream.
+
+    With `last` a stream's first event says how many bytes it leaves out. An event's id is how many bytes were read.
+    """
     submission = own_sweep(backend, caller, sweep)
     if "text/event-stream" not in request.headers.get("accept", ""):
         with backend.slots.taken(caller.owner):
             return PlainTextResponse(backend.cluster.logs(submission.job))
+    start = _after(after)
+    left_out = backend.cluster.log_size(submission.job) - last if last and not start else 0
     read = LogEvents(
         lambda start, most: backend.cluster.log_from(submission.job, start, most),
         lambda: State(own_sweep(backend, caller, sweep).state).over,
-        _after(after),
+        max(start, left_out),
+        left_out=max(0, left_out),
     )
     return _stream(read.look, backend, caller)
 

@@ -81,9 +81,16 @@ class SweepEvents:
 class LogEvents:
     """A driver's log: an event's number is how many bytes have been read."""
 
-    def __init__(self, read: Callable[[int, int], bytes], over: Callable[[], bool], after: int, piece: int = LOG_PIECE):
-        """piece: bytes in one look."""
-        self.read, self.over, self.sent, self.piece = read, over, after, piece
+    def __init__(
+        self,
+        read: Callable[[int, int], bytes],
+        over: Callable[[], bool],
+        after: int,
+        piece: int = LOG_PIECE,
+        left_out: int = 0,
+    ):
+        """piece: bytes in one look. left_out: bytes at the beginning that are not sent, which the first event says."""
+        self.read, self.over, self.sent, self.piece, self.left_out = read, over, after, piece, left_out
 
     def look(self) -> tuple[list[str], bool]:
         """Return new events, and whether they were the last."""
@@ -93,7 +100,9 @@ class LogEvents:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         text = decoder.decode(piece, final=last)
         self.sent += len(piece) - len(decoder.getstate()[0])  # an incomplete UTF-8 character is left for the next poll
-        events = [event("log", text, str(self.sent))] if text else []
+        first, self.left_out = self.left_out, 0
+        events = [event("skipped", {"bytes": first}, str(first))] if first else []
+        events += [event("log", text, str(self.sent))] if text else []
         return [*events, event("end", {}, str(self.sent))] if last else events, last
 
 

@@ -54,11 +54,15 @@ def _said_as_owner(home: Path, words: Sequence[str], environment: Mapping[str, s
 
 
 def output_of(
-    command: Sequence[str], env: Mapping[str, str], most: int = BEST_MOST, seconds: float = BEST_S
+    command: Sequence[str],
+    env: Mapping[str, str],
+    most: int = BEST_MOST,
+    seconds: float = BEST_S,
+    what: str = "the best file",
 ) -> tuple[int, str, str]:
     """Run an untrusted command; return its exit code, its output, and the last line of its stderr.
 
-    Raises BadInput if it takes longer than `seconds`, or writes more than `most` bytes.
+    Raises BadInput, naming `what` it makes, if it takes longer than `seconds`, or writes more than `most` bytes.
     """
     with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(
@@ -75,9 +79,9 @@ def output_of(
                 process.kill()
                 late.cancel()
         if len(text) > most:
-            raise BadInput(f"the best file has more than {most:,} bytes")
+            raise BadInput(f"{what} has more than {most:,} bytes")
         if process.returncode == -signal.SIGKILL:
-            raise BadInput(f"the best file took more than {seconds:g} s")
+            raise BadInput(f"{what} took more than {seconds:g} s")
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - 4096))
         lines = errors.read().decode(errors="replace").strip().splitlines()
     return process.returncode, text.decode(errors="replace"), lines[-1] if lines else ""

@@ -132,6 +132,13 @@ class Sweeps:
         over = [t for t in self.trials(sweep, owner=owner) if t.state != "running" and t.ended is not None]
         return sorted(over, key=lambda t: (t.ended, t.number))
 
+    def begun(self, sweep: str, owner: str) -> bool:
+        """Whether the driver of a sweep has begun, so that there is something to read."""
+        try:
+            return self._store(self.tenant_home(owner, sweep)).exists(sweep)
+        except KeyError:
+            return False
+
     def best(self, sweep: str, owner: str, trial: int | None) -> str:
         """Return the best file of a sweep. Raises BadInput.
 

@@ -51,7 +51,7 @@ def sweep_view(submission: Submission, sweeps: Sweeps, position: int | None) -> 
         noise=noise and NoiseOfSeed(**vars(noise)),
         ties=ties and TiesWithBest(trials=[*ties.trials], within=ties.within, ranges=dict(ties.ranges)),
         references=sweeps.references(submission.sweep) if begun else [],
-        links={"self": here} | {name: f"{here}/{name}" for name in ("trials", "best", "logs", "events")},
+        links={"self": here} | {name: f"{here}/{name}" for name in ("trials", "best", "logs", "events", "report")},
     )
 
 

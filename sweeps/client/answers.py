@@ -111,6 +111,31 @@ class TrialAnswer(TypedDict):
     confirms: int | None
 
 
+class TraceAnswer(TypedDict):
+    """What was recorded of a trial's training."""
+
+    trial: int
+    curve: Sequence[tuple[int, float | None]]
+    tensors: Sequence[str]
+    ratios: Sequence[Sequence[float | None]]
+
+
+class WorkAnswer(TypedDict):
+    """What a sweep has trained, in steps of single trials."""
+
+    trained: int
+    shared: int
+
+
+class TracesAnswer(TypedDict):
+    """What a report shows besides the trials."""
+
+    traces: Sequence[TraceAnswer]
+    work: WorkAnswer | None
+    begun: float | None
+    facts: Mapping[str, str]
+
+
 class EnqueuedAnswer(TypedDict):
     """Points that were added to a sweep, and its state."""
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from espalier.core.errors import BadInput, brief
-from espalier.sweeps.client.answers import EnqueuedAnswer, SubmittedAnswer, SweepAnswer, TrialAnswer
+from espalier.sweeps.client.answers import EnqueuedAnswer, SubmittedAnswer, SweepAnswer, TracesAnswer, TrialAnswer
 from espalier.sweeps.spec import yaml12
 
 TIMEOUT_S = 30.0
@@ -153,6 +153,14 @@ class Remote:
         """Return (trial, step, value) of every report of a metric."""
         answer = self._json("GET", f"/v1/sweeps/{self._name(sweep)}/curves", params={"metric": metric})
         return [(point["trial"], point["step"], point["value"]) for point in answer["points"]]
+
+    def traces(self, sweep: str) -> TracesAnswer | None:
+        """Return what was recorded of each trial's training; None of a sweep that has not begun.
+
+        None also from a service of an earlier version.
+        """
+        answer = self._ask("GET", f"/v1/sweeps/{self._name(sweep)}/traces", passing=(404, 409))
+        return answer.json() if answer.is_success else None
 
     def trials(self, sweep: str) -> list[TrialAnswer]:
         """Return all trials of a sweep."""

@@ -11,11 +11,11 @@ from espalier.core.errors import BadInput, counted
 from espalier.sweeps.answer.answer import answer_of
 from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.browse.export import Export
-from espalier.sweeps.client.answers import SweepAnswer, TrialAnswer
+from espalier.sweeps.client.answers import SweepAnswer, TraceAnswer, TrialAnswer
 from espalier.sweeps.client.lines import follow, show_lines, state_line, table
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.origins.origin import CurvePoint, Listing
-from espalier.sweeps.report.material import Material, Trace, block_means
+from espalier.sweeps.report.material import Material, Ratios, Trace, Work, block_means
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.extension import More
@@ -92,26 +92,40 @@ class ServiceSweep:
         return self.remote.curves(self.id, metric)
 
     def material(self) -> Material:
-        """Return what a report is made of, as far as a service tells: there are no update ratios, and no steps of work.
+        """Return what a report is made of. Raises BadInput.
 
-        Raises BadInput.
+        A service of an earlier version tells no update ratios, and no steps of work.
         """
         reports: dict[int, dict[int, float]] = {}
         for trial, step, value in self._points(self.spec.objective.metric):
             reports.setdefault(trial, {})[step] = value
-        curves: dict[int, list[tuple[int, float | None]]] = {}
-        for trial, step, loss in self._points("train_curve"):
-            curves.setdefault(trial, []).append((step, loss))
-        return Material(
+        known = Material(
             id=self.id,
             spec=self.spec,
             state=self.state,
             trials=[replace(trial, reports=reports.get(trial.number, {})) for trial in self.trials],
             references=self.references,
-            traces={trial: Trace(block_means(curve)) for trial, curve in curves.items()},
             begun=_seconds(self.answer["created"]),
             option=f" --server {self.remote.server}",
         )
+        recorded = self.remote.traces(self.id)
+        if recorded is None:
+            return replace(known, traces=self._curves())
+        work = recorded["work"]
+        return replace(
+            known,
+            traces={trace["trial"]: _trace_of(trace) for trace in recorded["traces"]},
+            work=Work(work["trained"], work["shared"]) if work else None,
+            begun=recorded["begun"] or known.begun,
+            facts=recorded["facts"],
+        )
+
+    def _curves(self) -> dict[int, Trace]:
+        """Return the training curves of all trials, as a service of any version has them."""
+        curves: dict[int, list[tuple[int, float | None]]] = {}
+        for trial, step, loss in self._points("train_curve"):
+            curves.setdefault(trial, []).append((step, loss))
+        return {trial: Trace(block_means(curve)) for trial, curve in curves.items()}
 
     def _points(self, metric: str) -> Sequence[CurvePoint]:
         """Return every report of a metric; none of one that no trial has reported, as before the first report."""
@@ -208,6 +222,11 @@ def trial_of(answer: TrialAnswer) -> TrialResult:
         confirms=answer.get("confirms"),
         ended=_seconds(answer.get("ended")),
     )
+
+
+def _trace_of(answer: TraceAnswer) -> Trace:
+    curve = [(step, loss) for step, loss in answer["curve"] if loss is not None]
+    return Trace(curve, Ratios(answer["tensors"], answer["ratios"]))
 
 
 def _seconds(when: str | None) -> float | None:

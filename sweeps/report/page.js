@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const begun = performance.now();
-  const report = JSON.parse(document.getElementById("report").textContent);
+  let report = JSON.parse(document.getElementById("report").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const tip = document.getElementById("tip");
 
@@ -72,9 +72,11 @@
   const draw = async (figure) => {
     const place = document.getElementById(`chart-${figure.name}`);
     const width = Math.max(240, Math.floor(place.clientWidth));
+    place.style.minHeight = `${place.offsetHeight}px`; // so that nothing below jumps
     drawings.get(figure.name)?.finalize();
     const how = { mode: "vega", actions: false, renderer: "canvas", hover: true, defaultStyle: false, tooltip: showTip };
     drawings.set(figure.name, await vegaEmbed(place, described(figure, width), how));
+    place.style.minHeight = "";
     place.dataset.width = width;
     place.dataset.plot = drawings.get(figure.name).view.signal("width");
   };
@@ -86,9 +88,13 @@
   };
   const links = (figure) => {
     const place = document.getElementById(`links-${figure.name}`);
-    for (const [name, table] of Object.entries(figure.tables)) {
+    const now = () => report.figures.find((each) => each.name === figure.name) ?? figure;
+    for (const name of Object.keys(figure.tables)) {
       const button = element("button", `Data: ${name} (CSV)`, { type: "button" });
-      button.onclick = () => saveText(`${figure.name}-${name}.csv`, csv(table.columns.map((c) => c[1]), table.rows));
+      button.onclick = () => {
+        const table = now().tables[name];
+        saveText(`${figure.name}-${name}.csv`, csv(table.columns.map((c) => c[1]), table.rows));
+      };
       place.append(button);
     }
     const picture = element("button", "Picture (PNG)", { type: "button" });
@@ -101,14 +107,17 @@
   };
 
   // --- the table of trials ---------------------------------------------------------------------------------------
-  const { titles, rows, stories } = report.trials;
   const PAGE = 50;
-  const numeric = titles.map((_, place) => rows.some((row) => typeof row[place] === "number"));
-  const words = rows.map((row) => row.map(shown).join(" ").toLowerCase());
   const table = document.getElementById("table");
   const order = { column: -1, descending: false };
   let limit = PAGE;
-  const open = new Set();
+  const open = new Set(); // the numbers of the trials whose stories are read
+  let [titles, rows, stories, numeric, words] = [[], [], [], [], []];
+  const take = () => {
+    ({ titles, rows, stories } = report.trials);
+    numeric = titles.map((_, place) => rows.some((row) => typeof row[place] === "number"));
+    words = rows.map((row) => row.map(shown).join(" ").toLowerCase());
+  };
 
   const missing = (cell) => cell === null || cell === "";
   const compare = (one, other) =>
@@ -174,7 +183,7 @@
       const held = element("td", undefined, { className: numeric[column] ? "number" : "" });
       if (column === 0) {
         const button = element("button", shown(cell), { type: "button" });
-        button.setAttribute("aria-expanded", String(open.has(place)));
+        button.setAttribute("aria-expanded", String(open.has(cell)));
         button.setAttribute("aria-label", `the story of trial ${shown(cell)}`);
         held.append(button);
       } else {
@@ -185,19 +194,20 @@
     });
     row.onclick = () => {
       const button = row.querySelector("button");
-      if (open.delete(place)) row.nextElementSibling.remove();
+      const [trial] = rows[place];
+      if (open.delete(trial)) row.nextElementSibling.remove();
       else {
-        open.add(place);
+        open.add(trial);
         row.after(story(place));
       }
-      button.setAttribute("aria-expanded", String(open.has(place)));
+      button.setAttribute("aria-expanded", String(open.has(trial)));
     };
     return row;
   };
   const list = () => {
     const places = chosen();
     const body = table.tBodies[0];
-    const drawn = places.slice(0, limit).flatMap((place) => (open.has(place) ? [line(place), story(place)] : [line(place)]));
+    const drawn = places.slice(0, limit).flatMap((place) => (open.has(rows[place][0]) ? [line(place), story(place)] : [line(place)]));
     body.replaceChildren(...drawn);
     document.getElementById("more").hidden = places.length <= limit;
     document.getElementById("count").textContent = `${places.length} of ${rows.length}`;
@@ -224,10 +234,14 @@
   };
   const choices = (id, column) => {
     const select = document.getElementById(id);
-    for (const value of [...new Set(rows.map((row) => row[column]))].filter(Boolean).sort()) select.append(element("option", value, { value }));
+    const [chosen, values] = [select.value, [...new Set(rows.map((row) => row[column]))].filter(Boolean).sort()];
+    if (chosen && !values.includes(chosen)) values.push(chosen);
+    select.replaceChildren(select.options[0], ...values.map((value) => element("option", value, { value })));
+    select.value = chosen;
     select.onchange = () => { limit = PAGE; list(); };
   };
 
+  take();
   head();
   choices("state", 2);
   choices("verdict", 3);
@@ -236,7 +250,7 @@
   document.getElementById("csv").onclick = () => saveText("trials.csv", csv(titles, rows));
   list();
   report.figures.forEach(links);
-  drawAll().then(() => {
+  const first = drawAll().then(() => {
     document.documentElement.dataset.drawn = String(Math.round(performance.now() - begun));
     document.documentElement.dataset.since = String(Math.round(performance.now()));
   });
@@ -250,4 +264,82 @@
     };
     waiting = setTimeout(() => drawAll(moved), 200);
   });
+
+  // --- in the page of a service: the report of a sweep that goes on grows in its place ------------------------------
+  const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+  const isFigure = (part) => part.id.startsWith("figure-");
+  const nameOf = (part) => part.id.slice("figure-".length);
+  /** Bring a part of the page up to date. What a reader has set stays: the table's controls, a figure's place. */
+  const renew = (part, fresh) => {
+    if (part.id === "trials") return part;
+    if (!isFigure(part)) {
+      const opened = [...part.querySelectorAll("details")].map((each) => each.open);
+      [...fresh.querySelectorAll("details")].forEach((each, at) => { each.open = opened[at] ?? false; });
+      part.replaceWith(fresh);
+      return fresh;
+    }
+    const name = nameOf(part);
+    for (const words of ["h2", "figcaption"]) part.querySelector(words).replaceWith(fresh.querySelector(words));
+    const alt = fresh.querySelector(".chart").getAttribute("aria-label");
+    document.getElementById(`chart-${name}`).setAttribute("aria-label", alt);
+    return part;
+  };
+  /** Put the parts of a newer page into this one, in their order; return the names of figures that have come. */
+  const renewAll = (page) => {
+    const key = (part) => part.id || part.getAttribute("aria-labelledby") || part.tagName;
+    const main = document.querySelector("main");
+    const parts = new Map([...main.children].map((part) => [key(part), part]));
+    const came = [];
+    let before = null;
+    for (const fresh of [...page.querySelector("main").children]) {
+      const part = parts.get(key(fresh));
+      parts.delete(key(fresh));
+      if (part) before = renew(part, fresh);
+      else {
+        if (before) before.after(fresh);
+        else main.prepend(fresh);
+        before = fresh;
+        if (isFigure(fresh)) came.push(nameOf(fresh));
+      }
+    }
+    for (const [, part] of parts) {
+      if (isFigure(part)) drawings.get(nameOf(part))?.finalize();
+      part.remove();
+    }
+    return came;
+  };
+  const grow = async (text) => {
+    const page = new DOMParser().parseFromString(text, "text/html");
+    const before = report;
+    report = JSON.parse(page.getElementById("report").textContent);
+    const came = renewAll(page);
+    const was = (figure) => before.figures.find((each) => each.name === figure.name);
+    for (const figure of report.figures) {
+      const place = document.getElementById(`chart-${figure.name}`);
+      if (!came.includes(figure.name) && same(Object.keys(was(figure).tables), Object.keys(figure.tables))) continue;
+      document.getElementById(`links-${figure.name}`).replaceChildren();
+      links(figure);
+    }
+    const focus = document.activeElement?.closest("#table tbody tr")?.querySelector("button")?.textContent;
+    take();
+    if (!same(before.trials.titles, titles)) Object.assign(order, { column: -1, descending: false });
+    if (!same(before.trials.titles, titles) || table.tHead.rows.length === 0) head();
+    choices("state", 2);
+    choices("verdict", 3);
+    list();
+    if (focus) [...table.tBodies[0].querySelectorAll("td button")].find((each) => each.textContent === focus)?.focus();
+    await drawAll((figure) => came.includes(figure.name) || !same(was(figure), figure));
+    document.documentElement.dataset.grown = String(Number(document.documentElement.dataset.grown ?? 0) + 1);
+  };
+  if (self.origin === "null" && parent !== self) {
+    // Only where this document has no origin: what a message brings can then do no more than the page itself.
+    document.documentElement.dataset.framed = "";
+    let growing = first;
+    addEventListener("message", (event) => {
+      if (event.source !== parent || typeof event.data?.report !== "string") return;
+      growing = growing.then(() => grow(event.data.report));
+    });
+    const tell = () => parent.postMessage({ height: document.documentElement.getBoundingClientRect().height }, "*");
+    new ResizeObserver(tell).observe(document.documentElement);
+  }
 })();

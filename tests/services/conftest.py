@@ -20,10 +20,11 @@ from espalier.services.settings import Settings
 from espalier.sweeps.address import sqlite_url
 from tests.services.running import make_real_sweep, postgres_server, stack
 from tests.services.serving import served
+from tests.sweeps.conftest import small_sweep
 
 collect_ignore = ["isolation/hostile_task.py"]  # its archive has what it imports
 
-__all__ = ["make_real_sweep", "postgres_server", "stack"]
+__all__ = ["make_real_sweep", "postgres_server", "small_sweep", "stack"]
 
 SCRIPT = (sys.executable, str(Path(__file__).with_name("scripted.py")))
 SPEC: dict[str, Any] = {

@@ -13,7 +13,9 @@ ROUTES = [
     ("POST", "/v1/sweeps"),
     ("POST", "/v1/check"),
     ("GET", "/v1/sweeps"),
+    ("GET", "/v1/me"),
     *[("GET", f"/v1/sweeps/quick-1{part}") for part in ("", "/spec", "/trials", "/best", "/logs", "/events")],
+    *[("GET", f"/v1/sweeps/quick-1{part}") for part in ("/report", "/traces")],
     ("GET", "/v1/sweeps/quick-1/curves?metric=valid_loss"),
     ("POST", "/v1/sweeps/quick-1/stop"),
     ("POST", "/v1/sweeps/quick-1/resume"),
@@ -54,7 +56,7 @@ def test_a_token_that_reads_changes_nothing(client: httpx.Client, token: Token) 
 def test_owners_see_and_stop_their_own_and_an_admin_all(client: httpx.Client, token: Token) -> None:
     ada, bob, root = token("ada"), token("bob"), token("root", "admin")
     sweep = hand_in(client, ada, "long")
-    for method, path in ROUTES[3:]:
+    for method, path in ROUTES[4:]:
         problem(client.request(method, path.replace("quick-1", sweep), headers=bob), 404)
     assert client.get("/v1/sweeps", headers=bob).json()["sweeps"] == []
     assert client.get("/v1/sweeps?owner=ada", headers=bob).json()["sweeps"] == []

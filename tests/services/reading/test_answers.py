@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from espalier.services.http.report_routes import TraceOfTrial, Traces, WorkDone
 from espalier.services.http.routes import Submitted
 from espalier.services.reading.answers import (
     Best,
@@ -29,6 +30,9 @@ ANSWERS = [
     (ReferenceRow, answers.ReferenceAnswer),
     (Trial, answers.TrialAnswer),
     (Submitted, answers.SubmittedAnswer),
+    (Traces, answers.TracesAnswer),
+    (TraceOfTrial, answers.TraceAnswer),
+    (WorkDone, answers.WorkAnswer),
 ]
 
 

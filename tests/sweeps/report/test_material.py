@@ -1,5 +1,6 @@
 """What a report is made of: curves as block means, and what the records of a sweep have."""
 
+import json
 import math
 import shutil
 from collections.abc import Sequence
@@ -96,12 +97,17 @@ def test_a_result_has_the_report_and_its_figures(small_sweep: Any, tmp_path: Pat
 
 
 class Remote:
-    """A service that has one sweep of a home."""
+    """A service that has one sweep of a home. earlier: of a version that told no traces."""
 
     server = "http://127.0.0.1:1"
 
-    def __init__(self, home: Path, sweep: str):
-        self.kept = read_sweep(Home.at(home, reading=True), sweep)
+    def __init__(self, home: Path, sweep: str, earlier: bool = False):
+        self.kept, self.earlier = read_sweep(Home.at(home, reading=True), sweep), earlier
+
+    def traces(self, sweep: str) -> dict[str, Any] | None:
+        from espalier.services.reading.drawing import traces_text
+
+        return None if self.earlier else json.loads(traces_text(self.kept.material()))
 
     def spec(self, sweep: str) -> dict[str, Any]:
         return self.kept.spec.model_dump(mode="json")
@@ -115,15 +121,21 @@ class Remote:
         return self.kept.points(metric)
 
 
-def test_a_service_tells_the_same_except_ratios_and_work(small_sweep: Any) -> None:
-    remote: Any = Remote(small_sweep.home, small_sweep.id)
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_service_tells_the_same(small_sweep: Any, earlier: bool) -> None:
+    """One of an earlier version leaves out ratios and work."""
+    remote: Any = Remote(small_sweep.home, small_sweep.id, earlier)
     answer: Any = {"id": small_sweep.id, "state": "finished", "created": "2026-11-30T04:00:00Z", "references": []}
     there, here = ServiceSweep(remote, answer).material(), remote.kept.material()
     assert [trial.value for trial in there.trials] == [trial.value for trial in here.trials]
     assert {t.number: t.reports for t in there.trials} == {t.number: t.reports for t in here.trials}
     assert [round(t.ended or 0) for t in there.trials] == [round(t.ended or 0) for t in here.trials]
-    assert {t: trace.curve for t, trace in there.traces.items()} == {
+    assert {t: trace.curve for t, trace in there.traces.items() if trace.curve} == {
         t: trace.curve for t, trace in here.traces.items() if trace.curve
     }
     left_out = {figure.name for figure in Document.of(there).figures if not hasattr(figure, "chart")}
-    assert "ratios" in left_out and "curves" not in left_out
+    assert ("ratios" in left_out) == earlier and "curves" not in left_out
+    if not earlier:
+        assert (there.work, there.facts, there.begun) == (here.work, here.facts, here.begun)
+        best = small_sweep.document["best"]["trial"]
+        assert there.traces[best].ratios.rows == here.traces[best].ratios.rows and there.traces[best].ratios.known

@@ -1,0 +1,144 @@
+"""Reports of sweeps: drawn in processes of their own, few at once, and kept until the sweep has changed."""
+
+import gzip
+import hashlib
+import os
+import sys
+import threading
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from espalier.core.errors import BadInput
+from espalier.core.own import SEARCH_PATH
+from espalier.services.clusters.environment import variables_of_jobs
+from espalier.services.database.tables import State, Submission
+from espalier.services.isolation.best_file import output_of
+from espalier.services.isolation.confine import entrance
+from espalier.services.reading.trials import Sweeps, trials_of
+
+MODULE = "espalier.services.reading.drawing"
+AT_ONCE = 2  # processes that draw, each for a second, with 200 MB
+WAITING = 16  # requests that wait for one
+REST_S = 5.0  # seconds, at least, between two drawings of a sweep that goes on
+SHARE = 0.1  # of a core, at most, that drawing one sweep again and again takes
+TEXT_MOST, DRAW_S = 2**25, 60.0  # limits of a report: bytes and seconds
+KEPT_MOST = 2**26  # bytes of all reports that are kept, compressed
+
+
+class Busy(Exception):
+    """Too many reports are being drawn; a retry will succeed."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A report, or traces, compressed by gzip. tag: changes with what it shows. state: of the sweep when it was made.
+
+    when: it was made, in seconds of the monotonic clock, and seconds: how long that took.
+    """
+
+    tag: str
+    state: str
+    packed: bytes
+    when: float
+    seconds: float
+
+    @property
+    def text(self) -> bytes:
+        """The report, not compressed."""
+        return gzip.decompress(self.packed)
+
+    def serves(self, tag: str, state: str, now: float) -> bool:
+        """Whether it need not be made again: nothing has changed, or so much has only just been looked at."""
+        return self.tag == tag or (self.state == state and now < self.when + max(REST_S, self.seconds / SHARE))
+
+
+class Reports:
+    """Makes reports and keeps the last ones."""
+
+    def __init__(self, sweeps: Sweeps, at_once: int = AT_ONCE, waiting: int = WAITING):
+        self.sweeps, self.most = sweeps, at_once + waiting
+        self._drawing = threading.Semaphore(at_once)
+        self._inside = 0
+        self._kept: OrderedDict[tuple[str, str, str], Drawn] = OrderedDict()
+        self._lock = threading.Lock()
+        self._one_each: defaultdict[tuple[str, str, str], threading.Lock] = defaultdict(threading.Lock)
+
+    def page(self, submission: Submission, server: str) -> Drawn:
+        """Return the report of a sweep as HTML. server: the service's address, for its commands.
+
+        Raises Busy, and BadInput for a sweep that cannot be read.
+        """
+        return self._made("page", submission, f" --server {server}")
+
+    def traces(self, submission: Submission) -> Drawn:
+        """Return the traces of a sweep's trials as JSON. Raises Busy, and BadInput for a sweep that cannot be read."""
+        return self._made("traces", submission, "")
+
+    def _made(self, kind: str, submission: Submission, option: str) -> Drawn:
+        place = (kind, submission.sweep, option)
+        tag = self._tag(submission, kind, option)
+        if kept := self._keeping(place, tag, submission.state):
+            return kept
+        with self._turn(), self._one_each[place]:
+            if kept := self._keeping(place, tag, submission.state):  # another request has waited for the same
+                return kept
+            with self._drawing:
+                begin = time.monotonic()
+                packed = gzip.compress(self._drawn(kind, submission, option).encode(), 6)
+                now = time.monotonic()
+            made = Drawn(tag, submission.state, packed, now, now - begin)
+            self._keep(place, made)
+        return made
+
+    def _tag(self, submission: Submission, kind: str, option: str) -> str:
+        """Return a short text that changes with the state of a sweep and of its trials."""
+        settled = submission.changed if State(submission.state).over else None
+        trials = trials_of(submission, self.sweeps, settled)
+        seen = [(t.number, t.state, t.value, t.verdict, len(t.reports)) for t in trials]
+        references = len(self.sweeps.references(submission.sweep))
+        state = (kind, option, submission.state, submission.attempt, seen, references)
+        return hashlib.sha256(repr(state).encode()).hexdigest()[:32]
+
+    def _keeping(self, place: tuple[str, str, str], tag: str, state: str) -> Drawn | None:
+        with self._lock:
+            kept = self._kept.get(place)
+            if kept is None or not kept.serves(tag, state, time.monotonic()):
+                return None
+            self._kept.move_to_end(place)
+            return kept
+
+    def _keep(self, place: tuple[str, str, str], made: Drawn) -> None:
+        with self._lock:
+            self._kept[place] = made
+            self._kept.move_to_end(place)
+            while sum(len(each.packed) for each in self._kept.values()) > KEPT_MOST and len(self._kept) > 1:
+                self._one_each.pop(self._kept.popitem(last=False)[0], None)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold a place among those who wait. Raises Busy if there is none: each holds a thread of the service."""
+        with self._lock:
+            if self._inside >= self.most:
+                raise Busy("many reports are being drawn; try again")
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+
+    def _drawn(self, kind: str, submission: Submission, option: str) -> str:
+        """Return what a new process prints; the owner's, if jobs run as separate users. Raises BadInput."""
+        owners = self.sweeps.tenant_home(submission.owner, submission.sweep)
+        home = (owners or self.sweeps.home).path
+        words = [kind, str(home), submission.sweep, submission.state, option]
+        command = [sys.executable, "-s", "-m", MODULE, *words] if owners else [sys.executable, "-m", MODULE, *words]
+        env = variables_of_jobs(os.environ) | {"PYTHONPATH": str(SEARCH_PATH)}
+        command = entrance(owners.path, command) if owners else command
+        code, text, last = output_of(command, env, TEXT_MOST, DRAW_S, "the report")
+        if code:
+            raise BadInput(last.removeprefix("sweep: ") or f"the report of {submission.sweep} could not be drawn")
+        return text
