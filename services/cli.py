@@ -1,6 +1,5 @@
 """The commands for administrators of a service, in addition to those for users (sweeps.cli)."""
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -12,6 +11,8 @@ import click
 from espalier.core.errors import BadInput
 from espalier.sweeps.cli import process
 from espalier.sweeps.cli.app import SERVICE, main
+from espalier.sweeps.cli.options import json_option
+from espalier.sweeps.cli.output import print_json
 
 if TYPE_CHECKING:
     from espalier.services.database.store import Store
@@ -89,9 +90,10 @@ def token() -> None:
 @click.option("--owner", required=True, help="To whom its sweeps belong.")
 @click.option("--role", default="submit", show_default=True, help="read, submit or admin.")
 @click.option("--days", type=float, help="How long it is valid (default: until it is revoked).")
+@json_option
 @home_option
 @needs_service_packages
-def token_create(owner: str, role: str, days: float | None) -> None:
+def token_create(owner: str, role: str, days: float | None, as_json: bool) -> None:
     """Make a token and print it. It cannot be shown again.
 
     \b
@@ -102,11 +104,14 @@ def token_create(owner: str, role: str, days: float | None) -> None:
 
     with _store().session() as session:
         secret = tokens.create(session, owner, role, time.time(), days)
-    click.echo(secret)
+    if as_json:
+        print_json({"token": secret, "owner": owner, "role": role, "days": days})
+    else:
+        click.echo(secret)
 
 
 @token.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @home_option
 @needs_service_packages
 def token_list(as_json: bool) -> None:
@@ -121,7 +126,7 @@ def token_list(as_json: bool) -> None:
     with _store().reading() as session:
         rows = tokens.listed(session, time.time())
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     for row in rows:
         until = row["expires"] or "does not expire"
@@ -132,9 +137,10 @@ def token_list(as_json: bool) -> None:
 
 @token.command("revoke")
 @click.argument("token_id")
+@json_option
 @home_option
 @needs_service_packages
-def token_revoke(token_id: str) -> None:
+def token_revoke(token_id: str, as_json: bool) -> None:
     """End the token with the id TOKEN_ID (see `sweep token list`) at once.
 
     \b
@@ -146,6 +152,8 @@ def token_revoke(token_id: str) -> None:
     with _store().session() as session:
         tokens.revoke(session, token_id, time.time())
     click.echo(f"{token_id} is revoked", err=True)
+    if as_json:
+        print_json({"id": token_id})
 
 
 @click.command(short_help="Set or show what an owner may use.")
@@ -153,9 +161,10 @@ def token_revoke(token_id: str) -> None:
 @click.option("--trials", type=click.IntRange(min=0), help="Trials, over all sweeps.")
 @click.option("--gpu-hours", type=click.FloatRange(min=0), help="GPU-hours, over all sweeps.")
 @click.option("--unlimited", is_flag=True, help="Take all limits away.")
+@json_option
 @home_option
 @needs_service_packages
-def quota(owner: str, trials: int | None, gpu_hours: float | None, unlimited: bool) -> None:
+def quota(owner: str, trials: int | None, gpu_hours: float | None, unlimited: bool, as_json: bool) -> None:
     """Set or show the quota of OWNER.
 
     \b
@@ -165,7 +174,11 @@ def quota(owner: str, trials: int | None, gpu_hours: float | None, unlimited: bo
     from espalier.services.quota import set_quota
 
     with _store().session() as session:
-        click.echo(set_quota(session, owner, trials, gpu_hours, unlimited, time.time()))
+        use = set_quota(session, owner, trials, gpu_hours, unlimited, time.time())
+    if as_json:
+        print_json(vars(use))
+    else:
+        click.echo(use.line)
 
 
 @click.group()
@@ -174,9 +187,10 @@ def db() -> None:
 
 
 @db.command("upgrade")
+@json_option
 @home_option
 @needs_service_packages
-def db_upgrade() -> None:
+def db_upgrade(as_json: bool) -> None:
     """Bring the databases of the service, of Optuna and of MLflow to the schema of this version.
 
     They are those that SWEEP_DATABASE_URL, SWEEP_STORAGE_URL and SWEEP_MLFLOW_DATABASE_URL name. Concurrent upgrades
@@ -189,8 +203,13 @@ def db_upgrade() -> None:
     from espalier.services.serve import upgrade
     from espalier.services.settings import read_settings
 
+    said: list[str] = []
     for line in upgrade(read_settings()):
-        click.echo(line)
+        said.append(line)
+        if not as_json:
+            click.echo(line)
+    if as_json:
+        print_json({"said": said})
 
 
 def _store() -> "Store":

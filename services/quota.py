@@ -1,5 +1,7 @@
 """Quotas of owners: trials and GPU-hours, over all of their sweeps."""
 
+from dataclasses import dataclass
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -52,10 +54,29 @@ def overdue(session: Session, submission: Submission, now: float) -> str:
     return gone if spent > owner.gpu_hours_quota else ""
 
 
+@dataclass(frozen=True)
+class Use:
+    """What an owner's sweeps have used or will use, and how much they may: None is no limit."""
+
+    owner: str
+    trials_used: int
+    trials: int | None
+    gpu_hours_used: float
+    gpu_hours: float | None
+
+    @property
+    def line(self) -> str:
+        """It for people."""
+        of_trials = "no limit" if self.trials is None else f"of {self.trials}"
+        of_hours = "no limit" if self.gpu_hours is None else f"of {self.gpu_hours:g}"
+        used_hours = f"{self.gpu_hours_used:.2f} GPU-hours"
+        return f"{self.owner}: {self.trials_used} trials ({of_trials}), {used_hours} ({of_hours})"
+
+
 def set_quota(
     session: Session, name: str, trials: int | None, gpu_hours: float | None, unlimited: bool, now: float
-) -> str:
-    """Set the given quotas of an owner; return lines on the quotas and their use. Raises BadInput."""
+) -> Use:
+    """Set the given quotas of an owner; return them, and their use. Raises BadInput."""
     owner = session.get(Owner, name)
     if owner is None:
         known = list(session.scalars(select(Owner.name)))
@@ -65,6 +86,4 @@ def set_quota(
     owner.trials_quota = owner.trials_quota if trials is None else trials
     owner.gpu_hours_quota = owner.gpu_hours_quota if gpu_hours is None else gpu_hours
     spent_trials, spent_hours = used(session, name, now)
-    of_trials = "no limit" if owner.trials_quota is None else f"of {owner.trials_quota}"
-    of_hours = "no limit" if owner.gpu_hours_quota is None else f"of {owner.gpu_hours_quota:g}"
-    return f"{name}: {spent_trials} trials ({of_trials}), {spent_hours:.2f} GPU-hours ({of_hours})"
+    return Use(name, spent_trials, owner.trials_quota, spent_hours, owner.gpu_hours_quota)

@@ -94,6 +94,7 @@ class Sweep(BaseModel):
     progress: float = Field(description="the share of its trials that have ended")
     trials: TrialCounts
     searched: list[str] = Field(description="the hyperparameters that its trials may differ in")
+    metric: str = Field("valid_loss", description="the objective")
     mode: str = Field("min", description="min or max: which values of the objective are better")
     best: Best | None = None
     noise: NoiseOfSeed | None = Field(None, description="null while no configuration was trained under two seeds")

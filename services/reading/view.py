@@ -45,6 +45,7 @@ def sweep_view(submission: Submission, sweeps: Sweeps, position: int | None) -> 
         progress=min(1.0, round(ended / submission.trials, 4)) if submission.trials else 0.0,  # some are open-ended
         trials=TrialCounts(wanted=submission.trials, ended=ended, **counted),
         searched=names,
+        metric=objective["metric"],
         mode=objective["mode"],
         mlflow=_mlflow_place(submission, sweeps),
         best=best and _best(best, objective["metric"]),

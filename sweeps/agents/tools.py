@@ -116,7 +116,7 @@ class Tools:
     def explain(self, sweep: Sweep) -> dict[str, Any]:
         """Explain a sweep: the answer with its uncertainty, why this trial is the best, what was wrong, what is next.
 
-        `sentences` is the answer for people; the numbers stand beside it.
+        `answer.sentences` is the answer for people; its numbers stand beside them.
         """
         return self.commands.document("explain", *self.commands.place, given=[sweep])
 
@@ -131,8 +131,8 @@ class Tools:
     ) -> dict[str, Any]:
         """Write a sweep's page, one HTML file for people with all its figures; return its path and its sentences."""
         named = file or f"report-{sweep}.html"
-        self.commands.text("report", "--out", named, *self.commands.place, given=[sweep])
-        return {"file": str(self.commands.folder / named), "sentences": self.explain(sweep).get("sentences", [])}
+        document = self.commands.document("report", "--out", named, *self.commands.place, given=[sweep])
+        return {"file": document["file"], "sentences": document["answer"]}
 
     def compare(self, first: Sweep, second: Sweep) -> dict[str, Any]:
         """Say whether the second sweep did better than the first, by how much, whether that is noise, at which cost."""

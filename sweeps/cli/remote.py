@@ -43,23 +43,24 @@ def needed_remote(server: str | None) -> "Remote":
 
 
 def follow_remote(remote: "Remote", sweep: str, wait: bool, as_json: bool) -> None:
-    """Print the events of a service's sweep until it ends; then exit with a code for its result.
+    """Print the events of a service's sweep until it ends, and its answer; then exit with a code for its result.
 
     Ctrl-C leaves it running. wait: False only prints its state.
     """
-    from espalier.sweeps.client.lines import beside_the_best, exit_code, follow
+    from espalier.sweeps.cli.output import print_lines
+    from espalier.sweeps.client.lines import exit_code, follow
     from espalier.sweeps.documents import versioned
+    from espalier.sweeps.origins.service_origin import ServiceSweep
 
     try:
         answer = follow(remote, sweep, lambda line: click.echo(line, err=True)) if wait else remote.sweep(sweep)
     except KeyboardInterrupt:
         click.echo(f"\ndetached; {sweep} goes on: sweep show {sweep} --server {remote.server}", err=True)
         return
+    ended = ServiceSweep(remote, answer)
     if as_json:
-        click.echo(json.dumps(versioned({**answer, "sweep": answer["id"]})))
-    elif wait and answer["best"]:
-        for line in beside_the_best(answer):
-            click.echo(line, err=True)
-        click.echo(f"pull it: sweep best {sweep} --server {remote.server} > best.yaml", err=True)
+        click.echo(json.dumps(versioned(ended.submitted(over=wait))))
+    elif wait:
+        print_lines(ended.closing_lines(), err=True)
     if wait:
         sys.exit(exit_code(answer))

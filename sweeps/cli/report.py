@@ -3,7 +3,8 @@
 import click
 
 from espalier.sweeps.cli.completion import offered_sweeps
-from espalier.sweeps.cli.options import home_option, server_option
+from espalier.sweeps.cli.options import home_option, json_option, server_option
+from espalier.sweeps.cli.output import print_json
 from espalier.sweeps.cli.remote import chosen_origin
 
 
@@ -11,9 +12,10 @@ from espalier.sweeps.cli.remote import chosen_origin
 @click.argument("sweep", shell_complete=offered_sweeps)
 @click.option("--out", metavar="FILE", help="The file (default: report-ID.html in this folder).")
 @click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
+@json_option
 @server_option
 @home_option
-def report(sweep: str, out: str | None, opened: bool, server: str | None, home: str | None) -> None:
+def report(sweep: str, out: str | None, opened: bool, as_json: bool, server: str | None, home: str | None) -> None:
     """Write the report of SWEEP as one HTML file: the answer, the figures, the table of trials. It needs no network.
 
     Of a running sweep it shows what is known so far.
@@ -27,7 +29,12 @@ def report(sweep: str, out: str | None, opened: bool, server: str | None, home: 
     from espalier.sweeps.spec.paths import argument
 
     stored = chosen_origin(server, home).read(sweep)
-    file = write_report(Document.of(stored.material()), argument(out) if out else None)
-    click.echo(f"{file}: the report of {stored.id}" + ("" if opened else "; open it in a browser"))
+    document = Document.of(stored.material())
+    file = write_report(document, argument(out) if out else None)
+    if as_json:
+        answer = list(document.subject.answer.sentences)
+        print_json({"sweep": stored.id, "file": str(file.absolute()), "answer": answer})
+    else:
+        click.echo(f"{file}: the report of {stored.id}" + ("" if opened else "; open it in a browser"))
     if opened:
         click.launch(str(file.absolute()))

@@ -6,11 +6,10 @@ import click
 
 from espalier.sweeps.cli.completion import offered_sweeps
 from espalier.sweeps.cli.errors import ends_on_ctrl_c
-from espalier.sweeps.cli.options import home_option, json_option, server_option
+from espalier.sweeps.cli.options import home_option, json_at_end_option, json_option, server_option
 from espalier.sweeps.cli.output import print_json, print_lines
 from espalier.sweeps.cli.remote import chosen_origin
 from espalier.sweeps.code.choices import CHOICES, RECORDED
-from espalier.sweeps.results.formatting import decimals
 
 TOP = 10  # trials in the table of several sweeps
 
@@ -69,9 +68,10 @@ def best(
     default=RECORDED,
     help="The code that it was trained with (default), or that which is here now.",
 )
+@json_at_end_option
 @home_option
 @ends_on_ctrl_c
-def rerun(file: str, register: str | None, code: str, home: str | None) -> None:
+def rerun(file: str, register: str | None, code: str, as_json: bool, home: str | None) -> None:
     """Train the trial of the best file FILE again and compare every number. Exit code 0: the same to the last bit.
 
     It trains with the code that is recorded in FILE, in the home, or in MLflow. Run only files that you trust.
@@ -88,17 +88,10 @@ def rerun(file: str, register: str | None, code: str, home: str | None) -> None:
 
     place = Home.at(home, reading=not register)
     outcome = rerun_here(best_text(file), file, register, place, lambda line: click.echo(line, err=True), code)
-    if outcome.reproduced:
-        how = "bit for bit" if outcome.apart is None else f"nearly: {outcome.apart:.1g} of its range apart at most"
-        click.echo(f"reproduced: {outcome.metric} {decimals(outcome.value)}, {how}")
-        if outcome.version:
-            version = f"{register} version {outcome.version}"
-            click.echo(f"registered: {version}, the champion; fetch it: sweep pull {register}")
+    if as_json:
+        print_json(outcome.document(register))
     else:
-        click.echo(f"not reproduced: {outcome.difference}")
-    same = [] if outcome.reproduced else ["versions, device, data and code are the same"]
-    for line in outcome.surroundings or same:
-        click.echo(f"  {line}")
+        print_lines(outcome.lines(register))
     if not outcome.reproduced:
         sys.exit(1)
 
@@ -106,8 +99,9 @@ def rerun(file: str, register: str | None, code: str, home: str | None) -> None:
 @click.command(short_help="Download the trained weights of a model.")
 @click.argument("model")
 @click.option("--to", metavar="DIR", help="The folder for the files (default: ./NAME).")
+@json_option
 @home_option
-def pull(model: str, to: str | None, home: str | None) -> None:
+def pull(model: str, to: str | None, as_json: bool, home: str | None) -> None:
     """Download MODEL, which is NAME or NAME@ALIAS (default: @champion): its weights and its best file.
 
     The weights are a state dict: model.load_state_dict(torch.load("NAME/weights.pt", weights_only=True)).
@@ -120,7 +114,9 @@ def pull(model: str, to: str | None, home: str | None) -> None:
     from espalier.sweeps.repeat.champion import pull as fetch
     from espalier.sweeps.spec.paths import argument
 
-    files, sentence = fetch(model, argument(to or model.partition("@")[0]), Home.at(home))
-    click.echo(sentence, err=True)
-    for file in files:
-        click.echo(str(file))
+    pulled = fetch(model, argument(to or model.partition("@")[0]), Home.at(home))
+    click.echo(pulled.sentence, err=True)
+    if as_json:
+        print_json(pulled.document())
+    else:
+        print_lines(map(str, pulled.files))

@@ -10,7 +10,7 @@ from espalier.sweeps.cli.options import (
     server_option,
     set_option,
 )
-from espalier.sweeps.cli.output import print_said
+from espalier.sweeps.cli.output import print_json, print_said
 from espalier.sweeps.cli.remote import chosen_origin, follow_remote, needed_remote
 
 
@@ -55,16 +55,22 @@ def submit(
 @click.command(short_help="Print what a sweep's driver wrote.")
 @click.argument("sweep", shell_complete=offered_sweeps)
 @click.option("--follow", is_flag=True, help="Go on until the sweep is over.")
+@json_option
 @server_option
-def logs(sweep: str, follow: bool, server: str | None) -> None:
+def logs(sweep: str, follow: bool, as_json: bool, server: str | None) -> None:
     """Print the log of SWEEP's driver on a service's cluster.
 
     \b
     Example:
       sweep logs names --server http://127.0.0.1:8080
     """
+    if follow and as_json:
+        raise click.UsageError("--follow: it prints lines as they come; leave it or --json out")
     remote = needed_remote(server)
     sweep = remote.find(sweep)
+    if as_json:
+        print_json({"sweep": sweep, "log": remote.logs(sweep)})
+        return
     if not follow:
         click.echo(remote.logs(sweep), nl=False)
         return

@@ -8,16 +8,17 @@ from espalier.sweeps.cli.completion import SHELLS, completion_script
 
 
 @click.command(short_help="Print the JSON Schema of a spec, or of what a command prints.")
-@click.argument("command", required=False)
-def schema(command: str | None) -> None:
+@click.argument("words", nargs=-1, metavar="[COMMAND]")
+def schema(words: tuple[str, ...]) -> None:
     """Print the JSON Schema of a spec, for editors; with COMMAND, of what that command prints with --json.
 
     \b
     Examples:
       sweep schema > spec.schema.json
       sweep schema show
+      sweep schema token list
     """
-    if command is not None:
+    if command := " ".join(words):
         from espalier.core.errors import BadInput, nearest
         from espalier.sweeps.documents import DOCUMENTS, document_schema
 

@@ -83,6 +83,7 @@ class SweepAnswer(TypedDict):
     progress: float
     trials: CountsAnswer
     searched: Sequence[str]
+    metric: str
     mode: str
     best: BestAnswer | None
     noise: NoiseAnswer | None

@@ -8,11 +8,11 @@ from functools import cached_property
 from os import PathLike
 
 from espalier.core.errors import BadInput, counted
-from espalier.sweeps.answer.answer import answer_of
+from espalier.sweeps.answer.answer import Answer, answer_of
 from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.browse.export import Export
 from espalier.sweeps.client.answers import SweepAnswer, TraceAnswer, TrialAnswer
-from espalier.sweeps.client.lines import follow, show_lines, state_line, table
+from espalier.sweeps.client.lines import beside_the_best, follow, show_lines, state_line, table
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.origins.origin import CurvePoint, Listing
 from espalier.sweeps.report.material import Material, Ratios, Trace, Work, block_means
@@ -134,16 +134,56 @@ class ServiceSweep:
         except BadInput:
             return ()
 
+    @property
+    def _best(self) -> Mapping[str, object] | None:
+        """The best trial as the documents of all commands have it, with the keys of the service's answer."""
+        best = self.answer["best"]
+        return best and {**best, best["metric"]: best["value"]}
+
+    def row(self) -> Mapping[str, object]:
+        """Return its entry in `sweep list --json`: that of a home, and the keys of the service's answer."""
+        answer, best = self.answer, self.answer["best"]
+        return {
+            **answer,
+            "sweep": self.id,
+            "ended": answer["trials"]["ended"],
+            "wanted": answer["trials"]["wanted"],
+            "metric": answer.get("metric"),  # of an earlier version, without it
+            "best": best and best["value"],
+            "best_trial": best and best["trial"],
+        }
+
     def document(self) -> Mapping[str, object]:
         """Return what `sweep show --json` prints."""
         counted_states = dict(Counter(trial["state"] for trial in self._trials))
-        same = {"sweep": self.id, "wanted": self.spec.trials_wanted, "states": counted_states, "spec": self._spec}
-        return {**self.answer, **same, "trials": self._trials}
+        same = {
+            "sweep": self.id,
+            "wanted": self.answer["trials"]["wanted"],
+            "states": counted_states,
+            "spec": self._spec,
+        }
+        return {**self.answer, **same, "best": self._best, "trials": self._trials}
+
+    def submitted(self, over: bool) -> Mapping[str, object]:
+        """Return what `sweep submit --json` prints. over: with the answer in sentences, which takes all trials."""
+        sentences = [*self._told.sentences] if over and self.answer["best"] else []
+        return {**self.answer, "sweep": self.id, "best": self._best, "answer": sentences}
+
+    def closing_lines(self) -> Iterator[str]:
+        """Yield what `sweep submit` prints once it is over: the answer, and which commands come next."""
+        if not self.answer["best"]:
+            return
+        yield from self._told.without_health or beside_the_best(self.answer)
+        yield f"pull it: sweep best {self.id} --server {self.remote.server} > best.yaml"
+        yield f"see it all: sweep report {self.id} --server {self.remote.server} --open"
 
     def lines(self, top: int) -> Iterator[str]:
         """Yield what `sweep show` prints, with so many trials."""
-        told = answer_of(self.spec, self.trials, self.references, self.state)
-        return show_lines(self.answer, self._trials, top, told.without_health)
+        return show_lines(self.answer, self._trials, top, self._told.without_health)
+
+    @cached_property
+    def _told(self) -> Answer:
+        return answer_of(self.spec, self.trials, self.references, self.state)
 
 
 class ServiceOrigin:
@@ -166,7 +206,8 @@ class ServiceOrigin:
         answers = list(self.remote.sweeps(state))
         first = f"no sweep there yet; hand one in: sweep submit SPEC --server {self.remote.server}"
         empty = f"no sweep is {state} there" if state else first
-        return Listing(answers, list(table(answers)) or [empty])
+        rows = [ServiceSweep(self.remote, answer).row() for answer in answers]
+        return Listing(rows, list(table(answers)) or [empty])
 
     def resume(self, sweep: str, changed: bool, address: str | None, progress: bool) -> None:
         """Ask the service to resume a sweep on its cluster."""

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -31,6 +31,7 @@ from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.repeat.code import NO_CODE, CodeUsed
 from espalier.sweeps.repeat.rerun import Rerun, rerun
 from espalier.sweeps.spec.spec import SweepSpec
+from espalier.sweeps.spec.values import Fields
 
 FILE = "best.yaml"
 PULLED = r"best\.yaml|weights(-\d+)?\.pt"  # the files that `sweep pull` fetches; the others are MLflow's own
@@ -148,8 +149,31 @@ def _without_new_folders(made: Sequence[Path]) -> Generator[None]:
         raise
 
 
-def pull(wanted: str, folder: Path, home: Home) -> tuple[list[Path], str]:
-    """Download the files of `NAME` or `NAME@ALIAS` into a folder; return their paths, and a sentence about them.
+@dataclass(frozen=True)
+class Pulled:
+    """A downloaded version of a model. source: MLflow's address. sweep, trial: by which it was trained."""
+
+    model: str
+    version: str
+    sweep: str
+    trial: str
+    files: Sequence[Path]
+    source: str
+
+    @property
+    def sentence(self) -> str:
+        """What it is, and whence it came."""
+        return f"{self.model} version {self.version}, trial {self.trial} of {self.sweep}, from {self.source}"
+
+    def document(self) -> Fields:
+        """Return it for JSON."""
+        return {name: getattr(self, name) for name in ("model", "version", "sweep", "trial")} | {
+            "files": [str(file) for file in self.files]
+        }
+
+
+def pull(wanted: str, folder: Path, home: Home) -> Pulled:
+    """Download the files of `NAME` or `NAME@ALIAS` into a folder.
 
     Raises BadInput for an unknown model or alias, or a folder that cannot be written.
     """
@@ -166,5 +190,5 @@ def pull(wanted: str, folder: Path, home: Home) -> tuple[list[Path], str]:
                 os.replace(file, folder / file.name)
     except OSError as error:
         raise BadInput(f"--to {folder}: cannot be written ({error.strerror}); name another folder") from error
-    sentence = f"{name} version {model['version']}, trial {model['trial']} of {model['sweep']}, from {no_secret(uri)}"
-    return [folder / file.name for file in files], sentence
+    found = [folder / file.name for file in files]
+    return Pulled(name, model["version"], model["sweep"], model["trial"], found, no_secret(uri))

@@ -1,7 +1,7 @@
 """Train the trial of a best file again, and compare every report to the last bit."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,9 @@ from espalier.sweeps import identity
 from espalier.sweeps.best_file import BestFile
 from espalier.sweeps.code.environment import differences, environment
 from espalier.sweeps.repeat.code import NO_CODE, CodeUsed
+from espalier.sweeps.results.formatting import decimals, finite
 from espalier.sweeps.spec.spec import SweepSpec
+from espalier.sweeps.spec.values import Fields
 
 if TYPE_CHECKING:
     from espalier.core.training.events import Ended
@@ -27,6 +29,8 @@ class Rerun:
     same bits will do, as for a task. Code of one's own may do sums in any order: `TOLERANCE` says how near is enough.
     """
 
+    sweep: str
+    trial: int
     metric: str
     expected: float
     value: float | None
@@ -39,6 +43,30 @@ class Rerun:
     def reproduced(self) -> bool:
         """Whether every reported number was the same: to the last bit, or near enough where `apart` is a number."""
         return self.difference is None or (self.apart is not None and self.apart <= TOLERANCE)
+
+    def document(self, model: str | None) -> Fields:
+        """Return it for JSON. model: that the weights were to become a version of."""
+        return finite(
+            {
+                **{name: getattr(self, name) for name in ("sweep", "trial", "reproduced", "metric", "value", "apart")},
+                "difference": self.difference or "",
+                "surroundings": list(self.surroundings),
+                "model": model if self.version else None,
+                "version": self.version,
+            }
+        )
+
+    def lines(self, model: str | None) -> Iterator[str]:
+        """Yield it for people. model: that the weights were to become a version of."""
+        if self.reproduced:
+            how = "bit for bit" if self.apart is None else f"nearly: {self.apart:.1g} of its range apart at most"
+            yield f"reproduced: {self.metric} {decimals(self.value)}, {how}"
+            if self.version:
+                yield f"registered: {model} version {self.version}, the champion; fetch it: sweep pull {model}"
+        else:
+            yield f"not reproduced: {self.difference}"
+        same = [] if self.reproduced else ["versions, device, data and code are the same"]
+        yield from (f"  {line}" for line in self.surroundings or same)
 
 
 def rerun(best: BestFile, spec: SweepSpec, watcher: "Watcher | None" = None, code: CodeUsed = NO_CODE) -> Rerun:
@@ -79,7 +107,7 @@ def _compared(best: BestFile, spec: SweepSpec, ends: "Sequence[Ended]", surround
     difference = next(filter(None, differences), None)
     if difference is None and value != expected:
         difference = f"{metric} is {value!r}, the file says {expected!r}"
-    return Rerun(metric, expected, value, difference, surroundings)
+    return Rerun(best.sweep, best.trial, metric, expected, value, difference, surroundings)
 
 
 def _rerun_process(best: BestFile, spec: SweepSpec, code: CodeUsed) -> Rerun:

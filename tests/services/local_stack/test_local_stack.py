@@ -72,9 +72,10 @@ def check_the_champion(sweep: Sweep, trial: int) -> None:
     file.write_text(read_sweep(home, sweep.id).best_file())
     outcome = champion.rerun_and_register(file.read_text(), *read_best(str(file)), "hostile-model", home)
     assert (outcome.reproduced, outcome.version) == (True, "1")
-    files, said = champion.pull("hostile-model", folder, home)
+    pulled = champion.pull("hostile-model", folder, home)
+    files = pulled.files
     assert files == [folder / "best.yaml", folder / "weights.pt"]
-    assert f"version 1, trial {trial} of {sweep.id}" in said
+    assert f"version 1, trial {trial} of {sweep.id}" in pulled.sentence
     assert files[0].read_text() == file.read_text()
     assert torch.load(files[1], weights_only=True)
 

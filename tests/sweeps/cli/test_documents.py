@@ -1,13 +1,16 @@
 """What commands print with --json is what `sweep schema COMMAND` says: documents of a version."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import pytest
 from click.testing import CliRunner
 
+from espalier.services.cli import main as every_command
 from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.documents import DOCUMENTS, VERSION, document_schema, versioned
@@ -24,7 +27,7 @@ def printed(*words: str) -> Any:
 
 def check(command: str, document: Any) -> None:
     """A document is what the schema of its command says, as the schema that is printed."""
-    schema = printed("schema", command)
+    schema = printed("schema", *command.split())
     assert schema == document_schema(command)
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(document, schema)
@@ -71,9 +74,51 @@ def test_how_a_sweep_ended_has_its_schema() -> None:
             check(command, versioned(json.loads(json.dumps(summary.document()))))
 
 
-def test_every_command_with_json_has_a_schema_and_no_other() -> None:
-    with_json = {name for name, command in main.commands.items() if any(p.name == "as_json" for p in command.params)}
-    assert with_json - {"submit"} == set(DOCUMENTS), "that of submit is the service's own answer"
+WITHOUT = {
+    "ui": "it becomes MLflow's server",
+    "serve": "it becomes a server",
+    "mcp": "it speaks JSON-RPC",
+    "schema": "what it prints is JSON",
+    "completion": "what it prints is a script of a shell",
+}
+
+
+def commands_of(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command with its words, those of groups as `token list`."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands_of(command, f"{name} ")
+        else:
+            yield before + name, command
+
+
+def test_every_command_prints_json_and_has_a_schema_of_it() -> None:
+    commands = dict(commands_of(every_command))
+    with_json = {name for name, command in commands.items() if any(p.name == "as_json" for p in command.params)}
+    assert set(commands) - with_json == set(WITHOUT)
+    assert with_json == set(DOCUMENTS)
+
+
+def test_what_administrators_see_has_its_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEP_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SWEEP_DATABASE_URL", raising=False)
+    check("db upgrade", printed("db", "upgrade", "--json"))
+    made = printed("token", "create", "--owner", "ada", "--days", "3", "--json")
+    check("token create", made)
+    listed = printed("token", "list", "--json")
+    check("token list", listed)
+    assert made["token"].startswith(f"sweep_{listed[0]['id']}_") and made["days"] == 3
+    check("quota", quota := printed("quota", "ada", "--trials", "10", "--json"))
+    assert (quota["trials"], quota["trials_used"], quota["gpu_hours"]) == (10, 0, None)
+    check("token revoke", printed("token", "revoke", listed[0]["id"], "--json"))
+    assert printed("token", "list", "--json")[0]["state"] == "revoked"
+
+
+def test_a_report_has_its_schema(small_sweep: Any, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    document = printed("report", "small", "--out", str(file), "--json", "--home", str(small_sweep.home))
+    check("report", document)
+    assert Path(document["file"]) == file.resolve() and file.exists() and document["answer"]
 
 
 def test_a_command_that_prints_none_is_refused_by_name() -> None:

@@ -1,5 +1,6 @@
 """The champion: trained again, kept only if it is the same to the last bit, and fetched with its weights."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
 import yaml
@@ -23,6 +25,7 @@ from espalier.core.training.trial import Structure
 from espalier.sweeps import cohorts as plan
 from espalier.sweeps.address import no_secret
 from espalier.sweeps.best_file import BestFile
+from espalier.sweeps.documents import document_schema
 from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.repeat.champion import check_name, weight_files
 from espalier.sweeps.search.store import SweepStore
@@ -130,8 +133,15 @@ def test_a_trial_is_one_version_however_often_it_is_registered_and_the_last_is_t
         kept = sweep("rerun", file, "--register", "small-model", "--home", str(home))
         assert f"small-model version {version}, the champion" in kept.stdout
     assert f"version 2, trial {other}" in sweep("pull", "small-model@champion", "--home", str(home)).stderr
-    kept = sweep("rerun", "best.yaml", "--register", "small-model", "--home", str(home))
-    assert "small-model version 1, the champion" in kept.stdout
+    kept = sweep("rerun", "best.yaml", "--register", "small-model", "--json", "--home", str(home))
+    again = json.loads(kept.stdout)
+    jsonschema.validate(again, document_schema("rerun"))
+    assert (again["trial"], again["reproduced"], again["model"], again["version"]) == (
+        *(best.trial, True, "small-model", "1"),
+    )
+    pulled = json.loads(sweep("pull", "small-model", "--json", "--home", str(home)).stdout)
+    jsonschema.validate(pulled, document_schema("pull"))
+    assert (pulled["version"], pulled["trial"], pulled["sweep"]) == ("1", str(best.trial), best.sweep)
 
 
 @pytest.mark.slow

@@ -1,17 +1,9 @@
-"""The JSON documents of the commands, as types: what `--json` prints, version VERSION.
-
-Keys are added within a version, and neither removed nor given another meaning. `sweep schema COMMAND` prints them as
-JSON Schema.
-"""
+"""The documents on sweeps and their trials: how one ended, what it came to, and why."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter
 from typing_extensions import TypedDict
-
-VERSION = 1
-"""The version of all documents: their key `schema`. A list, of `sweep list`, has none."""
 
 Params = Mapping[str, Any]
 """The hyperparameters of a trial, by name."""
@@ -91,6 +83,23 @@ class RunDocument(TypedDict):
     halted: str | None
     first_result_s: float | None
     mlflow: str | None
+
+
+class SubmitDocument(TypedDict):
+    """`sweep submit`, and `sweep resume` and `extend` of a service: what the service says of the sweep.
+
+    Its other keys are those of the service's own schema, at /openapi.json. answer: in sentences, once it is over.
+    """
+
+    sweep: str
+    id: str
+    name: str
+    owner: str
+    state: str
+    reason: str
+    trials: Mapping[str, int]
+    best: BestDocument | None
+    answer: Sequence[str]
 
 
 class ListedDocument(TypedDict):
@@ -254,109 +263,3 @@ class TopDocument(TypedDict):
     sweeps: Sequence[Mapping[str, Any]]
     trials: Sequence[Mapping[str, Any]]
     left_out: Sequence[Mapping[str, Any]]
-
-
-class FindingDocument(TypedDict):
-    """A finding of a check. level: pass, note, warn or FAIL."""
-
-    level: str
-    what: str
-    said: str
-
-
-class CheckDocument(TypedDict):
-    """`sweep check`: whether nothing fails, and each finding."""
-
-    passed: bool
-    findings: Sequence[FindingDocument]
-    forecast: Mapping[str, Any] | None
-
-
-class RangeDocument(TypedDict):
-    """`sweep lr-range`. interval: of the exponents that are worth searching; null for none."""
-
-    interval: Sequence[float] | None
-    rules: Mapping[str, Any]
-    exponents: Sequence[float]
-    notes: Sequence[str]
-
-
-class ExportDocument(TypedDict):
-    """`sweep export`: what was written."""
-
-    sweep: str
-    path: str
-    files: int
-    size_bytes: int
-    notes: Sequence[str]
-
-
-class UnpackDocument(TypedDict):
-    """`sweep unpack`: which sweep, and the home that has it now."""
-
-    sweep: str
-    home: str
-
-
-class InitDocument(TypedDict):
-    """`sweep init`: the files that were written, what is searched, and which commands come next."""
-
-    files: Sequence[str]
-    name: str
-    searched: Sequence[str]
-    notes: Sequence[str]
-
-
-class ImportDocument(TypedDict):
-    """`sweep import`: the fields of the spec, and what has no counterpart."""
-
-    spec: Mapping[str, Any]
-    notes: Sequence[str]
-
-
-class SaidDocument(TypedDict):
-    """`sweep stop`, `enqueue` and `delete`: what was done, in sentences."""
-
-    sweep: str
-    said: Sequence[str]
-
-
-DOCUMENTS: Mapping[str, Any] = {
-    "run": RunDocument,
-    "resume": RunDocument,
-    "extend": RunDocument,
-    "list": Sequence[ListedDocument],
-    "show": ShowDocument,
-    "explain": ExplainDocument,
-    "compare": CompareDocument,
-    "best": TopDocument,
-    "check": CheckDocument,
-    "lr-range": RangeDocument,
-    "export": ExportDocument,
-    "unpack": UnpackDocument,
-    "init": InitDocument,
-    "import": ImportDocument,
-    "stop": SaidDocument,
-    "enqueue": SaidDocument,
-    "delete": SaidDocument,
-}
-"""By command, the type of its document."""
-
-
-def document_schema(command: str) -> dict[str, Any]:
-    """Return the JSON Schema of what a command prints with --json.
-
-    >>> document_schema("list")["type"], document_schema("show")["required"][:2]
-    ('array', ['sweep', 'state'])
-    """
-    schema = TypeAdapter(DOCUMENTS[command]).json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"sweep-{command}-{VERSION}"} | schema
-
-
-def versioned(document: object) -> object:
-    """Return a document with its version in front; a list as it is.
-
-    >>> versioned({"sweep": "names-1"}), versioned([1])
-    ({'schema': 1, 'sweep': 'names-1'}, [1])
-    """
-    return {"schema": VERSION, **document} if isinstance(document, Mapping) else document
