@@ -257,10 +257,12 @@ class Result:
     ) -> "Result":
         """Give it so much more to train, in the unit of its budget; return it as it is then. Its trials so far stay.
 
-        changed: although code or data changed. Raises BadInput, before anything is trained, where that cannot be.
+        A service queues it, and it trains there. changed: although code or data changed. Raises BadInput, before
+        anything is trained, where that cannot be.
         """
         more = More(trials, trainings, hours, gpu_hours)
-        return finished(self.origin.extend(self.id, more, changed, address, progress), self.origin)
+        summary = self.origin.extend(self.id, more, changed, address, progress)
+        return Result.read(self.origin, self.id) if summary is None else finished(summary, self.origin)
 
     @checked(out=path("a folder or a zip that is not there yet, or None for ID.zip", optional=True))
     def export(self, out: str | PathLike[str] | None = None) -> Path:

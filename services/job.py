@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from espalier.core.errors import BadInput
-from espalier.services.clusters.job_folder import SPEC_FILE, accepts_changes, unpacked_code
+from espalier.services.clusters.job_folder import SPEC_FILE, accepts_changes, extended, unpacked_code
 from espalier.services.clusters.keeper import CODE, HOME
 from espalier.services.settings import read_settings
 from espalier.sweeps.cli.errors import handle_errors
@@ -24,12 +24,18 @@ def drive(sweep: str, folder: Path) -> None:
     It trains in the Ray cluster whose job this is, else in a new one.
     """
     from espalier.sweeps.guard import guarded
-    from espalier.sweeps.running.here import run_here
+    from espalier.sweeps.running.here import extend_here, run_here
+    from espalier.sweeps.search.extending import more_to
     from espalier.sweeps.spec.spec import load_spec
 
     with handle_errors(), guarded():
         spec, home = load_spec(str(folder / SPEC_FILE)), Home.at(None)
-        summary = run_here(spec, home, ray_address(os.environ), sweep, accepts_changes(folder))
+        address, changed = ray_address(os.environ), accepts_changes(folder)
+        wanted, by = extended(folder) or ({}, "")
+        if wanted and (more := more_to(home.storage, sweep, wanted)):
+            summary = extend_here(sweep, home, more, address, changed, by=by)
+        else:
+            summary = run_here(spec, home, address, sweep, changed)
         print_summary(summary, home, as_json=True)
     sys.exit(0)
 

@@ -7,7 +7,7 @@ harm: a submission changes state only from the state that was read, and jobs are
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -99,6 +99,29 @@ class Queue:
             check_quota(session, submission, self.now(), again=True)
             submission.attempt += 1
             submission.accepts_changes = changed
+            submission.turn(State.QUEUED, self.now())
+        self._woken.set()
+        return submission
+
+    def extend(
+        self, sweep: str, extended: Mapping[str, float], trials: int, attempt: int, changed: bool = False
+    ) -> Submission | None:
+        """Put an ended sweep back into the queue with more to train. Raises Quota.
+
+        extended: how much in all, by the unit of its budget. trials: in all. attempt: of which that was computed; if
+        the sweep does not rest after that one, nothing happens, and None is returned. changed: see `resume`.
+        """
+        with self.store.session() as session:
+            submission = self._locked(session, sweep)
+            if submission is None or not State(submission.state).over or submission.attempt != attempt:
+                return None
+            self._lock_owner(session, submission.owner)
+            submission.trials = trials
+            with session.no_autoflush:
+                check_quota(session, submission, self.now(), again=True)
+            submission.extended = dict(extended)
+            submission.accepts_changes = changed
+            submission.attempt += 1
             submission.turn(State.QUEUED, self.now())
         self._woken.set()
         return submission
@@ -246,7 +269,7 @@ class Queue:
 def job_of(submission: Submission) -> Job:
     """Return the job of a submission's present attempt."""
     s = submission
-    return Job(s.job, s.sweep, s.spec, s.archive, s.owner, s.accepts_changes)
+    return Job(s.job, s.sweep, s.spec, s.archive, s.owner, s.accepts_changes, s.extended)
 
 
 def died(status: Status) -> bool:

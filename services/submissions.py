@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
@@ -17,6 +17,7 @@ from espalier.services.database.tables import State, Submission
 from espalier.services.settings import Settings
 from espalier.sweeps.code import archive as archives
 from espalier.sweeps.home import SWEEP_ID, new_id
+from espalier.sweeps.search.extension import More
 from espalier.sweeps.spec.first import TOP_MOST
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import Fields, unique_fields
@@ -53,15 +54,37 @@ class Points(BaseModel):
     top: int = Field(1, ge=1, le=TOP_MOST, description="how many of its best points")
 
 
+class MoreToTrain(BaseModel):
+    """How much more a sweep is to train: one of these, in the unit of its budget."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    trials: int | None = Field(None, gt=0, le=MOST)
+    trainings: float | None = Field(None, gt=0, le=MOST)
+    hours: float | None = Field(None, gt=0, le=MOST)
+    gpu_hours: float | None = Field(None, gt=0, le=MOST)
+
+
+def read_more(text: bytes, kind: str, settings: Settings) -> More:
+    """Parse how much more a sweep is to train. kind: json or yaml. Raises BadInput."""
+    return More(**_model(MoreToTrain, _parsed(text, kind, settings, "extend"), "extend").model_dump())
+
+
 def read_points(text: bytes, kind: str, settings: Settings) -> Points:
     """Parse points for a sweep. kind: json or yaml. Raises BadInput."""
-    fields = _parsed(text, kind, settings, "points")
-    _check_values(fields, "points")
+    return _model(Points, _parsed(text, kind, settings, "points"), "points")
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _model(model: type[M], fields: Any, what: str) -> M:
+    _check_values(fields, what)
     try:
-        return Points.model_validate(fields)
+        return model.model_validate(fields)
     except ValidationError as error:
         wrong = error.errors()[0]
-        raise BadInput(f"{'.'.join(map(str, wrong['loc'])) or 'points'}: {wrong['msg'].lower()}") from error
+        raise BadInput(f"{'.'.join(map(str, wrong['loc'])) or what}: {wrong['msg'].lower()}") from error
 
 
 def _json(text: str) -> Any:

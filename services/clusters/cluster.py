@@ -40,6 +40,8 @@ class Job:
     owner: str = ""
     changed: bool = False
     """Whether it goes on also if data or installed code have changed since the attempt before."""
+    extended: Mapping[str, float] | None = None
+    """How much it is to train in all, by the unit of its budget, if it was given more than its spec says."""
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,17 @@ from pathlib import Path
 from espalier.services.clusters.cluster import Job
 from espalier.sweeps.code import archive
 
-SPEC_FILE, ARCHIVE_FILE, CHANGED_FILE = "spec.json", "code.zip", "changed"
+SPEC_FILE, ARCHIVE_FILE, CHANGED_FILE, EXTENDED_FILE = "spec.json", "code.zip", "changed", "extended.json"
+READ = (SPEC_FILE, EXTENDED_FILE)
+"""What the job's own process reads, where it is there."""
 
 
 def write_job(job: Job, folder: Path) -> None:
     """Write the files of a job."""
     if job.changed:
         write_whole(folder / CHANGED_FILE, b"")
+    if job.extended:
+        write_whole(folder / EXTENDED_FILE, json.dumps({"budget": dict(job.extended), "by": job.owner}).encode())
     write_whole(folder / SPEC_FILE, json.dumps(dict(job.spec)).encode())
     if job.archive is not None:
         write_whole(folder / ARCHIVE_FILE, job.archive)
@@ -35,6 +39,15 @@ def unpacked_code(folder: Path, place: Path, limit_mib: float) -> Path | None:
 def accepts_changes(folder: Path) -> bool:
     """Whether a job continues even if data or code have changed."""
     return (folder / CHANGED_FILE).exists()
+
+
+def extended(folder: Path) -> tuple[dict[str, float], str] | None:
+    """Return how much a job's sweep is to train in all, and by whose wish; None for what its spec says."""
+    file = folder / EXTENDED_FILE
+    if not file.exists():
+        return None
+    fields = json.loads(file.read_text())
+    return fields["budget"], fields["by"]
 
 
 def write_whole(path: Path, text: bytes) -> None:

@@ -20,7 +20,7 @@ import psutil
 
 from espalier.core.errors import BadInput
 from espalier.services.clusters.cluster import STOP_WAIT_S
-from espalier.services.clusters.job_folder import SPEC_FILE, unpacked_code, write_whole
+from espalier.services.clusters.job_folder import READ, unpacked_code, write_whole
 from espalier.services.isolation import confine
 from espalier.services.settings import read_settings
 
@@ -58,7 +58,9 @@ class LocalJob:
 
     def confinement(self, code: Path | None, temporary: Path) -> confine.Confinement:
         """Return the confinement of its process."""
-        _give(self.folder / SPEC_FILE, self.uid)
+        for name in READ:
+            if (self.folder / name).exists():
+                _give(self.folder / name, self.uid)
         os.chown(self.folder, self.uid, self.uid)
         readable = ([code] if code else []) + [*confine.python_paths()]
         return confine.Confinement(self.uid, self.folder, (self.home, temporary), tuple(readable))

@@ -79,6 +79,7 @@ class Submission(Base):
     hours: Mapped[float]  # the time limit of an attempt, from which its expected GPU-hours are computed
     attempt: Mapped[int] = mapped_column(default=0)
     accepts_changes: Mapped[bool] = mapped_column(default=False)  # continues with changed data or code
+    extended: Mapped[dict[str, float] | None] = mapped_column(JSON(none_as_null=True))  # {unit: how much in all}
     created: Mapped[float]
     changed: Mapped[float]
     started: Mapped[float | None]  # the number of the present or last attempt

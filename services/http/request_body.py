@@ -13,7 +13,7 @@ from starlette.types import Message
 from espalier.core.errors import BadInput, nearest
 from espalier.services.http.problems import Problem
 from espalier.services.settings import Settings
-from espalier.services.submissions import Points
+from espalier.services.submissions import MoreToTrain, Points
 
 EXAMPLE = {
     "name": "names",
@@ -171,6 +171,12 @@ POINTS = {
                 "example": {"points": [{"lr_exponent": -1.0}]},
             }
         },
+    }
+}
+MORE = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": MoreToTrain.model_json_schema(), "example": {"trials": 8}}},
     }
 }
 CHECKED = {

@@ -17,14 +17,14 @@ from espalier.services.http import problems
 from espalier.services.http.access import Reader, Submitter
 from espalier.services.http.backend import Backend, BackendDep, Id, own_sweep, view_of
 from espalier.services.http.problems import Problem, responses
-from espalier.services.http.request_body import BODY, CHECKED, POINTS, hours_of, read_body, read_spec_body
+from espalier.services.http.request_body import BODY, CHECKED, MORE, POINTS, hours_of, read_body, read_spec_body
 from espalier.services.http.streams import LogEvents, Stream, SweepEvents
 from espalier.services.queue import position
 from espalier.services.reading.answers import Sweep, Trial, trial_view
 from espalier.services.reading.best import as_submitted
-from espalier.services.reading.trials import curves_of, objective_of, trials_of
+from espalier.services.reading.trials import curves_of, extended, objective_of, trials_of
 from espalier.services.reading.view import sweep_view
-from espalier.services.submissions import read_points, read_spec, submission_of
+from espalier.services.submissions import MOST, read_more, read_points, read_spec, submission_of
 from espalier.services.tokens import Caller
 from espalier.sweeps.spec import yaml12
 from espalier.sweeps.spec.values import Fields
@@ -326,6 +326,42 @@ async def enqueue(sweep: Id, request: Request, backend: BackendDep, caller: Subm
         except KeyError as error:
             raise Problem(409, f"{sweep} has not begun; add points once it runs, or have them in its spec") from error
         return Enqueued(id=sweep, added=count, state=State(submission.state))
+
+    return await anyio.to_thread.run_sync(add)
+
+
+EXTENDED = responses(400, 401, 403, 404, 408, 409, 411, 413, 415, 422, 429)
+
+
+@api.post("/sweeps/{sweep}/extend", status_code=202, openapi_extra=MORE, responses=EXTENDED)
+async def extend(
+    sweep: Id,
+    request: Request,
+    backend: BackendDep,
+    caller: Submitter,
+    changed: Annotated[bool, Query(description="go on also if the data have changed, and record it")] = False,
+) -> Sweep:
+    """Give a sweep that has ended more to train than its spec says, in the unit of its budget, and queue it again.
+
+    Its trials so far stay as they are. What is added counts towards the quota of its owner.
+    """
+    submission = await anyio.to_thread.run_sync(own_sweep, backend, caller, sweep)
+    body = await read_spec_body(request, backend.settings)
+
+    def add() -> Sweep:
+        more = read_more(body.spec, body.kind, backend.settings)
+        if not State(submission.state).over:
+            raise Problem(409, f"{sweep} is {submission.state}; extend it once it has ended")
+        try:
+            with backend.slots.taken(caller.owner):
+                wanted = extended(submission, backend.sweeps, more)
+        except KeyError as error:
+            raise Problem(409, f"{sweep} has no trials yet; hand in a larger one") from error
+        if wanted.trials > MOST:
+            raise BadInput(f"trials: {wanted.trials:,} in all; at most {MOST:,} are counted")
+        if not backend.queue.extend(sweep, wanted.budget, wanted.trials, submission.attempt, changed):
+            raise Problem(409, f"{sweep} is being changed by another request; look at it, and ask again")
+        return view_of(backend, own_sweep(backend, caller, sweep))
 
     return await anyio.to_thread.run_sync(add)
 

@@ -93,6 +93,10 @@ class Sweep(BaseModel):
     gpus: float = Field(description="GPUs that it is counted with while it runs")
     progress: float = Field(description="the share of its trials that have ended")
     trials: TrialCounts
+    extended: dict[str, float] | None = Field(
+        None,
+        description="how much it trains in all, by the unit of its budget, if it was given more than its spec says",
+    )
     searched: list[str] = Field(description="the hyperparameters that its trials may differ in")
     metric: str = Field("valid_loss", description="the objective")
     mode: str = Field("min", description="min or max: which values of the objective are better")

@@ -6,7 +6,8 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espalier.core.errors import BadInput
@@ -24,7 +25,11 @@ from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.adding import add
+from espalier.sweeps.search.extending import budget_of, extension_of
+from espalier.sweeps.search.extension import More
 from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.search.study import SweepRecord
+from espalier.sweeps.spec.spec import make_spec
 from espalier.sweeps.spec.values import Fields
 
 SETTLED_S, LASTING_S = 5.0, 60.0  # seconds for which the trials of an ended sweep are cached
@@ -105,6 +110,10 @@ class Sweeps:
             return []
         return trials
 
+    def record(self, sweep: str, owner: str) -> SweepRecord:
+        """Return the record of a sweep, for reading. Raises BadInput, and KeyError for a sweep that has not begun."""
+        return self._store(self.tenant_home(owner, sweep)).load(sweep)
+
     def _store(self, home: Home | None) -> SweepStore:
         """Return the sweeps of a tenant's home or of the service's own; a database is shared by all."""
         if home is None or "://" in home.storage:
@@ -160,6 +169,28 @@ class Sweeps:
         if not self._store(home).exists(sweep):
             raise KeyError(sweep)
         return enqueue_as_owner(home.path, sweep, points, other, top, variables_of_jobs(os.environ))
+
+
+@dataclass(frozen=True)
+class Extended:
+    """A sweep with more to train. budget: in all, by its unit. trials: in all, as quotas count them."""
+
+    budget: Mapping[str, float]
+    trials: int
+
+
+def extended(submission: Submission, sweeps: Sweeps, more: More) -> Extended:
+    """Return what a sweep comes to with so much more to train; nothing is stored.
+
+    Raises BadInput for what it cannot be extended by, and KeyError for a sweep that has not begun.
+    """
+    record = sweeps.record(submission.sweep, submission.owner)
+    unit, amount = more.amount
+    if submission.extended and unit in submission.extended:  # by a job that has not come to it
+        more = replace(more, **{unit: amount + max(0.0, submission.extended[unit] - budget_of(record.spec, unit))})
+    extension = extension_of(record, more)
+    spec = make_spec(extension.applied_to(record.stored_spec), f"{record.id}: extended", stored=True)
+    return Extended({extension.unit: extension.after}, spec.trials_wanted)
 
 
 def objective_of(submission: Submission) -> str:

@@ -44,6 +44,7 @@ def sweep_view(submission: Submission, sweeps: Sweeps, position: int | None) -> 
         gpus=submission.gpus,
         progress=min(1.0, round(ended / submission.trials, 4)) if submission.trials else 0.0,  # some are open-ended
         trials=TrialCounts(wanted=submission.trials, ended=ended, **counted),
+        extended=submission.extended,
         searched=names,
         metric=objective["metric"],
         mode=objective["mode"],

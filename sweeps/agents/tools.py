@@ -149,9 +149,12 @@ class Tools:
         given = {"--trials": trials, "--trainings": trainings, "--hours": hours}
         words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
         if self.commands.server:
-            self.commands.text(
-                "extend", *words, *self.commands.place, given=[sweep]
-            )  # which says why a service does not
+            from espalier.sweeps.client.service import Remote
+            from espalier.sweeps.search.extension import More
+
+            remote = Remote(self.commands.server)
+            remote.extend(remote.find(sweep), More(trials=trials, trainings=trainings, hours=hours).amount, False)
+            return self._state(sweep)
         return self._background(sweep, "extend", *words)
 
     def enqueue(

@@ -111,7 +111,11 @@ def extend(
     from espalier.sweeps.search.extension import More
 
     origin = chosen_origin(server, home, reading=False)
-    print_summary(origin.extend(sweep, More(**amounts), changed, address, progress=True), Home.at(home), as_json)
+    summary = origin.extend(sweep, More(**amounts), changed, address, progress=True)
+    if summary is None:
+        follow_remote(needed_remote(server), origin.read(sweep).id, True, as_json)
+    else:
+        print_summary(summary, Home.at(home), as_json)
 
 
 @click.command(short_help="Add points to one that has not ended.")

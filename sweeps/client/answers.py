@@ -82,6 +82,7 @@ class SweepAnswer(TypedDict):
     gpus: float
     progress: float
     trials: CountsAnswer
+    extended: Mapping[str, float] | None
     searched: Sequence[str]
     metric: str
     mode: str

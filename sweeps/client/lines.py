@@ -8,6 +8,7 @@ from espalier.sweeps.results.formatting import decimals, params_text
 from espalier.sweeps.results.noise import Noise, Ties, noise_line
 from espalier.sweeps.results.reference_result import ReferenceResult, reference_lines
 from espalier.sweeps.results.trial_result import TrialResult, health_line, ranked
+from espalier.sweeps.spec.parts import UNITS
 
 
 def follow(remote: Remote, sweep: str, print_line: Callable[[str], None]) -> SweepAnswer:
@@ -62,6 +63,8 @@ def show_lines(answer: SweepAnswer, trials: Sequence[TrialAnswer], top: int, tol
     """
     yield state_line(answer["id"], answer)
     yield f"  owner    {answer['owner']}"
+    for unit, amount in (answer.get("extended") or {}).items():
+        yield f"  extended to {amount:g} {UNITS[unit]}"
     yield f"  ran      {answer['seconds']:.0f} s of at most {answer['hours']:g} h, attempt {answer['attempt'] + 1}"
     if page := answer["mlflow"].get("page"):
         yield f"  MLflow   {page}"

@@ -187,6 +187,12 @@ class Remote:
         path = f"/v1/sweeps/{self._name(sweep)}/resume"
         return self._json("POST", f"{path}?changed=true" if changed else path, retries=0)
 
+    def extend(self, sweep: str, amount: tuple[str, float], changed: bool) -> SweepAnswer:
+        """Give an ended sweep more to train. amount: its unit, and how much. Asked once: it would be added twice."""
+        path = f"/v1/sweeps/{self._name(sweep)}/extend"
+        unit, more = amount
+        return self._json("POST", f"{path}?changed=true" if changed else path, retries=0, json={unit: more})
+
     def enqueue(self, sweep: str, points: Sequence[Mapping[str, Any]], other: str | None, top: int) -> EnqueuedAnswer:
         """Add points to a sweep, and then the best ones of another. It is asked once: points would be added twice."""
         body = {"points": list(points), "top": top} | ({"from": other} if other else {})

@@ -118,8 +118,8 @@ class Origin(Protocol):
         """
         ...
 
-    def extend(self, sweep: str, more: More, changed: bool, address: str | None, progress: bool) -> Summary:
-        """Give a sweep more to train, and train it; return its summary. Raises BadInput, as a service always does.
+    def extend(self, sweep: str, more: More, changed: bool, address: str | None, progress: bool) -> Summary | None:
+        """Give a sweep more to train, and train it; return its summary, None if it runs elsewhere. Raises BadInput.
 
         changed, address, progress: see `resume`.
         """

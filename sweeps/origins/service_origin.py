@@ -9,7 +9,6 @@ from os import PathLike
 
 from espalier.core.errors import BadInput, counted
 from espalier.sweeps.answer.answer import Answer, answer_of
-from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.browse.export import Export
 from espalier.sweeps.client.answers import SweepAnswer, TraceAnswer, TrialAnswer
 from espalier.sweeps.client.lines import beside_the_best, follow, show_lines, state_line, table
@@ -18,7 +17,7 @@ from espalier.sweeps.origins.origin import CurvePoint, Listing
 from espalier.sweeps.report.material import Material, Ratios, Trace, Work, block_means
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
-from espalier.sweeps.search.extension import More
+from espalier.sweeps.search.extension import More, with_budget
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import Fields
 
@@ -52,8 +51,11 @@ class ServiceSweep:
 
     @property
     def spec(self) -> SweepSpec:
-        """Its spec."""
-        return make_spec(self._spec, f"{self.id}: spec", stored=True)
+        """Its spec, with the budget that it was extended to."""
+        fields = self._spec
+        for unit, amount in (self.answer.get("extended") or {}).items():
+            fields = with_budget(fields, unit, amount)
+        return make_spec(fields, f"{self.id}: spec", stored=True)
 
     @property
     def trials(self) -> Sequence[TrialResult]:
@@ -61,7 +63,7 @@ class ServiceSweep:
         return tuple(map(trial_of, self._trials))
 
     @cached_property
-    def _spec(self) -> Mapping[str, object]:
+    def _spec(self) -> Fields:
         return self.remote.spec(self.id)
 
     @cached_property
@@ -166,20 +168,27 @@ class ServiceSweep:
 
     def submitted(self, over: bool) -> Mapping[str, object]:
         """Return what `sweep submit --json` prints. over: with the answer in sentences, which takes all trials."""
-        sentences = [*self._told.sentences] if over and self.answer["best"] else []
+        sentences = list(self._sentences()) if over and self.answer["best"] else []
         return {**self.answer, "sweep": self.id, "best": self._best, "answer": sentences}
 
     def closing_lines(self) -> Iterator[str]:
         """Yield what `sweep submit` prints once it is over: the answer, and which commands come next."""
         if not self.answer["best"]:
             return
-        yield from self._told.without_health or beside_the_best(self.answer)
+        yield from self._sentences() or beside_the_best(self.answer)
         yield f"pull it: sweep best {self.id} --server {self.remote.server} > best.yaml"
         yield f"see it all: sweep report {self.id} --server {self.remote.server} --open"
 
     def lines(self, top: int) -> Iterator[str]:
         """Yield what `sweep show` prints, with so many trials."""
         return show_lines(self.answer, self._trials, top, self._told.without_health)
+
+    def _sentences(self) -> Sequence[str]:
+        """Return the answer without what stands in the table of trials; nothing if the service is away by now."""
+        try:
+            return self._told.without_health
+        except BadInput:
+            return ()
 
     @cached_property
     def _told(self) -> Answer:
@@ -213,12 +222,9 @@ class ServiceOrigin:
         """Ask the service to resume a sweep on its cluster."""
         self.remote.resume(self.remote.find(sweep), changed)
 
-    def extend(self, sweep: str, more: More, changed: bool, address: str | None, progress: bool) -> Summary:
-        """Raise BadInput: a service does not extend sweeps."""
-        raise BadInput(
-            f"{sweep}: a service does not extend sweeps, since quotas were checked for the spec as it was submitted; "
-            "submit a larger one, with the best of this one under `first`"
-        )
+    def extend(self, sweep: str, more: More, changed: bool, address: str | None, progress: bool) -> None:
+        """Give a sweep more to train on the service's cluster. Raises BadInput."""
+        self.remote.extend(self.remote.find(sweep), more.amount, changed)
 
     def enqueue(self, sweep: str, points: Sequence[Fields], other: str, top: int) -> Sequence[str]:
         """Add points to a sweep that asks for more trials; return what happens to them. Raises BadInput."""

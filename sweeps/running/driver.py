@@ -180,8 +180,12 @@ def resume(
         return driver.drive(watch, session, partial(_check_unchanged, driver, changed, anyway), anyway)
 
 
-def extend(wanted: str, home: Home, watch: Watch, session: RaySession, more: More, changed: bool = False) -> Summary:
+def extend(
+    wanted: str, home: Home, watch: Watch, session: RaySession, more: More, changed: bool = False, by: str = ""
+) -> Summary:
     """Give a sweep more to train, and train it. Its trials so far stay as they are. changed: see `resume`.
+
+    by: who wished it; "" for the user of this process.
 
     Raises BadInput, with nothing stored, for what it cannot be extended by, and where its code or data have changed.
     """
@@ -190,7 +194,7 @@ def extend(wanted: str, home: Home, watch: Watch, session: RaySession, more: Mor
     check_reachable(sweep_tracking_uri(record, home))
     with _ending_in_one_line(home, record.id), DriverLock(home, record.id), restoring_folder():
         record = SweepStore.open(home.storage).load(record.id)  # as its last driver left it
-        driver = Driver(home, record.extended(extension_of(record, more)), begin)
+        driver = Driver(home, record.extended(extension_of(record, more, by)), begin)
         return driver.drive(watch, session, partial(_begin_extension, driver, changed), check_anyway=True)
 
 

@@ -49,13 +49,19 @@ def resume_here(
 
 
 def extend_here(
-    sweep: str, home: Home, more: More, address: str | None = None, changed: bool = False, progress: bool = True
+    sweep: str,
+    home: Home,
+    more: More,
+    address: str | None = None,
+    changed: bool = False,
+    progress: bool = True,
+    by: str = "",
 ) -> Summary:
     """Give a sweep more to train, and train it. Raises BadInput; see `driver.extend`."""
     from espalier.sweeps.running import driver
 
     with _ray(address) as session:
-        return driver.extend(sweep, home, _watch(progress), session, more, changed)
+        return driver.extend(sweep, home, _watch(progress), session, more, changed, by)
 
 
 @contextmanager

@@ -1,13 +1,17 @@
 """Give a sweep more to train, in the unit of its budget."""
 
+from collections.abc import Mapping
+
 from espalier.core.errors import BadInput
-from espalier.sweeps.search.extension import UNITS, Extension, More, unit_of
+from espalier.sweeps.search.extension import Extension, More, unit_of
+from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.search.study import SweepRecord
+from espalier.sweeps.spec.parts import UNITS
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 
 
-def extension_of(record: SweepRecord, more: More) -> Extension:
-    """Return the extension of a sweep by so much more, not stored yet.
+def extension_of(record: SweepRecord, more: More, by: str = "") -> Extension:
+    """Return the extension of a sweep by so much more, not stored yet. by: who wishes it; "" for this user.
 
     Raises BadInput for an amount in another unit than the sweep's budget has, for one beyond what a spec may have, and
     for a grid that has no further point.
@@ -17,7 +21,7 @@ def extension_of(record: SweepRecord, more: More) -> Extension:
     if unit != wanted:
         counts = f"the budget of {record.id} counts {UNITS[wanted]}"
         raise BadInput(f"{unit}: {counts}; extend it by {wanted}{_why(spec, unit)}")
-    before = spec.trials if unit == "trials" else getattr(spec.budget, unit)
+    before = budget_of(spec, unit)
     after = before + amount
     if spec.search.sampler == "grid" and unit == "trials":
         points = spec.space.grid_size()
@@ -26,9 +30,25 @@ def extension_of(record: SweepRecord, more: More) -> Extension:
         after = min(after, points)
     trials = record.trials()
     finished = not any(trial.running for trial in trials) and len(trials) >= record.wanted()
-    extension = Extension.now(unit, before, after, len(trials), finished)
+    extension = Extension.now(unit, before, after, len(trials), finished, by)
     make_spec(extension.applied_to(record.stored_spec), f"{record.id}: extended", stored=True)
     return extension
+
+
+def more_to(storage: str, sweep: str, wanted: Mapping[str, float]) -> More | None:
+    """Return how much more a sweep of a storage needs to come to so much in all; None if it is to train that already.
+
+    wanted: {unit: amount}. An extension that is asked for in this way happens once, however often it is tried.
+    """
+    ((unit, amount),) = wanted.items()
+    spec = SweepStore.open(storage).load(sweep).spec
+    missing = amount - budget_of(spec, unit)
+    return More(**{unit: missing}) if missing > 0 else None
+
+
+def budget_of(spec: SweepSpec, unit: str) -> float:
+    """Return how much of a unit a spec may train."""
+    return spec.trials if unit == "trials" else getattr(spec.budget, unit) or 0.0
 
 
 def _why(spec: SweepSpec, unit: str) -> str:

@@ -9,11 +9,9 @@ from typing import Any
 
 from espalier.core.errors import BadInput, shown
 from espalier.sweeps.spec.overrides import merged
+from espalier.sweeps.spec.parts import UNITS
 from espalier.sweeps.spec.spec import SweepSpec
 from espalier.sweeps.spec.values import Fields
-
-UNITS = {"trials": "trials", "trainings": "trainings", "hours": "hours", "gpu_hours": "GPU-hours"}
-"""What a budget counts, by the names of its fields, in words."""
 
 
 def unit_of(spec: SweepSpec) -> str:
@@ -63,10 +61,10 @@ class Extension:
     finished: bool
 
     @classmethod
-    def now(cls, unit: str, before: float, after: float, first: int, finished: bool) -> "Extension":
-        """Return an extension by this user, at this time."""
+    def now(cls, unit: str, before: float, after: float, first: int, finished: bool, by: str = "") -> "Extension":
+        """Return an extension at this time. by: whose; "" for this user's."""
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return cls(at, _user(), unit, before, after, first, finished)
+        return cls(at, by or _user(), unit, before, after, first, finished)
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Extension":
@@ -79,7 +77,7 @@ class Extension:
 
     def applied_to(self, stored: Fields) -> Fields:
         """Return the fields of a spec with its budget."""
-        return merged(stored, {"trials": self.after} if self.unit == "trials" else {"budget": {self.unit: self.after}})
+        return with_budget(stored, self.unit, self.after)
 
     @property
     def sentence(self) -> str:
@@ -91,6 +89,15 @@ class Extension:
         more, unit = self.after - self.before, UNITS[self.unit]
         unit = unit.removesuffix("s") if more == 1 else unit
         return f"by {more:g} {unit} to {self.after:g}, on {self.at}{f' by {self.by}' if self.by else ''}"
+
+
+def with_budget(fields: Fields, unit: str, amount: float) -> Fields:
+    """Return the fields of a spec with another budget.
+
+    >>> with_budget({"trials": 8}, "trials", 12), with_budget({"budget": {"steps": 9}}, "trainings", 2.5)
+    ({'trials': 12}, {'budget': {'steps': 9, 'trainings': 2.5}})
+    """
+    return merged(fields, {"trials": int(amount)} if unit == "trials" else {"budget": {unit: amount}})
 
 
 def _user() -> str:

@@ -38,6 +38,10 @@ def known_kind(value: object, names: Iterable[str]) -> object:
     return value
 
 
+UNITS = {"trials": "trials", "trainings": "trainings", "hours": "hours", "gpu_hours": "GPU-hours"}
+"""What the budget of a search counts, by the names of its fields, in words."""
+
+
 class Budget(Part):
     """How long each trial trains, and for how much training the search has to pay."""
 

@@ -89,6 +89,10 @@ class Desk:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx.get(f"{self.server}/v1/sweeps", headers=headers, timeout=30).json()["sweeps"]
 
+    def trials(self, sweep: str) -> list[dict[str, Any]]:
+        """Return what the service says of a sweep's trials."""
+        return httpx.get(f"{self.server}/v1/sweeps/{sweep}/trials", timeout=30).json()["trials"]
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
@@ -122,12 +126,23 @@ def test_a_sweep_goes_to_the_service_and_its_best_comes_back_and_reruns(served: 
     assert err.count("trial ") >= 4
     shown = served.run("show", "names", "--server", served.server)
     assert shown.stdout.startswith(f"{view['id']}: finished")
-    assert json.loads(served.run("list", "--server", served.server, "--json").stdout) == served.views()
+    (row,), (seen,) = json.loads(served.run("list", "--server", served.server, "--json").stdout), served.views()
+    assert row["best"] == seen.pop("best")["value"] and row | seen == row
     (served.folder / "best.yaml").write_text(served.run("best", "names", "--server", served.server).stdout)
     rerun = served.run("rerun", "best.yaml")
     assert rerun.returncode == 0, rerun.stderr
     assert "bit for bit" in rerun.stdout
     assert "4 complete" in served.run("logs", "names", "--server", served.server).stdout
+    values = lambda: {t["number"]: t["value"] for t in served.trials(view["id"])}  # noqa: E731
+    before = values()
+    extended = served.run("extend", "names", "--trials", "2", "--json", "--server", served.server)
+    assert extended.returncode == 0, extended.stderr
+    grown = json.loads(extended.stdout)
+    assert (grown["extended"], grown["trials"]["ended"], grown["attempt"]) == ({"trials": 6}, 6, 1), grown
+    assert values() | before == values() != before  # to the last bit
+    again = served.run("stop", "names", "--wait", "--server", served.server)
+    assert "finished" in again.stderr
+    assert "by 2 trials to 6" in served.run("show", "names", "--home", str(served.folder / "sweep-data")).stdout
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ Header = dict[str, str]
 Make = Callable[..., Header]
 OPEN = {"/", "/healthz", "/readyz", "/metrics"}
 LEAST = {("POST", "/v1/sweeps"), ("POST", "/v1/check"), ("POST", "/v1/sweeps/{sweep}/stop")}
-SUBMITS = LEAST | {("POST", "/v1/sweeps/{sweep}/resume"), ("POST", "/v1/sweeps/{sweep}/enqueue")}
+SUBMITS = LEAST | {("POST", f"/v1/sweeps/{{sweep}}/{what}") for what in ("resume", "enqueue", "extend")}
 
 
 def routes(client: httpx.Client) -> list[tuple[str, str]]:

@@ -3,16 +3,19 @@
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.distributions import FloatDistribution
 
+from espalier.core.errors import BadInput
 from espalier.services.database.tables import ACTIVE, State, Submission
 from espalier.services.reading.answers import trial_view
 from espalier.services.reading.trials import Sweeps, trials_of
 from espalier.services.reading.view import sweep_view
+from espalier.sweeps.answer.answer import answer_of
 from espalier.sweeps.cli.remote import follow_remote
 from espalier.sweeps.client.lines import beside_the_best, show_lines
 from espalier.sweeps.client.service import Remote
@@ -111,13 +114,28 @@ def test_a_sweep_that_is_followed_to_its_end_ends_with_its_references(
 ) -> None:
     SweepStore.open(home.storage).load(SWEEP).add_reference(FREE)
     answer = sweep_view(submission(), Sweeps(home), None).model_dump(mode="json") | {"state": "finished"}
+    trials = [trial_view(trial).model_dump(mode="json") for trial in trials_of(submission(), Sweeps(home))]
     monkeypatch.setattr("espalier.sweeps.client.lines.follow", lambda *_: answer)
-    with pytest.raises(SystemExit) as exit_:
-        follow_remote(Remote("http://localhost:1"), SWEEP, wait=True, as_json=False)
-    assert exit_.value.code == 0
-    first, pull = capsys.readouterr().err.splitlines()
-    assert first == next(reference_lines([FREE], 1.5, 1.0))
-    assert pull.startswith("pull it: sweep best")
+    monkeypatch.setattr(Remote, "spec", lambda *_: submission().spec)
+
+    def ends_with(read: Callable[..., list[Any]]) -> list[str]:
+        monkeypatch.setattr(Remote, "trials", read)
+        with pytest.raises(SystemExit) as exit_:
+            follow_remote(Remote("http://localhost:1"), SWEEP, wait=True, as_json=False)
+        assert exit_.value.code == 0
+        *lines, pull, report = capsys.readouterr().err.splitlines()
+        assert pull.startswith("pull it: sweep best") and report.startswith("see it all: sweep report")
+        return lines
+
+    near = HomeOrigin(home).read(SWEEP)
+    assert ends_with(lambda *_: trials) == list(
+        answer_of(near.spec, near.trials, near.references, "finished").without_health
+    )
+
+    def away(*_: Any) -> list[Any]:
+        raise BadInput("no service answers there")
+
+    assert ends_with(away) == [*reference_lines([FREE], 1.5, 1.0)]  # what the service had said before
 
 
 def test_no_more_than_all_of_a_sweep_has_ended_whose_number_of_trials_was_not_known(home: Home) -> None:

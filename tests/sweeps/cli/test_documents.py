@@ -1,20 +1,18 @@
 """What commands print with --json is what `sweep schema COMMAND` says: documents of a version."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from espalier.services.cli import main as every_command
 from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.documents import DOCUMENTS, VERSION, document_schema, versioned
 from espalier.sweeps.search.store import SweepStore
+from tests.sweeps.cli.commands import COMMANDS
 from tests.sweeps.made import row, spec_with
 
 
@@ -83,19 +81,9 @@ WITHOUT = {
 }
 
 
-def commands_of(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Yield every command with its words, those of groups as `token list`."""
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from commands_of(command, f"{name} ")
-        else:
-            yield before + name, command
-
-
 def test_every_command_prints_json_and_has_a_schema_of_it() -> None:
-    commands = dict(commands_of(every_command))
-    with_json = {name for name, command in commands.items() if any(p.name == "as_json" for p in command.params)}
-    assert set(commands) - with_json == set(WITHOUT)
+    with_json = {name for name, command in COMMANDS.items() if any(p.name == "as_json" for p in command.params)}
+    assert set(COMMANDS) - with_json == set(WITHOUT)
     assert with_json == set(DOCUMENTS)
 
 
