@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest -q -n 3 --dist worksteal  # one more than the least mach
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs 2
 
 .DEFAULT_GOAL := test
-.PHONY: up down e2e install lint types layers ready fast whole test test-all mutations image-test docs pictures sweep bench clean
+.PHONY: up down e2e install lint types layers ready fast whole test test-all mutations image-test docs notebook pictures sweep bench clean
 
 # Modules are compiled once, also where the environment says not to write what was compiled.
 unexport PYTHONDONTWRITEBYTECODE
@@ -93,6 +93,10 @@ image-test:
 # What docs/ takes from the program itself: the fields of a spec, the help of every command.
 docs: install
 	$(BIN)/python docs/build.py
+
+# The tutorial as a notebook, run anew: what its cells print and draw stands in it.
+notebook: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/notebook.py
 
 # The terminal while a sweep runs, MLflow's page of it, and its report: docs/pictures. Needs Chromium (apt-get install chromium).
 pictures: install

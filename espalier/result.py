@@ -172,6 +172,21 @@ class Result:
 
         return chart_of(self._document, name)
 
+    @checked(name=text("the name of a figure"))
+    def figure_data(self, name: str) -> "dict[str, pandas.DataFrame]":
+        """Return the data of a figure, by the names of its tables: of the valley its `trials`, its `line` and so on.
+
+        Columns are called as the figure calls them. name: see `figure`. Raises BadInput as `figure` does.
+        """
+        import pandas
+
+        from espalier.sweeps.report.for_python import drawn
+
+        return {
+            table: pandas.DataFrame(cells.rows, columns=[column.title for column in cells.columns])
+            for table, cells in drawn(self._document, name).tables.items()
+        }
+
     @cached_property
     def _document(self) -> "Document":
         from espalier.sweeps.report.document import Document

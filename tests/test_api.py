@@ -145,6 +145,17 @@ def test_a_curve_has_every_report(ran: Ran) -> None:
         result.curves("valid_mea")
 
 
+def test_what_a_figure_shows_is_there_as_pandas(ran: Ran) -> None:
+    result = es.open(ran.id, home=ran.home)
+    frames = result.figure_data("valley")
+    datasets = result.figure("valley").to_dict()["datasets"]
+    assert sorted(len(frame) for frame in frames.values()) == sorted(map(len, datasets.values()))
+    complete = frames["trials"][frames["trials"]["kind"] != "at the edge"].set_index("trial")["valid_loss"].dropna()
+    assert len(complete) and all(f"{result.table.valid_loss[n]:.6g}" == f"{v:.6g}" for n, v in complete.items())
+    with pytest.raises(es.BadInput, match="figure choices: Nothing was chosen"):
+        result.figure_data("choices")
+
+
 def test_the_curves_come_from_mlflow_where_the_folder_is_gone(ran: Ran, tmp_path: Path) -> None:
     import shutil
 

@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from jupyter_client.manager import KernelManager, start_new_kernel
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parent.parent
 
 CELLS = """
 import numpy as np
@@ -118,3 +122,34 @@ def test_the_stop_button_ends_a_sweep_which_goes_on_later(kernel: Kernel, tmp_pa
     kernel.manager.interrupt_kernel()
     kernel.wait(cell, patience_s=60.0)
     assert kernel.run("more.id, more.state") == "('long', 'interrupted')"
+
+
+TUTORIAL = ROOT / "docs" / "tutorial.ipynb"
+
+
+def code_of(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_the_tutorial_shows_what_each_of_its_cells_gave() -> None:
+    cells = code_of(nbformat.read(TUTORIAL, 4))
+    shown = [output for cell in cells for output in cell.outputs]
+    assert not any(output.output_type == "error" or output.get("name") == "stderr" for output in shown)
+    assert sum("image/png" in output.get("data", {}) for output in shown) == 4  # who reads it elsewhere sees figures
+    assert [number for number, cell in enumerate(cells) if not cell.outputs] == [0], "only the first cell gives nothing"
+    assert str(Path.home()) not in (text := TUTORIAL.read_text()) and "/tmp/" not in text
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs(tmp_path: Path) -> None:
+    notebook = nbformat.read(TUTORIAL, 4)
+    for cell in code_of(notebook):
+        cell.outputs = []
+    client = NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute(env={k: v for k, v in os.environ.items() if k != "SWEEP_HOME"})
+    said = "".join(output.get("text", "") for cell in code_of(notebook) for output in cell.outputs)
+    assert "bit for bit" in said and "27 trials before" in said
+    assert not any(o.get("name") == "stderr" for cell in code_of(notebook) for o in cell.outputs)
+    assert (tmp_path / "moons.html").stat().st_size < 3 * 2**20

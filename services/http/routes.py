@@ -349,14 +349,14 @@ async def extend(
     body = await read_spec_body(request, backend.settings)
 
     def add() -> Sweep:
-        more = read_more(body.spec, body.kind, backend.settings)
         if not State(submission.state).over:
             raise Problem(409, f"{sweep} is {submission.state}; extend it once it has ended")
         try:
             with backend.slots.taken(caller.owner):
-                wanted = extended(submission, backend.sweeps, more)
+                record = backend.sweeps.record(sweep, submission.owner)
         except KeyError as error:
             raise Problem(409, f"{sweep} has no trials yet; hand in a larger one") from error
+        wanted = extended(submission, record, read_more(body.spec, body.kind, backend.settings))
         if wanted.trials > MOST:
             raise BadInput(f"trials: {wanted.trials:,} in all; at most {MOST:,} are counted")
         if not backend.queue.extend(sweep, wanted.budget, wanted.trials, submission.attempt, changed):

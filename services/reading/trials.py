@@ -179,12 +179,8 @@ class Extended:
     trials: int
 
 
-def extended(submission: Submission, sweeps: Sweeps, more: More) -> Extended:
-    """Return what a sweep comes to with so much more to train; nothing is stored.
-
-    Raises BadInput for what it cannot be extended by, and KeyError for a sweep that has not begun.
-    """
-    record = sweeps.record(submission.sweep, submission.owner)
+def extended(submission: Submission, record: SweepRecord, more: More) -> Extended:
+    """Return what a sweep comes to with so much more to train; nothing is stored. Raises BadInput."""
     unit, amount = more.amount
     if submission.extended and unit in submission.extended:  # by a job that has not come to it
         more = replace(more, **{unit: amount + max(0.0, submission.extended[unit] - budget_of(record.spec, unit))})

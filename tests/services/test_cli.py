@@ -142,7 +142,7 @@ def test_a_sweep_goes_to_the_service_and_its_best_comes_back_and_reruns(served: 
     assert values() | before == values() != before  # to the last bit
     again = served.run("stop", "names", "--wait", "--server", served.server)
     assert "finished" in again.stderr
-    assert "by 2 trials to 6" in served.run("show", "names", "--home", str(served.folder / "sweep-data")).stdout
+    assert "  extended to 6 trials\n" in served.run("show", "names", "--server", served.server).stdout
 
 
 @pytest.mark.slow

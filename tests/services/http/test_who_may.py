@@ -20,6 +20,7 @@ ROUTES = [
     ("POST", "/v1/sweeps/quick-1/stop"),
     ("POST", "/v1/sweeps/quick-1/resume"),
     ("POST", "/v1/sweeps/quick-1/enqueue"),
+    ("POST", "/v1/sweeps/quick-1/extend"),
 ]
 
 
@@ -49,7 +50,7 @@ def test_a_token_that_reads_changes_nothing(client: httpx.Client, token: Token) 
     sweep = hand_in(client, token(), "long")
     reader = token(role="read")
     assert client.get(f"/v1/sweeps/{sweep}", headers=reader).status_code == 200
-    for path in ("/v1/sweeps", f"/v1/sweeps/{sweep}/stop", f"/v1/sweeps/{sweep}/resume", f"/v1/sweeps/{sweep}/enqueue"):
+    for path in ("/v1/sweeps", *(f"/v1/sweeps/{sweep}/{what}" for what in ("stop", "resume", "enqueue", "extend"))):
         assert "submit" in problem(client.post(path, json=spec(), headers=reader), 403)["detail"]
 
 
