@@ -116,6 +116,10 @@ class Tab:
         self.browser.tabs.remove(self)
         self.browser.call("Target.closeTarget", targetId=self.target)
 
+    def front(self) -> None:
+        """Bring the tab to the front; the others are hidden then."""
+        self.browser.call("Page.bringToFront", self.session)
+
     def go(self, url: str) -> None:
         """Open an address."""
         self.browser.call("Page.navigate", self.session, url=url)

@@ -327,7 +327,7 @@
     choices("state", 2);
     choices("verdict", 3);
     list();
-    if (focus) [...table.tBodies[0].querySelectorAll("td button")].find((each) => each.textContent === focus)?.focus();
+    if (focus) [...table.tBodies[0].querySelectorAll("td button")].find((each) => each.textContent === focus)?.focus({ preventScroll: true });
     await drawAll((figure) => came.includes(figure.name) || !same(was(figure), figure));
     document.documentElement.dataset.grown = String(Number(document.documentElement.dataset.grown ?? 0) + 1);
   };

@@ -12,11 +12,12 @@ from espalier.services.serve import server_options
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    """Serve an application while the block runs; give its address."""
+def served(app: FastAPI, port: int = 0) -> Iterator[str]:
+    """Serve an application while the block runs; give its address. port: any that is free."""
     # asyncio switches Nagle's delays off for a socket that names its protocol
     with socket.socket(proto=socket.IPPROTO_TCP) as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
         listening.listen(128)  # who comes before the server is there waits for it
         options = server_options(app.state.backend.settings) | {"log_level": "error", "timeout_graceful_shutdown": 1}
         server = uvicorn.Server(uvicorn.Config(app, **options))

@@ -10,7 +10,7 @@ const STATES = ["queued", "starting", "running", "stopping", "stopped", "finishe
 const best = (sweep) => (sweep.best ? sweep.best.value : null);
 const COLUMNS = [
   { title: "sweep", of: (sweep) => sweep.id },
-  { title: "owner", of: (sweep) => sweep.owner, admin: true },
+  { title: "owner", of: (sweep) => sweep.owner, admin: true, less: true },
   { title: "state", of: (sweep) => sweep.state },
   { title: "progress", of: (sweep) => sweep.progress },
   { title: "best", of: best, number: true },
@@ -30,6 +30,7 @@ const line = (sweep, columns) => {
     return [column.title, cell];
   }));
   cells.sweep.append(element("a", sweep.id, { href: `#/sweeps/${encodeURIComponent(sweep.id)}` }));
+  if (cells.owner) cells.sweep.append(element("span", sweep.owner, { className: "small" }));
   const [state, bar] = [chip(), progress()];
   cells.state.append(state);
   cells.progress.append(bar);

@@ -55,8 +55,9 @@ export const reportView = (id, report) => {
       return last ? null : SETTLES_MS;
     } catch (error) {
       if (!(error instanceof Problem) || ![409, 503, 429].includes(error.status)) throw error;
-      put(note, error.message);
-      if (error.status === 409 && ["stopped", "finished", "failed"].includes(now)) return null;
+      const never = error.status === 409 && ["stopped", "finished", "failed"].includes(now);
+      put(note, never ? "No trial has begun, so there is no report." : error.message);
+      if (never) return null;
       return Math.max(1000 * error.waitS, GROWS_MS / 2);
     }
   };
@@ -66,7 +67,8 @@ export const reportView = (id, report) => {
     if (now === state) return;
     state = now;
     settled = "";
-    if (looking) looking.now();
+    if (now === "queued" && !text) put(note, "The report comes with the first trial.");
+    else if (looking) looking.now();
     else looking = repeat(look, report);
   };
   const stop = () => {

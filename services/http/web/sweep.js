@@ -31,8 +31,13 @@ const confirmation = (id) => {
     element("button", "Let it run", { value: "no", autofocus: true }));
   inside(dialog, form);
   dialog.ask = () => new Promise((resolve) => {
+    const closed = () => {
+      if (dialog.open) return; // the event of the time before may come late
+      dialog.removeEventListener("close", closed);
+      resolve(dialog.returnValue === "yes");
+    };
     dialog.returnValue = "";
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+    dialog.addEventListener("close", closed);
     dialog.showModal();
   });
   return dialog;

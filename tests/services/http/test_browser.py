@@ -3,70 +3,25 @@
 That nothing is fetched from elsewhere, that the console is silent and that no token is in an address holds in all.
 """
 
-from collections.abc import Iterator
+import time
 from typing import Any
 
 import httpx
 import pytest
 
+from espalier.services import tokens
+from espalier.services.clusters.local import LocalCluster
 from espalier.services.database.store import Store
 from espalier.services.database.tables import State
+from espalier.services.http.app import build
 from espalier.services.settings import Settings
-from tests.chromium import Browser, Tab, chromium
+from tests.chromium import Browser, Tab
 from tests.services.conftest import spec
+from tests.services.holding import hold, put, submission
 from tests.services.http.asking import Token as Make
-from tests.services.http.holding import hold, put, submission
-
-DRAWN = "document.documentElement.dataset.drawn"
-COLOURS = """
-const colours = (canvas) => {
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  const seen = new Set();
-  for (let k = 0; k < data.length; k += 4) seen.add((data[k] << 16) | (data[k + 1] << 8) | data[k + 2]);
-  return seen.size;
-};
-return [...document.querySelectorAll(".chart canvas")].map(colours);
-"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def tab(browser: Browser, client: httpx.Client) -> Iterator[Tab]:
-    """A tab in which nothing but the service may be asked, and nothing may go wrong but what the service refuses."""
-    tab = browser.tab()
-    yield tab
-    refusals = ("Failed to load resource: the server responded with a status of", "net::ERR_CONNECTION")
-    assert [line for line in tab.console if not any(each in line for each in refusals)] == []
-    secrets = ("sweep_", "Bearer", "%20sweep_")
-    for request in tab.asked:
-        assert request["url"].startswith((str(client.base_url), "about:", "blob:")), request["url"]
-        assert not any(secret in request["url"] for secret in secrets), request["url"]
-    assert not any("sweep_" in line for line in tab.console)
-    tab.close()
-
-
-def secret_of(header: dict[str, str]) -> str:
-    return header["Authorization"].removeprefix("Bearer ")
-
-
-def come_in(tab: Tab, client: httpx.Client, header: dict[str, str], place: str = "") -> None:
-    """Open the page with a token."""
-    tab.go(f"{client.base_url}/{place}")
-    tab.until("document.querySelector('#token')", "the question for a token")
-    tab.type("#token", secret_of(header))
-    tab.key("Enter", 13)
-    tab.until("document.querySelector('#who')?.textContent", "who came in")
-
-
-def column(tab: Tab, place: int) -> list[str]:
-    rows = f"[...document.querySelectorAll('#table tbody tr')].map((row) => row.cells[{place}].innerText.trim())"
-    return tab.run(f"return {rows};")
-
+from tests.services.http.asking import hand_in, reaches, state
+from tests.services.http.browsing import COLOURS, DRAWN, column, come_in, opened, secret_of, shows
+from tests.services.serving import served
 
 # --- in `make test` --------------------------------------------------------------------------------------------------
 
@@ -127,3 +82,164 @@ def test_every_file_of_the_page_has_a_policy_and_none_is_written_into_the_page(c
     assert "unsafe-inline" not in client.get("/docs").headers["content-security-policy"]
     told = client.get("/", headers={"Accept": "application/json"}).json()
     assert told["name"] == "Espalier"
+
+
+# --- who may do what ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_buttons_are_those_of_the_role_and_a_refusal_is_the_services_sentence(
+    browser: Browser, client: httpx.Client, token: Make, store: Store
+) -> None:
+    address, ada = str(client.base_url).rstrip("/"), token("ada")
+    sweep = hand_in(client, ada, "long")
+    reaches(client, ada, sweep, "running")
+    with opened(browser, address) as reader:
+        come_in(reader, address, token("ada", "read"), f"#/sweeps/{sweep}")
+        reader.until("document.documentElement.dataset.state === 'running'", "its state")
+        assert not shows(reader, "#stop") and not shows(reader, "#resume")
+    with opened(browser, address) as other:
+        come_in(other, address, token("bob"), f"#/sweeps/{sweep}")
+        refusal = f"no sweep '{sweep}' of yours"
+        other.until(f"document.querySelector('#notice').innerText.includes({refusal!r})", "a refusal")
+    with opened(browser, address) as owner:
+        come_in(owner, address, ada, f"#/sweeps/{sweep}")
+        owner.until("document.querySelector('#stop')?.checkVisibility()", "the button")
+        owner.press("#stop")
+        owner.until("document.querySelector('#confirm').open", "the question")
+        owner.key("Escape", 27)
+        owner.until("!document.querySelector('#confirm').open", "that it is closed")
+        assert state(client, ada, sweep) == "running"
+        owner.press("#stop")
+        owner.press("#confirm button")
+        owner.until("document.documentElement.dataset.state === 'stopped'", "that it has stopped")
+        assert "stopped by ada" in owner.text() and not shows(owner, "#stop")
+        with store.session() as session:
+            tokens_quota(session)
+        owner.press("#resume")
+        owner.until("document.querySelector('#refused').innerText.startsWith('quota: trials')", "the refusal")
+
+
+def tokens_quota(session: Any) -> None:
+    from espalier.services.quota import set_quota
+
+    set_quota(session, "ada", 1, None, False, time.time())
+
+
+@pytest.mark.slow
+def test_an_admin_sees_all_and_may_stop_them(browser: Browser, client: httpx.Client, token: Make) -> None:
+    address, sweep = str(client.base_url).rstrip("/"), hand_in(client, token("ada"), "long")
+    hand_in(client, token("bob"), "quick")
+    with opened(browser, address) as second, opened(browser, address) as admin:
+        come_in(admin, address, token("root", "admin"))
+        admin.until("document.documentElement.dataset.listed === '2'", "the list")
+        assert sorted(column(admin, 1)) == ["ada", "bob"]
+        admin.press(f"a[href='#/sweeps/{sweep}']")
+        admin.until("document.querySelector('#stop')?.checkVisibility()", "the button")
+        second.front()
+        come_in(second, address, token("ada"), f"#/sweeps/{sweep}")  # a tab of its own asks for its own token
+        admin.front()
+        admin.press("#stop")
+        admin.press("#confirm button")
+        for each in (admin, second):
+            each.front()  # a tab that nobody sees asks for nothing
+            each.until("document.documentElement.dataset.state === 'stopped'", "that it has stopped")
+            assert "stopped by root" in each.text()
+
+
+@pytest.mark.slow
+def test_a_token_that_ends_is_asked_for_again_with_the_reason(
+    tab: Tab, client: httpx.Client, token: Make, store: Store
+) -> None:
+    address, who = str(client.base_url).rstrip("/"), token("ada")
+    sweep = hand_in(client, who, "long")
+    come_in(tab, address, who, f"#/sweeps/{sweep}")
+    tab.until("document.documentElement.dataset.state === 'running'", "its state")
+    with store.session() as session:
+        tokens.revoke(session, secret_of(who).split("_")[1], time.time())
+    tab.until("document.querySelector('#wrong')?.innerText.includes('no longer valid')", "why it is asked for")
+    assert tab.run("return sessionStorage.length;") == 0 and sweep not in tab.text()
+    tab.type("#token", secret_of(token("ada")))
+    tab.key("Enter", 13)
+    tab.until("document.documentElement.dataset.state === 'running'", "the same view again")
+
+
+@pytest.mark.slow
+def test_a_service_that_was_away_is_found_again(
+    browser: Browser, store: Store, cluster: LocalCluster, settings: Settings, token: Make
+) -> None:
+    who = token("ada")
+    put(store, submission("quick-20260101-abcd", spec()))
+    with served(build(settings, False, cluster)) as address:
+        port = int(address.rpartition(":")[2])
+        context = opened(browser, address)
+        tab = context.__enter__()
+        come_in(tab, address, who)
+        tab.until("document.documentElement.dataset.listed === '1'", "the list")
+    tab.until("document.querySelector('#notice').innerText.includes('does not answer')", "that it is away")
+    assert column(tab, 0) == ["quick-20260101-abcd"]  # what was seen stays
+    put(store, submission("quick-20260101-abce", spec()))
+    with served(build(settings, False, cluster), port):
+        tab.until("document.documentElement.dataset.listed === '2'", "the list again")
+        tab.until("document.querySelector('#notice').hidden", "that nothing is wrong")
+    context.__exit__(None, None, None)
+
+
+# --- the list -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_three_hundred_sweeps_are_paged_filtered_and_sorted(
+    tab: Tab, client: httpx.Client, token: Make, store: Store
+) -> None:
+    who, address = token("ada"), str(client.base_url).rstrip("/")
+    states = [str(State.FINISHED), str(State.FAILED), str(State.STOPPED)]
+    for n in range(300):
+        put(store, submission(f"names{n % 7}-20260101-{n:04x}", spec(), state=states[n % 3], ran_s=float(n)))
+    come_in(tab, address, who)
+    tab.until("document.documentElement.dataset.listed === '50'", "a page of it")
+    assert column(tab, 0) == [f"names{n % 7}-20260101-{n:04x}" for n in range(299, 249, -1)]
+    for listed in range(100, 301, 50):
+        tab.press("#more")
+        tab.until(f"document.documentElement.dataset.listed === '{listed}'", f"{listed} of them")
+    assert not shows(tab, "#more") and len(set(column(tab, 0))) == 300
+    tab.press("thead th:last-child button")
+    assert column(tab, 5)[:2] == ["", "1 s"] and column(tab, 5)[-1] == "4 min 59 s"
+    tab.type("#filter", "NAMES3-")
+    tab.until("document.documentElement.dataset.listed === '43'", "those of that name")
+    tab.run("const s = document.querySelector('#state'); s.value = 'failed'; s.dispatchEvent(new Event('change'));")
+    tab.until("document.documentElement.dataset.listed === '14'", "those that failed")
+    assert set(column(tab, 1)) == {"failed"}
+    tab.type("#filter", "%_<b>")
+    tab.until("document.body.innerText.includes('No sweep is like that')", "that there is none")
+    fetched = [request["url"] for request in tab.asked if "like=" in request["url"]]
+    assert all("NAMES3-" in url or "%25_%3Cb%3E" in url for url in fetched)
+
+
+# --- where it is served ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("looks", ["light", "dark", "phone"])
+def test_nothing_is_wider_than_the_screen(
+    tab: Tab, client: httpx.Client, token: Make, store: Store, settings: Settings, small_sweep: Any, looks: str
+) -> None:
+    who, address = token("ada", "admin"), str(client.base_url).rstrip("/")
+    sweep = hold(store, settings.home, small_sweep)
+    long = f"{'very-long-name-' * 3}20260101-abcd"
+    put(store, submission(long, spec(), state=str(State.FAILED), reason=f"{'A' * 300} spec: no file\n" * 3))
+    tab.resize(390 if looks == "phone" else 1100, 900, dark=looks == "dark")
+    come_in(tab, address, who)
+    tab.until("document.documentElement.dataset.listed === '2'", "the list")
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert tab.run(f"return {wide};") <= 0
+    for each in (long, sweep):
+        tab.run(f"location.hash = '#/sweeps/{each}';")
+        tab.until("document.documentElement.dataset.state", "its state")
+        assert tab.run(f"return {wide};") <= 0
+    tab.until(DRAWN, "its figures", in_frame=True)
+    assert tab.run(f"return {wide};", in_frame=True) <= 0 and tab.run(f"return {wide};") <= 0
+    ground = "return getComputedStyle(document.body).backgroundColor;"
+    assert (tab.run(ground) == "rgb(20, 24, 29)") == (looks == "dark")
+    reached = "[...document.querySelectorAll('a, button, input, select, summary')].every((each) => each.tabIndex >= 0)"
+    assert tab.run(f"return {reached};")

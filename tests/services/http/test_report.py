@@ -24,8 +24,8 @@ from espalier.sweeps.origins.service_origin import ServiceOrigin
 from espalier.sweeps.report.document import Document
 from espalier.sweeps.report.page import page_of
 from tests.services.conftest import spec, until
+from tests.services.holding import hold, put, submission
 from tests.services.http.asking import Header, Token, problem
-from tests.services.http.holding import hold, put, submission
 from tests.services.serving import served
 
 

@@ -20,6 +20,7 @@ from espalier.services.database.store import Store
 from espalier.services.isolation import best_file, confine
 from espalier.services.isolation.journal import Journal
 from espalier.services.isolation.tenants import Tenants
+from espalier.services.reading.reports import Reports
 from espalier.services.reading.trials import Sweeps
 from espalier.services.settings import Settings
 from espalier.services.tokens import create
@@ -27,6 +28,7 @@ from espalier.sweeps.home import Home
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.services.conftest import spec, until
+from tests.services.holding import submission
 from tests.services.test_cli import Desk
 from tests.sweeps.code.test_archive import zipped
 
@@ -199,6 +201,25 @@ def test_nothing_of_an_owners_home_runs_as_root_when_their_best_file_is_made(
         Sweeps(Home.at(str(tenants.home)), "", tenants).best("quick-1", "ada", None)
     who = witness.read_text().split() if witness.exists() else []
     assert "0" not in who
+
+
+@needs_root
+def test_a_report_is_drawn_by_its_owners_user_who_sees_no_other_home(tenants: Tenants) -> None:
+    home, secret = tenants.made_home("ada"), tenants.made_home("bob") / "optuna.journal"
+    path, uid = home / "optuna.journal", home.stat().st_uid
+    written(path, "quick-1")
+    written(secret, "quick-1")
+    for entry in home.rglob("*"):
+        os.chown(entry, uid, uid)
+    reports, theirs = Reports(Sweeps(Home.at(str(tenants.home)), "", tenants)), submission("quick-1", spec())
+    page = reports.page(theirs, "http://there").text.decode()
+    assert "sweep best quick-1 --server http://there" in page
+    assert json.loads(reports.traces(theirs).text)["traces"] == []
+    assert {entry.stat().st_uid for entry in home.rglob("*")} == {uid}  # root has written nothing
+    path.unlink()
+    path.symlink_to(secret)
+    with pytest.raises(BadInput):
+        reports.page(theirs, "http://elsewhere")
 
 
 @needs_root
