@@ -7,6 +7,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 UI_PORT = 5000
 UI = f"http://127.0.0.1:{UI_PORT}"  # where `sweep ui` serves MLflow by default
+ON_MODELS = "workflowType=machine_learning"  # without it MLflow opens a page about traces, which are not used here
 
 
 def no_secret(address: str) -> str:
@@ -83,10 +84,26 @@ def sqlite_file(url: str) -> Path | None:
 def mlflow_page(server: str, experiment: str | None = None, run: str | None = None) -> str:
     """Return the address of MLflow's page on an experiment's runs, or on one run.
 
-    Without its last part MLflow opens a page about traces, which this project does not use.
-
     >>> mlflow_page("http://127.0.0.1:5000/", "1", "ab12")
     'http://127.0.0.1:5000/#/experiments/1/runs/ab12?workflowType=machine_learning'
     """
     inside = "".join((f"/{experiment}" if experiment else "", f"/runs/{run}" if experiment and run else ""))
-    return f"{without_login(server)}/#/experiments{inside}?workflowType=machine_learning"
+    return f"{without_login(server)}/#/experiments{inside}?{ON_MODELS}"
+
+
+def trials_page(server: str, experiment: str, sweep: str) -> str:
+    """Return the address of MLflow's table of a sweep's trials, the best first: a saved view, called as the sweep.
+
+    >>> trials_page("", "1", "names-1")
+    '/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=names-1'
+    """
+    return f"{without_login(server)}/#/experiments/{experiment}/runs?{ON_MODELS}&viewStateShareKey={quote(sweep)}"
+
+
+def artifact_page(server: str, experiment: str, run: str, file: str) -> str:
+    """Return the address of MLflow's page of one artifact of a run.
+
+    >>> artifact_page("http://127.0.0.1:5000", "1", "ab12", "report.html")
+    'http://127.0.0.1:5000/#/experiments/1/runs/ab12/artifacts/report.html?workflowType=machine_learning'
+    """
+    return f"{without_login(server)}/#/experiments/{experiment}/runs/{run}/artifacts/{quote(file)}?{ON_MODELS}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from espalier.core.errors import counted
-from espalier.sweeps.address import UI, mlflow_page
+from espalier.sweeps.address import UI, mlflow_page, trials_page
 from espalier.sweeps.answer.answer import Answer, answer_of
 from espalier.sweeps.home import Home
 from espalier.sweeps.results import trial_result as results
@@ -95,6 +95,8 @@ class Summary:
         yield f"best: {first}"
         yield from others
         yield f"browse  {self.page() if self.server else f'sweep ui{home.option}, then {self.page()}'}"
+        if self.parent:
+            yield f"table   {trials_page(self.server or UI, self.parent.experiment_id, self.sweep)}"
         yield f"report  sweep report {self.sweep}{home.option} --open"
         yield f"pull    sweep best {self.sweep}{home.option} > best.yaml"
         yield "rerun   sweep rerun best.yaml"

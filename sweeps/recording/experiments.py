@@ -1,16 +1,21 @@
-"""MLflow's experiments: found by name, and their runs."""
+"""MLflow's experiments: found by name, their runs, and their views.
 
-from collections.abc import Iterator, Sequence
+A saved view of an experiment's runs is a tag of it, as MLflow's button *Share* stores one; an address may name it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
 from espalier.sweeps.address import sqlite_file
+from espalier.sweeps.recording.names import VIEW_TAG
 from espalier.sweeps.recording.retry import LostAnswer, create_once, is_refusal, retry
 
 if TYPE_CHECKING:
-    from espalier.sweeps.recording.server import MlflowClient, Run
+    from espalier.sweeps.recording.server import DatasetInput, MlflowClient, Run
 
 
 @dataclass(frozen=True)
@@ -115,3 +120,33 @@ def require_id(run: "Run") -> "Run":
     if not run.info.run_id:
         raise LostAnswer("MLflow answered without the id of a run")
     return run
+
+
+def save_view(client: "MlflowClient", experiment: str, name: str, view: Mapping[str, object]) -> str | None:
+    """Save a view of an experiment's runs under a name; return a note if MLflow refuses it. view: {} for none."""
+    if not view:
+        return None
+    save = partial(client.set_experiment_tag, experiment, f"{VIEW_TAG}{name}", json.dumps(view))
+    return noted(save, "the view of all trials, to which the links to a table of them lead")
+
+
+def forget_view(client: "MlflowClient", experiment: str, name: str) -> None:
+    """Delete a view of an experiment's runs, if there is one."""
+    if f"{VIEW_TAG}{name}" in retry(partial(client.get_experiment, experiment)).tags:
+        retry(partial(client.delete_experiment_tag, experiment, f"{VIEW_TAG}{name}"))
+
+
+def log_inputs(client: "MlflowClient", run: str, inputs: "Sequence[DatasetInput]") -> str | None:
+    """Log data as inputs of a run; return a note if MLflow refuses them. Twice the same are one input."""
+    return noted(partial(client.log_inputs, run, inputs), "the digests of the data") if inputs else None
+
+
+def noted(call: "partial[None]", what: str) -> str | None:
+    """Make a call on which no other record depends; return a note if MLflow refuses it, None else."""
+    try:
+        retry(call)
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        return f"MLflow refuses {what}: {str(error).splitlines()[0][:300]}"
+    return None

@@ -1,25 +1,35 @@
 """MLflow's model registry: register a trial's files as a version with the alias `champion`; download them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espalier.core.errors import BadInput, nearest
 from espalier.sweeps.address import no_secret
+from espalier.sweeps.recording.experiments import log_inputs
 from espalier.sweeps.recording.names import CHAMPION, SWEEP_TAG, TRIAL_TAG
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.retry import LostAnswer, create_once, retry
-from espalier.sweeps.recording.server import as_bad_input, download_folder, open_client
+from espalier.sweeps.recording.server import as_bad_input, download_folder, make_dataset, open_client
 from espalier.sweeps.recording.stories import find_run
 
 if TYPE_CHECKING:
     from espalier.sweeps.recording.server import MlflowClient, ModelVersion
 
 
-def register(uri: str, name: str, sweep: str, trial: int, folder: Path, tags: Mapping[str, object]) -> str:
+def register(
+    uri: str,
+    name: str,
+    sweep: str,
+    trial: int,
+    folder: Path,
+    tags: Mapping[str, object],
+    data: Sequence[Mapping[str, str]] = (),
+) -> str:
     """Log a folder's files to a trial's run, register them as a model with the alias champion; return its version.
 
+    data: that it was trained on, which become inputs of its run; see shown.DatasetRef.
     A trial that already is a version keeps it: its files are the same to the last bit.
     Raises BadInput if MLflow refuses, or does not have the trial.
     """
@@ -31,6 +41,7 @@ def register(uri: str, name: str, sweep: str, trial: int, folder: Path, tags: Ma
             create_once(lambda: client.create_registered_model(name), find_model)
         find = partial(_find_version, client, name, run)
         version = retry(find)
+        log_inputs(client, run, [make_dataset(**each) for each in data])
         if version is None:
             for file in sorted(folder.iterdir()):
                 if file.is_dir():

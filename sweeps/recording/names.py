@@ -7,12 +7,16 @@ SWEEP_TAG, TRIAL_TAG, STEP_TAG, KIND_TAG = "espalier.sweep", "espalier.trial", "
 PARENT_TAG = "mlflow.parentRunId"  # makes MLflow show a run below its parent
 ONCE_TAG = "espalier.record"  # a random identity, to find a run that is no trial after a lost answer
 DESCRIPTION_TAG = "mlflow.note.content"  # the text at the top of MLflow's page of a run
+BEST_TAG = "espalier.best_trial"  # of a sweep's own run: the number of its best trial, or "none"
 EXTENDED_TAG = "espalier.extended"  # of a sweep's own run: how it was extended, as of when its end was recorded
 CHAMPION = "champion"  # the alias of a model's best version, and the folder of its files among the run's artifacts
+VERDICT_TAG, STATUS_TAG = "espalier.verdict", "espalier.status"  # of a trial
 NAME_TAG = "mlflow.runName"  # setting it renames a run
+VIEW_TAG = "mlflow.sharedViewState."  # of an experiment: begins the names of views that an address may name
 RUNG = "rung_"  # how the names of metrics begin that are scores at rungs
 STORY = "trial.json"  # a child run's artifact: every report, the curve and the ratios of each replicate
 CODE = "code"  # the folder of the recorded code among the artifacts of the sweep's own run
+LINKS = "{links}"  # in a description: where the links stand, for which MLflow gives the ids
 REPORT = "report.html"  # the report of a sweep among the artifacts of its own run
 FIGURES = "figures"  # the folder of the figures among the artifacts of the sweep's own run
 RUN_STATUS: Mapping[str, str] = {
@@ -27,6 +31,7 @@ ENDED = ("FINISHED", "FAILED")
 # https://mlflow.org/docs/latest/api_reference/rest-api.html#request-limits
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 800, 100  # 1000 entries a batch, 100 params and 100 tags among them
 TAG_CHARACTERS, PARAM_CHARACTERS, NAME_CHARACTERS = 5000, 6000, 250
+DATASET_CHARACTERS, DIGEST_CHARACTERS = 500, 36
 
 
 def mlflow_name(name: str) -> str:
@@ -37,6 +42,15 @@ def mlflow_name(name: str) -> str:
     """
     parts = re.sub(r"[^\w\-. /:]", "_", name[:NAME_CHARACTERS]).split("/")
     return "/".join(part for part in parts if part not in ("", ".", "..")) or "_"
+
+
+def decay_name(place: int) -> str:
+    """Return the name of the param that has a decay point. place: from 0.
+
+    >>> decay_name(0), decay_name(1)
+    ('decay_point', 'decay_point_2')
+    """
+    return f"decay_point_{place + 1}" if place else "decay_point"
 
 
 def checks_of(name: str) -> str:

@@ -6,7 +6,7 @@ The sweep's loop makes each record once. The recorder writes it to the spool as 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar, cast
 
 MetricPoint = tuple[str, float, float]  # a metric's name, the step, the value
@@ -22,6 +22,8 @@ class SweepOpened:
     tags: Mapping[str, object]
     params: Mapping[str, object]
     texts: Mapping[str, str]  # text artifacts by name
+    view: Mapping[str, object] = field(default_factory=dict[str, object])  # of its trials, see shown.trials_view
+    datasets: Sequence[Mapping[str, str]] = ()  # see shown.DatasetRef
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class SweepClosed:
     texts: Mapping[str, str]
     files: Sequence[str]  # figures, and the archive of the code: in the folder of the spool
     status: str
+    points: Sequence[MetricPoint] = ()  # of metrics that have more than one value
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ JSON_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "values": dict,
     "points": list,
     "files": list,
+    "view": dict,
+    "datasets": list,
 }
 """What the JSON of a field is, by its name."""
 
@@ -136,7 +141,7 @@ def to_json(record: Record, time_ms: int) -> str:
 def from_json(text: bytes, position: int = 0) -> Line | None:
     """Parse a line of the spool; None if it is not valid. Leading zero bytes are left by a lost write.
 
-    Unknown fields are ignored: earlier versions had more.
+    Unknown fields are ignored, and those of later versions have their defaults: earlier ones had others.
 
     >>> from_json(b'\\0\\0{"op": "pause", "time": 1}')
     Line(record=SweepPaused(), time_ms=1, position=0)
@@ -154,7 +159,13 @@ def _line(content: Mapping[str, Any], position: int) -> Line | None:
     kind, time_ms = KINDS.get(str(content.get("op"))), content.get("time")
     if kind is None or not isinstance(time_ms, int):
         return None
-    values: dict[str, Any] = {field.name: content.get(field.name) for field in fields(kind)}
+    values: dict[str, Any] = {
+        each.name: content.get(each.name) for each in fields(kind) if each.name in content or _is_required(each)
+    }
     if not all(isinstance(value, JSON_TYPES[name]) for name, value in values.items()):
         return None
     return Line(kind(**values), time_ms, position)
+
+
+def _is_required(part: Field[Any]) -> bool:
+    return part.default is MISSING and part.default_factory is MISSING

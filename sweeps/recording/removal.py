@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from espalier.sweeps.recording.experiments import all_experiments, search_runs
+from espalier.sweeps.recording.experiments import all_experiments, forget_view, search_runs
 from espalier.sweeps.recording.names import PARENT_TAG, SWEEP_TAG
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.retry import retry
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def delete_runs(uri: str, sweep: str) -> int:
-    """Delete the runs of a sweep and of its trials, and what is nested in them; return how many.
+    """Delete the runs of a sweep and of its trials, what is nested in them, and its view; return how many runs.
 
     `mlflow gc` frees their space.
 
@@ -28,6 +28,8 @@ def delete_runs(uri: str, sweep: str) -> int:
         runs += _nested(client, runs)
         for run in runs:
             retry(partial(client.delete_run, run.info.run_id))
+        for experiment in {run.info.experiment_id for run in runs}:
+            forget_view(client, experiment, sweep)
     return len(runs)
 
 

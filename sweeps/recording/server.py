@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.address import no_secret, sqlite_file, sqlite_url
-from espalier.sweeps.recording.names import PARAM_CHARACTERS, TAG_CHARACTERS, mlflow_name
+from espalier.sweeps.recording.names import (
+    DATASET_CHARACTERS,
+    DIGEST_CHARACTERS,
+    PARAM_CHARACTERS,
+    TAG_CHARACTERS,
+    mlflow_name,
+)
 from espalier.sweeps.recording.retry import LostAnswer, retry
 from espalier.sweeps.recording.tracking_uri import uri_source
 
 if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput as DatasetInput
     from mlflow.entities import FileInfo
     from mlflow.entities import Metric as Metric
     from mlflow.entities import Param as Param
@@ -136,6 +143,16 @@ def make_tags(tags: Mapping[str, object]) -> list["RunTag"]:
     from mlflow.entities import RunTag
 
     return [RunTag(name, str(value)[:TAG_CHARACTERS]) for name, value in tags.items()]
+
+
+def make_dataset(name: str, digest: str, source: str, commit: str = "") -> "DatasetInput":
+    """Return data as the input of a run. source: the code that makes them; commit: of git, "" if unknown."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    tags = {"mlflow.source.name": source} | ({"mlflow.source.git.commit": commit} if commit else {})
+    made_by = json.dumps({"tags": tags})  # as mlflow.data.code_dataset_source.CodeDatasetSource reads it
+    dataset = Dataset(name[:DATASET_CHARACTERS], digest[:DIGEST_CHARACTERS], "code", made_by)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
 # --- artifacts --------------------------------------------------------------------------------------------------------

@@ -10,14 +10,18 @@ from espalier.sweeps import identity
 from espalier.sweeps.answer.answer import Answer, answer_of
 from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.code.copies import archive_path
-from espalier.sweeps.recording.material import material_of, traces_of
+from espalier.sweeps.recording.material import TRAIN_LOSS, material_of, traces_of
 from espalier.sweeps.recording.names import (
+    BEST_TAG,
     DESCRIPTION_TAG,
     EXTENDED_TAG,
     NAME_CHARACTERS,
     RUN_STATUS,
     RUNG,
+    STATUS_TAG,
     STORY,
+    VERDICT_TAG,
+    decay_name,
     list_trials,
 )
 from espalier.sweeps.recording.recorder import Recorder
@@ -32,6 +36,14 @@ from espalier.sweeps.recording.records import (
     TrialTagged,
 )
 from espalier.sweeps.recording.report_files import write_report_files
+from espalier.sweeps.recording.shown import (
+    best_so_far,
+    datasets_of,
+    description,
+    source_tags,
+    ties_text,
+    trials_view,
+)
 from espalier.sweeps.references import Reference
 from espalier.sweeps.results.figures import table_csv
 from espalier.sweeps.results.formatting import finite, params_text
@@ -46,30 +58,31 @@ from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
 NAMED_TRIALS = 6  # the marker of restored trials
+NOISE = "noise: "  # how the answer's sentence on noise begins, which calls things as their author has written them
+QUIET_METRICS = ("update_ratio_spread", "update_ratio_trend")  # no charts: `trial.json` has them
+UNSHOWN = ("created", "tracking", "first_loss", "git_commit")  # facts that MLflow shows by itself, or that are our own
 
 
-def shown_params(params: Point) -> dict[str, object]:
+def shown_params(params: Point, in_rates: bool = False) -> dict[str, object]:
     """Return a trial's configuration for MLflow's charts: lists as single numbers, and the peak rate as a rate.
+
+    in_rates: whether the spec has rates, and not their exponents.
 
     >>> shown_params({"lr_exponent": -0.5, "decay_points": [0.6, 0.8], "hidden": 100})
     {'lr_exponent': -0.5, 'peak_lr': 0.316228, 'decay_point': 0.6, 'decay_point_2': 0.8, 'hidden': 100}
+    >>> shown_params({"lr_exponent": -0.5, "hidden": 100}, in_rates=True)
+    {'lr': 0.316228, 'hidden': 100}
     """
     shown: dict[str, object] = {}
     for name, value in params.items():
         if name == "decay_points":
-            shown |= {f"decay_point{f'_{n}' if n > 1 else ''}": point for n, point in enumerate(value, 1)}
-            continue
-        shown[name] = value
-        if name == "lr_exponent":
-            shown["peak_lr"] = float(f"{10 ** float(value):.6g}")
+            shown |= {decay_name(place): point for place, point in enumerate(value)}
+        elif name == "lr_exponent":
+            rate = float(f"{10 ** float(value):.6g}")
+            shown |= {"lr": rate} if in_rates else {name: value, "peak_lr": rate}
+        else:
+            shown[name] = value
     return shown
-
-
-def memory_tags(outcome: Outcome) -> dict[str, str]:
-    """Return the memory that a trial took, as tags."""
-    names = {"main": "espalier.memory_gib", "gpu": "espalier.gpu_memory_gib"}
-    taken = memory_of(outcome.replicates)
-    return {tag: f"{taken[name] / 2**30:.3f}" for name, tag in names.items() if name in taken}
 
 
 def run_name(number: int, params: Point, spec: SweepSpec) -> str:
@@ -84,22 +97,16 @@ def run_name(number: int, params: Point, spec: SweepSpec) -> str:
     parts = [f"{10 ** float(params['lr_exponent']):.3g}"] if "lr_exponent" in params else []
     if points := params.get("decay_points"):
         parts.append("decay " + " ".join(f"{point:.2f}".removeprefix("0") for point in points))
-    searched = [name for name, _ in spec.space.domains() if name != "lr_exponent" and not name.startswith("decay_poi")]
-    parts += [params_text(params, [name]) for name in searched if name in params]
+    others = [name for name, _ in spec.space.domains() if name != "lr_exponent" and not name.startswith("decay_poi")]
+    parts += [params_text(params, [name]) for name in others if name in params]
     return " · ".join([*parts, f"#{number}"])[:NAME_CHARACTERS]
 
 
-def description(answer: Answer, sweep: str) -> str:
-    """Return the answer of a sweep as Markdown, and how to go on."""
-    first, *others = answer.sentences
-    listed = "\n".join(f"- {line}" for line in others)
-    if answer.best is None:
-        return "\n\n".join(part for part in (f"**{first}**", listed) if part)
-    commands = (
-        f"Pull it: `sweep best {sweep} > best.yaml`; train it again: `sweep rerun best.yaml`; "
-        f"why, and what next: `sweep explain {sweep}`."
-    )
-    return f"**Best: {first}**\n\n{listed}\n\n{commands}"
+def memory_tags(outcome: Outcome) -> dict[str, str]:
+    """Return the memory that a trial took, as tags."""
+    names = {"main": "espalier.memory_gib", "gpu": "espalier.gpu_memory_gib"}
+    taken = memory_of(outcome.replicates)
+    return {tag: f"{taken[name] / 2**30:.3f}" for name, tag in names.items() if name in taken}
 
 
 class Tracking:
@@ -108,6 +115,7 @@ class Tracking:
     def __init__(self, recorder: Recorder, sweep_record: SweepRecord, spec: SweepSpec, folder: Path):
         self.recorder, self.sweep_record, self.spec, self.folder = recorder, sweep_record, spec, folder
         self.facts = sweep_record.facts
+        self.in_rates = spec.space.lr is not None  # as its author wrote it
         self.names: dict[int, str] = {}  # the names of trials' runs
         self.params: dict[int, dict[str, object]] = {}  # of trials whose processes log params of their own
 
@@ -129,11 +137,11 @@ class Tracking:
 
     def start(self, trial: int, params: Point, trunk: int | None, confirms: int | None = None) -> None:
         """Record the start of a trial. trunk: that it was proposed to share. confirms: the trial that it repeats."""
-        tags = {"espalier.status": "running", **_paired(trunk)}
+        tags = {STATUS_TAG: "running", **_paired(trunk)}
         tags |= {} if confirms is None else {"espalier.confirms": str(confirms)}
         again = "" if confirms is None else f" again under seed {params.get('seed')}"
         self.names[trial] = f"{run_name(trial, params, self.spec)}{again}"
-        shown = shown_params(params)
+        shown = shown_params(params, self.in_rates)
         if self.spec.results.mlflow:  # at the end: a param that is set already would end a script that logs it
             self.params[trial], shown = shown, {}
         self.recorder.record(TrialStarted(trial, self.names[trial], shown, tags))
@@ -148,9 +156,7 @@ class Tracking:
         if self.spec.results.mlflow:
             self.recorder.record(TrialReported(report.trial, report.step, []))
             return
-        points: list[MetricPoint] = [(n, report.step, value) for n, value in report.values.items() if n != "train_loss"]
-        points += [("train_loss", step, loss) for step, loss in report.curve]
-        self.recorder.record(TrialReported(report.trial, report.step, points))
+        self.recorder.record(TrialReported(report.trial, report.step, _points(report)))
 
     def score(self, score: Score) -> None:
         """Record a trial's score at a rung."""
@@ -160,11 +166,7 @@ class Tracking:
 
     def end(self, outcome: Outcome, provenance: Provenance | None) -> None:
         """Record the end of a trial, with its story. provenance: how its cohort trained, if known."""
-        tags = {
-            "espalier.status": outcome.status,
-            "espalier.verdict": outcome.verdict,
-            "espalier.evidence": outcome.evidence,
-        }
+        tags = {STATUS_TAG: outcome.status, VERDICT_TAG: outcome.verdict, "espalier.evidence": outcome.evidence}
         if text := missing_text(missing_counts(outcome.replicates)):
             tags["espalier.missing"] = text
         tags |= memory_tags(outcome)
@@ -185,20 +187,19 @@ class Tracking:
 
     def start_reference(self, reference: Reference, point: Point) -> None:
         """Record that a reference begins."""
-        tags = {"espalier.status": "running", "espalier.reference": reference.name}
-        self.recorder.record(TrialStarted(reference.number, _name_of(reference), shown_params(point), tags))
+        tags = {STATUS_TAG: "running", "espalier.reference": reference.name}
+        params = shown_params(point, self.in_rates)
+        self.recorder.record(TrialStarted(reference.number, _name_of(reference), params, tags))
 
     def report_reference(self, reference: Reference, report: Reported) -> None:
         """Record a validation of a reference, and the training curve before it."""
-        points: list[MetricPoint] = [(n, report.step, value) for n, value in report.values.items() if n != "train_loss"]
-        points += [("train_loss", step, loss) for step, loss in report.curve]
-        self.recorder.record(TrialReported(reference.number, report.step, points))
+        self.recorder.record(TrialReported(reference.number, report.step, _points(report)))
 
     def end_reference(self, reference: Reference, end: Ended) -> None:
         """Record the end of a reference."""
         tags = {
-            "espalier.status": end.status,
-            "espalier.verdict": end.verdict,
+            STATUS_TAG: end.status,
+            VERDICT_TAG: end.verdict,
             "espalier.evidence": end.evidence,
             "espalier.reference": reference.name,
         }
@@ -229,7 +230,7 @@ class Tracking:
         self.start(t.number, t.params, None, t.confirms)
         for step, value in sorted(t.reports.items()):
             self.recorder.record(TrialReported(t.number, step, [(metric, step, value)]))
-        tags = {"espalier.status": t.state, "espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
+        tags = {STATUS_TAG: t.state, VERDICT_TAG: t.verdict, "espalier.evidence": t.evidence}
         rest = "the rest may have gaps" if partly else "the rest was lost"
         tags["espalier.restored"] = f"configuration, {metric} and verdict, from Optuna; {rest}"
         if params := self.params.pop(t.number, None):
@@ -242,7 +243,9 @@ class Tracking:
         """Record the sweep itself: its spec, versions, git state and the fingerprint of its data."""
         spec, facts = self.spec, self.facts
         text = spec.as_yaml()
-        tags = {f"espalier.{k}": v for k, v in facts.items() if isinstance(v, str | int | float) and "." not in k}
+        known = {k: v for k, v in facts.items() if isinstance(v, str | int | float) and "." not in k}
+        tags = {f"espalier.{k}": v for k, v in known.items() if k not in UNSHOWN}
+        tags |= source_tags(spec, facts)
         tags |= {f"espalier.version.{k}": v for k, v in facts.get("versions", {}).items()}
         tags |= {"espalier.changed": changes} if (changes := identity.history(facts)) else {}
         kinds: dict[str, object] = {"task": spec.trained}
@@ -256,7 +259,9 @@ class Tracking:
             "sampler": spec.search.sampler,
             "objective": f"{spec.objective.mode} {spec.objective.metric}",
         }
-        self.recorder.record(SweepOpened(self.sweep_record.id, tags, params, {"spec.yaml": text}))
+        data = [vars(each) for each in datasets_of(spec, facts)]
+        view = trials_view(self.sweep_record.id, spec)
+        self.recorder.record(SweepOpened(self.sweep_record.id, tags, params, {"spec.yaml": text}, view, data))
 
     def pause(self) -> None:
         """Record that the sweep is interrupted and may be resumed."""
@@ -270,26 +275,25 @@ class Tracking:
         mode = self.spec.objective.mode
         for t in trials:
             if t.compared:  # verdicts that need a comparison with other trials
-                tags = {"espalier.verdict": t.verdict, "espalier.evidence": t.evidence}
+                tags = {VERDICT_TAG: t.verdict, "espalier.evidence": t.evidence}
                 self.recorder.record(TrialTagged(t.number, tags))
         best, answer = best_trial(trials, mode), answer_of(self.spec, trials, self.sweep_record.references)
         texts = {"trials.csv": table_csv(trials)}
         values = {"trials": float(len(searched(trials)))}
         values |= {"lane_steps": float(totals[0]), "steps_shared": float(totals[1])}
-        if best is not None:
-            if story := self.recorder.stories([best.number]).get(best.number):
-                texts["best.yaml"] = best_file_text(self.sweep_record, best, story, self.folder)
-            if best.value is not None:
-                values[f"best_{self.spec.objective.metric}"] = best.value
-        tags = {"espalier.best_trial": "none" if best is None else best.number}
+        if best is not None and (story := self.recorder.stories([best.number]).get(best.number)):
+            texts["best.yaml"] = best_file_text(self.sweep_record, best, story, self.folder)
+        tags = {BEST_TAG: "none" if best is None else best.number}
         tags[DESCRIPTION_TAG] = description(answer, self.sweep_record.id)
         tags |= {"espalier.program": "; ".join(programs)} if programs else {}
         if extensions := self.sweep_record.extensions:
             tags[EXTENDED_TAG] = "; ".join(each.sentence for each in extensions)
         more_values, more_tags = self._compared(answer)
+        progress = [(f"best_{self.spec.objective.metric}", *point) for point in best_so_far(trials, mode)]
         report = self._report(trials, answer)
         files = [os.path.relpath(path, self.folder) for path in [*report, *self._archive(best)]]  # folders may move
-        self.recorder.record(SweepClosed(values | more_values, tags | more_tags, texts, files, "FINISHED"))
+        values, tags = values | more_values, tags | more_tags
+        self.recorder.record(SweepClosed(values, tags, texts, files, "FINISHED", progress))
 
     def _report(self, trials: Sequence[TrialResult], answer: Answer) -> Sequence[Path]:
         """Write the report and its figures; return their files."""
@@ -310,15 +314,23 @@ class Tracking:
         noise, ties, best = answer.noise, answer.ties, answer.best
         references = self.sweep_record.references
         values = {f"reference_{each.name}": each.value for each in references if each.value is not None}
-        tags = {"espalier.noise": noise_line(noise, ties).removeprefix("noise: ")}
+        said = next((line for line in answer.sentences if line.startswith(NOISE)), noise_line(noise, ties))
+        tags = {"espalier.noise": said.removeprefix(NOISE)}
         if noise and ties:
-            values |= {"noise": noise.sd, "noise_degrees": float(noise.degrees), "ties": float(len(ties.trials))}
-            tags["espalier.ties"] = ", ".join(map(str, ties.trials)) or "none"
+            values |= {"noise": noise.sd, "ties": float(len(ties.trials))}
+            tags["espalier.ties"] = ties_text(ties.trials)
         if best is not None and best.value is not None:
             lines = reference_lines(references, best.value, self.spec.objective.sign)
             if text := "; ".join(line.removeprefix("references: ") for line in lines):
                 tags["espalier.references"] = text
         return values, tags
+
+
+def _points(report: Report | Reported) -> list[MetricPoint]:
+    """Return the points of a report that make charts: a validation, and the training curve before it."""
+    values = {name: value for name, value in report.values.items() if name != TRAIN_LOSS and name not in QUIET_METRICS}
+    points: list[MetricPoint] = [(name, report.step, value) for name, value in values.items()]
+    return points + [(TRAIN_LOSS, step, loss) for step, loss in report.curve]
 
 
 def _name_of(reference: Reference) -> str:

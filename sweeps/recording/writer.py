@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from espalier.sweeps.address import artifact_page, trials_page
 from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.home import naming
+from espalier.sweeps.recording.experiments import log_inputs, save_view
 from espalier.sweeps.recording.feedback import Feedback
 from espalier.sweeps.recording.names import (
+    BEST_TAG,
     CODE,
+    DESCRIPTION_TAG,
     EXTENDED_TAG,
     FIGURES,
+    LINKS,
     METRICS_PER_BATCH,
     NAME_TAG,
     PARAMS_PER_BATCH,
@@ -38,7 +43,7 @@ from espalier.sweeps.recording.records import (
 )
 from espalier.sweeps.recording.retry import is_refusal, retry
 from espalier.sweeps.recording.runs import RunState, SweepRuns, Target
-from espalier.sweeps.recording.server import file_id, make_metric, make_params, make_tags, open_client
+from espalier.sweeps.recording.server import file_id, make_dataset, make_metric, make_params, make_tags, open_client
 from espalier.sweeps.recording.spool import Spool
 from espalier.sweeps.recording.store import prepare_store
 
@@ -53,7 +58,7 @@ class RunWriter:
 
     def __init__(self, target: Target, spool: Spool, feedback: Feedback, store_damaged: bool = False):
         """store_damaged: the target's sqlite store is known to be damaged; a new one takes its place."""
-        self.spool, self.uri = spool, target.uri
+        self.spool, self.uri, self.feedback = spool, target.uri, feedback
         with gc_paused():
             feedback.note(prepare_store(self.uri, store_damaged))
             self.store = file_id(self.uri)
@@ -121,8 +126,12 @@ class RunWriter:
     def _open(self, record: SweepOpened, time_ms: int) -> None:
         run = self.runs.find_or_create(None, record.name, record.tags, time_ms)
         self.runs.set_running(run)
-        self._log(None, run, params=record.params, tags=record.tags)
+        to_trials = {DESCRIPTION_TAG: self._links(run, record)} if run.is_new and record.view else {}
+        self._log(None, run, params=record.params, tags={**record.tags, **to_trials})
         self._write_texts(run, record.texts)
+        self.feedback.note(save_view(self.client, self.runs.experiment.id, self.runs.target.sweep, record.view))
+        data = [make_dataset(**each) for each in record.datasets]
+        self.feedback.note(log_inputs(self.client, run.run_id, data))
 
     def _close(self, record: SweepClosed, time_ms: int) -> None:
         run = self.runs.parent(time_ms)
@@ -130,14 +139,29 @@ class RunWriter:
         told = run.has_metrics and run.extended == extended  # once, even if the end is recorded several times
         values = {} if told else record.values
         run.has_metrics, run.extended = True, extended
-        points = [make_metric(name, value, time_ms, 0) for name, value in values.items() if math.isfinite(value)]
-        self._log(None, run, points, tags=record.tags)
+        several = () if told else record.points
+        points = [*((name, 0, value) for name, value in values.items()), *several]
+        metrics = [make_metric(name, value, time_ms, step) for name, step, value in points if math.isfinite(value)]
+        text = str(record.tags.get(DESCRIPTION_TAG, "")).replace(LINKS, self._links(run, record))
+        self._log(None, run, metrics, tags={**record.tags, DESCRIPTION_TAG: text} if text else record.tags)
         self._write_texts(run, record.texts)
+        best = str(record.tags.get(BEST_TAG, ""))
+        if self.runs.target.shared and best.isdigit() and (its := self.runs.by_trial.get(int(best))):
+            logged = retry(partial(self.client.get_run, its.run_id)).inputs  # by the trial's own process
+            self.feedback.note(log_inputs(self.client, run.run_id, logged.dataset_inputs if logged else []))
         for name in record.files:
             path = self.spool.path.parent / name  # earlier versions named whole paths
             if path.exists():
                 retry(partial(self.client.log_artifact, run.run_id, str(path), _folder_of(path)))
         retry(partial(self.client.set_terminated, run.run_id, record.status, time_ms))
+
+    def _links(self, run: RunState, record: SweepOpened | SweepClosed) -> str:
+        """Return links to the table of trials and to the report, for MLflow's own pages, as Markdown."""
+        experiment, sweep = self.runs.experiment.id, self.runs.target.sweep
+        trials = f"[All trials, the best first]({trials_page('', experiment, sweep).removeprefix('/')})"
+        if isinstance(record, SweepOpened) or not any(map(_is_report, record.files)):
+            return trials
+        return f"{trials} · [Report]({artifact_page('', experiment, run.run_id, REPORT).removeprefix('/')})"
 
     # --- a trial: its start, tags, reports, end ----------------------------------------------------------------------
 
@@ -290,4 +314,8 @@ def batched(points: Sequence["Metric"], params: Sequence["Param"]) -> zip_longes
 
 def _folder_of(file: Path) -> str | None:
     """Return the folder of a file among the artifacts of the sweep's own run; None for the root."""
-    return None if file.name == REPORT else CODE if file.suffix == ".zip" else FIGURES
+    return None if _is_report(file.name) else CODE if file.suffix == ".zip" else FIGURES
+
+
+def _is_report(name: str) -> bool:
+    return Path(name).name == REPORT

@@ -26,6 +26,7 @@ from espalier.sweeps.recording.models import fetch_model, register
 from espalier.sweeps.recording.names import CHAMPION
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.server import save_torch_model
+from espalier.sweeps.recording.shown import datasets_of
 from espalier.sweeps.recording.stories import find_run
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.repeat.code import NO_CODE, CodeUsed
@@ -95,7 +96,8 @@ def rerun_and_register(
         for file, state in zip(weight_files(spec.replicates), states, strict=True):
             checkpoint.save(folder / file, state)
         tags = {f"espalier.{outcome.metric}": repr(outcome.value)}
-        version = register(uri, name, best.sweep, best.trial, folder, tags)
+        data = [vars(each) for each in datasets_of(spec, best.made_with)]
+        version = register(uri, name, best.sweep, best.trial, folder, tags, data)
         return replace(outcome, version=version, surroundings=[*outcome.surroundings, *filter(None, [note])])
 
 

@@ -17,12 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from espalier.core.training.comparison import COMPARE_EVERY
-from tests.bench import growth, overhead, ready, real, records, service, startup, stopping, trials_per_hour
+from tests.bench import (
+    growth,
+    mlflow_pages,
+    overhead,
+    ready,
+    real,
+    records,
+    service,
+    startup,
+    stopping,
+    trials_per_hour,
+)
 from tests.bench.processes import machine, one_thread
 from tests.bench.search.benchmark import benchmark
 
 NAMES = ("trials-per-hour", "race", "engine", "stopping", "search", "real", "growth", "ready", "records", "service")
-NAMES += ("overhead",)
+NAMES += ("overhead", "mlflow")
 REPORTS = Path(__file__).parent / "reports"
 TABLES = Path(__file__).parent / "search" / "tables"
 
@@ -248,6 +259,10 @@ def main() -> None:
         parts = ", ".join(f"{part} {version(part)}" for part in ("torch", "ray", "optuna", "mlflow"))
         text = f"Machine: {machine()}; shared with others. Versions: {parts}. {wanted.note}"
         write("records", records.report(one_thread("records"), text))
+    if wanted.only in (None, "mlflow"):
+        parts = ", ".join(f"{part} {version(part)}" for part in ("mlflow", "torch", "ray", "optuna"))
+        text = f"Machine: {machine()}; shared with others. Versions: {parts}. {wanted.note}".rstrip()
+        write("mlflow", mlflow_pages.report(one_thread("mlflow_pages"), text))
     if wanted.only in (None, "service"):
         parts = ", ".join(f"{part} {version(part)}" for part in ("ray", "optuna", "mlflow", "fastapi", "uvicorn"))
         text = f"Machine: {machine()}; shared with others. Versions: {parts}. {wanted.note}"

@@ -10,6 +10,7 @@ import pytest
 
 from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.home import Home
+from espalier.sweeps.results.parent_run import ParentRun
 from espalier.sweeps.results.trial_result import TrialResult, best_trial
 from espalier.sweeps.spec.overrides import override
 from espalier.sweeps.spec.spec import SweepSpec
@@ -103,6 +104,15 @@ def test_a_sweep_with_a_best_says_nothing_of_those_that_were_stopped() -> None:
         "pull",
         "rerun",
     ]  # a single complete trial has no ties
+
+
+def test_once_mlflow_has_the_sweep_its_table_of_trials_is_named_too() -> None:
+    trials = [row(5, 2.5)]
+    summary = Summary("a-1", HALVED, trials, trials[0], False, True, 12.0, 400, 80, 1.0)
+    recorded = replace(summary, parent=ParentRun("7", "ab12", "a"))
+    lines = dict(line.split(maxsplit=1) for line in recorded.closing_lines(Home(Path("h"), "h")))
+    view = "#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=a-1"
+    assert lines["table"] == f"http://127.0.0.1:5000/{view}"
 
 
 def test_a_metric_that_was_no_number_is_noted_once() -> None:

@@ -45,6 +45,7 @@ def test_json_is_one_document_on_stdout_and_the_display_is_on_stderr(small_sweep
 def test_the_commands_that_come_next_are_said(small_sweep: Any) -> None:
     said = small_sweep.said.stderr
     assert f"sweep ui --home {small_sweep.home}" in said
+    assert f"&viewStateShareKey={small_sweep.id}" in said
     assert f"sweep report {small_sweep.id} --home {small_sweep.home} --open" in said
     assert f"sweep best {small_sweep.id} --home {small_sweep.home} > best.yaml" in said
     assert "sweep rerun best.yaml" in said

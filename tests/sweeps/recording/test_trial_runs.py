@@ -15,8 +15,8 @@ from espalier.core.foreign.folder import Assignment
 from espalier.core.foreign.launch import CommandLauncher, FunctionLauncher, environment
 from espalier.core.foreign.results import NotYet
 from espalier.core.training.events import Ended, Event
-from espalier.sweeps.recording.names import TRIAL_TAG
-from espalier.sweeps.recording.records import TrialEnded, TrialReported, TrialStarted
+from espalier.sweeps.recording.names import BEST_TAG, TRIAL_TAG
+from espalier.sweeps.recording.records import SweepClosed, TrialEnded, TrialReported, TrialStarted
 from espalier.sweeps.recording.runs import Target
 from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.recording.trial_runs import TrialRuns
@@ -38,6 +38,10 @@ DESCENT = """
             if step % 10 == 0:
                 mlflow.log_metric("train_loss", abs(x), step=step)
                 mlflow.log_metrics({"valid_loss": x * x, "accuracy": 0.5}, step=step)
+"""
+ITS_DATA = """
+        import numpy
+        mlflow.log_input(mlflow.data.from_numpy(numpy.ones((3, 2)), name="mine"))
 """
 UNSTEPPED = """
     import mlflow
@@ -110,7 +114,7 @@ def all_runs(uri: str, experiment: str = "warm") -> list[Run]:
 def test_what_a_script_logs_are_its_reports_in_a_run_that_the_recorder_completes(home: Path, tmp_path: Path) -> None:
     recorder = recorder_at(home, shared=True)
     say_open(recorder)
-    (end,) = ends(list(scripted(tmp_path, DESCENT, runs_at(default_uri(home))).train()))
+    (end,) = ends(list(scripted(tmp_path, DESCENT + ITS_DATA, runs_at(default_uri(home))).train()))
     assert (end.status, end.step) == ("complete", 40)
     assert [step for step, _ in end.reports] == [step for step, _ in end.curve] == [10, 20, 30, 40]
     assert end.reports[0][1] == pytest.approx({"valid_loss": 0.9**20, "train_loss": 0.9**10, "accuracy": 0.5})
@@ -118,12 +122,15 @@ def test_what_a_script_logs_are_its_reports_in_a_run_that_the_recorder_completes
     recorder.record(TrialReported(3, 40, []))
     recorder.record(TrialStarted(3, "a name", {"lr": 0.1, "seed": 0, "hidden": 7}, {}))
     recorder.record(TrialEnded(3, "a name", 40, {"espalier.status": "complete"}, {}, "FAILED"))
+    recorder.record(SweepClosed({}, {BEST_TAG: 3}, {}, [], "FINISHED"))
     assert recorder.close({3})
     assert not recorder.spool.refusals()
     run, parent = sorted(all_runs(default_uri(home)), key=lambda run: run.info.run_name == SWEEP)
     assert run.info.run_name == "a name" and run.info.status == "FAILED"
     assert run.data.params == {"lr": "0.100", "seed": "42", "hidden": "7"}
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    (its,), (sweeps,) = run.inputs.dataset_inputs, parent.inputs.dataset_inputs
+    assert its.dataset.name == "mine" and its.dataset.digest and sweeps.dataset == its.dataset
     history = MlflowClient(default_uri(home)).get_metric_history(run.info.run_id, "valid_loss")
     assert sorted(point.step for point in history) == [10, 20, 30, 40]
 
