@@ -283,7 +283,7 @@ class Result:
     def export(self, out: str | PathLike[str] | None = None) -> Path:
         """Write it into a new folder, or a zip where the name ends so, which opens elsewhere; return its path.
 
-        Raises BadInput while it runs, for a place that is taken, or if a service has it.
+        Raises BadInput while it runs, and for a place that is taken.
         """
         return Path(self.origin.export(self.id, out).path)
 

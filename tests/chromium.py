@@ -83,9 +83,7 @@ class Tab:
         """Have a document, or a frame with a process of its own, tell what happens in it."""
         for domain in ("Runtime", "Log", "Network", "Page"):
             self.browser.call(f"{domain}.enable", session)
-        self.browser.call(
-            "Target.setAutoAttach", session, autoAttach=True, waitForDebuggerOnStart=True, flatten=True
-        )
+        self.browser.call("Target.setAutoAttach", session, autoAttach=True, waitForDebuggerOnStart=True, flatten=True)
         self.browser.call("Runtime.runIfWaitingForDebugger", session)
 
     def hear(self, message: Message) -> None:
@@ -213,5 +211,3 @@ def chromium(*options: str) -> Iterator[Browser]:
             os.close(reads)
             process.terminate()
             process.wait(20)
-
-

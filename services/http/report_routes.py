@@ -1,19 +1,19 @@
-"""The routes of reports: a sweep's report as it is now, and what was recorded of the training of its trials."""
+"""The routes of what is made of a sweep: its report as it is now, what was recorded of its training, its export."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
 from espalier.core.errors import BadInput
-from espalier.services.database.tables import Submission
+from espalier.services.database.tables import State, Submission
 from espalier.services.http.access import Reader
 from espalier.services.http.backend import Backend, BackendDep, Id, own_sweep
 from espalier.services.http.headers import OF_REPORT
 from espalier.services.http.problems import Problem, responses
-from espalier.services.reading.reports import Busy, Drawn
+from espalier.services.reading.reports import Busy
 from espalier.services.tokens import Caller
 
 RETRY_S = "5"
@@ -90,7 +90,24 @@ def traces(sweep: Id, backend: BackendDep, caller: Reader) -> Traces:
         raise Problem(503, f"the records of {sweep} cannot be read", headers={"Retry-After": RETRY_S}) from error
 
 
-def _made(backend: Backend, caller: Caller, sweep: str, make: Callable[[Submission], Drawn]) -> Drawn:
+ZIP = {200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}}
+
+
+@api.get("/sweeps/{sweep}/export", response_class=Response, responses=PROBLEMS | ZIP)  # pyright: ignore[reportArgumentType]
+def export(sweep: Id, backend: BackendDep, caller: Reader) -> Response:
+    """Export a sweep that has ended as a zip, which `sweep unpack` opens elsewhere: all but its checkpoints."""
+    submission = own_sweep(backend, caller, sweep)
+    if not State(submission.state).over:
+        raise Problem(409, f"{sweep} is {submission.state}; export it when it has ended, or stop it first")
+    named = {"Content-Disposition": f'attachment; filename="{sweep}.zip"', "X-Content-Type-Options": "nosniff"}
+    packed = _made(backend, caller, sweep, backend.reports.export)
+    return Response(packed, media_type="application/zip", headers=named)
+
+
+T = TypeVar("T")
+
+
+def _made(backend: Backend, caller: Caller, sweep: str, make: Callable[[Submission], T]) -> T:
     submission = own_sweep(backend, caller, sweep)
     if not backend.sweeps.begun(sweep, submission.owner):
         raise Problem(409, f"{sweep} has not begun; it is {submission.state}")

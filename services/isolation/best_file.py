@@ -60,6 +60,17 @@ def output_of(
     seconds: float = BEST_S,
     what: str = "the best file",
 ) -> tuple[int, str, str]:
+    """Run an untrusted command; return its exit code, its output as text, and the last line of its stderr.
+
+    Raises BadInput as `bytes_of` does.
+    """
+    code, written, last = bytes_of(command, env, most, seconds, what)
+    return code, written.decode(errors="replace"), last
+
+
+def bytes_of(
+    command: Sequence[str], env: Mapping[str, str], most: int, seconds: float, what: str
+) -> tuple[int, bytes, str]:
     """Run an untrusted command; return its exit code, its output, and the last line of its stderr.
 
     Raises BadInput, naming `what` it makes, if it takes longer than `seconds`, or writes more than `most` bytes.
@@ -84,4 +95,4 @@ def output_of(
             raise BadInput(f"{what} took more than {seconds:g} s")
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - 4096))
         lines = errors.read().decode(errors="replace").strip().splitlines()
-    return process.returncode, text.decode(errors="replace"), lines[-1] if lines else ""
+    return process.returncode, text, lines[-1] if lines else ""

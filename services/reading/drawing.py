@@ -1,6 +1,6 @@
 """Draws the report of a sweep, or lists its traces, in a process of its own.
 
-`python -m espalier.services.reading.drawing page|traces HOME SWEEP STATE OPTION` prints HTML or JSON. A process of its
+`python -m espalier.services.reading.drawing HOME page|traces SWEEP STATE OPTION` prints HTML or JSON. A process of its
 own gives its memory back, and what V8 may do to it harms no service. Where jobs run as separate users, it is run by the
 owner's.
 """
@@ -42,7 +42,7 @@ def traces_text(material: Material) -> str:
     return json.dumps(finite(document))
 
 
-def main(kind: str, home: str, sweep: str, state: str, option: str) -> None:
+def main(home: str, kind: str, sweep: str, state: str, option: str) -> None:
     """Print a page or traces. Exits with code 2 and a line for what cannot be read."""
     os.nice(NICE)
     try:

@@ -1,4 +1,4 @@
-"""Reports of sweeps: drawn in processes of their own, few at once, and kept until the sweep has changed."""
+"""Reports and exports of sweeps: made by processes of their own, few at once; reports are kept until they change."""
 
 import gzip
 import hashlib
@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,16 +15,17 @@ from espalier.core.errors import BadInput
 from espalier.core.own import SEARCH_PATH
 from espalier.services.clusters.environment import variables_of_jobs
 from espalier.services.database.tables import State, Submission
-from espalier.services.isolation.best_file import output_of
+from espalier.services.isolation.best_file import bytes_of
 from espalier.services.isolation.confine import entrance
 from espalier.services.reading.trials import Sweeps, trials_of
 
-MODULE = "espalier.services.reading.drawing"
+DRAWING, EXPORTING = "espalier.services.reading.drawing", "espalier.services.reading.exporting"
 AT_ONCE = 2  # processes that draw, each for a second, with 200 MB
 WAITING = 16  # requests that wait for one
 REST_S = 5.0  # seconds, at least, between two drawings of a sweep that goes on
 SHARE = 0.1  # of a core, at most, that drawing one sweep again and again takes
 TEXT_MOST, DRAW_S = 2**25, 60.0  # limits of a report: bytes and seconds
+EXPORT_MOST, EXPORT_S = 2**28, 300.0  # limits of an exported sweep: bytes and seconds
 KEPT_MOST = 2**26  # bytes of all reports that are kept, compressed
 
 
@@ -76,6 +77,14 @@ class Reports:
     def traces(self, submission: Submission) -> Drawn:
         """Return the traces of a sweep's trials as JSON. Raises Busy, and BadInput for a sweep that cannot be read."""
         return self._made("traces", submission, "")
+
+    def export(self, submission: Submission) -> bytes:
+        """Return the zip of an exported sweep. Raises Busy, and BadInput for a sweep that cannot be exported."""
+        words = [submission.sweep]
+        with self._turn(), self._drawing:
+            return self._printed(
+                EXPORTING, words, submission, (EXPORT_MOST, EXPORT_S, f"the zip of {submission.sweep}")
+            )
 
     def _made(self, kind: str, submission: Submission, option: str) -> Drawn:
         place = (kind, submission.sweep, option)
@@ -131,14 +140,24 @@ class Reports:
                 self._inside -= 1
 
     def _drawn(self, kind: str, submission: Submission, option: str) -> str:
-        """Return what a new process prints; the owner's, if jobs run as separate users. Raises BadInput."""
+        """Return a report, or traces. Raises BadInput."""
+        words = [kind, submission.sweep, submission.state, option]
+        text = self._printed(DRAWING, words, submission, (TEXT_MOST, DRAW_S, "the report"))
+        return text.decode(errors="replace")
+
+    def _printed(
+        self, module: str, words: Sequence[str], submission: Submission, limits: tuple[int, float, str]
+    ) -> bytes:
+        """Return what a new process prints; the owner's, if jobs run as separate users. Raises BadInput.
+
+        limits: bytes and seconds, and what it makes.
+        """
         owners = self.sweeps.tenant_home(submission.owner, submission.sweep)
         home = (owners or self.sweeps.home).path
-        words = [kind, str(home), submission.sweep, submission.state, option]
-        command = [sys.executable, "-s", "-m", MODULE, *words] if owners else [sys.executable, "-m", MODULE, *words]
+        command = [sys.executable, *(["-s"] if owners else []), "-m", module, str(home), *words]
         env = variables_of_jobs(os.environ) | {"PYTHONPATH": str(SEARCH_PATH)}
         command = entrance(owners.path, command) if owners else command
-        code, text, last = output_of(command, env, TEXT_MOST, DRAW_S, "the report")
+        code, written, last = bytes_of(command, env, *limits)
         if code:
-            raise BadInput(last.removeprefix("sweep: ") or f"the report of {submission.sweep} could not be drawn")
-        return text
+            raise BadInput(last.removeprefix("sweep: ") or f"{limits[2]} could not be made")
+        return written

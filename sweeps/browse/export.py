@@ -35,7 +35,7 @@ from espalier.sweeps.results.figures import table_csv
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.search.store import SweepStore
 
-MANIFEST, README = "manifest.json", "README.txt"
+MANIFEST, README, BEST = "manifest.json", "README.txt", "best.yaml"
 SCHEMA = 1
 """The version of the manifest."""
 TAKEN = (".png", ".html")  # suffixes of the files of a sweep's folder that go along
@@ -63,8 +63,7 @@ def export_sweep(home: Home, wanted: str, out: str | os.PathLike[str] | None = N
     place = Path(out or f"{sweep.id}.zip")
     if sweep.state == "running":
         raise BadInput(f"{sweep.id} runs; export it when it has ended, or stop it first")
-    if os.path.lexists(place):
-        raise BadInput(f"{place}: it is there already; name another file or folder by --out")
+    free_place(place)
     part = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         try:
@@ -83,6 +82,13 @@ def export_sweep(home: Home, wanted: str, out: str | os.PathLike[str] | None = N
     except OSError as error:
         raise BadInput(f"{place}: cannot be written ({error.strerror}); name another place by --out") from error
     return Export(sweep.id, str(place), len(files), size, notes)
+
+
+def free_place(place: Path) -> Path:
+    """Return a place in which nothing is yet. Raises BadInput."""
+    if os.path.lexists(place):
+        raise BadInput(f"{place}: it is there already; name another file or folder by --out")
+    return place
 
 
 def _write(home: Home, sweep: HomeSweep, folder: Path, notes: list[str]) -> list[Path]:
@@ -136,7 +142,7 @@ def _texts(sweep: HomeSweep, folder: Path, notes: list[str]) -> Iterator[tuple[s
     yield "trials.csv", table_csv(copy.trials)
     yield "trials.json", json.dumps(finite([asdict(trial) for trial in copy.trials]), indent=1)
     try:
-        yield "best.yaml", copy.best_file()
+        yield BEST, copy.best_file()
     except BadInput as error:  # no trial is complete, or the records of the best are lost
         notes.append(f"without a best file: {error}")
     text, problem = report_text(copy.material())

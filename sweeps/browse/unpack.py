@@ -4,12 +4,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.browse.export import MANIFEST, SCHEMA
+from espalier.sweeps.browse.export import BEST, MANIFEST, SCHEMA, Export, free_place
 from espalier.sweeps.code.archive import entries
 from espalier.sweeps.home import is_sweep_id
 
@@ -25,6 +25,15 @@ def unpack_sweep(file: str | os.PathLike[str], to: str | os.PathLike[str] | None
     """
     source = Path(file)
     place = Path(to or source.with_suffix(""))
+    sweep, files = _checked(source)
+    if os.path.lexists(place) or place == source:
+        raise BadInput(f"{place}: it is there already; name another folder by --to")
+    _write(files, place)
+    return sweep, place
+
+
+def _checked(source: Path) -> tuple[str, Mapping[str, bytes]]:
+    """Return the sweep of an exported zip, and its files, each compared with its checksum. Raises BadInput."""
     try:
         packed = source.read_bytes()
     except OSError as error:
@@ -36,10 +45,32 @@ def unpack_sweep(file: str | os.PathLike[str], to: str | os.PathLike[str] | None
         raise BadInput(f"{source}: it is damaged, or no export ({reason}); {AGAIN}") from error
     manifest = _manifest(source, files)
     _check(source, files, manifest["files"])
-    if os.path.lexists(place) or place == source:
-        raise BadInput(f"{place}: it is there already; name another folder by --to")
-    _write(files, place)
-    return manifest["sweep"], place
+    return manifest["sweep"], files
+
+
+def fetched(fetch: Callable[[str], bytes], sweep: str, out: str | os.PathLike[str] | None) -> Export:
+    """Write an exported sweep that comes from elsewhere into a new zip, or into a new folder; every file is checked.
+
+    fetch: returns the zip of a sweep. out: a zip where it ends so; default: SWEEP.zip. Raises BadInput, with nothing
+    written.
+    """
+    place = free_place(Path(out or f"{sweep}.zip"))
+    packed = fetch(sweep)
+    part = place.with_name(f".{place.name}.{os.getpid()}.zip")
+    try:
+        part.write_bytes(packed)
+        _, files = _checked(part)
+        if place.suffix == ".zip":
+            part.rename(place)
+        else:
+            _write(files, place)
+    except OSError as error:
+        raise BadInput(f"{place}: cannot be written ({error.strerror}); name another place by --out") from error
+    finally:
+        part.unlink(missing_ok=True)
+    size = len(packed) if place.suffix == ".zip" else sum(map(len, files.values()))
+    notes = [] if BEST in files else ["without a best file: no trial is complete, or the records of the best are lost"]
+    return Export(sweep, str(place), len(files), size, notes)
 
 
 def _manifest(source: Path, files: Mapping[str, bytes]) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from espalier.sweeps.client.answers import EnqueuedAnswer, SubmittedAnswer, Swee
 from espalier.sweeps.spec import yaml12
 
 TIMEOUT_S = 30.0
+EXPORT_TIMEOUT_S = 330.0  # the service may take 300 to write it
 STREAM_TIMEOUT = httpx.Timeout(TIMEOUT_S, read=60.0)  # the service sends something every 15 seconds
 BUSY = (429, 502, 503, 504)  # statuses of temporary failures
 RETRIES = 5  # retries of requests that may be repeated: reads, and submissions with an idempotency key
@@ -192,6 +193,10 @@ class Remote:
         path = f"/v1/sweeps/{self._name(sweep)}/extend"
         unit, more = amount
         return self._json("POST", f"{path}?changed=true" if changed else path, retries=0, json={unit: more})
+
+    def export(self, sweep: str) -> bytes:
+        """Return an ended sweep as the zip of `sweep export`."""
+        return self._ask("GET", f"/v1/sweeps/{self._name(sweep)}/export", timeout=EXPORT_TIMEOUT_S).content
 
     def enqueue(self, sweep: str, points: Sequence[Mapping[str, Any]], other: str | None, top: int) -> EnqueuedAnswer:
         """Add points to a sweep, and then the best ones of another. It is asked once: points would be added twice."""

@@ -133,7 +133,7 @@ class Origin(Protocol):
         ...
 
     def export(self, sweep: str, out: str | PathLike[str] | None) -> Export:
-        """Write a sweep into a new folder or zip, which opens elsewhere. Raises BadInput, as a service always does."""
+        """Write a sweep into a new folder or zip, which opens elsewhere. Raises BadInput."""
         ...
 
     def stop(self, sweep: str, wait: bool) -> Sequence[str]:

@@ -10,6 +10,7 @@ from os import PathLike
 from espalier.core.errors import BadInput, counted
 from espalier.sweeps.answer.answer import Answer, answer_of
 from espalier.sweeps.browse.export import Export
+from espalier.sweeps.browse.unpack import fetched
 from espalier.sweeps.client.answers import SweepAnswer, TraceAnswer, TrialAnswer
 from espalier.sweeps.client.lines import beside_the_best, follow, show_lines, state_line, table
 from espalier.sweeps.client.service import Remote
@@ -235,11 +236,8 @@ class ServiceOrigin:
         return [f"{added}: it takes each when it next asks for a trial" if runs else f"{added}; {again}"]
 
     def export(self, sweep: str, out: str | PathLike[str] | None) -> Export:
-        """Raise BadInput: a service does not export sweeps."""
-        raise BadInput(
-            f"{sweep}: a service does not export sweeps, whose folders are on its cluster; `sweep best` pulls the "
-            "best, and whoever has its home can export the whole"
-        )
+        """Write a sweep that has ended into a new zip, or a new folder. Raises BadInput."""
+        return fetched(self.remote.export, self.remote.find(sweep), out)
 
     def stop(self, sweep: str, wait: bool) -> Sequence[str]:
         """Stop a sweep on the service's cluster. wait: until it has stopped. Raises BadInput."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from espalier.core.errors import BadInput, located
 from espalier.core.loading.folders import (
@@ -95,17 +96,8 @@ def start(
     spec = looked_up(spec, store) if spec.first else spec
     if spec.learn_from:
         store.taken(spec, {})
-    facts = check_spec(spec, home, on_named)
-    notes = try_knobs(spec) if spec.is_foreign else []
-    if spec.space.lr_exponent == AUTO:
-        from espalier.sweeps.checks.lr_range import resolved
-
-        spec, range_facts = resolved(spec, home)
-        facts |= range_facts
+    spec, facts, notes = _looked_at(spec, home, on_named)
     sweep = sweep or homes.new_id(spec.name)
-    facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": identity.versions()}
-    facts |= {REFERENCES: [each.name for each in wanted_references(spec)]}
-    facts |= {"tracking": tracking_origin(home.path), identity.FOLDER: str(current_folder())}
     lock = DriverLock(home, sweep)  # two processes may start the same id at once
     with _gone_unless_begun(home, store, sweep), lock, restoring_folder():
         code, note = record_code(spec, home, sweep)
@@ -120,6 +112,26 @@ def start(
                 store.delete(sweep)
                 shutil.rmtree(home.sweep(sweep), ignore_errors=True)
                 raise
+
+
+def _looked_at(
+    spec: SweepSpec, home: Home, on_named: Callable[[], object]
+) -> tuple[SweepSpec, dict[str, Any], list[str]]:
+    """Return a spec with its range of rates, what is known of it at its start, and what its knobs did in a short run.
+
+    Raises BadInput if it cannot run.
+    """
+    facts = check_spec(spec, home, on_named)
+    notes = try_knobs(spec) if spec.is_foreign else []
+    if spec.space.lr_exponent == AUTO:
+        from espalier.sweeps.checks.lr_range import resolved
+
+        spec, range_facts = resolved(spec, home)
+        facts |= range_facts
+    facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": identity.versions()}
+    facts |= {REFERENCES: [each.name for each in wanted_references(spec)]}
+    facts |= {"tracking": tracking_origin(home.path), identity.FOLDER: str(current_folder())}
+    return spec, facts, notes
 
 
 def _continue(home: Home, sweep: str) -> str:

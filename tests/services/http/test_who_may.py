@@ -15,7 +15,7 @@ ROUTES = [
     ("GET", "/v1/sweeps"),
     ("GET", "/v1/me"),
     *[("GET", f"/v1/sweeps/quick-1{part}") for part in ("", "/spec", "/trials", "/best", "/logs", "/events")],
-    *[("GET", f"/v1/sweeps/quick-1{part}") for part in ("/report", "/traces")],
+    *[("GET", f"/v1/sweeps/quick-1{part}") for part in ("/report", "/traces", "/export")],
     ("GET", "/v1/sweeps/quick-1/curves?metric=valid_loss"),
     ("POST", "/v1/sweeps/quick-1/stop"),
     ("POST", "/v1/sweeps/quick-1/resume"),
