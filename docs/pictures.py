@@ -1,6 +1,8 @@
-"""Makes the pictures of docs/pictures: the terminal while a sweep runs, MLflow's page of that sweep, and its report.
+"""Makes the pictures of docs/pictures: the terminal while a sweep runs, MLflow's page of that sweep, its report, and
+the page of a service in which such a sweep runs.
 
-`make pictures`. Needs Chromium (apt-get install chromium), and runs the ready sweep `names`.
+`make pictures`, or of one of them: `python -m docs.pictures service`. Needs Chromium (apt-get install chromium), and
+runs the ready sweep `names`.
 """
 
 import io
@@ -17,7 +19,7 @@ import tempfile
 import termios
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fcntl import ioctl
 from pathlib import Path
@@ -27,6 +29,8 @@ from PIL import Image
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
+
+from tests.chromium import Tab, chromium
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
 SWEEP = Path(sys.executable).with_name("sweep")
@@ -122,11 +126,68 @@ def report(home: Path) -> None:
 
 
 @contextmanager
-def mlflow_page(home: Path) -> Iterator[str]:
-    """Serve MLflow's page of the home's sweep; yield its address."""
+def service(home: Path) -> Iterator[str]:
+    """Serve sweeps of a home; yield the address."""
+    port = _free_port()
+    server = subprocess.Popen(
+        [SWEEP, "serve", "--port", str(port)],
+        env=os.environ | {"SWEEP_HOME": str(home)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/readyz")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait()
+
+
+def service_page(home: Path) -> None:
+    """Draw the page of a service: its list, and a sweep that runs, on white, in the dark and on a phone."""
+    with service(home) as address, chromium("--hide-scrollbars") as browser:
+
+        def sweep(*words: str) -> None:
+            subprocess.run([SWEEP, *words, "--server", address], check=True, stdout=subprocess.DEVNULL)
+
+        one_by_one = ["--no-wait", "--set", "search={sampler: tpe}"]  # trials that end one after the other
+        sweep("submit", "thermometer")
+        sweep("submit", "names", *one_by_one, "--set", "name=names-sgd", "--set", "optimizer=sgd")
+        time.sleep(25)
+        sweep("stop", "names-sgd")
+        sweep("submit", "names", *one_by_one)
+        tab = browser.tab()
+        tab.go(address)
+        tab.until("document.documentElement.dataset.listed === '3'", "the list")
+        ended = "Number(document.querySelector('#table progress').value)"
+        tab.until(f"{ended} >= {SHARE / 100}", "a sweep that has come far", seconds=600)
+        _shot(tab, "service.png", 1000, 420)
+        tab.run("document.querySelector('#table a').click();")
+        tab.until("document.querySelector('#report')?.dataset.drawn", "its report")
+        tab.until("document.documentElement.dataset.drawn", "its figures", in_frame=True)
+        _shot(tab, "service-sweep.png", 1000, 1050)
+        _shot(tab, "service-dark.png", 1000, 620, dark=True)
+        _shot(tab, "service-phone.png", *PHONE)
+
+
+def _shot(tab: Tab, name: str, width: int, height: int, dark: bool = False) -> None:
+    tab.resize(width, height, dark)
+    tab.browser.listen(1.5)  # figures are drawn anew for another width, or in other colours
+    (PICTURES / name).write_bytes(tab.picture())
+    with Image.open(PICTURES / name) as picture:
+        picture.convert("RGB").save(PICTURES / name, optimize=True)
+
+
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+@contextmanager
+def mlflow_page(home: Path) -> Iterator[str]:
+    """Serve MLflow's page of the home's sweep; yield its address."""
+    port = _free_port()
     server = subprocess.Popen(
         [SWEEP, "ui", "--home", home, "--port", str(port)], stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -151,20 +212,27 @@ def _wait_for(url: str) -> None:
     sys.exit(f"{url}: no answer")
 
 
-def main() -> None:
-    """Make all pictures."""
+def sweep_of_this_machine(home: Path) -> None:
+    """Draw the terminal while a sweep runs, and then its report and MLflow's page of it."""
+    svg = home.with_name("terminal.svg")
+    screen = terminal(home)
+    svg.write_text(drawn(screen), encoding="utf-8")
+    screenshot(svg.as_uri(), PICTURES / "terminal.png", 1000, 85 + round(24.6 * used(screen)))
+    report(home)
+    with mlflow_page(home) as page:
+        screenshot(page, PICTURES / "mlflow.png", 1560, 960)
+    with Image.open(PICTURES / "mlflow.png") as picture:
+        picture.crop((0, 0, picture.width - ASSISTANT, picture.height)).save(PICTURES / "mlflow.png")
+
+
+def main(wanted: Sequence[str]) -> None:
+    """Make all pictures, or those that are named: sweep, service."""
     PICTURES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        home, svg = Path(folder) / "home", Path(folder) / "terminal.svg"
-        screen = terminal(home)
-        svg.write_text(drawn(screen), encoding="utf-8")
-        screenshot(svg.as_uri(), PICTURES / "terminal.png", 1000, 85 + round(24.6 * used(screen)))
-        report(home)
-        with mlflow_page(home) as page:
-            screenshot(page, PICTURES / "mlflow.png", 1560, 960)
-        with Image.open(PICTURES / "mlflow.png") as picture:
-            picture.crop((0, 0, picture.width - ASSISTANT, picture.height)).save(PICTURES / "mlflow.png")
+    for name, draw in {"sweep": sweep_of_this_machine, "service": service_page}.items():
+        if not wanted or name in wanted:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                draw(Path(folder) / "home")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

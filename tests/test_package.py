@@ -149,6 +149,8 @@ def test_a_wheel_has_nothing_but_espalier(installed: Path) -> None:
     assert "espalier/core/task.py" in python("import espalier.core.task as t; print(t.__file__)", packages, installed)
     page = {path.name for path in (packages / "espalier" / "sweeps" / "report").glob("page.*")}
     assert page == {"page.css", "page.html", "page.js", "page.py"}
+    web = {path.name for path in (packages / "espalier" / "services" / "http" / "web").iterdir()}
+    assert web == {path.name for path in (ROOT / "services" / "http" / "web").iterdir()} >= {"index.html", "main.js"}
 
 
 RUN = """

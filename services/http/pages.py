@@ -56,7 +56,7 @@ def file(name: str, request: Request) -> Response:
     content = files[name].read_bytes()
     headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'} | AGAIN
     headers |= OF_REPORT if kind == "text/html" else {}
-    known = request.headers.get("if-none-match") == headers["ETag"]
+    known = request.headers.get("if-none-match", "").removeprefix("W/") == headers["ETag"]
     return Response(status_code=304, headers=headers) if known else Response(content, headers=headers, media_type=kind)
 
 

@@ -80,5 +80,14 @@ export const logView = (id, report) => {
   const details = element("details", undefined, { id: "log" });
   inside(details, element("summary", "Log"), note, text);
   details.ontoggle = () => (details.open ? begin() : end());
-  return { place: details, stop: end, again: () => { if (details.open) { end(); begin(); } } };
+  /** Begin again: another attempt of the sweep has a log of its own. */
+  const again = () => {
+    end();
+    for (const part of parts.splice(0)) part.remove();
+    tail.data = "";
+    [length, rest, last, beheaded] = [0, "", "", false];
+    note.hidden = true;
+    if (details.open) begin();
+  };
+  return { place: details, stop: end, again };
 };

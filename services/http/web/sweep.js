@@ -58,6 +58,7 @@ const putLink = (link, address) => {
 export const sweepView = (place, id, me, report) => {
   const base = `v1/sweeps/${encodeURIComponent(id)}`;
   const [state, bar, why] = [chip(), progress(), element("p", "", { className: "reason", id: "reason", hidden: true })];
+  state.setAttribute("role", "status");
   const list = element("dl", undefined, { id: "facts" });
   const refused = element("p", "", { className: "refused", role: "alert", id: "refused", hidden: true });
   const stop = element("button", "Stop", { type: "button", id: "stop", hidden: true });
@@ -83,12 +84,12 @@ export const sweepView = (place, id, me, report) => {
     putLink(link, sweep.mlflow.page);
     document.title = `${sweep.state}${sweep.trials.wanted ? ` ${Math.round(100 * sweep.progress)} %` : ""}: ${id}`;
     if (sweep.state === "failed" && before !== "failed") log.place.open = true;
-    if (before && OVER.includes(before) && !OVER.includes(sweep.state)) log.again();
-    before = sweep.state;
+    if (before && sweep.attempt !== attempt) log.again();
+    [before, attempt] = [sweep.state, sweep.attempt];
     drawn.follow(sweep.state);
     document.documentElement.dataset.state = sweep.state;
   };
-  let before = "";
+  let [before, attempt] = ["", 0];
   const look = async (signal) => {
     const sweep = await askJson(base, { signal });
     update(sweep);

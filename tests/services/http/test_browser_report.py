@@ -222,3 +222,22 @@ def test_a_long_log_with_colours_and_control_characters_is_read_from_its_end(
     tab.press("#log summary")
     tab.until("document.querySelector('.log').textContent.endsWith('and one more\\n')", "the same again")
     assert tab.run("return document.querySelector('.log').textContent.split('and one more').length;") == 2
+
+
+@pytest.mark.slow
+def test_each_attempt_of_a_sweep_has_a_log_of_its_own(tab: Tab, client: httpx.Client, token: Make) -> None:
+    who, address = token("ada"), str(client.base_url).rstrip("/")
+    sweep = hand_in(client, who, "long")
+    come_in(tab, address, who, f"#/sweeps/{sweep}")
+    tab.until("document.querySelector('#stop')?.checkVisibility()", "the button")
+    tab.press("#log summary")
+    ours = f"this is {sweep}\\nbegun\\n"
+    tab.until(f"document.querySelector('.log').textContent === '{ours}'", "its log")
+    tab.press("#stop")
+    tab.press("#confirm button")
+    tab.until("document.documentElement.dataset.state === 'stopped'", "that it has stopped")
+    tab.press("#resume")
+    tab.until("document.documentElement.dataset.state === 'running'", "that it goes on")
+    tab.until(f"document.querySelector('.log').textContent === '{ours}'", "the log of the second attempt")
+    asked = [request["headers"].get("Last-Event-ID") for request in tab.asked if "/logs" in request["url"]]
+    assert asked == [None, None]
