@@ -98,7 +98,7 @@ docs: install
 notebook: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/notebook.py
 
-# The terminal while a sweep runs, MLflow's page of it, its report, and the service's page: docs/pictures. Needs Chromium (apt-get install chromium).
+# The terminal while a sweep runs, MLflow's pages of it, its report, and the service's page: docs/pictures. Needs Chromium (apt-get install chromium).
 pictures: install
 	$(BIN)/python -m docs.pictures
 

@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/pictures: the terminal while a sweep runs, MLflow's page of that sweep, its report, and
+"""Makes the pictures of docs/pictures: the terminal while a sweep runs, MLflow's pages of that sweep, its report, and
 the page of a service in which such a sweep runs.
 
 `make pictures`, or of one of them: `python -m docs.pictures service`. Needs Chromium (apt-get install chromium), and
@@ -6,7 +6,6 @@ runs the ready sweep `names`.
 """
 
 import io
-import json
 import os
 import pty
 import re
@@ -30,13 +29,13 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from docs.pictures_mlflow import main as mlflow_pages
 from tests.chromium import Tab, chromium
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
 SWEEP = Path(sys.executable).with_name("sweep")
 COLUMNS, LINES = 80, 24
 ARGUMENTS = ["run", "names"]
-ASSISTANT = 402  # pixels at the right edge, of a panel that MLflow opens for a chat
 PHONE = 390, 1500  # pixels
 DARK_PART = 700, 1000, 1500  # of the report in the dark: from here down, its width, to here
 SHARE = 60  # percent of the budget that are used when the terminal's picture is taken
@@ -184,23 +183,6 @@ def _free_port() -> int:
         return free.getsockname()[1]
 
 
-@contextmanager
-def mlflow_page(home: Path) -> Iterator[str]:
-    """Serve MLflow's page of the home's sweep; yield its address."""
-    port = _free_port()
-    server = subprocess.Popen(
-        [SWEEP, "ui", "--home", home, "--port", str(port)], stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        page = json.loads(subprocess.check_output([SWEEP, "show", "names", "--home", home, "--json"]))["mlflow"]
-        address = re.sub(r"^http://[^/]*", f"http://127.0.0.1:{port}", page)
-        _wait_for(f"http://127.0.0.1:{port}/")
-        yield address
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait()
-
-
 def _wait_for(url: str) -> None:
     for _ in range(120):
         time.sleep(0.5)
@@ -213,16 +195,13 @@ def _wait_for(url: str) -> None:
 
 
 def sweep_of_this_machine(home: Path) -> None:
-    """Draw the terminal while a sweep runs, and then its report and MLflow's page of it."""
+    """Draw the terminal while a sweep runs, and then its report and MLflow's pages of it."""
     svg = home.with_name("terminal.svg")
     screen = terminal(home)
     svg.write_text(drawn(screen), encoding="utf-8")
     screenshot(svg.as_uri(), PICTURES / "terminal.png", 1000, 85 + round(24.6 * used(screen)))
     report(home)
-    with mlflow_page(home) as page:
-        screenshot(page, PICTURES / "mlflow.png", 1560, 960)
-    with Image.open(PICTURES / "mlflow.png") as picture:
-        picture.crop((0, 0, picture.width - ASSISTANT, picture.height)).save(PICTURES / "mlflow.png")
+    mlflow_pages(home)
 
 
 def main(wanted: Sequence[str]) -> None:

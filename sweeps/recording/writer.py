@@ -140,7 +140,7 @@ class RunWriter:
         values = {} if told else record.values
         run.has_metrics, run.extended = True, extended
         several = () if told else record.points
-        points = [*((name, 0, value) for name, value in values.items()), *several]
+        points = [*several, *((name, 0, value) for name, value in values.items())]  # MLflow lists them in this order
         metrics = [make_metric(name, value, time_ms, step) for name, step, value in points if math.isfinite(value)]
         text = str(record.tags.get(DESCRIPTION_TAG, "")).replace(LINKS, self._links(run, record))
         self._log(None, run, metrics, tags={**record.tags, DESCRIPTION_TAG: text} if text else record.tags)

@@ -235,7 +235,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--branches", type=int, default=4, help="decay points an exponent; 1: nothing is shared")
     parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--home", help="of the ready sweeps: kept there, and those that it has whole are not run again")
+    parser.add_argument(
+        "--home",
+        help="of the ready sweeps: kept there, and those that it has whole are not run again; of mlflow: see there",
+    )
     parser.add_argument("--repetitions", type=int, default=50, help="of each search, on each table")
     parser.add_argument("--tables", default=str(TABLES), help="a folder of those that the search is replayed over")
     parser.add_argument("--seeds", type=int, default=5, help="of each search, in each of the real sweeps")
@@ -262,7 +265,7 @@ def main() -> None:
     if wanted.only in (None, "mlflow"):
         parts = ", ".join(f"{part} {version(part)}" for part in ("mlflow", "torch", "ray", "optuna"))
         text = f"Machine: {machine()}; shared with others. Versions: {parts}. {wanted.note}".rstrip()
-        write("mlflow", mlflow_pages.report(one_thread("mlflow_pages"), text))
+        write("mlflow", mlflow_pages.report(one_thread("mlflow_pages", *([wanted.home] if wanted.home else [])), text))
     if wanted.only in (None, "service"):
         parts = ", ".join(f"{part} {version(part)}" for part in ("ray", "optuna", "mlflow", "fastapi", "uvicorn"))
         text = f"Machine: {machine()}; shared with others. Versions: {parts}. {wanted.note}"

@@ -1,15 +1,18 @@
 """MLflow at the size of a sweep: its pages in a headless Chromium, its client, the store, and how long recording takes.
 
-usage: python -m tests.bench.mlflow_pages  (prints one JSON document; needs Chromium and Debian's postgresql)
+usage: python -m tests.bench.mlflow_pages [HOME]  (prints one JSON document; needs Chromium and Debian's postgresql)
+
+HOME: with a sweep of the same size that an earlier version has recorded, to be measured beside.
 """
 
 import json
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,12 +20,13 @@ from typing import Any
 from mlflow.tracking import MlflowClient
 
 from espalier.services.local_stack import down, up
-from espalier.sweeps.recording.names import TRIAL_TAG
+from espalier.sweeps.address import trials_page
+from espalier.sweeps.recording.names import SWEEP_TAG, TRIAL_TAG, VIEW_TAG
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.tracking_uri import default_uri
 from tests.bench import command
 from tests.ports import free_port
-from tests.sweeps.recording.browsed import Page, mlflow_page
+from tests.sweeps.recording.browsed import Page, mlflow_browser
 from tests.sweeps.recording.saying import mlflow_server
 
 TRIALS, STEPS = 2000, 500
@@ -43,7 +47,6 @@ def page_of(address: str, page: Page) -> dict[str, Any]:
         "searches": len(searches),
         "searched_kilobytes": sum(r.bytes for r in searches) / 1000,
         "searched_s": sum(r.end_s - r.begin_s for r in searches if r.end_s is not None),
-        "errors": page.tab.console[:3],
     }
 
 
@@ -64,22 +67,22 @@ def pages(server: str) -> dict[str, Any]:
         "the best trial's run, its metrics": f"{root}/runs/{child.info.run_id}/model-metrics?{end}",
         "the report among the artifacts": f"{root}/runs/{parent.info.run_id}/artifacts/report.html?{end}",
     }
-    if key := next((tag for tag in client.get_experiment(experiment).tags if "ViewState" in tag), None):
-        share = f"viewStateShareKey={key.rpartition('.')[2]}"
-        addresses["the trials, best first"] = f"{root}/runs?{end}&{share}"
-    with mlflow_page() as page:
+    sweep = parent.data.tags[SWEEP_TAG]
+    if f"{VIEW_TAG}{sweep}" in client.get_experiment(experiment).tags:
+        addresses["the table of its trials"] = trials_page(server, experiment, sweep)
+    with mlflow_browser() as page:
         page_of(addresses["the experiment"], page)
         return {name: page_of(address, page) for name, address in addresses.items()}
 
 
-def searched(uri: str) -> dict[str, Any]:
-    """Return what `mlflow.search_runs` of all runs takes, and its table."""
+def searched(uri: str, sweep: str) -> dict[str, Any]:
+    """Return what `mlflow.search_runs` of all runs of a sweep takes, and its table."""
     import mlflow
 
     mlflow.set_tracking_uri(uri)
     experiment = next(e for e in MlflowClient(uri).search_experiments() if e.name == "names-sgd").experiment_id
     begin = time.monotonic()
-    table = mlflow.search_runs([experiment], max_results=50_000)
+    table = mlflow.search_runs([experiment], f"tags.`{SWEEP_TAG}` = '{sweep}'", max_results=50_000)
     return {"seconds": time.monotonic() - begin, "rows": len(table), "columns": len(table.columns)}
 
 
@@ -124,38 +127,62 @@ def deployed() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def measure(trials: int = TRIALS, steps: int = STEPS) -> dict[str, Any]:
-    """Run a sweep and return what its records take."""
+def measure(earlier: Path | None = None, trials: int = TRIALS, steps: int = STEPS) -> dict[str, Any]:
+    """Run a sweep and return what its records take, beside those of an earlier version."""
     with tempfile.TemporaryDirectory() as folder:
-        home, port = Path(folder) / "home", free_port()
-        ran = command.run(home, command.drawn(trials, steps) | {"confirm": 3})
-        found: dict[str, Any] = {"trials": trials, "steps": steps, "wall_s": ran["wall_s"]}
-        found["store"] = stored(home / "mlflow.db")
-        spool = home / "sweeps" / ran["sweep"] / "spool.jsonl"
-        with mlflow_server(home, port):
-            server = f"http://127.0.0.1:{port}"
-            found["pages"] = pages(server)
-            found["search"] = {"HTTP, on sqlite": searched(server), "sqlite": searched(default_uri(home))}
-        found["replayed_s"] = {"sqlite": replayed(spool, default_uri(Path(folder)), ran["sweep"])}
+        homes = {"now": Path(folder) / "home"}
+        ran = command.run(homes["now"], command.drawn(trials, steps) | {"confirm": 3})
+        homes = ({"before": earlier} if earlier else {}) | homes
+        found: dict[str, Any] = {"trials": trials, "steps": steps, "wall_s": ran["wall_s"], "sides": {}}
+        spools = {side: next(home.glob("sweeps/*/spool.jsonl")) for side, home in homes.items()}
+        for side, home in homes.items():
+            sweep, port = spools[side].parent.name, free_port()
+            now: dict[str, Any] = {"store": stored(home / "mlflow.db"), "search": {}, "replayed_s": {}}
+            with mlflow_server(home, port):
+                now["pages"] = pages(f"http://127.0.0.1:{port}")
+                now["search"]["HTTP, on sqlite"] = searched(f"http://127.0.0.1:{port}", sweep)
+            now["search"]["sqlite"] = searched(default_uri(home), sweep)
+            place = Path(folder) / side
+            place.mkdir()
+            now["replayed_s"]["sqlite"] = replayed(spools[side], default_uri(place), sweep)
+            found["sides"][side] = now
         with deployed() as server:
-            found["replayed_s"]["HTTP behind a login, on PostgreSQL and S3"] = replayed(spool, server, ran["sweep"])
-            found["search"]["HTTP behind a login, on PostgreSQL"] = searched(server)
+            for side, spool in spools.items():
+                its, sweep = found["sides"][side], spool.parent.name
+                its["replayed_s"]["HTTP behind a login, on PostgreSQL and S3"] = replayed(spool, server, sweep)
+                its["search"]["HTTP behind a login, on PostgreSQL"] = searched(server, sweep)
     return found
+
+
+def _rows(sides: Mapping[str, Any], part: str, row: Callable[[Any], str]) -> str:
+    """Return a row for each name in a part of the sides, each with its side."""
+    names = dict.fromkeys(name for side in sides.values() for name in side[part])
+    each = ((name, which, side[part][name]) for name in names for which, side in sides.items() if name in side[part])
+    return "\n".join(f"| {name} | {which} | {row(found)} |" for name, which, found in each)
+
+
+def _page(p: Mapping[str, Any]) -> str:
+    its = f"{p['searches']} | {p['searched_kilobytes']:,.0f} | {p['searched_s']:.2f}"
+    return f"{p['seconds']:.1f} | {p['requests']} | {p['kilobytes']:,.0f} | {its}"
+
+
+def _store(side: Mapping[str, Any], trials: int) -> str:
+    store = side["store"]
+    a_trial = ", ".join(f"{count / trials:.1f} {name}" for name, count in store["of_trials"].items())
+    return (
+        f"{store['megabytes']:.0f} MB of sqlite with {store['points']:,} points. Of a trial: "
+        f"{a_trial.replace('latest_metrics', 'metrics')}: {', '.join(store['keys']['trial'])}. "
+        f"Metrics of the sweep: {', '.join(store['keys']['sweep'])}."
+    )
 
 
 def report(found: Mapping[str, Any], head: str) -> str:
     """Return the report as Markdown."""
-    store, trials = found["store"], found["trials"]
-    pages = "\n".join(
-        f"| {name} | {p['seconds']:.1f} | {p['requests']} | {p['kilobytes']:,.0f} | {p['searches']} "
-        f"| {p['searched_kilobytes']:,.0f} | {p['searched_s']:.2f} | {p['errors']} |"
-        for name, p in found["pages"].items()
-    )
-    searches = "\n".join(
-        f"| {way} | {s['seconds']:.1f} | {s['rows']:,} | {s['columns']} |" for way, s in found["search"].items()
-    )
-    replays = "\n".join(f"| {way} | {s:.0f} | {s / trials * 1000:.0f} |" for way, s in found["replayed_s"].items())
-    a_trial = ", ".join(f"{count / trials:.1f} {name}" for name, count in store["of_trials"].items())
+    sides, trials = found["sides"], found["trials"]
+    stores = "\n".join(f"- {which}: {_store(side, trials)}" for which, side in sides.items())
+    pages = _rows(sides, "pages", _page)
+    searches = _rows(sides, "search", lambda s: f"{s['seconds']:.1f} | {s['rows']:,} | {s['columns']}")
+    replays = _rows(sides, "replayed_s", lambda s: f"{s:.0f} | {s / trials * 1000:.0f}")
     return f"""# {time.strftime("%Y-%m-%d")}: MLflow at the size of a sweep
 
 {head}
@@ -166,28 +193,27 @@ three references: {found["wall_s"]:.0f} s for the whole command.
 
 ## The store
 
-{store["megabytes"]:.0f} MB of sqlite with {store["points"]:,} points. Of a trial: {a_trial.replace("_", " ")}.
-Metrics of a trial: {", ".join(store["keys"]["trial"])}. Of the sweep: {", ".join(store["keys"]["sweep"])}.
+{stores}
 
 ## MLflow's pages, in a headless Chromium
 
-Seconds from the click to the last answer, with MLflow's own files not in the browser's cache for the first page alone.
-Requests are those to its API; searches are those for runs and for the histories of metrics, their seconds added up.
+Seconds from the click to the last answer, with MLflow's own files in the browser's cache. Requests are those to its
+API; searches are those for runs and for the histories of metrics, their seconds added up.
 
-| page | s | requests | kB | searches | kB of these | s of these | errors |
+| page | records | s | requests | kB | searches | kB of these | s of these |
 |---|---|---|---|---|---|---|---|
 {pages}
 
 ## `mlflow.search_runs` of all runs
 
-| from | s | rows | columns |
-|---|---|---|---|
+| from | records | s | rows | columns |
+|---|---|---|---|---|
 {searches}
 
 ## Recording, without training: all records sent to an empty store, and its audit
 
-| to | s | ms a trial |
-|---|---|---|
+| to | records | s | ms a trial |
+|---|---|---|---|
 {replays}
 
 ## Not reported
@@ -197,4 +223,4 @@ Servers on another machine; several people at once.
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure()))
+    print(json.dumps(measure(*map(Path, sys.argv[1:]))))

@@ -83,7 +83,7 @@ class _Meter:
 
 
 @contextmanager
-def mlflow_page(width: int = 1560, height: int = 960) -> Iterator[Page]:
+def mlflow_browser(width: int = 1560, height: int = 960) -> Iterator[Page]:
     """Start a browser with one page; skip the test where there is none."""
     with chromium() as browser:
         yield Page(browser, width, height)
