@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from espalier.core.errors import brief, counted
 from espalier.sweeps.report.figure import Cell, Chart, Figure, Marks, Missing, Table
-from espalier.sweeps.report.grammar import BEST, LOST, PALETTE, PART, PLAIN, coloured, distinct, names, number
+from espalier.sweeps.report.grammar import BEST, LOST, PALETTE, PART, PLAIN, STEPS, coloured, distinct, names, number
 from espalier.sweeps.report.material import Ratios, block_means
 from espalier.sweeps.report.subject import Subject
 from espalier.sweeps.report.theme import INK
@@ -45,7 +45,7 @@ def curves_figure(subject: Subject) -> Figure | Missing:
     marks.draw(
         "curves",
         {"type": "line", "strokeWidth": 1.6, "strokeJoin": "round"},
-        x=number("x", "step", axis={"format": "~s", "labelOverlap": True, "tickCount": 8}),
+        x=number("x", "step", axis=STEPS),
         y=number("y", what, scale=scale, axis={"format": "~g", "tickCount": 6, "labelOverlap": True}),
         color=coloured("group", looks),
         detail=names("trial"),
@@ -123,7 +123,7 @@ def ratios_figure(subject: Subject) -> Figure | Missing:
     marks.draw(
         "ratios",
         {"type": "line", "strokeWidth": 1.6},
-        x=number("x", "step", axis={"format": "~s", "labelOverlap": True, "tickCount": 8}),
+        x=number("x", "step", axis=STEPS),
         y=y,
         color=coloured("tensor", [(name, PALETTE[rank % len(PALETTE)]) for rank, name in enumerate(labels)]),
         strokeDash=names("group", None, legend={"orient": "top"}, scale=dashes) if len(groups) > 1 else None,

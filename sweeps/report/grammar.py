@@ -17,6 +17,7 @@ BEST, TIE, PLAIN, LOST, PART, WEAK = "#e8590c", "#1c7ed6", "#868e96", "#e03131",
 PALETTE = ("#1c7ed6", "#e8590c", "#2f9e44", "#9775fa", "#e64980", "#0c8599", "#f08c00", "#868e96", "#a61e4d", "#5c940d")
 TITLE_MOST, VALUE_MOST = 40, 24  # characters
 EXPONENT_LABELS = "[format(datum.value, '.2~f'), format(pow(10, datum.value), '.2~g')]"  # an exponent, its rate below
+STEPS = {"labelExpr": "format(datum.value, '~s')", "labelOverlap": True, "tickCount": 8}  # 500 and 1k, no 0.5k
 LOG_LABELS = "format(pow(10, datum.value), '.2~g')"
 
 
