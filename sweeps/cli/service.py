@@ -48,7 +48,7 @@ def submit(
 
     remote = needed_remote(server)
     submitted = hand_in(remote, spec, assignments, code, hours)
-    click.echo(f"{submitted['id']}: {submitted['state']}", err=True)
+    click.echo(f"{submitted['id']}: {submitted['state']}; {remote.page(submitted['id'])} shows it", err=True)
     follow_remote(remote, submitted["id"], wait, as_json)
 
 

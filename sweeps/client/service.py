@@ -146,6 +146,10 @@ class Remote:
         """Return one sweep."""
         return self._json("GET", f"/v1/sweeps/{self._name(sweep)}")
 
+    def page(self, sweep: str) -> str:
+        """Return the address at which a browser shows one sweep."""
+        return f"{self.server}/#/sweeps/{sweep}"
+
     def spec(self, sweep: str) -> dict[str, object]:
         """Return the spec of a sweep, as submitted."""
         return self._json("GET", f"/v1/sweeps/{self._name(sweep)}/spec")

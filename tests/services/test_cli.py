@@ -123,7 +123,7 @@ def test_a_sweep_goes_to_the_service_and_its_best_comes_back_and_reruns(served: 
         "wanted": 4, "ended": 4, "running": 0, "interrupted": 0,
         "complete": 4, "stopped": 0, "diverged": 0, "failed": 0,
     }  # fmt: skip
-    assert err.count("trial ") >= 4
+    assert err.count("trial ") >= 4 and f"{served.server}/#/sweeps/{view['id']} shows it" in err
     shown = served.run("show", "names", "--server", served.server)
     assert shown.stdout.startswith(f"{view['id']}: finished")
     (row,), (seen,) = json.loads(served.run("list", "--server", served.server, "--json").stdout), served.views()

@@ -185,6 +185,26 @@ def test_a_service_that_was_away_is_found_again(
     context.__exit__(None, None, None)
 
 
+@pytest.mark.slow
+def test_a_sweep_that_waits_says_so_and_its_report_is_not_asked_for(
+    tab: Tab, client: httpx.Client, token: Make
+) -> None:
+    who, address = token("ada"), str(client.base_url).rstrip("/")
+    for _ in range(2):
+        reaches(client, who, hand_in(client, who, "long"), "running")  # as many as an owner may run
+    first, second = hand_in(client, who, "long"), hand_in(client, who, "long")
+    come_in(tab, address, who, f"#/sweeps/{second}")
+    tab.until("document.documentElement.dataset.state === 'queued'", "its state")
+    assert "1 before it" in tab.text() and "The report comes with the first trial." in tab.text()
+    tab.browser.listen(6.0)
+    assert [request["url"] for request in tab.asked if request["url"].endswith("/report")] == []
+    tab.press("#stop")
+    tab.press("#confirm button")
+    tab.until("document.documentElement.dataset.state === 'stopped'", "that it waits no longer")
+    tab.until("document.body.innerText.includes('No trial has begun, so there is no report.')", "that there is none")
+    assert state(client, who, first) == "queued"
+
+
 # --- the list -------------------------------------------------------------------------------------------------------
 
 

@@ -214,7 +214,6 @@ def test_a_report_is_drawn_by_its_owners_user_who_sees_no_other_home(tenants: Te
     reports, theirs = Reports(Sweeps(Home.at(str(tenants.home)), "", tenants)), submission("quick-1", spec())
     page = reports.page(theirs, "http://there").text.decode()
     assert "sweep best quick-1 --server http://there" in page
-    assert json.loads(reports.traces(theirs).text)["traces"] == []
     assert {entry.stat().st_uid for entry in home.rglob("*")} == {uid}  # root has written nothing
     path.unlink()
     path.symlink_to(secret)
