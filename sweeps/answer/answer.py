@@ -1,16 +1,18 @@
 """The answer of a sweep: which values to use, how sure that is, what tuning gained, and what was wrong."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
-from espalier.sweeps.answer.axes import Axis, Searched
-from espalier.sweeps.answer.health import Health, health_of
-from espalier.sweeps.answer.options import Options, options_of
+from espalier.sweeps.answer.axes import Searched
+from espalier.sweeps.answer.findings import Findings, Gain
+from espalier.sweeps.answer.health import health_of
+from espalier.sweeps.answer.options import options_of
 from espalier.sweeps.answer.trials import Points
 from espalier.sweeps.answer.valley import Valley, valley_of
-from espalier.sweeps.answer.words import Told, brief_of, sentences_of
+from espalier.sweeps.answer.words import brief_of, sentences_of
 from espalier.sweeps.results.formatting import finite
-from espalier.sweeps.results.noise import Noise, Ties, compare_with_best, noise_document
+from espalier.sweeps.results.noise import Noise, compare_with_best, noise_document
 from espalier.sweeps.results.reference_result import ReferenceResult
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec
@@ -20,62 +22,23 @@ IMPORTANCE_LEAST = 3
 
 
 @dataclass(frozen=True)
-class Gain:
-    """What tuning gained over an untuned run. value: of the reference, gain: how much worse it is than the best trial.
+class Answer(Findings):
+    """The answer of a sweep: what its trials show, and that in sentences."""
 
-    A gain below 0 says that the reference is better than every trial. hint: how a sweep trains by it.
-    """
+    @cached_property
+    def sentences(self) -> Sequence[str]:
+        """The whole answer in reading order."""
+        return sentences_of(self)
 
-    name: str
-    title: str
-    value: float
-    gain: float
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The answer of a sweep. What is not known is None or empty.
-
-    spec, state, trials: as they were given. what: was searched, numbers along axes, and choices.
-    best: the best complete trial.
-    slices: the valley along each numeric hyperparameter that was searched, the most important first; a valley needs
-    four complete trials at three places. valley: that of the learning rate, or where none was searched the first slice.
-    options: of each searched choice that is no number, its values side by side, each at its own best.
-    noise, ties: of another seed; see `sweeps.results.noise`.
-    gain: over each reference that has a value. importance: of each searched hyperparameter, the shares add up to 1, the
-    greatest first; empty for fewer than three.
-    sentence: the answer in one sentence. sentences: the whole answer in reading order, of which it is the first.
-    brief: those without health and without valleys of other numbers.
-    points: what the valleys were drawn from, with the surface of all numbers and choices together.
-    """
-
-    spec: SweepSpec
-    what: Searched
-    state: str
-    trials: Sequence[TrialResult]
-    best: TrialResult | None
-    valley: Valley | None
-    slices: Sequence[Valley]
-    options: Sequence[Options]
-    noise: Noise | None
-    ties: Ties | None
-    gain: Sequence[Gain]
-    importance: Mapping[str, float]
-    health: Health
-    sentences: Sequence[str]
-    brief: Sequence[str]
-    points: Points | None = field(default=None, repr=False, compare=False)
+    @cached_property
+    def brief(self) -> Sequence[str]:
+        """The sentences without those on health and on valleys of other numbers."""
+        return brief_of(self)
 
     @property
     def sentence(self) -> str:
-        """The answer in one sentence."""
+        """The answer in one sentence, the first."""
         return self.sentences[0]
-
-    @property
-    def rate(self) -> Axis | None:
-        """The axis of the learning rate; None where it was not searched."""
-        return self.what.rate
 
     @property
     def without_health(self) -> Sequence[str]:
@@ -85,10 +48,6 @@ class Answer:
 
     def __str__(self) -> str:
         return "\n".join(self.sentences)
-
-    def slice_of(self, name: str) -> Valley | None:
-        """Return the valley along a hyperparameter; None where it has none."""
-        return next((valley for valley in self.slices if valley.name == name), None)
 
     def document(self) -> dict[str, object]:
         """Return it as JSON values, null for what is not known."""
@@ -128,39 +87,21 @@ def answer_of(
     slices = _slices(points, noise, importance)
     rate = next((valley for valley in slices if valley.axis.rate), None)
     valley = rate or (slices[0] if slices and not points.what.rate else None)
-    options = [options_of(factor, trials, spec.objective.mode) for factor in points.what.factors]
-    gain = _gains(references, points.best, spec)
-    health = health_of(trials, points.best, points.what.rate, spec.is_foreign)
-    told = Told(
-        spec=spec,
-        what=points.what,
-        state=state,
-        trials=trials,
-        best=points.best,
-        valley=valley,
-        diverging=points.diverging,
-        slices=slices,
-        noise=noise,
-        ties=ties,
-        references=references,
-        health=health,
-    )
     return Answer(
         spec=spec,
         what=points.what,
         state=state,
         trials=trials,
+        references=references,
         best=points.best,
         valley=valley,
         slices=slices,
-        options=options,
+        options=[options_of(factor, trials, spec.objective.mode) for factor in points.what.factors],
         noise=noise,
         ties=ties,
-        gain=gain,
+        gain=_gains(references, points.best, spec),
         importance=importance,
-        health=health,
-        sentences=sentences_of(told),
-        brief=brief_of(told),
+        health=health_of(trials, points.best, points.what.rate, spec.is_foreign),
         points=points,
     )
 
@@ -175,7 +116,7 @@ def _slices(points: Points, noise: Noise | None, importance: Mapping[str, float]
     slices: list[Valley] = []
     for axis in points.what.axes:
         if along := points.along(axis):
-            paths = surface.paths(points.line(along))
+            paths = surface.valleys(points.line(along))
             scatter = surface.noise if known is None else known
             slices.append(valley_of(along, paths, points.spec.objective.sign, scatter, known is not None))
     return sorted(slices, key=lambda valley: (-importance.get(valley.name, 0.0), not valley.axis.rate))

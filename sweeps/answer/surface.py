@@ -31,16 +31,14 @@ N, M = points, P = values of a point: A numbers in [0, 1], then the indexes of c
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_solve, cholesky, eigh, solve_triangular
 
-from espalier.sweeps.answer.valley import Array
+from espalier.sweeps.answer.early import FIRST, ROUGH, Early, Maturing, Shares, priors, with_one_valley
+from espalier.sweeps.answer.valley import Array, Rows
 
-Rows = npt.NDArray[np.intp]
-NOISE_AT = -3
-"""Where the logarithm of the noise stands among the parameters."""
 DECADES = 0.6
 """The prior median of the length along a learning rate, in decades; log-normal with deviation KNOWN."""
 SHARE = 0.5
@@ -59,8 +57,12 @@ TRUNK = 0.95
 """The correlation of the noise of two trials of one trunk: on four measured tables it is .92 to 1.0."""
 CONSTANT = 3.0
 """The deviation of the constant, in standard deviations of z."""
-LEARN_MOST, MOST = 80, 240
-"""Points of the likelihood, whose time grows with their cube, and of the process itself."""
+LEARN_MOST, MOST, EARLY_MOST = 80, 240, 100
+"""Points of the likelihood, whose time grows with their cube; ends of the process itself, and early scores beside."""
+SCORED_NOISE, SCORED_NOISE_SPREAD = 0.1, 0.8
+"""Of the noise of ends, where there are early scores: ends may be few, and of their noise little is seen then."""
+WIDER = 1.2
+"""Where there are early scores, draws are so many times as far from their mean: measured on tables, see the docs."""
 BURN, THETAS, PATHS = 10, 16, 32
 """Sweeps of the sampler before it counts, draws of the lengths after it, and paths for each of these."""
 JITTER = 1e-6
@@ -78,11 +80,13 @@ class Scale:
     tau: float
 
     @classmethod
-    def of(cls, losses: Array) -> "Scale":
-        """Return the scale of losses (N,)."""
+    def of(cls, losses: Array, early: Early | None = None) -> "Scale":
+        """Return the scale of losses (N,), with which early scores share tau."""
         low = float(losses.min())
         gaps = losses - low
         tau = float(np.median(gaps) or np.quantile(gaps[gaps > 0], 0.25) if gaps.any() else 0.0)
+        if early is not None:
+            tau = max(tau, FIRST * early.spread)
         return cls(low, tau or RELATIVE * (abs(low) or 1.0))
 
     def z(self, losses: Array) -> Array:
@@ -98,33 +102,107 @@ class Scale:
 class Prior:
     """Normal priors of the parameters (P + 4,): of the logarithms of lengths, height and noise, of kappa and of tilt.
 
-    rate: which of the numbers is the learning rate; None for none.
+    values: P. rate: which of the numbers is the learning rate; None for none.
     """
 
     median: Array
     deviation: Array
+    values: int
     rate: int | None = None
 
     @classmethod
-    def of(cls, widths: Sequence[float | None], factors: int) -> "Prior":
-        """Return priors. widths: of each number the decades of its range if it is a rate, else None."""
+    def of(cls, widths: Sequence[float | None], factors: int, early: bool = False) -> "Prior":
+        """Return priors. widths: of each number the decades of its range if it is a rate, else None.
+
+        early: whether there are early scores; then the priors of their parameters follow, see `sweeps.answer.early`.
+        """
         share = SHARE * math.sqrt(max(1, len(widths) + factors))
         lengths = [share if width is None else DECADES / width for width in widths] + [OTHER_CHOICE] * factors
         spreads = [UNKNOWN if width is None else KNOWN for width in widths] + [UNKNOWN] * factors
         rate = next((k for k, width in enumerate(widths) if width is not None), None)
-        median = [*np.log([*lengths, HEIGHT, NOISE]), KAPPA, 0.0]
+        median = [*np.log([*lengths, HEIGHT, SCORED_NOISE if early else NOISE]), KAPPA, 0.0]
         tilt = TILT_SPREAD if rate is not None else 1e-9
-        deviation = [*spreads, HEIGHT_SPREAD, NOISE_SPREAD, KAPPA_SPREAD, tilt]
-        return cls(np.array(median), np.array(deviation), rate)
+        deviation = [*spreads, HEIGHT_SPREAD, SCORED_NOISE_SPREAD if early else NOISE_SPREAD, KAPPA_SPREAD, tilt]
+        if early:
+            more = priors(None if rate is None else widths[rate])
+            median, deviation = median + more[0], deviation + more[1]
+        return cls(np.array(median), np.array(deviation), len(lengths), rate)
 
 
 @dataclass(frozen=True)
 class Theta:
-    """Parameters as the process takes them. lengths: (P,). height: a variance. noise: the covariance of it (N, N)."""
+    """Parameters as the process takes them. lengths: (P,). height: a variance. noise: the covariance of it (N, N).
+
+    maturing: of early scores, None without any.
+    """
 
     lengths: Array
     height: float
     noise: Array
+    maturing: Maturing | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """N points that the process knows. rows: (N, P). y: (N,). steep: z (N,). along: u - u_best (N,), along the rate.
+
+    groups: of equal numbers have their noise in common (N,). shares: of a training. rate: which value is the rate.
+    """
+
+    rows: Array
+    y: Array
+    steep: Array
+    along: Array
+    groups: Rows
+    shares: Shares
+    rate: int | None
+
+    def take(self, kept: Rows) -> "Sample":
+        """Return some of them."""
+        shares = Shares(self.shares.share[kept])
+        along, groups = self.along[kept], self.groups[kept]
+        return Sample(self.rows[kept], self.y[kept], self.steep[kept], along, groups, shares, self.rate)
+
+    @cached_property
+    def common(self) -> Array:
+        """The correlation of their noise (N, N)."""
+        same = self.groups[:, None] == self.groups[None]
+        return np.where(same, TRUNK, 0.0) + (1 - TRUNK) * np.eye(len(self.y))
+
+    def theta(self, parameters: Array, values: int) -> Theta:
+        """Return parameters (P + 4,), or with early scores (P + 10,), for these points."""
+        height, sigma, kappa, tilt = parameters[values : values + 4]
+        noise, maturing = sigma - kappa * self.steep + tilt * self.along, None
+        if len(parameters) > values + 4:
+            maturing = Maturing.of(parameters[values + 4 :])
+            early = maturing.noise - ROUGH * self.steep + maturing.tilt * self.along
+            noise = np.where(self.shares.early, early, noise)
+        deviation = np.exp(np.clip(noise, -12, 3))
+        covariance = np.outer(deviation, deviation) * self.common
+        return Theta(np.exp(parameters[:values]), math.exp(2 * height), covariance, maturing)
+
+    def moved(self, theta: Theta) -> Array:
+        """Return the points, early scores where they tell of ends (N, P)."""
+        if theta.maturing is None or self.rate is None:
+            return self.rows
+        rows = self.rows.copy()
+        rows[:, self.rate] += self.shares.shifts(theta.maturing)
+        return rows
+
+    def covariance(self, theta: Theta, numbers: int) -> Array:
+        """Return their covariance with their noise (N, N)."""
+        rows = self.moved(theta)
+        near = alike(apart(rows, rows, numbers), theta.lengths)
+        if theta.maturing:
+            near = self.shares.covariance(near, theta.maturing)
+        return theta.height * near + CONSTANT**2 + theta.noise + JITTER * np.eye(len(near))
+
+    def with_ends(self, theta: Theta, points: Array, numbers: int) -> Array:
+        """Return the covariance of ends at points (M, P) with them (M, N)."""
+        near = alike(apart(points, self.moved(theta), numbers), theta.lengths)
+        if theta.maturing:
+            near = near * self.shares.steeper(theta.maturing)
+        return theta.height * near + CONSTANT**2
 
 
 def apart(rows: Array, others: Array, numbers: int) -> Array:
@@ -151,70 +229,94 @@ class Surface:
         prior: Prior,
         near: Array,
         trunks: Rows | None = None,
+        early: Early | None = None,
     ):
         """rows: (N, P). losses: (N,), to be minimised. near: the point (P,) near which precision matters most.
 
-        trunks: the number of the trunk of each (N,); None: each has its own.
+        trunks: the number of the trunk of each (N,); None: each has its own. early: scores, whether their trials came
+        to an end or not.
         """
         self.numbers, self.prior = numbers, prior
         self.rng = np.random.default_rng([len(losses)])
-        self.scale = Scale.of(losses)
-        z = self.scale.z(losses)
-        self.shift, self.unit = float(z.mean()), float(z.std()) or 1.0
-        distance = np.tensordot(np.exp(-2 * prior.median[:-4]), apart(near[None], rows, numbers), 1)[0]
-        kept = some(distance, MOST)
-        self.rows, self.y = rows[kept], (z[kept] - self.shift) / self.unit
-        self.steep = np.log1p((losses[kept] - self.scale.low) / self.scale.tau)
-        self.along = np.zeros(len(kept)) if prior.rate is None else (self.rows - near)[:, prior.rate]
-        self.squares = apart(self.rows, self.rows, numbers)
+        self.scale = Scale.of(losses, early)
         numbered = np.arange(len(losses)) if trunks is None else trunks
-        same = numbered[kept][:, None] == numbered[kept][None]
-        self.common = np.where(same, TRUNK, 0.0) + (1 - TRUNK) * np.eye(len(kept))
-        self.thetas = self._draw(some(distance[kept], LEARN_MOST))
+        distance = self._distance(rows, near)
+        kept = some(distance, MOST)
+        z, points, share, learn = self.scale.z(losses)[kept], rows[kept], np.ones(len(kept)), LEARN_MOST
+        groups = numbered[kept]
+        if early is not None:
+            learn = LEARN_MOST // 2
+            early = early.take(some(self._distance(early.rows, near), EARLY_MOST))
+            z = np.concatenate([z, np.log1p(early.gaps / self.scale.tau)])
+            points = np.concatenate([points, early.rows])
+            share = np.concatenate([share, early.share])
+            groups = np.concatenate([groups, len(losses) + np.arange(len(early.losses))])
+        self.shift, self.unit = float(z.mean()), float(z.std()) or 1.0
+        along = np.zeros(len(z)) if prior.rate is None else (points - near)[:, prior.rate]
+        y = (z - self.shift) / self.unit
+        self.sample = Sample(points, y, z, along, groups, Shares(share), prior.rate)
+        learnt = some(distance[kept], learn)
+        if early is not None:
+            others = len(kept) + some(self._distance(early.rows, near), learn)
+            learnt = np.concatenate([learnt, others])
+        self.thetas = self._draw(self.sample.take(learnt))
+
+    def _distance(self, rows: Array, near: Array) -> Array:
+        """Return the squared distances of rows (N, P) from a point (P,), in lengths of the prior."""
+        values = self.prior.values
+        return np.tensordot(np.exp(-2 * self.prior.median[:values]), apart(near[None], rows, self.numbers), 1)[0]
 
     @property
     def noise(self) -> float:
         """What trials near the best are off by for no reason that the space knows: a standard deviation of losses."""
-        sigma = float(np.exp(np.median([parameters[NOISE_AT] for parameters in self.thetas])))
+        sigma = float(np.exp(np.median([parameters[self.prior.values + 1] for parameters in self.thetas])))
         return sigma * self.unit * self.scale.tau
-
-    def _theta(self, parameters: Array, rows: Rows) -> Theta:
-        """Return parameters (P + 4,) for some of the points."""
-        sigma, kappa, tilt = parameters[NOISE_AT:]
-        noise = sigma - kappa * self.steep[rows] + tilt * self.along[rows]
-        deviation = np.exp(np.clip(noise, -12, 3))
-        covariance = np.outer(deviation, deviation) * self.common[np.ix_(rows, rows)]
-        return Theta(np.exp(parameters[:-4]), math.exp(2 * parameters[-4]), covariance)
 
     def paths(self, rows: Array) -> Array:
         """Return draws of the loss, without noise, at points (M, P), each a whole path: (S, M)."""
-        drawn = [self._paths(*self.foresee(parameters, rows)) for parameters in self.thetas]
-        return self.scale.losses(np.concatenate(drawn) * self.unit + self.shift)
+        return self._losses(self._drawn(rows))
+
+    def valleys(self, rows: Array) -> Array:
+        """Return draws of the loss, without noise, at points (M, P) in order along a line: (S, M).
+
+        Where early scores were needed, rather those with one valley.
+        """
+        drawn = self._drawn(rows)
+        if self.sample.shares.any_early:
+            drawn = with_one_valley(drawn * self.unit) / self.unit
+        return self._losses(drawn)
+
+    def _drawn(self, rows: Array) -> Array:
+        return np.concatenate([self._paths(*self.foresee(parameters, rows)) for parameters in self.thetas])
+
+    def _losses(self, y: Array) -> Array:
+        return self.scale.losses(y * self.unit + self.shift)
 
     def foresee(self, parameters: Array, rows: Array) -> tuple[Array, Array]:
-        """Return mean (M,) and covariance (M, M) of the process at points (M, P), given its parameters (P + 4,).
+        """Return mean (M,) and covariance (M, M) of ends at points (M, P), given the parameters: see `Sample.theta`.
 
         Both are of z without noise, less its mean and in units of its deviation, as `y` is.
         """
-        theta = self._theta(parameters, np.arange(len(self.y)))
-        factor = cholesky(_covariance(theta, self.squares), lower=True, check_finite=False)
-        cross = theta.height * alike(apart(rows, self.rows, self.numbers), theta.lengths) + CONSTANT**2
-        mean = cross @ cho_solve((factor, True), self.y, check_finite=False)
+        theta = self.sample.theta(parameters, self.prior.values)
+        factor = cholesky(self.sample.covariance(theta, self.numbers), lower=True, check_finite=False)
+        cross = self.sample.with_ends(theta, rows, self.numbers)
+        mean = cross @ cho_solve((factor, True), self.sample.y, check_finite=False)
         white = solve_triangular(factor, cross.T, lower=True, check_finite=False)
         before = theta.height * alike(apart(rows, rows, self.numbers), theta.lengths) + CONSTANT**2
         return mean, before - white.T @ white
 
     def _paths(self, mean: Array, covariance: Array) -> Array:
-        return mean + self.rng.standard_normal((PATHS, len(mean))) @ _root(covariance).T
+        wider = WIDER if self.sample.shares.any_early else 1.0
+        return mean + wider * self.rng.standard_normal((PATHS, len(mean))) @ _root(covariance).T
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
-    def _draw(self, rows: Rows) -> list[Array]:
-        """Return draws of the parameters from their posterior, by the points in these rows."""
-        squares, y = self.squares[:, rows][:, :, rows], self.y[rows]
+    def _draw(self, sample: Sample) -> list[Array]:
+        """Return draws of the parameters from their posterior, by some of the points."""
 
         def level_of(numbers: Array) -> float:
-            white, determinant = _whitened(self._theta(numbers, rows), squares, y)
+            covariance = sample.covariance(sample.theta(numbers, self.prior.values), self.numbers)
+            white, determinant = _whitened(covariance, sample.y)
             prior = ((numbers - self.prior.median) / self.prior.deviation) ** 2
             return -0.5 * white - determinant - 0.5 * float(prior.sum())
 
@@ -246,15 +348,10 @@ class Surface:
         return numbers, level
 
 
-def _covariance(theta: Theta, squares: Array) -> Array:
-    """Return the covariance of points of which the squared distances (P, N, N) are known, with their noise, (N, N)."""
-    return theta.height * alike(squares, theta.lengths) + CONSTANT**2 + theta.noise + JITTER * np.eye(len(theta.noise))
-
-
-def _whitened(theta: Theta, squares: Array, y: Array) -> tuple[float, float]:
-    """Return the squared length of whitened y (N,), and half the log determinant of their covariance."""
+def _whitened(covariance: Array, y: Array) -> tuple[float, float]:
+    """Return the squared length of whitened y (N,), and half the log determinant of their covariance (N, N)."""
     try:
-        factor = cholesky(_covariance(theta, squares), lower=True, overwrite_a=True, check_finite=False)
+        factor = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
     except LinAlgError:
         return math.inf, 0.0
     white = solve_triangular(factor, y, lower=True, check_finite=False)

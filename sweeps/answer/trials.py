@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from espalier.sweeps.answer.axes import Axis, Searched
-from espalier.sweeps.answer.valley import Along, Array
+from espalier.sweeps.answer.valley import Along, Array, Left
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, searched
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
 if TYPE_CHECKING:
+    from espalier.sweeps.answer.early import Early
     from espalier.sweeps.answer.surface import Surface
 
 TRIALS_LEAST, PLACES_LEAST = 4, 3
@@ -45,22 +46,51 @@ class Points:
     @cached_property
     def surface(self) -> "Surface | None":
         """What they say of the loss everywhere; None for too few."""
-        if self.best is None or len(self.trials) < TRIALS_LEAST or not (self.what.axes or self.what.factors):
+        if (
+            self.best is None
+            or len([*self.trials, *self.scored]) < TRIALS_LEAST
+            or not (self.what.axes or self.what.factors)
+        ):
             return None
         from espalier.sweeps.answer.surface import Prior, Surface  # which loads scipy
 
         losses = np.array([self.spec.objective.sign * (t.value or 0.0) for t in self.trials])
         rows = np.array([self.row(t.params) for t in self.trials])
         widths = [axis.ends[1] - axis.ends[0] if axis.rate else None for axis in self.what.axes]
-        prior = Prior.of(widths, len(self.what.factors))
-        return Surface(rows, losses, len(self.what.axes), prior, self.row(self.best.params), self._trunks())
+        early = self._early()
+        prior = Prior.of(widths, len(self.what.factors), early is not None)
+        return Surface(rows, losses, len(self.what.axes), prior, self.row(self.best.params), self._trunks(), early)
+
+    def _early(self) -> "Early | None":
+        """Return the scores at rungs, once for each trunk; None where all trials that were scored came to their end."""
+        assert self.best
+        if not self.scored:
+            return None
+        from espalier.sweeps.answer.early import Early  # which loads thaw's kernel
+
+        sign, steps, best = self.spec.objective.sign, self.spec.budget.steps, self.best.params
+        decay = {name: value for name, value in best.items() if name == "decay_points"}
+        seen: dict[tuple[str, int, float], Array] = {}
+        for t in [*self.scored, *self.trials]:
+            for step, score in t.scores.items():
+                if np.isfinite(score) and 0 < step < steps:
+                    seen.setdefault((_trunk(t), step, sign * score), self.row({**decay, **t.params}))
+        places = sorted(seen, key=lambda each: (each[1], each[2]))
+        return Early(
+            np.array([seen[each] for each in places]),
+            np.array([loss for _, _, loss in places]),
+            np.array([step / steps for _, step, _ in places]),
+        )
+
+    @cached_property
+    def scored(self) -> Sequence[TrialResult]:
+        """The trials that were scored on their way and have not come to their end, though they did not diverge."""
+        lost = {t.number for t in self.diverged} | {t.number for t in self.trials}
+        return [t for t in self.begun if t.scores and t.number not in lost and t.state != "failed"]
 
     def _trunks(self) -> "npt.NDArray[np.intp]":
         """Return the number of the trunk of each complete trial: those of one differ in their decay points alone."""
-        known = [
-            json.dumps({name: value for name, value in t.params.items() if name != "decay_points"}, sort_keys=True)
-            for t in self.trials
-        ]
+        known = [_trunk(t) for t in self.trials]
         numbers = {params: k for k, params in enumerate(dict.fromkeys(known))}
         return np.array([numbers[params] for params in known])
 
@@ -80,27 +110,25 @@ class Points:
         places = sorted({axis.coordinate(x) for x in values})
         if self.best is None or axis.value(self.best.params) is None:
             return None
-        if len(values) < TRIALS_LEAST or len(places) < PLACES_LEAST:
+        more = [axis.coordinate(x) for t in self.scored if (x := axis.value(t.params)) is not None]
+        if len(values) + len(more) < TRIALS_LEAST or len({*places, *more}) < PLACES_LEAST:
             return None
         begun = [axis.coordinate(x) for t in self.begun if (x := axis.value(t.params)) is not None]
-        return Along(
-            axis, (places[0], places[-1]), (min(begun), max(begun)), self.diverged_from(axis), self._scored(axis)
-        )
+        return Along(axis, places, (min(begun), max(begun)), self.diverged_from(axis), self._left(axis))
 
-    def _scored(self, axis: Axis) -> list[tuple[float, float, float]]:
-        """Return the trials that are not complete and were scored on their way: see Along.scored."""
+    def _left(self, axis: Axis) -> list[Left]:
+        """Return the trials that were scored on their way and left, along an axis."""
         sign, steps = self.spec.objective.sign, self.spec.budget.steps
         best: dict[int, float] = {}
         for t in self.begun:
             for step, score in t.scores.items():
                 best[step] = min(sign * score, best.get(step, sign * score))
-        scored: list[tuple[float, float, float]] = []
-        for t in self.begun:
-            x = axis.value(t.params)
-            if x is not None and t.scores and t.state not in ("complete", "diverged"):
+        left: list[Left] = []
+        for t in self.scored:
+            if (x := axis.value(t.params)) is not None:
                 step = max(t.scores)
-                scored.append((axis.coordinate(x), step / steps, sign * t.scores[step] - best[step]))
-        return scored
+                left.append(Left(axis.coordinate(x), step / steps, sign * t.scores[step] - best[step]))
+        return left
 
     def diverged_from(self, axis: Axis) -> float | None:
         """Return the lowest coordinate above the best trial's from which on half of all trials or more diverged."""
@@ -108,7 +136,7 @@ class Points:
         if best is None:
             return None
         lost_numbers = {t.number for t in self.diverged}
-        lived = [t for t in self.trials if t.number not in lost_numbers]
+        lived = [t for t in [*self.trials, *self.scored] if t.number not in lost_numbers]
         both = [(t, False) for t in lived] + [(t, True) for t in self.diverged]
         ended = [(axis.coordinate(x), diverged) for t, diverged in both if (x := axis.value(t.params)) is not None]
         lost = [place for place, diverged in ended if diverged and place > axis.coordinate(best)]
@@ -131,3 +159,9 @@ class Points:
         low, high = along.axis.ends
         rows[:, self.what.axes.index(along.axis)] = (along.places - low) / (high - low)
         return rows
+
+
+def _trunk(trial: TrialResult) -> str:
+    """Return the name of a trial's trunk: trials of one trunk differ in their decay points alone."""
+    values = {name: value for name, value in trial.params.items() if name != "decay_points"}
+    return json.dumps(values, sort_keys=True)

@@ -5,9 +5,9 @@ S = draws of the loss, X = places along the valley.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +19,18 @@ if TYPE_CHECKING:
     import pandas  # pyright: ignore[reportMissingTypeStubs]
 
 Array = npt.NDArray[np.float64]
-PLACES = 121
-"""Along a valley, where the band is known."""
+Rows = npt.NDArray[np.intp]
+PLACES, FORESEEN_PLACES = 121, 241
+"""Along a valley, where the band is known: of one that is foreseen in part more, for it is longer."""
 BAND = (0.025, 0.975)
 FACTORS = (10.0, 3.0, 2.0)
 """By how much a number on a logarithmic scale is off, in the costs that are computed; along others a TENTH of the range
 that was searched."""
 TENTH = 0.1
 NEAR_DECADES, NEAR_SHARE = 0.15, 0.05
-"""How near to a place a trial that was scored tells of it: in decades, or as a share of the range."""
+"""How near to a place a trial tells of it: in decades, or as a share of the range."""
+TWICE = 2.0
+"""A cost is foreseen from trials that are so many times as far at most."""
 SETTLED = 1.5
 """How many times as wide as where the mean is within noise the interval of a settled best may be."""
 RIM = 0.04
@@ -41,8 +44,11 @@ class Off:
     factor: 10, or 0.1; None along a linear axis, and along a list, of which it is the next value.
 
     cost: by how much worse the objective is there, in its own unit, at least 0; low, high: its 95 % band. All are None
-    where trainings diverge (`diverges`), and where no complete trial has been: then share and behind may tell of one
-    that was scored there at a share of its training, by how much it was worse than the best at that share.
+    where trainings diverge (`diverges`), and where no trial has been.
+
+    foreseen: where no complete trial is near, but trials that were scored on their way and left: from how many of them
+    the cost is foreseen; 0 where it is measured. left: at which shares of a training these were left, the least and the
+    greatest. share, behind: of the nearest of them, by how much it was worse than the best at that share.
     """
 
     text: str
@@ -55,6 +61,8 @@ class Off:
     diverges: bool = False
     share: float | None = None
     behind: float | None = None
+    foreseen: int = 0
+    left: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +72,10 @@ class Valley:
     Everything is in the unit of the axis: of `lr` a rate, of `lr_exponent` an exponent, of decay points a share. The
     objective is in its own unit and direction, of a metric to maximise the valley is a hill.
 
-    xs, mean, low, high: as many numbers each, the posterior mean and the 95 % band of the objective without its noise.
-    They reach over what complete trials have tried.
+    xs, mean, low, high: as many numbers each, the posterior mean and the 95 % band of the objective without its noise;
+    where trials were left on their way, the mean of the middle half of the draws, which are lopsided then.
+    They reach over what trials have tried: beyond `measured`, the range of complete ones, they are foreseen from the
+    scores of trials that were stopped or parked.
     best_x: where it is best. se: its standard error: in decades where `axis.decades`, else in the axis's unit. The best
     lies within 2 se of best_x, and in `interval`, in 95 % of sweeps; where the interval is lopsided, se is half of its
     longer side.
@@ -97,6 +107,7 @@ class Valley:
     edge: str | None = None
     wider: tuple[float, float] | None = None
     interval: tuple[float, float] = field(default=(math.nan, math.nan))
+    measured: tuple[float, float] = field(default=(math.nan, math.nan))
 
     @property
     def name(self) -> str:
@@ -140,6 +151,7 @@ class Valley:
             "se": self.se,
             "se_unit": "decades" if self.axis.decades else self.name,
             "interval": list(self.interval),
+            "measured": list(self.measured),
             "within": list(self.within),
             "settled": self.settled,
             "noise": self.noise,
@@ -157,29 +169,72 @@ class Valley:
 
 
 @dataclass(frozen=True)
+class Left:
+    """A trial that was stopped or parked. place: its coordinate. share: of a training, at which it was last scored.
+
+    behind: by how much it was worse than the best there.
+    """
+
+    place: float
+    share: float
+    behind: float
+
+
+@dataclass(frozen=True)
 class Along:
     """What `valley_of` needs to know of the trials along an axis, in coordinates.
 
-    tried: the least and the greatest of complete trials, begun: of all. diverged_from: see Valley. scored: of each that
-    was stopped or parked its place, the share at which it was last scored, and how far behind it was there.
+    complete: where complete trials are, in order. begun: the least and the greatest of all. diverged_from: see Valley.
+    left: those that were scored on their way, and did not diverge.
     """
 
     axis: Axis
-    tried: tuple[float, float]
+    complete: Sequence[float]
     begun: tuple[float, float]
     diverged_from: float | None
-    scored: Sequence[tuple[float, float, float]] = ()
+    left: Sequence[Left] = ()
+
+    @property
+    def measured(self) -> tuple[float, float]:
+        """The range of complete trials."""
+        return self.complete[0], self.complete[-1]
+
+    @cached_property
+    def reach(self) -> tuple[float, float]:
+        """The range of all trials of which something is known, below where they diverge."""
+        cut = math.inf if self.diverged_from is None else self.diverged_from
+        places = [*self.complete, *(each.place for each in self.left if each.place < cut)]
+        return min(places), max(places)
 
     @property
     def places(self) -> Array:
         """The places of the valley (X,)."""
-        return np.linspace(*self.tried, PLACES)
+        return np.linspace(*self.reach, PLACES if self.reach == self.measured else FORESEEN_PLACES)
+
+    @property
+    def near(self) -> float:
+        """How near a trial tells of a place."""
+        low, high = self.axis.ends
+        return NEAR_DECADES if self.axis.decades else NEAR_SHARE * (high - low)
+
+    def near_left(self, place: float) -> list[Left]:
+        """Return the trials that were left from which the loss at a place is foreseen, the nearest first.
+
+        None where it is measured: between complete trials, unless the nearest of them is far and one that was left is
+        nearer.
+        """
+        ordered = sorted(self.left, key=lambda each: abs(each.place - place))
+        nearest = min(abs(each - place) for each in self.complete)
+        inside = self.measured[0] - 1e-9 <= place <= self.measured[1] + 1e-9
+        if not ordered or (inside and (nearest <= TWICE * self.near or nearest <= abs(ordered[0].place - place))):
+            return []
+        return [each for each in ordered if abs(each.place - place) <= TWICE * self.near] or ordered[:1]
 
 
 def valley_of(along: Along, paths: Array, sign: float, noise: float, noise_known: bool) -> Valley:
     """Return the valley of draws (S, X) of the loss, which is sign times the objective."""
     axis, places = along.axis, along.places
-    mean = paths.mean(0)
+    mean = _middle(paths) if along.left else paths.mean(0)
     lowest = _lowest(paths, places)
     best, (first, last) = float(np.median(lowest)), np.quantile(lowest, BAND)
     edges = np.sort(sign * np.quantile(paths, BAND, axis=0), axis=0)
@@ -204,7 +259,14 @@ def valley_of(along: Along, paths: Array, sign: float, noise: float, noise_known
         edge=edge,
         wider=wider(axis, edge) if edge else None,
         interval=(axis.at(float(first)), axis.at(float(last))),
+        measured=(axis.at(along.measured[0]), axis.at(along.measured[1])),
     )
+
+
+def _middle(paths: Array) -> Array:
+    """Return the mean of the middle half of the draws at each place (X,)."""
+    quarter = len(paths) // 4
+    return np.sort(paths, axis=0)[quarter : len(paths) - quarter].mean(0)
 
 
 def _lowest(paths: Array, places: Array) -> Array:
@@ -233,25 +295,32 @@ def _within(places: Array, mean: Array, best: float, noise: float) -> tuple[floa
 def _offs(along: Along, paths: Array, places: Array, best: float) -> list[Off]:
     offs: list[Off] = []
     for text, too_high, factor, place in _wrong_places(along.axis, best):
-        x = along.axis.at(place)
+        off = Off(text, too_high, factor, along.axis.at(place))
+        left = along.near_left(place)
         if along.diverged_from is not None and place >= along.diverged_from:
-            offs.append(Off(text, too_high, factor, x, diverges=True))
-        elif along.tried[0] - 1e-9 <= place <= along.tried[1] + 1e-9:
-            costs = _at(paths, places, place) - _at(paths, places, best)
-            cost, low, high = (max(0.0, float(each)) for each in (costs.mean(), *np.quantile(costs, BAND)))
-            offs.append(Off(text, too_high, factor, x, cost, low, high))
-        elif (nearest := _scored_near(along, place)) is not None:
-            _, share, behind = nearest
-            offs.append(Off(text, too_high, factor, x, share=share, behind=behind))
+            offs.append(replace(off, diverges=True))
+        elif along.reach[0] - 1e-9 <= place <= along.reach[1] + 1e-9:
+            offs.append(replace(_costed(off, paths, places, (place, best), bool(left)), **_told(left)))
+        elif left and abs(left[0].place - place) <= along.near:
+            offs.append(replace(off, share=left[0].share, behind=left[0].behind))
     return offs
 
 
-def _scored_near(along: Along, place: float) -> tuple[float, float, float] | None:
-    """Return the nearest trial that was scored on its way; None if none is near."""
-    low, high = along.axis.ends
-    near = NEAR_DECADES if along.axis.decades else NEAR_SHARE * (high - low)
-    nearest = min(along.scored, key=lambda each: abs(each[0] - place), default=None)
-    return nearest if nearest and abs(nearest[0] - place) <= near else None
+def _costed(off: Off, paths: Array, places: Array, between: tuple[float, float], foreseen: bool) -> Off:
+    """Return it with its cost: of what is foreseen the median, since its draws are lopsided."""
+    costs = _at(paths, places, between[0]) - _at(paths, places, between[1])
+    middle = np.median(costs) if foreseen else costs.mean()
+    cost, low, high = (max(0.0, float(each)) for each in (middle, *np.quantile(costs, BAND)))
+    return replace(off, cost=cost, low=low, high=high)
+
+
+def _told(left: Sequence[Left]) -> dict[str, Any]:
+    """Return what an Off tells of the trials from which it is foreseen, the nearest first."""
+    if not left:
+        return {}
+    shares = [each.share for each in left]
+    shown = {"share": left[0].share, "behind": left[0].behind}
+    return {"foreseen": len(left), "left": (min(shares), max(shares)), **shown}
 
 
 def _wrong_places(axis: Axis, best: float) -> Iterator[tuple[str, bool, float | None, float]]:

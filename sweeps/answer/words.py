@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from espalier.sweeps.answer.axes import Axis, Searched
-from espalier.sweeps.answer.health import Health
+from espalier.core.errors import counted
+from espalier.sweeps.answer.axes import Axis
+from espalier.sweeps.answer.findings import Findings
 from espalier.sweeps.answer.numbers import doubt_text, place_text, range_text, short, spoken, value_text
 from espalier.sweeps.answer.valley import Off, Valley
 from espalier.sweeps.results.formatting import decimals, params_text
-from espalier.sweeps.results.noise import Noise, Ties, noise_line
-from espalier.sweeps.results.reference_result import ReferenceResult, reference_lines
+from espalier.sweeps.results.noise import Ties, noise_line
+from espalier.sweeps.results.reference_result import reference_lines
 from espalier.sweeps.results.trial_result import TrialResult, counts
-from espalier.sweeps.spec.spec import SweepSpec
 
 FAR, NEAR = 10.0, 2.0
 """The factors whose costs are told: of the first sentence, and of the second."""
@@ -24,35 +24,17 @@ BESIDE = 2
 """Other valleys that get a sentence of their own, the most important."""
 
 
-@dataclass(frozen=True)
-class Told:
-    """What the sentences are made of; see Answer. diverging: from where on trials do, along which axis."""
-
-    spec: SweepSpec
-    what: Searched
-    state: str
-    trials: Sequence[TrialResult]
-    best: TrialResult | None
-    valley: Valley | None
-    diverging: tuple[Axis, float] | None
-    slices: Sequence[Valley]
-    noise: Noise | None
-    ties: Ties | None
-    references: Sequence[ReferenceResult]
-    health: Health
-
-
-def sentences_of(told: Told) -> list[str]:
+def sentences_of(told: Findings) -> list[str]:
     """Return the answer in sentences, in reading order; the first is the answer in one sentence."""
     return [*_best(told), *_beside(told), *_doubt(told), *_health(told)]
 
 
-def brief_of(told: Told) -> list[str]:
+def brief_of(told: Findings) -> list[str]:
     """Return the sentences without those on health and on what is less important: the end of a terminal's page."""
     return [*_best(told), *_doubt(told)]
 
 
-def _best(told: Told) -> Iterator[str]:
+def _best(told: Findings) -> Iterator[str]:
     """Yield what the best is, whether it may be doubled, and where trials diverge."""
     best = told.best
     if best is None or best.value is None:
@@ -66,13 +48,13 @@ def _best(told: Told) -> Iterator[str]:
         yield f"trials diverge from {spoken(axis)} {place_text(axis, x)} on"
 
 
-def _beside(told: Told) -> Iterator[str]:
+def _beside(told: Findings) -> Iterator[str]:
     """Yield what the valleys of other numbers say, the most important first."""
     others = [valley for valley in told.slices if valley is not told.valley]
     yield from (f"{spoken(valley.axis)}: {'; '.join(_along(valley))}" for valley in others[:BESIDE])
 
 
-def _doubt(told: Told) -> Iterator[str]:
+def _doubt(told: Findings) -> Iterator[str]:
     """Yield where the best lies at an edge, what cannot be told from it, and what tuning gained."""
     yield from (edge_line(valley) for valley in told.slices if valley.edge)
     if counts(told.trials).get("complete", 0) > 1:
@@ -90,18 +72,18 @@ def _as_written(ties: Ties, rate: Axis | None) -> Ties:
     return replace(ties, ranges={rate.name: (low, high), **others})
 
 
-def _health(told: Told) -> Sequence[str]:
+def _health(told: Findings) -> Sequence[str]:
     return [told.health.sentence, *told.health.lines] if told.health.trials else []
 
 
-def _first(told: Told, best: TrialResult) -> str:
+def _first(told: Findings, best: TrialResult) -> str:
     so_far = "so far: " if told.state in GOING_ON else ""
     where = ", ".join(_values(told, best)) or "the only configuration"
     text = f"{so_far}{where}: {told.spec.objective.metric} {decimals(best.value)} (trial {best.number})"
     return "; ".join([text, *(_along(told.valley) if told.valley else ())])
 
 
-def _values(told: Told, best: TrialResult) -> Iterator[str]:
+def _values(told: Findings, best: TrialResult) -> Iterator[str]:
     """Yield what the best trial has of all that was searched, the rate and the decay points first."""
     for axis in sorted(told.what.axes, key=lambda axis: (not axis.rate, axis.key != "decay_points")):
         if (value := axis.value(best.params)) is not None:
@@ -129,19 +111,41 @@ def _along(valley: Valley) -> Iterator[str]:
         yield f"anything from {range_text(valley.axis, *valley.within)} is within {noise} ({short(valley.noise, 1)})"
     else:
         yield f"the best lies anywhere from {range_text(valley.axis, *valley.interval)}"
+    yield from _far_off(valley)
+
+
+def _far_off(valley: Valley) -> Iterator[str]:
+    """Yield what it costs to be far off on either side, ten times at most."""
+    offs = [off for too_high in (True, False) if (off := _farthest(valley, too_high))]
+    foreseen = [off for off in offs if off.foreseen]
     costs: list[str] = []
-    for too_high in (True, False):
-        if off := _farthest(valley, too_high):
-            first = not any("costs" in cost for cost in costs)
-            costs.append(f"{off.text} {_costs(off, first)}")
+    for off in offs:
+        first = not any("costs" in cost for cost in costs)
+        alone = off.foreseen and len(foreseen) == 1
+        costs.append(f"{off.text} {_costs(off, first)}{f', {_from([off])}' if alone else ''}")
     if costs:
-        yield ", ".join(costs)
+        yield ", ".join(costs) + (f", both {_from(foreseen)}" if len(foreseen) > 1 else "")
 
 
 def _costs(off: Off, first: bool) -> str:
     if off.diverges:
         return "diverges"
-    return _behind(off) if off.cost is None else f"{'costs ' if first else ''}{short(off.cost)}"
+    if off.cost is None:
+        return _behind(off)
+    costs = "costs " if first else ""
+    return f"{costs}about {short(off.cost)} {_band(off)}" if off.foreseen else f"{costs}{short(off.cost)}"
+
+
+def _band(off: Off) -> str:
+    return f"({short(off.low or 0.0)} to {short(off.high or 0.0)})"
+
+
+def _from(offs: Sequence[Off]) -> str:
+    """Return what costs are foreseen from."""
+    ends = [end for off in offs for end in off.left or ()]
+    low, high = f"{100 * min(ends):.3g}", f"{100 * max(ends):.3g}"
+    shares = low if low == high else f"{low} to {high}"
+    return f"foreseen from {counted(sum(off.foreseen for off in offs), 'trial')} left at {shares} % of a training"
 
 
 def _behind(off: Off) -> str:
@@ -185,7 +189,8 @@ def _twice(valley: Valley) -> Iterator[str]:
         elif off.cost is None:
             parts.append(f"{words} {_behind(off)}")
         else:
-            parts.append(f"{words} costs {short(off.cost)} {_beside_noise(off, valley)}")
+            about = "about " if off.foreseen else ""
+            parts.append(f"{words} costs {about}{short(off.cost)} {_beside_noise(off, valley)}")
     yield "; ".join(parts)
 
 
@@ -199,11 +204,12 @@ def _untried(valley: Valley, best: float, factor: float) -> str:
 def _beside_noise(off: Off, valley: Valley) -> str:
     """Return the band of a cost, and how it compares with the noise."""
     low, high = off.low or 0.0, off.high or 0.0
-    band = f"({short(low)} to {short(high)})"
     noise = "noise" if valley.noise_known else "scatter"
     if high <= valley.noise:
-        return f"{band}, within {noise}"
-    return f"{band}, more than the {noise}" if low > valley.noise else f"{band}, perhaps within {noise}"
+        text = f"{_band(off)}, within {noise}"
+    else:
+        text = f"{_band(off)}, {'more than the' if low > valley.noise else 'perhaps within'} {noise}"
+    return f"{text}, {_from([off])}" if off.foreseen else text
 
 
 def edge_line(valley: Valley) -> str:
@@ -236,7 +242,7 @@ def widened(axis: Axis, ends: tuple[float, float]) -> str:
     return " ".join(f"--set space.{name}.{end}={text}" for end, text in changed)
 
 
-def _without_a_best(told: Told) -> str:
+def _without_a_best(told: Findings) -> str:
     if not told.health.trials:
         return "no trial has ended yet"
     states = ", ".join(f"{n} {state}" for state, n in counts(told.trials).items())

@@ -132,7 +132,8 @@ class ShowDocument(TypedDict):
 class OffDocument(TypedDict):
     """What it costs to be off. cost: by how much worse the objective is; null where that is not known, or diverges.
 
-    share, behind: of a trial that was left there at a share of its training, how far behind the best it was.
+    foreseen: from how many trials that were stopped or parked the cost is foreseen, 0 where it is measured; left: at
+    which shares of a training these were left. share, behind: of the nearest of them, how far behind the best it was.
     """
 
     text: str
@@ -145,13 +146,16 @@ class OffDocument(TypedDict):
     diverges: bool
     share: float | None
     behind: float | None
+    foreseen: int
+    left: Sequence[float] | None
 
 
 class ValleyDocument(TypedDict):
     """The objective along one hyperparameter, the others at their best: mean, low and high at xs.
 
     best_x, se: the best place and its standard error, in se_unit: "decades", or the hyperparameter's own. interval:
-    where it lies at 95 %. within: the range within noise of the best. settled: whether the interval is hardly wider.
+    where it lies at 95 %. measured: the range of complete trials; beyond it the objective is foreseen from those that
+    were stopped or parked. within: the range within noise of the best. settled: whether the interval is hardly wider.
     begun: the range in which trials were begun. edge: low or high where the best lies at that end of the range; wider:
     one to search instead.
     """
@@ -163,6 +167,7 @@ class ValleyDocument(TypedDict):
     se: float
     se_unit: str
     interval: Sequence[float]
+    measured: Sequence[float]
     within: Sequence[float]
     settled: bool
     noise: float

@@ -7,6 +7,7 @@ import numpy as np
 from espalier.core.errors import brief
 from espalier.sweeps.answer.axes import Axis
 from espalier.sweeps.answer.surface import Array
+from espalier.sweeps.answer.valley import Valley
 from espalier.sweeps.report.figure import Cell, Chart, Figure, Marks, Missing, Table
 from espalier.sweeps.report.grammar import (
     BEST,
@@ -42,6 +43,9 @@ LOOKS = {  # of a trial: its colour and its shape
 MAP_SHAPES = {STOPPED_LOOK: "circle", DIVERGED_LOOK: "cross"}  # on a map, of trials that have not ended whole
 TITLE = "Where is it good?"
 MAP_TITLE = "Two at once"
+FORESEEN = "foreseen_below", "foreseen_above"
+"""Tables of the fit beyond the complete trials."""
+DASHES = [5, 4]
 BELOW = 0.03  # of an axis, by which trials without a value there are drawn below it
 TILES = (60, 24)  # of what is believed, across and up
 PLACES = (30, 14)  # at which it is computed; between them it is interpolated
@@ -78,12 +82,15 @@ def valley_figure(subject: Subject) -> Figure | Missing:
     _draw_band(marks, subject, axis, y)
     _draw_references(marks, subject, y)
     _draw_trials(marks, trials, subject.along(axis, "x"), y)
-    if "fit" in marks.tables:  # over the dots, which hide it where there are many
-        line: Chart = {"type": "line", "color": INK, "strokeWidth": 1.5, "clip": True}
-        marks.draw("fit", line, x=subject.along(axis, "x"), y=y | {"field": "mean"})
+    for part, dash in (("fit", {}), *((part, {"strokeDash": DASHES}) for part in FORESEEN)):
+        if part in marks.tables:  # over the dots, which hide it where there are many
+            line: Chart = {"type": "line", "color": INK, "strokeWidth": 1.5, "clip": True, **dash}
+            marks.draw(part, line, x=subject.along(axis, "x"), y=y | {"field": "mean"})
     text = f"Each dot is a trial: {subject.metric} at its end over {rate_title(axis)}."
     if "fit" in marks.tables:
         text += " The line is the fitted valley at the other hyperparameters of the best, the band its doubt at 95 %."
+    if any(part in marks.tables for part in FORESEEN):
+        text += " Where it is dashed it is foreseen, from the scores of trials that were stopped or parked."
     text += _edge_text(trials)
     alt = f"Dots: {subject.metric} of each trial over {rate_title(axis)}. {outcomes(subject)} {subject.answer.sentence}"
     return Figure("valley", TITLE, text, alt, marks.chart(), marks.tables, 360)
@@ -141,13 +148,25 @@ def _draw_band(marks: Marks, subject: Subject, axis: Axis, y: Chart) -> None:
     places = map(axis.coordinate, valley.xs)
     fit = list(zip(places, valley.xs, valley.mean, valley.low, valley.high, strict=True))
     titles = {"x": "place", "value": axis.name, "mean": "fit", "low": "lower end", "high": "upper end"}
-    marks.tables["fit"] = Table.of(titles, _shown(fit, subject))
+    parts = {part: shown for part, rows in _parts(fit, valley).items() if (shown := _shown(rows, subject))}
+    for part, rows in parts.items():
+        marks.tables[part] = Table.of(titles, rows)
     within = [axis.coordinate(end) for end in valley.within]
     marks.tables["within"] = Table.of({"x": "from", "x2": "to"}, [within])
     x = subject.along(axis, "x")
     marks.draw("within", {"type": "rect", "opacity": 0.12, "color": TIE}, x=x, x2={"field": "x2"})
-    band = {"type": "area", "opacity": 0.3, "color": PLAIN}
-    marks.draw("fit", band, x=x, y=y | {"field": "low"}, y2={"field": "high"})
+    for part in parts:
+        band = {"type": "area", "opacity": 0.15 if part in FORESEEN else 0.3, "color": PLAIN}
+        marks.draw(part, band, x=x, y=y | {"field": "low"}, y2={"field": "high"})
+
+
+def _parts(fit: Sequence[Sequence[float]], valley: Valley) -> dict[str, Sequence[Sequence[float]]]:
+    """Return the rows of a fit where it is measured, and those below and above, where it is foreseen."""
+    low, high = valley.measured
+    inside = [k for k, row in enumerate(fit) if low <= row[1] <= high]
+    first, last = (inside[0], inside[-1]) if inside else (0, len(fit) - 1)
+    parts = {"fit": fit[first : last + 1], FORESEEN[0]: fit[: first + 1], FORESEEN[1]: fit[last:]}
+    return {part: rows for part, rows in parts.items() if part == "fit" or len(rows) > 1}
 
 
 def _shown(fit: Sequence[Sequence[float]], subject: Subject) -> list[list[Cell]]:
@@ -261,8 +280,8 @@ def _shades(subject: Subject) -> Chart:
 def _draw_belief(marks: Marks, subject: Subject, across: Axis, up: Axis, colour: Chart) -> None:
     """Draw what is believed of every place, the paler the less it is known: the other values are those of the best."""
     points, best = subject.answer.points, subject.best
-    surface = points.surface if points else None
-    if points is None or best is None or surface is None:
+    surface = points.surface
+    if best is None or surface is None:
         return
     lines = [np.linspace(0.0, 1.0, many) for many in PLACES]
     places = np.tile(points.row(best.params), (PLACES[0] * PLACES[1], 1))

@@ -110,6 +110,10 @@ class Subject:
     def frame(self) -> tuple[float, float] | None:
         """The limits of an axis of the objective: they leave out far worse trials. None without complete trials."""
         beside = [each.value for each in self.material.references if each.value is not None]
+        valley = self.answer.valley
+        for off in valley.off if valley else ():
+            if valley and off.foreseen and (there := valley.at(off.x)):
+                beside.append(there[0])
         return frame_of([t.value or 0.0 for t in self.complete], self.sign, beside) if self.complete else None
 
     @property

@@ -17,7 +17,9 @@ def test_given_its_parameters_it_foresees_what_scikit_learn_foresees() -> None:
     lengths, height, noise = [0.3, 0.8], 1.3, 0.2
     parameters = np.array([*np.log([*lengths, height, noise]), 0.0, 0.0])
     kernel = ConstantKernel(height**2) * Matern(lengths, nu=1.5) + ConstantKernel(CONSTANT**2)
-    theirs = GaussianProcessRegressor(kernel, alpha=noise**2 + JITTER, optimizer=None).fit(surface.rows, surface.y)
+    theirs = GaussianProcessRegressor(kernel, alpha=noise**2 + JITTER, optimizer=None).fit(
+        surface.sample.rows, surface.sample.y
+    )
     places = RNG.random((9, 2))
     mean, covariance = theirs.predict(places, return_cov=True)
     ours, spread = surface.foresee(parameters, places)

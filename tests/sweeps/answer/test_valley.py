@@ -219,28 +219,82 @@ def test_the_most_important_valley_is_the_first() -> None:
     assert answer_of(foreign({"a": space["a"], "b": space["b"]}), trials).importance == {}
 
 
-def test_what_was_parked_tells_how_far_behind_it_was() -> None:
-    """Scores of a rung are compared with each other, not with the ends; no score is a point of the valley."""
-    spec = spec_of("rate", budget={"steps": 1000})
-    ended = [
-        replace(t, scores={50: 2.8 + 0.01 * k}) for k, t in enumerate(sweep_of(bowl(np.linspace(-1.3, -0.7, 8), -1.0)))
-    ]
-    parked = TrialResult(20, "stopped", None, {"lr_exponent": -2.05}, scores={50: 2.95, 150: 2.7})
-    other = TrialResult(21, "stopped", None, {"lr_exponent": -0.5}, scores={50: 2.9, 150: 2.6})
-    found = valley(spec, [*ended, parked, other])
-    assert found.mean == valley(spec, ended).mean
+def parked_beside(best: float = -1.0, noise: float = 0.0) -> list[TrialResult]:
+    """Return complete trials near the best of a bowl, and parked ones farther off: all scored at 5 %, .3 above the end.
+
+    The parked ones are as a search leaves them: scored higher than the complete ones.
+    """
+    rng = np.random.default_rng(0)
+    ended = sweep_of(bowl(np.linspace(best - 0.4, best + 0.4, 9), best))
+    ended = [replace(t, value=(t.value or 0) + noise * rng.standard_normal()) for t in ended]
+    scored = [replace(t, scores={50: (t.value or 0) + 0.3}) for t in ended]
+    left = [x for x in np.linspace(-2.9, 0.4, 12).tolist() if abs(x - best) > 0.45]
+    parked = [TrialResult(20 + k, "stopped", None, {"lr_exponent": x}) for k, x in enumerate(left)]
+    return scored + [replace(t, scores={50: 2.6 + 0.2 * (t.params["lr_exponent"] - best) ** 2}) for t in parked]
+
+
+SCORED = spec_of("rate", budget={"steps": 1000})
+
+
+def test_where_no_trial_is_complete_the_cost_is_foreseen_from_scores_of_those_that_were_left() -> None:
+    found = valley(SCORED, parked_beside())
     by = {off.factor: off for off in found.off}
-    assert (by[0.1].cost, by[0.1].share, by[0.1].behind) == (None, 0.15, pytest.approx(0.1))
-    assert 10.0 not in by
-    told = answer_of(spec, [*ended, parked, other]).sentences
-    assert "10 times too low was .1 behind when it was left at 15 % of a training" in told[0]
-    lost = replace(parked, state="diverged", verdict="diverged")
-    assert 0.1 not in {off.factor for off in valley(spec, [*ended, lost]).off}
+    assert by[0.1].cost is not None and by[10.0].cost is not None
+    for off in (by[0.1], by[10.0]):
+        assert off.low is not None and off.high is not None
+        assert off.low < 0.2 < off.high, "a decade off costs .2"
+        assert off.foreseen >= 1 and off.left == (0.05, 0.05)
+    assert (by[2.0].foreseen, by[2.0].left) == (0, None), "measured"
+    assert found.measured == pytest.approx((-1.4, -0.6)) and found.xs[0] == pytest.approx(-2.9)
 
 
-def test_of_a_metric_to_maximise_behind_is_below() -> None:
+def test_what_is_foreseen_is_less_sure_than_what_is_measured() -> None:
+    trials = parked_beside(noise=0.002)
+    whole = [
+        replace(t, state="complete", value=2.3 + 0.2 * (t.params["lr_exponent"] + 1) ** 2) if t.value is None else t
+        for t in trials
+    ]
+    foreseen, measured = ({off.factor: off for off in valley(SCORED, each).off}[0.1] for each in (trials, whole))
+    assert (foreseen.high or 0) - (foreseen.low or 0) > 2 * ((measured.high or 0) - (measured.low or 0))
+    assert foreseen.foreseen and not measured.foreseen
+
+
+def test_a_best_beside_complete_trials_that_all_lie_on_one_side_is_looked_for_there_too() -> None:
+    """A search stops what looks worse early. Scores that were as good on the other side widen the interval."""
+    ended = [replace(t, scores={50: 2.6}) for t in sweep_of(bowl(np.linspace(-1.0, -0.7, 6), -1.0))]
+    parked = [TrialResult(20 + k, "stopped", None, {"lr_exponent": -1.1 - 0.2 * k}, scores={50: 2.6}) for k in range(4)]
+    alone, with_parked = valley(SCORED, ended), valley(SCORED, [*ended, *parked])
+    assert alone.interval[0] >= -1.0 > with_parked.interval[0]
+
+
+def test_scores_count_from_the_best_of_their_rung_and_lost_trials_have_none() -> None:
+    trials = parked_beside()
+    higher = [replace(t, scores={step: score + 5 for step, score in t.scores.items()}) for t in trials]
+    assert valley(SCORED, higher).mean == pytest.approx(valley(SCORED, trials).mean)
+    lost = [replace(t, state="diverged", verdict="diverged") if t.params["lr_exponent"] < -1.4 else t for t in trials]
+    assert 0.1 not in {off.factor for off in valley(SCORED, lost).off}
+
+
+def test_of_a_metric_to_maximise_what_is_foreseen_is_below() -> None:
     spec = spec_of("rate", budget={"steps": 1000}, objective={"metric": "accuracy", "mode": "max"})
-    ended = [replace(t, scores={50: 0.5}) for t in upside_down(sweep_of(bowl(np.linspace(-1.3, -0.7, 8), -1.0)))]
-    parked = TrialResult(20, "stopped", None, {"lr_exponent": -2.0}, scores={50: 0.4})
-    off = next(off for off in valley(spec, [*ended, parked]).off if off.factor == 0.1)
-    assert off.behind == pytest.approx(0.1)
+    low, high = (
+        parked_beside(),
+        [replace(t, scores={step: -score for step, score in t.scores.items()}) for t in upside_down(parked_beside())],
+    )
+    one, other = valley(SCORED, low), valley(spec, high)
+    assert [(off.cost, off.foreseen) for off in other.off] == [
+        (pytest.approx(off.cost), off.foreseen) for off in one.off
+    ]
+    assert other.mean == pytest.approx([-y for y in one.mean])
+
+
+def test_scores_of_one_trunk_count_once() -> None:
+    trials = parked_beside()
+    again = [replace(t, number=t.number + 50) for t in trials if t.value is None]
+    assert valley(SCORED, [*trials, *again]).mean == valley(SCORED, trials).mean
+
+
+def test_three_complete_trials_and_what_was_parked_have_a_valley() -> None:
+    trials = [t for t in parked_beside() if t.number in (3, 4, 5) or t.value is None]
+    found = valley(SCORED, trials)
+    assert found.interval[0] <= -1 <= found.interval[1]

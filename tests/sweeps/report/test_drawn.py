@@ -1,6 +1,7 @@
 """What figures look like: limits of axes, edges, colours and shapes, long names, tables of every sort."""
 
 import math
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from espalier.sweeps.report.document import Document
 from espalier.sweeps.report.figure import Figure, Missing
 from espalier.sweeps.report.material import Material, Ratios, Trace
 from espalier.sweeps.report.pictures import compiled, png, write_png
+from espalier.sweeps.report.rates import FORESEEN
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec
 from tests.sweeps.made import row, spec_with
@@ -96,6 +98,21 @@ def test_diverged_and_stopped_trials_are_marked_and_counted() -> None:
     assert "At the edge: 3 diverged, 2 stopped or parked." in figure.text
     looks = [r["look"] for r in figure.tables["trials"].records()]
     assert looks.count("diverged") == 3 and looks.count("stopped or parked") == 2
+
+
+def test_beyond_complete_trials_the_valley_is_dashed_where_it_is_foreseen() -> None:
+    trials: list[TrialResult] = []
+    for n, x in enumerate([-2.6 + 0.2 * n for n in range(14)]):
+        above, whole = (x + 1) ** 2 / 50, abs(x + 1) < 0.7
+        trial = row(n, 2 + above if whole else None, "complete" if whole else "stopped", params={"lr_exponent": x})
+        trials.append(replace(trial, scores={50: 3 + above}))
+    spec = spec_with(space={"lr_exponent": {"low": -3, "high": 3}}, budget={"steps": 1000})
+    figure = drawn(trials, "valley", spec)
+    solid, below, above = ([r["x"] for r in figure.tables[name].records()] for name in ("fit", *FORESEEN))
+    assert max(below) == min(solid) and max(solid) == min(above), "the line goes on"
+    assert min(solid) >= -1.61 and max(solid) <= -0.39
+    assert "Where it is dashed it is foreseen" in figure.text
+    assert not set(FORESEEN) & set(drawn(COMPLETE, "valley").tables)
 
 
 def test_an_accuracy_ends_at_one_and_a_reward_does_not() -> None:
