@@ -16,6 +16,7 @@ from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.artifacts import download_artifacts
+from mlflow.tracking import MlflowClient
 
 from espalier.core.errors import BadInput
 from espalier.core.programs.plain import PlainProgram
@@ -26,6 +27,7 @@ from espalier.sweeps import cohorts as plan
 from espalier.sweeps.address import no_secret
 from espalier.sweeps.best_file import BestFile
 from espalier.sweeps.documents import document_schema
+from espalier.sweeps.recording.stories import find_run
 from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.repeat.champion import check_name, weight_files
 from espalier.sweeps.search.store import SweepStore
@@ -84,6 +86,9 @@ def test_the_weights_of_the_champion_give_the_number_of_its_trial(sweep: Sweep, 
     assert sweep("rerun", "small-model/best.yaml").exit_code == 0
     assert "load_model" not in kept.stdout, kept.stdout
     check_loads(state, best, home)
+    client = MlflowClient(default_uri(home))
+    (used,) = client.get_run(find_run(default_uri(home), best.sweep, best.trial)).inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("Names", best.made_with["data"])
 
 
 LOADS = """
