@@ -42,10 +42,10 @@ def server_command(home: Home, host: str, port: int) -> list[str]:
 
 
 def latest_page(home: Home, server: str) -> str:
-    """Return the address of MLflow's page on the latest sweep of a home; without a sweep, that of its experiments."""
+    """Return the address of MLflow's page on the run of the latest sweep of a home; else that of its experiments."""
     store = SweepStore.open_for_reading(home.storage)
     for sweep in reversed(store.ids()):
         record = store.load(sweep)
         if (parent := record.parent) and not sweep_tracking_uri(record, home).startswith("http"):
-            return mlflow_page(server, parent.experiment_id)
+            return mlflow_page(server, *parent.ids)
     return mlflow_page(server)

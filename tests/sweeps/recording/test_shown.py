@@ -12,6 +12,8 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
 from espalier.sweeps.answer.answer import answer_of
+from espalier.sweeps.browse.ui import latest_page
+from espalier.sweeps.home import Home
 from espalier.sweeps.recording import retry
 from espalier.sweeps.recording.experiments import save_view
 from espalier.sweeps.recording.names import DESCRIPTION_TAG, STATUS_TAG, VERDICT_TAG, VIEW_TAG
@@ -223,3 +225,12 @@ def test_the_best_so_far_counts_what_has_ended_in_the_order_of_time() -> None:
     trials = [row(0, 2.0, ended=30.0), row(1, 1.0, ended=10.0), row(2, None, "diverged", ended=20.0), row(3, 0.5)]
     assert list(best_so_far(trials, "min")) == [(1, 1.0), (4, 0.5)]
     assert list(best_so_far([], "min")) == [] == list(best_so_far(trials[2:3], "min"))
+
+
+# --- where MLflow opens -----------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_a_home_is_the_run_of_its_latest_sweep(small_sweep: Any) -> None:
+    parent, _ = runs_of(small_sweep)
+    page = latest_page(Home.at(str(small_sweep.home), reading=True), "http://127.0.0.1:5000")
+    assert f"/#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}?" in page
