@@ -41,6 +41,8 @@ def place_text(axis: Axis, value: float) -> str:
     if axis.rate and axis.decades:
         exponent = value if axis.exponent else math.log10(value)
         return f"{10.0**exponent:.3g} (10^{exponent:.2f})"
+    if axis.whole:
+        return f"{round(value)}"
     return f"{100 * value:.0f} %" if is_share(axis) else f"{value:.3g}"
 
 
@@ -84,12 +86,18 @@ def range_text(axis: Axis, low: float, high: float) -> str:
     '10^-0.92 to 10^-0.61'
     >>> range_text(Axis("hidden", "hidden", 16, 512, True), 40, 200)
     '40 to 200'
+    >>> layers = Axis("layers", "layers", 1, 12, whole=True)
+    >>> range_text(layers, 3.8, 6.3), range_text(layers, 4.2, 4.4)
+    ('4 to 6', '4')
     """
+    if axis.whole:  # those whole numbers that are in it, or the nearest to it
+        first_whole, last_whole = math.ceil(low), math.floor(high)
+        low, high = (first_whole, last_whole) if first_whole <= last_whole else (round((low + high) / 2),) * 2
     if axis.rate and axis.decades:
         first, last = (f"10^{end if axis.exponent else math.log10(end):.2f}" for end in (low, high))
     elif is_share(axis):
         first, last = f"{100 * low:.0f}", f"{100 * high:.0f}"
     else:
-        first, last = f"{low:.3g}", f"{high:.3g}"
+        first, last = (f"{end:.0f}" if axis.whole else f"{end:.3g}" for end in (low, high))
     unit = " %" if is_share(axis) else ""
     return f"{first}{unit}" if first == last else f"{first} to {last}{unit}"

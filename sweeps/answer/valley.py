@@ -335,9 +335,12 @@ def _wrong_places(axis: Axis, best: float) -> Iterator[tuple[str, bool, float | 
     low, high = axis.ends
     for factor in FACTORS if axis.decades else (None,):
         step = TENTH * (high - low) if factor is None else math.log10(factor)
-        text = "a tenth of the range" if factor is None else f"{factor:g} times"
-        yield f"{text} too high", True, factor, best + step
-        yield f"{text} too low", False, factor and 1 / factor, best - step
+        text, at = "a tenth of the range" if factor is None else f"{factor:g} times", best
+        if axis.whole and factor is None:
+            at, step = round(best), max(1, round(step))
+            text = str(step)
+        yield f"{text} too high", True, factor, at + step
+        yield f"{text} too low", False, factor and 1 / factor, at - step
 
 
 def _at(paths: Array, places: Array, place: float) -> Array:

@@ -108,9 +108,12 @@ def _along(valley: Valley) -> Iterator[str]:
     """Yield what the valley says: what is within noise, what it costs to be far off."""
     noise = "noise" if valley.noise_known else "the scatter of the trials"
     if valley.settled:
-        yield f"anything from {range_text(valley.axis, *valley.within)} is within {noise} ({short(valley.noise, 1)})"
+        within = range_text(valley.axis, *valley.within)
+        which = f"anything from {within}" if " to " in within else f"only {within}"
+        yield f"{which} is within {noise} ({short(valley.noise, 1)})"
     else:
-        yield f"the best lies anywhere from {range_text(valley.axis, *valley.interval)}"
+        interval = range_text(valley.axis, *valley.interval)
+        yield f"the best lies anywhere from {interval}" if " to " in interval else f"the best is {interval}"
     yield from _far_off(valley)
 
 

@@ -48,13 +48,27 @@ def test_one_side_that_is_foreseen_is_said_to_be_that_side() -> None:
     assert "both foreseen" not in told
 
 
-def test_whole_numbers_alone() -> None:
+def test_whole_numbers_alone_are_told_as_whole_numbers() -> None:
     spec = foreign({"layers": {"low": 1, "high": 12, "integer": True}})
-    trials = bowl("layers", 1, 12, 5.2, 12)
+    trials = [replace(t, params={"layers": round(t.params["layers"])}) for t in bowl("layers", 1, 12, 5.2, 12)]
     answer = answer_of(spec, trials)
-    assert answer.sentence.startswith("layers 5: valid_loss" if answer.valley is None else "layers 5 ")
     assert answer.valley and round(answer.valley.best_x) == 5
-    assert "twice the" not in text(answer)
+    assert "; anything from 5 is within" not in answer.sentence
+    assert re.search(r"^layers 5 ± [\d.]+: .*; (anything from \d to \d|only 5) is within", answer.sentence), (
+        answer.sentence
+    )
+    assert "1 too high costs" in answer.sentence and "1 too low" in answer.sentence
+    assert {off.x for off in answer.valley.off} == {4, 6} and "twice the" not in text(answer)
+
+
+def test_a_tenth_of_many_whole_numbers_is_whole() -> None:
+    spec = foreign({"width": {"low": 16, "high": 512, "integer": True}})
+    trials = [
+        TrialResult(k, "complete", 2.3 + ((x - 100) / 200) ** 2, {"width": x}) for k, x in enumerate(range(16, 513, 31))
+    ]
+    answer = answer_of(spec, trials)
+    assert "50 too high costs" in answer.sentence and answer.valley
+    assert all(off.x == round(off.x) for off in answer.valley.off)
 
 
 def test_choices_alone_have_no_valley_and_say_which_is_best() -> None:
