@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
@@ -57,6 +57,11 @@ HTML = {
     200: {"content": {"text/html": {"schema": {"type": "string"}}}, "description": "one page that needs no network"},
     304: {"description": "it is still as the ETag of If-None-Match says"},
 }
+ADDRESS = r"^https?://[A-Za-z0-9.:_~/%\[\]-]+$"
+Server = Annotated[
+    str | None,
+    Query(description="the address that its commands name, as of a proxy", pattern=ADDRESS, max_length=200),
+]
 Known = Annotated[str | None, Header(alias="If-None-Match", description="the ETag of the answer before", max_length=80)]
 
 
@@ -67,10 +72,12 @@ def me(caller: Reader) -> Me:
 
 
 @api.get("/sweeps/{sweep}/report", response_class=HTMLResponse, responses=PROBLEMS | HTML)
-def report(sweep: Id, request: Request, backend: BackendDep, caller: Reader, known: Known = None) -> Response:
+def report(
+    sweep: Id, request: Request, backend: BackendDep, caller: Reader, server: Server = None, known: Known = None
+) -> Response:
     """Show the report of a sweep, of a running one as far as it is known. Of one that goes on it is seconds old."""
-    server = str(request.base_url).rstrip("/")
-    drawn = _made(backend, caller, sweep, lambda submission: backend.reports.page(submission, server))
+    address = (server or str(request.base_url)).rstrip("/")
+    drawn = _made(backend, caller, sweep, lambda submission: backend.reports.page(submission, address))
     tag = f'"{drawn.tag}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding", **OF_REPORT}
     if (known or "").removeprefix("W/") == tag:  # a proxy that compresses makes a weak one of it

@@ -1,6 +1,7 @@
 // Requests to the service. The token is kept for this tab alone, and goes nowhere but into a header.
 const KEY = "espalier.token";
-const root = new URL(".", document.baseURI);
+/** The service's address, which may be a path of a proxy. */
+export const root = new URL(".", document.baseURI);
 let token = sessionStorage.getItem(KEY) ?? "";
 
 /** An answer that is a problem: its message is the service's own sentence. */

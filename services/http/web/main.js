@@ -1,5 +1,5 @@
 // The service's page: who is there, and which view the address names. Views are in files of their own.
-import { Away, askJson, canBeToken, forgetToken, hasToken, keepToken } from "./api.js";
+import { Away, askJson, canBeToken, forgetToken, hasToken, keepToken, root } from "./api.js";
 import { element, inside, put } from "./dom.js";
 import { listView } from "./list.js";
 import { sweepView } from "./sweep.js";
@@ -105,4 +105,5 @@ addEventListener("hashchange", () => {
   scrollTo(0, 0);
 });
 document.querySelector(".skip").onclick = (event) => { event.preventDefault(); content.focus(); };
+put(document.getElementById("server"), root.href.replace(/\/$/, ""));
 begin();

@@ -1,11 +1,12 @@
 // A sweep's report, in a frame without origin: what a sweep's owner has named, and Vega, reach nothing of this page.
-import { Problem, ask } from "./api.js";
+import { Problem, ask, root } from "./api.js";
 import { element, inside, put } from "./dom.js";
 import { repeat } from "./loop.js";
 
 const GROWS_MS = 10_000;
 const SETTLES_MS = 7_000; // after the end: records that came last
 const HEIGHT_MOST = 200_000;
+const SERVER = root.pathname === "/" ? "" : `?${new URLSearchParams({ server: root.href })}`; // of a proxy, which the service does not know
 
 export const reportView = (id, report) => {
   const note = element("p", "The report is being drawn.", { className: "note", id: "report-note" });
@@ -38,7 +39,7 @@ export const reportView = (id, report) => {
   const look = async (signal) => {
     const now = state;
     try {
-      const answer = await ask(`v1/sweeps/${id}/report`, { headers: tag ? { "If-None-Match": tag } : {}, signal });
+      const answer = await ask(`v1/sweeps/${id}/report${SERVER}`, { headers: tag ? { "If-None-Match": tag } : {}, signal });
       if (answer.status !== 304) {
         tag = answer.headers.get("ETag") ?? "";
         text = await answer.text();

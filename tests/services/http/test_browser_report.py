@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,7 +31,6 @@ from tests.sweeps.report.made import material_of
 
 
 GROWING = """
-const rows = document.querySelectorAll("#table tbody tr");
 return {
   count: document.getElementById("count").textContent,
   filter: document.getElementById("filter").value,
@@ -241,3 +241,24 @@ def test_each_attempt_of_a_sweep_has_a_log_of_its_own(tab: Tab, client: httpx.Cl
     tab.until(f"document.querySelector('.log').textContent === '{ours}'", "the log of the second attempt")
     asked = [request["headers"].get("Last-Event-ID") for request in tab.asked if "/logs" in request["url"]]
     assert asked == [None, None]
+
+
+@pytest.mark.slow
+def test_the_report_its_data_and_its_pictures_can_be_saved(
+    tab: Tab, client: httpx.Client, token: Make, store: Store, settings: Settings, small_sweep: Any, tmp_path: Path
+) -> None:
+    who, address = token("ada"), str(client.base_url).rstrip("/")
+    sweep, folder = hold(store, settings.home, small_sweep), tmp_path / "saved"
+    tab.browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    come_in(tab, address, who, f"#/sweeps/{sweep}")
+    tab.until("document.querySelector('#report')?.dataset.drawn", "the report")
+    tab.until(DRAWN, "its figures", in_frame=True)
+    tab.press("#save")
+    tab.press(".links button", in_frame=True)
+    tab.press(".links button:last-child", in_frame=True)
+    tab.press("#csv", in_frame=True)
+    names = {f"report-{sweep}.html", "valley-trials.csv", "valley.png", "trials.csv"}
+    until(lambda: folder.exists() and names <= {file.name for file in folder.iterdir()}, f"{names} in {folder}")
+    assert (folder / "valley.png").read_bytes().startswith(b"\x89PNG")
+    assert f"sweep best {sweep} --server {address}" in (folder / f"report-{sweep}.html").read_text()
+    assert len((folder / "trials.csv").read_text().splitlines()) == 10

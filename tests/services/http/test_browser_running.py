@@ -144,6 +144,8 @@ def test_it_works_below_a_path_of_a_proxy(
         tab.press(f"a[href='#/sweeps/{sweep}']")
         tab.until("document.querySelector('#report')?.dataset.drawn", "its report")
         tab.until(DRAWN, "its figures", in_frame=True)
+        commands = tab.run("return document.querySelector('[aria-labelledby=again-title]').textContent;", in_frame=True)
+        assert f"sweep best {sweep} --server {address}" in commands and f"SWEEP_SERVER={address} " in tab.text()
         tab.run(f"location.hash = '#/sweeps/{running}';")
         tab.until("document.querySelector('#stop')?.checkVisibility()", "the button")
         tab.press("#log summary")
