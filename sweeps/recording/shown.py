@@ -15,9 +15,11 @@ from espalier.sweeps.recording.names import (
     decay_name,
     mlflow_name,
 )
+from espalier.sweeps.results.noise import noise_line
 from espalier.sweeps.results.trial_result import TrialResult, searched
 from espalier.sweeps.spec.spec import SweepSpec
 
+NOISE = "noise: "  # how the answer's sentence on noise begins
 TIES_NAMED = 20
 COLUMNS_MOST = 8  # searched hyperparameters in the table of trials
 
@@ -39,6 +41,12 @@ def description(answer: Answer, sweep: str) -> str:
         f"why, and what next: `sweep explain {sweep}`."
     )
     return f"**Best: {first}**\n\n{LINKS}\n\n{listed}\n\n{commands}"
+
+
+def noise_text(answer: Answer) -> str:
+    """Return what is known of the noise of another seed, and of ties, in the words of the spec's author."""
+    said = (line for line in answer.sentences if line.startswith(NOISE))
+    return next(said, noise_line(answer.noise, answer.ties)).removeprefix(NOISE)
 
 
 def ties_text(trials: Sequence[int]) -> str:

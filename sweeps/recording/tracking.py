@@ -40,6 +40,7 @@ from espalier.sweeps.recording.shown import (
     best_so_far,
     datasets_of,
     description,
+    noise_text,
     source_tags,
     ties_text,
     trials_view,
@@ -47,7 +48,6 @@ from espalier.sweeps.recording.shown import (
 from espalier.sweeps.references import Reference
 from espalier.sweeps.results.figures import table_csv
 from espalier.sweeps.results.formatting import finite, params_text
-from espalier.sweeps.results.noise import noise_line
 from espalier.sweeps.results.reference_result import reference_lines
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, searched
 from espalier.sweeps.search.cohort_plan import Provenance
@@ -58,7 +58,6 @@ from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
 NAMED_TRIALS = 6  # the marker of restored trials
-NOISE = "noise: "  # how the answer's sentence on noise begins, which calls things as their author has written them
 QUIET_METRICS = ("update_ratio_spread", "update_ratio_trend")  # no charts: `trial.json` has them
 UNSHOWN = ("created", "tracking", "first_loss", "git_commit")  # facts that MLflow shows by itself, or that are our own
 
@@ -314,8 +313,7 @@ class Tracking:
         noise, ties, best = answer.noise, answer.ties, answer.best
         references = self.sweep_record.references
         values = {f"reference_{each.name}": each.value for each in references if each.value is not None}
-        said = next((line for line in answer.sentences if line.startswith(NOISE)), noise_line(noise, ties))
-        tags = {"espalier.noise": said.removeprefix(NOISE)}
+        tags = {"espalier.noise": noise_text(answer)}
         if noise and ties:
             values |= {"noise": noise.sd, "ties": float(len(ties.trials))}
             tags["espalier.ties"] = ties_text(ties.trials)

@@ -1,6 +1,8 @@
 """What MLflow shows of a sweep beside its numbers: a table of its trials, links, the data with their digests."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from espalier.sweeps.recording.records import (
     to_json,
 )
 from espalier.sweeps.recording.removal import delete_runs
-from espalier.sweeps.recording.shown import best_so_far, datasets_of, description, trials_view
+from espalier.sweeps.recording.shown import best_so_far, datasets_of, description, noise_text, trials_view
 from espalier.sweeps.recording.tracking import run_name, shown_params
 from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.report.material import Material
@@ -150,6 +152,18 @@ def test_the_description_begins_with_the_answer_and_links_to_the_table_and_the_r
     assert first == f"**Best: {answer_of(material.spec, material.trials, material.references).sentence}**"
     assert f"(#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey={SWEEP})" in second
     assert f"(#/experiments/1/runs/{run.info.run_id}/artifacts/report.html?" in second
+
+
+@pytest.mark.parametrize(
+    ("space", "word"),
+    [({"lr": {"low": 0.001, "high": 1, "log": True}}, "lr"), ({"lr_exponent": {"low": -3, "high": 0}}, "lr_exponent")],
+)
+def test_ties_are_told_in_the_words_of_the_spec(space: dict[str, Any], word: str) -> None:
+    points = [{"lr_exponent": exponent, "seed": seed} for exponent, seed in ((-2.0, 0), (-2.0, 1), (-1.9, 0))]
+    trials = [row(n, 1.0 + n / 10, params=point) for n, point in enumerate(points)]
+    trials[1] = replace(trials[1], confirms=0)
+    text = noise_text(answer_of(spec_with(space=space), trials))
+    assert re.search(r": (\w+) \S+ to \S+$", text)[1] == word, text
 
 
 def test_the_best_so_far_is_a_curve_that_ends_at_the_best(home: Path) -> None:
