@@ -71,11 +71,13 @@ class Desk:
 
     def end(self) -> None:
         """Stop what runs, then the service."""
-        for view in self.views():
-            self.run("stop", view["id"], "--wait", "--server", self.server)
-        for process in self.services:
-            process.terminate()
-            process.wait(30)
+        try:
+            for view in self.views():
+                self.run("stop", view["id"], "--wait", "--server", self.server)
+        finally:  # as where a test has failed before it had a token
+            for process in self.services:
+                process.terminate()
+                process.wait(30)
 
     def answers(self) -> bool:
         try:
