@@ -44,7 +44,9 @@ def test_every_tool_says_what_it_does_and_describes_its_arguments(tmp_path: Path
             assert argument.get("description"), f"{tool.name}: {name}"
 
 
-def test_an_agent_looks_at_a_sweep_as_a_person_does(small_sweep: Any) -> None:
+def test_an_agent_looks_at_a_sweep_as_a_person_does(small_sweep: Any, tmp_path: Path) -> None:
+    folder = tmp_path.resolve()
+
     async def look(agent: Agent) -> None:
         (listed,) = await agent.ask("list_sweeps")
         assert listed["sweep"] == small_sweep.id
@@ -57,8 +59,11 @@ def test_an_agent_looks_at_a_sweep_as_a_person_does(small_sweep: Any) -> None:
         assert f"trial {shown['best']['trial']}" in json.dumps(told)
         assert "task:" in (await agent.ask("best", sweep=small_sweep.id))["best_file"]
         assert "stop" in await agent.refused("stop", sweep=small_sweep.id)
+        page = await agent.ask("report", sweep=small_sweep.id, file="page.html")
+        assert page == {"file": str(folder / "page.html"), "sentences": told["answer"]["sentences"]}
+        assert (folder / "page.html").read_text().startswith("<!doctype html>")
 
-    inside(small_sweep.home, look)
+    inside(small_sweep.home, look, folder)
 
 
 def test_what_is_wrong_is_told_in_the_words_of_the_command(tmp_path: Path) -> None:
