@@ -182,10 +182,10 @@ def _page(p: Mapping[str, Any]) -> str:
 
 def _store(side: Mapping[str, Any], trials: int) -> str:
     store = side["store"]
-    a_trial = ", ".join(f"{count / trials:.1f} {name}" for name, count in store["of_trials"].items())
+    metrics, params, tags = (store["of_trials"][name] / trials for name in ("latest_metrics", "params", "tags"))
     return (
-        f"{store['megabytes']:.0f} MB of sqlite with {store['points']:,} points. Of a trial: "
-        f"{a_trial.replace('latest_metrics', 'metrics')}: {', '.join(store['keys']['trial'])}. "
+        f"{store['megabytes']:.0f} MB of sqlite with {store['points']:,} points. Of a trial {metrics:.1f} metrics "
+        f"({', '.join(store['keys']['trial'])}), {params:.1f} params and {tags:.1f} tags. "
         f"Metrics of the sweep: {', '.join(store['keys']['sweep'])}."
     )
 
