@@ -176,3 +176,39 @@ def _listed(value: Any) -> list[float]:
 
 def _numbers(values: Sequence[Any]) -> list[float]:
     return [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+
+
+def wider(axis: Axis, edge: str) -> tuple[float, float] | None:
+    """Return a range that reaches farther at one end, None where that end is a natural bound: 0, or the 1 of a share.
+
+    Towards such a bound it goes half of the way: many a share may not be 1 itself.
+
+    >>> wider(Axis("lr_exponent", "lr_exponent", -3, 0, rate=True), "high")
+    (-3, 1.0)
+    >>> wider(Axis("lr", "lr_exponent", 1e-4, 1e-2, True, True), "low")
+    (1e-05, 0.01)
+    >>> wider(Axis("momentum", "momentum", 0.5, 1.0), "high") is None
+    True
+    """
+    if axis.values and axis.place is not None:
+        return None  # lists of decay points
+    end = axis.low if edge == "low" else axis.high
+    reached = _beyond(axis, edge == "low", end)
+    reached = round(reached) if axis.whole else float(f"{reached:.3g}")
+    if (axis.whole and reached < 1 <= end) or not (reached < end if edge == "low" else reached > end):
+        return None
+    return (reached, axis.high) if edge == "low" else (axis.low, reached)
+
+
+def _beyond(axis: Axis, below: bool, end: float) -> float:
+    """Return a place beyond an end of the range: a decade, half of the range, or half of the way to 0 or 1."""
+    if axis.exponent:
+        return end - 1 if below else end + 1
+    if axis.values and not axis.rate:
+        end, before = axis.values[:2] if below else axis.values[:-3:-1]
+        return end * end / before if axis.log or (below and end > 0) else 2 * end - before
+    if axis.log:
+        return end / 10 if below else end * 10
+    if axis.low >= 0 and (below or axis.high <= 1):
+        return end / 2 if below else (end + 1) / 2
+    return end + (-0.5 if below else 0.5) * (axis.high - axis.low)

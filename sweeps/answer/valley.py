@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from espalier.sweeps.answer.axes import Axis
+from espalier.sweeps.answer.axes import Axis, wider
 from espalier.sweeps.spec.space import Point
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ TWICE = 2.0
 """A cost is foreseen from trials that are so many times as far at most."""
 SETTLED = 1.5
 """How many times as wide as where the mean is within noise the interval of a settled best may be."""
+LIKELY, BARRIER = 0.15, 3.0
+"""A second valley is told of if so large a share of the draws is lowest there, and so many times the noise between."""
 RIM = 0.04
 """The best lies at the edge where it is nearer to it than this share of the range."""
 
@@ -83,6 +85,8 @@ class Valley:
     noise: the standard deviation of another seed if `noise_known`, else how far trials scatter around the valley.
     settled: whether `interval` is hardly wider than where the mean is within noise. If not, `within` is what is not
     known better, rather than what makes no difference.
+    valleys: where there are several, apart by places that are surely much worse, the best of each in which
+    the best of all may lie, the likeliest first; else empty.
     off: what it costs to be 10, 3 and 2 times too high and too low, or off by a tenth of the range, or of a list what
     the next values cost; as far as it was tried.
     diverged_from: the lowest x from which on half of all trials or more diverged; None if none diverged there.
@@ -108,6 +112,7 @@ class Valley:
     wider: tuple[float, float] | None = None
     interval: tuple[float, float] = field(default=(math.nan, math.nan))
     measured: tuple[float, float] = field(default=(math.nan, math.nan))
+    valleys: Sequence[float] = ()
 
     @property
     def name(self) -> str:
@@ -152,6 +157,7 @@ class Valley:
             "se_unit": "decades" if self.axis.decades else self.name,
             "interval": list(self.interval),
             "measured": list(self.measured),
+            "valleys": list(self.valleys),
             "within": list(self.within),
             "settled": self.settled,
             "noise": self.noise,
@@ -236,6 +242,7 @@ def valley_of(along: Along, paths: Array, sign: float, noise: float, noise_known
     axis, places = along.axis, along.places
     mean = _middle(paths) if along.left else paths.mean(0)
     lowest = _lowest(paths, places)
+    several = _several(paths, places, lowest, (BARRIER * noise, TWICE * along.near))
     best, (first, last) = float(np.median(lowest)), np.quantile(lowest, BAND)
     edges = np.sort(sign * np.quantile(paths, BAND, axis=0), axis=0)
     flat = _within(places, mean, best, noise)
@@ -260,6 +267,7 @@ def valley_of(along: Along, paths: Array, sign: float, noise: float, noise_known
         wider=wider(axis, edge) if edge else None,
         interval=(axis.at(float(first)), axis.at(float(last))),
         measured=(axis.at(along.measured[0]), axis.at(along.measured[1])),
+        valleys=[axis.at(place) for place in several],
     )
 
 
@@ -278,6 +286,22 @@ def _lowest(paths: Array, places: Array) -> Array:
     shift = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
     refined = places[inner] + np.clip(shift, -1, 1) * (places[1] - places[0])
     return np.where(at == inner, refined, places[at])
+
+
+def _several(paths: Array, places: Array, lowest: Array, least: tuple[float, float]) -> list[float]:
+    """Return the best place of each valley in which the best may lie, the likeliest first; none for one valley.
+
+    least: by how much the loss is higher between them, and how far they are apart.
+    """
+    worse = np.quantile(paths - paths.min(1, keepdims=True), BAND[0], axis=0) > least[0]
+    number = np.cumsum(np.diff(worse, prepend=worse[:1]) != 0)[np.abs(lowest[:, None] - places).argmin(1)]
+    numbers, counts = np.unique(number, return_counts=True)
+    several: list[float] = []
+    for each in numbers[np.argsort(-counts, kind="stable")]:
+        place = float(np.median(lowest[number == each]))
+        if (number == each).mean() >= LIKELY and all(abs(place - other) > least[1] for other in several):
+            several.append(place)
+    return several if len(several) > 1 else []
 
 
 def _within(places: Array, mean: Array, best: float, noise: float) -> tuple[float, float]:
@@ -359,39 +383,3 @@ def _edge(along: Along, best: float) -> str | None:
     if best >= high - RIM * (high - low) and along.diverged_from is None and wider(along.axis, "high"):
         return "high"
     return None
-
-
-def wider(axis: Axis, edge: str) -> tuple[float, float] | None:
-    """Return a range that reaches farther at one end, None where that end is a natural bound: 0, or the 1 of a share.
-
-    Towards such a bound it goes half of the way: many a share may not be 1 itself.
-
-    >>> wider(Axis("lr_exponent", "lr_exponent", -3, 0, rate=True), "high")
-    (-3, 1.0)
-    >>> wider(Axis("lr", "lr_exponent", 1e-4, 1e-2, True, True), "low")
-    (1e-05, 0.01)
-    >>> wider(Axis("momentum", "momentum", 0.5, 1.0), "high") is None
-    True
-    """
-    if axis.values and axis.place is not None:
-        return None  # lists of decay points
-    end = axis.low if edge == "low" else axis.high
-    reached = _beyond(axis, edge == "low", end)
-    reached = round(reached) if axis.whole else float(f"{reached:.3g}")
-    if (axis.whole and reached < 1 <= end) or not (reached < end if edge == "low" else reached > end):
-        return None
-    return (reached, axis.high) if edge == "low" else (axis.low, reached)
-
-
-def _beyond(axis: Axis, below: bool, end: float) -> float:
-    """Return a place beyond an end of the range: a decade, half of the range, or half of the way to 0 or 1."""
-    if axis.exponent:
-        return end - 1 if below else end + 1
-    if axis.values and not axis.rate:
-        end, before = axis.values[:2] if below else axis.values[:-3:-1]
-        return end * end / before if axis.log or (below and end > 0) else 2 * end - before
-    if axis.log:
-        return end / 10 if below else end * 10
-    if axis.low >= 0 and (below or axis.high <= 1):
-        return end / 2 if below else (end + 1) / 2
-    return end + (-0.5 if below else 0.5) * (axis.high - axis.low)

@@ -111,6 +111,9 @@ def _along(valley: Valley) -> Iterator[str]:
         within = range_text(valley.axis, *valley.within)
         which = f"anything from {within}" if " to " in within else f"only {within}"
         yield f"{which} is within {noise} ({short(valley.noise, 1)})"
+    elif valley.valleys:
+        where = " or ".join(place_text(valley.axis, place) for place in valley.valleys)
+        yield f"as far as is known the best lies in one of {len(valley.valleys)} valleys, near {where}"
     else:
         interval = range_text(valley.axis, *valley.interval)
         yield f"the best lies anywhere from {interval}" if " to " in interval else f"the best is {interval}"

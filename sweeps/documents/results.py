@@ -155,7 +155,8 @@ class ValleyDocument(TypedDict):
 
     best_x, se: the best place and its standard error, in se_unit: "decades", or the hyperparameter's own. interval:
     where it lies at 95 %. measured: the range of complete trials; beyond it the objective is foreseen from those that
-    were stopped or parked. within: the range within noise of the best. settled: whether the interval is hardly wider.
+    were stopped or parked. valleys: the best of each, where there are several in which the best may lie. within: the
+    range within noise of the best. settled: whether the interval is hardly wider.
     begun: the range in which trials were begun. edge: low or high where the best lies at that end of the range; wider:
     one to search instead.
     """
@@ -168,6 +169,7 @@ class ValleyDocument(TypedDict):
     se_unit: str
     interval: Sequence[float]
     measured: Sequence[float]
+    valleys: Sequence[float]
     within: Sequence[float]
     settled: bool
     noise: float
