@@ -49,7 +49,8 @@ def recorder_at(home: Path, uri: str | None = None, policy: SendPolicy = SOON, *
 def say_open(recorder: Recorder) -> None:
     tags = {"espalier.data": "d1", "espalier.created": "2026-01-01"}
     params = {"task": "espalier.core.tasks.thermometer:Thermometer", "steps": 40}
-    recorder.record(SweepOpened(SWEEP, tags, params, {"spec.yaml": "name: warm\n"}))
+    view, data = {"orderByAsc": True}, [{"name": "warm", "digest": "d1", "source": "thermometer.py:Thermometer"}]
+    recorder.record(SweepOpened(SWEEP, tags, params, {"spec.yaml": "name: warm\n"}, view, data))
 
 
 def say_start(recorder: Recorder, trial: int) -> None:
@@ -126,6 +127,8 @@ def recorded(uri: str, name: str = "warm") -> dict[str, Any]:
             "tags": {name: value for name, value in run.data.tags.items() if name.startswith("espalier.")},
             "metrics": {name: sorted((m.step, m.value) for m in points) for name, points in history.items()},
             "files": files_of(client, run.info.run_id),
+            "data": [each.dataset.digest for each in run.inputs.dataset_inputs],
+            "views": [tag for tag in experiment.tags if tag.endswith(SWEEP)],
         }
     return found
 
@@ -147,6 +150,7 @@ def assert_everything(found: dict[str, Any]) -> None:
     assert found["parent"]["metrics"] == {"trials": [(0, 2.0)]}
     assert found["parent"]["files"] == ["figures/exponent.png", "spec.yaml", "trials.csv"]
     assert found["0"]["files"] == [STORY]
+    assert (found["parent"]["data"], len(found["parent"]["views"])) == (["d1"], 1)
 
 
 def free_port() -> int:
