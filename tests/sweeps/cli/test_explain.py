@@ -42,7 +42,9 @@ def test_one_answer_stands_in_show_in_mlflow_and_at_the_end_of_the_run(sweep: Sw
     sentence = json.loads(explained(sweep, small_sweep, "--json"))["answer"]["sentence"]
     assert f"\n{sentence}\n" in sweep("show", small_sweep.id, "--home", str(small_sweep.home)).stdout
     parent, _ = runs_of(small_sweep)
-    assert parent.data.tags[DESCRIPTION_TAG].startswith(f"**Best: {sentence}**\n\n- ")
+    first, link, rest, *_ = parent.data.tags[DESCRIPTION_TAG].split("\n\n")
+    assert first == f"**Best: {sentence}**" and link.startswith("[All trials, the best first](")
+    assert rest.startswith("- ")
 
 
 def test_a_sweep_that_has_no_trial_yet_is_explained(sweep: Sweep, tmp_path: Path) -> None:
