@@ -1,6 +1,7 @@
 """The routes of what is made of a sweep: its report as it is now, what was recorded of its training, its export."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -8,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
 from espalier.core.errors import BadInput
-from espalier.services.database.tables import State, Submission
+from espalier.services.database.tables import State
 from espalier.services.http.access import Reader
 from espalier.services.http.backend import Backend, BackendDep, Id, own_sweep
 from espalier.services.http.headers import OF_REPORT
@@ -77,7 +78,7 @@ def report(
 ) -> Response:
     """Show the report of a sweep, of a running one as far as it is known. Of one that goes on it is seconds old."""
     address = (server or str(request.base_url)).rstrip("/")
-    drawn = _made(backend, caller, sweep, lambda submission: backend.reports.page(submission, address))
+    drawn = _made(backend, caller, sweep, partial(backend.reports.page, server=address))
     tag = f'"{drawn.tag}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding", **OF_REPORT}
     if (known or "").removeprefix("W/") == tag:  # a proxy that compresses makes a weak one of it
@@ -114,12 +115,12 @@ def export(sweep: Id, backend: BackendDep, caller: Reader) -> Response:
 T = TypeVar("T")
 
 
-def _made(backend: Backend, caller: Caller, sweep: str, make: Callable[[Submission], T]) -> T:
+def _made(backend: Backend, caller: Caller, sweep: str, make: Callable[..., T]) -> T:
+    """Return what is made of a sweep. To make it takes one of the caller's slots; what was kept does not."""
     submission = own_sweep(backend, caller, sweep)
     if not backend.sweeps.begun(sweep, submission.owner):
         raise Problem(409, f"{sweep} has not begun; it is {submission.state}")
     try:
-        with backend.slots.taken(caller.owner):
-            return make(submission)
+        return make(submission, hold=partial(backend.slots.taken, caller.owner))
     except (Busy, BadInput) as error:
         raise Problem(503, str(error), headers={"Retry-After": RETRY_S}) from error

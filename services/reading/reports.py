@@ -7,8 +7,8 @@ import sys
 import threading
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from espalier.core.errors import BadInput
@@ -20,13 +20,14 @@ from espalier.services.isolation.confine import entrance
 from espalier.services.reading.trials import Sweeps, trials_of
 
 DRAWING, EXPORTING = "espalier.services.reading.drawing", "espalier.services.reading.exporting"
-AT_ONCE = 2  # processes that draw, each for a second, with 200 MB
+AT_ONCE = 2  # processes that draw, each for a second or two, with 370 MB
 WAITING = 16  # requests that wait for one
 REST_S = 5.0  # seconds, at least, between two drawings of a sweep that goes on
 SHARE = 0.1  # of a core, at most, that drawing one sweep again and again takes
 TEXT_MOST, DRAW_S = 2**25, 60.0  # limits of a report: bytes and seconds
 EXPORT_MOST, EXPORT_S = 2**28, 300.0  # limits of an exported sweep: bytes and seconds
 KEPT_MOST = 2**26  # bytes of all reports that are kept, compressed
+Hold = Callable[[], AbstractContextManager[None]]
 
 
 class Busy(Exception):
@@ -67,31 +68,31 @@ class Reports:
         self._lock = threading.Lock()
         self._one_each: defaultdict[tuple[str, str, str], threading.Lock] = defaultdict(threading.Lock)
 
-    def page(self, submission: Submission, server: str) -> Drawn:
+    def page(self, submission: Submission, server: str, hold: Hold = nullcontext) -> Drawn:
         """Return the report of a sweep as HTML. server: the service's address, for its commands.
 
-        Raises Busy, and BadInput for a sweep that cannot be read.
+        hold: is entered while it is made, or waited for. Raises Busy, and BadInput for a sweep that cannot be read.
         """
-        return self._made("page", submission, f" --server {server}")
+        return self._made("page", submission, f" --server {server}", hold)
 
-    def traces(self, submission: Submission) -> Drawn:
-        """Return the traces of a sweep's trials as JSON. Raises Busy, and BadInput for a sweep that cannot be read."""
-        return self._made("traces", submission, "")
+    def traces(self, submission: Submission, hold: Hold = nullcontext) -> Drawn:
+        """Return the traces of a sweep's trials as JSON. hold, and what is raised: as for a page."""
+        return self._made("traces", submission, "", hold)
 
-    def export(self, submission: Submission) -> bytes:
-        """Return the zip of an exported sweep. Raises Busy, and BadInput for a sweep that cannot be exported."""
+    def export(self, submission: Submission, hold: Hold = nullcontext) -> bytes:
+        """Return the zip of an exported sweep. hold: as for a page. Raises Busy, and BadInput if it cannot be."""
         words = [submission.sweep]
-        with self._turn(), self._drawing:
+        with hold(), self._turn(), self._drawing:
             return self._printed(
                 EXPORTING, words, submission, (EXPORT_MOST, EXPORT_S, f"the zip of {submission.sweep}")
             )
 
-    def _made(self, kind: str, submission: Submission, option: str) -> Drawn:
+    def _made(self, kind: str, submission: Submission, option: str, hold: Hold) -> Drawn:
         place = (kind, submission.sweep, option)
         tag = self._tag(submission, kind, option)
         if kept := self._keeping(place, tag, submission.state):
             return kept
-        with self._turn(), self._one_each[place]:
+        with hold(), self._turn(), self._one_each[place]:
             if kept := self._keeping(place, tag, submission.state):  # another request has waited for the same
                 return kept
             with self._drawing:

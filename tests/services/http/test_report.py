@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -15,6 +16,8 @@ from espalier.services.clusters.local import LocalCluster
 from espalier.services.database.store import Store
 from espalier.services.database.tables import State, Submission
 from espalier.services.http.app import build
+from espalier.services.http.problems import Problem
+from espalier.services.http.streams import Slots
 from espalier.services.reading.reports import Busy, Reports
 from espalier.services.settings import Settings
 from espalier.sweeps.browse.home_sweep import read_sweep
@@ -127,6 +130,18 @@ def test_a_report_is_drawn_once_for_all_and_again_when_the_sweep_has_changed(
     assert reports.page(finished, "http://x").text == b"page"
     reports.page(kept(store, held, state=str(State.QUEUED), attempt=1), "http://x")
     assert drawn == ["page finished", "page queued"]
+
+
+def test_what_is_made_takes_a_slot_of_the_reader_and_what_is_kept_does_not(
+    reports: Reports, store: Store, held: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, slots = counting(reports, monkeypatch), Slots(1)
+    with slots.taken("ada"):
+        with pytest.raises(Problem, match="ada reads 1 streams"):
+            reports.page(kept(store, held), "http://x", partial(slots.taken, "ada"))
+        made = reports.page(kept(store, held), "http://x", partial(slots.taken, "bob"))
+        assert reports.page(kept(store, held), "http://x", partial(slots.taken, "ada")) is made
+    assert drawn == ["page finished"]
 
 
 def test_too_many_who_wait_are_asked_to_come_again(
