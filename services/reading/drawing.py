@@ -6,7 +6,6 @@ owner's.
 """
 
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,6 @@ from espalier.sweeps.report.document import Document
 from espalier.sweeps.report.material import Material
 from espalier.sweeps.report.page import page_of
 from espalier.sweeps.results.formatting import finite
-
-NICE = 10  # below the sweeps that train on this machine
 
 
 def material_in(home: Path, sweep: str, state: str, option: str) -> Material:
@@ -44,7 +41,6 @@ def traces_text(material: Material) -> str:
 
 def main(home: str, kind: str, sweep: str, state: str, option: str) -> None:
     """Print a page or traces. Exits with code 2 and a line for what cannot be read."""
-    os.nice(NICE)
     try:
         material = material_in(Path(home), sweep, state, option)
         text = page_of(Document.of(material)) if kind == "page" else traces_text(material)

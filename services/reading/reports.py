@@ -22,8 +22,8 @@ from espalier.services.reading.trials import Sweeps, trials_of
 DRAWING, EXPORTING = "espalier.services.reading.drawing", "espalier.services.reading.exporting"
 AT_ONCE = 2  # processes that draw, each for a second or two, with 370 MB
 WAITING = 16  # requests that wait for one
-REST_S = 5.0  # seconds, at least, between two drawings of a sweep that goes on
-SHARE = 0.1  # of a core, at most, that drawing one sweep again and again takes
+REST_S, REST_MOST_S = 5.0, 30.0  # seconds, at least and at most, between two drawings of a sweep that goes on
+SHARE = 0.1  # of the time, in between, that is spent on drawing it
 TEXT_MOST, DRAW_S = 2**25, 60.0  # limits of a report: bytes and seconds
 EXPORT_MOST, EXPORT_S = 2**28, 300.0  # limits of an exported sweep: bytes and seconds
 KEPT_MOST = 2**26  # bytes of all reports that are kept, compressed
@@ -54,7 +54,8 @@ class Drawn:
 
     def serves(self, tag: str, state: str, now: float) -> bool:
         """Whether it need not be made again: nothing has changed, or so much has only just been looked at."""
-        return self.tag == tag or (self.state == state and now < self.when + max(REST_S, self.seconds / SHARE))
+        rest_s = min(max(REST_S, self.seconds / SHARE), REST_MOST_S)
+        return self.tag == tag or (self.state == state and now < self.when + rest_s)
 
 
 class Reports:

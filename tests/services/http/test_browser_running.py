@@ -38,7 +38,7 @@ def test_a_real_sweep_is_watched_stopped_and_resumed(
     who, real = token("ada"), LocalCluster(settings.home / "jobs")
     long = {
         "task": "names", "task_options": {"path": str(words_file), "hidden": 11, "embedding": 5, "validation": 37},
-        "trials": 200, "budget": {"steps": 60_000, "batch_size": 8, "reports": 20},
+        "trials": 600, "budget": {"steps": 60_000, "batch_size": 8, "reports": 20},
         "search": {"sampler": "random"}, "resources": {"lanes": 2, "cohorts": 1}, "schedule": "step",
     }  # fmt: skip
     with served(build(settings, False, real)) as address, httpx.Client(base_url=address, timeout=30) as client:

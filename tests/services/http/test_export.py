@@ -20,8 +20,8 @@ from espalier.sweeps.client.service import Remote
 from espalier.sweeps.home import Home
 from espalier.sweeps.origins.service_origin import ServiceOrigin
 from tests.services.conftest import spec
+from tests.services.holding import hold, put, submission
 from tests.services.http.asking import Token, problem
-from tests.services.http.holding import hold, put, submission
 
 
 @pytest.fixture

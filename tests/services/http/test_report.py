@@ -18,7 +18,7 @@ from espalier.services.database.tables import State, Submission
 from espalier.services.http.app import build
 from espalier.services.http.problems import Problem
 from espalier.services.http.streams import Slots
-from espalier.services.reading.reports import Busy, Reports
+from espalier.services.reading.reports import Busy, Drawn, Reports
 from espalier.services.settings import Settings
 from espalier.sweeps.browse.home_sweep import read_sweep
 from espalier.sweeps.client.service import Remote
@@ -130,6 +130,15 @@ def test_a_report_is_drawn_once_for_all_and_again_when_the_sweep_has_changed(
     assert reports.page(finished, "http://x").text == b"page"
     reports.page(kept(store, held, state=str(State.QUEUED), attempt=1), "http://x")
     assert drawn == ["page finished", "page queued"]
+
+
+@pytest.mark.parametrize(("took_s", "rest_s"), [(0.1, 5), (1, 10), (2, 20), (60, 30)])
+def test_a_sweep_that_goes_on_is_drawn_anew_after_a_rest_and_one_that_ends_at_once(
+    took_s: float, rest_s: float
+) -> None:
+    drawn = Drawn("a", "running", b"", 100.0, took_s)
+    assert drawn.serves("b", "running", 99.9 + rest_s) and not drawn.serves("b", "running", 100.1 + rest_s)
+    assert drawn.serves("a", "running", 1e9) and not drawn.serves("b", "finished", 100.0)
 
 
 def test_what_is_made_takes_a_slot_of_the_reader_and_what_is_kept_does_not(
