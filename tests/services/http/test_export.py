@@ -21,7 +21,7 @@ from espalier.sweeps.home import Home
 from espalier.sweeps.origins.service_origin import ServiceOrigin
 from tests.services.conftest import spec
 from tests.services.holding import hold, put, submission
-from tests.services.http.asking import Token, problem
+from tests.services.http.asking import Token, hand_in, problem, reaches
 
 
 @pytest.fixture
@@ -56,10 +56,12 @@ def test_a_sweep_of_a_service_opens_elsewhere(
 
 
 def test_what_cannot_be_exported_is_said(client: httpx.Client, token: Token, store: Store, held: str) -> None:
-    put(store, submission("runs-20260101-abcd", spec("runs"), state=str(State.RUNNING)))
-    put(store, submission("waits-20260101-abcd", spec("waits"), state=str(State.STOPPED)))
-    said = {"runs": "is running; export it when it has ended", "waits": "has not begun; it is stopped"}
-    for name, why in said.items():
-        answer = client.get(f"/v1/sweeps/{name}-20260101-abcd/export", headers=token())
+    who, waits = token(), "waits-20260101-abcd"
+    put(store, submission(waits, spec("waits"), state=str(State.STOPPED)))
+    runs = hand_in(client, who, "long")
+    reaches(client, who, runs, "running")
+    said = {runs: "is running; export it when it has ended", waits: "has not begun; it is stopped"}
+    for sweep, why in said.items():
+        answer = client.get(f"/v1/sweeps/{sweep}/export", headers=who)
         assert why in problem(answer, 409)["detail"]
     assert client.get(f"/v1/sweeps/{held}/export", headers=token("bob")).status_code == 404
