@@ -11,6 +11,7 @@ from espalier.sweeps.answer.options import options_of
 from espalier.sweeps.answer.trials import Points
 from espalier.sweeps.answer.valley import Valley, valley_of
 from espalier.sweeps.answer.words import brief_of, sentences_of
+from espalier.sweeps.one_thread import one_thread
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.noise import Noise, compare_with_best, noise_document
 from espalier.sweeps.results.reference_result import ReferenceResult
@@ -71,6 +72,7 @@ class Answer(Findings):
         )
 
 
+@one_thread()
 def answer_of(
     spec: SweepSpec,
     trials: Sequence[TrialResult],

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from espalier.core.errors import BadInput, counted, shown
 from espalier.sweeps.answer.answer import Answer, answer_of
+from espalier.sweeps.one_thread import one_thread
 from espalier.sweeps.report.course import progress_figure, time_figure
 from espalier.sweeps.report.curves import curves_figure, ratios_figure
 from espalier.sweeps.report.figure import Cell, Figure, Missing, rounded
@@ -60,10 +61,12 @@ class Document:
         return self.subject.material
 
     @cached_property
+    @one_thread()
     def figures(self) -> Sequence[Figure | Missing]:
         """All figures in reading order."""
         return [draw(self.subject) for draw in FIGURES.values()]
 
+    @one_thread()
     def figure(self, name: str) -> Figure | Missing:
         """Return one figure. Raises BadInput, listing the names, for an unknown one."""
         if name not in FIGURES:

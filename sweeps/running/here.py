@@ -10,6 +10,7 @@ from typing import TextIO
 from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.home import Home
+from espalier.sweeps.one_thread import one_thread
 from espalier.sweeps.running.display import in_notebook, shown
 from espalier.sweeps.running.machine import RaySession, ToStderr
 from espalier.sweeps.running.progress import Progress
@@ -67,7 +68,7 @@ def extend_here(
 @contextmanager
 def _ray(address: str | None) -> Iterator[RaySession]:
     """Return a Ray session whose output goes to stderr."""
-    with redirect_stdout(ToStderr()), RaySession(address) as session:
+    with redirect_stdout(ToStderr()), one_thread(), RaySession(address) as session:
         yield session
 
 
