@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from espalier.core.one_thread import one_thread
 from espalier.sweeps.answer.axes import Searched
 from espalier.sweeps.answer.findings import Findings, Gain
 from espalier.sweeps.answer.health import health_of
@@ -11,7 +12,6 @@ from espalier.sweeps.answer.options import options_of
 from espalier.sweeps.answer.trials import Points
 from espalier.sweeps.answer.valley import Valley, valley_of
 from espalier.sweeps.answer.words import brief_of, sentences_of
-from espalier.sweeps.one_thread import one_thread
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.noise import Noise, compare_with_best, noise_document
 from espalier.sweeps.results.reference_result import ReferenceResult

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from espalier.core.errors import BadInput, counted, shown
+from espalier.core.one_thread import one_thread
 from espalier.sweeps.answer.answer import Answer, answer_of
-from espalier.sweeps.one_thread import one_thread
 from espalier.sweeps.report.course import progress_figure, time_figure
 from espalier.sweeps.report.curves import curves_figure, ratios_figure
 from espalier.sweeps.report.figure import Cell, Figure, Missing, rounded
