@@ -53,7 +53,8 @@ def ready_sweeps() -> dict[str, Path]:
 def found_files(fields: Mapping[str, object], folder: Path) -> Fields:
     """Return a spec's fields with the paths in them made absolute, so that workers find the files.
 
-    A file of code is looked up in the current folder, then beside the spec. A path in an option of the task is looked
+    A file of code is looked up in the current folder, then beside the spec; one that begins with a dot, as
+    `../train.py`, beside the spec first: so says the spec where it lies. A path in an option of the task is looked
     up beside the spec, then in the current folder; `~` and `$NAME` are expanded. An option is a path in three cases:
     if the task annotates it so (`path: Path`), if its name says so (`path`, `train_file`), or if it looks like one
     (with a separator or a suffix) and the file exists.
@@ -96,8 +97,10 @@ def code_path(reference: str, folder: Path) -> str:
         return reference
     source = expanded(source)
     places = [Path(source), folder / source]
+    if source.startswith("."):
+        places.reverse()
     place = next((place for place in places if os.path.isfile(place)), places[0])
-    path = os.path.realpath(place) if os.path.isfile(place) else str(place.absolute())
+    path = os.path.realpath(place) if os.path.isfile(place) else str(Path(source).absolute())
     return f"{path}:{name}" if name else path
 
 

@@ -342,7 +342,8 @@ def test_everything_random_is_seeded_by_the_trial(tmp_path: Path) -> None:
     """
     trials = [assignment("0/0"), assignment("1/0")]
     known = ends(train(function_cohort(tmp_path, source, trials)))
-    alone = ends(train(function_cohort(tmp_path / "..", source, [assignment("2/0")], forks=False)))
+    (tmp_path / "elsewhere").mkdir()
+    alone = ends(train(function_cohort(tmp_path / "elsewhere", source, [assignment("2/0")], forks=False)))
     assert known["0/0"].values == known["1/0"].values == alone["2/0"].values
 
 

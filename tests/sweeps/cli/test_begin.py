@@ -54,6 +54,13 @@ def test_files_that_are_there_are_written_over_by_force_alone(sweep: Sweep, tmp_
 def test_a_spec_in_another_folder_finds_its_code(sweep: Sweep, tmp_path: Path) -> None:
     assert sweep("init", "--function", "--to", "specs/a.yaml").exit_code == 0
     assert load_spec("specs/a.yaml").function == f"{tmp_path / 'train.py'}:train"
+    project = tmp_path / "deeper"  # from where another file has the same path
+    project.mkdir()
+    os.chdir(project)
+    Path("specs").mkdir()
+    Path("specs/a.yaml").write_text(Path("../specs/a.yaml").read_text())
+    Path("train.py").write_text("def train(config, report): ...")
+    assert load_spec("specs/a.yaml").function == f"{project / 'train.py'}:train"
 
 
 def test_code_that_is_there_is_read(sweep: Sweep, tmp_path: Path) -> None:

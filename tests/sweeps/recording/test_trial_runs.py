@@ -129,8 +129,10 @@ def test_what_a_script_logs_are_its_reports_in_a_run_that_the_recorder_completes
     assert run.info.run_name == "a name" and run.info.status == "FAILED"
     assert run.data.params == {"lr": "0.100", "seed": "42", "hidden": "7"}
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    (its,), (sweeps,) = run.inputs.dataset_inputs, parent.inputs.dataset_inputs
-    assert its.dataset.name == "mine" and its.dataset.digest and sweeps.dataset == its.dataset
+    (its,) = run.inputs.dataset_inputs
+    sweeps = {each.dataset.name: each.dataset for each in parent.inputs.dataset_inputs}
+    assert its.dataset.name == "mine" and its.dataset.digest and sweeps["mine"] == its.dataset
+    assert {*sweeps} == {"mine", "warm"}  # and that with which the sweep began
     history = MlflowClient(default_uri(home)).get_metric_history(run.info.run_id, "valid_loss")
     assert sorted(point.step for point in history) == [10, 20, 30, 40]
 
