@@ -174,9 +174,9 @@ class Result:
 
     @checked(name=text("the name of a figure"))
     def figure_data(self, name: str) -> "dict[str, pandas.DataFrame]":
-        """Return the data of a figure, by the names of its tables: of the valley its `trials`, its `line` and so on.
+        """Return the data of a figure by its tables (of the valley `trials`, `fit` ...), with the figure's words.
 
-        Columns are called as the figure calls them. name: see `figure`. Raises BadInput as `figure` does.
+        name: see `figure`. Raises BadInput as `figure` does.
         """
         import pandas
 

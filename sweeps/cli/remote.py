@@ -50,13 +50,14 @@ def follow_remote(remote: "Remote", sweep: str, wait: bool, as_json: bool) -> No
     from espalier.sweeps.cli.output import print_lines
     from espalier.sweeps.client.lines import exit_code, follow
     from espalier.sweeps.documents import versioned
-    from espalier.sweeps.origins.service_origin import ServiceSweep
 
     try:
         answer = follow(remote, sweep, lambda line: click.echo(line, err=True)) if wait else remote.sweep(sweep)
     except KeyboardInterrupt:
         click.echo(f"\ndetached; {sweep} goes on: sweep show {sweep} --server {remote.server}", err=True)
         return
+    from espalier.sweeps.origins.service_origin import ServiceSweep  # which imports numpy: not before it is followed
+
     ended = ServiceSweep(remote, answer)
     if as_json:
         click.echo(json.dumps(versioned(ended.submitted(over=wait))))
