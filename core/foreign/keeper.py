@@ -10,6 +10,7 @@ with all that it started.
 """
 
 import json
+import math
 import os
 import select
 import signal
@@ -141,6 +142,17 @@ def answer(control: int, code: int, oom: int, error: str = "", memory: int = 0) 
         os.write(control, answer_line(code, oom, error, memory))
 
 
+def readable(descriptors: Sequence[int], timeout_s: float) -> list[int]:
+    """Wait until there is something to read, or an end; return of which descriptors.
+
+    `select.select` refuses descriptors from 1024 on, which a process has that keeps many files open.
+    """
+    poller = select.poll()
+    for descriptor in descriptors:
+        poller.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poller.poll(max(0, math.ceil(1000 * timeout_s)))]
+
+
 def answer_line(code: int, oom: int, error: str, memory: int = 0) -> bytes:
     """Return the line that says how the process ended."""
     return json.dumps({"code": code, "oom": oom, "error": error, "memory": memory}).encode() + b"\n"
@@ -160,7 +172,7 @@ def watch(control: int, grace_s: float, child: int) -> tuple[int, int]:
             return os.waitstatus_to_exitcode(status), peak.bytes(used.ru_maxrss << 10)
         peak.look(child)
         next_s = TICK_S if handle is None or asked_at else max(0.0, peak.next_at - time.monotonic())
-        ready, _, _ = select.select(sources, [], [], next_s)
+        ready = readable(sources, next_s)
         if control in ready:
             if not os.read(control, 4096):
                 sources.remove(control)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from threading import Lock, Thread
 
 from espalier.core.errors import brief
-from espalier.core.foreign.keeper import answer_line
+from espalier.core.foreign.keeper import answer_line, readable
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 OUTPUT_MOST = 16 << 20  # bytes of a trial's output that are kept from its beginning
@@ -155,7 +154,7 @@ class TrialProcess:
     def wait(self, timeout_s: float) -> None:
         """Wait until it has something to say, or has ended."""
         if self.exit is None and not self._arrived:
-            select.select([self._control, *([self._output] if self._prints else [])], [], [], timeout_s)
+            readable([self._control.fileno(), *([self._output] if self._prints else [])], timeout_s)
 
     def poll(self) -> list[str]:
         """Read its output and how it ended, as far as they are known; return the whole lines that have arrived."""
@@ -198,7 +197,7 @@ class TrialProcess:
                     self._fault = error
                     return
             with suppress(OSError, ValueError):  # closed meanwhile
-                select.select([] if full else [output], [], [], DRAIN_S)
+                readable([] if full else [output], DRAIN_S)
 
     def _read(self) -> bytes:
         """Return what it has printed since the last call, or the first megabytes of that."""

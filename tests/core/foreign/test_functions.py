@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import time
@@ -345,6 +346,23 @@ def test_everything_random_is_seeded_by_the_trial(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     alone = ends(train(function_cohort(tmp_path / "elsewhere", source, [assignment("2/0")], forks=False)))
     assert known["0/0"].values == known["1/0"].values == alone["2/0"].values
+
+
+def test_a_driver_that_keeps_many_files_open_trains_as_any_other(tmp_path: Path) -> None:
+    source = "def train(config, report):\n    report(1, valid_loss=0.5)\n"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 2048
+    if hard != resource.RLIM_INFINITY and hard < most:
+        pytest.skip(f"no more than {hard} files may be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    kept = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        end = end_of(function_cohort(tmp_path, source, [assignment("0/0")]))
+    finally:
+        for each in kept:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert max(kept) >= 1024 and (end.status, end.values) == ("complete", {"valid_loss": 0.5})
 
 
 def test_children_that_a_trial_leaves_behind_are_ended_with_it(tmp_path: Path) -> None:
