@@ -56,6 +56,7 @@ def build(settings: Settings, loopback: bool = True, cluster: Cluster | None = N
         thread.start()
         yield
         queue.close()
+        store.engine.dispose()
 
     app = FastAPIOffline(
         title="Espalier",

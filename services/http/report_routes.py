@@ -107,7 +107,7 @@ def export(sweep: Id, backend: BackendDep, caller: Reader) -> Response:
     submission = own_sweep(backend, caller, sweep)
     if not State(submission.state).over:
         raise Problem(409, f"{sweep} is {submission.state}; export it when it has ended, or stop it first")
-    named = {"Content-Disposition": f'attachment; filename="{sweep}.zip"', "X-Content-Type-Options": "nosniff"}
+    named = {"Content-Disposition": f'attachment; filename="{sweep}.zip"'}
     packed = _made(backend, caller, sweep, backend.reports.export)
     return Response(packed, media_type="application/zip", headers=named)
 

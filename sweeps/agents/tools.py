@@ -148,13 +148,6 @@ class Tools:
         """Give a sweep that has ended more to train; its trials stay as they are. It goes on by itself."""
         given = {"--trials": trials, "--trainings": trainings, "--hours": hours}
         words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
-        if self.commands.server:
-            from espalier.sweeps.client.service import Remote
-            from espalier.sweeps.search.extension import More
-
-            remote = Remote(self.commands.server)
-            remote.extend(remote.find(sweep), More(trials=trials, trainings=trainings, hours=hours).amount, False)
-            return self._state(sweep)
         return self._background(sweep, "extend", *words)
 
     def enqueue(
@@ -171,12 +164,6 @@ class Tools:
 
     def resume(self, sweep: Sweep) -> dict[str, Any]:
         """Go on with a sweep that was stopped or has crashed. It goes on by itself."""
-        if self.commands.server:
-            from espalier.sweeps.client.service import Remote
-
-            remote = Remote(self.commands.server)
-            remote.resume(remote.find(sweep), False)
-            return self._state(sweep)
         return self._background(sweep, "resume")
 
     def logs(self, sweep: Sweep) -> dict[str, Any]:
@@ -188,6 +175,10 @@ class Tools:
     # --- parts -------------------------------------------------------------------------------------------------------
 
     def _background(self, sweep: str, command: str, *words: str) -> dict[str, Any]:
+        """Have a sweep train on: of a service there, of a home in a process of its own; return its state."""
+        if self.commands.server:
+            self.commands.text(command, "--no-wait", *words, *self.commands.place, given=[sweep])
+            return self._state(sweep)
         known = self._state(sweep)["sweep"]
         self.commands.begin(known, command, *words, *self.commands.place, given=[known])
         return self._state(known)

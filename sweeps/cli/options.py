@@ -15,6 +15,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 json_at_end_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on stdout at the end."
 )
+wait_option = click.option(
+    "--wait/--no-wait", default=True, help="Of a service: follow it until it is over (default), or only ask for it."
+)
 changed_option = click.option(
     "--changed", is_flag=True, help="Go on although the task's code or the data have changed, and record it."
 )

@@ -1,9 +1,12 @@
 """Commands that search: run or resume a sweep, check its task, find its range of learning rates."""
 
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
+from espalier.core.errors import BadInput
 from espalier.sweeps.cli.completion import offered_specs, offered_sweeps
 from espalier.sweeps.cli.errors import ends_on_ctrl_c
 from espalier.sweeps.cli.options import (
@@ -14,9 +17,14 @@ from espalier.sweeps.cli.options import (
     json_option,
     server_option,
     set_option,
+    wait_option,
 )
 from espalier.sweeps.cli.output import print_json, print_lines, print_said, print_summary
-from espalier.sweeps.cli.remote import chosen_origin, follow_remote, needed_remote
+from espalier.sweeps.cli.remote import chosen_origin, follow_remote, remote_of
+
+if TYPE_CHECKING:
+    from espalier.sweeps.answer.closing import Summary
+    from espalier.sweeps.origins.origin import Origin
 
 
 @click.command(short_help="Run the sweep that a spec describes.")
@@ -57,24 +65,50 @@ def run(
 @json_at_end_option
 @click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster.")
 @changed_option
+@wait_option
 @server_option
 @home_option
 @ends_on_ctrl_c
-def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server: str | None, home: str | None) -> None:
+def resume(
+    sweep: str,
+    as_json: bool,
+    address: str | None,
+    changed: bool,
+    wait: bool,
+    server: str | None,
+    home: str | None,
+) -> None:
     """Continue SWEEP (an id, or a name: its latest sweep) after an interrupt or a crash.
 
     \b
     Example:
       sweep resume names
     """
-    origin = chosen_origin(server, home, reading=False)
-    summary = origin.resume(sweep, changed, address, progress=True)
-    if summary is None:
-        follow_remote(needed_remote(server), origin.read(sweep).id, True, as_json)
-        return
+    _train_on(sweep, lambda origin: origin.resume(sweep, changed, address, progress=True), wait, as_json, server, home)
+
+
+def _train_on(
+    sweep: str,
+    ask: "Callable[[Origin], Summary | None]",
+    wait: bool,
+    as_json: bool,
+    server: str | None,
+    home: str | None,
+) -> None:
+    """Have a sweep train on, in this process or on a service's cluster, and print how it ends. wait: for a service."""
     from espalier.sweeps.home import Home
 
-    print_summary(summary, Home.at(home), as_json)
+    remote = remote_of(server, home)
+    if not wait and remote is None:
+        raise BadInput("--no-wait: a sweep of a home trains in this process; leave it out, or end the command with &")
+    origin = chosen_origin(server, home, reading=False)
+    if (summary := ask(origin)) is not None:
+        print_summary(summary, Home.at(home), as_json)
+    elif remote is not None:
+        queued = origin.read(sweep)
+        if not wait:
+            click.echo(f"{queued.id}: {queued.state}", err=True)
+        follow_remote(remote, queued.id, wait, as_json)
 
 
 @click.command(short_help="Give one that has ended more to train.")
@@ -86,6 +120,7 @@ def resume(sweep: str, as_json: bool, address: str | None, changed: bool, server
 @json_at_end_option
 @click.option("--address", metavar="ADDRESS", help="Run on an existing Ray cluster.")
 @changed_option
+@wait_option
 @server_option
 @home_option
 @ends_on_ctrl_c
@@ -94,6 +129,7 @@ def extend(
     as_json: bool,
     address: str | None,
     changed: bool,
+    wait: bool,
     server: str | None,
     home: str | None,
     **amounts: float | None,
@@ -107,15 +143,12 @@ def extend(
     Example:
       sweep extend names --trials 8
     """
-    from espalier.sweeps.home import Home
     from espalier.sweeps.search.extension import More
 
-    origin = chosen_origin(server, home, reading=False)
-    summary = origin.extend(sweep, More(**amounts), changed, address, progress=True)
-    if summary is None:
-        follow_remote(needed_remote(server), origin.read(sweep).id, True, as_json)
-    else:
-        print_summary(summary, Home.at(home), as_json)
+    more = More(**amounts)
+    _train_on(
+        sweep, lambda origin: origin.extend(sweep, more, changed, address, progress=True), wait, as_json, server, home
+    )
 
 
 @click.command(short_help="Add points to one that has not ended.")

@@ -52,11 +52,8 @@ class ServiceSweep:
 
     @property
     def spec(self) -> SweepSpec:
-        """Its spec, with the budget that it was extended to."""
-        fields = self._spec
-        for unit, amount in (self.answer.get("extended") or {}).items():
-            fields = with_budget(fields, unit, amount)
-        return make_spec(fields, f"{self.id}: spec", stored=True)
+        """Its spec."""
+        return make_spec(self._spec, f"{self.id}: spec", stored=True)
 
     @property
     def trials(self) -> Sequence[TrialResult]:
@@ -65,7 +62,11 @@ class ServiceSweep:
 
     @cached_property
     def _spec(self) -> Fields:
-        return self.remote.spec(self.id)
+        """The fields of its spec, with the budget that it was extended to."""
+        fields = self.remote.spec(self.id)
+        for unit, amount in (self.answer.get("extended") or {}).items():
+            fields = with_budget(fields, unit, amount)
+        return fields
 
     @cached_property
     def _trials(self) -> Sequence[TrialAnswer]:

@@ -68,10 +68,12 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(settings: Settings, empty_database: Path) -> Store:
+def store(settings: Settings, empty_database: Path) -> Iterator[Store]:
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.copy(empty_database, settings.home / "service.db")
-    return Store(settings.database)
+    made = Store(settings.database)
+    yield made
+    made.engine.dispose()
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from espalier.services import quota
 from espalier.services.clusters.cluster import Job
 from espalier.services.clusters.job_folder import extended, write_job
 from espalier.services.database.store import Store
 from espalier.services.settings import Settings
+from espalier.sweeps.cli.app import main
 from espalier.sweeps.client.service import Remote
 from espalier.sweeps.home import Home
 from espalier.sweeps.origins.service_origin import ServiceOrigin
@@ -54,6 +56,23 @@ def test_an_ended_sweep_waits_again_with_more_to_train(
     told = settings.home / "jobs" / f"{record.id}-1" / "extended.json"
     assert json.loads(told.read_text()) == {"budget": {"trials": 7}, "by": "ada"}
     assert "running" in problem(extend(client, who, record.id, {"trials": 1}), 409)["detail"]
+
+
+def test_the_commands_only_ask_where_nobody_waits(
+    client: httpx.Client, token: Token, ended: Callable[[Header], SweepRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = ended(who := token())
+    monkeypatch.setenv("SWEEP_TOKEN", who["Authorization"].removeprefix("Bearer "))
+    at = ["--no-wait", "--server", str(client.base_url)]
+    done = CliRunner().invoke(main, ["extend", "long", "--trials", "3", *at])
+    assert (done.exit_code, done.stdout) == (0, "") and done.stderr.startswith(f"{record.id}: "), done.output
+    assert json.loads(CliRunner().invoke(main, ["show", "long", "--json", *at[1:]]).stdout)["spec"]["trials"] == 7
+    client.post(f"/v1/sweeps/{record.id}/stop", headers=who)
+    reaches(client, who, record.id, "stopped")
+    done = CliRunner().invoke(main, ["resume", "long", "--json", *at])
+    assert done.exit_code == 0 and json.loads(done.stdout)["attempt"] == 2
+    refused = CliRunner().invoke(main, ["extend", "long", "--trials", "3", "--no-wait", "--home", "h"])
+    assert refused.exit_code == 2 and "--no-wait: a sweep of a home trains in this process" in refused.stderr
 
 
 def test_what_its_job_has_not_come_to_is_not_forgotten_by_another_extension(
