@@ -37,7 +37,7 @@ DRIFT_SPREAD = 0.4
 STEEPER, SLOPE_SPREAD = 0.14, 0.25
 """The logarithm of how much steeper scores are, and the deviation of what the first rung has beside that."""
 NOISE, NOISE_SPREAD, ROUGH, TILT_SPREAD = 0.05, 1.0, 0.75, 2.5
-"""Of scores, as those of ends in `sweeps.answer.surface`; ROUGH is their kappa."""
+"""Of scores, as those of ends in `sweeps.answer.process`; ROUGH is their kappa."""
 FIRST = 0.2
 """Where the scale of losses turns logarithmic, as a share of the spread of the scores at the first rung."""
 AGAIN = 0.2

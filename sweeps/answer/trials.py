@@ -52,7 +52,8 @@ class Points:
             or not (self.what.axes or self.what.factors)
         ):
             return None
-        from espalier.sweeps.answer.surface import Prior, Surface  # which loads scipy
+        from espalier.sweeps.answer.process import Prior
+        from espalier.sweeps.answer.surface import Surface  # which loads scipy
 
         losses = np.array([self.spec.objective.sign * (t.value or 0.0) for t in self.trials])
         rows = np.array([self.row(t.params) for t in self.trials])

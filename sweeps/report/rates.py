@@ -6,8 +6,7 @@ import numpy as np
 
 from espalier.core.errors import brief
 from espalier.sweeps.answer.axes import Axis
-from espalier.sweeps.answer.surface import Array
-from espalier.sweeps.answer.valley import Valley
+from espalier.sweeps.answer.valley import Array, Valley
 from espalier.sweeps.report.figure import Cell, Chart, Figure, Marks, Missing, Table
 from espalier.sweeps.report.grammar import (
     BEST,
@@ -287,10 +286,10 @@ def _draw_belief(marks: Marks, subject: Subject, across: Axis, up: Axis, colour:
     places = np.tile(points.row(best.params), (PLACES[0] * PLACES[1], 1))
     places[:, points.what.axes.index(across)] = np.repeat(lines[0], PLACES[1])
     places[:, points.what.axes.index(up)] = np.tile(lines[1], PLACES[0])
-    paths = surface.paths(places)
+    believed, doubt = surface.believed(places)
     low, high = subject.frame or (0.0, 1.0)
-    means = _between(np.clip(subject.sign * paths.mean(0), low, high), lines)
-    sure = _between(SUREST * np.clip(1 - paths.std(0) / (high - low), 0.0, 1.0) + PALEST, lines)
+    means = _between(np.clip(subject.sign * believed, low, high), lines)
+    sure = _between(SUREST * np.clip(1 - doubt / (high - low), 0.0, 1.0) + PALEST, lines)
     tiles: list[list[Cell]] = [
         [
             *_ends(across, column, TILES[0]),

@@ -4,8 +4,8 @@ usage: python -m tests.bench [NAME | --only NAME] [--trials N] [--steps N] [--ru
        [--note TEXT] [--repetitions N] [--tables DIR] [--jobs N]
        [--seeds N]
 
-`search` replays searches over tables of trained trials, so that a sweep takes seconds; `real` trains three sweeps by
-each of them, which takes ten minutes.
+`search` and `answers` replay searches over tables of trained trials, so that a sweep takes seconds; `real` trains three
+sweeps by each of them, which takes ten minutes.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from typing import Any
 
 from espalier.core.training.comparison import COMPARE_EVERY
 from tests.bench import (
+    answers,
     growth,
     mlflow_pages,
     overhead,
@@ -33,7 +34,7 @@ from tests.bench.processes import machine, one_thread
 from tests.bench.search.benchmark import benchmark
 
 NAMES = ("trials-per-hour", "race", "engine", "stopping", "search", "real", "growth", "ready", "records", "service")
-NAMES += ("overhead", "mlflow")
+NAMES += ("overhead", "mlflow", "answers")
 REPORTS = Path(__file__).parent / "reports"
 TABLES = Path(__file__).parent / "search" / "tables"
 
@@ -240,7 +241,7 @@ def main() -> None:
         help="of the ready sweeps: kept there, and those that it has whole are not run again; of mlflow: see there",
     )
     parser.add_argument("--repetitions", type=int, default=50, help="of each search, on each table")
-    parser.add_argument("--tables", default=str(TABLES), help="a folder of those that the search is replayed over")
+    parser.add_argument("--tables", default=str(TABLES), help="a folder of those that searches are replayed over")
     parser.add_argument("--seeds", type=int, default=5, help="of each search, in each of the real sweeps")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at once, of the search")
     parser.add_argument("--note", default="")
@@ -284,6 +285,11 @@ def main() -> None:
         text = f"Machine: {machine()}. Versions: optuna {version('optuna')}, numpy {version('numpy')}."
         text = f"{text}\nCommand: `python -m tests.bench --only search {tables}`. {wanted.note}".rstrip()
         write("search", benchmark(Path(wanted.tables), wanted.repetitions, wanted.jobs, text))
+    if wanted.only in (None, "answers"):
+        text = f"Machine: {machine()}. Versions: numpy {version('numpy')}, scipy {version('scipy')}."
+        text += f"\nCommand: `python -m tests.bench --only answers --tables {Path(wanted.tables).name}`. {wanted.note}"
+        folder = "--tables", wanted.tables, "--jobs", str(wanted.jobs)
+        write("answers", answers.report(one_thread("answers", *folder), text.rstrip()))
     if wanted.only in (None, "real"):
         parts = ", ".join(f"{part} {version(part)}" for part in ("torch", "ray", "optuna", "mlflow", "numpy"))
         command = f"python -m tests.bench --only real --seeds {wanted.seeds}"

@@ -5,7 +5,8 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-from espalier.sweeps.answer.surface import CONSTANT, JITTER, MOST, Prior, Scale, Surface, some
+from espalier.sweeps.answer.process import CONSTANT, JITTER, Prior, Scale
+from espalier.sweeps.answer.surface import MOST, Surface, some
 
 RNG = np.random.default_rng(5)
 ROWS = RNG.random((30, 2))
@@ -25,6 +26,15 @@ def test_given_its_parameters_it_foresees_what_scikit_learn_foresees() -> None:
     ours, spread = surface.foresee(parameters, places)
     np.testing.assert_allclose(ours, mean, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(spread, covariance, rtol=1e-6, atol=1e-8)
+
+
+def test_what_it_believes_of_a_place_is_the_mean_and_the_spread_of_its_draws() -> None:
+    surface = Surface(ROWS, LOSSES, 2, Prior.of([3.0, None], 0), ROWS[0])
+    places = RNG.random((5, 2))
+    draws = np.concatenate([surface.paths(places) for _ in range(40)])
+    mean, deviation = surface.believed(places)
+    np.testing.assert_allclose(mean, draws.mean(0), atol=6 * deviation.max() / np.sqrt(len(draws)))
+    np.testing.assert_allclose(deviation, draws.std(0), rtol=0.1)
 
 
 def test_its_draws_have_the_mean_and_the_spread_that_it_foresees() -> None:

@@ -1,40 +1,16 @@
 """What is foreseen from trials that were parked holds as often as it is said to: over sweeps by freeze and thaw."""
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from espalier.sweeps.answer.answer import answer_of
-from espalier.sweeps.answer.valley import Valley
-from tests.bench.search.table import Array, Table
-from tests.sweeps.answer.thawed import Sweep, known, made_table, spec_over
+from tests.bench.search.table import Table
+from tests.sweeps.answer.thawed import Outcome, known, made_table, replayed
 
 TABLE = Path(__file__).parents[2] / "bench" / "search" / "tables" / "names-sgd-step.npz"
-FACTORS = (10.0, 2.0, 0.5, 0.1)
 NOISE = 0.03  # of the made tables, as a share of the median distance from the best
 FEW_SWEEPS, MANY_SWEEPS = 5, 60
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Whether the truth lay where it was said to: the best place, the objective there, costs that were foreseen or not.
-
-    asked, unknown: of how many factors that lie in the range was asked, and of how many no cost is known. width: that
-    of the interval, in decades.
-    """
-
-    two_se: bool
-    interval: bool
-    level: bool
-    measured: tuple[bool, ...]
-    foreseen: tuple[bool, ...]
-    asked: int
-    unknown: int
-    se: float
-    width: float
 
 
 def table_of(kind: str, rng: np.random.Generator) -> tuple[Table, Table, float]:
@@ -44,41 +20,13 @@ def table_of(kind: str, rng: np.random.Generator) -> tuple[Table, Table, float]:
     return known(table, rng, None if kind == "names" else NOISE * float(np.median(losses) - losses.min()))
 
 
-def outcome_of(valley: Valley, places: Array, losses: Array) -> Outcome:
-    best, there = float(places[losses.argmin()]), float(np.interp(valley.best_x, places, losses))
-    band = valley.at(valley.best_x)
-    assert band
-    held: dict[bool, list[bool]] = {True: [], False: []}
-    asked = [factor for factor in FACTORS if places[0] <= best + math.log10(factor) <= places[-1]]
-    told = {round(off.factor, 3): off for off in valley.off if off.factor and (off.diverges or off.cost is not None)}
-    for off in (told[round(factor, 3)] for factor in asked if round(factor, 3) in told):
-        if off.cost is not None:
-            truth = max(0.0, float(np.interp(off.x, places, losses)) - there)
-            held[bool(off.foreseen)].append((off.low or 0.0) - 1e-12 <= truth <= (off.high or 0.0))
-    return Outcome(
-        abs(valley.best_x - best) <= 2 * valley.se + 1e-9,
-        valley.interval[0] - 1e-9 <= best <= valley.interval[1] + 1e-9,
-        band[1] <= there <= band[2],
-        tuple(held[False]),
-        tuple(held[True]),
-        len(asked),
-        sum(round(factor, 3) not in told for factor in asked),
-        valley.se,
-        valley.interval[1] - valley.interval[0],
-    )
-
-
 def outcomes(kind: str, budget: float, seeds: range) -> list[Outcome]:
     seen: list[Outcome] = []
     for seed in seeds:
         truth, table, _ = table_of(kind, np.random.default_rng([seed, round(budget)]))
-        answer = answer_of(spec_over(table), Sweep(table, budget, seed).run())
-        assert answer.best and answer.valley, f"seed {seed}"
-        decay = answer.best.params["decay_points"][0]
-        losses = np.array([truth.final(x, decay) for x in truth.exponents.tolist()])
-        fine = np.linspace(truth.exponents[0], truth.exponents[-1], 2001)
-        losses = np.interp(fine, truth.exponents, np.where(np.isfinite(losses), losses, 100.0))
-        seen.append(outcome_of(answer.valley, fine, losses))
+        outcome = replayed(truth, table, budget, seed)
+        assert outcome, f"seed {seed}"
+        seen.append(outcome)
     return seen
 
 

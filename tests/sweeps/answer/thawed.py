@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import Akima1DInterpolator
 
+from espalier.sweeps.answer.answer import answer_of
+from espalier.sweeps.answer.valley import Valley
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from tests.bench.search import clock
@@ -162,3 +164,69 @@ def made_table(rng: np.random.Generator) -> Table:
     score = np.stack([loss(share, 1.0, 0.3) for share in rungs.tolist()])
     scores = {SCORE: np.repeat(score[:, :, None], len(decays), 2)}
     return Table("made", exponents, decays, rungs, steps, final_ED, np.zeros((0, *final_ED.shape)), scores)
+
+
+# --- what is said against what is true ----------------------------------------------------------------------------
+
+FACTORS = (10.0, 2.0, 0.5, 0.1)
+LOST = 100.0  # what a diverged training is taken for
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether the truth lay where it was said to: the best place, the objective there, costs that were foreseen or not.
+
+    asked, unknown: of how many factors that lie in the range was asked, and of how many no cost is known. width: that
+    of the interval, in decades.
+    """
+
+    two_se: bool
+    interval: bool
+    level: bool
+    measured: tuple[bool, ...]
+    foreseen: tuple[bool, ...]
+    asked: int
+    unknown: int
+    se: float
+    width: float
+
+
+def outcome_of(valley: Valley, places: Array, losses: Array) -> Outcome:
+    best, there = float(places[losses.argmin()]), float(np.interp(valley.best_x, places, losses))
+    band = valley.at(valley.best_x)
+    assert band
+    held: dict[bool, list[bool]] = {True: [], False: []}
+    asked = [factor for factor in FACTORS if places[0] <= best + math.log10(factor) <= places[-1]]
+    told = {round(off.factor, 3): off for off in valley.off if off.factor and (off.diverges or off.cost is not None)}
+    for off in (told[round(factor, 3)] for factor in asked if round(factor, 3) in told):
+        if off.cost is not None:
+            truth = max(0.0, float(np.interp(off.x, places, losses)) - there)
+            held[bool(off.foreseen)].append((off.low or 0.0) - 1e-12 <= truth <= (off.high or 0.0))
+    return Outcome(
+        abs(valley.best_x - best) <= 2 * valley.se + 1e-9,
+        valley.interval[0] - 1e-9 <= best <= valley.interval[1] + 1e-9,
+        band[1] <= there <= band[2],
+        tuple(held[False]),
+        tuple(held[True]),
+        len(asked),
+        sum(round(factor, 3) not in told for factor in asked),
+        valley.se,
+        valley.interval[1] - valley.interval[0],
+    )
+
+
+def replayed(truth: Table, table: Table, budget: float, seed: int, scored: bool = True) -> Outcome | None:
+    """Return what the answer says of a sweep over a table, against the truth; None where it knows of no valley.
+
+    scored: whether it knows the scores of trials on their way.
+    """
+    trials = Sweep(table, budget, seed).run()
+    answer = answer_of(spec_over(table), trials if scored else [replace(t, scores={}) for t in trials])
+    if not answer.best or not answer.valley:
+        return None
+    decay = answer.best.params["decay_points"][0] if table.has_decays else 1.0
+    losses = np.array([truth.final(exponent, decay) for exponent in truth.exponents.tolist()])
+    fine = np.linspace(truth.exponents[0], truth.exponents[-1], 2001)
+    return outcome_of(
+        answer.valley, fine, np.interp(fine, truth.exponents, np.where(np.isfinite(losses), losses, LOST))
+    )

@@ -6,6 +6,7 @@ Ray Tune is a stand-in: it gives out cohorts and hands in the events that a work
 is the real driver, on a real journal and a real MLflow store.
 """
 
+import gc
 import inspect
 import json
 import os
@@ -69,7 +70,10 @@ class Walk:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Record calls while the block runs."""
+        """Record calls while the block runs, but none that the collector makes, which ends what was left behind."""
+        thresholds = gc.get_threshold()
+        gc.collect()
+        gc.set_threshold(0)  # never: `gc.enable` does not change it
         threading.setprofile(self._profile)
         sys.setprofile(self._profile)
         try:
@@ -77,6 +81,7 @@ class Walk:
         finally:
             sys.setprofile(None)
             threading.setprofile(None)  # type: ignore[arg-type]
+            gc.set_threshold(*thresholds)
 
     def _profile(self, frame: FrameType, event: str, _: object) -> None:
         if event != "call" or (file := self._own_file(frame)) is None:
