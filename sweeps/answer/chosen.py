@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from espalier.core.errors import counted
-from espalier.sweeps.answer.numbers import short
+from espalier.sweeps.answer.axes import short
 
 if TYPE_CHECKING:
     from espalier.sweeps.search.study import SweepRecord

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from espalier.core.errors import counted
 from espalier.sweeps.answer.answer import Answer
+from espalier.sweeps.answer.axes import short, value_text
 from espalier.sweeps.answer.chosen import HOW, Chosen
 from espalier.sweeps.answer.next_steps import Step, next_steps
-from espalier.sweeps.answer.numbers import short, value_text
 from espalier.sweeps.results.formatting import decimals, finite, params_text
 from espalier.sweeps.results.trial_result import TrialResult, counts, ranked
 

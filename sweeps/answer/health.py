@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 
 from espalier.core.errors import counted
 from espalier.core.measures.verdicts import OUT_OF_MEMORY, VERDICTS
-from espalier.sweeps.answer.axes import Axis
-from espalier.sweeps.answer.numbers import range_text, spoken
+from espalier.sweeps.answer.axes import Axis, range_text, spoken
 from espalier.sweeps.results.trial_result import UNFINISHED, TrialResult, notes, searched
 
 WELL = ("healthy", "catapult")

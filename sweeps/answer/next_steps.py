@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass
 
 from espalier.core.errors import counted
 from espalier.sweeps.answer.answer import Answer
-from espalier.sweeps.answer.axes import Axis
+from espalier.sweeps.answer.axes import Axis, doubt_text, place_text, short, spoken
 from espalier.sweeps.answer.health import FAILED, Group
-from espalier.sweeps.answer.numbers import doubt_text, place_text, short, spoken
 from espalier.sweeps.answer.valley import Valley
 from espalier.sweeps.answer.words import widened
 

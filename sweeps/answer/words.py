@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from espalier.core.errors import counted
-from espalier.sweeps.answer.axes import Axis
+from espalier.sweeps.answer.axes import Axis, doubt_text, place_text, range_text, short, spoken, value_text
 from espalier.sweeps.answer.findings import Findings
-from espalier.sweeps.answer.numbers import doubt_text, place_text, range_text, short, spoken, value_text
 from espalier.sweeps.answer.valley import Off, Valley
 from espalier.sweeps.results.formatting import decimals, params_text
 from espalier.sweeps.results.noise import Ties, noise_line

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from espalier.core.garbage import gc_paused
 from espalier.sweeps.address import artifact_page, trials_page
-from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.home import naming
 from espalier.sweeps.recording.experiments import log_inputs, save_view
 from espalier.sweeps.recording.feedback import Feedback

@@ -4,11 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from espalier.core.errors import brief, counted
-from espalier.sweeps.report.figure import Cell, Chart, Figure, Marks, Missing, Table
+from espalier.sweeps.report.figure import INK, Cell, Chart, Figure, Marks, Missing, Table
 from espalier.sweeps.report.grammar import BEST, LOST, PALETTE, PART, PLAIN, STEPS, coloured, distinct, names, number
 from espalier.sweeps.report.material import Ratios, block_means
 from espalier.sweeps.report.subject import Subject
-from espalier.sweeps.report.theme import INK
 from espalier.sweeps.results.trial_result import TrialResult
 
 EACH = 3  # curves of a verdict, or of what was stopped

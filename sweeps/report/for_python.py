@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.report.document import Document
-from espalier.sweeps.report.figure import Figure, Missing
-from espalier.sweeps.report.theme import whole
+from espalier.sweeps.report.figure import Figure, Missing, whole
 
 if TYPE_CHECKING:
     import altair

@@ -12,9 +12,8 @@ from string import Template
 
 from espalier.core.errors import brief
 from espalier.sweeps.report.document import Document
-from espalier.sweeps.report.figure import Figure, Missing, Table
+from espalier.sweeps.report.figure import DARK, DARK_INK, LIGHT, LIGHT_INK, Figure, Missing, Table
 from espalier.sweeps.report.pictures import compiled, javascript
-from espalier.sweeps.report.theme import DARK, DARK_INK, LIGHT, LIGHT_INK
 from espalier.sweeps.results.formatting import decimals
 
 LINE_MOST = 2000  # characters of a sentence

@@ -11,8 +11,7 @@ from pathlib import Path
 from espalier.core import cache as files
 from espalier.core.errors import BadInput
 from espalier.sweeps.home import naming
-from espalier.sweeps.report.figure import Chart, Figure
-from espalier.sweeps.report.theme import LIGHT, described, whole
+from espalier.sweeps.report.figure import LIGHT, Chart, Figure, described, whole
 
 ADDRESSES_GIB = 128  # with 64 V8 aborts, with 96 it starts
 SCALE = 1.5  # pixels of a picture to a pixel of a page

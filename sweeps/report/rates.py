@@ -7,7 +7,7 @@ import numpy as np
 from espalier.core.errors import brief
 from espalier.sweeps.answer.axes import Axis
 from espalier.sweeps.answer.valley import Array, Valley
-from espalier.sweeps.report.figure import Cell, Chart, Figure, Marks, Missing, Table
+from espalier.sweeps.report.figure import INK, Cell, Chart, Figure, Marks, Missing, Table
 from espalier.sweeps.report.grammar import (
     BEST,
     LOST,
@@ -24,7 +24,6 @@ from espalier.sweeps.report.grammar import (
     rate_title,
 )
 from espalier.sweeps.report.subject import Subject, outcomes
-from espalier.sweeps.report.theme import INK
 from espalier.sweeps.results.trial_result import TrialResult
 
 BEST_LOOK, TIE_LOOK, COMPLETE_LOOK = "best", "cannot be told from the best", "complete"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.core.errors import BadInput, located
+from espalier.core.garbage import gc_paused
 from espalier.core.loading.folders import (
     copy_in_use,
     current_folder,
@@ -25,7 +26,6 @@ from espalier.sweeps.address import no_secret
 from espalier.sweeps.answer.closing import Summary
 from espalier.sweeps.checks.knobs import try_knobs
 from espalier.sweeps.checks.preflight import check_spec
-from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.guard import ENDED, STOPPED, dismiss_guard, set_messages
 from espalier.sweeps.home import Home
 from espalier.sweeps.recording.reachable import check_reachable

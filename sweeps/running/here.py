@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from typing import TextIO
 
+from espalier.core.garbage import gc_paused
 from espalier.core.one_thread import one_thread
 from espalier.sweeps.answer.closing import Summary
-from espalier.sweeps.garbage import gc_paused
 from espalier.sweeps.home import Home
 from espalier.sweeps.running.display import in_notebook, shown
 from espalier.sweeps.running.machine import RaySession, ToStderr

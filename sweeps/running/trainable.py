@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from espalier.sweeps.garbage import gc_paused
+from espalier.core.garbage import gc_paused
 
 with gc_paused():
     import ray

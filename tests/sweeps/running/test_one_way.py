@@ -12,15 +12,15 @@ SPEC_RETURNS_MOST = 8
 PHASE_FILES_MOST = {
     "reading": 12,  # with spec/domains.py: what a hyperparameter may be stands apart from the space
     "checks": 14,  # with spec/domains.py
-    "start": 50,  # with spec/domains.py; of the recorded code with running/own_code.py, code/environment.py,
+    "start": 48,  # with spec/domains.py; of the recorded code with running/own_code.py, code/environment.py,
     # code/sources.py and spec/references.py, by which the user's own files are known; with search/given.py; with
     # recording/shown.py and names.py: MLflow has the view of the trials and the data from the start
-    "training": 40,  # with search/given.py: points may be added while a sweep runs
-    "closing": 59,  # with spec/domains.py, and code/environment.py: a best file has its environment; the answer in
-    # sentences is a room of its own, of which a sweep of one trial takes eight files; the report is another, with a
-    # file for each group of figures, for the page and for its pictures: twelve, and two in recording; with
+    "training": 39,  # with search/given.py: points may be added while a sweep runs
+    "closing": 57,  # with spec/domains.py, and code/environment.py: a best file has its environment; the answer in
+    # sentences is a room of its own, of which a sweep of one trial takes seven files; the report is another, with a
+    # file for each group of figures, for the page and for its pictures: eleven, and two in recording; with
     # recording/shown.py: what MLflow's pages show
-    "records": 15,
+    "records": 14,
 }
 """Files of sweeps alone: core's run in the checks, which train a step. Reference rows and confirmations have some."""
 KIND_OF_EVENT = re.compile(r"""event(\.kind\b|\["kind"\])|\bkind\b.*["'](report|score|finish|fork|start|stop)["']""")
