@@ -39,15 +39,16 @@ export const putState = (node, state) => {
   node.dataset.state = state;
 };
 
-/** A bar of how many trials have ended, of how many; some sweeps are open-ended. */
+/** A bar of how many trials have ended, of how many (some sweeps are open-ended), and how many have begun besides. */
 export const progress = () => {
   const holder = element("span", undefined, { className: "progress" });
   holder.append(element("progress", undefined, { max: 1, ariaHidden: "true" }), element("span"));
   return holder;
 };
 export const putProgress = (holder, sweep) => {
-  const { ended, wanted } = sweep.trials;
+  const { ended, wanted, running } = sweep.trials;
   holder.firstChild.value = sweep.progress;
   holder.firstChild.hidden = !wanted;
-  put(holder.lastChild, wanted ? `${ended} of ${wanted}` : `${ended}`);
+  const under = running ? `, ${running} under way` : ""; // in a search by pieces many are, and end together
+  put(holder.lastChild, (wanted ? `${ended} of ${wanted}` : `${ended}`) + under);
 };
