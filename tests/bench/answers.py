@@ -1,4 +1,4 @@
-"""What the answer says of searches by freeze and thaw over tables of trained trials, held against the tables.
+"""What the answer says of searches over tables of trained trials, by freeze and thaw and by halving, held against them.
 
     python -m tests.bench.answers --tables FOLDER [--jobs N]  (numbers as JSON)
 
@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,18 +20,27 @@ from typing import Any
 import numpy as np
 
 from tests.bench.search.table import Table
-from tests.sweeps.answer.thawed import Outcome, known, replayed
+from tests.sweeps.answer.thawed import Outcome, Sweep, halved, known, replayed
 
-BUDGETS = (4.0, 8.0, 16.0)
+SEARCHES = {
+    "4 trainings, thaw": (False, 4),
+    "8 trainings, thaw": (False, 8),
+    "16 trainings, thaw": (False, 16),
+    "12 trials, halving": (True, 12),
+    "30 trials, halving": (True, 30),
+    "60 trials, halving": (True, 60),
+}
+"""Whether trials are stopped early, and the size."""
 SEEDS = range(5, 12)  # the model was chosen with those before
 
 
-def outcomes_of(file: Path, budget: float, scored: bool) -> list[Outcome | None]:
-    """Return the outcome of each seed."""
-    table, seen = Table.read(file), list[Outcome | None]()
+def outcomes_of(file: Path, search: str, scored: bool) -> list[Outcome | None]:
+    """Return the outcome of each seed. scored: whether the answer knows the scores of trials on their way."""
+    table, seen, (stopped, size) = Table.read(file), list[Outcome | None](), SEARCHES[search]
     for seed in SEEDS:
-        truth, noisy, _ = known(table, np.random.default_rng([seed, round(budget)]))
-        seen.append(replayed(truth, noisy, budget, seed, scored))
+        truth, noisy, _ = known(table, np.random.default_rng([seed, size]))
+        trials = halved(noisy, size, seed) if stopped else Sweep(noisy, float(size), seed).run()
+        seen.append(replayed(truth, noisy, trials if scored else [replace(t, scores={}) for t in trials]))
     return seen
 
 
@@ -56,22 +66,22 @@ def _mean(held: Sequence[bool]) -> float | None:
 
 
 def measure(folder: Path, jobs: int) -> dict[str, Any]:
-    """Return the sums of each budget, with scores and without, and those of each table over all budgets."""
+    """Return the sums of each search, with scores and without, and those of each table over all searches."""
     files = sorted(folder.glob("*.npz"))
-    work = [(file, budget, scored) for file in files for budget in BUDGETS for scored in (True, False)]
+    work = [(file, search, scored) for file in files for search in SEARCHES for scored in (True, False)]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        seen = dict(zip(work, pool.map(_star, work), strict=True))
+        seen = dict(zip(work, pool.map(_outcomes_of, work), strict=True))
 
     def of(**wanted: Any) -> dict[str, Any]:
-        names = "file", "budget", "scored"
+        names = "file", "search", "scored"
         chosen = [k for k in work if all(k[names.index(name)] == value for name, value in wanted.items())]
         return summed([each for k in chosen for each in seen[k]])
 
-    budgets = {f"{budget:g}": [of(budget=budget, scored=scored) for scored in (True, False)] for budget in BUDGETS}
-    return {"budgets": budgets, "tables": {file.stem: of(file=file, scored=True) for file in files}}
+    searches = {search: [of(search=search, scored=scored) for scored in (True, False)] for search in SEARCHES}
+    return {"searches": searches, "tables": {file.stem: of(file=file, scored=True) for file in files}}
 
 
-def _star(work: tuple[Path, float, bool]) -> list[Outcome | None]:
+def _outcomes_of(work: tuple[Path, str, bool]) -> list[Outcome | None]:
     return outcomes_of(*work)
 
 
@@ -80,20 +90,20 @@ def report(found: dict[str, Any], text: str) -> str:
     head = "sweeps | have a valley | the best within 2 se | in its interval | the objective in its band"
     head += " | costs measured, in theirs | costs foreseen, in theirs | costs not known | median se, decades |"
     line = "\n|" + "---|" * 10
-    budgets = [_row(name, *both) for name, both in found["budgets"].items()]
+    searches = [_row(name, *both) for name, both in found["searches"].items()]
     tables = [_row(name, each, None) for name, each in found["tables"].items()]
-    return f"""# {date.today()}: how often the answer holds in searches by pieces
+    return f"""# {date.today()}: how often the answer holds where trials are parked or stopped
 
 {text}
 
-Tables of whole trainings, the truth made smooth and noise put on again, as much as the table had. `search: {{sampler:
-thaw}}`, 2 workers, seeds {SEEDS[0]} to {SEEDS[-1]} of each table; the model was chosen with the seeds before. 95 % is
-meant. In brackets what complete trials alone said.
+Tables of whole trainings, the truth made smooth and noise put on again, as much as the table had. thaw: `search:
+{{sampler: thaw}}`, 2 workers. halving: a random search, `stopping: {{}}`. Seeds {SEEDS[0]} to {SEEDS[-1]} of each
+table; the model was chosen with the seeds before. 95 % is meant. In brackets what complete trials alone said.
 
-| trainings | {head}{line}
-{chr(10).join(budgets)}
+| search | {head}{line}
+{chr(10).join(searches)}
 
-## By table, all trainings together
+## By table, all searches together
 
 | table | {head}{line}
 {chr(10).join(tables)}

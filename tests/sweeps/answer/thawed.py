@@ -1,4 +1,4 @@
-"""Sweeps by freeze and thaw over tables of whole trainings: trials as the product would have left them.
+"""Sweeps by freeze and thaw, and by halving, over tables of whole trainings: trials as the product would leave them.
 
 A trunk is a trial with scores at its rungs. The first branch that goes on from where it was parked completes it, any
 other is a trial of its own without scores; a trunk that never goes on is stopped.
@@ -14,7 +14,9 @@ from scipy.interpolate import Akima1DInterpolator
 from espalier.sweeps.answer.answer import answer_of
 from espalier.sweeps.answer.valley import Valley
 from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.search.halving import Halving
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
+from espalier.sweeps.spec.stopping import Stopping
 from tests.bench.search import clock
 from tests.bench.search.clock import Work
 from tests.bench.search.pieces import Piece, Problem
@@ -92,6 +94,32 @@ class Sweep:
             trial = replace(trial, scores={**trial.scores, round(piece.until * table.steps): value})
         self.trials[number] = trial
         search.tell(piece, value)
+
+
+def halved(table: Table, trials: int, seed: int) -> list[TrialResult]:
+    """Return the trials of a random search over a table that successive halving stops by its default rungs."""
+    rng, rule, stopping = np.random.default_rng([seed, trials]), Halving(Stopping()), Stopping()
+    seen: list[TrialResult] = []
+    for number in range(trials):
+        exponent, decay = (float(rng.uniform(axis[0], axis[-1])) for axis in (table.exponents, table.decays))
+        params = {"lr_exponent": exponent, "seed": 0, **({"decay_points": [decay]} if table.has_decays else {})}
+        trial = TrialResult(number, "running", None, params)
+        for share in stopping.rungs:
+            rung, score = round(share * table.steps), table.score(SCORE, share, exponent)
+            if not math.isfinite(score):
+                trial = replace(trial, state="diverged", verdict="diverged")
+                break
+            trial = replace(trial, scores={**trial.scores, rung: score})
+            if rule.judge([(rung, number, score, number)], [(rung, number)])[rung, number]:
+                trial = replace(trial, state="stopped")
+                break
+        else:
+            value = table.final(exponent, decay)
+            lost = not math.isfinite(value)
+            ended = ("diverged", None, "diverged") if lost else ("complete", value, "healthy")
+            trial = replace(trial, state=ended[0], value=ended[1], verdict=ended[2])
+        seen.append(trial)
+    return seen
 
 
 FINE = 4
@@ -215,18 +243,13 @@ def outcome_of(valley: Valley, places: Array, losses: Array) -> Outcome:
     )
 
 
-def replayed(truth: Table, table: Table, budget: float, seed: int, scored: bool = True) -> Outcome | None:
-    """Return what the answer says of a sweep over a table, against the truth; None where it knows of no valley.
-
-    scored: whether it knows the scores of trials on their way.
-    """
-    trials = Sweep(table, budget, seed).run()
-    answer = answer_of(spec_over(table), trials if scored else [replace(t, scores={}) for t in trials])
+def replayed(truth: Table, table: Table, trials: list[TrialResult]) -> Outcome | None:
+    """Return what the answer says of the trials of a sweep over a table, against the truth; None without a valley."""
+    answer = answer_of(spec_over(table), trials)
     if not answer.best or not answer.valley:
         return None
     decay = answer.best.params["decay_points"][0] if table.has_decays else 1.0
     losses = np.array([truth.final(exponent, decay) for exponent in truth.exponents.tolist()])
     fine = np.linspace(truth.exponents[0], truth.exponents[-1], 2001)
-    return outcome_of(
-        answer.valley, fine, np.interp(fine, truth.exponents, np.where(np.isfinite(losses), losses, LOST))
-    )
+    known = np.interp(fine, truth.exponents, np.where(np.isfinite(losses), losses, LOST))
+    return outcome_of(answer.valley, fine, known)
