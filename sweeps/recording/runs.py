@@ -62,6 +62,7 @@ class RunState:
     has_metrics: bool = False
     extended: str = ""  # of a sweep's own run: how it had been extended when its end was recorded
     is_new: bool = False
+    name: str = ""
 
 
 def _state_of(run: "Run") -> RunState:
@@ -74,6 +75,7 @@ def _state_of(run: "Run") -> RunState:
         bool(run.data.params),
         bool(run.data.metrics),
         run.data.tags.get(EXTENDED_TAG, ""),
+        name=run.info.run_name or "",
     )
 
 
@@ -180,7 +182,7 @@ class SweepRuns:
                 lambda: require_id(self.client.create_run(self.experiment.id, time_ms, texts, name)),
                 lambda: first_run(self.client, [self.experiment.id], same),
             )
-            new = RunState(run.info.run_id, run.info.artifact_uri or "", is_new=True)
+            new = RunState(run.info.run_id, run.info.artifact_uri or "", is_new=True, name=name)
             self.by_trial[trial] = _state_of(found) if found else new
             self._link(trial, self.by_trial[trial])
         return self.by_trial[trial]

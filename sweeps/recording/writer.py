@@ -200,8 +200,8 @@ class RunWriter:
                 tags |= record.tags
             if isinstance(record, TrialStarted):
                 params, last = record.params or params, line
-                if self.runs.target.shared:  # a worker has made the run, without its name
-                    tags[NAME_TAG] = record.name
+                if record.name != run.name:  # a trunk went on as a branch; or a worker has made the run
+                    tags[NAME_TAG] = run.name = record.name
             elif isinstance(record, TrialEnded):
                 texts, last = record.texts, line
         if step > run.step:

@@ -5,6 +5,8 @@ import math
 import time
 from pathlib import Path
 
+import pytest
+
 from espalier.sweeps.recording.records import (
     SweepClosed,
     SweepPaused,
@@ -87,6 +89,20 @@ def test_a_trial_that_ends_before_it_was_seen_to_start_has_a_run(home: Path) -> 
     say_end(recorder, 7, "FAILED")
     assert recorder.close()
     assert recorded(default_uri(home))["7"]["status"] == "FAILED"
+
+
+@pytest.mark.parametrize("seen_between", [True, False])
+def test_a_trial_is_called_what_it_became(home: Path, seen_between: bool) -> None:
+    """A trunk begins without a decay point, and gets one when it goes on as a branch."""
+    recorder = recorder_at(home)
+    say_open(recorder)
+    recorder.record(TrialStarted(3, "0.168 · #3", {"lr_exponent": -0.77}, {}))
+    if seen_between:
+        recorder.flush()
+    recorder.record(TrialStarted(3, "0.168 · decay .83 · #3", {"lr_exponent": -0.77, "decay_point": 0.83}, {}))
+    say_end(recorder, 3)
+    assert recorder.close()
+    assert recorded(default_uri(home))["3"]["name"] == "0.168 · decay .83 · #3"
 
 
 def test_events_that_are_replayed_later_are_recorded_once(home: Path, tmp_path: Path) -> None:
