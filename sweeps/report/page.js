@@ -333,7 +333,6 @@
   };
   if (self.origin === "null" && parent !== self) {
     // Only where this document has no origin: what a message brings can then do no more than the page itself.
-    document.documentElement.dataset.framed = "";
     let growing = first;
     addEventListener("message", (event) => {
       if (event.source !== parent || typeof event.data?.report !== "string") return;

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -158,20 +159,28 @@ def test_short_trials_that_end_before_their_first_record_is_sent_are_recorded(ma
     check_the_end(sweep)
 
 
+def everything(sweep: Sweep) -> dict[str, Any]:
+    """Return what MLflow has of each run, with every point of its metrics."""
+    return {
+        run.info.run_id: (run.info.status, dict(histories(sweep.tracking, run)), dict(run.data.params))
+        for run in sweep.runs()
+    }
+
+
 @pytest.mark.slow
 def test_resuming_a_sweep_that_is_over_changes_no_record(sweep: Sweep) -> None:
     driver = sweep.run()
     driver.wait_until(sweep.in_the_middle, "it was in the middle")
     driver.kill()
     sweep.resume().document()
-    before = {run.info.run_id: (run.info.status, dict(run.data.metrics), dict(run.data.params)) for run in sweep.runs()}
+    before = everything(sweep)
     summary = sweep.resume().document()
     assert summary["trials"] == sweep.spec.trials
-    assert {
-        run.info.run_id: (run.info.status, dict(run.data.metrics), dict(run.data.params)) for run in sweep.runs()
-    } == before
+    assert everything(sweep) == before
     (parent,) = [run for run in sweep.runs() if "espalier.trial" not in run.data.tags]
-    metrics = parent.data.metrics
+    metrics, several = parent.data.metrics, dict(histories(sweep.tracking, parent))
     assert metrics["lane_steps"] + metrics["steps_shared"] == sweep.spec.trials * sweep.spec.budget.steps
-    assert not {key for key, points in histories(sweep.tracking, parent) if len(points) > 1}
+    best = several.pop(f"best_{sweep.spec.objective.metric}")  # by how many trials had ended
+    assert len({step for step, _ in best}) == len(best) and best[-1][0] == sweep.spec.trials
+    assert not {key for key, points in several.items() if len(points) > 1}
     check_the_end(sweep)

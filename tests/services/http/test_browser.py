@@ -53,6 +53,8 @@ def test_a_person_comes_in_by_a_token_and_reads_the_report(
     tab.until(DRAWN, "its figures", in_frame=True)
     colours = tab.run(COLOURS, in_frame=True)
     assert len(colours) > 4 and min(colours) > 2
+    title = "return getComputedStyle(document.querySelector('h1')).display;"
+    assert tab.run(title, in_frame=True) == "none", "the page has it"
     assert "valid_loss" in tab.run("return document.querySelector('#facts').innerText;")
     tab.run("location.hash = '#/sweeps/other-20260101-abcd';")
     tab.until("document.querySelector('#reason')?.innerText === '<script>boom()</script>'", "why it failed, as text")

@@ -1,6 +1,7 @@
 """The report as a person sees it, in a headless Chromium: all drawn, sorted, filtered, and nothing fetched."""
 
 import time
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from espalier.sweeps.report.document import Document
 from espalier.sweeps.report.figure import Figure
 from espalier.sweeps.report.page import page_of
+from tests.chromium import chromium
 from tests.sweeps.report.browser import DARK, look_at, needs_chromium
 from tests.sweeps.report.made import KINDS, material_of
 
@@ -136,3 +138,25 @@ def test_two_thousand_trials_are_a_page_of_less_than_three_megabytes(kind: str, 
     print(
         f"{kind}: {len(text.encode()) / 1e6:.2f} MB, made in {made_s:.2f} s, drawn in {seen.found['milliseconds']} ms"
     )
+
+
+LOOKS = """
+const { display } = getComputedStyle(document.querySelector("h1"));
+return { display, margin: document.querySelector(".lead").getBoundingClientRect().left };
+"""
+
+
+def test_in_a_frame_of_mlflow_or_another_it_has_its_title_and_its_margin(tmp_path: Path) -> None:
+    """MLflow shows an artifact in a frame without origin, as the service's page does, which asks for neither."""
+    report = tmp_path / "report.html"
+    report.write_text(page_of(Document.of(material_of(12, KINDS["lanes"]))), encoding="utf-8")
+    page = tmp_path / "page.html"
+    frame = f'<iframe sandbox="allow-scripts" srcdoc="{escape(report.read_text())}" width=900 height=700></iframe>'
+    page.write_text(f"<!doctype html><meta charset=utf-8><body>{frame}", encoding="utf-8")
+    needs_chromium()
+    with chromium() as browser:
+        tab = browser.tab()
+        tab.go(page.as_uri())
+        tab.until("document.documentElement.dataset.drawn", "its figures", in_frame=True)
+        looks = tab.run(LOOKS, in_frame=True)
+    assert looks["display"] != "none" and looks["margin"] >= 10
