@@ -1,9 +1,11 @@
 """Does `from:` help, and what does it cost where the other sweep misleads? A replay over tables of whole trainings.
 
-    python -m tests.bench.hints FOLDER [--repetitions 10] > REPORT.md
+    python -m tests.bench.hints FOLDER [--repetitions 10] [--only KIND] > REPORT.md
 
 FOLDER: of tables, as `python -m tests.bench.tables --all FOLDER` makes them. Each search is replayed by itself and with
 what a sweep over another table has found. Where it misleads, the other is the same table with its rates a decade off.
+Where it had another budget, the other is of trainings a third as long: such tables are made in FOLDER/shorter, by two
+minutes of a core.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from tests.bench.search.pieces import ByPieces, Piece, Problem
 from tests.bench.search.product import Product, Sweep
 from tests.bench.search.table import Table
 from tests.bench.search.thawing import Thawing
+from tests.bench.truths import TRUTHS, make_all, shorter
 
 HELPFUL = (
     ("names-sgd-step-1", "names-sgd-step-0"),
@@ -42,6 +45,9 @@ HELPFUL = (
 )
 """A sweep, and the one that it takes from: another seed, another schedule, another model, other data."""
 MISLEADING = tuple(dict.fromkeys(target for target, _ in HELPFUL))
+KINDS = ("that helps", "of shorter trainings", "that misleads")
+SHORTER = 3
+"""How many times as short trainings are of another budget."""
 OFF = (1.0, -1.0)
 """By how many decades the rates of a sweep are wrong that misleads."""
 BUDGETS: Mapping[str, Sequence[float]] = {"thaw": (1.5, 3, 6), "tpe": (4, 8, 16)}
@@ -138,8 +144,10 @@ def regrets(sampler: str, case: Case, seed: int) -> list[float]:
     return tpe(case, budgets, seed) if sampler == "tpe" else [thaw(case, budget, seed) for budget in budgets]
 
 
-def report(tables: Mapping[str, Table], repetitions: int) -> Iterable[str]:
-    """Yield the lines of the report."""
+def report(
+    tables: Mapping[str, Table], short: Mapping[str, Table], repetitions: int, only: str | None = None
+) -> Iterable[str]:
+    """Yield the lines of the report. short: of shorter trainings. only: one of KINDS."""
     yield "# What `from:` gains, and what it costs where it misleads\n"
     yield (
         f"Median regret over {repetitions} seeds, with what another sweep has found / without, at budgets in full "
@@ -150,9 +158,13 @@ def report(tables: Mapping[str, Table], repetitions: int) -> Iterable[str]:
     misleading = [
         (f"{a} from itself, {off:+g} decade", Case(tables[a], tables[a], off)) for a in MISLEADING for off in OFF
     ]
+    other_budget = [(f"{a} from itself, {short[a].steps} steps", Case(tables[a], short[a])) for a in MISLEADING]
+    kinds = dict(zip(KINDS, (helpful, other_budget, misleading), strict=True))
     for sampler, budgets in BUDGETS.items():
         plain = {name: _median(sampler, Case(tables[name]), repetitions) for name in MISLEADING}
-        for title, cases in (("that helps", helpful), ("that misleads", misleading)):
+        for title, cases in kinds.items():
+            if only not in (None, title):
+                continue
             yield f"## {sampler}, from a sweep {title}\n"
             yield f"| sweep | {' | '.join(f'{budget:g}' for budget in budgets)} |\n|---|{'---|' * len(budgets)}"
             ratios: list[np.typing.NDArray[np.float64]] = []
@@ -173,11 +185,14 @@ def main(say: Callable[[str], None] = print) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tables", type=Path)
     parser.add_argument("--repetitions", type=int, default=10)
+    parser.add_argument("--only", choices=KINDS)
     wanted = parser.parse_args()
     warnings.simplefilter("ignore")  # Optuna's, of what is experimental
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     tables = {name: Table.read(wanted.tables / f"{name}.npz") for name in {n for pair in HELPFUL for n in pair}}
-    for line in report(tables, wanted.repetitions):
+    make_all(wanted.tables / "shorter", 1, {name: shorter(TRUTHS[name], SHORTER) for name in MISLEADING})
+    short = {name: Table.read(wanted.tables / "shorter" / f"{name}.npz") for name in MISLEADING}
+    for line in report(tables, short, wanted.repetitions, wanted.only):
         say(line)
 
 
