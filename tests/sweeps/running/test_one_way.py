@@ -17,7 +17,7 @@ PHASE_FILES_MOST = {
     # recording/shown.py and names.py: MLflow has the view of the trials and the data from the start
     "training": 39,  # with search/given.py: points may be added while a sweep runs
     "closing": 57,  # with spec/domains.py, and code/environment.py: a best file has its environment; the answer in
-    # sentences is a room of its own, of which a sweep of one trial takes seven files; the report is another, with a
+    # sentences is a room of its own, of which a sweep of one trial takes six files; the report is another, with a
     # file for each group of figures, for the page and for its pictures: eleven, and two in recording; with
     # recording/shown.py: what MLflow's pages show
     "records": 14,
