@@ -69,7 +69,8 @@ def run_hidden():
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
-sys.meta_path.insert(0, Finder())
-if register := getattr(threading, "_register_atexit", None):  # as concurrent.futures does, for the same reason
-    register(flush)
-run_hidden()
+if __name__ == "sitecustomize":  # to import it otherwise changes nothing of a process
+    sys.meta_path.insert(0, Finder())
+    if register := getattr(threading, "_register_atexit", None):  # as concurrent.futures does, for the same reason
+        register(flush)
+    run_hidden()
