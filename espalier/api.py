@@ -81,7 +81,7 @@ def open(sweep: str, *, home: str | PathLike[str] | None = None, server: str | N
 def sweeps(*, home: str | PathLike[str] | None = None, server: str | None = None) -> list["Result"]:
     """Return all sweeps of a home, or of the service at `server`, the oldest first."""
     origin = origin_of(server, home)
-    return [Result.of(kept, origin) for kept in origin.read_all()]
+    return [Result.of(stored, origin) for stored in origin.read_all()]
 
 
 @checked(first=Rule(_sweep, SWEEP), second=Rule(_sweep, SWEEP), home=HOME, server=SERVER)

@@ -82,9 +82,9 @@ class Result:
         return cls.of(origin.read(sweep), origin)
 
     @classmethod
-    def of(cls, kept: StoredSweep, origin: Origin) -> "Result":
+    def of(cls, stored: StoredSweep, origin: Origin) -> "Result":
         """Return a sweep as it was when it was read."""
-        return cls(kept.id, kept.spec, kept.state, kept.trials, kept.page, origin, kept)
+        return cls(stored.id, stored.spec, stored.state, stored.trials, stored.page, origin, stored)
 
     @classmethod
     def of_run(cls, summary: Summary, origin: Origin) -> "Result":

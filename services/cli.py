@@ -203,13 +203,13 @@ def db_upgrade(as_json: bool) -> None:
     from espalier.services.serve import upgrade
     from espalier.services.settings import read_settings
 
-    said: list[str] = []
+    messages: list[str] = []
     for line in upgrade(read_settings()):
-        said.append(line)
+        messages.append(line)
         if not as_json:
             click.echo(line)
     if as_json:
-        print_json({"said": said})
+        print_json({"said": messages})
 
 
 def _store() -> "Store":

@@ -150,7 +150,7 @@ def forget_launchers() -> None:
 
 def add_trials(cohort: ProcessCohort, spec: SweepSpec, trials: Sequence[PlannedTrial]) -> None:
     """Give more trials, or pieces of them, to a cohort that trains."""
-    made: list[ProcessTrial] = []
+    process_trials: list[ProcessTrial] = []
     for trial in trials:
         rungs = () if trial.confirms is not None else plan.rungs(spec)
         for replicate, assignment in enumerate(assignments(spec, trial)):
@@ -158,9 +158,9 @@ def add_trials(cohort: ProcessCohort, spec: SweepSpec, trials: Sequence[PlannedT
             source = ""
             if piece and piece.begin and piece.source != trial.number:
                 source = str(TrialId(piece.source, replicate))
-            made.append(ProcessTrial(assignment, rungs, source, piece.begin if piece else 0))
+            process_trials.append(ProcessTrial(assignment, rungs, source, piece.begin if piece else 0))
     whole = all(trial.piece is None for trial in trials)
-    cohort.add(_sharing(made, spec) if spec.share == "checkpoints" and whole else made)
+    cohort.add(_sharing(process_trials, spec) if spec.share == "checkpoints" and whole else process_trials)
 
 
 def _sharing(trials: Sequence[ProcessTrial], spec: SweepSpec) -> list[ProcessTrial]:
@@ -171,15 +171,15 @@ def _sharing(trials: Sequence[ProcessTrial], spec: SweepSpec) -> list[ProcessTri
     ordered: list[ProcessTrial] = []
     for group in _of_one_beginning(trials):
         group.sort(key=lambda trial: list(trial.assignment.schedule.get("decay_points", [1.0])), reverse=True)
-        kept: dict[str, set[int]] = {trial.id: set() for trial in group}
+        steps_of: dict[str, set[int]] = {trial.id: set() for trial in group}
         branches = [group[0]]
         for trial in group[1:]:
             steps = [_parting(spec, before, trial) for before in branches]
             source, begin = max(zip(branches, steps, strict=True), key=lambda pair: pair[1])
             branches.append(replace(trial, source=source.id, begin=begin) if begin else trial)
-            kept[source.id].add(begin)
+            steps_of[source.id].add(begin)
         for trial in branches:
-            steps = tuple(sorted(kept[trial.id] - {0}))
+            steps = tuple(sorted(steps_of[trial.id] - {0}))
             ordered.append(replace(trial, assignment=replace(trial.assignment, kept=steps)))
     return ordered
 

@@ -159,8 +159,8 @@ class ProcessCohort:
         if trial.source and (own is None or own[0] <= trial.begin):
             trunk = self.folder_of(trial.source)
             resume = trunk.checkpoint(trial.begin) or own
-        kept = sorted({*wanted.kept, *folder.checkpoint_steps()})
-        assignment = replace(wanted, kept=tuple(kept), resume=resume)
+        steps = sorted({*wanted.kept, *folder.checkpoint_steps()})
+        assignment = replace(wanted, kept=tuple(steps), resume=resume)
         return assignment, trunk.checkpoint(assignment.begin - 1) if resume else None
 
     def _repeated(self, trial: ProcessTrial, folder: TrialFolder, assignment: Assignment) -> Sequence[Event]:
@@ -175,8 +175,8 @@ class ProcessCohort:
     def _forbidden(self, trial: ProcessTrial) -> bool:
         """Whether what was trained may not be shared: not at all, or since a comparison has failed."""
         kinds: tuple[sharing.Kind, ...] = ("goes on", "branches")
-        found = [sharing.known(self.setup.folder, kind) for kind in kinds]
-        return not self.setup.shares or any(finding and not finding.same for finding in found)
+        findings = [sharing.known(self.setup.folder, kind) for kind in kinds]
+        return not self.setup.shares or any(finding and not finding.same for finding in findings)
 
     def _write(self, trial: ProcessTrial, folder: TrialFolder, assignment: Assignment) -> None:
         """Write what a process is to train, and the reports so far: its own, or those of its trunk."""
@@ -248,8 +248,8 @@ class ProcessCohort:
         run.folder.drop_checkpoints((*assignment.kept, *last))
         self.notes += run.notes(event)
         if isinstance(event, Parked):
-            kept = run.folder.has_saved or run.folder.checkpoint(event.step)
-            event = replace(event, lost=not kept or self._forbidden(run.trial))
+            has_checkpoint = run.folder.has_saved or run.folder.checkpoint(event.step)
+            event = replace(event, lost=not has_checkpoint or self._forbidden(run.trial))
         run.folder.set_end(event.to_json())
         return event
 

@@ -14,8 +14,8 @@ from espalier.core.foreign.folder import TrialFolder
 class Saved:
     """What the process of a trial has saved.
 
-    trial: its key. step: of a checkpoint; None for what a command saves as it likes. kept: whether branches were to
-    begin there. size: in bytes. at: when it was written, in seconds since 1970.
+    trial: its key. step: of a checkpoint; None for what a command saves as it likes. protected: whether branches were
+    to begin there. size: in bytes. at: when it was written, in seconds since 1970.
     """
 
     trial: str
@@ -23,7 +23,7 @@ class Saved:
     folder: TrialFolder
     size: int
     at: float
-    kept: bool = False
+    protected: bool = False
 
     def remove(self) -> None:
         """Remove it, whole or not at all for who reads it."""
@@ -36,14 +36,14 @@ class Saved:
 def saved_by(place: Path) -> list[Saved]:
     """Return what lies in the folder of a trial, checkpoints rising. What is being written is not there yet."""
     folder, trial = TrialFolder(place), place.name.replace("-", "/")
-    kept: Sequence[int] = ()
+    protected: Sequence[int] = ()
     with suppress(OSError, ValueError, TypeError):
-        kept = folder.assignment().kept
-    found = [
-        Saved(trial, step, folder, *_measured(folder.checkpoints / str(step)), step in kept)
+        protected = folder.assignment().kept
+    checkpoints = [
+        Saved(trial, step, folder, *_measured(folder.checkpoints / str(step)), step in protected)
         for step in folder.checkpoint_steps()
     ]
-    return [*found, *([Saved(trial, None, folder, *_measured(folder.saved))] if folder.has_saved else [])]
+    return [*checkpoints, *([Saved(trial, None, folder, *_measured(folder.saved))] if folder.has_saved else [])]
 
 
 def taken(trials: Path) -> int:

@@ -108,8 +108,8 @@ class TrialFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         last = sys.maxsize if self.has_saved else assignment.begin
-        kept = [line for line in self.lines() if "step" in line and line["step"] <= last]
-        self.write_lines(kept)
+        lines = [line for line in self.lines() if "step" in line and line["step"] <= last]
+        self.write_lines(lines)
         for stale in (self.path / "stop", self.end, self.decisions):
             stale.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints / NEXT, ignore_errors=True)
@@ -258,10 +258,10 @@ class TrialFolder:
         steps = [step for step in self.checkpoint_steps() if step <= most]
         return (steps[-1], str(self.checkpoints / str(steps[-1]))) if steps else None
 
-    def drop_checkpoints(self, kept: Sequence[int]) -> None:
+    def drop_checkpoints(self, needed: Sequence[int]) -> None:
         """Remove all checkpoints but those of some steps."""
         for step in self.checkpoint_steps():
-            if step not in kept:
+            if step not in needed:
                 self.drop_checkpoint(step)
 
     def drop_checkpoint(self, step: int) -> None:

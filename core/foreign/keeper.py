@@ -53,10 +53,10 @@ def descendants(of: int) -> list[int]:
             except (OSError, IndexError, ValueError):
                 continue
             children.setdefault(parent, []).append(int(name))
-    found = list(children.get(of, []))
-    for pid in found:
-        found += children.get(pid, [])
-    return found
+    pids = list(children.get(of, []))
+    for pid in pids:
+        pids += children.get(pid, [])
+    return pids
 
 
 class Peak:

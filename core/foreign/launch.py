@@ -153,6 +153,6 @@ def environment() -> dict[str, str]:
     And without what makes a process one of several, as torchrun does: a trial is none of those.
     """
     ours = ("RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_CLIENT_MODE", "RANK", "WORLD_SIZE", "LOCAL_RANK")
-    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
     # as workers have it, also where no worker starts them: with more threads none could be forked
-    return with_own_programs(kept) | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    return with_own_programs(inherited) | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}

@@ -52,10 +52,10 @@ class OutputReader:
         return [Line(step=self.step, values=values)] if values else []
 
     def _found(self, line: str) -> list[tuple[int, dict[str, float]]]:
-        if line.lstrip().startswith("{") and (found := _of_json(line)):
-            return [found]
+        if line.lstrip().startswith("{") and (report := _of_json(line)):
+            return [report]
         matches = (match for pattern in self.patterns if (match := pattern.search(line)))
-        return [found for match in matches if (found := self._of_match(match.groupdict()))]
+        return [report for match in matches if (report := self._of_match(match.groupdict()))]
 
     def _of_match(self, groups: Mapping[str, str | None]) -> tuple[int, dict[str, float]] | None:
         numbers = {name: value for name, text in groups.items() if (value := _number(text)) is not None}
@@ -75,11 +75,11 @@ def recover(folder: TrialFolder, reader: OutputReader) -> None:
     """
     if not folder.has_saved:
         return
-    found = [*reader.read(folder.unread_output(OUTPUT_MOST)), *reader.rest()]
+    lines = [*reader.read(folder.unread_output(OUTPUT_MOST)), *reader.rest()]
     if reader.seen:  # lines that are counted: from where is not known
         return
     last = max((line.get("step", -1) for line in folder.lines()), default=-1)
-    for line in found:
+    for line in lines:
         if line.get("step", -1) > last:
             folder.append(line)
 
@@ -87,15 +87,15 @@ def recover(folder: TrialFolder, reader: OutputReader) -> None:
 def compiled(pattern: str) -> re.Pattern[str]:
     """Return a pattern for `results.pattern`. Raises BadInput if it is no regular expression, or names no group."""
     try:
-        made = re.compile(pattern)
+        expression = re.compile(pattern)
     except re.error as error:
         raise BadInput(f"results.pattern: {brief(pattern)} is no regular expression: {error}") from error
-    if not set(made.groupindex) - {"step"}:
+    if not set(expression.groupindex) - {"step"}:
         raise BadInput(
             f"results.pattern: {brief(pattern)} has no named group; write for example "
             r"'step (?P<step>\d+): val loss (?P<valid_loss>\S+)'"
         )
-    return made
+    return expression
 
 
 def _of_json(line: str) -> tuple[int, dict[str, float]] | None:

@@ -90,10 +90,10 @@ class TrialProcess:
         """
         _abandoned[:] = [keeper for keeper in _abandoned if keeper.poll() is None]
         control, keepers = socket.socketpair()
-        kept = [sys.executable, "-I", "-S", str(_KEEPER), str(keepers.fileno()), str(grace_s), *command]
+        under_keeper = [sys.executable, "-I", "-S", str(_KEEPER), str(keepers.fileno()), str(grace_s), *command]
         try:
             keeper = subprocess.Popen(
-                kept,
+                under_keeper,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

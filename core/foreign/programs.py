@@ -27,5 +27,5 @@ def found_program(word: str, variables: Mapping[str, str]) -> str | None:
 
     Where there is no `python` at all, as on Debian, it is this one.
     """
-    found = shutil.which(word, path=variables.get("PATH", os.defpath))
-    return found or (sys.executable if word in PYTHONS else None)
+    path = shutil.which(word, path=variables.get("PATH", os.defpath))
+    return path or (sys.executable if word in PYTHONS else None)

@@ -155,15 +155,15 @@ class TrialRun(TrialHistory):
     def read(self) -> Iterator[Event]:
         """Read what the process has printed and reported; yield the events that follow."""
         read_to, printed = self.process.read_to, self.process.poll()
-        found: list[Line] = []
+        printed_lines: list[Line] = []
         if self.reader:
-            found = [*self.reader.read(printed), *(self.reader.rest() if self.process.exit else ())]
-            for line in found:
+            printed_lines = [*self.reader.read(printed), *(self.reader.rest() if self.process.exit else ())]
+            for line in printed_lines:
                 self.folder.append(line)
-            if found:
+            if printed_lines:
                 self.folder.set_read_to(read_to)
         lines = self.folder.new_lines()
-        self.reports_itself = self.reports_itself or self.reader is None or len(lines) > len(found)
+        self.reports_itself = self.reports_itself or self.reader is None or len(lines) > len(printed_lines)
         for line in lines:
             if self.diverged_at is None and not self.parked:
                 yield from self.take(line)

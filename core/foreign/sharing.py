@@ -114,15 +114,16 @@ def compare(
         text = f"trial {number} goes on from its checkpoint at step {begin:,} as it would without one, bit for bit"
         return Finding(True, text)
     values = dict(goes_on).get(where) or dict(before).get(where) or {}
-    said = f"{name} is {values[name]:.6g} at step {where:,}, and {dict(through)[where][name]:.6g} without a checkpoint"
+    without = dict(through)[where][name]
+    example = f"{name} is {values[name]:.6g} at step {where:,}, and {without:.6g} without a checkpoint"
     if apart <= TOLERANCE:
         return Finding(
-            True, f"trial {number} goes on from its checkpoint at step {begin:,} nearly as without one: {said}"
+            True, f"trial {number} goes on from its checkpoint at step {begin:,} nearly as without one: {example}"
         )
     return Finding(
         False,
         f"nothing is shared: trial {number} does not go on from its checkpoint at step {begin:,} as without one: "
-        f"{said}; look whether it saves and restores everything, and takes its rate from config.lr_at",
+        f"{example}; look whether it saves and restores everything, and takes its rate from config.lr_at",
     )
 
 

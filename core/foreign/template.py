@@ -32,9 +32,9 @@ class Template:
     def __init__(self, command: list[str], folder: str, env: Mapping[str, str], grace_s: float):
         """command: that serves as `serve` does; it gets the number of a socket. grace_s: see TrialProcess."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        kept = [*command, str(theirs.fileno()), str(grace_s)]
+        under_keeper = [*command, str(theirs.fileno()), str(grace_s)]
         self._process = subprocess.Popen(
-            kept,
+            under_keeper,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # of the import alone
             stderr=subprocess.DEVNULL,

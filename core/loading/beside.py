@@ -32,12 +32,12 @@ def folders_line(text: str, defined_in: str, sources: Sequence[str]) -> str:
     imports = _top_level_imports(text)
     if not any(map(_is_the_users, imports)):
         return ""
-    path, found = _search_of_a_new_process(list(imports))
+    path, importable = _search_of_a_new_process(list(imports))
     searched = dict.fromkeys(os.path.realpath(entry) for entry in sys.path)
     folders = [folder for folder in searched if os.path.isdir(folder) and folder not in path]
-    beside = [name for name in imports if name not in found and PathFinder.find_spec(name, folders)]
+    beside = [name for name in imports if name not in importable and PathFinder.find_spec(name, folders)]
     for name, at_once in imports.items():
-        if at_once and name not in found and name not in beside:
+        if at_once and name not in importable and name not in beside:
             raise BadInput(
                 f"task: {defined_in}{_line_of(name, sources)} imports {name}, a module of which there is no file that "
                 "a worker could import; write it into one"
@@ -74,8 +74,8 @@ def _search_of_a_new_process(names: list[str]) -> tuple[list[str], list[str]]:
     """Return the search path of a new Python process in the root folder, and which of the modules it finds."""
     command = [sys.executable, "-P", "-c", _ASK, *names]
     answer = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
-    path, found = json.loads(answer.stdout.splitlines()[-1])
-    return [os.path.realpath(entry) for entry in path], found
+    path, importable = json.loads(answer.stdout.splitlines()[-1])
+    return [os.path.realpath(entry) for entry in path], importable
 
 
 def _line_of(name: str, sources: Sequence[str]) -> str:

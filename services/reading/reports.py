@@ -91,18 +91,18 @@ class Reports:
     def _made(self, kind: str, submission: Submission, option: str, hold: Hold) -> Drawn:
         place = (kind, submission.sweep, option)
         tag = self._tag(submission, kind, option)
-        if kept := self._keeping(place, tag, submission.state):
-            return kept
+        if earlier := self._keeping(place, tag, submission.state):
+            return earlier
         with hold(), self._turn(), self._one_each[place]:
-            if kept := self._keeping(place, tag, submission.state):  # another request has waited for the same
-                return kept
+            if earlier := self._keeping(place, tag, submission.state):  # another request has waited for the same
+                return earlier
             with self._drawing:
                 begin = time.monotonic()
                 packed = gzip.compress(self._drawn(kind, submission, option).encode(), 6)
                 now = time.monotonic()
-            made = Drawn(tag, submission.state, packed, now, now - begin)
-            self._keep(place, made)
-        return made
+            drawn = Drawn(tag, submission.state, packed, now, now - begin)
+            self._keep(place, drawn)
+        return drawn
 
     def _tag(self, submission: Submission, kind: str, option: str) -> str:
         """Return a short text that changes with the state of a sweep and of its trials."""
@@ -115,15 +115,15 @@ class Reports:
 
     def _keeping(self, place: tuple[str, str, str], tag: str, state: str) -> Drawn | None:
         with self._lock:
-            kept = self._kept.get(place)
-            if kept is None or not kept.serves(tag, state, time.monotonic()):
+            drawn = self._kept.get(place)
+            if drawn is None or not drawn.serves(tag, state, time.monotonic()):
                 return None
             self._kept.move_to_end(place)
-            return kept
+            return drawn
 
-    def _keep(self, place: tuple[str, str, str], made: Drawn) -> None:
+    def _keep(self, place: tuple[str, str, str], drawn: Drawn) -> None:
         with self._lock:
-            self._kept[place] = made
+            self._kept[place] = drawn
             self._kept.move_to_end(place)
             while sum(len(each.packed) for each in self._kept.values()) > KEPT_MOST and len(self._kept) > 1:
                 self._one_each.pop(self._kept.popitem(last=False)[0], None)

@@ -39,15 +39,16 @@ class Commands:
         """The options that name the place."""
         return ["--server", self.server] if self.server else ["--home", str(self.home)]
 
-    def text(self, *words: str, given: Sequence[str] = (), spec: str = "", fine: Sequence[int] = (0,)) -> str:
+    def text(self, *words: str, arguments: Sequence[str] = (), spec: str = "", fine: Sequence[int] = (0,)) -> str:
         """Return what a command prints. spec: its input. fine: its exit codes that are no refusal.
 
-        given: its arguments, after its own words; none of them is taken for an option, however it begins.
+        arguments: its arguments, after its own words; none of them is taken for an option, however it begins.
         Raises BadInput with what it says where it refuses.
         """
         try:
+            command = _command(words, arguments)
             done = subprocess.run(
-                _command(words, given), input=spec, capture_output=True, text=True, cwd=self.folder, timeout=ANSWER_S
+                command, input=spec, capture_output=True, text=True, cwd=self.folder, timeout=ANSWER_S
             )
         except subprocess.TimeoutExpired as error:
             raise BadInput(f"sweep {words[0]} takes longer than {ANSWER_S:g} s, and was ended") from error
@@ -55,13 +56,13 @@ class Commands:
             raise BadInput(_reason(done.stderr or done.stdout))
         return done.stdout
 
-    def document(self, *words: str, given: Sequence[str] = (), spec: str = "", fine: Sequence[int] = (0,)) -> Any:
+    def document(self, *words: str, arguments: Sequence[str] = (), spec: str = "", fine: Sequence[int] = (0,)) -> Any:
         """Return the JSON document that a command prints with --json. Raises BadInput as `text` does."""
-        return json.loads(self.text(*words, "--json", given=given, spec=spec, fine=fine))
+        return json.loads(self.text(*words, "--json", arguments=arguments, spec=spec, fine=fine))
 
     # --- in the background -------------------------------------------------------------------------------------------
 
-    def begin(self, sweep: str, *words: str, given: Sequence[str], spec: str = "") -> None:
+    def begin(self, sweep: str, *words: str, arguments: Sequence[str], spec: str = "") -> None:
         """Start a command that trains a sweep of the home; return once the sweep trains, or is over.
 
         Raises BadInput with what it says if it ends before.
@@ -70,7 +71,7 @@ class Commands:
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as out:
             process = subprocess.Popen(
-                _command(words, given),
+                _command(words, arguments),
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -110,12 +111,12 @@ class Commands:
             return ""
 
 
-def _command(words: Sequence[str], given: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "espalier.sweeps.cli", *words, "--", *given]
+def _command(words: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "espalier.sweeps.cli", *words, "--", *arguments]
 
 
-def _reason(said: str) -> str:
+def _reason(output: str) -> str:
     """Return why a command refused: its last line that says so, without its name."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     wanted = [line for line in lines if line.startswith(("sweep: ", "Error: ", "halted: "))] or lines or ["no reason"]
     return brief(wanted[-1].removeprefix("sweep: ").removeprefix("Error: "), SAID_MOST)

@@ -56,7 +56,7 @@ class Tools:
         Says what fails, what each hyperparameter changes, and how long the sweep would take.
         """
         home = ["--home", str(self.commands.home)]
-        return self.commands.document("check", *home, given=[_word(spec)], spec=spec, fine=(0, 1))
+        return self.commands.document("check", *home, arguments=[_word(spec)], spec=spec, fine=(0, 1))
 
     # --- sweeps ------------------------------------------------------------------------------------------------------
 
@@ -72,12 +72,12 @@ class Tools:
         if self.commands.server:
             limit = [] if hours is None else ["--hours", str(hours)]
             words = ["submit", "--no-wait", *limit, *self.commands.place]
-            answer = self.commands.document(*words, given=[_word(spec)], spec=spec)
+            answer = self.commands.document(*words, arguments=[_word(spec)], spec=spec)
             return {"sweep": answer["id"], "state": answer["state"]}
         if hours is not None:
             raise BadInput("hours: a home sets no limit; write budget: {hours: ...} into the spec")
         sweep = new_id(_name(spec))
-        self.commands.begin(sweep, "run", "--id", sweep, *self.commands.place, given=[_word(spec)], spec=spec)
+        self.commands.begin(sweep, "run", "--id", sweep, *self.commands.place, arguments=[_word(spec)], spec=spec)
         return self._state(sweep)
 
     def list_sweeps(
@@ -95,14 +95,14 @@ class Tools:
         """Wait until a sweep is over, or for some seconds; return its state, how many trials ended, the best so far."""
         latest = time.monotonic() + seconds
         while True:
-            found = self._state(sweep)
-            if found["state"] in OVER or time.monotonic() >= latest:
-                return found
+            state = self._state(sweep)
+            if state["state"] in OVER or time.monotonic() >= latest:
+                return state
             time.sleep(min(WATCH_LOOK_S, max(0.0, latest - time.monotonic())))
 
     def show(self, sweep: Sweep, top: Top = 10) -> dict[str, Any]:
         """Show a sweep: its state, its spec's trials (the best first, then the others), what was wrong with them."""
-        document = self.commands.document("show", *self.commands.place, given=[sweep])
+        document = self.commands.document("show", *self.commands.place, arguments=[sweep])
         trials: list[dict[str, Any]] = document.get("trials", [])
         mode = document.get("mode") or document["spec"]["objective"]["mode"]  # of a service, of a home
         sign = -1.0 if mode == "max" else 1.0
@@ -118,25 +118,25 @@ class Tools:
 
         `answer.sentences` is the answer for people; its numbers stand beside them.
         """
-        return self.commands.document("explain", *self.commands.place, given=[sweep])
+        return self.commands.document("explain", *self.commands.place, arguments=[sweep])
 
     # --- afterwards --------------------------------------------------------------------------------------------------
 
     def best(self, sweep: Sweep) -> dict[str, Any]:
         """Return the best configuration as a best file: YAML that `sweep rerun` trains again."""
-        return {"sweep": sweep, "best_file": self.commands.text("best", *self.commands.place, given=[sweep])}
+        return {"sweep": sweep, "best_file": self.commands.text("best", *self.commands.place, arguments=[sweep])}
 
     def report(
         self, sweep: Sweep, file: Annotated[str, Field(description="the path of the page to write")] = ""
     ) -> dict[str, Any]:
         """Write a sweep's page, one HTML file for people with all its figures; return its path and its sentences."""
         named = file or f"report-{sweep}.html"
-        document = self.commands.document("report", "--out", named, *self.commands.place, given=[sweep])
+        document = self.commands.document("report", "--out", named, *self.commands.place, arguments=[sweep])
         return {"file": document["file"], "sentences": document["answer"]}
 
     def compare(self, first: Sweep, second: Sweep) -> dict[str, Any]:
         """Say whether the second sweep did better than the first, by how much, whether that is noise, at which cost."""
-        return self.commands.document("compare", *self.commands.place, given=[first, second])
+        return self.commands.document("compare", *self.commands.place, arguments=[first, second])
 
     def extend(
         self,
@@ -146,8 +146,8 @@ class Tools:
         hours: Annotated[float | None, Field(gt=0, description="so many more, of a budget in hours")] = None,
     ) -> dict[str, Any]:
         """Give a sweep that has ended more to train; its trials stay as they are. It goes on by itself."""
-        given = {"--trials": trials, "--trainings": trainings, "--hours": hours}
-        words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
+        limits = {"--trials": trials, "--trainings": trainings, "--hours": hours}
+        words = [word for option, value in limits.items() if value is not None for word in (option, str(value))]
         return self._background(sweep, "extend", *words)
 
     def enqueue(
@@ -156,11 +156,11 @@ class Tools:
         points: Annotated[list[dict[str, Any]], Field(description="each as {hyperparameter: value}")],
     ) -> dict[str, Any]:
         """Add points to a sweep that has not ended, which are its next trials."""
-        return self.commands.document("enqueue", *self.commands.place, given=[sweep, *map(json.dumps, points)])
+        return self.commands.document("enqueue", *self.commands.place, arguments=[sweep, *map(json.dumps, points)])
 
     def stop(self, sweep: Sweep) -> dict[str, Any]:
         """Stop a sweep, which writes checkpoints; resume goes on from there."""
-        return self.commands.document("stop", "--wait", *self.commands.place, given=[sweep])
+        return self.commands.document("stop", "--wait", *self.commands.place, arguments=[sweep])
 
     def resume(self, sweep: Sweep) -> dict[str, Any]:
         """Go on with a sweep that was stopped or has crashed. It goes on by itself."""
@@ -169,7 +169,8 @@ class Tools:
     def logs(self, sweep: Sweep) -> dict[str, Any]:
         """Return the end of what a sweep's driver has printed, with why it failed if it did."""
         if self.commands.server:
-            return {"sweep": sweep, "log": self.commands.text("logs", *self.commands.place, given=[sweep])[-LOG_MOST:]}
+            log = self.commands.text("logs", *self.commands.place, arguments=[sweep])
+            return {"sweep": sweep, "log": log[-LOG_MOST:]}
         return {"sweep": sweep, "log": self.commands.said(self._state(sweep)["sweep"])}
 
     # --- parts -------------------------------------------------------------------------------------------------------
@@ -177,15 +178,15 @@ class Tools:
     def _background(self, sweep: str, command: str, *words: str) -> dict[str, Any]:
         """Have a sweep train on: of a service there, of a home in a process of its own; return its state."""
         if self.commands.server:
-            self.commands.text(command, "--no-wait", *words, *self.commands.place, given=[sweep])
+            self.commands.text(command, "--no-wait", *words, *self.commands.place, arguments=[sweep])
             return self._state(sweep)
         known = self._state(sweep)["sweep"]
-        self.commands.begin(known, command, *words, *self.commands.place, given=[known])
+        self.commands.begin(known, command, *words, *self.commands.place, arguments=[known])
         return self._state(known)
 
     def _state(self, sweep: str) -> dict[str, Any]:
         """Return the id of a sweep, its state, how many trials are in which, and its best so far."""
-        document = self.commands.document("show", *self.commands.place, given=[sweep])
+        document = self.commands.document("show", *self.commands.place, arguments=[sweep])
         counts = Counter(trial["state"] for trial in document.get("trials", []))
         known = document.get("sweep") or document.get("id")
         return {"sweep": known, "state": document["state"], "trials": dict(counts), "best": document.get("best")}

@@ -108,9 +108,9 @@ class Searched:
         for name, domain in space.domains():
             if name == "seed":
                 continue
-            found = _points_axes(domain) if name == "decay_points" else _axis(name, domain, written_as_rate)
-            if found:
-                axes += found
+            numbers = _points_axes(domain) if name == "decay_points" else _axis(name, domain, written_as_rate)
+            if numbers:
+                axes += numbers
             elif isinstance(domain, Choice):
                 factors.append(Factor(name, list(domain.choices)))
         return cls(tuple(axes), tuple(factors))

@@ -67,8 +67,8 @@ def chosen_of(record: "SweepRecord") -> list[Chosen]:
     Of a search by pieces that is every piece. Of another, first points, added points and confirmations: `HOW` says how
     all others were chosen.
     """
-    given = _given(record)
-    chosen = [each for trial in record.trials() for each in _of_trial(trial, given, len(record.spec.first_points))]
+    sources = _given(record)
+    chosen = [each for trial in record.trials() for each in _of_trial(trial, sources, len(record.spec.first_points))]
     return sorted(chosen, key=lambda each: (each.order, each.trial))
 
 
@@ -77,8 +77,8 @@ def _given(record: "SweepRecord") -> Mapping[str, str]:
     return {key: entry["of"] for key, entry in record.enqueued().items()}
 
 
-def _of_trial(trial: "TrialRecord", given: Mapping[str, str], first: int) -> Iterator[Chosen]:
-    why = _why_given(trial.given_as, given, first)
+def _of_trial(trial: "TrialRecord", sources: Mapping[str, str], first: int) -> Iterator[Chosen]:
+    why = _why_given(trial.given_as, sources, first)
     if trial.confirms:
         again = f"trains trial {trial.confirms.trial} again under seed {trial.confirms.seed}"
         yield Chosen(1_000_000 + trial.number, trial.number, 0, 1, again)
@@ -88,20 +88,20 @@ def _of_trial(trial: "TrialRecord", given: Mapping[str, str], first: int) -> Ite
         yield Chosen(trial.number, trial.number, 0, 1, why)
 
 
-def _why_given(key: str | None, given: Mapping[str, str], first: int) -> str:
+def _why_given(key: str | None, sources: Mapping[str, str], first: int) -> str:
     """Return which given point a trial has; "" for none."""
     if key is None:
         return ""
-    if key in given:
-        return f"a point of {given[key]}" if given[key] else "a point that was added while it ran"
+    if key in sources:
+        return f"a point of {sources[key]}" if sources[key] else "a point that was added while it ran"
     return f"first point {int(key) + 1} of {first} of the spec" if key.isdigit() else "a given point"
 
 
-def _of_piece(trial: int, piece: "PieceJson", given: str) -> Chosen:
+def _of_piece(trial: int, piece: "PieceJson", reason: str) -> Chosen:
     gain, cost, decay = piece.get("gain"), piece.get("cost"), piece.get("decay")
     more: dict[str, Any] = {"decay": tuple(decay or ()), "gain": gain, "cost": cost, "again": piece.get("again", 0.0)}
-    if given and not piece["begin"]:
-        why = given
+    if reason and not piece["begin"]:
+        why = reason
     elif gain is None:
         why = "one of the first points, spread over the space"
     else:

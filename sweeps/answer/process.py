@@ -154,11 +154,11 @@ class Sample:
     shares: Shares
     rate: int | None
 
-    def take(self, kept: Rows) -> "Sample":
+    def take(self, which: Rows) -> "Sample":
         """Return some of them."""
-        shares = Shares(self.shares.share[kept])
-        along, groups = self.along[kept], self.groups[kept]
-        return Sample(self.rows[kept], self.y[kept], self.steep[kept], along, groups, shares, self.rate)
+        shares = Shares(self.shares.share[which])
+        along, groups = self.along[which], self.groups[which]
+        return Sample(self.rows[which], self.y[which], self.steep[which], along, groups, shares, self.rate)
 
     @cached_property
     def common(self) -> Array:

@@ -59,9 +59,9 @@ class Surface:
         self.scale = Scale.of(losses, early)
         numbered = np.arange(len(losses)) if trunks is None else trunks
         distance = self._distance(rows, near)
-        kept = some(distance, MOST)
-        z, points, share, learn = self.scale.z(losses)[kept], rows[kept], np.ones(len(kept)), LEARN_MOST
-        groups = numbered[kept]
+        nearest = some(distance, MOST)
+        z, points, share, learn = self.scale.z(losses)[nearest], rows[nearest], np.ones(len(nearest)), LEARN_MOST
+        groups = numbered[nearest]
         if early is not None:
             learn = LEARN_MOST // 2
             early = early.take(some(self._distance(early.rows, near), EARLY_MOST))
@@ -73,9 +73,9 @@ class Surface:
         along = np.zeros(len(z)) if prior.rate is None else (points - near)[:, prior.rate]
         y = (z - self.shift) / self.unit
         self.sample = Sample(points, y, z, along, groups, Shares(share), prior.rate)
-        learnt = some(distance[kept], learn)
+        learnt = some(distance[nearest], learn)
         if early is not None:
-            others = len(kept) + some(self._distance(early.rows, near), learn)
+            others = len(nearest) + some(self._distance(early.rows, near), learn)
             learnt = np.concatenate([learnt, others])
         self.thetas = self._draw(self.sample.take(learnt))
 

@@ -70,9 +70,9 @@ class ProcessCheck:
 
     def document(self) -> dict[str, object]:
         """Return everything as a JSON document."""
-        found = {name: {"verdict": each.verdict, "said": each.sentence} for name, each in self.moved.items()}
+        moved = {name: {"verdict": each.verdict, "said": each.sentence} for name, each in self.moved.items()}
         forecast = self.forecast and vars(self.forecast) | {"wall_s": self.forecast.wall_s}
-        more = {"hyperparameters": found, "forecast": forecast, "memory": vars(self.memory) if self.memory else None}
+        more = {"hyperparameters": moved, "forecast": forecast, "memory": vars(self.memory) if self.memory else None}
         return checkup.document(self.checkup, None) | more
 
 

@@ -29,12 +29,12 @@ def print_lines(lines: Iterable[str], err: bool = False) -> None:
         click.echo(line, err=err)
 
 
-def print_said(sweep: str, said: Iterable[str], as_json: bool, err: bool = False) -> None:
+def print_said(sweep: str, sentences: Iterable[str], as_json: bool, err: bool = False) -> None:
     """Print what was done with a sweep, in sentences. err: on stderr, unless as JSON."""
     if as_json:
-        print_json({"sweep": sweep, "said": list(said)})
+        print_json({"sweep": sweep, "said": list(sentences)})
     else:
-        print_lines(said, err)
+        print_lines(sentences, err)
 
 
 def print_summary(summary: "Summary", place: "Home", as_json: bool) -> None:

@@ -50,12 +50,12 @@ def best(
     if sweep is not None and not top and not as_json:
         click.echo(origin.read(sweep).best_file(trial), nl=False)
         return
-    found = best_of(origin, sweep or "", top or 1) if across is None else best_across(origin, across, top or TOP)
+    best_trials = best_of(origin, sweep or "", top or 1) if across is None else best_across(origin, across, top or TOP)
     if as_json:
-        print_json(found.document())
+        print_json(best_trials.document())
     else:
-        print_lines(found.lines())
-    for note in found.notes():
+        print_lines(best_trials.lines())
+    for note in best_trials.notes():
         click.echo(f"note: {note}", err=True)
 
 

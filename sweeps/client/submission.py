@@ -37,9 +37,9 @@ def submit(
     spec = make_spec(paths.found_files(dict(fields), folder) if isinstance(fields, dict) else fields, source)
     archive = None
     named = references(spec.model_dump(mode="json"))
-    found = [source for reference in named if (source := source_of(reference))]
-    found += [source_of_command(spec.command, current_folder())] if spec.command else []
-    sources = [(source.folder, source.file) for source in found if source.file]
+    of_references = [source for reference in named if (source := source_of(reference))]
+    of_references += [source_of_command(spec.command, current_folder())] if spec.command else []
+    sources = [(source.folder, source.file) for source in of_references if source.file]
     root = _root([folder for folder, _ in sources], code) if sources or code else None
     options, data = _options_inside(spec, root)
     if root:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.code.archive import entries
-from espalier.sweeps.code.copies import UNPACKED_MIB, Kept, read_archive, read_kept
+from espalier.sweeps.code.copies import UNPACKED_MIB, CodeRecord, read_archive, read_record
 
 PROSE = (".md", ".rst")  # a change of them changes no training
 SPEC = re.compile(rb"^(task|function|command)\s*:", re.MULTILINE)  # a sweep's spec is stored with it
@@ -26,14 +26,14 @@ class Change(NamedTuple):
 def changed_files(folder: Path, fact: Mapping[str, object]) -> list[Change]:
     """Return which files of a recorded copy in a sweep's folder are others now; those that the task imports first."""
     packed = read_archive(folder, fact)
-    return changes_since(packed, read_kept(folder, fact)) if packed else []
+    return changes_since(packed, read_record(folder, fact)) if packed else []
 
 
-def changes_since(packed: bytes, kept: Kept) -> list[Change]:
+def changes_since(packed: bytes, record: CodeRecord) -> list[Change]:
     """Return which files of an archive are others now in their own place."""
     with suppress(BadInput):
         changes = list(_changes(packed))
-        needed = set(kept.needed)
+        needed = set(record.needed)
         return sorted(changes, key=lambda change: (str(change.path) not in needed, change))
     return []
 

@@ -36,7 +36,7 @@ LINKED_SMALL = 64 * 1024  # bytes; a smaller archive is written again rather tha
 
 
 @dataclass(frozen=True)
-class Kept:
+class CodeRecord:
     """A recorded copy. root: the folder in which modules were looked for. size_bytes: of the files.
 
     needed: the files that the task imports. packages: the installed ones that these import. note: a sentence for the
@@ -58,7 +58,7 @@ class Kept:
         return {"hash": self.hash, "root": self.root, "files": self.files, "size_bytes": self.size_bytes}
 
 
-def keep(sources: Sequence[Source], root: Path, folder: Path, limit_mib: float) -> Kept | None:
+def keep(sources: Sequence[Source], root: Path, folder: Path, limit_mib: float) -> CodeRecord | None:
     """Record the code of some sources in a sweep's folder; None if there is none of the user's.
 
     root: the folder in which modules are looked for. limit_mib: the most that is recorded. Where there is more, only
@@ -80,7 +80,7 @@ def keep(sources: Sequence[Source], root: Path, folder: Path, limit_mib: float) 
         return None
     packed, digest = pack(files)  # a file that is gone meanwhile is left out
     left_out = [entry for listing in listings for entry in listing.left_out]
-    kept = Kept(
+    record = CodeRecord(
         digest,
         str(root),
         len(files),
@@ -91,8 +91,8 @@ def keep(sources: Sequence[Source], root: Path, folder: Path, limit_mib: float) 
         [*left_out, *_beside(files, {entry.path for entry in left_out})][:LISTED],
         note,
     )
-    _write(packed, kept, folder / FOLDER)
-    return kept
+    _write(packed, record, folder / FOLDER)
+    return record
 
 
 def _code_folder(source: Source) -> tuple[Path, Path | None]:
@@ -124,8 +124,8 @@ def _beside(files: Sequence[Path], known: set[str]) -> Iterator[LeftOut]:
     here = {str(path) for path in files}
     folders = {folder for path in files for folder in path.parents}
     for folder in sorted({path.parent for path in files}):
-        with suppress(OSError), os.scandir(folder) as found:
-            for entry in sorted(found, key=lambda each: each.name):
+        with suppress(OSError), os.scandir(folder) as listing:
+            for entry in sorted(listing, key=lambda each: each.name):
                 if entry.path not in here | known and Path(entry.path) not in folders:
                     why = "a cache" if entry.name in CACHES else "hidden" if entry.name.startswith(".") else "ignored"
                     yield LeftOut(entry.path, why)
@@ -179,24 +179,24 @@ def hash_of(packed: bytes) -> str:
     return packed_entries(files_of(packed))[1]
 
 
-def moved(kept: Kept, packed: bytes, root: str) -> tuple[Kept, bytes]:
+def moved(record: CodeRecord, packed: bytes, root: str) -> tuple[CodeRecord, bytes]:
     """Return a copy as if its root had been another folder; what was outside of the root is left out."""
-    before, after = f"{kept.root}{os.sep}", f"{root}{os.sep}"
+    before, after = f"{record.root}{os.sep}", f"{root}{os.sep}"
     files = [each for each in files_of(packed) if f"{os.sep}{each.name}".startswith(before)]
     names = [f"{after}{each.name[len(before) - 1 :]}".lstrip(os.sep) for each in files]
     packed, digest = packed_entries(each._replace(name=name) for each, name in zip(files, names, strict=True))
-    needed = [path.replace(before, after, 1) for path in kept.needed if path.startswith(before)]
-    return replace(kept, hash=digest, root=root, roots=[root], needed=needed, files=len(files)), packed
+    needed = [path.replace(before, after, 1) for path in record.needed if path.startswith(before)]
+    return replace(record, hash=digest, root=root, roots=[root], needed=needed, files=len(files)), packed
 
 
-def _write(packed: bytes, kept: Kept, folder: Path) -> None:
+def _write(packed: bytes, record: CodeRecord, folder: Path) -> None:
     """Write an archive and what is known of it. Another sweep's archive of the same code is linked."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / f"{kept.hash}.json", json.dumps(asdict(kept)).encode())
-    place = folder / f"{kept.hash}.zip"
+    _write_whole(folder / f"{record.hash}.json", json.dumps(asdict(record)).encode())
+    place = folder / f"{record.hash}.zip"
     if place.exists():
         return
-    others = folder.parent.parent.glob(f"*/{FOLDER}/{kept.hash}.zip") if len(packed) > LINKED_SMALL else ()
+    others = folder.parent.parent.glob(f"*/{FOLDER}/{record.hash}.zip") if len(packed) > LINKED_SMALL else ()
     for other in others:
         with suppress(OSError):
             os.link(other, place)
@@ -223,20 +223,20 @@ def read_archive(folder: Path, fact: Mapping[str, object]) -> bytes | None:
     return None
 
 
-def read_kept(folder: Path, fact: Mapping[str, object]) -> Kept:
+def read_record(folder: Path, fact: Mapping[str, object]) -> CodeRecord:
     """Return a recorded copy with its lists, from a fact; without them if their file is lost."""
     try:
         fields = json.loads((folder / FOLDER / f"{fact['hash']}.json").read_bytes())
-        return Kept(**{**fields, "left_out": [LeftOut(*entry) for entry in fields["left_out"]]})
+        return CodeRecord(**{**fields, "left_out": [LeftOut(*entry) for entry in fields["left_out"]]})
     except (OSError, ValueError, TypeError):
         names = ("hash", "root", "files", "size_bytes")
-        return Kept(**{name: fact[name] for name in names})  # pyright: ignore[reportArgumentType]
+        return CodeRecord(**{name: fact[name] for name in names})  # pyright: ignore[reportArgumentType]
 
 
 # --- laid out --------------------------------------------------------------------------------------------------------
 
 
-def lay_out(packed: bytes, kept: Kept, place: Path) -> RecordedCopy:
+def lay_out(packed: bytes, record: CodeRecord, place: Path) -> RecordedCopy:
     """Lay a recorded copy out in a folder, with links to the originals of what was left out.
 
     What is there already is repaired. Raises BadInput for an archive that is damaged, OSError.
@@ -246,8 +246,8 @@ def lay_out(packed: bytes, kept: Kept, place: Path) -> RecordedCopy:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _holds(target, content):
             _write_whole(target, content, 0o700 if runs else 0o600)
-    _link(place, kept)
-    return RecordedCopy(str(place), kept.root)
+    _link(place, record)
+    return RecordedCopy(str(place), record.root)
 
 
 def laid_out(folder: Path, fact: Mapping[str, object]) -> RecordedCopy | None:
@@ -256,7 +256,7 @@ def laid_out(folder: Path, fact: Mapping[str, object]) -> RecordedCopy | None:
     if packed is None:
         return None
     try:
-        return lay_out(packed, read_kept(folder, fact), folder / FOLDER / str(fact["hash"]))
+        return lay_out(packed, read_record(folder, fact), folder / FOLDER / str(fact["hash"]))
     except BadInput:
         return None
 
@@ -274,15 +274,15 @@ def _holds(place: Path, content: bytes) -> bool:
         return False
 
 
-def _link(place: Path, kept: Kept) -> None:
+def _link(place: Path, record: CodeRecord) -> None:
     """Link what was left out beside the recorded files, and in two folders above them, to the originals."""
     links = 0
     for folder, _, _ in os.walk(place):
         original = Path(os.sep, Path(folder).relative_to(place))
-        if not original.is_dir() or not _is_linked(original, kept):
+        if not original.is_dir() or not _is_linked(original, record):
             continue
-        with suppress(OSError), os.scandir(original) as found:
-            for entry in found:
+        with suppress(OSError), os.scandir(original) as listing:
+            for entry in listing:
                 target = Path(folder, entry.name)
                 if entry.name == "__pycache__" or os.path.lexists(target) or links >= LINKS:
                     continue
@@ -291,10 +291,10 @@ def _link(place: Path, kept: Kept) -> None:
                     links += 1
 
 
-def _is_linked(original: Path, kept: Kept) -> bool:
-    roots = [Path(root) for root in kept.roots] or [Path(kept.root)]
+def _is_linked(original: Path, record: CodeRecord) -> bool:
+    roots = [Path(root) for root in record.roots] or [Path(record.root)]
     if original in roots or any(map(original.is_relative_to, roots)):
         return True
     near = {above for root in roots for above in list(root.parents)[:ABOVE] if above != above.parent}
-    near |= {Path(path).parent for path in kept.needed}
+    near |= {Path(path).parent for path in record.needed}
     return original in near and not is_home(original) and not original.stat().st_mode & stat.S_ISVTX  # such as /tmp

@@ -89,8 +89,8 @@ def installed_packages(search: Sequence[str] | None = None) -> dict[str, str]:
         except OSError:
             continue
         for entry in entries:
-            if found := re.fullmatch(r"(.+?)-(\d[^-]*)(-.*)?\.(dist-info|egg-info)", entry):
-                versions.setdefault(normal_name(found[1]), found[2])
+            if match := re.fullmatch(r"(.+?)-(\d[^-]*)(-.*)?\.(dist-info|egg-info)", entry):
+                versions.setdefault(normal_name(match[1]), match[2])
     return dict(sorted(versions.items()))
 
 
@@ -106,11 +106,11 @@ def normal_name(package: str) -> str:
 def packages_of(modules: Collection[str], installed: Mapping[str, str]) -> list[str]:
     """Return the installed packages that top-level modules belong to, by their normal names."""
     own = {name: normal_name(name) for name in modules}
-    found = {package for package in own.values() if package in installed}
+    packages = {package for package in own.values() if package in installed}
     if any(package not in installed for name, package in own.items() if name not in sys.stdlib_module_names):
         by_module = metadata.packages_distributions()  # reads the metadata of every package
-        found |= {normal_name(package) for name in modules for package in by_module.get(name, ())}
-    return sorted(found & installed.keys())
+        packages |= {normal_name(package) for name in modules for package in by_module.get(name, ())}
+    return sorted(packages & installed.keys())
 
 
 def _gpus() -> tuple[list[str], str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from espalier.core.errors import BadInput
-from espalier.sweeps.code.copies import Kept, files_of, hash_of, moved, read_archive, read_kept
+from espalier.sweeps.code.copies import CodeRecord, files_of, hash_of, moved, read_archive, read_record
 from espalier.sweeps.code.listing import LARGE
 from espalier.sweeps.spec.values import as_stored
 
@@ -22,7 +22,7 @@ LINE = 100  # characters; YAML wraps a text at its spaces
 
 
 class CodeInFile(BaseModel):
-    """What a best file says of its trial's code. See Kept.
+    """What a best file says of its trial's code. See CodeRecord.
 
     left_out: paths of files that were too large, and why. archive: as base64, "" if it is elsewhere.
     """
@@ -40,9 +40,9 @@ class CodeInFile(BaseModel):
     archive: str = ""
 
     @property
-    def kept(self) -> Kept:
+    def record(self) -> CodeRecord:
         """The copy that it names."""
-        return Kept(self.hash, self.root, self.files, self.size_bytes, self.roots, self.needed, self.packages)
+        return CodeRecord(self.hash, self.root, self.files, self.size_bytes, self.roots, self.needed, self.packages)
 
     def unpacked(self, source: str) -> bytes | None:
         """Return the archive in the file, None if there is none. Raises BadInput for another than its hash says."""
@@ -64,33 +64,33 @@ def code_in_file(folder: Path, fact: Mapping[str, object]) -> dict[str, object]:
     The root of submitted code is `SUBMITTED`. If its archive is not in the file, the hash is that of the recorded one,
     which names the cluster's folders: see `as_submitted`.
     """
-    kept, packed, most = read_kept(folder, fact), read_archive(folder, fact), MOST_KIB
-    large = {entry.path: entry.why for entry in kept.left_out if LARGE in entry.why}
+    record, packed, most = read_record(folder, fact), read_archive(folder, fact), MOST_KIB
+    large = {entry.path: entry.why for entry in record.left_out if LARGE in entry.why}
     left_out = dict(list(large.items())[:LARGE_MOST])
-    if _UNPACKED.fullmatch(kept.root):
-        most, left_out, recorded = SUBMITTED_KIB, {}, kept.hash
-        kept, packed = _hidden(kept, packed)
+    if _UNPACKED.fullmatch(record.root):
+        most, left_out, recorded = SUBMITTED_KIB, {}, record.hash
+        record, packed = _hidden(record, packed)
         if packed is None or len(packed) > most * 1024:
-            kept = replace(kept, hash=recorded)
+            record = replace(record, hash=recorded)
     names = [name for name in CodeInFile.model_fields if name not in ("archive", "left_out")]
-    fields = {name: as_stored(getattr(kept, name)) for name in names} | ({"left_out": left_out} if left_out else {})
+    fields = {name: as_stored(getattr(record, name)) for name in names} | ({"left_out": left_out} if left_out else {})
     if packed is None or len(packed) > most * 1024:
         return fields
     text = base64.b64encode(packed).decode()
     return fields | {"archive": " ".join(text[at : at + LINE] for at in range(0, len(text), LINE))}
 
 
-def _hidden(kept: Kept, packed: bytes | None) -> tuple[Kept, bytes | None]:
+def _hidden(record: CodeRecord, packed: bytes | None) -> tuple[CodeRecord, bytes | None]:
     """Return submitted code as if it had been in SUBMITTED, where it is known."""
     if packed is None:
-        return replace(kept, root=SUBMITTED, roots=[SUBMITTED], needed=[]), None
-    return moved(kept, packed, SUBMITTED)
+        return replace(record, root=SUBMITTED, roots=[SUBMITTED], needed=[]), None
+    return moved(record, packed, SUBMITTED)
 
 
-def as_submitted(kept: Kept, packed: bytes) -> tuple[Kept, bytes]:
+def as_submitted(record: CodeRecord, packed: bytes) -> tuple[CodeRecord, bytes]:
     """Return submitted code as if it had been in SUBMITTED: an archive of MLflow, or of the service's home, names the
     folder where the service has unpacked it."""
     paths = (f"/{each.name}" for each in files_of(packed))
-    root = next((found[0] for path in paths if (found := re.match(f"{_UNPACKED.pattern}(?=/)", path))), SUBMITTED)
-    there, packed = moved(replace(kept, root=root), packed, SUBMITTED)
-    return replace(there, needed=kept.needed), packed
+    root = next((match[0] for path in paths if (match := re.match(f"{_UNPACKED.pattern}(?=/)", path))), SUBMITTED)
+    there, packed = moved(replace(record, root=root), packed, SUBMITTED)
+    return replace(there, needed=record.needed), packed

@@ -137,28 +137,28 @@ def _git_files(root: Path) -> list[Path] | None:
         *without,
     ]
     try:
-        found = subprocess.run(command, cwd=root, capture_output=True, timeout=GIT_S, stdin=subprocess.DEVNULL)
+        listing = subprocess.run(command, cwd=root, capture_output=True, timeout=GIT_S, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError):
         return None
-    names = [os.fsdecode(name) for name in found.stdout.split(b"\0") if name]
+    names = [os.fsdecode(name) for name in listing.stdout.split(b"\0") if name]
     paths = [root / name.rstrip("/") for name in names]
     homes = {folder for folder in {path.parent for path in paths} if folder != root and is_home(folder)}
     paths = [path for path in paths if os.path.lexists(path) and homes.isdisjoint(path.parents)]
-    return None if found.returncode or not paths else paths
+    return None if listing.returncode or not paths else paths
 
 
 def _likely_files(folder: Path) -> list[Path]:
     """Return the files of a folder without git that look like code; none of a folder that is no project."""
     if folder in (Path.home(), Path(tempfile.gettempdir()), Path(folder.anchor)):
         return []
-    found, visited = list[Path](), 0
+    files, visited = list[Path](), 0
     for place, folders, names in os.walk(folder):
         visited += len(names) + len(folders)
         if visited > MOST_VISITED:
             return []
         folders[:] = [name for name in folders if _may_hold_code(Path(place, name))]
-        found += [Path(place, name) for name in names if Path(name).suffix.lower() in TEXT]
-    return found
+        files += [Path(place, name) for name in names if Path(name).suffix.lower() in TEXT]
+    return files
 
 
 def _may_hold_code(folder: Path) -> bool:

@@ -11,8 +11,8 @@ def best_of(origin: Origin, sweep: str, count: int) -> Top:
 
 def best_across(origin: Origin, pattern: str, count: int) -> Top:
     """Return the best trials of all sweeps whose id or name a pattern stands for. Raises BadInput if none is so."""
-    return top_across([_searched(kept) for kept in origin.read_all()], pattern, count)
+    return top_across([_searched(stored) for stored in origin.read_all()], pattern, count)
 
 
-def _searched(kept: StoredSweep) -> Searched:
-    return Searched(kept.id, kept.spec, kept.trials, kept.digests.get("data", ""))
+def _searched(stored: StoredSweep) -> Searched:
+    return Searched(stored.id, stored.spec, stored.trials, stored.digests.get("data", ""))

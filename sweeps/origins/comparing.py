@@ -30,6 +30,6 @@ def draw(comparison: Comparison, file: Path) -> Path:
         raise BadInput(f"{file}: cannot be written ({error.strerror}); name another file") from error
 
 
-def side_of(kept: StoredSweep) -> Side:
+def side_of(stored: StoredSweep) -> Side:
     """Return a sweep as one side of a comparison."""
-    return Side(kept.id, kept.spec, kept.state, kept.trials, kept.lane_steps, kept.digests)
+    return Side(stored.id, stored.spec, stored.state, stored.trials, stored.lane_steps, stored.digests)

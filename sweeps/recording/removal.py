@@ -38,8 +38,8 @@ def _nested(client: "MlflowClient", runs: "Sequence[Run]") -> "list[Run]":
     known = {run.info.run_id for run in runs}
     experiments = sorted({run.info.experiment_id for run in runs})
     others = [*search_runs(client, experiments, f"tags.`{PARENT_TAG}` LIKE '%'")] if experiments else []
-    found: list[Run] = []
+    nested: list[Run] = []
     while more := [run for run in others if run.info.run_id not in known and run.data.tags[PARENT_TAG] in known]:
-        found += more
+        nested += more
         known |= {run.info.run_id for run in more}
-    return found
+    return nested

@@ -77,9 +77,9 @@ class RunReader:
         return self._looking is not None and self._looking.is_alive()
 
     def _take(self) -> list[Line]:
-        found = self._reports[:]
-        del self._reports[: len(found)]  # a look may add some meanwhile
-        return found
+        reports = self._reports[:]
+        del self._reports[: len(reports)]  # a look may add some meanwhile
+        return reports
 
     # --- looking -----------------------------------------------------------------------------------------------------
 

@@ -175,15 +175,15 @@ class SweepRuns:
             )
             texts = identity | {tag: str(value)[:TAG_CHARACTERS] for tag, value in tags.items()}
             same = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in identity.items())
-            found = None
+            existing = None
             if self.target.shared:  # a worker and the recorder both need it; the worker always comes first
-                found = retry(lambda: first_run(self.client, [self.experiment.id], same))
-            run = found or create_once(
+                existing = retry(lambda: first_run(self.client, [self.experiment.id], same))
+            run = existing or create_once(
                 lambda: require_id(self.client.create_run(self.experiment.id, time_ms, texts, name)),
                 lambda: first_run(self.client, [self.experiment.id], same),
             )
             new = RunState(run.info.run_id, run.info.artifact_uri or "", is_new=True, name=name)
-            self.by_trial[trial] = _state_of(found) if found else new
+            self.by_trial[trial] = _state_of(existing) if existing else new
             self._link(trial, self.by_trial[trial])
         return self.by_trial[trial]
 

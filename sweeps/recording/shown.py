@@ -45,8 +45,8 @@ def description(answer: Answer, sweep: str) -> str:
 
 def noise_text(answer: Answer) -> str:
     """Return what is known of the noise of another seed, and of ties, in the words of the spec's author."""
-    said = (line for line in answer.sentences if line.startswith(NOISE))
-    return next(said, noise_line(answer.noise, answer.ties)).removeprefix(NOISE)
+    lines = (line for line in answer.sentences if line.startswith(NOISE))
+    return next(lines, noise_line(answer.noise, answer.ties)).removeprefix(NOISE)
 
 
 def ties_text(trials: Sequence[int]) -> str:
@@ -136,9 +136,10 @@ def datasets_of(spec: SweepSpec, facts: identity.Facts) -> list[DatasetRef]:
         return []
     made_by = spec.task.rpartition("/")[2]
     called = made_by.rpartition(":")[2]
-    found: dict[str, DatasetRef] = {}
+    datasets: dict[str, DatasetRef] = {}
     for period in identity.periods(facts):
         for kind, more in (("data", ""), ("data.others", " (other choices)")):
             if digest := str(period.get(kind, "")):
-                found.setdefault(digest, DatasetRef(called + more, digest, made_by, str(period.get("git_commit", ""))))
-    return [*found.values()]
+                commit = str(period.get("git_commit", ""))
+                datasets.setdefault(digest, DatasetRef(called + more, digest, made_by, commit))
+    return [*datasets.values()]

@@ -123,16 +123,16 @@ def _add_model(folder: Path, best: BestFile, spec: SweepSpec, state: Mapping[str
 
 def _inputs(task: Task, model: Module, batch: tuple[Tensor, ...]) -> list[Tensor]:
     """Return what a task gives its model of a batch. Raises ValueError if these are not tensors alone."""
-    given: list[tuple[tuple[object, ...], dict[str, object]]] = []
+    calls: list[tuple[tuple[object, ...], dict[str, object]]] = []
 
     def keep(_: Module, arguments: tuple[object, ...], named: dict[str, object]) -> None:
-        given.append((arguments, named))
+        calls.append((arguments, named))
 
     hook = model.register_forward_pre_hook(keep, with_kwargs=True)
     with torch.no_grad():
         task.loss(model, batch)
     hook.remove()
-    arguments, named = given[0] if given else ((), {})
+    arguments, named = calls[0] if calls else ((), {})
     inputs = [each.detach() for each in arguments if isinstance(each, Tensor)]
     if named or not inputs or len(inputs) < len(arguments):
         raise ValueError("the model takes other things than tensors")
@@ -140,13 +140,13 @@ def _inputs(task: Task, model: Module, batch: tuple[Tensor, ...]) -> list[Tensor
 
 
 @contextmanager
-def _without_new_folders(made: Sequence[Path]) -> Generator[None]:
+def _without_new_folders(folders: Sequence[Path]) -> Generator[None]:
     """Remove new folders, the innermost first, if the block raises and leaves them empty."""
     try:
         yield
     except BaseException:
         with suppress(OSError):
-            for folder in made:
+            for folder in folders:
                 folder.rmdir()
         raise
 
@@ -192,5 +192,5 @@ def pull(wanted: str, folder: Path, home: Home) -> Pulled:
                 os.replace(file, folder / file.name)
     except OSError as error:
         raise BadInput(f"--to {folder}: cannot be written ({error.strerror}); name another folder") from error
-    found = [folder / file.name for file in files]
-    return Pulled(name, model["version"], model["sweep"], model["trial"], found, no_secret(uri))
+    paths = [folder / file.name for file in files]
+    return Pulled(name, model["version"], model["sweep"], model["trial"], paths, no_secret(uri))

@@ -54,18 +54,18 @@ def code_of(best: BestFile, source: str, code: str, home: Home) -> Iterator[Code
         yield NO_CODE
         return
     packed, words = _found(best, source, home)
-    kept = recorded.kept
-    if packed and kept.root == SUBMITTED:  # its owner's files are here, or nowhere
-        kept, packed = moved(*as_submitted(kept, packed), os.path.realpath(current_folder()))
+    record = recorded.record
+    if packed and record.root == SUBMITTED:  # its owner's files are here, or nowhere
+        record, packed = moved(*as_submitted(record, packed), os.path.realpath(current_folder()))
     if code == HERE:
-        differing = sentence(changes_since(packed, kept)) if packed else ""
+        differing = sentence(changes_since(packed, record)) if packed else ""
         yield CodeUsed(", with today's code", differing)
     elif packed is None:
         where = f"neither {source}, nor {home.path}, nor {no_secret(_uri(best, home))} has it"
         yield CodeUsed(missing=_missing(best, source, where))
     else:
         with tempfile.TemporaryDirectory(prefix="sweep-code-") as place, restoring_folder():
-            use_copy(lay_out(packed, kept, Path(place).resolve()))
+            use_copy(lay_out(packed, record, Path(place).resolve()))
             yield CodeUsed(f"{words}{_too_large(recorded.left_out)}")
 
 

@@ -181,9 +181,9 @@ def _changed_surroundings(best: BestFile, now: Mapping[str, object], device: str
     if best.environment is None:
         return known
     imported = best.code.packages if best.code else []
-    said = {line.partition(":")[0] for line in known}
+    names = {line.partition(":")[0] for line in known}
     others = differences(best.environment, environment(), imported)
-    return [*known, *(line for line in others if line.partition(":")[0] not in said)]
+    return [*known, *(line for line in others if line.partition(":")[0] not in names)]
 
 
 def _first_difference(

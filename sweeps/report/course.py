@@ -73,10 +73,10 @@ def _steps(subject: Subject) -> list[Part]:
     shared = float(min(work.shared, total)) if work else 0.0
     if not total:
         return []
-    kept = {part: steps * (1 - shared / total) for part, steps in by_part.items()}
+    trained = {part: steps * (1 - shared / total) for part, steps in by_part.items()}
     if shared:
-        kept["shared, not trained again"] = shared
-    return [(STEPS_ROW, part, steps, f"{steps:,.0f} steps") for part, steps in kept.items() if steps > 0]
+        trained["shared, not trained again"] = shared
+    return [(STEPS_ROW, part, steps, f"{steps:,.0f} steps") for part, steps in trained.items() if steps > 0]
 
 
 def _clock(subject: Subject) -> list[Part]:

@@ -33,8 +33,8 @@ def picture(path: Path, width: float = 8, height: float = 4.8) -> "Iterator[Figu
     from matplotlib.backends import backend_agg  # noqa: F401 - a figure imports it when it is saved
     from matplotlib.figure import Figure
 
-    kept = ("backend", "font.family", "font.sans-serif")  # the user's fonts may have letters that ours lack
-    style: Any = {name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith(kept)}
+    settings = ("backend", "font.family", "font.sans-serif")  # the user's fonts may have letters that ours lack
+    style: Any = {name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith(settings)}
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure = Figure(figsize=(width, min(height, TALLEST)), dpi=120, layout="constrained")

@@ -61,7 +61,7 @@ def _ranked(own: Sequence[Saved], needs: Needs) -> Iterator[tuple[tuple[float, .
         if _is_needed(each, number, steps, last, needs):
             continue
         name = (float(number), float(trial.replicate), float(step))
-        for_branches = each.kept and number in needs.standing
+        for_branches = each.protected and number in needs.standing
         if number == needs.best and last:
             yield (3.0, *name), each
         elif number in needs.training or (for_branches and not last) or (number in needs.parked and not last):
@@ -74,7 +74,7 @@ def _ranked(own: Sequence[Saved], needs: Needs) -> Iterator[tuple[tuple[float, .
 
 def _is_needed(saved: Saved, number: int, steps: Sequence[int], last: bool, needs: Needs) -> bool:
     """Whether a process goes on from it, now or if it is killed. steps: that its trial has saved."""
-    if (number in needs.training and last) or (number in needs.waiting and saved.kept):
+    if (number in needs.training and last) or (number in needs.waiting and saved.protected):
         return True
     begins = needs.begins.get(number, ())
     return any(saved.step == max((step for step in steps if step <= begin), default=-1) for begin in begins)
@@ -136,7 +136,7 @@ class CheckpointRoom:
         number, parking = TrialId.parse(saved.trial).number, self.search.parking
         if parking is None or self.search.planner.all_asked or number not in parking.pieces.trunks:
             return
-        if any(each.kept or number in parking.ends for each in left):
+        if any(each.protected or number in parking.ends for each in left):
             return
         parking.pieces.lose(number, unended=number in self.search.merging)
         if number in parking.ends:

@@ -317,11 +317,11 @@ class Driver:
         allocation = machine.allocate(self.spec, *resources)
         self.interrupt.take_signals()  # Ray has replaced the handler of SIGTERM
         self.progress.phase = "starting workers"
-        checkpoints, made = _checkpoints(self.home, self.record), self.ledger.provenance
+        checkpoints, provenance = _checkpoints(self.home, self.record), self.ledger.provenance
         ends = ParkedEnds(self.folder / homes.STATES) if self.spec.search.by_pieces else None
         find = ends.find if ends else none_known
         left = None if self.spec.budget.seconds is None else time_budget(self.record, allocation)
-        search = Search(self.record, allocation.cohorts, allocation.cohort_trials, checkpoints, made, find, left)
+        search = Search(self.record, allocation.cohorts, allocation.cohort_trials, checkpoints, provenance, find, left)
         tune_folder = self.home.next_tune(self.record.id)
         settings = self._settings(allocation, tune_folder)
         deadline = Deadline(self.record, search, left, Path(settings.time_file)) if left else None

@@ -111,14 +111,14 @@ def memory_taken(place: Path) -> int:
 
 def first_failure(place: Path) -> Line | None:
     """Return why a worker failed, before those that waited for it in vain; None if none has said so."""
-    found: list[tuple[float, str, Line]] = []
+    failures: list[tuple[float, str, Line]] = []
     for file in place.joinpath(FAILURES).glob("*.json"):
         with suppress(OSError, ValueError):
             when, line = json.loads(file.read_text())
-            found.append((when, file.stem, line))
-    if not found:
+            failures.append((when, file.stem, line))
+    if not failures:
         return None
-    _, rank, line = min(found, key=lambda failure: failure[:2])
+    _, rank, line = min(failures, key=lambda failure: failure[:2])
     line["error"] = f"worker {rank}: {line.get('error', '')}"
     return line
 

@@ -187,12 +187,12 @@ class Teller:
         except (OSError, ValueError) as error:
             return f"{brief(words[0])}: {briefly(error)}"
         try:
-            said, _ = process.communicate(timeout=patience_s)
+            output, _ = process.communicate(timeout=patience_s)
         except subprocess.TimeoutExpired:
             _kill(process)
             return f"{brief(words[0])} took longer than {patience_s:g} s, and was ended"
         if process.returncode:
-            last = said.decode(errors="replace").strip().rpartition("\n")[2]
+            last = output.decode(errors="replace").strip().rpartition("\n")[2]
             return f"{brief(words[0])} ended with {process.returncode}{f': {brief(last, WORDS_MOST)}' if last else ''}"
         return ""
 

@@ -21,11 +21,11 @@ def record_code(spec: SweepSpec, home: Home, sweep: str) -> tuple[dict[str, obje
     if not spec.resources.code_mib:
         return facts, ""
     sources = sources_of(spec)
-    kept = keep(sources, current_folder(), home.sweep(sweep), spec.resources.code_mib) if sources else None
-    if kept is None:
+    record = keep(sources, current_folder(), home.sweep(sweep), spec.resources.code_mib) if sources else None
+    if record is None:
         return facts, ""
-    use_copy(laid_out(home.sweep(sweep), kept.fact()))
-    return facts | {identity.COPY: kept.fact()}, kept.note
+    use_copy(laid_out(home.sweep(sweep), record.fact()))
+    return facts | {identity.COPY: record.fact()}, record.note
 
 
 def recorded_copy(record: SweepRecord, home: Home) -> RecordedCopy | None:

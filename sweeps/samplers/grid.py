@@ -60,16 +60,16 @@ class GridOrder:
         """Leave out a point from now on."""
         self.taken.add(_key(params))
 
-    def free(self, given: Mapping[str, Value]) -> dict[str, Value] | None:
+    def free(self, values: Mapping[str, Value]) -> dict[str, Value] | None:
         """Return the first point that is not taken, of those that have the given values; None if all of them are."""
         while self._passed < len(self._order) and _key(self.point(self._passed)) in self.taken:
             self._passed += 1
         points = (self.point(place) for place in range(self._passed, len(self._order)))
-        return next((point for point in points if _agree(point, given) and _key(point) not in self.taken), None)
+        return next((point for point in points if _agree(point, values) and _key(point) not in self.taken), None)
 
-    def next(self, given: Mapping[str, Value]) -> dict[str, Value]:
+    def next(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Return the first point that is not taken, if there is one with the given values."""
-        return self.free(given) or self.point(self._passed)
+        return self.free(values) or self.point(self._passed)
 
     @cached_property
     def _order(self) -> "numpy.typing.NDArray[numpy.int64]":
@@ -80,8 +80,8 @@ def _key(params: Mapping[str, Value]) -> str:
     return repr(sorted(params.items()))
 
 
-def _agree(point: Mapping[str, Value], given: Mapping[str, Value]) -> bool:
-    return all(name in point and point[name] == value for name, value in given.items())
+def _agree(point: Mapping[str, Value], values: Mapping[str, Value]) -> bool:
+    return all(name in point and point[name] == value for name, value in values.items())
 
 
 def axis_values(domains: Mapping[str, BaseDistribution]) -> dict[str, list[Value]]:

@@ -32,8 +32,8 @@ def add(store: SweepStore, record: SweepRecord, points: Sequence[Fields], other:
         chosen = [(as_sampled(space, point, f"point {k}"), "") for k, point in enumerate(points, 1)]
     except ValueError as error:
         raise BadInput(str(error)) from error
-    for found in best_points(store, other, top, space, "--from") if other else ():
-        chosen.append((as_sampled(space, found["point"], "--from"), f"{found['of']}, trial {found['trial']}"))
+    for best in best_points(store, other, top, space, "--from") if other else ():
+        chosen.append((as_sampled(space, best["point"], "--from"), f"{best['of']}, trial {best['trial']}"))
     if not chosen:
         raise BadInput("no points; write one, as '{lr: 0.001}', or name another sweep by --from")
     _check_room(record, len(chosen))

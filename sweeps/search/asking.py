@@ -82,12 +82,12 @@ class Draws:
         """Whether a point may still be proposed: an enumeration has each once."""
         return not self.order or self.order.free(point) is not None
 
-    def of(self, number: int, given: Point | None = None, apart: bool = False) -> BaseSampler:
-        """Return the sampler of a trial. given: parameters that it has already. apart: for a study of its own."""
+    def of(self, number: int, known: Point | None = None, apart: bool = False) -> BaseSampler:
+        """Return the sampler of a trial. known: parameters that it has already. apart: for a study of its own."""
         if self.shared and not apart:
             return self.shared
         if self.order:
-            point = self.order.next(given or {})
+            point = self.order.next(known or {})
             return PartialFixedSampler(point, RandomSampler()) if self.domains else RandomSampler()
         return self._make(int(SeedSequence([self.seed, number]).generate_state(1)[0]))
 
@@ -128,10 +128,10 @@ class Asker:
 
     def ask(self) -> OpenTrial:
         """Return a new trial; the branches of a trunk share all sampled values except the decay points."""
-        given = None if self.trunk_of(self.next_number) is not None else self._next_given()
+        keyed_point = None if self.trunk_of(self.next_number) is not None else self._next_given()
         past = self.pasts.of(self.asked) if self.pasts else None
-        self._take_sampler(self.next_number, given and given[1], apart=past is not None)
-        key, point = given or ("", {})
+        self._take_sampler(self.next_number, keyed_point and keyed_point[1], apart=past is not None)
+        key, point = keyed_point or ("", {})
         if past:
             point = self._ask_of(past, self.study.sampler, point)
             self.study.sampler = RandomSampler()
@@ -202,8 +202,8 @@ class Asker:
         """Take over a trial of an earlier process; sample now what that process had not sampled yet."""
         missing = self.spec.space.missing(sampled_params(record.params))
         if record.confirms is None and missing:
-            given = self.given.point(record.given_as) if record.given_as else {}
-            self._take_sampler(record.number, given | record.params)
+            known = self.given.point(record.given_as) if record.given_as else {}
+            self._take_sampler(record.number, known | record.params)
         else:
             self.study.sampler = RandomSampler()
         handle = self._handle(record.number)
@@ -265,17 +265,17 @@ class Asker:
         """Return the trial of the search at a place."""
         return [number for number in self.params if number not in self.confirmations][place]
 
-    def _take_sampler(self, number: int, given: Point | None = None, apart: bool = False) -> None:
+    def _take_sampler(self, number: int, known: Point | None = None, apart: bool = False) -> None:
         """Set the sampler for the trial of this number: a branch keeps its trunk's values.
 
-        given: parameters that it has already. apart: see `Draws.of`.
+        known: parameters that it has already. apart: see `Draws.of`.
         """
         first = self.trunk_of(number)
         trunk = {} if first is None else self.params.get(first, {})
         fixed = {name: value for name, value in trunk.items() if not name.startswith("decay_point")}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            base = self.draws.of(self._place_of(number), given, apart)
+            base = self.draws.of(self._place_of(number), known, apart)
         self.study.sampler = fixed_sampler(fixed, base) if fixed else base
 
 

@@ -25,9 +25,9 @@ def try_sampler(spec: SweepSpec) -> None:
     with as_bad_input(field), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         make = kind().make_conditional if spec.space.conditions else kind().make
-        made = make(domains, spec.search.seed, spec.search.seed)
-    if not isinstance(made, BaseSampler):
-        raise BadInput(f"{field}: make() returned {shown(made)}; it must return a sampler of Optuna")
+        sampler = make(domains, spec.search.seed, spec.search.seed)
+    if not isinstance(sampler, BaseSampler):
+        raise BadInput(f"{field}: make() returned {shown(sampler)}; it must return a sampler of Optuna")
     with as_bad_input(f"{field}: it proposes no trial"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _propose(spec, domains)

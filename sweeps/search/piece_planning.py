@@ -113,8 +113,8 @@ class PiecePlanner(Plans):
         if structural_key(self.spec, plan.trials[0].point) != structural_key(self.spec, trial.point):
             return False
         before = self._before(trial)
-        made = self._program(before)
-        return not before or before == plan.id or (made is not None and made == self._program(plan.id))
+        program = self._program(before)
+        return not before or before == plan.id or (program is not None and program == self._program(plan.id))
 
     def _before(self, trial: PlannedTrial) -> str:
         """Return the cohort that trained what a piece goes on from; "" for one that begins anew."""
@@ -122,8 +122,8 @@ class PiecePlanner(Plans):
         return self.cohorts.get(piece.source, "") if piece and piece.begin else ""
 
     def _program(self, cohort: str) -> tuple[str, str] | None:
-        made = self.provenance.get(cohort)
-        return made and (made.program, made.device)
+        provenance = self.provenance.get(cohort)
+        return provenance and (provenance.program, provenance.device)
 
     def _alone(self, trial: PlannedTrial) -> CohortPlan:
         """Return a cohort of one piece, which trains as those before it did."""

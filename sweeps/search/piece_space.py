@@ -77,9 +77,9 @@ class PieceSpace:
         """Return a trunk's decay points."""
         return self.branching.undecided if self.branching else {}
 
-    def step(self, share: float, kept: Sequence[int]) -> int:
-        """Return the step of a share at which a trunk has a state. kept: see `kept_steps`."""
-        for shares, steps in ((self.rungs, self.rung_steps), (self.kept, kept)):
+    def step(self, share: float, kept_steps: Sequence[int]) -> int:
+        """Return the step of a share at which a trunk has a state. kept_steps: see `kept_steps`."""
+        for shares, steps in ((self.rungs, self.rung_steps), (self.kept, kept_steps)):
             for known, step in zip(shares, steps, strict=True):
                 if math.isclose(known, share, abs_tol=1e-9):
                     return step

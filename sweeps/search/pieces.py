@@ -39,10 +39,10 @@ class PieceSearch:
         lag = LAG if self.spec.search.repeatable else None
         self.time = time
         wanted = self.spec.trials if self.spec.counts_trials else None
-        given = [self.layout.places(point) for point in asker.given.first.values()]
+        places = [self.layout.places(point) for point in asker.given.first.values()]
         space, trainings = self.layout.space, self.spec.trainings
         hints = self.layout.hints(asker.record.taken.trials) if asker.record.taken else []
-        self.model = Thaw(space, trainings, self.spec.search.seed, self.layout.rungs, lag, wanted, given, hints)
+        self.model = Thaw(space, trainings, self.spec.search.seed, self.layout.rungs, lag, wanted, places, hints)
         self.trunks: list[int] = []  # the trial of each trunk
         self.pieces: dict[int, list[PieceJson]] = {}  # by trial
         self.training: dict[int, Proposal] = {}  # by trial
@@ -155,13 +155,13 @@ class PieceSearch:
     def planned(self, number: int) -> PlannedTrial:
         """Return a trial with the last of its pieces."""
         entry, point = self.pieces[number][-1], self.asker.point_of(number)
-        kept = self.layout.kept_steps(point)
-        begin = self.layout.step(entry["begin"], kept) if entry["begin"] > 0 else 0
+        steps = self.layout.kept_steps(point)
+        begin = self.layout.step(entry["begin"], steps) if entry["begin"] > 0 else 0
         end = entry.get("end")
-        until = None if end is None else self.layout.step(end, kept)
+        until = None if end is None else self.layout.step(end, steps)
         decay = entry.get("decay")
-        last = self.layout.step(min(decay), kept) if decay else until or 0
-        keep_at = tuple(sorted({step for step in kept if begin < step <= last}))
+        last = self.layout.step(min(decay), steps) if decay else until or 0
+        keep_at = tuple(sorted({step for step in steps if begin < step <= last}))
         return PlannedTrial(number, self.layout.undecided() | point, piece=Piece(entry["trunk"], begin, until, keep_at))
 
     # --- results -----------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def first_points(first: Sequence[Entry], space: Space) -> list[Point]:
         if not is_reference(entry, space):
             points.append(as_sampled(space, entry, f"first.{k}"))
         else:
-            points += [as_sampled(space, found["point"], f"first.{k}") for found in entry.get(RESOLVED, ())]
+            points += [as_sampled(space, each["point"], f"first.{k}") for each in entry.get(RESOLVED, ())]
     return points
 
 
@@ -57,8 +57,8 @@ def _check_reference(entry: Entry, field: str) -> None:
         raise ValueError(f"{field}: {shown(sweep)} is no sweep; write the id of one, as {{best: names-20260101-abcd}}")
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= TOP_MOST:
         raise ValueError(f"{field}.top: {shown(count)} arrived; write how many points, 1 to {TOP_MOST:,}")
-    found = entry.get(RESOLVED, [])
-    if not isinstance(found, list) or not all(isinstance(each, Mapping) and "point" in each for each in found):  # pyright: ignore[reportUnknownVariableType]
+    resolved = entry.get(RESOLVED, [])
+    if not isinstance(resolved, list) or not all(isinstance(each, Mapping) and "point" in each for each in resolved):  # pyright: ignore[reportUnknownVariableType]
         raise ValueError(f"{field}.{RESOLVED}: it is written by the sweep; leave it out")
 
 

@@ -137,14 +137,14 @@ def _merged(argument: Argument, known: dict[str, Argument]) -> Argument:
 
 def _add_words(draft: Draft, command: Command, arguments: Sequence[Argument]) -> None:
     """Add the seed and the length of a trial to the command, and `${args}`."""
-    given = command.given
+    options = command.given
     words = list(command.words)
     length = _length(arguments)
     if length is None:
         draft.steps_comment = "no option says how long a trial trains: the last step that it reports"
         draft.notes.append("how long a trial trains: budget.steps is to be the last step that it reports")
     else:
-        value = number(given.get(length.option, "")) or length.default
+        value = number(options.get(length.option, "")) or length.default
         draft.steps = whole_steps(value) or STEPS_OTHERWISE
         unit = "epochs" if counts_epochs(length) else "steps"
         draft.steps_comment = f"{unit}: {length.option}"
@@ -182,11 +182,11 @@ def _with(words: list[str], option: str, value: str) -> list[str]:
 
 
 def _add_space(draft: Draft, command: Command, arguments: Sequence[Argument]) -> None:
-    given, first = command.given, dict[str, Any]()
+    options, first = command.given, dict[str, Any]()
     words = list(draft.code)
     length = _length(arguments)
     for argument in arguments:
-        if argument.option in given or is_seed(argument) or argument == length:
+        if argument.option in options or is_seed(argument) or argument == length:
             continue
         domain = suggestion(argument).domain
         if argument.required and domain is None:
@@ -226,28 +226,28 @@ def _note_needed(draft: Draft, command: Command, argument: Argument) -> None:
 # --- the results -----------------------------------------------------------------------------------------------------
 
 
-def _add_results(draft: Draft, command: Command, found: Results) -> None:
+def _add_results(draft: Draft, command: Command, results: Results) -> None:
     what = os.path.basename(command.words[command.script]) if command.sources else "its output"
-    ready = [*found.reported, *found.printed, *(name for _, names in found.patterns for name in names)]
-    logged = found.logged
-    if found.package != "mlflow":
-        found.logged = [] if ready else found.logged
-    objective = found.objective()
+    ready = [*results.reported, *results.printed, *(name for _, names in results.patterns for name in names)]
+    logged = results.logged
+    if results.package != "mlflow":
+        results.logged = [] if ready else results.logged
+    objective = results.objective()
     if objective is None:
         draft.metric_comment = f"{what} does not say what it reports: the name there"
         draft.pattern_comment = "if it prints results"
         draft.notes.append(_how(what, draft.metric))
         return
     draft.metric, draft.mode = objective
-    draft.pattern = found.pattern_for(draft.metric)
-    if draft.metric in found.reported:
+    draft.pattern = results.pattern_for(draft.metric)
+    if draft.metric in results.reported:
         draft.metric_comment = "reported"
-    elif draft.metric in found.printed:
+    elif draft.metric in results.printed:
         draft.metric_comment = "in lines of JSON that it prints"
     elif draft.pattern:
         draft.metric_comment, draft.pattern_comment = "printed", f"a line that {what} prints"
     else:
-        draft.metric_comment = f"logged by {found.package}" if found.package not in ("", "self") else "logged"
+        draft.metric_comment = f"logged by {results.package}" if results.package not in ("", "self") else "logged"
         draft.pattern_comment = "if it prints results"
         draft.notes.append(_how(what, draft.metric))
     if others := [name for name in dict.fromkeys([*ready, *logged]) if name not in (draft.metric, "step")]:

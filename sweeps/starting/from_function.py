@@ -103,10 +103,10 @@ def _size(name: str) -> Any:
 
 
 def _add_objective(draft: Draft, source: Source, name: str) -> None:
-    found = results_of([source], within=name)
-    reported = [metric for metric in found.names if metric in found.reported]
-    found.logged, found.printed, found.patterns = [], [], []
-    if objective := found.objective():
+    results = results_of([source], within=name)
+    reported = [metric for metric in results.names if metric in results.reported]
+    results.logged, results.printed, results.patterns = [], [], []
+    if objective := results.objective():
         draft.metric, draft.mode = objective
         others = [metric for metric in reported if metric != draft.metric]
         draft.metric_comment = f"reported; also {listed(others)}" if others else "reported"

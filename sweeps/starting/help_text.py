@@ -44,9 +44,9 @@ def options(text: str) -> list[Argument]:
     [Argument(name='lr', option='--lr', kind='float', default=0.1, choices=(), flag=False, turns_off=False, count=1, \
 required=False)]
     """
-    found = [argument for entry in _entries(text) if (argument := _argument(entry))]
+    arguments = [argument for entry in _entries(text) if (argument := _argument(entry))]
     needed = _needed(text)
-    known = by_name(argument for argument in found if argument.name not in _HELP)
+    known = by_name(argument for argument in arguments if argument.name not in _HELP)
     named = [a if a.option not in needed else _required(a) for a in known.values()]
     return named + [Argument(name, name, required=True) for name in _positional(text)]
 
@@ -168,8 +168,8 @@ def _count(value: str) -> int:
 
 
 def _default(words: str) -> Any:
-    found = _DEFAULT.findall(words)  # the last: libraries add it to what the author wrote
-    text = found[-1].strip().rstrip(",") if found else ""
+    defaults = _DEFAULT.findall(words)  # the last: libraries add it to what the author wrote
+    text = defaults[-1].strip().rstrip(",") if defaults else ""
     if not text or text in ("None", "null", "==SUPPRESS=="):
         return None
     return literal(text.split("; ")[0])

@@ -24,13 +24,13 @@ _SWITCHES = ("str2bool", "strtobool", "str_to_bool", "boolean", "parse_bool", "_
 
 def options(sources: list[Source]) -> list[Argument]:
     """Return the options that sources declare, in their order."""
-    found: list[Argument] = []
+    arguments: list[Argument] = []
     for source in sources:
         constants = source.constants
         for node in ast.walk(source.tree):
             if isinstance(node, ast.Call) and (argument := _option(node, constants)):
-                found.append(argument)
-    return [*by_name(found).values()]
+                arguments.append(argument)
+    return [*by_name(arguments).values()]
 
 
 def reads_a_command_line(sources: list[Source]) -> bool:

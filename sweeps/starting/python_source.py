@@ -119,13 +119,13 @@ def _parameters(node: Definition) -> dict[str, ast.expr | None]:
 def signature(source: Source, name: str) -> list[Argument]:
     """Return the arguments of a function or a class, without `config`, `report` and `self`."""
     constants = source.constants
-    found: list[Argument] = []
+    arguments: list[Argument] = []
     for parameter, default in _parameters(source.definitions[name]).items():
         if parameter not in (*PASSED, "self"):
             value = value_of(default, constants)
             known = None if value is MISSING else value
-            found.append(Argument(parameter, kind=kind_of(known), default=known, required=default is None))
-    return found
+            arguments.append(Argument(parameter, kind=kind_of(known), default=known, required=default is None))
+    return arguments
 
 
 def is_async(source: Source, name: str) -> bool:
@@ -156,7 +156,7 @@ def taken_from_config(sources: Sequence[Source], name: str) -> tuple[list[Argume
     """
     places = {key: source for source in reversed(sources) for key in source.definitions}
     definitions = {key: source.definitions[key] for key, source in places.items()}
-    found: list[Argument] = []
+    arguments: list[Argument] = []
     opaque, seen = False, set[tuple[str, str]]()
     waiting = [(name, "config")]
     while waiting:
@@ -165,11 +165,11 @@ def taken_from_config(sources: Sequence[Source], name: str) -> tuple[list[Argume
             continue
         seen.add((function, variable))
         for node in ast.walk(definitions[function]):
-            found += _taken(node, variable, places[function].constants)
+            arguments += _taken(node, variable, places[function].constants)
             waiting += _handed_on(node, variable, definitions)
-            waiting += ((function, kept) for kept in _kept(node, variable))
+            waiting += ((function, other) for other in _kept(node, variable))
             opaque |= _unpacks(node, variable)
-    return [*by_name(found).values()], opaque
+    return [*by_name(arguments).values()], opaque
 
 
 def imports_from(sources: Sequence[Source], module: str) -> bool:

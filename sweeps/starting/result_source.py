@@ -66,7 +66,7 @@ def _rank(name: str) -> int:
 
 def results_of(sources: Sequence[Source], within: str = "") -> Results:
     """Return what sources say of results. within: the one function that counts, "" for all of them."""
-    found = Results()
+    results = Results()
     for source in sources:
         roots: list[ast.AST] = [source.tree]
         if within in source.definitions:
@@ -77,26 +77,26 @@ def results_of(sources: Sequence[Source], within: str = "") -> Results:
             roots = [source.definitions[within], *helpers]
         for root in roots:
             for node in ast.walk(root):
-                _take(node, found)
-    return found
+                _take(node, results)
+    return results
 
 
-def _take(node: ast.AST, found: Results) -> None:
+def _take(node: ast.AST, results: Results) -> None:
     if isinstance(node, ast.Attribute) and node.attr == "config" and isinstance(node.value, ast.Name):
-        found.reads_wandb_config |= node.value.id == "wandb"
+        results.reads_wandb_config |= node.value.id == "wandb"
     if not isinstance(node, ast.Call):
         return
     name = _name(node.func)
     if name == "report":
-        found.reported += [
+        results.reported += [
             keyword.arg for keyword in node.keywords if keyword.arg and keyword.arg not in ("score", "ratios")
         ]
     elif name in _LOGGERS:
         if names := [*_logged(node)]:
-            found.logged += names
-            found.package = found.package or _package(node.func)
+            results.logged += names
+            results.package = results.package or _package(node.func)
     elif name in ("print", "write", "info", "echo"):
-        _take_print(node, found)
+        _take_print(node, results)
 
 
 def _name(function: ast.expr) -> str:
@@ -132,15 +132,15 @@ Piece = str | ast.expr
 """A piece of a printed line: its text, or the expression whose value stands there."""
 
 
-def _take_print(node: ast.Call, found: Results) -> None:
+def _take_print(node: ast.Call, results: Results) -> None:
     for argument in node.args:
         if isinstance(argument, ast.Call) and _name(argument.func) == "dumps" and argument.args:
             names = [*_keys(argument.args[0])]
             if {*names} & {*STEP}:
-                found.printed += [name for name in names if name not in STEP]
+                results.printed += [name for name in names if name not in STEP]
             return
     if pattern := pattern_of(_pieces(node.args)):
-        found.patterns.append(pattern)
+        results.patterns.append(pattern)
 
 
 def _pieces(arguments: Sequence[ast.expr]) -> list[Piece]:
@@ -208,12 +208,12 @@ def pattern_of(pieces: Sequence[Piece]) -> tuple[str, Sequence[str]] | None:
 
 def _label(before: str) -> tuple[str, str]:
     """Return the words before a value, and the expression for them as they stand there."""
-    found = re.search(r"([A-Za-z][\w /-]*?)?(\s*[:=]*\s*[\[(]?\s*)$", before[-60:])
-    if not found or not found[1]:
+    match = re.search(r"([A-Za-z][\w /-]*?)?(\s*[:=]*\s*[\[(]?\s*)$", before[-60:])
+    if not match or not match[1]:
         return "", ""
-    words = found[1].split()[-3:]
+    words = match[1].split()[-3:]
     text = r"\s+".join(map(re.escape, words))
-    end = re.sub(r"\s+", " ", found[2])
+    end = re.sub(r"\s+", " ", match[2])
     return "_".join(words), text + re.escape(end).replace(r"\ ", r"\s+")
 
 
@@ -233,7 +233,7 @@ def _group(label: str, value: ast.expr) -> str:
 def _finds(pattern: str, sample: str) -> bool:
     """Whether a pattern finds all its values in a line as it is printed."""
     try:
-        found = compiled(pattern).search(sample)
+        match = compiled(pattern).search(sample)
     except BadInput:
         return False
-    return found is not None and None not in found.groupdict().values()
+    return match is not None and None not in match.groupdict().values()

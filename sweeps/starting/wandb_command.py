@@ -13,12 +13,12 @@ ARGS = ("${args}", "${args_no_boolean_flags}", "${args_no_hyphens}", "${args_jso
 _VARIABLE = re.compile(r"\$\{envvar:([^}]*)\}")
 
 
-def command_of(given: Mapping[str, Any], space: dict[str, Any], notes: list[str]) -> list[str]:
+def command_of(file: Mapping[str, Any], space: dict[str, Any], notes: list[str]) -> list[str]:
     """Return the command of a sweep file, with what it passes by `${args}`.
 
     The domains of booleans become texts where W&B passes True and False as texts.
     """
-    words = _words(given, notes)
+    words = _words(file, notes)
     command: list[str] = []
     for place, word in enumerate(words):
         if word == "${env}":  # needed where variables follow it, as env A=1 python
@@ -31,15 +31,15 @@ def command_of(given: Mapping[str, Any], space: dict[str, Any], notes: list[str]
         elif word in ARGS:
             command += _passed(word, space, notes)
         else:
-            command.append(_filled(word, given, notes))
+            command.append(_filled(word, file, notes))
     if not any(word in ARGS for word in words):
         notes.append("command: no ${args} in it, so no value reached the script but by wandb.config; it is added")
         command.append("${args}")
     return command
 
 
-def _words(given: Mapping[str, Any], notes: list[str]) -> Sequence[str]:
-    command, program = given.get("command"), given.get("program")
+def _words(file: Mapping[str, Any], notes: list[str]) -> Sequence[str]:
+    command, program = file.get("command"), file.get("program")
     if command is None:
         if not program:
             notes.append("program: the file names none; python train.py stands in its place")
@@ -49,7 +49,7 @@ def _words(given: Mapping[str, Any], notes: list[str]) -> Sequence[str]:
         return shlex.split(command)
     words = as_list(command)
     if words is not command or not words:
-        raise BadInput(f"command: {shown(given['command'])}; a list of words is wanted")
+        raise BadInput(f"command: {shown(file['command'])}; a list of words is wanted")
     return [str(word) for word in words]
 
 
@@ -70,9 +70,9 @@ def _passed(macro: str, space: dict[str, Any], notes: list[str]) -> list[str]:
     return ["${args}"]
 
 
-def _filled(word: str, given: Mapping[str, Any], notes: list[str]) -> str:
+def _filled(word: str, file: Mapping[str, Any], notes: list[str]) -> str:
     """Return a word with the macros inside it filled, as far as they have a counterpart."""
     for variable in _VARIABLE.findall(word):
         notes.append(f"command: ${{envvar:{variable}}} has no counterpart; write the value of {variable} there")
-    word = word.replace("${program}", str(given.get("program") or "train.py")).replace("${interpreter}", this_python())
+    word = word.replace("${program}", str(file.get("program") or "train.py")).replace("${interpreter}", this_python())
     return word.replace("${args_json}", "${json}").replace("${args_json_file}", "${json}")

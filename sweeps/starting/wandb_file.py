@@ -74,47 +74,47 @@ def imported(path: str) -> Imported:
     fields = yaml12.read(text, source)
     if not isinstance(fields, dict):
         raise BadInput(f"{source}: no sweep file of W&B: it has program, method, parameters")
-    given = cast("dict[str, Any]", fields)
-    if "space" in given or "task" in given:
+    file = cast("dict[str, Any]", fields)
+    if "space" in file or "task" in file:
         raise BadInput(f"{source}: it is a spec already; sweep run {source}")
-    if "parameters" not in given:
+    if "parameters" not in file:
         raise BadInput(f"{source}: no sweep file of W&B: it has no parameters")
-    result = Imported(source, comment=brief(given.get("description") or "", 200))
-    _convert(given, result, folder)
+    result = Imported(source, comment=brief(file.get("description") or "", 200))
+    _convert(file, result, folder)
     make_spec(found_files(result.fields, folder), f"{source}, as a spec")
     return result
 
 
-def _convert(given: Mapping[str, Any], result: Imported, folder: Path) -> None:
+def _convert(file: Mapping[str, Any], result: Imported, folder: Path) -> None:
     fields, notes = result.fields, result.notes
-    program = str(given.get("program") or "")
-    fields["name"] = fitting_name(str(given.get("name") or "") or Path(program).stem or "sweep")
-    sampler = _sampler(given, notes)
-    parameters = [*domains(given["parameters"], sampler == "grid")]
+    program = str(file.get("program") or "")
+    fields["name"] = fitting_name(str(file.get("name") or "") or Path(program).stem or "sweep")
+    sampler = _sampler(file, notes)
+    parameters = [*domains(file["parameters"], sampler == "grid")]
     space = {parameter.name: parameter.domain for parameter in parameters}
     notes += [f"parameters.{p.name}: {p.note}" for p in parameters if p.note]
-    fields["command"] = command_of(given, space, notes)
+    fields["command"] = command_of(file, space, notes)
     steps = _length(parameters, space, fields["command"], notes)
     _rename(space, fields["command"], notes)
-    found = _found_results(program, folder)
-    _metric(given, fields, notes)
-    if pattern := found.pattern_for(fields["objective"]["metric"]):
+    results = _found_results(program, folder)
+    _metric(file, fields, notes)
+    if pattern := results.pattern_for(fields["objective"]["metric"]):
         fields["results"] = {"pattern": pattern}
     fields["budget"] = {"steps": steps or STEPS_OTHERWISE}
     fields["space"] = space
-    fields["trials"] = _trials(given, sampler, parameters, notes)
+    fields["trials"] = _trials(file, sampler, parameters, notes)
     fields["search"] = {"sampler": sampler}
-    _stopping(given, fields, steps, notes)
-    notes += _how_results_arrive(program, fields, found)
-    notes += [f"{name}: no counterpart; {why}" for name, why in NOWHERE.items() if name in given]
-    notes += [f"{name}: no counterpart" for name in given if name not in (*TAKEN, *NOWHERE)]
+    _stopping(file, fields, steps, notes)
+    notes += _how_results_arrive(program, fields, results)
+    notes += [f"{name}: no counterpart; {why}" for name, why in NOWHERE.items() if name in file]
+    notes += [f"{name}: no counterpart" for name in file if name not in (*TAKEN, *NOWHERE)]
 
 
-def _sampler(given: Mapping[str, Any], notes: list[str]) -> str:
-    method = given.get("method", "random")
+def _sampler(file: Mapping[str, Any], notes: list[str]) -> str:
+    method = file.get("method", "random")
     if method not in SAMPLERS:
         raise BadInput(f"method: {shown(method)}; W&B has {', '.join(SAMPLERS)}")
-    if method == "bayes" and given.get("early_terminate"):
+    if method == "bayes" and file.get("early_terminate"):
         notes.append("method: bayes with early_terminate is tpe, which also learns from trials that were stopped")
         return "tpe"
     return SAMPLERS[method]
@@ -170,10 +170,10 @@ def _say(command: list[str], name: str, value: str) -> None:
 # --- metric, trials, stopping ----------------------------------------------------------------------------------------
 
 
-def _metric(given: Mapping[str, Any], fields: dict[str, Any], notes: list[str]) -> None:
-    named = as_mapping(given.get("metric") or {})
+def _metric(file: Mapping[str, Any], fields: dict[str, Any], notes: list[str]) -> None:
+    named = as_mapping(file.get("metric") or {})
     if named is None:
-        raise BadInput(f"metric: {shown(given['metric'])}; it has name and goal")
+        raise BadInput(f"metric: {shown(file['metric'])}; it has name and goal")
     goal = str(named.get("goal", "minimize"))
     if goal not in ("minimize", "maximize"):
         raise BadInput(f"metric.goal: {shown(goal)}; minimize or maximize")
@@ -185,8 +185,8 @@ def _metric(given: Mapping[str, Any], fields: dict[str, Any], notes: list[str]) 
     fields["objective"] = {"metric": name, "mode": "min" if goal == "minimize" else "max"}
 
 
-def _trials(given: Mapping[str, Any], sampler: str, parameters: Sequence[Domain], notes: list[str]) -> int:
-    cap = given.get("run_cap")
+def _trials(file: Mapping[str, Any], sampler: str, parameters: Sequence[Domain], notes: list[str]) -> int:
+    cap = file.get("run_cap")
     if isinstance(cap, int) and cap > 0:
         return cap
     if sampler == "grid":
@@ -204,13 +204,13 @@ def _size(domain: Any) -> int:
     return int((fields["high"] - fields["low"]) / fields.get("step", 1) + 1e-9) + 1
 
 
-def _stopping(given: Mapping[str, Any], fields: dict[str, Any], steps: int, notes: list[str]) -> None:
-    early = given.get("early_terminate")
+def _stopping(file: Mapping[str, Any], fields: dict[str, Any], steps: int, notes: list[str]) -> None:
+    early = file.get("early_terminate")
     if not early:
         return
     rule = as_mapping(early)
     if rule is None or rule.get("type", "hyperband") != "hyperband":
-        notes.append(f"early_terminate: {shown(given['early_terminate'])} is no hyperband; no counterpart")
+        notes.append(f"early_terminate: {shown(file['early_terminate'])} is no hyperband; no counterpart")
         return
     eta = rule.get("eta", ETA)
     rungs = _rungs(rule, steps, eta)
@@ -247,15 +247,15 @@ def _found_results(program: str, folder: Path) -> Results:
     return Results()
 
 
-def _how_results_arrive(program: str, fields: Mapping[str, Any], found: Results) -> list[str]:
+def _how_results_arrive(program: str, fields: Mapping[str, Any], results: Results) -> list[str]:
     metric = fields["objective"]["metric"]
     what = program or "the script"
     notes: list[str] = []
-    if found.reads_wandb_config:
+    if results.reads_wandb_config:
         notes.append(f"{what} reads wandb.config, which only W&B's agent fills: take the values from its arguments")
     if "results" in fields:
         return [*notes, f"results: {metric} is read from a line that {what} prints"]
-    if metric in (*found.reported, *found.printed):
+    if metric in (*results.reported, *results.printed):
         return notes
     call = f"{metric}=..." if re.fullmatch(r"[A-Za-z_]\w*", metric) else f"**{{{metric!r}: ...}}"
     return [

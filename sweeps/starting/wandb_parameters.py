@@ -35,46 +35,46 @@ def domains(parameters: object, grid: bool = False, above: str = "") -> Iterator
         raise BadInput(f"parameters: {shown(parameters)}; a mapping from names to their values")
     for name, parameter in fields.items():
         whole = f"{above}{name}"
-        given = as_mapping(parameter)
-        if given is None:
+        settings = as_mapping(parameter)
+        if settings is None:
             raise BadInput(f"parameters.{whole}: {shown(parameter)}; write value: {shown(parameter, 20)}")
-        if "parameters" in given:
-            yield from domains(given["parameters"], grid, f"{whole}.")
+        if "parameters" in settings:
+            yield from domains(settings["parameters"], grid, f"{whole}.")
             continue
-        yield _domain(whole, given, grid)
+        yield _domain(whole, settings, grid)
 
 
-def _domain(name: str, given: Mapping[str, Any], grid: bool) -> Domain:
-    kind = str(given.get("distribution") or _implied(name, given))
+def _domain(name: str, settings: Mapping[str, Any], grid: bool) -> Domain:
+    kind = str(settings.get("distribution") or _implied(name, settings))
     if kind not in DISTRIBUTIONS:
         raise BadInput(f"parameters.{name}: unknown distribution '{brief(kind)}'; W&B has {', '.join(DISTRIBUTIONS)}")
     try:
-        domain, note = DISTRIBUTIONS[kind](given)
+        domain, note = DISTRIBUTIONS[kind](settings)
     except KeyError as error:
         raise BadInput(f"parameters.{name}: {kind} needs {error.args[0]}") from error
     except (TypeError, ValueError, OverflowError) as error:
-        raise BadInput(f"parameters.{name}: {kind} of {shown(dict(given))}: numbers that rise are wanted") from error
+        raise BadInput(f"parameters.{name}: {kind} of {shown(dict(settings))}: numbers that rise are wanted") from error
     notes = [note] if note else []
-    if "probabilities" in given:
+    if "probabilities" in settings:
         notes.append("probabilities have no counterpart; all values are alike")
-    notes += [f"{field} is not known" for field in given if field not in KNOWN]
+    notes += [f"{field} is not known" for field in settings if field not in KNOWN]
     if grid and (fields := as_mapping(domain)):
         domain, more = _points(fields)
         notes += [more] if more else []
     return Domain(name, domain, "; ".join(notes))
 
 
-def _implied(name: str, given: Mapping[str, Any]) -> str:
+def _implied(name: str, settings: Mapping[str, Any]) -> str:
     """Return the distribution of a parameter that names none."""
-    if "value" in given:
+    if "value" in settings:
         return "constant"
-    if "values" in given:
+    if "values" in settings:
         return "categorical"
-    if "min" in given and "max" in given:
-        return "int_uniform" if isinstance(given["min"], int) and isinstance(given["max"], int) else "uniform"
-    if "mu" in given or "sigma" in given:
+    if "min" in settings and "max" in settings:
+        return "int_uniform" if isinstance(settings["min"], int) and isinstance(settings["max"], int) else "uniform"
+    if "mu" in settings or "sigma" in settings:
         return "normal"
-    raise BadInput(f"parameters.{name}: {shown(dict(given))} has neither value, values, nor min and max")
+    raise BadInput(f"parameters.{name}: {shown(dict(settings))} has neither value, values, nor min and max")
 
 
 def _range(low: float, high: float, **more: Any) -> dict[str, Any]:
@@ -83,28 +83,28 @@ def _range(low: float, high: float, **more: Any) -> dict[str, Any]:
     return {"low": low, "high": high, **more}
 
 
-def _values(given: Mapping[str, Any]) -> tuple[Any, str]:
-    values: Sequence[Any] = given["values"]
-    if not isinstance(given["values"], list) or not values:
+def _values(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    values: Sequence[Any] = settings["values"]
+    if not isinstance(settings["values"], list) or not values:
         raise ValueError
     plain = [value if (fields := as_mapping(value)) is None else str(fields) for value in values]
     note = "mappings among the values have become texts" if plain != values else ""
     return ({"choices": plain} if any(isinstance(value, list) for value in plain) else plain), note
 
 
-def _constant(given: Mapping[str, Any]) -> tuple[Any, str]:
-    value: Any = given["value"]
+def _constant(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    value: Any = settings["value"]
     if fields := as_mapping(value):
         return str(fields), "a mapping has become a text"
     return value, ""
 
 
-def _uniform(given: Mapping[str, Any]) -> tuple[Any, str]:
-    return _range(given["min"], given["max"]), ""
+def _uniform(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    return _range(settings["min"], settings["max"]), ""
 
 
-def _whole(given: Mapping[str, Any]) -> tuple[Any, str]:
-    return _range(given["min"], given["max"], integer=True), ""
+def _whole(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    return _range(settings["min"], settings["max"], integer=True), ""
 
 
 def _stepped(low: float, high: float, q: float) -> dict[str, Any]:
@@ -115,8 +115,8 @@ def _stepped(low: float, high: float, q: float) -> dict[str, Any]:
     return _range(*ends, **({"integer": True} if q == 1 else {"step": q, **({"integer": True} if whole else {})}))
 
 
-def _q_uniform(given: Mapping[str, Any]) -> tuple[Any, str]:
-    return _stepped(given["min"], given["max"], given.get("q", 1)), ""
+def _q_uniform(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    return _stepped(settings["min"], settings["max"], settings.get("q", 1)), ""
 
 
 def _logarithmic(low: float, high: float, note: str = "", q: float | None = None) -> tuple[Any, str]:
@@ -135,59 +135,59 @@ def _logarithmic(low: float, high: float, note: str = "", q: float | None = None
 EXPONENTS = "min and max were exponents of e"
 
 
-def _log_uniform(given: Mapping[str, Any]) -> tuple[Any, str]:
-    return _logarithmic(math.exp(given["min"]), math.exp(given["max"]), EXPONENTS)
+def _log_uniform(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    return _logarithmic(math.exp(settings["min"]), math.exp(settings["max"]), EXPONENTS)
 
 
-def _inv_log_uniform(given: Mapping[str, Any]) -> tuple[Any, str]:
-    return _logarithmic(math.exp(-given["max"]), math.exp(-given["min"]), EXPONENTS)
+def _inv_log_uniform(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    return _logarithmic(math.exp(-settings["max"]), math.exp(-settings["min"]), EXPONENTS)
 
 
-def _log_values(given: Mapping[str, Any]) -> tuple[Any, str]:
-    return _logarithmic(given["min"], given["max"])
+def _log_values(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    return _logarithmic(settings["min"], settings["max"])
 
 
-def _q_log_uniform(given: Mapping[str, Any]) -> tuple[Any, str]:
-    return _logarithmic(math.exp(given["min"]), math.exp(given["max"]), EXPONENTS, given.get("q", 1))
+def _q_log_uniform(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    return _logarithmic(math.exp(settings["min"]), math.exp(settings["max"]), EXPONENTS, settings.get("q", 1))
 
 
-def _q_log_values(given: Mapping[str, Any]) -> tuple[Any, str]:
-    return _logarithmic(given["min"], given["max"], "", given.get("q", 1))
+def _q_log_values(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    return _logarithmic(settings["min"], settings["max"], "", settings.get("q", 1))
 
 
 BELL = "a normal distribution has become a range of {:g} sigma"
 
 
-def _ends(given: Mapping[str, Any]) -> tuple[float, float]:
-    mu, sigma = given.get("mu", 0.0), given.get("sigma", 1.0)
+def _ends(settings: Mapping[str, Any]) -> tuple[float, float]:
+    mu, sigma = settings.get("mu", 0.0), settings.get("sigma", 1.0)
     return mu - SIGMAS * sigma, mu + SIGMAS * sigma
 
 
-def _normal(given: Mapping[str, Any]) -> tuple[Any, str]:
-    low, high = _ends(given)
+def _normal(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    low, high = _ends(settings)
     return _range(_short(low), _short(high)), BELL.format(2 * SIGMAS)
 
 
-def _q_normal(given: Mapping[str, Any]) -> tuple[Any, str]:
-    return _stepped(*_ends(given), given.get("q", 1)), BELL.format(2 * SIGMAS)
+def _q_normal(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    return _stepped(*_ends(settings), settings.get("q", 1)), BELL.format(2 * SIGMAS)
 
 
-def _log_normal(given: Mapping[str, Any]) -> tuple[Any, str]:
-    low, high = _ends(given)
+def _log_normal(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    low, high = _ends(settings)
     return _logarithmic(math.exp(low), math.exp(high), BELL.format(2 * SIGMAS))
 
 
-def _q_log_normal(given: Mapping[str, Any]) -> tuple[Any, str]:
-    low, high = _ends(given)
-    return _logarithmic(math.exp(low), math.exp(high), BELL.format(2 * SIGMAS), given.get("q", 1))
+def _q_log_normal(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    low, high = _ends(settings)
+    return _logarithmic(math.exp(low), math.exp(high), BELL.format(2 * SIGMAS), settings.get("q", 1))
 
 
-def _beta(given: Mapping[str, Any]) -> tuple[Any, str]:
+def _beta(settings: Mapping[str, Any]) -> tuple[Any, str]:
     return _range(0.0, 1.0), "a beta distribution has become all of 0 ... 1"
 
 
-def _q_beta(given: Mapping[str, Any]) -> tuple[Any, str]:
-    return _stepped(0.0, 1.0, given.get("q", 1)), "a beta distribution has become all of 0 ... 1"
+def _q_beta(settings: Mapping[str, Any]) -> tuple[Any, str]:
+    return _stepped(0.0, 1.0, settings.get("q", 1)), "a beta distribution has become all of 0 ... 1"
 
 
 DISTRIBUTIONS: Mapping[str, Callable[[Mapping[str, Any]], tuple[Any, str]]] = {

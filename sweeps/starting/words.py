@@ -44,9 +44,9 @@ def as_list(value: object) -> list[Any]:
 
 def this_python() -> str:
     """Return the word that starts this Python in a command: python, or its path where that is another."""
-    found = found_program("python", with_own_programs(os.environ))
-    here = os.path.dirname(sys.executable)
-    return "python" if found and os.path.realpath(os.path.dirname(found)) == os.path.realpath(here) else sys.executable
+    program = found_program("python", with_own_programs(os.environ))
+    folder = os.path.realpath(os.path.dirname(sys.executable))
+    return "python" if program and os.path.realpath(os.path.dirname(program)) == folder else sys.executable
 
 
 def origin(reference: str) -> str:

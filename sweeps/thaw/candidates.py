@@ -33,18 +33,18 @@ class Candidate:
     point: Point
     trunk: Trunk | None = None
 
-    def begin(self, decay: Array, kept: Array) -> Array:
+    def begin(self, decay: Array, kept_shares: Array) -> Array:
         """Return from which share of a training branches by H decay points (H, D) would begin, (H,).
 
-        kept: the shares at which rows are kept. A trunk that has not come so far trains on first.
+        kept_shares: the shares at which rows are kept. A trunk that has not come so far trains on first.
         """
         if not self.trunk:
             return np.zeros(len(decay))
         position = self.trunk.position
         if not decay.shape[1]:
             return np.full(len(decay), position)
-        behind = kept[None] <= np.minimum(decay[:, :1], position) + 1e-9
-        return np.where(decay[:, 0] >= position, position, np.where(behind, kept[None], 0.0).max(1))
+        behind = kept_shares[None] <= np.minimum(decay[:, :1], position) + 1e-9
+        return np.where(decay[:, 0] >= position, position, np.where(behind, kept_shares[None], 0.0).max(1))
 
 
 def new_points(space: Space, trunks: Sequence[Trunk], rng: np.random.Generator) -> list[Candidate]:

@@ -95,12 +95,12 @@ def compare(
     belief: Belief,
     candidates: Sequence[Candidate],
     decay: Array,
-    kept: Array,
+    kept_shares: Array,
     affordable: float,
 ) -> Comparison:
     """Compare candidates at decay points (H, D).
 
-    kept: the shares at which rows of trunks are kept. affordable: the most that a branch and its trunk may cost.
+    kept_shares: the shares at which rows of trunks are kept. affordable: the most that a branch and its trunk may cost.
     """
     points = space.scaled(np.array([candidate.point for candidate in candidates]))
     foresight = belief.foresee(points, space.decay_in_range(decay))
@@ -112,7 +112,7 @@ def compare(
     tried = np.zeros_like(begin, dtype=np.bool_)
     for row, candidate in enumerate(candidates):
         if candidate.trunk:
-            begin[row], tried[row] = candidate.begin(decay, kept), _tried(space, candidate.trunk, decay)
+            begin[row], tried[row] = candidate.begin(decay, kept_shares), _tried(space, candidate.trunk, decay)
     lost = np.array([candidate.trunk is not None and candidate.trunk.lost for candidate in candidates])
     cost = 1.0 - np.where(lost[:, None], 0.0, begin)
     gain = foresight.improvement(expected_improvement, best)

@@ -52,8 +52,8 @@ class Learner:
     def __init__(self, space: Space):
         self.space, self.prior = space, Kernel.for_space(space)
         self.learns = space.dimensions > 1
-        given = [KNOWN if number.length is not None else UNKNOWN for number in space.numbers]
-        self.deviations = np.array([*given, *[UNKNOWN] * len(space.choices), DRIFT_KNOWN])
+        deviations = [KNOWN if number.length is not None else UNKNOWN for number in space.numbers]
+        self.deviations = np.array([*deviations, *[UNKNOWN] * len(space.choices), DRIFT_KNOWN])
         self._learnt: dict[int, Array] = {}  # count -> deviations of the prior
         self._likely: dict[int, Sequence[Shift]] = {}  # count -> the shifts that are thought of from there on
 

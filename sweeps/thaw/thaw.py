@@ -48,7 +48,7 @@ class Thaw:
         rungs: Sequence[float] = RUNGS,
         lag: int | None = None,
         trials: int | None = None,
-        given: Sequence[Values] = (),
+        first: Sequence[Values] = (),
         hints: Sequence[Hint] = (),
     ):
         """budget: in full trainings. rungs: the shares of a training at which trunks are scored and parked.
@@ -56,7 +56,7 @@ class Thaw:
         lag: at most so many pieces train at once, and piece k is chosen by the results of pieces 0 ... k - lag. So the
         pieces are the same whenever results come in. None: every result counts at once. trials: how many begin, trunks
         and branches that do not go on from where their trunk rested: no more, and no fewer if the budget does not pay
-        for so many. None: as many as it pays for. given: points to begin with, each by some of its values; the others
+        for so many. None: as many as it pays for. first: points to begin with, each by some of its values; the others
         are those of the points that it begins with anyway. hints: what another search came to, see `sweeps.thaw.hints`.
         """
         self.space, self.budget, self.seed, self.rungs = space, budget, seed, tuple(rungs)
@@ -74,9 +74,9 @@ class Thaw:
         self.promise, self.noise = math.inf, 0.0  # of all that could be trained, when the last piece was chosen
         self.kept, self.learner = kept_shares(space), Learner(space)
         self.hints = hinted(space, hints) if hints else None
-        given = [*given, *(dict(enumerate(point)) for point in best_points(space, hints))]
-        self.given = len(given)
-        self.first = points_to_begin(space, beginnings(budget, self.rungs[0], self.given), self.trials, given, seed)
+        first = [*first, *(dict(enumerate(point)) for point in best_points(space, hints))]
+        self.given = len(first)
+        self.first = points_to_begin(space, beginnings(budget, self.rungs[0], self.given), self.trials, first, seed)
 
     @property
     def left(self) -> float:

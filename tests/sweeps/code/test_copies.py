@@ -14,7 +14,7 @@ from espalier.core.loading.folders import restoring_folder, use_copy
 from espalier.core.loading.references import load_class
 from espalier.core.task import code_fingerprint, load_task
 from espalier.sweeps.code.changes import changed_files, sentence
-from espalier.sweeps.code.copies import Kept, keep, laid_out
+from espalier.sweeps.code.copies import CodeRecord, keep, laid_out
 from espalier.sweeps.code.sources import Source, source_of, source_of_command, sources_of
 from espalier.sweeps.spec.spec import load_spec
 from tests.sweeps.code.project import CODE, FILES, SPEC, make_project
@@ -32,7 +32,7 @@ def sweep_folder(project: Path, sweep: str = "line-1") -> Path:
     return project.parent / "home" / "sweeps" / sweep
 
 
-def kept_code(project: Path, sweep: str = "line-1", limit_mib: float = 32.0) -> Kept:
+def kept_code(project: Path, sweep: str = "line-1", limit_mib: float = 32.0) -> CodeRecord:
     spec = project.parent / "spec.yaml"
     spec.write_text(yaml.safe_dump(SPEC | {"task": "project/mytask.py:Line"}))
     kept = keep(sources_of(load_spec(str(spec))), Path.cwd(), sweep_folder(project, sweep), limit_mib)
@@ -40,7 +40,7 @@ def kept_code(project: Path, sweep: str = "line-1", limit_mib: float = 32.0) -> 
     return kept
 
 
-def used(project: Path, kept: Kept) -> Path:
+def used(project: Path, kept: CodeRecord) -> Path:
     """Use a recorded copy; return the folder of the project in it."""
     copy = laid_out(sweep_folder(project), kept.fact())
     assert copy
