@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass
 from espalier.core.errors import counted
 from espalier.sweeps.answer.answer import Answer
 from espalier.sweeps.answer.axes import Axis, doubt_text, place_text, short, spoken
-from espalier.sweeps.answer.health import FAILED, Group
+from espalier.sweeps.answer.health import FAILED, WELL, Group
 from espalier.sweeps.answer.valley import Valley
 from espalier.sweeps.answer.words import widened
 
 OFTEN = 0.25
 """The share of trials with one verdict from which on the range is to be moved."""
+LEARNT_NOTHING = ("stuck", "collapsed", "diverged")
+"""Verdicts of trials that learnt nothing that lasted."""
 WHOLE = 0.8
 """Of a range so much must have been tried before it is said to matter nothing."""
 
@@ -47,6 +49,7 @@ def next_steps(answer: Answer, sweep: str, option: str = "") -> list[Step]:
 def _steps(answer: Answer, sweep: str) -> Iterator[Step]:
     """sweep: its id, and what commands need to find it."""
     yield from _failed(answer)
+    yield from _unhealthy_best(answer)
     yield from _better_reference(answer)
     yield from _edges(answer)
     yield from _rates(answer)
@@ -59,6 +62,21 @@ def _failed(answer: Answer) -> Iterator[Step]:
     for group in answer.health.problems:
         if group.verdict == FAILED:
             yield Step(f"mend what failed: {group.line(None)}")
+
+
+def _unhealthy_best(answer: Answer) -> Iterator[Step]:
+    """Yield not to trust a best trial that is unhealthy itself, and that a flat objective tells nothing."""
+    best = answer.best
+    if best and best.verdict and best.verdict not in WELL:
+        then = (
+            "none is to be used yet"
+            if best.verdict in LEARNT_NOTHING
+            else "look at its update ratios before you use it"
+        )
+        yield Step(f"the best trial itself is {best.verdict}, {then}: {best.evidence}")
+    if answer.points.flat:
+        metric = answer.spec.objective.metric
+        yield Step(f"every complete trial has the same {metric}: look whether it depends on what is searched")
 
 
 def _better_reference(answer: Answer) -> Iterator[Step]:

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 
 TRIALS_LEAST, PLACES_LEAST = 4, 3
 """A valley is drawn through so many complete trials, at so many different places, or more."""
+BEYOND = 1e3
+"""A complete trial that ended worse than it began counts as diverged if it is so many times as far behind the best as
+the better half of the trials: one of them would make the scale of the losses, and hide what the others show."""
 
 
 @dataclass(frozen=True)
 class Points:
-    """The complete trials of the search. best: the best of them. begun: all trials, with those that diverged."""
+    """The complete trials of the search that did not diverge. best: the best of them. begun: all trials."""
 
     spec: SweepSpec
     what: Searched
@@ -39,9 +42,16 @@ class Points:
         """Return those of all trials. Confirmations are none: they repeat one of the search."""
         own = searched(trials)
         complete = [t for t in own if t.state == "complete" and t.value is not None and np.isfinite(t.value)]
-        diverged = [t for t in own if t.state == "diverged" or t.verdict == "diverged"]
         best = best_trial(complete, spec.objective.mode)
-        return cls(spec, Searched.of(spec.space), complete, best, diverged, own)
+        lost = _lost(complete, best, spec.objective.sign)
+        diverged = [t for t in own if "diverged" in (t.state, t.verdict) or t.number in lost]
+        lived = [t for t in complete if t.number not in lost]
+        return cls(spec, Searched.of(spec.space), lived, best, diverged, own)
+
+    @property
+    def flat(self) -> bool:
+        """Whether enough trials for a valley are complete, and all have one value."""
+        return len(self.trials) >= TRIALS_LEAST and len({t.value for t in self.trials}) == 1
 
     @cached_property
     def surface(self) -> "Surface | None":
@@ -50,6 +60,7 @@ class Points:
             self.best is None
             or len([*self.trials, *self.scored]) < TRIALS_LEAST
             or not (self.what.axes or self.what.factors)
+            or (self.flat and not self.scored)
         ):
             return None
         from espalier.sweeps.answer.process import Prior
@@ -109,13 +120,15 @@ class Points:
         """Return what was tried along an axis; None for too little."""
         values = [x for t in self.trials if (x := axis.value(t.params)) is not None]
         places = sorted({axis.coordinate(x) for x in values})
-        if self.best is None or axis.value(self.best.params) is None:
+        best = axis.value(self.best.params) if self.best else None
+        if best is None:
             return None
         more = [axis.coordinate(x) for t in self.scored if (x := axis.value(t.params)) is not None]
         if len(values) + len(more) < TRIALS_LEAST or len({*places, *more}) < PLACES_LEAST:
             return None
         begun = [axis.coordinate(x) for t in self.begun if (x := axis.value(t.params)) is not None]
-        return Along(axis, places, (min(begun), max(begun)), self.diverged_from(axis), self._left(axis))
+        chosen, ends = axis.coordinate(best), (min(begun), max(begun))
+        return Along(axis, chosen, places, ends, self.diverged_from(axis), self._left(axis))
 
     def _left(self, axis: Axis) -> list[Left]:
         """Return the trials that were scored on their way and left, along an axis."""
@@ -160,6 +173,25 @@ class Points:
         low, high = along.axis.ends
         rows[:, self.what.axes.index(along.axis)] = (along.places - low) / (high - low)
         return rows
+
+
+def _lost(complete: Sequence[TrialResult], best: TrialResult | None, sign: float) -> set[int]:
+    """Return the complete trials that diverged, though their losses stayed finite: they ended worse than they began."""
+    behind = {t.number: sign * ((t.value or 0.0) - (best.value or 0.0)) for t in complete} if best else {}
+    half = sorted(behind.values())[: max(TRIALS_LEAST, (len(behind) + 1) // 2)]
+    beyond = BEYOND * half[-1] if half and half[-1] else np.inf
+    return {
+        t.number
+        for t in complete
+        if t is not best and (t.verdict == "diverged" or behind[t.number] > beyond) and _ended_worse(t, sign)
+    }
+
+
+def _ended_worse(trial: TrialResult, sign: float) -> bool:
+    """Whether a trial ended worse than an untrained model, or than its first report; true if nobody knows."""
+    first = trial.reports[min(trial.reports)] if len(trial.reports) > 1 else None
+    begin = first if trial.to_beat is None else trial.to_beat
+    return begin is None or sign * ((trial.value or 0.0) - begin) > 0
 
 
 def _trunk(trial: TrialResult) -> str:

@@ -4,15 +4,16 @@ S = draws of the loss, X = places along the valley.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from espalier.sweeps.answer.axes import Axis, wider
+from espalier.sweeps.answer.off import BAND, Left, Off, at_place, middle_of, offs_of
 from espalier.sweeps.spec.space import Point
 
 if TYPE_CHECKING:
@@ -20,13 +21,9 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
 PLACES, FORESEEN_PLACES = 121, 241
 """Along a valley, where the band is known: of one that is foreseen in part more, for it is longer."""
-BAND = (0.025, 0.975)
-FACTORS = (10.0, 3.0, 2.0)
-"""By how much a number on a logarithmic scale is off, in the costs that are computed; along others a TENTH of the range
-that was searched."""
-TENTH = 0.1
 NEAR_DECADES, NEAR_SHARE = 0.15, 0.05
 """How near to a place a trial tells of it: in decades, or as a share of the range."""
 TWICE = 2.0
@@ -40,34 +37,6 @@ RIM = 0.04
 
 
 @dataclass(frozen=True)
-class Off:
-    """What it costs to be off. text: "10 times too high". too_high: not too low. x: the place.
-
-    factor: 10, or 0.1; None along a linear axis, and along a list, of which it is the next value.
-
-    cost: by how much worse the objective is there, in its own unit, at least 0; low, high: its 95 % band. All are None
-    where trainings diverge (`diverges`), and where no trial has been.
-
-    foreseen: where no complete trial is near, but trials that were scored on their way and left: from how many of them
-    the cost is foreseen; 0 where it is measured. left: at which shares of a training these were left, the least and the
-    greatest. share, behind: of the nearest of them, by how much it was worse than the best at that share.
-    """
-
-    text: str
-    too_high: bool
-    factor: float | None
-    x: float
-    cost: float | None = None
-    low: float | None = None
-    high: float | None = None
-    diverges: bool = False
-    share: float | None = None
-    behind: float | None = None
-    foreseen: int = 0
-    left: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
 class Valley:
     """The objective along one number, the other hyperparameters as the best trial has them.
 
@@ -78,17 +47,18 @@ class Valley:
     where trials were left on their way, the mean of the middle half of the draws, which are lopsided then.
     They reach over what trials have tried: beyond `measured`, the range of complete ones, they are foreseen from the
     scores of trials that were stopped or parked.
-    best_x: where it is best. se: its standard error: in decades where `axis.decades`, else in the axis's unit. The best
-    lies within 2 se of best_x, and in `interval`, in 95 % of sweeps; where the interval is lopsided, se is half of its
-    longer side.
+    chosen_x: the value of the best trial. best_x: where the valley is best.
+    se: the standard error of best_x: in decades where `axis.decades`, else in the axis's unit. The best lies within
+    2 se of best_x, and in `interval`, in 95 % of sweeps; where the interval is lopsided, se is half of its longer side.
     within: the range around best_x where the mean is no more than `noise` worse than there, and all of `interval`.
+    Beyond `measured` a place is in it only if 97.5 % of the draws are no more than `noise` worse.
     noise: the standard deviation of another seed if `noise_known`, else how far trials scatter around the valley.
     settled: whether `interval` is hardly wider than where the mean is within noise. If not, `within` is what is not
     known better, rather than what makes no difference.
     valleys: where there are several, apart by places that are surely much worse, the best of each in which
     the best of all may lie, the likeliest first; else empty.
-    off: what it costs to be 10, 3 and 2 times too high and too low, or off by a tenth of the range, or of a list what
-    the next values cost; as far as it was tried.
+    off: what it costs to be 10, 3 and 2 times above and below chosen_x, or off by a tenth of the range, or of a list
+    what the next values cost; as far as it was tried.
     diverged_from: the lowest x from which on half of all trials or more diverged; None if none diverged there.
     begun: the range in which trials were begun, of which some were stopped or parked.
     edge: "low" or "high" where the best lies at that end of the range and may lie beyond. wider: the range to search.
@@ -99,6 +69,7 @@ class Valley:
     mean: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
+    chosen_x: float
     best_x: float
     se: float
     within: tuple[float, float]
@@ -152,6 +123,7 @@ class Valley:
             "name": self.name,
             "log": self.log,
             "rate": self.axis.rate,
+            "chosen_x": self.chosen_x,
             "best_x": self.best_x,
             "se": self.se,
             "se_unit": "decades" if self.axis.decades else self.name,
@@ -175,26 +147,15 @@ class Valley:
 
 
 @dataclass(frozen=True)
-class Left:
-    """A trial that was stopped or parked. place: its coordinate. share: of a training, at which it was last scored.
-
-    behind: by how much it was worse than the best there.
-    """
-
-    place: float
-    share: float
-    behind: float
-
-
-@dataclass(frozen=True)
 class Along:
     """What `valley_of` needs to know of the trials along an axis, in coordinates.
 
-    complete: where complete trials are, in order. begun: the least and the greatest of all. diverged_from: see Valley.
-    left: those that were scored on their way, and did not diverge.
+    chosen: where the best trial is. complete: where complete trials are, in order. begun: the least and the greatest
+    of all. diverged_from: see Valley. left: those that were scored on their way, and did not diverge.
     """
 
     axis: Axis
+    chosen: float
     complete: Sequence[float]
     begun: tuple[float, float]
     diverged_from: float | None
@@ -240,12 +201,13 @@ class Along:
 def valley_of(along: Along, paths: Array, sign: float, noise: float, noise_known: bool) -> Valley:
     """Return the valley of draws (S, X) of the loss, which is sign times the objective."""
     axis, places = along.axis, along.places
-    mean = _middle(paths) if along.left else paths.mean(0)
-    lowest = _lowest(paths, places)
+    mean = middle_of(paths) if along.left else paths.mean(0)
+    lowest = _lowest(paths, along)
     several = _several(paths, places, lowest, (BARRIER * noise, TWICE * along.near))
-    best, (first, last) = float(np.median(lowest)), np.quantile(lowest, BAND)
+    best = min(float(np.median(lowest)), float(places[-1]))
+    first, last = min(best, np.quantile(lowest, BAND[0])), max(best, np.quantile(lowest, BAND[1]))
     edges = np.sort(sign * np.quantile(paths, BAND, axis=0), axis=0)
-    flat = _within(places, mean, best, noise)
+    flat = _within(places, _is_flat(along, paths, mean, best, noise), best)
     within = min(flat[0], float(first)), max(flat[1], float(last))
     edge = _edge(along, best)
     return Valley(
@@ -254,13 +216,14 @@ def valley_of(along: Along, paths: Array, sign: float, noise: float, noise_known
         mean=(sign * mean).tolist(),
         low=edges[0].tolist(),
         high=edges[1].tolist(),
+        chosen_x=axis.at(along.chosen),
         best_x=axis.at(best),
         se=float(max(best - first, last - best)) / 2,
         within=(axis.at(within[0]), axis.at(within[1])),
         noise=noise,
         noise_known=noise_known,
         settled=bool(last - first <= SETTLED * (flat[1] - flat[0])),
-        off=_offs(along, paths, places, best),
+        off=offs_of(along, paths, places),
         diverged_from=None if along.diverged_from is None else axis.at(along.diverged_from),
         begun=(axis.at(along.begun[0]), axis.at(along.begun[1])),
         edge=edge,
@@ -271,21 +234,24 @@ def valley_of(along: Along, paths: Array, sign: float, noise: float, noise_known
     )
 
 
-def _middle(paths: Array) -> Array:
-    """Return the mean of the middle half of the draws at each place (X,)."""
-    quarter = len(paths) // 4
-    return np.sort(paths, axis=0)[quarter : len(paths) - quarter].mean(0)
+def _lowest(paths: Array, along: Along) -> Array:
+    """Return where each draw is lowest (S,): of three neighbours the vertex of the parabola through them.
 
-
-def _lowest(paths: Array, places: Array) -> Array:
-    """Return where each draw is lowest (S,): of three neighbours the vertex of the parabola through them."""
+    Draws that still fall at the last place before trials diverge are lowest somewhere between: evenly.
+    """
+    places = along.places
     at = paths.argmin(1)
     inner = np.clip(at, 1, len(places) - 2)
     left, middle, right = (paths[np.arange(len(paths)), inner + k] for k in (-1, 0, 1))
     bend = left - 2 * middle + right
     shift = np.where(bend > 0, 0.5 * (left - right) / np.where(bend > 0, bend, 1.0), 0.0)
     refined = places[inner] + np.clip(shift, -1, 1) * (places[1] - places[0])
-    return np.where(at == inner, refined, places[at])
+    lowest = np.where(at == inner, refined, places[at])
+    falling = np.flatnonzero(at == len(places) - 1)
+    if along.diverged_from is not None and along.diverged_from > places[-1]:
+        share = (np.arange(len(falling)) + 0.5) / max(1, len(falling))
+        lowest[falling] = places[-1] + share * (along.diverged_from - places[-1])
+    return lowest
 
 
 def _several(paths: Array, places: Array, lowest: Array, least: tuple[float, float]) -> list[float]:
@@ -304,9 +270,19 @@ def _several(paths: Array, places: Array, lowest: Array, least: tuple[float, flo
     return several if len(several) > 1 else []
 
 
-def _within(places: Array, mean: Array, best: float, noise: float) -> tuple[float, float]:
-    """Return the part of the valley around its best place that is at most `noise` above it."""
-    fits = mean <= float(np.interp(best, places, mean)) + noise
+def _is_flat(along: Along, paths: Array, mean: Array, best: float, noise: float) -> Mask:
+    """Return where the mean is at most `noise` above its best place (X,), and where it is foreseen nearly all draws."""
+    places, (low, high) = along.places, along.measured
+    flat = mean <= float(np.interp(best, places, mean)) + noise
+    foreseen = (places < low - 1e-9) | (places > high + 1e-9)
+    if foreseen.any():
+        worse = paths[:, foreseen] - at_place(paths, places, best)[:, None]
+        flat[foreseen] &= np.quantile(worse, BAND[1], axis=0) <= noise
+    return flat
+
+
+def _within(places: Array, fits: Mask, best: float) -> tuple[float, float]:
+    """Return the part of the places around the best one that fits without a gap."""
     at = int(np.abs(places - best).argmin())
     low = high = at
     while low > 0 and fits[low - 1]:
@@ -314,65 +290,6 @@ def _within(places: Array, mean: Array, best: float, noise: float) -> tuple[floa
     while high < len(places) - 1 and fits[high + 1]:
         high += 1
     return min(best, float(places[low])), max(best, float(places[high]))
-
-
-def _offs(along: Along, paths: Array, places: Array, best: float) -> list[Off]:
-    offs: list[Off] = []
-    for text, too_high, factor, place in _wrong_places(along.axis, best):
-        off = Off(text, too_high, factor, along.axis.at(place))
-        left = along.near_left(place)
-        if along.diverged_from is not None and place >= along.diverged_from:
-            offs.append(replace(off, diverges=True))
-        elif along.reach[0] - 1e-9 <= place <= along.reach[1] + 1e-9:
-            offs.append(replace(_costed(off, paths, places, (place, best), bool(left)), **_told(left)))
-        elif left and abs(left[0].place - place) <= along.near:
-            offs.append(replace(off, share=left[0].share, behind=left[0].behind))
-    return offs
-
-
-def _costed(off: Off, paths: Array, places: Array, between: tuple[float, float], foreseen: bool) -> Off:
-    """Return it with its cost: of what is foreseen the median, since its draws are lopsided."""
-    costs = _at(paths, places, between[0]) - _at(paths, places, between[1])
-    middle = np.median(costs) if foreseen else costs.mean()
-    cost, low, high = (max(0.0, float(each)) for each in (middle, *np.quantile(costs, BAND)))
-    return replace(off, cost=cost, low=low, high=high)
-
-
-def _told(left: Sequence[Left]) -> dict[str, Any]:
-    """Return what an Off tells of the trials from which it is foreseen, the nearest first."""
-    if not left:
-        return {}
-    shares = [each.share for each in left]
-    shown = {"share": left[0].share, "behind": left[0].behind}
-    return {"foreseen": len(left), "left": (min(shares), max(shares)), **shown}
-
-
-def _wrong_places(axis: Axis, best: float) -> Iterator[tuple[str, bool, float | None, float]]:
-    """Yield the text, whether it is too high, the factor, and the coordinate of each place that is off."""
-    if axis.values and not axis.rate:
-        listed = [axis.coordinate(value) for value in axis.values]
-        chosen = min(range(len(listed)), key=lambda k: abs(listed[k] - best))
-        for k, word in ((chosen + 1, "higher"), (chosen - 1, "lower")):
-            if 0 <= k < len(listed):
-                yield f"the next {word} ({axis.values[k]:.4g})", k > chosen, None, listed[k]
-        return
-    low, high = axis.ends
-    for factor in FACTORS if axis.decades else (None,):
-        step = TENTH * (high - low) if factor is None else math.log10(factor)
-        text, at = "a tenth of the range" if factor is None else f"{factor:g} times", best
-        if axis.whole and factor is None:
-            at, step = round(best), max(1, round(step))
-            text = str(step)
-        yield f"{text} too high", True, factor, at + step
-        yield f"{text} too low", False, factor and 1 / factor, at - step
-
-
-def _at(paths: Array, places: Array, place: float) -> Array:
-    """Return the draws at a place (S,), linear between its neighbours."""
-    step = places[1] - places[0]
-    k = int(np.clip((place - places[0]) / step, 0, len(places) - 2))
-    share = (place - places[k]) / step
-    return (1 - share) * paths[:, k] + share * paths[:, k + 1]
 
 
 def _edge(along: Along, best: float) -> str | None:

@@ -18,7 +18,8 @@ FAR, NEAR = 10.0, 2.0
 GOING_ON = ("queued", "starting", "running", "stopping", "interrupted")
 """States of sweeps that may still find a better trial."""
 SAME = 2.0
-"""The best trial lies elsewhere than the valley's lowest point if they are more than so many standard errors apart."""
+"""The best trial lies elsewhere than the valley's lowest point if they are more than so many standard errors apart, or
+if it lies out of the interval of that point."""
 BESIDE = 2
 """Other valleys that get a sentence of their own, the most important."""
 
@@ -40,6 +41,9 @@ def _best(told: Findings) -> Iterator[str]:
         yield _without_a_best(told)
         return
     yield _first(told, best)
+    if told.points.flat:
+        count = counted(len(told.points.trials), "complete trial")
+        yield f"all {count} have the same {told.spec.objective.metric}: nothing that was searched changes it"
     if valley := told.valley:
         yield from (*_elsewhere(valley, best), *_twice(valley))
     if told.diverging:
@@ -97,7 +101,7 @@ def _value(axis: Axis, value: float, valley: Valley | None) -> str:
     if valley is None:
         return value_text(axis, value)
     apart = abs(axis.coordinate(value) - axis.coordinate(valley.best_x))
-    if apart <= SAME * valley.se:
+    if apart <= SAME * valley.se and valley.interval[0] <= value <= valley.interval[1]:
         return value_text(axis, value, valley.se)
     text, lowest = value_text(axis, value), f"the best {doubt_text(axis, valley.best_x, valley.se)}"
     return f"{text[:-1]}; {lowest})" if text.endswith(")") else f"{text} ({lowest})"
@@ -188,7 +192,7 @@ def _twice(valley: Valley) -> Iterator[str]:
     for words, factor in ((f"twice the {name}", NEAR), (f"half the {name}", 1 / NEAR)):
         off = next((off for off in valley.off if off.factor and math.isclose(off.factor, factor)), None)
         if off is None:
-            parts.append(f"{words} was not {_untried(valley, valley.axis.coordinate(valley.best_x), factor)}")
+            parts.append(f"{words} was not {_untried(valley, factor)}")
         elif off.diverges:
             parts.append(f"{words} diverges")
         elif off.cost is None:
@@ -199,10 +203,10 @@ def _twice(valley: Valley) -> Iterator[str]:
     yield "; ".join(parts)
 
 
-def _untried(valley: Valley, best: float, factor: float) -> str:
-    """Return what was not done so many times above the best place."""
-    place = best + math.log10(factor)
-    low, high = (valley.axis.coordinate(end) for end in valley.begun or (valley.best_x, valley.best_x))
+def _untried(valley: Valley, factor: float) -> str:
+    """Return what was not done so many times above the best trial's value."""
+    place = valley.axis.coordinate(valley.chosen_x) + math.log10(factor)
+    low, high = (valley.axis.coordinate(end) for end in valley.begun or (valley.chosen_x, valley.chosen_x))
     return "trained to the end, only begun" if low <= place <= high else "tried"
 
 

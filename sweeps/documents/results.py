@@ -153,17 +153,18 @@ class OffDocument(TypedDict):
 class ValleyDocument(TypedDict):
     """The objective along one hyperparameter, the others at their best: mean, low and high at xs.
 
-    best_x, se: the best place and its standard error, in se_unit: "decades", or the hyperparameter's own. interval:
-    where it lies at 95 %. measured: the range of complete trials; beyond it the objective is foreseen from those that
-    were stopped or parked. valleys: the best of each, where there are several in which the best may lie. within: the
-    range within noise of the best. settled: whether the interval is hardly wider.
-    begun: the range in which trials were begun. edge: low or high where the best lies at that end of the range; wider:
-    one to search instead.
+    chosen_x: the value of the best trial, from which the costs of being off are counted. best_x, se: the best place and
+    its standard error, in se_unit: "decades", or the hyperparameter's own. interval: where it lies at 95 %. measured:
+    the range of complete trials; beyond it the objective is foreseen from those that were stopped or parked. valleys:
+    the best of each, where there are several in which the best may lie. within: the range within noise of the best.
+    settled: whether the interval is hardly wider. begun: the range in which trials were begun. edge: low or high where
+    the best lies at that end of the range; wider: one to search instead.
     """
 
     name: str
     log: bool
     rate: bool
+    chosen_x: float
     best_x: float
     se: float
     se_unit: str

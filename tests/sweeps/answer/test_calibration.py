@@ -42,10 +42,10 @@ def outcome_of(valley: Valley, truth: Truth, others: list[float], noise: float) 
     best, least = float(fine[losses.argmin()]), float(losses.min())
     along = truth.loss(xs, others)
     band = np.mean((np.array(valley.low) <= along) & (along <= np.array(valley.high)))
-    there = float(truth.loss(np.array([valley.best_x]), others)[0])
+    chosen = float(truth.loss(np.array([valley.chosen_x]), others)[0])
     costs = [
         (off.low or 0.0) - 1e-9
-        <= max(0.0, float(truth.loss(np.array([off.x]), others)[0]) - there)
+        <= max(0.0, float(truth.loss(np.array([off.x]), others)[0]) - chosen)
         <= (off.high or 0.0)
         for off in valley.off
         if off.cost is not None

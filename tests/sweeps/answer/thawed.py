@@ -224,11 +224,13 @@ def outcome_of(valley: Valley, places: Array, losses: Array) -> Outcome:
     band = valley.at(valley.best_x)
     assert band
     held: dict[bool, list[bool]] = {True: [], False: []}
-    asked = [factor for factor in FACTORS if places[0] <= best + math.log10(factor) <= places[-1]]
+    chosen = valley.chosen_x
+    asked = [factor for factor in FACTORS if places[0] <= chosen + math.log10(factor) <= places[-1]]
+    trained = float(np.interp(chosen, places, losses))
     told = {round(off.factor, 3): off for off in valley.off if off.factor and (off.diverges or off.cost is not None)}
     for off in (told[round(factor, 3)] for factor in asked if round(factor, 3) in told):
         if off.cost is not None:
-            truth = max(0.0, float(np.interp(off.x, places, losses)) - there)
+            truth = max(0.0, float(np.interp(off.x, places, losses)) - trained)
             held[bool(off.foreseen)].append((off.low or 0.0) - 1e-12 <= truth <= (off.high or 0.0))
     return Outcome(
         abs(valley.best_x - best) <= 2 * valley.se + 1e-9,
