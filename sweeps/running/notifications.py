@@ -1,33 +1,32 @@
 """Tell a webhook and a command how a sweep goes. Whatever becomes of it, the sweep goes on.
 
-A thread of its own looks at the progress, as the display does. Only this file calls a webhook.
+A thread of its own looks at the progress, as the display does.
 """
 
 import json
 import os
+import selectors
 import signal
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from urllib.parse import urlsplit
 
 from espalier.core.errors import brief, briefly
 from espalier.sweeps.results.formatting import decimals, params_text
 from espalier.sweeps.running.progress import Progress
+from espalier.sweeps.running.webhook import WORDS_MOST, post
 from espalier.sweeps.spec.notify import VARIABLE, Event, Notify, check_address
 
 LOOK_S = 0.5
-ANSWER_S = 5.0  # that a webhook may take
 PAUSES_S = (1.0, 3.0)  # before it is tried again
 COMMAND_S = 60.0  # that a command may take, and
 COMMAND_STOPPED_S = 5.0  # where the sweep was asked to stop: all ends within some ten seconds then
-WORDS_MOST = 200  # characters of what a webhook or a command says
+READ_BYTES = 65536  # at once of what a command prints
+OUTPUT_MOST = 4096  # bytes of what a command prints that are kept: the last ones
 
 
 @dataclass(frozen=True)
@@ -154,12 +153,13 @@ class Teller:
         try:
             check_address(address)
         except ValueError:
-            return f"the webhook's address, in {self.notify.webhook}, is none of HTTP"
+            where = f", in {self.notify.webhook}," if name else ""  # an address itself is never shown
+            return f"the webhook's address{where} is none of HTTP"
         body = json.dumps(told.message()).encode()
         host = urlsplit(address).hostname
         trouble = ""
         for pause_s in (*PAUSES_S, 0.0):
-            trouble, again = _posted(address, body)
+            trouble, again = post(address, body)
             if not again or self.progress.stopping():
                 break
             self.sleep(pause_s)
@@ -171,9 +171,7 @@ class Teller:
         """Run the command; return what went wrong, "" for nothing."""
         if not self.notify.command:
             return ""
-        words, patience_s = told.command(self.notify.command), COMMAND_S
-        if self.progress.stopping():
-            patience_s = COMMAND_STOPPED_S
+        words = told.command(self.notify.command)
         environment = os.environ | {"ESPALIER_NOTIFICATION": json.dumps(told.document())}
         try:
             process = subprocess.Popen(
@@ -186,15 +184,39 @@ class Teller:
             )
         except (OSError, ValueError) as error:
             return f"{brief(words[0])}: {briefly(error)}"
-        try:
-            output, _ = process.communicate(timeout=patience_s)
-        except subprocess.TimeoutExpired:
+        output = _output(process, self._patience_s)
+        if output is None:
             _kill(process)
-            return f"{brief(words[0])} took longer than {patience_s:g} s, and was ended"
+            return f"{brief(words[0])} took longer than {self._patience_s():g} s, and was ended"
         if process.returncode:
             last = output.decode(errors="replace").strip().rpartition("\n")[2]
             return f"{brief(words[0])} ended with {process.returncode}{f': {brief(last, WORDS_MOST)}' if last else ''}"
         return ""
+
+    def _patience_s(self) -> float:
+        return COMMAND_STOPPED_S if self.progress.stopping() else COMMAND_S
+
+
+def _output(process: "subprocess.Popen[bytes]", patience_s: Callable[[], float]) -> bytes | None:
+    """Wait for a command and read all that it prints; return the end of it, None if the command takes too long.
+
+    patience_s: how long it may take since now; asked again and again, since a stop makes it shorter.
+    """
+    assert process.stdout
+    begin, output, printing = time.monotonic(), b"", True
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while (left_s := begin + patience_s() - time.monotonic()) > 0:
+            wait_s = min(left_s, LOOK_S)
+            if not printing:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(wait_s)
+                    process.stdout.close()
+                    return output
+            elif selector.select(wait_s):
+                piece = os.read(process.stdout.fileno(), READ_BYTES)
+                output, printing = (output + piece)[-OUTPUT_MOST:], bool(piece)
+    return None
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
@@ -204,19 +226,3 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
     if process.stdout:
         process.stdout.close()
-
-
-def _posted(address: str, body: bytes) -> tuple[str, bool]:
-    """Send JSON to an address; return what went wrong, "" for nothing, and whether another try may help."""
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=ANSWER_S):
-            return "", False
-    except urllib.error.HTTPError as error:
-        with error:
-            words = error.read(WORDS_MOST).decode(errors="replace").strip()
-        refused = error.code < 500 and error.code not in (408, 429)
-        return f"answered {error.code}{f' ({brief(words, WORDS_MOST)})' if words else ''}", not refused
-    except (OSError, HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        return f"cannot be reached ({brief(str(reason) or type(error).__name__, WORDS_MOST)})", True

@@ -1,6 +1,7 @@
 """Who is told how a sweep goes: a webhook on this machine, and commands; what goes wrong with them is a note."""
 
 import json
+import resource
 import sys
 import threading
 from collections.abc import Iterator
@@ -182,6 +183,27 @@ def test_a_command_that_fails_is_one_note(command: list[str], note: str, monkeyp
     made = progress(command=command, on=["end"])
     Teller(made.notify or Notify(), made).close("")
     assert len(made.notes) == 1 and made.notes[0].startswith(note)
+
+
+def test_of_what_a_command_prints_the_end_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    flood = progress(command=["sh", "-c", "head -c 300000000 /dev/zero; echo; echo last; exit 3"], on=["end"])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Teller(flood.notify or Notify(), flood).close("")
+    assert flood.notes == ["notify: sh ended with 3: last"]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+    monkeypatch.setattr("espalier.sweeps.running.notifications.COMMAND_S", 0.3)
+    endless = progress(command=["sh", "-c", "yes & exec >&-; sleep 100"], on=["end"])
+    Teller(endless.notify or Notify(), endless).close("")
+    assert endless.notes == ["notify: sh took longer than 0.3 s, and was ended"]
+
+
+def test_a_stop_shortens_the_patience_with_a_command_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("espalier.sweeps.running.notifications.COMMAND_STOPPED_S", 0.0)
+    stopped = progress(command=["sleep", "100"], on=["end"])
+    answers = iter([False, False])
+    stopped.stopping = lambda: next(answers, True)
+    Teller(stopped.notify or Notify(), stopped).close("")
+    assert stopped.notes == ["notify: sleep took longer than 0 s, and was ended"]
 
 
 @pytest.mark.parametrize(
