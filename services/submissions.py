@@ -20,7 +20,7 @@ from espalier.sweeps.home import SWEEP_ID, new_id
 from espalier.sweeps.search.extension import More
 from espalier.sweeps.spec.first import TOP_MOST
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
-from espalier.sweeps.spec.values import Fields, unique_fields
+from espalier.sweeps.spec.values import Fields, unique_fields, whole_fields
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
 
 DEPTH = 40  # the most nested levels of a spec
@@ -135,7 +135,7 @@ def checked_fields(fields: Any) -> tuple[Fields, SweepSpec]:
         raise BadInput("spec: tracking_uri: the service records all sweeps in one place; leave it out")
     if not all(isinstance(key, str) for key in fields):
         raise BadInput("spec: a spec's fields have names")
-    return json.loads(json.dumps(spec.model_dump(mode="json", exclude_unset=True))), spec
+    return json.loads(json.dumps(whole_fields(spec, exclude_unset=True))), spec
 
 
 @lru_cache(maxsize=1)

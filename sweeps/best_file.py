@@ -61,7 +61,7 @@ def best_file_text(
         "trial": best.number,
         "params": dict(best.params),
         "result": {sweep_record.spec.objective.metric: best.value},
-        "spec": sweep_record.stored_spec,
+        "spec": sweep_record.public_spec,
         "program": story["program"],
         "device": story["device"],
         "lanes": story.get("lanes", 1),

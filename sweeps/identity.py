@@ -38,6 +38,8 @@ def check_same_spec(sweep: str, facts: Facts, begun: SweepSpec, wanted: SweepSpe
     if "lr_range_run" in facts and wanted.space.lr_exponent == AUTO:  # replaced by the result of a range test
         then["space"]["lr_exponent"] = now["space"]["lr_exponent"] = AUTO
     fields = [f"{name} ({_shown(a)} there, {_shown(b)} here)" for name, a, b in _differences(then, now)]
+    if then["notify"] == now["notify"] and begun.notify != wanted.notify:  # which are written without their secret
+        fields.append("notify.webhook (another address there)")
     if fields:
         more = f" and {len(fields) - 5} more" if len(fields) > 5 else ""
         raise BadInput(

@@ -27,6 +27,7 @@ from espalier.services.reading.view import sweep_view
 from espalier.services.submissions import MOST, read_more, read_points, read_spec, submission_of
 from espalier.services.tokens import Caller
 from espalier.sweeps.spec import yaml12
+from espalier.sweeps.spec.notify import public_fields
 from espalier.sweeps.spec.values import Fields
 
 STREAM = {200: {"content": {"text/event-stream": {}, "text/plain": {}}, "description": "server-sent events"}}
@@ -134,7 +135,7 @@ async def check(request: Request, backend: BackendDep, caller: Submitter) -> Fie
     def look() -> Fields:
         fields, spec = read_spec(body.spec, body.kind, backend.settings)
         submission = submission_of(caller.owner, fields, spec, None, None, None, backend.settings)
-        return {"name": spec.name, "trials": spec.trials, "gpus": submission.gpus, "spec": fields}
+        return {"name": spec.name, "trials": spec.trials, "gpus": submission.gpus, "spec": public_fields(fields)}
 
     return await anyio.to_thread.run_sync(look)
 
@@ -193,8 +194,8 @@ def trials(
 
 @api.get("/sweeps/{sweep}/spec", responses=responses(401, 404, 422, 429))
 def spec(sweep: Id, backend: BackendDep, caller: Reader) -> Fields:
-    """Show the spec of a sweep, as submitted."""
-    return own_sweep(backend, caller, sweep).spec
+    """Show the spec of a sweep, as submitted: of a webhook's address the host alone."""
+    return public_fields(own_sweep(backend, caller, sweep).spec)
 
 
 @api.get("/sweeps/{sweep}/curves", responses=responses(401, 404, 422, 429, 503))

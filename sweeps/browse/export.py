@@ -11,6 +11,7 @@ No file has a secret: addresses are without logins, and it is recorded in the ho
 """
 
 import hashlib
+import html
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ from espalier.sweeps.recording.tracking_uri import AT_HOME
 from espalier.sweeps.results.figures import table_csv
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.spec.notify import host_alone
 
 MANIFEST, README, BEST = "manifest.json", "README.txt", "best.yaml"
 SCHEMA = 1
@@ -101,8 +103,13 @@ def _write(home: Home, sweep: HomeSweep, folder: Path, notes: list[str]) -> list
     _copy(home, sweep, folder)
     for name, text in _texts(sweep, folder, notes):
         (folder / name).write_text(text, encoding="utf-8")
+    address = sweep.spec.notify.webhook if sweep.spec.notify else ""
     for path in [path for path in folder.rglob("*") if path.suffix in TEXTS]:
-        path.write_text(without_secrets(path.read_text(encoding="utf-8")), encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
+        if address:  # what earlier versions recorded has it
+            for spelling in (address, html.escape(address)):
+                text = text.replace(spelling, host_alone(address))
+        path.write_text(without_secrets(text), encoding="utf-8")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "schema": SCHEMA,

@@ -24,6 +24,7 @@ from espalier.sweeps.results import figures as report
 from espalier.sweeps.spec.meaning import misread_exponents
 from espalier.sweeps.spec.space import AUTO, Range
 from espalier.sweeps.spec.spec import SweepSpec
+from espalier.sweeps.spec.values import whole_fields
 
 WIDER = 0.5  # decades: a sweep trains longer than the test, so lower rates may be best, or higher ones stable
 
@@ -150,7 +151,7 @@ def resolved(spec: SweepSpec, home: Home) -> tuple[SweepSpec, Mapping[str, objec
         raise BadInput(f"space.lr_exponent: auto: no interval was found: {'; '.join(test.notes)}; or give a range")
     low, high = wider(test.interval)
     run = record_test(spec, test, home)
-    fields = spec.model_dump(mode="json")
+    fields = whole_fields(spec)
     space = {name: domain for name, domain in fields["space"].items() if name != "lr"}
     fields["space"] = space | {"lr_exponent": {"low": low, "high": high}}
     return SweepSpec.model_validate(fields), {"lr_range_run": run, "lr_exponent_low": low, "lr_exponent_high": high}

@@ -19,7 +19,7 @@ from espalier.core.errors import brief, briefly
 from espalier.sweeps.results.formatting import decimals, params_text
 from espalier.sweeps.running.progress import Progress
 from espalier.sweeps.running.webhook import WORDS_MOST, post
-from espalier.sweeps.spec.notify import VARIABLE, Event, Notify, check_address
+from espalier.sweeps.spec.notify import VARIABLE, Event, Notify, check_address, is_left_out
 
 LOOK_S = 0.5
 PAUSES_S = (1.0, 3.0)  # before it is tried again
@@ -150,6 +150,8 @@ class Teller:
                 return f"{name[1]}, the variable of the webhook, is not set"
         if not address:
             return ""
+        if is_left_out(address):
+            return f"the webhook's address is not known here, {address}, so it was not told: {told.text}"
         try:
             check_address(address)
         except ValueError:

@@ -16,9 +16,10 @@ from espalier.sweeps.search.study import SweepRecord
 from espalier.sweeps.search.taken import Taken
 from espalier.sweeps.search.taking import FIELD, taken_from
 from espalier.sweeps.spec.first import RESOLVED, as_written, is_reference, overlap, reference
+from espalier.sweeps.spec.notify import public_fields
 from espalier.sweeps.spec.space import Space
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
-from espalier.sweeps.spec.values import Fields
+from espalier.sweeps.spec.values import Fields, whole_fields
 
 
 class SweepStore:
@@ -56,7 +57,7 @@ class SweepStore:
             study.set_user_attr(name, value)
         if taken:
             study.set_user_attr(attributes.TAKEN, taken.to_json())
-        study.set_user_attr(attributes.SPEC, spec.model_dump(mode="json"))
+        study.set_user_attr(attributes.SPEC, whole_fields(spec))
         return SweepRecord(study, self.storage)
 
     def taken(self, spec: SweepSpec, facts: Facts) -> Taken | None:
@@ -79,12 +80,13 @@ class SweepStore:
     def copy(self, sweep: str, place: str, tracking: str) -> None:
         """Copy a sweep, with its trials as they are now, into a new storage at a place; see `open`.
 
-        There it has no address of its own to be recorded at, and no runs yet. tracking: its tracking origin there.
+        There it has no address of its own to be recorded at, no runs yet, and no secret.
+        tracking: its tracking origin there.
         """
         study, target = self._study(sweep), storage.open_storage(place)
         copy = optuna.create_study(storage=target, study_name=sweep, direction=study.direction)
         copy.add_trials(study.get_trials(deepcopy=False))
-        spec = study.user_attrs[attributes.SPEC] | {"tracking_uri": None}
+        spec = public_fields(study.user_attrs[attributes.SPEC] | {"tracking_uri": None})
         entries = study.user_attrs | {attributes.TRACKING: tracking, attributes.SPEC: spec}
         for name in sorted(entries, key=attributes.SPEC.__eq__):  # the spec last: see `create`
             if name != attributes.PARENT and not name.startswith(attributes.LATE_RUN):
@@ -137,7 +139,7 @@ def looked_up(spec: SweepSpec, store: SweepStore) -> SweepSpec:
         else entry
         for k, entry in enumerate(spec.first)
     ]
-    return spec if first == spec.first else make_spec(spec.model_dump(mode="json") | {"first": first}, stored=True)
+    return spec if first == spec.first else make_spec(whole_fields(spec) | {"first": first}, stored=True)
 
 
 def best_points(store: SweepStore, wanted: str, count: int, space: Space, field: str) -> list[Fields]:

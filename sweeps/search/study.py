@@ -22,6 +22,7 @@ from espalier.sweeps.search.confirming import confirmations_wanted
 from espalier.sweeps.search.extension import Extension
 from espalier.sweeps.search.taken import Taken
 from espalier.sweeps.search.trial_record import TrialRecord, sampled_params
+from espalier.sweeps.spec.notify import public_fields
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec, make_spec
 from espalier.sweeps.spec.values import Fields
@@ -83,6 +84,11 @@ class SweepRecord:
         """The fields of its spec: as stored at its start, with the budget of its last extension."""
         fields = self.study.user_attrs[attributes.SPEC]
         return self.extensions[-1].applied_to(fields) if self.extensions else fields
+
+    @property
+    def public_spec(self) -> Fields:
+        """The fields of its spec as others may see them: of a webhook's address the host alone."""
+        return public_fields(self.stored_spec) if self.stored_spec.get("notify") else self.stored_spec
 
     @cached_property
     def begun_spec(self) -> SweepSpec:

@@ -297,7 +297,7 @@ class SweepSpec(Part):
 
     def notes(self) -> list[str]:
         """Return notes on valid fields that may not do what the author expects."""
-        search, notes = self.search, []
+        search, notes = self.search, self.notify.notes() if self.notify else []
         if "seed" in search.model_fields_set and search.learns and not search.repeatable:
             notes.append(
                 f"search.seed: {search.sampler} goes on from the trials that have ended, so another run proposes other "

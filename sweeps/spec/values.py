@@ -20,6 +20,7 @@ Location = tuple[str | int, ...]
 """The fields and places in lists that lead to a value."""
 VALUES = 20_000  # values in a spec, with aliases expanded
 DEPTH = 40  # levels of lists and mappings
+WHOLE = "whole"  # the context in which a spec is written with its secrets
 _HALVES = re.compile("[\ud800-\udfff]")
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
@@ -109,3 +110,8 @@ def _unfit(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}; write where it is, as file.py:{value.__name__}"
     return f"{a_noun(type(value).__name__)}; write a text, a number, true, false, null, a list or a mapping"
+
+
+def whole_fields(spec: BaseModel, **options: Any) -> dict[str, Any]:
+    """Return the fields of a spec with its secrets: for whoever makes a spec of them again, and for nobody else."""
+    return spec.model_dump(mode="json", context=WHOLE, **options)

@@ -13,7 +13,7 @@ from sqlalchemy import update
 import espalier as es
 from espalier.services.clusters.local import LocalCluster
 from espalier.services.database.store import Store
-from espalier.services.database.tables import Lease
+from espalier.services.database.tables import Lease, Submission
 from espalier.services.settings import Settings
 from tests.services.conftest import spec, until
 from tests.services.http.asking import Header, Token, hand_in, problem, reaches, state
@@ -31,6 +31,21 @@ def test_a_sweep_is_taken_run_and_found_again(client: httpx.Client, token: Token
     view = client.get(answer.headers["location"], headers=who).json()
     assert (view["owner"], view["name"], view["trials"]["wanted"], view["attempt"]) == ("ada", "quick", 4, 0)
     assert "this is quick" in client.get(view["links"]["logs"], headers=who).text
+
+
+def test_of_a_webhook_the_service_shows_the_host_and_its_job_gets_the_address(
+    client: httpx.Client, token: Token, store: Store
+) -> None:
+    who, address = token(), "https://hooks.example/T0SECRET/x9y8z7"
+    fields = spec() | {"notify": {"webhook": address, "on": ["failure"]}}
+    checked = client.post("/v1/check", json=fields, headers=who)
+    sweep = client.post("/v1/sweeps", json=fields, headers=who).json()["id"]
+    texts = [checked.text, *(client.get(f"/v1/sweeps/{sweep}{part}", headers=who).text for part in ("", "/spec"))]
+    assert "https://hooks.example/***" in texts[0] and "https://hooks.example/***" in texts[-1]
+    assert not any("T0SECRET" in text for text in texts)
+    with store.session() as session:
+        submission = session.query(Submission).filter_by(sweep=sweep).one()
+        assert submission.spec["notify"]["webhook"] == address
 
 
 def test_json_yaml_and_a_form_hand_in_the_same(client: httpx.Client, token: Token, store: Store) -> None:

@@ -1,5 +1,6 @@
 """`sweep export` and `sweep unpack`: a sweep opens elsewhere, whole or not at all, and without secrets."""
 
+import html
 import json
 import os
 import random
@@ -98,16 +99,19 @@ def test_a_sweep_keeps_how_it_was_extended(sweep: Sweep, tmp_path: Path) -> None
 def test_no_secret_goes_along(sweep: Sweep, tmp_path: Path) -> None:
     password, token = secrets.token_hex(8), secrets.token_hex(8)
     uri = f"https://me:{password}@127.0.0.1:9/mlflow?access_token={token}"
-    make(tmp_path / "home", "warm-1", {0: 2.5}, tracking_uri=uri)
+    webhook = f"https://hooks.example/{password}/x?a={token}&b=1"
+    make(tmp_path / "home", "warm-1", {0: 2.5}, tracking_uri=uri, notify={"webhook": webhook})
     folder = tmp_path / "home" / "sweeps" / "warm-1"
     folder.mkdir(parents=True)
     story = json.dumps({"members": [{"reports": [], "curve": [], "note": uri}], "program": "vmap", "device": "cpu"})
+    both = f"{uri} {webhook}"
     lines = [
-        {"op": "open", "time": 1, "name": "warm-1", "tags": {}, "params": {}, "texts": {"spec.yaml": uri}},
+        {"op": "open", "time": 1, "name": "warm-1", "tags": {}, "params": {}, "texts": {"spec.yaml": both}},
         {"op": "end", "time": 2, "trial": 0, "name": "a", "step": 1, "tags": {"x": uri}, "texts": {"trial.json": story},
          "status": "FINISHED"},
     ]  # fmt: skip
     (folder / "spool.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (folder / "report.html").write_text(html.escape(webhook))
     assert sweep("export", "warm-1", "--out", "given").exit_code == 0
     assert es.open("warm-1", home="given").spec.tracking_uri is None
     for path in (tmp_path / "given").rglob("*"):
