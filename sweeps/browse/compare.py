@@ -7,7 +7,7 @@ from espalier.core.errors import counted
 from espalier.sweeps.identity import KINDS, spec_differences
 from espalier.sweeps.results.difference import Difference, Measured, difference, measured_best
 from espalier.sweeps.results.formatting import decimals, finite
-from espalier.sweeps.results.trial_result import TrialResult, best_trial, searched
+from espalier.sweeps.results.trial_result import TrialResult, best_trial, searched, spans, under_way_s
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
 
@@ -39,9 +39,8 @@ class Side:
 
     @property
     def seconds(self) -> float | None:
-        """From the begin of its first trial to the end of its last, pauses included; None before one has ended."""
-        ended = [(t.ended, t.ended - t.duration_s) for t in self.trials if t.ended and t.duration_s is not None]
-        return max(end for end, _ in ended) - min(begin for _, begin in ended) if ended else None
+        """In which trials were under way, without the time between two drivers; None before one has ended."""
+        return under_way_s(self.trials) if spans(self.trials) else None
 
     def cost(self) -> dict[str, float | None]:
         """Return what it took."""

@@ -1,12 +1,10 @@
 """Figures of the sweep itself: where the time went, and the best so far against compute."""
 
-from collections.abc import Sequence
-
 from espalier.core.errors import counted
 from espalier.sweeps.report.figure import Cell, Figure, Marks, Missing, Table
 from espalier.sweeps.report.grammar import BEST, LOST, PART, PLAIN, TIE, WEAK, coloured, names, number
 from espalier.sweeps.report.subject import Subject
-from espalier.sweeps.results.trial_result import TrialResult
+from espalier.sweeps.results.trial_result import spans, under_way_s
 
 TIME_TITLE = "Where the time went"
 PROGRESS_TITLE = "How the search went"
@@ -81,23 +79,17 @@ def _steps(subject: Subject) -> list[Part]:
 
 def _clock(subject: Subject) -> list[Part]:
     """Return the time from the sweep's begin to its last end: before the first trial, while some train, waiting."""
-    spans = _spans(subject.material.trials)
-    if not spans:
+    trained = spans(subject.material.trials)
+    if not trained:
         return []
-    begun = min(subject.material.begun or spans[0][0], spans[0][0])
-    busy, until = 0.0, spans[0][0]
-    for begin, end in spans:
-        busy += max(0.0, end - max(begin, until))
-        until = max(until, end)
-    parts = {"before the first trial": spans[0][0] - begun, "trials under way": busy}
-    parts["no trial under way"] = until - spans[0][0] - busy
+    first, last = trained[0][0], max(end for _, end in trained)
+    begun, busy = min(subject.material.begun or first, first), under_way_s(subject.material.trials)
+    parts = {
+        "before the first trial": first - begun,
+        "trials under way": busy,
+        "no trial under way": last - first - busy,
+    }
     return [(CLOCK_ROW, part, seconds, _duration(seconds)) for part, seconds in parts.items() if seconds > 0.05]
-
-
-def _spans(trials: Sequence[TrialResult]) -> list[tuple[float, float]]:
-    """Return when each ended trial began and ended, in order."""
-    known = ((t.ended, t.duration_s) for t in trials)
-    return sorted((ended - seconds, ended) for ended, seconds in known if ended is not None and seconds is not None)
 
 
 def _duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """The rows of a sweep's table, one for each trial; the best one, and counts. Pure functions."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -106,6 +107,26 @@ def health_line(number: int, verdict: str, evidence: str) -> str:
     ('trial 2 diverged at step 8', 'trial 3 hot: its ratio is -1')
     """
     return f"trial {number} {evidence if evidence.startswith(f'{verdict} ') else f'{verdict}: {evidence}'}"
+
+
+def spans(trials: Sequence[TrialResult]) -> list[tuple[float, float]]:
+    """Return when each ended trial began and ended, in seconds since 1970, in order."""
+    known = ((t.ended, t.duration_s) for t in trials)
+    return sorted((ended - seconds, ended) for ended, seconds in known if ended is not None and seconds is not None)
+
+
+def under_way_s(trials: Sequence[TrialResult]) -> float:
+    """Return for how long at least one trial was under way: times in which none was do not count.
+
+    >>> trial = TrialResult(0, "complete", 1.0, {}, duration_s=5.0, ended=15.0)
+    >>> under_way_s([trial, replace(trial, ended=17.0)]), under_way_s([trial, replace(trial, ended=700.0)])
+    (7.0, 10.0)
+    """
+    busy_s, until = 0.0, -math.inf
+    for begin, end in spans(trials):
+        busy_s += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    return busy_s
 
 
 def counts(trials: Sequence[TrialResult]) -> dict[str, int]:

@@ -9,10 +9,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import espalier as es
+from espalier.sweeps.browse.compare import Side
 from espalier.sweeps.browse.compare_figure import best_so_far, comparison_figure
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.home import JOURNAL
 from espalier.sweeps.report.figure import Missing
+from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.made import life, spec_with
@@ -120,3 +122,15 @@ def test_the_best_so_far_of_both_is_drawn_against_what_it_cost(sweep: Sweep, hom
     assert done.exit_code == 2 and "never.png: not drawn: warm-3 has the objective" in done.stderr
     assert sweep("compare", "warm-1", "warm-2", "--figure", "no/such.png").exit_code == 2
     assert not isinstance(comparison_figure(es.compare("warm-1", "warm-1", home=home)), Missing)
+
+
+def test_the_time_between_two_drivers_is_no_cost() -> None:
+    def trial(number: int, begin: float, end: float) -> TrialResult:
+        return TrialResult(number, "complete", 2.5, {}, duration_s=end - begin, ended=end)
+
+    def cost(*trials: TrialResult) -> float | None:
+        return Side("warm-1", spec_with(), "finished", trials, None, {}).cost()["seconds"]
+
+    first, beside, later = trial(0, 100.0, 103.0), trial(1, 101.0, 105.0), trial(2, 825.0, 827.0)
+    assert cost(first, beside) == 5.0 and cost(later, first, beside) == 7.0
+    assert cost() is None and cost(TrialResult(0, "running", None, {})) is None
