@@ -11,9 +11,9 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, briefly
 from espalier.sweeps.address import no_secret, sqlite_file, sqlite_url
 from espalier.sweeps.recording.names import (
     DATASET_CHARACTERS,
@@ -23,6 +23,7 @@ from espalier.sweeps.recording.names import (
     mlflow_name,
 )
 from espalier.sweeps.recording.retry import LostAnswer, retry
+from espalier.sweeps.recording.torch_model import NotLoadable, input_names, named_outputs
 from espalier.sweeps.recording.tracking_uri import uri_source
 
 if TYPE_CHECKING:
@@ -33,10 +34,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as Run
     from mlflow.entities import RunTag as RunTag
     from mlflow.entities.model_registry import ModelVersion as ModelVersion
+    from mlflow.models import ModelSignature
     from mlflow.tracking import MlflowClient as MlflowClient
+    from mlflow.types.schema import Schema
     from torch import Tensor
     from torch.nn import Module
 
+EXAMPLE = "input_example.json"  # as MLflow calls it
 _opened_stores: dict[str, tuple[int, int]] = {}  # uri -> the inode at the last opening, how often it changed
 
 
@@ -193,31 +197,66 @@ def download_file(uri: str, address: str, folder: Path | str) -> str:
 def save_torch_model(model: "Module", inputs: "Sequence[Tensor]", folder: Path) -> None:
     """Write a model into a new folder as `mlflow.pytorch.load_model` takes it: its graph and weights, and no code.
 
-    inputs: an example, a batch of two at least, which becomes its signature. torch.export traces the model with it;
-    what cannot be traced raises an exception of torch's own.
+    inputs: an example, a batch of two at least, which becomes its signature. torch.export traces the model with it.
+    Raises NotLoadable for what it cannot trace, and for what MLflow refuses.
     """
     configure_mlflow()
+    from mlflow.exceptions import MlflowException
+
     with warnings.catch_warnings():  # both warn of matters of their own
         warnings.simplefilter("ignore")
-        _save_torch_model(model, inputs, folder)
+        try:
+            _save_torch_model(model, inputs, folder)
+        except MlflowException as error:
+            raise NotLoadable(f"MLflow refuses it: {briefly(error)}") from error
+        except Exception as error:  # torch.export raises what it likes
+            raise NotLoadable(f"torch.export fails: {briefly(error)}") from error
 
 
 def _save_torch_model(model: "Module", inputs: "Sequence[Tensor]", folder: Path) -> None:
     import torch
     from mlflow import pytorch  # pyright: ignore[reportPrivateImportUsage] - MLflow loads its flavours lazily
-    from mlflow.models import infer_signature
 
     arrays = [tensor.numpy() for tensor in inputs]
-    example: Any = arrays[0] if len(arrays) == 1 else arrays
+    names = input_names(model, len(inputs))
     with torch.no_grad():
         outputs = model(*inputs)
-    described: dict[str, Any] = {"input_example": example}
-    if len(arrays) == 1 and isinstance(outputs, torch.Tensor):
-        described["signature"] = infer_signature(arrays[0], outputs.numpy())
     pytorch.save_model(
         model,
         str(folder),
-        **described,
+        input_example=arrays[0] if len(arrays) == 1 else arrays,
+        signature=_signature(names, inputs, outputs),
         serialization_format="pt2",
         pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", "numpy"],
     )
+    if len(arrays) > 1:
+        _add_example(folder, {name: array.tolist() for name, array in zip(names, arrays, strict=True)})
+
+
+def _signature(names: Sequence[str], inputs: "Sequence[Tensor]", outputs: object) -> "ModelSignature":
+    """Return the types and shapes of a model's inputs and outputs; the first axis is of any length."""
+    from mlflow.models import ModelSignature
+
+    known = named_outputs(outputs)
+    return ModelSignature(_schema(dict(zip(names, inputs, strict=True))), _schema(known) if known else None)
+
+
+def _schema(tensors: "Mapping[str, Tensor]") -> "Schema":
+    from mlflow.types.schema import ColSpec, Schema, TensorSpec
+
+    alone = len(tensors) == 1
+    specs: list[ColSpec | TensorSpec] = [
+        TensorSpec(each.detach().numpy().dtype, (-1, *each.shape[1:]) if each.ndim else (), None if alone else name)
+        for name, each in tensors.items()
+    ]
+    return Schema(specs)
+
+
+def _add_example(folder: Path, inputs: Mapping[str, object]) -> None:
+    """Add an example of several inputs, which MLflow reads, but does not write."""
+    from mlflow.models import Model
+
+    (folder / EXAMPLE).write_text(json.dumps(dict(inputs)), encoding="utf-8")
+    model = Model.load(str(folder))
+    model.saved_input_example_info = {"artifact_path": EXAMPLE, "type": "ndarray"}
+    model.save(str(folder / "MLmodel"))

@@ -28,6 +28,7 @@ from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.server import save_torch_model
 from espalier.sweeps.recording.shown import datasets_of
 from espalier.sweeps.recording.stories import find_run
+from espalier.sweeps.recording.torch_model import NotLoadable, positional
 from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.repeat.code import NO_CODE, CodeUsed
 from espalier.sweeps.repeat.rerun import Rerun, rerun
@@ -68,8 +69,12 @@ def weight_files(replicates: int) -> list[str]:
     return ["weights.pt", *(f"weights-{r}.pt" for r in range(1, replicates))]
 
 
-def place_of(best: BestFile, spec: SweepSpec, home: Home) -> str:
-    """Return where the trial of a best file is recorded. Raises BadInput if it has no run there."""
+def place_for(name: str, best: BestFile, spec: SweepSpec, home: Home) -> str:
+    """Return where the trial of a best file is recorded, in which a model of that name can be registered.
+
+    Raises BadInput for an invalid name, and if the trial has no run there.
+    """
+    check_name(name)
     uri = resolve_tracking_uri(spec.tracking_uri, home.path)
     check_reachable(uri)
     find_run(uri, best.sweep, best.trial)
@@ -77,14 +82,13 @@ def place_of(best: BestFile, spec: SweepSpec, home: Home) -> str:
 
 
 def rerun_and_register(
-    text: str, best: BestFile, spec: SweepSpec, name: str, home: Home, code: CodeUsed = NO_CODE
+    text: str, best: BestFile, spec: SweepSpec, name: str, uri: str, code: CodeUsed = NO_CODE
 ) -> Rerun:
     """Train the trial of a best file again; if it is the same to the last bit, register its weights and the text.
 
-    Return the rerun, with the version of the model. Raises BadInput before training if MLflow cannot be used.
+    uri: as of `place_for`. Return the rerun, with the version of the model.
     """
-    check_name(name)
-    uri, weights = place_of(best, spec, home), Weights()
+    weights = Weights()
     outcome = rerun(best, spec, weights, code)
     if not outcome.reproduced:
         return outcome
@@ -110,11 +114,10 @@ def _add_model(folder: Path, best: BestFile, spec: SweepSpec, state: Mapping[str
     try:
         inputs = _inputs(task, model, tuple(tensor[:EXAMPLES] for tensor in task.data().valid))
         save_torch_model(model, inputs, folder / MODEL)
-    except Exception as error:  # torch.export raises what it likes
+    except Exception as error:  # the task's code may raise what it likes
         shutil.rmtree(folder / MODEL, ignore_errors=True)
-        return (
-            f"mlflow.pytorch.load_model cannot load it, since torch.export fails: {briefly(error)}; weights.pt can be"
-        )
+        reason = str(error) if isinstance(error, NotLoadable) else f"its inputs are unknown: {briefly(error)}"
+        return f"mlflow.pytorch.load_model cannot load it, since {reason}; weights.pt can be"
     for file in (folder / MODEL).iterdir():  # MLflow looks for them where the version begins
         file.rename(folder / file.name)
     (folder / MODEL).rmdir()
@@ -122,7 +125,7 @@ def _add_model(folder: Path, best: BestFile, spec: SweepSpec, state: Mapping[str
 
 
 def _inputs(task: Task, model: Module, batch: tuple[Tensor, ...]) -> list[Tensor]:
-    """Return what a task gives its model of a batch. Raises ValueError if these are not tensors alone."""
+    """Return what a task gives its model of a batch, by position. Raises NotLoadable if these are not tensors alone."""
     calls: list[tuple[tuple[object, ...], dict[str, object]]] = []
 
     def keep(_: Module, arguments: tuple[object, ...], named: dict[str, object]) -> None:
@@ -132,11 +135,9 @@ def _inputs(task: Task, model: Module, batch: tuple[Tensor, ...]) -> list[Tensor
     with torch.no_grad():
         task.loss(model, batch)
     hook.remove()
-    arguments, named = calls[0] if calls else ((), {})
-    inputs = [each.detach() for each in arguments if isinstance(each, Tensor)]
-    if named or not inputs or len(inputs) < len(arguments):
-        raise ValueError("the model takes other things than tensors")
-    return inputs
+    if not calls:
+        raise NotLoadable("the task's loss does not call the model as a whole")
+    return positional(model, *calls[0])
 
 
 @contextmanager

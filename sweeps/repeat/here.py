@@ -32,11 +32,14 @@ def rerun_here(
             if used.missing and str(error).startswith("task: no file"):
                 raise BadInput(used.missing) from error
             raise
-        announce(f"training trial {best.trial} of {best.sweep} again: {spec.budget.steps:,} steps{used.words}")
         if register is not None and spec.is_foreign:
             raise BadInput(f"register: a {spec.way} keeps its weights itself, as in its checkpoints; leave it out")
+        training = f"training trial {best.trial} of {best.sweep} again: {spec.budget.steps:,} steps{used.words}"
         if register is None or home is None:
+            announce(training)
             return rerun(best, spec, code=used)
-        from espalier.sweeps.repeat.champion import rerun_and_register
+        from espalier.sweeps.repeat.champion import place_for, rerun_and_register
 
-        return rerun_and_register(text, best, spec, register, home, used)
+        uri = place_for(register, best, spec, home)
+        announce(training)
+        return rerun_and_register(text, best, spec, register, uri, used)

@@ -70,7 +70,9 @@ def check_the_champion(sweep: Sweep, trial: int) -> None:
     """The best trial is trained again, registered, and fetched: weights and best file."""
     home, file, folder = Home(sweep.home), sweep.folder / "best.yaml", sweep.folder / "champion"
     file.write_text(read_sweep(home, sweep.id).best_file())
-    outcome = champion.rerun_and_register(file.read_text(), *read_best(str(file)), "hostile-model", home)
+    best, spec = read_best(str(file))
+    uri = champion.place_for("hostile-model", best, spec, home)
+    outcome = champion.rerun_and_register(file.read_text(), best, spec, "hostile-model", uri)
     assert (outcome.reproduced, outcome.version) == (True, "1")
     pulled = champion.pull("hostile-model", folder, home)
     files = pulled.files

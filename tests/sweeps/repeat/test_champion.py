@@ -191,6 +191,13 @@ def test_a_name_that_no_model_can_have_is_refused(name: str) -> None:
         check_name(name)
 
 
+def test_a_wrong_name_is_refused_before_anything_is_printed(sweep: Sweep, home: Path) -> None:
+    best_of(sweep, home)
+    refused = sweep("rerun", "best.yaml", "--register", "a/b", "--home", str(home))
+    assert "model 'a/b': a name is made of" in complaint(refused)
+    assert "training trial" not in refused.output
+
+
 def test_a_trial_that_mlflow_does_not_have_is_refused_before_it_trains(
     sweep: Sweep, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
