@@ -27,7 +27,7 @@ from espalier.sweeps.report.subject import Subject, outcomes
 from espalier.sweeps.results.trial_result import TrialResult
 
 BEST_LOOK, TIE_LOOK, COMPLETE_LOOK = "best", "cannot be told from the best", "complete"
-OTHER_LOOK = "complete, by another choice than the best"
+OTHER_LOOK = "complete, by another choice"
 CUT_LOOK, DIVERGED_LOOK, STOPPED_LOOK = "worse than the axis shows", "diverged", "stopped or parked"
 LOOKS = {  # of a trial: its colour and its shape
     BEST_LOOK: (BEST, "circle"),
