@@ -184,6 +184,18 @@ class Tab:
         return base64.b64decode(self.browser.call("Page.captureScreenshot", self.session)["data"])
 
 
+def pictures_of(tab: Tab, in_frame: bool = False) -> list[tuple[str, str]]:
+    """Return the role and the name of all that is a picture to who cannot see the page, in its order.
+
+    Beside pictures that is whatever a drawing library calls a graphic, and anything that is described by its role.
+    """
+    session = tab.frame if in_frame else tab.session
+    nodes = tab.browser.call("Accessibility.getFullAXTree", session)["nodes"]
+    pairs = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+    named = {"image", "figure", "Canvas"}
+    return [(role, name) for role, name in pairs if "raphics" in role or (role in named and name)]
+
+
 @contextmanager
 def chromium(*options: str) -> Iterator[Browser]:
     """Start a browser; end it after the block."""

@@ -75,7 +75,7 @@
     place.style.minHeight = `${place.offsetHeight}px`; // so that nothing below jumps
     drawings.get(figure.name)?.finalize();
     const how = { mode: "vega", actions: false, renderer: "canvas", hover: true, defaultStyle: false, tooltip: showTip };
-    drawings.set(figure.name, await vegaEmbed(place, described(figure, width), how));
+    drawings.set(figure.name, await vegaEmbed(place.firstElementChild, described(figure, width), how));
     place.style.minHeight = "";
     place.dataset.width = width;
     place.dataset.plot = drawings.get(figure.name).view.signal("width");

@@ -90,7 +90,9 @@ def _gain(document: Document) -> str:
 def _section(figure: Figure) -> str:
     name = figure.name
     title = f'<h2 id="title-{name}">{_escaped(figure.title)}</h2>'
-    chart = f'<div class="chart" id="chart-{name}" role="img" tabindex="0" aria-label="{_escaped(figure.alt)}"></div>'
+    drawing = '<div aria-hidden="true"></div>'  # on it Vega writes a role and a name of its own
+    named = f'role="img" tabindex="0" aria-label="{_escaped(figure.alt)}"'
+    chart = f'<div class="chart" id="chart-{name}" {named}>{drawing}</div>'
     links = f'<div class="links" id="links-{name}"></div>'
     body = f"<figure>{chart}<figcaption>{_escaped(figure.text)}</figcaption></figure>{links}"
     return f'<section id="figure-{name}" aria-labelledby="title-{name}">{title}{body}</section>'

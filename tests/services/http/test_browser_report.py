@@ -17,8 +17,9 @@ from espalier.services.reading.reports import Reports
 from espalier.services.reading.trials import Sweeps
 from espalier.services.settings import Settings
 from espalier.sweeps.report.document import Document
+from espalier.sweeps.report.figure import Figure
 from espalier.sweeps.report.page import page_of
-from tests.chromium import Browser, Tab
+from tests.chromium import Browser, Tab, pictures_of
 from tests.services.conftest import until
 from tests.services.holding import hold
 from tests.services.http.asking import Token as Make
@@ -96,6 +97,9 @@ def test_a_report_grows_in_its_place(
     assert grown["stories"] == [story] and grown["focus"] == story and grown["opened"]
     assert "60 trials" in grown["status"] and grown["canvases"] == len(grown["figures"]) > 5
     assert min(tab.run(COLOURS, in_frame=True)) > 2
+    figures = Document.of(material_of(60, state="running")).figures
+    names = [("image", figure.alt) for figure in figures if isinstance(figure, Figure)]
+    assert [each for each in pictures_of(tab, in_frame=True) if not each[1].startswith("Its curve")] == names
     assert abs(tab.run("return scrollY;") - 900) < 60  # what was read stays where it was
     assert tab.run("return document.querySelectorAll('#report iframe').length;") == 1
 

@@ -10,7 +10,7 @@ import pytest
 from espalier.sweeps.report.document import Document
 from espalier.sweeps.report.figure import Figure
 from espalier.sweeps.report.page import page_of
-from tests.chromium import chromium
+from tests.chromium import chromium, pictures_of
 from tests.sweeps.report.browser import DARK, look_at, needs_chromium
 from tests.sweeps.report.made import KINDS, material_of
 
@@ -140,6 +140,27 @@ def test_two_thousand_trials_are_a_page_of_less_than_three_megabytes(kind: str, 
     )
 
 
+def alternative_texts(document: Document) -> list[tuple[str, str]]:
+    """Return the role and the name that each figure has for who cannot see it, in reading order."""
+    return [("image", figure.alt) for figure in document.figures if isinstance(figure, Figure)]
+
+
+@pytest.mark.parametrize("kind", ["lanes", "a function with choices and a condition", "hostile names"])
+def test_a_figure_that_is_drawn_is_named_by_its_alternative_text_alone(kind: str, tmp_path: Path) -> None:
+    """In the accessibility tree, where Vega would call each a visualization; also once it is drawn again."""
+    document = Document.of(material_of(60, KINDS[kind]))
+    page = tmp_path / "page.html"
+    page.write_text(page_of(document), encoding="utf-8")
+    with chromium() as browser:
+        tab = browser.tab()
+        tab.go(page.as_uri())
+        tab.until("document.documentElement.dataset.drawn", "its figures")
+        assert pictures_of(tab) == alternative_texts(document)
+        tab.resize(420, 900, dark=True)
+        tab.until("[...document.querySelectorAll('.chart')].every((each) => each.dataset.width < 420)", "narrow ones")
+        assert pictures_of(tab) == alternative_texts(document)
+
+
 LOOKS = """
 const { display } = getComputedStyle(document.querySelector("h1"));
 return { display, margin: document.querySelector(".lead").getBoundingClientRect().left };
@@ -148,8 +169,9 @@ return { display, margin: document.querySelector(".lead").getBoundingClientRect(
 
 def test_in_a_frame_of_mlflow_or_another_it_has_its_title_and_its_margin(tmp_path: Path) -> None:
     """MLflow shows an artifact in a frame without origin, as the service's page does, which asks for neither."""
+    document = Document.of(material_of(12, KINDS["lanes"]))
     report = tmp_path / "report.html"
-    report.write_text(page_of(Document.of(material_of(12, KINDS["lanes"]))), encoding="utf-8")
+    report.write_text(page_of(document), encoding="utf-8")
     page = tmp_path / "page.html"
     frame = f'<iframe sandbox="allow-scripts" srcdoc="{escape(report.read_text())}" width=900 height=700></iframe>'
     page.write_text(f"<!doctype html><meta charset=utf-8><body>{frame}", encoding="utf-8")
@@ -159,4 +181,5 @@ def test_in_a_frame_of_mlflow_or_another_it_has_its_title_and_its_margin(tmp_pat
         tab.go(page.as_uri())
         tab.until("document.documentElement.dataset.drawn", "its figures", in_frame=True)
         looks = tab.run(LOOKS, in_frame=True)
+        assert pictures_of(tab, in_frame=True) == alternative_texts(document)
     assert looks["display"] != "none" and looks["margin"] >= 10
