@@ -112,7 +112,7 @@ def _config(ink: str, faint: str, grid: str) -> Chart:
         "legend": {
             **words,
             "orient": "bottom",
-            "labelLimit": 240,
+            "labelLimit": 300,
             "titleLimit": 300,
             "symbolLimit": 30,
             "columns": 3,

@@ -53,8 +53,21 @@ def rate_title(axis: Axis) -> str:
     if axis.exponent:
         return f"{axis.name} (below: the rate)"
     if axis.key == "decay_points":
-        return f"{brief(axis.name.replace('_', ' '), TITLE_MOST)} (share of the budget)"
-    return brief(axis.name, TITLE_MOST)
+        return f"{name_of(axis)} (share of the budget)"
+    return name_of(axis)
+
+
+def name_of(column: Axis | Factor) -> str:
+    """Return the name of a hyperparameter in a sentence: that in the spec, `decay point` in two words."""
+    words = isinstance(column, Axis) and column.key == "decay_points"
+    return brief(column.name.replace("_", " ") if words else column.name, TITLE_MOST)
+
+
+def has(column: Axis | Factor, params: Point) -> bool:
+    """Whether a trial has a value of a hyperparameter: by a condition it may have none."""
+    if isinstance(column, Factor):
+        return column.index(params) < len(column.values)
+    return column.value(params) is not None
 
 
 def along(axis: Axis, key: str, ends: tuple[float, float], **more: Any) -> Chart:

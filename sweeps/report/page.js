@@ -60,7 +60,7 @@
   };
   const described = (figure, width) => {
     const { config, ink } = report.themes[dark.matches ? "dark" : "light"];
-    const legend = { ...config.legend, columns: Math.max(1, Math.floor(width / 190)), labelLimit: Math.min(240, width - 60) };
+    const legend = { ...config.legend, columns: Math.max(1, Math.floor(width / 190)), labelLimit: Math.min(config.legend.labelLimit, width - 60) };
     const data = figure.chart.data.map((each) =>
       figure.tables[each.name] ? { ...each, values: records(figure.tables[each.name]) } : each);
     const signals = figure.chart.signals.map((each) => (each.name === "ink" ? { ...each, value: ink } : each));

@@ -89,7 +89,7 @@ def valley_figure(subject: Subject) -> Figure | Missing:
         text += " The line is the fitted valley at the other hyperparameters of the best, the band its doubt at 95 %."
     if any(part in marks.tables for part in FORESEEN):
         text += " Where it is dashed it is foreseen, from the scores of trials that were stopped or parked."
-    text += _edge_text(trials)
+    text += _edge_text(trials) + subject.not_here([t for t in subject.trials if look_of(subject, t)], [axis])
     alt = f"Dots: {subject.metric} of each trial over {rate_title(axis)}. {outcomes(subject)} {subject.answer.sentence}"
     return Figure("valley", TITLE, text, alt, marks.chart(), marks.tables, 360)
 
@@ -198,22 +198,43 @@ def map_figure(subject: Subject) -> Figure | Missing:
         return Missing("map", MAP_TITLE, "No trial is complete yet, so there is nothing to colour a map by.")
     marks = Marks()
     colour = number("shade", subject.metric, scale=_shades(subject), legend={"title": subject.metric})
-    _draw_belief(marks, subject, across, up, colour)
+    first = next(t for t in subject.complete if t.number == whole.rows[-1][0])
+    _draw_belief(marks, subject, first, (across, up), colour)
     _draw_places(marks, whole, partly, (subject.along(across, "x"), subject.along(up, "y")), colour)
-    marks.tables["best"] = Table.of({"x": across.name, "y": up.name}, [row[1:3] for row in whole.rows[-1:]])
-    ring = {"type": "point", "filled": False, "size": 260, "color": BEST, "strokeWidth": 2.5}
-    marks.draw("best", ring, x=subject.along(across, "x"), y=subject.along(up, "y"))
-    text = "Filled dots were trained to their end, the orange ring is the best."
-    if partly.rows:
-        text += (
-            " Hollow dots were stopped or parked on the way, those at the lower edge before they decayed; crosses "
-            "diverged."
-        )
+    if first is subject.best:
+        marks.tables["best"] = Table.of({"x": across.name, "y": up.name}, [whole.rows[-1][1:3]])
+        ring = {"type": "point", "filled": False, "size": 260, "color": BEST, "strokeWidth": 2.5}
+        marks.draw("best", ring, x=subject.along(across, "x"), y=subject.along(up, "y"))
+    here = {row[0] for row in partly.rows}
+    ended = [t for t in subject.trials if look_of(subject, t) and t.number not in here]
+    not_here = subject.not_here(ended, (across, up))
+    text = _map_text(partly, first is subject.best) + not_here
     if "belief" in marks.tables:
-        text += " The ground is what is only believed, at the best's other values; the fainter the less it is known."
-    alt = f"A map of {rate_title(across)} and {rate_title(up)}, coloured by {subject.metric}. {outcomes(subject)}"
+        whose = "the best's other values" if first is subject.best else f"the other values of trial {first.number}"
+        text += f" The ground is what is only believed, at {whose}; the fainter the less it is known."
+    what = f"A map of {rate_title(across)} and {rate_title(up)}, coloured by {subject.metric}."
+    alt = f"{what} {outcomes(subject)}{not_here}"
     chart = marks.chart(resolve={"scale": {"shape": "independent"}})
     return Figure("map", MAP_TITLE, text, alt, chart, marks.tables, 360)
+
+
+def _map_text(partly: Table, ring: bool) -> str:
+    """Return how to read the trials on a map. ring: whether the best is one of them."""
+    looks = {row[3] for row in partly.rows}
+    parts = ["Filled dots were trained to their end"]
+    parts += ["the orange ring is the best"] if ring else []
+    parts += ["hollow dots were stopped or parked"] if STOPPED_LOOK in looks else []
+    parts += ["crosses diverged"] if DIVERGED_LOOK in looks else []
+    early = any(row[6] == "" for row in partly.rows)  # without a decay point
+    edge = " Those at the lower edge ended before they decayed." if early else ""
+    return f"{', '.join(parts)}.{edge}"
+
+
+def _before_decay(subject: Subject, trial: TrialResult) -> bool:
+    """Whether a trial ended before the decay that it was to have: one that has no decay by a condition did not."""
+    if trial.state not in ("stopped", "diverged") or trial.params.get("decay_points"):
+        return False
+    return subject.spec.space.exists("decay_points", trial.params)
 
 
 def _draw_places(marks: Marks, whole: Table, partly: Table, place_: tuple[Chart, Chart], colour: Chart) -> None:
@@ -258,7 +279,7 @@ def _map_tables(subject: Subject, across: Axis, up: Axis) -> tuple[Table, Table]
     partly: list[Sequence[Cell]] = []
     for t in [*subject.complete[::-1], *(t for t in subject.trials if t.state in ("stopped", "diverged"))]:
         x, y, look = place(across, t.params), place(up, t.params), look_of(subject, t, cuts=False)
-        if y is None and t.state == "stopped":  # a trunk, parked before it decayed
+        if y is None and up.key == "decay_points" and _before_decay(subject, t):
             y = up.ends[0] - BELOW * (up.ends[1] - up.ends[0])
         if x is None or y is None or look is None:
             continue
@@ -275,14 +296,14 @@ def _shades(subject: Subject) -> Chart:
     return {"scheme": "viridis", "domain": [low, high], "reverse": subject.sign < 0}
 
 
-def _draw_belief(marks: Marks, subject: Subject, across: Axis, up: Axis, colour: Chart) -> None:
-    """Draw what is believed of every place, the paler the less it is known: the other values are those of the best."""
-    points, best = subject.answer.points, subject.best
+def _draw_belief(marks: Marks, subject: Subject, of: TrialResult, axes: tuple[Axis, Axis], colour: Chart) -> None:
+    """Draw what is believed of every place, the paler the less it is known. of: the trial with the other values."""
+    points, (across, up) = subject.answer.points, axes
     surface = points.surface
-    if best is None or surface is None:
+    if surface is None:
         return
     lines = [np.linspace(0.0, 1.0, many) for many in PLACES]
-    places = np.tile(points.row(best.params), (PLACES[0] * PLACES[1], 1))
+    places = np.tile(points.row(of.params), (PLACES[0] * PLACES[1], 1))
     places[:, points.what.axes.index(across)] = np.repeat(lines[0], PLACES[1])
     places[:, points.what.axes.index(up)] = np.tile(lines[1], PLACES[0])
     believed, doubt = surface.believed(places)

@@ -15,6 +15,7 @@ from espalier.sweeps.report.grammar import (
     distinct,
     dot_size,
     factor_text,
+    has,
     names,
     number,
     place,
@@ -25,6 +26,7 @@ from espalier.sweeps.report.subject import Subject, factor_colours, outcomes
 from espalier.sweeps.results.trial_result import TrialResult
 
 IMPORTANCE_TITLE = "What matters"
+NONE_AT = -0.12  # of an axis of parallel coordinates, where lines pass of trials without a value there
 PARALLEL_TITLE = "All of them at once"
 LINES_MOST = 150  # trials in parallel coordinates: more cannot be told apart
 NAME_MOST = 26  # characters of a hyperparameter beside an axis
@@ -65,17 +67,20 @@ def parallel_figure(subject: Subject) -> Figure | Missing:
     weights = subject.answer.importance or {}
     columns.sort(key=lambda column: -weights.get(column.name, 0.0))
     rows = _parallel_rows(subject, columns)
+    low = min(0.0, *(float(row[3] or 0) for row in rows))
     marks = Marks()
     titles = {"trial": "trial", "order": "order", "name": "hyperparameter", "y": "place on its axis", "text": "value"}
     titles |= {"share": "share of trials that are better", "result": subject.spec.objective.metric}
     marks.tables["lines"] = Table.of(titles, rows)
     x = names("name", None, sort={"field": "order"}, axis={"labelAngle": -25, "labelLimit": 160, "grid": True})
+    ends = {"labels": False, "ticks": False, "values": [0, 1]}
+    y = number("y", "lowest to highest", axis=ends, scale={"domain": [1.5 * low, 1]})
     shade = {"scheme": "viridis", "domain": [0, 1]}
     marks.draw(
         "lines",
         {"type": "line", "strokeWidth": 1.4, "opacity": 0.55},
         x=x,
-        y=number("y", "lowest to highest", axis={"labels": False, "ticks": False}, scale={"domain": [0, 1]}),
+        y=y,
         detail=names("trial"),
         color=number("share", None, scale=shade, legend={"format": ".0%", "title": "trials that are better"}),
         tooltip=[number("trial", "trial"), number("result", "result")],
@@ -83,11 +88,11 @@ def parallel_figure(subject: Subject) -> Figure | Missing:
     marks.tables["best"] = Table.of(titles, [row for row in rows if row[0] == subject.complete[0].number])
     orange = {"type": "line", "strokeWidth": 3, "color": BEST, "point": {"filled": True, "color": BEST, "size": 50}}
     tooltip = [names("name", "hyperparameter"), names("text", "value")]
-    marks.draw("best", orange, x=x, y=number("y"), tooltip=tooltip)
+    marks.draw("best", orange, x=x, y=y, tooltip=tooltip)
     text = "Each line is a trial, the orange one the best. An axis runs from the least to the most that was searched."
-    many = len({row[0] for row in rows})
-    through = f"{counted(many, 'trial')} through {counted(len(columns), 'hyperparameter')}"
-    alt = f"Lines of {through}. {outcomes(subject)}"
+    text += " A line passes below an axis of which its trial has no value." if low < 0 else ""
+    many = counted(len({row[0] for row in rows}), "trial")
+    alt = f"Lines of {many} through {counted(len(columns), 'hyperparameter')}. {outcomes(subject)}"
     return Figure("parallel", PARALLEL_TITLE, text, alt, marks.chart(), marks.tables, 340)
 
 
@@ -99,8 +104,7 @@ def _parallel_rows(subject: Subject, columns: Sequence[Axis | Factor]) -> list[l
         share = rank / max(1, len(subject.complete) - 1)
         for order, (column, name) in enumerate(zip(columns, labels, strict=True)):
             height, text = _height(column, t)
-            if height is not None:
-                rows.append([t.number, order, name, height, text, share, t.value])
+            rows.append([t.number, order, name, height, text, share, t.value])
     return rows
 
 
@@ -114,14 +118,14 @@ def _some(complete: Sequence[TrialResult]) -> list[tuple[int, TrialResult]]:
     return ranked[:half] + [ranked[half + int(k * step)] for k in range(half)]
 
 
-def _height(column: Axis | Factor, trial: TrialResult) -> tuple[float | None, str]:
-    """Return where a trial lies between the ends of an axis, and its value for people."""
+def _height(column: Axis | Factor, trial: TrialResult) -> tuple[float, str]:
+    """Return where a trial lies between the ends of an axis, below them without a value; and its value for people."""
+    if not has(column, trial.params):
+        return NONE_AT, "none"
     if isinstance(column, Factor):
-        index = column.index(trial.params)
-        height = index / max(1, len(column.values) - 1)
-        return (height if index < len(column.values) else None), factor_text(column, trial.params)
-    x, (low, high) = place(column, trial.params), column.ends
-    return (None if x is None else (x - low) / (high - low)), axis_text(column, trial.params)
+        return column.index(trial.params) / max(1, len(column.values) - 1), factor_text(column, trial.params)
+    x, (low, high) = place(column, trial.params) or 0.0, column.ends
+    return (x - low) / (high - low), axis_text(column, trial.params)
 
 
 # --- choices ---------------------------------------------------------------------------------------------------------
@@ -211,6 +215,7 @@ def by_choice_figure(subject: Subject) -> Figure | Missing:
         tooltip=[number("trial", "trial"), number("result", "result"), names("choice", "choice")],
     )
     text = f"Complete trials by {title}: each value has its own valley. Far worse ones lie at the edge."
+    text += subject.not_here(subject.complete, [axis, factor])
     alt = f"Dots: {subject.metric} over {rate_title(axis)}, coloured by {title}: {', '.join(colours)}."
     return Figure("by_choice", BY_CHOICE_TITLE, text, alt, marks.chart(), marks.tables, 320)
 

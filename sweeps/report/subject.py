@@ -9,7 +9,7 @@ from espalier.core.errors import brief, counted
 from espalier.sweeps.answer.answer import Answer
 from espalier.sweeps.answer.axes import Axis, Factor, Searched
 from espalier.sweeps.report.figure import Chart
-from espalier.sweeps.report.grammar import PALETTE, along, axis_text, factor_labels, factor_text, place
+from espalier.sweeps.report.grammar import PALETTE, along, axis_text, factor_labels, factor_text, has, name_of, place
 from espalier.sweeps.report.material import Material, Trace
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.trial_result import UNFINISHED, TrialResult, best_trial, ranked, searched
@@ -100,6 +100,20 @@ class Subject:
     def headline(self, trial: TrialResult) -> str:
         """Return a trial by its number and its objective."""
         return f"trial {trial.number}: {decimals(trial.value)}" if trial.value is not None else f"trial {trial.number}"
+
+    def not_here(self, trials: Sequence[TrialResult], columns: Sequence[Axis | Factor]) -> str:
+        """Return which trials lack a hyperparameter, and so a place, as a sentence after a space; "" for none."""
+        absent = [t for t in trials if not all(has(column, t.params) for column in columns)]
+        if not absent:
+            return ""
+        lacking = [name_of(column) for column in columns if not all(has(column, t.params) for t in absent)]
+        others = sum(t is not self.best for t in absent)
+        who = counted(others, "trial")
+        if self.best and others < len(absent):
+            more = f" and {counted(others, 'other trial')}" if others else ""
+            who = f"The best, trial {self.best.number},{more}"
+        verb, pronoun = ("has", "it is") if len(absent) == 1 else ("have", "they are")
+        return f" {who} {verb} no {' or '.join(lacking)}, so {pronoun} not here."
 
     def along(self, axis: Axis, key: str) -> Chart:
         """Return a channel on the axis of a hyperparameter, over all that was searched and all that was tried."""
