@@ -124,9 +124,8 @@ def progress_figure(subject: Subject) -> Figure | Missing:
     titles = {"trial": "trial", "x": "full trainings spent", "y": "drawn at", "result": subject.spec.objective.metric}
     marks.tables["trials"] = Table.of(titles, rows)
     marks.tables["best"] = Table.of({"x": "full trainings spent", "y": "best so far"}, best)
-    frame = list(subject.frame or (0, 1))
     x = number("x", "spent, in full trainings", scale={"zero": True, "nice": False}, axis={"tickCount": 8})
-    y = number("y", subject.metric, scale={"domain": frame, "zero": False, "clamp": True})
+    y = subject.upright()
     marks.draw(
         "trials",
         {"type": "point", "filled": True, "size": 30, "color": PLAIN, "opacity": 0.6},

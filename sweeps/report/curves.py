@@ -5,7 +5,21 @@ from collections.abc import Mapping, Sequence
 
 from espalier.core.errors import brief, counted
 from espalier.sweeps.report.figure import INK, Cell, Chart, Figure, Marks, Missing, Table
-from espalier.sweeps.report.grammar import BEST, LOST, PALETTE, PART, PLAIN, STEPS, coloured, distinct, names, number
+from espalier.sweeps.report.grammar import (
+    BEST,
+    LEAST_PLAIN,
+    LOST,
+    MOST_PLAIN,
+    PALETTE,
+    PART,
+    PLAIN,
+    STEPS,
+    coloured,
+    distinct,
+    names,
+    notation,
+    number,
+)
 from espalier.sweeps.report.material import Ratios, block_means
 from espalier.sweeps.report.subject import Subject
 from espalier.sweeps.results.trial_result import TrialResult
@@ -33,19 +47,20 @@ def curves_figure(subject: Subject) -> Figure | Missing:
     what, rows = ("training loss", trained) if trained else (subject.metric, _reported(subject, groups))
     if not rows:
         return Missing("curves", CURVES_TITLE, "No curve of a trial is recorded here yet.")
-    heights = [row[3] for row in rows]
+    heights = [float(row[3] or 0) for row in rows]
     losses = bool(trained) or subject.sign > 0  # a score that rises to 1 has no use for a log axis
-    positive = losses and all(isinstance(height, float) and height > 0 for height in heights)
+    positive = losses and all(height > 0 for height in heights)
     titles = {"trial": "trial", "group": "verdict", "x": "step", "y": what}
     marks, drawn = Marks(), [name for name, trials in groups if any(row[1] == name for row in rows) and trials]
     marks.tables["curves"] = Table.of(titles, rows)
     looks = [(name, VERDICT_COLOURS.get(name, PLAIN)) for name in drawn[::-1]]
     scale = {"type": "log", "nice": False, "padding": 6} if positive else {"zero": False, "nice": True}
+    how_written = _notation(heights, positive)
     marks.draw(
         "curves",
         {"type": "line", "strokeWidth": 1.6, "strokeJoin": "round"},
         x=number("x", "step", axis=STEPS),
-        y=number("y", what, scale=scale, axis={"format": "~g", "tickCount": 6, "labelOverlap": True}),
+        y=number("y", what, scale=scale, axis={**how_written, "tickCount": 6, "labelOverlap": True}),
         color=coloured("group", looks),
         detail=names("trial"),
         strokeWidth={"condition": {"test": f"datum.group == '{BEST_GROUP}'", "value": 3}, "value": 1.4},
@@ -55,6 +70,12 @@ def curves_figure(subject: Subject) -> Figure | Missing:
     text = f"The best, and up to {EACH} of each verdict and of what was stopped or parked: {', '.join(how)}."
     alt = f"Lines: {what} by step of {counted(len({row[0] for row in rows}), 'trial')}: {', '.join(drawn)}."
     return Figure("curves", CURVES_TITLE, text, alt, marks.chart(), marks.tables, 340)
+
+
+def _notation(heights: Sequence[float], log: bool) -> Chart:
+    """Return how the numbers of the axis are written, all alike: a log axis may need powers of ten for its ends."""
+    powers = log and not (min(heights) >= LEAST_PLAIN and max(heights) < MOST_PLAIN)
+    return {"format": "~e" if powers else "~g"} | ({} if log else notation(min(heights), max(heights)))
 
 
 def _groups(subject: Subject) -> list[tuple[str, list[TrialResult]]]:

@@ -9,7 +9,7 @@ from espalier.core.one_thread import one_thread
 from espalier.sweeps.answer.answer import Answer, answer_of
 from espalier.sweeps.report.course import progress_figure, time_figure
 from espalier.sweeps.report.curves import curves_figure, ratios_figure
-from espalier.sweeps.report.figure import Cell, Figure, Missing, rounded
+from espalier.sweeps.report.figure import Cell, Figure, Missing, digits_of, rounded
 from espalier.sweeps.report.grammar import cell, value_text
 from espalier.sweeps.report.material import Material, block_means
 from espalier.sweeps.report.rates import map_figure, valley_figure
@@ -30,6 +30,7 @@ FIGURES: Mapping[str, Callable[[Subject], Figure | Missing]] = {
     "progress": progress_figure,
 }
 """By name, in reading order."""
+STORY_DIGITS = 4  # of the losses in a trial's story
 POINTS_MOST, POINTS_LEAST, POINTS = 40, 12, 30_000
 """Points of the curve in a trial's story, at most and at least, and of all of them together in between."""
 
@@ -115,7 +116,7 @@ class Document:
 
     def rows(self) -> list[list[Cell]]:
         """Return the cells of the table of trials."""
-        return [rounded([of(t) for _, of in self._columns]) for t in self.order]
+        return rounded([[of(t) for _, of in self._columns] for t in self.order])
 
     @cached_property
     def hyperparameters(self) -> Sequence[str]:
@@ -130,7 +131,9 @@ class Document:
     def _story(self, t: TrialResult, most: int) -> Story:
         params = [value_text(t.params[name]) if name in t.params else "" for name in self.hyperparameters]
         curve = self.subject.trace(t).curve or sorted(t.reports.items())
-        return Story(t.evidence, params, [(step, float(f"{loss:.4g}")) for step, loss in block_means(curve, most)])
+        means = block_means(curve, most)
+        digits = digits_of([loss for _, loss in means], STORY_DIGITS)
+        return Story(t.evidence, params, [(step, float(f"{loss:.{digits}g}")) for step, loss in means])
 
     # --- how to reproduce --------------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ class Table:
     @classmethod
     def of(cls, titles: Mapping[str, str], rows: Sequence[Sequence[Cell]]) -> "Table":
         """Return a table with the titles of its columns by their keys."""
-        return cls([Column(key, title) for key, title in titles.items()], [rounded(row) for row in rows])
+        return cls([Column(key, title) for key, title in titles.items()], rounded(rows))
 
     def records(self) -> list[dict[str, Cell]]:
         """Return the rows as a chart reads them."""
@@ -86,15 +86,34 @@ class Marks:
 
 
 DIGITS = 6  # of numbers in a page
+DIGITS_MOST = 16  # that a number has
 
 
-def rounded(row: Sequence[Cell]) -> list[Cell]:
-    """Return cells with as many digits as a page shows; None for what is no finite number, which JSON does not have."""
-    return [_rounded(cell) if isinstance(cell, float) else cell for cell in row]
+def rounded(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
+    """Return rows with as many digits as a page shows; None for what is no finite number, which JSON does not have."""
+    digits = [digits_of([cell for cell in column if isinstance(cell, float)]) for column in zip(*rows, strict=True)]
+    return [[_rounded(cell, most) for cell, most in zip(row, digits, strict=True)] for row in rows]
 
 
-def _rounded(number: float) -> float | None:
-    return float(f"{number:.{DIGITS}g}") if math.isfinite(number) else None
+def digits_of(values: Sequence[float], most: int = DIGITS) -> int:
+    """Return to how many digits values are rounded: to more, where all are equal in the first ones.
+
+    >>> digits_of([0.1, 0.2]), digits_of([1e9, 1e9 + 1]), digits_of([3.0, 3.0])
+    (6, 13, 6)
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    size, span = max(map(abs, finite), default=0.0), max(finite, default=0.0) - min(finite, default=0.0)
+    equal = int(math.log10(size) - math.log10(span)) if 0 < span <= size else 0
+    return min(DIGITS_MOST, most + max(0, equal - 2))
+
+
+def _rounded(cell: Cell, digits: int) -> Cell:
+    """Return a cell without the digits that are not shown. Those before the point are."""
+    if not isinstance(cell, float):
+        return cell
+    if not math.isfinite(cell):
+        return None
+    return float(f"{cell:.{digits}g}") if abs(cell) < 10**digits or abs(cell) >= 1e15 else float(round(cell))
 
 
 # --- how it looks: the same on the page, in pictures and in Python ---------------------------------------------------

@@ -4,6 +4,7 @@ Colours are those that can be told apart on white and on black, also by who cann
 drawn in the colours of the page's theme.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,6 +19,7 @@ PALETTE = ("#1c7ed6", "#e8590c", "#2f9e44", "#9775fa", "#e64980", "#0c8599", "#f
 TITLE_MOST, VALUE_MOST = 40, 24  # characters
 EXPONENT_LABELS = "[format(datum.value, '.2~f'), format(pow(10, datum.value), '.2~g')]"  # an exponent, its rate below
 STEPS = {"labelExpr": "format(datum.value, '~s')", "labelOverlap": True, "tickCount": 8}  # 500 and 1k, no 0.5k
+LEAST_PLAIN, MOST_PLAIN = 1e-4, 1e6  # of numbers that are written without a power of ten
 LOG_LABELS = "format(pow(10, datum.value), '.2~g')"
 
 
@@ -40,6 +42,19 @@ def coloured(key: str, looks: Sequence[tuple[str, str]], title: str | None = Non
     """Return a channel of colours. looks: each name with its colour, in the order of the legend."""
     scale = {"domain": [name for name, _ in looks], "range": [colour for _, colour in looks]}
     return names(key, title, scale=scale, legend={"title": title, "symbolOpacity": 1})
+
+
+def notation(low: float, high: float) -> Chart:
+    """Return how an axis writes numbers: as Vega does, or as powers of ten with the digits in which these ends differ.
+
+    >>> notation(0.5, 30.0), notation(1e-12, 5e-12), notation(1e9, 1e9 + 1)
+    ({}, {'format': '.3~e'}, {'format': '.12~e'})
+    """
+    size = max(abs(low), abs(high))
+    if LEAST_PLAIN <= size < MOST_PLAIN:
+        return {}
+    differing = math.log10(size) - math.log10(high - low) if 0 < high - low < size else 0.0
+    return {"format": f".{3 + int(differing)}~e"}
 
 
 def dot_size(many: int, few: float) -> float:

@@ -12,9 +12,8 @@
   };
   const shown = (value) => {
     if (value === null || value === undefined) return "";
-    if (typeof value !== "number" || Number.isInteger(value)) return String(value);
-    const size = Math.abs(value);
-    return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(3) : String(Number(value.toPrecision(6)));
+    const small = typeof value === "number" && value !== 0 && Math.abs(value) < 1e-4;
+    return small ? value.toExponential() : String(value); // it has no more digits than are to be shown
   };
 
   // --- downloads -------------------------------------------------------------------------------------------------

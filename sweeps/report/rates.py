@@ -19,6 +19,7 @@ from espalier.sweeps.report.grammar import (
     coloured,
     dot_size,
     names,
+    notation,
     number,
     place,
     rate_title,
@@ -76,7 +77,7 @@ def valley_figure(subject: Subject) -> Figure | Missing:
     if not trials.rows:
         return Missing("valley", TITLE, "No trial has ended yet.")
     marks = Marks()
-    y = number("y", subject.metric, scale={"domain": list(subject.frame or (0, 1)), "zero": False, "clamp": True})
+    y = subject.upright()
     _draw_band(marks, subject, axis, y)
     _draw_references(marks, subject, y)
     _draw_trials(marks, trials, subject.along(axis, "x"), y)
@@ -197,7 +198,8 @@ def map_figure(subject: Subject) -> Figure | Missing:
     if not whole.rows:
         return Missing("map", MAP_TITLE, "No trial is complete yet, so there is nothing to colour a map by.")
     marks = Marks()
-    colour = number("shade", subject.metric, scale=_shades(subject), legend={"title": subject.metric})
+    legend = {"title": subject.metric, **notation(*(subject.frame or (0.0, 1.0)))}
+    colour = number("shade", subject.metric, scale=_shades(subject), legend=legend)
     first = next(t for t in subject.complete if t.number == whole.rows[-1][0])
     _draw_belief(marks, subject, first, (across, up), colour)
     _draw_places(marks, whole, partly, (subject.along(across, "x"), subject.along(up, "y")), colour)

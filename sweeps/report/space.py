@@ -17,6 +17,7 @@ from espalier.sweeps.report.grammar import (
     factor_text,
     has,
     names,
+    notation,
     number,
     place,
     rate_title,
@@ -146,7 +147,9 @@ def choices_figure(subject: Subject) -> Figure | Missing:
     titles |= {"complete": "complete trials", "behind": "behind the best", "point": "its best configuration"}
     marks.tables["choices"] = Table.of(titles, [[rank, *row] for rank, row in enumerate(rows)])
     y = names("name", None, sort={"field": "order"}, axis={"labelLimit": 220, "grid": True})
-    x = number("x", subject.metric, scale={"zero": False, "nice": True, "padding": 14})
+    values = [float(row[1] or 0) for row in rows]
+    axis = notation(min(values), max(values))
+    x = number("x", subject.metric, scale={"zero": False, "nice": True, "padding": 14}, axis=axis)
     _draw_within(marks, subject, x)
     tooltip = [names("name", "choice"), number("x", "best"), number("behind", "behind the best")]
     marks.draw(
@@ -209,7 +212,7 @@ def by_choice_figure(subject: Subject) -> Figure | Missing:
         "trials",
         {"type": "point", "filled": True, "size": dot_size(len(rows), 60), "opacity": 0.85},
         x=subject.along(axis, "x"),
-        y=number("y", subject.metric, scale={"domain": list(subject.frame or (0, 1)), "zero": False, "clamp": True}),
+        y=subject.upright(),
         color=coloured("choice", list(colours.items()), title),
         shape=names("choice", title, scale={"domain": list(colours), "range": shapes}),
         tooltip=[number("trial", "trial"), number("result", "result"), names("choice", "choice")],

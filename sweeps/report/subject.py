@@ -9,7 +9,18 @@ from espalier.core.errors import brief, counted
 from espalier.sweeps.answer.answer import Answer
 from espalier.sweeps.answer.axes import Axis, Factor, Searched
 from espalier.sweeps.report.figure import Chart
-from espalier.sweeps.report.grammar import PALETTE, along, axis_text, factor_labels, factor_text, has, name_of, place
+from espalier.sweeps.report.grammar import (
+    PALETTE,
+    along,
+    axis_text,
+    factor_labels,
+    factor_text,
+    has,
+    name_of,
+    notation,
+    number,
+    place,
+)
 from espalier.sweeps.report.material import Material, Trace
 from espalier.sweeps.results.formatting import decimals
 from espalier.sweeps.results.trial_result import UNFINISHED, TrialResult, best_trial, ranked, searched
@@ -18,6 +29,8 @@ from espalier.sweeps.spec.spec import SweepSpec
 SHARE_SHOWN = 0.9  # of the complete trials, which an axis of the objective shows: far worse ones are cut off
 TIMES_MEDIAN = 10.0  # as far above the best as the median lies is shown at most: more would flatten the valley
 TIMES_SHOWN = 2.0  # of that height, up to which references are shown too
+ROUNDING = 1e-12  # of the best: values that differ by less are equal
+EQUAL_SHOWN = 0.1  # of equal values, on either side of them
 METRIC_MOST = 40  # characters
 
 
@@ -130,6 +143,12 @@ class Subject:
                 beside.append(there[0])
         return frame_of([t.value or 0.0 for t in self.complete], self.sign, beside) if self.complete else None
 
+    def upright(self, key: str = "y") -> Chart:
+        """Return a channel on the axis of the objective."""
+        low, high = self.frame or (0.0, 1.0)
+        scale = {"domain": [low, high], "zero": False, "clamp": True}
+        return number(key, self.metric, scale=scale, axis=notation(low, high))
+
     @property
     def edge(self) -> float:
         """The end of that axis on which the worst lie."""
@@ -160,8 +179,12 @@ def frame_of(values: Sequence[float], sign: float, beside: Sequence[float] = ())
     worst = ordered[max(0, math.ceil(SHARE_SHOWN * len(ordered)) - 1)]
     worst = min(worst, best + TIMES_MEDIAN * (middle - best)) if middle > best else worst
     worst = max([worst, *(sign * value for value in beside if sign * value <= best + TIMES_SHOWN * (worst - best))])
-    worst = max(worst, best + 1e-6 * max(1.0, abs(best)))
-    low, high = sorted((sign * (best - 0.12 * (worst - best)), sign * (worst + 0.1 * (worst - best))))
+    if worst - best <= ROUNDING * abs(best):
+        worst = best + EQUAL_SHOWN * abs(best) if best else 1.0
+        best -= worst - best
+    else:
+        best, worst = best - 0.12 * (worst - best), worst + 0.1 * (worst - best)
+    low, high = sorted((sign * best, sign * worst))
     share = sign < 0 and all(0 <= value <= 1 for value in values)  # an accuracy or an AUC is at most 1
     return (max(low, 0.0), min(high, 1.0)) if share else (low, high)
 
