@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from espalier.core.errors import brief, counted
 from espalier.sweeps.answer.axes import Axis, Factor
 from espalier.sweeps.answer.options import Options
-from espalier.sweeps.report.figure import Cell, Chart, Figure, Marks, Missing, Table
+from espalier.sweeps.report.figure import INK, Cell, Chart, Figure, Marks, Missing, Table
 from espalier.sweeps.report.grammar import (
     BEST,
     TIE,
@@ -16,6 +16,7 @@ from espalier.sweeps.report.grammar import (
     dot_size,
     factor_text,
     has,
+    name_of,
     names,
     notation,
     number,
@@ -23,7 +24,7 @@ from espalier.sweeps.report.grammar import (
     rate_title,
     value_text,
 )
-from espalier.sweeps.report.subject import Subject, factor_colours, outcomes
+from espalier.sweeps.report.subject import Subject, factor_colours, outcomes, states_of
 from espalier.sweeps.results.trial_result import TrialResult
 
 IMPORTANCE_TITLE = "What matters"
@@ -140,14 +141,15 @@ def choices_figure(subject: Subject) -> Figure | Missing:
     if not subject.answer.options:
         return Missing("choices", CHOICES_TITLE, "Nothing was chosen from a list to put side by side.")
     rows = [row for options in subject.answer.options for row in _rows_of(subject, options)][:VALUES_MOST]
-    if not rows:
+    values = [row[1] for row in rows if isinstance(row[1], float)]
+    if not values:
         return Missing("choices", CHOICES_TITLE, "No trial is complete yet.")
     marks = Marks()
     titles = {"order": "order", "name": "choice", "x": f"best {subject.spec.objective.metric}", "trial": "trial"}
     titles |= {"complete": "complete trials", "behind": "behind the best", "point": "its best configuration"}
+    titles |= {"why": "why none"}
     marks.tables["choices"] = Table.of(titles, [[rank, *row] for rank, row in enumerate(rows)])
     y = names("name", None, sort={"field": "order"}, axis={"labelLimit": 220, "grid": True})
-    values = [float(row[1] or 0) for row in rows]
     axis = notation(min(values), max(values))
     x = number("x", subject.metric, scale={"zero": False, "nice": True, "padding": 14}, axis=axis)
     _draw_within(marks, subject, x)
@@ -159,24 +161,42 @@ def choices_figure(subject: Subject) -> Figure | Missing:
         y=y,
         tooltip=[*tooltip, number("trial", "trial"), number("complete", "complete trials"), names("point", "all")],
     )
-    text = "Each dot is the best trial with that choice, at the rate that suits it."
+    without = [row for row in rows if row[6]]
+    if without:
+        words = {"type": "text", "align": "left", "x": 8, "color": INK, "fontSize": 12}
+        marks.draw("choices", words, y=y, text=names("why"))
+    text = f"Each dot is the best trial with that choice{_at_its_best(subject)}."
+    if without:
+        text += f" Without a complete trial: {', '.join(f'{row[0]} ({row[6]})' for row in without)}."
     if "within" in marks.tables:
         text += " What lies in the shaded part cannot be told from the best, given the noise of another seed."
-    alt = "Dots: " + "; ".join(f"{row[0]}: {row[1]:.6g}" for row in rows) + "."
+    alt = "Dots: " + "; ".join(f"{row[0]}: {row[6] or f'{row[1]:.6g}'}" for row in rows) + "."
     return Figure("choices", CHOICES_TITLE, text, alt, marks.chart(), marks.tables, 70 + 28 * len(rows))
 
 
 def _rows_of(subject: Subject, options: Options) -> list[list[Cell]]:
-    """Return a row for each value of a choice that some complete trial has, the best first."""
+    """Return a row for each value of a choice, the best first; of one without a complete trial with the reason."""
     by_number = {t.number: t for t in subject.trials}
+    factor = next(each for each in subject.searched.factors if each.name == options.name)
     labels = distinct([value_text(option.option) for option in options.options], VALUE_MOST)
     rows: list[list[Cell]] = []
     for option, label in zip(options.options, labels, strict=True):
+        name = f"{brief(options.name, NAME_MOST)}: {label}"
         if option.best is not None and option.value is not None:
-            name = f"{brief(options.name, NAME_MOST)}: {label}"
             point = subject.configuration(by_number[option.best])
-            rows.append([name, option.value, option.best, option.complete, option.behind, point])
+            rows.append([name, option.value, option.best, option.complete, option.behind, point, ""])
+        else:
+            place = factor.index({factor.name: option.option})
+            states = states_of([t for t in subject.trials if factor.index(t.params) == place])
+            rows.append([name, None, None, 0, None, "", f"no complete trial: {states}" if states else "not tried"])
     return rows
+
+
+def _at_its_best(subject: Subject) -> str:
+    """Return what was searched beside a choice, as the end of a sentence; "" for nothing."""
+    if subject.searched.rate:
+        return ", at the rate that suits it"
+    return ", at the other values that suit it" if len(subject.searched.names()) > 1 else ""
 
 
 def _draw_within(marks: Marks, subject: Subject, x: Chart) -> None:
@@ -220,7 +240,8 @@ def by_choice_figure(subject: Subject) -> Figure | Missing:
     text = f"Complete trials by {title}: each value has its own valley. Far worse ones lie at the edge."
     text += subject.not_here(subject.complete, [axis, factor])
     alt = f"Dots: {subject.metric} over {rate_title(axis)}, coloured by {title}: {', '.join(colours)}."
-    return Figure("by_choice", BY_CHOICE_TITLE, text, alt, marks.chart(), marks.tables, 320)
+    over = BY_CHOICE_TITLE if axis.rate else f"Each choice over {name_of(axis)}"
+    return Figure("by_choice", over, text, alt, marks.chart(), marks.tables, 320)
 
 
 def _rows_by_choice(subject: Subject, axis: Axis, factor: Factor) -> list[list[Cell]]:
@@ -236,4 +257,4 @@ def _rows_by_choice(subject: Subject, axis: Axis, factor: Factor) -> list[list[C
 
 def _differing(subject: Subject, factor: Factor) -> bool:
     """Whether complete trials have several values of a choice."""
-    return len({factor.index(t.params) for t in subject.complete}) > 1
+    return len({factor.index(t.params) for t in subject.complete if has(factor, t.params)}) > 1

@@ -1,6 +1,7 @@
 """What all figures of a report draw: a sweep's material, the answer drawn from it, and the groups of its trials."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -157,15 +158,17 @@ class Subject:
 
     def states(self) -> str:
         """Return how many trials are in each state, as a phrase."""
-        numbers: dict[str, int] = {}
-        for t in self.trials:
-            numbers[t.state] = numbers.get(t.state, 0) + 1
-        return ", ".join(f"{number} {state}" for state, number in sorted(numbers.items())) or "no trial yet"
+        return states_of(self.trials) or "no trial yet"
 
     @property
     def unfinished(self) -> bool:
         """Whether trials are missing that would still come."""
         return self.material.state not in ("finished", "failed") or any(t.state in UNFINISHED for t in self.trials)
+
+
+def states_of(trials: Sequence[TrialResult]) -> str:
+    """Return how many trials are in each state, as a phrase; "" for no trial."""
+    return ", ".join(f"{number} {state}" for state, number in sorted(Counter(t.state for t in trials).items()))
 
 
 def frame_of(values: Sequence[float], sign: float, beside: Sequence[float] = ()) -> tuple[float, float]:
