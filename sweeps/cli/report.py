@@ -24,6 +24,7 @@ def report(sweep: str, out: str | None, opened: bool, as_json: bool, server: str
     Example:
       sweep report names --open
     """
+    from espalier.sweeps.cli.browser import open_in_browser
     from espalier.sweeps.report.document import Document
     from espalier.sweeps.report.writing import write_report
     from espalier.sweeps.spec.paths import argument
@@ -36,5 +37,5 @@ def report(sweep: str, out: str | None, opened: bool, as_json: bool, server: str
         print_json({"sweep": stored.id, "file": str(file.absolute()), "answer": answer})
     else:
         click.echo(f"{file}: the report of {stored.id}" + ("" if opened else "; open it in a browser"))
-    if opened:
-        click.launch(str(file.absolute()))
+    if opened and not open_in_browser(file):
+        click.echo(f"no browser was found here; the report is at {file.absolute()}", err=True)
