@@ -102,7 +102,8 @@ def _missing(figures: list[Missing]) -> str:
     """Return the sentences on figures that are left out."""
     if not figures:
         return ""
-    items = "\n".join(f"<li>{_escaped(each.title)}: {_escaped(each.why)}</li>" for each in figures)
+    names = [each.title if each.title.endswith("?") else f"{each.title}:" for each in figures]
+    items = "\n".join(f"<li>{_escaped(f'{name} {each.why}')}</li>" for name, each in zip(names, figures, strict=True))
     title = '<h2 id="left-title">Left out</h2>'
     return f'<section id="left-out" aria-labelledby="left-title">{title}<ul class="note">\n{items}\n</ul></section>'
 

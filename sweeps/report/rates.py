@@ -258,7 +258,7 @@ def _draw_places(marks: Marks, whole: Table, partly: Table, place_: tuple[Chart,
     marks.tables["partly"] = partly
     looks = {look: MAP_SHAPES[look] for look in MAP_SHAPES if any(row[3] == look for row in partly.rows)}
     shapes = names("look", legend={"orient": "top"}, scale={"domain": list(looks), "range": list(looks.values())})
-    hollow = {"type": "point", "filled": False, "size": dot_size(len(partly.rows), 50), "color": WEAK}
+    hollow = {"type": "point", "filled": False, "size": dot_size(len(partly.rows), 50), "color": INK}
     tooltip = [number("trial", "trial"), names("look", "state")]
     marks.draw("partly", hollow, x=x, y=y, shape=shapes, tooltip=tooltip)
 
