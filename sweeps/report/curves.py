@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from statistics import median, median_low
 
 from espalier.core.errors import brief, counted
 from espalier.sweeps.report.figure import INK, Cell, Chart, Figure, Marks, Missing, Table
@@ -24,6 +25,7 @@ from espalier.sweeps.report.material import Ratios, block_means
 from espalier.sweeps.report.subject import Subject
 from espalier.sweeps.results.trial_result import TrialResult
 
+TOP_TIMES = 10  # how far above where trials begin a log axis reaches, where curves run away
 EACH = 3  # curves of a verdict, or of what was stopped
 CURVES_TITLE = "How they trained"
 BEST_GROUP, STOPPED_GROUP = "best", "stopped or parked"
@@ -54,11 +56,13 @@ def curves_figure(subject: Subject) -> Figure | Missing:
     marks, drawn = Marks(), [name for name, trials in groups if any(row[1] == name for row in rows) and trials]
     marks.tables["curves"] = Table.of(titles, rows)
     looks = [(name, VERDICT_COLOURS.get(name, PLAIN)) for name in drawn[::-1]]
-    scale = {"type": "log", "nice": False, "padding": 6} if positive else {"zero": False, "nice": True}
-    how_written = _notation(heights, positive)
+    top = _top(rows) if positive else None
+    cut = {} if top is None else {"domainMax": top}
+    scale: Chart = {"type": "log", "nice": False, "padding": 6, **cut} if positive else {"zero": False, "nice": True}
+    how_written = _notation([height for height in heights if top is None or height <= top], positive)
     marks.draw(
         "curves",
-        {"type": "line", "strokeWidth": 1.6, "strokeJoin": "round"},
+        {"type": "line", "strokeWidth": 1.6, "strokeJoin": "round", "clip": top is not None},
         x=number("x", "step", axis=STEPS),
         y=number("y", what, scale=scale, axis={**how_written, "tickCount": 6, "labelOverlap": True}),
         color=coloured("group", looks),
@@ -68,8 +72,21 @@ def curves_figure(subject: Subject) -> Figure | Missing:
     )
     how = [what, *(["on a log axis"] if positive else []), *(["means over blocks of steps"] if rows is trained else [])]
     text = f"The best, and up to {EACH} of each verdict and of what was stopped or parked: {', '.join(how)}."
+    text += f" What rises above {TOP_TIMES} times where trials begin is cut off." if top is not None else ""
     alt = f"Lines: {what} by step of {counted(len({row[0] for row in rows}), 'trial')}: {', '.join(drawn)}."
     return Figure("curves", CURVES_TITLE, text, alt, marks.chart(), marks.tables, 340)
+
+
+def _top(rows: Sequence[Sequence[Cell]]) -> float | None:
+    """Return where a log axis ends, so that curves that run away leave room for the others; None: nowhere. Most must not run away."""
+    begins: dict[Cell, float] = {}
+    peaks: dict[Cell, float] = {}
+    for row in sorted(rows, key=lambda row: float(row[2] or 0)):
+        height = float(row[3] or 0)
+        begins.setdefault(row[0], height)
+        peaks[row[0]] = max(height, peaks.get(row[0], height))
+    top = TOP_TIMES * median(begins.values())
+    return top if median_low(peaks.values()) <= top < max(peaks.values()) / TOP_TIMES else None
 
 
 def _notation(heights: Sequence[float], log: bool) -> Chart:

@@ -113,3 +113,24 @@ def test_a_story_tells_values_apart_that_differ_in_a_late_digit() -> None:
     curve = [(n, 1e9 + n) for n in range(1, 5)]
     (story, *_) = document_of([1.0], traces={0: Trace(curve)}).stories()
     assert [round(value - 1e9) for _, value in story.curve] == [1, 2, 3, 4]
+
+
+def test_curves_that_run_away_leave_room_for_the_others() -> None:
+    """The axis of a curve to 1e35 would squash all that trained."""
+    space = {"lr_exponent": {"low": -3, "high": 0}}
+    trials = [row(n, 2.0 + n / 10, params={"lr_exponent": -n / 5}) for n in range(4)]
+    trials += [row(9, None, "diverged", params={"lr_exponent": 0.0}, verdict="diverged")]
+    curves = {n: Trace(curve=[(1, 3.0), (20, 2.0 + n / 10)]) for n in range(4)}
+    runaway = {9: Trace(curve=[(1, 3.0), (20, 1e35)])}
+
+    def axis(traces: dict[int, Trace]) -> Any:
+        material = Material("made-1", spec_with(space=space), "finished", trials, traces=traces)
+        figure = drawn(Document.of(material), "curves")
+        (layer,) = figure.chart["layer"]
+        return figure, layer["encoding"]["y"]["scale"]
+
+    figure, scale = axis(curves | runaway)
+    assert scale["domainMax"] == 30 and "10 times where trials begin is cut off" in figure.text
+    assert max(column(figure.tables["curves"], "y")) == 1e35, "the data are whole"
+    figure, scale = axis(curves)
+    assert "domainMax" not in scale and "cut off" not in figure.text
