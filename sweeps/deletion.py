@@ -2,11 +2,17 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.address import no_secret
 from espalier.sweeps.home import Home
+
+if TYPE_CHECKING:
+    from espalier.sweeps.search.store import SweepStore
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,10 @@ class Deletion:
         yield f"deleted {self.sweep}: its trials and {self.folder}"
         place = no_secret(self.tracking_uri) or "MLflow"
         if self.runs is None:
-            yield f"its runs stay in {place}: tag espalier.sweep = {self.sweep}; --records deletes them too"
+            yield (
+                f"its runs stay in {place}: tag espalier.sweep = {self.sweep}; a new sweep of this id takes none of "
+                "them. With --records they would have been deleted too"
+            )
         else:
             yield f"deleted {self.runs} runs in {place}; `mlflow gc` frees their space"
 
@@ -58,7 +67,7 @@ def delete_sweep(home: Home, sweep: str, records: bool = False) -> Deletion:
         raise BadInput(f"unknown sweep '{sweep}'; `sweep list` names those of {home.path}")
     with DriverLock(home, sweep):
         uri = _tracking_uri(home, sweep, known, needed=records)
-        runs = _delete_runs(uri, sweep) if records else None
+        runs = _delete_runs(uri, sweep, _birth(folder, store, sweep, known)) if records else None
         if known:
             store.delete(sweep)
         shutil.rmtree(folder)
@@ -80,7 +89,21 @@ def _tracking_uri(home: Home, sweep: str, known: bool, needed: bool) -> str:
         return ""
 
 
-def _delete_runs(uri: str, sweep: str) -> int:
+def _birth(folder: Path, store: "SweepStore", sweep: str, known: bool) -> str | None:
+    """Return a sweep's birth, which tells its runs from those of others with its id; None if it is unknown."""
+    from espalier.sweeps.recording.names import BIRTH_TAG
+    from espalier.sweeps.recording.records import SweepOpened
+    from espalier.sweeps.recording.spool import Spool
+
+    if known:
+        return store.load(sweep).birth
+    if not (folder / "spool.jsonl").is_file():
+        return None
+    with closing(Spool(folder)) as spool:
+        return next((str(record.tags.get(BIRTH_TAG, "")) for record in spool.records(SweepOpened)), None)
+
+
+def _delete_runs(uri: str, sweep: str, birth: str | None) -> int:
     from espalier.sweeps.recording.removal import delete_runs
 
-    return delete_runs(uri, sweep)
+    return delete_runs(uri, sweep, birth)

@@ -5,6 +5,7 @@ from typing import Any
 
 from espalier.core.errors import BadInput, nearest
 from espalier.sweeps.home import Home
+from espalier.sweeps.recording.owner import Owner
 from espalier.sweeps.recording.stories import stories_of
 from espalier.sweeps.search.replicates import mean
 
@@ -12,7 +13,7 @@ TRAIN_CURVE = "train_curve"
 
 
 def points(
-    home: Home, uri: str, sweep: str, trials: Sequence[int], metric: str, objective: str = ""
+    home: Home, uri: str, owner: Owner, trials: Sequence[int], metric: str, objective: str = ""
 ) -> list[tuple[int, int, float]]:
     """Return (trial, step, value) of all reports of a metric, means over replicates; all blocks of `train_curve`.
 
@@ -22,7 +23,7 @@ def points(
     """
     known: set[str] = {TRAIN_CURVE, objective} - {""}
     curve_points: list[tuple[int, int, float]] = []
-    for trial, story in stories_of(home.sweep(sweep), uri, sweep, trials).items():
+    for trial, story in stories_of(home.sweep(owner.sweep), uri, owner, trials).items():
         members = story["members"]
         known |= {name for member in members for _, values in member["reports"] for name in values}
         curves = [_curve(member, metric) for member in members]

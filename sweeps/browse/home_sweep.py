@@ -17,6 +17,7 @@ from espalier.sweeps.browse import curves
 from espalier.sweeps.browse.trial_table import trial_table
 from espalier.sweeps.home import TRIALS, Home
 from espalier.sweeps.recording.material import material_of, traces_of
+from espalier.sweeps.recording.owner import Owner
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.stories import read_trial, spooled_story
 from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri
@@ -111,7 +112,7 @@ class HomeSweep:
         """Return the story of a trial: from MLflow, or if it was deleted there, from the sweep's spool."""
         try:
             check_reachable(self.tracking_uri, reading=True)
-            return read_trial(self.tracking_uri, self.id, trial)
+            return read_trial(self.tracking_uri, self.id, trial, self.record.birth)
         except BadInput:
             if story := spooled_story(self.home.sweep(self.id), trial):
                 return story
@@ -123,7 +124,8 @@ class HomeSweep:
         Raises BadInput for a metric that no trial reported, unless it is the objective.
         """
         ended = [trial.number for trial in self.trials if trial.state != "running"]
-        return curves.points(self.home, self.tracking_uri, self.id, ended, metric, self.spec.objective.metric)
+        owner = Owner(self.id, self.record.birth)
+        return curves.points(self.home, self.tracking_uri, owner, ended, metric, self.spec.objective.metric)
 
     def material(self) -> Material:
         """Return what a report is made of, from the home alone."""

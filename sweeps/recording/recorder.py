@@ -36,15 +36,16 @@ class Recorder:
         policy: SendPolicy | None = None,
         experiment_id: str | None = None,
         shared: bool = False,
+        birth: str = "",
     ):
         """Start recording to a server or store.
 
         experiment: its name. folder: of the spool.
         experiment_id: the experiment with the sweep's earlier runs, even if it was renamed.
-        shared: see Target.
+        shared, birth: see Target.
         Raises BadInput for a spool that cannot be opened.
         """
-        self.target, self.policy = Target(uri, sweep, experiment, shared), policy or SendPolicy()
+        self.target, self.policy = Target(uri, sweep, experiment, shared, birth), policy or SendPolicy()
         self.feedback = Feedback(experiment_id)
         self.spool = Spool(folder)
         for sentence in self.spool.damage:
@@ -94,7 +95,7 @@ class Recorder:
 
         A trial whose story is in neither is left out.
         """
-        return complete_stories(spooled_stories(self.spool, trials), self.target.uri, self.target.sweep, trials)
+        return complete_stories(spooled_stories(self.spool, trials), self.target.uri, self.target.owner, trials)
 
     # --- sending -----------------------------------------------------------------------------------------------------
 

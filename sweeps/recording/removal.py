@@ -5,7 +5,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from espalier.sweeps.recording.experiments import all_experiments, forget_view, search_runs
-from espalier.sweeps.recording.names import PARENT_TAG, SWEEP_TAG
+from espalier.sweeps.recording.names import PARENT_TAG
+from espalier.sweeps.recording.owner import Owner
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.retry import retry
 from espalier.sweeps.recording.server import as_bad_input, open_client
@@ -14,17 +15,17 @@ if TYPE_CHECKING:
     from espalier.sweeps.recording.server import MlflowClient, Run
 
 
-def delete_runs(uri: str, sweep: str) -> int:
+def delete_runs(uri: str, sweep: str, birth: str | None = None) -> int:
     """Delete the runs of a sweep and of its trials, what is nested in them, and its view; return how many runs.
 
-    `mlflow gc` frees their space.
+    `mlflow gc` frees their space. birth: of the sweep, see Owner.
 
     Raises BadInput if MLflow does not answer.
     """
     check_reachable(uri)
     with as_bad_input(uri):
         client = open_client(uri)
-        runs = [*search_runs(client, all_experiments(client), f"tags.`{SWEEP_TAG}` = '{sweep}'")]
+        runs = [*Owner(sweep, birth).runs(client, all_experiments(client))]
         runs += _nested(client, runs)
         for run in runs:
             retry(partial(client.delete_run, run.info.run_id))

@@ -14,10 +14,8 @@ from espalier.sweeps.recording.experiments import (
     active_experiment,
     deleted_note,
     find_experiments,
-    first_run,
     open_experiment,
     require_id,
-    search_runs,
 )
 from espalier.sweeps.recording.feedback import Feedback
 from espalier.sweeps.recording.names import (
@@ -25,10 +23,10 @@ from espalier.sweeps.recording.names import (
     KIND_TAG,
     PARENT_TAG,
     STEP_TAG,
-    SWEEP_TAG,
     TAG_CHARACTERS,
     TRIAL_TAG,
 )
+from espalier.sweeps.recording.owner import Owner, where
 from espalier.sweeps.recording.retry import create_once, is_refusal, retry
 from espalier.sweeps.results.parent_run import ParentRun
 
@@ -41,12 +39,19 @@ class Target:
     """Where a sweep is recorded: a server or a store, the sweep's id, the name of its experiment.
 
     shared: whether the processes of trials log into the trials' runs too, which workers have made for them.
+    birth: of the sweep, "" if it has none; see recording/owner.py.
     """
 
     uri: str
     sweep: str
     experiment: str
     shared: bool = False
+    birth: str = ""
+
+    @property
+    def owner(self) -> Owner:
+        """The sweep as the owner of its runs."""
+        return Owner(self.sweep, self.birth)
 
 
 @dataclass
@@ -105,10 +110,10 @@ class SweepRuns:
 
     def _find(self, experiments: Sequence[str]) -> list["Run"]:
         """Return the sweep's runs in some experiments."""
-        wanted = f"tags.`{SWEEP_TAG}` = '{self.target.sweep}'"
-        runs = list(search_runs(self.client, experiments, wanted)) if experiments else []
+        owner = self.target.owner
+        runs = list(owner.runs(self.client, experiments)) if experiments else []
         if experiments and not self.feedback.known_runs <= {run.info.run_id for run in runs}:
-            runs = list(search_runs(self.client, experiments, wanted))  # it was deleted, or the answer was empty
+            runs = list(owner.runs(self.client, experiments))  # it was deleted, or the answer was empty
         return runs
 
     def _possible_experiments(self) -> dict[str, str]:
@@ -170,17 +175,15 @@ class SweepRuns:
     def find_or_create(self, trial: int | None, name: str, tags: Mapping[str, object], time_ms: int) -> RunState:
         """Return a trial's run; create it with a name and tags if there is none."""
         if trial not in self.by_trial:
-            identity = {SWEEP_TAG: self.target.sweep} | (
-                {KIND_TAG: "sweep"} if trial is None else {TRIAL_TAG: str(trial)}
-            )
-            texts = identity | {tag: str(value)[:TAG_CHARACTERS] for tag, value in tags.items()}
-            same = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in identity.items())
+            owner, its_kind = self.target.owner, {KIND_TAG: "sweep"} if trial is None else {TRIAL_TAG: str(trial)}
+            texts = owner.tags | its_kind | {tag: str(value)[:TAG_CHARACTERS] for tag, value in tags.items()}
+            find = partial(owner.first_run, self.client, [self.experiment.id], where(its_kind))
             existing = None
             if self.target.shared:  # a worker and the recorder both need it; the worker always comes first
-                existing = retry(lambda: first_run(self.client, [self.experiment.id], same))
+                existing = retry(find)
             run = existing or create_once(
                 lambda: require_id(self.client.create_run(self.experiment.id, time_ms, texts, name)),
-                lambda: first_run(self.client, [self.experiment.id], same),
+                find,
             )
             new = RunState(run.info.run_id, run.info.artifact_uri or "", is_new=True, name=name)
             self.by_trial[trial] = _state_of(existing) if existing else new
@@ -204,8 +207,7 @@ class SweepRuns:
 
     def pause(self, time_ms: int) -> None:
         """End all RUNNING runs as KILLED."""
-        running = f"tags.`{SWEEP_TAG}` = '{self.target.sweep}' and attributes.status = 'RUNNING'"
-        for run in list(search_runs(self.client, [self.experiment.id], running)):
+        for run in list(self.target.owner.runs(self.client, [self.experiment.id], "attributes.status = 'RUNNING'")):
             retry(partial(self.client.set_terminated, run.info.run_id, "KILLED", time_ms))
 
     def forget_steps(self, trials: Collection[int | None]) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.address import no_secret, sqlite_file
-from espalier.sweeps.recording.experiments import all_experiments, search_runs
-from espalier.sweeps.recording.names import STORY, SWEEP_TAG, TRIAL_TAG
+from espalier.sweeps.recording.experiments import all_experiments
+from espalier.sweeps.recording.names import STORY, TRIAL_TAG
+from espalier.sweeps.recording.owner import Owner, where
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.records import TrialEnded
 from espalier.sweeps.recording.retry import retry
@@ -34,28 +35,28 @@ def spooled_story(folder: Path, trial: int) -> TrialStory | None:
         return spooled_stories(spool, [trial]).get(trial)
 
 
-def stories_of(folder: Path, uri: str, sweep: str, trials: Collection[int]) -> dict[int, TrialStory]:
+def stories_of(folder: Path, uri: str, owner: Owner, trials: Collection[int]) -> dict[int, TrialStory]:
     """Return the stories of trials that have ended, from a sweep's folder or else from MLflow."""
     if not (folder / "spool.jsonl").is_file():
-        return complete_stories({}, uri, sweep, trials)
+        return complete_stories({}, uri, owner, trials)
     with closing(Spool(folder)) as spool:
-        return complete_stories(spooled_stories(spool, trials), uri, sweep, trials)
+        return complete_stories(spooled_stories(spool, trials), uri, owner, trials)
 
 
 def complete_stories(
-    stories: dict[int, TrialStory], uri: str, sweep: str, trials: Collection[int]
+    stories: dict[int, TrialStory], uri: str, owner: Owner, trials: Collection[int]
 ) -> dict[int, TrialStory]:
     """Return stories, completed from MLflow. A trial that MLflow does not have either is left out."""
     complete = dict(stories)
     for trial in (t for t in trials if t not in stories):
         with suppress(BadInput):
-            complete[trial] = read_trial(uri, sweep, trial)
+            complete[trial] = read_trial(uri, owner.sweep, trial, owner.birth)
     return complete
 
 
-def read_trial(uri: str, sweep: str, trial: int) -> TrialStory:
-    """Return the story of a trial from its run. Raises BadInput if MLflow does not have it."""
-    run = find_run(uri, sweep, trial)
+def read_trial(uri: str, sweep: str, trial: int, birth: str | None = None) -> TrialStory:
+    """Return the story of a trial from its run. Raises BadInput if MLflow does not have it. birth: see Owner."""
+    run = find_run(uri, sweep, trial, birth)
     with tempfile.TemporaryDirectory() as folder:
         try:
             artifacts = retry(partial(open_client(uri).get_run, run)).info.artifact_uri
@@ -66,20 +67,20 @@ def read_trial(uri: str, sweep: str, trial: int) -> TrialStory:
             raise BadInput(f"trial {trial} of {sweep} has no artifact {STORY} in {no_secret(uri)}: {reason}") from error
 
 
-def find_run(uri: str, sweep: str, trial: int) -> str:
-    """Return the id of a trial's run. Raises BadInput if MLflow does not have it."""
+def find_run(uri: str, sweep: str, trial: int, birth: str | None = None) -> str:
+    """Return the id of a trial's run. Raises BadInput if MLflow does not have it. birth: see Owner."""
     store = sqlite_file(uri)
     if store is not None and not is_filled(store):
         raise BadInput(f"{store} is not there; record the sweep again: sweep resume {sweep}")
     with as_bad_input(uri):
         client = open_client(uri)
-        tags = f"tags.`{SWEEP_TAG}` = '{sweep}' and tags.`{TRIAL_TAG}` = '{trial}'"
-        runs = retry(lambda: client.search_runs(all_experiments(client), tags, max_results=1))
-    if not runs:
+        of_trial = where({TRIAL_TAG: str(trial)})
+        run = retry(lambda: Owner(sweep, birth).first_run(client, all_experiments(client), of_trial))
+    if run is None:
         raise BadInput(
             f"trial {trial} of {sweep} has no run in {no_secret(uri)}; record it again: sweep resume {sweep}"
         )
-    return runs[0].info.run_id
+    return run.info.run_id
 
 
 def run_states(uri: str, sweep: str) -> dict[int, list[str]]:
@@ -88,7 +89,7 @@ def run_states(uri: str, sweep: str) -> dict[int, list[str]]:
     states: dict[int, list[str]] = {}
     with as_bad_input(uri):
         client = open_client(uri)
-        for run in search_runs(client, all_experiments(client), f"tags.`{SWEEP_TAG}` = '{sweep}'"):
+        for run in Owner(sweep).runs(client, all_experiments(client)):
             if TRIAL_TAG in run.data.tags:
                 states.setdefault(int(run.data.tags[TRIAL_TAG]), []).append(run.info.status)
     return states

@@ -18,6 +18,7 @@ from espalier.sweeps.recording import beside
 from espalier.sweeps.recording.experiments import ExperimentRef, open_experiment, require_id
 from espalier.sweeps.recording.feedback import Feedback
 from espalier.sweeps.recording.names import checks_of
+from espalier.sweeps.recording.owner import Owner
 from espalier.sweeps.recording.retry import is_refusal
 from espalier.sweeps.recording.run_reader import RunReader
 from espalier.sweeps.recording.runs import RunState, SweepRuns, Target
@@ -99,11 +100,11 @@ class TrialRuns:
         return RunState(run.info.run_id, run.info.artifact_uri or "", is_new=True), experiment
 
 
-def runs_for(spec_uri: str | None, settings_uri: str, sweep: str, experiment: str, former: str | None) -> TrialRuns:
+def runs_for(spec_uri: str | None, settings_uri: str, owner: Owner, experiment: str, former: str | None) -> TrialRuns:
     """Return the runs of a sweep for a worker.
 
     settings_uri: from the driver; "" where it has a secret: then it is the spec's, or that of the worker's environment.
     former: the id of the experiment with the sweep's earlier runs. Raises KeyError where no address is known.
     """
     uri = settings_uri or spec_uri or os.environ[VARIABLE]
-    return TrialRuns(Target(uri, sweep, experiment, shared=True), former)
+    return TrialRuns(Target(uri, owner.sweep, experiment, True, owner.birth or ""), former)

@@ -4,6 +4,7 @@ import gc
 import shutil
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -50,7 +51,7 @@ from espalier.sweeps.running.progress import Progress
 from espalier.sweeps.running.reference_runs import ReferenceRuns
 from espalier.sweeps.running.work import WorkCount
 from espalier.sweeps.running.workers import KILL_AFTER_S, Workers
-from espalier.sweeps.search.attributes import REFERENCES
+from espalier.sweeps.search.attributes import BIRTH, REFERENCES
 from espalier.sweeps.search.driver_lock import DriverLock
 from espalier.sweeps.search.extending import extension_of
 from espalier.sweeps.search.extension import More
@@ -130,6 +131,7 @@ def _looked_at(
         facts |= range_facts
     facts |= {"created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": identity.versions()}
     facts |= {REFERENCES: [each.name for each in wanted_references(spec)]}
+    facts |= {BIRTH: uuid.uuid4().hex}
     facts |= {"tracking": tracking_origin(home.path), identity.FOLDER: str(current_folder())}
     return spec, facts, notes
 
@@ -302,6 +304,7 @@ class Driver:
             policy,
             parent.experiment_id if parent else None,
             self.spec.results.mlflow,
+            self.record.birth,
         )
 
     def _train(self, session: RaySession, tracking: Tracking) -> Search | None:
@@ -383,4 +386,5 @@ class Driver:
             code_root=copy.root if copy else "",
             tracking_uri=public_uri(sweep_tracking_uri(self.record, self.home)) if self.spec.results.mlflow else "",
             experiment=parent.experiment_id if parent else None,
+            birth=self.record.birth,
         )

@@ -12,6 +12,7 @@ from espalier.core.foreign.cohort import ProcessCohort
 from espalier.core.training.events import Event
 from espalier.core.training.watch import Watcher
 from espalier.sweeps import process_engine as processes
+from espalier.sweeps.recording.owner import Owner
 from espalier.sweeps.recording.trial_runs import runs_for
 from espalier.sweeps.running.machine import address_here
 from espalier.sweeps.running.messages import WorkerSettings
@@ -114,7 +115,8 @@ class ProcessEngine:
         self.close()
         spec, settings, runs = self.spec, self.settings, None
         if spec.results.mlflow:
-            runs = runs_for(spec.tracking_uri, settings.tracking_uri, settings.sweep, spec.name, settings.experiment)
+            owner = Owner(settings.sweep, settings.birth)
+            runs = runs_for(spec.tracking_uri, settings.tracking_uri, owner, spec.name, settings.experiment)
         self.cohort = processes.make_cohort(
             spec, trials, Path(settings.trial_folders), settings.folder, provenance.device, watcher, runs, self._group()
         )

@@ -23,7 +23,7 @@ class WorkerSettings:
     that are processes. stop_file: once it is there no cohort begins any more. time_file: once it is there the time of
     the budget is up. patience_s: how long a call of the task may take, None if the watchdog decides. device: "cpu" or
     "cuda". cpus, gpus: of a cohort. tracking_uri: of MLflow for trials that log there, "" if it has a secret.
-    experiment: that of the sweep's earlier runs there.
+    experiment: that of the sweep's earlier runs there. birth: of the sweep, "" if it has none.
     """
 
     sweep: str
@@ -45,6 +45,7 @@ class WorkerSettings:
     code_root: str = ""
     tracking_uri: str = ""
     experiment: str | None = None
+    birth: str = ""
 
     @property
     def copy(self) -> RecordedCopy | None:

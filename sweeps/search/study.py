@@ -131,6 +131,11 @@ class SweepRecord:
         """Its tracking origin."""
         return self.study.user_attrs.get(attributes.TRACKING)
 
+    @property
+    def birth(self) -> str:
+        """What tells it from other sweeps of its id; "" if an earlier version began it. See recording/owner.py."""
+        return str(self.study.user_attrs.get(attributes.BIRTH, ""))
+
     def add_change(self, period: Mapping[str, object]) -> None:
         """Store that it continues with changed code, data or versions; see sweeps.identity.period."""
         earlier = self.study.user_attrs.get(attributes.CHANGES, [])
@@ -190,11 +195,16 @@ class SweepRecord:
     def set_late_runs(self, runs: Mapping[int, str]) -> None:
         """Store the MLflow runs of ended trials with the study: an ended trial accepts no attributes.
 
-        This happens to trials that end while MLflow is unreachable. Known runs are not written again.
+        This happens to trials that end while MLflow is unreachable. Known runs are not written again. MLflow may have
+        runs of later trials than a journal that was brought back from a copy: these trials come again.
         """
         trials, late = self.trials(), self._starting_with(attributes.LATE_RUN)
         for number, run in runs.items():
-            if not trials[number].running and (late.get(str(number)) or trials[number].run) != run:
+            if (
+                number < len(trials)
+                and not trials[number].running
+                and (late.get(str(number)) or trials[number].run) != run
+            ):
                 self.study.set_user_attr(f"{attributes.LATE_RUN}{number}", run)
 
     @cached_property

@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 import espalier as es
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.home import JOURNAL, Home
-from espalier.sweeps.recording.names import PARENT_TAG, TRIAL_TAG
+from espalier.sweeps.recording.names import BIRTH_TAG, PARENT_TAG, SWEEP_TAG, TRIAL_TAG
+from espalier.sweeps.recording.tracking_uri import default_uri
 from espalier.sweeps.search.driver_lock import DriverLock
 from espalier.sweeps.search.store import SweepStore
 from tests.sweeps.made import spec_with
@@ -81,7 +82,6 @@ def test_python_deletes_what_it_has_opened(home: Path) -> None:
 
 def test_its_runs_go_too_where_that_is_wanted(sweep: Sweep, small_sweep: Any, tmp_path: Path) -> None:
     from espalier.sweeps.recording.stories import run_states
-    from espalier.sweeps.recording.tracking_uri import default_uri
 
     copy = tmp_path / "home"
     shutil.copytree(small_sweep.home, copy)
@@ -157,3 +157,16 @@ def test_a_table_of_no_trials_is_refused(sweep: Sweep, home: Path, top: str) -> 
 def test_an_unknown_model_leaves_no_folder(sweep: Sweep, home: Path, tmp_path: Path) -> None:
     done = sweep("pull", "nope", "--to", str(tmp_path / "new" / "nope"))
     assert done.exit_code == 2 and not (tmp_path / "new").exists()
+
+
+def test_only_its_own_runs_go_and_none_of_another_sweep_with_its_id(
+    sweep: Sweep, small_sweep: Any, tmp_path: Path
+) -> None:
+    copy = tmp_path / "home"
+    shutil.copytree(small_sweep.home, copy)
+    client = mlflow.MlflowClient(default_uri(copy))
+    of_another = {SWEEP_TAG: small_sweep.id, TRIAL_TAG: "3"}
+    others = {client.create_run("1", tags=of_another | birth).info.run_id for birth in ({}, {BIRTH_TAG: "ab12"})}
+    done = sweep("delete", "small", "--records", "--yes", "--home", str(copy))
+    assert "deleted 10 runs" in done.stdout, done.output
+    assert {run.info.run_id for run in client.search_runs(["1"])} == others

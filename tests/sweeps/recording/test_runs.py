@@ -7,12 +7,13 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from espalier.sweeps.recording.names import SWEEP_TAG, TRIAL_TAG
+from espalier.sweeps.recording.names import BIRTH_TAG, SWEEP_TAG, TRIAL_TAG
 from espalier.sweeps.recording.recorder import Recorder
-from espalier.sweeps.recording.records import TrialTagged
+from espalier.sweeps.recording.records import SweepPaused, TrialTagged
 from espalier.sweeps.recording.stories import read_trial
 from espalier.sweeps.recording.tracking_uri import default_uri
 from tests.sweeps.recording.saying import (
+    SOON,
     SWEEP,
     assert_everything,
     recorded,
@@ -185,3 +186,28 @@ def test_an_experiment_of_another_server_that_has_the_same_id_gets_no_runs(home:
         assert recorder.close()
         assert_everything(recorded(default_uri(home)))
         assert len(runs_anywhere(default_uri(home))) == 3
+
+
+@pytest.mark.parametrize("births", [("", "b2"), ("b1", "b2"), ("b1", "")])
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_sweep_takes_no_runs_of_an_earlier_one_with_its_id(
+    births: tuple[str, str], shared: bool, home: Path, tmp_path: Path
+) -> None:
+    first = recorder_at(home, birth=births[0], shared=shared)
+    say_everything(first, tmp_path)
+    assert first.close()
+    before = {run.info.run_id: (dict(run.data.tags), run.info.status) for run in runs_anywhere(default_uri(home))}
+    later = Recorder(default_uri(home), SWEEP, "warm", tmp_path / "later", SOON, shared=shared, birth=births[1])
+    say_open(later)
+    say_start(later, 0)
+    later.wait_for_runs({0}, 30)
+    (link,) = later.take_links()
+    assert link.trial == 0 and link.run not in before
+    later.record(SweepPaused())
+    assert later.close()
+    runs = {run.info.run_id: (dict(run.data.tags), run.info.status) for run in runs_anywhere(default_uri(home))}
+    assert {run: runs[run] for run in before} == before
+    assert {tags.get(BIRTH_TAG, "") for run, (tags, _) in runs.items() if run not in before} == {births[1]}
+    again = recorder_at(home, birth=births[0], shared=shared)  # and the earlier one goes on with its own
+    assert again.close() and len(runs_anywhere(default_uri(home))) == len(runs) == 5
+    assert {link.run for link in again.take_links()} < before.keys()

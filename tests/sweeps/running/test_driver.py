@@ -21,8 +21,9 @@ from espalier.core.errors import BadInput
 from espalier.core.training.events import Event
 from espalier.sweeps import home as homes
 from espalier.sweeps.answer.closing import Summary
+from espalier.sweeps.deletion import delete_sweep
 from espalier.sweeps.home import COHORT_FILE, Home
-from espalier.sweeps.recording.names import STORY, SWEEP_TAG, TRIAL_TAG
+from espalier.sweeps.recording.names import STORY, SWEEP_TAG, TRIAL_TAG, VIEW_TAG
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.records import SweepPaused, TrialEnded
 from espalier.sweeps.recording.spool import Spool
@@ -193,6 +194,35 @@ def test_an_error_of_the_driver_is_one_line_and_the_next_driver_goes_on(stage: S
     assert "raise KeyError" in file.read_text()
     stage.perform(train_all)
     assert stage.summary and [t.state for t in stage.summary.trials] == ["complete"] * 6
+
+
+# --- an id that is used again -----------------------------------------------------------------------------------------
+
+
+def test_a_sweep_with_the_id_of_a_deleted_one_leaves_its_runs_alone(stage: Stage) -> None:
+    stage.perform(train_all)
+    client = MlflowClient(tracking_uri=default_uri(stage.home.path))
+
+    def records() -> dict[str, tuple[str, dict[str, str]]]:
+        return {run.info.run_id: (run.info.status, run.data.tags) for run in client.search_runs(["1"])}
+
+    earlier = records()
+    delete_sweep(stage.home, SWEEP)
+    facts = {"created": "2026-01-02", "birth": "b2"}
+    SweepStore.open(stage.home.storage).create(SWEEP, spec_with(trials=2), facts)
+    stage.perform(train_all)
+    assert stage.summary and stage.summary.recorded and len(stage.summary.trials) == 2
+    later = records()
+    assert {run: later[run] for run in earlier} == earlier and len(later) == len(earlier) + 3
+    assert {t.mlflow_run for t in stage.summary.trials} <= later.keys() - earlier.keys()
+    view = client.get_experiment("1").tags[f"{VIEW_TAG}{SWEEP}"]
+    assert "`espalier.birth` = 'b2'" in view
+
+
+def test_runs_of_trials_that_a_journal_lacks_do_not_end_its_sweep(stage: Stage) -> None:
+    record = SweepStore.open(stage.home.storage).load(SWEEP)
+    record.set_late_runs({7: "a run"})
+    assert record.trials() == []
 
 
 # --- two that begin one sweep -----------------------------------------------------------------------------------------
