@@ -8,7 +8,9 @@ from espalier.sweeps.answer.answer import Answer
 from espalier.sweeps.answer.axes import Axis, doubt_text, place_text, short, spoken
 from espalier.sweeps.answer.health import FAILED, WELL, Group
 from espalier.sweeps.answer.valley import Valley
-from espalier.sweeps.answer.words import widened
+from espalier.sweeps.answer.words import GOING_ON, widened
+from espalier.sweeps.results.coverage import covered
+from espalier.sweeps.results.trial_result import UNFINISHED
 
 OFTEN = 0.25
 """The share of trials with one verdict from which on the range is to be moved."""
@@ -48,6 +50,7 @@ def next_steps(answer: Answer, sweep: str, option: str = "") -> list[Step]:
 
 def _steps(answer: Answer, sweep: str) -> Iterator[Step]:
     """sweep: its id, and what commands need to find it."""
+    yield from _unfinished(answer, sweep)
     yield from _failed(answer)
     yield from _unhealthy_best(answer)
     yield from _better_reference(answer)
@@ -56,6 +59,13 @@ def _steps(answer: Answer, sweep: str) -> Iterator[Step]:
     yield from _doubt(answer, sweep)
     yield from _unknown_noise(answer)
     yield from _idle(answer)
+
+
+def _unfinished(answer: Answer, sweep: str) -> Iterator[Step]:
+    """Yield to go on where the sweep has been interrupted."""
+    if answer.state == "interrupted":
+        ended = sum(t.state not in UNFINISHED for t in answer.trials)
+        yield Step(f"it was interrupted with {counted(ended, 'trial')} ended: go on", f"sweep resume {sweep}")
 
 
 def _failed(answer: Answer) -> Iterator[Step]:
@@ -129,8 +139,10 @@ def _keeps_best(answer: Answer, axis: Axis, low: float, high: float) -> bool:
 
 
 def _doubt(answer: Answer, sweep: str) -> Iterator[Step]:
-    """Yield to train more, where the best place is known less well than it matters."""
+    """Yield to train more, where the best place is known less well than it matters, and more can be trained."""
     valley = answer.valley
+    if answer.state in GOING_ON or covered(answer.spec, answer.trials):
+        return
     if valley is None:
         complete = sum(t.state == "complete" for t in answer.trials)
         if complete and answer.what.axes:

@@ -24,6 +24,7 @@ from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri
 from espalier.sweeps.report.material import Material
 from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.checkpoint_disk import CheckpointDisk
+from espalier.sweeps.results.coverage import why_fewer
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.noise import compare_with_best, noise_document
 from espalier.sweeps.results.parent_run import ParentRun
@@ -203,6 +204,8 @@ class HomeSweep:
             known = (name for name in (*VERDICTS, OUT_OF_MEMORY) if name in health)
             yield f"  health   {', '.join(f'{health[name]} {name}' for name in known)}"
         yield from (f"  note: {note}" for note in results.notes(self.trials, self.spec.is_foreign))
+        if self.state == "finished" and (why := why_fewer(self.spec, self.trials)):
+            yield f"  note: {why}"
         if self.state == "interrupted":
             yield f"  continue: {self.home.resume_command(self.id)}"
 

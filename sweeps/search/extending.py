@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from espalier.core.errors import BadInput
+from espalier.sweeps.results.coverage import configurations, covered
 from espalier.sweeps.search.extension import Extension, More, unit_of
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.search.study import SweepRecord
@@ -14,7 +15,7 @@ def extension_of(record: SweepRecord, more: More, by: str = "") -> Extension:
     """Return the extension of a sweep by so much more, not stored yet. by: who wishes it; "" for this user.
 
     Raises BadInput for an amount in another unit than the sweep's budget has, for one beyond what a spec may have, and
-    for a grid that has no further point.
+    for a grid or another finite space of which all has been trained.
     """
     unit, amount = more.amount
     spec, wanted = record.spec, unit_of(record.spec)
@@ -28,6 +29,11 @@ def extension_of(record: SweepRecord, more: More, by: str = "") -> Extension:
         if before >= points:
             raise BadInput(f"{record.id}: all {points:,} points of its grid are among its trials; nothing is left")
         after = min(after, points)
+    if spec.search.by_pieces and unit == "trials" and covered(spec, record.results(), ("complete", "diverged")):
+        raise BadInput(
+            f"{record.id}: all {configurations(spec.space):,} configurations of its space have been trained; nothing "
+            "is left: begin a sweep of a wider space"
+        )
     trials = record.trials()
     finished = not any(trial.running for trial in trials) and len(trials) >= record.wanted()
     extension = Extension.now(unit, before, after, len(trials), finished, by)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from espalier.core.training.events import Ended
+from espalier.sweeps.results.coverage import COVERED, fewer
 from espalier.sweeps.search.pieces import PieceSearch
 from espalier.sweeps.search.replicates import outcome_of
 from espalier.sweeps.search.study import SweepRecord
@@ -60,7 +61,8 @@ class Parking:
             return f"the search has settled after {spent}: nothing left is expected to be better by more than the noise"
         begun = self.pieces.asker.asked
         if self.pieces.over and spec.counts_trials and begun < spec.trials:
-            return f"there are {begun} trials, not {spec.trials}: every configuration of the space has been begun"
+            spent = f"the search has ended after {model.spent:.1f} of {model.budget:g} trainings"
+            return fewer(begun, spec.trials, COVERED if model.exhausted else spent)
         return ""
 
     @property

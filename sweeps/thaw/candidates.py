@@ -16,6 +16,8 @@ NEAR = 0.1
 SAME, SAME_AT_RIM = 0.05, 0.1
 """Two trunks nearer than this share of the length scale are one: 0.02 decades of a rate, over which no loss changes by
 more than its noise. At the rim of a range points would else gather."""
+FINEST = 7
+"""So many times points may be halved in distance, where there are none farther apart and more are asked for."""
 SEVERAL = 48
 """Combinations of decay points, where there is more than one."""
 MOST_TRUNKS = 64
@@ -47,11 +49,12 @@ class Candidate:
         return np.where(decay[:, 0] >= position, position, np.where(behind, kept_shares[None], 0.0).max(1))
 
 
-def new_points(space: Space, trunks: Sequence[Trunk], rng: np.random.Generator) -> list[Candidate]:
-    """Return points that no trunk has, nor one near by: on a grid, or at random."""
+def new_points(space: Space, trunks: Sequence[Trunk], rng: np.random.Generator, halvings: int = 0) -> list[Candidate]:
+    """Return points that no trunk has, nor one near by: on a grid, or at random. halvings: of what counts as near."""
     if space.dimensions == 1 and not space.choices:
-        shift = rng.uniform(-0.5, 0.5) / (GRID - 1)
-        rows = np.clip(np.linspace(0, 1, GRID)[:, None] + shift, 0, 1)
+        count = GRID << halvings
+        shift = rng.uniform(-0.5, 0.5) / (count - 1)
+        rows = np.clip(np.linspace(0, 1, count)[:, None] + shift, 0, 1)
     else:
         rows = rng.random((RANDOM, space.dimensions))
     points = space.points(rows)
@@ -59,11 +62,11 @@ def new_points(space: Space, trunks: Sequence[Trunk], rng: np.random.Generator) 
         near: list[int] = rng.integers(len(trunks), size=NEARBY).tolist()
         points += _nearby(space, [trunks[k].point for k in near], rng)
     points = list(dict.fromkeys(points))
-    return [Candidate(points[k]) for k in _strangers(space, points, [trunk.point for trunk in trunks])]
+    return [Candidate(points[k]) for k in _strangers(space, points, [trunk.point for trunk in trunks], 0.5**halvings)]
 
 
-def _strangers(space: Space, points: Sequence[Point], others: Sequence[Point]) -> list[int]:
-    """Return the numbers of the points that lie near none of the others."""
+def _strangers(space: Space, points: Sequence[Point], others: Sequence[Point], near: float) -> list[int]:
+    """Return the numbers of the points that lie near none of the others. near: as a share of what it is at first."""
     if not others:
         return list(range(len(points)))
     scaled, numbers = space.scaled(np.array(points)), len(space.numbers)
@@ -71,7 +74,7 @@ def _strangers(space: Space, points: Sequence[Point], others: Sequence[Point]) -
     drawn = space.dimensions > 1 and any(n.values is None for n in space.numbers)  # within its range, none twice
     rows = np.flatnonzero(at_rim) if drawn else np.arange(len(points))
     apart = Kernel.for_space(space).distance(scaled[rows], space.scaled(np.array(others))).min(1)
-    same = rows[apart < np.where(at_rim[rows], SAME_AT_RIM, SAME) ** 2]
+    same = rows[apart < (near * np.where(at_rim[rows], SAME_AT_RIM, SAME)) ** 2]
     return np.setdiff1d(np.arange(len(points)), same).tolist()
 
 

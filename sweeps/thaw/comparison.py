@@ -1,7 +1,7 @@
 """Candidates beside one another: what each promises at each decay point, and what it still costs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,7 @@ class Comparison:
 
     begin: the share of a training at which the branch would begin. cost: of its end, in full trainings. worth:
     improvement by what it costs, 0 where it cannot or need not be trained. gain: improvement alone. best: y of the best
-    so far. untried: where no branch was.
+    so far. untried: where no branch was. possible: untried, and affordable.
     """
 
     candidates: Sequence[Candidate]
@@ -53,6 +53,20 @@ class Comparison:
     gain: Array
     best: float
     untried: Mask
+    possible: Mask
+
+    def among(self, allowed: Mask) -> "Comparison":
+        """Return it with a worth only where it is allowed.
+
+        Far above the best so far, the expected improvement is too small for a number. Where that is so everywhere,
+        worth follows its logarithm, which falls with the distance in deviations.
+        Source: S. Ament et al., Unexpected Improvements to Expected Improvement, 2023, arXiv:2310.20708.
+        """
+        worth = np.where(allowed, self.worth, 0.0)
+        if not (worth > 0).any():
+            above = np.maximum((self.foresight.mean - self.best) / self.foresight.deviation, 0.0)
+            worth = np.where(allowed & self.possible, 1.0 / (1.0 + above), 0.0)
+        return replace(self, worth=worth)
 
     def top(self, count: int) -> list[Candidate]:
         """Return the candidates that are worth most at any decay point."""
@@ -115,9 +129,9 @@ def compare(
             begin[row], tried[row] = candidate.begin(decay, kept_shares), _tried(space, candidate.trunk, decay)
     lost = np.array([candidate.trunk is not None and candidate.trunk.lost for candidate in candidates])
     cost = 1.0 - np.where(lost[:, None], 0.0, begin)
-    gain = foresight.improvement(expected_improvement, best)
-    worth = np.where(cost <= affordable + 1e-9, gain / np.maximum(cost, COST_LEAST) ** COST_POWER, 0.0)
-    return Comparison(candidates, decay, foresight, begin, cost, worth * ~tried, gain, best, ~tried)
+    gain, payable = foresight.improvement(expected_improvement, best), cost <= affordable + 1e-9
+    worth = np.where(payable, gain / np.maximum(cost, COST_LEAST) ** COST_POWER, 0.0)
+    return Comparison(candidates, decay, foresight, begin, cost, worth * ~tried, gain, best, ~tried, payable & ~tried)
 
 
 def _tried(space: Space, trunk: Trunk, decay: Array) -> Mask:

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 
 from espalier.sweeps.thaw.beginning import Values, beginnings, point_with, points_to_begin
 from espalier.sweeps.thaw.belief import believe
-from espalier.sweeps.thaw.candidates import Candidate, decay_points, kept_shares, new_points
+from espalier.sweeps.thaw.candidates import FINEST, Candidate, decay_points, kept_shares, new_points
 from espalier.sweeps.thaw.comparison import Comparison, Mask, Reason, compare
 from espalier.sweeps.thaw.hints import Hint, best_points, hinted
 from espalier.sweeps.thaw.learning import Learner
@@ -199,10 +198,29 @@ class Thaw:
         self.scores, self.pending = self.results.scores(count), self.results.pending(count)
         self.trunks.place(self.scores)
         open_trunks = self.trunks.open(self.scores, self.pending)
-        new = [] if self._full else new_points(self.space, list(self.trunks), self._rng())
+        new = [] if self._full else self._new_points()
+        if piece := self._first_of(new, open_trunks):
+            return piece
+        if new or self._full or not (finer := self._finer_points()):
+            return None
+        return self._first_of(finer, open_trunks)
+
+    def _first_of(self, new: Sequence[Candidate], open_trunks: Sequence[Candidate]) -> Piece | None:
         if not new and not open_trunks:
             return None
         return self._within_budget(new, open_trunks) or self._beyond_budget([*new, *open_trunks])
+
+    def _new_points(self, halvings: int = 0) -> list[Candidate]:
+        return new_points(self.space, list(self.trunks), self._rng(), halvings)
+
+    def _finer_points(self) -> list[Candidate]:
+        """Return new points nearer to the trunks than points are at first, but no nearer than they have to be."""
+        return next(filter(None, map(self._new_points, range(1, FINEST + 1))), [])
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every configuration of the space is a trunk."""
+        return not self._new_points() and not self._finer_points()
 
     def _within_budget(self, new: Sequence[Candidate], open_trunks: Sequence[Candidate]) -> Piece | None:
         """Return the next piece that the budget pays for."""
@@ -226,9 +244,9 @@ class Thaw:
         if self.trials == math.inf or self._full or not candidates:
             return None
         comparison = self._compared(candidates, math.inf)
-        worth = np.where(self.trunks.goes_on(comparison), 0.0, comparison.worth)
-        i, j = (int(k) for k in np.unravel_index(int(np.argmax(worth)), worth.shape))
-        return self._begin(comparison, i, j) if worth[i, j] > 0 else None
+        comparison = comparison.among(~self.trunks.goes_on(comparison))
+        i, j = comparison.best_pair()
+        return self._begin(comparison, i, j) if comparison.worth[i, j] > 0 else None
 
     def _begin(self, comparison: Comparison, i: int, j: int) -> Piece:
         """Train the next piece of a pair: its trunk's next rung, or its branch."""
@@ -279,4 +297,4 @@ class Thaw:
         return self._limited(compare(self.space, belief, coarse.top(FINE), every, self.kept, affordable))
 
     def _limited(self, comparison: Comparison) -> Comparison:
-        return replace(comparison, worth=np.where(self._allowed(comparison), comparison.worth, 0.0))
+        return comparison.among(self._allowed(comparison))

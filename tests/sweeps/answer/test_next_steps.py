@@ -123,6 +123,19 @@ def test_too_few_trials_need_more() -> None:
     assert steps(bowl("lr_exponent", -2, 0, -1, 1))[0].why.startswith("1 complete trial is too few")
 
 
+def test_an_interrupted_sweep_is_to_go_on_before_it_is_given_more() -> None:
+    to_do = steps(bowl("lr_exponent", -2, 0, -1, 2), state="interrupted")
+    assert to_do[0] == Step("it was interrupted with 2 trials ended: go on", "sweep resume made-1")
+    assert not any("extend" in step.do for step in to_do)
+
+
+def test_a_space_of_which_all_has_been_begun_is_not_given_more_trials() -> None:
+    spec = spec_of("rate", space={"lr_exponent": [-3, -2, -1.6]})
+    trials = [TrialResult(n, "complete", 2.0 + n, {"lr_exponent": x}) for n, x in enumerate((-3, -2, -1.6))]
+    assert any("extend" in step.do for step in steps(trials[:2], spec))
+    assert not any("extend" in step.do for step in steps(trials, spec))
+
+
 def test_a_reference_that_is_better_is_to_be_swept() -> None:
     reference = ReferenceResult("schedule-free-sgd", "schedule-free SGD", "complete", 2.0, hint="optimizer: sgd")
     (step,) = steps(known_noise(DENSE), references=[reference])

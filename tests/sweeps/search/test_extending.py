@@ -10,6 +10,7 @@ import optuna
 import pytest
 
 from espalier.core.errors import BadInput
+from espalier.sweeps.results.coverage import why_fewer
 from espalier.sweeps.results.trial_result import searched
 from espalier.sweeps.search.extending import extension_of
 from espalier.sweeps.search.extension import More
@@ -290,3 +291,16 @@ def test_a_grid_takes_no_more_than_it_has(tmp_path: Path) -> None:
     desk = Desk(tmp_path, spec_with(**GRID | {"trials": 2}))
     finish(desk.search)
     assert extension_of(desk.search.record, More(trials=50)).after == 3
+
+
+def test_a_space_of_which_all_has_been_trained_is_not_extended(tmp_path: Path) -> None:
+    space = {"lr_exponent": [-3, -2, -1]}
+    desk = Desk(tmp_path, by_pieces(trials=9, budget={"steps": STEPS}, space=space, schedule="cosine"))
+    crew = Crew(desk, random.Random(0))
+    while crew.begin():
+        crew.train_one()
+    record = SweepStore.open(desk.journal).load(WARM)
+    assert why_fewer(record.spec, record.results()).startswith("there are 3 trials, not 9: every configuration")
+    with pytest.raises(BadInput, match=f"{WARM}: all 3 configurations of its space have been trained"):
+        extension_of(record, More(trials=4))
+    assert not record.extensions

@@ -273,3 +273,25 @@ def test_of_listed_values_each_is_begun_once_and_the_search_ends_when_all_are_tr
         assert len(begun) == len(set(begun)) <= len(listed) * 2 ** len(space.choices)
         assert {point[0] for point in begun} == set(listed)
         assert result.best == pytest.approx(2.0)
+
+
+def cliff(point: Point, share: float, decay: tuple[float, ...]) -> float | None:
+    """A loss of which most of the range is as bad, so that little is expected of it."""
+    return 1e6 if point[0] > 0 else 10 + 60 * min(1.0, abs(point[0] + 0.5) ** 2) + 0.1 / share
+
+
+@pytest.mark.parametrize(
+    "space", [Space([Number(-3, 1, 0.45)]), Space([Number(0, 1, values=tuple(k / 999 for k in range(1000)))])]
+)
+def test_a_range_has_as_many_trials_as_were_asked_for_where_little_is_expected_of_more(space: Space) -> None:
+    search = Thaw(space, 40.0, trials=100)
+    replay(search, cliff, workers=2)
+    points = {trunk.point for trunk in search.trunks}
+    assert len(points) == len(search.trunks) == 100 and search.left < 1.0
+    assert not search.exhausted
+
+
+def test_a_list_is_exhausted_once_each_value_has_been_begun() -> None:
+    search = Thaw(Space([Number(0, 1, values=(0.0, 0.5, 1.0))]), 40.0, trials=100)
+    replay(search, cliff)
+    assert len(search.trunks) == 3 and search.exhausted
