@@ -58,10 +58,18 @@ def check(task: Task, batch_size: int = 32, precision: str = "float32", seed: in
 
 
 def check_metric(wanted: str, metrics: Sequence[str]) -> None:
-    """Raise BadInput if the task does not report the objective."""
-    known = [f"valid_{name}" for name in metrics] + ["train_loss"]
-    if wanted not in known:
-        raise BadInput(f"objective.metric: the task reports no '{wanted}'; {nearest(wanted, known)}")
+    """Raise BadInput if the task does not report the objective. metrics: of the validation data, without "valid_"."""
+    validated = [f"valid_{name}" for name in metrics]
+    if wanted in (*validated, "train_loss"):
+        return
+    hint = nearest(wanted, [*validated, "train_loss"])
+    stem = wanted.removeprefix("valid_")  # which all names of the validation data have in common
+    if validated and not wanted.startswith("train"):
+        names = ", ".join(validated)
+        hint = f"of the validation data it reports {names}: name one, with objective.mode max where more is better"
+        if (close := nearest(stem, metrics)).startswith("did you mean"):
+            hint = close.replace("'", "'valid_", 1)
+    raise BadInput(f"objective.metric: the task reports no '{wanted}'; {hint}")
 
 
 def _data(task: Task) -> Data:

@@ -105,8 +105,7 @@ class Summary:
         """Return that no trial is complete, and why; empty if one is, or if the sweep was interrupted."""
         if self.best is not None or self.interrupted or not self.trials:
             return []
-        states = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items())
-        return [f"no trial is complete: {states}", *self._failures()]
+        return [f"no trial is complete: {results.counts_text(self.trials)}", *self._failures()]
 
     def _failures(self) -> Iterator[str]:
         """Yield the most frequent reasons of failed trials."""

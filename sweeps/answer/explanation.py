@@ -9,7 +9,7 @@ from espalier.sweeps.answer.axes import short, value_text
 from espalier.sweeps.answer.chosen import HOW, Chosen
 from espalier.sweeps.answer.next_steps import Step, next_steps
 from espalier.sweeps.results.formatting import decimals, finite, params_text
-from espalier.sweeps.results.trial_result import TrialResult, counts, ranked
+from espalier.sweeps.results.trial_result import TrialResult, counts_text, ranked
 
 RUNNERS_UP = 3
 PIECES = 24
@@ -53,7 +53,7 @@ class Explanation:
 
     def lines(self) -> Iterator[str]:
         """Yield the page."""
-        states = ", ".join(f"{n} {state}" for state, n in counts(self.answer.trials).items()) or "no trial yet"
+        states = counts_text(self.answer.trials) or "no trial yet"
         yield f"{self.sweep}: {self.answer.state}; {states}"
         yield from _section("the answer", self.answer.sentences)
         yield from _section("why this is the best", self.why_best())

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from espalier.core.errors import counted
+from espalier.core.errors import brief, counted
 from espalier.sweeps.identity import KINDS, spec_differences
 from espalier.sweeps.results.difference import Difference, Measured, difference, measured_best
 from espalier.sweeps.results.formatting import decimals, finite
@@ -88,7 +89,26 @@ class Comparison:
 
     @property
     def sentence(self) -> str:
-        """The answer."""
+        """The answer, with what else sets the two apart."""
+        return f"{self._answer}; but {self.other_code}" if self.difference and self.other_code else self._answer
+
+    @property
+    def other_code(self) -> str:
+        """That the two train different things, where nothing is known to be the same in both; "" else."""
+        one, other = self.first, self.second
+        validated = [side.digests.get("data") for side in (one, other)]
+        if one.spec.trained == other.spec.trained or (all(validated) and validated[0] == validated[1]):
+            return ""
+        names = [Path(side.spec.trained).name if side.spec.function else side.spec.trained for side in (one, other)]
+        if names[0] == names[1] and one.digests.get("code") == other.digests.get("code") is not None:
+            return ""  # the same file at another place
+        names = names if names[0] != names[1] else [side.spec.trained for side in (one, other)]
+        apart = f"{one.id} {brief(names[0])}, {other.id} {brief(names[1])}"
+        metric = one.spec.objective.metric
+        return f"they train different things ({apart}): it counts only if {metric} measures the same in both"
+
+    @property
+    def _answer(self) -> str:
         apart, one, other = self.difference, self.first, self.second
         if apart is None or one.best is None or other.best is None:
             return f"{one.id} and {other.id} cannot be compared: {self.incomparable}"
@@ -101,13 +121,13 @@ class Comparison:
                 f"{other.id} came out {did} ({values}); whether that is noise is unknown: neither was trained under "
                 "other seeds (confirm: 3 does it)"
             )
-        ends = f"{decimals(apart.low)} to {decimals(apart.high)}"
         if apart.verdict == "noise":
-            return (
-                f"{other.id} is neither better nor worse than noise ({values}; better by {decimals(apart.by)}, "
-                f"at 95 % by {ends})"
-            )
-        return f"{other.id} did {apart.verdict} by {by}, more than noise ({values}; at 95 % better by {ends})"
+            did = f"{'worse' if apart.by < 0 else 'better'} by {by}"
+            ends = f"{decimals(abs(apart.low))} worse to {decimals(abs(apart.high))} better"
+            return f"{other.id} is neither better nor worse than noise ({values}; {did}, at 95 % from {ends})"
+        near, far = sorted((abs(apart.low), abs(apart.high)))
+        ends = f"by {decimals(near)} to {decimals(far)}"
+        return f"{other.id} did {apart.verdict} by {by}, more than noise ({values}; at 95 % {ends})"
 
     @property
     def fields(self) -> list[tuple[str, object, object]]:
@@ -188,9 +208,27 @@ def _columns(title: str, heads: Sequence[str], rows: Mapping[str, tuple[object, 
 def _shown(value: object) -> str:
     if value is None or value == "":
         return "-"
+    if isinstance(value, Mapping):
+        return _in_words(value)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1e6 and value != int(value) else f"{value:,.0f}"
     if isinstance(value, list | tuple):
         return " ".join(map(_shown, value))  # pyright: ignore[reportUnknownArgumentType]
-    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    text = f"{value:,}" if isinstance(value, int) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _in_words(fields: Mapping[str, object]) -> str:
+    """Return fields within a field, without those that are empty or off.
+
+    >>> _in_words({"low": 0.0001, "high": 1.0, "log": True, "step": None})
+    'low 0.0001, high 1, log'
+    """
+    parts = [name if value is True else f"{name} {_shown(value)}" for name, value in fields.items() if _is_set(value)]
+    return ", ".join(parts) or "-"
+
+
+def _is_set(value: object) -> bool:
+    return value is not None and value is not False and value != ""

@@ -99,7 +99,8 @@ class HomeSweep:
         """Return the best trial, or another complete one, as the text of a best file. Raises BadInput."""
         chosen = self.best if trial is None else self._complete(trial)
         if chosen is None:
-            raise BadInput(f"{self.id} has no complete trial yet ({results.counts(self.trials) or 'none began'})")
+            yet = "" if self.state == "finished" else " yet"
+            raise BadInput(f"{self.id} has no complete trial{yet}: {results.counts_text(self.trials) or 'none began'}")
         return best_file_text(self.record, chosen, self._story(chosen.number), self.home.sweep(self.id))
 
     def _complete(self, trial: int) -> TrialResult:
@@ -185,7 +186,7 @@ class HomeSweep:
                 yield results.health_line(t.number, t.verdict or t.state, t.evidence)
 
     def _head(self) -> Iterator[str]:
-        states = ", ".join(f"{n} {state}" for state, n in results.counts(self.trials).items()) or "none yet"
+        states = results.counts_text(self.trials) or "none yet"
         yield f"{self.id}: {self.state}; trials: {states}, of {self.record.searched()}"
         if waiting := sum(1 for _ in Given(self.record, self.record.trials()).added()):
             yield f"  added    {counted(waiting, 'point')} without a trial"

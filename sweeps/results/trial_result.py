@@ -136,3 +136,12 @@ def counts(trials: Sequence[TrialResult]) -> dict[str, int]:
     {'complete': 1, 'running': 1}
     """
     return dict(sorted(Counter(trial.state for trial in searched(trials)).items()))
+
+
+def counts_text(trials: Sequence[TrialResult]) -> str:
+    """Return how many trials are in each state, in words; "" for none.
+
+    >>> counts_text([TrialResult(0, "complete", 1.0, {}), TrialResult(1, "running", None, {})])
+    '1 complete, 1 running'
+    """
+    return ", ".join(f"{number} {state}" for state, number in counts(trials).items())

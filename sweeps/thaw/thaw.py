@@ -215,7 +215,10 @@ class Thaw:
 
     def _finer_points(self) -> list[Candidate]:
         """Return new points nearer to the trunks than points are at first, but no nearer than they have to be."""
-        return next(filter(None, map(self._new_points, range(1, FINEST + 1))), [])
+        for halvings in range(1, FINEST + 1):
+            if points := self._new_points(halvings):
+                return points
+        return []
 
     @property
     def exhausted(self) -> bool:

@@ -1,10 +1,12 @@
 """What `sweep run` refuses before anything is started, `sweep check` refuses too, in the same words."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from espalier.core.checks.preflight import check_metric
 from espalier.core.errors import BadInput
 from espalier.sweeps.checks.checkup import examine
 from espalier.sweeps.checks.preflight import check_spec
@@ -109,3 +111,16 @@ def test_what_a_run_takes_a_check_takes(tmp_path: Path) -> None:
     assert check_spec(spec, Home(tmp_path))["parameters"] == 2
     checkup, forecast = examine(spec)
     assert checkup.passed and forecast
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hint"),
+    [
+        ("valid_loss", "of the validation data it reports valid_accuracy, valid_r2: name one"),
+        ("valid_acuracy", "did you mean 'valid_accuracy'?"),
+        ("train_los", "did you mean 'train_loss'?"),
+    ],
+)
+def test_what_is_reported_of_the_validation_data_is_named_first(wanted: str, hint: str) -> None:
+    with pytest.raises(BadInput, match=f"no '{wanted}'; {re.escape(hint)}"):
+        check_metric(wanted, ["accuracy", "r2"])

@@ -1,6 +1,7 @@
 """`sweep compare`: the answer first, and what is not compared."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import espalier as es
-from espalier.sweeps.browse.compare import Side
+from espalier.sweeps.browse.compare import Comparison, Side
 from espalier.sweeps.browse.compare_figure import best_so_far, comparison_figure
 from espalier.sweeps.cli.app import main
 from espalier.sweeps.home import JOURNAL
@@ -17,6 +18,7 @@ from espalier.sweeps.report.figure import Missing
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.search import Search
 from espalier.sweeps.search.store import SweepStore
+from espalier.sweeps.spec.spec import make_spec
 from tests.sweeps.made import life, spec_with
 
 Sweep = Callable[..., Result]
@@ -88,6 +90,45 @@ def test_a_sweep_without_a_complete_trial_is_said(sweep: Sweep, home: Path) -> N
     assert sweep("compare", "warm-1", "begun").stdout.startswith(
         "warm-1 and begun cannot be compared: begun has no complete trial"
     )
+
+
+def test_the_interval_is_told_in_the_direction_of_the_sentence(sweep: Sweep, home: Path) -> None:
+    worse = sweep("compare", "warm-2", "warm-1").stdout.splitlines()[0]
+    better = sweep("compare", "warm-1", "warm-2").stdout.splitlines()[0]
+    ends = r"; at 95 % by (0\.\d+) to (0\.\d+)\)$"
+    interval = re.search(ends, worse)
+    assert interval and interval.groups() == re.search(ends, better).groups()  # type: ignore[union-attr]
+    noise = sweep("compare", "warm-1", "warm-3").stdout.splitlines()[0]
+    assert re.search(r"; better by 0\.\d+, at 95 % from 0\.\d+ worse to 0\.\d+ better\)$", noise), noise
+
+
+def test_two_functions_are_said_to_train_different_things(home: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text("def train(config, report):\n    report(1, valid_loss=1.0)\n")
+    specs = [
+        make_spec({"name": name, "function": f"{tmp_path}/{name}.py:train", "space": {"lr": [0.1, 0.01]}, **more})
+        for name, more in (("one", {}), ("two", {}), ("one", {"trials": 7}))
+    ]
+    sides = [
+        Side(f"s-{k}", spec, "finished", [TrialResult(0, "complete", 1.0 + k, {})], 40, {})
+        for k, spec in enumerate(specs)
+    ]
+    assert re.search(
+        r"but they train different things \(s-0 one.py:train, s-1 two.py:train\): it counts only if valid_loss",
+        Comparison(sides[0], sides[1]).sentence,
+    )
+    assert "different things" not in Comparison(sides[0], sides[2]).sentence
+
+
+def test_a_field_of_several_values_is_told_in_words(sweep: Sweep, home: Path) -> None:
+    make(
+        home,
+        "warm-5",
+        {0: 2.5, 1: 2.3},
+        space={"lr_exponent": {"low": -3, "high": -2}, "momentum": {"low": 0.1, "high": 0.9}},
+    )
+    lines = sweep("compare", "warm-3", "warm-5").stdout
+    assert "  space.momentum: -, then low 0.1, high 0.9\n" in lines, lines
 
 
 def test_an_unknown_sweep_is_refused(sweep: Sweep, home: Path) -> None:
