@@ -94,10 +94,14 @@ class Factor:
 
 @dataclass(frozen=True)
 class Searched:
-    """All that was searched: numbers and choices. Seeds are neither: they are what the noise is of."""
+    """All that was searched: numbers and choices. Seeds are neither: they are what the noise is of.
+
+    seeds: whether the seed was searched too, which then is told of a trial.
+    """
 
     axes: Sequence[Axis]
     factors: Sequence[Factor]
+    seeds: bool = False
 
     @classmethod
     def of(cls, space: Space) -> "Searched":
@@ -113,7 +117,7 @@ class Searched:
                 axes += numbers
             elif isinstance(domain, Choice):
                 factors.append(Factor(name, list(domain.choices)))
-        return cls(tuple(axes), tuple(factors))
+        return cls(tuple(axes), tuple(factors), any(name == "seed" for name, _ in space.domains()))
 
     @property
     def rate(self) -> Axis | None:

@@ -94,6 +94,8 @@ def _values(told: Findings, best: TrialResult) -> Iterator[str]:
     for factor in told.what.factors:
         if factor.name in best.params:
             yield params_text(best.params, [factor.name])
+    if told.what.seeds:
+        yield params_text(best.params, ["seed"])
 
 
 def _value(axis: Axis, value: float, valley: Valley | None) -> str:

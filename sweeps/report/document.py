@@ -104,6 +104,8 @@ class Document:
         for factor in self.subject.searched.factors:
             name = factor.name
             columns.append((name, lambda t, name=name: cell(t.params[name]) if name in t.params else None))
+        if self.subject.searched.seeds:
+            columns.append(("seed", lambda t: cell(t.params.get("seed"))))
         if any(t.duration_s is not None for t in self.order):
             columns.append(("seconds", lambda t: None if t.duration_s is None else round(t.duration_s, 2)))
         if any(t.confirms is not None for t in self.order):

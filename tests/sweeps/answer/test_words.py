@@ -224,3 +224,12 @@ def test_an_answer_prints_as_its_sentences() -> None:
     whole = answer()
     assert str(whole).splitlines() == list(whole.sentences)
     assert whole.without_health == [line for line in whole.sentences if not line.startswith("health: ")]
+
+
+def test_a_seed_that_was_searched_is_told_of_the_best() -> None:
+    space = {"lr_exponent": {"low": -3, "high": 0}, "seed": [0, 1, 2]}
+    trials = [replace(t, params={**t.params, "seed": t.number % 3}) for t in bowl("lr_exponent", -3, 0, -1)]
+    best = min(trials, key=lambda t: t.value or 0.0)
+    sentence = answer_of(spec_of("rate", space=space), trials).sentence
+    assert f", seed {best.params['seed']}: valid_loss" in sentence
+    assert "seed" not in answer_of(spec_of("rate"), trials).sentence

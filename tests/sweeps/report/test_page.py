@@ -14,7 +14,7 @@ from espalier.sweeps.report.figure import Figure, Missing
 from espalier.sweeps.report.page import page_of
 from espalier.sweeps.report.pictures import png
 from espalier.sweeps.report.writing import write_report
-from tests.sweeps.report.made import BAD, FUNCTION, KINDS, material_of
+from tests.sweeps.report.made import BAD, FUNCTION, KINDS, LANES, material_of
 
 
 class Page(HTMLParser):
@@ -180,3 +180,11 @@ def test_the_command_writes_the_page_of_a_sweep(sweep: Any, small_sweep: Any, tm
     assert re.search(r"sweep best small-\S+ --home", " ".join(page.words))
     missing = sweep("report", "smal", "--home", str(small_sweep.home))
     assert missing.exit_code == 2 and "smal" in missing.output
+
+
+def test_the_table_has_the_seed_where_it_was_searched() -> None:
+    document = Document.of(material_of(12, LANES | {"space": LANES["space"] | {"seed": [0, 1, 2]}}))
+    place = document.columns().index("seed")
+    seeds = [row[place] for row in document.rows()]
+    assert seeds == [t.params["seed"] for t in document.order] and len(set(seeds)) == 3
+    assert "seed" not in Document.of(material_of(12)).columns()
