@@ -3,10 +3,12 @@
 `python -m espalier.services.job SWEEP` is a job's entrypoint, in the folder that clusters.job_folder writes.
 """
 
+import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espalier.core.errors import BadInput
 from espalier.services.clusters.job_folder import SPEC_FILE, accepts_changes, extended, unpacked_code
@@ -17,6 +19,9 @@ from espalier.sweeps.cli.output import print_summary
 from espalier.sweeps.cli.process import run_process
 from espalier.sweeps.home import Home
 
+if TYPE_CHECKING:
+    from espalier.sweeps.spec.spec import SweepSpec
+
 
 def drive(sweep: str, folder: Path) -> None:
     """Drive the sweep of a job folder like `sweep run --json`, with its exit codes.
@@ -26,10 +31,9 @@ def drive(sweep: str, folder: Path) -> None:
     from espalier.sweeps.guard import guarded
     from espalier.sweeps.running.here import extend_here, run_here
     from espalier.sweeps.search.extending import more_to
-    from espalier.sweeps.spec.spec import load_spec
 
     with handle_errors(), guarded():
-        spec, home = load_spec(str(folder / SPEC_FILE)), Home.at(None)
+        spec, home = spec_of(folder), Home.at(None)
         address, changed = ray_address(os.environ), accepts_changes(folder)
         wanted, by = extended(folder) or ({}, "")
         if wanted and (more := more_to(home.storage, sweep, wanted)):
@@ -38,6 +42,15 @@ def drive(sweep: str, folder: Path) -> None:
             summary = run_here(spec, home, address, sweep, changed)
         print_summary(summary, home, as_json=True)
     sys.exit(0)
+
+
+def spec_of(folder: Path) -> "SweepSpec":
+    """Return the spec of a job folder, its paths absolute. It is read as the JSON that it is: YAML differs a little."""
+    from espalier.sweeps.spec.paths import found_files
+    from espalier.sweeps.spec.spec import make_spec
+
+    file = folder / SPEC_FILE
+    return make_spec(found_files(json.loads(file.read_text(encoding="utf-8")), folder), str(file))
 
 
 def ray_address(environment: Mapping[str, str]) -> str | None:

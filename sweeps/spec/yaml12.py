@@ -31,6 +31,8 @@ _ONCE_A_NUMBER = re.compile(
 )
 """What YAML 1.1 read as a number and 1.2 does not: with underscores, binary, hexadecimal with a sign."""
 _NO_SPACE = re.compile(r"\s*([^\W\d][\w.-]*):(\S.*)", re.DOTALL)
+_SURROGATES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+"""A character beyond U+FFFF as JSON escapes it, by two halves (RFC 8259, section 7)."""
 _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML was built with libyaml
@@ -64,8 +66,9 @@ def read(text: str, source: str) -> Any:
     {'a': 10, 'b': ['off', 0.0001, '1:30'], 'c': {'d': 31}, 'e': {'d': 31, 'f': None}}
     """
     _check_characters(text, source)
+    loader = yaml.SafeLoader if _SURROGATES.search(text) else _Loader  # libyaml refuses halves, even two that match
     try:
-        return _Builder(yaml.parse(text, Loader=_Loader)).document()
+        return _Builder(yaml.parse(text, Loader=loader)).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -231,6 +234,7 @@ class _Builder:
 
 def _text_or_number(event: yaml.ScalarEvent) -> bool | int | float | str | None:
     """Return the value of a scalar: by its tag, else by its plain word, else its text."""
+    event.value = _joined(event)
     if event.tag is None and event.implicit[0]:
         try:
             return scalar(event.value)
@@ -249,6 +253,16 @@ def _text_or_number(event: yaml.ScalarEvent) -> bool | int | float | str | None:
     if type(value) is not {"null": type(None), "bool": bool, "int": int, "float": float}[tag]:
         _wrong(event, f"'{brief(event.value)}' is no {tag}")
     return value
+
+
+def _joined(event: yaml.ScalarEvent) -> str:
+    """Return the text of a scalar, two matching halves of a character as that character."""
+    if event.style != '"' or event.value.isascii():
+        return event.value
+    try:
+        return event.value.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        _wrong(event, "half of a character; write the character, or both halves")
 
 
 def _check_space(key: yaml.Event, value: yaml.Event) -> None:

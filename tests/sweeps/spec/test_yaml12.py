@@ -1,6 +1,7 @@
 """YAML by its version 1.2, in specs, overrides, best files and settings."""
 
 import datetime
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,43 @@ def test_a_best_file_that_pyyaml_wrote_still_reads(tmp_path: Path) -> None:
     file = tmp_path / "best.yaml"
     file.write_text(yaml.safe_dump(best_fields(), sort_keys=False, default_flow_style=None, width=120))
     assert read_best(str(file))[0].params["lr_exponent"] == -2.0
+
+
+# --- JSON is YAML -----------------------------------------------------------------------------------------------------
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON, st.sampled_from([None, 1]))
+def test_json_reads_as_json_does(value: Any, indent: int | None) -> None:
+    assert same(read(json.dumps(value, indent=indent), "s"), value)
+
+
+@pytest.mark.usefixtures("either_parser")
+def test_two_halves_of_a_character_are_that_character_in_double_quotes_alone() -> None:
+    text = r"""{"\ud83d\ude80 x": ["\uD83D\uDE80", '\ud83d\ude80', \ud83d\ude80, "\\ud83d\\ude80", "\\\ud83d\ude80"]}"""
+    plain = r"\ud83d\ude80"
+    assert read(text, "s") == {"\U0001f680 x": ["\U0001f680", plain, plain, plain, "\\\U0001f680"]}
+
+
+@pytest.mark.usefixtures("either_parser")
+@pytest.mark.parametrize("halves", [r"\ud83d", r"\ude80", r"\ude80\ud83d", r"\ud83d \ude80", r"\ud83d\ud83d\ude80"])
+def test_half_of_a_character_is_refused_in_one_line(halves: str) -> None:
+    with pytest.raises(BadInput, match=r"^s, line 2, column \d+: not valid YAML: [^\n]+$"):
+        read(f'a: 1\nb: "{halves}"', "s")
+
+
+def test_a_spec_in_json_may_hold_any_character(tmp_path: Path) -> None:
+    file = tmp_path / "s.json"
+    fields = {"name": "a", "task": "espalier.core.tasks.names:Names", "space": {"hidden": ["\U0001f680 x", "plain"]}}
+    file.write_text(json.dumps(fields))
+    assert load_spec(str(file)).space.own() == {"hidden": ["\U0001f680 x", "plain"]}
