@@ -9,6 +9,9 @@ from espalier.core.errors import BadInput, nearest
 from espalier.services.database.tables import Owner, State, Submission
 
 
+TRIALS_MOST, GPU_HOURS_MOST = 2**31 - 1, 1e9  # the first is a limit of the column
+
+
 class Quota(Exception):
     """A request exceeds the owner's remaining quota."""
 
@@ -77,6 +80,10 @@ def set_quota(
     session: Session, name: str, trials: int | None, gpu_hours: float | None, unlimited: bool, now: float
 ) -> Use:
     """Set the given quotas of an owner; return them, and their use. Raises BadInput."""
+    if trials is not None and not 0 <= trials <= TRIALS_MOST:
+        raise BadInput(f"--trials {trials}: give a whole number from 0 to {TRIALS_MOST}")
+    if gpu_hours is not None and not 0 <= gpu_hours <= GPU_HOURS_MOST:
+        raise BadInput(f"--gpu-hours {gpu_hours:g}: give a number from 0 to {GPU_HOURS_MOST:g}")
     owner = session.get(Owner, name)
     if owner is None:
         known = list(session.scalars(select(Owner.name)))

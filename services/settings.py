@@ -13,7 +13,7 @@ from espalier.sweeps.address import sqlite_url
 class Settings(BaseSettings):
     """Settings from variables that begin with SWEEP_; errors name the variable."""
 
-    model_config = SettingsConfigDict(env_prefix="SWEEP_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="SWEEP_", extra="ignore", frozen=True, allow_inf_nan=False)
 
     home: Path = Field(Path("sweep-data"), description="the folder of sweeps; all nodes of the cluster see it there")
     database_url: str = Field("", description="owners, tokens and submissions; empty: an sqlite file in the home")

@@ -17,6 +17,7 @@ from espalier.services.database.tables import Counter, Owner, Token, timestamp
 Role = Literal["read", "submit", "admin"]
 ROLES: tuple[str, ...] = get_args(Role)  # each role includes the earlier ones
 OWNER_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"
+DAYS_MOST = 36_500  # a hundred years: a calendar ends with the year 9999
 TOKEN_PATTERN = re.compile(r"sweep_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 
@@ -52,8 +53,9 @@ def create(session: Session, owner: str, role: str, now: float, days: float | No
         raise BadInput(f"owner: '{owner}'; letters, digits, '.', '_', '@' and '-', at most 64")
     if role not in ROLES:
         raise BadInput(f"--role {role}: unknown role; {nearest(role, ROLES)}")
-    if days is not None and not days > 0:
-        raise BadInput(f"--days {days:g}: give a number above 0, or leave it out for a token that does not expire")
+    if days is not None and not 0 < days <= DAYS_MOST:
+        wanted = f"a number above 0, at most {DAYS_MOST}"
+        raise BadInput(f"--days {days:g}: give {wanted}, or leave it out for a token that does not expire")
     if session.get(Owner, owner) is None:
         session.add(Owner(name=owner, created=now))
         session.flush()

@@ -29,6 +29,7 @@ class State(enum.StrEnum):
         return self in (State.STOPPED, State.FINISHED, State.FAILED)
 
 
+CALENDAR_END = 253_402_300_799.0  # the last second of the year 9999
 ACTIVE = (State.STARTING, State.RUNNING, State.STOPPING)
 
 
@@ -129,5 +130,11 @@ class Lease(Base):
 
 
 def timestamp(seconds: float | None) -> str | None:
-    """Return a Unix time in RFC 3339 format."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    """Return a Unix time in RFC 3339 format; one beyond the calendar as its end.
+
+    >>> timestamp(0.0), timestamp(8.6e12)
+    ('1970-01-01T00:00:00.000+00:00', '9999-12-31T23:59:59.000+00:00')
+    """
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(min(seconds, CALENDAR_END), UTC).isoformat(timespec="milliseconds")

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from espalier.core.errors import BadInput
 from espalier.services import tokens
 from espalier.services.database.store import Store
-from espalier.services.settings import Settings
+from espalier.services.database.tables import Token
+from espalier.services.quota import set_quota
+from espalier.services.settings import Settings, read_settings
 
 NOW = 1_800_000_000.0
 
@@ -108,3 +110,48 @@ def test_a_wrong_wish_is_named(store: Store, owner: str, role: str, days: float 
 def test_an_unknown_token_to_revoke_is_named(store: Store) -> None:
     with store.session() as session, pytest.raises(BadInput, match="0123456789ab: unknown"):
         tokens.revoke(session, "0123456789ab", time.time())
+
+
+@pytest.mark.parametrize("days", [36_500 * 1.001, 1e8, 1e300, math.inf, math.nan, 0.0, -1.0])
+def test_a_token_is_valid_for_a_hundred_years_at_most(store: Store, days: float) -> None:
+    with pytest.raises(BadInput, match=r"^--days \S+: give a number above 0, at most 36500, or leave it out"):
+        made(store, days=days)
+    assert found(store, made(store, days=36_500))
+
+
+@pytest.mark.parametrize("expires", [NOW + 1e8 * 86_400, 1e300, math.inf])
+def test_a_token_that_outlives_the_calendar_is_listed(store: Store, expires: float) -> None:
+    text = made(store)
+    with store.session() as session:
+        stored = session.get(Token, text.split("_")[1])
+        assert stored is not None
+        stored.expires = expires
+    with store.reading() as session:
+        (row,) = tokens.listed(session, NOW)
+    assert (row["expires"], row["state"]) == ("9999-12-31T23:59:59.000+00:00", "valid")
+
+
+@pytest.mark.parametrize(
+    ("trials", "gpu_hours", "words"),
+    [
+        (2**31, None, "--trials 2147483648: give a whole number from 0 to 2147483647"),
+        (10**30, None, "--trials 1000000000000000000000000000000: "),
+        (None, 1e10, "--gpu-hours 1e\\+10: give a number from 0 to 1e\\+09"),
+        (None, math.inf, "--gpu-hours inf"),
+        (None, math.nan, "--gpu-hours nan"),
+    ],
+)
+def test_a_quota_is_a_number_that_can_be_stored(
+    store: Store, trials: int | None, gpu_hours: float | None, words: str
+) -> None:
+    made(store)
+    with store.session() as session, pytest.raises(BadInput, match=f"^{words}"):
+        set_quota(session, "ada", trials, gpu_hours, False, NOW)
+
+
+@pytest.mark.parametrize("variable", ["SWEEP_HOURS", "SWEEP_SPEC_KIB", "SWEEP_TICK_S"])
+@pytest.mark.parametrize("text", ["inf", "nan"])
+def test_a_setting_is_a_finite_number(variable: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(BadInput, match=f"^{variable}: input should be a finite number; '{text}' arrived"):
+        read_settings()
