@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 from espalier.core.errors import BadInput, nearest
 from espalier.services.database.tables import Owner, State, Submission
 
-
 TRIALS_MOST, GPU_HOURS_MOST = 2**31 - 1, 1e9  # the first is a limit of the column
 
 

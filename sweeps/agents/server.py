@@ -4,10 +4,12 @@ Source: https://modelcontextprotocol.io/specification
 """
 
 from functools import partial, wraps
-from inspect import cleandoc
+from inspect import cleandoc, signature
 from typing import TYPE_CHECKING, Any
 
-from espalier.core.errors import BadInput
+from pydantic import ValidationError
+
+from espalier.core.errors import BadInput, brief, nearest, shown
 from espalier.sweeps.agents.commands import Commands
 from espalier.sweeps.agents.tools import Tools
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
 
 MISSING = "the package mcp is missing; pip install 'espalier[mcp]'"
+WRONG_MOST = 10  # the most wrong arguments in a message
 INSTRUCTIONS = (
     "Espalier finds learning rates and other hyperparameters: sweeps of many trainings. To begin one: spec_fields, "
     "check, submit; then watch until it is finished, explain for the answer with its uncertainty, best for the "
@@ -43,10 +46,37 @@ def server_of(commands: Commands) -> "MCPServer[Any]":
 
         return called
 
-    server: MCPServer[Any] = MCPServer("espalier", instructions=INSTRUCTIONS, log_level="WARNING")
-    for tool in Tools(commands).all():
+    tools = Tools(commands).all()
+    known = {tool.__name__: [*signature(tool).parameters] for tool in tools}
+
+    class Server(MCPServer[Any]):
+        """A server that refuses wrong arguments in one line; the package's own words are several, with an address."""
+
+        async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+            for unknown in sorted(set(arguments) - set(known.get(name, arguments))):
+                hint = nearest(unknown, known[name]) if known[name] else "it takes none"
+                raise ToolError(f"Error executing tool {name}: {brief(unknown)}: unknown argument; {hint}")
+            try:
+                return await super().call_tool(name, arguments, context)
+            except ToolError as error:
+                if isinstance(error.__cause__, ValidationError):
+                    raise ToolError(f"Error executing tool {name}: {_refusal(error.__cause__)}") from error
+                raise
+
+    server = Server("espalier", instructions=INSTRUCTIONS, log_level="WARNING")
+    for tool in tools:
         server.tool(description=cleandoc(tool.__doc__ or ""))(told(tool))
     return server
+
+
+def _refusal(error: ValidationError) -> str:
+    """Return what is wrong with the arguments of a tool, on one line."""
+    wrong: list[str] = []
+    for item in error.errors(include_url=False)[:WRONG_MOST]:
+        text = item["msg"][0].lower() + item["msg"][1:]
+        what = "missing; it is required" if item["type"] == "missing" else f"{text}; {shown(item['input'])} arrived"
+        wrong.append(f"{'.'.join(map(str, item['loc']))}: {what}")
+    return "; ".join(wrong)
 
 
 def serve(commands: Commands) -> None:

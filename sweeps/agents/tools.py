@@ -18,6 +18,7 @@ from espalier.sweeps.spec.yaml12 import read
 OVER = ("finished", "interrupted", "stopped", "failed", "unreadable", "lost")
 WATCH_LOOK_S = 2.0
 WORD = re.compile(r"[\w./~-]+")  # a file, or the name of a ready sweep; a spec of a line has a colon
+LISTED, LISTED_MOST = 20, 200  # sweeps in one list; a row has about 1.5 kB
 LOG_MOST = 20_000  # characters of a log that are returned
 
 Sweep = Annotated[str, Field(description="its id, or its name: then the latest of that name")]
@@ -81,11 +82,15 @@ class Tools:
         return self._state(sweep)
 
     def list_sweeps(
-        self, state: Annotated[str, Field(description="only those in this state, such as running; empty: all")] = ""
-    ) -> list[dict[str, Any]]:
-        """List all sweeps with their states and best values."""
+        self,
+        state: Annotated[str, Field(description="only those in this state, such as running; empty: all")] = "",
+        limit: Annotated[int, Field(ge=1, le=LISTED_MOST, description="how many, the newest")] = LISTED,
+    ) -> dict[str, Any]:
+        """List the newest sweeps with their states and best values, the newest first, and how many there are in all."""
         chosen = ["--state", state] if state else []
-        return self.commands.document("list", *chosen, *self.commands.place)
+        rows: list[dict[str, Any]] = self.commands.document("list", *chosen, *self.commands.place)
+        newest = rows if self.commands.server else rows[::-1]  # a home lists the oldest first
+        return {"sweeps": newest[:limit], "sweeps_in_all": len(rows)}
 
     def watch(
         self,

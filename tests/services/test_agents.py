@@ -40,14 +40,14 @@ def test_an_agent_solves_ten_tasks_with_a_service_by_its_token_and_within_its_qu
     async def look(env: dict[str, str]) -> None:
         async with Client(server(env)) as client:
             agent = Agent(client)
-            (first,) = [row for row in await agent.ask("list_sweeps") if row["sweep"].startswith("first")]
+            (first,) = [row for row in (await agent.ask("list_sweeps"))["sweeps"] if row["sweep"].startswith("first")]
             assert (await agent.ask("show", sweep=first["sweep"]))["trials_in_all"] == 10
             assert "role" in await agent.refused("submit", spec=spec("mine"))
             assert "role" in await agent.refused("extend", sweep=first["sweep"], trials=1)
 
     async def stranger(env: dict[str, str]) -> None:
         async with Client(server(env)) as client:
-            assert await Agent(client).ask("list_sweeps") == []
+            assert await Agent(client).ask("list_sweeps") == {"sweeps": [], "sweeps_in_all": 0}
 
     asyncio.run(solve(ada := with_token(served, "ada", "submit")))
     asyncio.run(look(with_token(served, "ada", "read")))

@@ -48,7 +48,7 @@ def test_an_agent_looks_at_a_sweep_as_a_person_does(small_sweep: Any, tmp_path: 
     folder = tmp_path.resolve()
 
     async def look(agent: Agent) -> None:
-        (listed,) = await agent.ask("list_sweeps")
+        (listed,) = (await agent.ask("list_sweeps"))["sweeps"]
         assert listed["sweep"] == small_sweep.id
         shown = await agent.ask("show", sweep="small", top=2)
         assert len(shown["trials"]) == 2 < shown["trials_in_all"]
@@ -68,7 +68,7 @@ def test_an_agent_looks_at_a_sweep_as_a_person_does(small_sweep: Any, tmp_path: 
 
 def test_what_is_wrong_is_told_in_the_words_of_the_command(tmp_path: Path) -> None:
     async def look(agent: Agent) -> None:
-        assert await agent.ask("list_sweeps") == []
+        assert await agent.ask("list_sweeps") == {"sweeps": [], "sweeps_in_all": 0}
         assert "unknown sweep 'names'" in await agent.refused("show", sweep="names")
         assert "trails" in await agent.refused("submit", spec="name: x\ntask: names\ntrails: 3\n")
         assert "cannot be read" in await agent.refused("submit", spec="nmes")
@@ -80,6 +80,39 @@ def test_what_is_wrong_is_told_in_the_words_of_the_command(tmp_path: Path) -> No
         assert "--help: cannot be read" in await agent.refused("submit", spec="--help")
 
     inside(tmp_path, look)
+
+
+@pytest.mark.parametrize("server", ["", "http://127.0.0.1:9"])
+def test_a_list_is_bounded_and_has_the_newest_first(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"sweep": f"s-{number}"} for number in range(208)]  # of a home the oldest first, of a service the newest
+    newest = rows if server else rows[::-1]
+    monkeypatch.setattr(Commands, "document", lambda *_, **__: rows)
+    tools = Tools(Commands(Path(), server, Path()))
+    assert tools.list_sweeps() == {"sweeps": newest[:20], "sweeps_in_all": 208}
+    assert tools.list_sweeps(limit=2)["sweeps"] == newest[:2]
+
+
+WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
+    "too small": (
+        "watch",
+        {"sweep": "a", "seconds": -1},
+        "seconds: input should be greater than or equal to 0; -1 arr",
+    ),
+    "too many": ("list_sweeps", {"limit": 201}, "limit: input should be less than or equal to 200; 201 arrived"),
+    "no number": ("show", {"sweep": "a", "top": "many"}, "top: input should be a valid integer"),
+    "two at once": ("watch", {"seconds": "x"}, "sweep: missing; it is required; seconds: input should be a valid num"),
+    "a list of texts": ("enqueue", {"sweep": "a", "points": ["x", "y"]}, "points.0: input should be a valid dict"),
+    "unknown": ("list_sweeps", {"stat": "running"}, "stat: unknown argument; did you mean 'state'?"),
+    "none is taken": ("spec_fields", {"x": 1}, "x: unknown argument; it takes none"),
+    "no such tool": ("lst", {}, "Unknown tool: lst"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_arguments_are_refused_in_one_line(case: str, tmp_path: Path) -> None:
+    tool, arguments, words = WRONG[case]
+    refusal = inside(tmp_path, lambda agent: agent.refused(tool, **arguments))
+    assert words in refusal and refusal.isprintable() and "http" not in refusal, refusal
 
 
 @pytest.mark.slow
