@@ -323,7 +323,9 @@ async def enqueue(sweep: Id, request: Request, backend: BackendDep, caller: Subm
             raise Problem(409, f"{wanted.other} is another owner's than {sweep}")
         try:
             with backend.slots.taken(caller.owner):
-                count = backend.sweeps.enqueue(sweep, submission.owner, wanted.points, wanted.other, wanted.top)
+                count = backend.sweeps.enqueue(
+                    sweep, submission.owner, wanted.points, wanted.other, wanted.top, submission.extended
+                )
         except KeyError as error:
             raise Problem(409, f"{sweep} has not begun; add points once it runs, or have them in its spec") from error
         return Enqueued(id=sweep, added=count, state=State(submission.state))

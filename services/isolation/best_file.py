@@ -24,10 +24,15 @@ def enqueue_as_owner(
     points: Sequence[Mapping[str, object]],
     other: str | None,
     top: int,
+    extended: Mapping[str, float],
     environment: Mapping[str, str],
 ) -> int:
-    """Add points to a sweep in an owner's home, and the best ones of another; return how many. Raises BadInput."""
+    """Add points to a sweep in an owner's home, and the best ones of another; return how many. Raises BadInput.
+
+    extended: how much the sweep's next job is to come to in all, by its unit; {} for what is stored.
+    """
     chosen = ["--from", other, "--top", str(top)] if other else []
+    chosen += ["--extended", json.dumps(dict(extended))] if extended else []
     texts = [json.dumps(dict(point)) for point in points]
     text = _said_as_owner(home, ["enqueue", sweep, *chosen, "--", *texts], environment)
     (count,) = re.findall(r"^added (\d+) point", text)[:1] or [str(len(texts))]

@@ -25,7 +25,7 @@ from espalier.sweeps.results import trial_result as results
 from espalier.sweeps.results.formatting import finite
 from espalier.sweeps.results.trial_result import TrialResult
 from espalier.sweeps.search.adding import add
-from espalier.sweeps.search.extending import budget_of, extension_of
+from espalier.sweeps.search.extending import budget_of, extended_to, extension_of
 from espalier.sweeps.search.extension import More
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.search.study import SweepRecord
@@ -157,18 +157,27 @@ class Sweeps:
             return HomeOrigin(self.home).read(sweep).best_file(trial)
         return best_file_as_owner(home.path, sweep, trial, variables_of_jobs(os.environ))
 
-    def enqueue(self, sweep: str, owner: str, points: Sequence[Fields], other: str | None, top: int) -> int:
+    def enqueue(
+        self,
+        sweep: str,
+        owner: str,
+        points: Sequence[Fields],
+        other: str | None,
+        top: int,
+        extended: Mapping[str, float] | None = None,
+    ) -> int:
         """Add points to a sweep, and the best ones of another; return how many.
 
+        extended: how much it is to train in all, by its unit, which is stored once its job has begun.
         Raises BadInput, and KeyError for a sweep that has not begun.
         If jobs run as separate users, the owner's user adds them to the journal, which their job has written.
         """
         home = self.tenant_home(owner, sweep)
         if home is None or "://" in home.storage:
-            return add(self.store, self.store.load(sweep), points, other or "", top)
+            return add(self.store, extended_to(self.store.load(sweep), extended or {}), points, other or "", top)
         if not self._store(home).exists(sweep):
             raise KeyError(sweep)
-        return enqueue_as_owner(home.path, sweep, points, other, top, variables_of_jobs(os.environ))
+        return enqueue_as_owner(home.path, sweep, points, other, top, extended or {}, variables_of_jobs(os.environ))
 
 
 @dataclass(frozen=True)

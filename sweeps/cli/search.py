@@ -1,7 +1,7 @@
 """Commands that search: run or resume a sweep, check its task, find its range of learning rates."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -156,6 +156,7 @@ def extend(
 @click.argument("points", nargs=-1, metavar="[POINT]...")
 @click.option("--from", "other", metavar="OTHER", help="Add the best point of another sweep beside it.")
 @click.option("--top", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many of its best points.")
+@click.option("--extended", hidden=True, help="Of a service: {unit: how much in all}, which its job is to come to.")
 @json_option
 @server_option
 @home_option
@@ -164,6 +165,7 @@ def enqueue(
     points: tuple[str, ...],
     other: str | None,
     top: int,
+    extended: str | None,
     as_json: bool,
     server: str | None,
     home: str | None,
@@ -181,7 +183,14 @@ def enqueue(
     from espalier.sweeps.spec.yaml12 import read
 
     parsed = [read(text, f"point {k}") for k, text in enumerate(points, 1)]
-    print_said(sweep, chosen_origin(server, home, reading=False).enqueue(sweep, parsed, other or "", top), as_json)
+    if extended:
+        from espalier.sweeps.home import Home
+        from espalier.sweeps.search.adding import add_points
+
+        lines: Sequence[str] = add_points(Home.at(home), sweep, parsed, other or "", top, read(extended, "--extended"))
+    else:
+        lines = chosen_origin(server, home, reading=False).enqueue(sweep, parsed, other or "", top)
+    print_said(sweep, lines, as_json)
 
 
 @click.command(short_help="Look at a task before hours are spent on it.")

@@ -233,7 +233,9 @@ class ServiceOrigin:
         answer = self.remote.enqueue(self.remote.find(sweep), points, self.remote.find(other) if other else None, top)
         added = f"added {counted(answer['added'], 'point')} to {answer['id']}, which is {answer['state']}"
         runs = answer["state"] in ("running", "starting")
-        again = f"it takes them when it goes on: sweep resume {answer['id']} --server {self.remote.server}"
+        again = "it takes them when it goes on"
+        if answer["state"] != "queued":
+            again += f": sweep resume {answer['id']} --server {self.remote.server}"
         return [f"{added}: it takes each when it next asks for a trial" if runs else f"{added}; {again}"]
 
     def export(self, sweep: str, out: str | PathLike[str] | None) -> Export:

@@ -1,11 +1,12 @@
 """Add points to a sweep that has not ended: its process takes each when it next asks for a trial."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from espalier.core.errors import BadInput, counted
 from espalier.sweeps.home import Home
 from espalier.sweeps.search.driver_lock import driven_sweeps
+from espalier.sweeps.search.extending import extended_to
 from espalier.sweeps.search.given import Given, as_stored
 from espalier.sweeps.search.store import SweepStore, best_points, find_sweep
 from espalier.sweeps.search.study import SweepRecord
@@ -14,10 +15,20 @@ from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.values import Fields
 
 
-def add_points(home: Home, wanted: str, points: Sequence[Fields], other: str = "", top: int = 1) -> list[str]:
-    """Add points to a sweep, by its id or name; return sentences on what happens to them. See `add`."""
+def add_points(
+    home: Home,
+    wanted: str,
+    points: Sequence[Fields],
+    other: str = "",
+    top: int = 1,
+    extended: Mapping[str, float] | None = None,
+) -> list[str]:
+    """Add points to a sweep, by its id or name; return sentences on what happens to them. See `add`.
+
+    extended: how much the sweep is to train in all once it goes on, by its unit; None for what is stored.
+    """
     store = SweepStore.open(home.storage)
-    record = find_sweep(home, store, wanted)
+    record = extended_to(find_sweep(home, store, wanted), extended or {})
     return list(_sentences(home, record, add(store, record, points, other, top)))
 
 

@@ -52,6 +52,15 @@ def more_to(storage: str, sweep: str, wanted: Mapping[str, float]) -> More | Non
     return More(**{unit: missing}) if missing > 0 else None
 
 
+def extended_to(record: SweepRecord, wanted: Mapping[str, float]) -> SweepRecord:
+    """Return a sweep as it will be once it trains so much in all; nothing is stored. wanted: {unit: amount}, or {}."""
+    if not wanted:
+        return record
+    ((unit, amount),) = wanted.items()
+    missing = amount - budget_of(record.spec, unit)
+    return record.extended(extension_of(record, More(**{unit: missing}))) if missing > 0 else record
+
+
 def budget_of(spec: SweepSpec, unit: str) -> float:
     """Return how much of a unit a spec may train."""
     return spec.trials if unit == "trials" else getattr(spec.budget, unit) or 0.0

@@ -43,10 +43,16 @@ def extend(client: httpx.Client, who: Header, sweep: str, body: Any) -> httpx.Re
     return client.post(f"/v1/sweeps/{sweep}/extend", json=body, headers=who)
 
 
+def enqueue(client: httpx.Client, who: Header, sweep: str, *exponents: float) -> httpx.Response:
+    body = {"points": [{"lr_exponent": exponent} for exponent in exponents]}
+    return client.post(f"/v1/sweeps/{sweep}/enqueue", json=body, headers=who)
+
+
 def test_an_ended_sweep_waits_again_with_more_to_train(
     client: httpx.Client, token: Token, ended: Callable[[Header], SweepRecord], settings: Settings
 ) -> None:
     record = ended(who := token())
+    assert "all of its 4 exist" in problem(enqueue(client, who, record.id, -1.6), 422)["detail"]
     answer = extend(client, who, record.id, {"trials": 3})
     assert answer.status_code == 202, answer.text
     view = answer.json()
@@ -56,6 +62,18 @@ def test_an_ended_sweep_waits_again_with_more_to_train(
     told = settings.home / "jobs" / f"{record.id}-1" / "extended.json"
     assert json.loads(told.read_text()) == {"budget": {"trials": 7}, "by": "ada"}
     assert "running" in problem(extend(client, who, record.id, {"trials": 1}), 409)["detail"]
+
+
+def test_points_are_added_to_an_extended_sweep_before_its_job_has_stored_the_extension(
+    client: httpx.Client, token: Token, ended: Callable[[Header], SweepRecord]
+) -> None:
+    record = ended(who := token())
+    extend(client, who, record.id, {"trials": 3})
+    answer = enqueue(client, who, record.id, -1.6)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["added"] == 1
+    assert "room for 2 further points" in problem(enqueue(client, who, record.id, *[-1.0] * 3), 422)["detail"]
+    assert [entry["point"] for entry in record.enqueued().values()] == [{"lr_exponent": -1.6}]
 
 
 def test_the_commands_only_ask_where_nobody_waits(

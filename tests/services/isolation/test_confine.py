@@ -236,6 +236,10 @@ def test_points_are_added_to_an_owners_journal_by_their_user(tenants: Tenants) -
     assert {entry.stat().st_uid for entry in home.rglob("*")} == {uid}  # root has written nothing
     with pytest.raises(BadInput, match=r"point 1\.lr_exponent: 9 lies outside"):
         sweeps.enqueue("quick-1", "ada", [{"lr_exponent": 9}], None, 1)
+    further = [{"lr_exponent": -1.0}] * 5
+    with pytest.raises(BadInput, match="room for 1 further point "):
+        sweeps.enqueue("quick-1", "ada", further, None, 1)
+    assert sweeps.enqueue("quick-1", "ada", further, None, 1, {"trials": 8}) == 5
     with pytest.raises(KeyError):
         sweeps.enqueue("quick-2", "ada", points, None, 1)
 

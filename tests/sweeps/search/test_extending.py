@@ -10,8 +10,10 @@ import optuna
 import pytest
 
 from espalier.core.errors import BadInput
+from espalier.sweeps.home import Home
 from espalier.sweeps.results.coverage import why_fewer
 from espalier.sweeps.results.trial_result import searched
+from espalier.sweeps.search.adding import add_points
 from espalier.sweeps.search.extending import extension_of
 from espalier.sweeps.search.extension import More
 from espalier.sweeps.search.piece_planning import PiecePlanner
@@ -43,6 +45,26 @@ def whole(trial: optuna.trial.FrozenTrial) -> tuple[object, ...]:
 
 def points(record: SweepRecord) -> list[dict[str, Any]]:
     return [trial.params for trial in searched(record.results())]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_points_for_what_a_sweep_will_be_extended_to_are_its_next_trials(sampler: str, tmp_path: Path) -> None:
+    """As in a queue, where the extension is stored once the job begins."""
+    space = {"lr_exponent": {"low": -3, "high": -1, "step": 0.125}}
+    desk = Desk(tmp_path, spec_with(space=space, search={"sampler": sampler}, trials=8))
+    finish(desk.search)
+    home = Home(tmp_path / "home")
+    with pytest.raises(BadInput, match="all of its 8 exist"):
+        add_points(home, WARM, [{"lr_exponent": -1.5}])
+    with pytest.raises(BadInput, match="room for 3 further points"):
+        add_points(home, WARM, [{"lr_exponent": -1.5}] * 4, extended={"trials": 11})
+    add_points(home, WARM, [{"lr_exponent": -1.5}], extended={"trials": 11})
+    assert SweepStore.open(desk.journal).load(WARM).spec.trials == 8
+    finish(extend(desk, trials=3))
+    assert len(points(desk.search.record)) == 11
+    assert -1.5 in [point["lr_exponent"] for point in points(desk.search.record)[-3:]] or sampler == "grid"
+    with pytest.raises(BadInput, match="all of its 11 exist"):
+        add_points(home, WARM, [{"lr_exponent": -1.5}], extended={"trials": 11})
 
 
 EQUAL: dict[str, dict[str, Any]] = {
