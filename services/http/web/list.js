@@ -47,16 +47,22 @@ const line = (sweep, columns) => {
   return { row, update };
 };
 
+/** What the list looked like when it was left. */
+let before = null;
+export const forgetList = () => { before = null; };
+export const listTop = () => before?.top ?? 0;
+
 export const listView = (place, me, report) => {
   const columns = COLUMNS.filter((column) => !column.admin || me.role === "admin");
-  const wanted = { like: "", state: "", limit: PAGE };
-  const order = { column: null, descending: false };
+  const wanted = before?.wanted ?? { like: "", state: "", limit: PAGE };
+  const order = before?.order ?? { column: null, descending: false };
   const lines = new Map();
-  let sweeps = [];
+  let [sweeps, next] = [[], null];
 
-  const filter = element("input", undefined, { type: "search", id: "filter", placeholder: "part of a name or an id", autocomplete: "off", maxLength: 64 });
+  const filter = element("input", undefined, { type: "search", id: "filter", placeholder: "part of a name or an id", autocomplete: "off", maxLength: 64, value: wanted.like });
   const states = element("select", undefined, { id: "state" });
   states.append(element("option", "all", { value: "" }), ...STATES.map((state) => element("option", state, { value: state })));
+  states.value = wanted.state;
   const count = element("span", "", { id: "count", role: "status" });
   const more = element("button", "Show more", { type: "button", id: "more", hidden: true });
   const table = element("table", undefined, { id: "table" });
@@ -97,31 +103,34 @@ export const listView = (place, me, report) => {
     head.append(inside(cell, button));
   }
 
-  const page = async (before, limit, signal) => {
+  const page = async (from, limit, signal) => {
     const query = new URLSearchParams({ limit });
-    if (before) query.set("before", before);
+    if (from) query.set("before", from);
     if (wanted.state) query.set("state", wanted.state);
     if (wanted.like) query.set("like", wanted.like);
     return askJson(`v1/sweeps?${query}`, { signal });
   };
-  const look = async (signal) => {
-    const asked = { ...wanted };
-    const seen = [];
-    let next = null;
-    do {
-      const answer = await page(next, Math.min(MOST, asked.limit - seen.length), signal);
-      seen.push(...answer.sweeps);
-      next = answer.next;
-    } while (next !== null && seen.length < asked.limit);
-    if (asked.like !== wanted.like || asked.state !== wanted.state) return 0; // typed on meanwhile
-    sweeps = seen;
+  const update = (seen, following) => {
+    [sweeps, next] = [seen, following];
     list();
     more.hidden = next === null;
     put(count, `${seen.length} ${seen.length === 1 ? "sweep" : "sweeps"}${next === null ? "" : ", and more"}`);
     empty.hidden = seen.length > 0;
-    put(empty, asked.like || asked.state ? "No sweep is like that." : "No sweep yet. `sweep submit` hands one in; see below.");
+    put(empty, wanted.like || wanted.state ? "No sweep is like that." : "No sweep yet. `sweep submit` hands one in; see below.");
     table.hidden = seen.length === 0;
     document.documentElement.dataset.listed = String(seen.length);
+  };
+  const look = async (signal) => {
+    const asked = { ...wanted };
+    const seen = [];
+    let following = null;
+    do {
+      const answer = await page(following, Math.min(MOST, asked.limit - seen.length), signal);
+      seen.push(...answer.sweeps);
+      following = answer.next;
+    } while (following !== null && seen.length < asked.limit);
+    if (asked.like !== wanted.like || asked.state !== wanted.state) return 0; // typed on meanwhile
+    update(seen, following);
     return LOOK_MS;
   };
   const looking = repeat(look, report);
@@ -140,5 +149,10 @@ export const listView = (place, me, report) => {
   const wide = element("div", undefined, { className: "wide", tabIndex: 0, role: "region", ariaLabel: "The list of sweeps" });
   place.replaceChildren(element("h1", me.role === "admin" ? "Sweeps of all owners" : "Your sweeps"), filters, inside(wide, table), empty, more);
   document.title = "Sweeps - Espalier";
-  return looking.stop;
+  if (before) update(before.sweeps, before.next);
+  return () => {
+    looking.stop();
+    clearTimeout(typing);
+    before = { wanted: { ...wanted, like: filter.value.trim() }, order, sweeps, next, top: scrollY };
+  };
 };

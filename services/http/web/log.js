@@ -75,7 +75,8 @@ export const logView = (id, report) => {
     }
     throw new Away(); // a stream that breaks off goes on from its last event
   };
-  const begin = () => { looking ??= repeat(follow, report); };
+  let left = false; // the event `toggle` may come after its view was left
+  const begin = () => { if (!left) looking ??= repeat(follow, report); };
   const end = () => { looking?.stop(); looking = null; };
   const details = element("details", undefined, { id: "log" });
   inside(details, element("summary", "Log"), note, text);
@@ -89,5 +90,5 @@ export const logView = (id, report) => {
     note.hidden = true;
     if (details.open) begin();
   };
-  return { place: details, stop: end, again };
+  return { place: details, stop: () => { left = true; end(); }, again };
 };

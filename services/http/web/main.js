@@ -1,7 +1,7 @@
 // The service's page: who is there, and which view the address names. Views are in files of their own.
 import { Away, askJson, canBeToken, forgetToken, hasToken, keepToken, root } from "./api.js";
 import { element, inside, put } from "./dom.js";
-import { listView } from "./list.js";
+import { forgetList, listTop, listView } from "./list.js";
 import { sweepView } from "./sweep.js";
 
 const content = document.getElementById("content");
@@ -43,6 +43,7 @@ const askToken = (reason) => {
   leaveView();
   me = null;
   forgetToken();
+  forgetList();
   put(who, "");
   forget.hidden = true;
   document.title = "Espalier";
@@ -101,9 +102,10 @@ forget.onclick = () => askToken("");
 addEventListener("hashchange", () => {
   if (!me) return;
   show();
-  content.focus();
-  scrollTo(0, 0);
+  content.focus({ preventScroll: true });
+  scrollTo(0, document.getElementById("table") ? listTop() : 0);
 });
 document.querySelector(".skip").onclick = (event) => { event.preventDefault(); content.focus(); };
+history.scrollRestoration = "manual"; // the list has no rows yet when a browser would scroll
 put(document.getElementById("server"), root.href.replace(/\/$/, ""));
 begin();

@@ -9,7 +9,7 @@ const HEIGHT_MOST = 200_000;
 const SERVER = root.pathname === "/" ? "" : `?${new URLSearchParams({ server: root.href })}`; // of a proxy, which the service does not know
 
 export const reportView = (id, report) => {
-  const note = element("p", "The report is being drawn.", { className: "note", id: "report-note" });
+  const note = element("p", "", { className: "note", id: "report-note" });
   const frame = element("iframe", undefined, { title: `The report of ${id}`, hidden: true });
   frame.setAttribute("sandbox", "allow-scripts allow-downloads");
   const save = element("button", "Save it", { type: "button", id: "save", hidden: true });
@@ -55,7 +55,10 @@ export const reportView = (id, report) => {
       settled = now;
       return last ? null : SETTLES_MS;
     } catch (error) {
-      if (!(error instanceof Problem) || ![409, 503, 429].includes(error.status)) throw error;
+      if (!(error instanceof Problem) || ![409, 503, 429].includes(error.status)) {
+        if (!text) put(note, "");
+        throw error;
+      }
       const never = error.status === 409 && ["stopped", "finished", "failed"].includes(now);
       put(note, never ? "No trial has begun, so there is no report." : error.message);
       if (never) return null;
@@ -63,16 +66,21 @@ export const reportView = (id, report) => {
     }
   };
   let looking = null;
+  let left = false;
   /** Have it follow the state of the sweep: a change is shown at once. */
   const follow = (now) => {
-    if (now === state) return;
+    if (left || now === state) return;
     state = now;
     settled = "";
     if (now === "queued" && !text) put(note, "The report comes with the first trial.");
     else if (looking) looking.now();
-    else looking = repeat(look, report);
+    else {
+      put(note, "The report is being drawn.");
+      looking = repeat(look, report);
+    }
   };
   const stop = () => {
+    left = true;
     looking?.stop();
     removeEventListener("message", hear);
   };

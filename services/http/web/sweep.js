@@ -18,7 +18,7 @@ const facts = (sweep) => [
   ["handed in", moment(sweep.created)],
   ["ran", `${duration(sweep.seconds)} of at most ${duration(3600 * sweep.hours)}`],
   ["GPUs", sweep.gpus ? shown(sweep.gpus) : ""],
-  ["started again", sweep.attempt ? `${sweep.attempt} times` : ""],
+  ["started again", sweep.attempt ? sweep.attempt === 1 ? "once" : `${sweep.attempt} times` : ""],
 ];
 
 /** Return a dialog that asks before a stop; it resolves to whether to go on. */
@@ -66,6 +66,7 @@ export const sweepView = (place, id, me, report) => {
   const link = mlflowLink();
   const [log, drawn, sure] = [logView(id, report), reportView(id, report), confirmation(id)];
   let shownFacts = "";
+  let left = false;
 
   const update = (sweep) => {
     putState(state, sweep.state);
@@ -101,9 +102,12 @@ export const sweepView = (place, id, me, report) => {
     button.disabled = true;
     refused.hidden = true;
     try {
-      update(await askJson(`${base}/${what}`, { method: "POST" }));
+      const sweep = await askJson(`${base}/${what}`, { method: "POST" });
+      if (left) return;
+      update(sweep);
       looking.now();
     } catch (error) {
+      if (left) return;
       if (!(error instanceof Problem) && !(error instanceof Away)) throw error;
       if (error.status === 401) report(error, act);
       put(refused, error.message || "The service does not answer; nothing was changed.");
@@ -119,6 +123,7 @@ export const sweepView = (place, id, me, report) => {
   place.replaceChildren(element("p"), element("h1", id), top, why, refused, list, log.place, drawn.place, sure);
   place.firstChild.append(element("a", "All sweeps", { href: "#/" }));
   return () => {
+    left = true;
     for (const each of [looking, log, drawn]) each.stop();
     delete document.documentElement.dataset.state;
   };

@@ -238,6 +238,100 @@ def test_three_hundred_sweeps_are_paged_filtered_and_sorted(
     assert all("NAMES3-" in url or "%25_%3Cb%3E" in url for url in fetched)
 
 
+BACK = """
+const rows = [...document.querySelectorAll("#table tbody tr")].map((row) => row.cells[0].innerText.trim());
+const sorted = document.querySelector("#table th[aria-sort]");
+return {
+  rows,
+  sorted: sorted && [sorted.innerText, sorted.getAttribute("aria-sort")],
+  filter: document.querySelector("#filter").value,
+  state: document.querySelector("#state").value,
+  count: document.querySelector("#count").innerText,
+  top: scrollY,
+};
+"""
+
+
+@pytest.mark.slow
+def test_who_goes_back_finds_the_list_as_it_was_left(tab: Tab, client: httpx.Client, token: Make, store: Store) -> None:
+    who, address = token("ada"), str(client.base_url).rstrip("/")
+    for n in range(200):
+        put(store, submission(f"names{n % 2}-20260101-{n:04x}", spec(), state=str(State.STOPPED), ran_s=float(n)))
+    come_in(tab, address, who)
+    tab.until("document.documentElement.dataset.listed === '50'", "a page of it")
+    tab.type("#filter", "names1-")
+    tab.run("const s = document.querySelector('#state'); s.value = 'stopped'; s.dispatchEvent(new Event('change'));")
+    tab.until("[...document.querySelectorAll('#table tbody tr')].every((r) => r.innerText.includes('names1'))", "them")
+    tab.press("#more")
+    tab.until("document.documentElement.dataset.listed === '100'", "all of them")
+    tab.press("thead th:last-child button")
+    tab.run("scrollTo(0, 700);")
+    left = tab.run(BACK)
+    assert (left["filter"], left["state"], left["top"], len(left["rows"])) == ("names1-", "stopped", 700, 100)
+    for back in ("history.back();", "document.querySelector('a[href=\"#/\"]').click();"):
+        tab.press("#table tbody tr:nth-child(30) a")
+        tab.until("document.documentElement.dataset.state === 'stopped'", "its state")
+        assert tab.run("return scrollY;") == 0
+        tab.run(back)
+        tab.until("document.querySelector('#table tbody tr')", "the list")
+        assert tab.run(BACK) == left
+        asked = len(tab.asked)
+        tab.until("document.querySelector('#table tbody tr')", "the list")
+        while len(tab.asked) == asked:
+            tab.browser.listen(0.1)
+        tab.browser.listen(0.5)
+        assert tab.run(BACK) == left
+    tab.press("#forget")
+    tab.type("#token", secret_of(token("ada")))
+    tab.key("Enter", 13)
+    tab.until("document.querySelector('#table tbody tr')", "the list of whoever comes next")
+    assert tab.run("return document.querySelector('#filter').value;") == ""
+
+
+LOGS = "/logs?"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leaving", ["document.querySelector('#forget').click();", "location.hash = '#/';"])
+def test_a_log_that_opens_while_its_view_is_left_is_not_read(
+    tab: Tab, client: httpx.Client, token: Make, store: Store, leaving: str
+) -> None:
+    who, address, sweep = token("ada"), str(client.base_url).rstrip("/"), "other-20260101-abcd"
+    put(store, submission(sweep, spec("other"), state=str(State.FAILED)))
+    come_in(tab, address, who, f"#/sweeps/{sweep}")
+    tab.until("document.querySelector('#log').open", "its log")
+    tab.press("#log summary")
+    tab.until("!document.querySelector('#log').open", "that it is closed")
+    tab.browser.listen(0.5)
+    before = sum(LOGS in request["url"] for request in tab.asked)
+    assert before == 1
+    left = "document.querySelector('#token, #table')"
+    tab.run(f"document.querySelector('#log').open = true; {leaving}")  # the event `toggle` comes after it
+    tab.until(left, "the next view")
+    field = "#token" if "forget" in leaving else "#filter"
+    tab.type(field, "typed")
+    for _ in range(10):
+        tab.browser.listen(0.1)
+    assert tab.run(f"return document.querySelector('{field}').value;") == "typed"
+    assert sum(LOGS in request["url"] for request in tab.asked) == before
+
+
+@pytest.mark.slow
+def test_a_sweep_of_somebody_else_has_no_report_that_is_being_drawn(
+    tab: Tab, client: httpx.Client, token: Make, store: Store
+) -> None:
+    address, sweep = str(client.base_url).rstrip("/"), "other-20260101-abcd"
+    put(store, submission(sweep, spec("other"), state=str(State.FAILED), attempt=1))
+    come_in(tab, address, token("bob"), f"#/sweeps/{sweep}")
+    tab.until("document.querySelector('#notice').innerText.includes('of yours')", "a refusal")
+    assert "is being drawn" not in tab.text()
+    tab.press("#forget")
+    tab.type("#token", secret_of(token("ada")))
+    tab.key("Enter", 13)
+    tab.until("document.querySelector('#facts')?.innerText.includes('started again')", "its facts")
+    assert "started again\nonce" in tab.run("return document.querySelector('#facts').innerText;")
+
+
 # --- where it is served ---------------------------------------------------------------------------------------------
 
 
