@@ -37,6 +37,15 @@ def brief(text: object, most: int = SHOWN_MOST) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
+def within(sentence: str) -> str:
+    """Return a sentence as a part of another: its first letter is small, the rest stays as it is.
+
+    >>> within("String should match pattern '^[A-Z]$'")
+    "string should match pattern '^[A-Z]$'"
+    """
+    return sentence[:1].lower() + sentence[1:]
+
+
 def shown(value: object, most: int = SHOWN_MOST) -> str:
     """Return repr(value), shortened. It never raises, even where repr() does.
 

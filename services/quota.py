@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from espalier.core.errors import BadInput, nearest
+from espalier.core.errors import BadInput, counted, nearest
 from espalier.services.database.tables import Owner, State, Submission
 
 TRIALS_MOST, GPU_HOURS_MOST = 2**31 - 1, 1e9  # the first is a limit of the column
@@ -36,17 +36,22 @@ def check_quota(session: Session, submission: Submission, now: float, again: boo
             f"are left to {owner.name}"
         )
     foreseen = submission.gpus * submission.hours + (submission.gpu_hours(now) if again else 0.0)
-    if owner.gpu_hours_quota is not None and hours + foreseen > owner.gpu_hours_quota:
+    if owner.gpu_hours_quota is not None and submission.gpus and hours + foreseen > owner.gpu_hours_quota:
         raise Quota(
-            f"GPU-hours: {foreseen:g} foreseen ({submission.gpus:g} GPUs for {submission.hours:g} hours); "
+            f"GPU-hours: {foreseen:g} foreseen ({_amount(submission.gpus, 'GPU')} for "
+            f"{_amount(submission.hours, 'hour')}); "
             f"{max(0.0, owner.gpu_hours_quota - hours):g} of {owner.gpu_hours_quota:g} are left to {owner.name}"
         )
+
+
+def _amount(number: float, unit: str) -> str:
+    return f"{number:g} {unit}" if number == 1 else f"{number:g} {unit}s"
 
 
 def overdue(session: Session, submission: Submission, now: float) -> str:
     """Return why a running sweep must end; "" if it may continue."""
     if submission.attempt_s(now) > submission.hours * 3600:
-        return f"it ran for the {submission.hours:g} hours that were foreseen"
+        return f"it ran for the {_amount(submission.hours, 'hour')} foreseen"
     owner = session.get(Owner, submission.owner)
     if owner is None or owner.gpu_hours_quota is None or not submission.gpus:
         return ""
@@ -69,10 +74,10 @@ class Use:
     @property
     def line(self) -> str:
         """It for people."""
-        of_trials = "no limit" if self.trials is None else f"of {self.trials}"
+        of_trials = "no limit" if self.trials is None else f"of {self.trials:,}"
         of_hours = "no limit" if self.gpu_hours is None else f"of {self.gpu_hours:g}"
         used_hours = f"{self.gpu_hours_used:.2f} GPU-hours"
-        return f"{self.owner}: {self.trials_used} trials ({of_trials}), {used_hours} ({of_hours})"
+        return f"{self.owner}: {counted(self.trials_used, 'trial')} ({of_trials}), {used_hours} ({of_hours})"
 
 
 def set_quota(

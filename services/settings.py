@@ -6,8 +6,10 @@ from pathlib import Path
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, within
 from espalier.sweeps.address import sqlite_url
+
+DEVICES = Path("/dev")
 
 
 class Settings(BaseSettings):
@@ -70,9 +72,20 @@ class Settings(BaseSettings):
         return range(int(first), int(last) + 1)
 
     @property
+    def gpus_of_auto(self) -> float:
+        """GPUs that a sweep with gpus: auto is counted with: none where jobs run on this machine, and it has none."""
+        named = "gpus_at_once" in self.model_fields_set
+        return self.gpus_at_once if named or self.ray_address or machine_has_gpu() else 0.0
+
+    @property
     def database(self) -> str:
         """The URL of the service's own database."""
         return self.database_url or sqlite_url(self.home.absolute() / "service.db")
+
+
+def machine_has_gpu() -> bool:
+    """Whether this machine may have a GPU of NVIDIA or AMD; WSL shows any as dxg."""
+    return any(next(DEVICES.glob(name), None) for name in ("nvidia[0-9]*", "kfd", "dxg"))
 
 
 def read_settings() -> Settings:
@@ -82,4 +95,4 @@ def read_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         variable = "SWEEP_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise BadInput(f"{variable}: {first['msg'].lower()}; {first['input']!r} arrived") from error
+        raise BadInput(f"{variable}: {within(first['msg'])}; {first['input']!r} arrived") from error

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, within
 from espalier.services.database.tables import State, Submission
 from espalier.services.settings import Settings
 from espalier.sweeps.code import archive as archives
@@ -84,7 +84,7 @@ def _model(model: type[M], fields: Any, what: str) -> M:
         return model.model_validate(fields)
     except ValidationError as error:
         wrong = error.errors()[0]
-        raise BadInput(f"{'.'.join(map(str, wrong['loc'])) or what}: {wrong['msg'].lower()}") from error
+        raise BadInput(f"{'.'.join(map(str, wrong['loc'])) or what}: {within(wrong['msg'])}") from error
 
 
 def _json(text: str) -> Any:
@@ -154,7 +154,7 @@ def gpus_at_once(spec: SweepSpec, settings: Settings) -> float:
     """Return how many GPUs a running sweep counts for."""
     wanted = spec.resources
     if wanted.gpus == "auto":
-        return settings.gpus_at_once
+        return settings.gpus_of_auto
     return wanted.gpus * (1 if wanted.cohorts == "auto" else wanted.cohorts)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from espalier.core.errors import BadInput, shown
+from espalier.core.errors import BadInput, shown, within
 from espalier.core.loading.registry import is_reference
 from espalier.core.programs import PROGRAMS
 from espalier.sweeps import identity
@@ -114,7 +114,7 @@ def fields_of_best(text: str, path: str) -> BestFile:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where, arrived = place(first["loc"]), shown(first.get("input"))
-        wrong = f"{first['msg'].lower()}; {arrived} arrived"
+        wrong = f"{within(first['msg'])}; {arrived} arrived"
         raise BadInput(f"{path}: {where}: {wrong}; `sweep best ID > best.yaml` writes a whole one") from error
 
 

@@ -57,6 +57,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+BEARER = {"WWW-Authenticate": "Bearer"}
 FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
@@ -106,11 +107,10 @@ class Access:
         caller = self._known(request, credentials)
         self._count(caller.token if caller else stranger)
         if caller is None:
-            raise Problem(
-                401,
-                "a valid bearer token is needed: `sweep token create --owner NAME` makes one",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+            wrong = "the token that was sent is not valid: it is unknown, has expired or was revoked"
+            what = "a valid bearer token is needed" if credentials is None else wrong
+            makes = "`sweep token create --owner NAME` makes one"
+            raise Problem(401, f"{what}: {makes}" if credentials is None else f"{what}; {makes}", headers=BEARER)
         return caller
 
     def ended(self, caller: Caller) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from espalier.core.errors import BadInput
+from espalier.core.errors import BadInput, within
 from espalier.services.clusters.cluster import Unreachable
 from espalier.services.quota import Quota
 
@@ -157,7 +157,7 @@ def _(error: HTTPException, request: Request) -> Problem:
 
 @problem_of.register
 def _(error: RequestValidationError, request: Request) -> Problem:
-    wrong = [Wrong(field=_place(item["loc"]), detail=item["msg"].lower()) for item in error.errors()]
+    wrong = [Wrong(field=_place(item["loc"]), detail=within(item["msg"])) for item in error.errors()]
     return Problem(422, "; ".join(f"{w.field}: {w.detail}" for w in wrong), wrong)
 
 

@@ -1,5 +1,6 @@
 """The body of a submission: a spec as JSON or YAML, or a form with a spec, an archive of code and hours."""
 
+import math
 from dataclasses import dataclass
 
 import anyio
@@ -135,7 +136,7 @@ def hours_of(text: str | None) -> float | None:
         hours = float(text)
     except ValueError:
         hours = float("nan")
-    if not 0 < hours < 1e6:
+    if not 0 < hours < math.inf:  # the limit of the service is named by `submission_of`
         raise BadInput(f"hours: '{text}'; give a number of hours above 0")
     return hours
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from espalier.core.errors import BadInput, brief, nearest, shown
+from espalier.core.errors import BadInput, brief, nearest, shown, within
 from espalier.sweeps.agents.commands import Commands
 from espalier.sweeps.agents.tools import Tools
 
@@ -73,9 +73,9 @@ def _refusal(error: ValidationError) -> str:
     """Return what is wrong with the arguments of a tool, on one line."""
     wrong: list[str] = []
     for item in error.errors(include_url=False)[:WRONG_MOST]:
-        text = item["msg"][0].lower() + item["msg"][1:]
-        what = "missing; it is required" if item["type"] == "missing" else f"{text}; {shown(item['input'])} arrived"
-        wrong.append(f"{'.'.join(map(str, item['loc']))}: {what}")
+        what = f"{within(item['msg'])}; {shown(item['input'])} arrived"
+        place = ".".join(map(str, item["loc"]))
+        wrong.append(f"{place}: {'missing; it is required' if item['type'] == 'missing' else what}")
     return "; ".join(wrong)
 
 

@@ -26,9 +26,14 @@ RETRIES = 5  # retries of requests that may be repeated: reads, and submissions 
 AWAY_S = 180.0  # how long a stream waits for a service that has answered before, as while it is redeployed
 
 
+def config_path() -> Path:
+    """Return the path of the config file, which need not exist."""
+    return Path(os.environ.get("SWEEP_CONFIG") or "~/.config/espalier/config.yaml").expanduser()
+
+
 def config() -> dict[str, str]:
     """Return the fields of the config file. Raises BadInput if it cannot be read."""
-    place = Path(os.environ.get("SWEEP_CONFIG") or "~/.config/espalier/config.yaml").expanduser()
+    place = config_path()
     if not place.exists():
         return {}
     try:
@@ -62,6 +67,8 @@ class Remote:
             raise BadInput(
                 "SWEEP_TOKEN: a token has neither spaces nor foreign letters; `sweep token create` makes one"
             )
+        sent = "; SWEEP_TOKEN has it" if os.environ.get("SWEEP_TOKEN") else f"; {config_path()} has it"
+        self._token_hint = sent if token else "; set SWEEP_TOKEN"
         self.client = httpx.Client(
             base_url=self.server,
             headers={"Authorization": f"Bearer {token}"} if token else {},
@@ -101,7 +108,7 @@ class Remote:
             detail = answer.json()["detail"]
         except (ValueError, KeyError, TypeError):
             detail = f"it answered {answer.status_code} {answer.reason_phrase}; is it a sweep service?"
-        hint = "; set SWEEP_TOKEN" if answer.status_code == 401 else ""
+        hint = self._token_hint if answer.status_code == 401 else ""
         raise BadInput(f"{self.server}: {detail}{hint}")
 
     def _json(self, method: str, path: str, **more: Any) -> Any:

@@ -40,7 +40,9 @@ class More:
         whole = unit != "trials" or value == int(value) if math.isfinite(value) else False
         if not whole or value <= 0:
             wanted = "whole number" if unit == "trials" else "number"
-            raise BadInput(f"{unit}: {shown(value)} is nothing to add; give a {wanted} above 0")
+            raise BadInput(
+                f"{unit}: {shown(int(value) if value % 1 == 0 else value)} is nothing to add; give a {wanted} above 0"
+            )
         return unit, int(value) if unit == "trials" else value
 
 

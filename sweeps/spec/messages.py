@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from espalier.core.errors import nearest, shown
+from espalier.core.errors import nearest, shown, within
 from espalier.sweeps.spec import yaml12
 from espalier.sweeps.spec.kinds import NAMED, OWN
 from espalier.sweeps.spec.meaning import MEANT
@@ -68,5 +68,5 @@ def _message(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> str:
     others = dict.fromkeys(str(other["msg"]).removeprefix("Input should be ") for other in errors[1:])
     arrived = error.get("input")
     space = yaml12.missing_space(arrived) if isinstance(arrived, str) else ""
-    wanted = ", or ".join([text[0].lower() + text[1:], *others])
+    wanted = ", or ".join([within(text), *others])
     return f"{field or 'spec'}: {wanted}; {shown(arrived)} arrived{f', with {space}' if space else ''}"

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from espalier.services.database.tables import State, Submission
 from espalier.services.queue import Queue
 from espalier.services.quota import Quota
 from espalier.services.settings import Settings
-from espalier.services.submissions import checked_fields, submission_of
+from espalier.services.submissions import checked_fields, gpus_at_once, submission_of
 from espalier.services.tokens import create
 from tests.services.conftest import spec, until
 
@@ -245,6 +246,32 @@ def test_a_quota_of_gpu_hours_is_checked_against_what_is_foreseen(store: Store, 
         hand_in(hours=1.0, **gpus)
     hand_in(hours=0.5, **gpus)
     hand_in(hours=24.0, resources={"gpus": 0})
+    with pytest.raises(Quota, match=r"^GPU-hours: 1 foreseen \(1 GPU for 1 hour\); 0 of 3 are left to ada$"):
+        hand_in(hours=1.0, resources={"gpus": 1, "cohorts": 1})
+    with store.session() as session:
+        quota.set_quota(session, "ada", None, 1.0, False, time.time())  # less than was used
+    hand_in(hours=24.0, resources={"gpus": 0})
+
+
+@pytest.mark.parametrize(
+    ("devices", "changed", "gpus"),
+    [
+        ([], {}, 0.0),
+        (["nvidiactl"], {}, 0.0),
+        (["nvidia0", "nvidia1"], {}, 1.0),
+        (["kfd"], {}, 1.0),
+        ([], {"gpus_at_once": 4.0}, 4.0),
+        ([], {"ray_address": "http://head:8265"}, 1.0),
+    ],
+)
+def test_a_sweep_is_counted_with_no_gpu_where_there_is_none(
+    devices: list[str], changed: dict[str, Any], gpus: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in devices:
+        (tmp_path / name).touch()
+    monkeypatch.setattr("espalier.services.settings.DEVICES", tmp_path)
+    _, wanted = checked_fields(spec())
+    assert gpus_at_once(wanted, Settings(home=tmp_path, **changed)) == gpus
 
 
 def test_a_sweep_that_runs_longer_than_was_foreseen_is_stopped(
@@ -257,7 +284,7 @@ def test_a_sweep_that_runs_longer_than_was_foreseen_is_stopped(
     assert states(store)[sweep] == "running"
     late[0] = 3601.0
     tick_until(queue, store, lambda now: now[sweep] == "stopped", "its stop")
-    assert "ran for the 1 hours" in submission(store, sweep).reason
+    assert "ran for the 1 hour foreseen" in submission(store, sweep).reason
 
 
 def test_gpu_hours_that_run_out_while_a_sweep_runs_stop_it(

@@ -72,7 +72,7 @@ def test_the_best_points_of_another_sweep_of_the_owner_are_added(
         ({"points": [{"lr_exponent": -1.0}] * 5}, "room for 4 further points"),
         ({"points": {}}, "points"),
         ({"point": []}, "point"),
-        ({"from": "../x"}, "from"),
+        ({"from": "../x"}, "from: string should match pattern '^[A-Za-z]"),
         ({"points": [], "top": 0}, "top"),
         ({"points": [{"lr_exponent": 2**70}]}, "bits"),
     ],

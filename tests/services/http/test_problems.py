@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from espalier.core.errors import BadInput
 from espalier.services import tokens
+from espalier.sweeps.client.service import Remote
 from tests.services.conftest import spec
 from tests.services.http.asking import problem
 
@@ -65,6 +68,34 @@ def test_no_nasty_value_is_a_fault_of_the_service(client: httpx.Client, token: M
         assert len(problem(answer, answer.status_code)["detail"]) < 2000, name
         assert "\n" not in answer.json()["detail"], name
     assert client.get("/v1/sweeps", headers=token()).json()["sweeps"] == []
+
+
+def test_a_refusal_has_patterns_and_limits_as_they_are(client: httpx.Client, token: Make) -> None:
+    who = token()
+    assert "pattern '^[A-Za-z]" in problem(client.get("/v1/sweeps/1x", headers=who), 422)["detail"]
+    for hours, words in (("1e9", "may run for 24 hours here"), ("25", "may run for 24 hours here"), ("-1", "above 0")):
+        form = {"spec": ("spec.json", json.dumps(spec()), "application/json")}
+        answer = client.post("/v1/sweeps", files=form, data={"hours": hours}, headers=who)
+        assert words in problem(answer, 422)["detail"], hours
+
+
+@pytest.mark.parametrize("place", ["SWEEP_TOKEN", "config.yaml", ""])
+def test_a_refused_token_is_not_asked_for_as_if_there_were_none(
+    client: httpx.Client, token: Make, place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    token()
+    wrong = f"sweep_0123456789ab_{'A' * 43}"
+    monkeypatch.setenv("SWEEP_CONFIG", str(tmp_path / "config.yaml"))
+    monkeypatch.delenv("SWEEP_TOKEN", raising=False)
+    if place == "SWEEP_TOKEN":
+        monkeypatch.setenv("SWEEP_TOKEN", wrong)
+    elif place:
+        (tmp_path / "config.yaml").write_text(f"token: {wrong}")
+    with pytest.raises(BadInput) as refused:
+        list(Remote(str(client.base_url)).sweeps())
+    words = str(refused.value)
+    assert ("the token that was sent is not valid" in words) == bool(place) and wrong not in words
+    assert words.endswith(f"{place} has it" if place else "; set SWEEP_TOKEN"), words
 
 
 SPEC_PART = b'--x\r\nContent-Disposition: form-data; name="spec"\r\n\r\n'

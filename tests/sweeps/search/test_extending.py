@@ -287,6 +287,7 @@ GRID = {"search": {"sampler": "grid"}, "space": {"lr_exponent": [-3, -2, -1]}}
         ({}, {"trials": 1, "hours": 2}, "extend: trials 1, hours 2 arrived; give one of"),
         ({}, {"trials": 0}, "trials: 0 is nothing to add; give a whole number above 0"),
         ({}, {"trials": -4}, "trials: -4 is nothing to add"),
+        ({}, {"trials": -3.0}, "trials: -3 is nothing to add"),
         ({}, {"trials": 1.5}, "trials: 1.5 is nothing to add; give a whole number above 0"),
         ({}, {"trials": float("nan")}, "trials: nan is nothing to add"),
         ({}, {"hours": float("inf")}, "hours: inf is nothing to add; give a number above 0"),
