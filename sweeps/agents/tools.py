@@ -118,12 +118,21 @@ class Tools:
         ranked = sorted(trials, key=place)
         return {**document, "trials": ranked[:top], "trials_in_all": len(trials)}
 
-    def explain(self, sweep: Sweep) -> dict[str, Any]:
+    def explain(
+        self,
+        sweep: Sweep,
+        pieces: Annotated[
+            int, Field(ge=0, le=1000, description="of so many choices of the search, the last, why")
+        ] = 20,
+    ) -> dict[str, Any]:
         """Explain a sweep: the answer with its uncertainty, why this trial is the best, what was wrong, what is next.
 
         `answer.sentences` is the answer for people; its numbers stand beside them.
         """
-        return self.commands.document("explain", *self.commands.place, arguments=[sweep])
+        document = self.commands.document("explain", *self.commands.place, arguments=[sweep])
+        chosen: list[Any] = document.get("chosen") or []  # of a search by pieces every piece; of a service none
+        last = chosen[max(0, len(chosen) - pieces) :]
+        return {**document, "chosen": last, "chosen_in_all": len(chosen)}
 
     # --- afterwards --------------------------------------------------------------------------------------------------
 

@@ -92,6 +92,16 @@ def test_a_list_is_bounded_and_has_the_newest_first(server: str, monkeypatch: py
     assert tools.list_sweeps(limit=2)["sweeps"] == newest[:2]
 
 
+def test_an_explanation_has_the_last_choices_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = [{"order": number} for number in range(3000)]
+    tools = Tools(Commands(Path(), "", Path()))
+    monkeypatch.setattr(Commands, "document", lambda *_, **__: {"answer": {}, "chosen": chosen})
+    assert tools.explain("a") == {"answer": {}, "chosen": chosen[-20:], "chosen_in_all": 3000}
+    assert (tools.explain("a", 0)["chosen"], tools.explain("a", 2)["chosen"]) == ([], chosen[-2:])
+    monkeypatch.setattr(Commands, "document", lambda *_, **__: {"chosen": None})
+    assert tools.explain("a") == {"chosen": [], "chosen_in_all": 0}
+
+
 WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "too small": (
         "watch",
