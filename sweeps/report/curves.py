@@ -78,7 +78,7 @@ def curves_figure(subject: Subject) -> Figure | Missing:
 
 
 def _top(rows: Sequence[Sequence[Cell]]) -> float | None:
-    """Return where a log axis ends, so that curves that run away leave room for the others; None: nowhere. Most must not run away."""
+    """Return where a log axis ends, so that curves that run away leave room for the others; None if most of them do."""
     begins: dict[Cell, float] = {}
     peaks: dict[Cell, float] = {}
     for row in sorted(rows, key=lambda row: float(row[2] or 0)):
