@@ -6,17 +6,13 @@ S = draws of the loss, X = places along the valley.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from espalier.sweeps.answer.along import Along, Array, Left
 from espalier.sweeps.answer.axes import Axis
 
-if TYPE_CHECKING:
-    from espalier.sweeps.answer.valley import Along
-
-Array = npt.NDArray[np.float64]
 BAND = (0.025, 0.975)
 FACTORS = (10.0, 3.0, 2.0)
 """By how much a number on a logarithmic scale is off, in the costs that are computed; along others a TENTH of the range
@@ -54,19 +50,7 @@ class Off:
     left: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True)
-class Left:
-    """A trial that was stopped or parked. place: its coordinate. share: of a training, at which it was last scored.
-
-    behind: by how much it was worse than the best there.
-    """
-
-    place: float
-    share: float
-    behind: float
-
-
-def offs_of(along: "Along", paths: Array, places: Array) -> list[Off]:
+def offs_of(along: Along, paths: Array, places: Array) -> list[Off]:
     """Return what it costs to be off the best trial's value, by draws (S, X) of the loss at places."""
     offs: list[Off] = []
     low, high, beside = *along.reach, BESIDE * along.near

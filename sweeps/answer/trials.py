@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from espalier.sweeps.answer.along import Along, Array, Left
 from espalier.sweeps.answer.axes import Axis, Searched
-from espalier.sweeps.answer.valley import Along, Array, Left
 from espalier.sweeps.results.trial_result import TrialResult, best_trial, searched
 from espalier.sweeps.spec.space import Point
 from espalier.sweeps.spec.spec import SweepSpec
