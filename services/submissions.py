@@ -19,8 +19,8 @@ from espalier.sweeps.code import archive as archives
 from espalier.sweeps.home import SWEEP_ID, new_id
 from espalier.sweeps.search.extension import More
 from espalier.sweeps.spec.first import TOP_MOST
-from espalier.sweeps.spec.spec import SweepSpec, make_spec
-from espalier.sweeps.spec.values import Fields, unique_fields, whole_fields
+from espalier.sweeps.spec.spec import SweepSpec, make_spec, whole_fields
+from espalier.sweeps.spec.values import Fields, unique_fields
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
 
 DEPTH = 40  # the most nested levels of a spec

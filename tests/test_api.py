@@ -166,9 +166,10 @@ def test_the_curves_come_from_mlflow_where_the_folder_is_gone(ran: Ran, tmp_path
     uri = f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}"
     from espalier.sweeps.browse.curves import points
     from espalier.sweeps.home import Home
+    from espalier.sweeps.recording.experiments import Owner
 
-    found = points(Home(tmp_path / "home"), uri, ran.id, [0, 1, 2, 3], "valid_mae")
-    assert sorted(found) == sorted(there.itertuples(index=False, name=None))
+    known = points(Home(tmp_path / "home"), uri, Owner(ran.id), [0, 1, 2, 3], "valid_mae")
+    assert sorted(known) == sorted(there.itertuples(index=False, name=None))
 
 
 def test_the_best_trains_again_to_the_same_bits(ran: Ran, tmp_path: Path) -> None:

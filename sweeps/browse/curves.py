@@ -5,7 +5,7 @@ from typing import Any
 
 from espalier.core.errors import BadInput, nearest
 from espalier.sweeps.home import Home
-from espalier.sweeps.recording.owner import Owner
+from espalier.sweeps.recording.experiments import Owner
 from espalier.sweeps.recording.stories import stories_of
 from espalier.sweeps.search.replicates import mean
 

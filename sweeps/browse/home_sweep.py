@@ -16,8 +16,8 @@ from espalier.sweeps.best_file import best_file_text
 from espalier.sweeps.browse import curves
 from espalier.sweeps.browse.trial_table import trial_table
 from espalier.sweeps.home import TRIALS, Home
+from espalier.sweeps.recording.experiments import Owner
 from espalier.sweeps.recording.material import material_of, traces_of
-from espalier.sweeps.recording.owner import Owner
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.stories import read_trial, spooled_story
 from espalier.sweeps.recording.tracking_uri import sweep_tracking_uri

@@ -23,8 +23,7 @@ from espalier.sweeps.recording.tracking_uri import resolve_tracking_uri
 from espalier.sweeps.results import figures as report
 from espalier.sweeps.spec.meaning import misread_exponents
 from espalier.sweeps.spec.space import AUTO, Range
-from espalier.sweeps.spec.spec import SweepSpec
-from espalier.sweeps.spec.values import whole_fields
+from espalier.sweeps.spec.spec import SweepSpec, whole_fields
 
 WIDER = 0.5  # decades: a sweep trains longer than the test, so lower rates may be best, or higher ones stable
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.address import no_secret, sqlite_file
-from espalier.sweeps.recording.experiments import all_experiments
+from espalier.sweeps.recording.experiments import Owner, all_experiments
 from espalier.sweeps.recording.names import CODE, TRIAL_TAG
-from espalier.sweeps.recording.owner import Owner
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.server import download_file, open_client
 from espalier.sweeps.recording.store import is_filled

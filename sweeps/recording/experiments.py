@@ -1,4 +1,4 @@
-"""MLflow's experiments: found by name, their runs, and their views.
+"""MLflow's experiments: found by name, their runs and whose these are, and their views.
 
 A saved view of an experiment's runs is a tag of it, as MLflow's button *Share* stores one; an address may name it.
 """
@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from espalier.sweeps.address import sqlite_file
-from espalier.sweeps.recording.names import VIEW_TAG
+from espalier.sweeps.recording.names import BIRTH_TAG, SWEEP_TAG, VIEW_TAG
 from espalier.sweeps.recording.retry import LostAnswer, create_once, is_refusal, retry
 
 if TYPE_CHECKING:
@@ -113,6 +113,50 @@ def search_runs(client: "MlflowClient", experiments: Sequence[str], filter_text:
 def first_run(client: "MlflowClient", experiments: Sequence[str], filter_text: str) -> "Run | None":
     """Return a run that matches a filter, None if there is none."""
     return next(iter(client.search_runs(list(experiments), filter_text, max_results=1)), None)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A sweep as the owner of runs: by its id and its birth.
+
+    An id may be used again: after a deletion, or in another home. The birth is a random value that a sweep gets at its
+    start, and all its runs have it as a tag. So a sweep never takes runs of another one with the same id for its own. A
+    sweep that an earlier version began has no birth, nor have its runs.
+
+    birth: "" where it has none; None where it is unknown, for any with this id.
+    """
+
+    sweep: str
+    birth: str | None = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of its runs."""
+        return {SWEEP_TAG: self.sweep} | ({BIRTH_TAG: self.birth} if self.birth else {})
+
+    def owns(self, run: "Run") -> bool:
+        """Whether a run with its id is its own."""
+        return self.birth is None or run.data.tags.get(BIRTH_TAG, "") == self.birth
+
+    def runs(self, client: "MlflowClient", experiments: Sequence[str], more: str = "") -> "Iterator[Run]":
+        """Yield its runs in some experiments. more: another condition of MLflow's filter."""
+        condition = " and ".join(filter(None, [where(self.tags), more]))
+        return (run for run in search_runs(client, experiments, condition) if self.owns(run))
+
+    def first_run(self, client: "MlflowClient", experiments: Sequence[str], more: str = "") -> "Run | None":
+        """Return one of its runs, None if there is none. One call, which is not retried. more: see `runs`."""
+        condition = " and ".join(filter(None, [where(self.tags), more]))
+        page = client.search_runs(list(experiments), condition, max_results=1000 if self.birth == "" else 1)
+        return next((run for run in page if self.owns(run)), None)
+
+
+def where(tags: dict[str, str]) -> str:
+    """Return a filter of MLflow for runs with these tags.
+
+    >>> where({"a": "1", "b": "2"})
+    "tags.`a` = '1' and tags.`b` = '2'"
+    """
+    return " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
 
 
 def require_id(run: "Run") -> "Run":

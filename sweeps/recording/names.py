@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 
 SWEEP_TAG, TRIAL_TAG, STEP_TAG, KIND_TAG = "espalier.sweep", "espalier.trial", "espalier.step", "espalier.kind"
-BIRTH_TAG = "espalier.birth"  # see recording/owner.py
+BIRTH_TAG = "espalier.birth"  # see Owner in recording/experiments.py
 PARENT_TAG = "mlflow.parentRunId"  # makes MLflow show a run below its parent
 ONCE_TAG = "espalier.record"  # a random identity, to find a run that is no trial after a lost answer
 DESCRIPTION_TAG = "mlflow.note.content"  # the text at the top of MLflow's page of a run

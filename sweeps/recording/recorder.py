@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
+from espalier.sweeps.recording.experiments import Owner
 from espalier.sweeps.recording.feedback import Feedback, RunLink
 from espalier.sweeps.recording.names import list_trials
 from espalier.sweeps.recording.records import Record
@@ -95,7 +96,8 @@ class Recorder:
 
         A trial whose story is in neither is left out.
         """
-        return complete_stories(spooled_stories(self.spool, trials), self.target.uri, self.target.owner, trials)
+        owner = Owner(self.target.sweep, self.target.birth)
+        return complete_stories(spooled_stories(self.spool, trials), self.target.uri, owner, trials)
 
     # --- sending -----------------------------------------------------------------------------------------------------
 

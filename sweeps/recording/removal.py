@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from espalier.sweeps.recording.experiments import all_experiments, forget_view, search_runs
+from espalier.sweeps.recording.experiments import Owner, all_experiments, forget_view, search_runs
 from espalier.sweeps.recording.names import PARENT_TAG
-from espalier.sweeps.recording.owner import Owner
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.retry import retry
 from espalier.sweeps.recording.server import as_bad_input, open_client

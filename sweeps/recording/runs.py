@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from espalier.sweeps.recording.experiments import (
     ExperimentRef,
+    Owner,
     active_experiment,
     deleted_note,
     find_experiments,
     open_experiment,
     require_id,
+    where,
 )
 from espalier.sweeps.recording.feedback import Feedback
 from espalier.sweeps.recording.names import (
@@ -26,7 +28,6 @@ from espalier.sweeps.recording.names import (
     TAG_CHARACTERS,
     TRIAL_TAG,
 )
-from espalier.sweeps.recording.owner import Owner, where
 from espalier.sweeps.recording.retry import create_once, is_refusal, retry
 from espalier.sweeps.results.parent_run import ParentRun
 
@@ -39,7 +40,7 @@ class Target:
     """Where a sweep is recorded: a server or a store, the sweep's id, the name of its experiment.
 
     shared: whether the processes of trials log into the trials' runs too, which workers have made for them.
-    birth: of the sweep, "" if it has none; see recording/owner.py.
+    birth: of the sweep, "" if it has none; see Owner in recording/experiments.py.
     """
 
     uri: str

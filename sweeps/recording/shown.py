@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from espalier.sweeps import identity
 from espalier.sweeps.answer.answer import Answer
 from espalier.sweeps.recording.names import (
+    BIRTH_TAG,
     LINKS,
     STATUS_TAG,
+    SWEEP_TAG,
     TRIAL_TAG,
     VERDICT_TAG,
     decay_name,
     mlflow_name,
 )
-from espalier.sweeps.recording.owner import Owner, where
 from espalier.sweeps.results.noise import noise_line
 from espalier.sweeps.results.trial_result import TrialResult, searched
 from espalier.sweeps.spec.spec import SweepSpec
@@ -88,16 +89,18 @@ def best_so_far(trials: Sequence[TrialResult], mode: str) -> Iterator[tuple[int,
 # --- the table of its trials ------------------------------------------------------------------------------------------
 
 
-def trials_view(owner: Owner, spec: SweepSpec) -> dict[str, object]:
+def trials_view(sweep: str, birth: str, spec: SweepSpec) -> dict[str, object]:
     """Return the view of a sweep's trials, the best first: the objective, the verdict and what was searched.
 
     Its fields are those that MLflow 3.17 stores. An unknown one is ignored there, a missing one has its default.
+    birth: of the sweep, "" if it has none.
     """
     tags = [VERDICT_TAG, *([STATUS_TAG] if spec.scored else [])]  # then some have not trained to the end
     params, ascending = _searched(spec)[:COLUMNS_MOST], spec.objective.mode == "min"
     metric = f"metrics.`{mlflow_name(spec.objective.metric)}`"
+    born = f" and tags.`{BIRTH_TAG}` = '{birth}'" if birth else ""
     return {
-        "searchFilter": f"{where(owner.tags)} and tags.`{TRIAL_TAG}` != ''",
+        "searchFilter": f"tags.`{SWEEP_TAG}` = '{sweep}'{born} and tags.`{TRIAL_TAG}` != ''",
         "orderByKey": metric,
         "orderByAsc": ascending,
         "selectedColumns": [

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from espalier.core.errors import BadInput
 from espalier.sweeps.address import no_secret, sqlite_file
-from espalier.sweeps.recording.experiments import all_experiments
+from espalier.sweeps.recording.experiments import Owner, all_experiments, where
 from espalier.sweeps.recording.names import STORY, TRIAL_TAG
-from espalier.sweeps.recording.owner import Owner, where
 from espalier.sweeps.recording.reachable import check_reachable
 from espalier.sweeps.recording.records import TrialEnded
 from espalier.sweeps.recording.retry import retry

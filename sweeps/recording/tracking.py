@@ -24,7 +24,6 @@ from espalier.sweeps.recording.names import (
     decay_name,
     list_trials,
 )
-from espalier.sweeps.recording.owner import Owner
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.records import (
     MetricPoint,
@@ -260,7 +259,7 @@ class Tracking:
             "objective": f"{spec.objective.mode} {spec.objective.metric}",
         }
         data = [vars(each) for each in datasets_of(spec, facts)]
-        view = trials_view(Owner(self.sweep_record.id, self.sweep_record.birth), spec)
+        view = trials_view(self.sweep_record.id, self.sweep_record.birth, spec)
         self.recorder.record(SweepOpened(self.sweep_record.id, tags, params, {"spec.yaml": text}, view, data))
 
     def pause(self) -> None:

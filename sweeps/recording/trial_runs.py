@@ -15,10 +15,9 @@ from espalier.core.foreign.results import NotYet
 from espalier.core.training.events import TrialId
 from espalier.sweeps.address import sqlite_url
 from espalier.sweeps.recording import beside
-from espalier.sweeps.recording.experiments import ExperimentRef, open_experiment, require_id
+from espalier.sweeps.recording.experiments import ExperimentRef, Owner, open_experiment, require_id
 from espalier.sweeps.recording.feedback import Feedback
 from espalier.sweeps.recording.names import checks_of
-from espalier.sweeps.recording.owner import Owner
 from espalier.sweeps.recording.retry import is_refusal
 from espalier.sweeps.recording.run_reader import RunReader
 from espalier.sweeps.recording.runs import RunState, SweepRuns, Target

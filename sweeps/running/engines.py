@@ -12,7 +12,7 @@ from espalier.core.foreign.cohort import ProcessCohort
 from espalier.core.training.events import Event
 from espalier.core.training.watch import Watcher
 from espalier.sweeps import process_engine as processes
-from espalier.sweeps.recording.owner import Owner
+from espalier.sweeps.recording.experiments import Owner
 from espalier.sweeps.recording.trial_runs import runs_for
 from espalier.sweeps.running.machine import address_here
 from espalier.sweeps.running.messages import WorkerSettings

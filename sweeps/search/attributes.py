@@ -6,7 +6,7 @@ A name that ends with a dot is a prefix: `work.cohort-3`. Names never change: ex
 # of a study
 SPEC = "spec"
 CREATED = "created"
-BIRTH = "birth"  # a random value, which tells the sweep from others of the same id: see recording/owner.py
+BIRTH = "birth"  # a random value that tells the sweep from others of its id: see recording.experiments.Owner
 FOLDER = "code.folder"  # the folder of a task that is a module
 TRACKING = "tracking"  # the tracking origin of the sweep
 CHANGES = "changes"  # a period for each time that the sweep continued with changed code, data or versions

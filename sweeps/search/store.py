@@ -18,8 +18,8 @@ from espalier.sweeps.search.taking import FIELD, taken_from
 from espalier.sweeps.spec.first import RESOLVED, as_written, is_reference, overlap, reference
 from espalier.sweeps.spec.notify import public_fields
 from espalier.sweeps.spec.space import Space
-from espalier.sweeps.spec.spec import SweepSpec, make_spec
-from espalier.sweeps.spec.values import Fields, whole_fields
+from espalier.sweeps.spec.spec import SweepSpec, make_spec, whole_fields
+from espalier.sweeps.spec.values import Fields
 
 
 class SweepStore:

@@ -133,7 +133,7 @@ class SweepRecord:
 
     @property
     def birth(self) -> str:
-        """What tells it from other sweeps of its id; "" if an earlier version began it. See recording/owner.py."""
+        """What tells it from other sweeps of its id, see Owner; "" if an earlier version began it."""
         return str(self.study.user_attrs.get(attributes.BIRTH, ""))
 
     def add_change(self, period: Mapping[str, object]) -> None:

@@ -1,7 +1,7 @@
 """Who is told how a sweep goes: a webhook, and a command.
 
 The address of a webhook is a secret. A spec is written without it, except where the driver has to read it again:
-`values.whole_fields`. So what a later feature writes of a spec has no secret either.
+`spec.whole_fields`. So what a later feature writes of a spec has no secret either.
 """
 
 import re

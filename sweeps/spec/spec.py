@@ -41,7 +41,7 @@ from espalier.sweeps.spec.parts import (
 )
 from espalier.sweeps.spec.space import Part, Point, Space, all_finite
 from espalier.sweeps.spec.stopping import Stopping
-from espalier.sweeps.spec.values import as_stored, check_values
+from espalier.sweeps.spec.values import WHOLE, as_stored, check_values
 from espalier.sweeps.spec.yaml12 import read as parse_yaml
 
 TRIALS_MOST = 1_000_000
@@ -355,6 +355,11 @@ def make_spec(fields: object, source: str = "spec", stored: bool = False) -> Swe
     if not stored:
         _check_exponents(spec, source)
     return spec
+
+
+def whole_fields(spec: SweepSpec, **options: Any) -> dict[str, Any]:
+    """Return the fields of a spec with its secrets: for whoever makes a spec of them again, and for nobody else."""
+    return spec.model_dump(mode="json", context=WHOLE, **options)
 
 
 @contextmanager

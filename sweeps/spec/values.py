@@ -110,8 +110,3 @@ def _unfit(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}; write where it is, as file.py:{value.__name__}"
     return f"{a_noun(type(value).__name__)}; write a text, a number, true, false, null, a list or a mapping"
-
-
-def whole_fields(spec: BaseModel, **options: Any) -> dict[str, Any]:
-    """Return the fields of a spec with its secrets: for whoever makes a spec of them again, and for nobody else."""
-    return spec.model_dump(mode="json", context=WHOLE, **options)

@@ -43,7 +43,7 @@ def refusal(tmp_path: Path, text: str) -> str:
 def study_of(spec: SweepSpec, **facts: Any) -> Any:
     """Return the little that a best file takes of a sweep's record."""
     stored = spec.model_dump(mode="json")
-    return SimpleNamespace(id="warm-20260101-abcd", spec=spec, stored_spec=stored, facts=facts)
+    return SimpleNamespace(id="warm-20260101-abcd", spec=spec, stored_spec=stored, public_spec=stored, facts=facts)
 
 
 SHARES = st.floats(0, 1)

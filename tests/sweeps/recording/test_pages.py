@@ -9,7 +9,6 @@ from mlflow.tracking import MlflowClient
 
 from espalier.sweeps.address import trials_page
 from espalier.sweeps.recording.names import STATUS_TAG, TRIAL_TAG, VERDICT_TAG
-from espalier.sweeps.recording.owner import Owner
 from espalier.sweeps.recording.records import SweepOpened, TrialEnded, TrialReported, TrialStarted
 from espalier.sweeps.recording.shown import trials_view
 from espalier.sweeps.recording.tracking_uri import default_uri
@@ -64,7 +63,7 @@ def test_the_page_of_a_sweep_begins_with_the_answer_and_its_links_lead_somewhere
 
 def test_the_table_of_many_trials_begins_with_the_best_of_all_and_asks_for_a_hundred(home: Path) -> None:
     spec, recorder = spec_with(trials=MANY), recorder_at(home)
-    recorder.record(SweepOpened(SWEEP, {}, {"task": "warm"}, {}, trials_view(Owner(SWEEP), spec)))
+    recorder.record(SweepOpened(SWEEP, {}, {"task": "warm"}, {}, trials_view(SWEEP, "", spec)))
     for trial in range(MANY):
         name, value = f"the trial {trial}", float((trial * 7919) % MANY)  # a permutation
         recorder.record(TrialStarted(trial, name, {"peak_lr": value}, {STATUS_TAG: "running"}))

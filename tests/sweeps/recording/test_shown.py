@@ -19,7 +19,6 @@ from espalier.sweeps.home import Home
 from espalier.sweeps.recording import retry
 from espalier.sweeps.recording.experiments import save_view
 from espalier.sweeps.recording.names import DESCRIPTION_TAG, STATUS_TAG, VERDICT_TAG, VIEW_TAG
-from espalier.sweeps.recording.owner import Owner
 from espalier.sweeps.recording.recorder import Recorder
 from espalier.sweeps.recording.records import (
     SweepClosed,
@@ -49,7 +48,7 @@ def recorded(home: Path, material: Material, name: str = "made") -> MlflowClient
     answer = answer_of(spec, trials, material.references)
     recorder = Recorder(default_uri(home), SWEEP, name, home / "sweeps" / SWEEP, SOON)
     data = [vars(each) for each in datasets_of(spec, {"data": "0123456789abcdef", "git_commit": "c0ffee"})]
-    recorder.record(SweepOpened(SWEEP, {}, {"task": spec.trained}, {}, trials_view(Owner(SWEEP), spec), data))
+    recorder.record(SweepOpened(SWEEP, {}, {"task": spec.trained}, {}, trials_view(SWEEP, "", spec), data))
     for t in trials:
         called = run_name(t.number, t.params, spec)
         recorder.record(TrialStarted(t.number, called, shown_params(t.params, in_rates), {STATUS_TAG: "running"}))
@@ -106,16 +105,16 @@ def test_the_saved_view_is_of_all_trials_the_best_first_with_columns_that_they_h
 def test_who_wrote_rates_sees_rates_and_who_wrote_exponents_both() -> None:
     rates = spec_with(space={"lr": {"low": 0.001, "high": 1, "log": True}})
     exponents = spec_with(space={"lr_exponent": {"low": -3, "high": 0}})
-    assert "params.`lr`" in str(trials_view(Owner(SWEEP), rates))
-    assert "params.`peak_lr`" in str(trials_view(Owner(SWEEP), exponents))
+    assert "params.`lr`" in str(trials_view(SWEEP, "", rates))
+    assert "params.`peak_lr`" in str(trials_view(SWEEP, "", exponents))
     assert shown_params({"lr_exponent": -1.0}, in_rates=True) == {"lr": 0.1}
     assert shown_params({"lr_exponent": -1.0}) == {"lr_exponent": -1.0, "peak_lr": 0.1}
 
 
 def test_where_trials_may_be_stopped_the_table_says_which_were() -> None:
     column = f"tags.`{STATUS_TAG}`"
-    assert column in str(trials_view(Owner(SWEEP), spec_with(stopping={})))
-    assert column not in str(trials_view(Owner(SWEEP), spec_with()))
+    assert column in str(trials_view(SWEEP, "", spec_with(stopping={})))
+    assert column not in str(trials_view(SWEEP, "", spec_with()))
 
 
 def test_a_view_that_is_refused_is_noted_and_an_error_of_the_network_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,7 @@ from espalier.sweeps.home import Home
 from espalier.sweeps.identity import check_same_spec, spec_differences
 from espalier.sweeps.search.store import SweepStore
 from espalier.sweeps.spec import yaml12
-from espalier.sweeps.spec.spec import make_spec
-from espalier.sweeps.spec.values import whole_fields
+from espalier.sweeps.spec.spec import make_spec, whole_fields
 from tests.sweeps.made import spec_with
 
 ADDRESS = "https://ada:hunter2@hooks.slack.com/services/T0SECRET/x9y8z7?token=abcd"
