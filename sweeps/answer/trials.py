@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 TRIALS_LEAST, PLACES_LEAST = 4, 3
 """A valley is drawn through so many complete trials, at so many different places, or more."""
-BEYOND = 1e3
-"""A complete trial that ended worse than it began counts as diverged if it is so many times as far behind the best as
-the better half of the trials: one of them would make the scale of the losses, and hide what the others show."""
+BEYOND, ABOVE = 1e3, 10.0
+"""A complete trial counts as diverged if it is BEYOND times as far behind the best as the fourth best trial, and ABOVE
+times as far as where it began: it would make the scale of the losses, and hide what the others show. Of one that does
+not say where it began, the distance is BEYOND times the best value."""
 
 
 @dataclass(frozen=True)
@@ -177,21 +178,29 @@ class Points:
 
 def _lost(complete: Sequence[TrialResult], best: TrialResult | None, sign: float) -> set[int]:
     """Return the complete trials that diverged, though their losses stayed finite: they ended worse than they began."""
-    behind = {t.number: sign * ((t.value or 0.0) - (best.value or 0.0)) for t in complete} if best else {}
-    half = sorted(behind.values())[: max(TRIALS_LEAST, (len(behind) + 1) // 2)]
-    beyond = BEYOND * half[-1] if half and half[-1] else np.inf
-    return {
-        t.number
-        for t in complete
-        if t is not best and (t.verdict == "diverged" or behind[t.number] > beyond) and _ended_worse(t, sign)
-    }
+    if best is None:
+        return set()
+
+    def behind(value: float | None) -> float:
+        return sign * ((value or 0.0) - (best.value or 0.0))
+
+    ordered = sorted(behind(t.value) for t in complete)
+    beyond = BEYOND * (ordered[min(len(ordered), TRIALS_LEAST) - 1] or np.inf)
+    lost: set[int] = set()
+    for t in complete:
+        begin, end = _begin(t), behind(t.value)
+        judged = t.verdict == "diverged" and (begin is None or end > behind(begin))
+        far = BEYOND * abs(best.value or 0.0) if begin is None else ABOVE * behind(begin)
+        if t is not best and (judged or end > max(beyond, far)):
+            lost.add(t.number)
+    return lost
 
 
-def _ended_worse(trial: TrialResult, sign: float) -> bool:
-    """Whether a trial ended worse than an untrained model, or than its first report; true if nobody knows."""
-    first = trial.reports[min(trial.reports)] if len(trial.reports) > 1 else None
-    begin = first if trial.to_beat is None else trial.to_beat
-    return begin is None or sign * ((trial.value or 0.0) - begin) > 0
+def _begin(trial: TrialResult) -> float | None:
+    """Return the objective of an untrained model, or of a trial's first report; None if nobody knows."""
+    if trial.to_beat is not None:
+        return trial.to_beat
+    return trial.reports[min(trial.reports)] if len(trial.reports) > 1 else None
 
 
 def _trunk(trial: TrialResult) -> str:

@@ -45,8 +45,8 @@ class _Request(threading.Thread):
         super().__init__(daemon=True)
         self.address, self.body, self.deadline = address, body, deadline
         self.outcome = ("", False)
-        self.connections: list[_Plain | _Encrypted] = []
-        self.opener = urllib.request.build_opener(_OpenPlain(self), _OpenEncrypted(self), _NoRedirects())
+        self.connections: list[_Plain] = []
+        self.opener = urllib.request.build_opener(_Open(self), _NoRedirects())
 
     def run(self) -> None:
         """Send it."""
@@ -177,32 +177,17 @@ class _Plain(HTTPConnection):
         self.opened = self.sock
 
 
-class _Encrypted(HTTPSConnection):
+class _Encrypted(_Plain, HTTPSConnection):
     """The same with TLS."""
 
-    def __init__(self, request: _Request, host: str, **options: Any):
-        super().__init__(host, **options)
-        self.opened: socket.socket | None = None
-        request.connections.append(self)
 
-    def connect(self) -> None:
-        super().connect()
-        self.opened = self.sock
-
-
-class _OpenPlain(urllib.request.HTTPHandler):
+class _Open(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
     def __init__(self, request: _Request):
         super().__init__()
         self.request = request
 
     def http_open(self, req: urllib.request.Request) -> HTTPResponse:
         return self.do_open(partial(_Plain, self.request), req)
-
-
-class _OpenEncrypted(urllib.request.HTTPSHandler):
-    def __init__(self, request: _Request):
-        super().__init__()
-        self.request = request
 
     def https_open(self, req: urllib.request.Request) -> HTTPResponse:
         return self.do_open(partial(_Encrypted, self.request), req)

@@ -55,6 +55,27 @@ def test_a_loss_that_ran_away_and_stayed_finite_hides_nothing(huge: float, verdi
     assert "trials diverge from rate 2 " in "\n".join(answer_of(spec_of("rate", **kind), beside).sentences)
 
 
+@pytest.mark.parametrize("runaways", [3, 8, 40])
+def test_neither_do_many_that_ran_away(runaways: int) -> None:
+    """Also where most of the trials did."""
+    lived = sweep_of(bowl(np.linspace(-3, -1.2, 6), -2.0))
+    huge = [10.0 ** (6 + k % 12) for k in range(runaways)]
+    lost = [
+        replace(trial(30 + k, loss, lr_exponent=-1 + 0.03 * k), verdict="", reports={1: 2.5, 50: loss})
+        for k, loss in enumerate(huge)
+    ]
+    alone, beside = valley(spec_of("rate"), lived), valley(spec_of("rate"), [*lived, *lost])
+    assert (beside.mean, beside.interval, beside.diverged_from) == (alone.mean, alone.interval, -1.0)
+
+
+@pytest.mark.parametrize("reports", [{}, {1: 0.62, 50: 0.6}, {1: 0.58, 50: 0.6}], ids=["one", "fell", "rose"])
+def test_a_trial_that_stayed_where_it_began_did_not_run_away(reports: dict[int, float]) -> None:
+    """However near to each other the best ones are."""
+    near = [trial(k, 0.1 + 1e-5 * k, lr_exponent=-1 + 0.1 * k) for k in range(6)]
+    answer = answer_of(spec_of("rate"), [*near, replace(trial(10, 0.6, lr_exponent=0.3), reports=reports)])
+    assert answer.diverging is None and len(answer.points.trials) == 7
+
+
 def test_a_trial_that_learnt_counts_however_far_behind_it_is() -> None:
     """A loss of .9 beside losses of 1e-7 that began at 2.3 did not diverge."""
     near = [trial(k, 1e-7 * (k + 1), lr_exponent=-1 + 0.1 * k) for k in range(6)]
